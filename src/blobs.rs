@@ -1,0 +1,1 @@
+//! Object storage: ranged reads, presigned links.

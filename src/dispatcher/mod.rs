@@ -1,0 +1,1 @@
+//! Claims outbox rows, has them delivered, settles them.

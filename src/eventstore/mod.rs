@@ -1,0 +1,1 @@
+//! Events: appended, loaded, put in order, never changed.

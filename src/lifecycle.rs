@@ -1,0 +1,1 @@
+//! Signals, and tasks that are owned and awaited.

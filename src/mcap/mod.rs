@@ -1,0 +1,1 @@
+//! MCAP bytes to facts; decides nothing.
