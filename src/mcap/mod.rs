@@ -1,1 +1,23 @@
-//! MCAP bytes to facts; decides nothing.
+//! MCAP bytes to facts, by tier; decides nothing.
+//!
+//! Tier 1 ([`read_summary`]) reads the footer, the summary section and the header
+//! of a recording, at most three ranges, and says either what the file holds
+//! ([`SummaryFacts`]) or the first thing that is wrong with it ([`Unsound`]).
+//! Whether a fact is good enough is for others to say: the verified ack wants a
+//! sound summary, the checks of an episode want more.
+//!
+//! The bytes come from devices and are not trusted. Everything here is bounded by
+//! the bytes at hand: no length found in a file is allocated, followed without
+//! a check, or waited for.
+
+mod read;
+mod records;
+mod summary;
+
+pub use read::{RangedRead, ReadSummaryError, read_summary};
+pub use summary::{
+    ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! Tier 1 over ranged reads: one for the tail, one for the head, one more when
+//! the summary is larger than the tail.
+
+use std::future::Future;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::summary::{self, FILE_BYTES_MIN, HEAD_BYTES, SummaryFacts, TRAILER_BYTES, Unsound};
+
+/// Holds the whole summary of nearly every recording seen; larger ones cost one more read.
+const TAIL_BYTES: u64 = 250_000;
+
+/// Something that answers for any range of one stored object.
+pub trait RangedRead {
+    type Error;
+
+    fn read(&self, range: Range<u64>) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;
+}
+
+/// Only [`ReadSummaryError::Unsound`] says something about the recording.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadSummaryError<E> {
+    #[error(transparent)]
+    Unsound(#[from] Unsound),
+    #[error("cannot read the recording")]
+    Read(#[source] E),
+    #[error("asked for bytes {}..{} and got {got}", .asked.start, .asked.end)]
+    ShortRead { asked: Range<u64>, got: usize },
+}
+
+/// Reads what the summary of an object of `size` bytes says.
+pub async fn read_summary<R: RangedRead>(
+    reader: &R,
+    size: u64,
+) -> Result<SummaryFacts, ReadSummaryError<R::Error>> {
+    if size < FILE_BYTES_MIN {
+        return Err(Unsound::TooShort { size }.into());
+    }
+    let tail_start = size.saturating_sub(TAIL_BYTES);
+    let tail = exactly(reader, tail_start..size).await?;
+    let plan = summary::plan(size, &tail[tail.len() - TRAILER_BYTES as usize..])?;
+
+    let head = match tail_start {
+        0 => tail.slice(..tail.len().min(HEAD_BYTES as usize)),
+        _ => exactly(reader, 0..HEAD_BYTES.min(size)).await?,
+    };
+    let Range { start, end } = plan.range;
+    let section = if start < tail_start {
+        let missing = exactly(reader, start..tail_start.min(end)).await?;
+        let mut section = BytesMut::with_capacity((end - start) as usize);
+        section.extend_from_slice(&missing);
+        section.extend_from_slice(&tail[..end.saturating_sub(tail_start) as usize]);
+        section.freeze()
+    } else {
+        tail.slice((start - tail_start) as usize..(end - tail_start) as usize)
+    };
+    Ok(summary::facts(&head, &plan, &section)?)
+}
+
+async fn exactly<R: RangedRead>(
+    reader: &R,
+    range: Range<u64>,
+) -> Result<Bytes, ReadSummaryError<R::Error>> {
+    let bytes = reader
+        .read(range.clone())
+        .await
+        .map_err(ReadSummaryError::Read)?;
+    if bytes.len() as u64 != range.end - range.start {
+        return Err(ReadSummaryError::ShortRead {
+            asked: range,
+            got: bytes.len(),
+        });
+    }
+    Ok(bytes)
+}
