@@ -15,9 +15,7 @@ mod records;
 mod summary;
 
 pub use read::{RangedRead, ReadSummaryError, read_summary};
-pub use summary::{
-    ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of,
-};
+pub use summary::{ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of};
 
 #[cfg(test)]
 mod tests;

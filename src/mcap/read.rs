@@ -30,10 +30,7 @@ pub enum ReadSummaryError<E> {
 }
 
 /// Reads what the summary of an object of `size` bytes says.
-pub async fn read_summary<R: RangedRead>(
-    reader: &R,
-    size: u64,
-) -> Result<SummaryFacts, ReadSummaryError<R::Error>> {
+pub async fn read_summary<R: RangedRead>(reader: &R, size: u64) -> Result<SummaryFacts, ReadSummaryError<R::Error>> {
     if size < FILE_BYTES_MIN {
         return Err(Unsound::TooShort { size }.into());
     }
@@ -58,19 +55,10 @@ pub async fn read_summary<R: RangedRead>(
     Ok(summary::facts(&head, &plan, &section)?)
 }
 
-async fn exactly<R: RangedRead>(
-    reader: &R,
-    range: Range<u64>,
-) -> Result<Bytes, ReadSummaryError<R::Error>> {
-    let bytes = reader
-        .read(range.clone())
-        .await
-        .map_err(ReadSummaryError::Read)?;
+async fn exactly<R: RangedRead>(reader: &R, range: Range<u64>) -> Result<Bytes, ReadSummaryError<R::Error>> {
+    let bytes = reader.read(range.clone()).await.map_err(ReadSummaryError::Read)?;
     if bytes.len() as u64 != range.end - range.start {
-        return Err(ReadSummaryError::ShortRead {
-            asked: range,
-            got: bytes.len(),
-        });
+        return Err(ReadSummaryError::ShortRead { asked: range, got: bytes.len() });
     }
     Ok(bytes)
 }

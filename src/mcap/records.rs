@@ -96,10 +96,7 @@ pub struct Header {
 impl Header {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        Some(Self {
-            profile: c.string()?,
-            library: c.string()?,
-        })
+        Some(Self { profile: c.string()?, library: c.string()? })
     }
 }
 
@@ -113,11 +110,7 @@ pub struct Footer {
 impl Footer {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        Some(Self {
-            summary_start: c.u64()?,
-            summary_offset_start: c.u64()?,
-            summary_crc: c.u32()?,
-        })
+        Some(Self { summary_start: c.u64()?, summary_offset_start: c.u64()?, summary_crc: c.u32()? })
     }
 }
 
@@ -131,12 +124,7 @@ pub struct Schema {
 impl Schema {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        Some(Self {
-            id: c.u16()?,
-            name: c.string()?,
-            encoding: c.string()?,
-            data_bytes: c.blob()?.len(),
-        })
+        Some(Self { id: c.u16()?, name: c.string()?, encoding: c.string()?, data_bytes: c.blob()?.len() })
     }
 }
 
@@ -150,12 +138,7 @@ pub struct Channel {
 impl Channel {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        let channel = Self {
-            id: c.u16()?,
-            schema_id: c.u16()?,
-            topic: c.string()?,
-            message_encoding: c.string()?,
-        };
+        let channel = Self { id: c.u16()?, schema_id: c.u16()?, topic: c.string()?, message_encoding: c.string()? };
         c.blob()?; // key-value pairs, of no use here
         Some(channel)
     }
@@ -185,13 +168,7 @@ impl Statistics {
         while !pairs.is_empty() {
             channel_message_counts.push((pairs.u16()?, pairs.u64()?));
         }
-        Some(Self {
-            message_count,
-            chunk_count,
-            start_ns,
-            end_ns,
-            channel_message_counts,
-        })
+        Some(Self { message_count, chunk_count, start_ns, end_ns, channel_message_counts })
     }
 }
 
@@ -247,10 +224,6 @@ impl NamedRecord {
 
     pub fn parse_metadata_index(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        Some(Self {
-            start: c.u64()?,
-            bytes: c.u64()?,
-            name: c.string()?,
-        })
+        Some(Self { start: c.u64()?, bytes: c.u64()?, name: c.string()? })
     }
 }

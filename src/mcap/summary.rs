@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::records::{
-    self, Channel, ChunkIndex, Cursor, FOOTER_BYTES, Footer, Header, MAGIC, NamedRecord,
-    RECORD_PREFIX_BYTES, Schema, Statistics, opcode,
+    self, Channel, ChunkIndex, Cursor, FOOTER_BYTES, Footer, Header, MAGIC, NamedRecord, RECORD_PREFIX_BYTES, Schema, Statistics, opcode,
 };
 
 /// Magic, an empty header, data end, footer, magic.
@@ -95,13 +94,9 @@ pub enum Unsound {
     TooShort { size: u64 },
     #[error("bytes at {at} should be the MCAP magic, found {}", hex::encode(.found))]
     Magic { at: u64, found: [u8; 8] },
-    #[error(
-        "record at 8 should be a header of at most {HEAD_BYTES} bytes, found opcode {opcode:#04x} with {len} bytes"
-    )]
+    #[error("record at 8 should be a header of at most {HEAD_BYTES} bytes, found opcode {opcode:#04x} with {len} bytes")]
     Header { opcode: u8, len: u64 },
-    #[error(
-        "record at {at} should be a footer (0x02) of 20 bytes, found opcode {opcode:#04x} with {len} bytes"
-    )]
+    #[error("record at {at} should be a footer (0x02) of 20 bytes, found opcode {opcode:#04x} with {len} bytes")]
     Footer { at: u64, opcode: u8, len: u64 },
     #[error("footer says that there is no summary section")]
     NoSummary,
@@ -117,9 +112,7 @@ pub enum Unsound {
     RecordOverruns { at: u64, end: u64 },
     #[error("summary record at {at} with opcode {opcode:#04x} cannot be parsed")]
     Malformed { at: u64, opcode: u8 },
-    #[error(
-        "summary record at {at} with opcode {opcode:#04x} does not belong into a summary, or not twice"
-    )]
+    #[error("summary record at {at} with opcode {opcode:#04x} does not belong into a summary, or not twice")]
     Misplaced { at: u64, opcode: u8 },
     #[error("summary has no statistics")]
     NoStatistics,
@@ -128,41 +121,20 @@ pub enum Unsound {
     #[error("statistics count {chunk_count} chunks, {indexed} are indexed")]
     ChunkCount { chunk_count: u32, indexed: u64 },
     #[error("statistics count {message_count} messages, their channels {in_channels}")]
-    MessageCount {
-        message_count: u64,
-        in_channels: u128,
-    },
+    MessageCount { message_count: u64, in_channels: u128 },
     #[error("{what} at {start} with {bytes} bytes lies outside the data section 8..{data_end}")]
-    OutsideData {
-        what: &'static str,
-        start: u64,
-        bytes: u64,
-        data_end: u64,
-    },
+    OutsideData { what: &'static str, start: u64, bytes: u64, data_end: u64 },
     #[error("chunk at {start} begins before the one at {previous_start} ends at {previous_end}")]
-    ChunksOverlap {
-        start: u64,
-        previous_start: u64,
-        previous_end: u64,
-    },
-    #[error(
-        "chunk at {start} has {compressed_bytes} compressed bytes in a record of {chunk_bytes}"
-    )]
-    ChunkLength {
-        start: u64,
-        compressed_bytes: u64,
-        chunk_bytes: u64,
-    },
+    ChunksOverlap { start: u64, previous_start: u64, previous_end: u64 },
+    #[error("chunk at {start} has {compressed_bytes} compressed bytes in a record of {chunk_bytes}")]
+    ChunkLength { start: u64, compressed_bytes: u64, chunk_bytes: u64 },
 }
 
 impl Unsound {
     /// False for files that are merely written without what tier 1 reads. They may be whole;
     /// only a scan of all chunks can tell.
     pub fn is_damage(&self) -> bool {
-        !matches!(
-            self,
-            Self::NoSummary | Self::NoStatistics | Self::NoChunkIndex { .. }
-        )
+        !matches!(self, Self::NoSummary | Self::NoStatistics | Self::NoChunkIndex { .. })
     }
 }
 
@@ -203,48 +175,27 @@ pub(super) fn plan(size: u64, trailer: &[u8]) -> Result<Plan, Unsound> {
     let footer = Some(())
         .filter(|()| opcode == records::opcode::FOOTER && len == body_bytes as u64)
         .and_then(|()| Footer::parse(c.take(body_bytes)?))
-        .ok_or(Unsound::Footer {
-            at: footer_start,
-            opcode,
-            len,
-        })?;
+        .ok_or(Unsound::Footer { at: footer_start, opcode, len })?;
 
-    let Footer {
-        summary_start,
-        summary_offset_start,
-        ..
-    } = footer;
+    let Footer { summary_start, summary_offset_start, .. } = footer;
     if summary_start == 0 {
         return Err(Unsound::NoSummary);
     }
     let expected = 8..footer_start;
     if !(expected.start..=expected.end).contains(&summary_start) {
-        return Err(Unsound::SummaryStart {
-            found: summary_start,
-            expected,
-        });
+        return Err(Unsound::SummaryStart { found: summary_start, expected });
     }
     let expected = summary_start..footer_start;
-    if summary_offset_start != 0 && !(expected.start..=expected.end).contains(&summary_offset_start)
-    {
-        return Err(Unsound::SummaryOffsetStart {
-            found: summary_offset_start,
-            expected,
-        });
+    if summary_offset_start != 0 && !(expected.start..=expected.end).contains(&summary_offset_start) {
+        return Err(Unsound::SummaryOffsetStart { found: summary_offset_start, expected });
     }
     let summary = summary_start..footer_start;
     if summary.end - summary.start > SUMMARY_BYTES_MAX {
-        return Err(Unsound::SummaryTooLarge {
-            bytes: summary.end - summary.start,
-        });
+        return Err(Unsound::SummaryTooLarge { bytes: summary.end - summary.start });
     }
     // The CRC itself is the last field of the footer.
     let range = summary_start..footer_start + FOOTER_BYTES as u64 - 4;
-    Ok(Plan {
-        footer,
-        range,
-        summary,
-    })
+    Ok(Plan { footer, range, summary })
 }
 
 /// `head` holds the first bytes of the file, at most [`HEAD_BYTES`]; `section` those of `plan.range`.
@@ -253,14 +204,7 @@ pub(super) fn facts(head: &[u8], plan: &Plan, section: &[u8]) -> Result<SummaryF
     let summary_crc = check_crc(plan.footer.summary_crc, section)?;
     let summary_bytes = plan.summary.end - plan.summary.start;
     let section = section.get(..summary_bytes as usize).unwrap_or(section);
-    let Records {
-        schemas,
-        channels,
-        statistics,
-        chunks,
-        attachments,
-        metadata,
-    } = parse(section, &plan.summary)?;
+    let Records { schemas, channels, statistics, chunks, attachments, metadata } = parse(section, &plan.summary)?;
 
     let statistics = statistics.ok_or(Unsound::NoStatistics)?;
     check_counts(&statistics, chunks.len())?;
@@ -348,9 +292,7 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
                 records.statistics = Some(Statistics::parse(body).ok_or_else(malformed)?);
             }
             opcode::CHUNK_INDEX => {
-                records
-                    .chunks
-                    .push(ChunkIndex::parse(body).ok_or_else(malformed)?);
+                records.chunks.push(ChunkIndex::parse(body).ok_or_else(malformed)?);
             }
             opcode::ATTACHMENT_INDEX => {
                 let index = NamedRecord::parse_attachment_index(body).ok_or_else(malformed)?;
@@ -380,29 +322,15 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
 }
 
 fn check_counts(statistics: &Statistics, indexed: usize) -> Result<(), Unsound> {
-    let &Statistics {
-        message_count,
-        chunk_count,
-        ..
-    } = statistics;
-    let in_channels = statistics
-        .channel_message_counts
-        .iter()
-        .map(|(_, count)| u128::from(*count))
-        .sum();
+    let &Statistics { message_count, chunk_count, .. } = statistics;
+    let in_channels = statistics.channel_message_counts.iter().map(|(_, count)| u128::from(*count)).sum();
     if u128::from(message_count) != in_channels {
-        return Err(Unsound::MessageCount {
-            message_count,
-            in_channels,
-        });
+        return Err(Unsound::MessageCount { message_count, in_channels });
     }
     match indexed as u64 {
         indexed if indexed == u64::from(chunk_count) => Ok(()),
         0 => Err(Unsound::NoChunkIndex { chunk_count }),
-        indexed => Err(Unsound::ChunkCount {
-            chunk_count,
-            indexed,
-        }),
+        indexed => Err(Unsound::ChunkCount { chunk_count, indexed }),
     }
 }
 
@@ -410,27 +338,14 @@ fn check_chunks(mut chunks: Vec<ChunkIndex>, data_end: u64) -> Result<Vec<ChunkR
     chunks.sort_by_key(|chunk| chunk.chunk_start);
     let mut previous: Option<Range<u64>> = None;
     for chunk in &chunks {
-        let &ChunkIndex {
-            chunk_start: start,
-            chunk_bytes,
-            compressed_bytes,
-            ..
-        } = chunk;
+        let &ChunkIndex { chunk_start: start, chunk_bytes, compressed_bytes, .. } = chunk;
         if compressed_bytes >= chunk_bytes {
-            return Err(Unsound::ChunkLength {
-                start,
-                compressed_bytes,
-                chunk_bytes,
-            });
+            return Err(Unsound::ChunkLength { start, compressed_bytes, chunk_bytes });
         }
         let bytes = chunk_bytes.saturating_add(chunk.index_bytes);
         let end = inside_data("chunk", start, bytes, data_end)?;
         if let Some(previous) = previous.filter(|previous| start < previous.end) {
-            return Err(Unsound::ChunksOverlap {
-                start,
-                previous_start: previous.start,
-                previous_end: previous.end,
-            });
+            return Err(Unsound::ChunksOverlap { start, previous_start: previous.start, previous_end: previous.end });
         }
         previous = Some(start..end);
     }
@@ -438,28 +353,19 @@ fn check_chunks(mut chunks: Vec<ChunkIndex>, data_end: u64) -> Result<Vec<ChunkR
 }
 
 fn check_named(what: &'static str, named: &[NamedRecord], data_end: u64) -> Result<(), Unsound> {
-    named
-        .iter()
-        .try_for_each(|record| inside_data(what, record.start, record.bytes, data_end).map(|_| ()))
+    named.iter().try_for_each(|record| inside_data(what, record.start, record.bytes, data_end).map(|_| ()))
 }
 
 fn inside_data(what: &'static str, start: u64, bytes: u64, data_end: u64) -> Result<u64, Unsound> {
-    start
-        .checked_add(bytes)
-        .filter(|end| start >= MAGIC.len() as u64 && *end <= data_end)
-        .ok_or(Unsound::OutsideData {
-            what,
-            start,
-            bytes,
-            data_end,
-        })
+    start.checked_add(bytes).filter(|end| start >= MAGIC.len() as u64 && *end <= data_end).ok_or(Unsound::OutsideData {
+        what,
+        start,
+        bytes,
+        data_end,
+    })
 }
 
-fn describe(
-    mut channels: BTreeMap<u16, Channel>,
-    schemas: &BTreeMap<u16, Schema>,
-    statistics: &Statistics,
-) -> Vec<ChannelFacts> {
+fn describe(mut channels: BTreeMap<u16, Channel>, schemas: &BTreeMap<u16, Schema>, statistics: &Statistics) -> Vec<ChannelFacts> {
     let mut counts: BTreeMap<u16, u64> = channels.keys().map(|id| (*id, 0)).collect();
     for (id, count) in &statistics.channel_message_counts {
         let known = counts.entry(*id).or_default();
@@ -469,19 +375,14 @@ fn describe(
         .into_iter()
         .map(|(id, message_count)| {
             let channel = channels.remove(&id);
-            let schema = channel
-                .as_ref()
-                .and_then(|channel| schemas.get(&channel.schema_id));
+            let schema = channel.as_ref().and_then(|channel| schemas.get(&channel.schema_id));
             ChannelFacts {
                 id,
                 message_type: schema.map(|s| s.name.clone()).unwrap_or_default(),
                 schema_encoding: schema.map(|s| s.encoding.clone()).unwrap_or_default(),
                 schema_bytes: schema.map(|s| s.data_bytes).unwrap_or_default(),
                 message_count,
-                topic: channel
-                    .as_ref()
-                    .map(|c| c.topic.clone())
-                    .unwrap_or_default(),
+                topic: channel.as_ref().map(|c| c.topic.clone()).unwrap_or_default(),
                 message_encoding: channel.map(|c| c.message_encoding).unwrap_or_default(),
             }
         })

@@ -12,38 +12,19 @@ use super::*;
 
 /// A recording as a device writes it: two topics, several chunks, one metadata record.
 fn recording(messages: u32, chunk_bytes: u64) -> Vec<u8> {
-    let options = mcap::WriteOptions::new()
-        .profile("ros2")
-        .library("test")
-        .chunk_size(Some(chunk_bytes))
-        .compression(Some(mcap::Compression::Zstd));
+    let options =
+        mcap::WriteOptions::new().profile("ros2").library("test").chunk_size(Some(chunk_bytes)).compression(Some(mcap::Compression::Zstd));
     let mut writer = options.create(std::io::Cursor::new(Vec::new())).unwrap();
-    let schema = writer
-        .add_schema("std_msgs/String", "ros2msg", b"string data")
-        .unwrap();
-    let channels = ["/chatter", "/camera0/rgb"].map(|topic| {
-        writer
-            .add_channel(schema, topic, "cdr", &BTreeMap::new())
-            .unwrap()
-    });
+    let schema = writer.add_schema("std_msgs/String", "ros2msg", b"string data").unwrap();
+    let channels = ["/chatter", "/camera0/rgb"].map(|topic| writer.add_channel(schema, topic, "cdr", &BTreeMap::new()).unwrap());
     for sequence in 0..messages {
         let log_time = 1_795_204_387_000_000_000 + u64::from(sequence) * 1_000_000;
-        let header = MessageHeader {
-            channel_id: channels[sequence as usize % 2],
-            sequence,
-            log_time,
-            publish_time: log_time,
-        };
-        let payload: Vec<u8> = (0..64)
-            .map(|i: u32| (sequence * 7 + i * 13) as u8)
-            .collect();
+        let header = MessageHeader { channel_id: channels[sequence as usize % 2], sequence, log_time, publish_time: log_time };
+        let payload: Vec<u8> = (0..64).map(|i: u32| (sequence * 7 + i * 13) as u8).collect();
         writer.write_to_known_channel(&header, &payload).unwrap();
     }
     writer
-        .write_metadata(&mcap::records::Metadata {
-            name: "axon.task".into(),
-            metadata: BTreeMap::from([("task_id".into(), "t".into())]),
-        })
+        .write_metadata(&mcap::records::Metadata { name: "axon.task".into(), metadata: BTreeMap::from([("task_id".into(), "t".into())]) })
         .unwrap();
     writer.finish().unwrap();
     writer.into_inner().into_inner()
@@ -83,15 +64,9 @@ fn find(section: &[u8], opcode: u8) -> Range<usize> {
 #[test]
 fn a_sound_recording_tells_what_it_holds() {
     let facts = summary_of(&recording(101, 1024)).unwrap();
-    assert_eq!(
-        (facts.profile.as_str(), facts.library.as_str()),
-        ("ros2", "test")
-    );
+    assert_eq!((facts.profile.as_str(), facts.library.as_str()), ("ros2", "test"));
     assert_eq!(facts.message_count, 101);
-    assert_eq!(
-        facts.topics(),
-        BTreeMap::from([("/chatter", 51), ("/camera0/rgb", 50)])
-    );
+    assert_eq!(facts.topics(), BTreeMap::from([("/chatter", 51), ("/camera0/rgb", 50)]));
     assert_eq!(facts.end_ns - facts.start_ns, 100_000_000);
     assert!(facts.chunks.len() > 3, "{} chunks", facts.chunks.len());
     assert!(facts.chunks.iter().all(|chunk| chunk.compression == "zstd"));
@@ -108,21 +83,14 @@ fn a_sound_recording_tells_what_it_holds() {
 fn a_recording_without_messages_is_sound() {
     let facts = summary_of(&recording(0, 1024)).unwrap();
     assert_eq!((facts.message_count, facts.end_ns), (0, 0));
-    assert_eq!(
-        facts.topics(),
-        BTreeMap::from([("/chatter", 0), ("/camera0/rgb", 0)])
-    );
+    assert_eq!(facts.topics(), BTreeMap::from([("/chatter", 0), ("/camera0/rgb", 0)]));
 }
 
 #[test]
 fn no_truncation_is_sound() {
     let file = recording(20, 256);
     for len in 0..file.len() {
-        assert!(
-            summary_of(&file[..len]).is_err(),
-            "cut to {len} of {} bytes",
-            file.len()
-        );
+        assert!(summary_of(&file[..len]).is_err(), "cut to {len} of {} bytes", file.len());
     }
 }
 
@@ -134,11 +102,7 @@ fn no_flipped_byte_in_magic_summary_or_footer_is_sound() {
         for bit in [0x01, 0x80, 0xFF] {
             let mut damaged = file.clone();
             damaged[at] ^= bit;
-            assert!(
-                summary_of(&damaged).is_err(),
-                "byte {at} ^ {bit:#x} of {}",
-                file.len()
-            );
+            assert!(summary_of(&damaged).is_err(), "byte {at} ^ {bit:#x} of {}", file.len());
         }
     }
 }
@@ -168,80 +132,32 @@ fn each_defect_is_named() {
         damaged[at..at + bytes.len()].copy_from_slice(bytes);
         summary_of(&damaged).unwrap_err()
     };
-    let rewrite = |change: &dyn Fn(&mut [u8])| {
-        summary_of(&rewritten(file.clone(), |section| change(section))).unwrap_err()
-    };
+    let rewrite = |change: &dyn Fn(&mut [u8])| summary_of(&rewritten(file.clone(), |section| change(section))).unwrap_err();
 
     assert_eq!(summary_of(&[]).unwrap_err(), Unsound::TooShort { size: 0 });
-    assert_eq!(
-        with(0, b"\x00"),
-        Unsound::Magic {
-            at: 0,
-            found: *b"\x00MCAP0\r\n"
-        }
-    );
-    assert_eq!(
-        with(footer + 30, b"X"),
-        Unsound::Magic {
-            at: size - 8,
-            found: *b"\x89XCAP0\r\n"
-        }
-    );
+    assert_eq!(with(0, b"\x00"), Unsound::Magic { at: 0, found: *b"\x00MCAP0\r\n" });
+    assert_eq!(with(footer + 30, b"X"), Unsound::Magic { at: size - 8, found: *b"\x89XCAP0\r\n" });
     assert!(matches!(with(8, &[2]), Unsound::Header { opcode: 2, .. }));
-    assert!(matches!(
-        with(9, &u64::MAX.to_le_bytes()),
-        Unsound::Header { len: u64::MAX, .. }
-    ));
-    assert_eq!(
-        with(footer, &[3]),
-        Unsound::Footer {
-            at: footer as u64,
-            opcode: 3,
-            len: 20
-        }
-    );
+    assert!(matches!(with(9, &u64::MAX.to_le_bytes()), Unsound::Header { len: u64::MAX, .. }));
+    assert_eq!(with(footer, &[3]), Unsound::Footer { at: footer as u64, opcode: 3, len: 20 });
     assert_eq!(with(footer + 9, &[0; 8]), Unsound::NoSummary);
     assert_eq!(
         with(footer + 9, &(footer as u64 + 1).to_le_bytes()),
-        Unsound::SummaryStart {
-            found: footer as u64 + 1,
-            expected: 8..footer as u64
-        }
+        Unsound::SummaryStart { found: footer as u64 + 1, expected: 8..footer as u64 }
     );
-    assert_eq!(
-        with(footer + 17, &7u64.to_le_bytes()),
-        Unsound::SummaryOffsetStart {
-            found: 7,
-            expected: start as u64..footer as u64
-        }
-    );
-    assert!(matches!(
-        with(footer + 25, &[1, 2, 3, 4]),
-        Unsound::SummaryCrc { .. }
-    ));
+    assert_eq!(with(footer + 17, &7u64.to_le_bytes()), Unsound::SummaryOffsetStart { found: 7, expected: start as u64..footer as u64 });
+    assert!(matches!(with(footer + 25, &[1, 2, 3, 4]), Unsound::SummaryCrc { .. }));
 
     // A record that claims to be larger than everything.
     assert_eq!(
         rewrite(&|section| section[1..9].copy_from_slice(&u64::MAX.to_le_bytes())),
-        Unsound::RecordOverruns {
-            at: start as u64,
-            end: footer as u64
-        }
+        Unsound::RecordOverruns { at: start as u64, end: footer as u64 }
     );
-    assert_eq!(
-        rewrite(&|section| section[0] = 0x06),
-        Unsound::Misplaced {
-            at: start as u64,
-            opcode: 6
-        }
-    );
+    assert_eq!(rewrite(&|section| section[0] = 0x06), Unsound::Misplaced { at: start as u64, opcode: 6 });
     // A name that claims to be longer than its record.
     assert_eq!(
         rewrite(&|section| section[11..15].copy_from_slice(&u32::MAX.to_le_bytes())),
-        Unsound::Malformed {
-            at: start as u64,
-            opcode: 3
-        }
+        Unsound::Malformed { at: start as u64, opcode: 3 }
     );
     let statistics = |change: &dyn Fn(&mut [u8])| {
         rewrite(&|section| {
@@ -251,18 +167,9 @@ fn each_defect_is_named() {
     };
     assert_eq!(
         statistics(&|body| body[..8].copy_from_slice(&21u64.to_le_bytes())),
-        Unsound::MessageCount {
-            message_count: 21,
-            in_channels: 20
-        }
+        Unsound::MessageCount { message_count: 21, in_channels: 20 }
     );
-    assert!(matches!(
-        statistics(&|body| body[22..26].copy_from_slice(&99u32.to_le_bytes())),
-        Unsound::ChunkCount {
-            chunk_count: 99,
-            ..
-        }
-    ));
+    assert!(matches!(statistics(&|body| body[22..26].copy_from_slice(&99u32.to_le_bytes())), Unsound::ChunkCount { chunk_count: 99, .. }));
     assert_eq!(
         rewrite(&|section| {
             let body = find(section, 0x0B);
@@ -278,31 +185,17 @@ fn each_defect_is_named() {
     };
     assert!(matches!(
         chunk(&|body| body[16..24].copy_from_slice(&u64::MAX.to_le_bytes())),
-        Unsound::OutsideData {
-            what: "chunk",
-            start: u64::MAX,
-            ..
-        }
+        Unsound::OutsideData { what: "chunk", start: u64::MAX, .. }
     ));
     let long = (start as u64 - 200).to_le_bytes();
-    assert!(matches!(
-        chunk(&|body| body[24..32].copy_from_slice(&long)),
-        Unsound::ChunksOverlap { .. }
-    ));
-    assert!(matches!(
-        chunk(&|body| body[24..32].copy_from_slice(&1u64.to_le_bytes())),
-        Unsound::ChunkLength { chunk_bytes: 1, .. }
-    ));
+    assert!(matches!(chunk(&|body| body[24..32].copy_from_slice(&long)), Unsound::ChunksOverlap { .. }));
+    assert!(matches!(chunk(&|body| body[24..32].copy_from_slice(&1u64.to_le_bytes())), Unsound::ChunkLength { chunk_bytes: 1, .. }));
     assert!(matches!(
         rewrite(&|section| {
             let body = find(section, 0x0D);
             section[body.start..body.start + 8].fill(0);
         }),
-        Unsound::OutsideData {
-            what: "metadata record",
-            start: 0,
-            ..
-        }
+        Unsound::OutsideData { what: "metadata record", start: 0, .. }
     ));
 }
 
@@ -314,10 +207,7 @@ struct Object {
 
 impl Object {
     fn new(bytes: Vec<u8>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            asked: Mutex::default(),
-        }
+        Self { bytes: bytes.into(), asked: Mutex::default() }
     }
 }
 
@@ -338,10 +228,7 @@ async fn a_small_recording_is_read_at_once() {
     let object = Object::new(file);
     let size = object.bytes.len() as u64;
     assert_eq!(read_summary(&object, size).await.unwrap(), expected);
-    assert_eq!(
-        object.asked.lock().unwrap().as_slice(),
-        std::slice::from_ref(&(0..size))
-    );
+    assert_eq!(object.asked.lock().unwrap().as_slice(), std::slice::from_ref(&(0..size)));
 }
 
 #[tokio::test]
@@ -360,11 +247,7 @@ async fn a_large_recording_costs_its_tail_and_its_head() {
 async fn a_summary_larger_than_the_tail_costs_one_more_read() {
     let file = recording(8_000, 1);
     let expected = summary_of(&file).unwrap();
-    assert!(
-        expected.summary_bytes > 300_000,
-        "{}",
-        expected.summary_bytes
-    );
+    assert!(expected.summary_bytes > 300_000, "{}", expected.summary_bytes);
     let object = Object::new(file);
     let size = object.bytes.len() as u64;
     assert_eq!(read_summary(&object, size).await.unwrap(), expected);
@@ -376,10 +259,7 @@ async fn an_object_shorter_than_announced_is_no_verdict() {
     let object = Object::new(recording(20, 256));
     let size = object.bytes.len() as u64 + 1;
     let error = read_summary(&object, size).await.unwrap_err();
-    assert!(
-        matches!(error, ReadSummaryError::ShortRead { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ReadSummaryError::ShortRead { .. }), "{error}");
 }
 
 proptest::proptest! {
@@ -394,19 +274,14 @@ proptest::proptest! {
 
 /// Real recordings lie beside the project; without them there is nothing to say.
 fn shared(folder: &str) -> Vec<(String, Vec<u8>)> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../shared/data")
-        .join(folder);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(folder);
     let Ok(entries) = std::fs::read_dir(&root) else {
         eprintln!("skipped: no recordings in {}", root.display());
         return Vec::new();
     };
     entries
         .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "mcap")
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "mcap"))
         .map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             (name, std::fs::read(path).unwrap())
@@ -426,12 +301,7 @@ fn recordings_of_real_devices_are_sound_except_the_truncated_one() {
             ("empty.mcap", Ok(facts)) => assert_eq!(facts.message_count, 0),
             ("multi-topic.mcap", Ok(facts)) => {
                 assert_eq!((facts.message_count, facts.profile.as_str()), (221, "ros2"));
-                let counts = [
-                    ("/camera0/rgb", 31),
-                    ("/chatter", 31),
-                    ("/udp/can", 45),
-                    ("/udp/gps", 114),
-                ];
+                let counts = [("/camera0/rgb", 31), ("/chatter", 31), ("/udp/can", 45), ("/udp/gps", 114)];
                 assert_eq!(facts.topics(), BTreeMap::from(counts));
                 assert_eq!(facts.metadata.len(), 5);
             }

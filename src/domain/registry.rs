@@ -1,0 +1,163 @@
+//! The registry: the things a factory consists of, before any work is ordered.
+//!
+//! All of them live the same way, so there is one rule for all: a record is created
+//! once. What a record must refer to, and which names are taken, is kept by the tables.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::fmt::Debug;
+
+use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId};
+
+/// One kind of registry entry.
+pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
+    const TYPE: &'static str;
+    const CREATED: &'static str;
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound = "R: Record")]
+pub enum Registered<R: Record> {
+    #[default]
+    Absent,
+    Live(R),
+}
+
+impl<R: Record> Registered<R> {
+    pub fn live(&self) -> Option<&R> {
+        match self {
+            Self::Absent => None,
+            Self::Live(record) => Some(record),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum RecordCommand<R> {
+    Create(R),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", bound = "R: Record")]
+pub enum RecordEvent<R: Record> {
+    Created(R),
+}
+
+impl<R: Record> Event for RecordEvent<R> {
+    fn types() -> Vec<(&'static str, &'static str)> {
+        vec![(R::CREATED, "1.0")]
+    }
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::Created(_) => R::CREATED,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordRefusal {
+    #[error("the entry exists already")]
+    AlreadyCreated,
+}
+
+impl<R: Record> Aggregate for Registered<R> {
+    const TYPE: &'static str = R::TYPE;
+    type Command = RecordCommand<R>;
+    type Event = RecordEvent<R>;
+    type Refusal = RecordRefusal;
+
+    fn decide(&self, command: RecordCommand<R>) -> Result<Vec<RecordEvent<R>>, RecordRefusal> {
+        match (self, command) {
+            (Self::Absent, RecordCommand::Create(record)) => Ok(vec![RecordEvent::Created(record)]),
+            (Self::Live(_), RecordCommand::Create(_)) => Err(RecordRefusal::AlreadyCreated),
+        }
+    }
+
+    fn evolve(&mut self, event: &RecordEvent<R>) {
+        match event {
+            RecordEvent::Created(record) => *self = Self::Live(record.clone()),
+        }
+    }
+}
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
+        impl Record for $name {
+            const TYPE: &'static str = $kind;
+            const CREATED: &'static str = $created;
+        }
+    )+};
+}
+
+records! {
+    Factory = "factory", "factory_created" {
+        name: String,
+        slug: String,
+        location: Option<String>,
+        timezone: String,
+        settings: Option<Value>,
+    }
+    Organization = "organization", "organization_created" {
+        factory_id: FactoryId,
+        name: String,
+        slug: String,
+        description: Option<String>,
+        settings: Option<Value>,
+    }
+    Scene = "scene", "scene_created" {
+        factory_id: FactoryId,
+        name: String,
+        description: Option<String>,
+        initial_scene_layout_template: Option<String>,
+    }
+    Subscene = "subscene", "subscene_created" {
+        scene_id: SceneId,
+        name: String,
+        description: Option<String>,
+        initial_scene_layout: Option<String>,
+    }
+    Skill = "skill", "skill_created" {
+        slug: String,
+        version: String,
+        description: Option<String>,
+        metadata: Option<Value>,
+    }
+    /// A standard operating procedure: which skills, in which order.
+    Sop = "sop", "sop_created" {
+        slug: String,
+        version: String,
+        description: Option<String>,
+        skill_sequence: Vec<SkillId>,
+    }
+    RobotType = "robot_type", "robot_type_created" {
+        name: String,
+        model: String,
+        manufacturer: Option<String>,
+        end_effector: Option<String>,
+        sensor_suite: Value,
+        capabilities: Value,
+        ros_topics: Vec<String>,
+    }
+    Robot = "robot", "robot_created" {
+        robot_type_id: RobotTypeId,
+        factory_id: FactoryId,
+        device_id: DeviceId,
+        asset_id: Option<String>,
+        /// `active`, `maintenance` or `retired`.
+        status: String,
+        metadata: Value,
+    }
+    /// A person who operates a robot while it records. The password is not part of it: credentials never enter events.
+    DataCollector = "data_collector", "data_collector_created" {
+        organization_id: OrganizationId,
+        name: String,
+        operator_id: String,
+        email: Option<String>,
+        certification: Option<String>,
+        status: String,
+        metadata: Value,
+    }
+}

@@ -1,0 +1,152 @@
+//! Workstations: one robot and one data collector, bound to each other.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Aggregate, CollectorId, DeviceId, Event, FactoryId, OrganizationId, RobotId};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Station {
+    #[default]
+    Absent,
+    Bound(Box<Bound>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bound {
+    pub binding: Binding,
+    pub status: StationStatus,
+}
+
+/// The pair, with the names it had when it was bound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    pub name: String,
+    pub robot_id: RobotId,
+    pub robot_name: String,
+    pub robot_serial: DeviceId,
+    pub data_collector_id: CollectorId,
+    pub collector_name: String,
+    pub collector_operator_id: String,
+    pub factory_id: FactoryId,
+    pub organization_id: OrganizationId,
+    pub metadata: Value,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StationStatus {
+    Active,
+    Inactive,
+    Break,
+    #[default]
+    Offline,
+}
+
+impl StationStatus {
+    pub const ALL: [(&'static str, Self); 4] =
+        [("active", Self::Active), ("inactive", Self::Inactive), ("break", Self::Break), ("offline", Self::Offline)];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
+/// What has to be true of a pair, looked up before it is bound.
+#[derive(Clone, Debug)]
+pub struct BindingFacts {
+    pub robot_status: String,
+    pub collector_status: String,
+    pub organization_factory: FactoryId,
+}
+
+#[derive(Clone, Debug)]
+pub enum StationCommand {
+    Bind {
+        binding: Binding,
+        facts: BindingFacts,
+    },
+    /// The station's status follows its batches, unless its collector is away.
+    FollowBatches {
+        any_active: bool,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StationEvent {
+    StationBound(Binding),
+    StationStatusChanged { status: StationStatus },
+}
+
+impl Event for StationEvent {
+    fn types() -> Vec<(&'static str, &'static str)> {
+        vec![("station_bound", "1.0"), ("station_status_changed", "1.0")]
+    }
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::StationBound(_) => "station_bound",
+            Self::StationStatusChanged { .. } => "station_status_changed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StationRefusal {
+    #[error("there is no such station")]
+    NoSuchStation,
+    #[error("the station is bound already")]
+    AlreadyBound,
+    #[error("the robot is {0}; only an active robot can be bound")]
+    RobotNotActive(String),
+    #[error("the data collector is {0}; only an active one can be bound")]
+    CollectorNotActive(String),
+    #[error("the data collector's organization belongs to factory {collector}, the robot to factory {robot}")]
+    FactoryMismatch { robot: FactoryId, collector: FactoryId },
+}
+
+impl Aggregate for Station {
+    const TYPE: &'static str = "station";
+    type Command = StationCommand;
+    type Event = StationEvent;
+    type Refusal = StationRefusal;
+
+    fn decide(&self, command: StationCommand) -> Result<Vec<StationEvent>, StationRefusal> {
+        use StationStatus as S;
+        match (self, command) {
+            (Station::Absent, StationCommand::Bind { binding, facts }) => {
+                if facts.robot_status != "active" {
+                    return Err(StationRefusal::RobotNotActive(facts.robot_status));
+                }
+                if facts.collector_status != "active" {
+                    return Err(StationRefusal::CollectorNotActive(facts.collector_status));
+                }
+                if facts.organization_factory != binding.factory_id {
+                    return Err(StationRefusal::FactoryMismatch { robot: binding.factory_id, collector: facts.organization_factory });
+                }
+                Ok(vec![StationEvent::StationBound(binding)])
+            }
+            (Station::Bound(_), StationCommand::Bind { .. }) => Err(StationRefusal::AlreadyBound),
+            (Station::Absent, StationCommand::FollowBatches { .. }) => Err(StationRefusal::NoSuchStation),
+            (Station::Bound(station), StationCommand::FollowBatches { any_active }) => {
+                let status = match (station.status, any_active) {
+                    (S::Offline | S::Break, _) => return Ok(vec![]),
+                    (S::Active | S::Inactive, true) => S::Active,
+                    (S::Active | S::Inactive, false) => S::Inactive,
+                };
+                Ok(if status == station.status { vec![] } else { vec![StationEvent::StationStatusChanged { status }] })
+            }
+        }
+    }
+
+    fn evolve(&mut self, event: &StationEvent) {
+        match (&mut *self, event) {
+            (_, StationEvent::StationBound(binding)) => {
+                *self = Station::Bound(Box::new(Bound { binding: binding.clone(), status: StationStatus::Offline }));
+            }
+            (Station::Bound(station), StationEvent::StationStatusChanged { status }) => station.status = *status,
+            // Nothing precedes `station_bound` in a stream.
+            (Station::Absent, _) => {}
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! Tasks: one recording each, from dispatch to a verified upload.
+//!
+//! ```text
+//!  pending ──► ready ──► in_progress ──► uploading ──► completed
+//!     └──────────┴────────────┴──────────────┘   (verified upload: from any of the four)
+//!                        in_progress | uploading ──► failed   (device gave up)
+//! ```
+//!
+//! Devices repeat themselves, speak late and out of order. A witness of something
+//! that is already known changes nothing; one that comes too late for the present
+//! stage is noted, with what was concluded from it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Aggregate, BatchId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId,
+    Timestamp,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    #[default]
+    Absent,
+    Dispatched(Box<Dispatched>),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dispatched {
+    pub brief: Brief,
+    pub stage: Stage,
+    pub ready_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+}
+
+/// What a task was created with. Names are copied: they are what the collector saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    pub task_id: PublicTaskId,
+    pub batch_id: BatchId,
+    pub order_id: OrderId,
+    pub station_id: StationId,
+    pub sop_id: SopId,
+    pub scene_id: SceneId,
+    pub scene_name: String,
+    pub subscene_id: SubsceneId,
+    pub subscene_name: String,
+    pub initial_scene_layout: String,
+    pub factory_id: FactoryId,
+    pub organization_id: OrganizationId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    Pending,
+    Ready,
+    InProgress,
+    Uploading(Upload),
+    Completed { episode_id: EpisodeId, at: Timestamp, upload: UploadReport },
+    Failed { reason: String, at: Timestamp },
+    Cancelled { at: Timestamp },
+}
+
+/// What is known of an upload that has not been verified yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Upload {
+    pub report: Option<UploadReport>,
+    /// Why the last reported upload was not accepted.
+    pub rejected: Option<Rejection>,
+}
+
+/// What the device says about an uploaded recording. Nothing of it is believed before it is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadReport {
+    /// Key of the MCAP object in the factory's bucket.
+    pub object_key: String,
+    pub size_bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    pub with_sidecar: bool,
+}
+
+/// Why an upload was not accepted: no ack is sent, so the device keeps its copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Rejection {
+    #[error("the object {key} is not in the bucket")]
+    ObjectMissing { key: String },
+    #[error("the object has {found} bytes, the device reported {reported}")]
+    SizeDiffers { reported: u64, found: u64 },
+    #[error("the object's SHA-256 is {found}, the device reported {reported}")]
+    ContentDiffers { reported: String, found: String },
+    #[error("the MCAP is not sound: {defect}")]
+    Unsound { defect: String },
+    #[error("the object changed while it was read")]
+    ObjectChanged {},
+}
+
+/// What was found when an upload was verified: facts about bytes, not claims.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerifiedUpload {
+    pub report: UploadReport,
+    pub etag: Option<String>,
+    pub message_count: u64,
+    pub verified_bytes: u64,
+}
+
+/// How we know that something happened on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    CommandReply,
+    ConfigApplied,
+    Snapshot,
+    StartCallback,
+    FinishCallback,
+    UploadStarted,
+    UploadComplete,
+    TransferStatus,
+    UploadFailed,
+}
+
+impl Witness {
+    pub const ALL: [(&'static str, Self); 9] = [
+        ("command_reply", Self::CommandReply),
+        ("config_applied", Self::ConfigApplied),
+        ("snapshot", Self::Snapshot),
+        ("start_callback", Self::StartCallback),
+        ("finish_callback", Self::FinishCallback),
+        ("upload_started", Self::UploadStarted),
+        ("upload_complete", Self::UploadComplete),
+        ("transfer_status", Self::TransferStatus),
+        ("upload_failed", Self::UploadFailed),
+    ];
+
+    /// Callbacks are recorded every time they come; other witnesses only when they tell something new.
+    fn is_callback(self) -> bool {
+        matches!(self, Witness::StartCallback | Witness::FinishCallback)
+    }
+}
+
+/// What became of a device's report that changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disposition {
+    /// It was known already.
+    Repeated,
+    /// The task had moved on, or ended, before it came.
+    Late,
+}
+
+/// What a recorder says in its finish callback.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FinishReport {
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub duration_sec: Option<f64>,
+    pub message_count: Option<u64>,
+    pub file_size_bytes: Option<u64>,
+    pub error: Option<String>,
+}
+
+/// The stage as one word, for wires and tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    Pending,
+    Ready,
+    InProgress,
+    Uploading,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl TaskStatus {
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("pending", Self::Pending),
+        ("ready", Self::Ready),
+        ("in_progress", Self::InProgress),
+        ("uploading", Self::Uploading),
+        ("completed", Self::Completed),
+        ("failed", Self::Failed),
+        ("cancelled", Self::Cancelled),
+    ];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
+impl Stage {
+    pub fn status(&self) -> TaskStatus {
+        match self {
+            Stage::Pending => TaskStatus::Pending,
+            Stage::Ready => TaskStatus::Ready,
+            Stage::InProgress => TaskStatus::InProgress,
+            Stage::Uploading(_) => TaskStatus::Uploading,
+            Stage::Completed { .. } => TaskStatus::Completed,
+            Stage::Failed { .. } => TaskStatus::Failed,
+            Stage::Cancelled { .. } => TaskStatus::Cancelled,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum TaskCommand {
+    Create(Brief),
+    /// The device holds this task's configuration.
+    Configure {
+        by: Witness,
+        at: Timestamp,
+    },
+    /// The device records.
+    StartRecording {
+        by: Witness,
+        at: Timestamp,
+        reported: Option<Value>,
+    },
+    /// The recording is a closed file on the device.
+    FinishRecording {
+        by: Witness,
+        at: Timestamp,
+        report: Option<FinishReport>,
+    },
+    /// The device says that its files are in the bucket.
+    ReportUpload {
+        by: Witness,
+        report: UploadReport,
+        at: Timestamp,
+    },
+    /// The object is what the device said it is.
+    AcceptUpload {
+        verified: VerifiedUpload,
+        episode_id: EpisodeId,
+        at: Timestamp,
+    },
+    /// The object is not what the device said it is.
+    RejectUpload {
+        report: UploadReport,
+        rejection: Rejection,
+    },
+    /// The device still waits for an ack that it should have had.
+    RequestAck {
+        by: Witness,
+    },
+    /// The device gave up uploading.
+    FailUpload {
+        reason: String,
+        at: Timestamp,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskEvent {
+    TaskCreated(Brief),
+    TaskConfigured { by: Witness, at: Timestamp },
+    RecordingStarted { by: Witness, at: Timestamp, reported: Option<Value> },
+    RecordingFinished { by: Witness, at: Timestamp, report: Option<FinishReport> },
+    UploadReported { by: Witness, report: UploadReport },
+    UploadVerified { verified: VerifiedUpload, episode_id: EpisodeId, at: Timestamp },
+    UploadRejected { report: UploadReport, rejection: Rejection },
+    UploadFailed { reason: String, at: Timestamp },
+    UploadAckRequested { by: Witness },
+    DeviceReportNoted { report: Witness, disposition: Disposition, status: TaskStatus },
+}
+
+impl Event for TaskEvent {
+    fn types() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("task_created", "1.0"),
+            ("task_configured", "1.0"),
+            ("recording_started", "1.0"),
+            ("recording_finished", "1.0"),
+            ("upload_reported", "1.0"),
+            ("upload_verified", "1.0"),
+            ("upload_rejected", "1.0"),
+            ("upload_failed", "1.0"),
+            ("upload_ack_requested", "1.0"),
+            ("device_report_noted", "1.0"),
+        ]
+    }
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::TaskCreated(_) => "task_created",
+            Self::TaskConfigured { .. } => "task_configured",
+            Self::RecordingStarted { .. } => "recording_started",
+            Self::RecordingFinished { .. } => "recording_finished",
+            Self::UploadReported { .. } => "upload_reported",
+            Self::UploadVerified { .. } => "upload_verified",
+            Self::UploadRejected { .. } => "upload_rejected",
+            Self::UploadFailed { .. } => "upload_failed",
+            Self::UploadAckRequested { .. } => "upload_ack_requested",
+            Self::DeviceReportNoted { .. } => "device_report_noted",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskRefusal {
+    #[error("there is no such task")]
+    NoSuchTask,
+    #[error("the task exists already")]
+    AlreadyCreated,
+    #[error("the task is {0:?}; a verified upload cannot complete it any more")]
+    Ended(TaskStatus),
+    #[error("the upload that was verified is not the one last reported")]
+    OtherUpload,
+    #[error("no upload of this task waits for verification")]
+    NothingToVerify,
+}
+
+impl Task {
+    pub fn dispatched(&self) -> Option<&Dispatched> {
+        match self {
+            Task::Absent => None,
+            Task::Dispatched(task) => Some(task),
+        }
+    }
+}
+
+/// A witness that tells nothing new.
+fn noted(by: Witness, disposition: Disposition, stage: &Stage) -> Vec<TaskEvent> {
+    if by.is_callback() || disposition == Disposition::Late {
+        vec![TaskEvent::DeviceReportNoted { report: by, disposition, status: stage.status() }]
+    } else {
+        vec![]
+    }
+}
+
+impl Aggregate for Task {
+    const TYPE: &'static str = "task";
+    type Command = TaskCommand;
+    type Event = TaskEvent;
+    type Refusal = TaskRefusal;
+
+    fn decide(&self, command: TaskCommand) -> Result<Vec<TaskEvent>, TaskRefusal> {
+        use Disposition::{Late, Repeated};
+        use Stage as S;
+        use TaskCommand as C;
+        let task = match (self, command) {
+            (Task::Absent, C::Create(brief)) => return Ok(vec![TaskEvent::TaskCreated(brief)]),
+            (Task::Absent, _) => return Err(TaskRefusal::NoSuchTask),
+            (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
+            (Task::Dispatched(task), command) => (task, command),
+        };
+        let (Dispatched { stage, .. }, command) = (task.0.as_ref(), task.1);
+        Ok(match (stage, command) {
+            (_, C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
+
+            (S::Pending, C::Configure { by, at }) => vec![TaskEvent::TaskConfigured { by, at }],
+            (S::Ready, C::Configure { by, .. }) => noted(by, Repeated, stage),
+            (_, C::Configure { by, .. }) => noted(by, Late, stage),
+
+            (S::Pending | S::Ready, C::StartRecording { by, at, reported }) => vec![TaskEvent::RecordingStarted { by, at, reported }],
+            (S::InProgress, C::StartRecording { by, .. }) => noted(by, Repeated, stage),
+            (_, C::StartRecording { by, .. }) => noted(by, Late, stage),
+
+            (S::Pending | S::Ready | S::InProgress, C::FinishRecording { by, at, report }) => {
+                vec![TaskEvent::RecordingFinished { by, at, report }]
+            }
+            (S::Uploading(_) | S::Completed { .. }, C::FinishRecording { by, .. }) => noted(by, Repeated, stage),
+            (S::Failed { .. } | S::Cancelled { .. }, C::FinishRecording { by, .. }) => noted(by, Late, stage),
+
+            (S::Pending | S::Ready | S::InProgress, C::ReportUpload { by, report, at }) => {
+                vec![TaskEvent::RecordingFinished { by, at, report: None }, TaskEvent::UploadReported { by, report }]
+            }
+            // The same report while it is being verified, or after it was rejected, is no news.
+            (S::Uploading(upload), C::ReportUpload { report, .. })
+                if upload.report.as_ref() == Some(&report) && !retry_worthwhile(upload) =>
+            {
+                vec![]
+            }
+            (S::Uploading(_), C::ReportUpload { by, report, .. }) => vec![TaskEvent::UploadReported { by, report }],
+            // The device asks again because it did not get the ack.
+            (S::Completed { upload, .. }, C::ReportUpload { by, report, .. }) if *upload == report => {
+                vec![TaskEvent::UploadAckRequested { by }]
+            }
+            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, .. }) => noted(by, Late, stage),
+
+            (S::Uploading(upload), C::AcceptUpload { verified, episode_id, at }) => match &upload.report {
+                None => return Err(TaskRefusal::NothingToVerify),
+                Some(report) if *report != verified.report => return Err(TaskRefusal::OtherUpload),
+                Some(_) => vec![TaskEvent::UploadVerified { verified, episode_id, at }],
+            },
+            // Verified twice because a worker died between commit and settling: nothing more to do.
+            (S::Completed { upload, .. }, C::AcceptUpload { verified, .. }) if *upload == verified.report => vec![],
+            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { .. }) => {
+                return Err(TaskRefusal::Ended(stage.status()));
+            }
+            (S::Pending | S::Ready | S::InProgress, C::AcceptUpload { .. } | C::RejectUpload { .. }) => {
+                return Err(TaskRefusal::NothingToVerify);
+            }
+
+            (S::Uploading(upload), C::RejectUpload { report, rejection }) => match &upload.report {
+                None => return Err(TaskRefusal::NothingToVerify),
+                Some(known) if *known != report => return Err(TaskRefusal::OtherUpload),
+                Some(_) if upload.rejected.as_ref() == Some(&rejection) => vec![],
+                Some(_) => vec![TaskEvent::UploadRejected { report, rejection }],
+            },
+            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { .. }) => {
+                return Err(TaskRefusal::Ended(stage.status()));
+            }
+
+            (S::Completed { .. }, C::RequestAck { by }) => vec![TaskEvent::UploadAckRequested { by }],
+            (_, C::RequestAck { .. }) => vec![],
+
+            (S::InProgress | S::Uploading(_), C::FailUpload { reason, at }) => vec![TaskEvent::UploadFailed { reason, at }],
+            (S::Failed { .. }, C::FailUpload { .. }) => noted(Witness::UploadFailed, Repeated, stage),
+            (_, C::FailUpload { .. }) => noted(Witness::UploadFailed, Late, stage),
+        })
+    }
+
+    fn evolve(&mut self, event: &TaskEvent) {
+        if let TaskEvent::TaskCreated(brief) = event {
+            *self =
+                Task::Dispatched(Box::new(Dispatched { brief: brief.clone(), stage: Stage::Pending, ready_at: None, started_at: None }));
+            return;
+        }
+        // Nothing precedes `task_created` in a stream.
+        let Task::Dispatched(task) = self else { return };
+        match event {
+            TaskEvent::TaskCreated(_) | TaskEvent::UploadAckRequested { .. } | TaskEvent::DeviceReportNoted { .. } => {}
+            TaskEvent::TaskConfigured { at, .. } => {
+                task.stage = Stage::Ready;
+                task.ready_at.get_or_insert(*at);
+            }
+            TaskEvent::RecordingStarted { at, .. } => {
+                task.stage = Stage::InProgress;
+                task.started_at.get_or_insert(*at);
+            }
+            TaskEvent::RecordingFinished { .. } => task.stage = Stage::Uploading(Upload::default()),
+            TaskEvent::UploadReported { report, .. } => {
+                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: None });
+            }
+            TaskEvent::UploadVerified { verified, episode_id, at } => {
+                task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
+            }
+            TaskEvent::UploadRejected { report, rejection } => {
+                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()) });
+            }
+            TaskEvent::UploadFailed { reason, at } => task.stage = Stage::Failed { reason: reason.clone(), at: *at },
+        }
+    }
+}
+
+/// A rejected object may have been replaced by a good one under the same claim.
+fn retry_worthwhile(upload: &Upload) -> bool {
+    match &upload.rejected {
+        None => false,
+        Some(
+            Rejection::ObjectMissing { .. }
+            | Rejection::ObjectChanged {}
+            | Rejection::SizeDiffers { .. }
+            | Rejection::ContentDiffers { .. },
+        ) => true,
+        Some(Rejection::Unsound { .. }) => false,
+    }
+}
