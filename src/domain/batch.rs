@@ -124,6 +124,7 @@ impl Batch {
 
 impl Aggregate for Batch {
     const TYPE: &'static str = "batch";
+    const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = BatchCommand;
     type Event = BatchEvent;
     type Refusal = BatchRefusal;
@@ -152,6 +153,10 @@ impl Aggregate for Batch {
             }
             (Batch::Created(_), C::AddEpisode { episode_id }) => Ok(vec![BatchEvent::BatchEpisodeAdded { episode_id }]),
         }
+    }
+
+    fn touches(event: &BatchEvent) -> bool {
+        !matches!(event, BatchEvent::BatchEpisodeAdded { .. })
     }
 
     fn evolve(&mut self, event: &BatchEvent) {

@@ -254,6 +254,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
+    const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
     type Refusal = DeviceRefusal;

@@ -46,12 +46,18 @@ pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + Deseriali
     const TYPE: &'static str;
     /// Changes when stored snapshots of this state can no longer be read.
     const SNAPSHOT_VERSION: i32 = 1;
+    /// Events between two snapshots of a stream that grows for ever; none where streams stay short.
+    const SNAPSHOT_EVERY: Option<i64> = None;
     type Command: Send;
     type Event: Event;
     type Refusal: std::error::Error + Send + Sync + 'static;
 
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
     fn evolve(&mut self, event: &Self::Event);
+    /// Whether the event counts as a change of the thing itself (`updated_at`).
+    fn touches(_event: &Self::Event) -> bool {
+        true
+    }
 }
 
 /// Names one stream.

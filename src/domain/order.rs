@@ -160,6 +160,7 @@ impl Order {
 
 impl Aggregate for Order {
     const TYPE: &'static str = "order";
+    const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = OrderCommand;
     type Event = OrderEvent;
     type Refusal = OrderRefusal;

@@ -1,1 +1,30 @@
-//! What has to be sent, as rows committed with the events that ask for it.
+//! What has to be sent: rows committed with the events that ask for it.
+//!
+//! Rows are inserted by the event store (`RowsToQueue`), claimed with `SKIP LOCKED` under a lease,
+//! and settled by whoever claimed them last: every statement of a settlement is fenced by the
+//! row's epoch, which grows with each claim. Only the database's clock is used. A delivered
+//! row leaves the table at once; one that is given up moves to `dead_letters` with the time
+//! and error of every attempt.
+//!
+//! Left to others: delivering (`dispatcher`), and what an event means (`domain::routing`).
+
+pub mod claim;
+pub mod schedule;
+pub mod settle;
+pub mod wake;
+
+pub use claim::{Claim, Claimed, StoredEvent, claim};
+pub use schedule::Backoff;
+pub use settle::{DeadReason, Settlement, extend, settle};
+pub use wake::Wakes;
+
+use crate::domain::Timestamp;
+use crate::domain::routing::SubscriberName;
+
+/// A row to insert with its event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Queued {
+    pub subscriber: SubscriberName,
+    pub destination: Option<String>,
+    pub expires_at: Option<Timestamp>,
+}

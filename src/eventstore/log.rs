@@ -1,0 +1,123 @@
+//! Reading the log by position, and verifying what it promises.
+
+use deadpool_postgres::{GenericClient, Pool};
+use tokio_postgres::Row;
+
+use super::transaction::stored_event;
+use super::{StoreError, StoredEvent};
+
+/// An event at its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    pub position: i64,
+    pub event: StoredEvent,
+}
+
+const EVENT_COLUMNS: &str = "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at";
+
+/// The next events after a position, in order, without a gap.
+pub async fn read_after(pool: &Pool, position: i64, limit: i64) -> Result<Vec<Placed>, StoreError> {
+    let client = pool.get().await?;
+    let sql = format!(
+        "select l.position, {EVENT_COLUMNS} from log l join events e on e.seq = l.seq where l.position > $1 order by l.position limit $2"
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&position, &limit]).await?;
+    Ok(rows.iter().map(placed).collect())
+}
+
+fn placed(row: &Row) -> Placed {
+    Placed { position: row.get(0), event: stored_event(row, 1) }
+}
+
+/// The last position, and the events that have none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub position: i64,
+    pub unplaced: i64,
+}
+
+pub async fn head(pool: &Pool) -> Result<Head, StoreError> {
+    let client = pool.get().await?;
+    let row = client
+        .query_one(
+            "select coalesce((select max(position) from log), 0),
+                    (select count(*) from events e where e.seq > coalesce((select max(seq) from log), 0))",
+            &[],
+        )
+        .await?;
+    Ok(Head { position: row.get(0), unplaced: row.get(1) })
+}
+
+/// One broken promise of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// An event without a position although the log is quiet.
+    Missing { seq: i64 },
+    /// A position without an event.
+    Dangling { position: i64 },
+    Gap { after: i64, next: i64 },
+    /// A later event of a stream stands before an earlier one.
+    Inversion { stream: String, sequence: i64 },
+    /// A hole in the numbers of a stream.
+    StreamGap { stream: String, sequence: i64 },
+    /// The stored hash is not the hash of the one before and this event.
+    BrokenChain { position: i64 },
+}
+
+impl std::fmt::Display for Breach {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing { seq } => write!(f, "event {seq} has no position"),
+            Self::Dangling { position } => write!(f, "position {position} has no event"),
+            Self::Gap { after, next } => write!(f, "position {next} follows {after}"),
+            Self::Inversion { stream, sequence } => write!(f, "{stream}/{sequence} stands behind a later event of its stream"),
+            Self::StreamGap { stream, sequence } => write!(f, "{stream}/{sequence} does not follow its predecessor"),
+            Self::BrokenChain { position } => write!(f, "the hash at position {position} does not follow from the one before and the event"),
+        }
+    }
+}
+
+/// At most this many breaches of a kind are named; one is enough to know.
+const NAMED_MAX: i64 = 20;
+
+/// Checks everything the log promises, in the database. An event that was committed a moment
+/// ago may have no position yet: ask when the log is quiet.
+pub async fn verify(pool: &Pool) -> Result<Vec<Breach>, StoreError> {
+    let client = pool.get().await?;
+    client.batch_execute("begin transaction isolation level repeatable read read only; set local statement_timeout = 0").await?;
+    let found = verify_in(&client).await;
+    client.batch_execute("rollback").await?;
+    found
+}
+
+async fn verify_in(client: &deadpool_postgres::Client) -> Result<Vec<Breach>, StoreError> {
+    let mut breaches = vec![];
+    let missing = "select e.seq from events e where not exists (select from log l where l.seq = e.seq) order by 1 limit $1";
+    breaches.extend(client.query(missing, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Missing { seq: row.get(0) }));
+    let dangling = "select l.position from log l where not exists (select from events e where e.seq = l.seq) order by 1 limit $1";
+    breaches.extend(client.query(dangling, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Dangling { position: row.get(0) }));
+    let gaps = "select coalesce(before, 0), position from (select position, lag(position) over (order by position) as before from log) p
+                where position <> coalesce(before, 0) + 1 order by position limit $1";
+    breaches.extend(client.query(gaps, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Gap { after: row.get(0), next: row.get(1) }));
+    let inversions = "select stream, sequence from (
+            select e.aggregate_type || '/' || e.aggregate_id as stream, e.sequence, l.position,
+                   lag(l.position) over (partition by e.aggregate_type, e.aggregate_id order by e.sequence) as before
+            from events e join log l on l.seq = e.seq) p
+        where before > position order by position limit $1";
+    let rows = client.query(inversions, &[&NAMED_MAX]).await?;
+    breaches.extend(rows.iter().map(|row| Breach::Inversion { stream: row.get(0), sequence: row.get(1) }));
+    let holes = "select stream, sequence from (
+            select aggregate_type || '/' || aggregate_id as stream, sequence,
+                   coalesce(lag(sequence) over (partition by aggregate_type, aggregate_id order by sequence), 0) as before
+            from events) p
+        where sequence <> before + 1 limit $1";
+    let rows = client.query(holes, &[&NAMED_MAX]).await?;
+    breaches.extend(rows.iter().map(|row| Breach::StreamGap { stream: row.get(0), sequence: row.get(1) }));
+    let chain = "select position from (
+            select l.position, l.hash, chain_hash(coalesce(lag(l.hash) over (order by l.position), sha256('keystone edge')), event_digest(e)) as expected
+            from log l join events e on e.seq = l.seq) c
+        where hash <> expected order by position limit $1";
+    breaches.extend(client.query(chain, &[&NAMED_MAX]).await?.iter().map(|row| Breach::BrokenChain { position: row.get(0) }));
+    Ok(breaches)
+}

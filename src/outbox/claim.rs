@@ -1,0 +1,132 @@
+//! Taking rows to work on.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use serde_json::Value;
+
+use crate::domain::Timestamp;
+use crate::domain::routing::SubscriberName;
+
+/// What to claim.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    pub subscriber: SubscriberName,
+    /// Who claims: shown to operators, never compared.
+    pub worker: &'a str,
+    pub lease: Duration,
+    pub limit: i64,
+    /// Only rows for these destinations; none means any row.
+    pub destinations: Option<&'a [String]>,
+    /// One row per stream at a time, in the order of the stream.
+    pub per_stream: bool,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEvent {
+    pub aggregate_type: String,
+    pub aggregate_id: String,
+    pub sequence: i64,
+    pub event_type: String,
+    pub event_version: String,
+    pub payload: Value,
+    pub metadata: Value,
+    pub seq: i64,
+    pub recorded_at: Timestamp,
+}
+
+impl StoredEvent {
+    /// `task/17/3`: names one event for ever.
+    pub fn event_id(&self) -> String {
+        format!("{}/{}/{}", self.aggregate_type, self.aggregate_id, self.sequence)
+    }
+
+    /// The payload of the one variant it holds: `{"recording_finished": {…}}` → `{…}`.
+    pub fn content(&self) -> &Value {
+        match &self.payload {
+            Value::Object(map) if map.len() == 1 => map.values().next().unwrap_or(&Value::Null),
+            other => other,
+        }
+    }
+}
+
+/// A row under lease, with its event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claimed {
+    pub outbox_id: i64,
+    pub epoch: i64,
+    pub attempt: i32,
+    pub destination: Option<String>,
+    pub causation_depth: i32,
+    pub expires_at: Option<Timestamp>,
+    pub expired: bool,
+    pub event: StoredEvent,
+}
+
+// The lease's end is part of the claim itself, so no sweeper stands between a dead worker and
+// the next claim. The CTE is materialized: a nested loop over a subquery could lock more rows
+// than the limit says. A claim of a row whose lease has run out notes what became of the last one.
+const CLAIM: &str = "
+with due as materialized (
+    select o.outbox_id from outbox o
+    where o.subscriber = $1 and o.due_at <= clock_timestamp()
+      and (o.leased_until is null or o.leased_until < clock_timestamp())
+      and ($2::text[] is null or o.destination = any ($2))
+      and (not $3 or (
+            not exists (select from outbox p where p.subscriber = o.subscriber and p.stream_key = o.stream_key and p.outbox_id < o.outbox_id)
+        and not exists (select from dead_letters d where d.subscriber = o.subscriber and d.stream_key = o.stream_key
+                         and d.resolved_at is null and d.blocks_stream)))
+    order by o.due_at, o.outbox_id
+    limit $4
+    for update of o skip locked
+), taken as (
+    update outbox o set
+        attempt = o.attempt + 1, epoch = o.epoch + 1,
+        leased_until = clock_timestamp() + make_interval(secs => $5), leased_by = $6,
+        failures = case when o.leased_until is null then o.failures else o.failures || jsonb_build_array(jsonb_build_object(
+            'attempt', o.attempt, 'at', clock_timestamp(), 'error', 'the lease ended before the worker ' || coalesce(o.leased_by, '?') || ' settled it')) end
+    from due where o.outbox_id = due.outbox_id
+    returning o.outbox_id, o.epoch, o.attempt, o.destination, o.causation_depth, o.expires_at, o.event_seq
+)
+select t.outbox_id, t.epoch, t.attempt, t.destination, t.causation_depth, t.expires_at,
+       coalesce(t.expires_at < clock_timestamp(), false) as expired,
+       e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at
+from taken t join events e on e.seq = t.event_seq
+order by t.outbox_id";
+
+/// Takes up to `limit` rows that are due, and leases them. One round trip.
+pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
+    let statement = client.prepare_cached(CLAIM).await?;
+    let subscriber = claim.subscriber.as_str();
+    let destinations = claim.destinations.map(<[String]>::to_vec);
+    let rows = client
+        .query(
+            &statement,
+            &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &claim.lease.as_secs_f64(), &claim.worker],
+        )
+        .await?;
+    Ok(rows
+        .iter()
+        .map(|row| Claimed {
+            outbox_id: row.get(0),
+            epoch: row.get(1),
+            attempt: row.get(2),
+            destination: row.get(3),
+            causation_depth: row.get(4),
+            expires_at: row.get(5),
+            expired: row.get(6),
+            event: StoredEvent {
+                aggregate_type: row.get(7),
+                aggregate_id: row.get(8),
+                sequence: row.get(9),
+                event_type: row.get(10),
+                event_version: row.get(11),
+                payload: row.get(12),
+                metadata: row.get(13),
+                seq: row.get(14),
+                recorded_at: row.get(15),
+            },
+        })
+        .collect())
+}

@@ -1,0 +1,146 @@
+//! What became of claimed rows. Every statement is fenced by (row, epoch): a worker whose
+//! lease ended and whose row was claimed by another changes nothing.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+
+/// Why a delivery was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadReason {
+    AttemptsUsedUp,
+    PermanentError,
+    Expired,
+    CausationTooDeep,
+}
+
+impl DeadReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeadReason::AttemptsUsedUp => "attempts_used_up",
+            DeadReason::PermanentError => "permanent_error",
+            DeadReason::Expired => "expired",
+            DeadReason::CausationTooDeep => "causation_too_deep",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settlement {
+    Delivered,
+    /// Failed; tried again after the delay.
+    Retry { error: String, after: Duration },
+    /// Given back without counting the attempt: an orderly stop, or a destination that is down.
+    Release { after: Duration },
+    Dead { reason: DeadReason, error: String, blocks_stream: bool },
+}
+
+/// Settles rows in at most one statement per kind, sent together. Answers how many of them were still ours.
+pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settlement)]) -> Result<u64, tokio_postgres::Error> {
+    let (mut delivered, mut retried, mut released, mut dead) = (Ids::default(), Ids::default(), Ids::default(), Ids::default());
+    let (mut errors, mut delays, mut rests) = (vec![], vec![], vec![]);
+    let (mut last_errors, mut reasons, mut blocks) = (vec![], vec![], vec![]);
+    for (id, epoch, settlement) in done {
+        match settlement {
+            Settlement::Delivered => delivered.push(*id, *epoch),
+            Settlement::Retry { error, after } => {
+                retried.push(*id, *epoch);
+                errors.push(error.clone());
+                delays.push(after.as_secs_f64());
+            }
+            Settlement::Release { after } => {
+                released.push(*id, *epoch);
+                rests.push(after.as_secs_f64());
+            }
+            Settlement::Dead { reason, error, blocks_stream } => {
+                dead.push(*id, *epoch);
+                last_errors.push(error.clone());
+                reasons.push(reason.as_str());
+                blocks.push(*blocks_stream);
+            }
+        }
+    }
+    let mut ours = 0;
+    if !delivered.ids.is_empty() {
+        let statement = client
+            .prepare_cached(
+                "delete from outbox o using unnest($1::bigint[], $2::bigint[]) s(id, epoch)
+                 where o.outbox_id = s.id and o.epoch = s.epoch",
+            )
+            .await?;
+        ours += client.execute(&statement, &[&delivered.ids, &delivered.epochs]).await?;
+    }
+    if !retried.ids.is_empty() {
+        let statement = client
+            .prepare_cached(
+                "update outbox o set leased_until = null, leased_by = null,
+                     due_at = clock_timestamp() + make_interval(secs => s.delay),
+                     failures = o.failures || jsonb_build_array(jsonb_build_object('attempt', o.attempt, 'at', clock_timestamp(), 'error', s.error))
+                 from unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[]) s(id, epoch, error, delay)
+                 where o.outbox_id = s.id and o.epoch = s.epoch",
+            )
+            .await?;
+        ours += client.execute(&statement, &[&retried.ids, &retried.epochs, &errors, &delays]).await?;
+    }
+    if !released.ids.is_empty() {
+        let statement = client
+            .prepare_cached(
+                "update outbox o set leased_until = null, leased_by = null, attempt = o.attempt - 1,
+                     due_at = case when s.delay > 0 then clock_timestamp() + make_interval(secs => s.delay) else o.due_at end
+                 from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
+                 where o.outbox_id = s.id and o.epoch = s.epoch",
+            )
+            .await?;
+        ours += client.execute(&statement, &[&released.ids, &released.epochs, &rests]).await?;
+    }
+    if !dead.ids.is_empty() {
+        let statement = client
+            .prepare_cached(
+                "with gone as (
+                     delete from outbox o using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[]) s(id, epoch, error, reason, blocks)
+                     where o.outbox_id = s.id and o.epoch = s.epoch
+                     returning o.*, s.error, s.reason, s.blocks)
+                 insert into dead_letters (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
+                 select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt,
+                        failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', clock_timestamp(), 'error', error)), created_at, blocks
+                 from gone",
+            )
+            .await?;
+        ours += client.execute(&statement, &[&dead.ids, &dead.epochs, &last_errors, &reasons, &blocks]).await?;
+    }
+    Ok(ours)
+}
+
+/// Moves the end of leases that are still ours. Answers the rows that were lost to another worker.
+pub async fn extend(
+    client: &deadpool_postgres::Client,
+    held: &[(i64, i64)],
+    lease: Duration,
+) -> Result<Vec<i64>, tokio_postgres::Error> {
+    let mut rows = Ids::default();
+    held.iter().for_each(|(id, epoch)| rows.push(*id, *epoch));
+    let statement = client
+        .prepare_cached(
+            "with kept as (
+                 update outbox o set leased_until = clock_timestamp() + make_interval(secs => $3)
+                 from unnest($1::bigint[], $2::bigint[]) s(id, epoch) where o.outbox_id = s.id and o.epoch = s.epoch
+                 returning o.outbox_id)
+             select s.id from unnest($1::bigint[]) s(id) where s.id not in (select outbox_id from kept)",
+        )
+        .await?;
+    let lost = client.query(&statement, &[&rows.ids, &rows.epochs, &lease.as_secs_f64()]).await?;
+    Ok(lost.iter().map(|row| row.get(0)).collect())
+}
+
+#[derive(Default)]
+struct Ids {
+    ids: Vec<i64>,
+    epochs: Vec<i64>,
+}
+
+impl Ids {
+    fn push(&mut self, id: i64, epoch: i64) {
+        self.ids.push(id);
+        self.epochs.push(epoch);
+    }
+}

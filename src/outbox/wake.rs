@@ -1,0 +1,59 @@
+//! Wakes inside this process: they make us quick, polling makes us right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::domain::routing::SubscriberName;
+
+/// One bell per subscriber, one for the sequencer, one for messages to other processes.
+#[derive(Clone)]
+pub struct Wakes {
+    subscribers: Arc<BTreeMap<SubscriberName, Arc<Notify>>>,
+    log: Arc<Notify>,
+    abroad: Arc<Notify>,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        let subscribers = SubscriberName::ALL.iter().map(|(_, name)| (*name, Arc::default())).collect();
+        Self { subscribers: Arc::new(subscribers), log: Arc::default(), abroad: Arc::default() }
+    }
+}
+
+impl Wakes {
+    /// After a commit: events are there, and rows for these subscribers.
+    pub fn committed(&self, subscribers: impl IntoIterator<Item = SubscriberName>) {
+        self.log.notify_one();
+        for name in subscribers {
+            self.wake(name);
+        }
+        self.abroad.notify_one();
+    }
+
+    /// Something may be there for this subscriber, whoever committed it.
+    pub fn wake(&self, name: SubscriberName) {
+        if let Some(bell) = self.subscribers.get(&name) {
+            bell.notify_one();
+        }
+    }
+
+    /// Another process committed something.
+    pub fn heard_from_abroad(&self) {
+        self.log.notify_one();
+        self.subscribers.values().for_each(|bell| bell.notify_one());
+    }
+
+    pub fn of(&self, name: SubscriberName) -> Arc<Notify> {
+        self.subscribers.get(&name).cloned().unwrap_or_default()
+    }
+
+    pub fn log(&self) -> Arc<Notify> {
+        self.log.clone()
+    }
+
+    pub fn abroad(&self) -> Arc<Notify> {
+        self.abroad.clone()
+    }
+}
