@@ -1,0 +1,334 @@
+//! One WebSocket of a device: connect, keep alive, reconnect, for ever.
+//!
+//! The link owns the socket, its owner decides what to say. Frames wait in one
+//! queue while there is no connection, so what was queued offline goes out first
+//! and the greeting, which the owner sends when it hears [`Heard::Connected`],
+//! comes after it. A frame that was being written when the connection died is lost.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket, handshake};
+use http::Uri;
+use http_body_util::Empty;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite, Empty as NoInput, Join, Sink, empty, join, sink, split};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info};
+
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PONG_WAIT: Duration = Duration::from_secs(10);
+const RECONNECT_FIRST: Duration = Duration::from_secs(1);
+const RECONNECT_CAP: Duration = Duration::from_secs(60);
+const RECONNECT_FLOOR: Duration = Duration::from_millis(100);
+/// Applied after the cap, so that 69 s have been seen.
+const RECONNECT_JITTER: f64 = 0.2;
+/// Devices cut longer messages into fragments of this size.
+const FRAGMENT_BYTES: usize = 4096;
+/// How long an orderly stop waits for the answer to its close frame.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+pub struct LinkConfig {
+    /// For the log: `recorder` or `transfer`.
+    pub name: &'static str,
+    pub url: Uri,
+    pub host: HostHeader,
+    pub bearer: Option<String>,
+    /// Waiting is divided by it.
+    pub pace: f64,
+    pub seed: u64,
+}
+
+/// The two programs of a device differ in it.
+#[derive(Clone, Copy)]
+pub enum HostHeader {
+    WithoutPort,
+    WithPort,
+}
+
+pub enum Heard {
+    Connected,
+    /// While a message is being handled the socket is neither read nor written, and
+    /// pings wait: the device works on requests on its socket's own thread.
+    Message {
+        text: Bytes,
+        handled: oneshot::Sender<()>,
+    },
+    Disconnected,
+}
+
+/// Where an owner puts its frames. They are kept without limit while offline.
+#[derive(Clone)]
+pub struct Outgoing(mpsc::UnboundedSender<String>);
+
+impl Outgoing {
+    pub fn send(&self, frame: &Value) {
+        // The link ends after its owner, except when both are being torn down.
+        let _ = self.0.send(frame.to_string());
+    }
+}
+
+pub struct Link {
+    pub heard: mpsc::Receiver<Heard>,
+    pub out: Outgoing,
+}
+
+/// A link and the task that drives it until `stop`.
+pub fn link(config: LinkConfig, stop: CancellationToken) -> (Link, impl Future<Output = ()> + Send) {
+    let (out_tx, out) = mpsc::unbounded_channel();
+    let (heard_tx, heard) = mpsc::channel(1);
+    let rng = StdRng::seed_from_u64(config.seed);
+    let driver = Driver { config, out, heard: heard_tx, stop, rng };
+    (Link { heard, out: Outgoing(out_tx) }, driver.run())
+}
+
+struct Driver {
+    config: LinkConfig,
+    out: mpsc::UnboundedReceiver<String>,
+    heard: mpsc::Sender<Heard>,
+    stop: CancellationToken,
+    rng: StdRng,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let stop = self.stop.clone();
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let connected = tokio::select! {
+                () = stop.cancelled() => return,
+                connected = connect(&self.config) => connected,
+            };
+            let name = self.config.name;
+            match connected {
+                Ok((reader, writer)) => {
+                    failures = 0;
+                    info!(link = name, "Connected {name} to `{}`", self.config.url);
+                    let ended = self.session(reader, writer).await;
+                    debug!(link = name, "Connection of {name} ended: {ended}");
+                    let _ = self.heard.send(Heard::Disconnected).await;
+                }
+                Err(error) => {
+                    failures += 1;
+                    debug!(link = name, "Cannot connect {name} to `{}`: {error:#}", self.config.url);
+                }
+            }
+            let delay = reconnect_delay(failures, self.rng.random()).div_f64(self.config.pace);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(delay) => {}
+            }
+        }
+    }
+
+    async fn session(&mut self, reader: Reader, mut writer: Writer) -> &'static str {
+        let (incoming_tx, mut incoming) = mpsc::channel(1);
+        let _reader = AbortOnDropHandle::new(tokio::spawn(read_all(reader, incoming_tx)));
+        let pace = self.config.pace;
+        let mut ping_at = Instant::now() + PING_INTERVAL.div_f64(pace);
+        let mut awaiting_pong = false;
+
+        if self.heard.send(Heard::Connected).await.is_err() {
+            return "owner is gone";
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {
+                    while let Ok(text) = self.out.try_recv() {
+                        if writer.text(text).await.is_err() {
+                            break;
+                        }
+                    }
+                    if writer.control(Frame::close(1000, b"")).await.is_ok() {
+                        let _ = timeout(CLOSE_WAIT, drained(&mut incoming)).await;
+                    }
+                    return "stopped";
+                }
+                frame = incoming.recv() => match frame {
+                    None => return "lost",
+                    Some(Incoming::Ping(payload)) => {
+                        let pong = Frame::pong(Payload::Owned(payload.to_vec()));
+                        if writer.control(pong).await.is_err() {
+                            return "lost";
+                        }
+                    }
+                    Some(Incoming::Pong) => {
+                        awaiting_pong = false;
+                        ping_at = Instant::now() + PING_INTERVAL.div_f64(pace);
+                    }
+                    Some(Incoming::Close(payload)) => {
+                        let _ = writer.control(Frame::close_raw(Payload::Owned(payload.to_vec()))).await;
+                        return "closed by the server";
+                    }
+                    Some(Incoming::Message(text)) => {
+                        let (handled, done) = oneshot::channel();
+                        if self.heard.send(Heard::Message { text, handled }).await.is_err() {
+                            return "owner is gone";
+                        }
+                        let _ = done.await;
+                    }
+                },
+                Some(text) = self.out.recv() => {
+                    if writer.text(text).await.is_err() {
+                        return "lost";
+                    }
+                }
+                () = sleep_until(ping_at) => {
+                    if awaiting_pong {
+                        // The device sends a close frame and then waits for the peer to
+                        // end the TCP connection, however long that takes.
+                        let _ = writer.control(Frame::close(1000, b"")).await;
+                        tokio::select! {
+                            () = self.stop.cancelled() => {}
+                            () = drained(&mut incoming) => {}
+                        }
+                        return "no pong";
+                    }
+                    if writer.control(Frame::new(true, OpCode::Ping, None, Payload::Owned(Vec::new()))).await.is_err() {
+                        return "lost";
+                    }
+                    awaiting_pong = true;
+                    ping_at = Instant::now() + PONG_WAIT.div_f64(pace);
+                }
+            }
+        }
+    }
+}
+
+/// `failures` in a row since the last successful handshake; `random` in 0..1.
+fn reconnect_delay(failures: u32, random: f64) -> Duration {
+    let doubled = RECONNECT_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let jitter = 1.0 + RECONNECT_JITTER * (2.0 * random - 1.0);
+    doubled.min(RECONNECT_CAP).mul_f64(jitter).max(RECONNECT_FLOOR)
+}
+
+enum Incoming {
+    Message(Bytes),
+    Ping(Bytes),
+    Pong,
+    Close(Bytes),
+}
+
+async fn drained(incoming: &mut mpsc::Receiver<Incoming>) {
+    while incoming.recv().await.is_some() {}
+}
+
+type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+type WriteHalf = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Reading a frame cannot be interrupted and taken up again, so one task does nothing
+/// else. It hears pings and close frames, and leaves the answers to the session.
+struct Reader(FragmentCollector<Join<ReadHalf, Sink>>);
+
+struct Writer(WebSocket<Join<NoInput, WriteHalf>>);
+
+async fn read_all(mut reader: Reader, incoming: mpsc::Sender<Incoming>) {
+    while let Ok(frame) = reader.0.read_frame().await {
+        let payload = Bytes::copy_from_slice(&frame.payload);
+        let frame = match frame.opcode {
+            OpCode::Text | OpCode::Binary => Incoming::Message(payload),
+            OpCode::Ping => Incoming::Ping(payload),
+            OpCode::Pong => Incoming::Pong,
+            OpCode::Close => Incoming::Close(payload),
+            OpCode::Continuation => continue,
+        };
+        if incoming.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Writer {
+    async fn text(&mut self, text: String) -> anyhow::Result<()> {
+        let bytes = text.into_bytes();
+        let mut opcode = OpCode::Text;
+        let mut parts = bytes.chunks(FRAGMENT_BYTES).peekable();
+        while let Some(part) = parts.next() {
+            let payload = Payload::Owned(part.to_vec());
+            let last = parts.peek().is_none();
+            self.0.write_frame(Frame::new(last, opcode, None, payload)).await?;
+            opcode = OpCode::Continuation;
+        }
+        self.0.flush().await?;
+        Ok(())
+    }
+
+    async fn control(&mut self, frame: Frame<'static>) -> anyhow::Result<()> {
+        self.0.write_frame(frame).await?;
+        self.0.flush().await?;
+        Ok(())
+    }
+}
+
+/// Lets the HTTP connection below the handshake run.
+struct Spawn;
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawn {
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}
+
+async fn connect(config: &LinkConfig) -> anyhow::Result<(Reader, Writer)> {
+    let host = config.url.host().context("no host in the URL")?;
+    // There is no TLS in the device: `wss` changes the default port, nothing else.
+    let port = match (config.url.port_u16(), config.url.scheme_str()) {
+        (Some(port), _) => port,
+        (None, Some("ws")) => 80,
+        (None, Some("wss")) => 443,
+        (None, scheme) => bail!("scheme `{}` is neither ws nor wss", scheme.unwrap_or_default()),
+    };
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    let path = config.url.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = http::Request::get(path)
+        .header(
+            "Host",
+            match config.host {
+                HostHeader::WithoutPort => host.to_owned(),
+                HostHeader::WithPort => format!("{host}:{port}"),
+            },
+        )
+        .header("Upgrade", "websocket")
+        .header("Connection", "upgrade")
+        .header("Sec-WebSocket-Key", handshake::generate_key())
+        .header("Sec-WebSocket-Version", "13");
+    if let Some(token) = &config.bearer {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new())?;
+    let (socket, _) = handshake::client(&Spawn, request, stream).await?;
+
+    let (read, write) = split(socket.into_inner());
+    let read: ReadHalf = Box::new(read);
+    let write: WriteHalf = Box::new(write);
+    let mut reader = WebSocket::after_handshake(join(read, sink()), Role::Client);
+    reader.set_auto_pong(false);
+    reader.set_auto_close(false);
+    let writer = WebSocket::after_handshake(join(empty(), write), Role::Client);
+    Ok((Reader(FragmentCollector::new(reader)), Writer(writer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_after_one_second_and_at_most_seventy_two() {
+        let seconds = |failures, random| reconnect_delay(failures, random).as_secs_f64();
+        assert_eq!(seconds(0, 0.5), 1.0);
+        assert_eq!(seconds(1, 0.5), 1.0);
+        assert_eq!(seconds(4, 0.5), 8.0);
+        assert_eq!(seconds(7, 0.5), 60.0);
+        assert_eq!(seconds(u32::MAX, 1.0), 72.0);
+        assert_eq!(seconds(0, 0.0), 0.8);
+    }
+}
