@@ -1,1 +1,201 @@
-//! One way to change anything.
+//! One way to change anything: a command is decided on what is there now, and its events,
+//! read models and outbox rows are committed together.
+//!
+//! A command is a value that implements [`Command`]; [`Commands::execute`] runs it in a
+//! transaction and tries again, a bounded number of times, when another change came first.
+//! Running it twice is therefore normal: it decides from what it loads, and nothing leaves
+//! the transaction before the commit.
+//!
+//! Neighbours: edges and subscribers call in here; rules are in `domain`, rows in
+//! `projections`, events in `eventstore`.
+
+pub mod batches;
+pub mod callbacks;
+pub mod devices;
+pub mod orders;
+mod refusal;
+pub mod registry;
+pub mod uploads;
+mod work;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+use uuid::Uuid;
+
+pub use refusal::{Refusal, RefusalKind};
+pub use work::Work;
+
+use crate::domain::{Actor, DeviceId, Timestamp};
+pub use crate::eventstore::Cause;
+use crate::eventstore::{EventStore, Metadata, StoreError};
+
+/// Tries of a command whose races are lost. With jitter between them, losing all means that
+/// the stream is busier than it can ever be in a factory.
+const TRIES_MAX: u32 = 8;
+
+/// The wait before a second try is between zero and this; it doubles with each further try.
+const RETRY_BASE: Duration = Duration::from_millis(4);
+
+/// Who asks for a change, and on whose behalf.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub actor: Actor,
+    pub correlation_id: Uuid,
+    pub cause: Option<Cause>,
+    pub request_id: Option<String>,
+    pub source_address: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub trace_parent: Option<String>,
+}
+
+impl Context {
+    pub fn of(actor: Actor) -> Self {
+        Self {
+            actor,
+            correlation_id: Uuid::new_v4(),
+            cause: None,
+            request_id: None,
+            source_address: None,
+            idempotency_key: None,
+            trace_parent: None,
+        }
+    }
+
+    pub fn system() -> Self {
+        Self::of(Actor::System)
+    }
+
+    pub fn device(device: &DeviceId, source_address: Option<String>) -> Self {
+        Self { source_address, ..Self::of(Actor::Device(device.clone())) }
+    }
+
+    /// A subscriber's command, caused by an event it was told of.
+    pub fn subscriber(name: &str, correlation_id: Option<Uuid>, cause: Cause) -> Self {
+        let context = Self::of(Actor::Subscriber(name.to_owned()));
+        Self { correlation_id: correlation_id.unwrap_or(context.correlation_id), cause: Some(cause), ..context }
+    }
+
+    fn metadata(&self, occurred_at: Timestamp) -> Metadata {
+        Metadata {
+            actor: self.actor.clone(),
+            correlation_id: self.correlation_id,
+            cause: self.cause.clone(),
+            request_id: self.request_id.clone(),
+            source_address: self.source_address.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+            trace_parent: self.trace_parent.clone(),
+            occurred_at,
+        }
+    }
+}
+
+/// A wish to change something.
+pub trait Command: Send + Sync {
+    /// What the one who asked is told after the commit.
+    type Answer: Send;
+    /// For logs and metrics.
+    const NAME: &'static str;
+
+    /// Loads, decides, and buffers events in `work`. May run several times; the last run is the one that counts.
+    fn run(&self, work: &mut Work) -> impl Future<Output = Result<Self::Answer, CommandError>> + Send;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A rule said no. Nothing was changed.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// Others changed the same things all the time. Nothing was changed; asking again may work.
+    #[error("other changes kept coming first; try again")]
+    Conflict,
+    /// The database cannot be reached. Whether the change was made is not known.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict => Self::Conflict,
+            StoreError::Constraint { constraint } => match refusal::of_constraint(&constraint) {
+                Some(refusal) => Self::Refused(refusal),
+                None => Self::Failed(anyhow::anyhow!("the constraint {constraint} is broken")),
+            },
+            StoreError::Unavailable(reason) => Self::Unavailable(reason),
+            other @ (StoreError::Unreadable(_) | StoreError::Database(_)) => Self::Failed(anyhow::Error::new(other)),
+        }
+    }
+}
+
+/// Where time comes from; tests move it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The one way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Commands {
+    store: EventStore,
+    clock: Clock,
+}
+
+impl Commands {
+    pub fn new(store: EventStore) -> Self {
+        Self::with_clock(store, Arc::new(chrono::Utc::now))
+    }
+
+    pub fn with_clock(store: EventStore, clock: Clock) -> Self {
+        Self { store, clock }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        crate::eventstore::transaction::stored_precision((self.clock)())
+    }
+
+    /// Runs a command and commits what it decided.
+    pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let outcome = self.try_once(context, &command).await;
+            let retry = matches!(outcome, Err(CommandError::Conflict)) && tries < TRIES_MAX;
+            if !retry {
+                let word = match &outcome {
+                    Ok(_) => "done",
+                    Err(CommandError::Refused(_)) => "refused",
+                    Err(CommandError::Conflict) => "conflict",
+                    Err(CommandError::Unavailable(_)) => "unavailable",
+                    Err(CommandError::Failed(_)) => "failed",
+                };
+                metrics::counter!("keystone_commands_total", "command" => C::NAME, "outcome" => word).increment(1);
+                return outcome;
+            }
+            metrics::counter!("keystone_command_conflicts_total", "command" => C::NAME).increment(1);
+            let bound = RETRY_BASE * 2_u32.pow(tries - 1);
+            let wait = bound.mul_f64(rand::random::<f64>());
+            debug!(command.name = C::NAME, tries, "Another change came first; tries `{}` again", C::NAME);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
+        let now = self.now();
+        let mut work = Work::begin(&self.store, context.metadata(now), now).await?;
+        match command.run(&mut work).await {
+            Ok(answer) => {
+                work.commit().await?;
+                Ok(answer)
+            }
+            Err(error) => {
+                // The refusal is the answer, whether or not the connection could say goodbye.
+                if let Err(trouble) = work.roll_back().await {
+                    debug!(error = %trouble, "Could not roll back; the connection is closed instead");
+                }
+                Err(error)
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //!  pending ──► ready ──► in_progress ──► uploading ──► completed
 //!     └──────────┴────────────┴──────────────┘   (verified upload: from any of the four)
 //!                        in_progress | uploading ──► failed   (device gave up)
+//!               ready | in_progress ──► pending               (device dropped it when told to)
 //! ```
 //!
 //! Devices repeat themselves, speak late and out of order. A witness of something
@@ -250,6 +251,14 @@ pub enum TaskCommand {
         reason: String,
         at: Timestamp,
     },
+    /// The device does not know of the upload that it was asked for.
+    RequestUpload {
+        by: Witness,
+    },
+    /// The device dropped its configuration or its recording because it was told to.
+    Abandon {
+        by: Witness,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -264,6 +273,8 @@ pub enum TaskEvent {
     UploadRejected { report: UploadReport, rejection: Rejection },
     UploadFailed { reason: String, at: Timestamp },
     UploadAckRequested { by: Witness },
+    UploadRequestedAgain { by: Witness },
+    RecordingAbandoned { by: Witness },
     DeviceReportNoted { report: Witness, disposition: Disposition, status: TaskStatus },
 }
 
@@ -279,6 +290,8 @@ impl Event for TaskEvent {
             ("upload_rejected", "1.0"),
             ("upload_failed", "1.0"),
             ("upload_ack_requested", "1.0"),
+            ("upload_requested_again", "1.0"),
+            ("recording_abandoned", "1.0"),
             ("device_report_noted", "1.0"),
         ]
     }
@@ -293,6 +306,8 @@ impl Event for TaskEvent {
             Self::UploadRejected { .. } => "upload_rejected",
             Self::UploadFailed { .. } => "upload_failed",
             Self::UploadAckRequested { .. } => "upload_ack_requested",
+            Self::UploadRequestedAgain { .. } => "upload_requested_again",
+            Self::RecordingAbandoned { .. } => "recording_abandoned",
             Self::DeviceReportNoted { .. } => "device_report_noted",
         }
     }
@@ -407,6 +422,13 @@ impl Aggregate for Task {
             (S::Completed { .. }, C::RequestAck { by }) => vec![TaskEvent::UploadAckRequested { by }],
             (_, C::RequestAck { .. }) => vec![],
 
+            // Without a report there is nothing to wait for but a request that may have been lost.
+            (S::Uploading(Upload { report: None, .. }), C::RequestUpload { by }) => vec![TaskEvent::UploadRequestedAgain { by }],
+            (_, C::RequestUpload { .. }) => vec![],
+
+            (S::Ready | S::InProgress, C::Abandon { by }) => vec![TaskEvent::RecordingAbandoned { by }],
+            (_, C::Abandon { .. }) => vec![],
+
             (S::InProgress | S::Uploading(_), C::FailUpload { reason, at }) => vec![TaskEvent::UploadFailed { reason, at }],
             (S::Failed { .. }, C::FailUpload { .. }) => noted(Witness::UploadFailed, Repeated, stage),
             (_, C::FailUpload { .. }) => noted(Witness::UploadFailed, Late, stage),
@@ -422,7 +444,15 @@ impl Aggregate for Task {
         // Nothing precedes `task_created` in a stream.
         let Task::Dispatched(task) = self else { return };
         match event {
-            TaskEvent::TaskCreated(_) | TaskEvent::UploadAckRequested { .. } | TaskEvent::DeviceReportNoted { .. } => {}
+            TaskEvent::TaskCreated(_)
+            | TaskEvent::UploadAckRequested { .. }
+            | TaskEvent::UploadRequestedAgain { .. }
+            | TaskEvent::DeviceReportNoted { .. } => {}
+            TaskEvent::RecordingAbandoned { .. } => {
+                task.stage = Stage::Pending;
+                task.ready_at = None;
+                task.started_at = None;
+            }
             TaskEvent::TaskConfigured { at, .. } => {
                 task.stage = Stage::Ready;
                 task.ready_at.get_or_insert(*at);

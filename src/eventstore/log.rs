@@ -13,7 +13,8 @@ pub struct Placed {
     pub event: StoredEvent,
 }
 
-const EVENT_COLUMNS: &str = "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at";
+const EVENT_COLUMNS: &str =
+    "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at";
 
 /// The next events after a position, in order, without a gap.
 pub async fn read_after(pool: &Pool, position: i64, limit: i64) -> Result<Vec<Placed>, StoreError> {
@@ -53,16 +54,31 @@ pub async fn head(pool: &Pool) -> Result<Head, StoreError> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Breach {
     /// An event without a position although the log is quiet.
-    Missing { seq: i64 },
+    Missing {
+        seq: i64,
+    },
     /// A position without an event.
-    Dangling { position: i64 },
-    Gap { after: i64, next: i64 },
+    Dangling {
+        position: i64,
+    },
+    Gap {
+        after: i64,
+        next: i64,
+    },
     /// A later event of a stream stands before an earlier one.
-    Inversion { stream: String, sequence: i64 },
+    Inversion {
+        stream: String,
+        sequence: i64,
+    },
     /// A hole in the numbers of a stream.
-    StreamGap { stream: String, sequence: i64 },
+    StreamGap {
+        stream: String,
+        sequence: i64,
+    },
     /// The stored hash is not the hash of the one before and this event.
-    BrokenChain { position: i64 },
+    BrokenChain {
+        position: i64,
+    },
 }
 
 impl std::fmt::Display for Breach {
@@ -73,7 +89,9 @@ impl std::fmt::Display for Breach {
             Self::Gap { after, next } => write!(f, "position {next} follows {after}"),
             Self::Inversion { stream, sequence } => write!(f, "{stream}/{sequence} stands behind a later event of its stream"),
             Self::StreamGap { stream, sequence } => write!(f, "{stream}/{sequence} does not follow its predecessor"),
-            Self::BrokenChain { position } => write!(f, "the hash at position {position} does not follow from the one before and the event"),
+            Self::BrokenChain { position } => {
+                write!(f, "the hash at position {position} does not follow from the one before and the event")
+            }
         }
     }
 }

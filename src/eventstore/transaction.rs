@@ -176,9 +176,7 @@ impl Transaction {
         for (sql, _) in queries {
             prepared.push(client.prepare_cached(sql).await?);
         }
-        let begin = async {
-            if self.begun { Ok(()) } else { client.batch_execute("begin").await }
-        };
+        let begin = async { if self.begun { Ok(()) } else { client.batch_execute("begin").await } };
         let answers = join_all(prepared.iter().zip(queries).map(|(statement, (_, params))| client.query(statement, params)));
         let (begun, answers) = tokio::join!(biased; begin, answers);
         begun?;
@@ -256,12 +254,8 @@ impl Transaction {
         for (sql, _) in also {
             others.push(client.prepare_cached(sql).await?);
         }
-        let begin = async {
-            if self.begun { Ok(()) } else { client.batch_execute("begin").await }
-        };
-        let appended = async {
-            if events.is_empty() { Ok(0) } else { client.execute(&append_statement, &append).await }
-        };
+        let begin = async { if self.begun { Ok(()) } else { client.batch_execute("begin").await } };
+        let appended = async { if events.is_empty() { Ok(0) } else { client.execute(&append_statement, &append).await } };
         let executed = join_all(others.iter().zip(also).map(|(statement, (_, params))| client.execute(statement, params)));
         // Sent in this order without waiting in between. After a failed statement Postgres refuses
         // the rest, and the commit at the end rolls back.
@@ -308,7 +302,9 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if self.begun && let Some(client) = self.client.take() {
+        if self.begun
+            && let Some(client) = self.client.take()
+        {
             // A connection inside a transaction must not go back to the pool.
             drop(deadpool_postgres::Object::take(client));
         }

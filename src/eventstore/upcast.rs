@@ -14,15 +14,8 @@ pub fn upcast(upcasters: &[Box<dyn EventUpcaster>], event_type: &str, event_vers
     if upcasters.is_empty() {
         return payload;
     }
-    let event = SerializedEvent::new(
-        String::new(),
-        0,
-        String::new(),
-        event_type.to_owned(),
-        event_version.to_owned(),
-        payload,
-        Value::Null,
-    );
+    let event =
+        SerializedEvent::new(String::new(), 0, String::new(), event_type.to_owned(), event_version.to_owned(), payload, Value::Null);
     let event = upcasters.iter().fold(event, |event, upcaster| {
         if upcaster.can_upcast(&event.event_type, &event.event_version) { upcaster.upcast(event) } else { event }
     });

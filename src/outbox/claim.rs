@@ -101,10 +101,7 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
     let subscriber = claim.subscriber.as_str();
     let destinations = claim.destinations.map(<[String]>::to_vec);
     let rows = client
-        .query(
-            &statement,
-            &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &claim.lease.as_secs_f64(), &claim.worker],
-        )
+        .query(&statement, &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &claim.lease.as_secs_f64(), &claim.worker])
         .await?;
     Ok(rows
         .iter()

@@ -29,10 +29,19 @@ impl DeadReason {
 pub enum Settlement {
     Delivered,
     /// Failed; tried again after the delay.
-    Retry { error: String, after: Duration },
+    Retry {
+        error: String,
+        after: Duration,
+    },
     /// Given back without counting the attempt: an orderly stop, or a destination that is down.
-    Release { after: Duration },
-    Dead { reason: DeadReason, error: String, blocks_stream: bool },
+    Release {
+        after: Duration,
+    },
+    Dead {
+        reason: DeadReason,
+        error: String,
+        blocks_stream: bool,
+    },
 }
 
 /// Settles rows in at most one statement per kind, sent together. Answers how many of them were still ours.
@@ -112,11 +121,7 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
 }
 
 /// Moves the end of leases that are still ours. Answers the rows that were lost to another worker.
-pub async fn extend(
-    client: &deadpool_postgres::Client,
-    held: &[(i64, i64)],
-    lease: Duration,
-) -> Result<Vec<i64>, tokio_postgres::Error> {
+pub async fn extend(client: &deadpool_postgres::Client, held: &[(i64, i64)], lease: Duration) -> Result<Vec<i64>, tokio_postgres::Error> {
     let mut rows = Ids::default();
     held.iter().for_each(|(id, epoch)| rows.push(*id, *epoch));
     let statement = client

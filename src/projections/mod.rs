@@ -1,1 +1,18 @@
-//! Read models and their queries.
+//! Read models: rows folded from streams in the transaction of their events, and the queries
+//! over them.
+//!
+//! A row is the state of one stream at one version, written as a whole. So it equals the fold
+//! of its stream by construction, a rebuild is loading every stream, and an old write can never
+//! overwrite a newer one: the row's version says no.
+//!
+//! - [`rows`]: which table a stream is shown in, and how.
+//! - [`facts`]: what a command has to know of other things before it decides.
+//! - [`rebuild`]: the same rows folded from the log beside the live ones.
+//!
+//! Never here: deciding, and changing anything that is not folded from events.
+
+pub mod facts;
+pub mod rebuild;
+pub mod rows;
+
+pub use rows::{ReadModel, RowWrite, upsert_sql};

@@ -1,0 +1,424 @@
+//! What was learned from device sockets, and what is asked of devices.
+//!
+//! Every fact from a socket names the epoch of its connection. If that connection was
+//! replaced meanwhile, nothing changes, and the device's stream says so.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::callbacks::note_refused;
+use super::{Command, CommandError, Refusal, Work};
+use crate::domain::batch::{Batch, BatchCommand};
+use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
+use crate::domain::order::{Order, OrderCommand};
+use crate::domain::tally::TaskOutcome;
+use crate::domain::task::{Task, TaskCommand, UploadReport, Witness};
+use crate::domain::{DeviceId, PublicTaskId, StreamId};
+use crate::eventstore::Loaded;
+use crate::projections::facts::{self, TaskOwner};
+
+/// A socket was opened; it replaces the one before it.
+#[derive(Clone, Debug)]
+pub struct OpenLink {
+    pub device: DeviceId,
+    pub kind: LinkKind,
+    pub remote: String,
+}
+
+impl Command for OpenLink {
+    /// The epoch of the new connection.
+    type Answer = i64;
+    const NAME: &'static str = "open_link";
+
+    async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
+        if !facts::robot_exists(&mut work.tx, &self.device).await? {
+            return Err(Refusal::not_found("device_not_found", format!("no robot has the device_id {}", self.device)).into());
+        }
+        let mut device = work.load::<Device>(&self.device).await?;
+        let command = DeviceCommand::OpenLink { kind: self.kind, remote: self.remote.clone(), at: work.now };
+        work.decide(&mut device, command)?;
+        Ok(device.state.link(self.kind).epoch)
+    }
+}
+
+/// A socket is gone. Says nothing about the recording.
+#[derive(Clone, Debug)]
+pub struct CloseLink {
+    pub device: DeviceId,
+    pub kind: LinkKind,
+    pub epoch: i64,
+    pub reason: String,
+}
+
+impl Command for CloseLink {
+    type Answer = ();
+    const NAME: &'static str = "close_link";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        let command = DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason: self.reason.clone() };
+        work.decide(&mut device, command)?;
+        Ok(())
+    }
+}
+
+/// The recorder was seen in a state.
+#[derive(Clone, Debug)]
+pub struct ObserveRecorder {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub state: RecorderState,
+    pub task: Option<PublicTaskId>,
+    /// `state_update`, `get_state`, `rpc_response:<action>`.
+    pub source: String,
+}
+
+impl Command for ObserveRecorder {
+    type Answer = ();
+    const NAME: &'static str = "observe_recorder";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        let seen = Observed { epoch: self.epoch, state: self.state, task_id: self.task.clone() };
+        let news = work.decide(&mut device, DeviceCommand::Observe { seen, source: self.source.clone() })?;
+        let Some(public_id) = self.task.as_ref().filter(|_| news > 0) else { return Ok(()) };
+        let Some((owner, mut task)) = owned(work, &self.device, public_id).await? else { return Ok(()) };
+        let (by, at) = (Witness::Snapshot, work.now);
+        let dropping =
+            device.state.open_commands.values().any(|open| matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear));
+        let command = match self.state {
+            RecorderState::Ready => TaskCommand::Configure { by, at },
+            RecorderState::Recording | RecorderState::Paused => TaskCommand::StartRecording { by, at, reported: None },
+            // The recording of a task that the device still names is a file now; its finish callback
+            // may be lost for ever. A device that was told to drop the task has no file.
+            RecorderState::Idle if !dropping && records(&task) => TaskCommand::FinishRecording { by, at, report: None },
+            RecorderState::Idle => return Ok(()),
+        };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+fn records(task: &Loaded<Task>) -> bool {
+    task.state.dispatched().is_some_and(|task| task.stage.status() == crate::domain::task::TaskStatus::InProgress)
+}
+
+/// The recorder says that it stored a task's configuration.
+#[derive(Clone, Debug)]
+pub struct ConfigApplied {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+}
+
+impl Command for ConfigApplied {
+    type Answer = ();
+    const NAME: &'static str = "config_applied";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let Some((owner, mut task)) = owned(work, &self.device, &self.task).await? else {
+            return note_refused(work, Some(&self.device), "config_applied", &not_owned(&self.task)).await;
+        };
+        if owner.recorder_epoch != Some(self.epoch) {
+            return note_refused(work, Some(&self.device), "config_applied", REPLACED).await;
+        }
+        let command = TaskCommand::Configure { by: Witness::ConfigApplied, at: work.now };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// Asks something of a recorder; it is sent from the outbox through the present connection.
+#[derive(Clone, Debug)]
+pub struct RequestDeviceCommand {
+    pub device: DeviceId,
+    pub action: RecorderAction,
+    pub task: Option<PublicTaskId>,
+    pub params: Value,
+    pub timeout: Duration,
+}
+
+impl Command for RequestDeviceCommand {
+    /// The command's id, which is the request id on the wire.
+    type Answer = String;
+    const NAME: &'static str = "request_device_command";
+
+    async fn run(&self, work: &mut Work) -> Result<String, CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        let command_id = Uuid::new_v4().to_string();
+        let command = DeviceCommand::RequestCommand {
+            command_id: command_id.clone(),
+            action: self.action,
+            task_id: self.task.clone(),
+            params: self.params.clone(),
+            deadline: work.now + self.timeout,
+        };
+        work.decide(&mut device, command)?;
+        Ok(command_id)
+    }
+}
+
+/// What came of a command to a recorder.
+#[derive(Clone, Debug)]
+pub struct SettleDeviceCommand {
+    pub device: DeviceId,
+    pub command_id: String,
+    pub outcome: CommandOutcome,
+}
+
+impl Command for SettleDeviceCommand {
+    type Answer = ();
+    const NAME: &'static str = "settle_device_command";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        let open = device.state.open_commands.get(&self.command_id).cloned();
+        let command = DeviceCommand::SettleCommand { command_id: self.command_id.clone(), outcome: self.outcome.clone() };
+        work.decide(&mut device, command)?;
+        let (Some(open), CommandOutcome::Succeeded { .. }) = (open, &self.outcome) else { return Ok(()) };
+        let Some(public_id) = open.task_id else { return Ok(()) };
+        let (by, at) = (Witness::CommandReply, work.now);
+        let command = match open.action {
+            RecorderAction::Config => TaskCommand::Configure { by, at },
+            RecorderAction::Begin => TaskCommand::StartRecording { by, at, reported: None },
+            RecorderAction::Cancel | RecorderAction::Clear => TaskCommand::Abandon { by },
+            RecorderAction::Finish | RecorderAction::Pause | RecorderAction::Resume | RecorderAction::Quit => return Ok(()),
+        };
+        let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { return Ok(()) };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// The transfer program queued a task's files.
+#[derive(Clone, Debug)]
+pub struct UploadStarted {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+}
+
+impl Command for UploadStarted {
+    type Answer = ();
+    const NAME: &'static str = "upload_started";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_started").await? else {
+            return Ok(());
+        };
+        let command = TaskCommand::FinishRecording { by: Witness::UploadStarted, at: work.now, report: None };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// The transfer program says that a task's files are in the bucket.
+#[derive(Clone, Debug)]
+pub struct UploadCompleted {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+    pub report: UploadReport,
+    pub witness: Witness,
+}
+
+impl Command for UploadCompleted {
+    type Answer = ();
+    const NAME: &'static str = "upload_completed";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_complete").await? else {
+            return Ok(());
+        };
+        if let Err(reason) = check_object_key(&self.report.object_key, &self.device, &self.task) {
+            return note_refused(work, Some(&self.device), "upload_complete", &reason).await;
+        }
+        let command = TaskCommand::ReportUpload { by: self.witness, report: self.report.clone(), at: work.now };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// `<factory>/<device>/<YYYY-MM-DD>/<task>.mcap`: a device may name only objects of its own task.
+pub fn check_object_key(key: &str, device: &DeviceId, task: &PublicTaskId) -> Result<(), String> {
+    let refuse = || Err(format!("the object key {key:?} is not <factory>/{device}/<YYYY-MM-DD>/{task}.mcap"));
+    let segments: Vec<&str> = key.split('/').collect();
+    let [factory, folder, date, file] = segments.as_slice() else { return refuse() };
+    let harmless =
+        !factory.is_empty() && key.len() <= 1024 && !matches!(*factory, "." | "..") && !key.chars().any(|c| c.is_control() || c == '\\');
+    let dated = date.len() == 10 && chrono::NaiveDate::parse_from_str(date, "%Y-%m-%d").is_ok();
+    if harmless && dated && *folder == device.as_str() && *file == format!("{task}.mcap") { Ok(()) } else { refuse() }
+}
+
+/// The transfer program gave up.
+#[derive(Clone, Debug)]
+pub struct UploadFailed {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+    pub reason: String,
+}
+
+impl Command for UploadFailed {
+    type Answer = ();
+    const NAME: &'static str = "upload_failed";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_failed").await? else {
+            return Ok(());
+        };
+        let failed_before = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == crate::domain::task::TaskStatus::Failed);
+        let command = TaskCommand::FailUpload { reason: self.reason.clone(), at: work.now };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        let failed_now = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == crate::domain::task::TaskStatus::Failed);
+        if failed_now && !failed_before {
+            settle_task(work, &owner, &task, TaskOutcome::Failed).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The transfer program does not find a task's file, has it already, or never had it: its one
+/// message has four meanings, so it is recorded and proves nothing.
+#[derive(Clone, Debug)]
+pub struct UploadNotFound {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+    pub detail: String,
+}
+
+impl Command for UploadNotFound {
+    type Answer = ();
+    const NAME: &'static str = "upload_not_found";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        note_refused(work, Some(&self.device), "upload_not_found", &format!("{}: {}", self.task, self.detail)).await
+    }
+}
+
+/// The device waits for an ack.
+#[derive(Clone, Debug)]
+pub struct AckWanted {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+}
+
+impl Command for AckWanted {
+    type Answer = ();
+    const NAME: &'static str = "ack_wanted";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "waiting_ack").await? else {
+            return Ok(());
+        };
+        work.decide_for(&mut task, TaskCommand::RequestAck { by: Witness::TransferStatus }, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// The transfer program told all it knows; what it should upload and does not know is asked for again.
+#[derive(Clone, Debug)]
+pub struct ReconcileUploads {
+    pub device: DeviceId,
+    pub epoch: i64,
+    /// Tasks in its list of uploads, in any state.
+    pub tracked: Vec<PublicTaskId>,
+}
+
+impl Command for ReconcileUploads {
+    type Answer = ();
+    const NAME: &'static str = "reconcile_uploads";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        for public_id in facts::unreported_uploads(&mut work.tx, &self.device).await? {
+            if self.tracked.contains(&public_id) {
+                continue;
+            }
+            if let Some((owner, mut task)) = current(work, &self.device, self.epoch, &public_id, "status").await? {
+                work.decide_for(&mut task, TaskCommand::RequestUpload { by: Witness::TransferStatus }, Some(&owner.device_id))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const REPLACED: &str = "it came over a connection that has been replaced";
+
+fn not_owned(task: &PublicTaskId) -> String {
+    format!("the task {task} does not exist or belongs to another device")
+}
+
+async fn owned(work: &mut Work, device: &DeviceId, task: &PublicTaskId) -> Result<Option<(TaskOwner, Loaded<Task>)>, CommandError> {
+    Ok(facts::task_of(&mut work.tx, task).await?.filter(|(owner, _)| owner.device_id == *device))
+}
+
+/// The task, if it is the device's and the message came over its present transfer connection.
+async fn current(
+    work: &mut Work,
+    device: &DeviceId,
+    epoch: i64,
+    task: &PublicTaskId,
+    report: &str,
+) -> Result<Option<(TaskOwner, Loaded<Task>)>, CommandError> {
+    match owned(work, device, task).await? {
+        None => {
+            note_refused(work, Some(device), report, &not_owned(task)).await?;
+            Ok(None)
+        }
+        Some((owner, _)) if owner.transfer_epoch != Some(epoch) => {
+            note_refused(work, Some(device), report, REPLACED).await?;
+            Ok(None)
+        }
+        found => Ok(found),
+    }
+}
+
+/// A task reached its end: its batch, its order and its workstation follow, in the same transaction.
+pub(super) async fn settle_task(
+    work: &mut Work,
+    owner: &TaskOwner,
+    task: &Loaded<Task>,
+    outcome: TaskOutcome,
+) -> Result<(Loaded<Order>, Loaded<Batch>), CommandError> {
+    let brief = task
+        .state
+        .dispatched()
+        .map(|task| task.brief.clone())
+        .ok_or_else(|| Refusal::not_found("task_not_found", format!("there is no task {}", owner.public_id)))?;
+    work.lock(&[StreamId::of::<Order>(brief.order_id), StreamId::of::<Batch>(brief.batch_id)]).await?;
+    let mut order = work.load::<Order>(brief.order_id).await?;
+    let mut batch = work.load::<Batch>(brief.batch_id).await?;
+    work.decide(&mut batch, BatchCommand::Settle { task_id: owner.task_id, outcome, at: work.now })?;
+    work.decide(&mut order, OrderCommand::Settle { task_id: owner.task_id, outcome })?;
+    Ok((order, batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_can_name_only_objects_of_its_own_task() {
+        let device = DeviceId::parse("AB-F0001-T0003-000001").unwrap();
+        let task = PublicTaskId::parse("task-1").unwrap();
+        let ok = |key: &str| check_object_key(key, &device, &task).is_ok();
+        assert!(ok("1/AB-F0001-T0003-000001/2026-11-20/task-1.mcap"));
+        assert!(ok("工厂 Shanghai/AB-F0001-T0003-000001/2026-11-20/task-1.mcap"));
+        for bad in [
+            "1/AB-F0001-T0003-000002/2026-11-20/task-1.mcap",
+            "1/AB-F0001-T0003-000001/2026-11-20/task-2.mcap",
+            "1/AB-F0001-T0003-000001/2026-13-20/task-1.mcap",
+            "1/AB-F0001-T0003-000001/2026-11-20/task-1.json",
+            "../AB-F0001-T0003-000001/2026-11-20/task-1.mcap",
+            "1/x/../AB-F0001-T0003-000001/2026-11-20/task-1.mcap",
+            "/AB-F0001-T0003-000001/2026-11-20/task-1.mcap",
+            "",
+        ] {
+            assert!(!ok(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Placing orders.
+
+use serde_json::Value;
+
+use super::{Command, CommandError, Refusal, Work};
+use crate::domain::order::{Order, OrderCommand, Priority, Terms};
+use crate::domain::{OrderId, OrganizationId, SceneId, Timestamp};
+use crate::eventstore::Loaded;
+use crate::projections::facts::{self, FactoryTable};
+
+#[derive(Clone, Debug)]
+pub struct PlaceOrder {
+    pub organization_id: OrganizationId,
+    pub scene_id: SceneId,
+    pub name: String,
+    pub target_count: i64,
+    pub priority: Priority,
+    pub deadline: Option<Timestamp>,
+    pub metadata: Option<Value>,
+}
+
+impl Command for PlaceOrder {
+    type Answer = OrderId;
+    const NAME: &'static str = "place_order";
+
+    async fn run(&self, work: &mut Work) -> Result<OrderId, CommandError> {
+        let organization_factory = facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0)
+            .await?
+            .ok_or_else(|| Refusal::invalid("organization_not_found", format!("there is no organization {}", self.organization_id)))?;
+        let scene_factory = facts::factory_of(&mut work.tx, FactoryTable::Scenes, self.scene_id.0)
+            .await?
+            .ok_or_else(|| Refusal::invalid("scene_not_found", format!("there is no scene {}", self.scene_id)))?;
+        let id = facts::new_ids(&mut work.tx, "order_ids", 1).await?[0];
+        let terms = Terms {
+            organization_id: self.organization_id,
+            scene_id: self.scene_id,
+            name: self.name.clone(),
+            target_count: self.target_count,
+            priority: self.priority,
+            deadline: self.deadline,
+            metadata: self.metadata.clone(),
+        };
+        let mut order = Loaded::<Order>::absent(id);
+        work.decide(&mut order, OrderCommand::Place { terms, organization_factory, scene_factory })?;
+        Ok(OrderId(id))
+    }
+}

@@ -1,0 +1,312 @@
+//! Creating registry entries, and binding stations.
+
+use serde_json::Value;
+
+use super::{Command, CommandError, Refusal, Work};
+use crate::domain::registry::{
+    DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
+};
+use crate::domain::station::{Binding, BindingFacts, Station, StationCommand};
+use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, StationId};
+use crate::eventstore::Loaded;
+use crate::projections::ReadModel;
+use crate::projections::facts::{self, FactoryTable};
+
+const SLUG_LENGTH: usize = 10;
+const STATION_NAME_LENGTH: usize = 8;
+
+/// Random text of `[a-z0-9]`.
+fn random_text(length: usize) -> String {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    (0..length).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
+}
+
+/// Registers a record under a new id.
+async fn register<R: Record>(work: &mut Work, sequence: &'static str, record: R) -> Result<i64, CommandError>
+where
+    Registered<R>: ReadModel<Command = RecordCommand<R>, Refusal = RecordRefusal>,
+{
+    let id = facts::new_ids(&mut work.tx, sequence, 1).await?[0];
+    work.decide(&mut Loaded::<Registered<R>>::absent(id), RecordCommand::Create(record))?;
+    Ok(id)
+}
+
+async fn factory_must_exist(work: &mut Work, id: FactoryId) -> Result<(), CommandError> {
+    match facts::factory_of(&mut work.tx, FactoryTable::Factories, id.0).await? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::invalid("factory_not_found", format!("there is no factory {id}")).into()),
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateFactory {
+    pub name: String,
+    pub location: Option<String>,
+    pub timezone: Option<String>,
+    pub settings: Option<Value>,
+}
+
+impl Command for CreateFactory {
+    type Answer = FactoryId;
+    const NAME: &'static str = "create_factory";
+    async fn run(&self, work: &mut Work) -> Result<FactoryId, CommandError> {
+        let record = Factory {
+            name: self.name.clone(),
+            slug: format!("fac-{}", random_text(SLUG_LENGTH)),
+            location: self.location.clone(),
+            timezone: self.timezone.clone().unwrap_or_else(|| "UTC".into()),
+            settings: self.settings.clone(),
+        };
+        Ok(FactoryId(register(work, "factory_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateOrganization {
+    pub factory_id: FactoryId,
+    pub name: String,
+    pub description: Option<String>,
+    pub settings: Option<Value>,
+}
+
+impl Command for CreateOrganization {
+    type Answer = OrganizationId;
+    const NAME: &'static str = "create_organization";
+    async fn run(&self, work: &mut Work) -> Result<OrganizationId, CommandError> {
+        factory_must_exist(work, self.factory_id).await?;
+        let record = Organization {
+            factory_id: self.factory_id,
+            name: self.name.clone(),
+            slug: format!("org-{}", random_text(SLUG_LENGTH)),
+            description: self.description.clone(),
+            settings: self.settings.clone(),
+        };
+        Ok(OrganizationId(register(work, "organization_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateScene {
+    pub factory_id: FactoryId,
+    pub name: String,
+    pub description: Option<String>,
+    pub initial_scene_layout_template: Option<String>,
+}
+
+impl Command for CreateScene {
+    type Answer = SceneId;
+    const NAME: &'static str = "create_scene";
+    async fn run(&self, work: &mut Work) -> Result<SceneId, CommandError> {
+        factory_must_exist(work, self.factory_id).await?;
+        let record = Scene {
+            factory_id: self.factory_id,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            initial_scene_layout_template: self.initial_scene_layout_template.clone(),
+        };
+        Ok(SceneId(register(work, "scene_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSubscene {
+    pub scene_id: SceneId,
+    pub name: String,
+    pub description: Option<String>,
+    /// Empty: a copy of the scene's template.
+    pub initial_scene_layout: Option<String>,
+}
+
+impl Command for CreateSubscene {
+    type Answer = crate::domain::SubsceneId;
+    const NAME: &'static str = "create_subscene";
+    async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
+        let template = facts::scene_template(&mut work.tx, self.scene_id)
+            .await?
+            .ok_or_else(|| Refusal::invalid("scene_not_found", format!("there is no scene {}", self.scene_id)))?;
+        let record = Subscene {
+            scene_id: self.scene_id,
+            name: self.name.clone(),
+            description: self.description.clone(),
+            initial_scene_layout: self.initial_scene_layout.clone().or(template),
+        };
+        Ok(crate::domain::SubsceneId(register(work, "subscene_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSkill {
+    pub slug: String,
+    pub version: Option<String>,
+    pub description: Option<String>,
+    pub metadata: Option<Value>,
+}
+
+const FIRST_VERSION: &str = "1.0.0";
+
+impl Command for CreateSkill {
+    type Answer = SkillId;
+    const NAME: &'static str = "create_skill";
+    async fn run(&self, work: &mut Work) -> Result<SkillId, CommandError> {
+        let record = Skill {
+            slug: self.slug.clone(),
+            version: self.version.clone().unwrap_or_else(|| FIRST_VERSION.into()),
+            description: self.description.clone(),
+            metadata: self.metadata.clone(),
+        };
+        Ok(SkillId(register(work, "skill_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateSop {
+    pub slug: String,
+    pub version: Option<String>,
+    pub description: Option<String>,
+    pub skill_sequence: Vec<SkillId>,
+}
+
+impl Command for CreateSop {
+    type Answer = crate::domain::SopId;
+    const NAME: &'static str = "create_sop";
+    async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
+        let record = Sop {
+            slug: self.slug.clone(),
+            version: self.version.clone().unwrap_or_else(|| FIRST_VERSION.into()),
+            description: self.description.clone(),
+            skill_sequence: self.skill_sequence.clone(),
+        };
+        Ok(crate::domain::SopId(register(work, "sop_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateRobotType {
+    pub name: String,
+    pub model: String,
+    pub manufacturer: Option<String>,
+    pub end_effector: Option<String>,
+    pub sensor_suite: Value,
+    pub capabilities: Value,
+    pub ros_topics: Vec<String>,
+}
+
+impl Command for CreateRobotType {
+    type Answer = RobotTypeId;
+    const NAME: &'static str = "create_robot_type";
+    async fn run(&self, work: &mut Work) -> Result<RobotTypeId, CommandError> {
+        let record = RobotType {
+            name: self.name.clone(),
+            model: self.model.clone(),
+            manufacturer: self.manufacturer.clone(),
+            end_effector: self.end_effector.clone(),
+            sensor_suite: self.sensor_suite.clone(),
+            capabilities: self.capabilities.clone(),
+            ros_topics: self.ros_topics.clone(),
+        };
+        Ok(RobotTypeId(register(work, "robot_type_ids", record).await?))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateRobot {
+    pub robot_type_id: RobotTypeId,
+    pub factory_id: FactoryId,
+    pub device_id: DeviceId,
+    pub asset_id: Option<String>,
+    pub metadata: Value,
+}
+
+impl Command for CreateRobot {
+    type Answer = RobotId;
+    const NAME: &'static str = "create_robot";
+    async fn run(&self, work: &mut Work) -> Result<RobotId, CommandError> {
+        if !facts::robot_type_exists(&mut work.tx, self.robot_type_id.0).await? {
+            return Err(Refusal::invalid("robot_type_not_found", format!("there is no robot type {}", self.robot_type_id)).into());
+        }
+        factory_must_exist(work, self.factory_id).await?;
+        let record = Robot {
+            robot_type_id: self.robot_type_id,
+            factory_id: self.factory_id,
+            device_id: self.device_id.clone(),
+            asset_id: self.asset_id.clone(),
+            status: "active".into(),
+            metadata: self.metadata.clone(),
+        };
+        Ok(RobotId(register(work, "robot_ids", record).await?))
+    }
+}
+
+#[derive(Clone)]
+pub struct CreateDataCollector {
+    pub organization_id: OrganizationId,
+    pub name: String,
+    pub operator_id: String,
+    pub email: Option<String>,
+    pub certification: Option<String>,
+    pub metadata: Value,
+    /// A bcrypt hash: passwords do not come this far.
+    pub password_hash: String,
+}
+
+impl Command for CreateDataCollector {
+    type Answer = CollectorId;
+    const NAME: &'static str = "create_data_collector";
+    async fn run(&self, work: &mut Work) -> Result<CollectorId, CommandError> {
+        if facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0).await?.is_none() {
+            return Err(Refusal::invalid("organization_not_found", format!("there is no organization {}", self.organization_id)).into());
+        }
+        let record = DataCollector {
+            organization_id: self.organization_id,
+            name: self.name.clone(),
+            operator_id: self.operator_id.clone(),
+            email: self.email.clone(),
+            certification: self.certification.clone(),
+            status: "active".into(),
+            metadata: self.metadata.clone(),
+        };
+        let id = register(work, "data_collector_ids", record).await?;
+        work.set_password_hash("data_collector", id, self.password_hash.clone());
+        Ok(CollectorId(id))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct BindStation {
+    pub robot_id: RobotId,
+    pub data_collector_id: CollectorId,
+    pub metadata: Value,
+}
+
+impl Command for BindStation {
+    type Answer = StationId;
+    const NAME: &'static str = "bind_station";
+    async fn run(&self, work: &mut Work) -> Result<StationId, CommandError> {
+        let robot = facts::robot(&mut work.tx, self.robot_id)
+            .await?
+            .ok_or_else(|| Refusal::invalid("robot_not_found", format!("there is no robot {}", self.robot_id)))?;
+        let collector = facts::collector(&mut work.tx, self.data_collector_id).await?.ok_or_else(|| {
+            Refusal::invalid("data_collector_not_found", format!("there is no data collector {}", self.data_collector_id))
+        })?;
+        let binding = Binding {
+            name: format!("ws-{}", random_text(STATION_NAME_LENGTH)),
+            robot_id: self.robot_id,
+            robot_name: robot.type_name,
+            robot_serial: robot.device_id,
+            data_collector_id: self.data_collector_id,
+            collector_name: collector.name,
+            collector_operator_id: collector.operator_id,
+            factory_id: robot.factory_id,
+            organization_id: collector.organization_id,
+            metadata: self.metadata.clone(),
+        };
+        let facts = BindingFacts {
+            robot_status: robot.status,
+            collector_status: collector.status,
+            organization_factory: collector.organization_factory,
+        };
+        let id = facts::new_ids(&mut work.tx, "station_ids", 1).await?[0];
+        work.decide(&mut Loaded::<Station>::absent(id), StationCommand::Bind { binding, facts })?;
+        Ok(StationId(id))
+    }
+}

@@ -1,0 +1,106 @@
+//! What verification found out about an uploaded object.
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::devices::settle_task;
+use super::{Command, CommandError, Refusal, Work};
+use crate::domain::batch::BatchCommand;
+use crate::domain::episode::{self, Episode, EpisodeCommand};
+use crate::domain::tally::TaskOutcome;
+use crate::domain::task::{Rejection, TaskCommand, UploadReport, VerifiedUpload};
+use crate::domain::{EpisodeId, TaskId};
+use crate::eventstore::Loaded;
+use crate::projections::facts;
+
+/// The object is what the device said it is: an episode is created, the task is completed, batch and
+/// order follow, and the ack is queued; all or nothing.
+#[derive(Clone, Debug)]
+pub struct AcceptUpload {
+    pub task: TaskId,
+    pub verified: VerifiedUpload,
+    pub bucket: String,
+    pub duration_sec: Option<f64>,
+    pub metadata: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// A new episode.
+    Created(EpisodeId),
+    /// It was accepted before.
+    Known,
+}
+
+impl Command for AcceptUpload {
+    type Answer = Acceptance;
+    const NAME: &'static str = "accept_upload";
+
+    async fn run(&self, work: &mut Work) -> Result<Acceptance, CommandError> {
+        let (owner, mut task) = found(work, self.task).await?;
+        let episode_id = EpisodeId(facts::new_ids(&mut work.tx, "episode_ids", 1).await?[0]);
+        let command = TaskCommand::AcceptUpload { verified: self.verified.clone(), episode_id, at: work.now };
+        if work.decide_for(&mut task, command, Some(&owner.device_id))? == 0 {
+            return Ok(Acceptance::Known);
+        }
+        let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
+        let (_, mut batch) = settle_task(work, &owner, &task, TaskOutcome::Completed).await?;
+        work.decide(&mut batch, BatchCommand::AddEpisode { episode_id })?;
+        let report = &self.verified.report;
+        let path = |key: &str| format!("{}/{key}", self.bucket);
+        let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json"));
+        let created = episode::Created {
+            episode_id: Uuid::new_v4().to_string(),
+            task_id: self.task,
+            public_task_id: owner.public_id.clone(),
+            batch_id: brief.batch_id,
+            order_id: brief.order_id,
+            station_id: brief.station_id,
+            sop_id: brief.sop_id,
+            scene_id: brief.scene_id,
+            scene_name: brief.scene_name,
+            subscene_id: brief.subscene_id,
+            subscene_name: brief.subscene_name,
+            factory_id: brief.factory_id,
+            organization_id: brief.organization_id,
+            mcap_path: path(&report.object_key),
+            sidecar_path: sidecar_key.filter(|_| report.with_sidecar).map(|key| path(&key)),
+            checksum: report.sha256.clone(),
+            file_size_bytes: report.size_bytes,
+            etag: self.verified.etag.clone(),
+            duration_sec: self.duration_sec,
+            message_count: self.verified.message_count,
+            metadata: self.metadata.clone(),
+        };
+        work.decide(&mut Loaded::<Episode>::absent(episode_id), EpisodeCommand::Create(created))?;
+        Ok(Acceptance::Created(episode_id))
+    }
+}
+
+/// The object is not what the device said it is: recorded, and no ack is sent.
+#[derive(Clone, Debug)]
+pub struct RejectUpload {
+    pub task: TaskId,
+    pub report: UploadReport,
+    pub rejection: Rejection,
+}
+
+impl Command for RejectUpload {
+    type Answer = ();
+    const NAME: &'static str = "reject_upload";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let (owner, mut task) = found(work, self.task).await?;
+        let command = TaskCommand::RejectUpload { report: self.report.clone(), rejection: self.rejection.clone() };
+        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+fn no_task(id: TaskId) -> Refusal {
+    Refusal::not_found("task_not_found", format!("there is no task {id}"))
+}
+
+async fn found(work: &mut Work, id: TaskId) -> Result<(facts::TaskOwner, Loaded<crate::domain::task::Task>), CommandError> {
+    facts::task_by_id(&mut work.tx, id).await?.ok_or_else(|| no_task(id).into())
+}

@@ -1,0 +1,146 @@
+//! What one run of a command loads, decides and will commit.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::CommandError;
+use crate::domain::routing::{SubscriberName, subscribers_of};
+use crate::domain::{DeviceId, Event, StreamId, Timestamp};
+use crate::eventstore::transaction::apply;
+use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
+use crate::outbox::Queued;
+use crate::projections::rows::{row_of, stamp_event_row};
+use crate::projections::{ReadModel, RowWrite, upsert_sql};
+
+type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
+
+pub struct Work {
+    pub tx: Transaction,
+    pub now: Timestamp,
+    store: EventStore,
+    metadata: Metadata,
+    events: Vec<NewEvent>,
+    /// Rows of streams, the newest state of each; then rows of single events.
+    rows: BTreeMap<(&'static str, String), Value>,
+    snapshots: Vec<SnapshotOffer>,
+    /// Password hashes to keep, which never enter events: subject, id, hash.
+    credentials: Vec<(&'static str, i64, String)>,
+}
+
+impl Work {
+    pub(super) async fn begin(store: &EventStore, metadata: Metadata, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(Self {
+            tx: store.begin().await?,
+            now,
+            store: store.clone(),
+            metadata,
+            events: vec![],
+            rows: BTreeMap::new(),
+            snapshots: vec![],
+            credentials: vec![],
+        })
+    }
+
+    pub async fn lock(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
+        self.tx.lock(streams).await
+    }
+
+    pub async fn load<A: ReadModel>(&mut self, id: impl ToString) -> Result<Loaded<A>, StoreError> {
+        self.tx.load(id).await
+    }
+
+    /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
+    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError>
+    where
+        super::Refusal: From<A::Refusal>,
+    {
+        self.decide_for(stream, command, None)
+    }
+
+    /// The same for a stream whose device deliveries go to the transfer program of a device.
+    pub fn decide_for<A: ReadModel>(
+        &mut self,
+        stream: &mut Loaded<A>,
+        command: A::Command,
+        transfer: Option<&DeviceId>,
+    ) -> Result<usize, CommandError>
+    where
+        super::Refusal: From<A::Refusal>,
+    {
+        let decided = stream.state.decide(command).map_err(super::Refusal::from)?;
+        let before = stream.version;
+        let id = stream.stream();
+        for event in &decided {
+            apply(stream, event, self.now);
+            let queued = subscribers_of(event.event_type())
+                .iter()
+                .map(|&subscriber| Queued { subscriber, destination: destination(subscriber, &id, transfer), expires_at: None })
+                .collect();
+            self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
+            for mut write in A::event_rows(&stream.id, event) {
+                stamp_event_row(&mut write, stream.version, self.now);
+                self.keep(write);
+            }
+        }
+        if decided.is_empty() {
+            return Ok(0);
+        }
+        if let (Some(created_at), Some(updated_at)) = (stream.created_at, stream.updated_at)
+            && let Some(write) = row_of(&stream.id, stream.version, &stream.state, created_at, updated_at)
+        {
+            self.keep(write);
+        }
+        if A::SNAPSHOT_EVERY.is_some_and(|every| before / every != stream.version / every) {
+            let after = stream.clone();
+            self.snapshots.push(Box::new(move |store| Transaction::offer_snapshot(store, before, &after)));
+        }
+        Ok(decided.len())
+    }
+
+    fn keep(&mut self, write: RowWrite) {
+        let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
+        self.rows.insert((write.table, id), write.row);
+    }
+
+    /// Keeps a password hash beside the events of its owner.
+    pub fn set_password_hash(&mut self, subject: &'static str, id: i64, hash: String) {
+        self.credentials.push((subject, id, hash));
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        for ((table, _), row) in self.rows {
+            tables.entry(table).or_default().push(row);
+        }
+        let tables: Vec<(&'static str, Value)> =
+            tables.into_iter().filter_map(|(table, rows)| Some((upsert_sql(table)?, Value::Array(rows)))).collect();
+        let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
+        for (sql, rows) in &tables {
+            also.push((sql, vec![rows]));
+        }
+        for (subject, id, hash) in &self.credentials {
+            let sql = "insert into credentials (subject, subject_id, password_hash) values ($1, $2, $3)
+                       on conflict (subject, subject_id) do update set password_hash = excluded.password_hash, changed_at = clock_timestamp()";
+            also.push((sql, vec![subject, id, hash]));
+        }
+        self.tx.commit(&self.events, &self.metadata, &also).await?;
+        for offer in self.snapshots {
+            offer(&self.store);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(self) -> Result<(), StoreError> {
+        self.tx.roll_back().await
+    }
+}
+
+/// Whose socket a delivery has to go through.
+fn destination(subscriber: SubscriberName, stream: &StreamId, transfer: Option<&DeviceId>) -> Option<String> {
+    match (subscriber, transfer) {
+        (SubscriberName::DeviceCommands, Some(device)) => Some(format!("transfer:{device}")),
+        (SubscriberName::DeviceCommands, None) => Some(format!("recorder:{}", stream.aggregate_id)),
+        (SubscriberName::UploadVerification, _) => None,
+    }
+}

@@ -1,0 +1,149 @@
+//! The read models folded from the log, in a schema of their own beside the live ones.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::{GenericClient, Pool};
+use serde_json::Value;
+
+use super::rows::{ReadModel, RowWrite, TABLES, row_of, stamp_event_row, upsert_sql};
+use crate::domain::batch::Batch;
+use crate::domain::device::Device;
+use crate::domain::episode::Episode;
+use crate::domain::order::Order;
+use crate::domain::registry::{DataCollector, Factory, Organization, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
+use crate::domain::station::Station;
+use crate::domain::task::Task;
+use crate::eventstore::log;
+use crate::eventstore::transaction::apply;
+use crate::eventstore::upcast::{upcast, upcasters};
+use crate::eventstore::{Loaded, StoreError, StoredEvent};
+
+/// The schema in which the other copy is made.
+pub const REBUILT_SCHEMA: &str = "rebuilt";
+
+/// Events read at once.
+const PAGE: i64 = 1000;
+
+/// Every stream folded from the log, in memory, in the log's order.
+#[derive(Default)]
+struct Folds {
+    streams: BTreeMap<(String, String), Box<dyn Fold>>,
+    event_rows: BTreeMap<(&'static str, String), Value>,
+}
+
+trait Fold: Send {
+    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError>;
+    fn row(&self) -> Option<RowWrite>;
+}
+
+impl<A: ReadModel> Fold for Loaded<A> {
+    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError> {
+        let payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload.clone());
+        let typed: A::Event =
+            serde_json::from_value(payload).map_err(|error| StoreError::Unreadable(format!("{}: {error}", event.event_id())))?;
+        let occurred = event.metadata.get("occurred_at").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let at = occurred.unwrap_or(event.recorded_at);
+        apply(self, &typed, at);
+        let mut rows = A::event_rows(&self.id, &typed);
+        rows.iter_mut().for_each(|row| stamp_event_row(row, event.sequence, at));
+        Ok(rows)
+    }
+
+    fn row(&self) -> Option<RowWrite> {
+        row_of(&self.id, self.version, &self.state, self.created_at?, self.updated_at?)
+    }
+}
+
+fn new_fold(kind: &str, id: &str) -> Option<Box<dyn Fold>> {
+    fn of<A: ReadModel>(id: &str) -> Box<dyn Fold> {
+        Box::new(Loaded::<A>::absent(id))
+    }
+    Some(match kind {
+        "factory" => of::<Registered<Factory>>(id),
+        "organization" => of::<Registered<Organization>>(id),
+        "scene" => of::<Registered<Scene>>(id),
+        "subscene" => of::<Registered<Subscene>>(id),
+        "skill" => of::<Registered<Skill>>(id),
+        "sop" => of::<Registered<Sop>>(id),
+        "robot_type" => of::<Registered<RobotType>>(id),
+        "robot" => of::<Registered<Robot>>(id),
+        "data_collector" => of::<Registered<DataCollector>>(id),
+        "station" => of::<Station>(id),
+        "order" => of::<Order>(id),
+        "batch" => of::<Batch>(id),
+        "task" => of::<Task>(id),
+        "episode" => of::<Episode>(id),
+        "device" => of::<Device>(id),
+        _ => return None,
+    })
+}
+
+/// Folds the whole log into tables of the schema [`REBUILT_SCHEMA`]. Answers the last position it read.
+pub async fn rebuild_beside(pool: &Pool) -> Result<i64, StoreError> {
+    let mut folds = Folds::default();
+    let mut position = 0;
+    loop {
+        let page = log::read_after(pool, position, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        position = last.position;
+        for placed in &page {
+            let event = &placed.event;
+            let key = (event.aggregate_type.clone(), event.aggregate_id.clone());
+            if !folds.streams.contains_key(&key) {
+                let Some(fold) = new_fold(&key.0, &key.1) else { continue };
+                folds.streams.insert(key.clone(), fold);
+            }
+            let Some(fold) = folds.streams.get_mut(&key) else { continue };
+            for write in fold.apply(event)? {
+                let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
+                merge_event_row(&mut folds.event_rows, (write.table, id), write.row);
+            }
+        }
+    }
+    let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+    for row in folds.streams.values().filter_map(|fold| fold.row()) {
+        tables.entry(row.table).or_default().push(row.row);
+    }
+    for ((table, _), row) in folds.event_rows {
+        tables.entry(table).or_default().push(row);
+    }
+    let client = pool.get().await?;
+    client.batch_execute(&format!("drop schema if exists {REBUILT_SCHEMA} cascade; create schema {REBUILT_SCHEMA}")).await?;
+    for (table, _) in TABLES {
+        client.batch_execute(&format!("create table {REBUILT_SCHEMA}.{table} (like public.{table} including all)")).await?;
+    }
+    for (table, rows) in tables {
+        let Some(sql) = upsert_sql(table) else { continue };
+        let sql = sql.replacen(&format!("insert into {table} "), &format!("insert into {REBUILT_SCHEMA}.{table} "), 1);
+        for chunk in rows.chunks(1000) {
+            client.execute(&sql, &[&Value::Array(chunk.to_vec())]).await?;
+        }
+    }
+    Ok(position)
+}
+
+/// A later row of the same id replaces the earlier one and keeps its creation, as the live upsert does.
+fn merge_event_row(rows: &mut BTreeMap<(&'static str, String), Value>, key: (&'static str, String), mut row: Value) {
+    if let (Some(created_at), Some(map)) = (rows.get(&key).and_then(|earlier| earlier.get("created_at").cloned()), row.as_object_mut()) {
+        map.insert("created_at".into(), created_at);
+    }
+    rows.insert(key, row);
+}
+
+/// Rows that differ between the live read models and the rebuilt ones: table, which side, the row.
+pub async fn differences(pool: &Pool) -> Result<Vec<(String, String, Value)>, StoreError> {
+    let client = pool.get().await?;
+    let mut found = vec![];
+    for (table, _) in TABLES {
+        let sql = format!(
+            "(select 'live' as side, to_jsonb(l) as row from (select * from public.{table} except select * from {REBUILT_SCHEMA}.{table}) l)
+             union all
+             (select 'rebuilt', to_jsonb(r) from (select * from {REBUILT_SCHEMA}.{table} except select * from public.{table}) r)
+             limit 20"
+        );
+        for row in client.query(&sql, &[]).await? {
+            found.push(((*table).to_owned(), row.get(0), row.get(1)));
+        }
+    }
+    Ok(found)
+}
