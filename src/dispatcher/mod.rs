@@ -1,1 +1,87 @@
 //! Claims outbox rows, has them delivered, settles them.
+//!
+//! One worker per subscriber and process; any number of processes. A worker is quick by wakes
+//! and right by polling. It claims a batch under a lease, delivers outside any transaction with
+//! bounded concurrency, extends the leases of what takes long, and settles in batches. A
+//! worker that dies leaves rows whose lease ends; an orderly stop gives its rows back at once,
+//! without counting the attempt.
+//!
+//! Delivery is at least once. What makes a repeat harmless stands in each subscriber's module.
+//!
+//! Never here: a concrete subscriber, and anything about what an event means.
+
+mod abroad;
+mod circuit;
+mod worker;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use abroad::hear_and_tell;
+pub use worker::{Worker, run};
+
+use crate::domain::Timestamp;
+use crate::domain::routing::SubscriberName;
+pub use crate::eventstore::StoredEvent;
+use crate::outbox::Backoff;
+
+/// One event for one subscriber.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub event: StoredEvent,
+    /// 1 = the first.
+    pub attempt: i32,
+    pub destination: Option<String>,
+    pub deadline: Option<Timestamp>,
+    pub causation_depth: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Delivered,
+    /// Try again later; not sooner than `after`, if the destination named a wait.
+    Retry {
+        error: String,
+        after: Option<Duration>,
+    },
+    /// Trying again cannot help.
+    Permanent {
+        error: String,
+    },
+    /// Nobody can be delivered to at the moment. No attempt is counted, and one delivery at a
+    /// time probes until it works again.
+    DestinationDown {
+        error: String,
+    },
+}
+
+#[async_trait]
+pub trait Subscriber: Send + Sync + 'static {
+    fn name(&self) -> SubscriberName;
+
+    async fn deliver(&self, delivery: &Delivery) -> Outcome;
+
+    /// Which destinations this process can reach; `None` means that any row will do.
+    fn destinations(&self) -> Option<Vec<String>> {
+        None
+    }
+}
+
+/// How a subscriber's rows are worked on. All values come from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliverySettings {
+    pub concurrency: usize,
+    pub attempts_max: Option<u32>,
+    /// Age at which a row is given up.
+    pub deadline: Option<Duration>,
+    pub backoff: Backoff,
+    pub lease: Duration,
+    pub timeout: Duration,
+    pub batch_size: usize,
+    pub per_stream: bool,
+    pub block_on_dead: bool,
+    pub poll: Duration,
+    /// Longest chain of event → command → event that is still believed to be meant.
+    pub causation_depth_max: i32,
+}

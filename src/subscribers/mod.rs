@@ -1,1 +1,2 @@
-//! What is done about events.
+//! What is done about events. Each subscriber says in its module what makes a repeat harmless,
+//! and sends a command where it wants something changed.

@@ -1,0 +1,286 @@
+//! The loop of one subscriber.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Pool;
+use tokio::sync::Notify;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::circuit::Circuit;
+use super::{Delivery, DeliverySettings, Outcome, Subscriber};
+use crate::domain::routing::SubscriberName;
+use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settle};
+
+/// The wait after the database refused a claim or a settlement.
+const DATABASE_REST: Duration = Duration::from_millis(500);
+
+pub struct Worker {
+    pub pool: Pool,
+    pub subscriber: Arc<dyn Subscriber>,
+    pub settings: DeliverySettings,
+    pub wake: Arc<Notify>,
+    /// Who claims, for operators: host and process.
+    pub name: String,
+}
+
+struct InFlight {
+    row: Claimed,
+}
+
+/// What came back from one delivery.
+type Finished = (Id, Outcome);
+
+/// Works until asked to stop softly; then finishes what is under way, and gives it back when
+/// asked to stop now.
+pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToken) {
+    let mut state = State {
+        name: worker.subscriber.name(),
+        worker,
+        running: JoinSet::new(),
+        held: HashMap::new(),
+        unsettled: vec![],
+        circuit: Circuit::default(),
+    };
+    info!(outbox.subscriber = state.name.as_str(), "Delivers to `{}`", state.name.as_str());
+    let lease_third = state.worker.settings.lease / 3;
+    let mut extend_at = tokio::time::Instant::now() + lease_third;
+    let mut look = true;
+    loop {
+        if look && !soft.is_cancelled() {
+            look = match state.claim_some().await {
+                Ok(full) => full,
+                Err(trouble) => {
+                    warn!(outbox.subscriber = state.name.as_str(), error = %trouble, "Could not claim; tries again");
+                    tokio::time::sleep(DATABASE_REST).await;
+                    false
+                }
+            };
+        }
+        if soft.is_cancelled() && state.held.is_empty() && state.unsettled.is_empty() {
+            return;
+        }
+        if look && state.room() > 0 && state.unsettled.is_empty() {
+            continue;
+        }
+        let wake = state.worker.wake.clone();
+        let poll = state.next_look();
+        tokio::select! {
+            () = hard.cancelled() => {
+                state.give_back().await;
+                return;
+            }
+            () = soft.cancelled(), if !soft.is_cancelled() => {}
+            Some(finished) = state.running.join_next_with_id(), if !state.running.is_empty() => {
+                state.note(finished);
+                while let Some(more) = state.running.try_join_next_with_id() {
+                    state.note(more);
+                }
+                look = true;
+            }
+            () = wake.notified() => look = true,
+            () = tokio::time::sleep_until(extend_at), if !state.held.is_empty() => {
+                state.extend_leases().await;
+                extend_at = tokio::time::Instant::now() + lease_third;
+            }
+            () = tokio::time::sleep(poll) => look = true,
+        }
+        if state.held.is_empty() {
+            extend_at = tokio::time::Instant::now() + lease_third;
+        }
+        state.settle_all().await;
+    }
+}
+
+struct State {
+    name: SubscriberName,
+    worker: Worker,
+    running: JoinSet<Outcome>,
+    /// Rows under lease, by the task that delivers them.
+    held: HashMap<Id, InFlight>,
+    unsettled: Vec<(i64, i64, Settlement)>,
+    circuit: Circuit,
+}
+
+impl State {
+    fn room(&self) -> usize {
+        let free = self.worker.settings.concurrency.saturating_sub(self.held.len());
+        self.circuit.allows(Instant::now(), free)
+    }
+
+    fn next_look(&self) -> Duration {
+        let poll = self.worker.settings.poll;
+        match self.circuit.probe_at() {
+            Some(at) => at.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), poll.max(Duration::from_millis(10))),
+            None => poll,
+        }
+    }
+
+    /// Claims what there is room for and starts delivering. Answers whether there may be more.
+    async fn claim_some(&mut self) -> anyhow::Result<bool> {
+        let limit = self.room().min(self.worker.settings.batch_size);
+        if limit == 0 {
+            return Ok(false);
+        }
+        let destinations = self.worker.subscriber.destinations();
+        if destinations.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(false);
+        }
+        let client = self.worker.pool.get().await?;
+        let wanted = Claim {
+            subscriber: self.name,
+            worker: &self.worker.name,
+            lease: self.worker.settings.lease,
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            destinations: destinations.as_deref(),
+            per_stream: self.worker.settings.per_stream,
+        };
+        let rows = claim(&client, &wanted).await?;
+        drop(client);
+        let full = rows.len() == limit;
+        metrics::counter!("keystone_outbox_claimed_total", "subscriber" => self.name.as_str()).increment(rows.len() as u64);
+        for row in rows {
+            self.start(row);
+        }
+        Ok(full)
+    }
+
+    fn start(&mut self, row: Claimed) {
+        let settings = self.worker.settings;
+        let refuse = |reason, error: &str| Settlement::Dead { reason, error: error.to_owned(), blocks_stream: settings.block_on_dead };
+        if row.expired {
+            self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::Expired, "it expired before it could be delivered")));
+            return;
+        }
+        if row.causation_depth > settings.causation_depth_max {
+            let error = format!("its chain of causes is {} links long; {} are allowed", row.causation_depth, settings.causation_depth_max);
+            self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::CausationTooDeep, &error)));
+            return;
+        }
+        let delivery = Delivery {
+            event: row.event.clone(),
+            attempt: row.attempt,
+            destination: row.destination.clone(),
+            deadline: row.expires_at,
+            causation_depth: row.causation_depth,
+        };
+        let subscriber = self.worker.subscriber.clone();
+        self.circuit.started();
+        let task = self.running.spawn(async move {
+            match tokio::time::timeout(settings.timeout, subscriber.deliver(&delivery)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Outcome::Retry { error: format!("no outcome within {:?}", settings.timeout), after: None },
+            }
+        });
+        self.held.insert(task.id(), InFlight { row });
+    }
+
+    fn note(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
+        let (id, outcome) = match finished {
+            Ok(finished) => finished,
+            Err(failure) => {
+                error!(outbox.subscriber = self.name.as_str(), error = %failure, "A delivery to `{}` panicked", self.name.as_str());
+                (failure.id(), Outcome::Retry { error: format!("the delivery panicked: {failure}"), after: None })
+            }
+        };
+        let Some(InFlight { row }) = self.held.remove(&id) else { return };
+        if !matches!(outcome, Outcome::DestinationDown { .. }) {
+            self.circuit.reached();
+        }
+        let event = row.event.event_id();
+        let name = self.name.as_str();
+        let settlement = match outcome {
+            Outcome::Delivered => {
+                debug!(outbox.subscriber = name, event.id = %event, attempt = row.attempt, "Delivered `{event}` to `{name}`");
+                Settlement::Delivered
+            }
+            Outcome::DestinationDown { error } => {
+                let rest = self.circuit.down(Instant::now());
+                warn!(outbox.subscriber = name, event.id = %event, error, "The destination of `{name}` is down; probes again in {rest:?}");
+                Settlement::Release { after: rest }
+            }
+            Outcome::Retry { error, after } if !self.used_up(&row) => {
+                let attempt = row.attempt.unsigned_abs();
+                let delay = self.worker.settings.backoff.delay(attempt, rand::random::<f64>(), after);
+                info!(outbox.subscriber = name, event.id = %event, attempt, error, "Could not deliver `{event}` to `{name}`; tries again in {delay:?}");
+                Settlement::Retry { error, after: delay }
+            }
+            Outcome::Retry { error, .. } => self.bury(&event, DeadReason::AttemptsUsedUp, error),
+            Outcome::Permanent { error } => self.bury(&event, DeadReason::PermanentError, error),
+        };
+        let word = match &settlement {
+            Settlement::Delivered => "delivered",
+            Settlement::Retry { .. } => "retried",
+            Settlement::Release { .. } => "released",
+            Settlement::Dead { .. } => "dead",
+        };
+        metrics::counter!("keystone_outbox_settled_total", "subscriber" => name, "outcome" => word).increment(1);
+        self.unsettled.push((row.outbox_id, row.epoch, settlement));
+    }
+
+    fn used_up(&self, row: &Claimed) -> bool {
+        let settings = &self.worker.settings;
+        let tried = settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() >= max);
+        let age = chrono::Utc::now() - row.event.recorded_at;
+        let late = settings.deadline.is_some_and(|deadline| age.to_std().is_ok_and(|age| age >= deadline));
+        tried || late
+    }
+
+    fn bury(&self, event: &str, reason: DeadReason, error: String) -> Settlement {
+        let name = self.name.as_str();
+        error!(outbox.subscriber = name, event.id = %event, reason = reason.as_str(), error, "Gave up delivering `{event}` to `{name}`");
+        Settlement::Dead { reason, error, blocks_stream: self.worker.settings.block_on_dead }
+    }
+
+    async fn settle_all(&mut self) {
+        if self.unsettled.is_empty() {
+            return;
+        }
+        match self.try_settle().await {
+            Ok(()) => self.unsettled.clear(),
+            Err(trouble) => {
+                warn!(outbox.subscriber = self.name.as_str(), error = %trouble, "Could not settle {} deliveries; tries again", self.unsettled.len());
+                tokio::time::sleep(DATABASE_REST).await;
+            }
+        }
+    }
+
+    async fn try_settle(&self) -> anyhow::Result<()> {
+        let client = self.worker.pool.get().await?;
+        let ours = settle(&client, &self.unsettled).await?;
+        let foreign = (self.unsettled.len() as u64).saturating_sub(ours);
+        if foreign > 0 {
+            warn!(
+                outbox.subscriber = self.name.as_str(),
+                "{foreign} deliveries had been taken over by another worker when they were settled"
+            );
+        }
+        Ok(())
+    }
+
+    async fn extend_leases(&mut self) {
+        let held: Vec<(i64, i64)> = self.held.values().map(|one| (one.row.outbox_id, one.row.epoch)).collect();
+        let extended = async {
+            let client = self.worker.pool.get().await?;
+            anyhow::Ok(extend(&client, &held, self.worker.settings.lease).await?)
+        };
+        match extended.await {
+            Ok(lost) if lost.is_empty() => {}
+            Ok(lost) => warn!(outbox.subscriber = self.name.as_str(), "Lost the lease of {} deliveries under way", lost.len()),
+            Err(trouble) => {
+                warn!(outbox.subscriber = self.name.as_str(), error = %trouble, "Could not extend leases; another worker may repeat what is under way")
+            }
+        }
+    }
+
+    /// An orderly stop: what did not finish is free at once, and the attempt is not counted.
+    async fn give_back(&mut self) {
+        self.running.abort_all();
+        let rest = self.held.drain().map(|(_, one)| (one.row.outbox_id, one.row.epoch, Settlement::Release { after: Duration::ZERO }));
+        self.unsettled.extend(rest);
+        self.settle_all().await;
+    }
+}
