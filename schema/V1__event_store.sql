@@ -134,16 +134,21 @@ begin
     tick_id := p_tick + 1; seen := current_view;
 end $$;
 
--- After the data moved to another cluster: stops writers for a moment, gives positions to
--- whatever has none, and starts counting from a snapshot of this cluster.
+-- After the data moved to another cluster: gives positions to whatever has none, and starts counting
+-- from a snapshot of this cluster. To be called in a REPEATABLE READ transaction, so that the rows
+-- and the snapshot are of the same moment; what is in flight then is found by the next step.
+-- Rows whose txid this cluster has not come to yet are from the old one: they stay below the floor.
 create function rebase_sequencer(out tick_id bigint, out placed bigint) language plpgsql as $$
 declare
+    current_view pg_snapshot := pg_current_snapshot();
     last ticks;
-    last_seq bigint;
+    floor_seq bigint;
     last_position bigint;
     last_hash bytea;
 begin
-    lock table events in share mode;
+    if current_setting('transaction_isolation') <> 'repeatable read' then
+        raise exception 'rebase_sequencer needs a REPEATABLE READ transaction';
+    end if;
     select * into last from ticks t order by t.tick_id desc limit 1;
     with fresh as (
         select e.seq, event_digest(e) as digest from events e where not exists (select from log l where l.seq = e.seq)
@@ -152,11 +157,10 @@ begin
     select last.position + row_number() over (order by f.seq), f.seq, chain_over(last.hash, f.digest) over (order by f.seq)
     from fresh f;
     get diagnostics placed = row_count;
-    select coalesce(max(seq), 0) into last_seq from events;
-    perform setval('event_seq', greatest(last_seq, 1), last_seq > 0);
+    select coalesce(max(e.seq), 0) into floor_seq from events e where not pg_visible_in_snapshot(e.txid, current_view);
     select l.position, l.hash into last_position, last_hash from log l order by l.position desc limit 1;
     insert into ticks (tick_id, seen, position, hash, floor_seq, system_identifier)
-    values (last.tick_id + 1, pg_current_snapshot(), coalesce(last_position, last.position), coalesce(last_hash, last.hash), last_seq, cluster_identifier())
+    values (last.tick_id + 1, current_view, coalesce(last_position, last.position), coalesce(last_hash, last.hash), floor_seq, cluster_identifier())
     returning ticks.tick_id into tick_id;
 end $$;
 

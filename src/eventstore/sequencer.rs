@@ -58,8 +58,9 @@ impl Sequencer {
             .await?
             .get(0);
         if moved || rewound {
-            let row = client.query_one("select tick_id, placed from rebase_sequencer()", &[]).await?;
-            let placed: i64 = row.get(1);
+            client.batch_execute("begin isolation level repeatable read").await?;
+            let placed: i64 = client.query_one("select placed from rebase_sequencer()", &[]).await?.get(0);
+            client.batch_execute("commit").await?;
             warn!(
                 events.placed = placed,
                 "The data came from another Postgres cluster: gave positions to {placed} events that had none, and counts from here on"
