@@ -1,1 +1,455 @@
 //! The Postgres pool, migrations and errors.
+//!
+//! Everything that talks to Postgres gets its connection here: pooled for commands
+//! and reads, dedicated for those who listen or hold a session lock. The role we
+//! connect as owns the database and needs nothing beyond that.
+//!
+//! A failure is classified once, by [`fault`]; callers decide what it means to them,
+//! by the constraint's name where it is a broken promise of the schema.
+
+use std::error::Error as _;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Notification};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use crate::config::{Database, Secret};
+
+/// The lowest version that has what the schema uses.
+pub const POSTGRES_MAJOR_MIN: u32 = 15;
+
+/// Shown in `pg_stat_activity`, so that an operator sees whose connection it is.
+const APPLICATION_NAME: &str = "keystone-edge";
+
+/// Processes that start at once take turns by this key: "keystone" as a number.
+const MIGRATION_LOCK: i64 = 0x6b65_7973_746f_6e65;
+
+/// Before the first probe on a silent connection. With the three probes that follow
+/// at ten seconds each, a vanished server is noticed within a minute.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// Between attempts to reach a database at start, and to get the migration lock.
+const START_RETRY: Duration = Duration::from_millis(250);
+
+mod embedded {
+    refinery::embed_migrations!("schema");
+}
+
+/// Why there is no connection, or what Postgres said.
+#[derive(Debug, thiserror::Error)]
+pub enum PgError {
+    #[error("all database connections are in use")]
+    Busy,
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] tokio_postgres::Error),
+    #[error("the database did not answer in time")]
+    Timeout,
+    #[error(transparent)]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error("the pool is closed")]
+    Closed,
+    #[error("the database URL is not valid")]
+    Url(#[source] tokio_postgres::Error),
+    #[error("the database URL asks for TLS and this system has no certificates: {0}")]
+    NoCertificates(String),
+    #[error("Postgres {found} is too old; {POSTGRES_MAJOR_MIN} or newer is needed")]
+    TooOld { found: String },
+    #[error("the schema cannot be migrated")]
+    Migration(#[from] refinery::Error),
+}
+
+impl PgError {
+    /// What Postgres said, if it was Postgres that spoke.
+    pub fn fault(&self) -> Fault<'_> {
+        match self {
+            Self::Postgres(error) => fault(error),
+            Self::Busy | Self::Unreachable(_) | Self::Timeout => Fault::Unavailable,
+            _ => Fault::Other,
+        }
+    }
+}
+
+impl From<PoolError> for PgError {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Self::Busy,
+            PoolError::Timeout(_) => Self::Timeout,
+            PoolError::Backend(error) => Self::Unreachable(error),
+            PoolError::PostCreateHook(_)
+            | PoolError::Closed
+            | PoolError::NoRuntimeSpecified => Self::Closed,
+        }
+    }
+}
+
+/// What kind of failure an error is, as far as a caller can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault<'a> {
+    /// 23505. Somebody was first; which promise it is, the name tells.
+    Unique { constraint: &'a str },
+    /// 23503.
+    ForeignKey { constraint: &'a str },
+    /// 23514.
+    Check { constraint: &'a str },
+    /// 40001 and 40P01: nothing was done, doing it again is right.
+    Serialization,
+    Deadlock,
+    /// 55P03: a lock was not to be had in time.
+    LockTimeout,
+    /// 57014: the statement ran into its timeout or was cancelled.
+    Cancelled,
+    /// The connection broke, or the server refuses new ones. Whether a commit that was
+    /// under way took place is unknown.
+    Unavailable,
+    Other,
+}
+
+impl Fault<'_> {
+    /// Nothing was committed and the same transaction may well succeed now.
+    pub fn is_transient_conflict(&self) -> bool {
+        matches!(self, Self::Serialization | Self::Deadlock)
+    }
+}
+
+pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
+    let Some(db) = error.as_db_error() else {
+        let broken = error.is_closed()
+            || error
+                .source()
+                .is_some_and(|source| source.is::<std::io::Error>());
+        return if broken {
+            Fault::Unavailable
+        } else {
+            Fault::Other
+        };
+    };
+    let constraint = db.constraint().unwrap_or_default();
+    match db.code() {
+        code if *code == SqlState::UNIQUE_VIOLATION => Fault::Unique { constraint },
+        code if *code == SqlState::FOREIGN_KEY_VIOLATION => Fault::ForeignKey { constraint },
+        code if *code == SqlState::CHECK_VIOLATION => Fault::Check { constraint },
+        code if *code == SqlState::T_R_SERIALIZATION_FAILURE => Fault::Serialization,
+        code if *code == SqlState::T_R_DEADLOCK_DETECTED => Fault::Deadlock,
+        code if *code == SqlState::LOCK_NOT_AVAILABLE => Fault::LockTimeout,
+        code if *code == SqlState::QUERY_CANCELED => Fault::Cancelled,
+        code if unavailable(code.code()) => Fault::Unavailable,
+        _ => Fault::Other,
+    }
+}
+
+/// Connection exceptions; too many connections; shutdown, crash, starting up;
+/// a transaction ended for being idle.
+fn unavailable(code: &str) -> bool {
+    code.starts_with("08")
+        || matches!(
+            code,
+            "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"
+        )
+}
+
+/// Reads a URL. `sslmode=verify-ca` and `verify-full` are taken as `require`, because
+/// we always verify the server.
+pub fn parse_url(url: &str) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
+    let url = url
+        .replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require");
+    tokio_postgres::Config::from_str(&url)
+}
+
+/// Where to connect and how. Made once; pool, migrations and dedicated connections
+/// come from it.
+#[derive(Clone)]
+pub struct Connector {
+    config: tokio_postgres::Config,
+    /// `None`: in the clear. Only an URL that asks for TLS gets it, since `prefer`
+    /// would encrypt without knowing to whom.
+    tls: Option<MakeRustlsConnect>,
+    settings: Database,
+}
+
+impl Connector {
+    /// `url` is the configured one or that of the embedded cluster.
+    pub fn new(url: &Secret, settings: &Database) -> Result<Self, PgError> {
+        let mut config = parse_url(url.expose()).map_err(PgError::Url)?;
+        let tls = match config.get_ssl_mode() {
+            SslMode::Require => Some(tls()?),
+            _ => None,
+        };
+        // Ours first: what the URL says comes later and wins.
+        let options = format!(
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {}",
+            settings.statement_timeout().as_millis(),
+            settings.idle_in_transaction_timeout().as_millis(),
+            config.get_options().unwrap_or_default(),
+        );
+        config
+            .options(options.trim())
+            .connect_timeout(settings.connect_timeout())
+            .tcp_user_timeout(settings.tcp_user_timeout())
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL)
+            .keepalives_retries(KEEPALIVE_RETRIES);
+        if config.get_application_name().is_none() {
+            config.application_name(APPLICATION_NAME);
+        }
+        Ok(Self {
+            config,
+            tls,
+            settings: settings.clone(),
+        })
+    }
+
+    /// The same server with another database.
+    pub fn with_database(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        other.config.dbname(name);
+        other
+    }
+
+    /// A pool that opens connections as they are needed.
+    pub fn pool(&self) -> Result<Pool, PgError> {
+        let manager_config = ManagerConfig {
+            // A connection found closed is replaced; one that breaks in use fails its
+            // caller either way, so asking it first would only cost a round trip.
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = match &self.tls {
+            Some(tls) => Manager::from_config(self.config.clone(), tls.clone(), manager_config),
+            None => Manager::from_config(self.config.clone(), NoTls, manager_config),
+        };
+        Pool::builder(manager)
+            .max_size(self.settings.pool_max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(self.settings.pool_wait_timeout()))
+            .create_timeout(Some(self.settings.connect_timeout()))
+            .post_create(Hook::sync_fn(|_, _| {
+                metrics::counter!(crate::telemetry::POOL_OPENED).increment(1);
+                Ok(())
+            }))
+            .build()
+            .map_err(|_| PgError::Closed)
+    }
+
+    /// One connection outside the pool, for LISTEN and for session locks.
+    pub async fn connect(&self) -> Result<Dedicated, PgError> {
+        let limit = self.settings.connect_timeout();
+        match tokio::time::timeout(limit, self.connect_unbounded()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(PgError::Timeout),
+        }
+    }
+
+    async fn connect_unbounded(&self) -> Result<Dedicated, PgError> {
+        match &self.tls {
+            Some(tls) => {
+                let connected = self.config.connect(tls.clone()).await;
+                let (client, connection) = connected.map_err(PgError::Unreachable)?;
+                Ok(Dedicated::drive(client, connection))
+            }
+            None => {
+                let connected = self.config.connect(NoTls).await;
+                let (client, connection) = connected.map_err(PgError::Unreachable)?;
+                Ok(Dedicated::drive(client, connection))
+            }
+        }
+    }
+
+    /// Waits for a database that is still starting, up to the configured time.
+    pub async fn connect_patiently(&self) -> Result<Dedicated, PgError> {
+        let deadline = tokio::time::Instant::now() + self.settings.start_timeout();
+        let mut told = false;
+        loop {
+            match self.connect().await {
+                Ok(connected) => return Ok(connected),
+                Err(error @ (PgError::Unreachable(_) | PgError::Timeout))
+                    if tokio::time::Instant::now() < deadline && may_pass(&error) =>
+                {
+                    if !std::mem::replace(&mut told, true) {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Waiting for the database"
+                        );
+                    }
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Brings the schema up to this program's version. Several processes may do this at
+    /// the same time; a schema that is newer than the program is left as it is, because
+    /// migrations only add.
+    pub async fn migrate(&self) -> Result<(), PgError> {
+        let mut dedicated = self.connect_patiently().await?;
+        let client = &mut dedicated.client;
+        require_version(client).await?;
+        // Building an index may take longer than any request of ours should.
+        client.batch_execute("set statement_timeout = 0").await?;
+
+        let mut told = false;
+        // Asked again and again instead of waited for: a waiting statement is a
+        // snapshot that `create index concurrently` of the other process waits for.
+        while !client
+            .query_one("select pg_try_advisory_lock($1)", &[&MIGRATION_LOCK])
+            .await?
+            .get::<_, bool>(0)
+        {
+            if !std::mem::replace(&mut told, true) {
+                info!("Waiting for another process to migrate the schema");
+            }
+            tokio::time::sleep(START_RETRY).await;
+        }
+        let report = embedded::migrations::runner()
+            .set_abort_missing(false)
+            .run_async(client)
+            .await?;
+        for migration in report.applied_migrations() {
+            info!(migration = %migration, "Applied migration `{migration}`");
+        }
+        // The lock ends with the connection.
+        Ok(())
+    }
+}
+
+/// A wrong password or a missing database will not get better by waiting.
+fn may_pass(error: &PgError) -> bool {
+    match error {
+        PgError::Unreachable(error) => match error.as_db_error() {
+            Some(db) => unavailable(db.code().code()),
+            None => true,
+        },
+        _ => true,
+    }
+}
+
+async fn require_version(client: &Client) -> Result<(), PgError> {
+    let row = client
+        .query_one(
+            "select current_setting('server_version_num')::int / 10000, current_setting('server_version')",
+            &[],
+        )
+        .await?;
+    if row.get::<_, i32>(0) < POSTGRES_MAJOR_MIN as i32 {
+        return Err(PgError::TooOld { found: row.get(1) });
+    }
+    Ok(())
+}
+
+fn tls() -> Result<MakeRustlsConnect, PgError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        return Err(PgError::NoCertificates(reasons.join("; ")));
+    }
+    // Named, because more than one provider is linked and the default would be a guess.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| PgError::NoCertificates(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+/// A connection of one's own. It ends when this is dropped.
+pub struct Dedicated {
+    pub client: Client,
+    /// What LISTEN brings; closed when the connection is lost.
+    pub notifications: mpsc::UnboundedReceiver<Notification>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl Dedicated {
+    fn drive<T>(
+        client: Client,
+        mut connection: tokio_postgres::Connection<tokio_postgres::Socket, T>,
+    ) -> Self
+    where
+        T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+    {
+        // Unbounded because a full channel would stop the connection itself; senders
+        // coalesce, and a receiver drains whatever there is before it looks.
+        let (sender, notifications) = mpsc::unbounded_channel();
+        let driver = tokio::spawn(async move {
+            let mut messages = futures_util::stream::poll_fn(move |cx| connection.poll_message(cx));
+            while let Some(message) = messages.next().await {
+                match message {
+                    Ok(AsyncMessage::Notification(notification)) => {
+                        // Nobody listens: fine, the client may still be used.
+                        let _ = sender.send(notification);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "Lost a dedicated database connection"
+                        );
+                        return;
+                    }
+                }
+            }
+        });
+        Self {
+            client,
+            notifications,
+            _driver: AbortOnDropHandle::new(driver),
+        }
+    }
+}
+
+/// A pooled connection, or why there is none.
+pub async fn get(pool: &Pool) -> Result<Object, PgError> {
+    Ok(pool.get().await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_url_that_wants_more_verification_gets_what_we_always_do() {
+        let url = "postgres://u:p@db.example/keystone?sslmode=verify-full";
+        assert_eq!(parse_url(url).unwrap().get_ssl_mode(), SslMode::Require);
+    }
+
+    #[test]
+    fn our_session_settings_stand_before_those_of_the_url() {
+        let url = Secret::new("postgres://u:p@db/k?options=-c%20statement_timeout%3D1");
+        let connector = Connector::new(&url, &Config::defaults().database).unwrap();
+        assert_eq!(
+            connector.config.get_options(),
+            Some(
+                "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_not_there_is_unavailable() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let url = Secret::new(format!("postgres://u:p@127.0.0.1:{port}/k"));
+        let connector = Connector::new(&url, &Config::defaults().database).unwrap();
+        let error = get(&connector.pool().unwrap()).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
+    }
+}
