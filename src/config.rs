@@ -386,35 +386,17 @@ pub struct Telemetry {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the settings file {path}: {source}", path = path.display())]
-    Unreadable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{origin} is not valid TOML: {message}")]
     Syntax { origin: String, message: String },
     #[error("{origin}: there is no setting `{key}`{}", suggestion(.nearest))]
-    UnknownKey {
-        origin: String,
-        key: String,
-        nearest: Option<String>,
-    },
+    UnknownKey { origin: String, key: String, nearest: Option<String> },
     #[error("{origin}: `{key}` must be {expected}, not {found}")]
-    WrongType {
-        origin: String,
-        key: String,
-        expected: &'static str,
-        found: &'static str,
-    },
+    WrongType { origin: String, key: String, expected: &'static str, found: &'static str },
     #[error("there is no variable {name}{}", suggestion(.nearest))]
-    UnknownVariable {
-        name: String,
-        nearest: Option<String>,
-    },
+    UnknownVariable { name: String, nearest: Option<String> },
     #[error("{name} must be {expected}")]
-    Unparsable {
-        name: String,
-        expected: &'static str,
-    },
+    Unparsable { name: String, expected: &'static str },
     #[error("{0}")]
     Invalid(String),
     #[error("the settings cannot be used:\n  {}", .0.join("\n  "))]
@@ -459,33 +441,18 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_MODE", Effect::Mode),
     ("KEYSTONE_FACTORY_ID", Effect::Set("factory_id")),
     ("KEYSTONE_BIND_ADDR", Effect::Set("http.bind")),
-    (
-        "KEYSTONE_CALLBACK_PUBLIC_BASE_URL",
-        Effect::Set("http.callback_public_base_url"),
-    ),
+    ("KEYSTONE_CALLBACK_PUBLIC_BASE_URL", Effect::Set("http.callback_public_base_url")),
     ("KEYSTONE_READ_TIMEOUT", Effect::Set("http.read_timeout_s")),
-    (
-        "KEYSTONE_WRITE_TIMEOUT",
-        Effect::Set("http.write_timeout_s"),
-    ),
-    (
-        "KEYSTONE_SHUTDOWN_TIMEOUT",
-        Effect::Set("http.shutdown_timeout_s"),
-    ),
+    ("KEYSTONE_WRITE_TIMEOUT", Effect::Set("http.write_timeout_s")),
+    ("KEYSTONE_SHUTDOWN_TIMEOUT", Effect::Set("http.shutdown_timeout_s")),
     ("KEYSTONE_DATABASE_URL", Effect::Set("database.url")),
-    (
-        "KEYSTONE_DB_MAX_OPEN_CONNS",
-        Effect::Set("database.pool_max"),
-    ),
+    ("KEYSTONE_DB_MAX_OPEN_CONNS", Effect::Set("database.pool_max")),
     ("KEYSTONE_DATA_DIR", Effect::Set("embedded.data_dir")),
     ("KEYSTONE_PG_BIN", Effect::Set("embedded.pg_bin")),
     ("KEYSTONE_EMBEDDED_S3_BIND", Effect::Set("embedded.s3_bind")),
     ("KEYSTONE_MINIO_ENDPOINT", Effect::Set("s3.endpoint")),
     ("KEYSTONE_S3_ENDPOINT", Effect::Set("s3.endpoint")),
-    (
-        "KEYSTONE_S3_PUBLIC_ENDPOINT",
-        Effect::Set("s3.public_endpoint"),
-    ),
+    ("KEYSTONE_S3_PUBLIC_ENDPOINT", Effect::Set("s3.public_endpoint")),
     ("KEYSTONE_MINIO_ACCESS_KEY", Effect::Set("s3.access_key")),
     ("KEYSTONE_S3_ACCESS_KEY", Effect::Set("s3.access_key")),
     ("KEYSTONE_MINIO_SECRET_KEY", Effect::Set("s3.secret_key")),
@@ -497,60 +464,21 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_AUTH_MODE", Effect::Set("auth.mode")),
     ("KEYSTONE_JWT_SECRET", Effect::Set("auth.jwt_secret")),
     ("KEYSTONE_JWT_ISSUER", Effect::Set("auth.jwt_issuer")),
-    (
-        "KEYSTONE_JWT_EXPIRY_HOURS",
-        Effect::Set("auth.jwt_expiry_hours"),
-    ),
-    (
-        "KEYSTONE_ADMIN_USERNAME",
-        Effect::Set("auth.admin_username"),
-    ),
-    (
-        "KEYSTONE_ADMIN_PASSWORD",
-        Effect::Set("auth.admin_password"),
-    ),
-    (
-        "KEYSTONE_RECORDER_BIND",
-        Effect::Set("devices.recorder_bind"),
-    ),
-    (
-        "KEYSTONE_AXON_RECORDER_WS_PORT",
-        Effect::Port("devices.recorder_bind"),
-    ),
-    (
-        "KEYSTONE_TRANSFER_BIND",
-        Effect::Set("devices.transfer_bind"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_WS_PORT",
-        Effect::Port("devices.transfer_bind"),
-    ),
+    ("KEYSTONE_JWT_EXPIRY_HOURS", Effect::Set("auth.jwt_expiry_hours")),
+    ("KEYSTONE_ADMIN_USERNAME", Effect::Set("auth.admin_username")),
+    ("KEYSTONE_ADMIN_PASSWORD", Effect::Set("auth.admin_password")),
+    ("KEYSTONE_RECORDER_BIND", Effect::Set("devices.recorder_bind")),
+    ("KEYSTONE_AXON_RECORDER_WS_PORT", Effect::Port("devices.recorder_bind")),
+    ("KEYSTONE_TRANSFER_BIND", Effect::Set("devices.transfer_bind")),
+    ("KEYSTONE_AXON_TRANSFER_WS_PORT", Effect::Port("devices.transfer_bind")),
     ("KEYSTONE_AXON_RECORDER_AUTH_ENABLED", Effect::DeviceAuth),
     ("KEYSTONE_DEVICE_AUTH", Effect::Set("devices.auth")),
-    (
-        "KEYSTONE_AXON_RECORDER_PING_INTERVAL",
-        Effect::Set("devices.recorder_ping_interval_s"),
-    ),
-    (
-        "KEYSTONE_AXON_RECORDER_PING_TIMEOUT",
-        Effect::Set("devices.recorder_ping_timeout_s"),
-    ),
-    (
-        "KEYSTONE_AXON_RECORDER_RESPONSE_TIMEOUT",
-        Effect::Set("devices.response_timeout_s"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_PING_INTERVAL",
-        Effect::Set("devices.transfer_ping_interval_s"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_PING_TIMEOUT",
-        Effect::Set("devices.transfer_ping_timeout_s"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_WRITE_TIMEOUT",
-        Effect::Set("devices.transfer_write_timeout_s"),
-    ),
+    ("KEYSTONE_AXON_RECORDER_PING_INTERVAL", Effect::Set("devices.recorder_ping_interval_s")),
+    ("KEYSTONE_AXON_RECORDER_PING_TIMEOUT", Effect::Set("devices.recorder_ping_timeout_s")),
+    ("KEYSTONE_AXON_RECORDER_RESPONSE_TIMEOUT", Effect::Set("devices.response_timeout_s")),
+    ("KEYSTONE_AXON_TRANSFER_PING_INTERVAL", Effect::Set("devices.transfer_ping_interval_s")),
+    ("KEYSTONE_AXON_TRANSFER_PING_TIMEOUT", Effect::Set("devices.transfer_ping_timeout_s")),
+    ("KEYSTONE_AXON_TRANSFER_WRITE_TIMEOUT", Effect::Set("devices.transfer_write_timeout_s")),
     ("KEYSTONE_LOG_LEVEL", Effect::Set("telemetry.log")),
     ("KEYSTONE_LOG", Effect::Set("telemetry.log")),
     ("KEYSTONE_LOG_FORMAT", Effect::Set("telemetry.log_format")),
@@ -559,34 +487,13 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_MYSQL_USER", Effect::Ignored(POSTGRES)),
     ("KEYSTONE_MYSQL_PASSWORD", Effect::Ignored(POSTGRES)),
     ("KEYSTONE_MYSQL_DATABASE", Effect::Ignored(POSTGRES)),
-    (
-        "KEYSTONE_DB_MAX_IDLE_CONNS",
-        Effect::Ignored("connections stay open"),
-    ),
-    (
-        "KEYSTONE_DB_CONN_MAX_LIFETIME",
-        Effect::Ignored("connections stay open"),
-    ),
-    (
-        "KEYSTONE_DASHBOARD_DISPLAY_TOKEN",
-        Effect::Ignored("displays log in with a role of their own"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_MAX_EVENTS",
-        Effect::Ignored("events of a connection are kept in the database"),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_READ_TIMEOUT",
-        Effect::Ignored(NO_EFFECT),
-    ),
-    (
-        "KEYSTONE_AXON_TRANSFER_STALE_THRESHOLD",
-        Effect::Ignored(NO_EFFECT),
-    ),
-    (
-        "KEYSTONE_AXON_RECORDER_STALE_THRESHOLD",
-        Effect::Ignored(NO_EFFECT),
-    ),
+    ("KEYSTONE_DB_MAX_IDLE_CONNS", Effect::Ignored("connections stay open")),
+    ("KEYSTONE_DB_CONN_MAX_LIFETIME", Effect::Ignored("connections stay open")),
+    ("KEYSTONE_DASHBOARD_DISPLAY_TOKEN", Effect::Ignored("displays log in with a role of their own")),
+    ("KEYSTONE_AXON_TRANSFER_MAX_EVENTS", Effect::Ignored("events of a connection are kept in the database")),
+    ("KEYSTONE_AXON_TRANSFER_READ_TIMEOUT", Effect::Ignored(NO_EFFECT)),
+    ("KEYSTONE_AXON_TRANSFER_STALE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
+    ("KEYSTONE_AXON_RECORDER_STALE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_SYNC_ENABLED", Effect::Ignored(LATER)),
     ("KEYSTONE_SYNC_DP_CONFIG", Effect::Ignored(LATER)),
     ("KEYSTONE_SYNC_BATCH_SIZE", Effect::Ignored(LATER)),
@@ -602,10 +509,7 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_SYNC_AUTO_SCAN_ENABLED", Effect::Ignored(LATER)),
     ("KEYSTONE_SYNC_PERSIST_ROOT_DIR", Effect::Ignored(LATER)),
     ("KEYSTONE_QA_ENABLED", Effect::Ignored(NO_EFFECT)),
-    (
-        "KEYSTONE_QA_AUTO_APPROVE_THRESHOLD",
-        Effect::Ignored(NO_EFFECT),
-    ),
+    ("KEYSTONE_QA_AUTO_APPROVE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_QA_MAX_WORKERS", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_QA_TIMEOUT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_QA_CHECKS", Effect::Ignored(NO_EFFECT)),
@@ -613,19 +517,13 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_METRICS_ENABLED", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_METRICS_PORT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_HEALTH_CHECK_INTERVAL", Effect::Ignored(NO_EFFECT)),
-    (
-        "KEYSTONE_LOG_OUTPUT",
-        Effect::Ignored("logs go to the standard error output"),
-    ),
+    ("KEYSTONE_LOG_OUTPUT", Effect::Ignored("logs go to the standard error output")),
     ("KEYSTONE_MAX_MEMORY_MB", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_MAX_CPU_PERCENT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_DISK_WATERMARK_LOW", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_DISK_WATERMARK_HIGH", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_CLOUD_AUTH_ENDPOINT", Effect::Ignored(NO_EFFECT)),
-    (
-        "KEYSTONE_CLOUD_GATEWAY_ENDPOINT",
-        Effect::Ignored(NO_EFFECT),
-    ),
+    ("KEYSTONE_CLOUD_GATEWAY_ENDPOINT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_CLOUD_USE_TLS", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_CLOUD_TLS_CA_FILE", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_CLOUD_TLS_SERVER_NAME", Effect::Ignored(NO_EFFECT)),
@@ -648,19 +546,11 @@ impl Config {
                 environment.insert(name, value);
             }
         }
-        let named = environment
-            .get("KEYSTONE_CONFIG")
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
+        let named = environment.get("KEYSTONE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
         match file.map(Path::to_path_buf).or(named) {
             None => Self::from_parts(None, &environment),
             Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|source| {
-                    ConfigError::Unreadable {
-                        path: path.clone(),
-                        source,
-                    }
-                })?;
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
                 Self::from_parts(Some((&path.display().to_string(), &text)), &environment)
             }
         }
@@ -668,10 +558,7 @@ impl Config {
 
     /// The same from values, for tests and for programs that start a server inside
     /// themselves. `file` is its name and its text.
-    pub fn from_parts(
-        file: Option<(&str, &str)>,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn from_parts(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let mut settings = parse("config/default.toml", DEFAULTS)?;
         if let Some((name, text)) = file {
             let given = parse(name, text)?;
@@ -681,9 +568,8 @@ impl Config {
         apply_environment(&mut settings, environment, &mut notices)?;
         complete_subscribers(&mut settings);
 
-        let mut config: Config = Value::Table(settings)
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Invalid(error.message().to_owned()))?;
+        let mut config: Config =
+            Value::Table(settings).try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(error.message().to_owned()))?;
         config.notices = notices;
         config.finish()?;
         Ok(config)
@@ -724,22 +610,15 @@ impl Config {
         for (key, url) in [
             ("s3.endpoint", &mut self.s3.endpoint),
             ("s3.public_endpoint", &mut self.s3.public_endpoint),
-            (
-                "http.callback_public_base_url",
-                &mut self.http.callback_public_base_url,
-            ),
+            ("http.callback_public_base_url", &mut self.http.callback_public_base_url),
         ] {
             if let Some(text) = url {
                 *text = text.trim_end_matches('/').to_owned();
-                need(
-                    is_base_url(text),
-                    &format!("`{key}` must be http:// or https:// and a host, without a path"),
-                );
+                need(is_base_url(text), &format!("`{key}` must be http:// or https:// and a host, without a path"));
             }
         }
         need(
-            self.s3.endpoint.is_none()
-                || (self.s3.access_key.is_some() && self.s3.secret_key.is_some()),
+            self.s3.endpoint.is_none() || (self.s3.access_key.is_some() && self.s3.secret_key.is_some()),
             "with `s3.endpoint`, `s3.access_key` and `s3.secret_key` are required",
         );
         need(
@@ -751,102 +630,48 @@ impl Config {
             "with `database.url`, `auth.jwt_secret` (KEYSTONE_JWT_SECRET) is required: every process has to sign alike",
         );
         need(
-            self.database
-                .url
-                .as_ref()
-                .is_none_or(|url| crate::pg::parse_url(url.expose()).is_ok()),
+            self.database.url.as_ref().is_none_or(|url| crate::pg::parse_url(url.expose()).is_ok()),
             "`database.url` must be postgres://user:password@host:port/database",
         );
-        need(
-            self.database.pool_max >= 4,
-            "`database.pool_max` must be 4 or more",
-        );
+        need(self.database.pool_max >= 4, "`database.pool_max` must be 4 or more");
         if let Some(secret) = &self.auth.jwt_secret {
-            need(
-                !secret.expose().trim().is_empty(),
-                "`auth.jwt_secret` must not be blank",
-            );
+            need(!secret.expose().trim().is_empty(), "`auth.jwt_secret` must not be blank");
             if secret.expose().len() < JWT_SECRET_BYTES_RECOMMENDED {
                 self.notices.push(format!(
                     "`auth.jwt_secret` is shorter than {JWT_SECRET_BYTES_RECOMMENDED} bytes and can be guessed from a token"
                 ));
             }
         }
-        need(
-            !self.auth.admin_username.trim().is_empty(),
-            "`auth.admin_username` must not be blank",
-        );
+        need(!self.auth.admin_username.trim().is_empty(), "`auth.admin_username` must not be blank");
         for (key, value) in [
             ("http.read_timeout_s", self.http.read_timeout_s),
             ("http.write_timeout_s", self.http.write_timeout_s),
             ("http.shutdown_timeout_s", self.http.shutdown_timeout_s),
-            (
-                "database.connect_timeout_s",
-                self.database.connect_timeout_s,
-            ),
-            (
-                "database.pool_wait_timeout_s",
-                self.database.pool_wait_timeout_s,
-            ),
-            (
-                "database.statement_timeout_s",
-                self.database.statement_timeout_s,
-            ),
-            (
-                "database.idle_in_transaction_timeout_s",
-                self.database.idle_in_transaction_timeout_s,
-            ),
-            (
-                "database.tcp_user_timeout_s",
-                self.database.tcp_user_timeout_s,
-            ),
+            ("database.connect_timeout_s", self.database.connect_timeout_s),
+            ("database.pool_wait_timeout_s", self.database.pool_wait_timeout_s),
+            ("database.statement_timeout_s", self.database.statement_timeout_s),
+            ("database.idle_in_transaction_timeout_s", self.database.idle_in_transaction_timeout_s),
+            ("database.tcp_user_timeout_s", self.database.tcp_user_timeout_s),
             ("database.start_timeout_s", self.database.start_timeout_s),
             ("s3.request_timeout_s", self.s3.request_timeout_s),
             ("s3.presign_ttl_s", self.s3.presign_ttl_s),
             ("auth.jwt_expiry_hours", self.auth.jwt_expiry_hours),
-            (
-                "devices.recorder_ping_interval_s",
-                self.devices.recorder_ping_interval_s,
-            ),
-            (
-                "devices.recorder_ping_timeout_s",
-                self.devices.recorder_ping_timeout_s,
-            ),
-            (
-                "devices.transfer_ping_interval_s",
-                self.devices.transfer_ping_interval_s,
-            ),
-            (
-                "devices.transfer_ping_timeout_s",
-                self.devices.transfer_ping_timeout_s,
-            ),
-            (
-                "devices.response_timeout_s",
-                self.devices.response_timeout_s,
-            ),
-            (
-                "devices.transfer_write_timeout_s",
-                self.devices.transfer_write_timeout_s,
-            ),
-            (
-                "devices.frame_bytes_max",
-                self.devices.frame_bytes_max as u64,
-            ),
+            ("devices.recorder_ping_interval_s", self.devices.recorder_ping_interval_s),
+            ("devices.recorder_ping_timeout_s", self.devices.recorder_ping_timeout_s),
+            ("devices.transfer_ping_interval_s", self.devices.transfer_ping_interval_s),
+            ("devices.transfer_ping_timeout_s", self.devices.transfer_ping_timeout_s),
+            ("devices.response_timeout_s", self.devices.response_timeout_s),
+            ("devices.transfer_write_timeout_s", self.devices.transfer_write_timeout_s),
+            ("devices.frame_bytes_max", self.devices.frame_bytes_max as u64),
             ("outbox.poll_interval_ms", self.outbox.poll_interval_ms),
-            (
-                "sequencer.poll_interval_ms",
-                self.sequencer.poll_interval_ms,
-            ),
+            ("sequencer.poll_interval_ms", self.sequencer.poll_interval_ms),
             ("sequencer.batch_size", self.sequencer.batch_size as u64),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("limits.sidecar_bytes_max", self.limits.sidecar_bytes_max),
         ] {
             need(value > 0, &format!("`{key}` must be greater than 0"));
         }
-        need(
-            self.s3.presign_ttl_s <= 7 * 24 * 3600,
-            "`s3.presign_ttl_s` must be at most 604800: S3 servers refuse longer links",
-        );
+        need(self.s3.presign_ttl_s <= 7 * 24 * 3600, "`s3.presign_ttl_s` must be at most 604800: S3 servers refuse longer links");
         let tables = self.outbox.subscribers.iter();
         for (name, delivery) in tables
             .map(|(name, delivery)| (format!("outbox.subscribers.{name}"), delivery))
@@ -879,49 +704,30 @@ impl Config {
         }
 
         if self.auth.mode == AuthMode::Compat {
-            self.notices.push(
-                "`auth.mode` is `compat`: routes are open without a login, as in older deployments"
-                    .to_owned(),
-            );
+            self.notices.push("`auth.mode` is `compat`: routes are open without a login, as in older deployments".to_owned());
         }
         if self.devices.auth == DeviceAuth::Optional
-            && [self.devices.recorder_bind, self.devices.transfer_bind]
-                .iter()
-                .any(|bind| !bind.ip().is_loopback())
+            && [self.devices.recorder_bind, self.devices.transfer_bind].iter().any(|bind| !bind.ip().is_loopback())
         {
-            self.notices.push(
-                "devices connect from other machines without a token (`devices.auth` is `optional`)"
-                    .to_owned(),
-            );
+            self.notices.push("devices connect from other machines without a token (`devices.auth` is `optional`)".to_owned());
         }
         Ok(())
     }
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse::<Table>().map_err(|error| ConfigError::Syntax {
-        origin: origin.to_owned(),
-        message: error.to_string(),
-    })
+    text.parse::<Table>().map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), message: error.to_string() })
 }
 
 /// Lays `given` over `base`. What `base` does not have is a mistake, except that a
 /// subscriber's table may name any key of `outbox.defaults`.
 fn merge(base: &mut Table, given: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
-    let delivery_keys = base
-        .get("defaults")
-        .filter(|_| path == "outbox")
-        .and_then(Value::as_table)
-        .cloned();
+    let delivery_keys = base.get("defaults").filter(|_| path == "outbox").and_then(Value::as_table).cloned();
     for (key, value) in given {
         let full = join(path, &key);
         let Some(slot) = base.get_mut(&key) else {
             let keys = base.keys().map(|known| join(path, known));
-            return Err(ConfigError::UnknownKey {
-                origin: origin.to_owned(),
-                nearest: nearest(&full, keys),
-                key: full,
-            });
+            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&full, keys), key: full });
         };
         if full == "outbox.subscribers"
             && let (Some(defaults), Some(tables)) = (&delivery_keys, slot.as_table_mut())
@@ -934,12 +740,7 @@ fn merge(base: &mut Table, given: Table, origin: &str, path: &str) -> Result<(),
             (Value::Table(slot), Value::Table(value)) => merge(slot, value, origin, &full)?,
             (slot, value) if slot.same_type(&value) => *slot = value,
             (slot, value) => {
-                return Err(ConfigError::WrongType {
-                    origin: origin.to_owned(),
-                    key: full,
-                    expected: kind(slot),
-                    found: kind(&value),
-                });
+                return Err(ConfigError::WrongType { origin: origin.to_owned(), key: full, expected: kind(slot), found: kind(&value) });
             }
         }
     }
@@ -947,11 +748,7 @@ fn merge(base: &mut Table, given: Table, origin: &str, path: &str) -> Result<(),
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -974,10 +771,7 @@ fn complete_subscribers(settings: &mut Table) {
     let Some(defaults) = outbox.get("defaults").and_then(Value::as_table).cloned() else {
         return;
     };
-    if let Some(tables) = outbox
-        .get_mut("subscribers")
-        .and_then(Value::as_table_mut)
-    {
+    if let Some(tables) = outbox.get_mut("subscribers").and_then(Value::as_table_mut) {
         for (_, table) in tables.iter_mut() {
             complete(table, &defaults);
         }
@@ -992,11 +786,7 @@ fn complete(table: &mut Value, defaults: &Table) {
     }
 }
 
-fn apply_environment(
-    settings: &mut Table,
-    environment: &BTreeMap<String, String>,
-    notices: &mut Vec<String>,
-) -> Result<(), ConfigError> {
+fn apply_environment(settings: &mut Table, environment: &BTreeMap<String, String>, notices: &mut Vec<String>) -> Result<(), ConfigError> {
     for name in environment.keys() {
         if name.starts_with("KEYSTONE_") && !VARIABLES.iter().any(|(known, _)| known == name) {
             return Err(ConfigError::UnknownVariable {
@@ -1013,10 +803,7 @@ fn apply_environment(
         if value.is_empty() {
             continue;
         }
-        let unparsable = |expected| ConfigError::Unparsable {
-            name: (*name).to_owned(),
-            expected,
-        };
+        let unparsable = |expected| ConfigError::Unparsable { name: (*name).to_owned(), expected };
         match *effect {
             Effect::Elsewhere => {}
             Effect::Ignored(why) => notices.push(format!("{name} is ignored: {why}")),
@@ -1031,26 +818,18 @@ fn apply_environment(
                 *slot(settings, "devices.auth") = Value::String(word.to_owned());
             }
             Effect::Port(key) => {
-                let port: u16 = value
-                    .parse()
-                    .map_err(|_| unparsable("a port, 0 to 65535"))?;
+                let port: u16 = value.parse().map_err(|_| unparsable("a port, 0 to 65535"))?;
                 let slot = slot(settings, key);
-                let mut bind = slot
-                    .as_str()
-                    .and_then(parse_bind)
-                    .ok_or_else(|| ConfigError::Invalid(format!("`{key}` must be host:port")))?;
+                let mut bind =
+                    slot.as_str().and_then(parse_bind).ok_or_else(|| ConfigError::Invalid(format!("`{key}` must be host:port")))?;
                 bind.set_port(port);
                 *slot = Value::String(bind.to_string());
             }
             Effect::Set(key) => {
                 let slot = slot(settings, key);
                 *slot = match slot {
-                    Value::Integer(_) => Value::Integer(
-                        value.parse().map_err(|_| unparsable("a whole number"))?,
-                    ),
-                    Value::Boolean(_) => {
-                        Value::Boolean(boolean(value).ok_or_else(|| unparsable("true or false"))?)
-                    }
+                    Value::Integer(_) => Value::Integer(value.parse().map_err(|_| unparsable("a whole number"))?),
+                    Value::Boolean(_) => Value::Boolean(boolean(value).ok_or_else(|| unparsable("true or false"))?),
                     _ => Value::String(value.to_owned()),
                 };
                 if let Some((fine, expected)) = form(key)
@@ -1078,27 +857,16 @@ type Form = (fn(&str) -> bool, &'static str);
 /// named by its own name and not by the key behind it.
 fn form(key: &str) -> Option<Form> {
     Some(match key {
-        "http.bind" | "devices.recorder_bind" | "devices.transfer_bind" | "embedded.s3_bind" => (
-            |value| parse_bind(value).is_some(),
-            "an address and a port, like 0.0.0.0:8080 or :8080",
-        ),
-        "http.callback_public_base_url" | "s3.public_endpoint" => (
-            |value| is_base_url(value.trim_end_matches('/')),
-            "http:// or https:// and a host, without a path",
-        ),
-        "auth.mode" => (
-            |value| matches!(value, "strict" | "compat"),
-            "`strict` or `compat`",
-        ),
-        "devices.auth" => (
-            |value| matches!(value, "auto" | "required" | "optional"),
-            "`auto`, `required` or `optional`",
-        ),
+        "http.bind" | "devices.recorder_bind" | "devices.transfer_bind" | "embedded.s3_bind" => {
+            (|value| parse_bind(value).is_some(), "an address and a port, like 0.0.0.0:8080 or :8080")
+        }
+        "http.callback_public_base_url" | "s3.public_endpoint" => {
+            (|value| is_base_url(value.trim_end_matches('/')), "http:// or https:// and a host, without a path")
+        }
+        "auth.mode" => (|value| matches!(value, "strict" | "compat"), "`strict` or `compat`"),
+        "devices.auth" => (|value| matches!(value, "auto" | "required" | "optional"), "`auto`, `required` or `optional`"),
         "telemetry.log_format" => (|value| matches!(value, "text" | "json"), "`text` or `json`"),
-        "database.url" => (
-            |value| crate::pg::parse_url(value).is_ok(),
-            "postgres://user:password@host:port/database",
-        ),
+        "database.url" => (|value| crate::pg::parse_url(value).is_ok(), "postgres://user:password@host:port/database"),
         _ => return None,
     })
 }
@@ -1131,11 +899,7 @@ fn parse_bind(text: &str) -> Option<SocketAddr> {
 
 /// An address that another program on this machine can connect to.
 fn reachable(listening: SocketAddr) -> SocketAddr {
-    if listening.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], listening.port()))
-    } else {
-        listening
-    }
+    if listening.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listening.port())) } else { listening }
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -1160,11 +924,7 @@ fn is_bucket_name(name: &str) -> bool {
 
 /// The known name with the fewest edits, if it is near enough to be meant.
 fn nearest(given: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    known
-        .map(|name| (edits(given, &name), name))
-        .min()
-        .filter(|(distance, _)| *distance <= 2 + given.len() / 8)
-        .map(|(_, name)| name)
+    known.map(|name| (edits(given, &name), name)).min().filter(|(distance, _)| *distance <= 2 + given.len() / 8).map(|(_, name)| name)
 }
 
 fn edits(a: &str, b: &str) -> usize {
@@ -1191,10 +951,7 @@ fn dot_env(text: &str) -> BTreeMap<String, String> {
             let line = line.strip_prefix("export ").unwrap_or(line);
             let (name, value) = line.split_once('=')?;
             let value = value.trim();
-            let value = ['"', '\'']
-                .iter()
-                .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
-                .unwrap_or(value);
+            let value = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(value);
             Some((name.trim().to_owned(), value.to_owned()))
         })
         .filter(|(name, _)| name.starts_with("KEYSTONE_"))
@@ -1203,11 +960,7 @@ fn dot_env(text: &str) -> BTreeMap<String, String> {
 
 fn bind_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_bind(&text).ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "`{text}` must be an address and a port, like 0.0.0.0:8080 or :8080"
-        ))
-    })
+    parse_bind(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` must be an address and a port, like 0.0.0.0:8080 or :8080")))
 }
 
 fn set_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -1228,10 +981,7 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
     fn with_environment(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -1265,8 +1015,7 @@ mod tests {
 
     #[test]
     fn a_file_may_set_any_delivery_key_of_a_known_subscriber_only() {
-        let config =
-            with_file("[outbox.subscribers.device_commands]\nbackoff_cap_ms = 9000\n").unwrap();
+        let config = with_file("[outbox.subscribers.device_commands]\nbackoff_cap_ms = 9000\n").unwrap();
         let cap = config.outbox.delivery("device_commands").backoff_cap();
         assert_eq!(cap, Duration::from_secs(9));
 
@@ -1280,25 +1029,16 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_file_and_the_nearest_one() {
         let error = with_file("[http]\nbnid = \":80\"\n").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "site.toml: there is no setting `http.bnid`; did you mean `http.bind`?"
-        );
+        assert_eq!(error.to_string(), "site.toml: there is no setting `http.bnid`; did you mean `http.bind`?");
         let error = with_file("[http]\nread_timeout_s = \"30\"\n").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "site.toml: `http.read_timeout_s` must be an integer, not a string"
-        );
+        assert_eq!(error.to_string(), "site.toml: `http.read_timeout_s` must be an integer, not a string");
     }
 
     #[test]
     fn the_environment_wins_over_the_file_and_empty_means_unset() {
         let config = Config::from_parts(
             Some(("site.toml", "[http]\nbind = \":1000\"\nread_timeout_s = 5\n")),
-            &environment(&[
-                ("KEYSTONE_BIND_ADDR", ":2000"),
-                ("KEYSTONE_READ_TIMEOUT", ""),
-            ]),
+            &environment(&[("KEYSTONE_BIND_ADDR", ":2000"), ("KEYSTONE_READ_TIMEOUT", "")]),
         )
         .unwrap();
         assert_eq!(config.http.bind, "0.0.0.0:2000".parse().unwrap());
@@ -1308,30 +1048,15 @@ mod tests {
     #[test]
     fn an_unknown_variable_stops_the_start_and_is_named() {
         let error = with_environment(&[("KEYSTONE_DATABSE_URL", "x")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no variable KEYSTONE_DATABSE_URL; did you mean `KEYSTONE_DATABASE_URL`?"
-        );
+        assert_eq!(error.to_string(), "there is no variable KEYSTONE_DATABSE_URL; did you mean `KEYSTONE_DATABASE_URL`?");
     }
 
     #[test]
     fn an_unparsable_variable_is_named_with_the_form_it_needs() {
         for (name, value, message) in [
-            (
-                "KEYSTONE_READ_TIMEOUT",
-                "soon",
-                "KEYSTONE_READ_TIMEOUT must be a whole number",
-            ),
-            (
-                "KEYSTONE_AXON_RECORDER_WS_PORT",
-                "70000",
-                "KEYSTONE_AXON_RECORDER_WS_PORT must be a port, 0 to 65535",
-            ),
-            (
-                "KEYSTONE_AXON_RECORDER_AUTH_ENABLED",
-                "maybe",
-                "KEYSTONE_AXON_RECORDER_AUTH_ENABLED must be true or false",
-            ),
+            ("KEYSTONE_READ_TIMEOUT", "soon", "KEYSTONE_READ_TIMEOUT must be a whole number"),
+            ("KEYSTONE_AXON_RECORDER_WS_PORT", "70000", "KEYSTONE_AXON_RECORDER_WS_PORT must be a port, 0 to 65535"),
+            ("KEYSTONE_AXON_RECORDER_AUTH_ENABLED", "maybe", "KEYSTONE_AXON_RECORDER_AUTH_ENABLED must be true or false"),
             (
                 "KEYSTONE_CALLBACK_PUBLIC_BASE_URL",
                 "http://edge/path",
@@ -1376,24 +1101,16 @@ mod tests {
     #[test]
     fn a_variable_without_meaning_is_noticed_and_does_not_stop_the_start() {
         let config = with_environment(&[("KEYSTONE_MYSQL_HOST", "db")]).unwrap();
-        assert_eq!(
-            config.notices,
-            ["KEYSTONE_MYSQL_HOST is ignored: set KEYSTONE_DATABASE_URL"]
-        );
+        assert_eq!(config.notices, ["KEYSTONE_MYSQL_HOST is ignored: set KEYSTONE_DATABASE_URL"]);
     }
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let error = with_file(
-            "[database]\nurl = \"postgres://u@h/d\"\n[s3]\nendpoint = \"http://s3:9000\"\n[outbox.defaults]\nattempts_max = 0\n",
-        )
-        .unwrap_err()
-        .to_string();
-        for part in [
-            "KEYSTONE_JWT_SECRET",
-            "s3.secret_key",
-            "a delivery has to end",
-        ] {
+        let error =
+            with_file("[database]\nurl = \"postgres://u@h/d\"\n[s3]\nendpoint = \"http://s3:9000\"\n[outbox.defaults]\nattempts_max = 0\n")
+                .unwrap_err()
+                .to_string();
+        for part in ["KEYSTONE_JWT_SECRET", "s3.secret_key", "a delivery has to end"] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
     }
@@ -1423,10 +1140,7 @@ mod tests {
     #[test]
     fn a_dot_env_file_may_quote_comment_and_export() {
         let read = dot_env("# no\nexport KEYSTONE_LOG='debug'\nOTHER=1\nKEYSTONE_DATA_DIR = /data\n");
-        assert_eq!(
-            read,
-            environment(&[("KEYSTONE_LOG", "debug"), ("KEYSTONE_DATA_DIR", "/data")])
-        );
+        assert_eq!(read, environment(&[("KEYSTONE_LOG", "debug"), ("KEYSTONE_DATA_DIR", "/data")]));
     }
 
     #[test]

@@ -71,12 +71,7 @@ impl Default for Lifecycle {
 
 impl Lifecycle {
     pub fn new() -> Self {
-        Self {
-            tracker: TaskTracker::new(),
-            soft: CancellationToken::new(),
-            hard: CancellationToken::new(),
-            tasks: Arc::default(),
-        }
+        Self { tracker: TaskTracker::new(), soft: CancellationToken::new(), hard: CancellationToken::new(), tasks: Arc::default() }
     }
 
     /// Starts listening for SIGTERM and SIGINT: the first asks, the second insists.
@@ -142,13 +137,7 @@ impl Lifecycle {
     {
         let id = self.tasks.next_id.fetch_add(1, Ordering::Relaxed);
         // Listed before it runs, so that a task that ends at once finds its entry.
-        self.tasks.running().insert(
-            id,
-            Running {
-                name: name.clone(),
-                abort: None,
-            },
-        );
+        self.tasks.running().insert(id, Running { name: name.clone(), abort: None });
         let soft = self.soft.clone();
         let tasks = self.tasks.clone();
         let handle = self.tracker.spawn(async move {
@@ -187,10 +176,7 @@ impl Lifecycle {
         self.hard.cancel();
         let _ = tokio::time::timeout(HARD_STOP_GRACE, self.tracker.wait()).await;
 
-        let mut ended = Ended {
-            lost: std::mem::take(&mut *self.tasks.lost()),
-            unfinished: Vec::new(),
-        };
+        let mut ended = Ended { lost: std::mem::take(&mut *self.tasks.lost()), unfinished: Vec::new() };
         for (_, running) in std::mem::take(&mut *self.tasks.running()) {
             warn!(task = running.name, "Task `{}` did not end in time", running.name);
             if let Some(abort) = running.abort {
@@ -214,11 +200,7 @@ impl Tasks {
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a message")
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
 }
 
 #[cfg(test)]

@@ -12,9 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{
-    Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio_postgres::config::SslMode;
@@ -88,9 +86,7 @@ impl From<PoolError> for PgError {
             PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Self::Busy,
             PoolError::Timeout(_) => Self::Timeout,
             PoolError::Backend(error) => Self::Unreachable(error),
-            PoolError::PostCreateHook(_)
-            | PoolError::Closed
-            | PoolError::NoRuntimeSpecified => Self::Closed,
+            PoolError::PostCreateHook(_) | PoolError::Closed | PoolError::NoRuntimeSpecified => Self::Closed,
         }
     }
 }
@@ -99,11 +95,17 @@ impl From<PoolError> for PgError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<'a> {
     /// 23505. Somebody was first; which promise it is, the name tells.
-    Unique { constraint: &'a str },
+    Unique {
+        constraint: &'a str,
+    },
     /// 23503.
-    ForeignKey { constraint: &'a str },
+    ForeignKey {
+        constraint: &'a str,
+    },
     /// 23514.
-    Check { constraint: &'a str },
+    Check {
+        constraint: &'a str,
+    },
     /// 40001 and 40P01: nothing was done, doing it again is right.
     Serialization,
     Deadlock,
@@ -126,15 +128,8 @@ impl Fault<'_> {
 
 pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
     let Some(db) = error.as_db_error() else {
-        let broken = error.is_closed()
-            || error
-                .source()
-                .is_some_and(|source| source.is::<std::io::Error>());
-        return if broken {
-            Fault::Unavailable
-        } else {
-            Fault::Other
-        };
+        let broken = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
+        return if broken { Fault::Unavailable } else { Fault::Other };
     };
     let constraint = db.constraint().unwrap_or_default();
     match db.code() {
@@ -153,19 +148,13 @@ pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
 /// Connection exceptions; too many connections; shutdown, crash, starting up;
 /// a transaction ended for being idle.
 fn unavailable(code: &str) -> bool {
-    code.starts_with("08")
-        || matches!(
-            code,
-            "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04"
-        )
+    code.starts_with("08") || matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
 }
 
 /// Reads a URL. `sslmode=verify-ca` and `verify-full` are taken as `require`, because
 /// we always verify the server.
 pub fn parse_url(url: &str) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
-    let url = url
-        .replace("sslmode=verify-full", "sslmode=require")
-        .replace("sslmode=verify-ca", "sslmode=require");
+    let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
     tokio_postgres::Config::from_str(&url)
 }
 
@@ -206,11 +195,7 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION_NAME);
         }
-        Ok(Self {
-            config,
-            tls,
-            settings: settings.clone(),
-        })
+        Ok(Self { config, tls, settings: settings.clone() })
     }
 
     /// The same server with another database.
@@ -275,14 +260,9 @@ impl Connector {
         loop {
             match self.connect().await {
                 Ok(connected) => return Ok(connected),
-                Err(error @ (PgError::Unreachable(_) | PgError::Timeout))
-                    if tokio::time::Instant::now() < deadline && may_pass(&error) =>
-                {
+                Err(error @ (PgError::Unreachable(_) | PgError::Timeout)) if tokio::time::Instant::now() < deadline && may_pass(&error) => {
                     if !std::mem::replace(&mut told, true) {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "Waiting for the database"
-                        );
+                        warn!(error = &error as &dyn std::error::Error, "Waiting for the database");
                     }
                     tokio::time::sleep(START_RETRY).await;
                 }
@@ -304,20 +284,13 @@ impl Connector {
         let mut told = false;
         // Asked again and again instead of waited for: a waiting statement is a
         // snapshot that `create index concurrently` of the other process waits for.
-        while !client
-            .query_one("select pg_try_advisory_lock($1)", &[&MIGRATION_LOCK])
-            .await?
-            .get::<_, bool>(0)
-        {
+        while !client.query_one("select pg_try_advisory_lock($1)", &[&MIGRATION_LOCK]).await?.get::<_, bool>(0) {
             if !std::mem::replace(&mut told, true) {
                 info!("Waiting for another process to migrate the schema");
             }
             tokio::time::sleep(START_RETRY).await;
         }
-        let report = embedded::migrations::runner()
-            .set_abort_missing(false)
-            .run_async(client)
-            .await?;
+        let report = embedded::migrations::runner().set_abort_missing(false).run_async(client).await?;
         for migration in report.applied_migrations() {
             info!(migration = %migration, "Applied migration `{migration}`");
         }
@@ -338,12 +311,7 @@ fn may_pass(error: &PgError) -> bool {
 }
 
 async fn require_version(client: &Client) -> Result<(), PgError> {
-    let row = client
-        .query_one(
-            "select current_setting('server_version_num')::int / 10000, current_setting('server_version')",
-            &[],
-        )
-        .await?;
+    let row = client.query_one("select current_setting('server_version_num')::int / 10000, current_setting('server_version')", &[]).await?;
     if row.get::<_, i32>(0) < POSTGRES_MAJOR_MIN as i32 {
         return Err(PgError::TooOld { found: row.get(1) });
     }
@@ -377,10 +345,7 @@ pub struct Dedicated {
 }
 
 impl Dedicated {
-    fn drive<T>(
-        client: Client,
-        mut connection: tokio_postgres::Connection<tokio_postgres::Socket, T>,
-    ) -> Self
+    fn drive<T>(client: Client, mut connection: tokio_postgres::Connection<tokio_postgres::Socket, T>) -> Self
     where
         T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
     {
@@ -397,20 +362,13 @@ impl Dedicated {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        warn!(
-                            error = &error as &dyn std::error::Error,
-                            "Lost a dedicated database connection"
-                        );
+                        warn!(error = &error as &dyn std::error::Error, "Lost a dedicated database connection");
                         return;
                     }
                 }
             }
         });
-        Self {
-            client,
-            notifications,
-            _driver: AbortOnDropHandle::new(driver),
-        }
+        Self { client, notifications, _driver: AbortOnDropHandle::new(driver) }
     }
 }
 
@@ -436,9 +394,7 @@ mod tests {
         let connector = Connector::new(&url, &Config::defaults().database).unwrap();
         assert_eq!(
             connector.config.get_options(),
-            Some(
-                "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1"
-            )
+            Some("-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1")
         );
     }
 

@@ -30,28 +30,15 @@ pub const POOL_OPENED: &str = "keystone_pool_connections_opened_total";
 pub const POOL_WAITING: &str = "keystone_pool_waiting";
 
 /// From half a millisecond, a command without a wait, to the longest delivery.
-const SECONDS_BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0,
-];
+const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
 
 /// Sends logs to standard error from here on. Fails when a subscriber is set already.
 pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .finish()
-            .try_init()?,
-        LogFormat::Text => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .finish()
-            .try_init()?,
+        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()?,
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?,
     }
     Ok(())
 }
@@ -80,52 +67,24 @@ impl Metrics {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)
 }
 
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_histogram!(
-        HTTP_REQUEST_SECONDS,
-        Unit::Seconds,
-        "Time from request to answer, by method, route and status"
-    );
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from request to answer, by method, route and status");
     describe_counter!(COMMANDS, "Commands, by name and outcome");
-    describe_histogram!(
-        COMMAND_SECONDS,
-        Unit::Seconds,
-        "Time from a command to its commit, by name"
-    );
-    describe_counter!(
-        COMMAND_CONFLICTS,
-        "Lost races of a command, each followed by a retry or a refusal"
-    );
+    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit, by name");
+    describe_counter!(COMMAND_CONFLICTS, "Lost races of a command, each followed by a retry or a refusal");
     describe_counter!(EVENTS_APPENDED, "Events committed");
     describe_gauge!(SEQUENCER_POSITION, "Last position given to an event");
-    describe_histogram!(
-        SEQUENCER_DELAY_SECONDS,
-        Unit::Seconds,
-        "Time from recording an event to giving it a position"
-    );
+    describe_histogram!(SEQUENCER_DELAY_SECONDS, Unit::Seconds, "Time from recording an event to giving it a position");
     describe_counter!(DELIVERIES, "Delivery attempts, by subscriber and outcome");
-    describe_histogram!(
-        DELIVERY_SECONDS,
-        Unit::Seconds,
-        "Duration of one delivery attempt, by subscriber"
-    );
-    describe_histogram!(
-        DELIVERY_DELAY_SECONDS,
-        Unit::Seconds,
-        "Time from due to claimed, by subscriber"
-    );
+    describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Duration of one delivery attempt, by subscriber");
+    describe_histogram!(DELIVERY_DELAY_SECONDS, Unit::Seconds, "Time from due to claimed, by subscriber");
     describe_counter!(DEAD_LETTERS, "Deliveries given up, by subscriber and reason");
     describe_gauge!(DEVICES_CONNECTED, "Open device connections, by kind");
-    describe_counter!(
-        UPLOAD_VERIFIED_BYTES,
-        Unit::Bytes,
-        "Bytes read back and hashed before an ack"
-    );
+    describe_counter!(UPLOAD_VERIFIED_BYTES, Unit::Bytes, "Bytes read back and hashed before an ack");
     describe_gauge!(POOL_CONNECTIONS, "Open database connections");
     describe_counter!(POOL_OPENED, "Database connections opened");
     describe_gauge!(POOL_WAITING, "Callers waiting for a database connection");
@@ -145,9 +104,6 @@ mod tests {
         });
         let text = handle.render();
         assert!(text.contains("# HELP keystone_command_seconds Time from a command"));
-        assert!(
-            text.contains(r#"keystone_command_seconds_bucket{command="PlaceOrder",le="0.005"} 1"#),
-            "{text}"
-        );
+        assert!(text.contains(r#"keystone_command_seconds_bucket{command="PlaceOrder",le="0.005"} 1"#), "{text}");
     }
 }

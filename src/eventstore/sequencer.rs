@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::StoreError;
+use crate::pg::Dedicated;
 
 /// Names the advisory lock of the leader ("keystone sequencer").
 const LEADER_LOCK: i64 = 0x6b65_7973_7365_7171;
@@ -39,18 +39,19 @@ pub struct Standing {
 
 /// A leader, on its own connection.
 pub struct Sequencer {
-    client: Client,
+    connection: Dedicated,
     standing: Standing,
 }
 
 impl Sequencer {
     /// Becomes the leader, or answers `None` while another one is.
-    pub async fn lead(client: Client) -> Result<Option<Self>, StoreError> {
+    pub async fn lead(connection: Dedicated) -> Result<Option<Self>, StoreError> {
+        let client = &connection.client;
         client.batch_execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0").await?;
         if !client.query_one("select pg_try_advisory_lock($1)", &[&LEADER_LOCK]).await?.get::<_, bool>(0) {
             return Ok(None);
         }
-        let mut standing = read_standing(&client).await?;
+        let mut standing = read_standing(client).await?;
         let here: Option<i64> = client.query_one("select cluster_identifier()", &[]).await?.get(0);
         let moved = matches!((standing.system_identifier, here), (Some(then), Some(now)) if then != now);
         let rewound: bool = client
@@ -65,10 +66,10 @@ impl Sequencer {
                 events.placed = placed,
                 "The data came from another Postgres cluster: gave positions to {placed} events that had none, and counts from here on"
             );
-            standing = read_standing(&client).await?;
+            standing = read_standing(client).await?;
         }
         info!(log.position = standing.position, "Leads the log at position {}", standing.position);
-        Ok(Some(Self { client, standing }))
+        Ok(Some(Self { connection, standing }))
     }
 
     pub fn position(&self) -> i64 {
@@ -79,6 +80,7 @@ impl Sequencer {
     pub async fn step(&mut self) -> Result<i64, StoreError> {
         let at = &self.standing;
         let row = self
+            .connection
             .client
             .query_one(
                 "select tick_id, seen::text, \"position\", hash from sequence_events($1, $2::text::pg_snapshot, $3, $4, $5, $6)",
@@ -90,7 +92,7 @@ impl Sequencer {
         let (seen, hash) = (row.get(1), row.get(3));
         self.standing = Standing { tick_id, seen, position, hash, ..at.clone() };
         if placed > 0 && tick_id % TICKS_KEPT == 0 {
-            self.client.execute("delete from ticks where tick_id < $1", &[&(tick_id - TICKS_KEPT)]).await?;
+            self.connection.client.execute("delete from ticks where tick_id < $1", &[&(tick_id - TICKS_KEPT)]).await?;
         }
         Ok(placed)
     }
@@ -121,7 +123,7 @@ impl Sequencer {
     }
 }
 
-async fn read_standing(client: &Client) -> Result<Standing, StoreError> {
+async fn read_standing(client: &tokio_postgres::Client) -> Result<Standing, StoreError> {
     let row = client
         .query_one("select tick_id, seen::text, position, hash, floor_seq, system_identifier from ticks order by tick_id desc limit 1", &[])
         .await?;
