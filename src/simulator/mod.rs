@@ -11,6 +11,9 @@
 //!
 //! Not simulated: frames corrupted in fragments, batch actions, log levels, plugins.
 
+pub mod client;
+pub mod collector;
+pub mod factory;
 mod link;
 mod options;
 mod recorder;
