@@ -1,0 +1,165 @@
+//! What a test needs around it: a database of its own, an S3 endpoint of its own.
+//!
+//! Everything listens on free ports and lies in temporary folders, and everything is
+//! gone afterwards, also when a test or the whole run is killed.
+
+#![allow(dead_code, reason = "each feature uses its part of the harness")]
+
+mod cluster;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+
+use keystone_edge::blobs::{Access, Blobs};
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
+use keystone_edge::embedded::s3::{Credentials, EmbeddedS3};
+use keystone_edge::pg::Connector;
+use tempfile::TempDir;
+
+/// A database of one test: fresh, migrated, on the cluster that the run shares.
+/// Dropped with the cluster when the run ends.
+pub struct TestDatabase {
+    pub url: Secret,
+    pub connector: Connector,
+    pub pool: deadpool_postgres::Pool,
+    /// For what the service's own role may not do.
+    pub superuser_url: Secret,
+}
+
+impl TestDatabase {
+    pub async fn new() -> Self {
+        log_to_tests();
+        let (url, superuser_url) = cluster::fresh_database().await;
+        let connector = Connector::new(&url, &Config::defaults().database).expect("a valid url");
+        let pool = connector.pool().expect("a pool");
+        Self { url, connector, pool, superuser_url }
+    }
+}
+
+/// A Postgres for a test that kills or restarts it.
+pub struct PrivatePostgres {
+    pub postgres: Option<EmbeddedPostgres>,
+    pub folder: TempDir,
+    pub options: Options,
+}
+
+impl PrivatePostgres {
+    /// Synced to disk as in production; add `.volatile()` where the test kills nothing.
+    pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
+        log_to_tests();
+        let folder = temp_folder();
+        let postgres = EmbeddedPostgres::start(&folder.path().join("postgres"), &options).await.expect("a private cluster");
+        Self { postgres: Some(postgres), folder, options }
+    }
+
+    pub fn url(&self) -> &Secret {
+        self.running().url()
+    }
+
+    pub fn running(&self) -> &EmbeddedPostgres {
+        self.postgres.as_ref().expect("the cluster is running")
+    }
+
+    pub fn connector(&self) -> Connector {
+        Connector::new(self.url(), &Config::defaults().database).expect("a valid url")
+    }
+
+    /// kill -9, as a crash or the kernel does it.
+    pub async fn kill(&mut self) {
+        let mut postgres = self.postgres.take().expect("the cluster is running");
+        signal(postgres.pid(), nix::sys::signal::Signal::SIGKILL);
+        postgres.ended().await.expect("an end");
+    }
+
+    /// An orderly stop.
+    pub async fn stop(&mut self) {
+        let postgres = self.postgres.take().expect("the cluster is running");
+        postgres.stop().await.expect("a stop");
+    }
+
+    /// On the same data, usually on the same port.
+    pub async fn start_again(&mut self) {
+        let dir = self.folder.path().join("postgres");
+        let started = EmbeddedPostgres::start(&dir, &self.options).await;
+        self.postgres = Some(started.expect("the same cluster again"));
+    }
+}
+
+/// An S3 endpoint and our bucket in it.
+pub struct TestObjects {
+    pub s3: EmbeddedS3,
+    pub blobs: Blobs,
+    pub settings: keystone_edge::config::S3,
+    pub folder: TempDir,
+}
+
+impl TestObjects {
+    pub async fn new() -> Self {
+        let folder = temp_folder();
+        let settings = Config::defaults().s3;
+        let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
+        let s3 = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), credentials, &settings.bucket)
+            .await
+            .expect("an S3 endpoint");
+        let blobs = Blobs::new(access(&s3), &settings).expect("a client");
+        Self { s3, blobs, settings, folder }
+    }
+}
+
+pub fn access(s3: &EmbeddedS3) -> Access {
+    Access {
+        endpoint: s3.endpoint(),
+        public_endpoint: None,
+        access_key: s3.credentials().access_key.clone(),
+        secret_key: s3.credentials().secret_key.clone(),
+        embedded_root: Some(s3.root().to_path_buf()),
+    }
+}
+
+/// A folder that is gone afterwards, which a Postgres run as another user can enter.
+pub fn temp_folder() -> TempDir {
+    let folder = tempfile::Builder::new().prefix("keystone-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir();
+    folder.expect("a temporary folder")
+}
+
+/// Recordings and traces of real devices, where they are at hand.
+pub fn shared_data() -> Option<PathBuf> {
+    let folder = match std::env::var_os("KEYSTONE_SHARED_DATA") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+    };
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("skipped: there is no folder {}; KEYSTONE_SHARED_DATA names another", folder.display());
+    None
+}
+
+pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a signal");
+}
+
+/// Waits for a state, not for a moment; gives up loudly.
+pub async fn until(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !reached().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Shows logs of a failing test; `KEYSTONE_LOG` chooses which.
+pub fn log_to_tests() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned());
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+    });
+}
