@@ -37,7 +37,8 @@ pub async fn seed(client: &Client, name: &str, stations: usize) -> anyhow::Resul
     let factory = factory_id.to_string();
     let organization_id = create("/organizations", json!({ "factory_id": factory, "name": format!("Organization {name}") })).await?;
     let organization = organization_id.to_string();
-    let scene = json!({ "factory_id": factory, "name": format!("Warehouse {name}"), "initial_scene_layout_template": "two shelves, one table" });
+    let scene =
+        json!({ "factory_id": factory, "name": format!("Warehouse {name}"), "initial_scene_layout_template": "two shelves, one table" });
     let scene_id = create("/scenes", scene).await?;
     let subscene_id = create("/subscenes", json!({ "scene_id": scene_id.to_string(), "name": "Aisle A" })).await?;
     let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
@@ -56,7 +57,8 @@ pub async fn seed(client: &Client, name: &str, stations: usize) -> anyhow::Resul
         let robot = json!({ "robot_type_id": robot_type_id.to_string(), "factory_id": factory, "device_id": device_id });
         let robot_id = create("/robots", robot).await?;
         let (operator_id, password) = (format!("{slug}-op-{n}"), format!("{slug}-password-{n}"));
-        let collector = json!({ "organization_id": organization, "name": format!("Collector {n}"), "operator_id": operator_id, "password": password });
+        let collector =
+            json!({ "organization_id": organization, "name": format!("Collector {n}"), "operator_id": operator_id, "password": password });
         let collector_id = create("/data_collectors", collector).await?;
         let station = json!({ "robot_id": robot_id.to_string(), "data_collector_id": collector_id.to_string() });
         let station_id = create("/stations", station).await?;

@@ -1,2 +1,4 @@
 //! What is done about events. Each subscriber says in its module what makes a repeat harmless,
 //! and sends a command where it wants something changed.
+
+pub mod upload_verification;

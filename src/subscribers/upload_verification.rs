@@ -1,0 +1,232 @@
+//! Compares an uploaded object with what the device said about it, before the device may
+//! delete its copy.
+//!
+//! ```text
+//!  upload_reported ─► HEAD (size) ─► SHA-256 of every byte, at one entity tag ─► summary sound?
+//!                        │                       │                                   │
+//!                        └── no ──► upload_rejected, no ack ◄────────────────────────┘
+//!                                                            yes ─► durable on disk ─► AcceptUpload
+//! ```
+//!
+//! A repeat reads the object again and finds the task completed by this very upload: nothing
+//! changes. An object store that is away opens the circuit and costs no attempts.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::blobs::{BlobError, Blobs, ObjectKey};
+use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
+use crate::commands::{Cause, CommandError, Commands, Context};
+use crate::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
+use crate::domain::TaskId;
+use crate::domain::routing::SubscriberName;
+use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
+use crate::mcap::{RangedRead, ReadSummaryError, read_summary};
+
+/// A sidecar is a few kilobytes; a larger one is not read.
+const SIDECAR_BYTES_MAX: u64 = 1 << 20;
+
+pub struct UploadVerification {
+    commands: Commands,
+    blobs: Blobs,
+}
+
+/// Why a verification has no verdict.
+enum Stopped {
+    Rejected(Rejection),
+    Storage(BlobError),
+}
+
+impl From<BlobError> for Stopped {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Changed(_) => Stopped::Rejected(Rejection::ObjectChanged {}),
+            other => Stopped::Storage(other),
+        }
+    }
+}
+
+/// What verification found.
+struct Findings {
+    verified: VerifiedUpload,
+    sidecar: Sidecar,
+}
+
+/// What is taken from the sidecar: values that nothing depends on.
+#[derive(Default, Deserialize)]
+struct Sidecar {
+    #[serde(default)]
+    recording: SidecarRecording,
+    writer_health: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+struct SidecarRecording {
+    duration_sec: Option<f64>,
+    recorder_version: Option<String>,
+}
+
+impl Sidecar {
+    /// `metadata.recorder`, as the cloud expects it.
+    fn episode_metadata(&self) -> Option<Value> {
+        let mut recorder = Map::new();
+        if let Some(health) = self.writer_health.as_ref().filter(|health| health.is_object()) {
+            recorder.insert("writer_health".into(), health.clone());
+        }
+        if let Some(version) = &self.recording.recorder_version {
+            recorder.insert("recording".into(), json!({ "recorder_version": version }));
+        }
+        (!recorder.is_empty()).then(|| json!({ "recorder": recorder }))
+    }
+}
+
+/// One version of one object, read by ranges.
+struct ObjectReader<'a> {
+    blobs: &'a Blobs,
+    key: &'a ObjectKey,
+    etag: &'a str,
+}
+
+impl RangedRead for ObjectReader<'_> {
+    type Error = BlobError;
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
+        self.blobs.read_range(self.key, range, Some(self.etag)).await
+    }
+}
+
+impl UploadVerification {
+    pub fn new(commands: Commands, blobs: Blobs) -> Self {
+        Self { commands, blobs }
+    }
+
+    async fn verify(&self, report: &UploadReport) -> Result<Findings, Stopped> {
+        let missing = |key: &str| Stopped::Rejected(Rejection::ObjectMissing { key: key.to_owned() });
+        let key = ObjectKey::new(&report.object_key).map_err(|_| missing(&report.object_key))?;
+        let head = match self.blobs.head(&key).await {
+            Err(BlobError::NotFound(_)) => return Err(missing(&report.object_key)),
+            head => head?,
+        };
+        if head.size != report.size_bytes {
+            return Err(Stopped::Rejected(Rejection::SizeDiffers { reported: report.size_bytes, found: head.size }));
+        }
+        let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json")).filter(|_| report.with_sidecar);
+        let mut sidecar = Sidecar::default();
+        let sidecar_key = match sidecar_key {
+            None => None,
+            Some(text) => {
+                let key = ObjectKey::new(&text).map_err(|_| missing(&text))?;
+                sidecar = match self.read_sidecar(&key).await {
+                    Err(BlobError::NotFound(_)) => return Err(missing(&text)),
+                    found => found?,
+                };
+                Some(key)
+            }
+        };
+        let etag = head.etag.as_str();
+        // Every byte, at one entity tag: what was hashed is what will stay.
+        let hashed = self.blobs.sha256(&key, etag).await?;
+        if !hashed.sha256.eq_ignore_ascii_case(&report.sha256) {
+            return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: hashed.sha256 }));
+        }
+        let reader = ObjectReader { blobs: &self.blobs, key: &key, etag };
+        let facts = read_summary(&reader, head.size).await.map_err(|error| match error {
+            ReadSummaryError::Unsound(defect) => Stopped::Rejected(Rejection::Unsound { defect: defect.to_string() }),
+            ReadSummaryError::Read(error) => error.into(),
+            ReadSummaryError::ShortRead { .. } => Stopped::Rejected(Rejection::ObjectChanged {}),
+        })?;
+        self.blobs.make_durable(&key).await?;
+        if let Some(sidecar_key) = &sidecar_key {
+            self.blobs.make_durable(sidecar_key).await?;
+        }
+        let verified = VerifiedUpload {
+            report: report.clone(),
+            etag: Some(head.etag),
+            message_count: facts.message_count,
+            verified_bytes: hashed.bytes,
+        };
+        Ok(Findings { verified, sidecar })
+    }
+
+    /// Values that nothing depends on: one that cannot be parsed is left out, and said.
+    async fn read_sidecar(&self, key: &ObjectKey) -> Result<Sidecar, BlobError> {
+        let head = self.blobs.head(key).await?;
+        if head.size == 0 || head.size > SIDECAR_BYTES_MAX {
+            warn!(object.key = %key, object.bytes = head.size, "The sidecar `{key}` has an unusual size and is not read");
+            return Ok(Sidecar::default());
+        }
+        let bytes = self.blobs.read_range(key, 0..head.size, Some(&head.etag)).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            warn!(object.key = %key, error = %error, "The sidecar `{key}` cannot be read; the episode goes without its values");
+            Sidecar::default()
+        }))
+    }
+
+    async fn conclude(&self, event: &StoredEvent, causation_depth: i32, task: TaskId, report: UploadReport) -> Outcome {
+        let cause = Cause { event_id: event.event_id(), depth: causation_depth };
+        let correlation = event.metadata.get("correlation_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
+        let context = Context::subscriber(self.name().as_str(), correlation, cause);
+        let answer = match self.verify(&report).await {
+            Ok(found) => {
+                let command = AcceptUpload {
+                    task,
+                    bucket: self.blobs.bucket().to_owned(),
+                    duration_sec: found.sidecar.recording.duration_sec,
+                    metadata: found.sidecar.episode_metadata(),
+                    verified: found.verified,
+                };
+                self.commands.execute(&context, command).await.map(|acceptance| match acceptance {
+                    Acceptance::Created(id) => info!(task.id = %task, episode.id = %id, "Verified the upload of task {task}: episode {id}"),
+                    Acceptance::Known => {}
+                })
+            }
+            Err(Stopped::Rejected(rejection)) => {
+                warn!(task.id = %task, error = %rejection, "Rejected the upload of task {task}: {rejection}");
+                metrics::counter!("keystone_uploads_rejected_total").increment(1);
+                self.commands.execute(&context, RejectUpload { task, report, rejection }).await
+            }
+            Err(Stopped::Storage(error)) => return storage_trouble(&error),
+        };
+        match answer {
+            Ok(()) => Outcome::Delivered,
+            // The device reported something newer meanwhile, or the task ended: that report is no longer of interest.
+            Err(CommandError::Refused(refusal)) if matches!(refusal.code, "task_ended" | "other_upload" | "nothing_to_verify") => {
+                info!(task.id = %task, reason = %refusal, "The verified upload of task {task} changes nothing");
+                Outcome::Delivered
+            }
+            Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
+            Err(CommandError::Unavailable(error)) => Outcome::Retry { error, after: None },
+            Err(error @ (CommandError::Conflict | CommandError::Failed(_))) => Outcome::Retry { error: format!("{error:#}"), after: None },
+        }
+    }
+}
+
+fn storage_trouble(error: &BlobError) -> Outcome {
+    let text = error.to_string();
+    match error {
+        BlobError::Unavailable(_) => Outcome::DestinationDown { error: text },
+        _ => Outcome::Retry { error: text, after: None },
+    }
+}
+
+#[async_trait]
+impl Subscriber for UploadVerification {
+    fn name(&self) -> SubscriberName {
+        SubscriberName::UploadVerification
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Outcome {
+        let event = &delivery.event;
+        let report = event.content().get("report").cloned().unwrap_or(Value::Null);
+        match (event.aggregate_id.parse(), serde_json::from_value::<UploadReport>(report)) {
+            (Ok(task), Ok(report)) => self.conclude(event, delivery.causation_depth, TaskId(task), report).await,
+            (_, Err(error)) => Outcome::Permanent { error: format!("the event has no upload report: {error}") },
+            (Err(error), _) => Outcome::Permanent { error: format!("the stream is no task: {error}") },
+        }
+    }
+}
