@@ -1,1 +1,94 @@
-//! Recorder and transfer sockets.
+//! Robots' two sockets: recorder and uploader ("transfer").
+//!
+//! ```text
+//!  recorder ──ws──┐                                       ┌──► commands (through a queue per link)
+//!                 ├─► listener ─► link ◄─► session ───────┤
+//!  uploader ──ws──┘   handshake   loop     (pure)         └──► hub: who is here, doing what
+//!                                   ▲                              │
+//!                                   └── asks: commands, requests, acks ◄── subscribers, http
+//! ```
+//!
+//! | Here | What it holds |
+//! |---|---|
+//! | [`listener`] | routes, handshake rules, and the owner of all tasks of this module |
+//! | [`link`] | the loop of one connection: frames, clock and asks in; effects out |
+//! | [`frames`] | messages from raw frames, and the writer |
+//! | [`recorder`], [`transfer`] | the sessions: pure machines, tested as tables |
+//! | [`session`] | what sessions are told and what they answer |
+//! | [`queue`] | reports on their way into storage, in order, tried until it works |
+//! | [`effects`] | reports as commands: the one seam to the rest |
+//! | [`hub`] | live links, observed states, sending |
+//! | [`wire`] | messages as devices write and read them |
+//!
+//! May never happen: reading a socket waits for storage · a report of a replaced connection
+//! is begun · a command stays without an outcome while its process lives · one bad message
+//! ends a link.
+//!
+//! Left to others: what a report means for a task (`commands`), what is sent when
+//! (`subscribers::device_commands`), and what people see of it (`http`).
+
+pub mod effects;
+pub mod frames;
+pub mod hub;
+pub mod link;
+pub mod listener;
+pub mod queue;
+pub mod recorder;
+pub mod session;
+pub mod transfer;
+pub mod wire;
+
+use std::time::Duration;
+
+pub use effects::{EffectError, Effects, LinkId, Report};
+pub use hub::{Hub, LinkInfo, Presence, RecorderView, SendError};
+pub use listener::{Devices, TokenCheck};
+pub use session::{QueryError, Rpc};
+pub use transfer::status::TransferStatus;
+
+/// When a silent device counts as gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// None: no pings, and silence means nothing.
+    pub ping_interval: Option<Duration>,
+    /// A link is cut after this much more silence than the interval.
+    pub pong_timeout: Duration,
+}
+
+/// The part of the configuration that is about devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub recorder: Keepalive,
+    pub transfer: Keepalive,
+    /// The largest message taken, in one frame or in many.
+    pub frame_bytes_max: usize,
+    pub write_timeout: Duration,
+    /// Messages that may wait for one device to take them.
+    pub outgoing_max: usize,
+    /// Reports of one link that may wait for storage. A busy device makes one or two a second,
+    /// so this spans a restart of the database.
+    pub reports_max: usize,
+    /// Links of this process, both kinds.
+    pub links_max: usize,
+    /// How long storage may take to answer a handshake.
+    pub handshake_timeout: Duration,
+    /// How often timeouts are looked at.
+    pub tick: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let pong_timeout = Duration::from_secs(10);
+        Self {
+            recorder: Keepalive { ping_interval: Some(Duration::from_secs(30)), pong_timeout },
+            transfer: Keepalive { ping_interval: Some(Duration::from_secs(25)), pong_timeout },
+            frame_bytes_max: 16 << 20,
+            write_timeout: Duration::from_secs(10),
+            outgoing_max: 64,
+            reports_max: 256,
+            links_max: 4096,
+            handshake_timeout: Duration::from_secs(5),
+            tick: Duration::from_millis(500),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What links ask of the rest of the program: reports become commands here, and nowhere else.
+//!
+//! The trait is the seam for tests; the server has one implementation, for [`Commands`].
+
+use async_trait::async_trait;
+
+use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
+use crate::domain::task::{UploadReport, Witness};
+use crate::domain::{DeviceId, PublicTaskId};
+
+/// Something a device told that matters. All but `Settled` count only while the link on which it was told is current.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    Observed { state: RecorderState, task: Option<PublicTaskId>, source: String },
+    ConfigApplied { task: PublicTaskId },
+    /// The outcome of a command. True whatever became of the link meanwhile.
+    Settled { command_id: String, outcome: CommandOutcome },
+    UploadStarted { task: PublicTaskId },
+    UploadCompleted { task: PublicTaskId, report: UploadReport, witness: Witness },
+    UploadFailed { task: PublicTaskId, reason: String },
+    UploadNotFound { task: PublicTaskId, detail: String },
+    AckWanted { task: PublicTaskId },
+    /// A whole list of uploads was told: what should be in it and is not, was never asked for.
+    UploadsListed { tracked: Vec<PublicTaskId> },
+    /// The socket is gone. Always the last report of a link.
+    Closed { reason: String },
+}
+
+impl Report {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Report::Observed { .. } => "observed",
+            Report::ConfigApplied { .. } => "config_applied",
+            Report::Settled { .. } => "settled",
+            Report::UploadStarted { .. } => "upload_started",
+            Report::UploadCompleted { .. } => "upload_completed",
+            Report::UploadFailed { .. } => "upload_failed",
+            Report::UploadNotFound { .. } => "upload_not_found",
+            Report::AckWanted { .. } => "ack_wanted",
+            Report::UploadsListed { .. } => "uploads_listed",
+            Report::Closed { .. } => "closed",
+        }
+    }
+
+    pub fn outlives_its_link(&self) -> bool {
+        matches!(self, Report::Settled { .. })
+    }
+}
+
+/// Which link a report came over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkId {
+    pub device: DeviceId,
+    pub kind: LinkKind,
+    pub epoch: i64,
+    pub remote: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    #[error("{0}")]
+    NotFound(String),
+    /// A rule said no; asking again gives the same answer.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// Worth another try, for as long as it takes.
+    #[error("not available: {0}")]
+    Unavailable(String),
+    /// Something is wrong that waiting does not mend.
+    #[error("failed: {0}")]
+    Failed(String),
+}
+
+#[async_trait]
+pub trait Effects: Send + Sync + 'static {
+    /// Makes the new connection the current one, and answers with its epoch.
+    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError>;
+    async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError>;
+}

@@ -1,0 +1,281 @@
+//! Frames in and out of a socket.
+//!
+//! We read raw frames and put messages together ourselves, because uploaders damage
+//! continuation frames at times: a message with invalid UTF-8 is dropped and the link
+//! stays, where an ordinary stack would close it and meet the same message again on the
+//! next connection.
+//!
+//! Reading never waits for anything but the socket, so pings are answered at once. Two
+//! queues lead out: a small one for control frames, which goes first, and a bounded one for
+//! messages. A device that does not take what it is sent for [`super::Settings::write_timeout`]
+//! is gone.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf, Sink};
+use tokio::sync::{mpsc, oneshot};
+
+pub const CLOSE_NORMAL: u16 = 1000;
+pub const CLOSE_GOING_AWAY: u16 = 1001;
+pub const CLOSE_PROTOCOL_ERROR: u16 = 1002;
+pub const CLOSE_TOO_BIG: u16 = 1009;
+
+/// Longest payload of a control frame, by the protocol.
+const CONTROL_BYTES_MAX: usize = 125;
+
+/// When the last byte came. Any byte is a sign of life: a large message in the middle of its way, too.
+#[derive(Debug)]
+pub struct Pulse {
+    base: Instant,
+    last_ms: AtomicU64,
+}
+
+impl Pulse {
+    pub fn new() -> Self {
+        Self { base: tokio::time::Instant::now().into_std(), last_ms: AtomicU64::new(0) }
+    }
+
+    pub fn beat(&self) {
+        let elapsed = tokio::time::Instant::now().into_std().saturating_duration_since(self.base);
+        self.last_ms.store(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.base + Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
+    }
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    pulse: Arc<Pulse>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.pulse.beat();
+        }
+        outcome
+    }
+}
+
+/// What came in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    Message(Vec<u8>),
+    /// A message that was damaged on its way, and dropped.
+    Garbled(&'static str),
+    /// The peer wants to close, or spoke in a way that ends the link.
+    Close { answer: u16, reason: String },
+    /// The connection is gone.
+    Gone(String),
+}
+
+/// Frames wait here for the writer.
+#[derive(Clone)]
+pub struct Outbox {
+    messages: mpsc::Sender<Outgoing>,
+    control: mpsc::Sender<Control>,
+}
+
+pub struct Outgoing {
+    pub text: String,
+    /// Told when the message was handed to the network.
+    pub written: Option<oneshot::Sender<()>>,
+}
+
+#[derive(Debug)]
+enum Control {
+    Ping,
+    Pong(Vec<u8>),
+    Close(u16),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutboxFull;
+
+impl Outbox {
+    pub fn message(&self, message: Outgoing) -> Result<(), OutboxFull> {
+        self.messages.try_send(message).map_err(|_| OutboxFull)
+    }
+
+    // A control frame that finds no room is not missed: the writer is stuck, and its timeout ends the link.
+    pub fn ping(&self) {
+        let _ = self.control.try_send(Control::Ping);
+    }
+
+    fn pong(&self, payload: &[u8]) {
+        let _ = self.control.try_send(Control::Pong(payload.to_vec()));
+    }
+
+    pub fn close(&self, code: u16) {
+        let _ = self.control.try_send(Control::Close(code));
+    }
+}
+
+/// Takes whole messages off a socket.
+pub struct Reader<R> {
+    socket: WebSocket<Join<Counted<R>, Sink>>,
+    /// The fragments so far of a message that is not complete.
+    partial: Option<Vec<u8>>,
+    message_bytes_max: usize,
+    outbox: Outbox,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub fn new(read: R, pulse: Arc<Pulse>, message_bytes_max: usize, outbox: Outbox) -> Self {
+        let stream = tokio::io::join(Counted { inner: read, pulse }, tokio::io::sink());
+        let mut socket = WebSocket::after_handshake(stream, Role::Server);
+        // Answers go through the writer.
+        socket.set_auto_pong(false);
+        socket.set_auto_close(false);
+        // The library refuses what is as large as this, we what is larger.
+        socket.set_max_message_size(message_bytes_max + 1);
+        Self { socket, partial: None, message_bytes_max, outbox }
+    }
+
+    /// Hands over what comes until the link ends, which is the last thing it hands over.
+    pub async fn run(mut self, heard: mpsc::Sender<Heard>) {
+        loop {
+            let next = self.next().await;
+            let last = matches!(next, Heard::Close { .. } | Heard::Gone(_));
+            if heard.send(next).await.is_err() || last {
+                break;
+            }
+        }
+        // Closing with unread bytes would reset the connection, and our close frame might not be read.
+        let mut stream = self.socket.into_inner();
+        let mut scrap = [0; 4096];
+        while matches!(stream.read(&mut scrap).await, Ok(read) if read > 0) {}
+    }
+
+    async fn next(&mut self) -> Heard {
+        loop {
+            let frame = match self.socket.read_frame().await {
+                Ok(frame) => frame,
+                // The frame is off the wire, so the next one begins where it should.
+                Err(WebSocketError::InvalidUTF8) => return Heard::Garbled("invalid_utf8"),
+                Err(WebSocketError::FrameTooLarge) => return self.too_big(),
+                Err(WebSocketError::UnexpectedEOF) => return Heard::Gone("the device closed the connection".to_owned()),
+                Err(WebSocketError::IoError(error)) => return Heard::Gone(format!("the connection broke: {error}")),
+                Err(error) => return Heard::Close { answer: CLOSE_PROTOCOL_ERROR, reason: format!("protocol error: {error}") },
+            };
+            match frame.opcode {
+                OpCode::Ping => self.outbox.pong(&frame.payload),
+                OpCode::Pong => {}
+                OpCode::Close => return closed_by_peer(&frame.payload),
+                OpCode::Text | OpCode::Binary => {
+                    let torn = self.partial.take().is_some();
+                    if frame.fin {
+                        // A message that follows a torn one is as good as any.
+                        if torn {
+                            metrics::counter!("keystone_device_messages_dropped_total", "cause" => "torn_message").increment(1);
+                        }
+                        return whole(frame.payload.into());
+                    }
+                    self.partial = Some(frame.payload.into());
+                    if torn {
+                        return Heard::Garbled("torn_message");
+                    }
+                }
+                OpCode::Continuation => {
+                    let Some(mut message) = self.partial.take() else { return Heard::Garbled("stray_fragment") };
+                    if message.len() + frame.payload.len() > self.message_bytes_max {
+                        return self.too_big();
+                    }
+                    message.extend_from_slice(&frame.payload);
+                    if frame.fin {
+                        return whole(message);
+                    }
+                    self.partial = Some(message);
+                }
+            }
+        }
+    }
+
+    fn too_big(&self) -> Heard {
+        let reason = format!("a message of more than {} bytes (devices.frame_bytes_max)", self.message_bytes_max);
+        Heard::Close { answer: CLOSE_TOO_BIG, reason }
+    }
+}
+
+fn whole(message: Vec<u8>) -> Heard {
+    match std::str::from_utf8(&message) {
+        Ok(_) => Heard::Message(message),
+        Err(_) => Heard::Garbled("invalid_utf8"),
+    }
+}
+
+fn closed_by_peer(payload: &[u8]) -> Heard {
+    let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+    // Codes that must not be sent are answered with the ordinary one.
+    let answer = code.filter(|code| matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)).unwrap_or(CLOSE_NORMAL);
+    let reason = match code {
+        Some(code) => format!("the device closed with {code}"),
+        None => "the device closed".to_owned(),
+    };
+    Heard::Close { answer, reason }
+}
+
+/// The way out of a link: an outbox, and the future that writes what is put there.
+pub fn writer<W: AsyncWrite + Unpin>(
+    write: W,
+    waiting_max: usize,
+    timeout: Duration,
+) -> (Outbox, impl Future<Output = Result<(), String>>) {
+    let (messages, mut message_queue) = mpsc::channel::<Outgoing>(waiting_max);
+    let (control, mut control_queue) = mpsc::channel::<Control>(8);
+    let run = async move {
+        let mut write = write;
+        let mut buffer = Vec::new();
+        loop {
+            let (mut frame, written, last) = tokio::select! {
+                biased;
+                control = control_queue.recv() => match control {
+                    None => return Ok(()),
+                    Some(Control::Ping) => (Frame::new(true, OpCode::Ping, None, Payload::Borrowed(b"")), None, false),
+                    Some(Control::Pong(payload)) => {
+                        debug_assert!(payload.len() <= CONTROL_BYTES_MAX);
+                        (Frame::pong(payload.into()), None, false)
+                    }
+                    Some(Control::Close(code)) => (Frame::close(code, b""), None, true),
+                },
+                message = message_queue.recv() => match message {
+                    None => return Ok(()),
+                    Some(Outgoing { text, written }) => (Frame::text(text.into_bytes().into()), written, false),
+                },
+            };
+            let write_frame = async {
+                write.write_all(frame.write(&mut buffer)).await?;
+                write.flush().await
+            };
+            match tokio::time::timeout(timeout, write_frame).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(format!("could not write: {error}")),
+                Err(_) => return Err("the device took nothing for too long".to_owned()),
+            }
+            if let Some(written) = written {
+                // Nobody listening any more is fine.
+                let _ = written.send(());
+            }
+            if last {
+                let _ = tokio::time::timeout(timeout, write.shutdown()).await;
+                return Ok(());
+            }
+        }
+    };
+    (Outbox { messages, control }, run)
+}

@@ -1,0 +1,345 @@
+//! Which devices are connected to this process, and what they were last seen doing.
+//!
+//! One live link per device and kind; a link with a newer epoch replaces the one before,
+//! whose socket is closed at once. Other processes have hubs of their own: what is sent to a
+//! device goes through the outbox, and the process that has the socket claims it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::effects::LinkId;
+use super::frames::Pulse;
+use super::session::{Now, QueryError, Rpc};
+use super::transfer::status::TransferStatus;
+use super::wire::{RpcResponse, ToTransfer};
+use crate::domain::device::{LinkKind, RecorderState};
+use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+
+/// What a recorder was last seen doing, on its present connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecorderView {
+    /// None before the first snapshot.
+    pub state: Option<RecorderState>,
+    pub previous: Option<RecorderState>,
+    pub task_id: Option<PublicTaskId>,
+    /// False while the state is asked for (again): it may be another one by now.
+    pub confirmed: bool,
+    /// `state_update`, `get_state`, `rpc_response:<action>`; empty before the first snapshot.
+    pub source: String,
+    pub updated_at: Option<Timestamp>,
+    pub seen_at: Option<Instant>,
+    /// Why it is not confirmed.
+    pub error: Option<String>,
+}
+
+impl RecorderView {
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.seen_at.map(|seen_at| now.saturating_duration_since(seen_at))
+    }
+}
+
+/// A live link, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkInfo {
+    pub epoch: i64,
+    pub remote: String,
+    pub since: Timestamp,
+    pub last_seen: Timestamp,
+}
+
+/// A device of this process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Presence {
+    pub recorder: Option<(LinkInfo, RecorderView)>,
+    pub transfer: Option<(LinkInfo, TransferStatus)>,
+}
+
+impl Presence {
+    /// Both links are up.
+    pub fn connected(&self) -> bool {
+        self.recorder.is_some() && self.transfer.is_some()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    #[error("the device is not connected here")]
+    NotConnected,
+    /// The message was meant for another connection.
+    #[error("the device's connection here has epoch {here}")]
+    OtherLink { here: i64 },
+    #[error("the device takes nothing at the moment")]
+    Busy,
+    /// The connection ended while the message waited.
+    #[error("the connection was lost")]
+    Lost,
+}
+
+/// The device has a newer connection already.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Superseded;
+
+/// Something asked of a link from outside.
+pub enum Ask {
+    Rpc(Rpc),
+    Query { action: String, params: Value, deadline: Instant, answer: oneshot::Sender<Result<RpcResponse, QueryError>> },
+    Frame { frame: ToTransfer, written: oneshot::Sender<()> },
+}
+
+/// One live link.
+pub struct Lane {
+    pub id: LinkId,
+    since: Timestamp,
+    asks: mpsc::Sender<Ask>,
+    pub replaced: CancellationToken,
+    pub pulse: Arc<Pulse>,
+    /// The handshake is over; messages get through.
+    live: AtomicBool,
+    view: Mutex<View>,
+}
+
+#[derive(Default)]
+struct View {
+    recorder: RecorderView,
+    transfer: TransferStatus,
+}
+
+impl Lane {
+    fn info(&self, now: Now) -> LinkInfo {
+        let last_seen = now.wall - self.pulse.silence(now.at);
+        LinkInfo { epoch: self.id.epoch, remote: self.id.remote.clone(), since: self.since, last_seen }
+    }
+}
+
+#[derive(Clone, Default)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    devices: Mutex<BTreeMap<DeviceId, Slots>>,
+    changes: watch::Sender<u64>,
+    waker: Mutex<Option<Waker>>,
+}
+
+type Waker = Arc<dyn Fn() + Send + Sync>;
+
+#[derive(Default)]
+struct Slots {
+    recorder: Slot,
+    transfer: Slot,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Kept after the link is gone: a slower handshake may still come with an older one.
+    newest: i64,
+    lane: Option<Arc<Lane>>,
+}
+
+impl Slots {
+    fn slot(&self, kind: LinkKind) -> &Slot {
+        match kind {
+            LinkKind::Recorder => &self.recorder,
+            LinkKind::Transfer => &self.transfer,
+        }
+    }
+
+    fn slot_mut(&mut self, kind: LinkKind) -> &mut Slot {
+        match kind {
+            LinkKind::Recorder => &mut self.recorder,
+            LinkKind::Transfer => &mut self.transfer,
+        }
+    }
+}
+
+impl Slot {
+    fn live(&self) -> Option<&Arc<Lane>> {
+        self.lane.as_ref().filter(|lane| lane.live.load(Ordering::Relaxed))
+    }
+}
+
+/// A panic elsewhere does not make a view wrong: each is replaced as a whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Called whenever a link opens: rows may be waiting for it.
+    pub fn on_open(&self, waker: impl Fn() + Send + Sync + 'static) {
+        *locked(&self.0.waker) = Some(Arc::new(waker));
+    }
+
+    /// Counts every change of a link or of what is seen through it.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Makes a link the one of its device and kind, and ends the one before.
+    pub fn enter(&self, id: LinkId, now: Now, asks: mpsc::Sender<Ask>) -> Result<Arc<Lane>, Superseded> {
+        let lane = {
+            let mut devices = locked(&self.0.devices);
+            let slot = devices.entry(id.device.clone()).or_default().slot_mut(id.kind);
+            if slot.newest >= id.epoch {
+                return Err(Superseded);
+            }
+            slot.newest = id.epoch;
+            let lane = Arc::new(Lane {
+                id,
+                since: now.wall,
+                asks,
+                replaced: CancellationToken::new(),
+                pulse: Arc::default(),
+                live: AtomicBool::new(false),
+                view: Mutex::default(),
+            });
+            if let Some(old) = slot.lane.replace(lane.clone()) {
+                old.replaced.cancel();
+            }
+            lane
+        };
+        self.changed();
+        Ok(lane)
+    }
+
+    pub fn go_live(&self, lane: &Lane) {
+        lane.live.store(true, Ordering::Relaxed);
+        self.changed();
+        let waker = locked(&self.0.waker).clone();
+        if let Some(wake) = waker {
+            wake();
+        }
+    }
+
+    pub fn leave(&self, lane: &Arc<Lane>) {
+        {
+            let mut devices = locked(&self.0.devices);
+            let Some(slots) = devices.get_mut(&lane.id.device) else { return };
+            let slot = slots.slot_mut(lane.id.kind);
+            if !slot.lane.as_ref().is_some_and(|current| Arc::ptr_eq(current, lane)) {
+                return;
+            }
+            slot.lane = None;
+        }
+        self.changed();
+    }
+
+    pub fn show_recorder(&self, lane: &Lane, view: RecorderView) {
+        locked(&lane.view).recorder = view;
+        self.changed();
+    }
+
+    pub fn show_transfer(&self, lane: &Lane, status: TransferStatus) {
+        locked(&lane.view).transfer = status;
+        self.changed();
+    }
+
+    fn lane(&self, device: &DeviceId, kind: LinkKind) -> Option<Arc<Lane>> {
+        locked(&self.0.devices).get(device)?.slot(kind).live().cloned()
+    }
+
+    pub fn link_count(&self) -> usize {
+        locked(&self.0.devices).values().map(|slots| usize::from(slots.recorder.lane.is_some()) + usize::from(slots.transfer.lane.is_some())).sum()
+    }
+
+    /// The epoch of the device's link here.
+    pub fn epoch(&self, device: &DeviceId, kind: LinkKind) -> Option<i64> {
+        self.lane(device, kind).map(|lane| lane.id.epoch)
+    }
+
+    /// Recorder, transfer.
+    pub fn connected(&self, device: &DeviceId) -> (bool, bool) {
+        let devices = locked(&self.0.devices);
+        devices.get(device).map_or((false, false), |slots| (slots.recorder.live().is_some(), slots.transfer.live().is_some()))
+    }
+
+    pub fn snapshot(&self, device: &DeviceId) -> Presence {
+        let devices = locked(&self.0.devices);
+        devices.get(device).map(|slots| presence(slots, Now::read())).unwrap_or_default()
+    }
+
+    /// Every device with at least one link here, by id.
+    pub fn list(&self) -> Vec<(DeviceId, Presence)> {
+        let now = Now::read();
+        let devices = locked(&self.0.devices);
+        let present = devices.iter().map(|(device, slots)| (device.clone(), presence(slots, now)));
+        present.filter(|(_, presence)| presence.recorder.is_some() || presence.transfer.is_some()).collect()
+    }
+
+    /// Where outbox rows can be delivered from here: `recorder:<device>`, `transfer:<device>`.
+    pub fn destinations(&self) -> Vec<String> {
+        let devices = locked(&self.0.devices);
+        let mut destinations = vec![];
+        for (device, slots) in devices.iter() {
+            for kind in [LinkKind::Recorder, LinkKind::Transfer] {
+                if slots.slot(kind).live().is_some() {
+                    destinations.push(format!("{}:{device}", kind.as_str()));
+                }
+            }
+        }
+        destinations
+    }
+
+    /// Hands a command to the session of exactly this epoch, which settles it whatever happens.
+    pub fn send_rpc(&self, device: &DeviceId, epoch: i64, rpc: Rpc) -> Result<(), SendError> {
+        let lane = self.lane(device, LinkKind::Recorder).ok_or(SendError::NotConnected)?;
+        if lane.id.epoch != epoch {
+            return Err(SendError::OtherLink { here: lane.id.epoch });
+        }
+        lane.asks.try_send(Ask::Rpc(rpc)).map_err(not_taken)
+    }
+
+    /// Sends a frame on the device's present link, and answers when it was handed to the network.
+    pub async fn send_transfer(&self, device: &DeviceId, frame: ToTransfer) -> Result<(), SendError> {
+        let lane = self.lane(device, LinkKind::Transfer).ok_or(SendError::NotConnected)?;
+        let (written, done) = oneshot::channel();
+        lane.asks.try_send(Ask::Frame { frame, written }).map_err(not_taken)?;
+        done.await.map_err(|_| SendError::Lost)
+    }
+
+    /// Asks a recorder something that changes nothing there.
+    pub async fn query(&self, device: &DeviceId, action: &str, params: Value, timeout: Duration) -> Result<RpcResponse, QueryError> {
+        let lane = self.lane(device, LinkKind::Recorder).ok_or(QueryError::NotConnected)?;
+        let (answer, answered) = oneshot::channel();
+        let deadline = Now::read().at + timeout;
+        lane.asks.try_send(Ask::Query { action: action.to_owned(), params, deadline, answer }).map_err(|_| QueryError::TooMany)?;
+        answered.await.unwrap_or(Err(QueryError::NotConnected))
+    }
+
+    /// What the recorder does, known to be no older than `age_max`: asks it where necessary.
+    pub async fn fresh_recorder(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, QueryError> {
+        let seen = || self.snapshot(device).recorder.map(|(_, view)| view).ok_or(QueryError::NotConnected);
+        let view = seen()?;
+        if view.confirmed && view.age(Now::read().at).is_some_and(|age| age <= age_max) {
+            return Ok(view);
+        }
+        self.query(device, "get_state", Value::Null, timeout).await?;
+        seen()
+    }
+}
+
+fn not_taken(error: mpsc::error::TrySendError<Ask>) -> SendError {
+    match error {
+        mpsc::error::TrySendError::Full(_) => SendError::Busy,
+        mpsc::error::TrySendError::Closed(_) => SendError::Lost,
+    }
+}
+
+fn presence(slots: &Slots, now: Now) -> Presence {
+    let recorder = slots.recorder.live().map(|lane| (lane.info(now), locked(&lane.view).recorder.clone()));
+    let transfer = slots.transfer.live().map(|lane| (lane.info(now), locked(&lane.view).transfer.clone()));
+    Presence { recorder, transfer }
+}

@@ -1,0 +1,219 @@
+//! One connection: the loop between a socket, its session, and everyone else.
+//!
+//! ```text
+//!  socket ──► Reader ──► ┌───────────┐ ──► Outbox ──► writer ──► socket
+//!                        │  Session  │ ──► ReportQueue ──► Worker ──► commands
+//!  hub (asks), clock ──► └───────────┘ ──► hub (views)
+//! ```
+//!
+//! Nothing in the middle waits for anything on the right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
+
+use super::effects::Report;
+use super::frames::{self, Heard, Outbox, Outgoing, Reader};
+use super::hub::{Ask, Hub, Lane};
+use super::queue::ReportQueue;
+use super::session::{Effect, Now, QueryError, Request, Session};
+use super::wire::RpcResponse;
+use super::{Keepalive, Settings};
+
+/// Messages read and not yet looked at. Looking takes microseconds.
+const HEARD_MAX: usize = 16;
+
+/// How long a peer gets to read our close frame before the connection is closed under it.
+/// Recorders that sent one themselves do nothing else until then.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How a link ended.
+enum End {
+    /// At once, without a word.
+    Cut(String),
+    /// With a close frame.
+    Close(u16, String),
+}
+
+pub struct Link<S> {
+    pub session: S,
+    pub lane: Arc<Lane>,
+    pub hub: Hub,
+    pub asks: mpsc::Receiver<Ask>,
+    pub reports: ReportQueue,
+    pub keepalive: Keepalive,
+    pub settings: Arc<Settings>,
+    pub stop: CancellationToken,
+}
+
+type Tickets = BTreeMap<u64, oneshot::Sender<Result<RpcResponse, QueryError>>>;
+
+impl<S: Session> Link<S> {
+    /// Talks until the link ends, and answers why it did.
+    pub async fn run<IO: AsyncRead + AsyncWrite + Send + 'static>(mut self, io: IO) -> String {
+        let (read, write) = tokio::io::split(io);
+        let (outbox, write) = frames::writer(write, self.settings.outgoing_max, self.settings.write_timeout);
+        let (heard_here, mut heard) = mpsc::channel(HEARD_MAX);
+        let reader = Reader::new(read, self.lane.pulse.clone(), self.settings.frame_bytes_max, outbox.clone());
+        let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(heard_here)));
+        let mut writer = AbortOnDropHandle::new(tokio::spawn(write));
+        self.lane.pulse.beat();
+        self.hub.go_live(&self.lane);
+
+        let mut tickets = Tickets::new();
+        let mut next_ticket = 0;
+        let opened = self.session.opened(Now::read());
+        let mut end = self.apply(opened, &outbox, &mut tickets);
+
+        let mut tick = interval(self.settings.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_ping = Now::read().at;
+        let end = loop {
+            if let Some(end) = end.take() {
+                break end;
+            }
+            let effects = tokio::select! {
+                biased;
+                () = self.lane.replaced.cancelled() => break End::Cut("replaced by a newer connection".to_owned()),
+                () = self.stop.cancelled() => break End::Close(frames::CLOSE_GOING_AWAY, "the server stopped".to_owned()),
+                outcome = &mut writer => {
+                    break End::Cut(match outcome {
+                        Ok(Err(reason)) => reason,
+                        _ => "the writer ended".to_owned(),
+                    });
+                }
+                heard = heard.recv() => match heard {
+                    Some(Heard::Message(message)) => self.session.message(Now::read(), &message),
+                    Some(Heard::Garbled(why)) => self.session.garbled(Now::read(), why),
+                    Some(Heard::Close { answer, reason }) => break End::Close(answer, reason),
+                    Some(Heard::Gone(reason)) => break End::Cut(reason),
+                    None => break End::Cut("the reader ended".to_owned()),
+                },
+                Some(ask) = self.asks.recv() => match ask {
+                    Ask::Rpc(rpc) => self.session.request(Now::read(), Request::Rpc(rpc)),
+                    Ask::Query { action, params, deadline, answer } => {
+                        next_ticket += 1;
+                        tickets.insert(next_ticket, answer);
+                        self.session.request(Now::read(), Request::Query { ticket: next_ticket, action, params, deadline })
+                    }
+                    Ask::Frame { frame, written } => {
+                        let effects = self.session.request(Now::read(), Request::Frame(frame));
+                        end = self.apply_with(effects, &outbox, &mut tickets, Some(written));
+                        continue;
+                    }
+                },
+                _ = tick.tick() => {
+                    let now = Now::read();
+                    if let Some(every) = self.keepalive.ping_interval {
+                        if self.lane.pulse.silence(now.at) > every + self.keepalive.pong_timeout && !self.session.busy(now) {
+                            break End::Cut("silent: neither a message nor a pong".to_owned());
+                        }
+                        if now.at.saturating_duration_since(last_ping) >= every {
+                            last_ping = now.at;
+                            outbox.ping();
+                        }
+                    }
+                    self.session.tick(now)
+                }
+            };
+            end = self.apply(effects, &outbox, &mut tickets);
+        };
+
+        let reason = match &end {
+            End::Cut(reason) | End::Close(_, reason) => reason.clone(),
+        };
+        self.hub.leave(&self.lane);
+        // Commands that came too late for the loop are settled like the ones before.
+        self.asks.close();
+        while let Ok(ask) = self.asks.try_recv() {
+            if let Ask::Rpc(rpc) = ask {
+                let effects = self.session.request(Now::read(), Request::Rpc(rpc));
+                self.settle(effects, &mut tickets);
+            }
+        }
+        let closed = self.session.closed(Now::read(), &reason);
+        self.settle(closed, &mut tickets);
+
+        if let End::Close(code, _) = end {
+            outbox.close(code);
+            drop(heard);
+            let _ = tokio::time::timeout(LINGER, async { (&mut writer).await.ok(); reader.await.ok() }).await;
+        }
+        reason
+    }
+
+    fn apply(&self, effects: Vec<Effect>, outbox: &Outbox, tickets: &mut Tickets) -> Option<End> {
+        self.apply_with(effects, outbox, tickets, None)
+    }
+
+    /// Answers with the end of the link where an effect has no room. The rest is done all the same.
+    fn apply_with(
+        &self,
+        effects: Vec<Effect>,
+        outbox: &Outbox,
+        tickets: &mut Tickets,
+        mut written: Option<oneshot::Sender<()>>,
+    ) -> Option<End> {
+        let mut end = None;
+        for effect in effects {
+            match effect {
+                Effect::Send(text) => {
+                    if outbox.message(Outgoing { text, written: written.take() }).is_err() {
+                        end = Some(End::Cut("the device takes nothing: too many messages wait".to_owned()));
+                    }
+                }
+                Effect::Report(report) if end.is_some() => self.reports.push_last(report),
+                Effect::Report(report) => {
+                    let settled = matches!(report, Report::Settled { .. });
+                    if settled {
+                        self.reports.push_last(report);
+                    } else if self.reports.push(report).is_err() {
+                        end = Some(End::Cut("too many reports wait for storage".to_owned()));
+                    }
+                }
+                other => self.show(other, tickets),
+            }
+        }
+        if let Some(written) = written {
+            // Nothing had to be sent; that is as good as sent.
+            let _ = written.send(());
+        }
+        end
+    }
+
+    /// After the end: nothing is sent, everything is settled.
+    fn settle(&self, effects: Vec<Effect>, tickets: &mut Tickets) {
+        for effect in effects {
+            match effect {
+                Effect::Send(_) => {}
+                Effect::Report(report) => self.reports.push_last(report),
+                other => self.show(other, tickets),
+            }
+        }
+    }
+
+    fn show(&self, effect: Effect, tickets: &mut Tickets) {
+        match effect {
+            Effect::ShowRecorder(view) => self.hub.show_recorder(&self.lane, view),
+            Effect::ShowTransfer(status) => self.hub.show_transfer(&self.lane, *status),
+            Effect::Answer { ticket, answer } => {
+                if let Some(asker) = tickets.remove(&ticket) {
+                    let _ = asker.send(answer);
+                }
+            }
+            Effect::Note { cause, detail } => {
+                let (device, kind) = (&self.lane.id.device, self.lane.id.kind.as_str());
+                metrics::counter!("keystone_device_messages_dropped_total", "cause" => cause).increment(1);
+                debug!(device.id = %device, link.kind = kind, cause, detail, "A message of `{device}` changed nothing: {cause}");
+            }
+            Effect::Send(_) | Effect::Report(_) => {}
+        }
+    }
+}

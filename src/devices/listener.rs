@@ -1,0 +1,266 @@
+//! Where devices connect.
+//!
+//! A handshake is refused before it costs anything: the id is checked, then the token, and
+//! only then is the connection made the current one. Devices treat every refusal alike and
+//! come back with a growing delay, so the status is for people who look.
+//!
+//! | | |
+//! |---|---|
+//! | 400 | the device id cannot be one, or the request is no WebSocket handshake |
+//! | 401 | a token is required and this one does not open this device |
+//! | 404 | no robot has this device id |
+//! | 503 | storage cannot be asked, or there are too many links |
+//!
+//! A recorder sends its token as a header. An uploader cannot send headers, so its token is
+//! part of the path: `/transfer/t/<token>/<device_id>`. Paths of these routes are therefore
+//! never logged.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::effects::{EffectError, Effects, LinkId, Report};
+use super::hub::{Ask, Hub, Lane};
+use super::link::Link;
+use super::queue::{self, ReportQueue};
+use super::recorder::session::RecorderSession;
+use super::session::{Now, Session};
+use super::transfer::session::TransferSession;
+use super::{Keepalive, Settings};
+use crate::domain::DeviceId;
+use crate::domain::device::LinkKind;
+
+/// Asks that wait for a session to look at them.
+const ASKS_MAX: usize = 64;
+
+/// A handshake whose upgrade does not come about within this is over.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether a token opens a device.
+#[async_trait]
+pub trait TokenCheck: Send + Sync + 'static {
+    async fn opens(&self, device: &DeviceId, token: &str) -> Result<bool, EffectError>;
+}
+
+/// Routes of one listener; each knows whether it is reached from other machines.
+#[derive(Clone)]
+struct Gate {
+    devices: Devices,
+    token_required: bool,
+}
+
+/// The device plane of a process: its routes, its hub, and its tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Devices(Arc<Inner>);
+
+struct Inner {
+    hub: Hub,
+    effects: Arc<dyn Effects>,
+    tokens: Option<Arc<dyn TokenCheck>>,
+    settings: Arc<Settings>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    halt: CancellationToken,
+}
+
+impl Devices {
+    /// Without `tokens`, listeners that require one let nobody in.
+    pub fn new(effects: Arc<dyn Effects>, tokens: Option<Arc<dyn TokenCheck>>, settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            hub: Hub::new(),
+            effects,
+            tokens,
+            settings: Arc::new(settings),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            halt: CancellationToken::new(),
+        }))
+    }
+
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    pub fn recorder_routes(&self, token_required: bool) -> Router {
+        Router::new()
+            .route("/recorder/", get(|| async { StatusCode::BAD_REQUEST }))
+            .route("/recorder/{*device_id}", get(recorder))
+            .with_state(Gate { devices: self.clone(), token_required })
+    }
+
+    pub fn transfer_routes(&self, token_required: bool) -> Router {
+        Router::new()
+            .route("/transfer/", get(|| async { StatusCode::BAD_REQUEST }))
+            .route("/transfer/{*device_id}", get(transfer))
+            .with_state(Gate { devices: self.clone(), token_required })
+    }
+
+    /// Both, for the main port.
+    pub fn routes(&self, token_required: bool) -> Router {
+        self.recorder_routes(token_required).merge(self.transfer_routes(token_required))
+    }
+
+    /// Says goodbye to every device, waits until what they told is stored, and gives up on
+    /// the rest after `grace`.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            self.0.halt.cancel();
+            self.0.tasks.wait().await;
+        }
+    }
+
+    fn keepalive(&self, kind: LinkKind) -> Keepalive {
+        match kind {
+            LinkKind::Recorder => self.0.settings.recorder,
+            LinkKind::Transfer => self.0.settings.transfer,
+        }
+    }
+}
+
+/// Serves routes on a port of their own until `stop`.
+pub async fn serve(listener: tokio::net::TcpListener, routes: Router, stop: CancellationToken) -> std::io::Result<()> {
+    use axum::serve::ListenerExt;
+    // Requests and acks are single small writes that should leave at once.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(error = %error, "Could not turn off delayed sending: {error}");
+        }
+    });
+    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+async fn recorder(State(gate): State<Gate>, Path(device_id): Path<String>, request: Request) -> Response {
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    // Exactly two words, and the first in this case: that is all a recorder ever sends.
+    let token = authorization.and_then(|value| value.strip_prefix("Bearer ")).filter(|token| !token.contains(' ')).map(str::to_owned);
+    connect(gate, LinkKind::Recorder, &device_id, token, request).await
+}
+
+async fn transfer(State(gate): State<Gate>, Path(rest): Path<String>, request: Request) -> Response {
+    let (token, device_id) = match rest.strip_prefix("t/").and_then(|rest| rest.split_once('/')) {
+        Some((token, device_id)) => (Some(token.to_owned()), device_id),
+        None => (None, rest.as_str()),
+    };
+    connect(gate, LinkKind::Transfer, device_id, token, request).await
+}
+
+async fn connect(Gate { devices, token_required }: Gate, kind: LinkKind, device_id: &str, token: Option<String>, mut request: Request) -> Response {
+    let Ok(device) = DeviceId::parse(device_id) else { return StatusCode::BAD_REQUEST.into_response() };
+    let Ok((handshake, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |ConnectInfo(peer)| peer.to_string());
+    let inner = &devices.0;
+    if inner.stop.is_cancelled() || inner.hub.link_count() >= inner.settings.links_max {
+        return unavailable(&device, kind, "there are too many links, or the server stops");
+    }
+
+    let required = token_required.then_some(token.as_deref());
+    let admitted = tokio::time::timeout(inner.settings.handshake_timeout, admit(inner, &device, kind, required, &remote)).await;
+    let epoch = match admitted.unwrap_or(Err(Denied::Unavailable("storage did not answer in time".to_owned()))) {
+        Ok(epoch) => epoch,
+        Err(Denied::Unauthorized) => {
+            info!(device.id = %device, link.kind = kind.as_str(), remote, "Refused `{device}`: its token does not fit");
+            return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], axum::Json(json!({ "error": "unauthorized" })))
+                .into_response();
+        }
+        Err(Denied::Unknown) => {
+            info!(device.id = %device, link.kind = kind.as_str(), remote, "Refused `{device}`: no robot has this id");
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        Err(Denied::Unavailable(reason)) => return unavailable(&device, kind, &reason),
+    };
+
+    let id = LinkId { device, kind, epoch, remote };
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let Ok(lane) = inner.hub.enter(id.clone(), Now::read(), asks) else {
+        // A connection that began later was quicker; it has closed this one in storage, too.
+        return unavailable(&id.device, kind, "a newer connection was quicker");
+    };
+    let (reports, worker) =
+        queue::report_queue(id.clone(), inner.settings.reports_max, inner.effects.clone(), lane.replaced.clone(), inner.halt.clone());
+    inner.tasks.spawn(worker.run());
+
+    let owner = devices.clone();
+    inner.tasks.spawn(async move {
+        let socket = match tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await {
+            Ok(Ok(socket)) => socket.into_inner(),
+            Ok(Err(_)) | Err(_) => {
+                owner.0.hub.leave(&lane);
+                reports.push_last(Report::Closed { reason: "the device left during the handshake".to_owned() });
+                return;
+            }
+        };
+        let LinkId { device, epoch, remote, .. } = &id;
+        let kind_name = kind.as_str();
+        info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, remote, "Connected {kind_name} of `{device}`");
+        metrics::gauge!("keystone_device_links", "kind" => kind_name).increment(1);
+        let reason = match kind {
+            LinkKind::Recorder => owner.talk(RecorderSession::new(Now::read()), lane, asked, reports, socket).await,
+            LinkKind::Transfer => owner.talk(TransferSession::new(device.clone()), lane, asked, reports, socket).await,
+        };
+        metrics::gauge!("keystone_device_links", "kind" => kind_name).decrement(1);
+        info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, reason, "Lost {kind_name} of `{device}`: {reason}");
+    });
+    handshake.map(Body::new).into_response()
+}
+
+impl Devices {
+    async fn talk<S: Session>(
+        &self,
+        session: S,
+        lane: Arc<Lane>,
+        asks: mpsc::Receiver<Ask>,
+        reports: ReportQueue,
+        io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
+    ) -> String {
+        let keepalive = self.keepalive(lane.id.kind);
+        let (hub, settings, stop) = (self.0.hub.clone(), self.0.settings.clone(), self.0.stop.clone());
+        Link { session, lane, hub, asks, reports, keepalive, settings, stop }.run(io).await
+    }
+}
+
+enum Denied {
+    Unauthorized,
+    Unknown,
+    Unavailable(String),
+}
+
+/// `token`: None where none is required, else the one that was shown.
+async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<Option<&str>>, remote: &str) -> Result<i64, Denied> {
+    if let Some(shown) = token {
+        let opens = match (&inner.tokens, shown) {
+            (Some(tokens), Some(token)) => tokens.opens(device, token).await,
+            (None, _) | (_, None) => Ok(false),
+        };
+        match opens {
+            Ok(true) => {}
+            Ok(false) => return Err(Denied::Unauthorized),
+            Err(error) => return Err(Denied::Unavailable(error.to_string())),
+        }
+    }
+    inner.effects.open_link(device, kind, remote).await.map_err(|error| match error {
+        EffectError::NotFound(_) => Denied::Unknown,
+        other => Denied::Unavailable(other.to_string()),
+    })
+}
+
+fn unavailable(device: &DeviceId, kind: LinkKind, reason: &str) -> Response {
+    warn!(device.id = %device, link.kind = kind.as_str(), reason, "Could not admit `{device}`: {reason}");
+    (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable" }))).into_response()
+}

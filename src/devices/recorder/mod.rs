@@ -1,0 +1,3 @@
+//! Recorder links.
+
+pub mod session;

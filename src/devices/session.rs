@@ -1,0 +1,82 @@
+//! What both kinds of session have in common: they are told something, and answer with effects.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::effects::Report;
+use super::hub::RecorderView;
+use super::transfer::status::TransferStatus;
+use super::wire::{RpcResponse, ToTransfer};
+use crate::domain::device::RecorderAction;
+use crate::domain::{PublicTaskId, Timestamp};
+
+/// The present moment: one clock for waiting, one for telling.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub at: Instant,
+    pub wall: Timestamp,
+}
+
+impl Now {
+    pub fn read() -> Self {
+        Self { at: tokio::time::Instant::now().into_std(), wall: chrono::Utc::now() }
+    }
+}
+
+/// What a session wants done. In order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    Send(String),
+    Report(Report),
+    ShowRecorder(RecorderView),
+    ShowTransfer(Box<TransferStatus>),
+    Answer { ticket: u64, answer: Result<RpcResponse, QueryError> },
+    /// A message that changes nothing, and why.
+    Note { cause: &'static str, detail: String },
+}
+
+/// A command to a recorder, decided and stored before it comes here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rpc {
+    /// Also the `request_id` on the wire.
+    pub command_id: String,
+    pub action: RecorderAction,
+    pub task: Option<PublicTaskId>,
+    pub params: Value,
+    pub deadline: Timestamp,
+}
+
+/// What a session can be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    Rpc(Rpc),
+    /// A question that changes nothing on the device.
+    Query { ticket: u64, action: String, params: Value, deadline: Instant },
+    Frame(ToTransfer),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error("the device is not connected")]
+    NotConnected,
+    #[error("the device has too many unanswered requests")]
+    TooMany,
+    #[error("the device did not answer in time")]
+    TimedOut,
+}
+
+/// One link's conversation. Waits for nothing, and knows no clock but the one it is handed.
+pub trait Session: Send + 'static {
+    fn opened(&mut self, now: Now) -> Vec<Effect>;
+    /// A whole message; valid UTF-8.
+    fn message(&mut self, now: Now, message: &[u8]) -> Vec<Effect>;
+    /// A message that could not be taken off the wire in one piece.
+    fn garbled(&mut self, now: Now, why: &'static str) -> Vec<Effect>;
+    fn request(&mut self, now: Now, request: Request) -> Vec<Effect>;
+    fn tick(&mut self, now: Now) -> Vec<Effect>;
+    /// The end, whatever its cause.
+    fn closed(&mut self, now: Now, reason: &str) -> Vec<Effect>;
+    /// The device is doing something that keeps it from answering pings.
+    fn busy(&self, now: Now) -> bool;
+}

@@ -1,0 +1,4 @@
+//! Transfer links.
+
+pub mod session;
+pub mod status;

@@ -1,0 +1,250 @@
+//! The conversation with an uploader.
+//!
+//! An uploader says once that a recording is in the bucket, and then waits for its ack in
+//! silence, over reconnects and restarts, with the recording on its disk. So every status
+//! that lists a waiting recording is as good a witness as `upload_complete`, and while
+//! something waits we ask for the status again from time to time.
+//!
+//! There is never more than one `status_query` under way: uploaders damage long answers
+//! that are queued behind each other.
+//!
+//! `upload_not_found` has four meanings, from "no such file" to "known for long", so it
+//! is passed on and nothing is concluded from it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use super::super::effects::Report;
+use super::super::session::{Effect, Now, QueryError, Request, Session};
+use super::super::wire::{self, FromTransfer, ToTransfer, UploadRecord};
+use super::status::{self, TransferStatus};
+use crate::domain::task::{UploadReport, Witness};
+use crate::domain::{DeviceId, PublicTaskId};
+
+/// How long an answer to `status_query` is waited for before another one is sent.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The least time between two status queries of our own, whatever goes wrong.
+const QUERY_PAUSE: Duration = Duration::from_secs(5);
+
+/// While a recording waits for its ack: the first query after this, then twice as long each
+/// time. Verifying and acknowledging takes seconds; a device whose deletion fails takes minutes.
+const WAITING_FIRST: Duration = Duration::from_secs(60);
+const WAITING_LAST: Duration = Duration::from_secs(900);
+
+/// The same upload is reported once in this time, so that `upload_complete` and the status
+/// after it do not become two acks.
+const REPEAT_AFTER: Duration = Duration::from_secs(30);
+
+pub struct TransferSession {
+    device: DeviceId,
+    status: TransferStatus,
+    asked: Option<Instant>,
+    last_asked: Option<Instant>,
+    query_due: Option<Instant>,
+    waiting_pause: Duration,
+    /// What was reported on this link, and when.
+    reported: BTreeMap<PublicTaskId, (Option<UploadReport>, Instant)>,
+}
+
+impl TransferSession {
+    pub fn new(device: DeviceId) -> Self {
+        Self {
+            device,
+            status: TransferStatus::default(),
+            asked: None,
+            last_asked: None,
+            query_due: None,
+            waiting_pause: WAITING_FIRST,
+            reported: BTreeMap::new(),
+        }
+    }
+
+    fn query_by(&mut self, at: Instant) {
+        let at = self.last_asked.map_or(at, |last| at.max(last + QUERY_PAUSE));
+        self.query_due = Some(self.query_due.map_or(at, |due| due.min(at)));
+    }
+
+    fn ask(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.asked = Some(now.at);
+        self.last_asked = Some(now.at);
+        self.query_due = None;
+        effects.push(Effect::Send(wire::encode(&ToTransfer::StatusQuery {})));
+    }
+
+    fn told_status(&mut self, now: Now, greeting: bool, data: &Map<String, Value>, effects: &mut Vec<Effect>) {
+        if greeting && let Some(name) = wire::text(data, "device_id").filter(|name| *name != self.device.as_str()) {
+            let detail = name.chars().take(100).collect();
+            effects.push(Effect::Note { cause: "connected_as_another", detail });
+        }
+        self.status.merge(data, now.wall);
+        effects.push(Effect::ShowTransfer(Box::new(self.status.clone())));
+
+        let records = status::records(data);
+        let ids = data.get("waiting_ack_task_ids").and_then(Value::as_array);
+        if records.is_none() && ids.is_none() {
+            // The short answer to `upload_all` says nothing about acks.
+            return;
+        }
+        self.asked = None;
+        let tracked = records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
+        let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
+        let listed = ids.into_iter().flatten().filter_map(Value::as_str);
+        let unlisted: Vec<&str> = listed.filter(|id| !waiting.iter().any(|record| record.task_id == **id)).collect();
+        let someone_waits = !waiting.is_empty() || !unlisted.is_empty();
+        for record in &waiting {
+            self.uploaded(now, record, Witness::TransferStatus, effects);
+        }
+        for id in unlisted {
+            self.wants_ack(now, id, effects);
+        }
+        if let Some(tracked) = tracked {
+            effects.push(Effect::Report(Report::UploadsListed { tracked }));
+        }
+        if someone_waits {
+            self.query_by(now.at + self.waiting_pause);
+            self.waiting_pause = (self.waiting_pause * 2).min(WAITING_LAST);
+        } else {
+            self.query_due = None;
+            self.waiting_pause = WAITING_FIRST;
+            self.reported.clear();
+        }
+    }
+
+    fn uploaded(&mut self, now: Now, record: &UploadRecord, witness: Witness, effects: &mut Vec<Effect>) {
+        let Some(task) = task_id(&record.task_id, effects) else { return };
+        let Some(report) = claim(record) else {
+            effects.push(Effect::Note { cause: "upload_without_key_or_size", detail: task.to_string() });
+            return self.wants_ack(now, &record.task_id, effects);
+        };
+        let fresh = match self.reported.get(&task) {
+            Some((Some(known), at)) => *known != report || now.at >= *at + REPEAT_AFTER,
+            Some((None, _)) | None => true,
+        };
+        if fresh {
+            self.reported.insert(task.clone(), (Some(report.clone()), now.at));
+            effects.push(Effect::Report(Report::UploadCompleted { task, report, witness }));
+        }
+    }
+
+    fn wants_ack(&mut self, now: Now, id: &str, effects: &mut Vec<Effect>) {
+        let Some(task) = task_id(id, effects) else { return };
+        if self.reported.get(&task).is_none_or(|(_, at)| now.at >= *at + REPEAT_AFTER) {
+            self.reported.insert(task.clone(), (None, now.at));
+            effects.push(Effect::Report(Report::AckWanted { task }));
+        }
+    }
+}
+
+fn task_id(text: &str, effects: &mut Vec<Effect>) -> Option<PublicTaskId> {
+    let task = PublicTaskId::parse(text);
+    if task.is_err() {
+        effects.push(Effect::Note { cause: "invalid_task_id", detail: text.chars().take(100).collect() });
+    }
+    task.ok()
+}
+
+/// What the device claims. A missing checksum is kept as it is: the verification refuses it, visibly.
+fn claim(record: &UploadRecord) -> Option<UploadReport> {
+    let size_bytes = record.file_size_bytes?;
+    (!record.object_key.is_empty()).then(|| UploadReport {
+        object_key: record.object_key.clone(),
+        size_bytes,
+        sha256: record.checksum_sha256.clone(),
+        with_sidecar: record.upload_mode != "mcap_only",
+    })
+}
+
+impl Session for TransferSession {
+    fn opened(&mut self, now: Now) -> Vec<Effect> {
+        // The greeting comes by itself; we ask only where it does not come, or not in one piece.
+        self.query_by(now.at + QUERY_TIMEOUT);
+        vec![Effect::ShowTransfer(Box::new(self.status.clone()))]
+    }
+
+    fn message(&mut self, now: Now, message: &[u8]) -> Vec<Effect> {
+        let mut effects = vec![];
+        let message = match FromTransfer::parse(message) {
+            Ok(message) => message,
+            Err(error) => {
+                self.query_by(now.at);
+                effects.push(Effect::Note { cause: "unreadable", detail: error.to_string() });
+                effects.extend(self.tick(now));
+                return effects;
+            }
+        };
+        match message {
+            FromTransfer::Status { greeting, data } => self.told_status(now, greeting, &data, &mut effects),
+            FromTransfer::UploadStarted { task_id: id } => {
+                if let Some(task) = task_id(&id, &mut effects) {
+                    effects.push(Effect::Report(Report::UploadStarted { task }));
+                }
+            }
+            FromTransfer::UploadComplete(record) => {
+                self.uploaded(now, &record, Witness::UploadComplete, &mut effects);
+                self.waiting_pause = WAITING_FIRST;
+                self.query_by(now.at + WAITING_FIRST);
+            }
+            FromTransfer::UploadFailed { task_id: id, reason } => {
+                if let Some(task) = task_id(&id, &mut effects) {
+                    effects.push(Effect::Report(Report::UploadFailed { task, reason }));
+                }
+            }
+            FromTransfer::UploadNotFound { task_id: id, detail } => {
+                if let Some(task) = task_id(&id, &mut effects) {
+                    effects.push(Effect::Report(Report::UploadNotFound { task, detail }));
+                }
+            }
+            // The ack arrived; the disk did not let go of the files.
+            FromTransfer::LocalCleanupFailed { task_id, reason } => {
+                effects.push(Effect::Note { cause: "local_cleanup_failed", detail: format!("{task_id}: {reason}") });
+            }
+            FromTransfer::Other(kind) => effects.push(Effect::Note { cause: "unknown_type", detail: kind }),
+        }
+        effects.extend(self.tick(now));
+        effects
+    }
+
+    fn garbled(&mut self, now: Now, why: &'static str) -> Vec<Effect> {
+        // It may have been the answer we wait for, and anything else is in the next status.
+        self.asked = None;
+        self.query_by(now.at);
+        let mut effects = vec![Effect::Note { cause: why, detail: String::new() }];
+        effects.extend(self.tick(now));
+        effects
+    }
+
+    fn request(&mut self, now: Now, request: Request) -> Vec<Effect> {
+        let mut effects = vec![];
+        match request {
+            // Its answer is under way already.
+            Request::Frame(ToTransfer::StatusQuery {}) if self.asked.is_some_and(|at| now.at < at + QUERY_TIMEOUT) => {}
+            Request::Frame(ToTransfer::StatusQuery {}) => self.ask(now, &mut effects),
+            Request::Frame(frame) => effects.push(Effect::Send(wire::encode(&frame))),
+            Request::Query { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Err(QueryError::NotConnected) }),
+            Request::Rpc(_) => effects.push(Effect::Note { cause: "frame_for_the_other_kind", detail: String::new() }),
+        }
+        effects
+    }
+
+    fn tick(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = vec![];
+        if self.asked.is_some_and(|at| now.at >= at + QUERY_TIMEOUT) {
+            self.asked = None;
+        }
+        if self.asked.is_none() && self.query_due.is_some_and(|due| due <= now.at) {
+            self.ask(now, &mut effects);
+        }
+        effects
+    }
+
+    fn closed(&mut self, _now: Now, reason: &str) -> Vec<Effect> {
+        vec![Effect::Report(Report::Closed { reason: reason.to_owned() })]
+    }
+
+    fn busy(&self, _now: Now) -> bool {
+        false
+    }
+}
