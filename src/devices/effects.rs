@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+use crate::commands::{CommandError, Commands, Context, RefusalKind, devices as commands};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
 use crate::domain::task::{UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
@@ -11,19 +12,46 @@ use crate::domain::{DeviceId, PublicTaskId};
 /// Something a device told that matters. All but `Settled` count only while the link on which it was told is current.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    Observed { state: RecorderState, task: Option<PublicTaskId>, source: String },
-    ConfigApplied { task: PublicTaskId },
+    Observed {
+        state: RecorderState,
+        task: Option<PublicTaskId>,
+        source: String,
+    },
+    ConfigApplied {
+        task: PublicTaskId,
+    },
     /// The outcome of a command. True whatever became of the link meanwhile.
-    Settled { command_id: String, outcome: CommandOutcome },
-    UploadStarted { task: PublicTaskId },
-    UploadCompleted { task: PublicTaskId, report: UploadReport, witness: Witness },
-    UploadFailed { task: PublicTaskId, reason: String },
-    UploadNotFound { task: PublicTaskId, detail: String },
-    AckWanted { task: PublicTaskId },
+    Settled {
+        command_id: String,
+        outcome: CommandOutcome,
+    },
+    UploadStarted {
+        task: PublicTaskId,
+    },
+    UploadCompleted {
+        task: PublicTaskId,
+        report: UploadReport,
+        witness: Witness,
+    },
+    UploadFailed {
+        task: PublicTaskId,
+        reason: String,
+    },
+    UploadNotFound {
+        task: PublicTaskId,
+        detail: String,
+    },
+    AckWanted {
+        task: PublicTaskId,
+    },
     /// A whole list of uploads was told: what should be in it and is not, was never asked for.
-    UploadsListed { tracked: Vec<PublicTaskId> },
+    UploadsListed {
+        tracked: Vec<PublicTaskId>,
+    },
     /// The socket is gone. Always the last report of a link.
-    Closed { reason: String },
+    Closed {
+        reason: String,
+    },
 }
 
 impl Report {
@@ -76,4 +104,63 @@ pub trait Effects: Send + Sync + 'static {
     /// Makes the new connection the current one, and answers with its epoch.
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError>;
     async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError>;
+}
+
+#[async_trait]
+impl Effects for Commands {
+    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError> {
+        let context = Context::device(device, Some(remote.to_owned()));
+        let command = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned() };
+        Ok(self.execute(&context, command).await?)
+    }
+
+    async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError> {
+        let context = Context::device(&link.device, Some(link.remote.clone()));
+        let (device, epoch) = (link.device.clone(), link.epoch);
+        match report.clone() {
+            Report::Observed { state, task, source } => {
+                self.execute(&context, commands::ObserveRecorder { device, epoch, state, task, source }).await?;
+            }
+            Report::ConfigApplied { task } => {
+                self.execute(&context, commands::ConfigApplied { device, epoch, task }).await?;
+            }
+            Report::Settled { command_id, outcome } => {
+                self.execute(&context, commands::SettleDeviceCommand { device, command_id, outcome }).await?;
+            }
+            Report::UploadStarted { task } => {
+                self.execute(&context, commands::UploadStarted { device, epoch, task }).await?;
+            }
+            Report::UploadCompleted { task, report, witness } => {
+                self.execute(&context, commands::UploadCompleted { device, epoch, task, report, witness }).await?;
+            }
+            Report::UploadFailed { task, reason } => {
+                self.execute(&context, commands::UploadFailed { device, epoch, task, reason }).await?;
+            }
+            Report::UploadNotFound { task, detail } => {
+                self.execute(&context, commands::UploadNotFound { device, epoch, task, detail }).await?;
+            }
+            Report::AckWanted { task } => {
+                self.execute(&context, commands::AckWanted { device, epoch, task }).await?;
+            }
+            Report::UploadsListed { tracked } => {
+                self.execute(&context, commands::ReconcileUploads { device, epoch, tracked }).await?;
+            }
+            Report::Closed { reason } => {
+                self.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<CommandError> for EffectError {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Self::NotFound(refusal.to_string()),
+            CommandError::Refused(refusal) => Self::Refused(refusal.to_string()),
+            CommandError::Conflict => Self::Unavailable("other changes kept coming first".to_owned()),
+            CommandError::Unavailable(reason) => Self::Unavailable(reason),
+            CommandError::Failed(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
 }

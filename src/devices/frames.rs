@@ -79,7 +79,10 @@ pub enum Heard {
     /// A message that was damaged on its way, and dropped.
     Garbled(&'static str),
     /// The peer wants to close, or spoke in a way that ends the link.
-    Close { answer: u16, reason: String },
+    Close {
+        answer: u16,
+        reason: String,
+    },
     /// The connection is gone.
     Gone(String),
 }

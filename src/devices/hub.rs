@@ -252,7 +252,10 @@ impl Hub {
     }
 
     pub fn link_count(&self) -> usize {
-        locked(&self.0.devices).values().map(|slots| usize::from(slots.recorder.lane.is_some()) + usize::from(slots.transfer.lane.is_some())).sum()
+        locked(&self.0.devices)
+            .values()
+            .map(|slots| usize::from(slots.recorder.lane.is_some()) + usize::from(slots.transfer.lane.is_some()))
+            .sum()
     }
 
     /// The epoch of the device's link here.
@@ -291,6 +294,24 @@ impl Hub {
             }
         }
         destinations
+    }
+
+    /// The newest epoch this process has seen, whether or not its link is still there.
+    pub fn newest_epoch(&self, device: &DeviceId, kind: LinkKind) -> i64 {
+        locked(&self.0.devices).get(device).map_or(0, |slots| slots.slot(kind).newest)
+    }
+
+    /// A newer connection exists, in another process: the one here is cut.
+    pub fn supersede(&self, device: &DeviceId, kind: LinkKind, epoch: i64) {
+        let mut devices = locked(&self.0.devices);
+        let slot = devices.entry(device.clone()).or_default().slot_mut(kind);
+        if slot.newest < epoch {
+            // Exactly this epoch may still be on its way here.
+            slot.newest = epoch - 1;
+            if let Some(old) = &slot.lane {
+                old.replaced.cancel();
+            }
+        }
     }
 
     /// Hands a command to the session of exactly this epoch, which settles it whatever happens.

@@ -144,7 +144,11 @@ impl<S: Session> Link<S> {
         if let End::Close(code, _) = end {
             outbox.close(code);
             drop(heard);
-            let _ = tokio::time::timeout(LINGER, async { (&mut writer).await.ok(); reader.await.ok() }).await;
+            let _ = tokio::time::timeout(LINGER, async {
+                (&mut writer).await.ok();
+                reader.await.ok()
+            })
+            .await;
         }
         reason
     }

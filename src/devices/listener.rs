@@ -159,7 +159,13 @@ async fn transfer(State(gate): State<Gate>, Path(rest): Path<String>, request: R
     connect(gate, LinkKind::Transfer, device_id, token, request).await
 }
 
-async fn connect(Gate { devices, token_required }: Gate, kind: LinkKind, device_id: &str, token: Option<String>, mut request: Request) -> Response {
+async fn connect(
+    Gate { devices, token_required }: Gate,
+    kind: LinkKind,
+    device_id: &str,
+    token: Option<String>,
+    mut request: Request,
+) -> Response {
     let Ok(device) = DeviceId::parse(device_id) else { return StatusCode::BAD_REQUEST.into_response() };
     let Ok((handshake, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
         return StatusCode::BAD_REQUEST.into_response();

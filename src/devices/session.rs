@@ -31,9 +31,15 @@ pub enum Effect {
     Report(Report),
     ShowRecorder(RecorderView),
     ShowTransfer(Box<TransferStatus>),
-    Answer { ticket: u64, answer: Result<RpcResponse, QueryError> },
+    Answer {
+        ticket: u64,
+        answer: Result<RpcResponse, QueryError>,
+    },
     /// A message that changes nothing, and why.
-    Note { cause: &'static str, detail: String },
+    Note {
+        cause: &'static str,
+        detail: String,
+    },
 }
 
 /// A command to a recorder, decided and stored before it comes here.
@@ -52,7 +58,12 @@ pub struct Rpc {
 pub enum Request {
     Rpc(Rpc),
     /// A question that changes nothing on the device.
-    Query { ticket: u64, action: String, params: Value, deadline: Instant },
+    Query {
+        ticket: u64,
+        action: String,
+        params: Value,
+        deadline: Instant,
+    },
     Frame(ToTransfer),
 }
 

@@ -68,7 +68,9 @@ pub fn encode<T: Serialize>(message: &T) -> String {
 pub enum FromRecorder {
     RpcResponse(RpcResponse),
     StateUpdate(StateUpdate),
-    ConfigApplied { task_id: String },
+    ConfigApplied {
+        task_id: String,
+    },
     /// A type that nobody here knows.
     Other(String),
 }
@@ -98,8 +100,7 @@ impl FromRecorder {
             "rpc_response" => {
                 let kind = "rpc_response";
                 let request_id = text(&frame, "request_id").ok_or(Unreadable::Without { kind, field: "request_id" })?.to_owned();
-                let success =
-                    frame.get("success").and_then(Value::as_bool).ok_or(Unreadable::Without { kind, field: "success" })?;
+                let success = frame.get("success").and_then(Value::as_bool).ok_or(Unreadable::Without { kind, field: "success" })?;
                 let message = text(&frame, "message").map(tame_text);
                 let data = frame.remove("data").filter(|data| !data.is_null()).map(tame);
                 Self::RpcResponse(RpcResponse { request_id, success, message, data })
@@ -145,12 +146,26 @@ impl RpcResponse {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromTransfer {
     /// `connected`, or the answer to `status_query` or `upload_all`: only the keys that are there say something.
-    Status { greeting: bool, data: Map<String, Value> },
-    UploadStarted { task_id: String },
+    Status {
+        greeting: bool,
+        data: Map<String, Value>,
+    },
+    UploadStarted {
+        task_id: String,
+    },
     UploadComplete(UploadRecord),
-    UploadFailed { task_id: String, reason: String },
-    UploadNotFound { task_id: String, detail: String },
-    LocalCleanupFailed { task_id: String, reason: String },
+    UploadFailed {
+        task_id: String,
+        reason: String,
+    },
+    UploadNotFound {
+        task_id: String,
+        detail: String,
+    },
+    LocalCleanupFailed {
+        task_id: String,
+        reason: String,
+    },
     Other(String),
 }
 
@@ -213,9 +228,9 @@ impl FromTransfer {
             "connected" => Self::Status { greeting: true, data },
             "status" => Self::Status { greeting: false, data },
             "upload_started" => Self::UploadStarted { task_id: task_id("upload_started")? },
-            "upload_complete" => {
-                Self::UploadComplete(UploadRecord::read(&data).ok_or(Unreadable::Without { kind: "upload_complete", field: "data.task_id" })?)
-            }
+            "upload_complete" => Self::UploadComplete(
+                UploadRecord::read(&data).ok_or(Unreadable::Without { kind: "upload_complete", field: "data.task_id" })?,
+            ),
             "upload_failed" => Self::UploadFailed { task_id: task_id("upload_failed")?, reason: word("reason") },
             "upload_not_found" => Self::UploadNotFound { task_id: task_id("upload_not_found")?, detail: word("detail") },
             "local_cleanup_failed" => Self::LocalCleanupFailed { task_id: task_id("local_cleanup_failed")?, reason: word("reason") },
@@ -265,7 +280,10 @@ mod tests {
     #[test]
     fn requests_have_their_fields_where_devices_look_for_them() {
         let request = ToRecorder::RpcRequest { request_id: "r", action: "begin", params: &json!({"task_id": "t"}), timestamp_ms: 7 };
-        assert_eq!(encode(&request), r#"{"type":"rpc_request","request_id":"r","action":"begin","params":{"task_id":"t"},"timestamp_ms":7}"#);
+        assert_eq!(
+            encode(&request),
+            r#"{"type":"rpc_request","request_id":"r","action":"begin","params":{"task_id":"t"},"timestamp_ms":7}"#
+        );
         let request = ToRecorder::RpcRequest { request_id: "r", action: "get_state", params: &Value::Null, timestamp_ms: 7 };
         assert_eq!(encode(&request), r#"{"type":"rpc_request","request_id":"r","action":"get_state","timestamp_ms":7}"#);
 

@@ -257,7 +257,9 @@ impl RecorderSession {
         };
         match &sent.what {
             What::Command { action, task } => {
-                if response.success && let Some(state) = response.state() {
+                if response.success
+                    && let Some(state) = response.state()
+                {
                     let task = response.task_id().or(task.as_ref().map(PublicTaskId::as_str));
                     let kept = matches!(action, RecorderAction::Pause | RecorderAction::Resume).then_some(self.view.task_id.as_ref());
                     let task = task.or(kept.flatten().map(PublicTaskId::as_str)).map(str::to_owned);
@@ -309,8 +311,7 @@ fn unknown(command_id: &str, reason: &str) -> Effect {
 
 fn settled(response: &RpcResponse) -> Effect {
     let (message, data) = (response.message.clone(), response.data_to_keep());
-    let outcome =
-        if response.success { CommandOutcome::Succeeded { message, data } } else { CommandOutcome::Refused { message, data } };
+    let outcome = if response.success { CommandOutcome::Succeeded { message, data } } else { CommandOutcome::Refused { message, data } };
     Effect::Report(Report::Settled { command_id: response.request_id.clone(), outcome })
 }
 

@@ -89,7 +89,8 @@ impl TransferSession {
             return;
         }
         self.asked = None;
-        let tracked = records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
+        let tracked =
+            records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
         let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
         let listed = ids.into_iter().flatten().filter_map(Value::as_str);
         let unlisted: Vec<&str> = listed.filter(|id| !waiting.iter().any(|record| record.task_id == **id)).collect();

@@ -1,0 +1,184 @@
+//! Sends to devices what events ask for, through the sockets of this process.
+//!
+//! | Event | Sent |
+//! |---|---|
+//! | `device_command_requested` | `rpc_request` to the recorder, on exactly the connection it was asked for |
+//! | `recording_finished`, `upload_requested_again` | `upload_request` to the uploader |
+//! | `upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
+//!
+//! Only rows for devices whose sockets are here are claimed; the others wait, and cost no
+//! attempt. Every delivery may come twice, and a repeat is harmless:
+//!
+//! - A command is bound to a connection. The session of that connection takes an id once; on
+//!   any other connection the command is settled as unknown instead of being sent, and
+//!   settling twice changes nothing.
+//! - A repeated `upload_request` is answered with `upload_not_found`, from which nobody
+//!   concludes anything.
+//! - A repeated `upload_ack` is met with silence. An ack is sent only for a completed task:
+//!   one whose episode is durable.
+//!
+//! A frame that was handed to the network may still be lost with its connection. The session
+//! settles the command then; an upload that was never asked for, or an ack that never came,
+//! is found out from the device's next status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::commands::devices::SettleDeviceCommand;
+use crate::commands::{Cause, CommandError, Commands, Context};
+use crate::devices::wire::ToTransfer;
+use crate::devices::{Hub, Rpc, SendError};
+use crate::dispatcher::{Delivery, Outcome, Subscriber};
+use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind};
+use crate::domain::routing::SubscriberName;
+use crate::domain::task::TaskStatus;
+use crate::domain::{DeviceId, PublicTaskId, TaskId, Timestamp};
+
+/// Uploaders take the number and do nothing with it.
+const PRIORITY: i32 = 1;
+
+/// The wait before a device that took nothing is tried again.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What has to be known of a task before something is sent about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskFacts {
+    pub public_id: PublicTaskId,
+    pub status: TaskStatus,
+}
+
+/// Where it is known. The error says that storage cannot be asked.
+#[async_trait]
+pub trait Tasks: Send + Sync + 'static {
+    async fn task(&self, id: TaskId) -> Result<Option<TaskFacts>, String>;
+}
+
+/// Settles a command that will not be sent.
+#[async_trait]
+pub trait Settle: Send + Sync + 'static {
+    async fn settle(&self, delivery: &Delivery, command: SettleDeviceCommand) -> Result<(), CommandError>;
+}
+
+#[async_trait]
+impl Settle for Commands {
+    async fn settle(&self, delivery: &Delivery, command: SettleDeviceCommand) -> Result<(), CommandError> {
+        let event = &delivery.event;
+        let cause = Cause { event_id: event.event_id(), depth: delivery.causation_depth };
+        let correlation = event.metadata.get("correlation_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
+        self.execute(&Context::subscriber(SubscriberName::DeviceCommands.as_str(), correlation, cause), command).await
+    }
+}
+
+pub struct DeviceCommands {
+    hub: Hub,
+    settle: Arc<dyn Settle>,
+    tasks: Arc<dyn Tasks>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl DeviceCommands {
+    pub fn new(hub: Hub, commands: Commands, tasks: Arc<dyn Tasks>) -> Self {
+        let clock = commands.clone();
+        Self { hub, settle: Arc::new(commands), tasks, now: Arc::new(move || clock.now()) }
+    }
+
+    async fn command(&self, delivery: &Delivery) -> Outcome {
+        let device = match DeviceId::parse(&delivery.event.aggregate_id) {
+            Ok(device) => device,
+            Err(error) => return Outcome::Permanent { error: format!("the stream is no device: {error}") },
+        };
+        let (rpc, epoch) = match serde_json::from_value(delivery.event.payload.clone()) {
+            Ok(DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline }) => {
+                (Rpc { command_id, action, task: task_id, params, deadline }, epoch)
+            }
+            Ok(_) => return Outcome::Permanent { error: "the event is no command".to_owned() },
+            Err(error) => return Outcome::Permanent { error: format!("the event cannot be read: {error}") },
+        };
+        let command_id = rpc.command_id.clone();
+        let not_sent = if rpc.deadline <= (self.now)() {
+            "not sent: the deadline was over"
+        } else {
+            match self.hub.send_rpc(&device, epoch, rpc) {
+                Ok(()) => return Outcome::Delivered,
+                Err(SendError::Busy) => {
+                    return Outcome::Retry { error: SendError::Busy.to_string(), after: Some(BUSY_PAUSE) };
+                }
+                // Asked for on a newer connection than ours: that one is in another process.
+                Err(error @ SendError::OtherLink { here }) if here < epoch => {
+                    self.hub.supersede(&device, LinkKind::Recorder, epoch);
+                    return Outcome::Retry { error: error.to_string(), after: None };
+                }
+                Err(error @ SendError::NotConnected) if self.hub.newest_epoch(&device, LinkKind::Recorder) < epoch => {
+                    return Outcome::Retry { error: error.to_string(), after: None };
+                }
+                Err(SendError::OtherLink { .. }) => "not sent: the connection was replaced",
+                Err(SendError::NotConnected | SendError::Lost) => "not sent: the connection was lost",
+            }
+        };
+        info!(device.id = %device, command.id = command_id, "Command `{command_id}` to `{device}`: {not_sent}");
+        let outcome = CommandOutcome::Unknown { reason: not_sent.to_owned() };
+        match self.settle.settle(delivery, SettleDeviceCommand { device, command_id, outcome }).await {
+            Ok(()) => Outcome::Delivered,
+            Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
+            Err(error) => Outcome::Retry { error: format!("{error:#}"), after: None },
+        }
+    }
+
+    async fn transfer(&self, delivery: &Delivery, ack: bool) -> Outcome {
+        let device = delivery.destination.as_deref().and_then(|destination| destination.strip_prefix("transfer:")).map(DeviceId::parse);
+        let Some(Ok(device)) = device else {
+            return Outcome::Permanent { error: "the row names no uploader".to_owned() };
+        };
+        let Ok(id) = delivery.event.aggregate_id.parse().map(TaskId) else {
+            return Outcome::Permanent { error: "the stream is no task".to_owned() };
+        };
+        let task = match self.tasks.task(id).await {
+            Ok(Some(task)) => task,
+            Ok(None) => return Outcome::Permanent { error: format!("there is no task {id}") },
+            Err(error) => return Outcome::Retry { error, after: None },
+        };
+        let task_id = task.public_id.to_string();
+        let frame = match (ack, task.status) {
+            (true, TaskStatus::Completed) => ToTransfer::UploadAck { task_id },
+            // The device would delete what nobody else has.
+            (true, status) => {
+                let error = format!("no ack for task {id}: it is {}", status.as_str());
+                warn!(task.id = %id, device.id = %device, "{error}");
+                return Outcome::Permanent { error };
+            }
+            (false, TaskStatus::Uploading) => ToTransfer::UploadRequest { task_id, priority: PRIORITY },
+            // It was uploaded, or given up, meanwhile.
+            (false, _) => return Outcome::Delivered,
+        };
+        match self.hub.send_transfer(&device, frame).await {
+            Ok(()) => Outcome::Delivered,
+            Err(error @ SendError::Busy) => Outcome::Retry { error: error.to_string(), after: Some(BUSY_PAUSE) },
+            Err(error) => Outcome::Retry { error: error.to_string(), after: None },
+        }
+    }
+}
+
+#[async_trait]
+impl Subscriber for DeviceCommands {
+    fn name(&self) -> SubscriberName {
+        SubscriberName::DeviceCommands
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Outcome {
+        match delivery.event.event_type.as_str() {
+            "device_command_requested" => self.command(delivery).await,
+            "recording_finished" | "upload_requested_again" => self.transfer(delivery, false).await,
+            "upload_verified" | "upload_ack_requested" => self.transfer(delivery, true).await,
+            other => Outcome::Permanent { error: format!("nothing is sent for {other}") },
+        }
+    }
+
+    fn destinations(&self) -> Option<Vec<String>> {
+        Some(self.hub.destinations())
+    }
+}
