@@ -62,6 +62,12 @@ pub trait Subscriber: Send + Sync + 'static {
 
     async fn deliver(&self, delivery: &Delivery) -> Outcome;
 
+    /// Whether a row that has expired is delivered too, because something has to be said of it.
+    /// Otherwise it becomes a dead letter.
+    fn wants_expired(&self) -> bool {
+        false
+    }
+
     /// Which destinations this process can reach; `None` means that any row will do.
     fn destinations(&self) -> Option<Vec<String>> {
         None

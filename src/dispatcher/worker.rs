@@ -126,9 +126,6 @@ impl State {
             return Ok(false);
         }
         let destinations = self.worker.subscriber.destinations();
-        if destinations.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(false);
-        }
         let client = self.worker.pool.get().await?;
         let wanted = Claim {
             subscriber: self.name,
@@ -151,7 +148,7 @@ impl State {
     fn start(&mut self, row: Claimed) {
         let settings = self.worker.settings;
         let refuse = |reason, error: &str| Settlement::Dead { reason, error: error.to_owned(), blocks_stream: settings.block_on_dead };
-        if row.expired {
+        if row.expired && !self.worker.subscriber.wants_expired() {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::Expired, "it expired before it could be delivered")));
             return;
         }

@@ -204,6 +204,12 @@ pub enum DeviceEvent {
 }
 
 impl Event for DeviceEvent {
+    fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::DeviceCommandRequested { deadline, .. } => Some(*deadline),
+            _ => None,
+        }
+    }
     fn types() -> Vec<(&'static str, &'static str)> {
         vec![
             ("device_link_opened", "1.0"),
@@ -266,6 +272,14 @@ impl Aggregate for Device {
             C::OpenLink { kind, remote, at } => {
                 let link = self.link(kind);
                 let mut events = vec![];
+                // Whoever held the old connection may have died without a word about its commands.
+                let orphans = self.open_commands.iter().filter(|_| kind == LinkKind::Recorder);
+                events.extend(orphans.map(|(command_id, open)| DeviceEvent::DeviceCommandSettled {
+                    command_id: command_id.clone(),
+                    action: open.action,
+                    task_id: open.task_id.clone(),
+                    outcome: CommandOutcome::Unknown { reason: "the connection was replaced before an answer came".to_owned() },
+                }));
                 if link.open {
                     let reason = "replaced by a newer connection".to_owned();
                     events.push(DeviceEvent::DeviceLinkClosed { kind, epoch: link.epoch, reason });
@@ -328,5 +342,67 @@ impl Aggregate for Device {
             }
             DeviceEvent::DeviceCommandAnsweredLate { .. } | DeviceEvent::DeviceReportRefused { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(events: impl IntoIterator<Item = DeviceEvent>) -> Device {
+        let mut device = Device::default();
+        events.into_iter().for_each(|event| device.evolve(&event));
+        device
+    }
+
+    fn opened(epoch: i64) -> DeviceEvent {
+        DeviceEvent::DeviceLinkOpened { kind: LinkKind::Recorder, epoch, remote: "a".into(), at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
+        DeviceEvent::DeviceCommandRequested {
+            command_id: command_id.into(),
+            epoch,
+            action: RecorderAction::Begin,
+            task_id: None,
+            params: Value::Null,
+            deadline: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn types(events: &[DeviceEvent]) -> Vec<&'static str> {
+        events.iter().map(Event::event_type).collect()
+    }
+
+    #[test]
+    fn a_new_connection_wins_and_leaves_no_command_without_an_outcome() {
+        let device = given([opened(1), requested("c1", 1)]);
+        let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "b".into(), at: Timestamp::UNIX_EPOCH };
+        let events = device.decide(open).unwrap();
+        assert_eq!(types(&events), ["device_command_settled", "device_link_closed", "device_link_opened"]);
+        let after = given([opened(1), requested("c1", 1)].into_iter().chain(events));
+        assert_eq!((after.recorder.epoch, after.open_commands.len()), (2, 0));
+    }
+
+    #[test]
+    fn what_a_replaced_connection_says_changes_nothing() {
+        let device = given([opened(1), opened(2)]);
+        let seen = Observed { epoch: 1, state: RecorderState::Recording, task_id: None };
+        assert_eq!(device.decide(DeviceCommand::Observe { seen, source: "state_update".into() }), Ok(vec![]));
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into() };
+        assert_eq!(device.decide(close), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_answer_after_its_command_was_given_up_is_recorded_and_settles_nothing() {
+        let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome };
+        let unknown = CommandOutcome::Unknown { reason: "no answer in time".into() };
+        let device = given([opened(1), requested("c1", 1)]);
+        let events = device.decide(settle(unknown.clone())).unwrap();
+        assert_eq!(types(&events), ["device_command_settled"]);
+        let device = given([opened(1), requested("c1", 1)].into_iter().chain(events));
+        assert_eq!(device.decide(settle(unknown)), Ok(vec![]));
+        let late = device.decide(settle(CommandOutcome::Succeeded { message: None, data: None })).unwrap();
+        assert_eq!(types(&late), ["device_command_answered_late"]);
     }
 }

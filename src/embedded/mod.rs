@@ -59,6 +59,18 @@ impl DataDir {
         &self.path
     }
 
+    /// Whether there is a secret called `name` already.
+    pub fn has_secret(&self, name: &str) -> bool {
+        self.path.join("secrets").join(name).exists()
+    }
+
+    /// Writes a secret of our own for other programs of the same owner.
+    pub fn remember(&self, name: &str, secret: &Secret) -> io::Result<()> {
+        let dir = self.path.join("secrets");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        write_private(&dir.join(name), secret.expose().as_bytes())
+    }
+
     /// The secret called `name`, generated at the first call.
     pub fn secret(&self, name: &str) -> io::Result<Secret> {
         remembered_secret(&self.path.join("secrets"), name)

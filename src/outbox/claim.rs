@@ -72,7 +72,8 @@ with due as materialized (
     select o.outbox_id from outbox o
     where o.subscriber = $1 and o.due_at <= clock_timestamp()
       and (o.leased_until is null or o.leased_until < clock_timestamp())
-      and ($2::text[] is null or o.destination = any ($2))
+      -- What has expired is for anybody: nobody may ever reach its destination again.
+      and ($2::text[] is null or o.destination = any ($2) or o.expires_at < clock_timestamp())
       and (not $3 or (
             not exists (select from outbox p where p.subscriber = o.subscriber and p.stream_key = o.stream_key and p.outbox_id < o.outbox_id)
         and not exists (select from dead_letters d where d.subscriber = o.subscriber and d.stream_key = o.stream_key

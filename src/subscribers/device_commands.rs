@@ -178,6 +178,11 @@ impl Subscriber for DeviceCommands {
         }
     }
 
+    /// A command that nobody can hear any more gets an outcome.
+    fn wants_expired(&self) -> bool {
+        true
+    }
+
     fn destinations(&self) -> Option<Vec<String>> {
         Some(self.hub.destinations())
     }
