@@ -1,0 +1,37 @@
+# What one needs to work on Keystone Edge. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help prepare run demo test check bench
+
+CARGO ?= cargo
+# Debug builds: on a fresh machine they are ready in half the time, and hashing,
+# compression and the database driver are optimized in them (see Cargo.toml).
+PROFILE ?= dev
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+
+prepare: ## Install what is missing (Postgres server binaries), on Debian and Ubuntu
+	@.ci/prepare
+
+run: prepare ## Build and serve everything embedded, with a seeded factory and a simulated robot at work
+	$(CARGO) run --profile $(PROFILE) --bin keystone -- serve --with-robot
+
+demo: prepare ## Build and run a whole factory shift in a temporary folder
+	$(CARGO) run --profile $(PROFILE) --bin keystone -- demo
+
+test: prepare ## All tests, on private Postgres clusters of their own
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --all-targets --no-fail-fast; \
+	else \
+		$(CARGO) test --all-targets --no-fail-fast; \
+	fi
+
+check: ## Format and lints, as the build server does
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+bench: prepare ## Benchmarks against plain SQL; method and figures in docs/performance.md
+	$(CARGO) bench
