@@ -12,6 +12,7 @@
 //! Never here: deciding, and changing anything that is not folded from events.
 
 pub mod facts;
+pub mod reads;
 pub mod rebuild;
 pub mod rows;
 

@@ -1,0 +1,79 @@
+//! Batches.
+
+use serde_json::Value;
+
+use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, lower_one, row};
+use crate::domain::{BatchId, Timestamp};
+
+row! {
+    BatchRow {
+        id: i64 = "b.id",
+        batch_id: String = "b.batch_id",
+        order_id: i64 = "b.order_id",
+        station_id: i64 = "b.station_id",
+        organization_id: i64 = "b.organization_id",
+        organization_name: Option<String> = "g.name",
+        notes: Option<String> = "b.notes",
+        metadata: Option<Value> = "b.metadata",
+        status: String = "b.status",
+        task_count: i64 = "b.task_count",
+        completed_count: i64 = "b.completed_count",
+        failed_count: i64 = "b.failed_count",
+        cancelled_count: i64 = "b.cancelled_count",
+        episode_count: i64 = "b.episode_count",
+        started_at: Option<Timestamp> = "b.started_at",
+        ended_at: Option<Timestamp> = "b.ended_at",
+        created_at: Timestamp = "b.created_at",
+        updated_at: Timestamp = "b.updated_at",
+    }
+}
+
+/// Ids are compared as text: one that is no number finds nothing.
+#[derive(Clone, Debug, Default)]
+pub struct BatchFilter {
+    pub order_id: Option<String>,
+    pub station_id: Option<String>,
+    pub organization_id: Option<String>,
+    pub scene_id: Option<String>,
+    pub device_id: Option<String>,
+    pub collector_operator_id: Option<String>,
+    pub status: Option<String>,
+}
+
+const FROM: &str = "batches b left join organizations g on g.id = b.organization_id";
+
+fn list() -> ListQuery {
+    ListQuery {
+        from: FROM,
+        matches: "($1::text is null or b.order_id::text = $1) and ($2::text is null or b.station_id::text = $2) \
+                  and ($3::text is null or b.organization_id::text = $3) \
+                  and ($4::text is null or exists (select from orders o where o.id = b.order_id and o.scene_id::text = $4)) \
+                  and ($5::text is null or exists (select from stations w where w.id = b.station_id and lower(w.robot_serial) = $5)) \
+                  and ($6::text is null or exists \
+                      (select from stations w where w.id = b.station_id and lower(w.collector_operator_id) = $6)) \
+                  and ($7::text is null or b.status = $7)"
+            .into(),
+        order: "b.id desc".into(),
+        parameters: 7,
+    }
+}
+
+fn get() -> String {
+    format!("select {} from {FROM} where b.id = $1", BatchRow::COLUMNS)
+}
+
+impl Reads {
+    pub async fn batch(&self, id: BatchId) -> Result<Option<BatchRow>, ReadError> {
+        self.row(&get(), &[&id.0]).await
+    }
+
+    pub async fn batches(&self, filter: &BatchFilter, page: Page) -> Result<Listed<BatchRow>, ReadError> {
+        let (device, operator) = (lower_one(&filter.device_id), lower_one(&filter.collector_operator_id));
+        let f = filter;
+        self.listed(&list(), &[&f.order_id, &f.station_id, &f.organization_id, &f.scene_id, &device, &operator, &f.status], page).await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![("batch", get()), ("batches", list().select(BatchRow::COLUMNS)), ("batches, counted", list().count())]
+}

@@ -1,0 +1,126 @@
+//! Episodes.
+
+use serde_json::Value;
+
+use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, lower_one, row};
+use crate::domain::{EpisodeId, Timestamp};
+
+row! {
+    EpisodeRow {
+        id: i64 = "e.id",
+        episode_id: String = "e.episode_id",
+        task_id: i64 = "e.task_id",
+        task_public_id: String = "e.task_public_id",
+        sop_slug: Option<String> = "p.slug",
+        sop_version: Option<String> = "p.sop_version",
+        scene_name: String = "e.scene_name",
+        subscene_name: String = "e.subscene_name",
+        robot_device_id: Option<String> = "r.device_id",
+        collector_operator_id: Option<String> = "c.operator_id",
+        mcap_path: String = "e.mcap_path",
+        sidecar_path: Option<String> = "e.sidecar_path",
+        checksum: String = "e.checksum",
+        file_size_bytes: i64 = "e.file_size_bytes",
+        duration_sec: Option<f64> = "e.duration_sec",
+        qa_status: String = "e.qa_status",
+        qa_score: Option<f64> = "e.qa_score",
+        quality_flag: Option<String> = "e.quality_flag",
+        auto_approved: bool = "e.auto_approved",
+        cloud_synced: bool = "e.cloud_synced",
+        cloud_processed: bool = "e.cloud_processed",
+        cloud_synced_at: Option<Timestamp> = "e.cloud_synced_at",
+        labels: Vec<String> = "e.labels",
+        metadata: Option<Value> = "e.metadata",
+        created_at: Timestamp = "e.created_at",
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct EpisodeFilter {
+    pub task_id: Option<i64>,
+    pub task_public_id: Option<String>,
+    pub scene_id: Option<i64>,
+    pub qa_status: Option<String>,
+    pub auto_approved: Option<bool>,
+    pub cloud_processed: Option<bool>,
+    pub cloud_synced: Option<bool>,
+    pub collector_operator_id: Option<String>,
+    pub robot_device_id: Option<String>,
+    pub created_from: Option<Timestamp>,
+    pub created_to: Option<Timestamp>,
+}
+
+const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
+                    left join robots r on r.id = w.robot_id left join data_collectors c on c.id = w.data_collector_id";
+
+fn list() -> ListQuery {
+    ListQuery {
+        from: FROM,
+        // Times are compared as they are shown: in whole seconds.
+        matches: "($1::bigint is null or e.task_id = $1) and ($2::text is null or lower(e.task_public_id) = $2) \
+                  and ($3::bigint is null or e.scene_id = $3) and ($4::text is null or e.qa_status = $4) \
+                  and ($5::boolean is null or e.auto_approved = $5) and ($6::boolean is null or e.cloud_processed = $6) \
+                  and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or lower(c.operator_id) = $8) \
+                  and ($9::text is null or lower(r.device_id) = $9) \
+                  and ($10::timestamptz is null or e.created_at >= $10) \
+                  and ($11::timestamptz is null or e.created_at < $11 + interval '1 second')"
+            .into(),
+        order: "e.created_at desc, e.id desc".into(),
+        parameters: 11,
+    }
+}
+
+fn get() -> String {
+    format!("select {} from {FROM} where e.id = $1", EpisodeRow::COLUMNS)
+}
+
+/// By the path of either of its files. A sidecar lies beside its MCAP, so the candidates are
+/// found by the one path that is indexed.
+fn by_path() -> String {
+    format!("select {} from {FROM} where e.mcap_path = any($1) and (e.mcap_path = $2 or e.sidecar_path = $2)", EpisodeRow::COLUMNS)
+}
+
+impl Reads {
+    pub async fn episode(&self, id: EpisodeId) -> Result<Option<EpisodeRow>, ReadError> {
+        self.row(&get(), &[&id.0]).await
+    }
+
+    pub async fn episode_of_object(&self, path: &str) -> Result<Option<EpisodeRow>, ReadError> {
+        let beside = path.rsplit_once('.').map(|(stem, _)| format!("{stem}.mcap"));
+        let candidates: Vec<String> = [Some(path.to_owned()), beside].into_iter().flatten().collect();
+        self.row(&by_path(), &[&candidates, &path]).await
+    }
+
+    pub async fn episodes(&self, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeRow>, ReadError> {
+        let f = filter;
+        let task = lower_one(&f.task_public_id);
+        let (operator, device) = (lower_one(&f.collector_operator_id), lower_one(&f.robot_device_id));
+        self.listed(
+            &list(),
+            &[
+                &f.task_id,
+                &task,
+                &f.scene_id,
+                &f.qa_status,
+                &f.auto_approved,
+                &f.cloud_processed,
+                &f.cloud_synced,
+                &operator,
+                &device,
+                &f.created_from,
+                &f.created_to,
+            ],
+            page,
+        )
+        .await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("episode", get()),
+        ("episode of an object", by_path()),
+        ("episodes", list().select(EpisodeRow::COLUMNS)),
+        ("episodes, counted", list().count()),
+    ]
+}

@@ -1,0 +1,209 @@
+//! What the edges read: rows of the read models, by id and by filter.
+//!
+//! Each resource has one file with its statements. A statement never changes its text
+//! with the filters given: a filter that is not set is `null` and matches everything,
+//! so every statement can be prepared, pinned and tested as it stands.
+
+pub mod batches;
+pub mod credentials;
+pub mod devices;
+pub mod episodes;
+pub mod log;
+pub mod orders;
+pub mod registry;
+pub mod stations;
+pub mod tasks;
+
+use deadpool_postgres::{Object, Pool, PoolError};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+/// The queries, over a pool of connections.
+#[derive(Clone)]
+pub struct Reads {
+    pool: Pool,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No connection, or it broke: asking again later may work.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
+    #[error("a query failed")]
+    Failed(#[from] tokio_postgres::Error),
+}
+
+impl From<PoolError> for ReadError {
+    fn from(error: PoolError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// `None`: everything that is there.
+    pub limit: Option<i64>,
+    pub offset: i64,
+}
+
+impl Page {
+    pub const ALL: Self = Self { limit: None, offset: 0 };
+}
+
+/// Rows of one page, and how many there are in all.
+pub type Listed<R> = (Vec<R>, i64);
+
+type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+impl Reads {
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    async fn connection(&self) -> Result<Object, ReadError> {
+        Ok(self.pool.get().await?)
+    }
+
+    async fn rows<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let client = self.connection().await?;
+        let prepared = client.prepare_cached(statement).await?;
+        let rows = client.query(&prepared, parameters).await?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
+    async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
+        Ok(self.rows(statement, parameters).await?.pop())
+    }
+
+    async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
+        let client = self.connection().await?;
+        let (count, select) = (query.count(), query.select(R::COLUMNS));
+        let count = client.prepare_cached(&count).await?;
+        let select = client.prepare_cached(&select).await?;
+        let mut with_page = parameters.to_vec();
+        with_page.push(&page.limit);
+        with_page.push(&page.offset);
+        let (count, rows) = tokio::try_join!(client.query_one(&count, parameters), client.query(&select, &with_page))?;
+        Ok((rows.iter().map(R::from_row).collect::<Result<_, _>>()?, count.try_get(0)?))
+    }
+}
+
+/// A row as a value.
+trait FromRow: Sized {
+    const COLUMNS: &'static str;
+    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error>;
+}
+
+/// A list, as SQL: where rows come from, which ones, in which order.
+struct ListQuery {
+    from: &'static str,
+    matches: String,
+    order: String,
+    /// How many parameters `matches` takes; limit and offset come after them.
+    parameters: usize,
+}
+
+impl ListQuery {
+    fn count(&self) -> String {
+        format!("select count(*) from {} where {}", self.from, self.matches)
+    }
+
+    fn select(&self, columns: &str) -> String {
+        let (limit, offset) = (self.parameters + 1, self.parameters + 2);
+        format!(
+            "select {columns} from {} where {} order by {} limit ${limit}::bigint offset ${offset}::bigint",
+            self.from, self.matches, self.order
+        )
+    }
+}
+
+/// A keyword as SQL: what it matches, and how good a match is. `text` is the parameter
+/// with the keyword as typed, lower-case. Ranked: for each field exact, then prefix;
+/// then all other hits.
+struct Keyword {
+    matches: String,
+    rank: String,
+}
+
+impl Keyword {
+    fn over(parameter: usize, fields: &[&str]) -> Self {
+        let given = format!("${parameter}::text");
+        // As in the contract, `%` and `_` act as wildcards; a backslash is only a character.
+        let pattern = format!(r"replace({given}, '\', '\\')");
+        let hits: Vec<_> = fields.iter().map(|field| format!("lower({field}) like '%' || {pattern} || '%'")).collect();
+        let mut rank = format!("case when {given} is null then 0");
+        for (place, field) in fields.iter().enumerate() {
+            rank += &format!(
+                " when lower({field}) = {given} then {} when lower({field}) like {pattern} || '%' then {}",
+                place * 2 + 1,
+                place * 2 + 2
+            );
+        }
+        rank += &format!(" else {} end", fields.len() * 2 + 1);
+        Self { matches: format!("({given} is null or {})", hits.join(" or ")), rank }
+    }
+}
+
+/// Texts are compared without regard to case.
+fn lower(texts: &Option<Vec<String>>) -> Option<Vec<String>> {
+    texts.as_ref().map(|texts| texts.iter().map(|text| text.to_lowercase()).collect())
+}
+
+fn lower_one(text: &Option<String>) -> Option<String> {
+    text.as_ref().map(|text| text.to_lowercase())
+}
+
+/// Declares a row: fields, their types, and the SQL each comes from.
+macro_rules! row {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $sql:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
+        impl $crate::projections::reads::FromRow for $name {
+            const COLUMNS: &'static str = concat!("true as present" $(, ", ", $sql, " as ", stringify!($field))+);
+            fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+                Ok(Self { $($field: row.try_get(stringify!($field))?),+ })
+            }
+        }
+    };
+}
+use row;
+
+/// Every statement of this module with a name, so that a test can prepare them all.
+pub fn statements() -> Vec<(&'static str, String)> {
+    [
+        batches::statements(),
+        credentials::statements(),
+        devices::statements(),
+        episodes::statements(),
+        log::statements(),
+        orders::statements(),
+        registry::statements(),
+        stations::statements(),
+        tasks::statements(),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keyword_is_ranked_field_by_field_exact_before_prefix() {
+        let keyword = Keyword::over(3, &["a", "b"]);
+        assert_eq!(keyword.matches.matches("like").count(), 2);
+        let exact_b = keyword.rank.find("lower(b) = $3").unwrap();
+        let prefix_a = keyword.rank.find("lower(a) like").unwrap();
+        assert!(prefix_a < exact_b, "{}", keyword.rank);
+    }
+
+    #[test]
+    fn limit_and_offset_follow_the_filters() {
+        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order: "id".into(), parameters: 1 };
+        assert!(query.select("id").ends_with("limit $2::bigint offset $3::bigint"));
+        assert!(!query.count().contains("$2"));
+    }
+}

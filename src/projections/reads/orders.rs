@@ -1,0 +1,80 @@
+//! Orders.
+
+use serde_json::Value;
+
+use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, lower, lower_one, row};
+use crate::domain::{OrderId, Timestamp};
+
+row! {
+    OrderRow {
+        id: i64 = "o.id",
+        organization_id: i64 = "o.organization_id",
+        organization_name: Option<String> = "g.name",
+        scene_id: i64 = "o.scene_id",
+        scene_name: Option<String> = "s.name",
+        name: String = "o.name",
+        target_count: i64 = "o.target_count",
+        task_count: i64 = "o.task_count",
+        completed_count: i64 = "o.completed_count",
+        failed_count: i64 = "o.failed_count",
+        cancelled_count: i64 = "o.cancelled_count",
+        status: String = "o.status",
+        priority: String = "o.priority",
+        deadline: Option<Timestamp> = "o.deadline",
+        metadata: Option<Value> = "o.metadata",
+        created_at: Timestamp = "o.created_at",
+        updated_at: Timestamp = "o.updated_at",
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct OrderFilter {
+    pub organization_ids: Option<Vec<i64>>,
+    pub scene_ids: Option<Vec<i64>>,
+    pub priorities: Option<Vec<String>>,
+    pub statuses: Option<Vec<String>>,
+    pub names: Option<Vec<String>>,
+    pub ids: Option<Vec<i64>>,
+    pub keyword: Option<String>,
+}
+
+const FROM: &str = "orders o left join organizations g on g.id = o.organization_id left join scenes s on s.id = o.scene_id";
+
+fn list() -> ListQuery {
+    let keyword = Keyword::over(7, &["o.name", "s.name", "g.name"]);
+    ListQuery {
+        from: FROM,
+        matches: format!(
+            "($1::bigint[] is null or o.organization_id = any($1)) and ($2::bigint[] is null or o.scene_id = any($2)) \
+             and ($3::text[] is null or o.priority = any($3)) and ($4::text[] is null or o.status = any($4)) \
+             and ($5::text[] is null or lower(o.name) = any($5)) and ($6::bigint[] is null or o.id = any($6)) and {}",
+            keyword.matches
+        ),
+        order: format!("{}, o.id desc", keyword.rank),
+        parameters: 7,
+    }
+}
+
+fn get() -> String {
+    format!("select {} from {FROM} where o.id = $1", OrderRow::COLUMNS)
+}
+
+impl Reads {
+    pub async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadError> {
+        self.row(&get(), &[&id.0]).await
+    }
+
+    pub async fn orders(&self, filter: &OrderFilter, page: Page) -> Result<Listed<OrderRow>, ReadError> {
+        let (names, keyword) = (lower(&filter.names), lower_one(&filter.keyword));
+        self.listed(
+            &list(),
+            &[&filter.organization_ids, &filter.scene_ids, &filter.priorities, &filter.statuses, &names, &filter.ids, &keyword],
+            page,
+        )
+        .await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![("order", get()), ("orders", list().select(OrderRow::COLUMNS)), ("orders, counted", list().count())]
+}

@@ -1,0 +1,332 @@
+//! The registry: factories, organizations, scenes, subscenes, skills, SOPs, robot types,
+//! robots and data collectors. All are read the same way: by id, and as a list with id
+//! filters and a keyword.
+
+use serde_json::Value;
+
+use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, lower, lower_one, row};
+use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, SopId, SubsceneId, Timestamp};
+
+row! {
+    FactoryRow {
+        id: i64 = "x.id",
+        name: String = "x.name",
+        slug: String = "x.slug",
+        location: Option<String> = "x.location",
+        timezone: String = "x.timezone",
+        settings: Option<Value> = "x.settings",
+        scene_count: i64 = "(select count(*) from scenes s where s.factory_id = x.id)",
+        organization_count: i64 = "(select count(*) from organizations g where g.factory_id = x.id)",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    OrganizationRow {
+        id: i64 = "x.id",
+        factory_id: i64 = "x.factory_id",
+        name: String = "x.name",
+        slug: String = "x.slug",
+        description: Option<String> = "x.description",
+        settings: Option<Value> = "x.settings",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    SceneRow {
+        id: i64 = "x.id",
+        factory_id: i64 = "x.factory_id",
+        name: String = "x.name",
+        description: Option<String> = "x.description",
+        initial_scene_layout_template: Option<String> = "x.initial_scene_layout_template",
+        subscene_count: i64 = "(select count(*) from subscenes s where s.scene_id = x.id)",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    SubsceneRow {
+        id: i64 = "x.id",
+        scene_id: i64 = "x.scene_id",
+        name: String = "x.name",
+        description: Option<String> = "x.description",
+        initial_scene_layout: Option<String> = "x.initial_scene_layout",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    SkillRow {
+        id: i64 = "x.id",
+        slug: String = "x.slug",
+        version: String = "x.skill_version",
+        description: Option<String> = "x.description",
+        metadata: Option<Value> = "x.metadata",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    SopRow {
+        id: i64 = "x.id",
+        slug: String = "x.slug",
+        version: String = "x.sop_version",
+        description: Option<String> = "x.description",
+        skill_sequence: Vec<i64> = "x.skill_sequence",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    RobotTypeRow {
+        id: i64 = "x.id",
+        name: String = "x.name",
+        model: String = "x.model",
+        manufacturer: Option<String> = "x.manufacturer",
+        end_effector: Option<String> = "x.end_effector",
+        sensor_suite: Value = "x.sensor_suite",
+        capabilities: Value = "x.capabilities",
+        ros_topics: Vec<String> = "x.ros_topics",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    RobotRow {
+        id: i64 = "x.id",
+        robot_type_id: i64 = "x.robot_type_id",
+        robot_type_name: Option<String> = "y.name",
+        robot_type_model: Option<String> = "y.model",
+        factory_id: i64 = "x.factory_id",
+        factory_name: Option<String> = "f.name",
+        factory_slug: Option<String> = "f.slug",
+        device_id: String = "x.device_id",
+        asset_id: Option<String> = "x.asset_id",
+        status: String = "x.status",
+        metadata: Value = "x.metadata",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+row! {
+    DataCollectorRow {
+        id: i64 = "x.id",
+        organization_id: i64 = "x.organization_id",
+        organization_name: Option<String> = "g.name",
+        name: String = "x.name",
+        operator_id: String = "x.operator_id",
+        email: Option<String> = "x.email",
+        certification: Option<String> = "x.certification",
+        status: String = "x.status",
+        metadata: Value = "x.metadata",
+        created_at: Timestamp = "x.created_at",
+        updated_at: Timestamp = "x.updated_at",
+    }
+}
+
+/// By its own id, by the id of its parent (where it has one), and by keyword.
+#[derive(Clone, Debug, Default)]
+pub struct EntryFilter {
+    pub ids: Option<Vec<i64>>,
+    pub parent_ids: Option<Vec<i64>>,
+    pub keyword: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SlugFilter {
+    pub slugs: Option<Vec<String>>,
+    pub keyword: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct RobotFilter {
+    pub factory_ids: Option<Vec<i64>>,
+    pub robot_type_ids: Option<Vec<i64>>,
+    pub statuses: Option<Vec<String>>,
+    pub device_ids: Option<Vec<String>>,
+    /// Only these devices: the ones that are connected right now.
+    pub among: Option<Vec<String>>,
+    /// None of these devices.
+    pub except: Option<Vec<String>>,
+    pub keyword: Option<String>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct CollectorFilter {
+    pub organization_ids: Option<Vec<i64>>,
+    pub statuses: Option<Vec<String>>,
+    pub operator_ids: Option<Vec<String>>,
+    pub names: Option<Vec<String>>,
+    pub keyword: Option<String>,
+}
+
+const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id left join factories f on f.id = x.factory_id";
+const COLLECTORS: &str = "data_collectors x left join organizations g on g.id = x.organization_id";
+
+fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
+    let keyword = Keyword::over(3, fields);
+    ListQuery {
+        from,
+        matches: format!(
+            "($1::bigint[] is null or x.id = any($1)) and ($2::bigint[] is null or {parent} = any($2)) and {}",
+            keyword.matches
+        ),
+        order: format!("{}, x.id desc", keyword.rank),
+        parameters: 3,
+    }
+}
+
+fn slugged(from: &'static str, version: &str, order: &str) -> ListQuery {
+    let keyword = Keyword::over(2, &["x.slug", "x.description", version]);
+    ListQuery {
+        from,
+        matches: format!("($1::text[] is null or lower(x.slug) = any($1)) and {}", keyword.matches),
+        order: format!("{}, {order}", keyword.rank),
+        parameters: 2,
+    }
+}
+
+fn factories() -> ListQuery {
+    entries("factories x", "null::bigint", &["x.name", "x.slug", "x.location"])
+}
+
+fn organizations() -> ListQuery {
+    entries("organizations x", "x.factory_id", &["x.name", "x.slug", "x.description"])
+}
+
+fn scenes() -> ListQuery {
+    entries("scenes x", "x.factory_id", &["x.name", "x.description"])
+}
+
+fn subscenes() -> ListQuery {
+    entries("subscenes x", "x.scene_id", &["x.name", "x.description"])
+}
+
+fn robot_types() -> ListQuery {
+    entries("robot_types x", "null::bigint", &["x.name", "x.model", "x.manufacturer", "x.end_effector"])
+}
+
+fn skills() -> ListQuery {
+    slugged("skills x", "x.skill_version", "x.id desc")
+}
+
+fn sops() -> ListQuery {
+    slugged("sops x", "x.sop_version", "x.updated_at desc, x.id desc")
+}
+
+fn robots() -> ListQuery {
+    let keyword = Keyword::over(7, &["x.device_id", "x.asset_id"]);
+    ListQuery {
+        from: ROBOTS,
+        matches: format!(
+            "($1::bigint[] is null or x.factory_id = any($1)) and ($2::bigint[] is null or x.robot_type_id = any($2)) \
+             and ($3::text[] is null or lower(x.status) = any($3)) and ($4::text[] is null or lower(x.device_id) = any($4)) \
+             and ($5::text[] is null or x.device_id = any($5)) and ($6::text[] is null or x.device_id <> all($6)) and {}",
+            keyword.matches
+        ),
+        order: format!("{}, x.id desc", keyword.rank),
+        parameters: 7,
+    }
+}
+
+fn data_collectors() -> ListQuery {
+    let keyword = Keyword::over(5, &["x.operator_id", "x.name", "x.email"]);
+    ListQuery {
+        from: COLLECTORS,
+        matches: format!(
+            "($1::bigint[] is null or x.organization_id = any($1)) and ($2::text[] is null or lower(x.status) = any($2)) \
+             and ($3::text[] is null or lower(x.operator_id) = any($3)) and ($4::text[] is null or lower(x.name) = any($4)) and {}",
+            keyword.matches
+        ),
+        order: format!("{}, x.id desc", keyword.rank),
+        parameters: 5,
+    }
+}
+
+fn get<R: FromRow>(from: &str) -> String {
+    format!("select {} from {from} where x.id = $1", R::COLUMNS)
+}
+
+macro_rules! reads_of {
+    ($($one:ident($id:ty), $many:ident: $row:ident from $from:expr;)+) => {
+        impl Reads {
+            $(pub async fn $one(&self, id: $id) -> Result<Option<$row>, ReadError> {
+                self.row(&get::<$row>($from), &[&id.0]).await
+            })+
+        }
+        pub(super) fn statements() -> Vec<(&'static str, String)> {
+            vec![$(
+                (stringify!($one), get::<$row>($from)),
+                (stringify!($many), $many().select($row::COLUMNS)),
+                (concat!(stringify!($many), ", counted"), $many().count()),
+            )+]
+        }
+    };
+}
+
+reads_of! {
+    factory(FactoryId), factories: FactoryRow from "factories x";
+    organization(OrganizationId), organizations: OrganizationRow from "organizations x";
+    scene(SceneId), scenes: SceneRow from "scenes x";
+    subscene(SubsceneId), subscenes: SubsceneRow from "subscenes x";
+    skill(SkillId), skills: SkillRow from "skills x";
+    sop(SopId), sops: SopRow from "sops x";
+    robot_type(RobotTypeId), robot_types: RobotTypeRow from "robot_types x";
+    robot(RobotId), robots: RobotRow from ROBOTS;
+    data_collector(CollectorId), data_collectors: DataCollectorRow from COLLECTORS;
+}
+
+impl Reads {
+    pub async fn factories(&self, filter: &EntryFilter, page: Page) -> Result<Listed<FactoryRow>, ReadError> {
+        self.entries(factories(), filter, page).await
+    }
+
+    pub async fn organizations(&self, filter: &EntryFilter, page: Page) -> Result<Listed<OrganizationRow>, ReadError> {
+        self.entries(organizations(), filter, page).await
+    }
+
+    pub async fn scenes(&self, filter: &EntryFilter, page: Page) -> Result<Listed<SceneRow>, ReadError> {
+        self.entries(scenes(), filter, page).await
+    }
+
+    pub async fn subscenes(&self, filter: &EntryFilter, page: Page) -> Result<Listed<SubsceneRow>, ReadError> {
+        self.entries(subscenes(), filter, page).await
+    }
+
+    pub async fn robot_types(&self, filter: &EntryFilter, page: Page) -> Result<Listed<RobotTypeRow>, ReadError> {
+        self.entries(robot_types(), filter, page).await
+    }
+
+    pub async fn skills(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SkillRow>, ReadError> {
+        self.listed(&skills(), &[&lower(&filter.slugs), &lower_one(&filter.keyword)], page).await
+    }
+
+    pub async fn sops(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SopRow>, ReadError> {
+        self.listed(&sops(), &[&lower(&filter.slugs), &lower_one(&filter.keyword)], page).await
+    }
+
+    pub async fn robots(&self, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
+        let f = filter;
+        let (statuses, devices, keyword) = (lower(&f.statuses), lower(&f.device_ids), lower_one(&f.keyword));
+        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &statuses, &devices, &f.among, &f.except, &keyword], page).await
+    }
+
+    pub async fn data_collectors(&self, filter: &CollectorFilter, page: Page) -> Result<Listed<DataCollectorRow>, ReadError> {
+        let f = filter;
+        let (statuses, operators, names) = (lower(&f.statuses), lower(&f.operator_ids), lower(&f.names));
+        self.listed(&data_collectors(), &[&f.organization_ids, &statuses, &operators, &names, &lower_one(&f.keyword)], page).await
+    }
+
+    async fn entries<R: FromRow>(&self, query: ListQuery, filter: &EntryFilter, page: Page) -> Result<Listed<R>, ReadError> {
+        self.listed(&query, &[&filter.ids, &filter.parent_ids, &lower_one(&filter.keyword)], page).await
+    }
+}

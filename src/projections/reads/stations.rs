@@ -1,0 +1,104 @@
+//! Workstations: binding versions of one robot and one data collector.
+
+use serde_json::Value;
+
+use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, lower, lower_one, row};
+use crate::domain::{CollectorId, StationId, Timestamp};
+
+row! {
+    StationRow {
+        id: i64 = "w.id",
+        name: String = "w.name",
+        robot_id: i64 = "w.robot_id",
+        robot_name: String = "w.robot_name",
+        robot_serial: String = "w.robot_serial",
+        robot_type_id: i64 = "y.id",
+        robot_type_name: String = "y.name",
+        robot_type_model: String = "y.model",
+        robot_type_capabilities: Value = "y.capabilities",
+        data_collector_id: i64 = "w.data_collector_id",
+        collector_name: String = "w.collector_name",
+        collector_operator_id: String = "w.collector_operator_id",
+        factory_id: i64 = "w.factory_id",
+        factory_name: String = "f.name",
+        organization_id: i64 = "w.organization_id",
+        organization_name: String = "g.name",
+        status: String = "w.status",
+        is_current: bool = "w.is_current",
+        superseded_by: Option<i64> = "w.superseded_by",
+        metadata: Value = "w.metadata",
+        created_at: Timestamp = "w.created_at",
+        updated_at: Timestamp = "w.updated_at",
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct StationFilter {
+    pub factory_ids: Option<Vec<i64>>,
+    pub organization_ids: Option<Vec<i64>>,
+    pub robot_type_ids: Option<Vec<i64>>,
+    pub device_ids: Option<Vec<String>>,
+    pub collector_names: Option<Vec<String>>,
+    pub collector_operator_ids: Option<Vec<String>>,
+    pub statuses: Option<Vec<String>>,
+    pub keyword: Option<String>,
+}
+
+/// A station is invisible while one of these is gone.
+const FROM: &str = "stations w join robots r on r.id = w.robot_id join robot_types y on y.id = r.robot_type_id \
+                    join factories f on f.id = w.factory_id join organizations g on g.id = w.organization_id";
+
+fn list() -> ListQuery {
+    let keyword = Keyword::over(8, &["w.name", "w.robot_serial", "w.collector_operator_id", "w.robot_name", "w.collector_name"]);
+    ListQuery {
+        from: FROM,
+        matches: format!(
+            "w.is_current and ($1::bigint[] is null or w.factory_id = any($1)) \
+             and ($2::bigint[] is null or w.organization_id = any($2)) and ($3::bigint[] is null or y.id = any($3)) \
+             and ($4::text[] is null or lower(w.robot_serial) = any($4)) and ($5::text[] is null or lower(w.collector_name) = any($5)) \
+             and ($6::text[] is null or lower(w.collector_operator_id) = any($6)) and ($7::text[] is null or w.status = any($7)) and {}",
+            keyword.matches
+        ),
+        order: format!("{}, w.id desc", keyword.rank),
+        parameters: 8,
+    }
+}
+
+fn get() -> String {
+    format!("select {} from {FROM} where w.id = $1", StationRow::COLUMNS)
+}
+
+fn current_of_collector() -> String {
+    format!("select {} from {FROM} where w.data_collector_id = $1 and w.is_current", StationRow::COLUMNS)
+}
+
+impl Reads {
+    pub async fn station(&self, id: StationId) -> Result<Option<StationRow>, ReadError> {
+        self.row(&get(), &[&id.0]).await
+    }
+
+    pub async fn current_station_of(&self, collector: CollectorId) -> Result<Option<StationRow>, ReadError> {
+        self.row(&current_of_collector(), &[&collector.0]).await
+    }
+
+    pub async fn stations(&self, filter: &StationFilter, page: Page) -> Result<Listed<StationRow>, ReadError> {
+        let f = filter;
+        let (devices, names) = (lower(&f.device_ids), lower(&f.collector_names));
+        let (operators, keyword) = (lower(&f.collector_operator_ids), lower_one(&f.keyword));
+        self.listed(
+            &list(),
+            &[&f.factory_ids, &f.organization_ids, &f.robot_type_ids, &devices, &names, &operators, &f.statuses, &keyword],
+            page,
+        )
+        .await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("station", get()),
+        ("current station of a collector", current_of_collector()),
+        ("stations", list().select(StationRow::COLUMNS)),
+        ("stations, counted", list().count()),
+    ]
+}

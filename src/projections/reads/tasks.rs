@@ -1,0 +1,144 @@
+//! Tasks: as list items, in detail, and as what a recorder is configured with.
+
+use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
+use crate::domain::{BatchId, PublicTaskId, TaskId, Timestamp};
+
+row! {
+    TaskRow {
+        id: i64 = "t.id",
+        task_id: String = "t.task_id",
+        batch_id: i64 = "t.batch_id",
+        order_id: i64 = "t.order_id",
+        sop_id: i64 = "t.sop_id",
+        station_id: i64 = "t.station_id",
+        robot_serial: Option<String> = "w.robot_serial",
+        collector_operator_id: Option<String> = "w.collector_operator_id",
+        scene_id: i64 = "t.scene_id",
+        scene_name: String = "t.scene_name",
+        subscene_id: i64 = "t.subscene_id",
+        subscene_name: String = "t.subscene_name",
+        factory_id: i64 = "t.factory_id",
+        organization_id: i64 = "t.organization_id",
+        status: String = "t.status",
+        error_message: Option<String> = "t.error_message",
+        /// A task is assigned when it is created.
+        assigned_at: Timestamp = "t.created_at",
+        ready_at: Option<Timestamp> = "t.ready_at",
+        started_at: Option<Timestamp> = "t.started_at",
+        completed_at: Option<Timestamp> = "t.completed_at",
+        episode_row_id: Option<i64> = "e.id",
+        episode_id: Option<String> = "e.episode_id",
+        created_at: Timestamp = "t.created_at",
+    }
+}
+
+row! {
+    /// Whose a task is and how far it is: what has to be known before a device is told about it.
+    TaskStanding {
+        id: i64 = "t.id",
+        task_id: String = "t.task_id",
+        status: String = "t.status",
+        device_id: Option<String> = "r.device_id",
+    }
+}
+
+row! {
+    /// What a recorder is configured with, as far as it is known.
+    TaskConfigRow {
+        task_id: String = "t.task_id",
+        status: String = "t.status",
+        device_id: Option<String> = "w.robot_serial",
+        robot_id: Option<i64> = "w.robot_id",
+        collector_name: Option<String> = "w.collector_name",
+        station_name: Option<String> = "w.name",
+        order_name: Option<String> = "o.name",
+        factory_name: Option<String> = "f.name",
+        scene_name: String = "t.scene_name",
+        subscene_name: String = "t.subscene_name",
+        initial_scene_layout: String = "t.initial_scene_layout",
+        sop_slug: Option<String> = "p.slug",
+        /// In the order of the SOP; skills that are gone are left out.
+        skills: Vec<String> = "array(select k.slug from unnest(p.skill_sequence) with ordinality as step (skill_id, place) \
+                                join skills k on k.id = step.skill_id order by step.place)",
+        topics: Vec<String> = "coalesce(y.ros_topics, '{}')",
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TaskFilter {
+    pub task_id: Option<String>,
+    /// Compared as text: one that is no number finds nothing.
+    pub station_id: Option<String>,
+    pub status: Option<String>,
+}
+
+const FROM: &str = "tasks t left join stations w on w.id = t.station_id left join episodes e on e.task_id = t.id";
+
+fn list() -> ListQuery {
+    ListQuery {
+        from: FROM,
+        matches: "($1::text is null or lower(t.task_id) = lower($1)) and ($2::text is null or t.station_id::text = $2) \
+                  and ($3::text is null or t.status = $3)"
+            .into(),
+        order: "t.created_at desc, t.id desc".into(),
+        parameters: 3,
+    }
+}
+
+fn of_batch() -> ListQuery {
+    ListQuery { from: FROM, matches: "t.batch_id = $1".into(), order: "t.created_at, t.id".into(), parameters: 1 }
+}
+
+fn get() -> String {
+    format!("select {} from {FROM} where t.id = $1", TaskRow::COLUMNS)
+}
+
+fn standing() -> String {
+    format!(
+        "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id where t.task_id = $1",
+        TaskStanding::COLUMNS
+    )
+}
+
+fn config() -> String {
+    format!(
+        "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id \
+         left join robot_types y on y.id = r.robot_type_id left join orders o on o.id = t.order_id \
+         left join factories f on f.id = t.factory_id left join sops p on p.id = t.sop_id where t.id = $1",
+        TaskConfigRow::COLUMNS
+    )
+}
+
+impl Reads {
+    pub async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, ReadError> {
+        self.row(&get(), &[&id.0]).await
+    }
+
+    pub async fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
+        self.listed(&list(), &[&filter.task_id, &filter.station_id, &filter.status], page).await
+    }
+
+    pub async fn tasks_of_batch(&self, id: BatchId, page: Page) -> Result<Listed<TaskRow>, ReadError> {
+        self.listed(&of_batch(), &[&id.0], page).await
+    }
+
+    pub async fn task_standing(&self, id: &PublicTaskId) -> Result<Option<TaskStanding>, ReadError> {
+        self.row(&standing(), &[&id.as_str()]).await
+    }
+
+    pub async fn task_config(&self, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
+        self.row(&config(), &[&id.0]).await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("task", get()),
+        ("tasks", list().select(TaskRow::COLUMNS)),
+        ("tasks, counted", list().count()),
+        ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
+        ("tasks of a batch, counted", of_batch().count()),
+        ("standing of a task", standing()),
+        ("configuration of a task", config()),
+    ]
+}
