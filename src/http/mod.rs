@@ -1,1 +1,112 @@
-//! The REST interface.
+//! The REST edge: routes, one file per resource; what is refused and how it is said; who may ask.
+//!
+//! A handler turns text into typed values, sends one command or asks one query, and shapes
+//! the answer. Rules live in `domain`, rows in `projections`; a status code appears nowhere
+//! but here.
+//!
+//! - [`router`]: every route, and what surrounds them; [`openapi`] describes the same list.
+//! - [`auth`]: who asks, and the guard in front of all routes.
+//! - [`problem`], [`extract`], [`wire`], [`request`]: errors, input, output, the request itself.
+//! - [`fleet`], [`storage`]: what is asked of live devices and of the object store.
+
+pub mod auth;
+pub mod batches;
+pub mod callbacks;
+pub mod devices;
+pub mod episodes;
+pub mod extract;
+pub mod fleet;
+pub mod health;
+pub mod metrics;
+pub mod orders;
+pub mod problem;
+pub mod recorder;
+pub mod registry;
+pub mod request;
+mod router;
+pub mod stations;
+pub mod storage;
+pub mod tasks;
+pub mod transfer;
+pub mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use router::{openapi, router};
+
+use crate::commands::Commands;
+use crate::projections::reads::Reads;
+use auth::login::Logins;
+use auth::tokens::Tokens;
+use fleet::Fleet;
+use health::Probes;
+use storage::Objects;
+
+/// Whether routes that older deployments left open ask for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    Strict,
+    Compat,
+}
+
+/// What the edge has to be told.
+pub struct Settings {
+    pub auth_mode: AuthMode,
+    pub jwt_secret: Vec<u8>,
+    pub jwt_issuer: String,
+    pub jwt_lifetime: Duration,
+    pub admin_username: String,
+    pub admin_password: String,
+    /// Start of the links that recorders post to; no slash at the end.
+    pub callback_base_url: String,
+    /// The one bucket whose objects are served.
+    pub bucket: String,
+    pub body_bytes_max: usize,
+    pub request_timeout: Duration,
+    pub device_response_timeout: Duration,
+}
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct AppState {
+    pub commands: Commands,
+    pub reads: Reads,
+    pub fleet: Arc<dyn Fleet>,
+    pub objects: Arc<dyn Objects>,
+    pub settings: Arc<Settings>,
+    pub tokens: Tokens,
+    pub logins: Arc<Logins>,
+    pub probes: Arc<Probes>,
+    /// Renders the measurements for Prometheus.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl AppState {
+    pub fn new(
+        commands: Commands,
+        reads: Reads,
+        fleet: Arc<dyn Fleet>,
+        objects: Arc<dyn Objects>,
+        settings: Settings,
+        metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> anyhow::Result<Self> {
+        if settings.auth_mode == AuthMode::Compat {
+            tracing::warn!(
+                "auth.mode is `compat`: ANYBODY who reaches this server can read and change orders, batches, tasks and the registry"
+            );
+        }
+        let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime);
+        Ok(Self {
+            commands,
+            reads,
+            fleet,
+            objects,
+            settings: Arc::new(settings),
+            tokens,
+            logins: Arc::new(Logins::new()?),
+            probes: Arc::new(Probes::default()),
+            metrics,
+        })
+    }
+}

@@ -29,8 +29,7 @@ if [ -f "$2/postgres/data/postmaster.pid" ]; then
     kill -QUIT "$pid" 2>/dev/null
     for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
 fi
-# Private clusters end with their tests and may still be writing.
-rm -rf "$2" || { sleep 2; rm -rf "$2"; }
+rm -rf "$2"
 "#;
 
 /// URLs of a new database: as its owner, and as superuser.
@@ -57,35 +56,25 @@ pub async fn fresh_database() -> (Secret, Secret) {
     (in_database(&service), in_database(&superuser))
 }
 
-/// The folder of this run, made at the first call together with the watchdog that
-/// removes it. One per process that started ours, told apart by when that started.
-pub fn run_folder() -> PathBuf {
+/// One per run: per process that started this one, told apart by when it started.
+fn run_folder() -> PathBuf {
     let runner = runner();
     let started = fs::read_to_string(format!("/proc/{runner}/stat"))
         .ok()
         .and_then(|stat| Some(stat.rsplit_once(") ")?.1.split(' ').nth(19)?.to_owned()))
         .unwrap_or_default();
-    let folder = std::env::temp_dir().join(format!("keystone-test-run-{runner}-{started}"));
-    fs::create_dir_all(&folder).expect("the folder of this run");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("its mode");
-    let _lock = lock(&folder);
-    if !folder.join("watchdog.log").exists() {
-        start_watchdog(&folder);
-    }
-    folder
+    std::env::temp_dir().join(format!("keystone-test-run-{runner}-{started}"))
 }
 
 fn runner() -> i32 {
     nix::unistd::getppid().as_raw()
 }
 
-fn lock(folder: &Path) -> Flock<File> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"));
-    Flock::lock(file.expect("the lock of this run"), FlockArg::LockExclusive).expect("the lock of this run")
-}
-
 fn ensure_cluster(folder: &Path) -> (Secret, Secret) {
-    let _lock = lock(folder);
+    fs::create_dir_all(folder).expect("the folder of this run");
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock")).expect("the lock of this run");
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("the lock of this run");
     let ready = folder.join("urls");
     if let Ok(text) = fs::read_to_string(&ready) {
         let mut lines = text.lines().map(Secret::new);
@@ -93,6 +82,7 @@ fn ensure_cluster(folder: &Path) -> (Secret, Secret) {
             return (service, superuser);
         }
     }
+    start_watchdog(folder);
     let urls = std::thread::spawn({
         let dir = folder.join("postgres");
         move || make_cluster(&dir)

@@ -123,10 +123,9 @@ pub fn access(s3: &EmbeddedS3) -> Access {
     }
 }
 
-/// A folder that is gone with its test, or with the run if that is killed, and which a Postgres run as another user can enter.
+/// A folder that is gone afterwards, which a Postgres run as another user can enter.
 pub fn temp_folder() -> TempDir {
-    let folder =
-        tempfile::Builder::new().prefix("test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir_in(cluster::run_folder());
+    let folder = tempfile::Builder::new().prefix("keystone-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir();
     folder.expect("a temporary folder")
 }
 

@@ -1,0 +1,233 @@
+//! Logging in, and who one is.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::Extensions;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+
+use super::throttle::Throttle;
+use super::{Caller, Identity};
+use crate::domain::CollectorId;
+use crate::http::AppState;
+use crate::http::extract::Json;
+use crate::http::problem::{Code, Problem, failed};
+use crate::http::request::source_address;
+use crate::http::wire::TextId;
+
+/// Work factor of stored passwords; the contract's, so that hashes can be moved over.
+pub const HASH_COST: u32 = 10;
+/// bcrypt looks at no more; longer passwords are refused instead of being cut.
+pub const PASSWORD_BYTES_MAX: usize = 72;
+/// Hashing takes a core for a while: logins at the same time share this many.
+const HASHES_AT_ONCE: usize = 4;
+
+/// What logging in needs besides the database.
+pub struct Logins {
+    throttle: Throttle,
+    hashing: tokio::sync::Semaphore,
+    /// Verified when there is no such account, so that the answer takes as long.
+    nobody: String,
+}
+
+impl Logins {
+    pub fn new() -> Result<Self, bcrypt::BcryptError> {
+        Ok(Self {
+            throttle: Throttle::default(),
+            hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
+            nobody: bcrypt::hash(uuid::Uuid::new_v4().to_string(), HASH_COST)?,
+        })
+    }
+
+    /// Hashes a new password, off the threads that serve requests.
+    pub async fn hash(self: &Arc<Self>, password: String) -> Result<String, Problem> {
+        let logins = Arc::clone(self);
+        let _permit = logins.hashing.acquire().await.map_err(|error| failed(&error.into()))?;
+        let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, HASH_COST)).await;
+        hashed.map_err(anyhow::Error::new).and_then(|hash| hash.map_err(anyhow::Error::new)).map_err(|error| failed(&error))
+    }
+
+    async fn matches(self: &Arc<Self>, password: String, hash: Option<String>) -> Result<bool, Problem> {
+        let logins = Arc::clone(self);
+        let _permit = logins.hashing.acquire().await.map_err(|error| failed(&error.into()))?;
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.nobody.clone());
+        let fits = password.len() <= PASSWORD_BYTES_MAX;
+        let verified = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
+        let verified =
+            verified.map_err(anyhow::Error::new).and_then(|same| same.map_err(anyhow::Error::new)).map_err(|error| failed(&error))?;
+        Ok(verified && known && fits)
+    }
+}
+
+/// Takes as long for a near miss as for a far one, whatever the lengths.
+fn same(given: &str, known: &str) -> bool {
+    Sha256::digest(given.as_bytes()).as_slice().ct_eq(Sha256::digest(known.as_bytes()).as_slice()).into()
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct LoginRequest {
+    account: Option<String>,
+    /// An older name of `account`.
+    operator_id: Option<String>,
+    password: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoginAnswer {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    role: &'static str,
+    collector: Option<LoginCollector>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoginCollector {
+    id: TextId,
+    operator_id: String,
+    name: String,
+}
+
+/// Log in as administrator or as data collector.
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body = LoginRequest, security(()), responses(
+    (status = 200, body = LoginAnswer),
+    (status = 400, description = "No account or no password"),
+    (status = 401, description = "Wrong account or password"),
+    (status = 429, description = "Too many failed attempts"),
+))]
+pub async fn login(
+    State(state): State<AppState>,
+    extensions: Extensions,
+    Json(request): Json<LoginRequest>,
+) -> Result<Answer<LoginAnswer>, Problem> {
+    let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let account = named(request.account).or(named(request.operator_id)).ok_or_else(|| Problem::invalid("account is required"))?;
+    let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
+
+    let now = state.commands.now();
+    let address = source_address(&extensions).map(|address| address.ip());
+    if let Err(wait_s) = state.logins.throttle.attempt(&account, address, now) {
+        tracing::warn!(account, ?address, "Refused a login as `{account}`: too many failed attempts");
+        return Err(Problem::new(Code::LoginThrottled, "too many failed attempts; wait and try again").retry_after(wait_s));
+    }
+
+    let admin = same(&account, &state.settings.admin_username) & same(&password, &state.settings.admin_password);
+    let (identity, collector) = if admin {
+        (Identity::Admin, None)
+    } else {
+        let found = state.reads.collector_login(&account).await?;
+        let hash = found.as_ref().map(|row| row.password_hash.clone());
+        let proven = state.logins.matches(password, hash).await?;
+        // Whoever is inactive or on leave does not get in, and is not told why.
+        let Some(row) = found.filter(|row| proven && row.status == "active") else {
+            tracing::info!(account, ?address, "Refused a login as `{account}`");
+            return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
+        };
+        let identity = Identity::Collector { id: CollectorId(row.collector_id), operator_id: row.operator_id.clone() };
+        (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id, name: row.name }))
+    };
+    state.logins.throttle.succeeded(&account, address);
+    let access_token = state.tokens.login(&identity, now).ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
+    tracing::info!(account, ?address, "Logged in `{account}`");
+    Ok(Answer(LoginAnswer {
+        access_token,
+        token_type: "Bearer",
+        expires_in: state.tokens.login_lifetime().as_secs(),
+        role: if collector.is_some() { "data_collector" } else { "admin" },
+        collector,
+    }))
+}
+
+/// Log out. Tokens stay valid until they expire; clients forget theirs.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, description = "Always")))]
+pub async fn logout() -> Answer<Value> {
+    Answer(serde_json::json!({ "ok": true }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Me {
+    collector_id: Option<i64>,
+    operator_id: String,
+    name: String,
+    role: &'static str,
+    workstation_id: Option<TextId>,
+    robot_id: Option<TextId>,
+    /// Missing for the administrator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robot_type: Option<Option<MyRobotType>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyRobotType {
+    id: TextId,
+    name: String,
+    model: String,
+    capabilities: Option<Value>,
+}
+
+/// Who is logged in, and at which station.
+#[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", responses((status = 200, body = Me), (status = 401, description = "No valid login")))]
+pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<Me>, Problem> {
+    let id = match caller.identity {
+        Identity::Collector { id, .. } => id,
+        Identity::Admin => {
+            return Ok(Answer(Me {
+                collector_id: None,
+                operator_id: "admin".into(),
+                name: "Administrator".into(),
+                role: "admin",
+                workstation_id: None,
+                robot_id: None,
+                robot_type: None,
+            }));
+        }
+        Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
+    };
+    let collector = state.reads.data_collector(id).await?.filter(|collector| collector.status == "active");
+    let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
+    let station = state.reads.current_station_of(id).await?;
+    Ok(Answer(Me {
+        collector_id: Some(collector.id),
+        operator_id: collector.operator_id,
+        name: collector.name,
+        role: "data_collector",
+        workstation_id: station.as_ref().map(|station| TextId(station.id)),
+        robot_id: station.as_ref().map(|station| TextId(station.robot_id)),
+        robot_type: Some(station.map(|station| MyRobotType {
+            id: TextId(station.robot_type_id),
+            name: station.robot_type_name,
+            model: station.robot_type_model,
+            capabilities: Some(station.robot_type_capabilities),
+        })),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparing_secrets_is_exact() {
+        assert!(same("a b ", "a b "));
+        assert!(!same("a b", "a b "));
+        assert!(!same("", "x"));
+    }
+
+    #[tokio::test]
+    async fn a_hash_fits_its_password_and_nothing_longer_is_cut_to_fit() {
+        let logins = Arc::new(Logins::new().unwrap());
+        let long = "x".repeat(PASSWORD_BYTES_MAX);
+        let hash = logins.hash(long.clone()).await.unwrap();
+        assert!(logins.matches(long.clone(), Some(hash.clone())).await.unwrap());
+        assert!(!logins.matches(format!("{long}y"), Some(hash)).await.unwrap());
+        assert!(!logins.matches("anything".into(), None).await.unwrap());
+    }
+}

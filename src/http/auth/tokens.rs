@@ -1,0 +1,201 @@
+//! Signed tokens: logins and links to objects. HS256, pinned; the issuer and the kind are
+//! checked, so a link is no login and a login is no link.
+
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Identity;
+use crate::domain::{CollectorId, Timestamp};
+use crate::http::problem::{Code, Problem};
+
+const LOGIN: &str = "login_v1";
+const OBJECT: &str = "storage_object_v1";
+/// How long a link to an object works.
+pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
+
+/// What is signed besides the claims of each kind.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Frame<T> {
+    kind: String,
+    iss: String,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    #[serde(flatten)]
+    claims: T,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LoginClaims {
+    /// 0 for the administrator.
+    collector_id: i64,
+    operator_id: String,
+    role: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectClaims {
+    pub bucket: String,
+    pub object: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenError {
+    Expired,
+    Invalid,
+}
+
+#[derive(Clone)]
+pub struct Tokens {
+    signing: EncodingKey,
+    checking: DecodingKey,
+    issuer: String,
+    login_lifetime: Duration,
+}
+
+impl Tokens {
+    pub fn new(secret: &[u8], issuer: &str, login_lifetime: Duration) -> Self {
+        Self {
+            signing: EncodingKey::from_secret(secret),
+            checking: DecodingKey::from_secret(secret),
+            issuer: issuer.to_owned(),
+            login_lifetime,
+        }
+    }
+
+    pub fn login_lifetime(&self) -> Duration {
+        self.login_lifetime
+    }
+
+    /// A login of somebody known. There is none for nobody.
+    pub fn login(&self, identity: &Identity, now: Timestamp) -> Option<String> {
+        let claims = match identity {
+            Identity::Admin => LoginClaims { collector_id: 0, operator_id: String::new(), role: "admin".into() },
+            Identity::Collector { id, operator_id } => {
+                LoginClaims { collector_id: id.0, operator_id: operator_id.clone(), role: "data_collector".into() }
+            }
+            Identity::Anonymous => return None,
+        };
+        Some(self.sign(LOGIN, claims, now, self.login_lifetime))
+    }
+
+    pub fn link(&self, claims: ObjectClaims, now: Timestamp) -> String {
+        self.sign(OBJECT, claims, now, LINK_LIFETIME)
+    }
+
+    pub fn check_link(&self, token: &str, now: Timestamp) -> Result<ObjectClaims, TokenError> {
+        self.check(OBJECT, token, now)
+    }
+
+    /// Whose login an `Authorization` header carries.
+    pub fn identify(&self, header: Option<&HeaderValue>, now: Timestamp) -> Result<Identity, Problem> {
+        let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
+        let Some(header) = header else { return refuse("a login is required") };
+        let text = header.to_str().unwrap_or_default();
+        let Some((scheme, token)) = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+            return refuse("the Authorization header must be `Bearer <token>`");
+        };
+        debug_assert!(!scheme.is_empty());
+        let claims = match self.check::<LoginClaims>(LOGIN, token.trim(), now) {
+            Ok(claims) => claims,
+            Err(TokenError::Expired) => return refuse("the login has expired"),
+            Err(TokenError::Invalid) => return refuse("the login token is not valid"),
+        };
+        match (claims.role.as_str(), claims.collector_id) {
+            ("admin", 0) => Ok(Identity::Admin),
+            ("data_collector", id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
+            _ => refuse("the login token is not valid"),
+        }
+    }
+
+    fn sign<T: Serialize>(&self, kind: &str, claims: T, now: Timestamp, lifetime: Duration) -> String {
+        let iat = now.timestamp();
+        let exp = iat.saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX));
+        let frame = Frame { kind: kind.to_owned(), iss: self.issuer.clone(), iat, nbf: iat, exp, claims };
+        encode(&Header::new(Algorithm::HS256), &frame, &self.signing).expect("claims of ours are JSON, and the key fits HS256")
+    }
+
+    fn check<T: DeserializeOwned + Clone>(&self, kind: &str, token: &str, now: Timestamp) -> Result<T, TokenError> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Times, issuer and kind are compared below, against the clock we were given.
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        let frame = decode::<Frame<T>>(token, &self.checking, &validation).map_err(|_| TokenError::Invalid)?.claims;
+        let now = now.timestamp();
+        if frame.kind != kind || frame.iss != self.issuer || frame.nbf > now {
+            return Err(TokenError::Invalid);
+        }
+        if frame.exp <= now { Err(TokenError::Expired) } else { Ok(frame.claims) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(secret: &str, issuer: &str) -> Tokens {
+        Tokens::new(secret.as_bytes(), issuer, Duration::from_secs(3600))
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        chrono::DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
+    }
+
+    fn identify(tokens: &Tokens, header: &str, now: i64) -> Result<Identity, u16> {
+        let header = HeaderValue::from_str(header).unwrap();
+        tokens.identify(Some(&header), at(now)).map_err(|problem| problem.status().as_u16())
+    }
+
+    fn object() -> ObjectClaims {
+        ObjectClaims { bucket: "edge-f".into(), object: "a/b.mcap".into() }
+    }
+
+    #[test]
+    fn a_login_is_accepted_until_it_expires() {
+        let tokens = tokens("secret", "k");
+        let collector = Identity::Collector { id: CollectorId(7), operator_id: "op".into() };
+        let login = tokens.login(&collector, at(0)).unwrap();
+        assert_eq!(identify(&tokens, &format!("bearer {login}"), 3599), Ok(collector));
+        assert_eq!(identify(&tokens, &format!("Bearer {login}"), 3600), Err(401));
+        assert_eq!(identify(&tokens, &format!("Bearer {login}"), -1), Err(401));
+    }
+
+    #[test]
+    fn a_link_is_no_login_and_a_login_is_no_link() {
+        let tokens = tokens("secret", "k");
+        let link = tokens.link(object(), at(0));
+        assert_eq!(identify(&tokens, &format!("Bearer {link}"), 1), Err(401));
+        let login = tokens.login(&Identity::Admin, at(0)).unwrap();
+        assert_eq!(tokens.check_link(&login, at(1)), Err(TokenError::Invalid));
+        assert_eq!(tokens.check_link(&link, at(1)), Ok(object()));
+        assert_eq!(tokens.check_link(&link, at(900)), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn another_secret_issuer_algorithm_or_scheme_is_refused() {
+        let ours = tokens("secret", "k");
+        let login = |tokens: &Tokens| tokens.login(&Identity::Admin, at(0)).unwrap();
+        assert_eq!(identify(&ours, &format!("Bearer {}", login(&tokens("other", "k"))), 1), Err(401));
+        assert_eq!(identify(&ours, &format!("Bearer {}", login(&tokens("secret", "other"))), 1), Err(401));
+        assert_eq!(identify(&ours, &format!("Basic {}", login(&ours)), 1), Err(401));
+        assert_eq!(identify(&ours, "Bearer", 1), Err(401));
+        let frame = Frame { kind: LOGIN.into(), iss: "k".into(), iat: 0, nbf: 0, exp: i64::MAX, claims: object() };
+        let hs512 = encode(&Header::new(Algorithm::HS512), &frame, &ours.signing).unwrap();
+        assert_eq!(identify(&ours, &format!("Bearer {hs512}"), 1), Err(401));
+    }
+
+    #[test]
+    fn a_role_that_does_not_fit_its_id_is_refused() {
+        let tokens = tokens("secret", "k");
+        for (role, collector_id) in [("admin", 7), ("data_collector", 0), ("display", 0)] {
+            let claims = LoginClaims { collector_id, operator_id: String::new(), role: role.into() };
+            let token = tokens.sign(LOGIN, claims, at(0), Duration::from_secs(60));
+            assert_eq!(identify(&tokens, &format!("Bearer {token}"), 1), Err(401), "{role} {collector_id}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `/callbacks`: what recorders post when a recording starts and when its file is closed.
+//!
+//! Recorders post once, without a login, and read nothing of the answer. What they say is a
+//! witness among others; whether the task is theirs is decided with it.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::extract::Json;
+use super::problem::Problem;
+use super::wire::Instant;
+use crate::commands::callbacks::{FinishAnswer, FinishCallback, StartCallback};
+use crate::commands::{CommandError, Refusal};
+use crate::domain::task::{FinishReport, TaskStatus};
+use crate::domain::{Actor, DeviceId, PublicTaskId};
+
+/// Topics kept with the event; a robot has a few dozen.
+const TOPICS_MAX: usize = 256;
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Started {
+    task_id: Option<String>,
+    device_id: Option<String>,
+    status: Option<String>,
+    started_at: Option<String>,
+    topics: Option<Vec<String>>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StartedAnswer {
+    status: &'static str,
+    /// `in_progress` when this call moved the task, else `unknown`.
+    task_status: &'static str,
+    acknowledged_at: Instant,
+}
+
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// A recording started.
+#[utoipa::path(post, path = "/api/v1/callbacks/start", tag = "callbacks", request_body = Started, security(()), responses(
+    (status = 200, body = StartedAnswer, description = "Also for a task that is not known"),
+    (status = 400, description = "Not JSON, or no task_id"),
+))]
+pub async fn start(State(state): State<AppState>, caller: Caller, Json(report): Json<Started>) -> Result<Answer<StartedAnswer>, Problem> {
+    let task_id = given(report.task_id).ok_or_else(|| Problem::invalid("task_id is required"))?;
+    let device_id = given(report.device_id);
+    let answer = |moved| {
+        let task_status = if moved { "in_progress" } else { "unknown" };
+        Ok(Answer(StartedAnswer { status: "acknowledged", task_status, acknowledged_at: Instant(state.commands.now()) }))
+    };
+    // An id that no task can have, or that no robot can have, belongs to none of ours.
+    let Ok(task_id) = PublicTaskId::parse(&task_id) else { return answer(false) };
+    let Ok(device_id) = device_id.map(|text| DeviceId::parse(&text)).transpose() else { return answer(false) };
+    let mut topics = report.topics.unwrap_or_default();
+    topics.truncate(TOPICS_MAX);
+    let reported = json!({ "status": report.status, "started_at": report.started_at, "topics": topics });
+    let context = caller.context_as(device_id.clone().map_or(Actor::System, Actor::Device));
+    let started = state.commands.execute(&context, StartCallback { task_id, device_id, reported }).await?;
+    answer(started.moved)
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Finished {
+    task_id: Option<String>,
+    device_id: Option<String>,
+    output_path: Option<String>,
+    status: Option<String>,
+    started_at: Option<String>,
+    finished_at: Option<String>,
+    duration_sec: Option<f64>,
+    message_count: Option<f64>,
+    file_size_bytes: Option<f64>,
+    sidecar_path: Option<String>,
+    topics: Option<Vec<String>>,
+    metadata: Option<Value>,
+    error: Option<String>,
+}
+
+/// A count on the wire: a number that may come as `221.0`.
+fn count(number: Option<f64>) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range by the filter")]
+    number.filter(|number| number.fract() == 0.0 && (0.0..=9e15).contains(number)).map(|number| number as u64)
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FinishedAnswer {
+    success: bool,
+    message: &'static str,
+    task_status: &'static str,
+    /// The upload was asked for because of this call, and the device is there to hear it.
+    upload_request_sent: bool,
+}
+
+/// A recording is a file now.
+#[utoipa::path(post, path = "/api/v1/callbacks/finish", tag = "callbacks", request_body = Finished, security(()), responses(
+    (status = 200, body = FinishedAnswer),
+    (status = 400, description = "Not JSON, or no task_id, device_id or output_path"),
+    (status = 409, description = "The task failed, was cancelled, or belongs to another device"),
+))]
+pub async fn finish(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(report): Json<Finished>,
+) -> Result<Answer<FinishedAnswer>, Problem> {
+    let required = |field: &str, text: Option<String>| given(text).ok_or_else(|| Problem::invalid(format!("{field} is required")));
+    let task_id = required("task_id", report.task_id)?;
+    let device_id = required("device_id", report.device_id)?;
+    required("output_path", report.output_path)?;
+    let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), DeviceId::parse(&device_id)) else { return Err(not_owned()) };
+    let report = FinishReport {
+        started_at: given(report.started_at),
+        finished_at: given(report.finished_at),
+        duration_sec: report.duration_sec.filter(|seconds| seconds.is_finite()),
+        message_count: count(report.message_count),
+        file_size_bytes: count(report.file_size_bytes),
+        error: given(report.error),
+    };
+    let context = caller.context_as(Actor::Device(device_id.clone()));
+    let finished = state.commands.execute(&context, FinishCallback { task_id, device_id, report }).await?;
+    let (message, task_status, upload_request_sent) = match finished {
+        FinishAnswer::Moved { transfer_open: true } => ("the upload is being asked for", TaskStatus::Uploading, true),
+        FinishAnswer::Moved { transfer_open: false } => {
+            ("the upload will be asked for when the uploader is connected", TaskStatus::Uploading, false)
+        }
+        FinishAnswer::Repeated(status) => ("known already", status, false),
+        FinishAnswer::Ended(status) => {
+            let detail = format!("the task is {}", status.as_str());
+            let refusal = Refusal::conflict("task_ended", detail).with(json!({ "current_status": status.as_str() }));
+            return Err(CommandError::Refused(refusal).into());
+        }
+        FinishAnswer::NotOwned => return Err(not_owned()),
+    };
+    Ok(Answer(FinishedAnswer { success: true, message, task_status: task_status.as_str(), upload_request_sent }))
+}
+
+fn not_owned() -> Problem {
+    CommandError::Refused(Refusal::conflict("task_not_owned", "there is no such task, or it belongs to another device")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::extract::parse;
+
+    #[test]
+    fn what_recorders_really_post_can_be_read() {
+        let start = br#"{"task_id":"task-happy-0001","device_id":"AB-F0001-T0003-000001","status":"recording","started_at":"2026-11-20T19:52:39Z","topics":["/chatter"]}"#;
+        assert_eq!(parse::<Started>(start).unwrap().topics.unwrap(), ["/chatter"]);
+        let finish = br#"{"task_id":"t","device_id":"d","status":"finished","started_at":"","finished_at":"2026-11-20T19:53:11Z","duration_sec":3.162,"message_count":221,"file_size_bytes":10677,"output_path":"/data/t.mcap","sidecar_path":null,"sidecar_enabled":false,"sidecar_generated":false,"topics":[],"metadata":{"scene":"s","skills":[]},"error":null}"#;
+        let finish: Finished = parse(finish).unwrap();
+        assert_eq!((count(finish.message_count), finish.duration_sec), (Some(221), Some(3.162)));
+        assert_eq!(given(finish.started_at), None);
+    }
+
+    #[test]
+    fn a_count_that_is_none_is_left_out() {
+        assert_eq!(count(Some(-1.0)), None);
+        assert_eq!(count(Some(1.5)), None);
+        assert_eq!(count(Some(f64::NAN)), None);
+        assert_eq!(count(Some(10_677.0)), Some(10_677));
+    }
+}

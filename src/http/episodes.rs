@@ -1,0 +1,186 @@
+//! `/episodes`: verified recordings.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::extract::{Params, PathId};
+use super::problem::Problem;
+use super::storage::{Location, refuse_if_blocked, signed_link};
+use super::wire::{Instant, Paged};
+use crate::domain::EpisodeId;
+use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Episode {
+    id: i64,
+    task_id: i64,
+    /// The id that people and the cloud see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    episode_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_public_id: Option<String>,
+    sop_slug: Option<String>,
+    sop_version: Option<String>,
+    scene_name: Option<String>,
+    subscene_name: Option<String>,
+    robot_device_id: Option<String>,
+    collector_operator_id: Option<String>,
+    /// `<bucket>/<key>`.
+    mcap_path: String,
+    sidecar_path: String,
+    checksum: Option<String>,
+    file_size_bytes: Option<i64>,
+    duration_sec: Option<f64>,
+    qa_status: String,
+    qa_score: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality_flag: Option<String>,
+    auto_approved: bool,
+    inspector_id: Option<String>,
+    inspection_decision: Option<String>,
+    inspected_at: Option<Instant>,
+    cloud_synced: bool,
+    cloud_processed: bool,
+    cloud_synced_at: Option<Instant>,
+    created_at: Instant,
+    labels: Vec<String>,
+    /// Only in the detail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+}
+
+/// A number with so many decimals, as people compare them.
+fn rounded(number: f64, decimals: i32) -> f64 {
+    let scale = 10_f64.powi(decimals);
+    (number * scale).round() / scale
+}
+
+impl Episode {
+    fn in_detail(row: EpisodeRow) -> Self {
+        let metadata = row.metadata.clone().filter(Value::is_object);
+        Self { metadata, ..Self::from(row) }
+    }
+}
+
+impl From<EpisodeRow> for Episode {
+    fn from(row: EpisodeRow) -> Self {
+        let named = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            id: row.id,
+            task_id: row.task_id,
+            episode_id: Some(row.episode_id),
+            task_public_id: Some(row.task_public_id),
+            sop_slug: row.sop_slug,
+            sop_version: row.sop_version,
+            scene_name: named(row.scene_name),
+            subscene_name: named(row.subscene_name),
+            robot_device_id: row.robot_device_id,
+            collector_operator_id: row.collector_operator_id,
+            mcap_path: row.mcap_path,
+            sidecar_path: row.sidecar_path.unwrap_or_default(),
+            checksum: Some(row.checksum),
+            file_size_bytes: Some(row.file_size_bytes),
+            duration_sec: row.duration_sec.map(|seconds| rounded(seconds, 2)),
+            qa_status: row.qa_status,
+            qa_score: row.qa_score.map(|score| rounded(score, 3)),
+            quality_flag: row.quality_flag,
+            auto_approved: row.auto_approved,
+            inspector_id: None,
+            inspection_decision: None,
+            inspected_at: None,
+            cloud_synced: row.cloud_synced,
+            cloud_processed: row.cloud_processed,
+            cloud_synced_at: row.cloud_synced_at.map(Instant),
+            created_at: row.created_at.into(),
+            labels: row.labels,
+            metadata: None,
+        }
+    }
+}
+
+/// Episodes, newest first.
+#[utoipa::path(get, path = "/api/v1/episodes", tag = "episodes", params(
+    ("limit" = Option<i64>, Query, description = "0 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("task_id" = Option<String>, Query, description = "Database id, or the id that devices know"),
+    ("scene_id" = Option<String>, Query),
+    ("qa_status" = Option<String>, Query),
+    ("auto_approved" = Option<bool>, Query),
+    ("cloud_processed" = Option<bool>, Query),
+    ("cloud_synced" = Option<bool>, Query),
+    ("collector_operator_id" = Option<String>, Query),
+    ("robot_device_id" = Option<String>, Query),
+    ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
+    ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive"),
+), responses((status = 200, body = Paged<Episode>), (status = 400, description = "A time that is none")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
+    let page = params.page_lax();
+    let task = params.text("task_id");
+    let task_id = task.as_ref().and_then(|text| text.parse().ok());
+    let filter = EpisodeFilter {
+        task_id,
+        task_public_id: task.filter(|_| task_id.is_none()),
+        scene_id: params.text("scene_id").and_then(|text| text.parse().ok()),
+        qa_status: params.text("qa_status"),
+        auto_approved: params.lenient_bool("auto_approved"),
+        cloud_processed: params.lenient_bool("cloud_processed"),
+        cloud_synced: params.lenient_bool("cloud_synced"),
+        collector_operator_id: params.text("collector_operator_id"),
+        robot_device_id: params.text("robot_device_id"),
+        created_from: params.instant("created_at_from")?,
+        created_to: params.instant("created_at_to")?,
+    };
+    let listed = state.reads.episodes(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+/// One episode.
+#[utoipa::path(get, path = "/api/v1/episodes/{id}", tag = "episodes", params(("id" = i64, Path)), responses(
+    (status = 200, body = Episode),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Answer<Episode>, Problem> {
+    Ok(Answer(Episode::in_detail(found(&state, id).await?)))
+}
+
+async fn found(state: &AppState, id: PathId) -> Result<EpisodeRow, Problem> {
+    state.reads.episode(EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Link {
+    /// A path on this server; works for 15 minutes without a login.
+    url: String,
+}
+
+/// A link to a file of an episode.
+#[utoipa::path(get, path = "/api/v1/episodes/{id}/presign", tag = "episodes", params(
+    ("id" = i64, Path),
+    ("kind" = Option<String>, Query, description = "`mcap` (default) or `sidecar`"),
+), responses(
+    (status = 200, body = Link),
+    (status = 400, description = "Another kind, or a stored path that cannot be used"),
+    (status = 404, description = "There is no such episode"),
+    (status = 409, description = "The recording failed its checks"),
+))]
+pub async fn presign(State(state): State<AppState>, id: PathId, params: Params) -> Result<Answer<Link>, Problem> {
+    let id = PathId(id.positive()?);
+    let kind = params.text("kind").map_or_else(|| "mcap".to_owned(), |kind| kind.to_lowercase());
+    if !matches!(kind.as_str(), "mcap" | "sidecar") {
+        return Err(Problem::invalid("kind must be mcap or sidecar"));
+    }
+    let episode = found(&state, id).await?;
+    let path = match kind.as_str() {
+        "mcap" => {
+            refuse_if_blocked(&episode, &episode.mcap_path)?;
+            episode.mcap_path.clone()
+        }
+        _ => episode.sidecar_path.clone().unwrap_or_default(),
+    };
+    let location = Location::of_path(&path, &state.settings.bucket)?;
+    Ok(Answer(Link { url: signed_link(&state, location) }))
+}

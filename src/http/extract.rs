@@ -1,0 +1,403 @@
+//! Outside text becomes typed values, once, here: bodies, path ids, pages, filters.
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::problem::{Code, Problem};
+use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
+use crate::projections::reads::Page;
+
+/// Long texts: notes, errors, layouts.
+pub const LONG_TEXT: usize = 65_535;
+pub const NAME: usize = 255;
+
+/// A JSON body. Keys of its object match whatever their case, unknown ones are ignored, a
+/// wrong type is refused, and so is a body that is missing.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = body_bytes(request, state).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Err(Problem::invalid("a JSON body is required"));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON object that may be missing: then it is empty.
+#[derive(Debug)]
+pub struct MaybeObject(pub serde_json::Map<String, Value>);
+
+impl<S: Send + Sync> FromRequest<S> for MaybeObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = body_bytes(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(serde_json::Map::new()));
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(object)) if !has_nul(&Value::Object(object.clone())) => Ok(Self(object)),
+            _ => Err(Problem::invalid("invalid request body")),
+        }
+    }
+}
+
+async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(Code::BodyTooLarge, format!("the request body is larger than the limit: {}", rejection.body_text()))
+        } else {
+            Problem::invalid("the request body could not be read")
+        }
+    })
+}
+
+/// JSON text as a value of ours.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
+    // Postgres keeps no NUL in texts; nobody means one.
+    if has_nul(&value) {
+        return Err(Problem::invalid("a text in the body contains a NUL character"));
+    }
+    if !value.is_object() {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    fold_keys(&mut value);
+    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(object) => object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
+/// Lower-cases the keys of an object. An exact key wins over one that differs by case.
+/// Only this object: what is inside may be somebody's own JSON.
+pub fn fold_keys(value: &mut Value) {
+    let Value::Object(object) = value else { return };
+    if object.keys().all(|key| !key.chars().any(char::is_uppercase)) {
+        return;
+    }
+    let odd: Vec<String> = object.keys().filter(|key| key.chars().any(char::is_uppercase)).cloned().collect();
+    for key in odd {
+        if let Some(value) = object.remove(&key) {
+            object.entry(key.to_lowercase()).or_insert(value);
+        }
+    }
+}
+
+/// The `:id` of a path. Not an integer is refused; whether it has to be positive is the route's rule.
+#[derive(Clone, Copy, Debug)]
+pub struct PathId(pub i64);
+
+impl PathId {
+    /// On routes where 0 and below are not ids at all.
+    pub fn positive(self) -> Result<i64, Problem> {
+        if self.0 > 0 { Ok(self.0) } else { Err(Problem::invalid("the id in the path must be positive")) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| invalid_id())?;
+        text.parse().map(Self).map_err(|_| invalid_id())
+    }
+}
+
+fn invalid_id() -> Problem {
+    Problem::invalid("the id in the path must be an integer")
+}
+
+/// The device of a path.
+#[derive(Clone, Debug)]
+pub struct PathDevice(pub DeviceId);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathDevice {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let bad = || Problem::invalid("the device id in the path is not one that a device can have");
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| bad())?;
+        DeviceId::parse(&text).map(Self).map_err(|_| bad())
+    }
+}
+
+/// The query of a request, by name. Of a repeated name the first value counts.
+#[derive(Clone, Debug, Default)]
+pub struct Params(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let bad = || Problem::invalid("the query cannot be read");
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await.map_err(|_| bad())?;
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(bad());
+        }
+        Ok(Self(pairs))
+    }
+}
+
+/// Limits of list filters, from the contract.
+const LIST_BYTES_MAX: usize = 8192;
+const LIST_ITEMS_MAX: usize = 100;
+const LIST_ITEM_BYTES_MAX: usize = 255;
+const LIST_NUMBER_CHARS_MAX: usize = 20;
+/// Routes without an upper bound in the contract still need one: rows are held in memory.
+const FREE_LIMIT_MAX: i64 = 1000;
+
+impl Params {
+    /// A value, trimmed; empty is as good as missing.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let value = self.0.iter().find(|(known, _)| known == name)?.1.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.text(name).is_some()
+    }
+
+    /// The first of several spellings that says something.
+    pub fn keyword(&self) -> Option<String> {
+        self.first(&["keyword", "q", "search"])
+    }
+
+    pub fn first(&self, names: &[&str]) -> Option<String> {
+        names.iter().find_map(|name| self.text(name))
+    }
+
+    /// A comma-separated list. `names` are aliases.
+    pub fn list(&self, names: &[&str]) -> Result<Option<Vec<String>>, Problem> {
+        self.list_of(names, LIST_ITEM_BYTES_MAX)
+    }
+
+    fn list_of(&self, names: &[&str], item_max: usize) -> Result<Option<Vec<String>>, Problem> {
+        let name = names[0];
+        let Some(raw) = self.first(names) else { return Ok(None) };
+        if raw.len() > LIST_BYTES_MAX {
+            return Err(Problem::invalid(format!("{name} is longer than {LIST_BYTES_MAX} bytes")));
+        }
+        let items: Vec<&str> = raw.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+        if items.len() > LIST_ITEMS_MAX {
+            return Err(Problem::invalid(format!("{name} has more than {LIST_ITEMS_MAX} items")));
+        }
+        if items.iter().any(|item| item.len() > item_max) {
+            return Err(Problem::invalid(format!("an item of {name} is longer than {item_max} bytes")));
+        }
+        let mut known = Vec::<String>::new();
+        for item in items {
+            if !known.iter().any(|other| other == item) {
+                known.push(item.to_owned());
+            }
+        }
+        Ok((!known.is_empty()).then_some(known))
+    }
+
+    /// A comma-separated list of positive integers.
+    pub fn id_list(&self, names: &[&str]) -> Result<Option<Vec<i64>>, Problem> {
+        let Some(items) = self.list_of(names, LIST_NUMBER_CHARS_MAX)? else { return Ok(None) };
+        let id = |item: &String| item.parse().ok().filter(|id| *id > 0);
+        let bad = || Problem::invalid(format!("{} must be positive integers separated by commas", names[0]));
+        items.iter().map(|item| id(item).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// A comma-separated list of words of a closed list.
+    pub fn word_list<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<Vec<String>>, Problem> {
+        let Some(items) = self.list(&[name])? else { return Ok(None) };
+        items.iter().try_for_each(|item| known_word(name, item, words))?;
+        Ok(Some(items))
+    }
+
+    /// One word of a closed list.
+    pub fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<String>, Problem> {
+        let Some(item) = self.text(name) else { return Ok(None) };
+        known_word(name, &item, words)?;
+        Ok(Some(item))
+    }
+
+    /// Booleans as lenient callers write them; anything else does not count.
+    pub fn lenient_bool(&self, name: &str) -> Option<bool> {
+        parse_bool(&self.text(name)?)
+    }
+
+    /// An instant with any offset.
+    pub fn instant(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        self.text(name).map(|text| instant(name, &text)).transpose()
+    }
+
+    /// The contract's **P100**: default 50, at most 100, garbage refused.
+    pub fn page_to_100(&self) -> Result<Page, Problem> {
+        self.strict_page(100)
+    }
+
+    /// The contract's **Pfree**: as much as asked for, up to what we hold in memory.
+    pub fn page_free(&self) -> Result<Page, Problem> {
+        self.strict_page(FREE_LIMIT_MAX)
+    }
+
+    fn strict_page(&self, most: i64) -> Result<Page, Problem> {
+        let limit = match self.text("limit") {
+            None => 50,
+            Some(text) => {
+                text.parse::<i64>().ok().filter(|limit| *limit >= 1).ok_or_else(|| Problem::invalid("limit must be a positive integer"))?
+            }
+        };
+        let offset = match self.text("offset") {
+            None => 0,
+            Some(text) => text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::invalid("offset must not be negative"))?,
+        };
+        Ok(Page { limit: Some(limit.min(most)), offset })
+    }
+
+    /// The contract's **Plax**: garbage counts as the default; 0 is an empty page.
+    pub fn page_lax(&self) -> Page {
+        let number = |name: &str| self.text(name).and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
+        Page { limit: Some(number("limit").unwrap_or(50).min(100)), offset: number("offset").unwrap_or(0) }
+    }
+}
+
+fn known_word<T: Copy>(name: &str, item: &str, words: &[(&'static str, T)]) -> Result<(), Problem> {
+    if catalog::parse(words, item).is_some() {
+        return Ok(());
+    }
+    let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+    Err(Problem::invalid(format!("{name} must be one of {}", all.join(", "))))
+}
+
+pub fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+pub fn instant(name: &str, text: &str) -> Result<Timestamp, Problem> {
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|at| at.to_utc())
+        .map_err(|_| Problem::invalid(format!("{name} must be an RFC 3339 time")))
+}
+
+/// A text that has to be there: trimmed, not empty, not too long.
+pub fn required(field: &str, text: Option<String>, most: usize) -> Result<String, Problem> {
+    optional(field, text, most)?.ok_or_else(|| Problem::invalid(format!("{field} is required")))
+}
+
+/// A text that may be missing: trimmed, and empty counts as missing. Limits are in characters, long texts in bytes.
+pub fn optional(field: &str, text: Option<String>, most: usize) -> Result<Option<String>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let trimmed = text.trim();
+    let length = if most == LONG_TEXT { trimmed.len() } else { trimmed.chars().count() };
+    if length > most {
+        return Err(Problem::invalid(format!("{field} is longer than {most} characters")));
+    }
+    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+}
+
+/// An id given as decimal text.
+pub fn text_id(field: &str, text: Option<String>) -> Result<i64, Problem> {
+    required(field, text, NAME)?
+        .parse()
+        .ok()
+        .filter(|id| *id > 0)
+        .ok_or_else(|| Problem::invalid(format!("{field} must be a positive integer, as text")))
+}
+
+/// An id given as a number.
+pub fn number_id(field: &str, id: Option<i64>) -> Result<i64, Problem> {
+    id.filter(|id| *id > 0).ok_or_else(|| Problem::invalid(format!("{field} is required and must be positive")))
+}
+
+pub fn public_task_id(text: &str) -> Result<PublicTaskId, Problem> {
+    PublicTaskId::parse(text).map_err(|error| Problem::invalid(format!("task_id {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    fn query(pairs: &[(&str, &str)]) -> Params {
+        Params(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Example {
+        name: Option<String>,
+        quantity: Option<i64>,
+        metadata: Option<Value>,
+    }
+
+    #[test]
+    fn keys_match_in_any_case_unknown_ones_are_ignored_and_null_is_missing() {
+        let body = json!({"NAME": "a", "quantity": null, "metadata": {"Key": 1}, "other": true}).to_string();
+        let read: Example = parse(body.as_bytes()).unwrap();
+        assert_eq!(read, Example { name: Some("a".into()), quantity: None, metadata: Some(json!({"Key": 1})) });
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_and_so_is_a_quoted_number() {
+        for body in [r#"{"quantity":"3"}"#, r#"{"name":3}"#, "[]", "{", r#"{"name":"a\u0000"}"#, r#"{"quantity":1.5}"#] {
+            assert_eq!(parse::<Example>(body.as_bytes()).unwrap_err().status(), 400, "{body}");
+        }
+    }
+
+    #[test]
+    fn pages_follow_the_three_rule_sets() {
+        let page = |limit, offset| Page { limit: Some(limit), offset };
+        assert_eq!(query(&[]).page_to_100().unwrap(), page(50, 0));
+        assert_eq!(query(&[("limit", "101"), ("offset", "7")]).page_to_100().unwrap(), page(100, 7));
+        assert_eq!(query(&[("limit", "500")]).page_free().unwrap(), page(500, 0));
+        for bad in [("limit", "0"), ("limit", "x"), ("offset", "-1"), ("offset", "x")] {
+            assert!(query(&[bad]).page_to_100().is_err(), "{bad:?}");
+            assert!(query(&[bad]).page_free().is_err(), "{bad:?}");
+        }
+        assert_eq!(query(&[("limit", "x"), ("offset", "-3")]).page_lax(), page(50, 0));
+        assert_eq!(query(&[("limit", "0")]).page_lax(), page(0, 0));
+        assert_eq!(query(&[("limit", "1000")]).page_lax(), page(100, 0));
+    }
+
+    #[test]
+    fn lists_are_trimmed_deduplicated_and_limited() {
+        assert_eq!(query(&[("ids", " 3, ,4,3 ")]).id_list(&["ids"]).unwrap(), Some(vec![3, 4]));
+        assert_eq!(query(&[("ids", " , ")]).id_list(&["ids"]).unwrap(), None);
+        assert_eq!(query(&[("name", "a")]).list(&["order_name", "name"]).unwrap(), Some(vec!["a".into()]));
+        assert!(query(&[("ids", "0")]).id_list(&["ids"]).is_err());
+        assert!(query(&[("ids", "x")]).id_list(&["ids"]).is_err());
+        assert!(query(&[("n", &vec!["1"; 101].join(","))]).list(&["n"]).is_err());
+        assert!(query(&[("n", &"x".repeat(256))]).list(&["n"]).is_err());
+        assert!(query(&[("n", &"x,".repeat(5000))]).list(&["n"]).is_err());
+    }
+
+    #[test]
+    fn the_first_keyword_that_says_something_counts() {
+        assert_eq!(query(&[("keyword", " "), ("search", "b"), ("q", "a")]).keyword(), Some("a".into()));
+    }
+
+    #[test]
+    fn texts_are_counted_in_characters() {
+        assert_eq!(required("name", Some("ä".repeat(255)), NAME).unwrap().chars().count(), 255);
+        assert!(required("name", Some("ä".repeat(256)), NAME).is_err());
+        assert!(required("name", Some("  ".into()), NAME).is_err());
+        assert_eq!(optional("notes", Some(" ".into()), LONG_TEXT).unwrap(), None);
+        assert!(text_id("scene_id", Some("-1".into())).is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! Why a request was not done: one shape for every refusal and failure.
+//!
+//! Bodies keep the contract's keys (`error`, or `error_msg` on the routes that say so, and
+//! the extra keys of each route) and add `code`, `detail` and `request_id`. A handler
+//! answers with a [`Problem`]; the body is written once, by [`render`], where the route and
+//! the request's id are known. `docs/problems.md` explains every code.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+
+use crate::commands::{CommandError, RefusalKind};
+use crate::projections::reads::ReadError;
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $status:ident;)+) => {
+        /// What is wrong, as a word for programs. Commands add those of their refusals.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Code { $($name),+ }
+
+        impl Code {
+            pub const ALL: &'static [Code] = &[$(Code::$name),+];
+            pub fn as_str(self) -> &'static str {
+                match self { $(Code::$name => $code),+ }
+            }
+            pub fn status(self) -> StatusCode {
+                match self { $(Code::$name => StatusCode::$status),+ }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = "invalid_request", BAD_REQUEST;
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE;
+    NotFound = "not_found", NOT_FOUND;
+    Unauthenticated = "unauthenticated", UNAUTHORIZED;
+    LoginRefused = "login_refused", UNAUTHORIZED;
+    LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
+    Forbidden = "forbidden", FORBIDDEN;
+    NotYourDevice = "not_your_device", FORBIDDEN;
+    LostRace = "lost_race", CONFLICT;
+    TaskNotConfigurable = "task_not_configurable", CONFLICT;
+    TaskNotBeginable = "task_not_beginable", CONFLICT;
+    TaskIncomplete = "task_incomplete", CONFLICT;
+    TaskIdRequired = "task_id_required", BAD_REQUEST;
+    TransferNotConnected = "transfer_not_connected", CONFLICT;
+    DeviceNotConnected = "device_not_connected", NOT_FOUND;
+    RecorderStateSyncing = "recorder_state_syncing", CONFLICT;
+    RecorderStateRefreshFailed = "recorder_state_refresh_failed", CONFLICT;
+    RecorderStateRefreshTimeout = "recorder_state_refresh_timeout", GATEWAY_TIMEOUT;
+    RecorderBusy = "recorder_busy", CONFLICT;
+    RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
+    DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
+    EpisodeBlocked = "episode_blocked", CONFLICT;
+    InvalidLocation = "invalid_location", BAD_REQUEST;
+    DownloadTokenExpired = "download_token_expired", UNAUTHORIZED;
+    DownloadTokenInvalid = "download_token_invalid", UNAUTHORIZED;
+    ObjectNotFound = "object_not_found", NOT_FOUND;
+    ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE;
+    RequestTimeout = "request_timeout", SERVICE_UNAVAILABLE;
+    Internal = "internal", INTERNAL_SERVER_ERROR;
+}
+
+/// A request that was not done, and why.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    /// For people.
+    detail: String,
+    extra: Map<String, Value>,
+    retry_after_s: Option<u64>,
+}
+
+impl Problem {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { status: code.status(), code: code.as_str(), detail: detail.into(), extra: Map::new(), retry_after_s: None }
+    }
+
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidRequest, detail)
+    }
+
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Code::NotFound, format!("{what} not found"))
+    }
+
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(key.to_owned(), value.into());
+        self
+    }
+
+    pub fn with_all(mut self, extra: Map<String, Value>) -> Self {
+        self.extra.extend(extra);
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn body(&self, key: &str, request_id: &str) -> Value {
+        let mut body = self.extra.clone();
+        // Where the contract wants a word under `error`, the prose stands under `message`.
+        let beside = if body.contains_key(key) { "message" } else { key };
+        body.insert(beside.to_owned(), self.detail.clone().into());
+        body.insert("code".to_owned(), self.code.into());
+        body.insert("detail".to_owned(), self.detail.clone().into());
+        body.insert("request_id".to_owned(), request_id.into());
+        Value::Object(body)
+    }
+}
+
+/// The status travels with the answer; the body waits for [`render`].
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Which key holds the text: fixed per route by the contract.
+fn error_key(method: &str, route: &str) -> &'static str {
+    match (method, route) {
+        (_, "/api/v1/callbacks/start" | "/api/v1/callbacks/finish") => "error_msg",
+        (_, "/api/v1/tasks/{id}" | "/api/v1/tasks/{id}/config") => "error_msg",
+        ("POST", "/api/v1/tasks") => "error_msg",
+        _ => "error",
+    }
+}
+
+/// Writes the body of a problem into its response, and leaves other responses alone.
+pub fn render(mut response: Response, method: &str, route: &str, request_id: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    if let Some(seconds) = problem.retry_after_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if problem.code == Code::Unauthenticated.as_str() {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    *response.body_mut() = Body::from(problem.body(error_key(method, route), request_id).to_string());
+    response
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Refused(refusal) => {
+                let status = match refusal.kind {
+                    RefusalKind::Invalid => StatusCode::BAD_REQUEST,
+                    RefusalKind::NotFound => StatusCode::NOT_FOUND,
+                    RefusalKind::Conflict => StatusCode::CONFLICT,
+                    RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+                };
+                Self { status, code: refusal.code, detail: refusal.message, ..Self::invalid("") }.with_all(refusal.extra)
+            }
+            CommandError::Conflict => {
+                Self::new(Code::LostRace, "somebody else changed the same thing at the same moment; try again").retry_after(1)
+            }
+            CommandError::Unavailable(reason) => unavailable(&reason),
+            CommandError::Failed(error) => failed(&error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(reason) => unavailable(&reason),
+            ReadError::Failed(ref source) if source.is_closed() => unavailable(&error.to_string()),
+            ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
+        }
+    }
+}
+
+fn unavailable(reason: &str) -> Problem {
+    tracing::warn!(reason, "The database cannot be reached: {reason}");
+    Problem::new(Code::Unavailable, "the service cannot reach its database; try again").retry_after(2)
+}
+
+/// The caller hears little, the operator hears the whole chain.
+pub fn failed(error: &anyhow::Error) -> Problem {
+    tracing::error!(error = format!("{error:#}"), "A request failed: {error:#}");
+    Problem::new(Code::Internal, "something went wrong on our side; the request id names it in our log")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::commands::Refusal;
+
+    async fn body_of(problem: Problem, method: &str, route: &str) -> (StatusCode, Value) {
+        let response = render(problem.into_response(), method, route, "req-1");
+        let status = response.status();
+        (status, serde_json::from_slice(&to_bytes(response.into_body(), 10_000).await.unwrap()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_contracts_keys_and_adds_ours() {
+        let extra = Map::from_iter([("remaining".to_owned(), Value::from(-1))]);
+        let refusal = Refusal { code: "quota_exceeded", kind: RefusalKind::Invalid, message: "too many".into(), extra };
+        let (status, body) = body_of(CommandError::Refused(refusal).into(), "POST", "/api/v1/batches").await;
+        assert_eq!(status, 400);
+        assert_eq!(
+            body,
+            serde_json::json!({"error": "too many", "detail": "too many", "code": "quota_exceeded", "remaining": -1, "request_id": "req-1"})
+        );
+    }
+
+    #[tokio::test]
+    async fn task_and_callback_routes_say_error_msg() {
+        for (method, route, key) in [
+            ("GET", "/api/v1/tasks/{id}", "error_msg"),
+            ("POST", "/api/v1/callbacks/finish", "error_msg"),
+            ("GET", "/api/v1/tasks", "error"),
+            ("GET", "/api/v1/batches/{id}/tasks", "error"),
+        ] {
+            let (_, body) = body_of(Problem::not_found("task"), method, route).await;
+            assert_eq!(body[key], "task not found", "{method} {route}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_taken_robot_is_told_as_a_word() {
+        let extra = Map::from_iter([("error".to_owned(), Value::from("ROBOT_ALREADY_ASSIGNED"))]);
+        let refusal = Refusal { code: "robot_already_assigned", kind: RefusalKind::Conflict, message: "robot 3 is taken".into(), extra };
+        let (status, body) = body_of(CommandError::Refused(refusal).into(), "POST", "/api/v1/stations").await;
+        assert_eq!(
+            (status, &body["error"], &body["message"]),
+            (StatusCode::CONFLICT, &"ROBOT_ALREADY_ASSIGNED".into(), &"robot 3 is taken".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_says_little() {
+        let failure = CommandError::Failed(anyhow::anyhow!("password of the pool is hunter2"));
+        let (status, body) = body_of(failure.into(), "GET", "/api/v1/orders").await;
+        assert_eq!(status, 500);
+        assert!(!body.to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn every_code_is_explained() {
+        let page = include_str!("../../docs/problems.md");
+        for code in Code::ALL {
+            let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
+            assert!(page.contains(&row), "docs/problems.md has no row that starts with {row}");
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! `/recorder`: what recorders do, and telling them what to do.
+//!
+//! A command is an event first and reaches the device through the outbox; the caller waits
+//! for its outcome as long as a device may take, and hears that nobody knows after that. What
+//! is known of a recorder is checked before, where doing the wrong thing would lose a task.
+
+use std::time::{Duration, Instant as Moment};
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::extract::{MaybeObject, Params, PathDevice, parse_bool, public_task_id};
+use super::fleet::{RecorderView, Unanswered};
+use super::problem::{Code, Problem};
+use super::tasks::callback_urls;
+use super::wire::Instant;
+use crate::commands::devices::RequestDeviceCommand;
+use crate::domain::device::{RecorderAction, RecorderState};
+use crate::domain::task::TaskStatus;
+use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::projections::reads::tasks::TaskStanding;
+
+/// A command is decided on a state that is at most this old.
+const FRESH: Duration = Duration::from_secs(1);
+/// A device answers in a few milliseconds or takes its time: look often first, then less so.
+const LOOK_FIRST: Duration = Duration::from_millis(25);
+const LOOK_LATER: Duration = Duration::from_millis(250);
+/// An outcome is written a moment after the device's own deadline.
+const OUTCOME_GRACE: Duration = Duration::from_secs(1);
+
+/// What a recorder was last seen doing, and how sure we are.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RecorderStateAnswer {
+    connected: bool,
+    /// `idle`, `ready`, `recording`, `paused`; `unknown` before the first snapshot.
+    current_state: String,
+    previous_state: String,
+    task_id: String,
+    updated_at: Instant,
+    state_synced: bool,
+    syncing: bool,
+    fresh: bool,
+    age_ms: u64,
+    source: String,
+    /// Counts up, per device.
+    state_version: u64,
+}
+
+impl RecorderStateAnswer {
+    fn of(view: Option<&RecorderView>, now: Timestamp, fresh_within: Duration) -> Self {
+        let Some(view) = view else {
+            return Self {
+                connected: false,
+                current_state: "unknown".into(),
+                previous_state: String::new(),
+                task_id: String::new(),
+                updated_at: Instant(now),
+                state_synced: false,
+                syncing: false,
+                fresh: false,
+                age_ms: 0,
+                source: "disconnected".into(),
+                state_version: 0,
+            };
+        };
+        Self {
+            connected: true,
+            current_state: view.current_state.clone(),
+            previous_state: view.previous_state.clone(),
+            task_id: view.task_id.clone().unwrap_or_default(),
+            updated_at: Instant(view.updated_at.unwrap_or(view.connected_at)),
+            state_synced: view.confirmed,
+            syncing: !view.confirmed,
+            fresh: view.is_fresh(now, fresh_within),
+            age_ms: view.age(now).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            source: view.source.clone(),
+            state_version: view.state_version,
+        }
+    }
+
+    fn object(&self) -> Map<String, Value> {
+        match json!(self) {
+            Value::Object(object) => object,
+            _ => Map::new(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Recorders {
+    devices: Vec<RecorderListed>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecorderListed {
+    device_id: String,
+    remote_ip: String,
+    connected_at: Instant,
+    last_seen_at: Instant,
+    state: RecorderListedState,
+    state_synced: bool,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecorderListedState {
+    current_state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    updated_at: Option<Instant>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    source: String,
+    /// The last `data` object of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw: Option<Value>,
+}
+
+impl From<RecorderView> for RecorderListed {
+    fn from(view: RecorderView) -> Self {
+        Self {
+            device_id: view.device_id,
+            remote_ip: view.remote_ip,
+            connected_at: view.connected_at.into(),
+            last_seen_at: view.last_seen_at.into(),
+            state: RecorderListedState {
+                current_state: view.current_state,
+                task_id: view.task_id,
+                updated_at: view.updated_at.map(Instant),
+                source: view.source,
+                raw: view.raw,
+            },
+            state_synced: view.confirmed,
+        }
+    }
+}
+
+/// Recorders that are connected.
+#[utoipa::path(get, path = "/api/v1/recorder/devices", tag = "recorder", responses((status = 200, body = Recorders)))]
+pub async fn devices(State(state): State<AppState>) -> Answer<Recorders> {
+    Answer(Recorders { devices: state.fleet.recorders().into_iter().map(RecorderListed::from).collect() })
+}
+
+/// What a recorder does.
+#[utoipa::path(get, path = "/api/v1/recorder/{device_id}/state", tag = "recorder", params(
+    ("device_id" = String, Path),
+    ("refresh" = Option<String>, Query, description = "`1`, `true` or `yes`: ask the device where the state is older than `max_age_ms`"),
+    ("max_age_ms" = Option<u64>, Query, description = "Default 1000"),
+), responses(
+    (status = 200, body = RecorderStateAnswer),
+    (status = 409, description = "The refresh failed"),
+    (status = 504, description = "The device did not answer"),
+))]
+pub async fn state(
+    State(state): State<AppState>,
+    PathDevice(device): PathDevice,
+    params: Params,
+) -> Result<Answer<RecorderStateAnswer>, Problem> {
+    let refresh = params.text("refresh").is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"));
+    let age_max = params.text("max_age_ms").and_then(|text| text.parse().ok()).map_or(FRESH, Duration::from_millis);
+    let view = match state.fleet.recorder(&device) {
+        Some(_) if refresh => Some(fresh(&state, &device, age_max).await?),
+        view => view,
+    };
+    Ok(Answer(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max)))
+}
+
+/// What the recorder does, no older than asked; or the state body that says why not.
+async fn fresh(state: &AppState, device: &DeviceId, age_max: Duration) -> Result<RecorderView, Problem> {
+    let known = || RecorderStateAnswer::of(state.fleet.recorder(device).as_ref(), state.commands.now(), age_max).object();
+    let view = state.fleet.recorder(device).ok_or_else(not_connected)?;
+    if view.is_fresh(state.commands.now(), age_max) {
+        return Ok(view);
+    }
+    match state.fleet.refresh(device, state.settings.device_response_timeout).await {
+        Ok(view) => Ok(view),
+        Err(Unanswered::NotConnected) => Err(not_connected()),
+        Err(Unanswered::TimedOut) => {
+            let problem = Problem::new(Code::RecorderStateRefreshTimeout, "the recorder did not tell its state in time");
+            Err(problem.with_all(known()).with("result_unknown", true))
+        }
+        Err(Unanswered::Failed(reason)) => {
+            Err(Problem::new(Code::RecorderStateRefreshFailed, format!("the recorder's state is not known: {reason}")).with_all(known()))
+        }
+    }
+}
+
+fn not_connected() -> Problem {
+    Problem::new(Code::DeviceNotConnected, "recorder not connected")
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Stats {
+    connected: bool,
+    /// As the device tells it.
+    data: Value,
+}
+
+/// A recorder's counters.
+#[utoipa::path(get, path = "/api/v1/recorder/{device_id}/stats", tag = "recorder", params(("device_id" = String, Path)), responses(
+    (status = 200, body = Stats),
+    (status = 504, description = "The device did not answer"),
+))]
+pub async fn stats(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Answer<Stats>, Problem> {
+    match state.fleet.stats(&device, state.settings.device_response_timeout).await {
+        Ok(data) => Ok(Answer(Stats { connected: true, data })),
+        Err(Unanswered::NotConnected) => Ok(Answer(Stats { connected: false, data: json!({}) })),
+        Err(Unanswered::TimedOut) => Err(rpc_timeout("get_stats")),
+        Err(Unanswered::Failed(reason)) => Err(super::problem::failed(&anyhow::anyhow!("statistics of {device}: {reason}"))),
+    }
+}
+
+fn rpc_timeout(action: &str) -> Problem {
+    Problem::new(Code::RecorderRpcTimeout, "recorder rpc timeout").with("action", action).with("result_unknown", true)
+}
+
+/// What a recorder answered. `success` may be false: then it refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RpcAnswer {
+    r#type: &'static str,
+    request_id: String,
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+type RpcResult = Result<Answer<RpcAnswer>, Problem>;
+
+/// The recorder, connected and in a state that is sure and fresh.
+async fn confirmed(state: &AppState, device: &DeviceId) -> Result<RecorderView, Problem> {
+    let view = state.fleet.recorder(device).ok_or_else(not_connected)?;
+    if !view.confirmed {
+        let known = RecorderStateAnswer::of(Some(&view), state.commands.now(), FRESH).object();
+        return Err(Problem::new(Code::RecorderStateSyncing, "the recorder's state is not confirmed yet; try again").with_all(known));
+    }
+    fresh(state, device, FRESH).await
+}
+
+/// The task, where it is this device's.
+async fn owned(state: &AppState, device: &DeviceId, task: &PublicTaskId) -> Result<Option<TaskStanding>, Problem> {
+    Ok(state.reads.task_standing(task).await?.filter(|task| task.device_id.as_deref() == Some(device.as_str())))
+}
+
+/// A task id in a body: text, or missing.
+fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
+    match object.get("task_id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => public_task_id(text).map(Some),
+        Some(_) => Err(Problem::invalid("task_id must be a string")),
+    }
+}
+
+fn task_required() -> Problem {
+    Problem::new(Code::TaskIdRequired, "task_id is required")
+}
+
+/// Whether a recorder may be configured, by what is known of it.
+fn check_idle(view: &RecorderView) -> Result<(), Problem> {
+    if view.current_state == RecorderState::Idle.as_str() {
+        return Ok(());
+    }
+    Err(Problem::new(Code::RecorderBusy, format!("the recorder is {}", view.current_state))
+        .with("current_state", view.current_state.clone())
+        .with("task_id", view.task_id.clone().unwrap_or_default()))
+}
+
+/// Whether a recorder is ready for exactly this task.
+fn check_ready(view: &RecorderView, task: &PublicTaskId) -> Result<(), Problem> {
+    if view.current_state == RecorderState::Ready.as_str() && view.task_id.as_deref() == Some(task.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::TaskNotBeginable, format!("the recorder is {} and not ready for this task", view.current_state))
+        .with("recorder_state", view.current_state.clone())
+        .with("recorder_task_id", view.task_id.clone().unwrap_or_default()))
+}
+
+/// Whether a task stands where a command wants it.
+fn check_standing(code: Code, task: Option<&TaskStanding>, wanted: &[TaskStatus]) -> Result<(), Problem> {
+    let status = task.map(|task| task.status.as_str());
+    if wanted.iter().any(|wanted| status == Some(wanted.as_str())) {
+        return Ok(());
+    }
+    let status = status.unwrap_or("not_found");
+    Err(Problem::new(code, format!("the task is {status}")).with("current_status", status))
+}
+
+/// Tell a recorder which task comes next. It must be idle, and the task pending.
+#[utoipa::path(post, path = "/api/v1/recorder/{device_id}/config", tag = "recorder", params(("device_id" = String, Path)),
+    request_body(content = Value, description = "`{\"task_config\": {\"task_id\": …}}`, as `/tasks/{id}/config` gives it"), responses(
+    (status = 200, body = RpcAnswer),
+    (status = 404, description = "The recorder is not connected"),
+    (status = 409, description = "The uploader is not connected, the recorder is not idle or not sure, or the task is not pending"),
+    (status = 504, description = "The device did not answer; the outcome is unknown"),
+))]
+pub async fn config(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    MaybeObject(body): MaybeObject,
+) -> RpcResult {
+    caller.must_operate(&state, &device).await?;
+    if state.fleet.transfer(&device).is_none() {
+        return Err(Problem::new(Code::TransferNotConnected, "the uploader is not connected, so a recording could not be uploaded"));
+    }
+    check_idle(&confirmed(&state, &device).await?)?;
+    let mut task_config = match body.get("task_config") {
+        Some(Value::Object(config)) => config.clone(),
+        None | Some(Value::Null) => return Err(task_required()),
+        Some(_) => return Err(Problem::invalid("task_config must be an object")),
+    };
+    let task = task_in(&task_config)?.ok_or_else(task_required)?;
+    check_standing(Code::TaskNotConfigurable, owned(&state, &device, &task).await?.as_ref(), &[TaskStatus::Pending])?;
+    // A configuration from elsewhere must not send callbacks elsewhere.
+    let (start, finish) = callback_urls(&state.settings.callback_base_url);
+    task_config.insert("start_callback_url".into(), start.into());
+    task_config.insert("finish_callback_url".into(), finish.into());
+    command(&state, &caller, device, RecorderAction::Config, Some(task), json!({ "task_config": task_config })).await
+}
+
+/// Start recording. The recorder must be ready for this task.
+#[utoipa::path(post, path = "/api/v1/recorder/{device_id}/begin", tag = "recorder", params(("device_id" = String, Path)),
+    request_body(content = Value, description = "`{\"task_id\": …}`"), responses(
+    (status = 200, body = RpcAnswer),
+    (status = 400, description = "No task_id"),
+    (status = 404, description = "The recorder is not connected"),
+    (status = 409, description = "The recorder is not ready for this task, or the task is over"),
+    (status = 504, description = "The device did not answer; the outcome is unknown"),
+))]
+pub async fn begin(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    MaybeObject(body): MaybeObject,
+) -> RpcResult {
+    caller.must_operate(&state, &device).await?;
+    let task = task_in(&body)?.ok_or_else(task_required)?;
+    let standing = owned(&state, &device, &task).await?;
+    check_standing(Code::TaskNotBeginable, standing.as_ref(), &[TaskStatus::Pending, TaskStatus::Ready])?;
+    check_ready(&confirmed(&state, &device).await?, &task)?;
+    let params = json!({ "task_id": task });
+    command(&state, &caller, device, RecorderAction::Begin, Some(task), params).await
+}
+
+/// Finish the recording: its file is closed and then uploaded.
+#[utoipa::path(post, path = "/api/v1/recorder/{device_id}/finish", tag = "recorder", params(("device_id" = String, Path)),
+    request_body(content = Value, description = "`{\"task_id\": …}`; without, the task that the recorder has"), responses(
+    (status = 200, body = RpcAnswer),
+    (status = 404, description = "The recorder is not connected"),
+    (status = 504, description = "The device did not answer; the outcome is unknown"),
+))]
+pub async fn finish(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    MaybeObject(body): MaybeObject,
+) -> RpcResult {
+    caller.must_operate(&state, &device).await?;
+    let view = state.fleet.recorder(&device).ok_or_else(not_connected)?;
+    let seen = view.task_id.and_then(|id| PublicTaskId::parse(&id).ok());
+    let task = task_in(&body)?.or(seen);
+    let params = task.as_ref().map_or(Value::Null, |task| json!({ "task_id": task }));
+    command(&state, &caller, device, RecorderAction::Finish, task, params).await
+}
+
+macro_rules! plain_command {
+    ($(#[$doc:meta])* $name:ident = $path:literal, $action:ident) => {
+        $(#[$doc])*
+        #[utoipa::path(post, path = $path, tag = "recorder", params(("device_id" = String, Path)), responses(
+            (status = 200, body = RpcAnswer),
+            (status = 404, description = "The recorder is not connected"),
+            (status = 504, description = "The device did not answer; the outcome is unknown"),
+        ))]
+        pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
+            caller.must_operate(&state, &device).await?;
+            command(&state, &caller, device, RecorderAction::$action, None, Value::Null).await
+        }
+    };
+}
+
+plain_command! {
+    /// Pause the recording.
+    pause = "/api/v1/recorder/{device_id}/pause", Pause
+}
+plain_command! {
+    /// Go on with a paused recording.
+    resume = "/api/v1/recorder/{device_id}/resume", Resume
+}
+plain_command! {
+    /// End the recorder's process.
+    quit = "/api/v1/recorder/{device_id}/quit", Quit
+}
+
+/// Throw the recording away. With `task_id`, the task can be recorded again.
+#[utoipa::path(post, path = "/api/v1/recorder/{device_id}/cancel", tag = "recorder", params(("device_id" = String, Path)),
+    request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
+    (status = 200, body = RpcAnswer),
+    (status = 404, description = "The recorder is not connected"),
+    (status = 504, description = "The device did not answer; the outcome is unknown"),
+))]
+pub async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    MaybeObject(body): MaybeObject,
+) -> RpcResult {
+    caller.must_operate(&state, &device).await?;
+    let task = task_in(&body)?;
+    let params = task.as_ref().map_or(Value::Null, |task| json!({ "task_id": task }));
+    command(&state, &caller, device, RecorderAction::Cancel, task, params).await
+}
+
+/// Take the configuration back. With `task_id`, the task can be configured again.
+#[utoipa::path(post, path = "/api/v1/recorder/{device_id}/clear", tag = "recorder", params(("device_id" = String, Path)),
+    request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
+    (status = 200, body = RpcAnswer),
+    (status = 404, description = "The recorder is not connected"),
+    (status = 504, description = "The device did not answer; the outcome is unknown"),
+))]
+pub async fn clear(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    MaybeObject(body): MaybeObject,
+) -> RpcResult {
+    caller.must_operate(&state, &device).await?;
+    let task = task_in(&body)?;
+    command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
+}
+
+/// Asks for a command and waits for its outcome.
+async fn command(
+    state: &AppState,
+    caller: &Caller,
+    device: DeviceId,
+    action: RecorderAction,
+    task: Option<PublicTaskId>,
+    params: Value,
+) -> RpcResult {
+    let timeout = state.settings.device_response_timeout;
+    let give_up = Moment::now() + timeout + OUTCOME_GRACE;
+    let id = state.commands.execute(&caller.context(), RequestDeviceCommand { device, action, task, params, timeout }).await?;
+    let mut pause = LOOK_FIRST;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOOK_LATER);
+        let row = state.reads.device_command(&id).await?;
+        match row.as_ref().map(|row| row.status.as_str()) {
+            Some("succeeded" | "refused") => {
+                let success = row.as_ref().is_some_and(|row| row.status == "succeeded");
+                let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+                let data = data.filter(|data| !data.is_null());
+                return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
+            }
+            Some("unknown") => return Err(rpc_timeout(action.as_str())),
+            _ if Moment::now() >= give_up => return Err(rpc_timeout(action.as_str())),
+            _ => {}
+        }
+    }
+}
+
+/// `connected=true,false` and the like, as a set.
+pub fn connected_filter(params: &Params) -> Result<Option<bool>, Problem> {
+    let Some(items) = params.list(&["connected"])? else { return Ok(None) };
+    let wanted: Option<Vec<bool>> = items.iter().map(|item| parse_bool(item)).collect();
+    let wanted = wanted.ok_or_else(|| Problem::invalid("connected must be true or false"))?;
+    Ok(if wanted.contains(&true) && wanted.contains(&false) { None } else { wanted.first().copied() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(state: &str, task: Option<&str>) -> RecorderView {
+        let at = chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        RecorderView {
+            device_id: "AB-1".into(),
+            remote_ip: "10.0.0.1".into(),
+            connected_at: at,
+            last_seen_at: at,
+            current_state: state.into(),
+            previous_state: "idle".into(),
+            task_id: task.map(str::to_owned),
+            updated_at: Some(at),
+            confirmed: true,
+            source: "state_update".into(),
+            state_version: 3,
+            raw: None,
+        }
+    }
+
+    fn outcome(result: Result<(), Problem>) -> Result<(), (u16, &'static str)> {
+        result.map_err(|problem| (problem.status().as_u16(), problem.code()))
+    }
+
+    #[test]
+    fn only_an_idle_recorder_is_configured() {
+        assert_eq!(outcome(check_idle(&view("idle", Some("old")))), Ok(()));
+        for state in ["ready", "recording", "paused", "unknown"] {
+            assert_eq!(outcome(check_idle(&view(state, None))), Err((409, "recorder_busy")), "{state}");
+        }
+    }
+
+    #[test]
+    fn only_a_recorder_that_is_ready_for_the_task_begins_it() {
+        let task = PublicTaskId::parse("task_1").unwrap();
+        assert_eq!(outcome(check_ready(&view("ready", Some("task_1")), &task)), Ok(()));
+        for view in [view("ready", Some("task_2")), view("ready", None), view("idle", Some("task_1"))] {
+            assert_eq!(outcome(check_ready(&view, &task)), Err((409, "task_not_beginable")));
+        }
+    }
+
+    #[test]
+    fn a_task_of_another_device_reads_as_not_found() {
+        let problem = check_standing(Code::TaskNotConfigurable, None, &[TaskStatus::Pending]);
+        assert_eq!(outcome(problem), Err((409, "task_not_configurable")));
+    }
+
+    #[test]
+    fn a_recorder_that_is_gone_is_unknown_and_nothing_is_fresh() {
+        let now = chrono::DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+        let gone = json!(RecorderStateAnswer::of(None, now, FRESH));
+        assert_eq!(
+            (&gone["connected"], &gone["current_state"], &gone["source"]),
+            (&json!(false), &json!("unknown"), &json!("disconnected"))
+        );
+        let later = now + Duration::from_millis(400);
+        let here = RecorderStateAnswer::of(Some(&view("ready", None)), later, Duration::from_millis(100));
+        assert_eq!(here.age_ms, 400);
+        assert!(here.connected && here.state_synced && !here.fresh && !here.syncing);
+    }
+}

@@ -1,0 +1,119 @@
+//! `/factories`: factories.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::name;
+use crate::commands::registry::CreateFactory;
+use crate::domain::FactoryId;
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, NAME, Params, PathId, optional};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId};
+use crate::projections::reads::registry::{EntryFilter, FactoryRow};
+
+const TIMEZONE: usize = 50;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Factory {
+    id: TextId,
+    name: String,
+    slug: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    timezone: String,
+    settings: Option<Value>,
+    #[serde(rename = "sceneCount")]
+    scene_count: i64,
+    #[serde(rename = "orgCount")]
+    organization_count: i64,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<FactoryRow> for Factory {
+    fn from(row: FactoryRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            name: row.name,
+            slug: row.slug,
+            location: row.location,
+            timezone: row.timezone,
+            settings: row.settings,
+            scene_count: row.scene_count,
+            organization_count: row.organization_count,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Factories, newest first.
+#[utoipa::path(get, path = "/api/v1/factories", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("factory_id" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Factory>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
+    let listed = state.reads.factories(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewFactory {
+    name: Option<String>,
+    location: Option<String>,
+    /// Default `UTC`.
+    timezone: Option<String>,
+    settings: Option<Value>,
+}
+
+impl TryFrom<NewFactory> for CreateFactory {
+    type Error = Problem;
+
+    fn try_from(new: NewFactory) -> Result<Self, Problem> {
+        Ok(Self {
+            name: name(new.name)?,
+            location: optional("location", new.location, NAME)?,
+            timezone: optional("timezone", new.timezone, TIMEZONE)?,
+            settings: new.settings,
+        })
+    }
+}
+
+/// Register a factory.
+#[utoipa::path(post, path = "/api/v1/factories", tag = "registry", request_body = NewFactory, responses(
+    (status = 201, body = Factory),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewFactory>,
+) -> Result<(StatusCode, Answer<Factory>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateFactory::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// A factory.
+#[utoipa::path(get, path = "/api/v1/factories/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Factory),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
+    Ok(Answer(found(&state, FactoryId(id)).await?))
+}
+
+async fn found(state: &AppState, id: FactoryId) -> Result<Factory, Problem> {
+    state.reads.factory(id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
+}

@@ -1,0 +1,116 @@
+//! `/organizations`: organizations of a factory.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::name;
+use crate::commands::registry::CreateOrganization;
+use crate::domain::{FactoryId, OrganizationId};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Organization {
+    id: TextId,
+    factory_id: TextId,
+    name: String,
+    slug: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<Value>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<OrganizationRow> for Organization {
+    fn from(row: OrganizationRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            factory_id: TextId(row.factory_id),
+            name: row.name,
+            slug: row.slug,
+            description: row.description,
+            settings: present(row.settings),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Organizations, newest first.
+#[utoipa::path(get, path = "/api/v1/organizations", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("organization_id" = Option<String>, Query),
+    ("factory_id" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Organization>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter = EntryFilter {
+        ids: params.id_list(&["organization_id", "id"])?,
+        parent_ids: params.id_list(&["factory_id"])?,
+        keyword: params.keyword(),
+    };
+    let listed = state.reads.organizations(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewOrganization {
+    factory_id: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    settings: Option<Value>,
+}
+
+impl TryFrom<NewOrganization> for CreateOrganization {
+    type Error = Problem;
+
+    fn try_from(new: NewOrganization) -> Result<Self, Problem> {
+        Ok(Self {
+            factory_id: FactoryId(text_id("factory_id", new.factory_id)?),
+            name: name(new.name)?,
+            description: optional("description", new.description, LONG_TEXT)?,
+            settings: new.settings,
+        })
+    }
+}
+
+/// Register an organization.
+#[utoipa::path(post, path = "/api/v1/organizations", tag = "registry", request_body = NewOrganization, responses(
+    (status = 201, body = Organization),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewOrganization>,
+) -> Result<(StatusCode, Answer<Organization>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// An organization.
+#[utoipa::path(get, path = "/api/v1/organizations/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Organization),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
+    Ok(Answer(found(&state, OrganizationId(id)).await?))
+}
+
+async fn found(state: &AppState, id: OrganizationId) -> Result<Organization, Problem> {
+    state.reads.organization(id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
+}

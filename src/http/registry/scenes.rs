@@ -1,0 +1,113 @@
+//! `/scenes`: scenes of a factory.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::name;
+use crate::commands::registry::CreateScene;
+use crate::domain::{FactoryId, SceneId};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId};
+use crate::projections::reads::registry::{EntryFilter, SceneRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Scene {
+    id: TextId,
+    factory_id: TextId,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial_scene_layout_template: Option<String>,
+    #[serde(rename = "subsceneCount")]
+    subscene_count: i64,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<SceneRow> for Scene {
+    fn from(row: SceneRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            factory_id: TextId(row.factory_id),
+            name: row.name,
+            description: row.description,
+            initial_scene_layout_template: row.initial_scene_layout_template,
+            subscene_count: row.subscene_count,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Scenes, newest first.
+#[utoipa::path(get, path = "/api/v1/scenes", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("scene_id" = Option<String>, Query),
+    ("factory_id" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Scene>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter =
+        EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
+    let listed = state.reads.scenes(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewScene {
+    factory_id: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    initial_scene_layout_template: Option<String>,
+}
+
+impl TryFrom<NewScene> for CreateScene {
+    type Error = Problem;
+
+    fn try_from(new: NewScene) -> Result<Self, Problem> {
+        Ok(Self {
+            factory_id: FactoryId(text_id("factory_id", new.factory_id)?),
+            name: name(new.name)?,
+            description: optional("description", new.description, LONG_TEXT)?,
+            initial_scene_layout_template: optional("initial_scene_layout_template", new.initial_scene_layout_template, LONG_TEXT)?,
+        })
+    }
+}
+
+/// Register a scene.
+#[utoipa::path(post, path = "/api/v1/scenes", tag = "registry", request_body = NewScene, responses(
+    (status = 201, body = Scene),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewScene>,
+) -> Result<(StatusCode, Answer<Scene>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateScene::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// A scene.
+#[utoipa::path(get, path = "/api/v1/scenes/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Scene),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
+    Ok(Answer(found(&state, SceneId(id)).await?))
+}
+
+async fn found(state: &AppState, id: SceneId) -> Result<Scene, Problem> {
+    state.reads.scene(id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
+}

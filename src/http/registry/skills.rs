@@ -1,0 +1,110 @@
+//! `/skills`: skills, each in versions.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{slug, version};
+use crate::commands::registry::CreateSkill;
+use crate::domain::SkillId;
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::projections::reads::registry::{SkillRow, SlugFilter};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Skill {
+    id: TextId,
+    slug: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Value>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<SkillRow> for Skill {
+    fn from(row: SkillRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            slug: row.slug,
+            description: row.description,
+            version: row.version,
+            metadata: present(row.metadata),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Skills, newest first.
+#[utoipa::path(get, path = "/api/v1/skills", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("slug" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Skill>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Skill>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter = SlugFilter { slugs: params.list(&["slug", "skill_slug"])?, keyword: params.keyword() };
+    let listed = state.reads.skills(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewSkill {
+    slug: Option<String>,
+    /// Default `1.0.0`.
+    version: Option<String>,
+    description: Option<String>,
+    metadata: Option<Value>,
+}
+
+impl TryFrom<NewSkill> for CreateSkill {
+    type Error = Problem;
+
+    fn try_from(new: NewSkill) -> Result<Self, Problem> {
+        Ok(Self {
+            slug: slug(new.slug)?,
+            version: version(new.version)?,
+            description: optional("description", new.description, LONG_TEXT)?,
+            metadata: new.metadata,
+        })
+    }
+}
+
+/// Register a skill.
+#[utoipa::path(post, path = "/api/v1/skills", tag = "registry", request_body = NewSkill, responses(
+    (status = 201, body = Skill),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewSkill>,
+) -> Result<(StatusCode, Answer<Skill>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateSkill::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// A skill.
+#[utoipa::path(get, path = "/api/v1/skills/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Skill),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Skill>, Problem> {
+    Ok(Answer(found(&state, SkillId(id)).await?))
+}
+
+async fn found(state: &AppState, id: SkillId) -> Result<Skill, Problem> {
+    state.reads.skill(id).await?.map(Skill::from).ok_or_else(|| Problem::not_found("skill"))
+}

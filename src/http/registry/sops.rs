@@ -1,0 +1,110 @@
+//! `/sops`: standard operating procedures: which skills, in which order.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{slug, version};
+use crate::commands::registry::CreateSop;
+use crate::domain::{SkillId, SopId};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId};
+use crate::projections::reads::registry::{SlugFilter, SopRow};
+
+fn skills(ids: Vec<String>) -> Result<Vec<SkillId>, Problem> {
+    ids.into_iter().map(|id| text_id("skill_sequence", Some(id)).map(SkillId)).collect()
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sop {
+    id: TextId,
+    slug: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    version: String,
+    /// Ids of skills, in order.
+    skill_sequence: Vec<TextId>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<SopRow> for Sop {
+    fn from(row: SopRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            slug: row.slug,
+            description: row.description,
+            version: row.version,
+            skill_sequence: row.skill_sequence.into_iter().map(TextId).collect(),
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// SOPs, newest first.
+#[utoipa::path(get, path = "/api/v1/sops", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("slug" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Sop>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter = SlugFilter { slugs: params.list(&["slug", "sop_slug"])?, keyword: params.keyword() };
+    let listed = state.reads.sops(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewSop {
+    slug: Option<String>,
+    /// Default `1.0.0`.
+    version: Option<String>,
+    description: Option<String>,
+    /// Ids of skills as text, in order; repeats are allowed.
+    skill_sequence: Option<Vec<String>>,
+}
+
+impl TryFrom<NewSop> for CreateSop {
+    type Error = Problem;
+
+    fn try_from(new: NewSop) -> Result<Self, Problem> {
+        Ok(Self {
+            slug: slug(new.slug)?,
+            version: version(new.version)?,
+            description: optional("description", new.description, LONG_TEXT)?,
+            skill_sequence: skills(new.skill_sequence.unwrap_or_default())?,
+        })
+    }
+}
+
+/// Register an SOP.
+#[utoipa::path(post, path = "/api/v1/sops", tag = "registry", request_body = NewSop, responses(
+    (status = 201, body = Sop),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<(StatusCode, Answer<Sop>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// An SOP.
+#[utoipa::path(get, path = "/api/v1/sops/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Sop),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
+    Ok(Answer(found(&state, SopId(id)).await?))
+}
+
+async fn found(state: &AppState, id: SopId) -> Result<Sop, Problem> {
+    state.reads.sop(id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
+}

@@ -1,0 +1,111 @@
+//! `/subscenes`: subscenes of a scene.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::name;
+use crate::commands::registry::CreateSubscene;
+use crate::domain::{SceneId, SubsceneId};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::problem::Problem;
+use crate::http::wire::{Instant, Paged, TextId};
+use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Subscene {
+    id: TextId,
+    scene_id: TextId,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initial_scene_layout: Option<String>,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<SubsceneRow> for Subscene {
+    fn from(row: SubsceneRow) -> Self {
+        Self {
+            id: TextId(row.id),
+            scene_id: TextId(row.scene_id),
+            name: row.name,
+            description: row.description,
+            initial_scene_layout: row.initial_scene_layout,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Subscenes, newest first.
+#[utoipa::path(get, path = "/api/v1/subscenes", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("subscene_id" = Option<String>, Query),
+    ("scene_id" = Option<String>, Query),
+    ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
+), responses((status = 200, body = Paged<Subscene>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Subscene>>, Problem> {
+    let page = params.page_to_100()?;
+    let filter =
+        EntryFilter { ids: params.id_list(&["subscene_id", "id"])?, parent_ids: params.id_list(&["scene_id"])?, keyword: params.keyword() };
+    let listed = state.reads.subscenes(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewSubscene {
+    scene_id: Option<String>,
+    name: Option<String>,
+    description: Option<String>,
+    /// Empty: a copy of the scene's template.
+    initial_scene_layout: Option<String>,
+}
+
+impl TryFrom<NewSubscene> for CreateSubscene {
+    type Error = Problem;
+
+    fn try_from(new: NewSubscene) -> Result<Self, Problem> {
+        Ok(Self {
+            scene_id: SceneId(text_id("scene_id", new.scene_id)?),
+            name: name(new.name)?,
+            description: optional("description", new.description, LONG_TEXT)?,
+            initial_scene_layout: optional("initial_scene_layout", new.initial_scene_layout, LONG_TEXT)?,
+        })
+    }
+}
+
+/// Register a subscene.
+#[utoipa::path(post, path = "/api/v1/subscenes", tag = "registry", request_body = NewSubscene, responses(
+    (status = 201, body = Subscene),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(new): Json<NewSubscene>,
+) -> Result<(StatusCode, Answer<Subscene>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), CreateSubscene::try_from(new)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// A subscene.
+#[utoipa::path(get, path = "/api/v1/subscenes/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Subscene),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Subscene>, Problem> {
+    Ok(Answer(found(&state, SubsceneId(id)).await?))
+}
+
+async fn found(state: &AppState, id: SubsceneId) -> Result<Subscene, Problem> {
+    state.reads.subscene(id).await?.map(Subscene::from).ok_or_else(|| Problem::not_found("subscene"))
+}

@@ -1,0 +1,145 @@
+//! What happens around every request: it gets an id, a span, a deadline and a line in the
+//! log; it is counted; a panic becomes an answer; a problem becomes a body.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::problem::{Code, Problem, render};
+use super::{AppState, metrics};
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Names one request in answers, logs and events. The caller's, if it is presentable.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+impl RequestId {
+    fn of(request: &Request) -> Self {
+        let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| presentable(id));
+        Self(match given {
+            Some(id) => id.into(),
+            None => Uuid::new_v4().to_string().into(),
+        })
+    }
+}
+
+/// A request id ends up in log lines: a short word, or it is replaced.
+fn presentable(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'))
+}
+
+/// Where a request came from, as seen on its connection.
+pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+/// How long answers may take beyond the wait for a device, on routes that wait for one.
+const DEVICE_ROUTES: &str = "/api/v1/recorder/";
+
+fn deadline(state: &AppState, route: &str) -> Duration {
+    let settings = &state.settings;
+    if route.starts_with(DEVICE_ROUTES) {
+        // Once for a refresh of the state, once for the command itself.
+        settings.request_timeout + 2 * settings.device_response_timeout
+    } else {
+        settings.request_timeout
+    }
+}
+
+pub async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::of(&request);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let source = source_address(request.extensions()).map(|address| address.to_string());
+    request.extensions_mut().insert(id.clone());
+
+    let span = tracing::info_span!("request", request.id = %id.0, http.method = %method, http.route = %route);
+    let limit = deadline(&state, &route);
+    let counted = metrics::InFlight::enter();
+    let answer = AssertUnwindSafe(tokio::time::timeout(limit, next.run(request))).catch_unwind().instrument(span.clone()).await;
+    drop(counted);
+
+    let _entered = span.enter();
+    let response = match answer {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            Problem::new(Code::RequestTimeout, format!("no answer within {} s; the outcome is unknown", limit.as_secs())).into_response()
+        }
+        Err(panic) => {
+            let reason = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+            super::problem::failed(&anyhow::anyhow!("panic: {}", reason.as_deref().unwrap_or("without a message"))).into_response()
+        }
+    };
+    let code = response.extensions().get::<Problem>().map(Problem::code);
+    let mut response = render(response, method.as_str(), &route, &id.0);
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+
+    let status = response.status().as_u16();
+    let elapsed = started.elapsed();
+    metrics::request(&method, &route, status, elapsed);
+    let duration_ms = elapsed.as_secs_f64() * 1e3;
+    // Probes and scrapes come every few seconds and say nothing new.
+    if matches!(route.as_str(), "/metrics" | "/api/v1/health" | "/api/v1/ready") && status == 200 {
+        tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");
+    } else {
+        tracing::info!(http.status = status, duration_ms, code, source, "Answered {method} {path} with {status}");
+    }
+    response
+}
+
+/// No route: plain text, and a trailing slash is sent to where the route may be.
+pub async fn unmatched(method: axum::http::Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let slashless = path.trim_end_matches('/');
+    // `//host` would lead away from here.
+    if path.ends_with('/') && slashless.len() > 1 && !slashless.starts_with("//") {
+        let target = uri.query().map_or_else(|| slashless.to_owned(), |query| format!("{slashless}?{query}"));
+        let status = if method == axum::http::Method::GET {
+            axum::http::StatusCode::MOVED_PERMANENTLY
+        } else {
+            axum::http::StatusCode::TEMPORARY_REDIRECT
+        };
+        if let Ok(location) = HeaderValue::from_str(&target) {
+            return (status, [(axum::http::header::LOCATION, location)]).into_response();
+        }
+    }
+    (axum::http::StatusCode::NOT_FOUND, "404 page not found").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_that_could_forge_a_log_line_is_replaced() {
+        for (id, kept) in [("abc-1", true), ("a b", false), ("a\tb", false), ("", false), ("{\"x\"", false)] {
+            let mut request = Request::new(axum::body::Body::empty());
+            request.headers_mut().insert(REQUEST_ID, HeaderValue::from_str(id).unwrap());
+            assert_eq!(&*RequestId::of(&request).0 == id, kept, "{id:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_trailing_slash_leads_to_the_path_without_it_and_never_elsewhere() {
+        use axum::http::Method;
+        let moved = unmatched(Method::GET, "/api/v1/orders/?limit=1".parse().unwrap()).await;
+        assert_eq!((moved.status().as_u16(), moved.headers()["location"].to_str().unwrap()), (301, "/api/v1/orders?limit=1"));
+        assert_eq!(unmatched(Method::POST, "/api/v1/orders/".parse().unwrap()).await.status(), 307);
+        assert_eq!(unmatched(Method::GET, "//evil.example/".parse().unwrap()).await.status(), 404);
+        assert_eq!(unmatched(Method::GET, "/nothing".parse().unwrap()).await.status(), 404);
+    }
+}

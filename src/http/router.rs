@@ -1,0 +1,379 @@
+//! Every route, what surrounds them, and their description.
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::{Json as Answer, Router};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::auth::{guard, login};
+use super::registry::{data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
+use super::request::{around, unmatched};
+use super::{AppState, batches, callbacks, devices, episodes, health, metrics, orders, recorder, stations, storage, tasks, transfer};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Keystone Edge",
+        description = "The server of a robot-data factory: orders, batches, tasks, episodes, and the robots that make them.",
+        license(name = "Apache-2.0")
+    ),
+    modifiers(&Login),
+    security(("login" = [])),
+    tags(
+        (name = "orders", description = "What was ordered"),
+        (name = "batches", description = "Work given to a workstation"),
+        (name = "tasks", description = "One recording each"),
+        (name = "episodes", description = "Verified recordings"),
+        (name = "storage", description = "Their files"),
+        (name = "registry", description = "What the factory consists of"),
+        (name = "recorder", description = "Recorders, live"),
+        (name = "transfer", description = "Uploaders, live"),
+        (name = "devices", description = "Robots, live"),
+        (name = "callbacks", description = "Posted by recorders"),
+        (name = "login", description = "Who is asking"),
+        (name = "operation", description = "Running the server"),
+    )
+)]
+struct Description;
+
+struct Login;
+
+impl utoipa::Modify for Login {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("login", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(login::login))
+        .routes(routes!(login::logout))
+        .routes(routes!(login::me))
+        .routes(routes!(factories::list, factories::create))
+        .routes(routes!(factories::get))
+        .routes(routes!(organizations::list, organizations::create))
+        .routes(routes!(organizations::get))
+        .routes(routes!(scenes::list, scenes::create))
+        .routes(routes!(scenes::get))
+        .routes(routes!(subscenes::list, subscenes::create))
+        .routes(routes!(subscenes::get))
+        .routes(routes!(skills::list, skills::create))
+        .routes(routes!(skills::get))
+        .routes(routes!(sops::list, sops::create))
+        .routes(routes!(sops::get))
+        .routes(routes!(robot_types::list, robot_types::create))
+        .routes(routes!(robot_types::get))
+        .routes(routes!(robots::list, robots::create))
+        .routes(routes!(robots::get))
+        .routes(routes!(data_collectors::list, data_collectors::create))
+        .routes(routes!(data_collectors::get))
+        .routes(routes!(stations::list, stations::bind))
+        .routes(routes!(stations::get))
+        .routes(routes!(orders::list, orders::place))
+        .routes(routes!(orders::get))
+        .routes(routes!(batches::list, batches::create))
+        .routes(routes!(batches::get))
+        .routes(routes!(batches::tasks))
+        .routes(routes!(tasks::list))
+        .routes(routes!(tasks::get))
+        .routes(routes!(tasks::config))
+        .routes(routes!(episodes::list))
+        .routes(routes!(episodes::get))
+        .routes(routes!(episodes::presign))
+        .routes(routes!(storage::object))
+        .routes(routes!(callbacks::start))
+        .routes(routes!(callbacks::finish))
+        .routes(routes!(recorder::devices))
+        .routes(routes!(recorder::state))
+        .routes(routes!(recorder::stats))
+        .routes(routes!(recorder::config))
+        .routes(routes!(recorder::begin))
+        .routes(routes!(recorder::finish))
+        .routes(routes!(recorder::pause))
+        .routes(routes!(recorder::resume))
+        .routes(routes!(recorder::cancel))
+        .routes(routes!(recorder::clear))
+        .routes(routes!(recorder::quit))
+        .routes(routes!(transfer::devices))
+        .routes(routes!(transfer::upload_request))
+        .routes(routes!(transfer::upload_all))
+        .routes(routes!(transfer::status_query))
+        .routes(routes!(transfer::cancel))
+        .routes(routes!(devices::connection))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::page))
+}
+
+/// The description of every route, without starting anything.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// The whole edge. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so
+/// that requests know where they come from.
+pub fn router(state: AppState) -> Router {
+    let (router, openapi) = routes().split_for_parts();
+    let docs = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));
+    let description = axum::routing::get(move || async move { Answer(openapi) });
+    router
+        .merge(docs)
+        .route("/api/v1/openapi.json", description)
+        .fallback(unmatched)
+        .method_not_allowed_fallback(unmatched)
+        .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
+        .layer(from_fn_with_state(state.clone(), guard))
+        .layer(from_fn_with_state(state.clone(), around))
+        .with_state(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ops::Range;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, StatusCode};
+    use axum::response::Response;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::commands::Commands;
+    use crate::eventstore::EventStore;
+    use crate::http::auth::{Access, Identity, access};
+    use crate::http::fleet::fake::FakeFleet;
+    use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
+    use crate::http::{AuthMode, Settings};
+    use crate::projections::reads::Reads;
+
+    struct NoObjects;
+
+    #[async_trait::async_trait]
+    impl Objects for NoObjects {
+        async fn head(&self, _: &str) -> anyhow::Result<Option<ObjectFacts>> {
+            Ok(None)
+        }
+        async fn read(&self, _: &str, _: Range<u64>) -> anyhow::Result<ObjectStream> {
+            anyhow::bail!("there is nothing")
+        }
+        async fn probe(&self) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The whole edge over a database that nobody answers for.
+    fn state(auth_mode: AuthMode) -> AppState {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(1).connect_timeout(Duration::from_millis(200));
+        let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
+        let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
+        let settings = Settings {
+            auth_mode,
+            jwt_secret: b"secret".to_vec(),
+            jwt_issuer: "keystone-edge".into(),
+            jwt_lifetime: Duration::from_secs(3600),
+            admin_username: "admin".into(),
+            admin_password: "open sesame".into(),
+            callback_base_url: "http://127.0.0.1:8080".into(),
+            bucket: "edge-f".into(),
+            body_bytes_max: 1000,
+            request_timeout: Duration::from_secs(5),
+            device_response_timeout: Duration::from_secs(1),
+        };
+        let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
+        let measures: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(String::new);
+        AppState::new(commands, Reads::new(pool), Arc::new(FakeFleet::default()), Arc::new(NoObjects), settings, measures).unwrap()
+    }
+
+    async fn send(state: &AppState, request: Request<Body>) -> Response {
+        TowerToHyperService::new(router(state.clone())).call(request).await.unwrap()
+    }
+
+    fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Request<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(Body::from(body.to_owned())).unwrap()
+    }
+
+    async fn json_of(response: Response) -> (StatusCode, Value) {
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {:?}", String::from_utf8_lossy(&bytes))))
+    }
+
+    /// Every operation that is described: method and path pattern.
+    fn operations() -> Vec<(String, String, Value)> {
+        let description = serde_json::to_value(openapi()).unwrap();
+        let paths = description["paths"].as_object().unwrap();
+        paths
+            .iter()
+            .flat_map(|(path, item)| {
+                let operations = item.as_object().unwrap().iter();
+                operations.map(|(method, operation)| (method.to_uppercase(), path.clone(), operation.clone()))
+            })
+            .collect()
+    }
+
+    fn admin(state: &AppState) -> String {
+        state.tokens.login(&Identity::Admin, state.commands.now()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_route_asks_for_a_login_but_the_listed_ones() {
+        let state = state(AuthMode::Strict);
+        let open: BTreeSet<(&str, &str)> = [
+            ("POST", "/api/v1/auth/login"),
+            ("POST", "/api/v1/auth/logout"),
+            ("POST", "/api/v1/callbacks/start"),
+            ("POST", "/api/v1/callbacks/finish"),
+            ("GET", "/api/v1/health"),
+            ("GET", "/api/v1/ready"),
+            ("GET", "/metrics"),
+        ]
+        .into();
+        for (method, path, _) in operations() {
+            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1");
+            let response = send(&state, request(&method, &concrete, None, "")).await;
+            let closed = response.status() == StatusCode::UNAUTHORIZED;
+            assert_eq!(closed, !open.contains(&(method.as_str(), path.as_str())), "{method} {path}: {}", response.status());
+            let listed_open = access(&method.parse().unwrap(), &path) == Access::Open;
+            assert_eq!(closed, !listed_open, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn compat_opens_what_was_open_and_keeps_the_rest_closed() {
+        let state = state(AuthMode::Compat);
+        let closed: BTreeSet<&str> = ["/api/v1/auth/me", "/api/v1/episodes/{id}/presign", "/api/v1/storage/object"].into();
+        for (method, path, _) in operations() {
+            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1");
+            let response = send(&state, request(&method, &concrete, None, "")).await;
+            assert_eq!(
+                response.status() == StatusCode::UNAUTHORIZED,
+                closed.contains(path.as_str()),
+                "{method} {path}: {}",
+                response.status()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_signed_link_opens_no_other_route() {
+        let state = state(AuthMode::Strict);
+        let claims = crate::http::auth::tokens::ObjectClaims { bucket: "edge-f".into(), object: "a.mcap".into() };
+        let link = state.tokens.link(claims, state.commands.now());
+        assert_eq!(send(&state, request("GET", &format!("/api/v1/orders?dl_token={link}"), None, "")).await.status(), 401);
+        assert_eq!(send(&state, request("GET", "/api/v1/orders", Some(&link), "")).await.status(), 401);
+        let other = format!("/api/v1/storage/object?bucket=edge-f&object=b.mcap&dl_token={link}");
+        let (status, body) = json_of(send(&state, request("GET", &other, None, "")).await).await;
+        assert_eq!((status, &body["code"]), (StatusCode::UNAUTHORIZED, &"download_token_invalid".into()));
+    }
+
+    #[test]
+    fn every_operation_is_described() {
+        let operations = operations();
+        assert_eq!(operations.len(), 69, "routes were added or lost; change the number with the contract beside it");
+        let mut names = BTreeSet::new();
+        for (method, path, operation) in operations {
+            let place = format!("{method} {path}");
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{place} has no summary");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place} has no tag");
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(responses.keys().any(|status| status.starts_with('2')), "{place} never succeeds");
+            for part in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                let parameters = operation["parameters"].as_array().unwrap();
+                assert!(parameters.iter().any(|p| p["name"] == part && p["in"] == "path"), "{place} does not describe {part}");
+            }
+            names.insert(place);
+        }
+        assert!(names.contains("GET /api/v1/orders/{id}"));
+    }
+
+    #[tokio::test]
+    async fn the_description_and_its_page_are_served() {
+        let state = state(AuthMode::Strict);
+        let (status, body) = json_of(send(&state, request("GET", "/api/v1/openapi.json", None, "")).await).await;
+        assert_eq!((status, &body["info"]["title"]), (StatusCode::OK, &"Keystone Edge".into()));
+        let page = send(&state, request("GET", "/api/v1/docs/", None, "")).await;
+        assert_eq!(page.status(), 200);
+        let moved = send(&state, request("GET", "/api/v1/docs", None, "")).await;
+        assert!(moved.status().is_redirection() || moved.status().is_success());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_plain_text() {
+        let state = state(AuthMode::Strict);
+        for (method, path) in [("GET", "/nothing"), ("DELETE", "/api/v1/health"), ("PATCH", "/api/v1/orders")] {
+            let response = send(&state, request(method, path, Some(&admin(&state)), "")).await;
+            assert_eq!(response.status(), 404, "{method} {path}");
+            assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/plain"));
+        }
+        assert_eq!(send(&state, request("GET", "/api/v1/orders/", None, "")).await.status(), 301);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_gone_is_said_and_not_hidden() {
+        let state = state(AuthMode::Strict);
+        let token = admin(&state);
+        for (method, path, body) in [
+            ("GET", "/api/v1/orders", ""),
+            ("GET", "/api/v1/tasks/1", ""),
+            ("POST", "/api/v1/callbacks/start", r#"{"task_id":"task_1"}"#),
+            ("POST", "/api/v1/factories", r#"{"name":"F"}"#),
+        ] {
+            let response = send(&state, request(method, path, Some(&token), body)).await;
+            assert!(response.headers().contains_key("retry-after"));
+            let request_id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+            let (status, body) = json_of(response).await;
+            assert_eq!((status.as_u16(), &body["code"]), (503, &"unavailable".into()), "{method} {path}");
+            assert_eq!(body["request_id"], request_id);
+        }
+        assert_eq!(send(&state, request("GET", "/api/v1/ready", None, "")).await.status(), 503);
+        assert_eq!(send(&state, request("GET", "/api/v1/health", None, "")).await.status(), 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_with_its_own_code() {
+        let state = state(AuthMode::Strict);
+        let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(1000));
+        let (status, body) = json_of(send(&state, request("POST", "/api/v1/factories", Some(&admin(&state)), &body)).await).await;
+        assert_eq!((status, &body["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &"body_too_large".into()));
+    }
+
+    #[tokio::test]
+    async fn the_administrator_logs_in_and_a_collector_may_not_manage() {
+        let state = state(AuthMode::Strict);
+        let login = request("POST", "/api/v1/auth/login", None, r#"{"Account":" admin ","password":"open sesame"}"#);
+        let (status, body) = json_of(send(&state, login).await).await;
+        assert_eq!((status, &body["role"], &body["collector"]), (StatusCode::OK, &"admin".into(), &Value::Null));
+        let token = body["access_token"].as_str().unwrap().to_owned();
+        let (_, me) = json_of(send(&state, request("GET", "/api/v1/auth/me", Some(&token), "")).await).await;
+        assert_eq!(me["name"], "Administrator");
+
+        let collector = Identity::Collector { id: crate::domain::CollectorId(1), operator_id: "op".into() };
+        let collector = state.tokens.login(&collector, state.commands.now()).unwrap();
+        for path in ["/api/v1/factories", "/api/v1/orders", "/api/v1/batches", "/api/v1/stations", "/api/v1/data_collectors"] {
+            assert_eq!(send(&state, request("POST", path, Some(&collector), "{}")).await.status(), 403, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_may_name_the_request() {
+        let state = state(AuthMode::Strict);
+        let mut named = request("GET", "/api/v1/orders", None, "");
+        named.headers_mut().insert("x-request-id", "shift-7".parse().unwrap());
+        let (_, body) = json_of(send(&state, named).await).await;
+        assert_eq!(body["request_id"], "shift-7");
+    }
+}

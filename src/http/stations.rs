@@ -1,0 +1,178 @@
+//! `/stations`: workstations, each one binding of a robot and a data collector.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::extract::{Json, Params, PathId, text_id};
+use super::problem::Problem;
+use super::wire::{Instant, Paged, TextId};
+use crate::commands::registry::BindStation;
+use crate::domain::station::StationStatus;
+use crate::domain::{CollectorId, RobotId, StationId};
+use crate::projections::reads::stations::{StationFilter, StationRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Station {
+    id: TextId,
+    robot_id: TextId,
+    /// The name of the robot's type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robot_name: Option<String>,
+    /// The robot's device id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    robot_serial: Option<String>,
+    robot_type_id: TextId,
+    robot_type_model: String,
+    data_collector_id: TextId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector_operator_id: Option<String>,
+    factory_id: TextId,
+    factory_name: String,
+    organization_id: TextId,
+    organization_name: String,
+    status: String,
+    name: String,
+    is_current: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<TextId>,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    metadata: Value,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+impl From<StationRow> for Station {
+    fn from(row: StationRow) -> Self {
+        let said = |text: String| (!text.is_empty()).then_some(text);
+        Self {
+            id: TextId(row.id),
+            robot_id: TextId(row.robot_id),
+            robot_name: said(row.robot_name),
+            robot_serial: said(row.robot_serial),
+            robot_type_id: TextId(row.robot_type_id),
+            robot_type_model: row.robot_type_model,
+            data_collector_id: TextId(row.data_collector_id),
+            collector_name: said(row.collector_name),
+            collector_operator_id: said(row.collector_operator_id),
+            factory_id: TextId(row.factory_id),
+            factory_name: row.factory_name,
+            organization_id: TextId(row.organization_id),
+            organization_name: row.organization_name,
+            status: row.status,
+            name: row.name,
+            is_current: row.is_current,
+            superseded_by: row.superseded_by.map(TextId),
+            metadata: row.metadata,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+/// Current workstations, newest first.
+#[utoipa::path(get, path = "/api/v1/stations", tag = "registry", params(
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+    ("factory_id" = Option<String>, Query, description = "One or several, separated by commas; so are all filters here"),
+    ("organization_id" = Option<String>, Query),
+    ("robot_type_id" = Option<String>, Query),
+    ("device_id" = Option<String>, Query, description = "Also `robot_serial`"),
+    ("collector_name" = Option<String>, Query),
+    ("collector_operator_id" = Option<String>, Query),
+    ("status" = Option<String>, Query),
+    ("keyword" = Option<String>, Query),
+), responses((status = 200, body = Paged<Station>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
+    let page = params.page_to_100()?;
+    let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| item.to_lowercase()).collect::<Vec<_>>());
+    let known = |status: &String| StationStatus::ALL.iter().any(|(word, _)| word == status);
+    if statuses.as_ref().is_some_and(|statuses| !statuses.iter().all(known)) {
+        return Err(Problem::invalid("status must be one of active, inactive, break, offline"));
+    }
+    let filter = StationFilter {
+        factory_ids: params.id_list(&["factory_id"])?,
+        organization_ids: params.id_list(&["organization_id"])?,
+        robot_type_ids: params.id_list(&["robot_type_id"])?,
+        device_ids: params.list(&["device_id", "robot_serial"])?,
+        collector_names: params.list(&["collector_name"])?,
+        collector_operator_ids: params.list(&["collector_operator_id"])?,
+        statuses,
+        keyword: params.keyword(),
+    };
+    let listed = state.reads.stations(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewStation {
+    robot_id: Option<String>,
+    data_collector_id: Option<String>,
+    metadata: Option<Value>,
+}
+
+/// Some clients write `robot_7` for 7.
+fn unprefixed(text: Option<String>, prefix: &str) -> Option<String> {
+    text.map(|text| text.trim().strip_prefix(prefix).map(str::to_owned).unwrap_or(text))
+}
+
+impl TryFrom<NewStation> for BindStation {
+    type Error = Problem;
+
+    fn try_from(station: NewStation) -> Result<Self, Problem> {
+        Ok(Self {
+            robot_id: RobotId(text_id("robot_id", unprefixed(station.robot_id, "robot_"))?),
+            data_collector_id: CollectorId(text_id("data_collector_id", unprefixed(station.data_collector_id, "dc_"))?),
+            metadata: station.metadata.unwrap_or_else(|| json!({})),
+        })
+    }
+}
+
+/// Bind a robot and a data collector to a workstation.
+#[utoipa::path(post, path = "/api/v1/stations", tag = "registry", request_body = NewStation, responses(
+    (status = 201, body = Station),
+    (status = 400, description = "Robot or collector is unknown, not active, or of another factory"),
+    (status = 409, description = "Robot or collector is bound elsewhere: `error` is ROBOT_ALREADY_ASSIGNED or DATA_COLLECTOR_ALREADY_ASSIGNED"),
+))]
+pub async fn bind(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(station): Json<NewStation>,
+) -> Result<(StatusCode, Answer<Station>), Problem> {
+    caller.must_manage()?;
+    let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
+    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+}
+
+/// One workstation, current or not.
+#[utoipa::path(get, path = "/api/v1/stations/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Station),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
+    Ok(Answer(found(&state, StationId(id)).await?))
+}
+
+async fn found(state: &AppState, id: StationId) -> Result<Station, Problem> {
+    state.reads.station(id).await?.map(Station::from).ok_or_else(|| Problem::not_found("station"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixed_ids_are_understood() {
+        let station = NewStation { robot_id: Some("robot_7".into()), data_collector_id: Some(" dc_8 ".into()), metadata: None };
+        let bind = BindStation::try_from(station).unwrap();
+        assert_eq!((bind.robot_id, bind.data_collector_id, bind.metadata), (RobotId(7), CollectorId(8), json!({})));
+    }
+}

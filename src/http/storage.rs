@@ -1,0 +1,343 @@
+//! `/storage/object`: bytes of an episode's files, whole or in ranges.
+//!
+//! What may be read: objects of episodes, in the factory's own bucket; not the recording of
+//! an episode that failed its checks. A signed link names exactly one object.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::AppState;
+use super::auth::tokens::{ObjectClaims, TokenError};
+use super::auth::{Caller, Identity};
+use super::extract::Params;
+use super::problem::{Code, Problem};
+use crate::domain::Timestamp;
+use crate::projections::reads::episodes::EpisodeRow;
+
+/// What is known of an object without reading it.
+#[derive(Clone, Debug)]
+pub struct ObjectFacts {
+    pub size_bytes: u64,
+    /// Without quotes.
+    pub etag: Option<String>,
+    pub content_type: Option<String>,
+    pub last_modified: Option<Timestamp>,
+}
+
+pub type ObjectStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// Objects of the factory's bucket, by key.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>>;
+    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream>;
+    /// Whether the store answers at all.
+    async fn probe(&self) -> anyhow::Result<()>;
+}
+
+/// Where an object lies: a bucket and a key that cannot lead out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    pub bucket: String,
+    pub object: String,
+}
+
+impl Location {
+    pub fn parse(bucket: &str, object: &str) -> Result<Self, Problem> {
+        let bad = |what: &str| Problem::new(Code::InvalidLocation, format!("{what} is not one that an object can have"));
+        let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let bytes = bucket.as_bytes();
+        let fits = (3..=63).contains(&bytes.len()) && bytes.iter().all(|b| alphanumeric(*b) || matches!(b, b'.' | b'-'));
+        let ends = bytes.first().is_some_and(|b| alphanumeric(*b)) && bytes.last().is_some_and(|b| alphanumeric(*b));
+        if !fits || !ends || bucket.contains("..") {
+            return Err(bad("the bucket"));
+        }
+        let decoded = if object.contains('%') { percent_decode(object).ok_or_else(|| bad("the object"))? } else { object.to_owned() };
+        let clean = clean_key(&decoded).ok_or_else(|| bad("the object"))?;
+        Ok(Self { bucket: bucket.to_owned(), object: clean })
+    }
+
+    /// From a stored path: `<bucket>/<key>`, or a key of `ours`.
+    pub fn of_path(path: &str, ours: &str) -> Result<Self, Problem> {
+        let path = path.trim_start_matches('/');
+        let path = path.strip_prefix("s3/").unwrap_or(path);
+        let key = path.strip_prefix(ours).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
+        Self::parse(ours, key)
+    }
+
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.bucket, self.object)
+    }
+}
+
+/// A key without dot segments, or nothing where it would leave its bucket or confuse a store.
+fn clean_key(key: &str) -> Option<String> {
+    if key.starts_with('/') || key.len() > 1024 || key.chars().any(|c| c.is_control() || c == '\\') {
+        return None;
+    }
+    let mut segments: Vec<&str> = vec![];
+    for segment in key.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop()?;
+            }
+            // Names of factories are free text, so more than ASCII has to pass; what starts with a dot is hidden.
+            _ if segment.starts_with('.') => return None,
+            _ => segments.push(segment),
+        }
+    }
+    (!segments.is_empty()).then(|| segments.join("/"))
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                let digit = |b: &u8| char::from(*b).to_digit(16);
+                bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+                rest = tail;
+            }
+            (b'%', _) => return None,
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+pub fn percent_encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded += &format!("%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// A path on this server that works without a login, for one object and a quarter of an hour.
+pub fn signed_link(state: &AppState, location: Location) -> String {
+    let (bucket, object) = (percent_encode(&location.bucket), percent_encode(&location.object));
+    let claims = ObjectClaims { bucket: location.bucket, object: location.object };
+    let token = state.tokens.link(claims, state.commands.now());
+    format!("/api/v1/storage/object?bucket={bucket}&dl_token={token}&object={object}")
+}
+
+/// A recording that failed its checks stays where it is.
+pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem> {
+    if episode.qa_status != "failed" || episode.mcap_path != path {
+        return Ok(());
+    }
+    let problem = Problem::new(Code::EpisodeBlocked, "the recording failed its checks and cannot be downloaded");
+    Err(match &episode.quality_flag {
+        Some(flag) => problem.with("quality_flag", flag.clone()),
+        None => problem,
+    })
+}
+
+/// Which bytes are asked for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    Whole,
+    Part(Range<u64>),
+    Unsatisfiable,
+}
+
+fn asked(header: Option<&HeaderValue>, size: u64) -> Asked {
+    let Some(header) = header else { return Asked::Whole };
+    let part = header.to_str().ok().and_then(|text| text.trim().strip_prefix("bytes=")).and_then(|spec| {
+        let (first, last) = spec.trim().split_once('-')?;
+        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+        match (first, last) {
+            ("", last) => number(last).filter(|count| *count > 0).map(|count| size.saturating_sub(count)..size),
+            (first, "") => number(first).map(|first| first..size),
+            (first, last) => {
+                let (first, last) = (number(first)?, number(last)?);
+                (first <= last).then(|| first..last.saturating_add(1).min(size))
+            }
+        }
+    });
+    match part {
+        Some(range) if range.start < range.end => Asked::Part(range),
+        _ => Asked::Unsatisfiable,
+    }
+}
+
+fn http_date(at: Timestamp) -> String {
+    at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn unchanged(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
+    if let Some(wanted) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) {
+        let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
+        return facts.etag.as_deref() == Some(wanted);
+    }
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| chrono::DateTime::parse_from_rfc2822(text).ok());
+    since.zip(facts.last_modified).is_some_and(|(since, modified)| modified.timestamp() <= since.timestamp())
+}
+
+/// Bytes of an object: whole, or one range of it.
+#[utoipa::path(get, path = "/api/v1/storage/object", tag = "storage", params(
+    ("bucket" = String, Query),
+    ("object" = String, Query),
+    ("dl_token" = Option<String>, Query, description = "From a signed link; then no login is needed"),
+), responses(
+    (status = 200, description = "The whole object", content_type = "application/octet-stream"),
+    (status = 206, description = "The range that was asked for"),
+    (status = 304, description = "Not changed"),
+    (status = 400, description = "Not a bucket, or not an object"),
+    (status = 401, description = "No login, or a link that expired or names another object"),
+    (status = 404, description = "There is no such object"),
+    (status = 409, description = "The episode failed its checks"),
+    (status = 416, description = "No such range"),
+    (status = 502, description = "The object store failed"),
+))]
+pub async fn object(State(state): State<AppState>, caller: Caller, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let token = params.text("dl_token");
+    match (&token, &caller.identity) {
+        // A link decides alone, whoever carries it.
+        (Some(token), _) => {
+            let named = ObjectClaims { bucket: location.bucket.clone(), object: location.object.clone() };
+            match state.tokens.check_link(token, state.commands.now()) {
+                Ok(claims) if claims == named => {}
+                Err(TokenError::Expired) => return Err(Problem::new(Code::DownloadTokenExpired, "the link has expired")),
+                Ok(_) | Err(TokenError::Invalid) => {
+                    return Err(Problem::new(Code::DownloadTokenInvalid, "the link is not valid for this object"));
+                }
+            }
+        }
+        (None, Identity::Anonymous) => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
+        (None, _) => {}
+    }
+    let missing = || Problem::new(Code::ObjectNotFound, "object not found");
+    if location.bucket != state.settings.bucket {
+        return Err(missing());
+    }
+    let path = location.path();
+    let episode = state.reads.episode_of_object(&path).await?.ok_or_else(missing)?;
+    refuse_if_blocked(&episode, &path)?;
+
+    let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(missing)?;
+    let mut answer = HeaderMap::new();
+    answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let put = |answer: &mut HeaderMap, name, text: String| {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            answer.insert(name, value);
+        }
+    };
+    if let Some(etag) = &facts.etag {
+        put(&mut answer, ETAG, format!("\"{}\"", etag.trim_matches('"')));
+    }
+    if let Some(at) = facts.last_modified {
+        put(&mut answer, LAST_MODIFIED, http_date(at));
+    }
+    if unchanged(&headers, &facts) {
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
+    }
+    let (status, range) = match asked(headers.get(RANGE), facts.size_bytes) {
+        Asked::Whole => (StatusCode::OK, 0..facts.size_bytes),
+        Asked::Part(range) => {
+            put(&mut answer, CONTENT_RANGE, format!("bytes {}-{}/{}", range.start, range.end - 1, facts.size_bytes));
+            (StatusCode::PARTIAL_CONTENT, range)
+        }
+        Asked::Unsatisfiable => {
+            put(&mut answer, CONTENT_RANGE, format!("bytes */{}", facts.size_bytes));
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, answer).into_response());
+        }
+    };
+    put(&mut answer, CONTENT_TYPE, facts.content_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned()));
+    put(&mut answer, CONTENT_LENGTH, (range.end - range.start).to_string());
+    let disposition = if token.is_some() { "attachment" } else { "inline" };
+    put(&mut answer, CONTENT_DISPOSITION, format!("{disposition}; filename*=UTF-8''{}", percent_encode(&location.object)));
+    let body = if range.is_empty() {
+        Body::empty()
+    } else {
+        Body::from_stream(state.objects.read(&location.object, range).await.map_err(|error| store_failed(&error))?)
+    };
+    Ok((status, answer, body).into_response())
+}
+
+fn store_failed(error: &anyhow::Error) -> Problem {
+    tracing::error!(error = format!("{error:#}"), "The object store failed: {error:#}");
+    Problem::new(Code::ObjectStoreFailed, "the object store failed; try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(object: &str) -> Option<String> {
+        Location::parse("edge-f", object).ok().map(|location| location.object)
+    }
+
+    #[test]
+    fn a_key_never_leaves_its_bucket() {
+        assert_eq!(key("a/./b//c.mcap").as_deref(), Some("a/b/c.mcap"));
+        assert_eq!(key("a/../b").as_deref(), Some("b"));
+        assert_eq!(key("Factory%20Shanghai/x.mcap").as_deref(), Some("Factory Shanghai/x.mcap"));
+        for bad in ["../x", "a/../../x", "/a", "", ".", "a\\b", "a/.hidden", "%2e%2e/x", "%", "%zz", "a%00b", "%ff"] {
+            assert_eq!(key(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn buckets_follow_the_rules_of_object_stores() {
+        for (bucket, fits) in
+            [("edge-f", true), ("a.b", true), ("ab", false), ("Edge", false), ("-ab", false), ("a..b", false), ("a/b", false)]
+        {
+            assert_eq!(Location::parse(bucket, "x").is_ok(), fits, "{bucket}");
+        }
+    }
+
+    #[test]
+    fn stored_paths_name_our_bucket_or_a_key_in_it() {
+        for path in ["edge-f/a/b.mcap", "/edge-f/a/b.mcap", "s3/edge-f/a/b.mcap", "a/b.mcap"] {
+            assert_eq!(Location::of_path(path, "edge-f").unwrap().path(), "edge-f/a/b.mcap");
+        }
+    }
+
+    #[test]
+    fn one_range_is_served_and_everything_else_is_unsatisfiable() {
+        let of = |text: &str, size| asked(Some(&HeaderValue::from_str(text).unwrap()), size);
+        assert_eq!(asked(None, 10), Asked::Whole);
+        assert_eq!(of("bytes=0-0", 10), Asked::Part(0..1));
+        assert_eq!(of("bytes=4-", 10), Asked::Part(4..10));
+        assert_eq!(of("bytes=-3", 10), Asked::Part(7..10));
+        assert_eq!(of("bytes=-30", 10), Asked::Part(0..10));
+        assert_eq!(of("bytes=5-99", 10), Asked::Part(5..10));
+        for bad in ["bytes=10-", "bytes=5-4", "bytes=0-1,3-4", "items=0-1", "bytes=-0", "bytes=a-b", "bytes=-", "bytes=+1-2"] {
+            assert_eq!(of(bad, 10), Asked::Unsatisfiable, "{bad}");
+        }
+        assert_eq!(of("bytes=0-", 0), Asked::Unsatisfiable);
+    }
+
+    #[test]
+    fn a_client_that_has_the_object_already_is_told_so() {
+        let at = chrono::DateTime::from_timestamp(1_790_000_000, 5).unwrap();
+        let facts = ObjectFacts { size_bytes: 1, etag: Some("abc".into()), content_type: None, last_modified: Some(at) };
+        let with = |name, value: &str| HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
+        assert!(unchanged(&with(IF_NONE_MATCH, "\"abc\""), &facts));
+        assert!(!unchanged(&with(IF_NONE_MATCH, "\"abd\""), &facts));
+        assert!(unchanged(&with(IF_MODIFIED_SINCE, &http_date(at)), &facts));
+        assert!(!unchanged(&with(IF_MODIFIED_SINCE, &http_date(at - chrono::TimeDelta::seconds(1))), &facts));
+    }
+}

@@ -1,0 +1,264 @@
+//! `/tasks`: reading tasks, and what a recorder is configured with.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::extract::{Params, PathId};
+use super::problem::{Code, Problem};
+use super::wire::{Instant, Paged, TextId};
+use crate::domain::TaskId;
+use crate::domain::task::TaskStatus;
+use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskItem {
+    id: i64,
+    /// The id that devices know.
+    task_id: String,
+    batch_id: TextId,
+    order_id: TextId,
+    sop_id: TextId,
+    workstation_id: Option<TextId>,
+    robot_device_id: Option<String>,
+    collector_operator_id: Option<String>,
+    scene_id: TextId,
+    scene_name: String,
+    subscene_id: TextId,
+    subscene_name: String,
+    status: String,
+    error_message: Option<String>,
+    assigned_at: Option<Instant>,
+}
+
+impl From<TaskRow> for TaskItem {
+    fn from(row: TaskRow) -> Self {
+        let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        Self {
+            id: row.id,
+            task_id: row.task_id,
+            batch_id: TextId(row.batch_id),
+            order_id: TextId(row.order_id),
+            sop_id: TextId(row.sop_id),
+            workstation_id: Some(TextId(row.station_id)),
+            robot_device_id: said(row.robot_serial),
+            collector_operator_id: said(row.collector_operator_id),
+            scene_id: TextId(row.scene_id),
+            scene_name: row.scene_name,
+            subscene_id: TextId(row.subscene_id),
+            subscene_name: row.subscene_name,
+            status: row.status,
+            error_message: row.error_message,
+            assigned_at: Some(row.assigned_at.into()),
+        }
+    }
+}
+
+impl TaskItem {
+    /// In the list of a batch three fields are always null: the page that reads it knows the station.
+    pub fn in_batch(row: TaskRow) -> Self {
+        Self { robot_device_id: None, collector_operator_id: None, error_message: None, ..Self::from(row) }
+    }
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Task {
+    id: i64,
+    task_id: String,
+    batch_id: TextId,
+    /// Always empty.
+    batch_name: String,
+    order_id: TextId,
+    sop_id: TextId,
+    workstation_id: Option<TextId>,
+    scene_id: TextId,
+    scene_name: String,
+    subscene_id: TextId,
+    subscene_name: String,
+    factory_id: Option<TextId>,
+    organization_id: Option<i64>,
+    status: String,
+    error_message: Option<String>,
+    created_at: Option<Instant>,
+    assigned_at: Option<Instant>,
+    started_at: Option<Instant>,
+    completed_at: Option<Instant>,
+    episode: Option<TaskEpisode>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TaskEpisode {
+    id: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    episode_id: Option<String>,
+}
+
+impl From<TaskRow> for Task {
+    fn from(row: TaskRow) -> Self {
+        Self {
+            id: row.id,
+            task_id: row.task_id,
+            batch_id: TextId(row.batch_id),
+            batch_name: String::new(),
+            order_id: TextId(row.order_id),
+            sop_id: TextId(row.sop_id),
+            workstation_id: Some(TextId(row.station_id)),
+            scene_id: TextId(row.scene_id),
+            scene_name: row.scene_name,
+            subscene_id: TextId(row.subscene_id),
+            subscene_name: row.subscene_name,
+            factory_id: Some(TextId(row.factory_id)),
+            organization_id: Some(row.organization_id),
+            status: row.status,
+            error_message: row.error_message,
+            created_at: Some(row.created_at.into()),
+            assigned_at: Some(row.assigned_at.into()),
+            started_at: row.started_at.map(Instant),
+            completed_at: row.completed_at.map(Instant),
+            episode: row.episode_row_id.map(|id| TaskEpisode { id, episode_id: row.episode_id }),
+        }
+    }
+}
+
+/// Tasks, newest first.
+#[utoipa::path(get, path = "/api/v1/tasks", tag = "tasks", params(
+    ("limit" = Option<i64>, Query, description = "At least 1, default 50; at most 1000 are given at once"),
+    ("offset" = Option<i64>, Query),
+    ("task_id" = Option<String>, Query, description = "The id that devices know"),
+    ("workstation_id" = Option<String>, Query),
+    ("status" = Option<String>, Query),
+), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+    let page = params.page_free()?;
+    let filter = TaskFilter {
+        task_id: params.text("task_id"),
+        station_id: params.text("workstation_id"),
+        status: params.word("status", &TaskStatus::ALL)?,
+    };
+    let listed = state.reads.tasks(&filter, page).await?;
+    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+}
+
+/// One task.
+#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = i64, Path)), responses(
+    (status = 200, body = Task),
+    (status = 404, description = "There is none"),
+))]
+pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Answer<Task>, Problem> {
+    let row = state.reads.task(TaskId(id.positive()?)).await?;
+    row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
+}
+
+/// What a recorder is configured with. The names of the fields do not mean ids: most are names.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub struct TaskConfig {
+    task_id: String,
+    device_id: String,
+    /// The collector's name.
+    data_collector_id: String,
+    /// The order's name.
+    order_id: String,
+    factory: String,
+    scene: String,
+    subscene: String,
+    /// The workstation's name.
+    workstation_id: String,
+    initial_scene_layout: String,
+    skills: Vec<String>,
+    /// The SOP's slug.
+    sop_id: String,
+    topics: Vec<String>,
+    start_callback_url: String,
+    finish_callback_url: String,
+    /// Always empty.
+    user_token: String,
+}
+
+/// Where recorders tell that a recording started and finished.
+pub fn callback_urls(base: &str) -> (String, String) {
+    (format!("{base}/api/v1/callbacks/start"), format!("{base}/api/v1/callbacks/finish"))
+}
+
+impl TaskConfig {
+    fn of(row: TaskConfigRow, callback_base: &str) -> Result<Self, Problem> {
+        if row.status != TaskStatus::Pending.as_str() {
+            let detail = format!("the task is {}; only a pending one can be configured", row.status);
+            return Err(Problem::new(Code::TaskNotConfigurable, detail).with("current_status", row.status));
+        }
+        let there = |what: &str, text: Option<String>| {
+            text.filter(|text| !text.trim().is_empty())
+                .ok_or_else(|| Problem::new(Code::TaskIncomplete, format!("the task has no {what}, so there is nothing to configure")))
+        };
+        let (start_callback_url, finish_callback_url) = callback_urls(callback_base);
+        row.robot_id.ok_or_else(|| Problem::new(Code::TaskIncomplete, "the task has no workstation with a robot"))?;
+        Ok(Self {
+            task_id: row.task_id,
+            device_id: there("device", row.device_id)?,
+            data_collector_id: there("data collector", row.collector_name)?,
+            order_id: there("order", row.order_name)?,
+            factory: there("factory", row.factory_name)?,
+            scene: row.scene_name,
+            subscene: row.subscene_name,
+            workstation_id: there("workstation name", row.station_name)?,
+            initial_scene_layout: row.initial_scene_layout,
+            skills: row.skills,
+            sop_id: there("SOP", row.sop_slug)?,
+            topics: row.topics,
+            start_callback_url,
+            finish_callback_url,
+            user_token: String::new(),
+        })
+    }
+}
+
+/// What a recorder is to be configured with for this task. Reading it changes nothing.
+#[utoipa::path(get, path = "/api/v1/tasks/{id}/config", tag = "tasks", params(("id" = i64, Path)), responses(
+    (status = 200, body = TaskConfig),
+    (status = 404, description = "There is no such task"),
+    (status = 409, description = "The task is not pending, or lacks something"),
+))]
+pub async fn config(State(state): State<AppState>, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
+    let row = state.reads.task_config(TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
+    TaskConfig::of(row, &state.settings.callback_base_url).map(Answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> TaskConfigRow {
+        TaskConfigRow {
+            task_id: "task_1".into(),
+            status: "pending".into(),
+            device_id: Some("AB-1".into()),
+            robot_id: Some(1),
+            collector_name: Some("Li".into()),
+            station_name: Some("ws-1".into()),
+            order_name: Some("Order".into()),
+            factory_name: Some("F".into()),
+            scene_name: "scene".into(),
+            subscene_name: "subscene".into(),
+            initial_scene_layout: String::new(),
+            sop_slug: Some("fold".into()),
+            skills: vec!["pick".into()],
+            topics: vec![],
+        }
+    }
+
+    #[test]
+    fn a_configuration_names_people_and_things_and_where_to_call_back() {
+        let config = TaskConfig::of(row(), "http://edge:8080").unwrap();
+        assert_eq!((config.order_id.as_str(), config.data_collector_id.as_str(), config.sop_id.as_str()), ("Order", "Li", "fold"));
+        assert_eq!(config.finish_callback_url, "http://edge:8080/api/v1/callbacks/finish");
+    }
+
+    #[test]
+    fn only_a_pending_task_that_lacks_nothing_can_be_configured() {
+        let refused = |row| TaskConfig::of(row, "").map(|_| ()).map_err(|problem| (problem.status().as_u16(), problem.code()));
+        assert_eq!(refused(TaskConfigRow { status: "ready".into(), ..row() }), Err((409, "task_not_configurable")));
+        assert_eq!(refused(TaskConfigRow { sop_slug: None, ..row() }), Err((409, "task_incomplete")));
+        assert_eq!(refused(TaskConfigRow { collector_name: Some(" ".into()), ..row() }), Err((409, "task_incomplete")));
+    }
+}

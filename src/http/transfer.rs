@@ -1,0 +1,112 @@
+//! `/transfer`: uploaders that are connected, and what an operator may tell them.
+//!
+//! Messages go to the socket at once and are worth nothing later, so they are no events. An
+//! ack is never sent from here: only a verified upload is acknowledged.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::Caller;
+use super::extract::{Json, PathDevice, public_task_id};
+use super::fleet::{TransferView, Unanswered};
+use super::problem::{Code, Problem};
+use crate::domain::DeviceId;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Transfers {
+    devices: Vec<TransferView>,
+}
+
+/// Uploaders that are connected.
+#[utoipa::path(get, path = "/api/v1/transfer/devices", tag = "transfer", responses((status = 200, body = Transfers)))]
+pub async fn devices(State(state): State<AppState>) -> Answer<Transfers> {
+    Answer(Transfers { devices: state.fleet.transfers() })
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Sent {
+    status: &'static str,
+}
+
+type SentResult = Result<Answer<Sent>, Problem>;
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct UploadWanted {
+    task_id: Option<String>,
+    priority: Option<i32>,
+}
+
+impl UploadWanted {
+    fn task(&self) -> Result<String, Problem> {
+        let task = self.task_id.as_deref().filter(|text| !text.is_empty());
+        let task = task.ok_or_else(|| Problem::new(Code::TaskIdRequired, "task_id is required"))?;
+        Ok(public_task_id(task)?.to_string())
+    }
+}
+
+async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, message: Value) -> SentResult {
+    caller.must_operate(state, device).await?;
+    match state.fleet.tell_transfer(device, message).await {
+        Ok(()) => Ok(Answer(Sent { status: "sent" })),
+        Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
+        Err(Unanswered::NotConnected) => Err(Problem::new(Code::DeviceNotConnected, "transfer not connected")),
+        Err(Unanswered::Failed(reason)) => Err(Problem::new(Code::DeviceNotConnected, reason)),
+    }
+}
+
+/// Ask for the upload of one task's recording.
+#[utoipa::path(post, path = "/api/v1/transfer/{device_id}/upload_request", tag = "transfer", params(("device_id" = String, Path)),
+    request_body = UploadWanted, responses(
+    (status = 200, body = Sent),
+    (status = 400, description = "No task_id"),
+    (status = 404, description = "The uploader is not connected"),
+))]
+pub async fn upload_request(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    Json(wanted): Json<UploadWanted>,
+) -> SentResult {
+    let message = json!({ "type": "upload_request", "task_id": wanted.task()?, "priority": wanted.priority.unwrap_or(1) });
+    tell(&state, &caller, &device, message).await
+}
+
+/// Ask for every recording that the device still has.
+#[utoipa::path(post, path = "/api/v1/transfer/{device_id}/upload_all", tag = "transfer", params(("device_id" = String, Path)), responses(
+    (status = 200, body = Sent),
+    (status = 404, description = "The uploader is not connected"),
+))]
+pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &caller, &device, json!({ "type": "upload_all" })).await
+}
+
+/// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
+#[utoipa::path(post, path = "/api/v1/transfer/{device_id}/status_query", tag = "transfer", params(("device_id" = String, Path)), responses(
+    (status = 200, body = Sent),
+    (status = 404, description = "The uploader is not connected"),
+))]
+pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &caller, &device, json!({ "type": "status_query" })).await
+}
+
+/// Ask to give an upload up. No uploader does so yet.
+#[utoipa::path(post, path = "/api/v1/transfer/{device_id}/cancel", tag = "transfer", params(("device_id" = String, Path)),
+    request_body = UploadWanted, responses(
+    (status = 200, body = Sent),
+    (status = 400, description = "No task_id"),
+    (status = 404, description = "The uploader is not connected"),
+))]
+pub async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    Json(wanted): Json<UploadWanted>,
+) -> SentResult {
+    let message = json!({ "type": "cancel", "task_id": wanted.task()? });
+    tell(&state, &caller, &device, message).await
+}

@@ -1,0 +1,83 @@
+//! Values as they stand in JSON. Which ids are text and which are numbers is part of the
+//! contract, so every id on the wire says by its type which it is.
+
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::domain::Timestamp;
+
+/// An id that stands as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "42")]
+pub struct TextId(pub i64);
+
+impl Serialize for TextId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// An instant: UTC, whole seconds, `Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "2026-05-11T10:31:00Z")]
+pub struct Instant(pub Timestamp);
+
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0.format("%Y-%m-%dT%H:%M:%SZ"))
+    }
+}
+
+impl From<Timestamp> for Instant {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+/// One page of a list. `hasNext` and `hasPrev` are left out when false.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Paged<T> {
+    pub items: Vec<T>,
+    pub total: i64,
+    pub limit: i64,
+    pub offset: i64,
+    #[serde(rename = "hasNext", skip_serializing_if = "std::ops::Not::not")]
+    pub has_next: bool,
+    #[serde(rename = "hasPrev", skip_serializing_if = "std::ops::Not::not")]
+    pub has_prev: bool,
+}
+
+impl<T> Paged<T> {
+    pub fn new<R>((rows, total): (Vec<R>, i64), limit: i64, offset: i64) -> Self
+    where
+        T: From<R>,
+    {
+        let items = rows.into_iter().map(T::from).collect();
+        Self { items, total, limit, offset, has_next: offset.saturating_add(limit) < total, has_prev: offset > 0 }
+    }
+}
+
+/// `null` in a table reads as a missing key.
+pub fn present(json: Option<serde_json::Value>) -> Option<serde_json::Value> {
+    json.filter(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn instants_are_whole_seconds_in_utc() {
+        let at = chrono::DateTime::parse_from_rfc3339("2026-05-11T12:31:00.999+02:00").unwrap().to_utc();
+        assert_eq!(json!(Instant(at)), json!("2026-05-11T10:31:00Z"));
+    }
+
+    #[test]
+    fn a_page_mentions_neighbours_only_when_there_are_some() {
+        let page = |rows: Vec<i64>, total, offset| json!(Paged::<i64>::new((rows, total), 2, offset));
+        assert_eq!(page(vec![], 0, 0), json!({"items": [], "total": 0, "limit": 2, "offset": 0}));
+        assert_eq!(page(vec![1, 2], 5, 2), json!({"items": [1, 2], "total": 5, "limit": 2, "offset": 2, "hasNext": true, "hasPrev": true}));
+    }
+}
