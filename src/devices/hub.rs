@@ -139,6 +139,8 @@ struct Slots {
 struct Slot {
     /// Kept after the link is gone: a slower handshake may still come with an older one.
     newest: i64,
+    /// Of the newest link. Kept, too: what a lost link told may still be on its way into storage.
+    replaced: CancellationToken,
     lane: Option<Arc<Lane>>,
 }
 
@@ -206,9 +208,8 @@ impl Hub {
                 live: AtomicBool::new(false),
                 view: Mutex::default(),
             });
-            if let Some(old) = slot.lane.replace(lane.clone()) {
-                old.replaced.cancel();
-            }
+            std::mem::replace(&mut slot.replaced, lane.replaced.clone()).cancel();
+            slot.lane = Some(lane.clone());
             lane
         };
         self.changed();
@@ -308,9 +309,7 @@ impl Hub {
         if slot.newest < epoch {
             // Exactly this epoch may still be on its way here.
             slot.newest = epoch - 1;
-            if let Some(old) = &slot.lane {
-                old.replaced.cancel();
-            }
+            slot.replaced.cancel();
         }
     }
 

@@ -38,6 +38,9 @@ pub mod session;
 pub mod transfer;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use effects::{EffectError, Effects, LinkId, Report};

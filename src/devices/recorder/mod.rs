@@ -1,3 +1,6 @@
 //! Recorder links.
 
 pub mod session;
+
+#[cfg(test)]
+mod tests;

@@ -2,3 +2,6 @@
 
 pub mod session;
 pub mod status;
+
+#[cfg(test)]
+mod tests;
