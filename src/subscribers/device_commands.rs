@@ -187,3 +187,200 @@ impl Subscriber for DeviceCommands {
         Some(self.hub.destinations())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use serde_json::json;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::devices::LinkId;
+    use crate::devices::hub::{Ask, Lane};
+    use crate::devices::session::Now;
+    use crate::dispatcher::StoredEvent;
+    use crate::domain::device::RecorderAction;
+
+    const DEVICE: &str = "AB-F0001-T0003-000001";
+
+    fn device() -> DeviceId {
+        DeviceId::parse(DEVICE).unwrap()
+    }
+
+    #[derive(Default)]
+    struct Notebook(Mutex<Vec<SettleDeviceCommand>>);
+
+    #[async_trait]
+    impl Settle for Notebook {
+        async fn settle(&self, _delivery: &Delivery, command: SettleDeviceCommand) -> Result<(), CommandError> {
+            self.0.lock().unwrap().push(command);
+            Ok(())
+        }
+    }
+
+    struct OneTask(Option<TaskStatus>);
+
+    #[async_trait]
+    impl Tasks for OneTask {
+        async fn task(&self, _id: TaskId) -> Result<Option<TaskFacts>, String> {
+            Ok(self.0.map(|status| TaskFacts { public_id: PublicTaskId::parse("t").unwrap(), status }))
+        }
+    }
+
+    struct Desk {
+        hub: Hub,
+        settled: Arc<Notebook>,
+        subscriber: DeviceCommands,
+        now: Timestamp,
+    }
+
+    fn desk(status: Option<TaskStatus>) -> Desk {
+        let now = Timestamp::from_timestamp_millis(1_795_204_640_000).unwrap();
+        let (hub, settled) = (Hub::new(), Arc::new(Notebook::default()));
+        let tasks = Arc::new(OneTask(status));
+        let subscriber = DeviceCommands { hub: hub.clone(), settle: settled.clone(), tasks, now: Arc::new(move || now) };
+        Desk { hub, settled, subscriber, now }
+    }
+
+    impl Desk {
+        fn link(&self, kind: LinkKind, epoch: i64) -> (Arc<Lane>, mpsc::Receiver<Ask>) {
+            let (asks, asked) = mpsc::channel(4);
+            let id = LinkId { device: device(), kind, epoch, remote: String::new() };
+            let lane = self.hub.enter(id, Now::read(), asks).expect("a newer epoch");
+            self.hub.go_live(&lane);
+            (lane, asked)
+        }
+
+        fn command(&self, epoch: i64, seconds_left: i64) -> Delivery {
+            let event = DeviceEvent::DeviceCommandRequested {
+                command_id: "c".to_owned(),
+                epoch,
+                action: RecorderAction::Begin,
+                task_id: PublicTaskId::parse("t").ok(),
+                params: json!({"task_id": "t"}),
+                deadline: self.now + chrono::TimeDelta::seconds(seconds_left),
+            };
+            delivery("device", DEVICE, "device_command_requested", serde_json::to_value(event).unwrap(), &format!("recorder:{DEVICE}"))
+        }
+
+        fn reasons(&self) -> Vec<String> {
+            let settled = self.settled.0.lock().unwrap();
+            let reasons = settled.iter().map(|command| match &command.outcome {
+                CommandOutcome::Unknown { reason } => reason.clone(),
+                other => panic!("{other:?}"),
+            });
+            reasons.collect()
+        }
+    }
+
+    fn delivery(kind: &str, id: &str, event_type: &str, payload: Value, destination: &str) -> Delivery {
+        let event = StoredEvent {
+            aggregate_type: kind.to_owned(),
+            aggregate_id: id.to_owned(),
+            sequence: 1,
+            event_type: event_type.to_owned(),
+            event_version: "1.0".to_owned(),
+            payload,
+            metadata: json!({}),
+            seq: 1,
+            recorded_at: Timestamp::UNIX_EPOCH,
+        };
+        Delivery { event, attempt: 1, destination: Some(destination.to_owned()), deadline: None, causation_depth: 0 }
+    }
+
+    fn about_task(event_type: &str) -> Delivery {
+        delivery("task", "17", event_type, json!({}), &format!("transfer:{DEVICE}"))
+    }
+
+    #[tokio::test]
+    async fn a_command_goes_to_exactly_its_connection() {
+        let desk = desk(None);
+        let (_lane, mut asked) = desk.link(LinkKind::Recorder, 3);
+        assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
+        assert!(matches!(asked.try_recv(), Ok(Ask::Rpc(rpc)) if rpc.command_id == "c" && rpc.action == RecorderAction::Begin));
+        assert_eq!(desk.reasons(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_cannot_be_sent_any_more_is_settled_instead() {
+        let desk = desk(None);
+        let (lane, asked) = desk.link(LinkKind::Recorder, 3);
+        assert_eq!(desk.subscriber.deliver(&desk.command(2, 15)).await, Outcome::Delivered);
+        assert_eq!(desk.subscriber.deliver(&desk.command(3, 0)).await, Outcome::Delivered);
+        drop(asked);
+        assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
+        desk.hub.leave(&lane);
+        assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
+        let lost = "not sent: the connection was lost";
+        assert_eq!(desk.reasons(), ["not sent: the connection was replaced", "not sent: the deadline was over", lost, lost]);
+    }
+
+    #[tokio::test]
+    async fn a_command_for_a_newer_connection_elsewhere_is_left_to_the_process_that_has_it() {
+        let desk = desk(None);
+        let (lane, _asked) = desk.link(LinkKind::Recorder, 3);
+        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::Retry { .. }));
+        // Ours is stale: it is told to go, and its handshake cannot come back.
+        assert!(lane.replaced.is_cancelled());
+        desk.hub.leave(&lane);
+        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::Retry { .. }));
+        assert_eq!(desk.reasons(), Vec::<String>::new());
+        // The device may come to us with exactly that connection.
+        desk.link(LinkKind::Recorder, 4);
+    }
+
+    #[tokio::test]
+    async fn an_ack_is_sent_for_a_completed_task_and_for_no_other() {
+        for event_type in ["upload_verified", "upload_ack_requested"] {
+            for (word, status) in TaskStatus::ALL {
+                let desk = desk(Some(status));
+                let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
+                let told = tokio::spawn(async move {
+                    let Some(Ask::Frame { frame, written }) = asked.recv().await else { return None };
+                    written.send(()).unwrap();
+                    Some(frame)
+                });
+                let outcome = desk.subscriber.deliver(&about_task(event_type)).await;
+                if status == TaskStatus::Completed {
+                    assert_eq!(outcome, Outcome::Delivered);
+                    assert_eq!(told.await.unwrap(), Some(ToTransfer::UploadAck { task_id: "t".to_owned() }));
+                } else {
+                    assert!(matches!(outcome, Outcome::Permanent { .. }), "{word}");
+                    assert!(!told.is_finished(), "{word}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_asked_for_while_it_is_wanted() {
+        for event_type in ["recording_finished", "upload_requested_again"] {
+            let desk = desk(Some(TaskStatus::Uploading));
+            // Nobody there: the row waits.
+            assert!(matches!(desk.subscriber.deliver(&about_task(event_type)).await, Outcome::Retry { .. }));
+            let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
+            // The connection is lost before the frame leaves: again.
+            let again = about_task(event_type);
+            let (outcome, ()) = tokio::join!(desk.subscriber.deliver(&again), async {
+                let Some(Ask::Frame { frame, written }) = asked.recv().await else { panic!("something else") };
+                assert_eq!(frame, ToTransfer::UploadRequest { task_id: "t".to_owned(), priority: 1 });
+                drop(written);
+            });
+            assert_eq!(outcome, Outcome::Retry { error: SendError::Lost.to_string(), after: None });
+        }
+        let desk = desk(Some(TaskStatus::Completed));
+        assert_eq!(desk.subscriber.deliver(&about_task("recording_finished")).await, Outcome::Delivered);
+    }
+
+    #[tokio::test]
+    async fn only_devices_whose_sockets_are_here_are_served() {
+        let desk = desk(None);
+        assert_eq!(desk.subscriber.destinations(), Some(vec![]));
+        let (_recorder, _asked) = desk.link(LinkKind::Recorder, 1);
+        let (transfer, _asks) = desk.link(LinkKind::Transfer, 1);
+        assert_eq!(desk.subscriber.destinations(), Some(vec![format!("recorder:{DEVICE}"), format!("transfer:{DEVICE}")]));
+        desk.hub.leave(&transfer);
+        assert_eq!(desk.subscriber.destinations(), Some(vec![format!("recorder:{DEVICE}")]));
+    }
+}
