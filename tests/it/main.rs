@@ -6,3 +6,4 @@ mod harness;
 mod blobs;
 mod embedded_postgres;
 mod pg;
+mod tidy;
