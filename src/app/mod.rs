@@ -1,1 +1,349 @@
-//! The composition root.
+//! The composition root: everything is made here, handed what it needs, and stopped in order.
+//!
+//! Start: data folder and embedded services → schema → core tasks → subscribers → listeners.
+//! Stop: listeners and devices first, so that nothing new comes in; then the dispatcher, which
+//! gives back what it does not finish; then the sequencer; Postgres and objects last.
+
+mod adapters;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use deadpool_postgres::Pool;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::blobs::{Access, Blobs};
+use crate::commands::Commands;
+use crate::config::{AuthMode, Config, OnExhausted, Ordering, Secret};
+use crate::devices::Devices;
+use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
+use crate::embedded::DataDir;
+use crate::embedded::postgres::{EmbeddedPostgres, Options};
+use crate::embedded::s3::{Credentials, EmbeddedS3};
+use crate::eventstore::{EventStore, Sequencer, snapshots};
+use crate::http::{self, AppState};
+use crate::lifecycle::Lifecycle;
+use crate::outbox::{Backoff, Wakes};
+use crate::pg::Connector;
+use crate::projections::reads::Reads;
+use crate::subscribers::device_commands::DeviceCommands;
+use crate::subscribers::upload_verification::UploadVerification;
+use crate::telemetry::Metrics;
+
+/// The wait before a lost connection of a core task is replaced.
+const RECONNECT: Duration = Duration::from_millis(500);
+
+/// A chain of event → command → event longer than this is a circle.
+const CAUSATION_DEPTH_MAX: i32 = 8;
+
+/// The data folder's file that names the running cluster, for tools beside the server.
+pub const DATABASE_URL_FILE: &str = "database_url";
+
+/// A running server.
+pub struct App {
+    pub http: SocketAddr,
+    pub recorder: SocketAddr,
+    pub transfer: SocketAddr,
+    pub s3_endpoint: String,
+    pub bucket: String,
+    pub s3_credentials: Credentials,
+    pub admin_username: String,
+    pub admin_password: Secret,
+    /// Whether the password was made by this very start, and has to be shown.
+    pub admin_password_is_new: bool,
+    pub pool: Pool,
+    pub commands: Commands,
+    /// The last position of the log.
+    pub log_head: watch::Receiver<i64>,
+    lifecycle: Lifecycle,
+    devices: Devices,
+    postgres: Option<EmbeddedPostgres>,
+    s3: Option<EmbeddedS3>,
+    /// Held for as long as we write there.
+    _data: Option<DataDir>,
+}
+
+impl App {
+    /// Starts everything the settings ask for. What cannot be started is an error that says what to do.
+    pub async fn start(config: &Config, metrics: Metrics, lifecycle: Lifecycle) -> anyhow::Result<Self> {
+        for notice in &config.notices {
+            warn!("{notice}");
+        }
+        let embedded = config.database_is_embedded() || config.s3_is_embedded();
+        let data = embedded.then(|| DataDir::lock(&config.embedded.data_dir)).transpose()?;
+        let (postgres, url) = start_database(config, data.as_ref()).await?;
+        let connector = Connector::new(&url, &config.database)?;
+        connector.migrate().await.context("the schema could not be brought up to date")?;
+        let pool = connector.pool()?;
+
+        let (s3, access) = start_objects(config, data.as_ref()).await?;
+        let s3_credentials = Credentials { access_key: access.access_key.clone(), secret_key: access.secret_key.clone() };
+        let s3_endpoint = access.endpoint.clone();
+        let blobs = Blobs::new(access, &config.s3)?;
+        if let Err(error) = blobs.ensure_bucket().await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket
+            );
+        }
+
+        let wakes = Wakes::default();
+        let (snapshot_sender, waiting) = snapshots::channel();
+        let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
+        let commands = Commands::new(store);
+        let stop = lifecycle.soft_stop().clone();
+        {
+            let (pool, stop) = (pool.clone(), stop.clone());
+            lifecycle.spawn("snapshots", async move {
+                tokio::select! { () = stop.cancelled() => {}, () = snapshots::write_snapshots(pool, waiting) => {} }
+            });
+        }
+        let (head, log_head) = watch::channel(0);
+        lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, stop.clone()));
+        lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
+
+        let devices = Devices::new(Arc::new(commands.clone()), None, adapters::device_settings(config));
+        {
+            let wakes = wakes.clone();
+            devices.hub().on_open(move || wakes.wake(crate::domain::routing::SubscriberName::DeviceCommands));
+        }
+        let subscribers: [Arc<dyn Subscriber>; 2] = [
+            Arc::new(DeviceCommands::new(devices.hub().clone(), commands.clone(), Arc::new(adapters::TaskTable(pool.clone())))),
+            Arc::new(UploadVerification::new(commands.clone(), blobs.clone())),
+        ];
+        for subscriber in subscribers {
+            let name = subscriber.name();
+            let worker = Worker {
+                pool: pool.clone(),
+                settings: delivery_settings(config, name.as_str()),
+                wake: wakes.of(name),
+                name: worker_name(),
+                subscriber,
+            };
+            let hard = lifecycle.hard_stop().clone();
+            lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
+        }
+
+        let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
+        let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
+            .await
+            .with_context(|| busy(config.devices.recorder_bind, "KEYSTONE_RECORDER_BIND"))?;
+        let transfer_listening = TcpListener::bind(config.devices.transfer_bind)
+            .await
+            .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
+        let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
+
+        let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
+        let settings = http::Settings {
+            auth_mode: match config.auth.mode {
+                AuthMode::Strict => http::AuthMode::Strict,
+                AuthMode::Compat => http::AuthMode::Compat,
+            },
+            jwt_secret: jwt_secret(config, data.as_ref())?.expose().as_bytes().to_vec(),
+            jwt_issuer: config.auth.jwt_issuer.clone(),
+            jwt_lifetime: config.auth.jwt_expiry(),
+            admin_username: config.auth.admin_username.clone(),
+            admin_password: admin_password.expose().to_owned(),
+            callback_base_url: config.http.callback_base_url(http),
+            bucket: config.s3.bucket.clone(),
+            body_bytes_max: config.limits.body_bytes_max,
+            request_timeout: config.http.write_timeout(),
+            device_response_timeout: config.devices.response_timeout(),
+        };
+        let state = AppState::new(
+            commands.clone(),
+            Reads::new(pool.clone()),
+            Arc::new(adapters::HubFleet::new(devices.hub().clone())),
+            Arc::new(adapters::BucketObjects::new(blobs)),
+            settings,
+            Arc::new(move || metrics.render()),
+        )?;
+        let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
+        serve(&lifecycle, "http", listening, main_routes);
+        serve(&lifecycle, "recorder sockets", recorder_listening, devices.recorder_routes(config.devices.token_required_on(recorder)));
+        serve(&lifecycle, "transfer sockets", transfer_listening, devices.transfer_routes(config.devices.token_required_on(transfer)));
+
+        info!(http.address = %http, recorder.address = %recorder, transfer.address = %transfer, "Serves on http://{http}");
+        Ok(Self {
+            http,
+            recorder,
+            transfer,
+            s3_endpoint,
+            bucket: config.s3.bucket.clone(),
+            s3_credentials,
+            admin_username: config.auth.admin_username.clone(),
+            admin_password,
+            admin_password_is_new,
+            pool,
+            commands,
+            log_head,
+            lifecycle,
+            devices,
+            postgres,
+            s3,
+            _data: data,
+        })
+    }
+
+    /// Waits for a reason to stop: a signal, or the end of something that should not end.
+    pub async fn until_stopped(&mut self) {
+        let lifecycle = self.lifecycle.clone();
+        match &mut self.postgres {
+            Some(postgres) => tokio::select! {
+                () = lifecycle.stop_requested() => {}
+                ended = postgres.ended() => {
+                    warn!("The private Postgres ended by itself ({ended:?}); stopping");
+                    lifecycle.request_stop();
+                }
+            },
+            None => lifecycle.stop_requested().await,
+        }
+    }
+
+    /// Stops everything in order. Answers whether all of it ended in time and by itself.
+    pub async fn stop(self, timeout: Duration) -> anyhow::Result<bool> {
+        self.lifecycle.request_stop();
+        self.devices.shutdown(timeout / 2).await;
+        let ended = self.lifecycle.shutdown(timeout).await;
+        self.pool.close();
+        if let Some(s3) = self.s3 {
+            s3.stop().await;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await.context("Postgres did not stop in order")?;
+        }
+        Ok(ended.is_clean())
+    }
+}
+
+fn busy(address: SocketAddr, setting: &str) -> String {
+    format!("cannot listen on {address}; stop what listens there, or set {setting} to a free address")
+}
+
+fn worker_name() -> String {
+    format!("process {}", std::process::id())
+}
+
+fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, routes: axum::Router) {
+    let stop = lifecycle.soft_stop().clone();
+    lifecycle.spawn(name, async move {
+        if let Err(error) = crate::devices::listener::serve(listener, routes, stop).await {
+            warn!(error = &error as &dyn std::error::Error, "`{name}` stopped listening");
+        }
+    });
+}
+
+async fn start_database(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Option<EmbeddedPostgres>, Secret)> {
+    if let Some(url) = &config.database.url {
+        return Ok((None, url.clone()));
+    }
+    let data = data.context("an embedded database needs a data folder")?;
+    let options = Options { pg_bin: config.embedded.pg_bin.clone(), ..Options::default() };
+    let postgres = EmbeddedPostgres::start(&data.path().join("postgres"), &options).await?;
+    let url = postgres.url().clone();
+    data.remember(DATABASE_URL_FILE, &url)?;
+    Ok((Some(postgres), url))
+}
+
+async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Option<EmbeddedS3>, Access)> {
+    let given =
+        |value: &Option<String>, name: &str| value.clone().with_context(|| format!("{name} is needed with an S3 server of your own"));
+    if let Some(endpoint) = &config.s3.endpoint {
+        let secret = config.s3.secret_key.clone().context("KEYSTONE_S3_SECRET_KEY is needed with an S3 server of your own")?;
+        let access = Access {
+            endpoint: endpoint.clone(),
+            public_endpoint: config.s3.public_endpoint.clone(),
+            access_key: given(&config.s3.access_key, "KEYSTONE_S3_ACCESS_KEY")?,
+            secret_key: secret,
+            embedded_root: None,
+        };
+        return Ok((None, access));
+    }
+    let data = data.context("embedded objects need a data folder")?;
+    let credentials = match (&config.s3.access_key, &config.s3.secret_key) {
+        (Some(access_key), Some(secret_key)) => Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() },
+        _ => Credentials::remembered(data)?,
+    };
+    let s3 = EmbeddedS3::start(&data.path().join("objects"), config.embedded.s3_bind, credentials, &config.s3.bucket).await?;
+    let access = Access {
+        endpoint: s3.endpoint(),
+        public_endpoint: config.s3.public_endpoint.clone(),
+        access_key: s3.credentials().access_key.clone(),
+        secret_key: s3.credentials().secret_key.clone(),
+        embedded_root: Some(s3.root().to_path_buf()),
+    };
+    Ok((Some(s3), access))
+}
+
+fn jwt_secret(config: &Config, data: Option<&DataDir>) -> anyhow::Result<Secret> {
+    match (&config.auth.jwt_secret, data) {
+        (Some(secret), _) => Ok(secret.clone()),
+        (None, Some(data)) => Ok(data.secret("jwt")?),
+        (None, None) => anyhow::bail!("KEYSTONE_JWT_SECRET is needed where nothing is embedded, because all processes share it"),
+    }
+}
+
+/// The configured password, the remembered one, or a new one that has to be shown.
+fn admin_password(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Secret, bool)> {
+    match (&config.auth.admin_password, data) {
+        (Some(password), _) => Ok((password.clone(), false)),
+        (None, Some(data)) => {
+            let new = !data.has_secret("admin_password");
+            Ok((data.secret("admin_password")?, new))
+        }
+        (None, None) => Ok((Secret::new(hex::encode(rand::random::<[u8; 12]>())), true)),
+    }
+}
+
+fn delivery_settings(config: &Config, subscriber: &str) -> DeliverySettings {
+    let delivery = config.outbox.delivery(subscriber);
+    DeliverySettings {
+        concurrency: delivery.concurrency,
+        attempts_max: delivery.attempts_max(),
+        deadline: delivery.deadline(),
+        backoff: Backoff { base: delivery.backoff_base(), cap: delivery.backoff_cap() },
+        lease: delivery.lease(),
+        timeout: delivery.timeout(),
+        batch_size: delivery.batch_size,
+        per_stream: delivery.ordering == Ordering::PerStream,
+        block_on_dead: delivery.on_exhausted == OnExhausted::Block,
+        poll: config.outbox.poll_interval(),
+        causation_depth_max: CAUSATION_DEPTH_MAX,
+    }
+}
+
+/// Keeps a sequencer running, or one that waits to lead, over losses of its connection.
+async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watch::Sender<i64>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let run = async {
+            match Sequencer::lead(connector.connect().await?).await? {
+                Some(leader) => leader.run(wakes.log(), poll, head.clone(), stop.clone()).await?,
+                // Another process leads; its connection tells when it is gone.
+                None => {}
+            }
+            anyhow::Ok(())
+        };
+        if let Err(error) = run.await {
+            warn!(error = %error, "The sequencer lost its place; starts again");
+        }
+        tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RECONNECT) => {} }
+    }
+}
+
+async fn wake_abroad(connector: Connector, wakes: Wakes, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let run = async {
+            dispatcher::hear_and_tell(connector.connect().await?, &wakes, &stop).await?;
+            anyhow::Ok(())
+        };
+        if let Err(error) = run.await {
+            warn!(error = %error, "The connection between processes is lost; polling goes on");
+        }
+        tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RECONNECT) => {} }
+    }
+}

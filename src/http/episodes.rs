@@ -34,6 +34,8 @@ pub struct Episode {
     sidecar_path: String,
     checksum: Option<String>,
     file_size_bytes: Option<i64>,
+    /// Messages in the MCAP, from its own summary.
+    message_count: i64,
     duration_sec: Option<f64>,
     qa_status: String,
     qa_score: Option<f64>,
@@ -84,6 +86,7 @@ impl From<EpisodeRow> for Episode {
             sidecar_path: row.sidecar_path.unwrap_or_default(),
             checksum: Some(row.checksum),
             file_size_bytes: Some(row.file_size_bytes),
+            message_count: row.message_count,
             duration_sec: row.duration_sec.map(|seconds| rounded(seconds, 2)),
             qa_status: row.qa_status,
             qa_score: row.qa_score.map(|score| rounded(score, 3)),

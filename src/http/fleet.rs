@@ -24,23 +24,28 @@ pub struct RecorderView {
     pub task_id: Option<String>,
     /// When the snapshot was taken.
     pub updated_at: Option<Timestamp>,
+    /// How old the snapshot is.
+    pub age: Option<Duration>,
     /// A valid snapshot exists on this connection, and no refresh has failed since.
     pub confirmed: bool,
     pub source: String,
-    pub state_version: u64,
-    /// The last `data` object of the device.
-    pub raw: Option<Value>,
+    /// Why it is not confirmed.
+    pub error: Option<String>,
 }
 
-impl RecorderView {
-    /// How old the snapshot is.
-    pub fn age(&self, now: Timestamp) -> Option<Duration> {
-        self.updated_at.map(|at| (now - at).to_std().unwrap_or_default())
-    }
-
-    pub fn is_fresh(&self, now: Timestamp, age_max: Duration) -> bool {
-        self.confirmed && self.age(now).is_some_and(|age| age <= age_max)
-    }
+/// One message to an uploader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferOrder {
+    UploadRequest {
+        task_id: String,
+        priority: i32,
+    },
+    UploadAll,
+    StatusQuery,
+    /// Understood by no uploader yet.
+    Cancel {
+        task_id: String,
+    },
 }
 
 /// A connected uploader.
@@ -68,12 +73,12 @@ pub trait Fleet: Send + Sync {
     fn transfers(&self) -> Vec<TransferView>;
     fn recorder(&self, device: &DeviceId) -> Option<RecorderView>;
     fn transfer(&self, device: &DeviceId) -> Option<TransferView>;
-    /// Asks the recorder for its state, and answers with what is known after that.
-    async fn refresh(&self, device: &DeviceId, timeout: Duration) -> Result<RecorderView, Unanswered>;
+    /// What the recorder does, known to be no older than `age_max`: asks it where necessary.
+    async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered>;
     /// The recorder's counters, passed on as they are.
     async fn stats(&self, device: &DeviceId, timeout: Duration) -> Result<Value, Unanswered>;
     /// Sends one message to the uploader. It answers in its own time, if at all.
-    async fn tell_transfer(&self, device: &DeviceId, message: Value) -> Result<(), Unanswered>;
+    async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered>;
 }
 
 /// Both links of a device.
@@ -137,13 +142,13 @@ pub mod fake {
         fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
             self.transfers.iter().find(|view| view.device_id == device.as_str()).cloned()
         }
-        async fn refresh(&self, _: &DeviceId, _: Duration) -> Result<RecorderView, Unanswered> {
+        async fn refresh(&self, _: &DeviceId, _: Duration, _: Duration) -> Result<RecorderView, Unanswered> {
             self.refreshed.clone().unwrap_or(Err(Unanswered::NotConnected))
         }
         async fn stats(&self, _: &DeviceId, _: Duration) -> Result<Value, Unanswered> {
             Err(Unanswered::NotConnected)
         }
-        async fn tell_transfer(&self, device: &DeviceId, _: Value) -> Result<(), Unanswered> {
+        async fn tell_transfer(&self, device: &DeviceId, _: TransferOrder) -> Result<(), Unanswered> {
             self.transfer(device).map(|_| ()).ok_or(Unanswered::NotConnected)
         }
     }

@@ -47,8 +47,8 @@ pub struct RecorderStateAnswer {
     fresh: bool,
     age_ms: u64,
     source: String,
-    /// Counts up, per device.
-    state_version: u64,
+    /// Counts up with the state's changes, per device.
+    state_version: i64,
 }
 
 impl RecorderStateAnswer {
@@ -76,10 +76,10 @@ impl RecorderStateAnswer {
             updated_at: Instant(view.updated_at.unwrap_or(view.connected_at)),
             state_synced: view.confirmed,
             syncing: !view.confirmed,
-            fresh: view.is_fresh(now, fresh_within),
-            age_ms: view.age(now).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            fresh: view.confirmed && view.age.is_some_and(|age| age <= fresh_within),
+            age_ms: view.age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             source: view.source.clone(),
-            state_version: view.state_version,
+            state_version: view.updated_at.map_or(0, |at| at.timestamp_millis()),
         }
     }
 
@@ -114,9 +114,8 @@ pub struct RecorderListedState {
     updated_at: Option<Instant>,
     #[serde(skip_serializing_if = "String::is_empty")]
     source: String,
-    /// The last `data` object of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
-    raw: Option<Value>,
+    last_sync_error: Option<String>,
 }
 
 impl From<RecorderView> for RecorderListed {
@@ -131,7 +130,7 @@ impl From<RecorderView> for RecorderListed {
                 task_id: view.task_id,
                 updated_at: view.updated_at.map(Instant),
                 source: view.source,
-                raw: view.raw,
+                last_sync_error: view.error,
             },
             state_synced: view.confirmed,
         }
@@ -171,11 +170,7 @@ pub async fn state(
 /// What the recorder does, no older than asked; or the state body that says why not.
 async fn fresh(state: &AppState, device: &DeviceId, age_max: Duration) -> Result<RecorderView, Problem> {
     let known = || RecorderStateAnswer::of(state.fleet.recorder(device).as_ref(), state.commands.now(), age_max).object();
-    let view = state.fleet.recorder(device).ok_or_else(not_connected)?;
-    if view.is_fresh(state.commands.now(), age_max) {
-        return Ok(view);
-    }
-    match state.fleet.refresh(device, state.settings.device_response_timeout).await {
+    match state.fleet.refresh(device, age_max, state.settings.device_response_timeout).await {
         Ok(view) => Ok(view),
         Err(Unanswered::NotConnected) => Err(not_connected()),
         Err(Unanswered::TimedOut) => {
@@ -487,10 +482,10 @@ mod tests {
             previous_state: "idle".into(),
             task_id: task.map(str::to_owned),
             updated_at: Some(at),
+            age: Some(Duration::from_millis(400)),
             confirmed: true,
             source: "state_update".into(),
-            state_version: 3,
-            raw: None,
+            error: None,
         }
     }
 
@@ -529,9 +524,7 @@ mod tests {
             (&gone["connected"], &gone["current_state"], &gone["source"]),
             (&json!(false), &json!("unknown"), &json!("disconnected"))
         );
-        let later = now + Duration::from_millis(400);
-        let here = RecorderStateAnswer::of(Some(&view("ready", None)), later, Duration::from_millis(100));
-        assert_eq!(here.age_ms, 400);
+        let here = RecorderStateAnswer::of(Some(&view("ready", None)), now, Duration::from_millis(100));
         assert!(here.connected && here.state_synced && !here.fresh && !here.syncing);
     }
 }

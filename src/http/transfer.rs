@@ -6,13 +6,12 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, PathDevice, public_task_id};
-use super::fleet::{TransferView, Unanswered};
+use super::fleet::{TransferOrder, TransferView, Unanswered};
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
 
@@ -49,9 +48,9 @@ impl UploadWanted {
     }
 }
 
-async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, message: Value) -> SentResult {
+async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: TransferOrder) -> SentResult {
     caller.must_operate(state, device).await?;
-    match state.fleet.tell_transfer(device, message).await {
+    match state.fleet.tell_transfer(device, order).await {
         Ok(()) => Ok(Answer(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
         Err(Unanswered::NotConnected) => Err(Problem::new(Code::DeviceNotConnected, "transfer not connected")),
@@ -72,8 +71,8 @@ pub async fn upload_request(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let message = json!({ "type": "upload_request", "task_id": wanted.task()?, "priority": wanted.priority.unwrap_or(1) });
-    tell(&state, &caller, &device, message).await
+    let order = TransferOrder::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
+    tell(&state, &caller, &device, order).await
 }
 
 /// Ask for every recording that the device still has.
@@ -82,7 +81,7 @@ pub async fn upload_request(
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, json!({ "type": "upload_all" })).await
+    tell(&state, &caller, &device, TransferOrder::UploadAll).await
 }
 
 /// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
@@ -91,7 +90,7 @@ pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevic
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, json!({ "type": "status_query" })).await
+    tell(&state, &caller, &device, TransferOrder::StatusQuery).await
 }
 
 /// Ask to give an upload up. No uploader does so yet.
@@ -107,6 +106,6 @@ pub async fn cancel(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let message = json!({ "type": "cancel", "task_id": wanted.task()? });
-    tell(&state, &caller, &device, message).await
+    let order = TransferOrder::Cancel { task_id: wanted.task()? };
+    tell(&state, &caller, &device, order).await
 }

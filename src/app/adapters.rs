@@ -1,0 +1,204 @@
+//! Small pieces that let modules meet which do not know each other.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use deadpool_postgres::{GenericClient, Pool};
+use futures_util::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+
+use crate::blobs::{BlobError, Blobs, ObjectKey};
+use crate::config::Config;
+use crate::devices::hub::LinkInfo;
+use crate::devices::wire::ToTransfer;
+use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
+use crate::domain::task::TaskStatus;
+use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
+use crate::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
+use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
+use crate::subscribers::device_commands::{TaskFacts, Tasks};
+
+pub fn device_settings(config: &Config) -> Settings {
+    let keepalive = |interval: Duration, timeout: Duration| Keepalive {
+        ping_interval: (!interval.is_zero()).then_some(interval),
+        pong_timeout: if timeout.is_zero() { interval } else { timeout },
+    };
+    let devices = &config.devices;
+    Settings {
+        recorder: keepalive(devices.recorder_ping_interval(), devices.recorder_ping_timeout()),
+        transfer: keepalive(devices.transfer_ping_interval(), devices.transfer_ping_timeout()),
+        frame_bytes_max: devices.frame_bytes_max,
+        write_timeout: devices.transfer_write_timeout(),
+        ..Settings::default()
+    }
+}
+
+/// What the deliveries to devices have to know of tasks.
+pub struct TaskTable(pub Pool);
+
+#[async_trait]
+impl Tasks for TaskTable {
+    async fn task(&self, id: TaskId) -> Result<Option<TaskFacts>, String> {
+        let found = async {
+            let client = self.0.get().await?;
+            let statement = client.prepare_cached("select task_id, status from tasks where id = $1").await?;
+            anyhow::Ok(client.query_opt(&statement, &[&id.0]).await?)
+        };
+        let Some(row) = found.await.map_err(|error| error.to_string())? else { return Ok(None) };
+        let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
+        let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
+        Ok(Some(TaskFacts { public_id, status }))
+    }
+}
+
+/// The devices of this process, for the REST edge.
+pub struct HubFleet(Hub);
+
+impl HubFleet {
+    pub fn new(hub: Hub) -> Self {
+        Self(hub)
+    }
+}
+
+fn recorder_view(device: &DeviceId, link: &LinkInfo, seen: &crate::devices::RecorderView) -> RecorderView {
+    let word = |state: Option<crate::domain::device::RecorderState>| state.map_or("unknown", |state| state.as_str()).to_owned();
+    RecorderView {
+        device_id: device.to_string(),
+        remote_ip: ip_of(&link.remote),
+        connected_at: link.since,
+        last_seen_at: link.last_seen,
+        current_state: word(seen.state),
+        previous_state: word(seen.previous),
+        task_id: seen.task_id.as_ref().map(ToString::to_string),
+        updated_at: seen.updated_at,
+        confirmed: seen.confirmed,
+        source: seen.source.clone(),
+        age: seen.age(Instant::now()),
+        error: seen.error.clone(),
+    }
+}
+
+fn transfer_view(device: &DeviceId, link: &LinkInfo, status: &TransferStatus) -> TransferView {
+    TransferView {
+        device_id: device.to_string(),
+        remote_ip: ip_of(&link.remote),
+        connected_at: crate::http::wire::Instant(link.since),
+        last_seen_at: crate::http::wire::Instant(link.last_seen),
+        status: serde_json::to_value(status).unwrap_or_else(|_| json!({})),
+    }
+}
+
+fn unanswered(error: QueryError) -> Unanswered {
+    match error {
+        QueryError::NotConnected => Unanswered::NotConnected,
+        QueryError::TimedOut => Unanswered::TimedOut,
+        QueryError::TooMany => Unanswered::Failed(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Fleet for HubFleet {
+    fn recorders(&self) -> Vec<RecorderView> {
+        let devices = self.0.list();
+        devices.iter().filter_map(|(id, here)| here.recorder.as_ref().map(|(link, seen)| recorder_view(id, link, seen))).collect()
+    }
+
+    fn transfers(&self) -> Vec<TransferView> {
+        let devices = self.0.list();
+        devices.iter().filter_map(|(id, here)| here.transfer.as_ref().map(|(link, status)| transfer_view(id, link, status))).collect()
+    }
+
+    fn recorder(&self, device: &DeviceId) -> Option<RecorderView> {
+        self.0.snapshot(device).recorder.map(|(link, seen)| recorder_view(device, &link, &seen))
+    }
+
+    fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
+        self.0.snapshot(device).transfer.map(|(link, status)| transfer_view(device, &link, &status))
+    }
+
+    async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered> {
+        self.0.fresh_recorder(device, age_max, timeout).await.map_err(unanswered)?;
+        self.recorder(device).ok_or(Unanswered::NotConnected)
+    }
+
+    async fn stats(&self, device: &DeviceId, timeout: Duration) -> Result<Value, Unanswered> {
+        let answer = self.0.query(device, "get_stats", Value::Null, timeout).await.map_err(unanswered)?;
+        if answer.success {
+            Ok(answer.data.unwrap_or_else(|| json!({})))
+        } else {
+            Err(Unanswered::Failed(answer.message.unwrap_or_else(|| "the recorder refused".to_owned())))
+        }
+    }
+
+    async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered> {
+        let frame = match order {
+            TransferOrder::UploadRequest { task_id, priority } => ToTransfer::UploadRequest { task_id, priority },
+            TransferOrder::UploadAll => ToTransfer::UploadAll {},
+            TransferOrder::StatusQuery => ToTransfer::StatusQuery {},
+            TransferOrder::Cancel { task_id } => ToTransfer::Cancel { task_id },
+        };
+        self.0.send_transfer(device, frame).await.map_err(|error| match error {
+            SendError::NotConnected => Unanswered::NotConnected,
+            other => Unanswered::Failed(other.to_string()),
+        })
+    }
+}
+
+/// The factory's bucket, for the REST edge.
+pub struct BucketObjects(Blobs);
+
+impl BucketObjects {
+    pub fn new(blobs: Blobs) -> Self {
+        Self(blobs)
+    }
+}
+
+/// Bytes asked for at once while an object is streamed to a client.
+const STREAM_PIECE: u64 = 4 << 20;
+
+#[async_trait]
+impl Objects for BucketObjects {
+    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>> {
+        match self.0.head(&ObjectKey::new(key)?).await {
+            Ok(facts) => Ok(Some(ObjectFacts {
+                size_bytes: facts.size,
+                etag: Some(facts.etag.trim_matches('"').to_owned()),
+                content_type: facts.content_type,
+                last_modified: Some(facts.last_modified),
+            })),
+            Err(BlobError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream> {
+        let key = ObjectKey::new(key)?;
+        // One version from the first byte to the last, whoever replaces the object meanwhile.
+        let etag = self.0.head(&key).await?.etag;
+        let pieces: Vec<Range<u64>> =
+            (range.start..range.end).step_by(STREAM_PIECE as usize).map(|start| start..(start + STREAM_PIECE).min(range.end)).collect();
+        let blobs = self.0.clone();
+        let read = move |piece: Range<u64>| {
+            let (blobs, key, etag) = (blobs.clone(), key.clone(), etag.clone());
+            async move { blobs.read_range(&key, piece, Some(&etag)).await.map_err(std::io::Error::other) }
+        };
+        Ok(futures_util::stream::iter(pieces).then(read).into_stream().boxed())
+    }
+
+    async fn probe(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        match self.0.head(&ObjectKey::new("keystone-probe")?).await {
+            Ok(_) | Err(BlobError::NotFound(_)) => {
+                metrics::histogram!("keystone_object_store_probe_seconds").record(started.elapsed().as_secs_f64());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Without the port, which says nothing about a device.
+fn ip_of(remote: &str) -> String {
+    remote.parse::<std::net::SocketAddr>().map_or_else(|_| remote.to_owned(), |address| address.ip().to_string())
+}

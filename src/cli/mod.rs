@@ -1,0 +1,291 @@
+//! Arguments of the program `keystone`, and what each command does with them.
+
+mod database;
+mod demo;
+mod story;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::simulator::client::Client;
+use crate::simulator::collector::Collector;
+use crate::simulator::{Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
+use crate::telemetry::{self, Metrics};
+
+/// The server of a robot-data factory: orders, batches, tasks, episodes.
+#[derive(Parser)]
+#[command(name = "keystone", version, about, long_about = None)]
+pub struct Arguments {
+    /// Settings file; what it leaves out keeps its default, and KEYSTONE_* variables come last
+    #[arg(long, global = true, env = "KEYSTONE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve; without settings with a private Postgres and object store in ./keystone-data
+    Serve {
+        /// Also seed a factory, once, and keep simulated robots at work in it
+        #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
+        with_robot: Option<u16>,
+    },
+    /// A whole run in a temporary folder: two robots make six episodes, and all of them are checked
+    Demo(demo::Options),
+    /// Simulated robots against any server
+    Simulate(SimulateOptions),
+    /// What happened to a task, across its streams
+    Events {
+        /// Number or public id of the task
+        #[arg(long, value_name = "ID")]
+        task: String,
+        /// One JSON object per event instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the log: every event placed once, in order, and the hash chain unbroken
+    Verify,
+    /// Fold all read models from the log beside the live ones, and compare them
+    Rebuild,
+    /// Bring the schema up to date, and end
+    Migrate,
+    /// Print the description of the REST interface
+    Openapi,
+}
+
+/// Runs the program; the error is for a person.
+pub async fn run() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Command::Openapi = arguments.command {
+        println!("{}", crate::http::openapi().to_pretty_json()?);
+        return Ok(());
+    }
+    if let Command::Simulate(options) = &arguments.command {
+        return run_simulate(options).await;
+    }
+    let config = Config::load(arguments.config.as_deref())?;
+    match arguments.command {
+        Command::Serve { with_robot } => serve(config, with_robot).await,
+        Command::Demo(options) => demo::run(config, options).await,
+        Command::Events { task, json } => {
+            let database = database::open(&config).await?;
+            let told = story::of_task(&database.pool, &task, json).await;
+            database.close().await?;
+            told
+        }
+        Command::Verify => verify(&config).await,
+        Command::Rebuild => rebuild(&config).await,
+        Command::Migrate => {
+            let database = database::open(&config).await?;
+            println!("The schema is up to date.");
+            database.close().await
+        }
+        Command::Simulate(_) | Command::Openapi => Ok(()),
+    }
+}
+
+async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
+    telemetry::init_logs(&config.telemetry)?;
+    let lifecycle = Lifecycle::new();
+    lifecycle.listen_for_signals()?;
+    let timeout = config.http.shutdown_timeout();
+    let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
+    println!("{}", greeting(&app));
+    if let Some(robots) = with_robot {
+        let work = RobotsAtWork::of(&app, &config, robots);
+        let stop = lifecycle.soft_stop().clone();
+        lifecycle.spawn("robots at work", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                outcome = work.run() => if let Err(error) = outcome {
+                    tracing::error!(error = %format!("{error:#}"), "The simulated robots stopped");
+                },
+            }
+        });
+    }
+    app.until_stopped().await;
+    if app.stop(timeout).await? { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
+}
+
+/// Addresses and logins.
+fn greeting(app: &App) -> String {
+    let password = if app.admin_password_is_new {
+        format!("{}   (made at this first start and not shown again)", app.admin_password.expose())
+    } else {
+        "as set before".to_owned()
+    };
+    let http = app.http;
+    format!(
+        "\nKeystone Edge\n  \
+         REST       http://{http}/api/v1\n  \
+         Browse     http://{http}/api/v1/docs\n  \
+         Metrics    http://{http}/metrics\n  \
+         Recorders  ws://{}/recorder/<device_id>\n  \
+         Uploaders  ws://{}/transfer/<device_id>\n  \
+         Objects    {}  bucket {}\n  \
+         Login      {}\n  \
+         Password   {password}\n",
+        app.recorder, app.transfer, app.s3_endpoint, app.bucket, app.admin_username,
+    )
+}
+
+async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let stop = CancellationToken::new();
+    let on_signal = stop.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            on_signal.cancel();
+        }
+    });
+    let reports = simulate(options, stop).await?;
+    let broken: usize = reports.iter().map(|report| report.violations.len()).sum();
+    for report in &reports {
+        println!(
+            "{}: {} recordings, {} acks, {} violations",
+            report.device_id,
+            report.recordings.len(),
+            report.acks.len(),
+            report.violations.len()
+        );
+    }
+    if broken == 0 { Ok(()) } else { anyhow::bail!("the server broke {broken} promises") }
+}
+
+async fn verify(config: &Config) -> anyhow::Result<()> {
+    let database = database::open(config).await?;
+    let head = crate::eventstore::log::head(&database.pool).await?;
+    let breaches = crate::eventstore::log::verify(&database.pool).await?;
+    database.close().await?;
+    println!("{} events in order, {} not placed yet", head.position, head.unplaced);
+    for breach in &breaches {
+        println!("BROKEN: {breach}");
+    }
+    if breaches.is_empty() { Ok(()) } else { anyhow::bail!("the log breaks {} of its promises", breaches.len()) }
+}
+
+async fn rebuild(config: &Config) -> anyhow::Result<()> {
+    let database = database::open(config).await?;
+    let position = crate::projections::rebuild::rebuild_beside(&database.pool).await?;
+    let differences = crate::projections::rebuild::differences(&database.pool).await?;
+    database.close().await?;
+    println!("Folded {position} events into the schema `{}`", crate::projections::rebuild::REBUILT_SCHEMA);
+    for (table, side, row) in &differences {
+        println!("only {side}, in {table}: {row}");
+    }
+    if differences.is_empty() {
+        println!("The live read models equal their events, row by row.");
+        Ok(())
+    } else {
+        anyhow::bail!("{} rows differ; if nothing was changed meanwhile, the live ones are wrong", differences.len())
+    }
+}
+
+/// Robots that keep working for as long as the server runs.
+pub(crate) struct RobotsAtWork {
+    base: String,
+    account: String,
+    password: String,
+    recorder: String,
+    transfer: String,
+    store: StoreConfig,
+    folder: PathBuf,
+    robots: u16,
+}
+
+/// How long each recording of a robot at work runs, and how long it rests between two.
+const RECORDING: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(2);
+/// One task may take this long before it is given up and the next one is tried.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Tasks dispatched at once to each robot at work.
+const BATCH: usize = 5;
+
+impl RobotsAtWork {
+    fn of(app: &App, config: &Config, robots: u16) -> Self {
+        Self {
+            base: format!("http://{}", app.http),
+            account: app.admin_username.clone(),
+            password: app.admin_password.expose().to_owned(),
+            recorder: format!("ws://{}/recorder", app.recorder),
+            transfer: format!("ws://{}/transfer", app.transfer),
+            store: store_of(app),
+            folder: config.embedded.data_dir.join("robots"),
+            robots,
+        }
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        let client = Client::sign_in(&self.base, &self.account, &self.password).await?;
+        let name = format!("Demo {}", chrono::Utc::now().format("%Y%m%d-%H%M%S"));
+        let made = factory::seed(&client, &name, usize::from(self.robots)).await?;
+        println!("Seeded `Factory {name}` with {} workstation(s); collectors log in as:", made.stations.len());
+        for place in &made.stations {
+            println!("  {}  {}   (robot {})", place.operator_id, place.password, place.device_id);
+        }
+        let mut workers = tokio::task::JoinSet::new();
+        for (n, place) in made.stations.iter().cloned().enumerate() {
+            let config = RobotConfig {
+                device_id: place.device_id.clone(),
+                factory_id: made.factory_id.to_string(),
+                recorder_url: format!("{}/{}", self.recorder, place.device_id),
+                transfer_url: self.transfer.clone(),
+                recorder_token: None,
+                store: self.store.clone(),
+                data_dir: self.folder.join(&place.device_id),
+                pace: 1.0,
+                profile: crate::simulator::RecordingProfile::small(2304),
+                attempts_max: RobotConfig::ATTEMPTS_MAX,
+                seed: n as u64,
+            };
+            let (client, made) = (client.clone(), made.clone());
+            workers.spawn(async move {
+                let _robot = Robot::start(config)?;
+                work_forever(client, made, n).await
+            });
+        }
+        while let Some(ended) = workers.join_next().await {
+            ended.context("a robot at work panicked")??;
+        }
+        Ok(())
+    }
+}
+
+/// Orders, dispatches and records, one order of [`BATCH`] tasks after the other.
+async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyhow::Result<()> {
+    let place = made.stations[n].clone();
+    let collector = Collector { client: client.clone(), device_id: place.device_id.clone(), recording: RECORDING, patience: PATIENCE };
+    for round in 1_u64.. {
+        let order = factory::place_order(&client, &made, &format!("Shelves, robot {}, round {round}", n + 1), BATCH).await?;
+        for task in factory::dispatch(&client, &made, order, &place, BATCH).await? {
+            match collector.record(&task, |_| {}).await {
+                Ok(episode) => println!("{}: {} became episode {episode}", place.device_id, task.public_id),
+                Err(error) => {
+                    tracing::warn!(device.id = %place.device_id, error = %format!("{error:#}"), "A simulated recording did not come to its end")
+                }
+            }
+            tokio::time::sleep(REST).await;
+        }
+    }
+    Ok(())
+}
+
+/// Where robots of this machine upload to.
+pub(crate) fn store_of(app: &App) -> StoreConfig {
+    StoreConfig {
+        endpoint: app.s3_endpoint.clone(),
+        bucket: app.bucket.clone(),
+        region: "us-east-1".to_owned(),
+        access_key: app.s3_credentials.access_key.clone(),
+        secret_key: app.s3_credentials.secret_key.expose().to_owned(),
+        part_bytes: StoreConfig::PART_BYTES,
+    }
+}
