@@ -415,7 +415,7 @@ fn routing_names_only_events_that_exist() {
 /// What reading a stored payload gives today, and whether it is written like that.
 fn read_back(kinds: &[Kind], upcasters: &[Box<dyn EventUpcaster>], name: &str, version: &str, stored: &Value) -> Result<(), String> {
     let kind = kinds.iter().find(|kind| kind.types.iter().any(|(known, _)| *known == name)).ok_or("no stream writes this type")?;
-    let newest = kind.types.iter().any(|known| *known == (name, version));
+    let newest = kind.types.contains(&(name, version));
     let (read_as, written) = (kind.round_trip)(upcast(upcasters, name, version, stored.clone()))?;
     if read_as != name {
         return Err(format!("it is read as `{read_as}`"));
