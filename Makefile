@@ -24,9 +24,9 @@ demo: prepare ## Build and run a whole factory shift in a temporary folder
 
 test: prepare ## All tests, on private Postgres clusters of their own
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --all-targets --no-fail-fast; \
+		$(CARGO) nextest run --no-fail-fast; \
 	else \
-		$(CARGO) test --all-targets --no-fail-fast; \
+		$(CARGO) test --no-fail-fast; \
 	fi
 
 check: ## Format and lints, as the build server does
