@@ -202,6 +202,8 @@ pub fn failed(error: &anyhow::Error) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use axum::body::to_bytes;
 
     use super::*;
@@ -257,12 +259,31 @@ mod tests {
         assert!(!body.to_string().contains("hunter2"));
     }
 
+    /// The words after `Refusal::invalid(` and its siblings, in one source file.
+    fn refusal_codes(source: &str) -> Vec<String> {
+        let constructors = ["invalid(", "not_found(", "conflict("];
+        let after = constructors.iter().flat_map(|constructor| source.split(constructor).skip(1));
+        let quoted = after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+        quoted.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).map(str::to_owned).collect()
+    }
+
     #[test]
-    fn every_code_is_explained() {
+    fn every_code_is_explained_and_nothing_else_is() {
         let page = include_str!("../../docs/problems.md");
+        let explained: BTreeSet<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         for code in Code::ALL {
             let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
             assert!(page.contains(&row), "docs/problems.md has no row that starts with {row}");
         }
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let files = std::fs::read_dir(root.join("commands")).unwrap().map(|entry| entry.unwrap().path());
+        let mut known: BTreeSet<String> = Code::ALL.iter().map(|code| code.as_str().to_owned()).collect();
+        for file in files.chain([root.join("http/callbacks.rs")]) {
+            known.extend(refusal_codes(&std::fs::read_to_string(file).unwrap()));
+        }
+        let missing: Vec<_> = known.iter().filter(|code| !explained.contains(code.as_str())).collect();
+        assert!(missing.is_empty(), "docs/problems.md does not explain {missing:?}");
+        let unused: Vec<_> = explained.iter().filter(|code| !known.contains(**code) && **code != "error").collect();
+        assert!(unused.is_empty(), "docs/problems.md explains what nobody says: {unused:?}");
     }
 }

@@ -91,7 +91,7 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let status = response.status().as_u16();
     let elapsed = started.elapsed();
     metrics::request(&method, &route, status, elapsed);
-    let duration_ms = elapsed.as_secs_f64() * 1e3;
+    let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
     // Probes and scrapes come every few seconds and say nothing new.
     if matches!(route.as_str(), "/metrics" | "/api/v1/health" | "/api/v1/ready") && status == 200 {
         tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");

@@ -29,7 +29,7 @@ use crate::projections::reads::episodes::EpisodeRow;
 #[derive(Clone, Debug)]
 pub struct ObjectFacts {
     pub size_bytes: u64,
-    /// Without quotes.
+    /// With or without quotes.
     pub etag: Option<String>,
     pub content_type: Option<String>,
     pub last_modified: Option<Timestamp>,
@@ -187,7 +187,7 @@ fn http_date(at: Timestamp) -> String {
 fn unchanged(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
     if let Some(wanted) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) {
         let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
-        return facts.etag.as_deref() == Some(wanted);
+        return facts.etag.as_deref().map(|etag| etag.trim_matches('"')) == Some(wanted);
     }
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
     let since = since.and_then(|text| chrono::DateTime::parse_from_rfc2822(text).ok());

@@ -5,5 +5,8 @@ mod harness;
 
 mod blobs;
 mod embedded_postgres;
+mod http_lists;
+mod http_login;
+mod http_slice;
 mod pg;
 mod tidy;

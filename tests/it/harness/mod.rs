@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each feature uses its part of the harness")]
 
 mod cluster;
+pub mod edge;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

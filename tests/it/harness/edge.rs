@@ -1,0 +1,254 @@
+//! The REST edge on a free port, over a database and objects of its own, with a fleet that
+//! the test arranges: what a real device would do is the business of other tests.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
+use keystone_edge::commands::{Commands, Context};
+use keystone_edge::domain::DeviceId;
+use keystone_edge::eventstore::EventStore;
+use keystone_edge::http::fleet::{Fleet, RecorderView, TransferView, Unanswered};
+use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
+use keystone_edge::http::{AppState, AuthMode, Settings, router};
+use keystone_edge::outbox::Wakes;
+use keystone_edge::projections::reads::Reads;
+use serde_json::{Value, json};
+
+use super::{TestDatabase, TestObjects};
+
+pub struct TestEdge {
+    pub base: String,
+    pub database: TestDatabase,
+    pub objects: TestObjects,
+    pub commands: Commands,
+    pub fleet: Arc<ArrangedFleet>,
+    /// The administrator's token.
+    pub admin: String,
+    client: reqwest::Client,
+}
+
+/// An answer: status, and body as JSON (a string where it is none).
+pub type Answer = (u16, Value);
+
+impl TestEdge {
+    pub async fn start() -> Self {
+        let database = TestDatabase::new().await;
+        let objects = TestObjects::new().await;
+        let commands = Commands::new(EventStore::new(database.pool.clone(), Wakes::default()));
+        let fleet = Arc::new(ArrangedFleet::default());
+        let settings = Settings {
+            auth_mode: AuthMode::Strict,
+            jwt_secret: b"a secret of this test, long enough".to_vec(),
+            jwt_issuer: "keystone-edge".into(),
+            jwt_lifetime: Duration::from_secs(3600),
+            admin_username: "admin".into(),
+            admin_password: "open sesame".into(),
+            callback_base_url: "http://edge.test:8080".into(),
+            bucket: objects.settings.bucket.clone(),
+            body_bytes_max: 1 << 20,
+            request_timeout: Duration::from_secs(30),
+            device_response_timeout: Duration::from_secs(2),
+        };
+        let state = AppState::new(
+            commands.clone(),
+            Reads::new(database.pool.clone()),
+            fleet.clone(),
+            Arc::new(Bucket(objects.blobs.clone())),
+            settings,
+            Arc::new(String::new),
+        )
+        .expect("a state");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base = format!("http://{}", listener.local_addr().expect("its address"));
+        let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+        let mut edge = Self { base, database, objects, commands, fleet, admin: String::new(), client };
+        let login = edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "admin", "password": "open sesame"})).await;
+        edge.admin = login.1["access_token"].as_str().expect("the administrator logs in").to_owned();
+        edge
+    }
+
+    pub fn request(&self, token: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().expect("a method");
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        if token.is_empty() { request } else { request.bearer_auth(token) }
+    }
+
+    pub async fn send_as(&self, token: &str, method: &str, path: &str, body: Value) -> Answer {
+        let mut request = self.request(token, method, path);
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let text = response.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send_as(&self.admin, "GET", path, Value::Null).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send_as(&self.admin, "POST", path, body).await
+    }
+
+    /// Creates, and answers the body; anything but 201 fails the test.
+    pub async fn create(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.post(path, body).await;
+        assert_eq!(status, 201, "{path}: {answer}");
+        answer
+    }
+
+    /// One of everything that work needs.
+    pub async fn seed(&self) -> Seed {
+        let factory = self.create("/api/v1/factories", json!({"name": "Factory Shanghai"})).await["id"].clone();
+        let organization = self.create("/api/v1/organizations", json!({"factory_id": factory, "name": "Acme"})).await["id"].clone();
+        let scene = self.create("/api/v1/scenes", json!({"factory_id": factory, "name": "kitchen"})).await["id"].clone();
+        let subscene = json!({"scene_id": scene, "name": "sink", "initial_scene_layout": "two cups"});
+        let subscene = self.create("/api/v1/subscenes", subscene).await["id"].clone();
+        let pick = self.create("/api/v1/skills", json!({"slug": "pick"})).await["id"].clone();
+        let place = self.create("/api/v1/skills", json!({"slug": "place"})).await["id"].clone();
+        let sop = self.create("/api/v1/sops", json!({"slug": "wash", "skill_sequence": [place, pick, place]})).await["id"].clone();
+        let robot_type = json!({"name": "Arm", "model": "arm-1", "ros_topics": ["/camera0/rgb"]});
+        let robot_type = self.create("/api/v1/robot_types", robot_type).await["id"].clone();
+        let robot = json!({"robot_type_id": robot_type.to_string(), "factory_id": factory, "device_id": "AB-F0001-T0001-000001"});
+        let robot = self.create("/api/v1/robots", robot).await["id"].clone();
+        let collector = json!({"organization_id": organization, "name": "Li", "operator_id": "li", "password": "li's password"});
+        let collector = self.create("/api/v1/data_collectors", collector).await["id"].clone();
+        let station = self.create("/api/v1/stations", json!({"robot_id": robot, "data_collector_id": collector})).await["id"].clone();
+        let order = json!({"organization_id": organization, "scene_id": scene, "name": "Cups", "target_count": 3, "deadline": "2030-01-01T00:00:00Z"});
+        let order = self.create("/api/v1/orders", order).await["id"].clone();
+        Seed { factory, organization, scene, subscene, sop, robot_type, robot, collector, station, order }
+    }
+
+    pub async fn log_in(&self, account: &str, password: &str) -> Answer {
+        self.send_as("", "POST", "/api/v1/auth/login", json!({"account": account, "password": password})).await
+    }
+
+    pub async fn execute<C: keystone_edge::commands::Command>(&self, command: C) -> C::Answer {
+        self.commands.execute(&Context::system(), command).await.expect("the command is done")
+    }
+}
+
+/// Ids as they came over the wire.
+pub struct Seed {
+    pub factory: Value,
+    pub organization: Value,
+    pub scene: Value,
+    pub subscene: Value,
+    pub sop: Value,
+    pub robot_type: Value,
+    pub robot: Value,
+    pub collector: Value,
+    pub station: Value,
+    pub order: Value,
+}
+
+impl Seed {
+    /// What `POST /batches` takes: numbers where answers have text.
+    pub fn batch(&self, quantity: i64) -> Value {
+        json!({
+            "order_id": number(&self.order), "workstation_id": number(&self.station),
+            "task_groups": [{"sop_id": number(&self.sop), "subscene_id": number(&self.subscene), "quantity": quantity}],
+        })
+    }
+}
+
+pub fn number(id: &Value) -> i64 {
+    id.as_str().and_then(|text| text.parse().ok()).or(id.as_i64()).expect("an id")
+}
+
+/// Devices as the test says they are.
+#[derive(Default)]
+pub struct ArrangedFleet {
+    pub recorder: Mutex<Option<RecorderView>>,
+    pub transfer: Mutex<Option<TransferView>>,
+    pub told: Mutex<Vec<Value>>,
+}
+
+impl ArrangedFleet {
+    pub fn connect(&self, device: &str, state: &str, task: Option<&str>) {
+        let now = chrono::Utc::now();
+        *self.recorder.lock().unwrap() = Some(RecorderView {
+            device_id: device.into(),
+            remote_ip: "10.0.0.1".into(),
+            connected_at: now,
+            last_seen_at: now,
+            current_state: state.into(),
+            previous_state: "idle".into(),
+            task_id: task.map(str::to_owned),
+            updated_at: Some(now),
+            confirmed: true,
+            source: "state_update".into(),
+            state_version: 1,
+            raw: None,
+        });
+        *self.transfer.lock().unwrap() = Some(TransferView {
+            device_id: device.into(),
+            remote_ip: "10.0.0.1".into(),
+            connected_at: now.into(),
+            last_seen_at: now.into(),
+            status: json!({"pending_count": 0}),
+        });
+    }
+}
+
+#[async_trait]
+impl Fleet for ArrangedFleet {
+    fn recorders(&self) -> Vec<RecorderView> {
+        self.recorder.lock().unwrap().clone().into_iter().collect()
+    }
+    fn transfers(&self) -> Vec<TransferView> {
+        self.transfer.lock().unwrap().clone().into_iter().collect()
+    }
+    fn recorder(&self, device: &DeviceId) -> Option<RecorderView> {
+        self.recorders().into_iter().find(|view| view.device_id == device.as_str())
+    }
+    fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
+        self.transfers().into_iter().find(|view| view.device_id == device.as_str())
+    }
+    async fn refresh(&self, device: &DeviceId, _: Duration) -> Result<RecorderView, Unanswered> {
+        self.recorder(device).ok_or(Unanswered::NotConnected)
+    }
+    async fn stats(&self, _: &DeviceId, _: Duration) -> Result<Value, Unanswered> {
+        Err(Unanswered::TimedOut)
+    }
+    async fn tell_transfer(&self, device: &DeviceId, message: Value) -> Result<(), Unanswered> {
+        self.transfer(device).ok_or(Unanswered::NotConnected)?;
+        self.told.lock().unwrap().push(message);
+        Ok(())
+    }
+}
+
+struct Bucket(Blobs);
+
+#[async_trait]
+impl Objects for Bucket {
+    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>> {
+        match self.0.head(&ObjectKey::new(key)?).await {
+            Ok(facts) => Ok(Some(ObjectFacts {
+                size_bytes: facts.size,
+                etag: Some(facts.etag),
+                content_type: facts.content_type,
+                last_modified: Some(facts.last_modified),
+            })),
+            Err(BlobError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream> {
+        let bytes = self.0.read_range(&ObjectKey::new(key)?, range, None).await?;
+        Ok(futures_util::stream::once(async move { Ok(bytes) }).boxed())
+    }
+    async fn probe(&self) -> anyhow::Result<()> {
+        self.head("probe").await.map(|_| ())
+    }
+}

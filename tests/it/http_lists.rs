@@ -1,0 +1,148 @@
+//! Registry, lists and filters over REST; every statement behind them.
+
+use keystone_edge::projections::reads;
+use serde_json::{Value, json};
+
+use crate::harness::TestDatabase;
+use crate::harness::edge::{TestEdge, number};
+
+#[tokio::test]
+async fn every_query_fits_the_schema() {
+    let database = TestDatabase::new().await;
+    let client = database.pool.get().await.unwrap();
+    let mut wrong = vec![];
+    for (name, statement) in reads::statements() {
+        if let Err(error) = client.prepare(&statement).await {
+            wrong.push(format!("{name}: {}\n{statement}", error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The ids in a list, in its order.
+async fn ids(edge: &TestEdge, path: &str) -> Vec<Value> {
+    let (status, body) = edge.get(path).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    body["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect()
+}
+
+#[tokio::test]
+async fn entries_are_read_as_they_were_written() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    for (path, id) in [
+        ("factories", &seed.factory),
+        ("organizations", &seed.organization),
+        ("scenes", &seed.scene),
+        ("subscenes", &seed.subscene),
+        ("sops", &seed.sop),
+        ("robot_types", &seed.robot_type),
+        ("robots", &seed.robot),
+        ("data_collectors", &seed.collector),
+        ("stations", &seed.station),
+        ("orders", &seed.order),
+    ] {
+        let (status, one) = edge.get(&format!("/api/v1/{path}/{}", number(id))).await;
+        assert_eq!((status, &one["id"]), (200, id), "{path}");
+        let (_, list) = edge.get(&format!("/api/v1/{path}")).await;
+        assert_eq!(list["total"], 1, "{path}");
+        assert_eq!(list["items"][0]["id"], *id, "{path}");
+        assert_eq!(edge.get(&format!("/api/v1/{path}/999")).await.0, 404);
+        assert_eq!(edge.get(&format!("/api/v1/{path}/x")).await.0, 400);
+    }
+
+    let factory = edge.get(&format!("/api/v1/factories/{}", number(&seed.factory))).await.1;
+    assert_eq!((&factory["timezone"], &factory["settings"], &factory["sceneCount"]), (&json!("UTC"), &Value::Null, &json!(1)));
+    assert!(factory["slug"].as_str().unwrap().starts_with("fac-"));
+    let station = edge.get(&format!("/api/v1/stations/{}", number(&seed.station))).await.1;
+    assert_eq!(
+        (&station["robot_name"], &station["collector_operator_id"], &station["status"]),
+        (&json!("Arm"), &json!("li"), &json!("offline"))
+    );
+    assert!(seed.robot_type.is_number() && seed.robot.is_string());
+    let order = edge.get(&format!("/api/v1/orders/{}", number(&seed.order))).await.1;
+    assert_eq!(
+        (&order["scene_name"], &order["organization_name"], &order["deadline"], &order["priority"]),
+        (&json!("kitchen"), &json!("Acme"), &json!("2030-01-01T00:00:00Z"), &json!("normal"))
+    );
+    assert!(order.get("metadata").is_none());
+}
+
+#[tokio::test]
+async fn names_are_taken_whatever_their_case() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    for (path, body) in [
+        ("factories", json!({"name": "factory SHANGHAI"})),
+        ("organizations", json!({"factory_id": seed.factory, "name": "ACME"})),
+        ("subscenes", json!({"scene_id": seed.scene, "name": "Sink"})),
+        ("skills", json!({"slug": "Pick"})),
+        ("robot_types", json!({"name": "x", "model": "ARM-1"})),
+        ("data_collectors", json!({"organization_id": seed.organization, "name": "x", "operator_id": "LI", "password": "x"})),
+        ("orders", json!({"organization_id": seed.organization, "scene_id": seed.scene, "name": "cups", "target_count": 1})),
+    ] {
+        let (status, body) = edge.post(&format!("/api/v1/{path}"), body).await;
+        assert_eq!((status, &body["code"]), (400, &json!("name_taken")), "{path}: {body}");
+    }
+    let taken = edge.post("/api/v1/stations", json!({"robot_id": seed.robot, "data_collector_id": seed.collector})).await;
+    assert_eq!((taken.0, &taken.1["error"]), (409, &json!("ROBOT_ALREADY_ASSIGNED")));
+    assert!(taken.1["message"].is_string());
+}
+
+#[tokio::test]
+async fn a_keyword_ranks_exact_before_prefix_before_the_rest() {
+    let edge = TestEdge::start().await;
+    let mut made = vec![];
+    for name in ["a red cup", "cup", "cupboard", "100%", "back\\slash"] {
+        made.push(edge.create("/api/v1/factories", json!({"name": name})).await["id"].clone());
+    }
+    assert_eq!(ids(&edge, "/api/v1/factories?keyword=CUP").await, [made[1].clone(), made[2].clone(), made[0].clone()]);
+    assert_eq!(ids(&edge, "/api/v1/factories?search=c_p").await.len(), 3, "an underscore is a wildcard");
+    assert_eq!(ids(&edge, "/api/v1/factories?q=back%5C").await, [made[4].clone()], "a backslash is a character");
+    assert_eq!(ids(&edge, "/api/v1/factories?keyword=%25").await.len(), 5);
+    assert_eq!(edge.get("/api/v1/factories?keyword=%00").await.0, 400);
+}
+
+#[tokio::test]
+async fn pages_and_filters_select_and_count_the_same_rows() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    for number in 0..5 {
+        let priority = if number % 2 == 0 { "low" } else { "urgent" };
+        let order = json!({
+            "organization_id": seed.organization, "scene_id": seed.scene, "name": format!("Order {number}"), "target_count": 1,
+            "priority": priority,
+        });
+        edge.create("/api/v1/orders", order).await;
+    }
+    let (_, page) = edge.get("/api/v1/orders?limit=2&offset=2").await;
+    assert_eq!((&page["total"], &page["hasNext"], &page["hasPrev"]), (&json!(6), &json!(true), &json!(true)));
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    let (_, low) = edge.get("/api/v1/orders?priority=low,urgent&name=order%201,ORDER%202").await;
+    assert_eq!(low["total"], 2);
+    assert_eq!(edge.get(&format!("/api/v1/orders?ids={},999", number(&seed.order))).await.1["total"], 1);
+    for bad in ["priority=soon", "status=gone", "limit=0", "ids=x", "scene_id=0"] {
+        assert_eq!(edge.get(&format!("/api/v1/orders?{bad}")).await.0, 400, "{bad}");
+    }
+    assert_eq!(edge.get("/api/v1/batches?order_id=garbage").await.1["total"], 0);
+    assert_eq!(edge.get("/api/v1/batches?status=garbage").await.0, 400);
+    assert_eq!(edge.get("/api/v1/tasks?status=garbage").await.0, 400);
+    assert_eq!(edge.get("/api/v1/episodes?limit=x&cloud_synced=perhaps").await.0, 200);
+    assert_eq!(edge.get("/api/v1/episodes?created_at_from=yesterday").await.0, 400);
+}
+
+#[tokio::test]
+async fn robots_are_filtered_by_what_is_connected_right_now() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    assert_eq!(edge.get("/api/v1/robots?connected=false").await.1["total"], 1);
+    assert_eq!(edge.get("/api/v1/robots?connected=true").await.1["total"], 0);
+    edge.fleet.connect("AB-F0001-T0001-000001", "idle", None);
+    assert_eq!(edge.get("/api/v1/robots?connected=1").await.1["items"][0]["connected"], true);
+    assert_eq!(edge.get("/api/v1/robots?connected=false").await.1["total"], 0);
+    assert_eq!(edge.get("/api/v1/robots?connected=true,false").await.1["total"], 1);
+    assert_eq!(edge.get("/api/v1/robots?connected=maybe").await.0, 400);
+    assert!(edge.get(&format!("/api/v1/robots/{}", number(&seed.robot))).await.1["connected_at"].is_string());
+    assert_eq!(edge.get("/api/v1/devices/AB-F0001-T0001-000001/connection").await.1["connected"], true);
+    assert_eq!(edge.get("/api/v1/devices/unknown/connection").await.1["connected"], false);
+}

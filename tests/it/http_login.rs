@@ -1,0 +1,66 @@
+//! Who gets in, and what they may do there.
+
+use serde_json::{Value, json};
+
+use crate::harness::edge::TestEdge;
+
+#[tokio::test]
+async fn a_collector_logs_in_and_sees_their_station() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let (status, login) = edge.log_in(" LI ", "li's password").await;
+    assert_eq!(status, 200, "{login}");
+    assert_eq!((&login["role"], &login["token_type"], &login["expires_in"]), (&json!("data_collector"), &json!("Bearer"), &json!(3600)));
+    assert_eq!(login["collector"], json!({"id": seed.collector, "operator_id": "li", "name": "Li"}));
+    let token = login["access_token"].as_str().unwrap();
+    let (_, me) = edge.send_as(token, "GET", "/api/v1/auth/me", Value::Null).await;
+    assert_eq!((&me["workstation_id"], &me["robot_id"], &me["robot_type"]["model"]), (&seed.station, &seed.robot, &json!("arm-1")));
+
+    assert_eq!(edge.send_as(token, "GET", "/api/v1/orders", Value::Null).await.0, 200);
+    let (status, refused) = edge.send_as(token, "POST", "/api/v1/batches", seed.batch(1)).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("forbidden")));
+    let (status, refused) = edge.send_as(token, "POST", "/api/v1/recorder/AB-OTHER/pause", Value::Null).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("not_your_device")));
+    let (status, refused) = edge.send_as(token, "POST", "/api/v1/recorder/AB-F0001-T0001-000001/pause", Value::Null).await;
+    assert_eq!((status, &refused["code"]), (404, &json!("recorder_not_connected")));
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_account_read_the_same() {
+    let edge = TestEdge::start().await;
+    edge.seed().await;
+    let strip = |mut answer: (u16, Value)| {
+        answer.1.as_object_mut().unwrap().remove("request_id");
+        answer
+    };
+    let wrong = strip(edge.log_in("li", "guess").await);
+    assert_eq!(wrong.0, 401);
+    assert_eq!(wrong, strip(edge.log_in("nobody", "guess").await));
+    assert_eq!(wrong, strip(edge.log_in("admin", "guess").await));
+    assert_eq!(edge.log_in("", "guess").await.0, 400);
+}
+
+#[tokio::test]
+async fn guessing_has_to_wait() {
+    let edge = TestEdge::start().await;
+    let mut answers = vec![];
+    for _ in 0..10 {
+        answers.push(edge.log_in("admin", "guess").await.0);
+    }
+    assert_eq!(answers[..8], [401; 8]);
+    assert_eq!(answers[8..], [429; 2]);
+    assert_eq!(edge.log_in("admin", "open sesame").await.0, 429, "the right password waits as well");
+}
+
+#[tokio::test]
+async fn a_collector_needs_a_password_and_another_name_than_the_administrator() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let collector = |operator_id: &str, password: Value| json!({"organization_id": seed.organization, "name": "X", "operator_id": operator_id, "password": password});
+    assert_eq!(edge.post("/api/v1/data_collectors", collector("x", Value::Null)).await.0, 400);
+    assert_eq!(edge.post("/api/v1/data_collectors", collector("ADMIN", json!("secret"))).await.0, 400);
+    let (_, made) = edge.post("/api/v1/data_collectors", collector("x", json!(" blank "))).await;
+    assert!(!made.to_string().contains("blank") && !made.to_string().contains("hash"));
+    assert_eq!(edge.log_in("x", "blank").await.0, 401);
+    assert_eq!(edge.log_in("x", " blank ").await.0, 200);
+}
