@@ -18,6 +18,10 @@ use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settl
 /// The wait after the database refused a claim or a settlement.
 const DATABASE_REST: Duration = Duration::from_millis(500);
 
+/// How often, and for how long, to look for a row to probe with once a probe may start.
+const PROBE_LOOK: Duration = Duration::from_millis(10);
+const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+
 pub struct Worker {
     pub pool: Pool,
     pub subscriber: Arc<dyn Subscriber>,
@@ -59,6 +63,10 @@ pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToke
                     false
                 }
             };
+        }
+        if !state.unsettled.is_empty() && !hard.is_cancelled() {
+            // Given up without a delivery: nothing will come to wake us for these.
+            state.settle_all().await;
         }
         if soft.is_cancelled() && state.held.is_empty() && state.unsettled.is_empty() {
             return;
@@ -114,8 +122,11 @@ impl State {
     fn next_look(&self) -> Duration {
         let poll = self.worker.settings.poll;
         match self.circuit.probe_at() {
-            Some(at) => at.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(10), poll.max(Duration::from_millis(10))),
-            None => poll,
+            // The rows that went back become due a little later than the probe, by the database's clock.
+            Some(at) if at + PROBE_PATIENCE > Instant::now() => {
+                at.saturating_duration_since(Instant::now()).clamp(PROBE_LOOK, poll.max(PROBE_LOOK))
+            }
+            _ => poll,
         }
     }
 
@@ -155,6 +166,12 @@ impl State {
         if row.causation_depth > settings.causation_depth_max {
             let error = format!("its chain of causes is {} links long; {} are allowed", row.causation_depth, settings.causation_depth_max);
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::CausationTooDeep, &error)));
+            return;
+        }
+        if settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() > max) {
+            // Nobody lived to say so: whoever delivered it last never settled it.
+            let error = "its attempts were used up by workers that did not settle them";
+            self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;
         }
         let delivery = Delivery {

@@ -79,6 +79,10 @@ pub enum Breach {
     BrokenChain {
         position: i64,
     },
+    /// The sequencer once stood at a position that the log does not have, or has with another hash.
+    CutShort {
+        position: i64,
+    },
 }
 
 impl std::fmt::Display for Breach {
@@ -92,6 +96,7 @@ impl std::fmt::Display for Breach {
             Self::BrokenChain { position } => {
                 write!(f, "the hash at position {position} does not follow from the one before and the event")
             }
+            Self::CutShort { position } => write!(f, "the log does not have the position {position} that the sequencer wrote"),
         }
     }
 }
@@ -137,6 +142,9 @@ async fn verify_in(client: &deadpool_postgres::Client) -> Result<Vec<Breach>, St
             from log l join events e on e.seq = l.seq) c
         where hash <> expected order by position limit $1";
     breaches.extend(client.query(chain, &[&NAMED_MAX]).await?.iter().map(|row| Breach::BrokenChain { position: row.get(0) }));
+    let cut = "select t.position from ticks t where t.position > 0
+               and not exists (select from log l where l.position = t.position and l.hash = t.hash) order by 1 limit $1";
+    breaches.extend(client.query(cut, &[&NAMED_MAX]).await?.iter().map(|row| Breach::CutShort { position: row.get(0) }));
     Ok(breaches)
 }
 

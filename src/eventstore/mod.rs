@@ -23,6 +23,9 @@ pub use envelope::{Cause, Metadata};
 pub use sequencer::Sequencer;
 pub use transaction::{Loaded, NewEvent, StoreError, Transaction};
 
+use std::sync::Arc;
+
+use cqrs_es::persist::EventUpcaster;
 use deadpool_postgres::Pool;
 
 use crate::outbox::Wakes;
@@ -33,16 +36,23 @@ pub struct EventStore {
     pub(crate) pool: Pool,
     pub(crate) wakes: Wakes,
     pub(crate) snapshots: Option<snapshots::SnapshotSender>,
+    pub(crate) upcasters: Arc<Vec<Box<dyn EventUpcaster>>>,
 }
 
 impl EventStore {
     pub fn new(pool: Pool, wakes: Wakes) -> Self {
-        Self { pool, wakes, snapshots: None }
+        Self { pool, wakes, snapshots: None, upcasters: Arc::new(upcast::upcasters()) }
     }
 
     /// States of long streams are handed to this writer after their commit.
     pub fn with_snapshots(mut self, sender: snapshots::SnapshotSender) -> Self {
         self.snapshots = Some(sender);
+        self
+    }
+
+    /// Reads old events with other upcasters than ours.
+    pub fn with_upcasters(mut self, upcasters: Vec<Box<dyn EventUpcaster>>) -> Self {
+        self.upcasters = Arc::new(upcasters);
         self
     }
 

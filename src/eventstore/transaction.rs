@@ -16,10 +16,11 @@ use serde_json::Value;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
+use tracing::warn;
 
 use super::envelope::Metadata;
 use super::snapshots::Snapshot;
-use super::upcast::{upcast, upcasters};
+use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
 use crate::domain::{Aggregate, Event, StreamId, Timestamp};
 use crate::outbox::Queued;
@@ -162,7 +163,7 @@ order by a.seq";
 
 impl Transaction {
     pub(super) async fn begin(store: &EventStore) -> Result<Self, StoreError> {
-        Ok(Self { client: Some(store.pool.get().await?), begun: false, store: store.clone(), upcasters: Arc::new(upcasters()) })
+        Ok(Self { client: Some(store.pool.get().await?), begun: false, store: store.clone(), upcasters: store.upcasters.clone() })
     }
 
     fn client(&self) -> Result<&Client, StoreError> {
@@ -176,13 +177,15 @@ impl Transaction {
         for (sql, _) in queries {
             prepared.push(client.prepare_cached(sql).await?);
         }
-        let begin = async { if self.begun { Ok(()) } else { client.batch_execute("begin").await } };
+        // Before anything is sent: whether a statement fails or the caller stops waiting, a
+        // connection that may be inside a transaction is never taken for a free one.
+        let begun_before = std::mem::replace(&mut self.begun, true);
+        let client = self.client()?;
+        let begin = async { if begun_before { Ok(()) } else { client.batch_execute("begin").await } };
         let answers = join_all(prepared.iter().zip(queries).map(|(statement, (_, params))| client.query(statement, params)));
         let (begun, answers) = tokio::join!(biased; begin, answers);
         begun?;
-        let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        self.begun = true;
-        Ok(answers)
+        Ok(answers.into_iter().collect::<Result<Vec<_>, _>>()?)
     }
 
     pub async fn query(&mut self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StoreError> {
@@ -212,7 +215,18 @@ impl Transaction {
         let queries: Vec<Query<'_>> =
             ids.iter().map(|id| (sql, vec![&kind as &(dyn ToSql + Sync), id as &(dyn ToSql + Sync), &version as _])).collect();
         let answers = self.query_all(&queries).await?;
-        ids.iter().zip(answers).map(|(id, rows)| self.fold(id, &rows)).collect()
+        let mut loaded = Vec::with_capacity(ids.len());
+        for (id, rows) in ids.iter().zip(answers) {
+            loaded.push(match self.fold(id, &rows) {
+                Err(StoreError::Unreadable(reason)) if starts_with_snapshot(&rows) => {
+                    warn!(stream.kind = kind, stream.id = %id, reason, "Ignores a snapshot that cannot be read");
+                    let rows = self.query(LOAD, &[&kind, id, &version]).await?;
+                    self.fold(id, &rows)?
+                }
+                folded => folded?,
+            });
+        }
+        Ok(loaded)
     }
 
     /// Folds rows of [`load_sql`].
@@ -254,17 +268,21 @@ impl Transaction {
         for (sql, _) in also {
             others.push(client.prepare_cached(sql).await?);
         }
-        let begin = async { if self.begun { Ok(()) } else { client.batch_execute("begin").await } };
+        let begun_before = std::mem::replace(&mut self.begun, true);
+        let client = self.client()?;
+        let begin = async { if begun_before { Ok(()) } else { client.batch_execute("begin").await } };
         let appended = async { if events.is_empty() { Ok(0) } else { client.execute(&append_statement, &append).await } };
         let executed = join_all(others.iter().zip(also).map(|(statement, (_, params))| client.execute(statement, params)));
         // Sent in this order without waiting in between. After a failed statement Postgres refuses
         // the rest, and the commit at the end rolls back.
         let (begun, appended, executed, committed) = tokio::join!(biased; begin, appended, executed, client.batch_execute("commit"));
+        // Answered, the commit has ended the transaction one way or the other: a lost race costs
+        // no connection.
+        self.begun = committed.is_err();
         begun?;
         appended?;
         executed.into_iter().collect::<Result<Vec<_>, _>>()?;
         committed?;
-        self.begun = false;
         drop(self.client.take());
         self.store.wakes.committed(queued.iter().map(|(_, q)| q.subscriber));
         Ok(())
@@ -314,6 +332,10 @@ impl Drop for Transaction {
 /// The statement that loads a stream of this kind, and its third parameter.
 pub fn load_sql<A: Aggregate>() -> (&'static str, i32) {
     (if A::SNAPSHOT_EVERY.is_some() { LOAD_WITH_SNAPSHOT } else { LOAD }, A::SNAPSHOT_VERSION)
+}
+
+fn starts_with_snapshot(rows: &[Row]) -> bool {
+    rows.first().is_some_and(|row| row.get::<_, Option<&str>>(1).is_none())
 }
 
 /// Folds rows of [`load_sql`] into a state.

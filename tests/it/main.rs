@@ -5,8 +5,11 @@ mod harness;
 
 mod blobs;
 mod embedded_postgres;
+mod eventstore;
+mod factory;
 mod http_lists;
 mod http_login;
 mod http_slice;
+mod log_invariants;
 mod pg;
 mod tidy;

@@ -1,0 +1,174 @@
+//! A small factory to act on, made by the service's own commands.
+
+use deadpool_postgres::Pool;
+use keystone_edge::commands::batches::{CreateBatch, CreatedBatch, TaskGroup};
+use keystone_edge::commands::callbacks::StartCallback;
+use keystone_edge::commands::orders::PlaceOrder;
+use keystone_edge::commands::registry::{
+    BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
+    CreateSubscene,
+};
+use keystone_edge::commands::{Command, Commands, Context};
+use keystone_edge::domain::order::Priority;
+use keystone_edge::domain::{
+    Actor, DeviceId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, StreamId, SubsceneId,
+};
+use keystone_edge::eventstore::{EventStore, Metadata, Sequencer};
+use keystone_edge::outbox::Wakes;
+use keystone_edge::pg::Connector;
+use serde_json::json;
+
+pub struct Factory {
+    pub store: EventStore,
+    pub commands: Commands,
+    pub factory_id: FactoryId,
+    pub organization_id: OrganizationId,
+    pub scene_id: SceneId,
+    pub subscene_id: SubsceneId,
+    pub sop_id: SopId,
+    pub stations: Vec<(StationId, DeviceId)>,
+}
+
+impl Factory {
+    /// With as many workstations as robots.
+    pub async fn new(pool: &Pool, robots: usize) -> Self {
+        Self::on(EventStore::new(pool.clone(), Wakes::default()), robots).await
+    }
+
+    pub async fn on(store: EventStore, robots: usize) -> Self {
+        let commands = Commands::new(store.clone());
+        let factory_id =
+            done(&commands, CreateFactory { name: "Suzhou".into(), location: None, timezone: None, settings: Some(json!({"shift_h": 8})) })
+                .await;
+        let organization_id =
+            done(&commands, CreateOrganization { factory_id, name: "Household".into(), description: None, settings: None }).await;
+        let scene_id = done(
+            &commands,
+            CreateScene {
+                factory_id,
+                name: "Kitchen".into(),
+                description: None,
+                initial_scene_layout_template: Some("cups left, plates right".into()),
+            },
+        )
+        .await;
+        let subscene_id =
+            done(&commands, CreateSubscene { scene_id, name: "Sink".into(), description: None, initial_scene_layout: None }).await;
+        let sop_id =
+            done(&commands, CreateSop { slug: "wash-cups".into(), version: None, description: None, skill_sequence: vec![] }).await;
+        let robot_type_id = done(
+            &commands,
+            CreateRobotType {
+                name: "Arm".into(),
+                model: "A-2".into(),
+                manufacturer: None,
+                end_effector: None,
+                sensor_suite: json!({}),
+                capabilities: json!({}),
+                ros_topics: vec!["/joint_states".into()],
+            },
+        )
+        .await;
+        let mut stations = vec![];
+        for n in 0..robots {
+            let device_id = device(n);
+            let robot = CreateRobot { robot_type_id, factory_id, device_id: device_id.clone(), asset_id: None, metadata: json!({}) };
+            let robot_id = done(&commands, robot).await;
+            let collector = CreateDataCollector {
+                organization_id,
+                name: format!("Collector {n}"),
+                operator_id: format!("op-{n}"),
+                email: None,
+                certification: None,
+                metadata: json!({}),
+                password_hash: "not a hash".into(),
+            };
+            let data_collector_id = done(&commands, collector).await;
+            let station = done(&commands, BindStation { robot_id, data_collector_id, metadata: json!({}) }).await;
+            stations.push((station, device_id));
+        }
+        Self { store, commands, factory_id, organization_id, scene_id, subscene_id, sop_id, stations }
+    }
+
+    pub async fn order(&self, name: &str, target_count: i64) -> OrderId {
+        done(&self.commands, self.place_order(name, target_count)).await
+    }
+
+    pub fn place_order(&self, name: &str, target_count: i64) -> PlaceOrder {
+        PlaceOrder {
+            organization_id: self.organization_id,
+            scene_id: self.scene_id,
+            name: name.to_owned(),
+            target_count,
+            priority: Priority::Normal,
+            deadline: None,
+            metadata: None,
+        }
+    }
+
+    pub async fn batch(&self, order_id: OrderId, station: usize, quantity: i64) -> CreatedBatch {
+        done(&self.commands, self.create_batch(order_id, station, quantity)).await
+    }
+
+    pub fn create_batch(&self, order_id: OrderId, station: usize, quantity: i64) -> CreateBatch {
+        CreateBatch {
+            order_id,
+            station_id: self.stations[station].0,
+            groups: vec![TaskGroup { sop_id: self.sop_id, subscene_id: self.subscene_id, quantity }],
+            notes: None,
+            metadata: None,
+        }
+    }
+}
+
+pub fn device(n: usize) -> DeviceId {
+    DeviceId::parse(&format!("AB-F0001-T0003-{n:06}")).expect("a device id")
+}
+
+pub fn start_callback(task_id: &PublicTaskId) -> StartCallback {
+    StartCallback { task_id: task_id.clone(), device_id: None, reported: json!({"task_id": task_id.as_str(), "topics": ["/joint_states"]}) }
+}
+
+/// Runs a command that must not be refused.
+pub async fn done<C: Command>(commands: &Commands, command: C) -> C::Answer {
+    match commands.execute(&Context::system(), command).await {
+        Ok(answer) => answer,
+        Err(error) => panic!("`{}` failed: {error:?}", C::NAME),
+    }
+}
+
+/// What an event of nobody in particular carries.
+pub fn metadata() -> Metadata {
+    Metadata {
+        actor: Actor::System,
+        correlation_id: uuid::Uuid::nil(),
+        cause: None,
+        request_id: None,
+        source_address: None,
+        idempotency_key: None,
+        trace_parent: None,
+        occurred_at: keystone_edge::eventstore::transaction::stored_precision(chrono::Utc::now()),
+    }
+}
+
+/// A stream of the kind that the tests fill with events of their own.
+pub fn order_stream(id: impl ToString) -> StreamId {
+    StreamId::of::<keystone_edge::domain::order::Order>(id)
+}
+
+/// Becomes the leader of the log, once whoever was it is gone.
+pub async fn lead(connector: &Connector) -> Sequencer {
+    loop {
+        let connection = connector.connect().await.expect("a connection");
+        if let Some(leader) = Sequencer::lead(connection).await.expect("an answer about the lead") {
+            return leader;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// Gives a position to every committed event.
+pub async fn place_all(connector: &Connector) {
+    let mut leader = lead(connector).await;
+    while leader.step().await.expect("a step of the sequencer") > 0 {}
+}
