@@ -11,5 +11,6 @@ mod http_lists;
 mod http_login;
 mod http_slice;
 mod log_invariants;
+mod outbox;
 mod pg;
 mod tidy;
