@@ -352,7 +352,6 @@ impl Delivery {
 #[serde(deny_unknown_fields)]
 pub struct Sequencer {
     poll_interval_ms: u64,
-    pub batch_size: usize,
 }
 
 impl Sequencer {
@@ -665,7 +664,6 @@ impl Config {
             ("devices.frame_bytes_max", self.devices.frame_bytes_max as u64),
             ("outbox.poll_interval_ms", self.outbox.poll_interval_ms),
             ("sequencer.poll_interval_ms", self.sequencer.poll_interval_ms),
-            ("sequencer.batch_size", self.sequencer.batch_size as u64),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("limits.sidecar_bytes_max", self.limits.sidecar_bytes_max),
         ] {

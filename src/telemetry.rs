@@ -12,22 +12,24 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, Telemetry};
 
-pub const HTTP_REQUEST_SECONDS: &str = "keystone_http_request_seconds";
+pub const HTTP_REQUESTS: &str = "keystone_http_requests_total";
+pub const HTTP_REQUEST_SECONDS: &str = "keystone_http_request_duration_seconds";
+pub const HTTP_IN_FLIGHT: &str = "keystone_http_requests_in_flight";
 pub const COMMANDS: &str = "keystone_commands_total";
 pub const COMMAND_SECONDS: &str = "keystone_command_seconds";
 pub const COMMAND_CONFLICTS: &str = "keystone_command_conflicts_total";
-pub const EVENTS_APPENDED: &str = "keystone_events_appended_total";
-pub const SEQUENCER_POSITION: &str = "keystone_sequencer_position";
-pub const SEQUENCER_DELAY_SECONDS: &str = "keystone_sequencer_delay_seconds";
-pub const DELIVERIES: &str = "keystone_deliveries_total";
+pub const LOG_EVENTS: &str = "keystone_log_events_total";
+pub const LOG_POSITION: &str = "keystone_log_position";
+pub const OUTBOX_CLAIMED: &str = "keystone_outbox_claimed_total";
+pub const OUTBOX_SETTLED: &str = "keystone_outbox_settled_total";
 pub const DELIVERY_SECONDS: &str = "keystone_delivery_seconds";
-pub const DELIVERY_DELAY_SECONDS: &str = "keystone_delivery_delay_seconds";
-pub const DEAD_LETTERS: &str = "keystone_dead_letters_total";
-pub const DEVICES_CONNECTED: &str = "keystone_devices_connected";
+pub const DEVICE_LINKS: &str = "keystone_device_links";
+pub const DEVICE_REPORTS: &str = "keystone_device_reports_total";
+pub const DEVICE_MESSAGES_DROPPED: &str = "keystone_device_messages_dropped_total";
+pub const UPLOADS_REJECTED: &str = "keystone_uploads_rejected_total";
 pub const UPLOAD_VERIFIED_BYTES: &str = "keystone_upload_verified_bytes_total";
-pub const POOL_CONNECTIONS: &str = "keystone_pool_connections";
+pub const STORE_PROBE_SECONDS: &str = "keystone_object_store_probe_seconds";
 pub const POOL_OPENED: &str = "keystone_pool_connections_opened_total";
-pub const POOL_WAITING: &str = "keystone_pool_waiting";
 
 /// From half a millisecond, a command without a wait, to the longest delivery.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
@@ -72,22 +74,24 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time from request to answer, by method, route and status");
+    describe_counter!(HTTP_REQUESTS, "Requests, by method, route and status");
+    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to an answer, by method and route");
+    describe_gauge!(HTTP_IN_FLIGHT, "Requests under way");
     describe_counter!(COMMANDS, "Commands, by name and outcome");
-    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit, by name");
-    describe_counter!(COMMAND_CONFLICTS, "Lost races of a command, each followed by a retry or a refusal");
-    describe_counter!(EVENTS_APPENDED, "Events committed");
-    describe_gauge!(SEQUENCER_POSITION, "Last position given to an event");
-    describe_histogram!(SEQUENCER_DELAY_SECONDS, Unit::Seconds, "Time from recording an event to giving it a position");
-    describe_counter!(DELIVERIES, "Delivery attempts, by subscriber and outcome");
-    describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Duration of one delivery attempt, by subscriber");
-    describe_histogram!(DELIVERY_DELAY_SECONDS, Unit::Seconds, "Time from due to claimed, by subscriber");
-    describe_counter!(DEAD_LETTERS, "Deliveries given up, by subscriber and reason");
-    describe_gauge!(DEVICES_CONNECTED, "Open device connections, by kind");
+    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit or refusal, by name");
+    describe_counter!(COMMAND_CONFLICTS, "Runs of commands that lost a race and were repeated, by name");
+    describe_counter!(LOG_EVENTS, "Events that got their position from this process");
+    describe_gauge!(LOG_POSITION, "The last position that this process gave");
+    describe_counter!(OUTBOX_CLAIMED, "Deliveries claimed, by subscriber");
+    describe_counter!(OUTBOX_SETTLED, "Deliveries settled, by subscriber and outcome");
+    describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Time of one delivery, by subscriber");
+    describe_gauge!(DEVICE_LINKS, "Open device connections, by kind");
+    describe_counter!(DEVICE_REPORTS, "What devices told, by report and outcome");
+    describe_counter!(DEVICE_MESSAGES_DROPPED, "Messages of devices that could not be used, by cause");
+    describe_counter!(UPLOADS_REJECTED, "Uploads that were not what the device had said");
     describe_counter!(UPLOAD_VERIFIED_BYTES, Unit::Bytes, "Bytes read back and hashed before an ack");
-    describe_gauge!(POOL_CONNECTIONS, "Open database connections");
+    describe_histogram!(STORE_PROBE_SECONDS, Unit::Seconds, "Time of the readiness question to the object store");
     describe_counter!(POOL_OPENED, "Database connections opened");
-    describe_gauge!(POOL_WAITING, "Callers waiting for a database connection");
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ impl Objects for BucketObjects {
         let started = Instant::now();
         match self.0.head(&ObjectKey::new("keystone-probe")?).await {
             Ok(_) | Err(BlobError::NotFound(_)) => {
-                metrics::histogram!("keystone_object_store_probe_seconds").record(started.elapsed().as_secs_f64());
+                metrics::histogram!(crate::telemetry::STORE_PROBE_SECONDS).record(started.elapsed().as_secs_f64());
                 Ok(())
             }
             Err(error) => Err(error.into()),

@@ -321,10 +321,9 @@ fn delivery_settings(config: &Config, subscriber: &str) -> DeliverySettings {
 async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watch::Sender<i64>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let run = async {
-            match Sequencer::lead(connector.connect().await?).await? {
-                Some(leader) => leader.run(wakes.log(), poll, head.clone(), stop.clone()).await?,
-                // Another process leads; its connection tells when it is gone.
-                None => {}
+            // Without leadership another process has it; we ask again.
+            if let Some(leader) = Sequencer::lead(connector.connect().await?).await? {
+                leader.run(wakes.log(), poll, head.clone(), stop.clone()).await?;
             }
             anyhow::Ok(())
         };

@@ -4,6 +4,7 @@ mod database;
 mod demo;
 mod story;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -65,8 +66,7 @@ enum Command {
 pub async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Command::Openapi = arguments.command {
-        println!("{}", crate::http::openapi().to_pretty_json()?);
-        return Ok(());
+        return say(&crate::http::openapi().to_pretty_json()?);
     }
     if let Command::Simulate(options) = &arguments.command {
         return run_simulate(options).await;
@@ -113,6 +113,14 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     }
     app.until_stopped().await;
     if app.stop(timeout).await? { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
+}
+
+/// Prints a line; whoever reads it may have seen enough (`| head`).
+fn say(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => Ok(outcome?),
+    }
 }
 
 /// Addresses and logins.

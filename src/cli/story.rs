@@ -15,9 +15,9 @@ pub async fn of_task(pool: &Pool, task: &str, as_json: bool) -> anyhow::Result<(
     }
     for told in &story {
         if as_json {
-            println!("{}", line_json(told));
+            super::say(&line_json(told).to_string())?;
         } else {
-            println!("{}", line(told));
+            super::say(&line(told))?;
         }
     }
     Ok(())

@@ -10,9 +10,10 @@ use uuid::Uuid;
 
 use super::callbacks::note_refused;
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::batch::{Batch, BatchCommand};
+use crate::domain::batch::{Batch, BatchCommand, BatchStatus};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
 use crate::domain::order::{Order, OrderCommand};
+use crate::domain::station::{Station, StationCommand};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId, StreamId};
@@ -334,11 +335,14 @@ impl Command for ReconcileUploads {
     const NAME: &'static str = "reconcile_uploads";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        for public_id in facts::unreported_uploads(&mut work.tx, &self.device).await? {
+        if facts::transfer_epoch(&mut work.tx, &self.device).await? != Some(self.epoch) {
+            return note_refused(work, Some(&self.device), "status", REPLACED).await;
+        }
+        for public_id in facts::uploading_tasks(&mut work.tx, &self.device).await? {
             if self.tracked.contains(&public_id) {
                 continue;
             }
-            if let Some((owner, mut task)) = current(work, &self.device, self.epoch, &public_id, "status").await? {
+            if let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? {
                 work.decide_for(&mut task, TaskCommand::RequestUpload { by: Witness::TransferStatus }, Some(&owner.device_id))?;
             }
         }
@@ -389,12 +393,24 @@ pub(super) async fn settle_task(
         .dispatched()
         .map(|task| task.brief.clone())
         .ok_or_else(|| Refusal::not_found("task_not_found", format!("there is no task {}", owner.public_id)))?;
-    work.lock(&[StreamId::of::<Order>(brief.order_id), StreamId::of::<Batch>(brief.batch_id)]).await?;
+    let heads = [StreamId::of::<Order>(brief.order_id), StreamId::of::<Batch>(brief.batch_id), StreamId::of::<Station>(brief.station_id)];
+    work.lock(&heads).await?;
     let mut order = work.load::<Order>(brief.order_id).await?;
     let mut batch = work.load::<Batch>(brief.batch_id).await?;
+    let before = batch_status(&batch);
     work.decide(&mut batch, BatchCommand::Settle { task_id: owner.task_id, outcome, at: work.now })?;
+    if batch_status(&batch) != before {
+        let this_one = batch_status(&batch) == Some(BatchStatus::Active);
+        let any_active = this_one || facts::has_other_active_batch(&mut work.tx, brief.station_id, brief.batch_id.0).await?;
+        let mut station = work.load::<Station>(brief.station_id).await?;
+        work.decide(&mut station, StationCommand::FollowBatches { any_active })?;
+    }
     work.decide(&mut order, OrderCommand::Settle { task_id: owner.task_id, outcome })?;
     Ok((order, batch))
+}
+
+fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
+    batch.state.created().map(|batch| batch.status)
 }
 
 #[cfg(test)]

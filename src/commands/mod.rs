@@ -157,6 +157,7 @@ impl Commands {
 
     /// Runs a command and commits what it decided.
     pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
+        let started = std::time::Instant::now();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -170,10 +171,11 @@ impl Commands {
                     Err(CommandError::Unavailable(_)) => "unavailable",
                     Err(CommandError::Failed(_)) => "failed",
                 };
-                metrics::counter!("keystone_commands_total", "command" => C::NAME, "outcome" => word).increment(1);
+                metrics::counter!(crate::telemetry::COMMANDS, "command" => C::NAME, "outcome" => word).increment(1);
+                metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => C::NAME).record(started.elapsed());
                 return outcome;
             }
-            metrics::counter!("keystone_command_conflicts_total", "command" => C::NAME).increment(1);
+            metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => C::NAME).increment(1);
             let bound = RETRY_BASE * 2_u32.pow(tries - 1);
             let wait = bound.mul_f64(rand::random::<f64>());
             debug!(command.name = C::NAME, tries, "Another change came first; tries `{}` again", C::NAME);

@@ -21,6 +21,8 @@ pub struct Work {
     store: EventStore,
     metadata: Metadata,
     events: Vec<NewEvent>,
+    /// Where each stream stands with what was decided: a second load would not show it.
+    heads: BTreeMap<StreamId, i64>,
     /// Rows of streams, the newest state of each; then rows of single events.
     rows: BTreeMap<(&'static str, String), Value>,
     snapshots: Vec<SnapshotOffer>,
@@ -36,6 +38,7 @@ impl Work {
             store: store.clone(),
             metadata,
             events: vec![],
+            heads: BTreeMap::new(),
             rows: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
@@ -71,6 +74,10 @@ impl Work {
         let decided = stream.state.decide(command).map_err(super::Refusal::from)?;
         let before = stream.version;
         let id = stream.stream();
+        let head = self.heads.entry(id.clone()).or_insert(before);
+        if *head != before {
+            return Err(anyhow::anyhow!("{id} was loaded a second time after it had been decided on in the same command").into());
+        }
         for event in &decided {
             apply(stream, event, self.now);
             let queued = subscribers_of(event.event_type())
@@ -83,6 +90,7 @@ impl Work {
                 self.keep(write);
             }
         }
+        self.heads.insert(id, stream.version);
         if decided.is_empty() {
             return Ok(0);
         }

@@ -185,7 +185,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     if frame.fin {
                         // A message that follows a torn one is as good as any.
                         if torn {
-                            metrics::counter!("keystone_device_messages_dropped_total", "cause" => "torn_message").increment(1);
+                            metrics::counter!(crate::telemetry::DEVICE_MESSAGES_DROPPED, "cause" => "torn_message").increment(1);
                         }
                         return whole(frame.payload.into());
                     }

@@ -214,7 +214,7 @@ impl<S: Session> Link<S> {
             }
             Effect::Note { cause, detail } => {
                 let (device, kind) = (&self.lane.id.device, self.lane.id.kind.as_str());
-                metrics::counter!("keystone_device_messages_dropped_total", "cause" => cause).increment(1);
+                metrics::counter!(crate::telemetry::DEVICE_MESSAGES_DROPPED, "cause" => cause).increment(1);
                 debug!(device.id = %device, link.kind = kind, cause, detail, "A message of `{device}` changed nothing: {cause}");
             }
             Effect::Send(_) | Effect::Report(_) => {}

@@ -215,12 +215,12 @@ async fn connect(
         let LinkId { device, epoch, remote, .. } = &id;
         let kind_name = kind.as_str();
         info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, remote, "Connected {kind_name} of `{device}`");
-        metrics::gauge!("keystone_device_links", "kind" => kind_name).increment(1);
+        metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).increment(1);
         let reason = match kind {
             LinkKind::Recorder => owner.talk(RecorderSession::new(Now::read()), lane, asked, reports, socket).await,
             LinkKind::Transfer => owner.talk(TransferSession::new(device.clone()), lane, asked, reports, socket).await,
         };
-        metrics::gauge!("keystone_device_links", "kind" => kind_name).decrement(1);
+        metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).decrement(1);
         info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, reason, "Lost {kind_name} of `{device}`: {reason}");
     });
     handshake.map(Body::new).into_response()

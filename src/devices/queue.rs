@@ -112,7 +112,7 @@ impl Worker {
             if self.replaced.is_cancelled() && !report.outlives_its_link() {
                 // `closed` is no loss: the replacement closed this link.
                 if !matches!(report, Report::Closed { .. }) {
-                    metrics::counter!("keystone_device_reports_total", "report" => name, "outcome" => "replaced").increment(1);
+                    metrics::counter!(crate::telemetry::DEVICE_REPORTS, "report" => name, "outcome" => "replaced").increment(1);
                     info!(device.id = %device, link.kind = kind, link.epoch = self.link.epoch, report = name,
                         "Left out `{name}` of `{device}`: its connection was replaced");
                 }
@@ -143,7 +143,7 @@ impl Worker {
                     continue;
                 }
             };
-            metrics::counter!("keystone_device_reports_total", "report" => name, "outcome" => outcome).increment(1);
+            metrics::counter!(crate::telemetry::DEVICE_REPORTS, "report" => name, "outcome" => outcome).increment(1);
             return true;
         }
     }

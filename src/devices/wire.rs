@@ -256,7 +256,7 @@ fn tame_text(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
 }
 
-fn tame(value: Value) -> Value {
+pub fn tame(value: Value) -> Value {
     match value {
         Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
         Value::Array(items) => Value::Array(items.into_iter().map(tame).collect()),

@@ -13,6 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::circuit::Circuit;
 use super::{Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::SubscriberName;
+use crate::eventstore::upcast::{upcast, upcasters};
 use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settle};
 
 /// The wait after the database refused a claim or a settlement.
@@ -149,7 +150,7 @@ impl State {
         let rows = claim(&client, &wanted).await?;
         drop(client);
         let full = rows.len() == limit;
-        metrics::counter!("keystone_outbox_claimed_total", "subscriber" => self.name.as_str()).increment(rows.len() as u64);
+        metrics::counter!(crate::telemetry::OUTBOX_CLAIMED, "subscriber" => self.name.as_str()).increment(rows.len() as u64);
         for row in rows {
             self.start(row);
         }
@@ -174,8 +175,11 @@ impl State {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;
         }
+        let mut event = row.event.clone();
+        // Rows may have been queued by an older program.
+        event.payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload);
         let delivery = Delivery {
-            event: row.event.clone(),
+            event,
             attempt: row.attempt,
             destination: row.destination.clone(),
             deadline: row.expires_at,
@@ -184,7 +188,10 @@ impl State {
         let subscriber = self.worker.subscriber.clone();
         self.circuit.started();
         let task = self.running.spawn(async move {
-            match tokio::time::timeout(settings.timeout, subscriber.deliver(&delivery)).await {
+            let started = Instant::now();
+            let delivered = tokio::time::timeout(settings.timeout, subscriber.deliver(&delivery)).await;
+            metrics::histogram!(crate::telemetry::DELIVERY_SECONDS, "subscriber" => subscriber.name().as_str()).record(started.elapsed());
+            match delivered {
                 Ok(outcome) => outcome,
                 Err(_) => Outcome::Retry { error: format!("no outcome within {:?}", settings.timeout), after: None },
             }
@@ -231,15 +238,14 @@ impl State {
             Settlement::Release { .. } => "released",
             Settlement::Dead { .. } => "dead",
         };
-        metrics::counter!("keystone_outbox_settled_total", "subscriber" => name, "outcome" => word).increment(1);
+        metrics::counter!(crate::telemetry::OUTBOX_SETTLED, "subscriber" => name, "outcome" => word).increment(1);
         self.unsettled.push((row.outbox_id, row.epoch, settlement));
     }
 
     fn used_up(&self, row: &Claimed) -> bool {
         let settings = &self.worker.settings;
         let tried = settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() >= max);
-        let age = chrono::Utc::now() - row.event.recorded_at;
-        let late = settings.deadline.is_some_and(|deadline| age.to_std().is_ok_and(|age| age >= deadline));
+        let late = settings.deadline.is_some_and(|deadline| row.age >= deadline);
         tried || late
     }
 

@@ -43,7 +43,9 @@ pub async fn head(pool: &Pool) -> Result<Head, StoreError> {
     let row = client
         .query_one(
             "select coalesce((select max(position) from log), 0),
-                    (select count(*) from events e where e.seq > coalesce((select max(seq) from log), 0))",
+                    (select count(*) from events e, (select seen, floor_seq from ticks order by tick_id desc limit 1) t
+                     where e.seq > t.floor_seq
+                       and (e.txid >= pg_snapshot_xmax(t.seen) or e.txid = any (array(select pg_snapshot_xip(t.seen)))))",
             &[],
         )
         .await?;

@@ -110,7 +110,8 @@ impl Sequencer {
             let placed = self.step().await?;
             if placed > 0 {
                 debug!(log.position = self.position(), events.placed = placed, "Placed {placed} events");
-                metrics::counter!("keystone_log_events_total").increment(placed.unsigned_abs());
+                metrics::counter!(crate::telemetry::LOG_EVENTS).increment(placed.unsigned_abs());
+                metrics::gauge!(crate::telemetry::LOG_POSITION).set(self.position() as f64);
                 head.send_replace(self.position());
                 continue;
             }

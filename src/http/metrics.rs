@@ -14,14 +14,14 @@ pub struct InFlight;
 
 impl InFlight {
     pub fn enter() -> Self {
-        metrics::gauge!("keystone_http_requests_in_flight").increment(1);
+        metrics::gauge!(crate::telemetry::HTTP_IN_FLIGHT).increment(1);
         Self
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        metrics::gauge!("keystone_http_requests_in_flight").decrement(1);
+        metrics::gauge!(crate::telemetry::HTTP_IN_FLIGHT).decrement(1);
     }
 }
 
@@ -36,8 +36,8 @@ pub fn request(method: &Method, route: &str, status: u16, elapsed: Duration) {
         _ => "other",
     };
     let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("keystone_http_requests_total", &labels).increment(1);
-    metrics::histogram!("keystone_http_request_duration_seconds", "method" => method, "route" => route.to_owned()).record(elapsed);
+    metrics::counter!(crate::telemetry::HTTP_REQUESTS, &labels).increment(1);
+    metrics::histogram!(crate::telemetry::HTTP_REQUEST_SECONDS, "method" => method, "route" => route.to_owned()).record(elapsed);
 }
 
 /// Measurements in the text format of Prometheus.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use serde_json::Value;
+use tokio_postgres::types::Type;
 
 use crate::domain::Timestamp;
 use crate::domain::routing::SubscriberName;
@@ -61,6 +61,8 @@ pub struct Claimed {
     pub causation_depth: i32,
     pub expires_at: Option<Timestamp>,
     pub expired: bool,
+    /// Since it was queued, by the database's clock.
+    pub age: Duration,
     pub event: StoredEvent,
 }
 
@@ -88,21 +90,34 @@ with due as materialized (
         failures = case when o.leased_until is null then o.failures else o.failures || jsonb_build_array(jsonb_build_object(
             'attempt', o.attempt, 'at', clock_timestamp(), 'error', 'the lease ended before the worker ' || coalesce(o.leased_by, '?') || ' settled it')) end
     from due where o.outbox_id = due.outbox_id
-    returning o.outbox_id, o.epoch, o.attempt, o.destination, o.causation_depth, o.expires_at, o.event_seq
+    returning o.outbox_id, o.epoch, o.attempt, o.destination, o.causation_depth, o.expires_at, o.event_seq, o.created_at
 )
 select t.outbox_id, t.epoch, t.attempt, t.destination, t.causation_depth, t.expires_at,
        coalesce(t.expires_at < clock_timestamp(), false) as expired,
+       extract(epoch from clock_timestamp() - t.created_at)::float8 as age_s,
        e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at
 from taken t join events e on e.seq = t.event_seq
 order by t.outbox_id";
 
 /// Takes up to `limit` rows that are due, and leases them. One round trip.
 pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
-    let statement = client.prepare_cached(CLAIM).await?;
     let subscriber = claim.subscriber.as_str();
     let destinations = claim.destinations.map(<[String]>::to_vec);
+    let lease = claim.lease.as_secs_f64();
+    // Not a prepared statement: planned for the table as it is now. A plan kept from when the
+    // table was empty would read all of it at every claim.
     let rows = client
-        .query(&statement, &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &claim.lease.as_secs_f64(), &claim.worker])
+        .query_typed(
+            CLAIM,
+            &[
+                (&subscriber, Type::TEXT),
+                (&destinations, Type::TEXT_ARRAY),
+                (&claim.per_stream, Type::BOOL),
+                (&claim.limit, Type::INT8),
+                (&lease, Type::FLOAT8),
+                (&claim.worker, Type::TEXT),
+            ],
+        )
         .await?;
     Ok(rows
         .iter()
@@ -114,16 +129,17 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
             causation_depth: row.get(4),
             expires_at: row.get(5),
             expired: row.get(6),
+            age: Duration::try_from_secs_f64(row.get(7)).unwrap_or_default(),
             event: StoredEvent {
-                aggregate_type: row.get(7),
-                aggregate_id: row.get(8),
-                sequence: row.get(9),
-                event_type: row.get(10),
-                event_version: row.get(11),
-                payload: row.get(12),
-                metadata: row.get(13),
-                seq: row.get(14),
-                recorded_at: row.get(15),
+                aggregate_type: row.get(8),
+                aggregate_id: row.get(9),
+                sequence: row.get(10),
+                event_type: row.get(11),
+                event_version: row.get(12),
+                payload: row.get(13),
+                metadata: row.get(14),
+                seq: row.get(15),
+                recorded_at: row.get(16),
             },
         })
         .collect())

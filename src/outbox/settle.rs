@@ -1,5 +1,6 @@
 //! What became of claimed rows. Every statement is fenced by (row, epoch): a worker whose
-//! lease ended and whose row was claimed by another changes nothing.
+//! lease ended and whose row was claimed by another changes nothing. A row that stays gets a new
+//! epoch, so that settling it twice, after an answer was lost, changes nothing either.
 
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
     if !retried.ids.is_empty() {
         let statement = client
             .prepare_cached(
-                "update outbox o set leased_until = null, leased_by = null,
+                "update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1,
                      due_at = clock_timestamp() + make_interval(secs => s.delay),
                      failures = o.failures || jsonb_build_array(jsonb_build_object('attempt', o.attempt, 'at', clock_timestamp(), 'error', s.error))
                  from unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[]) s(id, epoch, error, delay)
@@ -94,7 +95,7 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
     if !released.ids.is_empty() {
         let statement = client
             .prepare_cached(
-                "update outbox o set leased_until = null, leased_by = null, attempt = o.attempt - 1,
+                "update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1, attempt = o.attempt - 1,
                      due_at = case when s.delay > 0 then clock_timestamp() + make_interval(secs => s.delay) else o.due_at end
                  from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
                  where o.outbox_id = s.id and o.epoch = s.epoch",

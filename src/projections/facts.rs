@@ -68,8 +68,14 @@ fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
     })
 }
 
-/// Tasks of a device that were recorded, and of whose upload nothing has been heard.
-pub async fn unreported_uploads(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
+/// The epoch of a device's last transfer link.
+pub async fn transfer_epoch(tx: &mut Transaction, device: &DeviceId) -> Result<Option<i64>, StoreError> {
+    let rows = tx.query("select transfer_epoch from devices where id = $1", &[&device.as_str()]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// Tasks of a device that were recorded and are not verified yet.
+pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
     let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
                where r.device_id = $1 and t.status = 'uploading' order by t.id limit 1000";
     let rows = tx.query(sql, &[&device.as_str()]).await?;

@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{Cause, CommandError, Commands, Context};
+use crate::devices::wire::tame;
 use crate::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
 use crate::domain::TaskId;
 use crate::domain::routing::SubscriberName;
@@ -131,6 +132,7 @@ impl UploadVerification {
         let etag = head.etag.as_str();
         // Every byte, at one entity tag: what was hashed is what will stay.
         let hashed = self.blobs.sha256(&key, etag).await?;
+        metrics::counter!(crate::telemetry::UPLOAD_VERIFIED_BYTES).increment(hashed.bytes);
         if !hashed.sha256.eq_ignore_ascii_case(&report.sha256) {
             return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: hashed.sha256 }));
         }
@@ -143,6 +145,10 @@ impl UploadVerification {
         self.blobs.make_durable(&key).await?;
         if let Some(sidecar_key) = &sidecar_key {
             self.blobs.make_durable(sidecar_key).await?;
+        }
+        if i64::try_from(facts.message_count).is_err() {
+            let defect = format!("it claims {} messages", facts.message_count);
+            return Err(Stopped::Rejected(Rejection::Unsound { defect }));
         }
         let verified = VerifiedUpload {
             report: report.clone(),
@@ -161,7 +167,8 @@ impl UploadVerification {
             return Ok(Sidecar::default());
         }
         let bytes = self.blobs.read_range(key, 0..head.size, Some(&head.etag)).await?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        let read = serde_json::from_slice(&bytes).map(tame).and_then(serde_json::from_value);
+        Ok(read.unwrap_or_else(|error| {
             warn!(object.key = %key, error = %error, "The sidecar `{key}` cannot be read; the episode goes without its values");
             Sidecar::default()
         }))
@@ -187,7 +194,7 @@ impl UploadVerification {
             }
             Err(Stopped::Rejected(rejection)) => {
                 warn!(task.id = %task, error = %rejection, "Rejected the upload of task {task}: {rejection}");
-                metrics::counter!("keystone_uploads_rejected_total").increment(1);
+                metrics::counter!(crate::telemetry::UPLOADS_REJECTED).increment(1);
                 self.commands.execute(&context, RejectUpload { task, report, rejection }).await
             }
             Err(Stopped::Storage(error)) => return storage_trouble(&error),

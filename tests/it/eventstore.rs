@@ -234,7 +234,10 @@ async fn a_snapshot_is_used_and_never_needed() {
     let with_snapshot = load(&store, &id).await;
     assert_eq!((with_snapshot.version, with_snapshot.state.placed().unwrap().tally.tasks), (67, 66));
     // Only what stands in it is believed, so it was read.
-    client.batch_execute("update stream_snapshots set state = jsonb_set(state, '{placed,terms,name}', '\"From the snapshot\"')").await.unwrap();
+    client
+        .batch_execute("update stream_snapshots set state = jsonb_set(state, '{placed,terms,name}', '\"From the snapshot\"')")
+        .await
+        .unwrap();
     assert_eq!(load(&store, &id).await.state.placed().unwrap().terms.name, "From the snapshot");
 
     client.batch_execute("update stream_snapshots set snapshot_version = snapshot_version + 1").await.unwrap();
@@ -290,7 +293,11 @@ async fn we_load_an_order_that_postgres_es_wrote_and_both_may_go_on() {
     assert_eq!((loaded.version, loaded.state.placed().unwrap().tally.tasks), (2, 2));
     assert!(loaded.created_at.is_some());
 
-    let ours = CqrsFramework::new(PersistedEventStore::<_, Adapted<Order>>::new_event_store(EventRepository::new(database.pool.clone())), vec![], ());
+    let ours = CqrsFramework::new(
+        PersistedEventStore::<_, Adapted<Order>>::new_event_store(EventRepository::new(database.pool.clone())),
+        vec![],
+        (),
+    );
     ours.execute("7", completed(1)).await.unwrap();
     theirs.execute("7", completed(2)).await.unwrap();
     let loaded = load(&store, "7").await;

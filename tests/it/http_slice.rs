@@ -12,6 +12,8 @@ use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 use serde_json::{Value, json};
 
+use keystone_edge::http::fleet::TransferOrder;
+
 use crate::harness::edge::{Answer, Seed, TestEdge, number};
 use crate::harness::until;
 
@@ -264,7 +266,8 @@ async fn a_recorder_that_says_nothing_leaves_the_outcome_unknown() {
     assert_eq!(edge.post("/api/v1/transfer/gone/upload_all", Value::Null).await.0, 404);
     assert_eq!(edge.post(&format!("/api/v1/transfer/{DEVICE}/cancel"), json!({})).await.0, 400);
     let told = edge.fleet.told.lock().unwrap().clone();
-    assert_eq!(told, [json!({"type": "upload_request", "task_id": "task_1", "priority": 1}), json!({"type": "upload_all"})]);
+    let request = TransferOrder::UploadRequest { task_id: "task_1".to_owned(), priority: 1 };
+    assert_eq!(told, [request, TransferOrder::UploadAll]);
 }
 
 #[tokio::test]

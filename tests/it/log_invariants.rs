@@ -142,7 +142,8 @@ async fn usurp(connector: Connector, ledger: Arc<Ledger>, stop: CancellationToke
     while !stop.is_cancelled() {
         let Ok(connection) = connector.connect().await else { continue };
         while !stop.is_cancelled() {
-            let standing = "select tick_id, seen::text, position, hash, floor_seq, system_identifier from ticks order by tick_id desc limit 1";
+            let standing =
+                "select tick_id, seen::text, position, hash, floor_seq, system_identifier from ticks order by tick_id desc limit 1";
             let Ok(at) = connection.client.query_one(standing, &[]).await else { break };
             tokio::time::sleep(hold() / 4).await;
             match forced_step(&connection.client, &at).await {

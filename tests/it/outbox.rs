@@ -306,8 +306,7 @@ async fn what_keeps_failing_becomes_a_dead_letter_with_every_attempt() {
     assert_eq!((reason.as_str(), attempts), ("attempts_used_up", 3));
     assert_eq!(errors, ["answer 1", "answer 2", "answer 3"]);
     assert_eq!(waiting(pool).await, 0);
-    let failures: Value =
-        get(pool).await.unwrap().query_one("select failures from dead_letters", &[]).await.unwrap().get(0);
+    let failures: Value = get(pool).await.unwrap().query_one("select failures from dead_letters", &[]).await.unwrap().get(0);
     assert!(failures.as_array().unwrap().iter().all(|failure| failure["at"].is_string() && failure["attempt"].is_number()));
 }
 
@@ -533,7 +532,8 @@ async fn the_plan_of_a_claim_made_on_an_empty_table_is_good_on_a_full_one() {
         )
         .await
         .unwrap();
-    let scans = "select coalesce(sum(seq_tup_read), 0)::bigint from pg_stat_xact_user_tables where relname in ('outbox', 'events', 'dead_letters')";
+    let scans =
+        "select coalesce(sum(seq_tup_read), 0)::bigint from pg_stat_xact_user_tables where relname in ('outbox', 'events', 'dead_letters')";
     for per_stream in [false, true] {
         client.batch_execute("begin").await.unwrap();
         let start = Instant::now();

@@ -12,7 +12,7 @@ use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::eventstore::EventStore;
-use keystone_edge::http::fleet::{Fleet, RecorderView, TransferView, Unanswered};
+use keystone_edge::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
 use keystone_edge::http::{AppState, AuthMode, Settings, router};
 use keystone_edge::outbox::Wakes;
@@ -171,7 +171,7 @@ pub fn number(id: &Value) -> i64 {
 pub struct ArrangedFleet {
     pub recorder: Mutex<Option<RecorderView>>,
     pub transfer: Mutex<Option<TransferView>>,
-    pub told: Mutex<Vec<Value>>,
+    pub told: Mutex<Vec<TransferOrder>>,
 }
 
 impl ArrangedFleet {
@@ -188,8 +188,8 @@ impl ArrangedFleet {
             updated_at: Some(now),
             confirmed: true,
             source: "state_update".into(),
-            state_version: 1,
-            raw: None,
+            age: Some(Duration::ZERO),
+            error: None,
         });
         *self.transfer.lock().unwrap() = Some(TransferView {
             device_id: device.into(),
@@ -215,15 +215,15 @@ impl Fleet for ArrangedFleet {
     fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
         self.transfers().into_iter().find(|view| view.device_id == device.as_str())
     }
-    async fn refresh(&self, device: &DeviceId, _: Duration) -> Result<RecorderView, Unanswered> {
+    async fn refresh(&self, device: &DeviceId, _: Duration, _: Duration) -> Result<RecorderView, Unanswered> {
         self.recorder(device).ok_or(Unanswered::NotConnected)
     }
     async fn stats(&self, _: &DeviceId, _: Duration) -> Result<Value, Unanswered> {
         Err(Unanswered::TimedOut)
     }
-    async fn tell_transfer(&self, device: &DeviceId, message: Value) -> Result<(), Unanswered> {
+    async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered> {
         self.transfer(device).ok_or(Unanswered::NotConnected)?;
-        self.told.lock().unwrap().push(message);
+        self.told.lock().unwrap().push(order);
         Ok(())
     }
 }
