@@ -896,7 +896,7 @@ fn parse_bind(text: &str) -> Option<SocketAddr> {
 }
 
 /// An address that another program on this machine can connect to.
-fn reachable(listening: SocketAddr) -> SocketAddr {
+pub fn reachable(listening: SocketAddr) -> SocketAddr {
     if listening.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listening.port())) } else { listening }
 }
 

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, reachable};
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
 use crate::simulator::collector::Collector;
@@ -130,18 +130,18 @@ fn greeting(app: &App) -> String {
     } else {
         "as set before".to_owned()
     };
-    let http = app.http;
+    let (http, recorder, transfer) = (reachable(app.http), reachable(app.recorder), reachable(app.transfer));
     format!(
         "\nKeystone Edge\n  \
          REST       http://{http}/api/v1\n  \
          Browse     http://{http}/api/v1/docs\n  \
          Metrics    http://{http}/metrics\n  \
-         Recorders  ws://{}/recorder/<device_id>\n  \
-         Uploaders  ws://{}/transfer/<device_id>\n  \
+         Recorders  ws://{recorder}/recorder/<device_id>\n  \
+         Uploaders  ws://{transfer}/transfer/<device_id>\n  \
          Objects    {}  bucket {}\n  \
          Login      {}\n  \
          Password   {password}\n",
-        app.recorder, app.transfer, app.s3_endpoint, app.bucket, app.admin_username,
+        app.s3_endpoint, app.bucket, app.admin_username,
     )
 }
 
@@ -220,11 +220,11 @@ const BATCH: usize = 5;
 impl RobotsAtWork {
     fn of(app: &App, config: &Config, robots: u16) -> Self {
         Self {
-            base: format!("http://{}", app.http),
+            base: format!("http://{}", reachable(app.http)),
             account: app.admin_username.clone(),
             password: app.admin_password.expose().to_owned(),
-            recorder: format!("ws://{}/recorder", app.recorder),
-            transfer: format!("ws://{}/transfer", app.transfer),
+            recorder: format!("ws://{}/recorder", reachable(app.recorder)),
+            transfer: format!("ws://{}/transfer", reachable(app.transfer)),
             store: store_of(app),
             folder: config.embedded.data_dir.join("robots"),
             robots,
@@ -233,9 +233,8 @@ impl RobotsAtWork {
 
     async fn run(self) -> anyhow::Result<()> {
         let client = Client::sign_in(&self.base, &self.account, &self.password).await?;
-        let name = format!("Demo {}", chrono::Utc::now().format("%Y%m%d-%H%M%S"));
-        let made = factory::seed(&client, &name, usize::from(self.robots)).await?;
-        println!("Seeded `Factory {name}` with {} workstation(s); collectors log in as:", made.stations.len());
+        let made = self.factory(&client).await?;
+        println!("{} workstation(s) at work; their collectors log in as:", made.stations.len());
         for place in &made.stations {
             println!("  {}  {}   (robot {})", place.operator_id, place.password, place.device_id);
         }
@@ -267,13 +266,51 @@ impl RobotsAtWork {
     }
 }
 
-/// Orders, dispatches and records, one order of [`BATCH`] tasks after the other.
+impl RobotsAtWork {
+    /// The factory of an earlier start, or a new one that later starts find again.
+    async fn factory(&self, client: &Client) -> anyhow::Result<factory::Factory> {
+        let file = self.folder.join("factory.json");
+        if let Ok(text) = std::fs::read(&file) {
+            let made: factory::Factory = serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))?;
+            let known = client.call(reqwest::Method::GET, &format!("/factories/{}", made.factory_id), None).await?;
+            if known.status.is_success() && made.stations.len() == usize::from(self.robots) {
+                return Ok(made);
+            }
+        }
+        let name = format!("Demo {}", chrono::Utc::now().format("%Y%m%d-%H%M%S"));
+        let made = factory::seed(client, &name, usize::from(self.robots)).await?;
+        std::fs::create_dir_all(&self.folder)?;
+        // Holds the passwords of simulated collectors, which open nothing but this factory.
+        std::fs::write(&file, serde_json::to_vec_pretty(&made)?).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(made)
+    }
+}
+
+/// Tasks that nobody has begun, an earlier start's among them.
+async fn waiting_tasks(client: &Client, place: &factory::Workplace) -> anyhow::Result<Vec<factory::DispatchedTask>> {
+    let found = client.get(&format!("/tasks?status=pending&workstation_id={}", place.station_id)).await?;
+    let items = found["items"].as_array().cloned().unwrap_or_default();
+    items
+        .iter()
+        .map(|task| {
+            let public_id = task["task_id"].as_str().unwrap_or_default().to_owned();
+            Ok(factory::DispatchedTask { id: crate::simulator::client::id_of(&task["id"])?, public_id })
+        })
+        .collect()
+}
+
+/// Records what waits, then one order of [`BATCH`] tasks after the other.
 async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyhow::Result<()> {
     let place = made.stations[n].clone();
     let collector = Collector { client: client.clone(), device_id: place.device_id.clone(), recording: RECORDING, patience: PATIENCE };
-    for round in 1_u64.. {
-        let order = factory::place_order(&client, &made, &format!("Shelves, robot {}, round {round}", n + 1), BATCH).await?;
-        for task in factory::dispatch(&client, &made, order, &place, BATCH).await? {
+    loop {
+        let mut tasks = waiting_tasks(&client, &place).await?;
+        if tasks.is_empty() {
+            let name = format!("Shelves, robot {}, {}", n + 1, chrono::Utc::now().format("%Y-%m-%d %H:%M:%S"));
+            let order = factory::place_order(&client, &made, &name, BATCH).await?;
+            tasks = factory::dispatch(&client, &made, order, &place, BATCH).await?;
+        }
+        for task in tasks {
             match collector.record(&task, |_| {}).await {
                 Ok(episode) => println!("{}: {} became episode {episode}", place.device_id, task.public_id),
                 Err(error) => {
@@ -283,7 +320,6 @@ async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyho
             tokio::time::sleep(REST).await;
         }
     }
-    Ok(())
 }
 
 /// Where robots of this machine upload to.

@@ -1,11 +1,12 @@
 //! A small factory to try things with: everything an order needs, created through the front door.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::{Client, id_of};
 
 /// What was created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Factory {
     pub factory_id: i64,
     pub organization_id: i64,
@@ -16,7 +17,7 @@ pub struct Factory {
 }
 
 /// One robot with its collector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workplace {
     pub station_id: i64,
     pub robot_id: i64,
