@@ -1,0 +1,309 @@
+//! The real program, killed again and again while robots work: what was accepted stays, and no
+//! robot is told to delete what is not safe.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::eventstore::log;
+use keystone_edge::pg::Connector;
+use keystone_edge::projections::rebuild::{differences, rebuild_beside};
+use keystone_edge::simulator::client::{Client, id_of};
+use keystone_edge::simulator::collector::Collector;
+use keystone_edge::simulator::factory::{self, DispatchedTask, Workplace};
+use keystone_edge::simulator::{RecordingProfile, Robot, RobotConfig, StoreConfig};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::harness::temp_folder;
+
+const KILLS: usize = 20;
+const ROBOTS: usize = 2;
+const TASKS_PER_ROBOT: usize = 8;
+const PASSWORD: &str = "a password for the test";
+/// Short, so that what a dead worker held comes back within the test.
+const LEASE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The program as a child, on ports that stay the same over its lives.
+struct Server {
+    folder: PathBuf,
+    ports: [u16; 4],
+    child: Option<Child>,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
+}
+
+impl Server {
+    fn new(folder: &Path) -> Self {
+        let settings = format!(
+            "[outbox.defaults]\nlease_ms = {lease}\n[outbox.subscribers.device_commands]\nlease_ms = {lease}\n[outbox.subscribers.upload_verification]\nlease_ms = {lease}\n",
+            lease = LEASE.as_millis()
+        );
+        std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
+        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), child: None }
+    }
+
+    fn address(&self, n: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[n])
+    }
+
+    fn base(&self) -> String {
+        format!("http://{}", self.address(0))
+    }
+
+    fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_keystone"))
+            .args(["--config", "keystone.toml", "serve"])
+            .current_dir(&self.folder)
+            .env("KEYSTONE_BIND_ADDR", self.address(0))
+            .env("KEYSTONE_RECORDER_BIND", self.address(1))
+            .env("KEYSTONE_TRANSFER_BIND", self.address(2))
+            .env("KEYSTONE_EMBEDDED_S3_BIND", self.address(3))
+            .env("KEYSTONE_DATA_DIR", self.folder.join("data"))
+            .env("KEYSTONE_S3_ACCESS_KEY", "test")
+            .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
+            .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
+            .env("KEYSTONE_LOG", "info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+    }
+
+    async fn ready(&mut self) {
+        let http = reqwest::Client::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().expect("a child")) {
+                panic!("the server ended with {ended}:\n{}", self.tail());
+            }
+            let answer = http.get(format!("{}/api/v1/ready", self.base())).send().await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server is not ready:\n{}", self.tail());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("SIGKILL");
+            child.wait().expect("its end");
+        }
+    }
+
+    /// Asks for an orderly stop; answers how long it took, if it ended well.
+    async fn stop(&mut self) -> Duration {
+        let mut child = self.child.take().expect("a running server");
+        let started = Instant::now();
+        crate::harness::signal(i32::try_from(child.id()).expect("a pid"), nix::sys::signal::Signal::SIGTERM);
+        let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("a wait").expect("its end");
+        assert!(ended.success(), "an orderly stop ended with {ended}:\n{}", self.tail());
+        started.elapsed()
+    }
+
+    fn tail(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    async fn database(&self) -> deadpool_postgres::Pool {
+        let url = std::fs::read_to_string(self.folder.join("data/secrets/database_url")).expect("the server's database");
+        Connector::new(&Secret::new(url.trim()), &Config::defaults().database).expect("a connector").pool().expect("a pool")
+    }
+
+    fn robot(&self, place: &Workplace, factory_id: i64, seed: u64) -> Robot {
+        let config = RobotConfig {
+            device_id: place.device_id.clone(),
+            factory_id: factory_id.to_string(),
+            recorder_url: format!("ws://{}/recorder/{}", self.address(1), place.device_id),
+            transfer_url: format!("ws://{}/transfer", self.address(2)),
+            recorder_token: None,
+            store: StoreConfig {
+                endpoint: format!("http://{}", self.address(3)),
+                bucket: Config::defaults().s3.bucket,
+                region: "us-east-1".to_owned(),
+                access_key: "test".to_owned(),
+                secret_key: "test-secret".to_owned(),
+                part_bytes: StoreConfig::PART_BYTES,
+            },
+            data_dir: self.folder.join("robots").join(&place.device_id),
+            // Robots come back quickly, so that twenty lives of the server fit into a test.
+            pace: 5.0,
+            profile: RecordingProfile::small(2304),
+            // A server that is away is not the robot's fault; it goes on trying.
+            attempts_max: 1000,
+            seed,
+        };
+        Robot::start(config).expect("a robot")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Orders that the server said it has.
+type Accepted = Arc<Mutex<Vec<i64>>>;
+
+/// Places small orders all the time, and remembers what was answered with 201.
+async fn keep_ordering(client: Client, made: factory::Factory, accepted: Accepted) {
+    for n in 0.. {
+        let order = json!({
+            "organization_id": made.organization_id.to_string(), "scene_id": made.scene_id.to_string(),
+            "name": format!("Side order {n}"), "target_count": 1,
+        });
+        if let Ok(reply) = client.call(Method::POST, "/orders", Some(&order)).await
+            && reply.status == StatusCode::CREATED
+        {
+            accepted.lock().await.push(id_of(&reply.body["id"]).expect("an id"));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn count(pool: &deadpool_postgres::Pool, sql: &str) -> i64 {
+    pool.get().await.expect("a connection").query_one(sql, &[]).await.expect("a count").get(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_twenty_times_the_server_loses_nothing_it_accepted() {
+    let seed: u64 = rand::random();
+    println!("seed {seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    server.start();
+    server.ready().await;
+
+    let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.expect("a login");
+    let made = factory::seed(&client, "Kill", ROBOTS).await.expect("a factory");
+    let order = factory::place_order(&client, &made, "All of it", ROBOTS * TASKS_PER_ROBOT).await.expect("an order");
+    let accepted: Accepted = Arc::default();
+    let ordering = tokio::spawn(keep_ordering(client.clone(), made.clone(), accepted.clone()));
+    let mut robots = BTreeMap::new();
+    let mut work = tokio::task::JoinSet::new();
+    for (n, place) in made.stations.iter().enumerate() {
+        robots.insert(place.device_id.clone(), server.robot(place, made.factory_id, n as u64));
+        let tasks = factory::dispatch(&client, &made, order, place, TASKS_PER_ROBOT).await.expect("a batch");
+        let collector = Collector {
+            client: client.clone(),
+            device_id: place.device_id.clone(),
+            recording: Duration::from_millis(700),
+            patience: PATIENCE,
+        };
+        work.spawn(async move {
+            let mut done: Vec<(String, DispatchedTask, i64)> = vec![];
+            for task in tasks {
+                let episode = collector.record(&task, |_| {}).await.map_err(|error| format!("{error:#}"))?;
+                done.push((collector.device_id.clone(), task, episode));
+            }
+            Ok::<_, String>(done)
+        });
+    }
+
+    for kill in 1..=KILLS {
+        sleep(Duration::from_millis(rng.random_range(50..1500))).await;
+        server.kill();
+        server.start();
+        server.ready().await;
+        println!("killed and back: {kill}");
+    }
+
+    let mut done = vec![];
+    while let Some(ended) = work.join_next().await {
+        match ended.expect("a collector") {
+            Ok(tasks) => done.extend(tasks),
+            Err(error) => panic!("seed {seed}: {error}\n{}", server.tail()),
+        }
+    }
+    ordering.abort();
+
+    // Every recording is an episode, exactly as it was recorded, and every robot has its ack.
+    let pool = server.database().await;
+    for (device, task, episode) in &done {
+        let mut reports = robots[device].report();
+        let acked = reports.wait_for(|report| report.acks.iter().any(|ack| ack.task_id == task.public_id));
+        let report = tokio::time::timeout(Duration::from_secs(60), acked).await.expect("an ack").expect("a report").clone();
+        let recording = report.recordings.iter().rev().find(|recording| recording.task_id == task.public_id).expect("a recording");
+        let shown: Value = client.get(&format!("/episodes/{episode}")).await.expect("an episode");
+        assert_eq!(shown["checksum"], json!(recording.sha256), "seed {seed}, {}", task.public_id);
+        assert_eq!(shown["file_size_bytes"], json!(recording.size), "seed {seed}, {}", task.public_id);
+        assert_eq!(shown["message_count"], json!(recording.message_count), "seed {seed}, {}", task.public_id);
+    }
+    // No ack before the episode was durable: its event was recorded before the ack arrived.
+    for robot in robots.values() {
+        let report = robot.report().borrow().clone();
+        assert!(report.violations.is_empty(), "seed {seed}: {:?}", report.violations);
+        for ack in &report.acks {
+            let sql = "select e.recorded_at from events e join tasks t on e.aggregate_type = 'task' and e.aggregate_id = t.id::text
+                       where e.event_type = 'upload_verified' and t.task_id = $1";
+            let row = pool.get().await.expect("a connection").query_one(sql, &[&ack.task_id]).await.expect("a durable episode");
+            assert!(row.get::<_, chrono::DateTime<chrono::Utc>>(0) <= ack.at, "seed {seed}: acked too early: {ack:?}");
+        }
+    }
+    assert_eq!(count(&pool, "select count(*) from episodes").await, (ROBOTS * TASKS_PER_ROBOT) as i64, "seed {seed}");
+    assert_eq!(count(&pool, "select count(distinct task_id) from episodes").await, (ROBOTS * TASKS_PER_ROBOT) as i64);
+
+    // Whatever was answered with success is there.
+    let accepted = accepted.lock().await.clone();
+    assert!(accepted.len() > KILLS, "orders were accepted all the time, not {}", accepted.len());
+    for id in &accepted {
+        let found = client.call(Method::GET, &format!("/orders/{id}"), None).await.expect("an answer");
+        assert_eq!(found.status, StatusCode::OK, "seed {seed}: the accepted order {id} is gone");
+    }
+    let placed = client.get(&format!("/orders/{order}")).await.expect("the order");
+    assert_eq!(placed["status"], "completed", "seed {seed}: {placed}");
+
+    // Nothing is stuck, given up, or out of order; the read models are what the log says.
+    sleep(LEASE).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count(&pool, "select count(*) from outbox").await > 0 {
+        assert!(Instant::now() < deadline, "seed {seed}: deliveries are stuck");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(count(&pool, "select count(*) from dead_letters").await, 0, "seed {seed}");
+    for (_, robot) in robots {
+        robot.stop().await;
+    }
+    let took = server.stop().await;
+    assert!(took < Duration::from_secs(20), "an orderly stop took {took:?}");
+    check_at_rest(&folder.path().join("data")).await;
+    println!("{} orders, {} episodes, {KILLS} kills", accepted.len(), done.len());
+}
+
+/// What holds when nobody works: looked at with the cluster alone.
+async fn check_at_rest(data: &Path) {
+    use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
+    let postgres = EmbeddedPostgres::start(&data.join("postgres"), &Options::default()).await.expect("the cluster of the server");
+    let pool = Connector::new(postgres.url(), &Config::defaults().database).expect("a connector").pool().expect("a pool");
+    // The last events, which nobody may have placed before the stop.
+    let connector = Connector::new(postgres.url(), &Config::defaults().database).expect("a connector");
+    let leader = keystone_edge::eventstore::Sequencer::lead(connector.connect().await.expect("a connection")).await;
+    leader.expect("a lead").expect("nobody else leads").step().await.expect("a step");
+    assert_eq!(log::verify(&pool).await.expect("a check"), []);
+    assert_eq!(log::head(&pool).await.expect("a head").unplaced, 0);
+    rebuild_beside(&pool).await.expect("a rebuild");
+    assert_eq!(differences(&pool).await.expect("a comparison"), []);
+    pool.close();
+    postgres.stop().await.expect("its end");
+}
