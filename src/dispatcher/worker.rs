@@ -72,7 +72,7 @@ pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToke
         if soft.is_cancelled() && state.held.is_empty() && state.unsettled.is_empty() {
             return;
         }
-        if look && state.room() > 0 && state.unsettled.is_empty() {
+        if look && !soft.is_cancelled() && state.room() > 0 && state.unsettled.is_empty() {
             continue;
         }
         let wake = state.worker.wake.clone();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio_postgres::types::Type;
 
+use super::pinned;
 use crate::domain::Timestamp;
 use crate::domain::routing::SubscriberName;
 
@@ -104,21 +104,10 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
     let subscriber = claim.subscriber.as_str();
     let destinations = claim.destinations.map(<[String]>::to_vec);
     let lease = claim.lease.as_secs_f64();
-    // Not a prepared statement: planned for the table as it is now. A plan kept from when the
-    // table was empty would read all of it at every claim.
-    let rows = client
-        .query_typed(
-            CLAIM,
-            &[
-                (&subscriber, Type::TEXT),
-                (&destinations, Type::TEXT_ARRAY),
-                (&claim.per_stream, Type::BOOL),
-                (&claim.limit, Type::INT8),
-                (&lease, Type::FLOAT8),
-                (&claim.worker, Type::TEXT),
-            ],
-        )
-        .await?;
+    let statement = client.prepare_cached(CLAIM).await?;
+    let rows =
+        pinned(client, client.query(&statement, &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &lease, &claim.worker]))
+            .await?;
     Ok(rows
         .iter()
         .map(|row| Claimed {

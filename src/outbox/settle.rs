@@ -5,6 +5,10 @@
 use std::time::Duration;
 
 use deadpool_postgres::GenericClient;
+use futures_util::future::try_join_all;
+use tokio_postgres::types::ToSql;
+
+use super::pinned;
 
 /// Why a delivery was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +49,34 @@ pub enum Settlement {
     },
 }
 
-/// Settles rows in at most one statement per kind, sent together. Answers how many of them were still ours.
+const DELIVERED: &str = "
+delete from outbox o using unnest($1::bigint[], $2::bigint[]) s(id, epoch)
+where o.outbox_id = s.id and o.epoch = s.epoch";
+
+const RETRIED: &str = "
+update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1,
+    due_at = clock_timestamp() + make_interval(secs => s.delay),
+    failures = o.failures || jsonb_build_array(jsonb_build_object('attempt', o.attempt, 'at', clock_timestamp(), 'error', s.error))
+from unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[]) s(id, epoch, error, delay)
+where o.outbox_id = s.id and o.epoch = s.epoch";
+
+const RELEASED: &str = "
+update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1, attempt = o.attempt - 1,
+    due_at = case when s.delay > 0 then clock_timestamp() + make_interval(secs => s.delay) else o.due_at end
+from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
+where o.outbox_id = s.id and o.epoch = s.epoch";
+
+const DEAD: &str = "
+with gone as (
+    delete from outbox o using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[]) s(id, epoch, error, reason, blocks)
+    where o.outbox_id = s.id and o.epoch = s.epoch
+    returning o.*, s.error, s.reason, s.blocks)
+insert into dead_letters (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
+select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt,
+       failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', clock_timestamp(), 'error', error)), created_at, blocks
+from gone";
+
+/// Settles rows in one statement per kind, all in one round trip. Answers how many of them were still ours.
 pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settlement)]) -> Result<u64, tokio_postgres::Error> {
     let (mut delivered, mut retried, mut released, mut dead) = (Ids::default(), Ids::default(), Ids::default(), Ids::default());
     let (mut errors, mut delays, mut rests) = (vec![], vec![], vec![]);
@@ -70,55 +101,20 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
             }
         }
     }
-    let mut ours = 0;
-    if !delivered.ids.is_empty() {
-        let statement = client
-            .prepare_cached(
-                "delete from outbox o using unnest($1::bigint[], $2::bigint[]) s(id, epoch)
-                 where o.outbox_id = s.id and o.epoch = s.epoch",
-            )
-            .await?;
-        ours += client.execute(&statement, &[&delivered.ids, &delivered.epochs]).await?;
+    let statements: [(&str, &Ids, Vec<&(dyn ToSql + Sync)>); 4] = [
+        (DELIVERED, &delivered, vec![&delivered.ids, &delivered.epochs]),
+        (RETRIED, &retried, vec![&retried.ids, &retried.epochs, &errors, &delays]),
+        (RELEASED, &released, vec![&released.ids, &released.epochs, &rests]),
+        (DEAD, &dead, vec![&dead.ids, &dead.epochs, &last_errors, &reasons, &blocks]),
+    ];
+    let mut prepared = vec![];
+    for (sql, ids, params) in &statements {
+        if !ids.ids.is_empty() {
+            prepared.push((client.prepare_cached(sql).await?, params));
+        }
     }
-    if !retried.ids.is_empty() {
-        let statement = client
-            .prepare_cached(
-                "update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1,
-                     due_at = clock_timestamp() + make_interval(secs => s.delay),
-                     failures = o.failures || jsonb_build_array(jsonb_build_object('attempt', o.attempt, 'at', clock_timestamp(), 'error', s.error))
-                 from unnest($1::bigint[], $2::bigint[], $3::text[], $4::float8[]) s(id, epoch, error, delay)
-                 where o.outbox_id = s.id and o.epoch = s.epoch",
-            )
-            .await?;
-        ours += client.execute(&statement, &[&retried.ids, &retried.epochs, &errors, &delays]).await?;
-    }
-    if !released.ids.is_empty() {
-        let statement = client
-            .prepare_cached(
-                "update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1, attempt = o.attempt - 1,
-                     due_at = case when s.delay > 0 then clock_timestamp() + make_interval(secs => s.delay) else o.due_at end
-                 from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
-                 where o.outbox_id = s.id and o.epoch = s.epoch",
-            )
-            .await?;
-        ours += client.execute(&statement, &[&released.ids, &released.epochs, &rests]).await?;
-    }
-    if !dead.ids.is_empty() {
-        let statement = client
-            .prepare_cached(
-                "with gone as (
-                     delete from outbox o using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[]) s(id, epoch, error, reason, blocks)
-                     where o.outbox_id = s.id and o.epoch = s.epoch
-                     returning o.*, s.error, s.reason, s.blocks)
-                 insert into dead_letters (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
-                 select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt,
-                        failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', clock_timestamp(), 'error', error)), created_at, blocks
-                 from gone",
-            )
-            .await?;
-        ours += client.execute(&statement, &[&dead.ids, &dead.epochs, &last_errors, &reasons, &blocks]).await?;
-    }
-    Ok(ours)
+    let counts = try_join_all(prepared.iter().map(|(statement, params)| client.execute(statement, params)));
+    Ok(pinned(client, counts).await?.into_iter().sum())
 }
 
 /// Moves the end of leases that are still ours. Answers the rows that were lost to another worker.
@@ -134,7 +130,8 @@ pub async fn extend(client: &deadpool_postgres::Client, held: &[(i64, i64)], lea
              select s.id from unnest($1::bigint[]) s(id) where s.id not in (select outbox_id from kept)",
         )
         .await?;
-    let lost = client.query(&statement, &[&rows.ids, &rows.epochs, &lease.as_secs_f64()]).await?;
+    let lease = lease.as_secs_f64();
+    let lost = pinned(client, client.query(&statement, &[&rows.ids, &rows.epochs, &lease])).await?;
     Ok(lost.iter().map(|row| row.get(0)).collect())
 }
 

@@ -2,7 +2,6 @@
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{CreateBatch, CreatedBatch, TaskGroup};
-use keystone_edge::commands::callbacks::StartCallback;
 use keystone_edge::commands::orders::PlaceOrder;
 use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
@@ -10,9 +9,7 @@ use keystone_edge::commands::registry::{
 };
 use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::order::Priority;
-use keystone_edge::domain::{
-    Actor, DeviceId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, StreamId, SubsceneId,
-};
+use keystone_edge::domain::{Actor, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId};
 use keystone_edge::eventstore::{EventStore, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
@@ -123,10 +120,6 @@ impl Factory {
 
 pub fn device(n: usize) -> DeviceId {
     DeviceId::parse(&format!("AB-F0001-T0003-{n:06}")).expect("a device id")
-}
-
-pub fn start_callback(task_id: &PublicTaskId) -> StartCallback {
-    StartCallback { task_id: task_id.clone(), device_id: None, reported: json!({"task_id": task_id.as_str(), "topics": ["/joint_states"]}) }
 }
 
 /// Runs a command that must not be refused.

@@ -14,4 +14,5 @@ mod kill;
 mod log_invariants;
 mod outbox;
 mod pg;
+mod read_models;
 mod tidy;

@@ -1,0 +1,434 @@
+//! Whatever happens, and in whatever order: the read models are a fold of the log, and their
+//! numbers are the numbers of their rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use keystone_edge::commands::callbacks::{FinishCallback, StartCallback};
+use keystone_edge::commands::devices::{
+    AckWanted, CloseLink, ConfigApplied, ObserveRecorder, OpenLink, ReconcileUploads, RequestDeviceCommand, SettleDeviceCommand,
+    UploadCompleted, UploadFailed, UploadNotFound, UploadStarted,
+};
+use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSkill, CreateSubscene};
+use keystone_edge::commands::uploads::{AcceptUpload, RejectUpload};
+use keystone_edge::commands::{Command, CommandError, Context};
+use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::{DeviceId, OrderId, PublicTaskId, TaskId};
+use keystone_edge::eventstore::log;
+use keystone_edge::pg::get;
+use keystone_edge::projections::rebuild::{differences, rebuild_beside};
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::factory::{Factory, device, place_all};
+use crate::harness::TestDatabase;
+
+/// Each on a database of its own; more would be slower than they are worth in every run.
+const CASES: u32 = 6;
+const STEPS: usize = 70;
+
+const ROBOTS: usize = 2;
+
+/// What somebody does. Small numbers choose among what there is, so that devices speak of the
+/// same tasks again, too late, and of tasks that are not theirs.
+#[derive(Clone, Debug)]
+enum Step {
+    Register(u8),
+    PlaceOrder { target: i64 },
+    CreateBatch { order: usize, station: usize, quantity: i64 },
+    OpenLink { who: usize, recorder: bool },
+    CloseLink { who: usize, recorder: bool, epoch_back: i64 },
+    Observe { who: usize, task: usize, state: usize, epoch_back: i64 },
+    ConfigApplied { who: usize, task: usize, epoch_back: i64 },
+    Start { who: Option<usize>, task: usize },
+    Finish { who: usize, task: usize },
+    Request { who: usize, task: usize, action: usize },
+    Settle { who: usize, command: usize, outcome: u8 },
+    UploadStarted { who: usize, task: usize, epoch_back: i64 },
+    Uploaded { who: usize, task: usize, size: u64, epoch_back: i64 },
+    Accept { task: usize, size: u64 },
+    Reject { task: usize, size: u64 },
+    Failed { who: usize, task: usize, epoch_back: i64 },
+    AckWanted { who: usize, task: usize },
+    NotFound { who: usize, task: usize },
+    Reconcile { who: usize },
+}
+
+/// One robot too many: nobody registered the last.
+fn who() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 0..ROBOTS, 1 => Just(ROBOTS)]
+}
+
+fn back() -> impl Strategy<Value = i64> {
+    prop_oneof![5 => Just(0_i64), 1 => Just(1_i64)]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let task = 0..8_usize;
+    // Two contents, so that a report can be a repeat or a contradiction.
+    let size = 1..3_u64;
+    prop_oneof![
+        1 => (0..4_u8).prop_map(Step::Register),
+        2 => (1..6_i64).prop_map(|target| Step::PlaceOrder { target }),
+        3 => (0..3_usize, 0..ROBOTS, 1..4_i64).prop_map(|(order, station, quantity)| Step::CreateBatch { order, station, quantity }),
+        2 => (who(), any::<bool>()).prop_map(|(who, recorder)| Step::OpenLink { who, recorder }),
+        1 => (who(), any::<bool>(), back()).prop_map(|(who, recorder, epoch_back)| Step::CloseLink { who, recorder, epoch_back }),
+        3 => (who(), task.clone(), 0..4_usize, back())
+            .prop_map(|(who, task, state, epoch_back)| Step::Observe { who, task, state, epoch_back }),
+        1 => (who(), task.clone(), back()).prop_map(|(who, task, epoch_back)| Step::ConfigApplied { who, task, epoch_back }),
+        3 => (proptest::option::of(who()), task.clone()).prop_map(|(who, task)| Step::Start { who, task }),
+        3 => (who(), task.clone()).prop_map(|(who, task)| Step::Finish { who, task }),
+        2 => (who(), task.clone(), 0..8_usize).prop_map(|(who, task, action)| Step::Request { who, task, action }),
+        3 => (who(), 0..4_usize, 0..3_u8).prop_map(|(who, command, outcome)| Step::Settle { who, command, outcome }),
+        2 => (who(), task.clone(), back()).prop_map(|(who, task, epoch_back)| Step::UploadStarted { who, task, epoch_back }),
+        6 => (who(), task.clone(), size.clone(), back())
+            .prop_map(|(who, task, size, epoch_back)| Step::Uploaded { who, task, size, epoch_back }),
+        6 => (task.clone(), size.clone()).prop_map(|(task, size)| Step::Accept { task, size }),
+        2 => (task.clone(), size).prop_map(|(task, size)| Step::Reject { task, size }),
+        1 => (who(), task.clone(), back()).prop_map(|(who, task, epoch_back)| Step::Failed { who, task, epoch_back }),
+        1 => (who(), task.clone()).prop_map(|(who, task)| Step::AckWanted { who, task }),
+        1 => (who(), task).prop_map(|(who, task)| Step::NotFound { who, task }),
+        1 => who().prop_map(|who| Step::Reconcile { who }),
+    ]
+}
+
+/// What the ones who act remember.
+#[derive(Default)]
+struct Memory {
+    orders: Vec<OrderId>,
+    /// With the robot whose task it is.
+    tasks: Vec<(TaskId, PublicTaskId, usize)>,
+    commands: Vec<String>,
+    epochs: [[i64; 2]; ROBOTS + 1],
+    names: usize,
+}
+
+impl Memory {
+    fn task(&self, n: usize) -> (TaskId, PublicTaskId, usize) {
+        match self.tasks.len() {
+            0 => (TaskId(0), PublicTaskId::parse("task_of_nobody").unwrap(), 0),
+            many => self.tasks[n % many].clone(),
+        }
+    }
+
+    fn name(&mut self, kind: &str) -> String {
+        self.names += 1;
+        format!("{kind} {}", self.names)
+    }
+}
+
+fn report(device: &DeviceId, task: &PublicTaskId, size: u64) -> UploadReport {
+    UploadReport {
+        object_key: format!("1/{device}/2026-11-20/{task}.mcap"),
+        size_bytes: size,
+        sha256: format!("{size:064x}"),
+        with_sidecar: size == 1,
+    }
+}
+
+/// Refusals and lost races are answers; anything else is a fault.
+async fn ask<C: Command>(factory: &Factory, command: C) -> Option<C::Answer> {
+    match factory.commands.execute(&Context::system(), command).await {
+        Ok(answer) => Some(answer),
+        Err(CommandError::Refused(_) | CommandError::Conflict) => None,
+        Err(fault) => panic!("`{}`: {fault:?}", C::NAME),
+    }
+}
+
+async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
+    let epoch =
+        async |who: usize, kind: LinkKind, back: i64| memory.lock().await.epochs[who][usize::from(kind == LinkKind::Transfer)] - back;
+    let task = async |n: usize| memory.lock().await.task(n);
+    let transfer = LinkKind::Transfer;
+    match step {
+        Step::Register(kind) => {
+            let name = memory.lock().await.name("Entry");
+            match kind {
+                0 => {
+                    let _id =
+                        ask(factory, CreateSkill { slug: name, version: None, description: None, metadata: Some(json!([1, "ä"])) }).await;
+                }
+                1 => {
+                    let organization = CreateOrganization { factory_id: factory.factory_id, name, description: None, settings: None };
+                    ask(factory, organization).await;
+                }
+                2 => {
+                    let layout = Some("a table".to_owned());
+                    let scene =
+                        CreateScene { factory_id: factory.factory_id, name, description: None, initial_scene_layout_template: layout };
+                    ask(factory, scene).await;
+                }
+                // The same name every time: refused from the second on.
+                _ => {
+                    let subscene =
+                        CreateSubscene { scene_id: factory.scene_id, name: "Stove".into(), description: None, initial_scene_layout: None };
+                    ask(factory, subscene).await;
+                }
+            }
+        }
+        Step::PlaceOrder { target } => {
+            let name = memory.lock().await.name("Order");
+            if let Some(id) = ask(factory, factory.place_order(&name, target)).await {
+                memory.lock().await.orders.push(id);
+            }
+        }
+        Step::CreateBatch { order, station, quantity } => {
+            let id = {
+                let memory = memory.lock().await;
+                memory.orders.get(order % memory.orders.len().max(1)).copied().unwrap_or(OrderId(0))
+            };
+            if let Some(created) = ask(factory, factory.create_batch(id, station, quantity)).await {
+                memory.lock().await.tasks.extend(created.tasks.into_iter().map(|task| (task.id, task.public_id, station)));
+            }
+        }
+        Step::OpenLink { who, recorder } => {
+            let kind = if recorder { LinkKind::Recorder } else { LinkKind::Transfer };
+            if let Some(epoch) = ask(factory, OpenLink { device: device(who), kind, remote: "10.0.0.7:4711".into() }).await {
+                let known = &mut memory.lock().await.epochs[who][usize::from(!recorder)];
+                *known = epoch.max(*known);
+            }
+        }
+        Step::CloseLink { who, recorder, epoch_back } => {
+            let kind = if recorder { LinkKind::Recorder } else { LinkKind::Transfer };
+            let epoch = epoch(who, kind, epoch_back).await;
+            ask(factory, CloseLink { device: device(who), kind, epoch, reason: "gone".into() }).await;
+        }
+        Step::Observe { who, task: n, state, epoch_back } => {
+            let (_, public_id, _) = task(n).await;
+            let epoch = epoch(who, LinkKind::Recorder, epoch_back).await;
+            let (state, task) = (RecorderState::ALL[state].1, Some(public_id));
+            ask(factory, ObserveRecorder { device: device(who), epoch, state, task, source: "state_update".into() }).await;
+        }
+        Step::ConfigApplied { who, task: n, epoch_back } => {
+            let epoch = epoch(who, LinkKind::Recorder, epoch_back).await;
+            ask(factory, ConfigApplied { device: device(who), epoch, task: task(n).await.1 }).await;
+        }
+        Step::Start { who, task: n } => {
+            let reported = json!({"topics": ["/joint_states"]});
+            ask(factory, StartCallback { task_id: task(n).await.1, device_id: who.map(device), reported }).await;
+        }
+        Step::Finish { who, task: n } => {
+            let report = FinishReport { duration_sec: Some(1.25), message_count: Some(7), ..FinishReport::default() };
+            ask(factory, FinishCallback { task_id: task(n).await.1, device_id: device(who), report }).await;
+        }
+        Step::Request { who, task: n, action } => {
+            let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));
+            let timeout = Duration::from_secs(15);
+            if let Some(id) = ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout }).await {
+                memory.lock().await.commands.push(id);
+            }
+        }
+        Step::Settle { who, command, outcome } => {
+            let id = {
+                let memory = memory.lock().await;
+                let last = memory.commands.len().saturating_sub(command + 1);
+                memory.commands.get(last).cloned().unwrap_or_else(|| "unknown".into())
+            };
+            let outcome = match outcome {
+                0 => CommandOutcome::Succeeded { message: None, data: Some(json!({"ok": true})) },
+                1 => CommandOutcome::Refused { message: Some("busy".into()), data: None },
+                _ => CommandOutcome::Unknown { reason: "no answer".into() },
+            };
+            ask(factory, SettleDeviceCommand { device: device(who), command_id: id, outcome }).await;
+        }
+        Step::UploadStarted { who, task: n, epoch_back } => {
+            let epoch = epoch(who, transfer, epoch_back).await;
+            ask(factory, UploadStarted { device: device(who), epoch, task: task(n).await.1 }).await;
+        }
+        Step::Uploaded { who, task: n, size, epoch_back } => {
+            let (device, task) = (device(who), task(n).await.1);
+            let (report, epoch) = (report(&device, &task, size), epoch(who, transfer, epoch_back).await);
+            ask(factory, UploadCompleted { device, epoch, task, report, witness: Witness::UploadComplete }).await;
+        }
+        Step::Accept { task: n, size } => {
+            let (id, public_id, owner) = task(n).await;
+            let report = report(&device(owner), &public_id, size);
+            let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size };
+            let accept = AcceptUpload { task: id, verified, bucket: "edge".into(), duration_sec: Some(0.5), metadata: Some(json!({})) };
+            ask(factory, accept).await;
+        }
+        Step::Reject { task: n, size } => {
+            let (task, public_id, owner) = task(n).await;
+            let rejection = Rejection::SizeDiffers { reported: size, found: 0 };
+            ask(factory, RejectUpload { task, report: report(&device(owner), &public_id, size), rejection }).await;
+        }
+        Step::Failed { who, task: n, epoch_back } => {
+            let epoch = epoch(who, transfer, epoch_back).await;
+            ask(factory, UploadFailed { device: device(who), epoch, task: task(n).await.1, reason: "disk full".into() }).await;
+        }
+        Step::AckWanted { who, task: n } => {
+            let epoch = epoch(who, transfer, 0).await;
+            ask(factory, AckWanted { device: device(who), epoch, task: task(n).await.1 }).await;
+        }
+        Step::NotFound { who, task: n } => {
+            let epoch = epoch(who, transfer, 0).await;
+            ask(factory, UploadNotFound { device: device(who), epoch, task: task(n).await.1, detail: "no file".into() }).await;
+        }
+        Step::Reconcile { who } => {
+            let epoch = epoch(who, transfer, 0).await;
+            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![] }).await;
+        }
+    }
+}
+
+/// Each must find nothing.
+const PROMISES: &[(&str, &str)] = &[
+    (
+        "an order counts its tasks",
+        "select o.id from orders o where (task_count, completed_count, failed_count, cancelled_count) is distinct from
+         (select (count(*), count(*) filter (where status = 'completed'), count(*) filter (where status = 'failed'),
+                  count(*) filter (where status = 'cancelled'))::record from tasks t where t.order_id = o.id)",
+    ),
+    (
+        "a batch counts its tasks and episodes",
+        "select b.id from batches b, lateral (select count(*) c, count(*) filter (where status = 'completed') d,
+                count(*) filter (where status = 'failed') f from tasks t where t.batch_id = b.id) n
+         where (task_count, completed_count, failed_count) <> (n.c, n.d, n.f)
+            or episode_count <> (select count(*) from episodes e where e.batch_id = b.id)",
+    ),
+    ("an order never has more tasks than its target", "select id from orders where task_count > target_count"),
+    (
+        "a batch is completed when its tasks are settled, and only then",
+        "select id from batches where (status = 'completed') <> (task_count = completed_count + failed_count + cancelled_count)",
+    ),
+    (
+        "an order is completed when its target is reached",
+        "select id from orders where (status = 'completed') <> (completed_count >= target_count)",
+    ),
+    (
+        "a completed task has its episode, and no other task has one",
+        "select t.id from tasks t left join episodes e on e.task_id = t.id
+         where (t.status = 'completed') <> (e.id is not null) or t.episode_id is distinct from e.id",
+    ),
+    ("a task has at most one episode", "select task_id from episodes group by 1 having count(*) > 1"),
+    (
+        "a task that ended stays as it ended",
+        "select e.aggregate_id from events e join events later using (aggregate_type, aggregate_id)
+         where e.aggregate_type = 'task' and e.event_type in ('upload_verified', 'upload_failed') and later.sequence > e.sequence
+           and later.event_type not in ('device_report_noted', 'upload_ack_requested')",
+    ),
+    (
+        "no ack is queued before the episode",
+        "select o.outbox_id from outbox o join events e on e.seq = o.event_seq
+         where e.event_type in ('upload_verified', 'upload_ack_requested')
+           and not exists (select from episodes p where p.task_id::text = e.aggregate_id)",
+    ),
+    (
+        "what is routed is queued, once",
+        "select e.seq from events e left join outbox o on o.event_seq = e.seq
+         where (e.event_type in ('device_command_requested', 'recording_finished', 'upload_requested_again', 'upload_reported',
+                                 'upload_verified', 'upload_ack_requested')) <> (o.event_seq is not null)",
+    ),
+    (
+        "a row stands where its stream stands",
+        "select t.id from tasks t where version <> (select max(sequence) from events e where e.aggregate_type = 'task' and e.aggregate_id = t.id::text)",
+    ),
+];
+
+async fn check(pool: &Pool, database: &TestDatabase) {
+    place_all(&database.connector).await;
+    assert_eq!(log::verify(pool).await.unwrap(), []);
+    rebuild_beside(pool).await.unwrap();
+    assert_eq!(differences(pool).await.unwrap(), []);
+    let client = get(pool).await.unwrap();
+    for (promise, breaks) in PROMISES {
+        let broken = client.query(*breaks, &[]).await.unwrap();
+        assert!(broken.is_empty(), "{promise}: broken by {} rows, first {:?}", broken.len(), broken[0]);
+    }
+}
+
+/// How often something happened, to see that the cases reach what they are meant to reach.
+async fn reached(pool: &Pool) -> Vec<(String, i64)> {
+    let sql = "select event_type, count(*) from events group by 1 order by 1";
+    get(pool).await.unwrap().query(sql, &[]).await.unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[test]
+fn read_models_equal_a_fold_of_the_log_after_any_commands() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let cases = Cases {
+        cases: CASES,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        // Each try is a database and a hundred transactions.
+        max_shrink_iters: 40,
+        ..Cases::default()
+    };
+    TestRunner::new(cases)
+        .run(&proptest::collection::vec(step(), STEPS / 2..STEPS), |steps| {
+            runtime.block_on(async {
+                let database = TestDatabase::new().await;
+                let factory = Factory::new(&database.pool, ROBOTS).await;
+                let memory = Mutex::new(Memory::default());
+                // Something to talk about from the start.
+                act(&factory, &memory, Step::PlaceOrder { target: 5 }).await;
+                act(&factory, &memory, Step::CreateBatch { order: 0, station: 0, quantity: 3 }).await;
+                act(&factory, &memory, Step::OpenLink { who: 0, recorder: false }).await;
+                act(&factory, &memory, Step::OpenLink { who: 0, recorder: true }).await;
+                for step in steps {
+                    act(&factory, &memory, step).await;
+                }
+                check(&database.pool, &database).await;
+                println!("{:?}", reached(&database.pool).await);
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// The whole path of a few tasks, told in every order at once by several voices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_models_equal_a_fold_of_the_log_when_everybody_speaks_at_once() {
+    const VOICES: usize = 8;
+    let database = TestDatabase::new().await;
+    let factory = Arc::new(Factory::new(&database.pool, ROBOTS).await);
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    for station in 0..ROBOTS {
+        act(&factory, &memory, Step::PlaceOrder { target: 5 }).await;
+        act(&factory, &memory, Step::CreateBatch { order: station, station, quantity: 4 }).await;
+        act(&factory, &memory, Step::OpenLink { who: station, recorder: false }).await;
+        act(&factory, &memory, Step::OpenLink { who: station, recorder: true }).await;
+    }
+    let mut voices = tokio::task::JoinSet::new();
+    for _ in 0..VOICES {
+        let (factory, memory) = (factory.clone(), memory.clone());
+        voices.spawn(async move {
+            for _ in 0..60 {
+                let task = rand::random_range(0..8);
+                let who = task / 4;
+                let step = match rand::random_range(0..9) {
+                    0 => Step::Start { who: Some(who), task },
+                    1 => Step::Finish { who, task },
+                    2 | 3 => Step::Uploaded { who, task, size: 1, epoch_back: 0 },
+                    4 | 5 => Step::Accept { task, size: 1 },
+                    6 => Step::Observe { who, task, state: rand::random_range(0..4), epoch_back: 0 },
+                    7 => Step::Failed { who, task, epoch_back: rand::random_range(0..20) % 19 },
+                    _ => Step::AckWanted { who, task },
+                };
+                act(&factory, &memory, step).await;
+            }
+        });
+    }
+    voices.join_all().await;
+    check(&database.pool, &database).await;
+    println!("{:?}", reached(&database.pool).await);
+}
+
+#[tokio::test]
+async fn a_row_that_was_changed_by_hand_is_a_difference() {
+    let database = TestDatabase::new().await;
+    let factory = Factory::new(&database.pool, 1).await;
+    let order = factory.order("Cups", 5).await;
+    factory.batch(order, 0, 2).await;
+    place_all(&database.connector).await;
+    rebuild_beside(&database.pool).await.unwrap();
+    assert_eq!(differences(&database.pool).await.unwrap(), []);
+    let client = get(&database.pool).await.unwrap();
+    client.batch_execute("update orders set completed_count = 1; delete from batches").await.unwrap();
+    let found = differences(&database.pool).await.unwrap();
+    let sides: Vec<(&str, &str)> = found.iter().map(|(table, side, _)| (table.as_str(), side.as_str())).collect();
+    assert_eq!(sides, [("orders", "live"), ("orders", "rebuilt"), ("batches", "rebuilt")]);
+}
