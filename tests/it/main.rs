@@ -16,3 +16,4 @@ mod outbox;
 mod pg;
 mod read_models;
 mod tidy;
+mod traces;

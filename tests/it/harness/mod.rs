@@ -6,7 +6,9 @@
 #![allow(dead_code, reason = "each feature uses its part of the harness")]
 
 mod cluster;
+pub mod device;
 pub mod edge;
+pub mod server;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,150 @@
+//! The real program as a child process, on ports that stay the same over its lives.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::pg::Connector;
+use keystone_edge::simulator::factory::Workplace;
+use keystone_edge::simulator::{RecordingProfile, Robot, RobotConfig, StoreConfig};
+use reqwest::StatusCode;
+use tokio::time::{Instant, sleep};
+
+pub const PASSWORD: &str = "a password for the test";
+/// Short, so that what a dead worker held comes back within a test.
+pub const LEASE: Duration = Duration::from_secs(3);
+
+pub struct Server {
+    pub folder: PathBuf,
+    pub ports: [u16; 4],
+    child: Option<Child>,
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
+}
+
+impl Server {
+    pub fn new(folder: &Path) -> Self {
+        let settings = format!(
+            "[outbox.defaults]\nlease_ms = {lease}\n[outbox.subscribers.device_commands]\nlease_ms = {lease}\n[outbox.subscribers.upload_verification]\nlease_ms = {lease}\n",
+            lease = LEASE.as_millis()
+        );
+        std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
+        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), child: None }
+    }
+
+    pub fn address(&self, n: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[n])
+    }
+
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address(0))
+    }
+
+    pub fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_keystone"))
+            .args(["--config", "keystone.toml", "serve"])
+            .current_dir(&self.folder)
+            .env("KEYSTONE_BIND_ADDR", self.address(0))
+            .env("KEYSTONE_RECORDER_BIND", self.address(1))
+            .env("KEYSTONE_TRANSFER_BIND", self.address(2))
+            .env("KEYSTONE_EMBEDDED_S3_BIND", self.address(3))
+            .env("KEYSTONE_DATA_DIR", self.folder.join("data"))
+            .env("KEYSTONE_S3_ACCESS_KEY", "test")
+            .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
+            .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
+            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+    }
+
+    pub async fn ready(&mut self) {
+        let http = reqwest::Client::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().expect("a child")) {
+                panic!("the server ended with {ended}:\n{}", self.tail());
+            }
+            let answer = http.get(format!("{}/api/v1/ready", self.base())).send().await;
+            if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the server is not ready:\n{}", self.tail());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("SIGKILL");
+            child.wait().expect("its end");
+        }
+    }
+
+    /// Asks for an orderly stop; answers how long it took, if it ended well.
+    pub async fn stop(&mut self) -> Duration {
+        let mut child = self.child.take().expect("a running server");
+        let started = Instant::now();
+        crate::harness::signal(i32::try_from(child.id()).expect("a pid"), nix::sys::signal::Signal::SIGTERM);
+        let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("a wait").expect("its end");
+        assert!(ended.success(), "an orderly stop ended with {ended}:\n{}", self.tail());
+        started.elapsed()
+    }
+
+    pub fn tail(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    pub async fn database(&self) -> deadpool_postgres::Pool {
+        let url = std::fs::read_to_string(self.folder.join("data/secrets/database_url")).expect("the server's database");
+        Connector::new(&Secret::new(url.trim()), &Config::defaults().database).expect("a connector").pool().expect("a pool")
+    }
+
+    /// Where devices upload to.
+    pub fn store(&self) -> StoreConfig {
+        StoreConfig {
+            endpoint: format!("http://{}", self.address(3)),
+            bucket: Config::defaults().s3.bucket,
+            region: "us-east-1".to_owned(),
+            access_key: "test".to_owned(),
+            secret_key: "test-secret".to_owned(),
+            part_bytes: StoreConfig::PART_BYTES,
+        }
+    }
+
+    pub fn robot(&self, place: &Workplace, factory_id: i64, seed: u64) -> Robot {
+        let config = RobotConfig {
+            device_id: place.device_id.clone(),
+            factory_id: factory_id.to_string(),
+            recorder_url: format!("ws://{}/recorder/{}", self.address(1), place.device_id),
+            transfer_url: format!("ws://{}/transfer", self.address(2)),
+            recorder_token: None,
+            store: self.store(),
+            data_dir: self.folder.join("robots").join(&place.device_id),
+            // Robots come back quickly, so that twenty lives of the server fit into a test.
+            pace: 5.0,
+            profile: RecordingProfile::small(2304),
+            // A server that is away is not the robot's fault; it goes on trying.
+            attempts_max: 1000,
+            seed,
+        };
+        Robot::start(config).expect("a robot")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

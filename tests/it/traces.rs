@@ -1,0 +1,557 @@
+//! What real devices did, done to our server: traces played from the device's side, and the
+//! recordings they left, uploaded as they did it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keystone_edge::blobs::{Access, Blobs, ObjectKey, PutFacts};
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::simulator::client::Client;
+use keystone_edge::simulator::factory::{self, DispatchedTask, Factory};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::harness::device::Socket;
+use crate::harness::server::{PASSWORD, Server};
+use crate::harness::{shared_data, temp_folder, until};
+
+/// The device of every trace; the server gives its first robot another factory and type.
+const TRACED_DEVICE: &str = "AB-F0001-T0003-000001";
+
+/// A server with one workstation, and both ends of its robot in the test's hands.
+struct Bench {
+    server: Server,
+    client: Client,
+    blobs: Blobs,
+    made: Factory,
+    device: String,
+    _folder: tempfile::TempDir,
+}
+
+/// A file as a robot would have recorded it.
+struct Recording {
+    mcap: Vec<u8>,
+    sidecar: Option<Vec<u8>>,
+    sha256: String,
+}
+
+impl Recording {
+    fn read(folder: &Path, name: &str) -> Self {
+        let mcap = std::fs::read(folder.join(format!("{name}.mcap"))).expect("a recording");
+        let sidecar = std::fs::read(folder.join(format!("{name}.json"))).ok();
+        Self::of(mcap, sidecar)
+    }
+
+    fn of(mcap: Vec<u8>, sidecar: Option<Vec<u8>>) -> Self {
+        let sha256 = hex::encode(Sha256::digest(&mcap));
+        Self { mcap, sidecar, sha256 }
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let folder = temp_folder();
+        let mut server = Server::new(folder.path());
+        server.start();
+        server.ready().await;
+        let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.expect("a login");
+        let made = factory::seed(&client, "Traces", 1).await.expect("a factory");
+        let device = made.stations[0].device_id.clone();
+        let store = server.store();
+        let access = Access {
+            endpoint: store.endpoint,
+            public_endpoint: None,
+            access_key: store.access_key,
+            secret_key: Secret::new(store.secret_key),
+            embedded_root: None,
+        };
+        let blobs = Blobs::new(access, &Config::defaults().s3).expect("a client");
+        Self { server, client, blobs, made, device, _folder: folder }
+    }
+
+    async fn dispatch(&self, count: usize) -> Vec<DispatchedTask> {
+        let order = factory::place_order(&self.client, &self.made, "Traces", count).await.expect("an order");
+        factory::dispatch(&self.client, &self.made, order, &self.made.stations[0], count).await.expect("a batch")
+    }
+
+    async fn sockets(&self) -> (Socket, Socket) {
+        let recorder = Socket::connect(&self.server.address(1), &format!("/recorder/{}", self.device)).await;
+        let transfer = Socket::connect(&self.server.address(2), &format!("/transfer/{}", self.device)).await;
+        (recorder, transfer)
+    }
+
+    async fn status(&self, task: &DispatchedTask) -> String {
+        let found = self.client.get(&format!("/tasks/{}", task.id)).await.expect("a task");
+        found["status"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn until_status(&self, task: &DispatchedTask, wanted: &str) {
+        until(&format!("{} to be {wanted}", task.public_id), async || self.status(task).await == wanted).await;
+    }
+
+    fn key(&self, task: &DispatchedTask) -> String {
+        format!("1/{}/2026-11-20/{}.mcap", self.device, task.public_id)
+    }
+
+    /// MCAP first, sidecar last, with the metadata that devices set.
+    async fn upload(&self, key: &str, recording: &Recording) {
+        let about = PutFacts {
+            content_type: Some("application/octet-stream".into()),
+            metadata: vec![("checksum-sha256".into(), recording.sha256.clone())],
+        };
+        let name = ObjectKey::new(key).expect("a key");
+        if recording.mcap.len() > 5 << 20 {
+            self.blobs.put_from(&name, recording.mcap.as_slice(), &about).await.expect("a multipart upload");
+        } else {
+            self.blobs.put(&name, Bytes::from(recording.mcap.clone()), &about).await.expect("an upload");
+        }
+        if let Some(sidecar) = &recording.sidecar {
+            let about = PutFacts { content_type: Some("application/json".into()), metadata: vec![] };
+            let name = ObjectKey::new(key.replace(".mcap", ".json")).expect("a key");
+            self.blobs.put(&name, Bytes::from(sidecar.clone()), &about).await.expect("an upload");
+        }
+    }
+
+    async fn events_of(&self, task: &DispatchedTask, event_type: &str) -> Vec<Value> {
+        let sql = "select payload -> event_type from events where aggregate_type = 'task' and aggregate_id = $1 and event_type = $2 order by sequence";
+        let client = self.server.database().await.get().await.expect("a connection");
+        let rows = client.query(sql, &[&task.id.to_string(), &event_type]).await.expect("events");
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// The episode of a task is exactly the recording.
+    async fn expect_episode(&self, task: &DispatchedTask, recording: &Recording) {
+        let found = self.client.get(&format!("/tasks/{}", task.id)).await.expect("a task");
+        let episode = self.client.get(&format!("/episodes/{}", found["episode"]["id"])).await.expect("an episode");
+        let facts = keystone_edge::mcap::summary_of(&recording.mcap).expect("a sound recording");
+        assert_eq!(episode["checksum"], json!(recording.sha256));
+        assert_eq!(episode["file_size_bytes"], json!(recording.mcap.len()));
+        assert_eq!(episode["message_count"], json!(facts.message_count));
+        assert_eq!(episode["task_public_id"], json!(task.public_id));
+    }
+}
+
+fn is_ack(frame: &Value, task: &str) -> bool {
+    frame["type"] == "upload_ack" && frame["task_id"] == task
+}
+
+fn complete(task: &str, key: &str, recording: &Recording) -> Value {
+    let mode = if recording.sidecar.is_some() { "mcap_json" } else { "mcap_only" };
+    json!({ "type": "upload_complete", "timestamp": now_iso(), "data": {
+        "task_id": task, "status": "uploaded_wait_ack", "s3_key": key, "object_key": key, "file_size_bytes": recording.mcap.len(),
+        "checksum_sha256": recording.sha256, "upload_mode": mode, "bytes_uploaded": 0, "duration_ms": 0,
+    }})
+}
+
+fn now_iso() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+fn connected(device: &str, uploads: &Value, waiting: &Value) -> Value {
+    json!({ "type": "connected", "timestamp": now_iso(), "data": {
+        "version": "0.1.0", "device_id": device, "pending_count": 0, "active_count": 0, "uploading_count": 0, "retry_wait_count": 0,
+        "waiting_ack_count": waiting.as_array().map_or(0, Vec::len), "waiting_ack_task_ids": waiting, "completed_count": 0, "failed_count": 0,
+        "pending_bytes": 0, "bytes_per_sec": 0, "uploads": uploads,
+    }})
+}
+
+/// A trace, played by the device's side only.
+struct Player<'a> {
+    bench: &'a Bench,
+    recorder: Socket,
+    transfer: Socket,
+    http: reqwest::Client,
+    /// The trace's task → ours, with the file that stands for its recording.
+    tasks: BTreeMap<String, (DispatchedTask, Recording)>,
+    /// The trace's request ids → those our server chose.
+    requests: BTreeMap<String, String>,
+    acked: Vec<String>,
+    state: (String, Option<String>),
+    /// The person who asked for what the recorder does now.
+    asked: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Player<'_> {
+    /// Puts our names where the trace has its own.
+    fn ours(&self, message: &Value) -> Value {
+        let mut text = message.to_string().replace(TRACED_DEVICE, &self.bench.device);
+        for (theirs, ours) in &self.requests {
+            text = text.replace(theirs, ours);
+        }
+        for (name, (task, _)) in &self.tasks {
+            text = text.replace(name, &task.public_id);
+        }
+        let mut message: Value = serde_json::from_str(&text).expect("still JSON");
+        // Another recording may stand for one that was not kept.
+        for (_, (task, recording)) in &self.tasks {
+            if let Some(data) = message.get_mut("data").and_then(Value::as_object_mut)
+                && data.get("task_id") == Some(&json!(task.public_id))
+            {
+                substitute(data, recording);
+            }
+        }
+        message
+    }
+
+    async fn play(&mut self, steps: &[Value]) {
+        for step in steps {
+            let frame = &step["json"];
+            match (
+                step["ch"].as_str().unwrap_or_default(),
+                step["dir"].as_str().unwrap_or_default(),
+                step["kind"].as_str().unwrap_or_default(),
+            ) {
+                ("ws-recorder", "server->client", "text") => self.server_asks_recorder(frame).await,
+                ("ws-recorder", "client->server", "text") => self.recorder_says(frame).await,
+                ("ws-transfer", "server->client", "text" | "binary") => self.server_asks_transfer(frame).await,
+                ("ws-transfer", "client->server", "text") => {
+                    let mut message = self.ours(frame);
+                    message["timestamp"] = json!(now_iso());
+                    self.transfer.send(&message).await;
+                }
+                ("http", "client->server", "request") => self.post(step).await,
+                ("s3", "client->server", "request") if step["method"] == "PUT" => {
+                    self.put(step["target"].as_str().unwrap_or_default()).await
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A command of the trace's server is a person's at ours; our server's request must have its shape.
+    async fn server_asks_recorder(&mut self, frame: &Value) {
+        let action = frame["action"].as_str().unwrap_or_default();
+        if !matches!(action, "config" | "begin" | "pause" | "resume" | "finish" | "cancel" | "clear" | "quit") {
+            return;
+        }
+        let params = &frame["params"];
+        let name = params["task_id"].as_str().or(params["task_config"]["task_id"].as_str()).map(str::to_owned);
+        let body = match (action, name.as_ref().map(|name| &self.tasks[name].0)) {
+            ("config", Some(task)) => {
+                json!({ "task_config": self.bench.client.get(&format!("/tasks/{}/config", task.id)).await.expect("a config") })
+            }
+            (_, Some(task)) => json!({ "task_id": task.public_id }),
+            (_, None) => json!({}),
+        };
+        let (client, path) = (self.bench.client.clone(), format!("/recorder/{}/{action}", self.bench.device));
+        let wanted = action.to_owned();
+        self.asked = Some(tokio::spawn(async move {
+            let reply = client.call(Method::POST, &path, Some(&body)).await.expect("an answer");
+            assert!(reply.status.is_success() && reply.body["success"] == true, "{path} was answered with {} {}", reply.status, reply.body);
+        }));
+        let request = loop {
+            let request = self.recorder.wait_for(&wanted, |frame| frame["type"] == "rpc_request").await;
+            if request["action"] == json!(wanted) {
+                break request;
+            }
+            assert_eq!(request["action"], "get_state", "nothing else was asked for");
+            self.answer_get_state(&request).await;
+        };
+        for key in frame.as_object().expect("a request").keys() {
+            assert!(request.get(key).is_some(), "our `{wanted}` has no `{key}`: {request}");
+        }
+        if wanted == "config" {
+            let config = request["params"]["task_config"].as_object().expect("a task_config");
+            assert!(config.values().all(|value| !value.is_null()), "devices refuse null: {request}");
+            assert!(config["skills"].is_array() && config["topics"].is_array());
+        }
+        self.requests.insert(
+            frame["request_id"].as_str().unwrap_or_default().to_owned(),
+            request["request_id"].as_str().expect("a request_id").to_owned(),
+        );
+    }
+
+    async fn answer_get_state(&mut self, request: &Value) {
+        let mut data = json!({ "version": "0.4.0", "state": self.state.0, "running": false, "duration_sec": 0.0, "message_count": 0, "bytes_written": 0 });
+        if self.state.0 != "idle" {
+            data["task_config"] = json!({ "task_id": self.state.1, "device_id": self.bench.device, "topics": [] });
+        }
+        let answer = json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "State retrieved successfully", "data": data });
+        self.recorder.send(&answer).await;
+    }
+
+    async fn recorder_says(&mut self, frame: &Value) {
+        let request = frame["request_id"].as_str();
+        if request.is_some_and(|id| !self.requests.contains_key(id)) {
+            // The answer to a question that our server does not ask.
+            return;
+        }
+        let mut message = self.ours(frame);
+        if message.get("timestamp").is_some() {
+            message["timestamp"] = json!(chrono::Utc::now().timestamp_millis());
+        }
+        if message["type"] == "state_update" {
+            let data = &message["data"];
+            self.state = (data["current"].as_str().unwrap_or_default().to_owned(), data["task_id"].as_str().map(str::to_owned));
+        }
+        self.recorder.send(&message).await;
+        if let Some(asked) = self.asked.take_if(|_| request.is_some()) {
+            asked.await.expect("the person is told");
+        }
+        if let Some(task) = self.task_in(&message["data"])
+            && request.is_some()
+        {
+            // What the answer means shows in the task.
+            match message["data"]["state"].as_str() {
+                Some("ready") => self.bench.until_status(&task, "ready").await,
+                Some("recording") => self.bench.until_status(&task, "in_progress").await,
+                Some("idle") => self.bench.until_status(&task, "uploading").await,
+                _ => {}
+            }
+        }
+    }
+
+    fn task_in(&self, data: &Value) -> Option<DispatchedTask> {
+        let id = data["task_id"].as_str()?;
+        self.tasks.values().map(|(task, _)| task).find(|task| task.public_id == id).cloned()
+    }
+
+    async fn server_asks_transfer(&mut self, frame: &Value) {
+        let name = frame["task_id"].as_str().unwrap_or_default().to_owned();
+        let known = self.tasks.get(&name).map(|(task, _)| task.clone());
+        match (frame["type"].as_str().unwrap_or_default(), known) {
+            ("upload_ack", Some(task)) if !self.acked.contains(&name) => {
+                self.transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
+                assert_eq!(self.bench.status(&task).await, "completed", "acked before it was durable");
+                self.acked.push(name);
+            }
+            ("upload_request", Some(task)) => {
+                let heard = |frame: &Value| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id);
+                // Ours asks by itself when a recording is finished; else somebody asks by hand.
+                if self.bench.status(&task).await != "uploading" || self.transfer.drain().iter().any(heard) {
+                    let path = format!("/transfer/{}/upload_request", self.bench.device);
+                    let body = json!({ "task_id": task.public_id, "priority": 1 });
+                    let sent = self.bench.client.call(Method::POST, &path, Some(&body)).await.expect("an answer");
+                    assert_eq!((sent.status.as_u16(), &sent.body["status"]), (200, &json!("sent")));
+                }
+                let request = self.transfer.wait_for("the upload request", heard).await;
+                assert!(request["priority"].is_number(), "{request}");
+            }
+            ("status_query", _) => {
+                let path = format!("/transfer/{}/status_query", self.bench.device);
+                let sent = self.bench.client.call(Method::POST, &path, None).await.expect("an answer");
+                assert_eq!(sent.status.as_u16(), 200);
+                self.transfer.wait_for("the status query", |frame| frame["type"] == "status_query").await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn post(&mut self, step: &Value) {
+        let url = format!("{}{}", self.bench.server.base(), step["target"].as_str().unwrap_or_default());
+        let body = self.ours(&step["json"]);
+        let answer = self.http.post(url).header("user-agent", "axon-recorder/1.0").json(&body).send().await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 200, "{body}");
+    }
+
+    async fn put(&mut self, target: &str) {
+        for (name, (task, recording)) in &self.tasks {
+            if target.ends_with(&format!("/{name}.mcap")) {
+                self.bench.upload(&self.bench.key(task), recording).await;
+            }
+        }
+    }
+}
+
+fn substitute(data: &mut Map<String, Value>, recording: &Recording) {
+    let facts = [
+        ("checksum_sha256", json!(recording.sha256)),
+        ("file_size_bytes", json!(recording.mcap.len())),
+        ("total_bytes", json!(recording.mcap.len())),
+    ];
+    for (key, value) in facts {
+        if let Some(place) = data.get_mut(key) {
+            *place = value;
+        }
+    }
+}
+
+/// Plays a trace with these recordings for its tasks, and answers the state it ended in.
+async fn play(trace: &str, recordings: &[(&str, &str)]) -> Option<Vec<(String, DispatchedTask, Recording, String, bool)>> {
+    let shared = shared_data()?;
+    let text = std::fs::read_to_string(shared.join(format!("axon/traces/{trace}.jsonl"))).expect("a trace");
+    let steps: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a step")).collect();
+    let bench = Bench::start().await;
+    let dispatched = bench.dispatch(recordings.len()).await;
+    let tasks = recordings
+        .iter()
+        .zip(dispatched)
+        .map(|((name, file), task)| ((*name).to_owned(), (task, Recording::read(&shared.join("axon/recordings"), file))))
+        .collect();
+    let (recorder, transfer) = bench.sockets().await;
+    if !steps.iter().any(|step| step["ch"] == "ws-transfer") {
+        transfer.send(&connected(&bench.device, &json!([]), &json!([]))).await;
+    }
+    if !steps.iter().any(|step| step["ch"] == "ws-recorder") {
+        let greeting = json!({ "type": "state_update", "timestamp": chrono::Utc::now().timestamp_millis(), "data": { "previous": "idle", "current": "idle" } });
+        recorder.send(&greeting).await;
+    }
+    let mut player = Player {
+        bench: &bench,
+        recorder,
+        transfer,
+        http: reqwest::Client::new(),
+        tasks,
+        requests: BTreeMap::new(),
+        acked: vec![],
+        state: ("idle".to_owned(), None),
+        asked: None,
+    };
+    player.play(&steps).await;
+    let mut ended = vec![];
+    let (tasks, acked) = (player.tasks, player.acked);
+    for (name, (task, recording)) in tasks {
+        let status = bench.status(&task).await;
+        if status == "completed" {
+            bench.expect_episode(&task, &recording).await;
+        }
+        let was_acked = acked.contains(&name);
+        ended.push((name, task, recording, status, was_acked));
+    }
+    Some(ended)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e01_two_tasks_from_config_to_ack() {
+    let recordings = [("e2e-0001", "mock-only-few-fields"), ("e2e-0002", "minimal-task-config")];
+    let Some(ended) = play("e01_end_to_end", &recordings).await else { return };
+    for (name, _, _, status, acked) in ended {
+        assert_eq!((status.as_str(), acked), ("completed", true), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r01_two_recordings_with_a_pause_end_uploading() {
+    let recordings = [("task-happy-0001", "multi-topic"), ("task-happy-0002", "minimal-task-config")];
+    let Some(ended) = play("r01_happy", &recordings).await else { return };
+    for (name, _, _, status, acked) in ended {
+        assert_eq!((status.as_str(), acked), ("uploading", false), "{name}: nothing was uploaded in this trace");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t01_two_uploads_are_verified_and_acked() {
+    let recordings = [("task-happy-0001", "multi-topic"), ("task-empty-0001", "empty")];
+    let Some(ended) = play("t01_happy", &recordings).await else { return };
+    for (name, _, _, status, acked) in ended {
+        assert_eq!((status.as_str(), acked), ("completed", true), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_sound_recording_becomes_an_episode_of_exactly_its_bytes() {
+    let Some(shared) = shared_data() else { return };
+    let folder = shared.join("axon/recordings");
+    let names =
+        ["multi-topic", "mock-only-few-fields", "minimal-task-config", "empty", "unicode-fields", "with-attachments", "no-sidecar", "big"];
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(names.len()).await;
+    let (_recorder, mut transfer) = bench.sockets().await;
+    transfer.send(&connected(&bench.device, &json!([]), &json!([]))).await;
+    for (name, task) in names.iter().zip(&tasks) {
+        let recording = Recording::read(&folder, name);
+        let key = bench.key(task);
+        bench.upload(&key, &recording).await;
+        transfer.send(&complete(&task.public_id, &key, &recording)).await;
+        transfer.wait_for(&format!("the ack of {name}"), |frame| is_ack(frame, &task.public_id)).await;
+        assert_eq!(bench.status(task).await, "completed", "{name} was acked before it was durable");
+        bench.expect_episode(task, &recording).await;
+    }
+    // The ack was lost; the device says the same again, and is acked again. Nothing else happens.
+    let (task, recording) = (&tasks[0], Recording::read(&folder, names[0]));
+    let again = complete(&task.public_id, &bench.key(task), &recording);
+    drop(transfer);
+    let mut transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
+    transfer.send(&again).await;
+    transfer.wait_for("another ack", |frame| is_ack(frame, &task.public_id)).await;
+    // The same from the list of a new connection.
+    let record = json!([{ "task_id": task.public_id, "status": "uploaded_wait_ack", "upload_mode": "mcap_json", "s3_key": bench.key(task),
+        "object_key": bench.key(task), "file_size_bytes": recording.mcap.len(), "checksum_sha256": recording.sha256, "retry_count": 0, "last_error": "" }]);
+    drop(transfer);
+    let mut transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
+    transfer.send(&connected(&bench.device, &record, &json!([task.public_id]))).await;
+    transfer.wait_for("an ack from the list", |frame| is_ack(frame, &task.public_id)).await;
+    assert_eq!(bench.events_of(task, "upload_verified").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_what_the_device_said_gets_no_ack() {
+    let Some(shared) = shared_data() else { return };
+    let folder = shared.join("axon/recordings");
+    let sound = Recording::read(&folder, "multi-topic");
+    let sidecar = sound.sidecar.clone();
+    let truncated = std::fs::read(folder.join("truncated-by-sigkill.mcap")).expect("a recording");
+    let mut flipped = sound.mcap.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let mut broken_end = sound.mcap.clone();
+    let footer = broken_end.len() - 20;
+    broken_end[footer] ^= 1;
+
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(6).await;
+    let (_recorder, mut transfer) = bench.sockets().await;
+    transfer.send(&connected(&bench.device, &json!([]), &json!([]))).await;
+
+    // What lies in the bucket, what the device says of it, and why that is not enough.
+    let claimed = |mcap: &[u8]| Recording { mcap: mcap.to_vec(), sidecar: sidecar.clone(), sha256: sound.sha256.clone() };
+    let honest = |mcap: Vec<u8>| Recording::of(mcap, sidecar.clone());
+    let cases: [(Option<Recording>, Recording, &str); 6] = [
+        (Some(honest(truncated.clone())), honest(truncated), "unsound"),
+        (Some(claimed(&flipped)), claimed(&flipped), "content_differs"),
+        (Some(honest(broken_end.clone())), honest(broken_end), "unsound"),
+        (Some(honest(sound.mcap[..1000].to_vec())), claimed(&sound.mcap), "size_differs"),
+        (None, claimed(&sound.mcap), "object_missing"),
+        (Some(Recording { sidecar: None, ..claimed(&sound.mcap) }), claimed(&sound.mcap), "object_missing"),
+    ];
+    for ((lies_there, said, why), task) in cases.into_iter().zip(&tasks) {
+        let key = bench.key(task);
+        if let Some(recording) = &lies_there {
+            bench.upload(&key, recording).await;
+        }
+        transfer.send(&complete(&task.public_id, &key, &said)).await;
+        until(&format!("a verdict on {}", task.public_id), async || !bench.events_of(task, "upload_rejected").await.is_empty()).await;
+        let rejected = bench.events_of(task, "upload_rejected").await.remove(0);
+        assert!(rejected["rejection"].get(why).is_some(), "{why}: {rejected}");
+        assert_eq!(bench.status(task).await, "uploading", "{why}");
+    }
+    // Names of other tasks and devices, and ways out of the bucket, are not even looked at.
+    let (mine, other) = (&tasks[0], &tasks[1]);
+    for key in [
+        bench.key(other),
+        bench.key(mine).replace(&bench.device, "AB-F0009-T0009-000009"),
+        format!("../{}", bench.key(mine)),
+        String::new(),
+    ] {
+        transfer.send(&complete(&mine.public_id, &key, &sound)).await;
+    }
+    let refused = "select count(*) from events where event_type = 'device_report_refused' and payload::text like '%object key%'";
+    let pool = bench.server.database().await;
+    until("the refusals", async || {
+        pool.get().await.expect("a connection").query_one(refused, &[]).await.expect("a count").get::<_, i64>(0) >= 3
+    })
+    .await;
+
+    // Everything that was to be delivered has been: had there been an ack, it would be here.
+    let waiting = "select count(*) from outbox";
+    until("quiet", async || pool.get().await.expect("a connection").query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) == 0)
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let acks: Vec<_> = transfer.drain().iter().filter(|frame| frame["type"] == "upload_ack").collect();
+    assert!(acks.is_empty(), "acked what is not safe: {acks:?}");
+    let episodes = pool.get().await.expect("a connection").query_one("select count(*) from episodes", &[]).await.expect("a count");
+    assert_eq!(episodes.get::<_, i64>(0), 0);
+
+    // The device uploads the right bytes after all, says the same again, and is acked.
+    let task = &tasks[1];
+    bench.upload(&bench.key(task), &sound).await;
+    // On a new connection: on one and the same, a repeated report is looked at again only after a while.
+    drop(transfer);
+    let mut transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
+    transfer.send(&complete(&task.public_id, &bench.key(task), &sound)).await;
+    transfer.wait_for("the ack of what was mended", |frame| is_ack(frame, &task.public_id)).await;
+    bench.expect_episode(task, &sound).await;
+}
