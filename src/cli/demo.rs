@@ -204,11 +204,11 @@ fn print_summary(all: &[Made]) {
         let checksum = episode["checksum"].as_str().unwrap_or_default();
         println!(
             "{:>7}  {:<24} {:<38} {:>9} {:>8}  {}…",
-            episode["id"],
+            episode["id"].to_string(),
             made.device_id,
             made.task.public_id,
-            episode["file_size_bytes"],
-            episode["message_count"],
+            episode["file_size_bytes"].to_string(),
+            episode["message_count"].to_string(),
             checksum.get(..16).unwrap_or(checksum)
         );
     }

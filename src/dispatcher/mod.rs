@@ -49,6 +49,11 @@ pub enum Outcome {
     Permanent {
         error: String,
     },
+    /// Whom it is for has gone from this process since the row was claimed. No attempt is counted;
+    /// it is claimed again where the destination can be reached.
+    NotHere {
+        error: String,
+    },
     /// Nobody can be delivered to at the moment. No attempt is counted, and one delivery at a
     /// time probes until it works again.
     DestinationDown {

@@ -19,6 +19,9 @@ use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settl
 /// The wait after the database refused a claim or a settlement.
 const DATABASE_REST: Duration = Duration::from_millis(500);
 
+/// How long a row rests whose destination has just gone.
+const NOT_HERE_REST: Duration = Duration::from_millis(250);
+
 /// How often, and for how long, to look for a row to probe with once a probe may start.
 const PROBE_LOOK: Duration = Duration::from_millis(10);
 const PROBE_PATIENCE: Duration = Duration::from_millis(250);
@@ -217,6 +220,10 @@ impl State {
             Outcome::Delivered => {
                 debug!(outbox.subscriber = name, event.id = %event, attempt = row.attempt, "Delivered `{event}` to `{name}`");
                 Settlement::Delivered
+            }
+            Outcome::NotHere { error } => {
+                debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here any more");
+                Settlement::Release { after: NOT_HERE_REST }
             }
             Outcome::DestinationDown { error } => {
                 let rest = self.circuit.down(Instant::now());

@@ -111,10 +111,10 @@ impl DeviceCommands {
                 // Asked for on a newer connection than ours: that one is in another process.
                 Err(error @ SendError::OtherLink { here }) if here < epoch => {
                     self.hub.supersede(&device, LinkKind::Recorder, epoch);
-                    return Outcome::Retry { error: error.to_string(), after: None };
+                    return Outcome::NotHere { error: error.to_string() };
                 }
                 Err(error @ SendError::NotConnected) if self.hub.newest_epoch(&device, LinkKind::Recorder) < epoch => {
-                    return Outcome::Retry { error: error.to_string(), after: None };
+                    return Outcome::NotHere { error: error.to_string() };
                 }
                 Err(SendError::OtherLink { .. }) => "not sent: the connection was replaced",
                 Err(SendError::NotConnected | SendError::Lost) => "not sent: the connection was lost",
@@ -158,7 +158,7 @@ impl DeviceCommands {
         match self.hub.send_transfer(&device, frame).await {
             Ok(()) => Outcome::Delivered,
             Err(error @ SendError::Busy) => Outcome::Retry { error: error.to_string(), after: Some(BUSY_PAUSE) },
-            Err(error) => Outcome::Retry { error: error.to_string(), after: None },
+            Err(error) => Outcome::NotHere { error: error.to_string() },
         }
     }
 }
@@ -320,11 +320,11 @@ mod tests {
     async fn a_command_for_a_newer_connection_elsewhere_is_left_to_the_process_that_has_it() {
         let desk = desk(None);
         let (lane, _asked) = desk.link(LinkKind::Recorder, 3);
-        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::Retry { .. }));
+        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::NotHere { .. }));
         // Ours is stale: it is told to go, and its handshake cannot come back.
         assert!(lane.replaced.is_cancelled());
         desk.hub.leave(&lane);
-        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::Retry { .. }));
+        assert!(matches!(desk.subscriber.deliver(&desk.command(4, 15)).await, Outcome::NotHere { .. }));
         assert_eq!(desk.reasons(), Vec::<String>::new());
         // The device may come to us with exactly that connection.
         desk.link(LinkKind::Recorder, 4);
@@ -358,7 +358,7 @@ mod tests {
         for event_type in ["recording_finished", "upload_requested_again"] {
             let desk = desk(Some(TaskStatus::Uploading));
             // Nobody there: the row waits.
-            assert!(matches!(desk.subscriber.deliver(&about_task(event_type)).await, Outcome::Retry { .. }));
+            assert!(matches!(desk.subscriber.deliver(&about_task(event_type)).await, Outcome::NotHere { .. }));
             let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
             // The connection is lost before the frame leaves: again.
             let again = about_task(event_type);
@@ -367,7 +367,7 @@ mod tests {
                 assert_eq!(frame, ToTransfer::UploadRequest { task_id: "t".to_owned(), priority: 1 });
                 drop(written);
             });
-            assert_eq!(outcome, Outcome::Retry { error: SendError::Lost.to_string(), after: None });
+            assert_eq!(outcome, Outcome::NotHere { error: SendError::Lost.to_string() });
         }
         let desk = desk(Some(TaskStatus::Completed));
         assert_eq!(desk.subscriber.deliver(&about_task("recording_finished")).await, Outcome::Delivered);

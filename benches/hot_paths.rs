@@ -1,0 +1,465 @@
+//! What the hot paths cost, each beside the same writes in plain SQL in the same run.
+//!
+//! One private Postgres with everything synced to disk, some seconds per figure, at several numbers of
+//! clients. Absolute figures belong to the machine; the ratios are what is looked at.
+//! `KEYSTONE_BENCH_SECONDS` sets the seconds per figure.
+
+#[path = "../tests/it/factory.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod factory;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::persist::{PersistedEventRepository, PersistedEventStore};
+use cqrs_es::{CqrsFramework, DomainEvent};
+use deadpool_postgres::Pool;
+use keystone_edge::commands::batches::{CreateBatch, TaskGroup};
+use keystone_edge::commands::callbacks::StartCallback;
+use keystone_edge::commands::{Commands, Context};
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
+use keystone_edge::domain::PublicTaskId;
+use keystone_edge::domain::routing::SubscriberName;
+use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
+use keystone_edge::eventstore::cqrs::EventRepository;
+use keystone_edge::eventstore::{EventStore, Sequencer};
+use keystone_edge::outbox::{Backoff, Wakes};
+use keystone_edge::pg::Connector;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use factory::Factory;
+
+const CLIENTS: [usize; 3] = [1, 8, 32];
+/// Tasks prepared for the callbacks of one figure; a faster machine stops early.
+const TASKS: usize = 40_000;
+
+fn seconds() -> Duration {
+    let text = std::env::var("KEYSTONE_BENCH_SECONDS").unwrap_or_else(|_| "3".to_owned());
+    Duration::from_secs_f64(text.parse().expect("KEYSTONE_BENCH_SECONDS is a number"))
+}
+
+/// Runs `work` from `clients` tasks at once, and answers runs per second. `None` from `work`: nothing left to do.
+async fn rate<F, Fut>(clients: usize, work: F) -> f64
+where
+    F: Fn(u64) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Option<()>> + Send,
+{
+    let (next, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let started = Instant::now();
+    let until = started + seconds();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..clients {
+        let (work, next, done) = (work.clone(), next.clone(), done.clone());
+        tasks.spawn(async move {
+            while Instant::now() < until {
+                if work(next.fetch_add(1, Ordering::Relaxed)).await.is_none() {
+                    break;
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    tasks.join_all().await;
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+fn show(what: &str, clients: usize, ours: f64, baseline: &str, theirs: f64) {
+    println!("{what:<44} {clients:>3} clients {ours:>10.0}/s   {baseline:<28} {theirs:>10.0}/s   ratio {:.2}", ours / theirs);
+}
+
+struct Bench {
+    pool: Pool,
+    connector: Connector,
+    url: Secret,
+    factory: Factory,
+}
+
+impl Bench {
+    async fn new(postgres: &EmbeddedPostgres) -> Self {
+        let mut settings = Config::defaults().database;
+        settings.pool_max = 40;
+        let connector = Connector::new(postgres.url(), &settings).expect("a connector");
+        connector.migrate().await.expect("a schema");
+        let pool = connector.pool().expect("a pool");
+        let factory = Factory::new(&pool, 1).await;
+        Self { pool, connector, url: postgres.url().clone(), factory }
+    }
+
+    fn commands(&self) -> Commands {
+        self.factory.commands.clone()
+    }
+
+    /// Pending tasks, 1000 a batch.
+    async fn tasks(&self, count: usize, name: &str) -> Vec<(i64, String)> {
+        let order = self.factory.order(name, count as i64).await;
+        let mut made = vec![];
+        while made.len() < count {
+            let batch = self.create_batch(order, 1000.min(count - made.len()) as i64);
+            let batch = self.commands().execute(&Context::system(), batch).await.expect("a batch");
+            made.extend(batch.tasks.into_iter().map(|task| (task.id.0, task.public_id.to_string())));
+        }
+        made
+    }
+
+    fn create_batch(&self, order_id: keystone_edge::domain::OrderId, quantity: i64) -> CreateBatch {
+        let group = TaskGroup { sop_id: self.factory.sop_id, subscene_id: self.factory.subscene_id, quantity };
+        CreateBatch { order_id, station_id: self.factory.stations[0].0, groups: vec![group], notes: None, metadata: None }
+    }
+
+    /// Start callback → committed, and the event, the row and nothing else in plain SQL: begin, look up the
+    /// task, insert, update, commit, each awaited, prepared once.
+    async fn callbacks(&self, clients: usize, round: &str) -> (f64, f64) {
+        let tasks = Arc::new(self.tasks(TASKS, &format!("callbacks {clients} {round}")).await);
+        let commands = self.commands();
+        let (ours, mine) = (tasks.clone(), tasks.len() as u64 / 2);
+        let measured = rate(clients, move |n| {
+            let (commands, tasks) = (commands.clone(), ours.clone());
+            async move {
+                let (_, public_id) = tasks.get(n as usize).filter(|_| n < mine)?;
+                let task_id = PublicTaskId::parse(public_id).expect("an id");
+                let reported = json!({ "task_id": public_id, "status": "recording", "topics": ["/chatter", "/camera0/rgb"] });
+                let callback = StartCallback { task_id, device_id: None, reported };
+                assert!(commands.execute(&Context::system(), callback).await.expect("a callback").moved);
+                Some(())
+            }
+        })
+        .await;
+        let pool = self.pool.clone();
+        let plain = rate(clients, move |n| {
+            let (pool, tasks) = (pool.clone(), tasks.clone());
+            async move {
+                let (id, public_id) = tasks.get((n + mine) as usize)?;
+                plain_callback(&pool, *id, public_id).await.expect("plain SQL");
+                Some(())
+            }
+        })
+        .await;
+        (measured, plain)
+    }
+
+    async fn batches(&self, clients: usize) -> (f64, f64) {
+        let order = self.factory.order(&format!("batches {clients}"), 100_000_000).await;
+        // An order of its own per client, as different managers work on different orders.
+        let mut orders = vec![order];
+        for n in 1..clients {
+            orders.push(self.factory.order(&format!("batches {clients} {n}"), 100_000_000).await);
+        }
+        let orders = Arc::new(orders);
+        let (commands, one) = (self.commands(), self.create_batch(order, 100));
+        let ours = rate(clients, move |n| {
+            let (commands, orders, mut batch) = (commands.clone(), orders.clone(), one.clone());
+            async move {
+                batch.order_id = orders[n as usize % orders.len()];
+                commands.execute(&Context::system(), batch).await.expect("a batch");
+                Some(())
+            }
+        })
+        .await;
+        let pool = self.pool.clone();
+        let base = 1_000_000_000 + clients as u64 * 10_000_000;
+        let plain = rate(clients, move |n| {
+            let pool = pool.clone();
+            async move {
+                plain_batch(&pool, (base + n) as i64).await.expect("plain SQL");
+                Some(())
+            }
+        })
+        .await;
+        (ours, plain)
+    }
+}
+
+const META: &str = r#"{"actor":"system","role":"system","correlation_id":"00000000-0000-0000-0000-000000000000","causation_depth":"0","occurred_at":"2026-11-20T00:00:00Z"}"#;
+
+async fn plain_callback(pool: &Pool, id: i64, public_id: &str) -> anyhow::Result<()> {
+    let client = pool.get().await?;
+    let find = client.prepare_cached("select id, status from tasks where task_id = $1").await?;
+    let insert = client
+        .prepare_cached("insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) values ('task', $1, 2, 'recording_started', '1.0', $2, $3)")
+        .await?;
+    let update = client
+        .prepare_cached("update tasks set status = 'in_progress', started_at = now(), updated_at = now(), version = 2 where id = $1 and status = 'pending'")
+        .await?;
+    let payload = json!({ "recording_started": { "by": "start_callback", "at": "2026-11-20T00:00:00Z", "reported": { "task_id": public_id, "status": "recording", "topics": ["/chatter", "/camera0/rgb"] } } });
+    let metadata: Value = serde_json::from_str(META)?;
+    client.batch_execute("begin").await?;
+    client.query_one(&find, &[&public_id]).await?;
+    client.execute(&insert, &[&id.to_string(), &payload, &metadata]).await?;
+    client.execute(&update, &[&id]).await?;
+    client.batch_execute("commit").await?;
+    Ok(())
+}
+
+/// The rows that a batch of 100 tasks leaves: 102 events, 100 task rows, a batch row, in three statements.
+async fn plain_batch(pool: &Pool, n: i64) -> anyhow::Result<()> {
+    let client = pool.get().await?;
+    let metadata: Value = serde_json::from_str(META)?;
+    let brief = json!({ "task_created": { "task_id": "task_x", "batch_id": n, "order_id": 1, "station_id": 1, "sop_id": 1, "scene_id": 1, "scene_name": "Kitchen", "subscene_id": 1, "subscene_name": "Sink", "initial_scene_layout": "cups left, plates right", "factory_id": 1, "organization_id": 1 } });
+    let events = client
+        .prepare_cached(
+            "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                         select 'plain', ($1::bigint * 1000 + g)::text, 1, 'task_created', '1.0', $2, $3 from generate_series(1, 102) g",
+        )
+        .await?;
+    let tasks = client
+        .prepare_cached("insert into tasks select $1::bigint * 1000 + g, 1, now(), now(), 'plain_' || $1 || '_' || g, $1, 1, 1, 1, 1, 'Kitchen', 1, 'Sink', 'cups left, plates right', 1, 1, 'pending', null, null, null, null, null from generate_series(1, 100) g")
+        .await?;
+    let batch = client
+        .prepare_cached("insert into batches (id, version, created_at, updated_at, batch_id, order_id, station_id, organization_id, status, task_count, completed_count, failed_count, cancelled_count, episode_count) values ($1, 1, now(), now(), 'plain_' || $1, 1, 1, 1, 'pending', 100, 0, 0, 0, 0)")
+        .await?;
+    client.batch_execute("begin").await?;
+    client.execute(&events, &[&n, &brief, &metadata]).await?;
+    client.execute(&tasks, &[&n]).await?;
+    client.execute(&batch, &[&n]).await?;
+    client.batch_execute("commit").await?;
+    Ok(())
+}
+
+/// An aggregate as small as can be: what is measured is the store.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Counter {
+    count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Counted {
+    Counted { by: u64, note: String },
+}
+
+impl DomainEvent for Counted {
+    fn event_type(&self) -> String {
+        "counted".to_owned()
+    }
+    fn event_version(&self) -> String {
+        "1.0".to_owned()
+    }
+}
+
+impl cqrs_es::Aggregate for Counter {
+    const TYPE: &'static str = "counter";
+    /// How many events.
+    type Command = usize;
+    type Event = Counted;
+    type Error = std::convert::Infallible;
+    type Services = ();
+
+    async fn handle(&mut self, events: usize, _: &(), sink: &EventSink<Self>) -> Result<(), Self::Error> {
+        for _ in 0..events {
+            sink.write(Counted::Counted { by: 1, note: "a payload of an ordinary size, some dozens of bytes".to_owned() }, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Counted) {
+        let Counted::Counted { by, .. } = event;
+        self.count += by;
+    }
+}
+
+/// Load, handle, commit through cqrs-es, on streams of their own.
+async fn appends<R: PersistedEventRepository + 'static>(repository: R, clients: usize, events: usize, name: &str) -> f64 {
+    let store = PersistedEventStore::<R, Counter>::new_event_store(repository);
+    let framework = Arc::new(CqrsFramework::new(store, vec![], ()));
+    let prefix = format!("{name}-{clients}-{events}-{}", rand::random::<u32>());
+    rate(clients, move |n| {
+        let (framework, id) = (framework.clone(), format!("{prefix}-{n}"));
+        async move {
+            framework.execute(&id, events).await.expect("an append");
+            Some(())
+        }
+    })
+    .await
+}
+
+struct Nothing(Arc<AtomicU64>);
+
+#[async_trait]
+impl Subscriber for Nothing {
+    fn name(&self) -> SubscriberName {
+        SubscriberName::UploadVerification
+    }
+    async fn deliver(&self, _: &Delivery) -> Outcome {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Outcome::Delivered
+    }
+}
+
+const QUEUED: i64 = 50_000;
+
+async fn fill_outbox(pool: &Pool) {
+    let sql = "insert into outbox (subscriber, event_seq, stream_key, causation_depth)
+               select 'upload_verification', e.seq, e.aggregate_type || '/' || e.aggregate_id, 0 from events e order by e.seq limit $1";
+    let filled = pool.get().await.expect("a connection").execute(sql, &[&QUEUED]).await.expect("rows");
+    assert_eq!(filled as i64, QUEUED);
+}
+
+async fn dispatch(pool: &Pool) -> (f64, f64) {
+    fill_outbox(pool).await;
+    let delivered = Arc::new(AtomicU64::new(0));
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let settings = DeliverySettings {
+        concurrency: 400,
+        attempts_max: Some(5),
+        deadline: None,
+        backoff: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) },
+        lease: Duration::from_secs(30),
+        timeout: Duration::from_secs(10),
+        batch_size: 100,
+        per_stream: false,
+        block_on_dead: false,
+        poll: Duration::from_millis(500),
+        causation_depth_max: 8,
+    };
+    let subscriber = Arc::new(Nothing(delivered.clone()));
+    let wakes = Wakes::default();
+    let worker =
+        Worker { pool: pool.clone(), subscriber, settings, wake: wakes.of(SubscriberName::UploadVerification), name: "bench".to_owned() };
+    let started = Instant::now();
+    let run = tokio::spawn(dispatcher::run(worker, soft.clone(), hard));
+    while delivered.load(Ordering::Relaxed) < QUEUED as u64 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    soft.cancel();
+    run.await.expect("a worker");
+    let ours = QUEUED as f64 / started.elapsed().as_secs_f64();
+
+    fill_outbox(pool).await;
+    let started = Instant::now();
+    let client = pool.get().await.expect("a connection");
+    // Lease a hundred, read their events, delete them: what a careful person would write by hand.
+    let claim = client
+        .prepare_cached("with c as materialized (select outbox_id from outbox where subscriber = 'upload_verification' and due_at <= clock_timestamp() order by due_at, outbox_id limit 100 for update skip locked)
+                         , t as (update outbox o set leased_until = clock_timestamp() + interval '30 s', attempt = attempt + 1, epoch = epoch + 1 from c where o.outbox_id = c.outbox_id returning o.outbox_id, o.event_seq)
+                         select t.outbox_id, e.payload, e.metadata from t join events e on e.seq = t.event_seq")
+        .await
+        .expect("a statement");
+    let remove = client.prepare_cached("delete from outbox where outbox_id = any ($1)").await.expect("a statement");
+    let mut left = QUEUED;
+    while left > 0 {
+        let ids: Vec<i64> = client.query(&claim, &[]).await.expect("a claim").iter().map(|row| row.get(0)).collect();
+        left -= ids.len() as i64;
+        client.execute(&remove, &[&ids]).await.expect("a delete");
+    }
+    (ours, QUEUED as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Commit → position, at `per_second` appends.
+async fn latency(bench: &Bench, per_second: f64) -> (Duration, Duration) {
+    let wakes = Wakes::default();
+    let store = EventStore::new(bench.pool.clone(), wakes.clone());
+    let leader = Sequencer::lead(bench.connector.connect().await.expect("a connection")).await.expect("a lead").expect("nobody else leads");
+    let (head, mut position) = tokio::sync::watch::channel(0_i64);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(leader.run(wakes.log(), Duration::from_millis(100), head, stop.clone()));
+    let committed: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let seen: Arc<Mutex<Vec<(i64, Instant)>>> = Arc::default();
+    position.wait_for(|_| true).await.expect("a head");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let first = *position.borrow_and_update();
+    let watching = {
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            while position.changed().await.is_ok() {
+                let now = *position.borrow_and_update();
+                seen.lock().await.push((now, Instant::now()));
+            }
+        })
+    };
+    let commands = Commands::new(store);
+    let until = Instant::now() + seconds();
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
+    let mut under_way = tokio::task::JoinSet::new();
+    let mut n = 0;
+    while Instant::now() < until {
+        ticks.tick().await;
+        n += 1;
+        let (commands, committed) = (commands.clone(), committed.clone());
+        let skill = keystone_edge::commands::registry::CreateSkill {
+            slug: format!("latency-{n}-{}", rand::random::<u64>()),
+            version: None,
+            description: None,
+            metadata: None,
+        };
+        under_way.spawn(async move {
+            commands.execute(&Context::system(), skill).await.expect("a skill");
+            committed.lock().await.push(Instant::now());
+        });
+    }
+    under_way.join_all().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.cancel();
+    running.await.expect("a sequencer").expect("an orderly end");
+    watching.abort();
+    // Positions are given in commit order: the n-th commit has the n-th position.
+    let mut commits = committed.lock().await.clone();
+    commits.sort();
+    let heads = seen.lock().await.clone();
+    let mut waits: Vec<Duration> = commits
+        .iter()
+        .enumerate()
+        .filter_map(|(n, at)| {
+            let reached = heads.iter().find(|(head, _)| *head > first + n as i64)?;
+            Some(reached.1.saturating_duration_since(*at))
+        })
+        .collect();
+    waits.sort();
+    assert_eq!(waits.len(), commits.len(), "every commit got a position");
+    (waits[waits.len() / 2], waits[waits.len() * 99 / 100])
+}
+
+#[tokio::main]
+async fn main() {
+    let folder = tempfile::Builder::new().prefix("keystone-bench-").tempdir().expect("a folder");
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("a folder that Postgres can enter");
+    for (label, options) in [
+        ("as it is", Options::default()),
+        ("with a flush of 1 ms (commit_delay)", Options::default().with("commit_delay", "1000").with("commit_siblings", "0")),
+    ] {
+        let postgres =
+            EmbeddedPostgres::start(&folder.path().join(label.split(' ').next().unwrap_or("pg")), &options).await.expect("Postgres");
+        let bench = Bench::new(&postgres).await;
+        println!("\n== {label}");
+        let first_run = options.settings.is_empty();
+        let clients: &[usize] = if first_run { &CLIENTS } else { &[32] };
+        for &clients in clients {
+            let (ours, plain) = bench.callbacks(clients, label).await;
+            show("start callback → committed", clients, ours, "plain SQL, same writes", plain);
+        }
+        for &clients in clients.iter().filter(|clients| first_run && **clients <= 8) {
+            let (ours, plain) = bench.batches(clients).await;
+            show("batch of 100 tasks", clients, ours, "plain SQL, same rows", plain);
+        }
+        let peer = sqlx::postgres::PgPoolOptions::new().max_connections(40).connect(bench.url.expose()).await.expect("a pool");
+        for &clients in clients {
+            for events in [1, 10] {
+                let ours = appends(EventRepository::new(bench.pool.clone()), clients, events, "ours").await;
+                let theirs = appends(postgres_es::PostgresEventRepository::new(peer.clone()), clients, events, "peer").await;
+                show(&format!("append of {events} through the aggregate"), clients, ours, "postgres-es", theirs);
+            }
+        }
+        if first_run {
+            let (ours, plain) = dispatch(&bench.pool).await;
+            show("dispatch, one worker, batches of 100", 1, ours, "plain SQL claim and delete", plain);
+        }
+        let most = appends(EventRepository::new(bench.pool.clone()), 8, 1, "load").await;
+        let (p50, p99) = latency(&bench, most / 4.0).await;
+        println!(
+            "commit → position at {:.0} commands/s: p50 {:.2} ms, p99 {:.2} ms",
+            most / 4.0,
+            p50.as_secs_f64() * 1e3,
+            p99.as_secs_f64() * 1e3
+        );
+        peer.close().await;
+        bench.pool.close();
+        postgres.stop().await.expect("its end");
+    }
+}
