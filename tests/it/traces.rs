@@ -186,7 +186,7 @@ impl Player<'_> {
         }
         let mut message: Value = serde_json::from_str(&text).expect("still JSON");
         // Another recording may stand for one that was not kept.
-        for (_, (task, recording)) in &self.tasks {
+        for (task, recording) in self.tasks.values() {
             if let Some(data) = message.get_mut("data").and_then(Value::as_object_mut)
                 && data.get("task_id") == Some(&json!(task.public_id))
             {
