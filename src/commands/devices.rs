@@ -9,14 +9,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::callbacks::note_refused;
+use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::batch::{Batch, BatchCommand, BatchStatus};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
-use crate::domain::order::{Order, OrderCommand};
-use crate::domain::station::{Station, StationCommand};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, UploadReport, Witness};
-use crate::domain::{DeviceId, PublicTaskId, StreamId};
+use crate::domain::{DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskOwner};
 
@@ -83,7 +81,7 @@ impl Command for ObserveRecorder {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
         let seen = Observed { epoch: self.epoch, state: self.state, task_id: self.task.clone() };
-        let news = work.decide(&mut device, DeviceCommand::Observe { seen, source: self.source.clone() })?;
+        let news = work.decide(&mut device, DeviceCommand::Observe { seen, source: self.source.clone(), next: next_command(work) })?;
         let Some(public_id) = self.task.as_ref().filter(|_| news > 0) else { return Ok(()) };
         let Some((owner, mut task)) = owned(work, &self.device, public_id).await? else { return Ok(()) };
         let (by, at) = (Witness::Snapshot, work.now);
@@ -176,7 +174,8 @@ impl Command for SettleDeviceCommand {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
         let open = device.state.open_commands.get(&self.command_id).cloned();
-        let command = DeviceCommand::SettleCommand { command_id: self.command_id.clone(), outcome: self.outcome.clone() };
+        let command =
+            DeviceCommand::SettleCommand { command_id: self.command_id.clone(), outcome: self.outcome.clone(), next: next_command(work) };
         work.decide(&mut device, command)?;
         let (Some(open), CommandOutcome::Succeeded { .. }) = (open, &self.outcome) else { return Ok(()) };
         let Some(public_id) = open.task_id else { return Ok(()) };
@@ -275,7 +274,11 @@ impl Command for UploadFailed {
         work.decide_for(&mut task, command, Some(&owner.device_id))?;
         let failed_now = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == crate::domain::task::TaskStatus::Failed);
         if failed_now && !failed_before {
-            settle_task(work, &owner, &task, TaskOutcome::Failed).await?;
+            let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
+            let Some((order_id, batch_id)) = brief else { return Ok(()) };
+            let mut production = Production::lock(work, order_id).await?;
+            production.settle(work, (owner.task_id, batch_id), TaskOutcome::Failed).await?;
+            production.finish(work).await?;
         }
         Ok(())
     }
@@ -379,38 +382,6 @@ async fn current(
         }
         found => Ok(found),
     }
-}
-
-/// A task reached its end: its batch, its order and its workstation follow, in the same transaction.
-pub(super) async fn settle_task(
-    work: &mut Work,
-    owner: &TaskOwner,
-    task: &Loaded<Task>,
-    outcome: TaskOutcome,
-) -> Result<(Loaded<Order>, Loaded<Batch>), CommandError> {
-    let brief = task
-        .state
-        .dispatched()
-        .map(|task| task.brief.clone())
-        .ok_or_else(|| Refusal::not_found("task_not_found", format!("there is no task {}", owner.public_id)))?;
-    let heads = [StreamId::of::<Order>(brief.order_id), StreamId::of::<Batch>(brief.batch_id), StreamId::of::<Station>(brief.station_id)];
-    work.lock(&heads).await?;
-    let mut order = work.load::<Order>(brief.order_id).await?;
-    let mut batch = work.load::<Batch>(brief.batch_id).await?;
-    let before = batch_status(&batch);
-    work.decide(&mut batch, BatchCommand::Settle { task_id: owner.task_id, outcome, at: work.now })?;
-    if batch_status(&batch) != before {
-        let this_one = batch_status(&batch) == Some(BatchStatus::Active);
-        let any_active = this_one || facts::has_other_active_batch(&mut work.tx, brief.station_id, brief.batch_id.0).await?;
-        let mut station = work.load::<Station>(brief.station_id).await?;
-        work.decide(&mut station, StationCommand::FollowBatches { any_active })?;
-    }
-    work.decide(&mut order, OrderCommand::Settle { task_id: owner.task_id, outcome })?;
-    Ok((order, batch))
-}
-
-fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
-    batch.state.created().map(|batch| batch.status)
 }
 
 #[cfg(test)]

@@ -12,9 +12,12 @@
 pub mod batches;
 pub mod callbacks;
 pub mod devices;
+pub mod dispatch;
 pub mod orders;
+mod production;
 mod refusal;
 pub mod registry;
+pub mod tasks;
 pub mod uploads;
 mod work;
 
@@ -30,7 +33,7 @@ pub use work::Work;
 
 use crate::domain::{Actor, DeviceId, Timestamp};
 pub use crate::eventstore::Cause;
-use crate::eventstore::{EventStore, Metadata, StoreError};
+use crate::eventstore::{EventStore, Metadata, StoreError, log};
 
 /// Tries of a command whose races are lost. With jitter between them, losing all means that
 /// the stream is busier than it can ever be in a factory.
@@ -38,6 +41,9 @@ const TRIES_MAX: u32 = 8;
 
 /// The wait before a second try is between zero and this; it doubles with each further try.
 const RETRY_BASE: Duration = Duration::from_millis(4);
+
+/// How long a recorder may take to let go of a task, unless it is set.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Who asks for a change, and on whose behalf.
 #[derive(Clone, Debug)]
@@ -140,6 +146,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Commands {
     store: EventStore,
     clock: Clock,
+    release_timeout: Duration,
 }
 
 impl Commands {
@@ -148,7 +155,12 @@ impl Commands {
     }
 
     pub fn with_clock(store: EventStore, clock: Clock) -> Self {
-        Self { store, clock }
+        Self { store, clock, release_timeout: RELEASE_TIMEOUT }
+    }
+
+    /// How long a recorder may take to let go of a task that was cancelled.
+    pub fn releasing_within(self, release_timeout: Duration) -> Self {
+        Self { release_timeout, ..self }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -164,6 +176,10 @@ impl Commands {
             let outcome = self.try_once(context, &command).await;
             let retry = matches!(outcome, Err(CommandError::Conflict)) && tries < TRIES_MAX;
             if !retry {
+                let outcome = match outcome {
+                    Err(CommandError::Refused(refusal)) => Err(CommandError::Refused(self.explained(refusal).await)),
+                    other => other,
+                };
                 let word = match &outcome {
                     Ok(_) => "done",
                     Err(CommandError::Refused(_)) => "refused",
@@ -183,9 +199,24 @@ impl Commands {
         }
     }
 
+    /// The refusal, with the event that made things as they are.
+    async fn explained(&self, refusal: Refusal) -> Refusal {
+        let Some(because) = refusal.because.clone() else { return refusal };
+        let stream = &because.stream;
+        match log::last_of(self.store.pool(), stream, because.types).await {
+            Ok(Some(event)) => refusal.made_so_by(&event),
+            Ok(None) => refusal,
+            Err(error) => {
+                // The refusal stands without its history.
+                tracing::warn!(error = format!("{error:#}"), stream.id = %stream, "Cannot read why {stream} is as it is: {error:#}");
+                refusal
+            }
+        }
+    }
+
     async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
         let now = self.now();
-        let mut work = Work::begin(&self.store, context.metadata(now), now).await?;
+        let mut work = Work::begin(&self.store, context.metadata(now), now, self.release_timeout).await?;
         match command.run(&mut work).await {
             Ok(answer) => {
                 work.commit().await?;

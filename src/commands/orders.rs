@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::production::Production;
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::order::{Order, OrderCommand, Priority, Terms};
+use crate::domain::order::{Order, OrderCommand, Priority, Revision, Terms};
 use crate::domain::{OrderId, OrganizationId, SceneId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, FactoryTable};
@@ -43,5 +44,41 @@ impl Command for PlaceOrder {
         let mut order = Loaded::<Order>::absent(id);
         work.decide(&mut order, OrderCommand::Place { terms, organization_factory, scene_factory })?;
         Ok(OrderId(id))
+    }
+}
+
+/// Edits an order. Its open batches end with it where the edit completes or cancels it.
+#[derive(Clone, Debug)]
+pub struct ReviseOrder {
+    pub order_id: OrderId,
+    pub revision: Revision,
+}
+
+impl Command for ReviseOrder {
+    type Answer = ();
+    const NAME: &'static str = "revise_order";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut production = Production::lock(work, self.order_id).await?;
+        production.decide_order(work, OrderCommand::Revise(self.revision.clone()))?;
+        production.finish(work).await?;
+        Ok(())
+    }
+}
+
+/// Deletes an order that nothing belongs to. Its name is free again.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteOrder(pub OrderId);
+
+impl Command for DeleteOrder {
+    type Answer = ();
+    const NAME: &'static str = "delete_order";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut production = Production::lock(work, self.0).await?;
+        let has_batches = facts::has_batches(&mut work.tx, self.0).await?;
+        production.decide_order(work, OrderCommand::Delete { has_batches })?;
+        production.finish(work).await?;
+        Ok(())
     }
 }

@@ -2,13 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::domain::batch::BatchRefusal;
+use crate::domain::StreamId;
+use crate::domain::batch::{BatchRefusal, BatchStatus};
 use crate::domain::device::DeviceRefusal;
 use crate::domain::episode::EpisodeRefusal;
 use crate::domain::order::OrderRefusal;
 use crate::domain::registry::RecordRefusal;
 use crate::domain::station::StationRefusal;
 use crate::domain::task::TaskRefusal;
+use crate::eventstore::StoredEvent;
 
 /// What kind of no it is. The edges know which status goes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +32,19 @@ pub struct Refusal {
     pub message: String,
     /// Values the caller needs, beside the text.
     pub extra: Map<String, Value>,
+    pub because: Option<Box<Because>>,
+}
+
+/// The stream whose state says no, and which of its events can have made it so; none named: any.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Because {
+    pub stream: StreamId,
+    pub types: &'static [&'static str],
 }
 
 impl Refusal {
     pub fn new(kind: RefusalKind, code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, kind, message: message.into(), extra: Map::new() }
+        Self { code, kind, message: message.into(), extra: Map::new(), because: None }
     }
 
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
@@ -49,11 +59,53 @@ impl Refusal {
         Self::new(RefusalKind::Conflict, code, message)
     }
 
+    pub fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(RefusalKind::Forbidden, code, message)
+    }
+
+    /// The state of this stream is the reason. Which of its events made the state follows from what is refused.
+    pub fn about(mut self, stream: &StreamId) -> Self {
+        // Asking for what never was, or saying what cannot be, has no history.
+        if matches!(self.kind, RefusalKind::Conflict) || !makers_of(self.code).is_empty() {
+            self.because = Some(Box::new(Because { stream: stream.clone(), types: makers_of(self.code) }));
+        }
+        self
+    }
+
+    /// Adds the event that made things as they are: to the text for people, as `because` for programs.
+    pub fn made_so_by(mut self, event: &StoredEvent) -> Self {
+        let text = |key: &str| event.metadata.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+        let (stream, at, actor) = (format!("{}/{}", event.aggregate_type, event.aggregate_id), text("occurred_at"), text("actor"));
+        self.message += &format!("; since {}, event {} of {stream}, at {at} by {actor}", event.event_type, event.sequence);
+        let because = json!({ "stream": stream, "sequence": event.sequence, "event": event.event_type, "at": at, "actor": actor });
+        self.extra.insert("because".to_owned(), because);
+        self
+    }
+
     pub fn with(mut self, extra: Value) -> Self {
         if let Value::Object(extra) = extra {
             self.extra.extend(extra);
         }
         self
+    }
+}
+
+/// The events that can have made the state a refusal is about.
+fn makers_of(code: &str) -> &'static [&'static str] {
+    match code {
+        "order_not_open" | "order_status_not_reachable" => {
+            &["order_placed", "order_started", "order_paused", "order_resumed", "order_completed", "order_cancelled", "order_reopened"]
+        }
+        "quota_exceeded" => &["order_placed", "order_revised", "order_tasks_dispatched", "order_tasks_removed"],
+        "target_below_completed" => &["order_task_settled", "order_tasks_settled"],
+        "order_has_batches" | "order_has_tasks" => &["order_tasks_dispatched"],
+        "batch_not_open" | "batch_not_recallable" | "batch_not_deletable" => {
+            &["batch_created", "batch_started", "batch_completed", "batch_cancelled", "batch_recalled", "batch_finalized", "batch_trimmed"]
+        }
+        "quantity_below_locked" | "quantity_exceeds_batch" | "quantity_exceeds_pending" => {
+            &["batch_created", "batch_adjusted", "batch_task_removed", "batch_task_settled", "batch_tasks_settled"]
+        }
+        _ => &[],
     }
 }
 
@@ -90,6 +142,15 @@ impl From<OrderRefusal> for Refusal {
         let message = refusal.to_string();
         match refusal {
             OrderRefusal::NoSuchOrder => Self::not_found("order_not_found", message),
+            OrderRefusal::TargetBelowCompleted { completed, .. } => {
+                Self::invalid("target_below_completed", message).with(json!({ "completed_count": completed }))
+            }
+            OrderRefusal::UnknownStatus => Self::invalid("order_status_unknown", message),
+            OrderRefusal::StatusNotReachable { from, .. } => {
+                Self::conflict("order_status_not_reachable", message).with(json!({ "current_status": from.as_str() }))
+            }
+            OrderRefusal::HasBatches => Self::invalid("order_has_batches", message),
+            OrderRefusal::HasTasks => Self::invalid("order_has_tasks", message),
             OrderRefusal::AlreadyPlaced => Self::conflict("order_exists", message),
             OrderRefusal::FactoryMismatch { .. } => Self::invalid("factory_mismatch", message),
             OrderRefusal::TargetNotPositive => Self::invalid("target_count_invalid", message),
@@ -104,9 +165,14 @@ impl From<OrderRefusal> for Refusal {
 
 impl From<BatchRefusal> for Refusal {
     fn from(refusal: BatchRefusal) -> Self {
+        let message = refusal.to_string();
+        let in_state = |code, status: BatchStatus| Self::conflict(code, message.clone()).with(json!({ "current_status": status.as_str() }));
         match refusal {
-            BatchRefusal::NoSuchBatch => Self::not_found("batch_not_found", refusal.to_string()),
-            BatchRefusal::AlreadyCreated => Self::conflict("batch_exists", refusal.to_string()),
+            BatchRefusal::NoSuchBatch => Self::not_found("batch_not_found", message),
+            BatchRefusal::AlreadyCreated => Self::conflict("batch_exists", message),
+            BatchRefusal::NotOpen { status, .. } => in_state("batch_not_open", status),
+            BatchRefusal::NotRecallable(status) => in_state("batch_not_recallable", status),
+            BatchRefusal::NotDeletable(status) => in_state("batch_not_deletable", status),
         }
     }
 }
@@ -119,6 +185,12 @@ impl From<TaskRefusal> for Refusal {
             TaskRefusal::AlreadyCreated => Self::conflict("task_exists", message),
             TaskRefusal::Ended(status) => Self::conflict("task_ended", message).with(json!({ "current_status": status.as_str() })),
             TaskRefusal::OtherUpload => Self::conflict("other_upload", message),
+            TaskRefusal::NotPending(status) => {
+                Self::conflict("task_not_pending", message).with(json!({ "current_status": status.as_str() }))
+            }
+            TaskRefusal::NotDeletable(status) => {
+                Self::conflict("task_not_deletable", message).with(json!({ "current_status": status.as_str() }))
+            }
             TaskRefusal::NothingToVerify => Self::conflict("nothing_to_verify", message),
         }
     }
@@ -126,7 +198,10 @@ impl From<TaskRefusal> for Refusal {
 
 impl From<EpisodeRefusal> for Refusal {
     fn from(refusal: EpisodeRefusal) -> Self {
-        Self::conflict("episode_exists", refusal.to_string())
+        match refusal {
+            EpisodeRefusal::AlreadyCreated => Self::conflict("episode_exists", refusal.to_string()),
+            EpisodeRefusal::NoSuchEpisode => Self::not_found("episode_not_found", refusal.to_string()),
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::devices::settle_task;
+use super::production::Production;
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::batch::BatchCommand;
-use crate::domain::episode::{self, Episode, EpisodeCommand};
+use crate::domain::batch::{BatchCommand, BatchStatus};
+use crate::domain::episode::{self, Episode, EpisodeCommand, RECALLED_BATCH};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Rejection, TaskCommand, UploadReport, VerifiedUpload};
 use crate::domain::{EpisodeId, TaskId};
@@ -44,8 +44,13 @@ impl Command for AcceptUpload {
             return Ok(Acceptance::Known);
         }
         let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
-        let (_, mut batch) = settle_task(work, &owner, &task, TaskOutcome::Completed).await?;
-        work.decide(&mut batch, BatchCommand::AddEpisode { episode_id })?;
+        let (task_id, batch_id) = (self.task, brief.batch_id);
+        let mut production = Production::lock(work, brief.order_id).await?;
+        production.settle(work, (task_id, batch_id), TaskOutcome::Completed).await?;
+        production.decide_batch(work, batch_id, BatchCommand::AddEpisode { episode_id })?;
+        // It was recalled while this recording was on its way.
+        let recalled = production.batch(batch_id).is_ok_and(|batch| batch.status == BatchStatus::Recalled);
+        production.finish(work).await?;
         let report = &self.verified.report;
         let path = |key: &str| format!("{}/{key}", self.bucket);
         let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json"));
@@ -72,7 +77,11 @@ impl Command for AcceptUpload {
             message_count: self.verified.message_count,
             metadata: self.metadata.clone(),
         };
-        work.decide(&mut Loaded::<Episode>::absent(episode_id), EpisodeCommand::Create(created))?;
+        let mut episode = Loaded::<Episode>::absent(episode_id);
+        work.decide(&mut episode, EpisodeCommand::Create(created))?;
+        if recalled {
+            work.decide(&mut episode, EpisodeCommand::Label { label: RECALLED_BATCH.to_owned() })?;
+        }
         Ok(Acceptance::Created(episode_id))
     }
 }

@@ -1,6 +1,7 @@
 //! What one run of a command loads, decides and will commit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,13 +12,15 @@ use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::outbox::Queued;
 use crate::projections::rows::{row_of, stamp_event_row};
-use crate::projections::{ReadModel, RowWrite, upsert_sql};
+use crate::projections::{ReadModel, RowWrite, delete_sql, upsert_sql};
 
 type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
 
 pub struct Work {
     pub tx: Transaction,
     pub now: Timestamp,
+    /// How long a recorder may take to let go of a task.
+    pub release_timeout: Duration,
     store: EventStore,
     metadata: Metadata,
     events: Vec<NewEvent>,
@@ -25,24 +28,38 @@ pub struct Work {
     heads: BTreeMap<StreamId, i64>,
     /// Rows of streams, the newest state of each; then rows of single events.
     rows: BTreeMap<(&'static str, String), Value>,
+    /// Numbers of things that are gone, by table.
+    gone: BTreeMap<&'static str, Vec<i64>>,
     snapshots: Vec<SnapshotOffer>,
     /// Password hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
 }
 
 impl Work {
-    pub(super) async fn begin(store: &EventStore, metadata: Metadata, now: Timestamp) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        store: &EventStore,
+        metadata: Metadata,
+        now: Timestamp,
+        release_timeout: Duration,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             tx: store.begin().await?,
             now,
+            release_timeout,
             store: store.clone(),
             metadata,
             events: vec![],
             heads: BTreeMap::new(),
             rows: BTreeMap::new(),
+            gone: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
         })
+    }
+
+    /// Loads several streams of one kind in one round trip.
+    pub async fn load_many<A: ReadModel>(&mut self, ids: &[String]) -> Result<Vec<Loaded<A>>, StoreError> {
+        self.tx.load_many(ids).await
     }
 
     pub async fn lock(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
@@ -71,9 +88,9 @@ impl Work {
     where
         super::Refusal: From<A::Refusal>,
     {
-        let decided = stream.state.decide(command).map_err(super::Refusal::from)?;
         let before = stream.version;
         let id = stream.stream();
+        let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
         let head = self.heads.entry(id.clone()).or_insert(before);
         if *head != before {
             return Err(anyhow::anyhow!("{id} was loaded a second time after it had been decided on in the same command").into());
@@ -94,16 +111,25 @@ impl Work {
         if decided.is_empty() {
             return Ok(0);
         }
-        if let (Some(created_at), Some(updated_at)) = (stream.created_at, stream.updated_at)
-            && let Some(write) = row_of(&stream.id, stream.version, &stream.state, created_at, updated_at)
-        {
-            self.keep(write);
+        if let (Some(created_at), Some(updated_at)) = (stream.created_at, stream.updated_at) {
+            match row_of(&stream.id, stream.version, &stream.state, created_at, updated_at) {
+                Some(write) => self.keep(write),
+                None => self.drop_row(A::TABLE, &stream.id)?,
+            }
         }
         if A::SNAPSHOT_EVERY.is_some_and(|every| before / every != stream.version / every) {
             let after = stream.clone();
             self.snapshots.push(Box::new(move |store| Transaction::offer_snapshot(store, before, &after)));
         }
         Ok(decided.len())
+    }
+
+    /// The thing is gone, and its row with it.
+    fn drop_row(&mut self, table: &'static str, id: &str) -> Result<(), CommandError> {
+        self.rows.remove(&(table, id.to_owned()));
+        let number = id.parse().map_err(|_| anyhow::anyhow!("{table} has no row with the id {id:?} to delete"))?;
+        self.gone.entry(table).or_default().push(number);
+        Ok(())
     }
 
     fn keep(&mut self, write: RowWrite) {
@@ -124,6 +150,11 @@ impl Work {
         let tables: Vec<(&'static str, Value)> =
             tables.into_iter().filter_map(|(table, rows)| Some((upsert_sql(table)?, Value::Array(rows)))).collect();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
+        // Names of what is gone are free for what comes now.
+        let gone: Vec<(&'static str, &Vec<i64>)> = self.gone.iter().filter_map(|(table, ids)| Some((delete_sql(table)?, ids))).collect();
+        for (sql, ids) in &gone {
+            also.push((sql, vec![*ids]));
+        }
         for (sql, rows) in &tables {
             also.push((sql, vec![rows]));
         }

@@ -51,6 +51,8 @@ pub struct Rpc {
     pub task: Option<PublicTaskId>,
     pub params: Value,
     pub deadline: Timestamp,
+    /// It is sent only while the recorder is seen to hold the task.
+    pub while_held: bool,
 }
 
 /// What a session can be asked for.

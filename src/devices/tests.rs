@@ -219,7 +219,7 @@ fn observed(stored: &[(i64, Report)]) -> Vec<(i64, RecorderState)> {
 fn rpc(id: &str, timeout: Duration) -> Rpc {
     let deadline = chrono::Utc::now() + timeout;
     let task = PublicTaskId::parse("t").ok();
-    Rpc { command_id: id.to_owned(), action: RecorderAction::Begin, task, params: json!({"task_id": "t"}), deadline }
+    Rpc { command_id: id.to_owned(), action: RecorderAction::Begin, task, params: json!({"task_id": "t"}), deadline, while_held: false }
 }
 
 #[tokio::test]

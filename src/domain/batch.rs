@@ -1,9 +1,18 @@
 //! Batches: tasks of one order, given to one workstation together.
 //!
+//! What moves a batch, from the state on the left to the one on top; `tests::MOVES` is the same table:
+//!
 //! ```text
-//!           first task settled          all tasks settled
-//!  pending ───────────────────► active ──────────────────► completed
+//!             active               completed                          cancelled   recalled   deleted
+//!  pending    first task settled   all settled, order completed       cancel      –          delete
+//!  active     –                    all settled, order completed       cancel      recall     –
+//!  completed  –                    –                                  –           recall     –
+//!  cancelled  –                    delete, where tasks are completed  –           –          delete
+//!  recalled   –                    –                                  –           –          –
 //! ```
+//!
+//! A batch whose completed tasks are kept when it is deleted is *trimmed*: that is an event of
+//! its own, and nothing else leads out of `cancelled`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +26,7 @@ pub enum Batch {
     #[default]
     Absent,
     Created(Box<Created>),
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,42 +75,127 @@ impl BatchStatus {
     pub fn as_str(self) -> &'static str {
         super::catalog::word(&Self::ALL, self)
     }
+    /// Whether there is still work to do, so that its tasks may be changed.
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Active)
+    }
+}
+
+/// A task that is taken out of its batch, and how it had ended, if it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    pub task_id: TaskId,
+    pub outcome: Option<TaskOutcome>,
+}
+
+/// How many were removed, by how they had ended.
+pub fn tally_of(removed: &[Removed]) -> Tally {
+    let mut tally = Tally::default();
+    removed.iter().for_each(|task| tally.count(task.outcome));
+    tally
 }
 
 #[derive(Clone, Debug)]
 pub enum BatchCommand {
     Create(Brief),
-    Settle { task_id: TaskId, outcome: TaskOutcome, at: Timestamp },
-    AddEpisode { episode_id: EpisodeId },
+    /// Tasks are added to an open batch, and pending ones taken out.
+    Adjust {
+        added: Vec<TaskId>,
+        removed: Vec<TaskId>,
+        at: Timestamp,
+    },
+    /// A single task was deleted, whatever the batch's state.
+    RemoveTask {
+        removed: Removed,
+        at: Timestamp,
+    },
+    /// A task reached its end.
+    Settle {
+        task_id: TaskId,
+        outcome: TaskOutcome,
+        at: Timestamp,
+    },
+    /// Several tasks reached their end together.
+    SettleMany {
+        task_ids: Vec<TaskId>,
+        outcome: TaskOutcome,
+        at: Timestamp,
+    },
+    AddEpisode {
+        episode_id: EpisodeId,
+    },
+    /// `cancelled_tasks`, here and below: those that nobody has recorded yet.
+    Cancel {
+        cancelled_tasks: Vec<TaskId>,
+        at: Timestamp,
+    },
+    Recall {
+        cancelled_tasks: Vec<TaskId>,
+        at: Timestamp,
+    },
+    /// The order is completed, so nothing more is to be recorded.
+    Finalize {
+        cancelled_tasks: Vec<TaskId>,
+        at: Timestamp,
+    },
+    /// `removed`: every task that is not completed.
+    Delete {
+        removed: Vec<Removed>,
+        at: Timestamp,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchEvent {
     BatchCreated(Brief),
+    BatchAdjusted { added: Vec<TaskId>, removed: Vec<TaskId> },
+    BatchTaskRemoved { removed: Removed },
     BatchTaskSettled { task_id: TaskId, outcome: TaskOutcome },
+    BatchTasksSettled { task_ids: Vec<TaskId>, outcome: TaskOutcome },
     BatchStarted { at: Timestamp },
     BatchCompleted { at: Timestamp },
     BatchEpisodeAdded { episode_id: EpisodeId },
+    BatchCancelled { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+    BatchRecalled { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+    BatchFinalized { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+    BatchTrimmed { removed: Vec<Removed>, at: Timestamp },
+    BatchDeleted { removed: Vec<Removed>, at: Timestamp },
 }
 
 impl Event for BatchEvent {
     fn types() -> Vec<(&'static str, &'static str)> {
         vec![
             ("batch_created", "1.0"),
+            ("batch_adjusted", "1.0"),
+            ("batch_task_removed", "1.0"),
             ("batch_task_settled", "1.0"),
+            ("batch_tasks_settled", "1.0"),
             ("batch_started", "1.0"),
             ("batch_completed", "1.0"),
             ("batch_episode_added", "1.0"),
+            ("batch_cancelled", "1.0"),
+            ("batch_recalled", "1.0"),
+            ("batch_finalized", "1.0"),
+            ("batch_trimmed", "1.0"),
+            ("batch_deleted", "1.0"),
         ]
     }
     fn event_type(&self) -> &'static str {
         match self {
             Self::BatchCreated(_) => "batch_created",
+            Self::BatchAdjusted { .. } => "batch_adjusted",
+            Self::BatchTaskRemoved { .. } => "batch_task_removed",
             Self::BatchTaskSettled { .. } => "batch_task_settled",
+            Self::BatchTasksSettled { .. } => "batch_tasks_settled",
             Self::BatchStarted { .. } => "batch_started",
             Self::BatchCompleted { .. } => "batch_completed",
             Self::BatchEpisodeAdded { .. } => "batch_episode_added",
+            Self::BatchCancelled { .. } => "batch_cancelled",
+            Self::BatchRecalled { .. } => "batch_recalled",
+            Self::BatchFinalized { .. } => "batch_finalized",
+            Self::BatchTrimmed { .. } => "batch_trimmed",
+            Self::BatchDeleted { .. } => "batch_deleted",
         }
     }
 }
@@ -111,13 +206,84 @@ pub enum BatchRefusal {
     NoSuchBatch,
     #[error("the batch exists already")]
     AlreadyCreated,
+    #[error("the batch is {}; only a pending or active one can be {what}", status.as_str())]
+    NotOpen { status: BatchStatus, what: &'static str },
+    #[error("the batch is {}; only an active or completed one can be recalled", .0.as_str())]
+    NotRecallable(BatchStatus),
+    #[error("the batch is {}; only a pending or cancelled one can be deleted", .0.as_str())]
+    NotDeletable(BatchStatus),
 }
 
 impl Batch {
     pub fn created(&self) -> Option<&Created> {
         match self {
-            Batch::Absent => None,
+            Batch::Absent | Batch::Deleted => None,
             Batch::Created(created) => Some(created),
+        }
+    }
+}
+
+impl Created {
+    /// The events, and what follows from the tally after them: an open batch starts with its first
+    /// settled task, and is completed with its last.
+    fn evaluated(&self, mut events: Vec<BatchEvent>, at: Timestamp) -> Vec<BatchEvent> {
+        let mut after = self.clone();
+        events.iter().for_each(|event| after.apply(event));
+        let mut status = after.status;
+        if status == BatchStatus::Pending && after.tally.settled() >= 1 {
+            events.push(BatchEvent::BatchStarted { at });
+            status = BatchStatus::Active;
+        }
+        if status == BatchStatus::Active && after.tally.all_settled() {
+            events.push(BatchEvent::BatchCompleted { at });
+        }
+        events
+    }
+
+    fn must_be_open(&self, what: &'static str) -> Result<(), BatchRefusal> {
+        if self.status.is_open() { Ok(()) } else { Err(BatchRefusal::NotOpen { status: self.status, what }) }
+    }
+
+    fn cancel_tasks(&mut self, tasks: &[TaskId]) {
+        self.tally.settle_many(TaskOutcome::Cancelled, super::tally::count(tasks));
+    }
+
+    fn apply(&mut self, event: &BatchEvent) {
+        use super::tally::count;
+        match event {
+            BatchEvent::BatchCreated(_) | BatchEvent::BatchDeleted { .. } => {}
+            BatchEvent::BatchAdjusted { added, removed } => self.tally.tasks += count(added) - count(removed),
+            BatchEvent::BatchTaskRemoved { removed } => self.tally.remove(&tally_of(&[*removed])),
+            BatchEvent::BatchTaskSettled { outcome, .. } => self.tally.settle(*outcome),
+            BatchEvent::BatchTasksSettled { task_ids, outcome } => self.tally.settle_many(*outcome, count(task_ids)),
+            BatchEvent::BatchStarted { at } => {
+                self.status = BatchStatus::Active;
+                self.started_at.get_or_insert(*at);
+            }
+            BatchEvent::BatchCompleted { at } => {
+                self.status = BatchStatus::Completed;
+                self.ended_at.get_or_insert(*at);
+            }
+            BatchEvent::BatchEpisodeAdded { .. } => self.episode_count += 1,
+            BatchEvent::BatchCancelled { cancelled_tasks, .. } => {
+                self.status = BatchStatus::Cancelled;
+                self.cancel_tasks(cancelled_tasks);
+            }
+            BatchEvent::BatchRecalled { cancelled_tasks, .. } => {
+                self.status = BatchStatus::Recalled;
+                self.cancel_tasks(cancelled_tasks);
+            }
+            BatchEvent::BatchFinalized { cancelled_tasks, at } => {
+                self.status = BatchStatus::Completed;
+                self.cancel_tasks(cancelled_tasks);
+                self.started_at.get_or_insert(*at);
+                self.ended_at.get_or_insert(*at);
+            }
+            BatchEvent::BatchTrimmed { removed, at } => {
+                self.status = BatchStatus::Completed;
+                self.tally.remove(&tally_of(removed));
+                self.ended_at.get_or_insert(*at);
+            }
         }
     }
 }
@@ -132,26 +298,45 @@ impl Aggregate for Batch {
     fn decide(&self, command: BatchCommand) -> Result<Vec<BatchEvent>, BatchRefusal> {
         use BatchCommand as C;
         use BatchStatus as S;
-        match (self, command) {
-            (Batch::Absent, C::Create(brief)) => Ok(vec![BatchEvent::BatchCreated(brief)]),
-            (Batch::Created(_), C::Create(_)) => Err(BatchRefusal::AlreadyCreated),
-            (Batch::Absent, C::Settle { .. } | C::AddEpisode { .. }) => Err(BatchRefusal::NoSuchBatch),
-            (Batch::Created(batch), C::Settle { task_id, outcome, at }) => {
-                let mut tally = batch.tally;
-                tally.settle(outcome);
-                let mut events = vec![BatchEvent::BatchTaskSettled { task_id, outcome }];
-                match batch.status {
-                    S::Pending => events.push(BatchEvent::BatchStarted { at }),
-                    S::Active => {}
-                    // A late upload is counted; it neither reopens nor closes anything.
-                    S::Completed | S::Cancelled | S::Recalled => return Ok(events),
-                }
-                if tally.all_settled() {
-                    events.push(BatchEvent::BatchCompleted { at });
-                }
-                Ok(events)
+        let (batch, command) = match (self, command) {
+            (Batch::Absent, C::Create(brief)) => return Ok(vec![BatchEvent::BatchCreated(brief)]),
+            (Batch::Created(_) | Batch::Deleted, C::Create(_)) => return Err(BatchRefusal::AlreadyCreated),
+            (Batch::Absent | Batch::Deleted, _) => return Err(BatchRefusal::NoSuchBatch),
+            (Batch::Created(batch), command) => (batch, command),
+        };
+        match command {
+            C::Create(_) => Err(BatchRefusal::AlreadyCreated),
+            C::Adjust { added, removed, at } => {
+                batch.must_be_open("adjusted")?;
+                let nothing = added.is_empty() && removed.is_empty();
+                let events = if nothing { vec![] } else { vec![BatchEvent::BatchAdjusted { added, removed }] };
+                Ok(batch.evaluated(events, at))
             }
-            (Batch::Created(_), C::AddEpisode { episode_id }) => Ok(vec![BatchEvent::BatchEpisodeAdded { episode_id }]),
+            C::RemoveTask { removed, at } => Ok(batch.evaluated(vec![BatchEvent::BatchTaskRemoved { removed }], at)),
+            // A late upload is counted; it neither reopens nor closes anything.
+            C::Settle { task_id, outcome, at } => Ok(batch.evaluated(vec![BatchEvent::BatchTaskSettled { task_id, outcome }], at)),
+            C::SettleMany { task_ids, outcome, at } => {
+                batch.must_be_open("worked on")?;
+                Ok(batch.evaluated(vec![BatchEvent::BatchTasksSettled { task_ids, outcome }], at))
+            }
+            C::AddEpisode { episode_id } => Ok(vec![BatchEvent::BatchEpisodeAdded { episode_id }]),
+            C::Cancel { cancelled_tasks, at } => {
+                batch.must_be_open("cancelled")?;
+                Ok(vec![BatchEvent::BatchCancelled { cancelled_tasks, at }])
+            }
+            C::Recall { cancelled_tasks, at } => match batch.status {
+                S::Active | S::Completed => Ok(vec![BatchEvent::BatchRecalled { cancelled_tasks, at }]),
+                S::Pending | S::Cancelled | S::Recalled => Err(BatchRefusal::NotRecallable(batch.status)),
+            },
+            C::Finalize { cancelled_tasks, at } => match batch.status {
+                S::Pending | S::Active => Ok(vec![BatchEvent::BatchFinalized { cancelled_tasks, at }]),
+                S::Completed | S::Cancelled | S::Recalled => Ok(vec![]),
+            },
+            C::Delete { removed, at } => match batch.status {
+                S::Pending | S::Cancelled if batch.tally.completed == 0 => Ok(vec![BatchEvent::BatchDeleted { removed, at }]),
+                S::Pending | S::Cancelled => Ok(vec![BatchEvent::BatchTrimmed { removed, at }]),
+                S::Active | S::Completed | S::Recalled => Err(BatchRefusal::NotDeletable(batch.status)),
+            },
         }
     }
 
@@ -171,18 +356,10 @@ impl Aggregate for Batch {
                     ended_at: None,
                 }));
             }
-            (Batch::Created(batch), BatchEvent::BatchTaskSettled { outcome, .. }) => batch.tally.settle(*outcome),
-            (Batch::Created(batch), BatchEvent::BatchStarted { at }) => {
-                batch.status = BatchStatus::Active;
-                batch.started_at.get_or_insert(*at);
-            }
-            (Batch::Created(batch), BatchEvent::BatchCompleted { at }) => {
-                batch.status = BatchStatus::Completed;
-                batch.ended_at.get_or_insert(*at);
-            }
-            (Batch::Created(batch), BatchEvent::BatchEpisodeAdded { .. }) => batch.episode_count += 1,
-            // Nothing precedes `batch_created` in a stream.
-            (Batch::Absent, _) => {}
+            (_, BatchEvent::BatchDeleted { .. }) => *self = Batch::Deleted,
+            (Batch::Created(batch), event) => batch.apply(event),
+            // Nothing precedes `batch_created` in a stream, and nothing follows `batch_deleted`.
+            (Batch::Absent | Batch::Deleted, _) => {}
         }
     }
 }
@@ -190,6 +367,8 @@ impl Aggregate for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn batch_of(task_count: i64) -> Batch {
         let mut batch = Batch::default();
@@ -205,23 +384,118 @@ mod tests {
         batch
     }
 
-    fn settle(batch: &mut Batch, task: i64, outcome: TaskOutcome) -> Vec<&'static str> {
-        let events = batch.decide(BatchCommand::Settle { task_id: TaskId(task), outcome, at: Timestamp::UNIX_EPOCH }).unwrap();
+    /// A batch of two tasks in some state, with so many of them completed.
+    fn batch_in(status: BatchStatus, completed: i64) -> Batch {
+        let Batch::Created(mut batch) = batch_of(2) else { unreachable!() };
+        batch.status = status;
+        batch.tally.completed = completed;
+        Batch::Created(batch)
+    }
+
+    fn run(batch: &mut Batch, command: BatchCommand) -> Result<Vec<&'static str>, BatchRefusal> {
+        let events = batch.decide(command)?;
         events.iter().for_each(|event| batch.evolve(event));
-        events.iter().map(Event::event_type).collect()
+        Ok(events.iter().map(Event::event_type).collect())
+    }
+
+    fn settle(task: i64, outcome: TaskOutcome) -> BatchCommand {
+        BatchCommand::Settle { task_id: TaskId(task), outcome, at: NOW }
+    }
+
+    /// The commands of the table below, by name.
+    fn command(name: &str) -> BatchCommand {
+        let task = || vec![TaskId(1)];
+        let removed = || vec![Removed { task_id: TaskId(1), outcome: None }];
+        match name {
+            "settle one of two" => settle(1, TaskOutcome::Failed),
+            "complete externally" => BatchCommand::SettleMany { task_ids: task(), outcome: TaskOutcome::Completed, at: NOW },
+            "adjust" => BatchCommand::Adjust { added: task(), removed: vec![], at: NOW },
+            "cancel" => BatchCommand::Cancel { cancelled_tasks: task(), at: NOW },
+            "recall" => BatchCommand::Recall { cancelled_tasks: task(), at: NOW },
+            "finalize" => BatchCommand::Finalize { cancelled_tasks: task(), at: NOW },
+            "delete" => BatchCommand::Delete { removed: removed(), at: NOW },
+            other => panic!("no command is called {other}"),
+        }
+    }
+
+    use BatchStatus::{Active, Cancelled, Completed, Pending, Recalled};
+
+    /// Every command in every state (pending, active, completed, cancelled, recalled): the state
+    /// afterwards; `None` where it is refused. Nothing is completed before.
+    const MOVES: [(&str, [Option<BatchStatus>; 5]); 6] = [
+        ("settle one of two", [Some(Active), Some(Active), Some(Completed), Some(Cancelled), Some(Recalled)]),
+        ("complete externally", [Some(Active), Some(Active), None, None, None]),
+        ("adjust", [Some(Pending), Some(Active), None, None, None]),
+        ("cancel", [Some(Cancelled), Some(Cancelled), None, None, None]),
+        ("recall", [None, Some(Recalled), Some(Recalled), None, None]),
+        ("finalize", [Some(Completed), Some(Completed), Some(Completed), Some(Cancelled), Some(Recalled)]),
+    ];
+
+    #[test]
+    fn every_command_in_every_state() {
+        for (name, row) in MOVES {
+            for ((word, status), expected) in BatchStatus::ALL.into_iter().zip(row) {
+                let mut batch = batch_in(status, 0);
+                let before = batch.clone();
+                let outcome = run(&mut batch, command(name));
+                match expected {
+                    Some(after) => {
+                        outcome.unwrap_or_else(|refusal| panic!("{name} of a batch that is {word}: {refusal}"));
+                        assert_eq!(batch.created().unwrap().status, after, "{name} of a batch that is {word}");
+                    }
+                    None => {
+                        assert!(outcome.is_err(), "{name} of a batch that is {word}");
+                        assert_eq!(batch, before);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn deleting_keeps_completed_work_and_needs_a_batch_that_nobody_works_on() {
+        for (word, status) in BatchStatus::ALL {
+            let deletable = matches!(status, Pending | Cancelled);
+            let mut empty = batch_in(status, 0);
+            assert_eq!(run(&mut empty, command("delete")).is_ok(), deletable, "{word}");
+            assert_eq!(empty == Batch::Deleted, deletable, "{word}");
+            let mut worked_on = batch_in(status, 1);
+            assert_eq!(run(&mut worked_on, command("delete")).is_ok(), deletable, "{word}");
+            let worked_on = worked_on.created().unwrap();
+            let expected = if deletable { (Completed, 1, 1) } else { (status, 2, 1) };
+            assert_eq!((worked_on.status, worked_on.tally.tasks, worked_on.tally.completed), expected, "{word}");
+        }
     }
 
     #[test]
     fn a_batch_starts_with_its_first_settled_task_and_completes_with_its_last() {
         let mut batch = batch_of(2);
-        assert_eq!(settle(&mut batch, 1, TaskOutcome::Failed), ["batch_task_settled", "batch_started"]);
-        assert_eq!(settle(&mut batch, 2, TaskOutcome::Completed), ["batch_task_settled", "batch_completed"]);
+        assert_eq!(run(&mut batch, settle(1, TaskOutcome::Failed)).unwrap(), ["batch_task_settled", "batch_started"]);
+        assert_eq!(run(&mut batch, settle(2, TaskOutcome::Completed)).unwrap(), ["batch_task_settled", "batch_completed"]);
     }
 
     #[test]
     fn a_batch_of_one_starts_and_completes_at_once() {
         let mut batch = batch_of(1);
-        assert_eq!(settle(&mut batch, 1, TaskOutcome::Completed), ["batch_task_settled", "batch_started", "batch_completed"]);
-        assert_eq!(settle(&mut batch, 1, TaskOutcome::Completed), ["batch_task_settled"]);
+        let all = ["batch_task_settled", "batch_started", "batch_completed"];
+        assert_eq!(run(&mut batch, settle(1, TaskOutcome::Completed)).unwrap(), all);
+    }
+
+    #[test]
+    fn taking_out_the_last_open_tasks_completes_the_batch() {
+        let mut batch = batch_of(3);
+        run(&mut batch, settle(1, TaskOutcome::Completed)).unwrap();
+        let adjust = BatchCommand::Adjust { added: vec![], removed: vec![TaskId(2)], at: NOW };
+        assert_eq!(run(&mut batch, adjust).unwrap(), ["batch_adjusted"]);
+        let remove = BatchCommand::RemoveTask { removed: Removed { task_id: TaskId(3), outcome: None }, at: NOW };
+        assert_eq!(run(&mut batch, remove).unwrap(), ["batch_task_removed", "batch_completed"]);
+    }
+
+    #[test]
+    fn a_batch_without_tasks_is_neither_started_nor_completed() {
+        let mut batch = batch_of(1);
+        let adjust = BatchCommand::Adjust { added: vec![], removed: vec![TaskId(1)], at: NOW };
+        assert_eq!(run(&mut batch, adjust).unwrap(), ["batch_adjusted"]);
+        assert_eq!(batch.created().unwrap().status, Pending);
     }
 }

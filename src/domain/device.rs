@@ -22,7 +22,14 @@ pub struct Device {
     pub observed: Option<Observed>,
     /// Commands without an outcome yet, oldest first by id.
     pub open_commands: BTreeMap<String, OpenCommand>,
+    /// Tasks the recorder has to let go of, with how often it was asked on its present link.
+    /// They stay here until the recorder is seen without them.
+    pub releases: BTreeMap<PublicTaskId, u32>,
 }
+
+/// How often a recorder is asked on one link to let go of a task. What it does not do then is
+/// asked for again when it is seen in another state, or is back on a new link.
+const RELEASE_TRIES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,6 +61,13 @@ pub struct Observed {
     pub epoch: i64,
     pub state: RecorderState,
     pub task_id: Option<PublicTaskId>,
+}
+
+impl Observed {
+    /// Whether the recorder has this task's configuration or records it.
+    pub fn holds(&self, task: &PublicTaskId) -> bool {
+        self.state != RecorderState::Idle && self.task_id.as_ref() == Some(task)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +140,13 @@ pub enum CommandOutcome {
     },
 }
 
+/// Id and deadline of the command that follows, if one does.
+#[derive(Clone, Debug)]
+pub struct NextCommand {
+    pub command_id: String,
+    pub deadline: Timestamp,
+}
+
 #[derive(Clone, Debug)]
 pub enum DeviceCommand {
     OpenLink {
@@ -141,6 +162,12 @@ pub enum DeviceCommand {
     Observe {
         seen: Observed,
         source: String,
+        next: NextCommand,
+    },
+    /// The task is over for this recorder: cancelled, recalled or deleted.
+    Release {
+        task_id: PublicTaskId,
+        next: NextCommand,
     },
     RequestCommand {
         command_id: String,
@@ -152,6 +179,7 @@ pub enum DeviceCommand {
     SettleCommand {
         command_id: String,
         outcome: CommandOutcome,
+        next: NextCommand,
     },
     /// A message of the device that was not accepted, and why.
     RefuseReport {
@@ -185,6 +213,9 @@ pub enum DeviceEvent {
         task_id: Option<PublicTaskId>,
         params: Value,
         deadline: Timestamp,
+        /// It is sent only while the recorder is seen to hold the task.
+        #[serde(default)]
+        while_held: bool,
     },
     DeviceCommandSettled {
         command_id: String,
@@ -201,6 +232,14 @@ pub enum DeviceEvent {
         report: String,
         reason: String,
     },
+    /// The recorder shall let go of a task.
+    DeviceReleaseWanted {
+        task_id: PublicTaskId,
+    },
+    /// The recorder was seen without the task.
+    DeviceReleased {
+        task_id: PublicTaskId,
+    },
 }
 
 impl Event for DeviceEvent {
@@ -215,10 +254,12 @@ impl Event for DeviceEvent {
             ("device_link_opened", "1.0"),
             ("device_link_closed", "1.0"),
             ("recorder_state_observed", "1.0"),
-            ("device_command_requested", "1.0"),
+            ("device_command_requested", "1.1"),
             ("device_command_settled", "1.0"),
             ("device_command_answered_late", "1.0"),
             ("device_report_refused", "1.0"),
+            ("device_release_wanted", "1.0"),
+            ("device_released", "1.0"),
         ]
     }
     fn event_type(&self) -> &'static str {
@@ -230,6 +271,8 @@ impl Event for DeviceEvent {
             Self::DeviceCommandSettled { .. } => "device_command_settled",
             Self::DeviceCommandAnsweredLate { .. } => "device_command_answered_late",
             Self::DeviceReportRefused { .. } => "device_report_refused",
+            Self::DeviceReleaseWanted { .. } => "device_release_wanted",
+            Self::DeviceReleased { .. } => "device_released",
         }
     }
 }
@@ -250,6 +293,36 @@ impl Device {
         }
     }
 
+    /// The command that makes the recorder let go of a task it holds and shall not, unless it was asked
+    /// often enough or is being asked.
+    fn ask_to_release(&self, seen: &Observed, next: NextCommand) -> Option<DeviceEvent> {
+        let task_id = seen.task_id.as_ref().filter(|task| seen.holds(task))?;
+        let tries = self.releases.get(task_id)?;
+        let dropping = |open: &OpenCommand| matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear);
+        if !self.recorder.open || *tries >= RELEASE_TRIES || self.open_commands.values().any(dropping) {
+            return None;
+        }
+        let (action, params) = match seen.state {
+            RecorderState::Ready => (RecorderAction::Clear, Value::Null),
+            _ => (RecorderAction::Cancel, serde_json::json!({ "task_id": task_id })),
+        };
+        Some(DeviceEvent::DeviceCommandRequested {
+            command_id: next.command_id,
+            epoch: self.recorder.epoch,
+            action,
+            task_id: Some(task_id.clone()),
+            params,
+            deadline: next.deadline,
+            while_held: true,
+        })
+    }
+
+    /// Whether a command that is under way may still put the task on the recorder.
+    fn may_get(&self, task_id: &PublicTaskId) -> bool {
+        let giving = |open: &OpenCommand| matches!(open.action, RecorderAction::Config | RecorderAction::Begin);
+        self.open_commands.values().any(|open| giving(open) && open.task_id.as_ref() == Some(task_id))
+    }
+
     fn link_mut(&mut self, kind: LinkKind) -> &mut Link {
         match kind {
             LinkKind::Recorder => &mut self.recorder,
@@ -260,6 +333,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
+    const SNAPSHOT_VERSION: i32 = 2;
     const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
@@ -291,10 +365,31 @@ impl Aggregate for Device {
                 let link = self.link(kind);
                 if link.open && link.epoch == epoch { vec![DeviceEvent::DeviceLinkClosed { kind, epoch, reason }] } else { vec![] }
             }
-            C::Observe { seen, source } => {
+            C::Observe { seen, source, next } => {
                 let current = self.recorder.open && self.recorder.epoch == seen.epoch;
                 let news = self.observed.as_ref() != Some(&seen);
-                if current && news { vec![DeviceEvent::RecorderStateObserved { seen, source }] } else { vec![] }
+                if !current || !news {
+                    return Ok(vec![]);
+                }
+                let ask = self.ask_to_release(&seen, next);
+                let gone = self.releases.keys().filter(|task| !seen.holds(task) && !self.may_get(task));
+                let gone: Vec<_> = gone.map(|task_id| DeviceEvent::DeviceReleased { task_id: task_id.clone() }).collect();
+                let mut events = vec![DeviceEvent::RecorderStateObserved { seen, source }];
+                events.extend(gone);
+                events.extend(ask);
+                events
+            }
+            C::Release { task_id, next } => {
+                let wanted = DeviceEvent::DeviceReleaseWanted { task_id: task_id.clone() };
+                let mut after = self.clone();
+                after.evolve(&wanted);
+                match &self.observed {
+                    // Nobody knows what it holds; it is asked when it is seen.
+                    None => vec![wanted],
+                    Some(seen) if seen.holds(&task_id) => std::iter::once(wanted).chain(after.ask_to_release(seen, next)).collect(),
+                    Some(_) if self.may_get(&task_id) => vec![wanted],
+                    Some(_) => vec![],
+                }
             }
             C::RequestCommand { command_id, action, task_id, params, deadline } => {
                 if !self.recorder.open {
@@ -303,12 +398,21 @@ impl Aggregate for Device {
                 if self.open_commands.contains_key(&command_id) {
                     return Err(DeviceRefusal::CommandExists);
                 }
-                vec![DeviceEvent::DeviceCommandRequested { command_id, epoch: self.recorder.epoch, action, task_id, params, deadline }]
+                let epoch = self.recorder.epoch;
+                vec![DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held: false }]
             }
-            C::SettleCommand { command_id, outcome } => match (self.open_commands.get(&command_id), outcome) {
+            C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {
                 (Some(open), outcome) => {
                     let (action, task_id) = (open.action, open.task_id.clone());
-                    vec![DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome }]
+                    let settled = DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome };
+                    let mut after = self.clone();
+                    after.evolve(&settled);
+                    // Refused or unheard, while it is still seen to hold the task: once more.
+                    let again = match (&settled, &after.observed) {
+                        (DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Succeeded { .. }, .. }, _) | (_, None) => None,
+                        (_, Some(seen)) => after.ask_to_release(seen, next),
+                    };
+                    std::iter::once(settled).chain(again).collect()
                 }
                 (None, CommandOutcome::Unknown { .. }) => vec![],
                 (None, outcome) => vec![DeviceEvent::DeviceCommandAnsweredLate { command_id, outcome }],
@@ -323,6 +427,7 @@ impl Aggregate for Device {
                 *self.link_mut(*kind) = Link { epoch: *epoch, open: true, since: Some(*at) };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
+                    self.releases.values_mut().for_each(|tries| *tries = 0);
                 }
             }
             DeviceEvent::DeviceLinkClosed { kind, .. } => {
@@ -334,11 +439,20 @@ impl Aggregate for Device {
                 }
             }
             DeviceEvent::RecorderStateObserved { seen, .. } => self.observed = Some(seen.clone()),
-            DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, .. } => {
+            DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, while_held, .. } => {
+                if let Some(tries) = task_id.as_ref().filter(|_| *while_held).and_then(|task| self.releases.get_mut(task)) {
+                    *tries += 1;
+                }
                 self.open_commands.insert(command_id.clone(), OpenCommand { epoch: *epoch, action: *action, task_id: task_id.clone() });
             }
             DeviceEvent::DeviceCommandSettled { command_id, .. } => {
                 self.open_commands.remove(command_id);
+            }
+            DeviceEvent::DeviceReleaseWanted { task_id } => {
+                self.releases.entry(task_id.clone()).or_insert(0);
+            }
+            DeviceEvent::DeviceReleased { task_id } => {
+                self.releases.remove(task_id);
             }
             DeviceEvent::DeviceCommandAnsweredLate { .. } | DeviceEvent::DeviceReportRefused { .. } => {}
         }
@@ -367,7 +481,111 @@ mod tests {
             task_id: None,
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
+            while_held: false,
         }
+    }
+
+    fn next(command_id: &str) -> NextCommand {
+        NextCommand { command_id: command_id.into(), deadline: Timestamp::UNIX_EPOCH }
+    }
+
+    fn task(name: &str) -> PublicTaskId {
+        PublicTaskId::parse(name).unwrap()
+    }
+
+    fn seen(epoch: i64, state: RecorderState, name: Option<&str>) -> Observed {
+        Observed { epoch, state, task_id: name.map(task) }
+    }
+
+    fn run(device: &mut Device, command: DeviceCommand) -> Vec<DeviceEvent> {
+        let events = device.decide(command).unwrap();
+        events.iter().for_each(|event| device.evolve(event));
+        events
+    }
+
+    fn observe(device: &mut Device, seen: Observed, id: &str) -> Vec<&'static str> {
+        types(&run(device, DeviceCommand::Observe { seen, source: "state_update".into(), next: next(id) }))
+    }
+
+    fn release(device: &mut Device, name: &str, id: &str) -> Vec<DeviceEvent> {
+        run(device, DeviceCommand::Release { task_id: task(name), next: next(id) })
+    }
+
+    fn asked(events: &[DeviceEvent]) -> Vec<RecorderAction> {
+        let actions = events.iter().filter_map(|event| match event {
+            DeviceEvent::DeviceCommandRequested { action, while_held: true, .. } => Some(*action),
+            _ => None,
+        });
+        actions.collect()
+    }
+
+    #[test]
+    fn a_recorder_that_holds_a_task_is_told_to_let_go_until_it_is_seen_without_it() {
+        for (state, action) in [
+            (RecorderState::Ready, RecorderAction::Clear),
+            (RecorderState::Recording, RecorderAction::Cancel),
+            (RecorderState::Paused, RecorderAction::Cancel),
+        ] {
+            let mut device = given([opened(1)]);
+            observe(&mut device, seen(1, state, Some("t")), "a");
+            assert_eq!(asked(&release(&mut device, "t", "r1")), [action]);
+            // Asked once, however often it is wished.
+            assert_eq!(asked(&release(&mut device, "t", "r2")), []);
+            assert_eq!(observe(&mut device, seen(1, RecorderState::Idle, None), "b"), ["recorder_state_observed", "device_released"]);
+            assert!(device.releases.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_holds_another_task_or_none_is_left_alone() {
+        for state in [seen(1, RecorderState::Ready, Some("other")), seen(1, RecorderState::Idle, Some("t"))] {
+            let mut device = given([opened(1)]);
+            observe(&mut device, state, "a");
+            assert_eq!(release(&mut device, "t", "r1"), []);
+        }
+    }
+
+    #[test]
+    fn a_recorder_that_is_away_is_told_when_it_is_back_with_the_task() {
+        let mut device = given([opened(1), DeviceEvent::DeviceLinkClosed { kind: LinkKind::Recorder, epoch: 1, reason: "gone".into() }]);
+        assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
+        run(&mut device, DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), at: Timestamp::UNIX_EPOCH });
+        let back = observe(&mut device, seen(2, RecorderState::Recording, Some("t")), "a");
+        assert_eq!(back, ["recorder_state_observed", "device_command_requested"]);
+    }
+
+    #[test]
+    fn a_configuration_under_way_may_still_arrive_and_is_cleared_then() {
+        let mut device = given([opened(1)]);
+        observe(&mut device, seen(1, RecorderState::Idle, None), "a");
+        let config = DeviceCommand::RequestCommand {
+            command_id: "c".into(),
+            action: RecorderAction::Config,
+            task_id: Some(task("t")),
+            params: Value::Null,
+            deadline: Timestamp::UNIX_EPOCH,
+        };
+        run(&mut device, config);
+        assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
+        let ready = observe(&mut device, seen(1, RecorderState::Ready, Some("t")), "b");
+        assert_eq!(ready, ["recorder_state_observed", "device_command_requested"]);
+    }
+
+    #[test]
+    fn a_refused_release_is_asked_for_again_a_bounded_number_of_times_on_one_link() {
+        let mut device = given([opened(1)]);
+        observe(&mut device, seen(1, RecorderState::Recording, Some("t")), "a");
+        let mut asks = asked(&release(&mut device, "t", "r0")).len();
+        for n in 0..10 {
+            let outcome = CommandOutcome::Refused { message: None, data: None };
+            let command = DeviceCommand::SettleCommand { command_id: format!("r{n}"), outcome, next: next(&format!("r{}", n + 1)) };
+            asks += asked(&run(&mut device, command)).len();
+        }
+        assert_eq!(asks, 3);
+        // On a new link it may do what it did not do before.
+        run(&mut device, DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), at: Timestamp::UNIX_EPOCH });
+        let back = observe(&mut device, seen(2, RecorderState::Recording, Some("t")), "x");
+        assert_eq!(back, ["recorder_state_observed", "device_command_requested"]);
     }
 
     fn types(events: &[DeviceEvent]) -> Vec<&'static str> {
@@ -388,14 +606,15 @@ mod tests {
     fn what_a_replaced_connection_says_changes_nothing() {
         let device = given([opened(1), opened(2)]);
         let seen = Observed { epoch: 1, state: RecorderState::Recording, task_id: None };
-        assert_eq!(device.decide(DeviceCommand::Observe { seen, source: "state_update".into() }), Ok(vec![]));
+        let observe = DeviceCommand::Observe { seen, source: "state_update".into(), next: next("n") };
+        assert_eq!(device.decide(observe), Ok(vec![]));
         let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into() };
         assert_eq!(device.decide(close), Ok(vec![]));
     }
 
     #[test]
     fn an_answer_after_its_command_was_given_up_is_recorded_and_settles_nothing() {
-        let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome };
+        let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome, next: next("n") };
         let unknown = CommandOutcome::Unknown { reason: "no answer in time".into() };
         let device = given([opened(1), requested("c1", 1)]);
         let events = device.decide(settle(unknown.clone())).unwrap();

@@ -10,8 +10,18 @@ use super::{Aggregate, BatchId, Event, FactoryId, OrderId, OrganizationId, Publi
 pub enum Episode {
     #[default]
     Absent,
-    Created(Box<Created>),
+    Known(Box<Known>),
 }
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Known {
+    pub created: Created,
+    /// Words that people and rules put on it, each once, in the order they came.
+    pub labels: Vec<String>,
+}
+
+/// Put on the episodes of a recalled batch.
+pub const RECALLED_BATCH: &str = "recalled_batch";
 
 /// What an episode is made of. Copied from its task and from its verified object; never rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,21 +56,24 @@ pub struct Created {
 #[derive(Clone, Debug)]
 pub enum EpisodeCommand {
     Create(Created),
+    Label { label: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EpisodeEvent {
     EpisodeCreated(Created),
+    EpisodeLabelled { label: String },
 }
 
 impl Event for EpisodeEvent {
     fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("episode_created", "1.0")]
+        vec![("episode_created", "1.0"), ("episode_labelled", "1.0")]
     }
     fn event_type(&self) -> &'static str {
         match self {
             Self::EpisodeCreated(_) => "episode_created",
+            Self::EpisodeLabelled { .. } => "episode_labelled",
         }
     }
 }
@@ -69,6 +82,8 @@ impl Event for EpisodeEvent {
 pub enum EpisodeRefusal {
     #[error("the episode exists already")]
     AlreadyCreated,
+    #[error("there is no such episode")]
+    NoSuchEpisode,
 }
 
 impl Aggregate for Episode {
@@ -80,13 +95,64 @@ impl Aggregate for Episode {
     fn decide(&self, command: EpisodeCommand) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
         match (self, command) {
             (Episode::Absent, EpisodeCommand::Create(created)) => Ok(vec![EpisodeEvent::EpisodeCreated(created)]),
-            (Episode::Created(_), EpisodeCommand::Create(_)) => Err(EpisodeRefusal::AlreadyCreated),
+            (Episode::Known(_), EpisodeCommand::Create(_)) => Err(EpisodeRefusal::AlreadyCreated),
+            (Episode::Absent, EpisodeCommand::Label { .. }) => Err(EpisodeRefusal::NoSuchEpisode),
+            (Episode::Known(episode), EpisodeCommand::Label { label }) if episode.labels.contains(&label) => Ok(vec![]),
+            (Episode::Known(_), EpisodeCommand::Label { label }) => Ok(vec![EpisodeEvent::EpisodeLabelled { label }]),
         }
     }
 
     fn evolve(&mut self, event: &EpisodeEvent) {
-        match event {
-            EpisodeEvent::EpisodeCreated(created) => *self = Episode::Created(Box::new(created.clone())),
+        match (&mut *self, event) {
+            (_, EpisodeEvent::EpisodeCreated(created)) => {
+                *self = Episode::Known(Box::new(Known { created: created.clone(), labels: vec![] }));
+            }
+            (Episode::Known(episode), EpisodeEvent::EpisodeLabelled { label }) => episode.labels.push(label.clone()),
+            // Nothing precedes `episode_created` in a stream.
+            (Episode::Absent, EpisodeEvent::EpisodeLabelled { .. }) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn created() -> Created {
+        Created {
+            episode_id: "e".into(),
+            task_id: TaskId(1),
+            public_task_id: PublicTaskId::parse("t").unwrap(),
+            batch_id: BatchId(1),
+            order_id: OrderId(1),
+            station_id: StationId(1),
+            sop_id: SopId(1),
+            scene_id: SceneId(1),
+            scene_name: String::new(),
+            subscene_id: SubsceneId(1),
+            subscene_name: String::new(),
+            factory_id: FactoryId(1),
+            organization_id: OrganizationId(1),
+            mcap_path: "b/t.mcap".into(),
+            sidecar_path: None,
+            checksum: String::new(),
+            file_size_bytes: 0,
+            etag: None,
+            duration_sec: None,
+            message_count: 0,
+            metadata: None,
+        }
+    }
+
+    #[test]
+    fn a_label_is_put_on_once() {
+        let label = || EpisodeCommand::Label { label: RECALLED_BATCH.to_owned() };
+        let mut episode = Episode::default();
+        episode.evolve(&EpisodeEvent::EpisodeCreated(created()));
+        let events = episode.decide(label()).unwrap();
+        assert_eq!(events.len(), 1);
+        events.iter().for_each(|event| episode.evolve(event));
+        assert_eq!(episode.decide(label()), Ok(vec![]));
+        assert_eq!(Episode::Absent.decide(label()), Err(EpisodeRefusal::NoSuchEpisode));
     }
 }

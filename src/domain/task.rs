@@ -3,9 +3,14 @@
 //! ```text
 //!  pending ──► ready ──► in_progress ──► uploading ──► completed
 //!     └──────────┴────────────┴──────────────┘   (verified upload: from any of the four)
-//!                        in_progress | uploading ──► failed   (device gave up)
-//!               ready | in_progress ──► pending               (device dropped it when told to)
+//!  pending ──► completed                         (a collector says it was done without Axon)
+//!                        in_progress | uploading ──► failed     (device gave up)
+//!               ready | in_progress ──► pending                 (device dropped it when told to)
+//!     pending | ready | in_progress ──► cancelled               (with its batch, or its order)
+//!  all but uploading and completed ──► deleted
 //! ```
+//!
+//! `tests::MOVES` has every command in every state.
 //!
 //! Devices repeat themselves, speak late and out of order. A witness of something
 //! that is already known changes nothing; one that comes too late for the present
@@ -14,9 +19,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::tally::TaskOutcome;
 use super::{
-    Aggregate, BatchId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId,
-    Timestamp,
+    Aggregate, BatchId, CollectorId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId,
+    SubsceneId, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +31,7 @@ pub enum Task {
     #[default]
     Absent,
     Dispatched(Box<Dispatched>),
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +66,23 @@ pub enum Stage {
     Ready,
     InProgress,
     Uploading(Upload),
-    Completed { episode_id: EpisodeId, at: Timestamp, upload: UploadReport },
-    Failed { reason: String, at: Timestamp },
-    Cancelled { at: Timestamp },
+    Completed {
+        episode_id: EpisodeId,
+        at: Timestamp,
+        upload: UploadReport,
+    },
+    /// Recorded with other equipment: there is no episode.
+    CompletedExternally {
+        by: CollectorId,
+        at: Timestamp,
+    },
+    Failed {
+        reason: String,
+        at: Timestamp,
+    },
+    Cancelled {
+        at: Timestamp,
+    },
 }
 
 /// What is known of an upload that has not been verified yet.
@@ -191,6 +212,22 @@ impl TaskStatus {
     }
 }
 
+impl TaskStatus {
+    /// How the task ended, if it did.
+    pub fn outcome(self) -> Option<TaskOutcome> {
+        match self {
+            Self::Pending | Self::Ready | Self::InProgress | Self::Uploading => None,
+            Self::Completed => Some(TaskOutcome::Completed),
+            Self::Failed => Some(TaskOutcome::Failed),
+            Self::Cancelled => Some(TaskOutcome::Cancelled),
+        }
+    }
+    /// Whether a recorder may hold the task's configuration or record it.
+    pub fn held_by_recorder(self) -> bool {
+        matches!(self, Self::Ready | Self::InProgress)
+    }
+}
+
 impl Stage {
     pub fn status(&self) -> TaskStatus {
         match self {
@@ -198,7 +235,7 @@ impl Stage {
             Stage::Ready => TaskStatus::Ready,
             Stage::InProgress => TaskStatus::InProgress,
             Stage::Uploading(_) => TaskStatus::Uploading,
-            Stage::Completed { .. } => TaskStatus::Completed,
+            Stage::Completed { .. } | Stage::CompletedExternally { .. } => TaskStatus::Completed,
             Stage::Failed { .. } => TaskStatus::Failed,
             Stage::Cancelled { .. } => TaskStatus::Cancelled,
         }
@@ -259,6 +296,16 @@ pub enum TaskCommand {
     Abandon {
         by: Witness,
     },
+    /// Nobody shall record it any more. What was recorded already is left to finish.
+    Cancel {
+        at: Timestamp,
+    },
+    /// A collector says that the work was done without an Axon recorder.
+    CompleteExternally {
+        by: CollectorId,
+        at: Timestamp,
+    },
+    Delete,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -275,6 +322,9 @@ pub enum TaskEvent {
     UploadAckRequested { by: Witness },
     UploadRequestedAgain { by: Witness },
     RecordingAbandoned { by: Witness },
+    TaskCancelled { at: Timestamp },
+    TaskCompletedExternally { by: CollectorId, at: Timestamp },
+    TaskDeleted {},
     DeviceReportNoted { report: Witness, disposition: Disposition, status: TaskStatus },
 }
 
@@ -292,6 +342,9 @@ impl Event for TaskEvent {
             ("upload_ack_requested", "1.0"),
             ("upload_requested_again", "1.0"),
             ("recording_abandoned", "1.0"),
+            ("task_cancelled", "1.0"),
+            ("task_completed_externally", "1.0"),
+            ("task_deleted", "1.0"),
             ("device_report_noted", "1.0"),
         ]
     }
@@ -308,6 +361,9 @@ impl Event for TaskEvent {
             Self::UploadAckRequested { .. } => "upload_ack_requested",
             Self::UploadRequestedAgain { .. } => "upload_requested_again",
             Self::RecordingAbandoned { .. } => "recording_abandoned",
+            Self::TaskCancelled { .. } => "task_cancelled",
+            Self::TaskCompletedExternally { .. } => "task_completed_externally",
+            Self::TaskDeleted {} => "task_deleted",
             Self::DeviceReportNoted { .. } => "device_report_noted",
         }
     }
@@ -319,18 +375,22 @@ pub enum TaskRefusal {
     NoSuchTask,
     #[error("the task exists already")]
     AlreadyCreated,
-    #[error("the task is {0:?}; a verified upload cannot complete it any more")]
+    #[error("the task is {}; a verified upload cannot complete it any more", .0.as_str())]
     Ended(TaskStatus),
     #[error("the upload that was verified is not the one last reported")]
     OtherUpload,
     #[error("no upload of this task waits for verification")]
     NothingToVerify,
+    #[error("the task is {}; only a pending one can be completed without a recording", .0.as_str())]
+    NotPending(TaskStatus),
+    #[error("the task is {}; what is uploading or completed cannot be deleted", .0.as_str())]
+    NotDeletable(TaskStatus),
 }
 
 impl Task {
     pub fn dispatched(&self) -> Option<&Dispatched> {
         match self {
-            Task::Absent => None,
+            Task::Absent | Task::Deleted => None,
             Task::Dispatched(task) => Some(task),
         }
     }
@@ -357,7 +417,7 @@ impl Aggregate for Task {
         use TaskCommand as C;
         let task = match (self, command) {
             (Task::Absent, C::Create(brief)) => return Ok(vec![TaskEvent::TaskCreated(brief)]),
-            (Task::Absent, _) => return Err(TaskRefusal::NoSuchTask),
+            (Task::Absent, _) | (Task::Deleted, _) => return Err(TaskRefusal::NoSuchTask),
             (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
             (Task::Dispatched(task), command) => (task, command),
         };
@@ -377,7 +437,9 @@ impl Aggregate for Task {
                 vec![TaskEvent::RecordingFinished { by, at, report }]
             }
             (S::Uploading(_) | S::Completed { .. }, C::FinishRecording { by, .. }) => noted(by, Repeated, stage),
-            (S::Failed { .. } | S::Cancelled { .. }, C::FinishRecording { by, .. }) => noted(by, Late, stage),
+            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::FinishRecording { by, .. }) => {
+                noted(by, Late, stage)
+            }
 
             (S::Pending | S::Ready | S::InProgress, C::ReportUpload { by, report, at }) => {
                 vec![TaskEvent::RecordingFinished { by, at, report: None }, TaskEvent::UploadReported { by, report }]
@@ -393,7 +455,9 @@ impl Aggregate for Task {
             (S::Completed { upload, .. }, C::ReportUpload { by, report, .. }) if *upload == report => {
                 vec![TaskEvent::UploadAckRequested { by }]
             }
-            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, .. }) => noted(by, Late, stage),
+            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, .. }) => {
+                noted(by, Late, stage)
+            }
 
             (S::Uploading(upload), C::AcceptUpload { verified, episode_id, at }) => match &upload.report {
                 None => return Err(TaskRefusal::NothingToVerify),
@@ -402,7 +466,7 @@ impl Aggregate for Task {
             },
             // Verified twice because a worker died between commit and settling: nothing more to do.
             (S::Completed { upload, .. }, C::AcceptUpload { verified, .. }) if *upload == verified.report => vec![],
-            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { .. }) => {
+            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { .. }) => {
                 return Err(TaskRefusal::Ended(stage.status()));
             }
             (S::Pending | S::Ready | S::InProgress, C::AcceptUpload { .. } | C::RejectUpload { .. }) => {
@@ -415,7 +479,7 @@ impl Aggregate for Task {
                 Some(_) if upload.rejected.as_ref() == Some(&rejection) => vec![],
                 Some(_) => vec![TaskEvent::UploadRejected { report, rejection }],
             },
-            (S::Completed { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { .. }) => {
+            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { .. }) => {
                 return Err(TaskRefusal::Ended(stage.status()));
             }
 
@@ -432,6 +496,17 @@ impl Aggregate for Task {
             (S::InProgress | S::Uploading(_), C::FailUpload { reason, at }) => vec![TaskEvent::UploadFailed { reason, at }],
             (S::Failed { .. }, C::FailUpload { .. }) => noted(Witness::UploadFailed, Repeated, stage),
             (_, C::FailUpload { .. }) => noted(Witness::UploadFailed, Late, stage),
+
+            (S::Pending | S::Ready | S::InProgress, C::Cancel { at }) => vec![TaskEvent::TaskCancelled { at }],
+            (_, C::Cancel { .. }) => vec![],
+
+            (S::Pending, C::CompleteExternally { by, at }) => vec![TaskEvent::TaskCompletedExternally { by, at }],
+            (_, C::CompleteExternally { .. }) => return Err(TaskRefusal::NotPending(stage.status())),
+
+            (S::Uploading(_) | S::Completed { .. } | S::CompletedExternally { .. }, C::Delete) => {
+                return Err(TaskRefusal::NotDeletable(stage.status()));
+            }
+            (S::Pending | S::Ready | S::InProgress | S::Failed { .. } | S::Cancelled { .. }, C::Delete) => vec![TaskEvent::TaskDeleted {}],
         })
     }
 
@@ -441,10 +516,15 @@ impl Aggregate for Task {
                 Task::Dispatched(Box::new(Dispatched { brief: brief.clone(), stage: Stage::Pending, ready_at: None, started_at: None }));
             return;
         }
-        // Nothing precedes `task_created` in a stream.
+        if let TaskEvent::TaskDeleted {} = event {
+            *self = Task::Deleted;
+            return;
+        }
+        // Nothing precedes `task_created` in a stream, and nothing follows `task_deleted`.
         let Task::Dispatched(task) = self else { return };
         match event {
             TaskEvent::TaskCreated(_)
+            | TaskEvent::TaskDeleted {}
             | TaskEvent::UploadAckRequested { .. }
             | TaskEvent::UploadRequestedAgain { .. }
             | TaskEvent::DeviceReportNoted { .. } => {}
@@ -470,6 +550,11 @@ impl Aggregate for Task {
             }
             TaskEvent::UploadRejected { report, rejection } => {
                 task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()) });
+            }
+            TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
+            TaskEvent::TaskCompletedExternally { by, at } => {
+                task.stage = Stage::CompletedExternally { by: *by, at: *at };
+                task.started_at.get_or_insert(*at);
             }
             TaskEvent::UploadFailed { reason, at } => task.stage = Stage::Failed { reason: reason.clone(), at: *at },
         }

@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::transaction::stored_event;
 use super::{StoreError, StoredEvent};
+use crate::domain::StreamId;
 
 /// An event at its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +26,18 @@ pub async fn read_after(pool: &Pool, position: i64, limit: i64) -> Result<Vec<Pl
     let statement = client.prepare_cached(&sql).await?;
     let rows = client.query(&statement, &[&position, &limit]).await?;
     Ok(rows.iter().map(placed).collect())
+}
+
+/// The last event of a stream, of these types; none named: of any.
+pub async fn last_of(pool: &Pool, stream: &StreamId, types: &[&str]) -> Result<Option<StoredEvent>, StoreError> {
+    let client = pool.get().await?;
+    let sql = format!(
+        "select {EVENT_COLUMNS} from events e where e.aggregate_type = $1 and e.aggregate_id = $2
+         and (cardinality($3::text[]) = 0 or e.event_type = any ($3)) order by e.sequence desc limit 1"
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&stream.aggregate_type, &stream.aggregate_id, &types]).await?;
+    Ok(rows.first().map(|row| stored_event(row, 0)))
 }
 
 fn placed(row: &Row) -> Placed {

@@ -56,6 +56,10 @@ impl EventStore {
         self
     }
 
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
     pub fn wakes(&self) -> &Wakes {
         &self.wakes
     }

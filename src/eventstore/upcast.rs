@@ -1,12 +1,18 @@
 //! Old versions of events become new ones when they are read. Only the newest is written.
 
-use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use cqrs_es::persist::{EventUpcaster, SemanticVersionEventUpcaster, SerializedEvent};
 use serde_json::Value;
 
 /// Every upcaster there is, oldest version first. `docs/events.md` says what each changed; the
 /// golden files in `tests/golden` show that what was once stored can still be read.
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    vec![]
+    let command_requested = |mut payload: Value| {
+        if let Some(body) = payload.get_mut("device_command_requested").and_then(Value::as_object_mut) {
+            body.entry("while_held").or_insert(Value::Bool(false));
+        }
+        payload
+    };
+    vec![Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested)))]
 }
 
 /// Brings one stored payload to the version of today.
@@ -25,7 +31,6 @@ pub fn upcast(upcasters: &[Box<dyn EventUpcaster>], event_type: &str, event_vers
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cqrs_es::persist::SemanticVersionEventUpcaster;
     use serde_json::json;
 
     fn rename() -> Vec<Box<dyn EventUpcaster>> {

@@ -1,4 +1,4 @@
-//! `/batches`: dispatching work, and reading it.
+//! `/batches`: dispatching work, changing and ending it, reading it.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -8,12 +8,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::auth::Caller;
-use super::extract::{Json, LONG_TEXT, Params, PathId, fold_keys, number_id, optional};
-use super::problem::Problem;
+use super::auth::{Caller, Identity};
+use super::extract::{Json, LONG_TEXT, MaybeJson, Params, PathId, fold_keys, number_id, optional};
+use super::problem::{Code, Problem};
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
-use crate::commands::batches::{CreateBatch, CreatedTask, TaskGroup};
+use crate::commands::batches::{
+    AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch, TaskGroup,
+};
 use crate::domain::batch::BatchStatus;
 use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
@@ -136,21 +138,26 @@ fn groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NewTaskGroup
         .collect()
 }
 
+/// Groups with all they need. How many tasks a group may have is the command's rule.
+fn read_groups(groups: Vec<NewTaskGroup>) -> Result<Vec<TaskGroup>, Problem> {
+    let group = |(index, group): (usize, NewTaskGroup)| {
+        Ok(TaskGroup {
+            sop_id: SopId(number_id(&format!("task_groups[{index}].sop_id"), group.sop_id)?),
+            subscene_id: SubsceneId(number_id(&format!("task_groups[{index}].subscene_id"), group.subscene_id)?),
+            quantity: group.quantity.ok_or_else(|| Problem::invalid(format!("task_groups[{index}].quantity is required")))?,
+        })
+    };
+    groups.into_iter().enumerate().map(group).collect()
+}
+
 impl TryFrom<NewBatch> for CreateBatch {
     type Error = Problem;
 
     fn try_from(batch: NewBatch) -> Result<Self, Problem> {
-        let group = |(index, group): (usize, NewTaskGroup)| {
-            Ok(TaskGroup {
-                sop_id: SopId(number_id(&format!("task_groups[{index}].sop_id"), group.sop_id)?),
-                subscene_id: SubsceneId(number_id(&format!("task_groups[{index}].subscene_id"), group.subscene_id)?),
-                quantity: number_id(&format!("task_groups[{index}].quantity"), group.quantity)?,
-            })
-        };
         Ok(Self {
             order_id: OrderId(number_id("order_id", batch.order_id)?),
             station_id: StationId(number_id("workstation_id", batch.workstation_id)?),
-            groups: batch.task_groups.into_iter().enumerate().map(group).collect::<Result<_, Problem>>()?,
+            groups: read_groups(batch.task_groups)?,
             notes: optional("notes", batch.notes, LONG_TEXT)?,
             metadata: batch.metadata,
         })
@@ -233,6 +240,241 @@ pub async fn tasks(State(state): State<AppState>, id: PathId, params: Params) ->
     let limit = page.limit.unwrap_or(total);
     let rows: Vec<TaskItem> = rows.into_iter().map(TaskItem::in_batch).collect();
     Ok(Answer(Paged::new((rows, total), limit, page.offset)))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct BatchAdjustment {
+    /// How many tasks of each pair the batch shall have; pairs not named stay as they are.
+    #[serde(deserialize_with = "groups")]
+    task_groups: Vec<NewTaskGroup>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchAdjusted {
+    created_tasks: Vec<CreatedTaskItem>,
+    deleted_task_ids: Vec<TextId>,
+}
+
+/// Say how many tasks of each group the batch shall have. Only pending tasks are taken out, newest first.
+#[utoipa::path(post, path = "/api/v1/batches/{id}/tasks", tag = "batches", params(("id" = i64, Path)), request_body = BatchAdjustment,
+    responses(
+        (status = 200, body = BatchAdjusted),
+        (status = 400, description = "A group is wrong, names fewer tasks than are under way, or the order's quota is used up"),
+        (status = 404, description = "There is no such batch"),
+        (status = 409, description = "The batch is over, or its order takes no new work"),
+    ))]
+pub async fn adjust(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(adjustment): Json<BatchAdjustment>,
+) -> Result<Answer<BatchAdjusted>, Problem> {
+    caller.must_manage()?;
+    let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups)? };
+    let adjusted = state.commands.execute(&caller.context(), command).await?;
+    Ok(Answer(BatchAdjusted {
+        created_tasks: adjusted.created.into_iter().map(CreatedTaskItem::from).collect(),
+        deleted_task_ids: adjusted.deleted.into_iter().map(|id| TextId(id.0)).collect(),
+    }))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct BatchEdit {
+    /// Only `cancelled`.
+    status: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchEnded {
+    id: TextId,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    updated_at: Option<Instant>,
+}
+
+impl From<EndedBatch> for BatchEnded {
+    fn from(batch: EndedBatch) -> Self {
+        Self {
+            id: TextId(batch.batch_id.0),
+            status: batch.status.as_str(),
+            started_at: batch.started_at.map(Instant),
+            updated_at: Some(Instant(batch.updated_at)),
+        }
+    }
+}
+
+/// Cancel a batch: what nobody has recorded yet is cancelled with it; uploads are left to finish.
+#[utoipa::path(patch, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path)), request_body = BatchEdit, responses(
+    (status = 200, body = BatchEnded),
+    (status = 400, description = "Anything but `cancelled` was asked for"),
+    (status = 404, description = "There is no such batch"),
+    (status = 409, description = "The batch is over already"),
+))]
+pub async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(edit): Json<BatchEdit>,
+) -> Result<Answer<BatchEnded>, Problem> {
+    caller.must_manage()?;
+    let id = BatchId(id.positive()?);
+    if edit.status.as_deref() != Some(BatchStatus::Cancelled.as_str()) {
+        return Err(Problem::invalid("status must be cancelled: nothing else of a batch can be edited"));
+    }
+    Ok(Answer(state.commands.execute(&caller.context(), CancelBatch(id)).await?.into()))
+}
+
+/// Recall a batch: its recordings are not wanted. Their episodes are labelled `recalled_batch`.
+#[utoipa::path(post, path = "/api/v1/batches/{id}/recall", tag = "batches", params(("id" = i64, Path)), responses(
+    (status = 200, body = BatchEnded),
+    (status = 404, description = "There is no such batch"),
+    (status = 409, description = "The batch is neither active nor completed"),
+))]
+pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchEnded>, Problem> {
+    caller.must_manage()?;
+    let id = BatchId(id.positive()?);
+    Ok(Answer(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchDeleted {
+    /// False where completed tasks were kept, and the batch with them.
+    batch_deleted: bool,
+    tasks_removed: i64,
+    completed_tasks: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_status: Option<&'static str>,
+}
+
+/// Delete what is not completed of a batch, and the batch where nothing is.
+#[utoipa::path(delete, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path)), responses(
+    (status = 200, body = BatchDeleted),
+    (status = 404, description = "There is no such batch"),
+    (status = 409, description = "The batch is neither pending nor cancelled, or some of its tasks are uploading"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchDeleted>, Problem> {
+    caller.must_manage()?;
+    let id = BatchId(id.positive()?);
+    let deleted = state.commands.execute(&caller.context(), DeleteBatch(id)).await?;
+    let kept = deleted.completed_tasks > 0;
+    Ok(Answer(BatchDeleted {
+        batch_deleted: !kept,
+        tasks_removed: deleted.tasks_removed,
+        completed_tasks: deleted.completed_tasks,
+        batch_status: kept.then_some(BatchStatus::Completed.as_str()),
+    }))
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct TasksDone {
+    /// Default 1.
+    quantity: Option<i64>,
+    sop_id: Option<i64>,
+    subscene_id: Option<i64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TasksCompleted {
+    /// The id that people see.
+    batch_id: String,
+    requested_count: i64,
+    /// Of this request.
+    completed_count: i64,
+    /// Always 0.
+    created_count: i64,
+    group: CompletedGroup,
+    tasks: Vec<CompletedTask>,
+    /// As it is with what followed.
+    batch: BatchProgress,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CompletedGroup {
+    sop_id: i64,
+    subscene_id: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scene_name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subscene_name: String,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CompletedTask {
+    id: TextId,
+    task_id: String,
+    status: &'static str,
+    completed_at: Instant,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BatchProgress {
+    id: TextId,
+    status: &'static str,
+    completed_count: i64,
+    task_count: i64,
+}
+
+/// Complete tasks that were done with other equipment than Axon, oldest first, all or nothing. There is no episode.
+#[utoipa::path(post, path = "/api/v1/batches/{id}/complete-tasks", tag = "batches", params(("id" = i64, Path)),
+    request_body = TasksDone, responses(
+        (status = 200, body = TasksCompleted),
+        (status = 400, description = "A field is wrong, or there are fewer pending tasks in the group than asked for"),
+        (status = 403, description = "The caller is no data collector, or the batch was given to another workstation"),
+        (status = 404, description = "The caller has no workstation, or there is no such batch or group"),
+        (status = 409, description = "The batch is over"),
+    ))]
+pub async fn complete_tasks(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    MaybeJson(done): MaybeJson<TasksDone>,
+) -> Result<Answer<TasksCompleted>, Problem> {
+    let Identity::Collector { id: collector, .. } = caller.identity else {
+        return Err(Problem::new(Code::Forbidden, "this needs the role data_collector"));
+    };
+    let quantity = done.quantity.unwrap_or(1);
+    if quantity < 1 {
+        return Err(Problem::invalid("quantity must be at least 1"));
+    }
+    let command = CompleteTasks {
+        batch_id: BatchId(id.positive()?),
+        collector,
+        sop_id: SopId(number_id("sop_id", done.sop_id)?),
+        subscene_id: SubsceneId(number_id("subscene_id", done.subscene_id)?),
+        quantity,
+    };
+    let completed = state.commands.execute(&caller.context(), command).await?;
+    let task = |(id, public_id): (crate::domain::TaskId, crate::domain::PublicTaskId)| CompletedTask {
+        id: TextId(id.0),
+        task_id: public_id.to_string(),
+        status: "completed",
+        completed_at: completed.completed_at.into(),
+    };
+    let tally = completed.batch_tally;
+    Ok(Answer(TasksCompleted {
+        batch_id: completed.public_batch_id,
+        requested_count: quantity,
+        completed_count: crate::domain::tally::count(&completed.tasks),
+        created_count: 0,
+        group: CompletedGroup {
+            sop_id: command.sop_id.0,
+            subscene_id: command.subscene_id.0,
+            scene_name: completed.scene_name,
+            subscene_name: completed.subscene_name,
+        },
+        tasks: completed.tasks.into_iter().map(task).collect(),
+        batch: BatchProgress {
+            id: TextId(command.batch_id.0),
+            status: completed.batch_status.as_str(),
+            completed_count: tally.completed,
+            task_count: tally.tasks,
+        },
+    }))
 }
 
 #[cfg(test)]

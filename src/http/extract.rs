@@ -31,6 +31,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+/// A JSON body that may be missing: then it is as if it were `{}`.
+#[derive(Debug)]
+pub struct MaybeJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MaybeJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = body_bytes(request, state).await?;
+        parse(if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes }).map(Self)
+    }
+}
+
 /// A JSON object that may be missing: then it is empty.
 #[derive(Debug)]
 pub struct MaybeObject(pub serde_json::Map<String, Value>);

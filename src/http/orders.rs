@@ -1,20 +1,20 @@
-//! `/orders`: placing and reading.
+//! `/orders`: placing, reading, editing, deleting.
 
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, NAME, Params, PathId, instant, required, text_id};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::wire::{Instant, Paged, TextId, present};
-use crate::commands::orders::PlaceOrder;
+use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use crate::domain::catalog;
-use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::order::{OrderStatus, Priority, Revision};
 use crate::domain::{OrderId, OrganizationId, SceneId};
 use crate::projections::reads::orders::{OrderFilter, OrderRow};
 
@@ -109,26 +109,29 @@ pub struct NewOrder {
     metadata: Option<Value>,
 }
 
+fn target(count: i64) -> Result<i64, Problem> {
+    if (1..=i64::from(i32::MAX)).contains(&count) {
+        return Ok(count);
+    }
+    Err(Problem::invalid(format!("target_count must be between 1 and {}", i32::MAX)))
+}
+
+fn priority_of(word: &str) -> Result<Priority, Problem> {
+    catalog::parse(&Priority::ALL, word).ok_or_else(|| Problem::invalid("priority must be one of low, normal, high, urgent"))
+}
+
 impl TryFrom<NewOrder> for PlaceOrder {
     type Error = Problem;
 
     fn try_from(order: NewOrder) -> Result<Self, Problem> {
         let priority = order.priority.filter(|text| !text.is_empty());
         let deadline = order.deadline.filter(|text| !text.trim().is_empty());
-        let target_fits = |count: &i64| (1..=i64::from(i32::MAX)).contains(count);
         Ok(Self {
             organization_id: OrganizationId(text_id("organization_id", order.organization_id)?),
             scene_id: SceneId(text_id("scene_id", order.scene_id)?),
             name: required("name", order.name, NAME)?,
-            target_count: order
-                .target_count
-                .filter(target_fits)
-                .ok_or_else(|| Problem::invalid(format!("target_count must be between 1 and {}", i32::MAX)))?,
-            priority: match priority {
-                None => Priority::default(),
-                Some(word) => catalog::parse(&Priority::ALL, &word)
-                    .ok_or_else(|| Problem::invalid("priority must be one of low, normal, high, urgent"))?,
-            },
+            target_count: target(order.target_count.unwrap_or_default())?,
+            priority: priority.map(|word| priority_of(&word)).transpose()?.unwrap_or_default(),
             deadline: deadline.map(|text| instant("deadline", text.trim())).transpose()?,
             metadata: order.metadata,
         })
@@ -163,6 +166,101 @@ async fn found(state: &AppState, id: OrderId) -> Result<Order, Problem> {
     state.reads.order(id).await?.map(Order::from).ok_or_else(|| Problem::not_found("order"))
 }
 
+/// What is not named stays as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct OrderEdit {
+    name: Option<String>,
+    /// Not below the number of completed tasks. Equal to it, the order is completed.
+    target_count: Option<i64>,
+    priority: Option<String>,
+    /// Empty takes the deadline away.
+    deadline: Option<String>,
+    /// An object; `null` empties it.
+    #[serde(deserialize_with = "present_or_null")]
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+    /// `paused`, `in_progress`, `created`, `cancelled`: what may follow which stands in the documentation of orders.
+    status: Option<String>,
+    /// Cannot be changed: an edit that names it is refused.
+    #[schema(ignore)]
+    scene_id: Option<Value>,
+}
+
+/// Tells `null` from a key that is missing.
+fn present_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+impl TryFrom<OrderEdit> for Revision {
+    type Error = Problem;
+
+    fn try_from(edit: OrderEdit) -> Result<Self, Problem> {
+        if edit.scene_id.is_some() {
+            return Err(Problem::invalid("scene_id cannot be changed"));
+        }
+        let metadata = match edit.metadata {
+            None => None,
+            Some(Value::Null) => Some(Value::Object(serde_json::Map::new())),
+            Some(object @ Value::Object(_)) => Some(object),
+            Some(_) => return Err(Problem::invalid("metadata must be a JSON object")),
+        };
+        let deadline = match edit.deadline {
+            None => None,
+            Some(text) if text.trim().is_empty() => Some(None),
+            Some(text) => Some(Some(instant("deadline", text.trim())?)),
+        };
+        let revision = Self {
+            name: edit.name.map(|name| required("name", Some(name), NAME)).transpose()?,
+            target_count: edit.target_count.map(target).transpose()?,
+            priority: edit.priority.map(|word| priority_of(&word)).transpose()?,
+            deadline,
+            metadata,
+            status: edit.status,
+        };
+        if revision == Self::default() {
+            return Err(Problem::new(Code::NothingToChange, "the edit names nothing that can be changed"));
+        }
+        Ok(revision)
+    }
+}
+
+/// Edit an order.
+///
+/// `status` pauses (`paused`), resumes (`in_progress`, or `created` while nothing is completed),
+/// cancels (`cancelled`, with the order's open batches) and reopens a cancelled order.
+/// An order is completed by its tasks, or by a `target_count` that is reached already.
+#[utoipa::path(put, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = i64, Path)), request_body = OrderEdit, responses(
+    (status = 200, body = Order),
+    (status = 400, description = "A field is wrong, nothing is to be changed, the name is taken, or the target is below what is completed"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "The order cannot get from its present status to the one asked for"),
+))]
+pub async fn edit(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(edit): Json<OrderEdit>,
+) -> Result<Answer<Order>, Problem> {
+    caller.must_manage()?;
+    let order_id = OrderId(id);
+    let revision = Revision::try_from(edit)?;
+    state.commands.execute(&caller.context(), ReviseOrder { order_id, revision }).await?;
+    Ok(Answer(found(&state, order_id).await?))
+}
+
+/// Delete an order that nothing belongs to.
+#[utoipa::path(delete, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 400, description = "Batches or tasks belong to it"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    caller.must_manage()?;
+    state.commands.execute(&caller.context(), DeleteOrder(OrderId(id))).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -191,6 +289,33 @@ mod tests {
             json!({"deadline": "tomorrow"}),
         ] {
             assert_eq!(placed(wrong.clone()).unwrap_err(), 400, "{wrong}");
+        }
+    }
+
+    fn edited(body: Value) -> Result<Revision, u16> {
+        let edit = parse::<OrderEdit>(body.to_string().as_bytes()).map_err(|problem| problem.status().as_u16())?;
+        Revision::try_from(edit).map_err(|problem| problem.status().as_u16())
+    }
+
+    #[test]
+    fn an_edit_tells_null_from_missing_and_refuses_what_cannot_change() {
+        assert_eq!(edited(json!({"metadata": null})).unwrap().metadata, Some(json!({})));
+        assert_eq!(edited(json!({"name": " b ", "metadata": {"a": 1}})).unwrap().name, Some("b".into()));
+        assert_eq!(edited(json!({"deadline": ""})).unwrap().deadline, Some(None));
+        assert_eq!(edited(json!({"name": null, "status": "nonsense"})).unwrap().status, Some("nonsense".into()));
+        for wrong in [
+            json!({}),
+            json!({"organization_id": "2"}),
+            json!({"name": null}),
+            json!({"name": ""}),
+            json!({"scene_id": "2", "name": "a"}),
+            json!({"metadata": []}),
+            json!({"target_count": 0}),
+            json!({"target_count": "3"}),
+            json!({"priority": ""}),
+            json!({"deadline": "soon"}),
+        ] {
+            assert_eq!(edited(wrong.clone()).unwrap_err(), 400, "{wrong}");
         }
     }
 

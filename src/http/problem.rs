@@ -36,6 +36,7 @@ codes! {
     InvalidRequest = "invalid_request", BAD_REQUEST;
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE;
     NotFound = "not_found", NOT_FOUND;
+    NothingToChange = "nothing_to_change", BAD_REQUEST;
     Unauthenticated = "unauthenticated", UNAUTHORIZED;
     LoginRefused = "login_refused", UNAUTHORIZED;
     LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
@@ -218,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_keeps_the_contracts_keys_and_adds_ours() {
         let extra = Map::from_iter([("remaining".to_owned(), Value::from(-1))]);
-        let refusal = Refusal { code: "quota_exceeded", kind: RefusalKind::Invalid, message: "too many".into(), extra };
+        let refusal = Refusal { extra, ..Refusal::invalid("quota_exceeded", "too many") };
         let (status, body) = body_of(CommandError::Refused(refusal).into(), "POST", "/api/v1/batches").await;
         assert_eq!(status, 400);
         assert_eq!(
@@ -243,7 +244,7 @@ mod tests {
     #[tokio::test]
     async fn a_taken_robot_is_told_as_a_word() {
         let extra = Map::from_iter([("error".to_owned(), Value::from("ROBOT_ALREADY_ASSIGNED"))]);
-        let refusal = Refusal { code: "robot_already_assigned", kind: RefusalKind::Conflict, message: "robot 3 is taken".into(), extra };
+        let refusal = Refusal { extra, ..Refusal::conflict("robot_already_assigned", "robot 3 is taken") };
         let (status, body) = body_of(CommandError::Refused(refusal).into(), "POST", "/api/v1/stations").await;
         assert_eq!(
             (status, &body["error"], &body["message"]),
@@ -261,7 +262,7 @@ mod tests {
 
     /// The words after `Refusal::invalid(` and its siblings, in one source file.
     fn refusal_codes(source: &str) -> Vec<String> {
-        let constructors = ["invalid(", "not_found(", "conflict("];
+        let constructors = ["invalid(", "not_found(", "conflict(", "forbidden(", "in_state("];
         let after = constructors.iter().flat_map(|constructor| source.split(constructor).skip(1));
         let quoted = after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
         quoted.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).map(str::to_owned).collect()

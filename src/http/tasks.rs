@@ -1,16 +1,20 @@
-//! `/tasks`: reading tasks, and what a recorder is configured with.
+//! `/tasks`: creating, reading and deleting tasks, and what a recorder is configured with.
 
 use axum::Json as Answer;
 use axum::extract::State;
-use serde::Serialize;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AppState;
-use super::extract::{Params, PathId};
+use super::auth::Caller;
+use super::extract::{Json, Params, PathId, number_id};
 use super::problem::{Code, Problem};
 use super::wire::{Instant, Paged, TextId};
-use crate::domain::TaskId;
+use crate::commands::dispatch::CreatedTask;
+use crate::commands::tasks::{CreateTasks, DeleteTask};
 use crate::domain::task::TaskStatus;
+use crate::domain::{OrderId, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,7 +88,10 @@ pub struct Task {
     created_at: Option<Instant>,
     assigned_at: Option<Instant>,
     started_at: Option<Instant>,
+    /// When it was completed or failed; null where it was cancelled.
     completed_at: Option<Instant>,
+    /// When it reached its end, whichever it was.
+    ended_at: Option<Instant>,
     episode: Option<TaskEpisode>,
 }
 
@@ -117,6 +124,7 @@ impl From<TaskRow> for Task {
             assigned_at: Some(row.assigned_at.into()),
             started_at: row.started_at.map(Instant),
             completed_at: row.completed_at.map(Instant),
+            ended_at: row.ended_at.map(Instant),
             episode: row.episode_row_id.map(|id| TaskEpisode { id, episode_id: row.episode_id }),
         }
     }
@@ -222,6 +230,95 @@ impl TaskConfig {
 pub async fn config(State(state): State<AppState>, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
     let row = state.reads.task_config(TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
     TaskConfig::of(row, &state.settings.callback_base_url).map(Answer)
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewTasks {
+    order_id: Option<i64>,
+    sop_id: Option<i64>,
+    subscene_id: Option<i64>,
+    workstation_id: Option<i64>,
+    /// 1 to 1000, default 1.
+    quantity: Option<i64>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CreatedTasks {
+    /// Of the first task.
+    id: TextId,
+    /// Of the first task.
+    task_id: String,
+    status: &'static str,
+    created_at: Instant,
+    tasks: Vec<CreatedTaskEntry>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CreatedTaskEntry {
+    id: TextId,
+    task_id: String,
+    status: &'static str,
+    created_at: Instant,
+    /// Always null.
+    #[schema(value_type = Option<Object>)]
+    tasks: Option<()>,
+}
+
+impl From<CreatedTask> for CreatedTaskEntry {
+    fn from(task: CreatedTask) -> Self {
+        Self {
+            id: TextId(task.id.0),
+            task_id: task.public_id.to_string(),
+            status: TaskStatus::Pending.as_str(),
+            created_at: task.created_at.into(),
+            tasks: None,
+        }
+    }
+}
+
+/// Create tasks in the newest open batch of an order at a workstation, or in a new one. Kept for older
+/// clients: `POST /batches` creates several groups at once.
+#[utoipa::path(post, path = "/api/v1/tasks", tag = "tasks", request_body = NewTasks, responses(
+    (status = 201, body = CreatedTasks),
+    (status = 400, description = "A field is wrong, something named is unknown, or the order takes no more work"),
+))]
+pub async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(tasks): Json<NewTasks>,
+) -> Result<(StatusCode, Answer<CreatedTasks>), Problem> {
+    caller.must_manage()?;
+    let command = CreateTasks {
+        order_id: OrderId(number_id("order_id", tasks.order_id)?),
+        sop_id: SopId(number_id("sop_id", tasks.sop_id)?),
+        subscene_id: SubsceneId(number_id("subscene_id", tasks.subscene_id)?),
+        station_id: StationId(number_id("workstation_id", tasks.workstation_id)?),
+        quantity: tasks.quantity.unwrap_or(1),
+    };
+    let created = state.commands.execute(&caller.context(), command).await?;
+    let first = created.first().ok_or_else(|| super::problem::failed(&anyhow::anyhow!("no task was created")))?;
+    let answer = CreatedTasks {
+        id: TextId(first.id.0),
+        task_id: first.public_id.to_string(),
+        status: TaskStatus::Pending.as_str(),
+        created_at: first.created_at.into(),
+        tasks: created.into_iter().map(CreatedTaskEntry::from).collect(),
+    };
+    Ok((StatusCode::CREATED, Answer(answer)))
+}
+
+/// Delete a task. A recorder that holds it is told to let go.
+#[utoipa::path(delete, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone, and its place in the order's quota is free"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "It is uploading or completed"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<StatusCode, Problem> {
+    caller.must_manage()?;
+    let id = TaskId(id.positive()?);
+    state.commands.execute(&caller.context(), DeleteTask(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

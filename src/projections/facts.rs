@@ -1,10 +1,15 @@
 //! What a command has to know of other things before it decides. Read inside the command's
 //! transaction, so that what was locked stays true until the commit.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use tokio_postgres::Row;
 
-use crate::domain::task::Task;
-use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, PublicTaskId, RobotId, SceneId, StationId, SubsceneId, TaskId};
+use crate::domain::task::{Task, TaskStatus};
+use crate::domain::{
+    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, SceneId, SopId, StationId,
+    SubsceneId, TaskId, catalog,
+};
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
 /// A task and the device that owns it: task → station → robot.
@@ -170,49 +175,164 @@ pub struct StationFacts {
     pub is_current: bool,
 }
 
-pub async fn station(tx: &mut Transaction, id: StationId) -> Result<Option<StationFacts>, StoreError> {
-    let sql = "select organization_id, factory_id, is_current from stations where id = $1";
-    Ok(tx.query(sql, &[&id.0]).await?.first().map(|row| StationFacts {
-        organization_id: OrganizationId(row.get(0)),
-        factory_id: FactoryId(row.get(1)),
-        is_current: row.get(2),
-    }))
-}
-
-/// Which of these SOPs exist.
-pub async fn known_sops(tx: &mut Transaction, ids: &[i64]) -> Result<Vec<i64>, StoreError> {
-    Ok(tx.query("select id from sops where id = any ($1)", &[&ids]).await?.iter().map(|row| row.get(0)).collect())
-}
-
 /// A subscene with its scene.
 #[derive(Clone, Debug)]
 pub struct SubsceneFacts {
-    pub subscene_id: SubsceneId,
     pub name: String,
     pub layout: Option<String>,
     pub scene_id: SceneId,
     pub scene_name: String,
 }
 
-pub async fn subscenes(tx: &mut Transaction, ids: &[i64]) -> Result<Vec<SubsceneFacts>, StoreError> {
-    let sql = "select u.id, u.name, u.initial_scene_layout, s.id, s.name from subscenes u join scenes s on s.id = u.scene_id where u.id = any ($1)";
-    let rows = tx.query(sql, &[&ids]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| SubsceneFacts {
-            subscene_id: SubsceneId(row.get(0)),
-            name: row.get(1),
-            layout: row.get(2),
-            scene_id: SceneId(row.get(3)),
-            scene_name: row.get(4),
-        })
-        .collect())
+/// All that dispatching work has to know, and ids for what it creates.
+#[derive(Clone, Debug)]
+pub struct DispatchFacts {
+    pub station: Option<StationFacts>,
+    /// Those of the SOPs asked for that exist.
+    pub sops: BTreeSet<SopId>,
+    /// Those of the subscenes asked for that exist.
+    pub subscenes: BTreeMap<SubsceneId, SubsceneFacts>,
+    pub task_ids: Vec<TaskId>,
 }
 
-/// Whether a station has an active batch, leaving one batch out of the count.
-pub async fn has_other_active_batch(tx: &mut Transaction, station: StationId, but: i64) -> Result<bool, StoreError> {
-    let sql = "select exists (select from batches where station_id = $1 and status = 'active' and id <> $2)";
-    Ok(tx.query(sql, &[&station.0, &but]).await?.first().is_some_and(|row| row.get(0)))
+/// Looks everything up in one round trip.
+pub async fn dispatch(
+    tx: &mut Transaction,
+    station: StationId,
+    sops: &[SopId],
+    subscenes: &[SubsceneId],
+    tasks: usize,
+) -> Result<DispatchFacts, StoreError> {
+    let sop_ids: Vec<i64> = sops.iter().map(|id| id.0).collect();
+    let subscene_ids: Vec<i64> = subscenes.iter().map(|id| id.0).collect();
+    let tasks = i64::try_from(tasks).unwrap_or(i64::MAX);
+    let answers = tx
+        .query_all(&[
+            ("select organization_id, factory_id, is_current from stations where id = $1", vec![&station.0]),
+            ("select id from sops where id = any ($1)", vec![&sop_ids]),
+            (
+                "select u.id, u.name, u.initial_scene_layout, s.id, s.name
+                 from subscenes u join scenes s on s.id = u.scene_id where u.id = any ($1)",
+                vec![&subscene_ids],
+            ),
+            ("select nextval('task_ids') from generate_series(1, $1::bigint)", vec![&tasks]),
+        ])
+        .await?;
+    let rows = |n: usize| answers.get(n).map_or(&[][..], Vec::as_slice);
+    let subscene = |row: &Row| {
+        let facts = SubsceneFacts { name: row.get(1), layout: row.get(2), scene_id: SceneId(row.get(3)), scene_name: row.get(4) };
+        (SubsceneId(row.get(0)), facts)
+    };
+    Ok(DispatchFacts {
+        station: rows(0).first().map(|row| StationFacts {
+            organization_id: OrganizationId(row.get(0)),
+            factory_id: FactoryId(row.get(1)),
+            is_current: row.get(2),
+        }),
+        sops: rows(1).iter().map(|row| SopId(row.get(0))).collect(),
+        subscenes: rows(2).iter().map(subscene).collect(),
+        task_ids: rows(3).iter().map(|row| TaskId(row.get(0))).collect(),
+    })
+}
+
+/// The order a batch belongs to; that never changes.
+pub async fn order_of_batch(tx: &mut Transaction, batch: BatchId) -> Result<Option<OrderId>, StoreError> {
+    let rows = tx.query("select order_id from batches where id = $1", &[&batch.0]).await?;
+    Ok(rows.first().map(|row| OrderId(row.get(0))))
+}
+
+/// Batches of an order that still have work.
+pub async fn open_batches(tx: &mut Transaction, order: OrderId) -> Result<Vec<BatchId>, StoreError> {
+    let sql = "select id from batches where order_id = $1 and status in ('pending', 'active') order by id";
+    Ok(tx.query(sql, &[&order.0]).await?.iter().map(|row| BatchId(row.get(0))).collect())
+}
+
+/// The newest batch of an order at a station that still has work.
+pub async fn newest_open_batch(tx: &mut Transaction, order: OrderId, station: StationId) -> Result<Option<BatchId>, StoreError> {
+    let sql = "select id from batches where order_id = $1 and station_id = $2 and status in ('pending', 'active') order by id desc limit 1";
+    Ok(tx.query(sql, &[&order.0, &station.0]).await?.first().map(|row| BatchId(row.get(0))))
+}
+
+pub async fn has_batches(tx: &mut Transaction, order: OrderId) -> Result<bool, StoreError> {
+    let sql = "select exists (select from batches where order_id = $1)";
+    Ok(tx.query(sql, &[&order.0]).await?.first().is_some_and(|row| row.get(0)))
+}
+
+/// Stations with the batches that make them active.
+pub async fn active_batches(tx: &mut Transaction, stations: &[StationId]) -> Result<Vec<(StationId, BatchId)>, StoreError> {
+    let ids: Vec<i64> = stations.iter().map(|id| id.0).collect();
+    let rows = tx.query("select station_id, id from batches where station_id = any ($1) and status = 'active'", &[&ids]).await?;
+    Ok(rows.iter().map(|row| (StationId(row.get(0)), BatchId(row.get(1)))).collect())
+}
+
+/// A task as its batch has to know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskFacts {
+    pub task_id: TaskId,
+    pub public_id: PublicTaskId,
+    pub batch_id: BatchId,
+    pub sop_id: SopId,
+    pub subscene_id: SubsceneId,
+    pub scene_name: String,
+    pub subscene_name: String,
+    pub status: TaskStatus,
+    pub device_id: Option<DeviceId>,
+}
+
+macro_rules! task_facts_from {
+    () => {
+        "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, t.scene_name, t.subscene_name, t.status, r.device_id
+         from tasks t left join stations s on s.id = t.station_id left join robots r on r.id = s.robot_id"
+    };
+}
+
+/// Tasks of batches that are in one of these states, oldest first.
+pub async fn tasks_of(tx: &mut Transaction, batches: &[BatchId], statuses: &[TaskStatus]) -> Result<Vec<TaskFacts>, StoreError> {
+    let ids: Vec<i64> = batches.iter().map(|id| id.0).collect();
+    let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
+    let sql = concat!(task_facts_from!(), " where t.batch_id = any ($1) and t.status = any ($2) order by t.created_at, t.id");
+    tx.query(sql, &[&ids, &words]).await?.iter().map(task_facts).collect()
+}
+
+/// The order a task belongs to; that never changes.
+pub async fn order_of_task(tx: &mut Transaction, task: TaskId) -> Result<Option<OrderId>, StoreError> {
+    let rows = tx.query("select order_id from tasks where id = $1", &[&task.0]).await?;
+    Ok(rows.first().map(|row| OrderId(row.get(0))))
+}
+
+pub async fn task_facts_of(tx: &mut Transaction, task: TaskId) -> Result<Option<TaskFacts>, StoreError> {
+    let rows = tx.query(concat!(task_facts_from!(), " where t.id = $1"), &[&task.0]).await?;
+    rows.first().map(task_facts).transpose()
+}
+
+fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
+    let status: &str = row.get(7);
+    let status = catalog::parse(&TaskStatus::ALL, status)
+        .ok_or_else(|| StoreError::Unreadable(format!("the status {status:?} of a task in a table")))?;
+    let device: Option<&str> = row.get(8);
+    Ok(TaskFacts {
+        task_id: TaskId(row.get(0)),
+        public_id: name(row.get(1), PublicTaskId::parse)?,
+        batch_id: BatchId(row.get(2)),
+        sop_id: SopId(row.get(3)),
+        subscene_id: SubsceneId(row.get(4)),
+        scene_name: row.get(5),
+        subscene_name: row.get(6),
+        status,
+        device_id: device.map(|id| name(id, DeviceId::parse)).transpose()?,
+    })
+}
+
+/// Episodes of the completed tasks of a batch.
+pub async fn episodes_of_batch(tx: &mut Transaction, batch: BatchId) -> Result<Vec<EpisodeId>, StoreError> {
+    let rows = tx.query("select id from episodes where batch_id = $1 order by id", &[&batch.0]).await?;
+    Ok(rows.iter().map(|row| EpisodeId(row.get(0))).collect())
+}
+
+/// The station a data collector works at now.
+pub async fn station_of_collector(tx: &mut Transaction, collector: CollectorId) -> Result<Option<StationId>, StoreError> {
+    let rows = tx.query("select id from stations where data_collector_id = $1 and is_current", &[&collector.0]).await?;
+    Ok(rows.first().map(|row| StationId(row.get(0))))
 }
 
 /// New ids from a sequence, in one round trip.

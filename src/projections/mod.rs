@@ -16,4 +16,4 @@ pub mod reads;
 pub mod rebuild;
 pub mod rows;
 
-pub use rows::{ReadModel, RowWrite, upsert_sql};
+pub use rows::{ReadModel, RowWrite, delete_sql, upsert_sql};

@@ -69,6 +69,14 @@ macro_rules! tables {
                 _ => None,
             }
         }
+
+        /// Deletes rows of things that are gone, by their numbers.
+        pub fn delete_sql(table: &str) -> Option<&'static str> {
+            match table {
+                $($table => Some(concat!("delete from ", $table, " where id = any ($1::bigint[])")),)+
+                _ => None,
+            }
+        }
     };
 }
 
@@ -85,7 +93,7 @@ tables! {
     "stations": name robot_id robot_name robot_serial data_collector_id collector_name collector_operator_id factory_id organization_id status metadata is_current superseded_by;
     "orders": organization_id scene_id name target_count priority deadline metadata status task_count completed_count failed_count cancelled_count;
     "batches": batch_id order_id station_id organization_id notes metadata status task_count completed_count failed_count cancelled_count episode_count started_at ended_at;
-    "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id;
+    "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id ended_at;
     "episodes": episode_id task_id task_public_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name factory_id organization_id mcap_path sidecar_path checksum file_size_bytes etag duration_sec message_count metadata qa_status qa_score quality_flag auto_approved cloud_synced cloud_processed cloud_synced_at labels;
     "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task;
     "device_commands": device_id action task_id status message data;
@@ -187,16 +195,18 @@ impl ReadModel for Task {
     const TABLE: &'static str = "tasks";
     fn columns(_id: &str, state: &Self) -> Option<Value> {
         let task = state.dispatched()?;
-        let (completed_at, episode_id, error_message) = match &task.stage {
+        let (ended_at, episode_id, error_message) = match &task.stage {
             Stage::Pending | Stage::Ready | Stage::InProgress => (None, None, None),
             Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string)),
             Stage::Completed { episode_id, at, .. } => (Some(*at), Some(*episode_id), None),
+            Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
             Stage::Failed { reason, at } => (Some(*at), None, Some(reason.clone())),
-            Stage::Cancelled { .. } => (None, None, None),
         };
+        // As devices and pages know it: also when the task failed, and not when it was cancelled.
+        let completed_at = ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. }));
         let progress = json!({
             "status": task.stage.status(), "error_message": error_message, "ready_at": task.ready_at,
-            "started_at": task.started_at, "completed_at": completed_at, "episode_id": episode_id,
+            "started_at": task.started_at, "completed_at": completed_at, "ended_at": ended_at, "episode_id": episode_id,
         });
         Some(with(fields(&task.brief)?, progress))
     }
@@ -205,12 +215,12 @@ impl ReadModel for Task {
 impl ReadModel for Episode {
     const TABLE: &'static str = "episodes";
     fn columns(_id: &str, state: &Self) -> Option<Value> {
-        let Episode::Created(episode) = state else { return None };
+        let Episode::Known(episode) = state else { return None };
         let judgement = json!({
             "qa_status": "pending_qa", "qa_score": null, "quality_flag": null, "auto_approved": false,
-            "cloud_synced": false, "cloud_processed": false, "cloud_synced_at": null, "labels": [],
+            "cloud_synced": false, "cloud_processed": false, "cloud_synced_at": null, "labels": episode.labels,
         });
-        Some(with(renamed(fields(episode.as_ref())?, "public_task_id", "task_public_id"), judgement))
+        Some(with(renamed(fields(&episode.created)?, "public_task_id", "task_public_id"), judgement))
     }
 }
 

@@ -93,8 +93,8 @@ impl DeviceCommands {
             Err(error) => return Outcome::Permanent { error: format!("the stream is no device: {error}") },
         };
         let (rpc, epoch) = match serde_json::from_value(delivery.event.payload.clone()) {
-            Ok(DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline }) => {
-                (Rpc { command_id, action, task: task_id, params, deadline }, epoch)
+            Ok(DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held }) => {
+                (Rpc { command_id, action, task: task_id, params, deadline, while_held }, epoch)
             }
             Ok(_) => return Outcome::Permanent { error: "the event is no command".to_owned() },
             Err(error) => return Outcome::Permanent { error: format!("the event cannot be read: {error}") },
@@ -260,6 +260,7 @@ mod tests {
                 task_id: PublicTaskId::parse("t").ok(),
                 params: json!({"task_id": "t"}),
                 deadline: self.now + chrono::TimeDelta::seconds(seconds_left),
+                while_held: false,
             };
             delivery("device", DEVICE, "device_command_requested", serde_json::to_value(event).unwrap(), &format!("recorder:{DEVICE}"))
         }

@@ -39,7 +39,7 @@ fn place(target_count: i64) -> OrderCommand {
 }
 
 fn dispatch(batch: i64, count: i64) -> OrderCommand {
-    OrderCommand::Dispatch { batch_id: BatchId(batch), count }
+    OrderCommand::Dispatch { batch_id: BatchId(batch), added: count, removed: keystone_edge::domain::tally::Tally::default() }
 }
 
 fn completed(task: i64) -> OrderCommand {

@@ -451,9 +451,16 @@ fn problem_codes() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
     for path in source_files().into_iter().filter(|path| matches!(module_of(path).as_str(), "commands" | "http")) {
         let code = code_of(&read(&path));
-        for call in
-            ["Refusal::invalid(", "Refusal::not_found(", "Refusal::conflict(", "Self::invalid(", "Self::not_found(", "Self::conflict("]
-        {
+        for call in [
+            "Refusal::invalid(",
+            "Refusal::not_found(",
+            "Refusal::conflict(",
+            "Self::invalid(",
+            "Self::not_found(",
+            "Self::conflict(",
+            "Refusal::forbidden(",
+            "in_state(",
+        ] {
             for (at, _) in code.match_indices(call) {
                 let after = code[at + call.len()..].trim_start();
                 codes.extend(after.strip_prefix('"').and_then(|text| text.split('"').next()).map(str::to_owned));

@@ -128,6 +128,12 @@ impl RecorderSession {
         }
         match self.waiting.pop_front() {
             None => {}
+            // What it holds is being asked: a `clear` sent now might hit another task.
+            Some(Request::Rpc(rpc)) if rpc.while_held && !self.view.confirmed => self.waiting.push_front(Request::Rpc(rpc)),
+            Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != self.view.task_id => {
+                effects.push(unknown(&rpc.command_id, "not sent: the recorder does not hold the task any more"));
+                self.pump(now, effects);
+            }
             Some(Request::Rpc(rpc)) => {
                 let left = (rpc.deadline - now.wall).to_std().unwrap_or_default();
                 let what = What::Command { action: rpc.action, task: rpc.task };

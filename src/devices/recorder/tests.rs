@@ -83,13 +83,18 @@ impl Stage {
         self.response(&id, true, data)
     }
 
-    fn rpc(mut self, id: &str, action: RecorderAction, task: Option<&str>, timeout: Duration) -> Self {
+    fn rpc(self, id: &str, action: RecorderAction, task: Option<&str>, timeout: Duration) -> Self {
+        self.rpc_if(id, action, task, timeout, false)
+    }
+
+    fn rpc_if(mut self, id: &str, action: RecorderAction, task: Option<&str>, timeout: Duration, while_held: bool) -> Self {
         let rpc = Rpc {
             command_id: id.to_owned(),
             action,
             task: task.map(|task| PublicTaskId::parse(task).unwrap()),
             params: json!({"task_id": task}),
             deadline: self.now.wall + TimeDelta::from_std(timeout).unwrap(),
+            while_held,
         };
         let effects = self.session.request(self.now, Request::Rpc(rpc));
         self.heard(effects)
@@ -460,4 +465,23 @@ proptest! {
             prop_assert!(outcomes[1..].iter().all(|outcome| !unknown(outcome)));
         }
     }
+}
+
+#[test]
+fn a_task_is_taken_from_a_recorder_only_while_it_holds_it() {
+    let held = |stage: Stage| stage.rpc_if(A, RecorderAction::Clear, Some("t1"), SOON, true);
+    // It holds the task: sent.
+    let ready = Stage::idle().update("idle", "ready", Some("t1"), 10).forget();
+    assert_eq!(held(ready).sent(), ["clear"]);
+    // It holds another one, or none: not sent, and settled.
+    for stage in [Stage::idle().update("idle", "ready", Some("t2"), 10).forget(), Stage::idle()] {
+        let stage = held(stage);
+        assert_eq!(stage.sent(), Vec::<String>::new());
+        assert!(matches!(&stage.reports()[..], [Report::Settled { outcome: CommandOutcome::Unknown { .. }, .. }]));
+    }
+    // What it holds is not known yet: it is asked first, and then decided.
+    let asked = held(Stage::open());
+    assert_eq!(asked.sent(), ["get_state"]);
+    let told = asked.answer_state(json!({"state": "ready", "task_id": "t1"}));
+    assert_eq!(told.sent(), ["get_state", "clear"]);
 }

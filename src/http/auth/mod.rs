@@ -61,7 +61,9 @@ pub fn access(method: &Method, route: &str) -> Access {
         docs if read && (docs == "/api/v1/docs" || docs.starts_with("/api/v1/docs/")) => Access::Open,
         "/api/v1/storage/object" if read => Access::LoginOrLink,
         // Closed in older deployments too.
-        "/api/v1/auth/me" | "/api/v1/episodes/{id}/presign" | "/api/v1/storage/presign" => Access::Login,
+        "/api/v1/auth/me" | "/api/v1/episodes/{id}/presign" | "/api/v1/storage/presign" | "/api/v1/batches/{id}/complete-tasks" => {
+            Access::Login
+        }
         _ => Access::LoginUnlessCompat,
     }
 }

@@ -26,6 +26,7 @@ row! {
         ready_at: Option<Timestamp> = "t.ready_at",
         started_at: Option<Timestamp> = "t.started_at",
         completed_at: Option<Timestamp> = "t.completed_at",
+        ended_at: Option<Timestamp> = "t.ended_at",
         episode_row_id: Option<i64> = "e.id",
         episode_id: Option<String> = "e.episode_id",
         created_at: Timestamp = "t.created_at",

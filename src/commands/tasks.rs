@@ -1,0 +1,107 @@
+//! Single tasks: the older way to create them, and deleting one.
+
+use super::batches::{TASKS_PER_BATCH_MAX, TaskGroup};
+use super::dispatch::{CreatedTask, Dispatch, check_station, look_up};
+use super::production::Production;
+use super::{Command, CommandError, Refusal, RefusalKind, Work};
+use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
+use crate::domain::order::OrderCommand;
+use crate::domain::tally::Tally;
+use crate::domain::task::TaskCommand;
+use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId, TaskId, public_id};
+use crate::projections::facts;
+
+/// Adds tasks to the newest open batch of an order at a workstation, or to a new one.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateTasks {
+    pub order_id: OrderId,
+    pub station_id: StationId,
+    pub sop_id: SopId,
+    pub subscene_id: SubsceneId,
+    pub quantity: i64,
+}
+
+impl Command for CreateTasks {
+    type Answer = Vec<CreatedTask>;
+    const NAME: &'static str = "create_tasks";
+
+    async fn run(&self, work: &mut Work) -> Result<Vec<CreatedTask>, CommandError> {
+        if !(1..=TASKS_PER_BATCH_MAX).contains(&self.quantity) {
+            let text = format!("quantity must be between 1 and {TASKS_PER_BATCH_MAX}");
+            return Err(Refusal::invalid("quantity_invalid", text).into());
+        }
+        self.create(work).await.map_err(invalid)
+    }
+}
+
+/// Whatever the reason, this route says that the request is wrong.
+fn invalid(error: CommandError) -> CommandError {
+    match error {
+        CommandError::Refused(refusal) => CommandError::Refused(Refusal { kind: RefusalKind::Invalid, ..refusal }),
+        other => other,
+    }
+}
+
+impl CreateTasks {
+    async fn create(&self, work: &mut Work) -> Result<Vec<CreatedTask>, CommandError> {
+        let (order_id, station_id) = (self.order_id, self.station_id);
+        let groups = [TaskGroup { sop_id: self.sop_id, subscene_id: self.subscene_id, quantity: self.quantity }];
+        let mut production = Production::lock(work, order_id).await?;
+        let terms = production
+            .order()
+            .map(|order| order.terms.clone())
+            .ok_or_else(|| Refusal::invalid("order_not_found", format!("there is no order {order_id}")))?;
+        let found = look_up(work, station_id, &groups).await?;
+        let station = check_station(&found, station_id, &terms, true)?;
+        let open = facts::newest_open_batch(&mut work.tx, order_id, station_id).await?;
+        let batch_id = match open {
+            Some(batch_id) => batch_id,
+            None => BatchId(facts::new_ids(&mut work.tx, "batch_ids", 1).await?[0]),
+        };
+        production.decide_order(work, OrderCommand::Dispatch { batch_id, added: self.quantity, removed: Tally::default() })?;
+        let dispatch = Dispatch { order_id, batch_id, station_id, terms: &terms, station: &station, found: &found };
+        let tasks = dispatch.create(work, &groups)?;
+        let command = if open.is_some() {
+            production.load_batch(work, batch_id).await?;
+            BatchCommand::Adjust { added: tasks.iter().map(|task| task.id).collect(), removed: vec![], at: work.now }
+        } else {
+            BatchCommand::Create(batch::Brief {
+                batch_id: public_id("batch", work.now, 0, rand::random()),
+                order_id,
+                station_id,
+                organization_id: terms.organization_id,
+                notes: None,
+                metadata: None,
+                task_count: self.quantity,
+            })
+        };
+        production.decide_batch(work, batch_id, command)?;
+        production.finish(work).await?;
+        Ok(tasks)
+    }
+}
+
+/// Deletes a task that is neither uploading nor completed. Quota is free again, and a recorder
+/// that holds it has to let go.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteTask(pub TaskId);
+
+impl Command for DeleteTask {
+    type Answer = ();
+    const NAME: &'static str = "delete_task";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let no_task = || Refusal::not_found("task_not_found", format!("there is no task {}", self.0));
+        let order_id = facts::order_of_task(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
+        let mut production = Production::lock(work, order_id).await?;
+        let task = facts::task_facts_of(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
+        let batch_id = task.batch_id;
+        let removed = Removed { task_id: self.0, outcome: task.status.outcome() };
+        production.decide_tasks(work, &[task], || TaskCommand::Delete).await?;
+        production.load_batch(work, batch_id).await?;
+        production.decide_batch(work, batch_id, BatchCommand::RemoveTask { removed, at: work.now })?;
+        production.decide_order(work, OrderCommand::Dispatch { batch_id, added: 0, removed: tally_of(&[removed]) })?;
+        production.finish(work).await?;
+        Ok(())
+    }
+}
