@@ -574,3 +574,139 @@ fn retry_worthwhile(upload: &Upload) -> bool {
         Some(Rejection::Unsound { .. }) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn report() -> UploadReport {
+        UploadReport { object_key: "k.mcap".into(), size_bytes: 1, sha256: "aa".into(), with_sidecar: true }
+    }
+
+    fn task_in(state: &str) -> Task {
+        let brief = Brief {
+            task_id: PublicTaskId::parse("t").unwrap(),
+            batch_id: BatchId(1),
+            order_id: OrderId(1),
+            station_id: StationId(1),
+            sop_id: SopId(1),
+            scene_id: SceneId(1),
+            scene_name: String::new(),
+            subscene_id: SubsceneId(1),
+            subscene_name: String::new(),
+            initial_scene_layout: String::new(),
+            factory_id: FactoryId(1),
+            organization_id: OrganizationId(1),
+        };
+        let stage = match state {
+            "pending" => Stage::Pending,
+            "ready" => Stage::Ready,
+            "in_progress" => Stage::InProgress,
+            "uploading" => Stage::Uploading(Upload::default()),
+            "reported" => Stage::Uploading(Upload { report: Some(report()), rejected: None }),
+            "completed" => Stage::Completed { episode_id: EpisodeId(1), at: NOW, upload: report() },
+            "completed externally" => Stage::CompletedExternally { by: CollectorId(1), at: NOW },
+            "failed" => Stage::Failed { reason: "disk".into(), at: NOW },
+            "cancelled" => Stage::Cancelled { at: NOW },
+            "deleted" => return Task::Deleted,
+            other => panic!("no state is called {other}"),
+        };
+        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None }))
+    }
+
+    fn command(name: &str) -> TaskCommand {
+        let (by, at) = (Witness::CommandReply, NOW);
+        match name {
+            "configure" => TaskCommand::Configure { by, at },
+            "start" => TaskCommand::StartRecording { by, at, reported: None },
+            "finish" => TaskCommand::FinishRecording { by, at, report: None },
+            "report" => TaskCommand::ReportUpload { by, report: report(), at },
+            "accept" => {
+                let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1 };
+                TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at }
+            }
+            "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },
+            "want ack" => TaskCommand::RequestAck { by },
+            "ask again" => TaskCommand::RequestUpload { by },
+            "give up" => TaskCommand::FailUpload { reason: "disk".into(), at },
+            "abandon" => TaskCommand::Abandon { by },
+            "cancel" => TaskCommand::Cancel { at },
+            "externally" => TaskCommand::CompleteExternally { by: CollectorId(1), at },
+            "delete" => TaskCommand::Delete,
+            other => panic!("no command is called {other}"),
+        }
+    }
+
+    const STATES: [&str; 10] =
+        ["pending", "ready", "in_progress", "uploading", "reported", "completed", "completed externally", "failed", "cancelled", "deleted"];
+
+    /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
+    /// `x` where the command is refused, `-` where the task is gone.
+    #[rustfmt::skip]
+    const MOVES: [(&str, [&str; 10]); 13] = [
+        ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
+        ("report",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
+        ("accept",     ["x", "x", "x", "x", "completed", "=", "x", "x", "x", "x"]),
+        ("reject",     ["x", "x", "x", "x", "=", "x", "x", "x", "x", "x"]),
+        ("want ack",   ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("ask again",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("give up",    ["=", "=", "failed", "failed", "failed", "=", "=", "=", "=", "x"]),
+        ("abandon",    ["=", "pending", "pending", "=", "=", "=", "=", "=", "=", "x"]),
+        ("cancel",     ["cancelled", "cancelled", "cancelled", "=", "=", "=", "=", "=", "=", "x"]),
+        ("externally", ["completed", "x", "x", "x", "x", "x", "x", "x", "x", "x"]),
+        ("delete",     ["-", "-", "-", "x", "x", "x", "x", "-", "-", "x"]),
+    ];
+
+    #[test]
+    fn every_command_in_every_state() {
+        for (name, row) in MOVES {
+            for (state, expected) in STATES.into_iter().zip(row) {
+                let before = task_in(state);
+                let mut task = before.clone();
+                let status = |task: &Task| task.dispatched().map(|task| task.stage.status().as_str());
+                let found = match task.decide(command(name)) {
+                    Err(_) => "x",
+                    Ok(events) => {
+                        events.iter().for_each(|event| task.evolve(event));
+                        match status(&task) {
+                            None => "-",
+                            same if same == status(&before) => "=",
+                            Some(other) => other,
+                        }
+                    }
+                };
+                assert_eq!(found, expected, "{name} of a task that is {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_over_stays_over() {
+        for state in ["completed", "completed externally", "failed", "cancelled"] {
+            for (name, _) in MOVES.iter().filter(|(name, _)| *name != "delete") {
+                let mut task = task_in(state);
+                let before = task.clone();
+                for event in task.decide(command(name)).unwrap_or_default() {
+                    task.evolve(&event);
+                }
+                assert_eq!(task, before, "{name} of a task that is {state}");
+            }
+        }
+    }
+
+    #[test]
+    fn dropping_a_recording_forgets_when_it_started() {
+        let Task::Dispatched(mut task) = task_in("in_progress") else { unreachable!() };
+        (task.ready_at, task.started_at) = (Some(NOW), Some(NOW));
+        let mut task = Task::Dispatched(task);
+        for event in task.decide(command("abandon")).unwrap() {
+            task.evolve(&event);
+        }
+        let task = task.dispatched().unwrap();
+        assert_eq!((task.ready_at, task.started_at), (None, None));
+    }
+}

@@ -1,7 +1,7 @@
 //! A small factory to act on, made by the service's own commands.
 
 use deadpool_postgres::Pool;
-use keystone_edge::commands::batches::{CreateBatch, CreatedBatch, TaskGroup};
+use keystone_edge::commands::batches::{CompleteTasks, CreateBatch, CreatedBatch, TaskGroup};
 use keystone_edge::commands::orders::PlaceOrder;
 use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
@@ -9,7 +9,9 @@ use keystone_edge::commands::registry::{
 };
 use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::order::Priority;
-use keystone_edge::domain::{Actor, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId};
+use keystone_edge::domain::{
+    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId,
+};
 use keystone_edge::eventstore::{EventStore, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
@@ -24,6 +26,8 @@ pub struct Factory {
     pub subscene_id: SubsceneId,
     pub sop_id: SopId,
     pub stations: Vec<(StationId, DeviceId)>,
+    /// Who works at each station.
+    pub collectors: Vec<CollectorId>,
 }
 
 impl Factory {
@@ -66,7 +70,7 @@ impl Factory {
             },
         )
         .await;
-        let mut stations = vec![];
+        let (mut stations, mut collectors) = (vec![], vec![]);
         for n in 0..robots {
             let device_id = device(n);
             let robot = CreateRobot { robot_type_id, factory_id, device_id: device_id.clone(), asset_id: None, metadata: json!({}) };
@@ -83,8 +87,9 @@ impl Factory {
             let data_collector_id = done(&commands, collector).await;
             let station = done(&commands, BindStation { robot_id, data_collector_id, metadata: json!({}) }).await;
             stations.push((station, device_id));
+            collectors.push(data_collector_id);
         }
-        Self { store, commands, factory_id, organization_id, scene_id, subscene_id, sop_id, stations }
+        Self { store, commands, factory_id, organization_id, scene_id, subscene_id, sop_id, stations, collectors }
     }
 
     pub async fn order(&self, name: &str, target_count: i64) -> OrderId {
@@ -108,13 +113,19 @@ impl Factory {
     }
 
     pub fn create_batch(&self, order_id: OrderId, station: usize, quantity: i64) -> CreateBatch {
-        CreateBatch {
-            order_id,
-            station_id: self.stations[station].0,
-            groups: vec![TaskGroup { sop_id: self.sop_id, subscene_id: self.subscene_id, quantity }],
-            notes: None,
-            metadata: None,
-        }
+        CreateBatch { order_id, station_id: self.stations[station].0, groups: vec![self.group(quantity)], notes: None, metadata: None }
+    }
+}
+
+impl Factory {
+    pub fn group(&self, quantity: i64) -> TaskGroup {
+        TaskGroup { sop_id: self.sop_id, subscene_id: self.subscene_id, quantity }
+    }
+
+    /// What the collector of a station says was done with other equipment.
+    pub fn complete(&self, batch_id: BatchId, station: usize, quantity: i64) -> CompleteTasks {
+        let collector = self.collectors[station];
+        CompleteTasks { batch_id, collector, sop_id: self.sop_id, subscene_id: self.subscene_id, quantity }
     }
 }
 

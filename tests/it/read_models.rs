@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
+use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedTask, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishCallback, StartCallback};
 use keystone_edge::commands::devices::{
     AckWanted, CloseLink, ConfigApplied, ObserveRecorder, OpenLink, ReconcileUploads, RequestDeviceCommand, SettleDeviceCommand,
     UploadCompleted, UploadFailed, UploadNotFound, UploadStarted,
 };
+use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSkill, CreateSubscene};
+use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::{AcceptUpload, RejectUpload};
 use keystone_edge::commands::{Command, CommandError, Context};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::order::{Priority, Revision};
 use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, VerifiedUpload, Witness};
-use keystone_edge::domain::{DeviceId, OrderId, PublicTaskId, TaskId};
+use keystone_edge::domain::{BatchId, DeviceId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
 use keystone_edge::projections::rebuild::{differences, rebuild_beside};
@@ -28,8 +32,8 @@ use crate::factory::{Factory, device, place_all};
 use crate::harness::TestDatabase;
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
-const CASES: u32 = 6;
-const STEPS: usize = 70;
+const CASES: u32 = 24;
+const STEPS: usize = 120;
 
 const ROBOTS: usize = 2;
 
@@ -39,7 +43,16 @@ const ROBOTS: usize = 2;
 enum Step {
     Register(u8),
     PlaceOrder { target: i64 },
+    ReviseOrder { order: usize, target: Option<i64>, status: Option<usize> },
+    DeleteOrder { order: usize },
     CreateBatch { order: usize, station: usize, quantity: i64 },
+    AdjustBatch { batch: usize, quantity: i64 },
+    CancelBatch { batch: usize },
+    RecallBatch { batch: usize },
+    DeleteBatch { batch: usize },
+    CompleteTasks { batch: usize, who: usize, quantity: i64 },
+    CreateTasks { order: usize, station: usize, quantity: i64 },
+    DeleteTask { task: usize },
     OpenLink { who: usize, recorder: bool },
     CloseLink { who: usize, recorder: bool, epoch_back: i64 },
     Observe { who: usize, task: usize, state: usize, epoch_back: i64 },
@@ -75,6 +88,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_u8).prop_map(Step::Register),
         2 => (1..6_i64).prop_map(|target| Step::PlaceOrder { target }),
         3 => (0..3_usize, 0..ROBOTS, 1..4_i64).prop_map(|(order, station, quantity)| Step::CreateBatch { order, station, quantity }),
+        3 => (0..3_usize, proptest::option::of(0..6_i64), proptest::option::of(0..6_usize))
+            .prop_map(|(order, target, status)| Step::ReviseOrder { order, target, status }),
+        1 => (0..3_usize).prop_map(|order| Step::DeleteOrder { order }),
+        3 => (0..4_usize, 0..5_i64).prop_map(|(batch, quantity)| Step::AdjustBatch { batch, quantity }),
+        1 => (0..4_usize).prop_map(|batch| Step::CancelBatch { batch }),
+        1 => (0..4_usize).prop_map(|batch| Step::RecallBatch { batch }),
+        1 => (0..4_usize).prop_map(|batch| Step::DeleteBatch { batch }),
+        3 => (0..4_usize, 0..ROBOTS, 1..3_i64).prop_map(|(batch, who, quantity)| Step::CompleteTasks { batch, who, quantity }),
+        1 => (0..3_usize, 0..ROBOTS, 1..3_i64).prop_map(|(order, station, quantity)| Step::CreateTasks { order, station, quantity }),
+        1 => (0..8_usize).prop_map(|task| Step::DeleteTask { task }),
         2 => (who(), any::<bool>()).prop_map(|(who, recorder)| Step::OpenLink { who, recorder }),
         1 => (who(), any::<bool>(), back()).prop_map(|(who, recorder, epoch_back)| Step::CloseLink { who, recorder, epoch_back }),
         3 => (who(), task.clone(), 0..4_usize, back())
@@ -100,6 +123,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Memory {
     orders: Vec<OrderId>,
+    /// With the station each was given to.
+    batches: Vec<(BatchId, usize)>,
     /// With the robot whose task it is.
     tasks: Vec<(TaskId, PublicTaskId, usize)>,
     commands: Vec<String>,
@@ -113,6 +138,19 @@ impl Memory {
             0 => (TaskId(0), PublicTaskId::parse("task_of_nobody").unwrap(), 0),
             many => self.tasks[n % many].clone(),
         }
+    }
+
+    fn order(&self, n: usize) -> OrderId {
+        self.orders.get(n % self.orders.len().max(1)).copied().unwrap_or(OrderId(0))
+    }
+
+    /// The newest come first: they are the ones that still have work.
+    fn batch(&self, n: usize) -> (BatchId, usize) {
+        self.batches.iter().rev().nth(n % self.batches.len().max(1)).copied().unwrap_or((BatchId(0), 0))
+    }
+
+    fn keep(&mut self, created: impl IntoIterator<Item = CreatedTask>, station: usize) {
+        self.tasks.extend(created.into_iter().map(|task| (task.id, task.public_id, station)));
     }
 
     fn name(&mut self, kind: &str) -> String {
@@ -177,13 +215,57 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             }
         }
         Step::CreateBatch { order, station, quantity } => {
-            let id = {
-                let memory = memory.lock().await;
-                memory.orders.get(order % memory.orders.len().max(1)).copied().unwrap_or(OrderId(0))
-            };
+            let id = memory.lock().await.order(order);
             if let Some(created) = ask(factory, factory.create_batch(id, station, quantity)).await {
-                memory.lock().await.tasks.extend(created.tasks.into_iter().map(|task| (task.id, task.public_id, station)));
+                let mut memory = memory.lock().await;
+                memory.batches.push((created.batch_id, station));
+                memory.keep(created.tasks, station);
             }
+        }
+        Step::ReviseOrder { order, target, status } => {
+            let words = ["created", "in_progress", "paused", "completed", "cancelled", "nonsense"];
+            let status = status.map(|n| words[n].to_owned());
+            let revision = Revision { target_count: target, status, priority: Some(Priority::High), ..Revision::default() };
+            let order_id = memory.lock().await.order(order);
+            ask(factory, ReviseOrder { order_id, revision }).await;
+        }
+        Step::DeleteOrder { order } => {
+            let order_id = memory.lock().await.order(order);
+            ask(factory, DeleteOrder(order_id)).await;
+        }
+        Step::AdjustBatch { batch, quantity } => {
+            let (batch_id, station) = memory.lock().await.batch(batch);
+            if let Some(adjusted) = ask(factory, AdjustBatch { batch_id, groups: vec![factory.group(quantity)] }).await {
+                memory.lock().await.keep(adjusted.created, station);
+            }
+        }
+        Step::CancelBatch { batch } => {
+            let (batch, _) = memory.lock().await.batch(batch);
+            ask(factory, CancelBatch(batch)).await;
+        }
+        Step::RecallBatch { batch } => {
+            let (batch, _) = memory.lock().await.batch(batch);
+            ask(factory, RecallBatch(batch)).await;
+        }
+        Step::DeleteBatch { batch } => {
+            let (batch, _) = memory.lock().await.batch(batch);
+            ask(factory, DeleteBatch(batch)).await;
+        }
+        Step::CompleteTasks { batch, who, quantity } => {
+            let (batch, _) = memory.lock().await.batch(batch);
+            ask(factory, factory.complete(batch, who, quantity)).await;
+        }
+        Step::CreateTasks { order, station, quantity } => {
+            let order_id = memory.lock().await.order(order);
+            let (station_id, _) = factory.stations[station];
+            let create = CreateTasks { order_id, station_id, sop_id: factory.sop_id, subscene_id: factory.subscene_id, quantity };
+            if let Some(created) = ask(factory, create).await {
+                memory.lock().await.keep(created, station);
+            }
+        }
+        Step::DeleteTask { task: n } => {
+            let (task, _, _) = task(n).await;
+            ask(factory, DeleteTask(task)).await;
         }
         Step::OpenLink { who, recorder } => {
             let kind = if recorder { LinkKind::Recorder } else { LinkKind::Transfer };
@@ -286,30 +368,62 @@ const PROMISES: &[(&str, &str)] = &[
     (
         "a batch counts its tasks and episodes",
         "select b.id from batches b, lateral (select count(*) c, count(*) filter (where status = 'completed') d,
-                count(*) filter (where status = 'failed') f from tasks t where t.batch_id = b.id) n
-         where (task_count, completed_count, failed_count) <> (n.c, n.d, n.f)
+                count(*) filter (where status = 'failed') f, count(*) filter (where status = 'cancelled') x
+                from tasks t where t.batch_id = b.id) n
+         where (task_count, completed_count, failed_count, cancelled_count) <> (n.c, n.d, n.f, n.x)
             or episode_count <> (select count(*) from episodes e where e.batch_id = b.id)",
     ),
-    ("an order never has more tasks than its target", "select id from orders where task_count > target_count"),
     (
-        "a batch is completed when its tasks are settled, and only then",
-        "select id from batches where (status = 'completed') <> (task_count = completed_count + failed_count + cancelled_count)",
+        "an order never has more tasks than its target, unless the target was lowered",
+        "select id from orders o where task_count > target_count
+         and not exists (select from events e where e.aggregate_type = 'order' and e.aggregate_id = o.id::text and e.event_type = 'order_revised')",
     ),
     (
-        "an order is completed when its target is reached",
-        "select id from orders where (status = 'completed') <> (completed_count >= target_count)",
+        "a batch has work while it is open, and none that could still be recorded when it is over",
+        "select b.id from batches b, lateral (select count(*) filter (where status in ('pending', 'ready', 'in_progress')) open from tasks t
+                where t.batch_id = b.id) n
+         where case when status in ('pending', 'active') then task_count > 0 and task_count = completed_count + failed_count + cancelled_count
+                    else n.open > 0 end",
     ),
     (
-        "a completed task has its episode, and no other task has one",
+        "a batch is pending until its first task is settled",
+        "select id from batches where status = 'pending' and completed_count + failed_count + cancelled_count > 0",
+    ),
+    (
+        "an order is open while its target is not reached, created while nothing is completed, and completed when the target is reached",
+        "select id from orders where case status when 'created' then completed_count > 0 when 'in_progress' then completed_count >= target_count
+                                                 when 'completed' then completed_count < target_count else false end",
+    ),
+    (
+        "no batch is open under an order that is over",
+        "select b.id from batches b join orders o on o.id = b.order_id
+         where b.status in ('pending', 'active') and o.status in ('completed', 'cancelled')",
+    ),
+    (
+        "nothing belongs to what was deleted",
+        "select id from tasks t where not exists (select from batches b where b.id = t.batch_id and b.order_id = t.order_id)
+         union all select id from batches b where not exists (select from orders o where o.id = b.order_id)
+         union all select id from episodes e where not exists (select from tasks t where t.id = e.task_id)",
+    ),
+    (
+        "a task completed with a recording has its episode, and no other task has one",
         "select t.id from tasks t left join episodes e on e.task_id = t.id
-         where (t.status = 'completed') <> (e.id is not null) or t.episode_id is distinct from e.id",
+         where (t.status = 'completed' and not exists (select from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text
+                                                       and x.event_type = 'task_completed_externally')) <> (e.id is not null)
+            or t.episode_id is distinct from e.id",
+    ),
+    (
+        "episodes of a recalled batch say so once, and no others do",
+        "select e.id from episodes e join batches b on b.id = e.batch_id
+         where (b.status = 'recalled') <> (e.labels = '{recalled_batch}') or (b.status <> 'recalled') <> (e.labels = '{}')",
     ),
     ("a task has at most one episode", "select task_id from episodes group by 1 having count(*) > 1"),
     (
         "a task that ended stays as it ended",
         "select e.aggregate_id from events e join events later using (aggregate_type, aggregate_id)
-         where e.aggregate_type = 'task' and e.event_type in ('upload_verified', 'upload_failed') and later.sequence > e.sequence
-           and later.event_type not in ('device_report_noted', 'upload_ack_requested')",
+         where e.aggregate_type = 'task' and e.event_type in ('upload_verified', 'upload_failed', 'task_cancelled', 'task_completed_externally', 'task_deleted')
+           and later.sequence > e.sequence and later.event_type not in ('device_report_noted', 'upload_ack_requested')
+           and not (later.event_type = 'task_deleted' and e.event_type in ('upload_failed', 'task_cancelled'))",
     ),
     (
         "no ack is queued before the episode",
@@ -399,7 +513,11 @@ async fn read_models_equal_a_fold_of_the_log_when_everybody_speaks_at_once() {
             for _ in 0..60 {
                 let task = rand::random_range(0..8);
                 let who = task / 4;
-                let step = match rand::random_range(0..9) {
+                let step = match rand::random_range(0..13) {
+                    9 => Step::AdjustBatch { batch: who, quantity: rand::random_range(0..6) },
+                    10 => Step::CompleteTasks { batch: who, who: 1 - who, quantity: 1 },
+                    11 => Step::DeleteTask { task },
+                    12 if rand::random_range(0..20) == 0 => Step::CancelBatch { batch: who },
                     0 => Step::Start { who: Some(who), task },
                     1 => Step::Finish { who, task },
                     2 | 3 => Step::Uploaded { who, task, size: 1, epoch_back: 0 },
