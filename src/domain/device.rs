@@ -407,11 +407,12 @@ impl Aggregate for Device {
                     let settled = DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome };
                     let mut after = self.clone();
                     after.evolve(&settled);
-                    // Refused or unheard, while it is still seen to hold the task: once more.
-                    let again = match (&settled, &after.observed) {
-                        (DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Succeeded { .. }, .. }, _) | (_, None) => None,
-                        (_, Some(seen)) => after.ask_to_release(seen, next),
-                    };
+                    // What it holds and shall not, it is asked for: once more where it refused or was not heard,
+                    // for the first time where it was dropping another task until now.
+                    let dropped = matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear)
+                        && matches!(settled, DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Succeeded { .. }, .. });
+                    let holds = after.observed.as_ref().filter(|seen| !dropped || seen.task_id != open.task_id);
+                    let again = holds.and_then(|seen| after.ask_to_release(seen, next));
                     std::iter::once(settled).chain(again).collect()
                 }
                 (None, CommandOutcome::Unknown { .. }) => vec![],

@@ -12,6 +12,7 @@ mod http_login;
 mod http_slice;
 mod kill;
 mod log_invariants;
+mod must_not;
 mod outbox;
 mod pg;
 mod read_models;
