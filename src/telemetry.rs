@@ -18,6 +18,7 @@ pub const HTTP_IN_FLIGHT: &str = "keystone_http_requests_in_flight";
 pub const COMMANDS: &str = "keystone_commands_total";
 pub const COMMAND_SECONDS: &str = "keystone_command_seconds";
 pub const COMMAND_CONFLICTS: &str = "keystone_command_conflicts_total";
+pub const IDEMPOTENT_REPLAYS: &str = "keystone_idempotent_replays_total";
 pub const LOG_EVENTS: &str = "keystone_log_events_total";
 pub const LOG_POSITION: &str = "keystone_log_position";
 pub const OUTBOX_CLAIMED: &str = "keystone_outbox_claimed_total";
@@ -80,6 +81,7 @@ fn describe() {
     describe_counter!(COMMANDS, "Commands, by name and outcome");
     describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit or refusal, by name");
     describe_counter!(COMMAND_CONFLICTS, "Runs of commands that lost a race and were repeated, by name");
+    describe_counter!(IDEMPOTENT_REPLAYS, "Requests answered with what their Idempotency-Key was answered before");
     describe_counter!(LOG_EVENTS, "Events that got their position from this process");
     describe_gauge!(LOG_POSITION, "The last position that this process gave");
     describe_counter!(OUTBOX_CLAIMED, "Deliveries claimed, by subscriber");

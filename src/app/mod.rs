@@ -129,6 +129,8 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
+        lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
+
         let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
         let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
             .await
@@ -218,6 +220,19 @@ impl App {
             postgres.stop().await.context("Postgres did not stop in order")?;
         }
         Ok(ended.is_clean())
+    }
+}
+
+/// Keys are ignored after their day; here they go, little by little.
+async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
+    const PAUSE: Duration = Duration::from_secs(600);
+    loop {
+        match commands.forget_old_keys().await {
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
+        }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
 }
 

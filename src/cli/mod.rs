@@ -66,7 +66,7 @@ enum Command {
 pub async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Command::Openapi = arguments.command {
-        return say(&crate::http::openapi().to_pretty_json()?);
+        return say(&serde_json::to_string_pretty(&crate::http::openapi())?);
     }
     if let Command::Simulate(options) = &arguments.command {
         return run_simulate(options).await;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use super::dispatch::{CreatedTask, TaskGroup};
@@ -59,7 +60,7 @@ pub struct CreateBatch {
     pub metadata: Option<Value>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreatedBatch {
     pub batch_id: BatchId,
     pub tasks: Vec<CreatedTask>,
@@ -107,7 +108,7 @@ pub struct AdjustBatch {
     pub groups: Vec<TaskGroup>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Adjustment {
     pub created: Vec<CreatedTask>,
     pub deleted: Vec<TaskId>,
@@ -190,7 +191,7 @@ fn with_room(error: CommandError, order: &crate::domain::order::Placed, current:
 }
 
 /// How a batch is after it was ended by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndedBatch {
     pub batch_id: BatchId,
     pub status: BatchStatus,
@@ -242,7 +243,7 @@ async fn end(work: &mut Work, batch_id: BatchId, ending: Ending) -> Result<Ended
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteBatch(pub BatchId);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedBatch {
     pub tasks_removed: i64,
     /// What was kept, and the batch with it, where it is more than none.
@@ -285,7 +286,7 @@ pub struct CompleteTasks {
     pub quantity: i64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CompletedTasks {
     /// The batch's id that people see.
     pub public_batch_id: String,

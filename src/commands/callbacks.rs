@@ -4,6 +4,7 @@
 //! after the frames that tell the same. So it is a witness like others, recorded each time
 //! it comes, and never decisive alone.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Command, CommandError, Work};
@@ -19,7 +20,7 @@ pub struct StartCallback {
     pub reported: Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartAnswer {
     /// Whether this callback moved the task to `in_progress`.
     pub moved: bool,
@@ -53,7 +54,7 @@ pub struct FinishCallback {
     pub report: FinishReport,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FinishAnswer {
     /// The upload will be asked for; `transfer_open` says whether the device can hear it now.
     Moved { transfer_open: bool },

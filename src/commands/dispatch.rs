@@ -1,6 +1,8 @@
 //! Creating tasks: what is looked up, what has to be true, and the tasks themselves.
 //! Shared by everything that gives work to a workstation.
 
+use serde::{Deserialize, Serialize};
+
 use super::{CommandError, Refusal, Work};
 use crate::domain::order::Terms;
 use crate::domain::task::{self, Task, TaskCommand};
@@ -16,7 +18,7 @@ pub struct TaskGroup {
     pub quantity: i64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreatedTask {
     pub id: TaskId,
     pub public_id: PublicTaskId,

@@ -13,6 +13,7 @@ pub mod batches;
 pub mod callbacks;
 pub mod devices;
 pub mod dispatch;
+pub mod idempotency;
 pub mod orders;
 mod production;
 mod refusal;
@@ -25,8 +26,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::debug;
 use uuid::Uuid;
+
+pub use idempotency::IdempotencyKey;
 
 pub use refusal::{Refusal, RefusalKind};
 pub use work::Work;
@@ -53,7 +58,7 @@ pub struct Context {
     pub cause: Option<Cause>,
     pub request_id: Option<String>,
     pub source_address: Option<String>,
-    pub idempotency_key: Option<String>,
+    pub idempotency: Option<IdempotencyKey>,
     pub trace_parent: Option<String>,
 }
 
@@ -65,7 +70,7 @@ impl Context {
             cause: None,
             request_id: None,
             source_address: None,
-            idempotency_key: None,
+            idempotency: None,
             trace_parent: None,
         }
     }
@@ -91,7 +96,7 @@ impl Context {
             cause: self.cause.clone(),
             request_id: self.request_id.clone(),
             source_address: self.source_address.clone(),
-            idempotency_key: self.idempotency_key.clone(),
+            idempotency_key: self.idempotency.as_ref().map(|key| key.key.clone()),
             trace_parent: self.trace_parent.clone(),
             occurred_at,
         }
@@ -100,8 +105,8 @@ impl Context {
 
 /// A wish to change something.
 pub trait Command: Send + Sync {
-    /// What the one who asked is told after the commit.
-    type Answer: Send;
+    /// What the one who asked is told after the commit. Kept where the request may be repeated.
+    type Answer: Send + Serialize + DeserializeOwned;
     /// For logs and metrics.
     const NAME: &'static str;
 
@@ -217,8 +222,25 @@ impl Commands {
     async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
         let now = self.now();
         let mut work = Work::begin(&self.store, context.metadata(now), now, self.release_timeout).await?;
+        if let Some(key) = &context.idempotency {
+            match idempotency::outcome_of::<C>(&mut work, key).await {
+                Ok(None) => {}
+                Ok(Some(known)) => {
+                    work.roll_back().await?;
+                    return Ok(known);
+                }
+                Err(error) => {
+                    // The refusal is the answer, whether or not the connection could say goodbye.
+                    let _gone = work.roll_back().await;
+                    return Err(error);
+                }
+            }
+        }
         match command.run(&mut work).await {
             Ok(answer) => {
+                if let Some(key) = &context.idempotency {
+                    idempotency::keep_outcome::<C>(&mut work, key, &answer)?;
+                }
                 work.commit().await?;
                 Ok(answer)
             }

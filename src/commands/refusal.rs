@@ -21,6 +21,8 @@ pub enum RefusalKind {
     /// It does not fit what is there now.
     Conflict,
     Forbidden,
+    /// It contradicts what the same caller said before.
+    Unprocessable,
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

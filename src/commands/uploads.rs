@@ -1,5 +1,6 @@
 //! What verification found out about an uploaded object.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ pub struct AcceptUpload {
     pub metadata: Option<Value>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Acceptance {
     /// A new episode.
     Created(EpisodeId),

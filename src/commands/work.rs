@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::CommandError;
+use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
 use crate::domain::routing::{SubscriberName, subscribers_of};
 use crate::domain::{DeviceId, Event, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
@@ -33,6 +34,8 @@ pub struct Work {
     snapshots: Vec<SnapshotOffer>,
     /// Password hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
+    /// What the command answers, where the same request may come again.
+    outcomes: Vec<KeptOutcome>,
 }
 
 impl Work {
@@ -54,6 +57,7 @@ impl Work {
             gone: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
+            outcomes: vec![],
         })
     }
 
@@ -142,6 +146,11 @@ impl Work {
         self.credentials.push((subject, id, hash));
     }
 
+    pub(super) fn keep_outcome(&mut self, key: IdempotencyKey, step: &'static str, outcome: Value) {
+        let (at, forgotten_before) = (self.now, self.now - REMEMBERED);
+        self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
+    }
+
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
@@ -150,6 +159,11 @@ impl Work {
         let tables: Vec<(&'static str, Value)> =
             tables.into_iter().filter_map(|(table, rows)| Some((upsert_sql(table)?, Value::Array(rows)))).collect();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
+        // First of all: where a twin came first, that is the reason, and not the name that it took.
+        let fingerprints: Vec<&[u8]> = self.outcomes.iter().map(|kept| &kept.key.fingerprint[..]).collect();
+        for (kept, fingerprint) in self.outcomes.iter().zip(&fingerprints) {
+            also.extend(kept.queries(fingerprint));
+        }
         // Names of what is gone are free for what comes now.
         let gone: Vec<(&'static str, &Vec<i64>)> = self.gone.iter().filter_map(|(table, ids)| Some((delete_sql(table)?, ids))).collect();
         for (sql, ids) in &gone {

@@ -51,7 +51,10 @@ impl From<tokio_postgres::Error> for StoreError {
         };
         let constraint = db.constraint().unwrap_or_default();
         match db.code() {
-            &SqlState::UNIQUE_VIOLATION if constraint == "one_event_per_version" => Self::Conflict,
+            // The twin of a request came first; the next try finds its outcome.
+            &SqlState::UNIQUE_VIOLATION if matches!(constraint, "one_event_per_version" | "one_outcome_per_idempotency_key") => {
+                Self::Conflict
+            }
             &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict,
             &SqlState::UNIQUE_VIOLATION | &SqlState::CHECK_VIOLATION | &SqlState::FOREIGN_KEY_VIOLATION => {
                 Self::Constraint { constraint: constraint.to_owned() }

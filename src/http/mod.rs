@@ -12,11 +12,13 @@
 pub mod auth;
 pub mod batches;
 pub mod callbacks;
+mod describe;
 pub mod devices;
 pub mod episodes;
 pub mod extract;
 pub mod fleet;
 pub mod health;
+pub mod idempotency;
 pub mod metrics;
 pub mod orders;
 pub mod problem;

@@ -36,6 +36,7 @@ codes! {
     InvalidRequest = "invalid_request", BAD_REQUEST;
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE;
     NotFound = "not_found", NOT_FOUND;
+    IdempotencyKeyInvalid = "idempotency_key_invalid", BAD_REQUEST;
     NothingToChange = "nothing_to_change", BAD_REQUEST;
     Unauthenticated = "unauthenticated", UNAUTHORIZED;
     LoginRefused = "login_refused", UNAUTHORIZED;
@@ -168,6 +169,7 @@ impl From<CommandError> for Problem {
                     RefusalKind::NotFound => StatusCode::NOT_FOUND,
                     RefusalKind::Conflict => StatusCode::CONFLICT,
                     RefusalKind::Forbidden => StatusCode::FORBIDDEN,
+                    RefusalKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
                 };
                 Self { status, code: refusal.code, detail: refusal.message, ..Self::invalid("") }.with_all(refusal.extra)
             }
@@ -262,7 +264,7 @@ mod tests {
 
     /// The words after `Refusal::invalid(` and its siblings, in one source file.
     fn refusal_codes(source: &str) -> Vec<String> {
-        let constructors = ["invalid(", "not_found(", "conflict(", "forbidden(", "in_state("];
+        let constructors = ["invalid(", "not_found(", "conflict(", "forbidden(", "in_state(", "RefusalKind::Unprocessable, "];
         let after = constructors.iter().flat_map(|constructor| source.split(constructor).skip(1));
         let quoted = after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
         quoted.filter(|word| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')).map(str::to_owned).collect()

@@ -3,6 +3,7 @@
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::{Json as Answer, Router};
+use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -10,9 +11,12 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login};
+use super::idempotency::idempotent;
 use super::registry::{data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
-use super::{AppState, batches, callbacks, devices, episodes, health, metrics, orders, recorder, stations, storage, tasks, transfer};
+use super::{
+    AppState, batches, callbacks, describe, devices, episodes, health, metrics, orders, recorder, stations, storage, tasks, transfer,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -113,8 +117,12 @@ fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// The description of every route, without starting anything.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+pub fn openapi() -> Value {
+    described(&routes().into_openapi())
+}
+
+fn described(openapi: &utoipa::openapi::OpenApi) -> Value {
+    describe::complete(serde_json::to_value(openapi).expect("a description of ours is JSON"))
 }
 
 /// The whole edge. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so
@@ -122,6 +130,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(state: AppState) -> Router {
     let (router, openapi) = routes().split_for_parts();
     let docs = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));
+    let openapi = described(&openapi);
     let description = axum::routing::get(move || async move { Answer(openapi) });
     router
         .merge(docs)
@@ -129,6 +138,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
         .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
+        .layer(from_fn_with_state(state.clone(), idempotent))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))
         .with_state(state)
@@ -146,7 +156,6 @@ mod tests {
     use axum::response::Response;
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
-    use serde_json::Value;
 
     use super::*;
     use crate::commands::Commands;
@@ -216,7 +225,7 @@ mod tests {
 
     /// Every operation that is described: method and path pattern.
     fn operations() -> Vec<(String, String, Value)> {
-        let description = serde_json::to_value(openapi()).unwrap();
+        let description = openapi();
         let paths = description["paths"].as_object().unwrap();
         paths
             .iter()

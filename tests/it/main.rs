@@ -10,6 +10,7 @@ mod factory;
 mod http_lists;
 mod http_login;
 mod http_slice;
+mod idempotency;
 mod kill;
 mod log_invariants;
 mod must_not;

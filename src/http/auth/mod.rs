@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
-use crate::commands::Context;
+use crate::commands::{Context, IdempotencyKey};
 use crate::domain::{Actor, CollectorId, DeviceId};
 
 /// Who a request comes from.
@@ -36,6 +36,17 @@ pub enum Identity {
     },
     /// Nobody in particular: a route without login.
     Anonymous,
+}
+
+impl Identity {
+    /// One word for each who can ask.
+    pub fn name(&self) -> String {
+        match self {
+            Identity::Admin => "admin".to_owned(),
+            Identity::Collector { id, .. } => format!("collector:{id}"),
+            Identity::Anonymous => "anonymous".to_owned(),
+        }
+    }
 }
 
 /// Who may use a route.
@@ -93,7 +104,7 @@ pub struct Caller {
     pub identity: Identity,
     request_id: String,
     source_address: Option<String>,
-    idempotency_key: Option<String>,
+    idempotency: Option<IdempotencyKey>,
     trace_parent: Option<String>,
 }
 
@@ -114,7 +125,7 @@ impl Caller {
             cause: None,
             request_id: Some(self.request_id.clone()),
             source_address: self.source_address.clone(),
-            idempotency_key: self.idempotency_key.clone(),
+            idempotency: self.idempotency.clone(),
             trace_parent: self.trace_parent.clone(),
         }
     }
@@ -155,7 +166,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             identity,
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
-            idempotency_key: header("idempotency-key", 255),
+            idempotency: parts.extensions.get::<IdempotencyKey>().cloned(),
             trace_parent: header("traceparent", 64),
         })
     }

@@ -1,0 +1,69 @@
+//! What holds for every operation, written into the description in one place: how refusals
+//! look, which ones any route may answer with, and the header that makes a `POST` repeatable.
+
+use axum::http::Method;
+use serde_json::{Map, Value, json};
+
+use super::auth::{Access, access};
+use super::idempotency::takes_key;
+
+/// Completes the description of the routes.
+pub fn complete(mut description: Value) -> Value {
+    description["components"]["schemas"]["Problem"] = problem();
+    let Some(paths) = description["paths"].as_object_mut() else { return description };
+    for (path, item) in paths {
+        let Some(operations) = item.as_object_mut() else { continue };
+        for (method, operation) in operations {
+            let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
+            complete_operation(&method, path, operation);
+        }
+    }
+    description
+}
+
+fn complete_operation(method: &Method, route: &str, operation: &mut Value) {
+    if takes_key(method, route) {
+        let key = json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "The same request with the same key within 24 hours gets the first answer again.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
+        });
+        match operation["parameters"].as_array_mut() {
+            Some(parameters) => parameters.push(key),
+            None => operation["parameters"] = json!([key]),
+        }
+    }
+    let open = access(method, route) == Access::Open;
+    if open {
+        operation["security"] = json!([]);
+    }
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    let closed = (!open).then_some([("401", "A login is required"), ("403", "The login may not do this")]);
+    let keyed = takes_key(method, route).then_some(("422", "The Idempotency-Key was used for another request"));
+    let any = [("400", "Something in the request does not fit"), ("500", "A fault of ours"), ("503", "The database cannot be reached")];
+    let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH).then_some(("413", "The body is too large"));
+    for (status, description) in any.into_iter().chain(closed.into_iter().flatten()).chain(keyed).chain(bodied) {
+        responses.entry(status).or_insert_with(|| json!({ "description": description }));
+    }
+    // A range that cannot be served has no body.
+    for (_, answer) in responses.iter_mut().filter(|(status, _)| status.starts_with(['4', '5']) && status.as_str() != "416") {
+        if answer.get("content").is_none() {
+            answer["content"] = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+        }
+    }
+}
+
+fn problem() -> Value {
+    let text = |description: &str| json!({ "type": "string", "description": description });
+    let properties = Map::from_iter([
+        ("code".to_owned(), text("What is wrong, as a word for programs.")),
+        ("detail".to_owned(), text("For people.")),
+        ("request_id".to_owned(), text("Names the request in our log.")),
+        ("error".to_owned(), text("For people; some routes say `error_msg`.")),
+        ("error_msg".to_owned(), text("For people.")),
+    ]);
+    json!({
+        "type": "object", "description": "Why a request was not done. Each code has its own further keys.",
+        "required": ["code", "detail", "request_id"], "properties": properties,
+    })
+}

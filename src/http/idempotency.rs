@@ -1,0 +1,148 @@
+//! `Idempotency-Key` on `POST`: the same request again gets the first answer again, for a day.
+//!
+//! Kept are answers that say what was done, or that a rule said no. What may be otherwise in
+//! a moment is not kept: failures, lost races, a login that is missing, the state of a device.
+//! Logging in and callbacks take no key: the one answers with a secret, the others are
+//! recognised by what they say.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::AppState;
+use super::auth::Identity;
+use super::problem::{Code, Problem, render};
+use super::request::RequestId;
+use crate::commands::idempotency::{IdempotencyKey, KeptAnswer};
+
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Characters of a key.
+const KEY_MAX: usize = 255;
+/// Longer answers are not kept; the outcome of the command is.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Whether a route knows keys at all.
+pub fn takes_key(method: &Method, route: &str) -> bool {
+    method == Method::POST && !route.starts_with("/api/v1/auth/") && !route.starts_with("/api/v1/callbacks/")
+}
+
+/// The state of a device may be another one in a moment.
+fn asks_a_device(route: &str) -> bool {
+    route.starts_with("/api/v1/recorder/") || route.starts_with("/api/v1/transfer/")
+}
+
+fn worth_keeping(status: StatusCode, code: Option<&str>, route: &str) -> bool {
+    let decided = matches!(status.as_u16(), 400 | 404 | 409) && code.is_some_and(|code| code != Code::LostRace.as_str());
+    status.is_success() || (decided && !asks_a_device(route))
+}
+
+pub async fn idempotent(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()).unwrap_or_default();
+    let Some(given) = request.headers().get(&IDEMPOTENCY_KEY).filter(|_| takes_key(request.method(), &route)).cloned() else {
+        return next.run(request).await;
+    };
+    match with_key(&state, &given, &route, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: Request, next: Next) -> Result<Response, Problem> {
+    let key = given.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
+    let key = key.ok_or_else(|| {
+        Problem::new(Code::IdempotencyKeyInvalid, format!("an Idempotency-Key is 1 to {KEY_MAX} visible ASCII characters"))
+    })?;
+    let (mut parts, body) = request.into_parts();
+    let body = to_bytes(body, state.settings.body_bytes_max).await.map_err(|_| {
+        Problem::new(Code::BodyTooLarge, format!("the request body is larger than {} bytes, or broke off", state.settings.body_bytes_max))
+    })?;
+    let who = parts.extensions.get::<Identity>().map(Identity::name).unwrap_or_default();
+    let mut asked = Sha256::new();
+    for part in [parts.uri.query().unwrap_or_default().as_bytes(), b"\n", &body] {
+        asked.update(part);
+    }
+    let scope = format!("{who} {} {}", parts.method, parts.uri.path());
+    let key = IdempotencyKey { scope, key: key.to_owned(), fingerprint: asked.finalize().into() };
+    if let Some(kept) = state.commands.kept_answer(&key).await? {
+        metrics::counter!(crate::telemetry::IDEMPOTENT_REPLAYS).increment(1);
+        return Ok(sent_again(kept));
+    }
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_else(|| "".into());
+    parts.extensions.insert(key.clone());
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+
+    let code = response.extensions().get::<Problem>().map(Problem::code);
+    if !worth_keeping(response.status(), code, route) {
+        return Ok(response);
+    }
+    // Written here already, with the id of this request: that is what is sent again.
+    let (parts, body) = render(response, "POST", route, &request_id).into_parts();
+    let body = to_bytes(body, usize::MAX).await.map_err(|error| super::problem::failed(&anyhow::Error::new(error)))?;
+    if body.len() <= ANSWER_BYTES_MAX {
+        let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let answer = KeptAnswer { status: parts.status.as_u16(), content_type, body: body.to_vec() };
+        if let Err(error) = state.commands.keep_answer(&key, &answer).await {
+            // What was done is kept with its events; only the text of the answer is not.
+            tracing::warn!(error = format!("{error:#}"), "Cannot keep the answer to a request with an Idempotency-Key: {error:#}");
+        }
+    }
+    Ok(Response::from_parts(parts, Body::from(body)))
+}
+
+fn sent_again(kept: KeptAnswer) -> Response {
+    let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, kept.body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_TYPE);
+    if let Ok(content_type) = HeaderValue::from_str(&kept.content_type)
+        && !kept.content_type.is_empty()
+    {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_decisions_are_kept() {
+        let keep = |status, code, route| worth_keeping(StatusCode::from_u16(status).unwrap(), code, route);
+        let orders = "/api/v1/orders";
+        for (status, code, kept) in [
+            (201, None, true),
+            (400, Some("name_taken"), true),
+            (409, Some("order_not_open"), true),
+            (404, Some("batch_not_found"), true),
+            (409, Some("lost_race"), false),
+            (404, None, false),
+            (401, Some("unauthenticated"), false),
+            (403, Some("forbidden"), false),
+            (422, Some("idempotency_key_reused"), false),
+            (500, Some("internal"), false),
+            (503, Some("unavailable"), false),
+        ] {
+            assert_eq!(keep(status, code, orders), kept, "{status} {code:?}");
+        }
+        assert!(!keep(409, Some("recorder_busy"), "/api/v1/recorder/{device_id}/begin"));
+        assert!(keep(200, None, "/api/v1/recorder/{device_id}/begin"));
+    }
+
+    #[test]
+    fn secrets_and_devices_callbacks_take_no_key() {
+        assert!(takes_key(&Method::POST, "/api/v1/orders"));
+        for (method, route) in
+            [(Method::PUT, "/api/v1/orders/{id}"), (Method::POST, "/api/v1/auth/login"), (Method::POST, "/api/v1/callbacks/start")]
+        {
+            assert!(!takes_key(&method, route), "{method} {route}");
+        }
+    }
+}
