@@ -172,10 +172,17 @@ impl Objects for BucketObjects {
         }
     }
 
-    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream> {
+    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String> {
+        Ok(self.0.presign_get(&ObjectKey::new(key)?, lifetime).await?)
+    }
+
+    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream> {
         let key = ObjectKey::new(key)?;
         // One version from the first byte to the last, whoever replaces the object meanwhile.
-        let etag = self.0.head(&key).await?.etag;
+        let etag = match etag {
+            Some(etag) => etag.to_owned(),
+            None => self.0.head(&key).await?.etag,
+        };
         let pieces: Vec<Range<u64>> =
             (range.start..range.end).step_by(STREAM_PIECE as usize).map(|start| start..(start + STREAM_PIECE).min(range.end)).collect();
         let blobs = self.0.clone();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::AppState;
+use super::auth::Caller;
 use super::extract::{Params, PathId};
 use super::problem::Problem;
 use super::storage::{Location, refuse_if_blocked, signed_link};
@@ -170,13 +171,14 @@ pub struct Link {
     (status = 404, description = "There is no such episode"),
     (status = 409, description = "The recording failed its checks"),
 ))]
-pub async fn presign(State(state): State<AppState>, id: PathId, params: Params) -> Result<Answer<Link>, Problem> {
+pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Link>, Problem> {
     let id = PathId(id.positive()?);
     let kind = params.text("kind").map_or_else(|| "mcap".to_owned(), |kind| kind.to_lowercase());
     if !matches!(kind.as_str(), "mcap" | "sidecar") {
         return Err(Problem::invalid("kind must be mcap or sidecar"));
     }
     let episode = found(&state, id).await?;
+    caller.must_see(&episode)?;
     let path = match kind.as_str() {
         "mcap" => {
             refuse_if_blocked(&episode, &episode.mcap_path)?;

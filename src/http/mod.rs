@@ -27,6 +27,7 @@ pub mod registry;
 pub mod request;
 mod router;
 pub mod stations;
+pub mod statistics;
 pub mod storage;
 pub mod tasks;
 pub mod transfer;

@@ -46,6 +46,9 @@ pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr>
 /// How long answers may take beyond the wait for a device, on routes that wait for one.
 const DEVICE_ROUTES: &str = "/api/v1/recorder/";
 
+/// Asked every few seconds by whoever watches us.
+const PROBES: [&str; 3] = ["/metrics", "/api/v1/health", "/api/v1/ready"];
+
 fn deadline(state: &AppState, route: &str) -> Duration {
     let settings = &state.settings;
     if route.starts_with(DEVICE_ROUTES) {
@@ -65,10 +68,17 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let source = source_address(request.extensions()).map(|address| address.to_string());
     request.extensions_mut().insert(id.clone());
 
+    // The wire knows no HEAD; probes of load balancers do.
+    let headless = method == axum::http::Method::HEAD && !PROBES.contains(&route.as_str());
     let span = tracing::info_span!("request", request.id = %id.0, http.method = %method, http.route = %route);
     let limit = deadline(&state, &route);
     let counted = metrics::InFlight::enter();
-    let answer = AssertUnwindSafe(tokio::time::timeout(limit, next.run(request))).catch_unwind().instrument(span.clone()).await;
+    let answer = AssertUnwindSafe(tokio::time::timeout(limit, async {
+        if headless { unmatched(method.clone(), request.uri().clone()).await } else { next.run(request).await }
+    }))
+    .catch_unwind()
+    .instrument(span.clone())
+    .await;
     drop(counted);
 
     let _entered = span.enter();
@@ -93,7 +103,7 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     metrics::request(&method, &route, status, elapsed);
     let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
     // Probes and scrapes come every few seconds and say nothing new.
-    if matches!(route.as_str(), "/metrics" | "/api/v1/health" | "/api/v1/ready") && status == 200 {
+    if PROBES.contains(&route.as_str()) && status == 200 {
         tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");
     } else {
         tracing::info!(http.status = status, duration_ms, code, source, "Answered {method} {path} with {status}");

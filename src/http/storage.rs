@@ -4,8 +4,10 @@
 //! an episode that failed its checks. A signed link names exactly one object.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
@@ -16,6 +18,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
@@ -41,7 +45,10 @@ pub type ObjectStream = BoxStream<'static, std::io::Result<Bytes>>;
 #[async_trait]
 pub trait Objects: Send + Sync {
     async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>>;
-    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream>;
+    /// Of the version with this entity tag, and of no other, where one is named.
+    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream>;
+    /// An address at the object store with which anybody can read the object for `lifetime`.
+    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String>;
     /// Whether the store answers at all.
     async fn probe(&self) -> anyhow::Result<()>;
 }
@@ -194,6 +201,56 @@ fn unchanged(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
     since.zip(facts.last_modified).is_some_and(|(since, modified)| modified.timestamp() <= since.timestamp())
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoreLink {
+    /// `/s3/<bucket>/<object>?<signature>`: the proxy in front of the pages leads `/s3/` to the object store.
+    url: String,
+}
+
+/// Seconds for which a link to the object store can be asked.
+const LIFETIME_MAX_S: u64 = 3600;
+const LIFETIME_DEFAULT_S: u64 = 600;
+
+/// A link to an object at the object store itself, for whoever reaches it through a proxy.
+#[utoipa::path(get, path = "/api/v1/storage/presign", tag = "storage", params(
+    ("bucket" = String, Query),
+    ("object" = String, Query),
+    ("expires_seconds" = Option<u64>, Query, description = "1 to 3600, default 600"),
+), responses(
+    (status = 200, body = StoreLink),
+    (status = 400, description = "Not a bucket, not an object, or not a lifetime"),
+    (status = 404, description = "No episode has this object"),
+    (status = 409, description = "The episode failed its checks"),
+))]
+pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<StoreLink>, Problem> {
+    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let lifetime = match params.text("expires_seconds") {
+        None => LIFETIME_DEFAULT_S,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| (1..=LIFETIME_MAX_S).contains(seconds))
+            .ok_or_else(|| Problem::invalid(format!("expires_seconds must be between 1 and {LIFETIME_MAX_S}")))?,
+    };
+    let missing = || Problem::new(Code::ObjectNotFound, "object not found");
+    if location.bucket != state.settings.bucket {
+        return Err(missing());
+    }
+    let path = location.path();
+    let episode = state.reads.episode_of_object(&path).await?.ok_or_else(missing)?;
+    refuse_if_blocked(&episode, &path)?;
+    caller.must_see(&episode)?;
+    let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
+    let url = at_proxy(&signed).ok_or_else(|| store_failed(&anyhow::anyhow!("the store's link has no path")))?;
+    Ok(Answer(StoreLink { url }))
+}
+
+/// The path and query of a link to the store, where the proxy takes them.
+fn at_proxy(signed: &str) -> Option<String> {
+    let (_, rest) = signed.split_once("://")?;
+    rest.find('/').map(|slash| format!("/s3{}", &rest[slash..]))
+}
+
 /// Bytes of an object: whole, or one range of it.
 #[utoipa::path(get, path = "/api/v1/storage/object", tag = "storage", params(
     ("bucket" = String, Query),
@@ -225,6 +282,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
                 }
             }
         }
+        // What may be seen is asked when a link is made, too; without one it is asked here.
         (None, Identity::Anonymous) => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
         (None, _) => {}
     }
@@ -235,6 +293,9 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
     let path = location.path();
     let episode = state.reads.episode_of_object(&path).await?.ok_or_else(missing)?;
     refuse_if_blocked(&episode, &path)?;
+    if token.is_none() {
+        caller.must_see(&episode)?;
+    }
 
     let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(missing)?;
     let mut answer = HeaderMap::new();
@@ -271,7 +332,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
     let body = if range.is_empty() {
         Body::empty()
     } else {
-        Body::from_stream(state.objects.read(&location.object, range).await.map_err(|error| store_failed(&error))?)
+        Body::from_stream(state.objects.read(&location.object, range, facts.etag.as_deref()).await.map_err(|error| store_failed(&error))?)
     };
     Ok((status, answer, body).into_response())
 }

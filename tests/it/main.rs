@@ -17,5 +17,6 @@ mod must_not;
 mod outbox;
 mod pg;
 mod read_models;
+mod storage;
 mod tidy;
 mod traces;

@@ -25,6 +25,7 @@ use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
 use crate::domain::{Actor, CollectorId, DeviceId};
+use crate::projections::reads::episodes::EpisodeRow;
 
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +73,11 @@ pub fn access(method: &Method, route: &str) -> Access {
         docs if read && (docs == "/api/v1/docs" || docs.starts_with("/api/v1/docs/")) => Access::Open,
         "/api/v1/storage/object" if read => Access::LoginOrLink,
         // Closed in older deployments too.
-        "/api/v1/auth/me" | "/api/v1/episodes/{id}/presign" | "/api/v1/storage/presign" | "/api/v1/batches/{id}/complete-tasks" => {
-            Access::Login
-        }
+        "/api/v1/auth/me"
+        | "/api/v1/episodes/{id}/presign"
+        | "/api/v1/storage/presign"
+        | "/api/v1/batches/{id}/complete-tasks"
+        | "/api/v1/tasks/statistics/breakdown" => Access::Login,
         _ => Access::LoginUnlessCompat,
     }
 }
@@ -127,6 +130,17 @@ impl Caller {
             source_address: self.source_address.clone(),
             idempotency: self.idempotency.clone(),
             trace_parent: self.trace_parent.clone(),
+        }
+    }
+
+    /// A rejected recording is shown to those who judge recordings, and to nobody else. The one place
+    /// that says who may see the files of an episode.
+    pub fn must_see(&self, episode: &EpisodeRow) -> Result<(), Problem> {
+        match &self.identity {
+            Identity::Collector { .. } if episode.qa_status == "rejected" => {
+                Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
+            }
+            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),
         }
     }
 

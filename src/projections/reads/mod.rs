@@ -5,6 +5,7 @@
 //! so every statement can be prepared, pinned and tested as it stands.
 
 pub mod batches;
+pub mod breakdown;
 pub mod credentials;
 pub mod devices;
 pub mod episodes;
@@ -75,6 +76,13 @@ impl Reads {
 
     async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
         Ok(self.rows(statement, parameters).await?.pop())
+    }
+
+    /// One number, where a statement answers nothing else.
+    async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<i64, ReadError> {
+        let client = self.connection().await?;
+        let prepared = client.prepare_cached(statement).await?;
+        Ok(client.query_one(&prepared, parameters).await?.try_get(0)?)
     }
 
     async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
@@ -175,6 +183,7 @@ use row;
 pub fn statements() -> Vec<(&'static str, String)> {
     [
         batches::statements(),
+        breakdown::statements(),
         credentials::statements(),
         devices::statements(),
         episodes::statements(),

@@ -37,11 +37,16 @@ pub type Answer = (u16, Value);
 
 impl TestEdge {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With some settings changed.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let database = TestDatabase::new().await;
         let objects = TestObjects::new().await;
         let commands = Commands::new(EventStore::new(database.pool.clone(), Wakes::default()));
         let fleet = Arc::new(ArrangedFleet::default());
-        let settings = Settings {
+        let mut settings = Settings {
             auth_mode: AuthMode::Strict,
             jwt_secret: b"a secret of this test, long enough".to_vec(),
             jwt_issuer: "keystone-edge".into(),
@@ -54,6 +59,7 @@ impl TestEdge {
             request_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
         };
+        change(&mut settings);
         let state = AppState::new(
             commands.clone(),
             Reads::new(database.pool.clone()),
@@ -244,8 +250,11 @@ impl Objects for Bucket {
             Err(error) => Err(error.into()),
         }
     }
-    async fn read(&self, key: &str, range: Range<u64>) -> anyhow::Result<ObjectStream> {
-        let bytes = self.0.read_range(&ObjectKey::new(key)?, range, None).await?;
+    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String> {
+        Ok(self.0.presign_get(&ObjectKey::new(key)?, lifetime).await?)
+    }
+    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream> {
+        let bytes = self.0.read_range(&ObjectKey::new(key)?, range, etag).await?;
         Ok(futures_util::stream::once(async move { Ok(bytes) }).boxed())
     }
     async fn probe(&self) -> anyhow::Result<()> {

@@ -1,0 +1,68 @@
+//! `/tasks/statistics`: how the work is spread.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::auth::{Caller, Identity};
+use super::extract::Params;
+use super::problem::Problem;
+use super::wire::{Paged, TextId};
+use crate::domain::StationId;
+use crate::domain::task::TaskStatus;
+use crate::projections::reads::breakdown::{BreakdownFilter, BreakdownRow, Dimension};
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Breakdown {
+    dimension: &'static str,
+    #[serde(flatten)]
+    page: Paged<BreakdownItem>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct BreakdownItem {
+    id: TextId,
+    name: String,
+    count: i64,
+}
+
+impl From<BreakdownRow> for BreakdownItem {
+    fn from(row: BreakdownRow) -> Self {
+        Self { id: TextId(row.id), name: row.name, count: row.count }
+    }
+}
+
+/// How many tasks there are of each scene or SOP, the most first. A data collector sees those of every
+/// workstation they were ever bound to.
+#[utoipa::path(get, path = "/api/v1/tasks/statistics/breakdown", tag = "tasks", params(
+    ("dimension" = Option<String>, Query, description = "`scene` (default) or `sop`"),
+    ("status" = Option<String>, Query),
+    ("start_time" = Option<String>, Query, description = "Created then or later; RFC 3339"),
+    ("end_time" = Option<String>, Query, description = "Created before then; RFC 3339, after `start_time`"),
+    ("workstation_id" = Option<String>, Query, description = "Of administrators only; without effect for others"),
+    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("offset" = Option<i64>, Query),
+), responses((status = 200, body = Breakdown), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Breakdown>, Problem> {
+    let page = params.page_to_100()?;
+    let (dimension, name) = match params.text("dimension").as_deref() {
+        None | Some("scene") => (Dimension::Scene, "scene"),
+        Some("sop") => (Dimension::Sop, "sop"),
+        Some(_) => return Err(Problem::invalid("dimension must be scene or sop")),
+    };
+    let (from, until) = (params.instant("start_time")?, params.instant("end_time")?);
+    if from.zip(until).is_some_and(|(from, until)| until <= from) {
+        return Err(Problem::invalid("end_time must be after start_time"));
+    }
+    let station = || params.text("workstation_id").map(|text| text.parse().ok().map(StationId));
+    let (station, collector) = match caller.identity {
+        Identity::Collector { id, .. } => (None, Some(id)),
+        Identity::Admin | Identity::Anonymous => (station(), None),
+    };
+    let status = params.word("status", &TaskStatus::ALL)?;
+    let filter = BreakdownFilter { dimension, status, from, until, station, collector };
+    let listed = state.reads.breakdown(&filter, page).await?;
+    Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, page.limit.unwrap_or_default(), page.offset) }))
+}

@@ -1,0 +1,84 @@
+//! How many tasks there are of each scene, or of each SOP.
+
+use super::{FromRow, Listed, Page, ReadError, Reads, row};
+use crate::domain::{CollectorId, StationId, Timestamp};
+
+row! {
+    BreakdownRow {
+        id: i64 = "g.id",
+        name: String = "g.name",
+        count: i64 = "g.count",
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dimension {
+    #[default]
+    Scene,
+    Sop,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct BreakdownFilter {
+    pub dimension: Dimension,
+    pub status: Option<String>,
+    /// Created at this instant or later.
+    pub from: Option<Timestamp>,
+    /// Created before this instant.
+    pub until: Option<Timestamp>,
+    /// `Some(None)`: asked for by something that is no number, so there is nothing.
+    pub station: Option<Option<StationId>>,
+    /// Only what was given to workstations this collector was ever bound to.
+    pub collector: Option<CollectorId>,
+}
+
+/// Names are those the tasks were created with; where there is none, the number stands for it.
+fn groups(dimension: Dimension) -> String {
+    let (key, name, from) = match dimension {
+        Dimension::Scene => ("t.scene_id", "coalesce(nullif(max(t.scene_name), ''), '场景 #' || t.scene_id, '未分类')", "tasks t"),
+        Dimension::Sop => (
+            "t.sop_id",
+            "coalesce(max(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), '')), 'SOP #' || t.sop_id, '未分类')",
+            "tasks t left join sops p on p.id = t.sop_id",
+        ),
+    };
+    format!(
+        "select {key} as id, {name} as name, count(*) as count from {from} \
+         where ($1::text is null or t.status = $1) and ($2::timestamptz is null or t.created_at >= $2) \
+           and ($3::timestamptz is null or t.created_at < $3) and ($4::bigint is null or t.station_id = $4) \
+           and ($5::bigint is null or t.station_id in (select s.id from stations s where s.data_collector_id = $5)) group by {key}"
+    )
+}
+
+fn page(dimension: Dimension) -> String {
+    let columns = BreakdownRow::COLUMNS;
+    format!("select {columns} from ({}) g order by g.count desc, g.name, g.id limit $6::bigint offset $7::bigint", groups(dimension))
+}
+
+fn count(dimension: Dimension) -> String {
+    format!("select count(*) as count from ({}) g", groups(dimension))
+}
+
+impl Reads {
+    pub async fn breakdown(&self, filter: &BreakdownFilter, at: Page) -> Result<Listed<BreakdownRow>, ReadError> {
+        let station = match filter.station {
+            Some(None) => return Ok((vec![], 0)),
+            Some(Some(id)) => Some(id.0),
+            None => None,
+        };
+        let collector = filter.collector.map(|id| id.0);
+        let f = filter;
+        let rows = self.rows(&page(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector, &at.limit, &at.offset]).await?;
+        let total = self.number(&count(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector]).await?;
+        Ok((rows, total))
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("tasks by scene", page(Dimension::Scene)),
+        ("tasks by scene, counted", count(Dimension::Scene)),
+        ("tasks by SOP", page(Dimension::Sop)),
+        ("tasks by SOP, counted", count(Dimension::Sop)),
+    ]
+}
