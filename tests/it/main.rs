@@ -4,6 +4,7 @@
 mod harness;
 
 mod blobs;
+mod contention;
 mod embedded_postgres;
 mod eventstore;
 mod factory;

@@ -443,7 +443,7 @@ const PROMISES: &[(&str, &str)] = &[
     ),
 ];
 
-async fn check(pool: &Pool, database: &TestDatabase) {
+pub async fn check(pool: &Pool, database: &TestDatabase) {
     place_all(&database.connector).await;
     assert_eq!(log::verify(pool).await.unwrap(), []);
     rebuild_beside(pool).await.unwrap();
