@@ -4,5 +4,3 @@ update tasks set ended_at = completed_at where completed_at is not null;
 
 -- Recalling a batch labels its episodes.
 create index episodes_by_batch on episodes (batch_id);
--- Cancelling and completing tasks of a batch looks for those in some state.
-create index tasks_by_batch_and_status on tasks (batch_id, status);

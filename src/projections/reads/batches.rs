@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, lower_one, row};
+use super::{AsNumber, FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{BatchId, Timestamp};
 
 row! {
@@ -45,16 +45,17 @@ const FROM: &str = "batches b left join organizations g on g.id = b.organization
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
-        matches: "($1::text is null or b.order_id::text = $1) and ($2::text is null or b.station_id::text = $2) \
-                  and ($3::text is null or b.organization_id::text = $3) \
-                  and ($4::text is null or exists (select from orders o where o.id = b.order_id and o.scene_id::text = $4)) \
-                  and ($5::text is null or exists (select from stations w where w.id = b.station_id and lower(w.robot_serial) = $5)) \
-                  and ($6::text is null or exists \
-                      (select from stations w where w.id = b.station_id and lower(w.collector_operator_id) = $6)) \
+        matches: "($1::bigint is null or b.order_id = $1) and ($2::bigint is null or b.station_id = $2) \
+                  and ($3::bigint is null or b.organization_id = $3) \
+                  and ($4::bigint is null or b.order_id in (select o.id from orders o where o.scene_id = $4)) \
+                  and ($5::text is null or b.station_id in (select w.id from stations w where comparable(w.robot_serial) = comparable($5))) \
+                  and ($6::text is null or b.station_id in \
+                      (select w.id from stations w where comparable(w.collector_operator_id) = comparable($6))) \
                   and ($7::text is null or b.status = $7)"
             .into(),
         order: "b.id desc".into(),
         parameters: 7,
+        counted: None,
     }
 }
 
@@ -68,9 +69,14 @@ impl Reads {
     }
 
     pub async fn batches(&self, filter: &BatchFilter, page: Page) -> Result<Listed<BatchRow>, ReadError> {
-        let (device, operator) = (lower_one(&filter.device_id), lower_one(&filter.collector_operator_id));
         let f = filter;
-        self.listed(&list(), &[&f.order_id, &f.station_id, &f.organization_id, &f.scene_id, &device, &operator, &f.status], page).await
+        let ids = [&f.order_id, &f.station_id, &f.organization_id, &f.scene_id].map(|text| AsNumber::of(text.as_deref()));
+        if ids.contains(&AsNumber::None) {
+            return Ok((vec![], 0));
+        }
+        let [order, station, organization, scene] = ids.map(AsNumber::number);
+        let (device, operator) = (&f.device_id, &f.collector_operator_id);
+        self.listed(&list(), &[&order, &station, &organization, &scene, device, operator, &f.status], page).await
     }
 }
 

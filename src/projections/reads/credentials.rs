@@ -16,7 +16,7 @@ row! {
 fn collector_login() -> String {
     format!(
         "select {} from data_collectors c join credentials k on k.subject = 'data_collector' and k.subject_id = c.id \
-         where lower(c.operator_id) = lower($1)",
+         where comparable(c.operator_id) = comparable($1)",
         LoginRow::COLUMNS
     )
 }

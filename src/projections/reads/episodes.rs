@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, lower_one, row};
+use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{EpisodeId, Timestamp};
 
 row! {
@@ -58,16 +58,19 @@ fn list() -> ListQuery {
     ListQuery {
         from: FROM,
         // Times are compared as they are shown: in whole seconds.
-        matches: "($1::bigint is null or e.task_id = $1) and ($2::text is null or lower(e.task_public_id) = $2) \
+        matches: "($1::bigint is null or e.task_id = $1) and ($2::text is null or comparable(e.task_public_id) = comparable($2)) \
                   and ($3::bigint is null or e.scene_id = $3) and ($4::text is null or e.qa_status = $4) \
                   and ($5::boolean is null or e.auto_approved = $5) and ($6::boolean is null or e.cloud_processed = $6) \
-                  and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or lower(c.operator_id) = $8) \
-                  and ($9::text is null or lower(r.device_id) = $9) \
+                  and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or e.station_id in (select s.id from stations s \
+                      join data_collectors k on k.id = s.data_collector_id where comparable(k.operator_id) = comparable($8))) \
+                  and ($9::text is null or e.station_id in (select s.id from stations s \
+                      join robots k on k.id = s.robot_id where comparable(k.device_id) = comparable($9))) \
                   and ($10::timestamptz is null or e.created_at >= $10) \
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second')"
             .into(),
         order: "e.created_at desc, e.id desc".into(),
         parameters: 11,
+        counted: None,
     }
 }
 
@@ -94,20 +97,18 @@ impl Reads {
 
     pub async fn episodes(&self, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeRow>, ReadError> {
         let f = filter;
-        let task = lower_one(&f.task_public_id);
-        let (operator, device) = (lower_one(&f.collector_operator_id), lower_one(&f.robot_device_id));
         self.listed(
             &list(),
             &[
                 &f.task_id,
-                &task,
+                &f.task_public_id,
                 &f.scene_id,
                 &f.qa_status,
                 &f.auto_approved,
                 &f.cloud_processed,
                 &f.cloud_synced,
-                &operator,
-                &device,
+                &f.collector_operator_id,
+                &f.robot_device_id,
                 &f.created_from,
                 &f.created_to,
             ],

@@ -17,7 +17,7 @@ pub mod tasks;
 
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 /// The queries, over a pool of connections.
 #[derive(Clone)]
@@ -88,13 +88,40 @@ impl Reads {
     async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
         let client = self.connection().await?;
         let (count, select) = (query.count(), query.select(R::COLUMNS));
-        let count = client.prepare_cached(&count).await?;
-        let select = client.prepare_cached(&select).await?;
         let mut with_page = parameters.to_vec();
         with_page.push(&page.limit);
         with_page.push(&page.offset);
-        let (count, rows) = tokio::try_join!(client.query_one(&count, parameters), client.query(&select, &with_page))?;
-        Ok((rows.iter().map(R::from_row).collect::<Result<_, _>>()?, count.try_get(0)?))
+        // Planned each time, for the filters that are set: a plan for all of them would use no index.
+        let (of_count, of_select) = (typed(&count, parameters), typed(&select, &with_page));
+        let (count, rows) = tokio::try_join!(client.query_typed(&count, &of_count), client.query_typed(&select, &of_select))?;
+        let total = count.first().map_or(Ok(0), |row| row.try_get(0))?;
+        Ok((rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total))
+    }
+}
+
+/// An id that is compared as text: what is no number is the id of nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsNumber {
+    NotGiven,
+    None,
+    Of(i64),
+}
+
+impl AsNumber {
+    fn of(text: Option<&str>) -> Self {
+        // As text, `007` and `+7` are other texts than `7`.
+        let plain = |number: &i64, text: &str| number.to_string() == text;
+        match text {
+            None => Self::NotGiven,
+            Some(text) => text.parse().ok().filter(|number| plain(number, text)).map_or(Self::None, Self::Of),
+        }
+    }
+
+    fn number(self) -> Option<i64> {
+        match self {
+            Self::Of(id) => Some(id),
+            Self::NotGiven | Self::None => None,
+        }
     }
 }
 
@@ -111,11 +138,13 @@ struct ListQuery {
     order: String,
     /// How many parameters `matches` takes; limit and offset come after them.
     parameters: usize,
+    /// A faster count of the same, where there is one.
+    counted: Option<String>,
 }
 
 impl ListQuery {
     fn count(&self) -> String {
-        format!("select count(*) from {} where {}", self.from, self.matches)
+        self.counted.clone().unwrap_or_else(|| format!("select count(*) from {} where {}", self.from, self.matches))
     }
 
     fn select(&self, columns: &str) -> String {
@@ -127,40 +156,65 @@ impl ListQuery {
     }
 }
 
-/// A keyword as SQL: what it matches, and how good a match is. `text` is the parameter
-/// with the keyword as typed, lower-case. Ranked: for each field exact, then prefix;
-/// then all other hits.
+/// A keyword as SQL: what it matches, and how good a match is. The parameter is the keyword
+/// as typed. Ranked: for each field exact, then prefix; then all other hits.
 struct Keyword {
+    given: String,
+    pattern: String,
     matches: String,
     rank: String,
 }
 
 impl Keyword {
     fn over(parameter: usize, fields: &[&str]) -> Self {
-        let given = format!("${parameter}::text");
+        let given = format!("comparable(${parameter}::text)");
         // As in the contract, `%` and `_` act as wildcards; a backslash is only a character.
         let pattern = format!(r"replace({given}, '\', '\\')");
-        let hits: Vec<_> = fields.iter().map(|field| format!("lower({field}) like '%' || {pattern} || '%'")).collect();
+        let mut keyword = Self { given, pattern, matches: String::new(), rank: String::new() };
+        let hits: Vec<_> = fields.iter().map(|field| keyword.hits(field)).collect();
+        let (given, pattern) = (&keyword.given, &keyword.pattern);
         let mut rank = format!("case when {given} is null then 0");
         for (place, field) in fields.iter().enumerate() {
             rank += &format!(
-                " when lower({field}) = {given} then {} when lower({field}) like {pattern} || '%' then {}",
+                " when comparable({field}) = {given} then {} when comparable({field}) like {pattern} || '%' then {}",
                 place * 2 + 1,
                 place * 2 + 2
             );
         }
         rank += &format!(" else {} end", fields.len() * 2 + 1);
-        Self { matches: format!("({given} is null or {})", hits.join(" or ")), rank }
+        keyword.matches = format!("({given} is null or {})", hits.join(" or "));
+        keyword.rank = rank;
+        keyword
+    }
+
+    /// Where the keyword is somewhere in the field.
+    fn hits(&self, field: &str) -> String {
+        format!("comparable({field}) like '%' || {} || '%'", self.pattern)
     }
 }
 
-/// Texts are compared without regard to case.
-fn lower(texts: &Option<Vec<String>>) -> Option<Vec<String>> {
-    texts.as_ref().map(|texts| texts.iter().map(|text| text.to_lowercase()).collect())
+/// Parameters with the types that a statement gives them.
+fn typed<'a>(statement: &str, parameters: &[Parameter<'a>]) -> Vec<(Parameter<'a>, Type)> {
+    parameters.iter().copied().zip(parameter_types(statement)).collect()
 }
 
-fn lower_one(text: &Option<String>) -> Option<String> {
-    text.as_ref().map(|text| text.to_lowercase())
+/// The types of a statement's parameters, which each of them is cast to where it stands first.
+fn parameter_types(statement: &str) -> Vec<Type> {
+    let named = |name: &str| match name {
+        "bigint" => Type::INT8,
+        "bigint[]" => Type::INT8_ARRAY,
+        "text" => Type::TEXT,
+        "text[]" => Type::TEXT_ARRAY,
+        "boolean" => Type::BOOL,
+        "timestamptz" => Type::TIMESTAMPTZ,
+        other => unreachable!("no list takes a {other}"),
+    };
+    let cast = |n: usize| {
+        let (_, after) = statement.split_once(&format!("${n}::"))?;
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '[' && c != ']').unwrap_or(after.len());
+        Some(named(&after[..end]))
+    };
+    (1..).map_while(cast).collect()
 }
 
 /// Declares a row: fields, their types, and the SQL each comes from.
@@ -203,15 +257,15 @@ mod tests {
     #[test]
     fn a_keyword_is_ranked_field_by_field_exact_before_prefix() {
         let keyword = Keyword::over(3, &["a", "b"]);
-        assert_eq!(keyword.matches.matches("like").count(), 2);
-        let exact_b = keyword.rank.find("lower(b) = $3").unwrap();
-        let prefix_a = keyword.rank.find("lower(a) like").unwrap();
+        assert_eq!(keyword.matches.matches(" like ").count(), 2);
+        let exact_b = keyword.rank.find("comparable(b) = ").unwrap();
+        let prefix_a = keyword.rank.find("comparable(a) like").unwrap();
         assert!(prefix_a < exact_b, "{}", keyword.rank);
     }
 
     #[test]
     fn limit_and_offset_follow_the_filters() {
-        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order: "id".into(), parameters: 1 };
+        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order: "id".into(), parameters: 1, counted: None };
         assert!(query.select("id").ends_with("limit $2::bigint offset $3::bigint"));
         assert!(!query.count().contains("$2"));
     }

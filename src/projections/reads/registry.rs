@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, lower, lower_one, row};
+use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, SopId, SubsceneId, Timestamp};
 
 row! {
@@ -182,6 +182,7 @@ fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
         ),
         order: format!("{}, x.id desc", keyword.rank),
         parameters: 3,
+        counted: None,
     }
 }
 
@@ -189,9 +190,10 @@ fn slugged(from: &'static str, version: &str, order: &str) -> ListQuery {
     let keyword = Keyword::over(2, &["x.slug", "x.description", version]);
     ListQuery {
         from,
-        matches: format!("($1::text[] is null or lower(x.slug) = any($1)) and {}", keyword.matches),
+        matches: format!("($1::text[] is null or comparable(x.slug) = any(comparable_all($1))) and {}", keyword.matches),
         order: format!("{}, {order}", keyword.rank),
         parameters: 2,
+        counted: None,
     }
 }
 
@@ -229,12 +231,13 @@ fn robots() -> ListQuery {
         from: ROBOTS,
         matches: format!(
             "($1::bigint[] is null or x.factory_id = any($1)) and ($2::bigint[] is null or x.robot_type_id = any($2)) \
-             and ($3::text[] is null or lower(x.status) = any($3)) and ($4::text[] is null or lower(x.device_id) = any($4)) \
+             and ($3::text[] is null or comparable(x.status) = any(comparable_all($3))) and ($4::text[] is null or comparable(x.device_id) = any(comparable_all($4))) \
              and ($5::text[] is null or x.device_id = any($5)) and ($6::text[] is null or x.device_id <> all($6)) and {}",
             keyword.matches
         ),
         order: format!("{}, x.id desc", keyword.rank),
         parameters: 7,
+        counted: None,
     }
 }
 
@@ -243,12 +246,13 @@ fn data_collectors() -> ListQuery {
     ListQuery {
         from: COLLECTORS,
         matches: format!(
-            "($1::bigint[] is null or x.organization_id = any($1)) and ($2::text[] is null or lower(x.status) = any($2)) \
-             and ($3::text[] is null or lower(x.operator_id) = any($3)) and ($4::text[] is null or lower(x.name) = any($4)) and {}",
+            "($1::bigint[] is null or x.organization_id = any($1)) and ($2::text[] is null or comparable(x.status) = any(comparable_all($2))) \
+             and ($3::text[] is null or comparable(x.operator_id) = any(comparable_all($3))) and ($4::text[] is null or comparable(x.name) = any(comparable_all($4))) and {}",
             keyword.matches
         ),
         order: format!("{}, x.id desc", keyword.rank),
         parameters: 5,
+        counted: None,
     }
 }
 
@@ -307,26 +311,25 @@ impl Reads {
     }
 
     pub async fn skills(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SkillRow>, ReadError> {
-        self.listed(&skills(), &[&lower(&filter.slugs), &lower_one(&filter.keyword)], page).await
+        self.listed(&skills(), &[&filter.slugs, &filter.keyword], page).await
     }
 
     pub async fn sops(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SopRow>, ReadError> {
-        self.listed(&sops(), &[&lower(&filter.slugs), &lower_one(&filter.keyword)], page).await
+        self.listed(&sops(), &[&filter.slugs, &filter.keyword], page).await
     }
 
     pub async fn robots(&self, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
         let f = filter;
-        let (statuses, devices, keyword) = (lower(&f.statuses), lower(&f.device_ids), lower_one(&f.keyword));
-        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &statuses, &devices, &f.among, &f.except, &keyword], page).await
+        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.among, &f.except, &f.keyword], page)
+            .await
     }
 
     pub async fn data_collectors(&self, filter: &CollectorFilter, page: Page) -> Result<Listed<DataCollectorRow>, ReadError> {
         let f = filter;
-        let (statuses, operators, names) = (lower(&f.statuses), lower(&f.operator_ids), lower(&f.names));
-        self.listed(&data_collectors(), &[&f.organization_ids, &statuses, &operators, &names, &lower_one(&f.keyword)], page).await
+        self.listed(&data_collectors(), &[&f.organization_ids, &f.statuses, &f.operator_ids, &f.names, &f.keyword], page).await
     }
 
     async fn entries<R: FromRow>(&self, query: ListQuery, filter: &EntryFilter, page: Page) -> Result<Listed<R>, ReadError> {
-        self.listed(&query, &[&filter.ids, &filter.parent_ids, &lower_one(&filter.keyword)], page).await
+        self.listed(&query, &[&filter.ids, &filter.parent_ids, &filter.keyword], page).await
     }
 }

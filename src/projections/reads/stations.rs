@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, lower, lower_one, row};
+use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{CollectorId, StationId, Timestamp};
 
 row! {
@@ -55,12 +55,13 @@ fn list() -> ListQuery {
         matches: format!(
             "w.is_current and ($1::bigint[] is null or w.factory_id = any($1)) \
              and ($2::bigint[] is null or w.organization_id = any($2)) and ($3::bigint[] is null or y.id = any($3)) \
-             and ($4::text[] is null or lower(w.robot_serial) = any($4)) and ($5::text[] is null or lower(w.collector_name) = any($5)) \
-             and ($6::text[] is null or lower(w.collector_operator_id) = any($6)) and ($7::text[] is null or w.status = any($7)) and {}",
+             and ($4::text[] is null or comparable(w.robot_serial) = any(comparable_all($4))) and ($5::text[] is null or comparable(w.collector_name) = any(comparable_all($5))) \
+             and ($6::text[] is null or comparable(w.collector_operator_id) = any(comparable_all($6))) and ($7::text[] is null or w.status = any($7)) and {}",
             keyword.matches
         ),
         order: format!("{}, w.id desc", keyword.rank),
         parameters: 8,
+        counted: None,
     }
 }
 
@@ -83,11 +84,18 @@ impl Reads {
 
     pub async fn stations(&self, filter: &StationFilter, page: Page) -> Result<Listed<StationRow>, ReadError> {
         let f = filter;
-        let (devices, names) = (lower(&f.device_ids), lower(&f.collector_names));
-        let (operators, keyword) = (lower(&f.collector_operator_ids), lower_one(&f.keyword));
         self.listed(
             &list(),
-            &[&f.factory_ids, &f.organization_ids, &f.robot_type_ids, &devices, &names, &operators, &f.statuses, &keyword],
+            &[
+                &f.factory_ids,
+                &f.organization_ids,
+                &f.robot_type_ids,
+                &f.device_ids,
+                &f.collector_names,
+                &f.collector_operator_ids,
+                &f.statuses,
+                &f.keyword,
+            ],
             page,
         )
         .await

@@ -1,6 +1,6 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
-use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{AsNumber, FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{BatchId, PublicTaskId, TaskId, Timestamp};
 
 row! {
@@ -78,16 +78,29 @@ const FROM: &str = "tasks t left join stations w on w.id = t.station_id left joi
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
-        matches: "($1::text is null or lower(t.task_id) = lower($1)) and ($2::text is null or t.station_id::text = $2) \
+        matches: "($1::text is null or comparable(t.task_id) = comparable($1)) and ($2::bigint is null or t.station_id = $2) \
                   and ($3::text is null or t.status = $3)"
             .into(),
         order: "t.created_at desc, t.id desc".into(),
         parameters: 3,
+        counted: None,
     }
 }
 
+/// How many tasks there are, of one status or of all: orders know, so the tasks need not be counted
+/// one by one. The few that are under way are.
+fn counted_by_orders() -> String {
+    "select case when $3::text is null then (select coalesce(sum(task_count), 0)::bigint from orders) \
+                 when $3 = 'completed' then (select coalesce(sum(completed_count), 0)::bigint from orders) \
+                 when $3 = 'failed' then (select coalesce(sum(failed_count), 0)::bigint from orders) \
+                 when $3 = 'cancelled' then (select coalesce(sum(cancelled_count), 0)::bigint from orders) \
+                 else (select count(*) from tasks t where t.status = $3) end \
+     where $1::text is null and $2::bigint is null"
+        .into()
+}
+
 fn of_batch() -> ListQuery {
-    ListQuery { from: FROM, matches: "t.batch_id = $1".into(), order: "t.created_at, t.id".into(), parameters: 1 }
+    ListQuery { from: FROM, matches: "t.batch_id = $1::bigint".into(), order: "t.created_at, t.id".into(), parameters: 1, counted: None }
 }
 
 fn get() -> String {
@@ -116,7 +129,15 @@ impl Reads {
     }
 
     pub async fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
-        self.listed(&list(), &[&filter.task_id, &filter.station_id, &filter.status], page).await
+        let station = AsNumber::of(filter.station_id.as_deref());
+        if station == AsNumber::None {
+            return Ok((vec![], 0));
+        }
+        let mut query = list();
+        if filter.task_id.is_none() && station == AsNumber::NotGiven {
+            query.counted = Some(counted_by_orders());
+        }
+        self.listed(&query, &[&filter.task_id, &station.number(), &filter.status], page).await
     }
 
     pub async fn tasks_of_batch(&self, id: BatchId, page: Page) -> Result<Listed<TaskRow>, ReadError> {
@@ -137,6 +158,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("task", get()),
         ("tasks", list().select(TaskRow::COLUMNS)),
         ("tasks, counted", list().count()),
+        ("tasks, counted by orders", counted_by_orders()),
         ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
         ("tasks of a batch, counted", of_batch().count()),
         ("standing of a task", standing()),
