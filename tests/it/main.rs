@@ -13,6 +13,7 @@ mod http_login;
 mod http_slice;
 mod idempotency;
 mod kill;
+mod lists;
 mod log_invariants;
 mod must_not;
 mod outbox;

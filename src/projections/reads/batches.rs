@@ -47,10 +47,10 @@ fn list() -> ListQuery {
         from: FROM,
         matches: "($1::bigint is null or b.order_id = $1) and ($2::bigint is null or b.station_id = $2) \
                   and ($3::bigint is null or b.organization_id = $3) \
-                  and ($4::bigint is null or b.order_id in (select o.id from orders o where o.scene_id = $4)) \
-                  and ($5::text is null or b.station_id in (select w.id from stations w where comparable(w.robot_serial) = comparable($5))) \
-                  and ($6::text is null or b.station_id in \
-                      (select w.id from stations w where comparable(w.collector_operator_id) = comparable($6))) \
+                  and ($4::bigint is null or b.order_id = any (array(select o.id from orders o where o.scene_id = $4))) \
+                  and ($5::text is null or b.station_id = any (array(select w.id from stations w where comparable(w.robot_serial) = comparable($5)))) \
+                  and ($6::text is null or b.station_id = any \
+                      (array(select w.id from stations w where comparable(w.collector_operator_id) = comparable($6)))) \
                   and ($7::text is null or b.status = $7)"
             .into(),
         order: "b.id desc".into(),

@@ -61,10 +61,10 @@ fn list() -> ListQuery {
         matches: "($1::bigint is null or e.task_id = $1) and ($2::text is null or comparable(e.task_public_id) = comparable($2)) \
                   and ($3::bigint is null or e.scene_id = $3) and ($4::text is null or e.qa_status = $4) \
                   and ($5::boolean is null or e.auto_approved = $5) and ($6::boolean is null or e.cloud_processed = $6) \
-                  and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or e.station_id in (select s.id from stations s \
-                      join data_collectors k on k.id = s.data_collector_id where comparable(k.operator_id) = comparable($8))) \
-                  and ($9::text is null or e.station_id in (select s.id from stations s \
-                      join robots k on k.id = s.robot_id where comparable(k.device_id) = comparable($9))) \
+                  and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or e.station_id = any (array(select s.id from stations s \
+                      join data_collectors k on k.id = s.data_collector_id where comparable(k.operator_id) = comparable($8)))) \
+                  and ($9::text is null or e.station_id = any (array(select s.id from stations s \
+                      join robots k on k.id = s.robot_id where comparable(k.device_id) = comparable($9)))) \
                   and ($10::timestamptz is null or e.created_at >= $10) \
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second')"
             .into(),

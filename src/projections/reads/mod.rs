@@ -199,7 +199,7 @@ fn typed<'a>(statement: &str, parameters: &[Parameter<'a>]) -> Vec<(Parameter<'a
 }
 
 /// The types of a statement's parameters, which each of them is cast to where it stands first.
-fn parameter_types(statement: &str) -> Vec<Type> {
+pub fn parameter_types(statement: &str) -> Vec<Type> {
     let named = |name: &str| match name {
         "bigint" => Type::INT8,
         "bigint[]" => Type::INT8_ARRAY,

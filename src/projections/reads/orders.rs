@@ -55,7 +55,7 @@ fn list() -> ListQuery {
             "($1::bigint[] is null or o.organization_id = any($1)) and ($2::bigint[] is null or o.scene_id = any($2)) \
              and ($3::text[] is null or o.priority = any($3)) and ($4::text[] is null or o.status = any($4)) \
              and ($5::text[] is null or comparable(o.name) = any(comparable_all($5))) and ($6::bigint[] is null or o.id = any($6)) \
-             and ($7::text is null or o.id in ({}))",
+             and ($7::text is null or o.id = any (array({})))",
             hits.join(" union all ")
         ),
         order: format!("{}, o.id desc", keyword.rank),

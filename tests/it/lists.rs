@@ -1,0 +1,193 @@
+//! Lists: what a text matches, in which order, and that pages come from indexes however many rows there are.
+//! `KEYSTONE_LIST_ROWS` says how many tasks the tables are filled with; a tenth of that are episodes.
+
+use keystone_edge::projections::reads::{parameter_types, statements};
+use serde_json::{Value, json};
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::harness::TestDatabase;
+use crate::harness::edge::TestEdge;
+
+async fn fill(database: &TestDatabase, tasks: i64) {
+    let client = database.pool.get().await.unwrap();
+    let sql = format!(
+        "insert into organizations select n, 1, now(), now(), 1, 'Organization ' || n, 'o' || n from generate_series(1, 10) n;
+         insert into scenes select n, 1, now(), now(), 1, 'Scene ' || n from generate_series(1, 50) n;
+         insert into sops select n, 1, now(), now(), 'sop-' || n, '1', null, '{{}}' from generate_series(1, 20) n;
+         insert into robot_types select 1, 1, now(), now(), 'Arm', 'A', null, null, '[]', '[]', '{{}}';
+         insert into robots select n, 1, now(), now(), 1, 1, 'AB-' || n, null, 'active', '{{}}' from generate_series(1, 200) n;
+         insert into data_collectors select n, 1, now(), now(), 1 + n % 10, 'Collector ' || n, 'op-' || n, null, null, 'active', '{{}}'
+             from generate_series(1, 200) n;
+         insert into stations select n, 1, now(), now(), 'Station ' || n, n, 'Arm', 'AB-' || n, n, 'Collector ' || n, 'op-' || n, 1, 1 + n % 10,
+             'active', '{{}}', true, null from generate_series(1, 200) n;
+         insert into orders select n, 1, now(), now(), 1 + n % 10, 1 + n % 50, 'Order ' || n, 100, 'normal', null, null,
+             case when n % 20 = 0 then 'in_progress' else 'completed' end, 10, 9, 1, 0 from generate_series(1, {orders}) n;
+         insert into batches select n, 1, now(), now(), 'batch_' || n, 1 + n % {orders}, 1 + n % 200, 1 + n % 10, null, null,
+             case when n % 20 = 0 then 'active' else 'completed' end, 10, 9, 1, 0, 9, now(), now() from generate_series(1, {batches}) n;
+         insert into tasks select n, 1, now() - (({tasks} - n) || ' seconds')::interval, now(), 'task_' || n, 1 + n % {batches}, 1 + n % {orders},
+             1 + n % 200, 1 + n % 20, 1 + n % 50, 'Scene ' || (1 + n % 50), 1 + n % 500, 'Subscene', '', 1, 1 + n % 10,
+             case when n % 1000 = 0 then 'ready' when n % 100 = 0 then 'failed' when n % 50 = 0 then 'pending' else 'completed' end,
+             null, null, null, null, null, null from generate_series(1, {tasks}) n;
+         insert into episodes select n, 1, now() - (({episodes} - n) || ' seconds')::interval, now(), 'e' || n, n, 'task_' || n, 1 + n % {batches},
+             1 + n % {orders}, 1 + n % 200, 1 + n % 20, 1 + n % 50, 'Scene', 1 + n % 500, 'Subscene', 1, 1, 'edge/' || n || '.mcap', null, 'c', 1, null,
+             1.0, 1, null, case when n % 100 = 0 then 'failed' else 'approved' end, null, null, n % 2 = 0, n % 3 = 0, false, null, '{{}}'
+             from generate_series(1, {episodes}) n;
+         vacuum analyze organizations, scenes, sops, robots, data_collectors, stations, orders, batches, tasks, episodes",
+        orders = tasks / 10,
+        batches = tasks / 10,
+        episodes = tasks / 10
+    );
+    for statement in sql.split(";\n") {
+        client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{error:?}: {statement}"));
+    }
+}
+
+/// The tables that grow for ever.
+const GROWING: [&str; 4] = ["orders", "batches", "tasks", "episodes"];
+
+fn scans(plan: &Value, found: &mut Vec<String>) {
+    let node = plan["Node Type"].as_str().unwrap_or_default();
+    let table = plan["Relation Name"].as_str().unwrap_or_default();
+    if node.ends_with("Seq Scan") && GROWING.contains(&table) {
+        found.push(table.to_owned());
+    }
+    for inner in plan["Plans"].as_array().into_iter().flatten() {
+        scans(inner, found);
+    }
+}
+
+/// A value for a parameter, as its type wants it.
+fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
+    let texts = || Some(vec![value.as_str().unwrap_or_default().to_owned()]);
+    match (value, of) {
+        (Value::Null, &Type::INT8) => Box::new(None::<i64>),
+        (Value::Null, &Type::INT8_ARRAY) => Box::new(None::<Vec<i64>>),
+        (Value::Null, &Type::TEXT) => Box::new(None::<String>),
+        (Value::Null, &Type::TEXT_ARRAY) => Box::new(None::<Vec<String>>),
+        (Value::Null, &Type::BOOL) => Box::new(None::<bool>),
+        (Value::Null, &Type::TIMESTAMPTZ) => Box::new(None::<chrono::DateTime<chrono::Utc>>),
+        (_, &Type::INT8) => Box::new(value.as_i64()),
+        (_, &Type::INT8_ARRAY) => Box::new(value.as_i64().map(|id| vec![id])),
+        (_, &Type::TEXT) => Box::new(value.as_str().map(str::to_owned)),
+        (_, &Type::TEXT_ARRAY) => Box::new(texts()),
+        (_, &Type::BOOL) => Box::new(value.as_bool()),
+        (_, &Type::TIMESTAMPTZ) => Box::new(Some(chrono::Utc::now() - chrono::TimeDelta::hours(1))),
+        (_, other) => panic!("no list takes a {other}"),
+    }
+}
+
+/// Filters of each list: which parameter, with which value. Each is tried alone, and none at all.
+fn filters(list: &str) -> Vec<(usize, Value)> {
+    match list {
+        "orders" => vec![
+            (1, json!(3)),
+            (2, json!(7)),
+            (4, json!("in_progress")),
+            (5, json!("Order 17")),
+            (6, json!(17)),
+            (7, json!("Order 123")),
+            (7, json!("scene 7")),
+        ],
+        "batches" => {
+            vec![(1, json!(17)), (2, json!(7)), (3, json!(3)), (4, json!(7)), (5, json!("ab-7")), (6, json!("OP-7")), (7, json!("active"))]
+        }
+        "tasks" => vec![(1, json!("TASK_17")), (2, json!(7)), (3, json!("pending")), (3, json!("completed")), (3, json!("ready"))],
+        "tasks of a batch" => vec![(1, json!(17))],
+        "episodes" => vec![
+            (1, json!(17)),
+            (2, json!("TASK_17")),
+            (3, json!(7)),
+            (4, json!("failed")),
+            (4, json!("approved")),
+            (5, json!(true)),
+            (6, json!(false)),
+            (7, json!(false)),
+            (8, json!("OP-7")),
+            (9, json!("ab-7")),
+            (10, json!("an hour ago")),
+            (11, json!("an hour ago")),
+        ],
+        other => panic!("{other} is no list of a table that grows"),
+    }
+}
+
+#[tokio::test]
+async fn pages_of_lists_come_from_indexes() {
+    let rows = std::env::var("KEYSTONE_LIST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000);
+    let database = TestDatabase::new().await;
+    let started = std::time::Instant::now();
+    fill(&database, rows).await;
+    println!("{rows} tasks and what belongs to them in {:?}", started.elapsed());
+    let client = database.pool.get().await.unwrap();
+    let statement = |name: &str| statements().into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name}")).1;
+    for list in ["orders", "batches", "tasks", "tasks of a batch", "episodes"] {
+        let page = statement(list);
+        let types = parameter_types(&page);
+        let none = if list == "tasks of a batch" { vec![] } else { vec![None] };
+        for filter in none.into_iter().chain(filters(list).into_iter().map(Some)) {
+            let mut values = vec![Value::Null; types.len()];
+            values[types.len() - 2] = json!(50);
+            values[types.len() - 1] = json!(0);
+            if let Some((parameter, value)) = &filter {
+                values[parameter - 1] = value.clone();
+            }
+            let boxes: Vec<_> = values.iter().zip(&types).map(|(value, of)| boxed(value, of)).collect();
+            let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+                boxes.iter().zip(&types).map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect();
+            let explained = client.query_typed(&format!("explain (format json) {page}"), &typed).await.unwrap();
+            let plan: Value = explained[0].get(0);
+            let mut found = vec![];
+            scans(&plan[0]["Plan"], &mut found);
+            assert!(found.is_empty(), "{list} by {filter:?} reads all of {found:?}: {plan:#}");
+            let started = std::time::Instant::now();
+            let answered = client.query_typed(&page, &typed).await.unwrap();
+            println!("{list} by {filter:?}: {} rows in {:?}", answered.len(), started.elapsed());
+        }
+    }
+}
+
+async fn names(edge: &TestEdge, query: &str) -> Vec<String> {
+    let (status, answer) = edge.get(&format!("/api/v1/orders?{query}")).await;
+    assert_eq!(status, 200, "{query}: {answer}");
+    let items = answer["items"].as_array().unwrap();
+    assert_eq!(answer["total"], items.len(), "{query}");
+    items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn texts_match_without_regard_to_case_and_accents_and_good_matches_come_first() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let order = |name: &str| json!({"organization_id": seed.organization, "scene_id": seed.scene, "name": name, "target_count": 1});
+    for name in ["Grand café", "Café au lait", "CAFÉ", "Straße", "１００%", "100x"] {
+        edge.create("/api/v1/orders", order(name)).await;
+    }
+    // Exact, then prefix, then all other hits; ties by the list's own order.
+    assert_eq!(names(&edge, "keyword=cafe").await, ["CAFÉ", "Café au lait", "Grand café"]);
+    assert_eq!(names(&edge, "q=CAFE%CC%81").await, ["CAFÉ", "Café au lait", "Grand café"]);
+    assert_eq!(names(&edge, "name=cafe,grand%20cafe").await, ["CAFÉ", "Grand café"]);
+    // Wildcards as in the contract; full-width digits are digits; ß is a letter of its own.
+    assert_eq!(names(&edge, "keyword=c_f").await, ["CAFÉ", "Café au lait", "Grand café"]);
+    assert_eq!(names(&edge, "keyword=g%25caf").await, ["Grand café"]);
+    assert_eq!(names(&edge, "keyword=100").await, ["100x", "１００%"]);
+    assert_eq!(names(&edge, "keyword=strasse").await, Vec::<String>::new());
+    assert_eq!(names(&edge, "keyword=STRA%C3%9FE").await, ["Straße"]);
+    assert_eq!(names(&edge, "keyword=%5C").await, Vec::<String>::new());
+    // The names of scene and organization are searched after the order's own.
+    let hits = names(&edge, "keyword=kitchen").await;
+    assert_eq!(hits.len(), 7, "{hits:?}");
+    // A name is taken by any of its spellings.
+    for taken in ["cafe", "ＣＡＦÉ", "Cafe\u{301}"] {
+        let (status, answer) = edge.post("/api/v1/orders", order(taken)).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("name_taken")), "{taken}");
+    }
+    edge.create("/api/v1/orders", order("Strasse")).await;
+    // Ids of other lists: as text, and in any case.
+    let batch = edge.create("/api/v1/batches", seed.batch(2)).await;
+    let task = batch["tasks"][0]["task_id"].as_str().unwrap().to_uppercase();
+    assert_eq!(edge.get(&format!("/api/v1/tasks?task_id={task}")).await.1["total"], 1);
+    for (filter, total) in [("workstation_id=x", 0), ("workstation_id=01", 0), ("", 2), ("status=pending", 2), ("status=completed", 0)] {
+        assert_eq!(edge.get(&format!("/api/v1/tasks?{filter}")).await.1["total"], total, "{filter}");
+    }
+    assert_eq!(edge.get("/api/v1/batches?order_id=abc").await.1["total"], 0);
+}
