@@ -5,6 +5,7 @@ mod harness;
 
 mod blobs;
 mod contention;
+mod contract;
 mod embedded_postgres;
 mod eventstore;
 mod factory;

@@ -17,11 +17,11 @@ use crate::harness::edge::{TestEdge, number};
 const DEVICE: &str = "AB-F0001-T0001-000001";
 
 /// An edge with one episode and its file.
-struct Shelf {
-    edge: TestEdge,
-    episode: i64,
+pub struct Shelf {
+    pub edge: TestEdge,
+    pub episode: i64,
     bucket: String,
-    key: String,
+    pub key: String,
     content: Bytes,
     collector: String,
 }
@@ -47,11 +47,11 @@ impl Shelf {
         Self { edge, episode, bucket, key, content, collector }
     }
 
-    async fn of(size: usize) -> Self {
+    pub async fn of(size: usize) -> Self {
         Self::new(TestEdge::start().await, size).await
     }
 
-    fn path(&self, route: &str, object: &str) -> String {
+    pub fn path(&self, route: &str, object: &str) -> String {
         let object = object.replace('%', "%25").replace(' ', "%20");
         format!("/api/v1/storage/{route}?bucket={}&object={object}", self.bucket)
     }
@@ -60,7 +60,7 @@ impl Shelf {
         self.edge.send_as(token, "GET", &format!("/api/v1/episodes/{}/presign", self.episode), Value::Null).await
     }
 
-    async fn judge(&self, status: &str) {
+    pub async fn judge(&self, status: &str) {
         let sql = "update episodes set qa_status = $1, quality_flag = 'too dark'";
         self.edge.database.pool.get().await.unwrap().execute(sql, &[&status]).await.unwrap();
     }
