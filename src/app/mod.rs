@@ -95,7 +95,7 @@ impl App {
         let wakes = Wakes::default();
         let (snapshot_sender, waiting) = snapshots::channel();
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
-        let commands = Commands::new(store);
+        let commands = Commands::new(store).releasing_within(config.devices.response_timeout());
         let stop = lifecycle.soft_stop().clone();
         {
             let (pool, stop) = (pool.clone(), stop.clone());

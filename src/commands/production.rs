@@ -119,25 +119,30 @@ impl Production {
         self.decide_order(work, OrderCommand::Settle { task_id, outcome })
     }
 
-    /// Decides on tasks of the order, given as the tables know them. What a recorder may hold of them,
-    /// it will be told to let go.
+    /// Decides on tasks of the order, given as the tables know them: a task that a device has moved since
+    /// then is a conflict, because what was chosen to be done to it was chosen for another state.
+    /// What a recorder may hold of them, it will be told to let go.
     pub async fn decide_tasks(
         &mut self,
         work: &mut Work,
         tasks: &[TaskFacts],
         command: impl Fn() -> TaskCommand,
-    ) -> Result<Vec<Loaded<Task>>, CommandError> {
+    ) -> Result<(), CommandError> {
         let ids: Vec<String> = tasks.iter().map(|task| task.task_id.to_string()).collect();
         let mut loaded = work.load_many::<Task>(&ids).await?;
         for (facts, task) in tasks.iter().zip(&mut loaded) {
-            let held = task.state.dispatched().is_some_and(|task| task.stage.status().held_by_recorder());
+            let status = task.state.dispatched().map(|task| task.stage.status());
+            if status != Some(facts.status) {
+                return Err(CommandError::Conflict);
+            }
+            let held = facts.status.held_by_recorder();
             work.decide_for(task, command(), facts.device_id.as_ref())?;
             if let Some(device) = facts.device_id.clone().filter(|_| held) {
                 self.holders.entry(device).or_default().insert(facts.public_id.clone());
             }
             self.tasks.insert(facts.task_id);
         }
-        Ok(loaded)
+        Ok(())
     }
 
     /// Cancels what nobody has recorded yet, and tells which tasks these are, by batch.
@@ -146,14 +151,10 @@ impl Production {
         let mut tasks = facts::tasks_of(&mut work.tx, batch_ids, &UNRECORDED).await?;
         tasks.retain(|task| !self.tasks.contains(&task.task_id));
         let at = work.now;
-        let decided = self.decide_tasks(work, &tasks, || TaskCommand::Cancel { at }).await?;
+        self.decide_tasks(work, &tasks, || TaskCommand::Cancel { at }).await?;
         let mut cancelled: BTreeMap<BatchId, Vec<TaskId>> = batch_ids.iter().map(|id| (*id, vec![])).collect();
-        for (facts, task) in tasks.iter().zip(decided) {
-            // One that was recorded a moment ago is left to finish.
-            let status = task.state.dispatched().map(|task| task.stage.status());
-            if status == Some(TaskStatus::Cancelled) {
-                cancelled.entry(facts.batch_id).or_default().push(facts.task_id);
-            }
+        for facts in &tasks {
+            cancelled.entry(facts.batch_id).or_default().push(facts.task_id);
         }
         Ok(cancelled)
     }

@@ -251,12 +251,17 @@ async fn mn_07_adjusting_never_takes_a_task_that_a_device_holds() {
     let floor = Floor::new(100).await;
     let epoch = floor.open_links(0).await;
     let mut taken = 0;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let batch = floor.batch(1).await;
         let task = &batch.tasks[0];
         let configured = ConfigApplied { device: device(0), epoch, task: task.public_id.clone() };
         let adjust = AdjustBatch { batch_id: batch.batch_id, groups: vec![floor.factory.group(0)] };
-        let (_, adjusted) = tokio::join!(floor.tried(configured), floor.tried(adjust));
+        // The device speaks at another moment of the adjustment in every round.
+        let device_speaks = async {
+            tokio::time::sleep(std::time::Duration::from_micros(200 * round.unsigned_abs())).await;
+            floor.tried(configured).await
+        };
+        let (_, adjusted) = tokio::join!(device_speaks, floor.tried(adjust));
         match (floor.status(task.id).await.as_str(), adjusted) {
             ("ready", Err(refusal)) => {
                 assert_eq!(refusal.code, "quantity_below_locked");
