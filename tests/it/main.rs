@@ -4,6 +4,7 @@
 mod harness;
 
 mod blobs;
+mod bulk;
 mod contention;
 mod contract;
 mod embedded_postgres;
