@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test check bench
+.PHONY: help prepare run demo test api-test check bench
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -11,7 +11,7 @@ CARGO ?= cargo
 PROFILE ?= dev
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 18
 
 prepare: ## Install what is missing (Postgres server binaries), on Debian and Ubuntu
 	@.ci/prepare
@@ -28,6 +28,9 @@ test: prepare ## All tests, on private Postgres clusters of their own
 	else \
 		$(CARGO) test --no-fail-fast; \
 	fi
+
+api-test: prepare ## Two minutes of made-up requests, good and bad, against the served description; needs Python 3
+	@CARGO=$(CARGO) .ci/api-test
 
 check: ## Format and lints, as the build server does
 	$(CARGO) fmt --all --check
