@@ -37,7 +37,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use baseline::{META, plain_batch, rate, seconds, show};
+use baseline::{META, rate, seconds, show};
 use factory::Factory;
 
 const CLIENTS: [usize; 3] = [1, 8, 32];
@@ -112,37 +112,6 @@ impl Bench {
         })
         .await;
         (measured, plain)
-    }
-
-    async fn batches(&self, clients: usize) -> (f64, f64) {
-        let order = self.factory.order(&format!("batches {clients}"), 100_000_000).await;
-        // An order of its own per client, as different managers work on different orders.
-        let mut orders = vec![order];
-        for n in 1..clients {
-            orders.push(self.factory.order(&format!("batches {clients} {n}"), 100_000_000).await);
-        }
-        let orders = Arc::new(orders);
-        let (commands, one) = (self.commands(), self.create_batch(order, 100));
-        let ours = rate(clients, move |n| {
-            let (commands, orders, mut batch) = (commands.clone(), orders.clone(), one.clone());
-            async move {
-                batch.order_id = orders[n as usize % orders.len()];
-                commands.execute(&Context::system(), batch).await.expect("a batch");
-                Some(())
-            }
-        })
-        .await;
-        let pool = self.pool.clone();
-        let base = 1_000_000_000 + clients as u64 * 10_000_000;
-        let plain = rate(clients, move |n| {
-            let pool = pool.clone();
-            async move {
-                plain_batch(&pool, (base + n) as i64).await.expect("plain SQL");
-                Some(())
-            }
-        })
-        .await;
-        (ours, plain)
     }
 }
 
@@ -406,10 +375,6 @@ async fn main() {
         for &clients in clients {
             let (ours, plain) = bench.callbacks(clients, label).await;
             show("start callback → committed", clients, ours, "plain SQL, same writes", plain);
-        }
-        for &clients in clients.iter().filter(|clients| first_run && **clients <= 8) {
-            let (ours, plain) = bench.batches(clients).await;
-            show("batch of 100 tasks", clients, ours, "plain SQL, same rows", plain);
         }
         let peer = sqlx::postgres::PgPoolOptions::new().max_connections(40).connect(bench.url.expose()).await.expect("a pool");
         for &clients in clients {

@@ -49,7 +49,7 @@ impl Bench {
         let connector = Connector::new(postgres.url(), &settings).expect("a connector");
         connector.migrate().await.expect("a schema");
         let pool = connector.pool().expect("a pool");
-        bulk::fill(&*pool.get().await.expect("a connection"), rows).await;
+        bulk::fill(&pool.get().await.expect("a connection"), rows).await;
         let factory = Factory::new(&pool, 1).await;
         Self { reads: Reads::new(pool.clone()), pool, factory, rows }
     }
@@ -144,7 +144,7 @@ impl Bench {
         let most = batches.len() as u64 * 99;
         let (commands, complete) = (self.factory.commands.clone(), self.factory.complete(batches[0], 0, AT_ONCE));
         let ours = rate(clients, move |n| {
-            let (commands, mut complete) = (commands.clone(), complete.clone());
+            let (commands, mut complete) = (commands.clone(), complete);
             complete.batch_id = batches[n as usize % batches.len()];
             async move {
                 if n >= most {

@@ -44,8 +44,7 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 impl Production {
     /// Waits for whoever changes the same order, and loads it.
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
-        work.lock(&[StreamId::of::<Order>(order_id)]).await?;
-        let order = work.load::<Order>(order_id).await?;
+        let order = work.lock_and_load::<Order>(order_id).await?;
         let status_before = order.state.placed().map(|order| order.status);
         Ok(Self {
             order_id,
@@ -213,10 +212,10 @@ impl Production {
         }
         let stations: Vec<StationId> = self.stations.iter().copied().collect();
         let heads: Vec<StreamId> = stations.iter().map(StreamId::of::<Station>).collect();
-        work.lock(&heads).await?;
-        let elsewhere = facts::active_batches(&mut work.tx, &stations).await?;
         let ids: Vec<String> = stations.iter().map(ToString::to_string).collect();
-        let loaded = work.load_many::<Station>(&ids).await?;
+        let loaded = work.tx.lock_and_load::<Station>(&heads, &ids).await?;
+        // Of the time after the locks were taken: who changes a batch of these stations holds them.
+        let elsewhere = facts::active_batches(&mut work.tx, &stations).await?;
         for (id, mut station) in stations.into_iter().zip(loaded) {
             let here = self.batches.values().filter_map(|batch| batch.state.created());
             let mut here = here.filter(|batch| batch.brief.station_id == id && batch.status == BatchStatus::Active);

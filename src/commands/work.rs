@@ -66,8 +66,10 @@ impl Work {
         self.tx.load_many(ids).await
     }
 
-    pub async fn lock(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
-        self.tx.lock(streams).await
+    /// Waits for whoever changes the stream, and loads it: one round trip.
+    pub async fn lock_and_load<A: ReadModel>(&mut self, id: impl ToString) -> Result<Loaded<A>, StoreError> {
+        let mut loaded = self.tx.lock_and_load(&[StreamId::of::<A>(id.to_string())], &[id.to_string()]).await?;
+        Ok(loaded.remove(0))
     }
 
     pub async fn load<A: ReadModel>(&mut self, id: impl ToString) -> Result<Loaded<A>, StoreError> {

@@ -146,6 +146,16 @@ select e.sequence, e.event_type, e.event_version, e.payload, coalesce((e.metadat
 from events e where e.aggregate_type = $1 and e.aggregate_id = $2 and $3::integer is not null
 order by e.sequence";
 
+/// The planner keeps the order of a function scan, and each lock is taken before the next row is read.
+const LOCK: &str = "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) with ordinality k(key, n) order by n";
+
+fn lock_keys(streams: &[StreamId]) -> Vec<String> {
+    let mut keys: Vec<String> = streams.iter().map(StreamId::to_string).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
 /// One insert for all events of all streams.
 const APPEND: &str = "
 insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -198,12 +208,7 @@ impl Transaction {
     /// Locks the heads of streams until the end of this transaction, in one order for everybody.
     /// Streams share these locks with nobody else.
     pub async fn lock(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
-        let mut keys: Vec<String> = streams.iter().map(StreamId::to_string).collect();
-        keys.sort();
-        keys.dedup();
-        // The planner keeps the order of a function scan, and each lock is taken before the next row is read.
-        let sql = "select pg_advisory_xact_lock(hashtextextended(key, 0)) from unnest($1::text[]) with ordinality k(key, n) order by n";
-        self.query(sql, &[&keys]).await?;
+        self.query(LOCK, &[&lock_keys(streams)]).await?;
         Ok(())
     }
 
@@ -213,11 +218,19 @@ impl Transaction {
 
     /// Loads several streams of one kind in one round trip.
     pub async fn load_many<A: Aggregate>(&mut self, ids: &[String]) -> Result<Vec<Loaded<A>>, StoreError> {
+        self.lock_and_load(&[], ids).await
+    }
+
+    /// Waits for locks, and loads what is there then, in one round trip: each statement sees what was
+    /// committed before it began, and it begins when the one before it has ended.
+    pub async fn lock_and_load<A: Aggregate>(&mut self, locked: &[StreamId], ids: &[String]) -> Result<Vec<Loaded<A>>, StoreError> {
         let (sql, version) = load_sql::<A>();
-        let kind = A::TYPE;
-        let queries: Vec<Query<'_>> =
-            ids.iter().map(|id| (sql, vec![&kind as &(dyn ToSql + Sync), id as &(dyn ToSql + Sync), &version as _])).collect();
-        let answers = self.query_all(&queries).await?;
+        let (kind, keys) = (A::TYPE, lock_keys(locked));
+        let loads = ids.iter().map(|id| (sql, vec![&kind as &(dyn ToSql + Sync), id as &(dyn ToSql + Sync), &version as _]));
+        let lock: Query<'_> = (LOCK, vec![&keys as _]);
+        let queries: Vec<Query<'_>> = (!locked.is_empty()).then_some(lock).into_iter().chain(loads).collect();
+        let mut answers = self.query_all(&queries).await?;
+        let answers = answers.split_off(queries.len() - ids.len());
         let mut loaded = Vec::with_capacity(ids.len());
         for (id, rows) in ids.iter().zip(answers) {
             loaded.push(match self.fold(id, &rows) {

@@ -8,6 +8,7 @@
 mod cluster;
 pub mod device;
 pub mod edge;
+pub mod relay;
 pub mod server;
 
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,157 @@
+//! How often each hot path waits for Postgres, counted on the wire, and that the document says the same.
+
+use std::net::SocketAddr;
+
+use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
+use keystone_edge::commands::callbacks::StartCallback;
+use keystone_edge::commands::devices::{ObserveRecorder, OpenLink, RequestDeviceCommand, UploadCompleted};
+use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
+use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
+use keystone_edge::commands::uploads::AcceptUpload;
+use keystone_edge::commands::{Command, Commands, Context};
+use keystone_edge::config::{Config, Secret};
+use keystone_edge::domain::device::{LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::order::Revision;
+use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
+use keystone_edge::eventstore::EventStore;
+use keystone_edge::outbox::Wakes;
+use keystone_edge::pg::Connector;
+use serde_json::json;
+
+use crate::factory::Factory;
+use crate::harness::TestDatabase;
+use crate::harness::relay::Relay;
+
+/// Tries per path: the first ones prepare statements and open the connection.
+const TRIES: usize = 5;
+
+struct Bench {
+    factory: Factory,
+    relay: Relay,
+    commands: Commands,
+    wrong: Vec<String>,
+}
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+
+impl Bench {
+    /// Runs commands of one kind, and compares the fewest round trips of one with the line of the document.
+    async fn count<C: Command>(&mut self, line: &str, commands: Vec<C>) {
+        let mut fewest = u64::MAX;
+        for command in commands {
+            self.relay.turns();
+            self.commands.execute(&Context::system(), command).await.unwrap_or_else(|error| panic!("`{line}`: {error:?}"));
+            fewest = fewest.min(self.relay.turns());
+        }
+        println!("{line}: {fewest}");
+        let document = std::fs::read_to_string(DOCUMENT).expect("the document");
+        if !document.contains(&format!("| {line} | {fewest}")) {
+            self.wrong.push(format!("`{line}` takes {fewest}"));
+        }
+    }
+
+    async fn batches(&self, quantity: i64) -> Vec<CreatedBatch> {
+        let mut made = vec![];
+        for _ in 0..TRIES {
+            let order = self.factory.order(&format!("Order {}", rand::random::<u64>()), 1_000).await;
+            made.push(self.factory.batch(order, 0, quantity).await);
+        }
+        made
+    }
+}
+
+#[tokio::test]
+async fn the_document_says_how_often_a_command_waits_for_the_database() {
+    let database = TestDatabase::new().await;
+    let url: tokio_postgres::Config = database.url.expose().parse().unwrap();
+    let port = url.get_ports()[0];
+    let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], port)));
+    let relayed = database.url.expose().replace(&format!(":{port}/"), &format!(":{}/", relay.address.port()));
+    let mut settings = Config::defaults().database;
+    settings.pool_max = 1;
+    let pool = Connector::new(&Secret::new(&relayed), &settings).unwrap().pool().unwrap();
+    let factory = Factory::new(&database.pool, TRIES).await;
+    let commands = Commands::new(EventStore::new(pool, Wakes::default()));
+    let mut bench = Bench { factory, relay, commands, wrong: vec![] };
+
+    let orders: Vec<_> = (0..TRIES).map(|n| bench.factory.place_order(&format!("Cups {n}"), 10)).collect();
+    bench.count("order placed", orders).await;
+    let order = bench.factory.order("Plates", 100_000).await;
+    let commands = vec![bench.factory.create_batch(order, 0, 100); TRIES];
+    bench.count("batch of any number of tasks", commands).await;
+
+    let made = bench.batches(3).await;
+    let more = made.iter().map(|batch| AdjustBatch { batch_id: batch.batch_id, groups: vec![bench.factory.group(5)] }).collect();
+    bench.count("batch adjusted, more tasks", more).await;
+    let fewer = made.iter().map(|batch| AdjustBatch { batch_id: batch.batch_id, groups: vec![bench.factory.group(4)] }).collect();
+    bench.count("batch adjusted, fewer tasks", fewer).await;
+    let completed = made.iter().map(|batch| bench.factory.complete(batch.batch_id, 0, 2)).collect();
+    bench.count("tasks completed externally", completed).await;
+    bench.count("batch cancelled", made.iter().map(|batch| CancelBatch(batch.batch_id)).collect()).await;
+    let made = bench.batches(3).await;
+    for batch in &made {
+        let start = bench.factory.complete(batch.batch_id, 0, 1);
+        bench.factory.commands.execute(&Context::system(), start).await.unwrap();
+    }
+    bench.count("batch recalled", made.iter().map(|batch| RecallBatch(batch.batch_id)).collect()).await;
+    let made = bench.batches(3).await;
+    bench.count("task deleted", made.iter().map(|batch| DeleteTask(batch.tasks[0].id)).collect()).await;
+    bench.count("batch deleted", made.iter().map(|batch| DeleteBatch(batch.batch_id)).collect()).await;
+
+    let mut orders = vec![];
+    for n in 0..TRIES {
+        orders.push(bench.factory.order(&format!("Bowls {n}"), 10).await);
+    }
+    let revision = Revision { target_count: Some(20), ..Revision::default() };
+    bench.count("order edited", orders.iter().map(|order| ReviseOrder { order_id: *order, revision: revision.clone() }).collect()).await;
+    bench.count("order deleted", orders.iter().map(|order| DeleteOrder(*order)).collect()).await;
+
+    let group = bench.factory.group(1);
+    let (station_id, device_id) = bench.factory.stations[0].clone();
+    let more = CreateTasks { order_id: order, station_id, sop_id: group.sop_id, subscene_id: group.subscene_id, quantity: 10 };
+    bench.count("tasks added to an open batch", vec![more; TRIES]).await;
+
+    let made = bench.batches(2).await;
+    let task = made[0].tasks[0].public_id.clone();
+    let reported = json!({ "task_id": task, "status": "recording", "topics": [] });
+    let callbacks = made.iter().map(|batch| batch.tasks[0].public_id.clone());
+    let callbacks = callbacks.map(|task_id| StartCallback { task_id, device_id: None, reported: reported.clone() }).collect();
+    bench.count("callback, and any device report about a task", callbacks).await;
+
+    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Transfer, remote: "a".into() };
+    let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();
+    let (mut uploads, mut accepted) = (vec![], vec![]);
+    for batch in &made {
+        let task = &batch.tasks[0];
+        let object_key = format!("1/{device_id}/2026-11-20/{}.mcap", task.public_id);
+        let report = UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: false };
+        uploads.push(UploadCompleted {
+            device: device_id.clone(),
+            epoch,
+            task: task.public_id.clone(),
+            report: report.clone(),
+            witness: Witness::UploadComplete,
+        });
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1 };
+        accepted.push(AcceptUpload { task: task.id, verified, bucket: "edge".into(), duration_sec: None, metadata: None });
+    }
+    bench.count("upload reported", uploads).await;
+    bench.count("verified upload", accepted).await;
+
+    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Recorder, remote: "a".into() };
+    let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();
+    let observed = |state| ObserveRecorder { device: device_id.clone(), epoch, state, task: None, source: "state_update".into() };
+    bench.count("state of a recorder that is no news", vec![observed(RecorderState::Idle); TRIES]).await;
+    let states = [RecorderState::Ready, RecorderState::Idle].iter().cycle().take(TRIES).map(|state| observed(*state));
+    bench.count("state of a recorder that is news", states.collect()).await;
+    let mut requests = vec![];
+    for (_, device) in &bench.factory.stations {
+        let link = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into() };
+        bench.factory.commands.execute(&Context::system(), link).await.unwrap();
+        let timeout = std::time::Duration::from_secs(5);
+        let (action, params) = (RecorderAction::Clear, json!({}));
+        requests.push(RequestDeviceCommand { device: device.clone(), action, task: None, params, timeout });
+    }
+    bench.count("command to a recorder, asked for", requests).await;
+    assert!(bench.wrong.is_empty(), "docs/performance.md says otherwise: {:#?}", bench.wrong);
+}
