@@ -227,6 +227,11 @@ pub struct Devices {
     #[serde(deserialize_with = "bind_address")]
     pub transfer_bind: SocketAddr,
     pub auth: DeviceAuth,
+    /// What robots are told to connect to, without a path; none: where they registered.
+    #[serde(deserialize_with = "set_or_none")]
+    pub recorder_public_url: Option<String>,
+    #[serde(deserialize_with = "set_or_none")]
+    pub transfer_public_url: Option<String>,
     recorder_ping_interval_s: u64,
     recorder_ping_timeout_s: u64,
     transfer_ping_interval_s: u64,
@@ -365,6 +370,7 @@ impl Sequencer {
 pub struct Limits {
     pub body_bytes_max: usize,
     pub sidecar_bytes_max: u64,
+    pub registrations_per_minute: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -441,6 +447,8 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_FACTORY_ID", Effect::Set("factory_id")),
     ("KEYSTONE_BIND_ADDR", Effect::Set("http.bind")),
     ("KEYSTONE_CALLBACK_PUBLIC_BASE_URL", Effect::Set("http.callback_public_base_url")),
+    ("KEYSTONE_RECORDER_PUBLIC_URL", Effect::Set("devices.recorder_public_url")),
+    ("KEYSTONE_TRANSFER_PUBLIC_URL", Effect::Set("devices.transfer_public_url")),
     ("KEYSTONE_READ_TIMEOUT", Effect::Set("http.read_timeout_s")),
     ("KEYSTONE_WRITE_TIMEOUT", Effect::Set("http.write_timeout_s")),
     ("KEYSTONE_SHUTDOWN_TIMEOUT", Effect::Set("http.shutdown_timeout_s")),
@@ -616,6 +624,15 @@ impl Config {
                 need(is_base_url(text), &format!("`{key}` must be http:// or https:// and a host, without a path"));
             }
         }
+        for (key, url) in [
+            ("devices.recorder_public_url", &mut self.devices.recorder_public_url),
+            ("devices.transfer_public_url", &mut self.devices.transfer_public_url),
+        ] {
+            if let Some(text) = url {
+                *text = text.trim_end_matches('/').to_owned();
+                need(is_socket_url(text), &format!("`{key}` must be ws:// and a host, without a path"));
+            }
+        }
         need(
             self.s3.endpoint.is_none() || (self.s3.access_key.is_some() && self.s3.secret_key.is_some()),
             "with `s3.endpoint`, `s3.access_key` and `s3.secret_key` are required",
@@ -666,6 +683,7 @@ impl Config {
             ("sequencer.poll_interval_ms", self.sequencer.poll_interval_ms),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("limits.sidecar_bytes_max", self.limits.sidecar_bytes_max),
+            ("limits.registrations_per_minute", self.limits.registrations_per_minute.into()),
         ] {
             need(value > 0, &format!("`{key}` must be greater than 0"));
         }
@@ -861,6 +879,9 @@ fn form(key: &str) -> Option<Form> {
         "http.callback_public_base_url" | "s3.public_endpoint" => {
             (|value| is_base_url(value.trim_end_matches('/')), "http:// or https:// and a host, without a path")
         }
+        "devices.recorder_public_url" | "devices.transfer_public_url" => {
+            (|value| is_socket_url(value.trim_end_matches('/')), "ws:// and a host, without a path")
+        }
         "auth.mode" => (|value| matches!(value, "strict" | "compat"), "`strict` or `compat`"),
         "devices.auth" => (|value| matches!(value, "auto" | "required" | "optional"), "`auto`, `required` or `optional`"),
         "telemetry.log_format" => (|value| matches!(value, "text" | "json"), "`text` or `json`"),
@@ -898,6 +919,11 @@ fn parse_bind(text: &str) -> Option<SocketAddr> {
 /// An address that another program on this machine can connect to.
 pub fn reachable(listening: SocketAddr) -> SocketAddr {
     if listening.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listening.port())) } else { listening }
+}
+
+/// Devices speak no TLS.
+fn is_socket_url(text: &str) -> bool {
+    text.strip_prefix("ws://").is_some_and(|rest| is_base_url(&format!("http://{rest}")))
 }
 
 fn is_base_url(text: &str) -> bool {

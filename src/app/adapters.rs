@@ -10,13 +10,17 @@ use serde_json::{Value, json};
 
 use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::config::Config;
+use crate::devices::effects::EffectError;
 use crate::devices::hub::LinkInfo;
+use crate::devices::listener::TokenCheck;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
 use crate::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
+use crate::http::registration::hash_of;
 use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
+use crate::projections::reads::Reads;
 use crate::subscribers::device_commands::{TaskFacts, Tasks};
 
 pub fn device_settings(config: &Config) -> Settings {
@@ -49,6 +53,18 @@ impl Tasks for TaskTable {
         let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
         let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
         Ok(Some(TaskFacts { public_id, status }))
+    }
+}
+
+/// Which token opens which device.
+pub struct RecorderTokens(pub Reads);
+
+#[async_trait]
+impl TokenCheck for RecorderTokens {
+    async fn opens(&self, device: &DeviceId, token: &str) -> Result<bool, EffectError> {
+        let known = self.0.recorder_token(device).await.map_err(|error| EffectError::Unavailable(error.to_string()))?;
+        // Hashes of random tokens: how alike two of them are tells nothing about either token.
+        Ok(known.is_some_and(|row| row.token_hash == hash_of(token).0))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Sequencer, snapshots};
+use crate::http::registration::{Endpoint, Endpoints};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::outbox::{Backoff, Wakes};
@@ -107,7 +108,9 @@ impl App {
         lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, stop.clone()));
         lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
 
-        let devices = Devices::new(Arc::new(commands.clone()), None, adapters::device_settings(config));
+        let reads = Reads::new(pool.clone());
+        let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
+        let devices = Devices::new(Arc::new(commands.clone()), Some(tokens), adapters::device_settings(config));
         {
             let wakes = wakes.clone();
             devices.hub().on_open(move || wakes.wake(crate::domain::routing::SubscriberName::DeviceCommands));
@@ -156,10 +159,23 @@ impl App {
             body_bytes_max: config.limits.body_bytes_max,
             request_timeout: config.http.write_timeout(),
             device_response_timeout: config.devices.response_timeout(),
+            endpoints: Endpoints {
+                recorder: Endpoint {
+                    public_url: config.devices.recorder_public_url.clone(),
+                    port: recorder.port(),
+                    token_required: config.devices.token_required_on(recorder),
+                },
+                transfer: Endpoint {
+                    public_url: config.devices.transfer_public_url.clone(),
+                    port: transfer.port(),
+                    token_required: config.devices.token_required_on(transfer),
+                },
+            },
+            registrations_per_minute: config.limits.registrations_per_minute,
         };
         let state = AppState::new(
             commands.clone(),
-            Reads::new(pool.clone()),
+            reads,
             Arc::new(adapters::HubFleet::new(devices.hub().clone())),
             Arc::new(adapters::BucketObjects::new(blobs)),
             settings,

@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod orders;
 mod production;
 mod refusal;
+pub mod registration;
 pub mod registry;
 pub mod tasks;
 pub mod uploads;

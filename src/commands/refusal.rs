@@ -10,6 +10,8 @@ use crate::domain::order::OrderRefusal;
 use crate::domain::registry::RecordRefusal;
 use crate::domain::station::StationRefusal;
 use crate::domain::task::TaskRefusal;
+use crate::domain::template::TemplateRefusal;
+use crate::domain::token::TokenRefusal;
 use crate::eventstore::StoredEvent;
 
 /// What kind of no it is. The edges know which status goes with it.
@@ -231,6 +233,22 @@ impl From<DeviceRefusal> for Refusal {
         match refusal {
             DeviceRefusal::RecorderNotConnected => Self::not_found("recorder_not_connected", refusal.to_string()),
             DeviceRefusal::CommandExists => Self::conflict("command_exists", refusal.to_string()),
+        }
+    }
+}
+
+impl From<TokenRefusal> for Refusal {
+    fn from(refusal: TokenRefusal) -> Self {
+        match refusal {}
+    }
+}
+
+impl From<TemplateRefusal> for Refusal {
+    fn from(refusal: TemplateRefusal) -> Self {
+        let message = refusal.to_string();
+        match refusal {
+            TemplateRefusal::Blank => Self::invalid("template_blank", message),
+            TemplateRefusal::TooLarge => Self::invalid("template_too_large", message),
         }
     }
 }

@@ -22,7 +22,7 @@ fn random_text(length: usize) -> String {
 }
 
 /// Registers a record under a new id.
-async fn register<R: Record>(work: &mut Work, sequence: &'static str, record: R) -> Result<i64, CommandError>
+pub(super) async fn register<R: Record>(work: &mut Work, sequence: &'static str, record: R) -> Result<i64, CommandError>
 where
     Registered<R>: ReadModel<Command = RecordCommand<R>, Refusal = RecordRefusal>,
 {
@@ -266,7 +266,7 @@ impl Command for CreateDataCollector {
             metadata: self.metadata.clone(),
         };
         let id = register(work, "data_collector_ids", record).await?;
-        work.set_password_hash("data_collector", id, self.password_hash.clone());
+        work.set_credential("data_collector", id, self.password_hash.clone());
         Ok(CollectorId(id))
     }
 }

@@ -32,7 +32,7 @@ pub struct Work {
     /// Numbers of things that are gone, by table.
     gone: BTreeMap<&'static str, Vec<i64>>,
     snapshots: Vec<SnapshotOffer>,
-    /// Password hashes to keep, which never enter events: subject, id, hash.
+    /// Hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
     /// What the command answers, where the same request may come again.
     outcomes: Vec<KeptOutcome>,
@@ -143,8 +143,8 @@ impl Work {
         self.rows.insert((write.table, id), write.row);
     }
 
-    /// Keeps a password hash beside the events of its owner.
-    pub fn set_password_hash(&mut self, subject: &'static str, id: i64, hash: String) {
+    /// Keeps the hash of a password or a token beside the events of its owner, in place of the one before.
+    pub fn set_credential(&mut self, subject: &'static str, id: i64, hash: String) {
         self.credentials.push((subject, id, hash));
     }
 

@@ -16,6 +16,8 @@ pub mod routing;
 pub mod station;
 pub mod tally;
 pub mod task;
+pub mod template;
+pub mod token;
 
 use std::fmt::Debug;
 

@@ -37,9 +37,14 @@ fn asks_a_device(route: &str) -> bool {
     route.starts_with("/api/v1/recorder/") || route.starts_with("/api/v1/transfer/")
 }
 
+/// Its answer is made anew from the outcome: a token is derived from the key, and kept nowhere.
+fn tells_a_secret(route: &str) -> bool {
+    matches!(route, "/api/v1/devices/register" | "/api/v1/robots/{id}/ws-client-auth-token/rotate")
+}
+
 fn worth_keeping(status: StatusCode, code: Option<&str>, route: &str) -> bool {
     let decided = matches!(status.as_u16(), 400 | 404 | 409) && code.is_some_and(|code| code != Code::LostRace.as_str());
-    status.is_success() || (decided && !asks_a_device(route))
+    (status.is_success() && !tells_a_secret(route)) || (decided && !asks_a_device(route))
 }
 
 pub async fn idempotent(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -134,6 +139,7 @@ mod tests {
         }
         assert!(!keep(409, Some("recorder_busy"), "/api/v1/recorder/{device_id}/begin"));
         assert!(keep(200, None, "/api/v1/recorder/{device_id}/begin"));
+        assert!(!keep(201, None, "/api/v1/devices/register"));
     }
 
     #[test]

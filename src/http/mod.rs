@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod orders;
 pub mod problem;
 pub mod recorder;
+pub mod registration;
 pub mod registry;
 pub mod request;
 mod router;
@@ -41,6 +42,7 @@ pub use router::{openapi, router};
 use crate::commands::Commands;
 use crate::projections::reads::Reads;
 use auth::login::Logins;
+use auth::throttle::Throttle;
 use auth::tokens::Tokens;
 use fleet::Fleet;
 use health::Probes;
@@ -68,6 +70,9 @@ pub struct Settings {
     pub body_bytes_max: usize,
     pub request_timeout: Duration,
     pub device_response_timeout: Duration,
+    pub endpoints: registration::Endpoints,
+    /// From one address.
+    pub registrations_per_minute: u32,
 }
 
 /// What every handler can reach.
@@ -80,6 +85,7 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
+    pub registrations: Arc<Throttle>,
     pub probes: Arc<Probes>,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -100,7 +106,9 @@ impl AppState {
             );
         }
         let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime);
+        let registrations = Arc::new(Throttle::new(settings.registrations_per_minute, 60));
         Ok(Self {
+            registrations,
             commands,
             reads,
             fleet,

@@ -41,6 +41,7 @@ codes! {
     Unauthenticated = "unauthenticated", UNAUTHORIZED;
     LoginRefused = "login_refused", UNAUTHORIZED;
     LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
+    RegistrationThrottled = "registration_throttled", TOO_MANY_REQUESTS;
     Forbidden = "forbidden", FORBIDDEN;
     NotYourDevice = "not_your_device", FORBIDDEN;
     LostRace = "lost_race", CONFLICT;

@@ -12,11 +12,11 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login};
 use super::idempotency::idempotent;
-use super::registry::{data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
+use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
 use super::{
-    AppState, batches, callbacks, describe, devices, episodes, health, metrics, orders, recorder, stations, statistics, storage, tasks,
-    transfer,
+    AppState, batches, callbacks, describe, devices, episodes, health, metrics, orders, recorder, registration, stations, statistics,
+    storage, tasks, transfer,
 };
 
 #[derive(OpenApi)]
@@ -75,6 +75,11 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(robot_types::get))
         .routes(routes!(robots::list, robots::create))
         .routes(routes!(robots::get))
+        .routes(routes!(registration::register))
+        .routes(routes!(registration::rotate))
+        .routes(routes!(config_templates::raw))
+        .routes(routes!(config_templates::list))
+        .routes(routes!(config_templates::get, config_templates::put, config_templates::delete))
         .routes(routes!(data_collectors::list, data_collectors::create))
         .routes(routes!(data_collectors::get))
         .routes(routes!(stations::list, stations::bind))
@@ -205,6 +210,11 @@ mod tests {
             body_bytes_max: 1000,
             request_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
+            endpoints: crate::http::registration::Endpoints {
+                recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },
+                transfer: crate::http::registration::Endpoint { public_url: None, port: 8090, token_required: false },
+            },
+            registrations_per_minute: 30,
         };
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
         let measures: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(String::new);
@@ -254,13 +264,15 @@ mod tests {
             ("POST", "/api/v1/auth/logout"),
             ("POST", "/api/v1/callbacks/start"),
             ("POST", "/api/v1/callbacks/finish"),
+            ("POST", "/api/v1/devices/register"),
+            ("GET", "/api/v1/robot_types/{id}/configs/{filename}"),
             ("GET", "/api/v1/health"),
             ("GET", "/api/v1/ready"),
             ("GET", "/metrics"),
         ]
         .into();
         for (method, path, _) in operations() {
-            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1");
+            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
             let response = send(&state, request(&method, &concrete, None, "")).await;
             let closed = response.status() == StatusCode::UNAUTHORIZED;
             assert_eq!(closed, !open.contains(&(method.as_str(), path.as_str())), "{method} {path}: {}", response.status());
@@ -279,10 +291,13 @@ mod tests {
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
+            "/api/v1/robots/{id}/ws-client-auth-token/rotate",
+            "/api/v1/robot_types/{id}/config_templates",
+            "/api/v1/robot_types/{id}/config_templates/{filename}",
         ]
         .into();
         for (method, path, _) in operations() {
-            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1");
+            let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
             let response = send(&state, request(&method, &concrete, None, "")).await;
             assert_eq!(
                 response.status() == StatusCode::UNAUTHORIZED,
@@ -308,7 +323,7 @@ mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 80, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 87, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

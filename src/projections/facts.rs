@@ -7,8 +7,8 @@ use tokio_postgres::Row;
 
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
-    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, SceneId, SopId, StationId,
-    SubsceneId, TaskId, catalog,
+    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
+    StationId, SubsceneId, TaskId, catalog,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -121,6 +121,26 @@ pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Opti
 
 pub async fn robot_type_exists(tx: &mut Transaction, id: i64) -> Result<bool, StoreError> {
     Ok(!tx.query("select 1 from robot_types where id = $1", &[&id]).await?.is_empty())
+}
+
+/// Factory and robot type by the names a device gives for them; each may not exist.
+pub async fn named_for_registration(
+    tx: &mut Transaction,
+    factory: &str,
+    model: &str,
+) -> Result<(Option<FactoryId>, Option<RobotTypeId>), StoreError> {
+    let sql = "select (select id from factories where name = $1), (select id from robot_types where model = $2)";
+    let rows = tx.query(sql, &[&factory, &model]).await?;
+    let id = |column| rows.first().and_then(|row| row.get::<_, Option<i64>>(column));
+    Ok((id(0).map(FactoryId), id(1).map(RobotTypeId)))
+}
+
+/// The next number of a device of a factory and a robot type, which nobody else gets unless this is rolled back.
+pub async fn next_device_number(tx: &mut Transaction, factory: FactoryId, robot_type: RobotTypeId) -> Result<i64, StoreError> {
+    let sql = "insert into device_sequences as s (factory_id, robot_type_id, last) values ($1, $2, 1)
+               on conflict (factory_id, robot_type_id) do update set last = s.last + 1 returning last";
+    let rows = tx.query(sql, &[&factory.0, &robot_type.0]).await?;
+    rows.first().map(|row| row.get(0)).ok_or_else(|| StoreError::Unreadable("a sequence without a number".into()))
 }
 
 /// What a binding copies and checks of a robot.

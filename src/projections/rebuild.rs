@@ -13,6 +13,8 @@ use crate::domain::order::Order;
 use crate::domain::registry::{DataCollector, Factory, Organization, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
 use crate::domain::station::Station;
 use crate::domain::task::Task;
+use crate::domain::template::ConfigTemplate;
+use crate::domain::token::RecorderToken;
 use crate::eventstore::log;
 use crate::eventstore::transaction::apply;
 use crate::eventstore::upcast::{upcast, upcasters};
@@ -74,6 +76,8 @@ fn new_fold(kind: &str, id: &str) -> Option<Box<dyn Fold>> {
         "task" => of::<Task>(id),
         "episode" => of::<Episode>(id),
         "device" => of::<Device>(id),
+        "recorder_token" => of::<RecorderToken>(id),
+        "config_template" => of::<ConfigTemplate>(id),
         _ => return None,
     })
 }

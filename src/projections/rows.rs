@@ -9,6 +9,8 @@ use crate::domain::order::Order;
 use crate::domain::registry::{DataCollector, Factory, Organization, Record, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
 use crate::domain::station::Station;
 use crate::domain::task::{Stage, Task};
+use crate::domain::template::ConfigTemplate;
+use crate::domain::token::RecorderToken;
 use crate::domain::{Aggregate, Timestamp};
 
 /// A row to write, as the table's columns.
@@ -96,6 +98,8 @@ tables! {
     "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id ended_at;
     "episodes": episode_id task_id task_public_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name factory_id organization_id mcap_path sidecar_path checksum file_size_bytes etag duration_sec message_count metadata qa_status qa_score quality_flag auto_approved cloud_synced cloud_processed cloud_synced_at labels;
     "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task;
+    "recorder_tokens": fingerprint;
+    "config_templates": robot_type_id filename content;
     "device_commands": device_id action task_id status message data;
 }
 
@@ -154,6 +158,25 @@ where
     Registered<R>: ReadModel,
 {
     <Registered<R> as ReadModel>::TABLE
+}
+
+impl ReadModel for RecorderToken {
+    const TABLE: &'static str = "recorder_tokens";
+    fn columns(_id: &str, state: &Self) -> Option<Value> {
+        fields(state)
+    }
+}
+
+impl ReadModel for ConfigTemplate {
+    const TABLE: &'static str = "config_templates";
+    const NUMERIC_ID: bool = false;
+    fn columns(_id: &str, state: &Self) -> Option<Value> {
+        match state {
+            Self::Absent => None,
+            Self::Written(template) => fields(template),
+            Self::Deleted(template) => Some(with(fields(template)?, json!({ "content": null }))),
+        }
+    }
 }
 
 impl ReadModel for Station {

@@ -21,6 +21,7 @@ mod must_not;
 mod outbox;
 mod pg;
 mod read_models;
+mod registration;
 mod round_trips;
 mod storage;
 mod tidy;

@@ -14,6 +14,8 @@ use keystone_edge::domain::registry::{DataCollector, Factory, Organization, Regi
 use keystone_edge::domain::routing::{SubscriberName, subscribers_of};
 use keystone_edge::domain::station::Station;
 use keystone_edge::domain::task::Task;
+use keystone_edge::domain::template::ConfigTemplate;
+use keystone_edge::domain::token::RecorderToken;
 use keystone_edge::domain::{Aggregate, Event};
 use keystone_edge::eventstore::upcast::{upcast, upcasters};
 use serde_json::Value;
@@ -296,6 +298,8 @@ fn kinds() -> Vec<Kind> {
         kind::<Episode>(),
         kind::<Device>(),
         kind::<Station>(),
+        kind::<RecorderToken>(),
+        kind::<ConfigTemplate>(),
         kind::<Registered<Factory>>(),
         kind::<Registered<Organization>>(),
         kind::<Registered<Scene>>(),

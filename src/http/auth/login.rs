@@ -38,7 +38,7 @@ pub struct Logins {
 impl Logins {
     pub fn new() -> Result<Self, bcrypt::BcryptError> {
         Ok(Self {
-            throttle: Throttle::default(),
+            throttle: Throttle::of_logins(),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             nobody: bcrypt::hash(uuid::Uuid::new_v4().to_string(), HASH_COST)?,
         })

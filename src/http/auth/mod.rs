@@ -70,6 +70,8 @@ pub fn access(method: &Method, route: &str) -> Access {
         "/metrics" | "/api/v1/health" | "/api/v1/ready" | "/api/v1/openapi.json" if read => Access::Open,
         "/api/v1/auth/login" | "/api/v1/auth/logout" if method == Method::POST => Access::Open,
         "/api/v1/callbacks/start" | "/api/v1/callbacks/finish" if method == Method::POST => Access::Open,
+        "/api/v1/devices/register" if method == Method::POST => Access::Open,
+        "/api/v1/robot_types/{id}/configs/{filename}" if read => Access::Open,
         docs if read && (docs == "/api/v1/docs" || docs.starts_with("/api/v1/docs/")) => Access::Open,
         "/api/v1/storage/object" if read => Access::LoginOrLink,
         // Closed in older deployments too.
@@ -77,7 +79,10 @@ pub fn access(method: &Method, route: &str) -> Access {
         | "/api/v1/episodes/{id}/presign"
         | "/api/v1/storage/presign"
         | "/api/v1/batches/{id}/complete-tasks"
-        | "/api/v1/tasks/statistics/breakdown" => Access::Login,
+        | "/api/v1/tasks/statistics/breakdown"
+        | "/api/v1/robots/{id}/ws-client-auth-token/rotate"
+        | "/api/v1/robot_types/{id}/config_templates"
+        | "/api/v1/robot_types/{id}/config_templates/{filename}" => Access::Login,
         _ => Access::LoginUnlessCompat,
     }
 }
@@ -119,6 +124,14 @@ impl Caller {
             // Only in `compat` mode; the source address is all that is known.
             Identity::Anonymous => Actor::System,
         })
+    }
+
+    pub fn idempotency(&self) -> Option<&IdempotencyKey> {
+        self.idempotency.as_ref()
+    }
+
+    pub fn address(&self) -> Option<std::net::IpAddr> {
+        self.source_address.as_deref().and_then(|address| address.parse().ok())
     }
 
     pub fn context_as(&self, actor: Actor) -> Context {

@@ -1,4 +1,4 @@
-//! How often a login may fail before it has to wait: per account and address, so that one
+//! How often something may be tried before it has to wait: per name and address, so that one
 //! person's attempts do not lock out another's.
 
 use std::collections::HashMap;
@@ -14,8 +14,9 @@ pub const WINDOW_S: i64 = 5 * 60;
 /// What is remembered at most, so that invented accounts cannot fill memory.
 const ENTRIES_MAX: usize = 10_000;
 
-#[derive(Default)]
 pub struct Throttle {
+    most: u32,
+    window_s: i64,
     failures: Mutex<HashMap<(String, Option<IpAddr>), Failures>>,
 }
 
@@ -26,24 +27,34 @@ struct Failures {
 }
 
 impl Throttle {
+    /// So many tries in a window of so many seconds.
+    pub fn new(most: u32, window_s: i64) -> Self {
+        Self { most, window_s, failures: Mutex::default() }
+    }
+
+    /// Failed logins.
+    pub fn of_logins() -> Self {
+        Self::new(FAILURES_MAX, WINDOW_S)
+    }
+
     /// Counts an attempt as failed until [`Throttle::succeeded`] takes it back, so that
     /// attempts at the same time count as well. Refused: how long to wait, in seconds.
     pub fn attempt(&self, account: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), u64> {
         let now = now.timestamp();
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if failures.len() >= ENTRIES_MAX {
-            failures.retain(|_, entry| now - entry.since < WINDOW_S);
+            failures.retain(|_, entry| now - entry.since < self.window_s);
         }
         if failures.len() >= ENTRIES_MAX {
             let oldest = failures.iter().min_by_key(|(_, entry)| entry.since).map(|(key, _)| key.clone());
             oldest.map(|key| failures.remove(&key));
         }
         let entry = failures.entry((account.to_lowercase(), address)).or_insert(Failures { count: 0, since: now });
-        if now - entry.since >= WINDOW_S {
+        if now - entry.since >= self.window_s {
             *entry = Failures { count: 0, since: now };
         }
-        if entry.count >= FAILURES_MAX {
-            return Err(u64::try_from(WINDOW_S - (now - entry.since)).unwrap_or(1).max(1));
+        if entry.count >= self.most {
+            return Err(u64::try_from(self.window_s - (now - entry.since)).unwrap_or(1).max(1));
         }
         entry.count += 1;
         Ok(())
@@ -64,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_ninth_attempt_waits_for_the_window_to_end() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::of_logins();
         let from = |last| Some(IpAddr::from([10, 0, 0, last]));
         for _ in 0..FAILURES_MAX {
             assert_eq!(throttle.attempt("Op", from(1), at(0)), Ok(()));
@@ -77,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_success_forgets_the_failures_before() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::of_logins();
         for _ in 0..3 * FAILURES_MAX {
             assert_eq!(throttle.attempt("op", None, at(0)), Ok(()));
             throttle.succeeded("op", None);
@@ -86,7 +97,7 @@ mod tests {
 
     #[test]
     fn invented_accounts_do_not_fill_memory() {
-        let throttle = Throttle::default();
+        let throttle = Throttle::of_logins();
         for n in 0..ENTRIES_MAX + 50 {
             let _ = throttle.attempt(&format!("a{n}"), None, at(0));
         }

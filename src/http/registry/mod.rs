@@ -3,6 +3,7 @@
 //! A created entry is answered in full: older servers left some fields out, and clients
 //! ignore what they do not know. Ids are text everywhere but for robot types.
 
+pub mod config_templates;
 pub mod data_collectors;
 pub mod factories;
 pub mod organizations;

@@ -14,6 +14,7 @@ pub mod orders;
 pub mod registry;
 pub mod stations;
 pub mod tasks;
+pub mod templates;
 
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
@@ -246,6 +247,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         registry::statements(),
         stations::statements(),
         tasks::statements(),
+        templates::statements(),
     ]
     .concat()
 }

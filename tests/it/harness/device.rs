@@ -21,9 +21,15 @@ pub struct Socket {
 impl Socket {
     /// Shakes hands as the devices do: no `Origin`, no subprotocol, no compression.
     pub async fn connect(address: &str, path: &str) -> Self {
+        let handshake = Self::try_connect(address, path, "").await;
+        handshake.unwrap_or_else(|head| panic!("the handshake was answered with {head}"))
+    }
+
+    /// With header lines of one's own; refused, it answers the head of the answer.
+    pub async fn try_connect(address: &str, path: &str, headers: &str) -> Result<Self, String> {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut head = vec![];
@@ -31,12 +37,14 @@ impl Socket {
             head.push(stream.read_u8().await.expect("an answer"));
         }
         let head = String::from_utf8_lossy(&head).into_owned();
-        assert!(head.starts_with("HTTP/1.1 101"), "the handshake was answered with {head}");
+        if !head.starts_with("HTTP/1.1 101") {
+            return Err(head);
+        }
         let (read, write) = stream.into_split();
         let write = Arc::new(Mutex::new(write));
         let (sender, frames) = mpsc::unbounded_channel();
         tokio::spawn(receive(read, write.clone(), sender));
-        Self { write, frames, heard: vec![] }
+        Ok(Self { write, frames, heard: vec![] })
     }
 
     pub async fn send(&self, message: &Value) {

@@ -13,6 +13,7 @@ use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
+use keystone_edge::http::registration::{Endpoint, Endpoints};
 use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
 use keystone_edge::http::{AppState, AuthMode, Settings, router};
 use keystone_edge::outbox::Wakes;
@@ -58,6 +59,11 @@ impl TestEdge {
             body_bytes_max: 1 << 20,
             request_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
+            endpoints: Endpoints {
+                recorder: Endpoint { public_url: None, port: 8091, token_required: false },
+                transfer: Endpoint { public_url: None, port: 8090, token_required: true },
+            },
+            registrations_per_minute: 100,
         };
         change(&mut settings);
         let state = AppState::new(

@@ -18,6 +18,8 @@ pub const LEASE: Duration = Duration::from_secs(3);
 pub struct Server {
     pub folder: PathBuf,
     pub ports: [u16; 4],
+    /// Settings beside those that every test needs.
+    pub settings: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -32,7 +34,7 @@ impl Server {
             lease = LEASE.as_millis()
         );
         std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
-        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), child: None }
+        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), settings: vec![], child: None }
     }
 
     pub fn address(&self, n: usize) -> String {
@@ -56,6 +58,7 @@ impl Server {
             .env("KEYSTONE_S3_ACCESS_KEY", "test")
             .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
             .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
             .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
             .stdout(Stdio::null())
             .stderr(log)

@@ -1,0 +1,158 @@
+//! `/robot_types/{id}/config_templates`, and the files that robots download.
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::commands::registration::{DeleteTemplate, WriteTemplate};
+use crate::domain::RobotTypeId;
+use crate::domain::template::{Template, TemplateFile};
+use crate::http::AppState;
+use crate::http::auth::Caller;
+use crate::http::extract::{Json, PathId};
+use crate::http::problem::Problem;
+use crate::http::wire::Instant;
+use crate::projections::reads::templates::TemplateRow;
+
+/// One of the two files that a robot type may have.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Slot {
+    filename: String,
+    exists: bool,
+    updated_at: Option<Instant>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Slots {
+    templates: Vec<Slot>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Content {
+    filename: String,
+    content: String,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct NewContent {
+    /// At most 262144 bytes of text with `{{ placeholders }}`.
+    content: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Written {
+    filename: String,
+    exists: bool,
+    created_at: Instant,
+    updated_at: Instant,
+}
+
+fn robot_type(text: &str) -> Result<RobotTypeId, Problem> {
+    let id: Option<i64> = text.parse().ok().filter(|id| *id > 0);
+    id.map(RobotTypeId).ok_or_else(|| Problem::invalid("invalid robot_type_id"))
+}
+
+fn file((id, filename): &(String, String)) -> Result<(RobotTypeId, TemplateFile), Problem> {
+    let id = robot_type(id)?;
+    Ok((id, TemplateFile::parse(filename).ok_or_else(|| Problem::invalid("invalid config filename"))?))
+}
+
+async fn must_exist(state: &AppState, id: RobotTypeId) -> Result<(), Problem> {
+    state.reads.robot_type(id).await?.map(|_| ()).ok_or_else(|| Problem::not_found("robot_type"))
+}
+
+async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<TemplateRow, Problem> {
+    match state.reads.template(id, file).await? {
+        Some(row) => Ok(row),
+        None => {
+            must_exist(state, id).await?;
+            Err(Problem::not_found("config template"))
+        }
+    }
+}
+
+/// The template as a robot downloads it, placeholders untouched.
+#[utoipa::path(get, path = "/api/v1/robot_types/{id}/configs/{filename}", tag = "devices", security(()), params(
+    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+), responses(
+    (status = 200, body = String, content_type = "text/yaml; charset=utf-8"),
+    (status = 404, description = "There is no such robot type, or it has no such template"),
+))]
+pub async fn raw(
+    State(state): State<AppState>,
+    Path(path): Path<(String, String)>,
+) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+    let (id, file) = file(&path)?;
+    Ok(([(CONTENT_TYPE, "text/yaml; charset=utf-8")], found(&state, id, file).await?.content))
+}
+
+/// Both templates of a robot type, whether they exist or not.
+#[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 200, body = Slots),
+    (status = 404, description = "There is no such robot type"),
+))]
+pub async fn list(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Slots>, Problem> {
+    caller.must_manage()?;
+    let id = robot_type(&id.to_string())?;
+    must_exist(&state, id).await?;
+    let rows = state.reads.templates(id).await?;
+    let slot = |(name, _): &(&'static str, TemplateFile)| {
+        let row = rows.iter().find(|row| row.filename == *name);
+        Slot { filename: (*name).to_owned(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
+    };
+    Ok(Answer(Slots { templates: TemplateFile::ALL.iter().map(slot).collect() }))
+}
+
+/// A template, for editing.
+#[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
+    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+), responses((status = 200, body = Content), (status = 404, description = "There is no such robot type, or it has no such template")))]
+pub async fn get(State(state): State<AppState>, caller: Caller, Path(path): Path<(String, String)>) -> Result<Answer<Content>, Problem> {
+    caller.must_manage()?;
+    let (id, file) = file(&path)?;
+    let row = found(&state, id, file).await?;
+    let (created_at, updated_at) = (row.created_at.into(), row.updated_at.into());
+    Ok(Answer(Content { filename: row.filename, content: row.content, created_at, updated_at }))
+}
+
+/// Write or replace a template. What it says is not looked into.
+#[utoipa::path(put, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
+    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+), request_body = NewContent, responses(
+    (status = 200, body = Written),
+    (status = 400, description = "The content is blank or too large"),
+    (status = 404, description = "There is no such robot type"),
+))]
+pub async fn put(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(path): Path<(String, String)>,
+    Json(new): Json<NewContent>,
+) -> Result<Answer<Written>, Problem> {
+    caller.must_manage()?;
+    let (robot_type_id, filename) = file(&path)?;
+    let content = new.content.unwrap_or_default();
+    if content.contains('\0') {
+        return Err(Problem::invalid("content must not have a NUL character"));
+    }
+    let written = state.commands.execute(&caller.context(), WriteTemplate(Template { robot_type_id, filename, content })).await?;
+    let (created_at, updated_at) = (written.created_at.into(), written.updated_at.into());
+    Ok(Answer(Written { filename: filename.as_str().to_owned(), exists: true, created_at, updated_at }))
+}
+
+/// Take a template away. One that is not there is gone already.
+#[utoipa::path(delete, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
+    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+), responses((status = 204), (status = 404, description = "There is no such robot type")))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, Path(path): Path<(String, String)>) -> Result<StatusCode, Problem> {
+    caller.must_manage()?;
+    let (id, file) = file(&path)?;
+    state.commands.execute(&caller.context(), DeleteTemplate(id, file)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,313 @@
+//! Robots that register themselves, as `axon-config` does it; their tokens, and the templates they render.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keystone_edge::simulator::client::Client;
+use keystone_edge::simulator::factory;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::device::Socket;
+use crate::harness::edge::{TestEdge, number};
+use crate::harness::server::{PASSWORD, Server};
+use crate::harness::temp_folder;
+
+/// Every scalar of an answer under its dotted name, as `axon-config` stores it. Empty and other values cannot be rendered.
+fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                flatten(&if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") }, value, into);
+            }
+        }
+        Value::String(text) if !text.is_empty() => drop(into.insert(prefix.to_owned(), text.clone())),
+        other => panic!("{prefix} is {other}, which a device cannot render"),
+    }
+}
+
+fn render(template: &str, values: &BTreeMap<String, String>) -> String {
+    let mut rendered = template.to_owned();
+    while let Some((before, rest)) = rendered.split_once("{{") {
+        let (name, after) = rest.split_once("}}").expect("the end of a placeholder");
+        let value = values.get(name.trim()).unwrap_or_else(|| panic!("nothing is called {name}"));
+        rendered = format!("{before}{value}{after}");
+    }
+    rendered
+}
+
+/// As `axon-config` names them: those under `endpoints` win over what it would make up.
+fn values_of(answer: &Value) -> BTreeMap<String, String> {
+    let mut values = BTreeMap::new();
+    flatten("", answer, &mut values);
+    for name in ["recorder_rpc_url", "transfer_ws_url", "keystone_ws_url"] {
+        values.insert(name.to_owned(), values[&format!("endpoints.{name}")].clone());
+    }
+    values
+}
+
+/// `ws://host:port/path` as address and path.
+fn parts(url: &str) -> (String, String) {
+    let (address, path) = url.strip_prefix("ws://").expect("ws://").split_once('/').expect("a path");
+    (address.to_owned(), format!("/{path}"))
+}
+
+const RECORDER_TEMPLATE: &str = "rpc:\n  ws_client:\n    url: {{ recorder_rpc_url }}\n    auth_token: {{ ws_client_auth_token }}\n";
+const TRANSFER_TEMPLATE: &str = "device_id: \"{{ device_id }}\"\nfactory_id: \"{{ factory_id }}\"\nws:\n  url: {{ transfer_ws_url }}\n";
+
+fn line(rendered: &str, key: &str) -> String {
+    let line = rendered.lines().find_map(|line| line.trim().strip_prefix(key)).expect("the key");
+    line.trim().to_owned()
+}
+
+#[tokio::test]
+async fn an_unmodified_axon_config_makes_files_that_its_robot_connects_with() {
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    server.settings.push(("KEYSTONE_DEVICE_AUTH", "required".to_owned()));
+    server.start();
+    server.ready().await;
+    let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.unwrap();
+    let made = factory::seed(&client, "Registered", 1).await.unwrap();
+    let taken = made.stations[0].device_id.clone();
+    let robot_type = client.get("/robot_types").await.unwrap()["items"][0].clone();
+    let factory_name = client.get("/factories").await.unwrap()["items"][0]["name"].clone();
+    for (file, content) in [("recorder.yaml", RECORDER_TEMPLATE), ("transfer.yaml", TRANSFER_TEMPLATE)] {
+        let path = format!("/robot_types/{}/config_templates/{file}", robot_type["id"]);
+        client.call(Method::PUT, &path, Some(&json!({ "content": content }))).await.unwrap();
+    }
+
+    // As the program does it: no login, success is 201, then both files.
+    let http = reqwest::Client::builder().user_agent("axon-config/1.0").build().unwrap();
+    let api = format!("{}/api/v1", server.base());
+    let body = json!({ "factory": factory_name, "robot_type": robot_type["model"] });
+    let answer = http.post(format!("{api}/devices/register")).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let answer: Value = answer.json().await.unwrap();
+    let values = values_of(&answer);
+    let device = &values["device_id"];
+    assert!(device.starts_with("AB-F0001-T0001-00000"), "{device}");
+    assert_ne!(*device, taken, "the number of a robot that was made by hand is left out");
+    let mut rendered = BTreeMap::new();
+    for file in ["recorder.yaml", "transfer.yaml"] {
+        let template = http.get(format!("{api}/robot_types/{}/configs/{file}", values["robot_type_id"])).send().await.unwrap();
+        assert_eq!(template.status(), 200);
+        assert_eq!(template.headers()["content-type"], "text/yaml; charset=utf-8");
+        rendered.insert(file, render(&template.text().await.unwrap(), &values));
+    }
+
+    // The recorder connects to its address as it is, the uploader appends its id.
+    let (recorder, path) = parts(&line(&rendered["recorder.yaml"], "url:"));
+    assert_eq!(recorder, server.address(1));
+    let token = line(&rendered["recorder.yaml"], "auth_token:");
+    assert!(token.starts_with("kws_v1_") && token.len() == 50, "{token}");
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let connected = Socket::try_connect(&recorder, &path, &bearer(&token)).await.unwrap();
+    let (transfer, base) = parts(&line(&rendered["transfer.yaml"], "url:"));
+    let upload = Socket::try_connect(&transfer, &format!("{base}/{device}"), "").await.unwrap();
+
+    for headers in [String::new(), bearer("kws_v1_other"), bearer(&format!("{token}x")), format!("Authorization: bearer {token}\r\n")] {
+        let refused = Socket::try_connect(&recorder, &path, &headers).await.err().expect("a refusal");
+        assert!(refused.starts_with("HTTP/1.1 401") && refused.to_lowercase().contains("www-authenticate: bearer"), "{refused}");
+    }
+    for path in [format!("/transfer/{device}"), format!("/transfer/t/kws_v1_other/{device}"), format!("{base}/{taken}")] {
+        assert!(Socket::try_connect(&transfer, &path, "").await.err().expect("a refusal").starts_with("HTTP/1.1 401"), "{path}");
+    }
+    // A token opens its own device only.
+    let other = Socket::try_connect(&recorder, &format!("/recorder/{taken}"), &bearer(&token)).await;
+    assert!(other.err().expect("a refusal").starts_with("HTTP/1.1 401"));
+
+    // Rotated: the connection stays, the next handshake needs the new one.
+    let path_of_rotate = format!("/robots/{}/ws-client-auth-token/rotate", values["robot_id"]);
+    let rotated = client.call(Method::POST, &path_of_rotate, None).await.unwrap().body;
+    assert_eq!((&rotated["device_id"], &rotated["robot_id"]), (&json!(device), &json!(values["robot_id"])));
+    let new = rotated["ws_client_auth_token"].as_str().unwrap();
+    assert!(Socket::try_connect(&recorder, &path, &bearer(&token)).await.is_err());
+    let live = client.get(&format!("/devices/{device}/connection")).await.unwrap();
+    assert_eq!(live["connected"], json!(true), "{live}");
+    drop((connected, upload));
+    Socket::try_connect(&recorder, &path, &bearer(new)).await.unwrap();
+
+    // Neither token stands anywhere: events, tables, log.
+    let database = server.database().await;
+    let dumped = database.get().await.unwrap();
+    for sql in [
+        "select count(*) from events where payload::text || metadata::text like '%kws_v1_%'",
+        "select count(*) from credentials where password_hash like '%kws_v1_%'",
+        "select count(*) from idempotency_keys where convert_from(coalesce(body, ''), 'utf8') like '%kws_v1_%'",
+    ] {
+        assert_eq!(dumped.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0, "{sql}");
+    }
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(!log.contains("kws_v1_"), "a token is in the log");
+    server.stop().await;
+}
+
+/// A factory and a robot type to register for.
+async fn edge() -> (TestEdge, Value) {
+    let edge = TestEdge::start().await;
+    edge.seed().await;
+    (edge, json!({ "factory": " Factory Shanghai ", "robot_type": "arm-1" }))
+}
+
+#[tokio::test]
+async fn registrations_at_the_same_time_get_numbers_without_gaps() {
+    let (edge, body) = edge().await;
+    // One that fails takes no number.
+    let unknown = json!({ "factory": "Factory Shanghai", "robot_type": "arm-2" });
+    assert_eq!(edge.send_as("", "POST", "/api/v1/devices/register", unknown).await.0, 404);
+    let many = (0..20).map(|_| edge.send_as("", "POST", "/api/v1/devices/register", body.clone()));
+    let answers = futures_util::future::join_all(many).await;
+    let made: BTreeSet<String> = answers
+        .iter()
+        .map(|(status, answer)| {
+            assert_eq!(*status, 201, "{answer}");
+            answer["device_id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    // The seeded robot has the first.
+    let wanted: BTreeSet<String> = (2..=21).map(|n| format!("AB-F0001-T0001-{n:06}")).collect();
+    assert_eq!(made, wanted);
+    let tokens: BTreeSet<&str> = answers.iter().map(|(_, answer)| answer["ws_client_auth_token"].as_str().unwrap()).collect();
+    assert_eq!(tokens.len(), 20);
+    let (_, robots) = edge.get("/api/v1/robots?limit=100").await;
+    assert_eq!(robots["total"], 21);
+}
+
+#[tokio::test]
+async fn a_registration_that_cannot_be_is_refused_and_makes_nothing() {
+    let (edge, body) = edge().await;
+    let register = "/api/v1/devices/register";
+    for (body, status, text) in [
+        (json!([]), 400, ""),
+        (json!({}), 400, "factory is required"),
+        (json!({ "factory": "  ", "robot_type": "arm-1" }), 400, "factory is required"),
+        (json!({ "factory": "Factory Shanghai" }), 400, "robot_type is required"),
+        (json!({ "factory": "factory shanghai", "robot_type": "arm-1" }), 404, "factory not found"),
+        (json!({ "factory": "Factory Shanghai", "robot_type": "Arm" }), 404, "robot_type not found"),
+    ] {
+        let (answered, answer) = edge.send_as("", "POST", register, body.clone()).await;
+        assert_eq!(answered, status, "{body}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(text), "{body}: {answer}");
+    }
+    assert_eq!(edge.get("/api/v1/robots").await.1["total"], 1);
+    let (status, _) = edge.send_as("", "POST", register, body).await;
+    assert_eq!(status, 201);
+}
+
+#[tokio::test]
+async fn registering_again_and_again_has_to_wait() {
+    let edge = TestEdge::start_with(|settings| settings.registrations_per_minute = 3).await;
+    edge.seed().await;
+    let body = json!({ "factory": "Factory Shanghai", "robot_type": "arm-1" });
+    for _ in 0..3 {
+        assert_eq!(edge.send_as("", "POST", "/api/v1/devices/register", body.clone()).await.0, 201);
+    }
+    let response = edge.request("", "POST", "/api/v1/devices/register").json(&body).send().await.unwrap();
+    assert_eq!(response.status(), 429);
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait));
+    assert_eq!(response.json::<Value>().await.unwrap()["code"], "registration_throttled");
+    assert_eq!(edge.get("/api/v1/robots").await.1["total"], 4);
+}
+
+#[tokio::test]
+async fn the_same_registration_again_gets_the_same_robot_and_token() {
+    let (edge, body) = edge().await;
+    let register = async |key: &str, body: &Value| {
+        let request = edge.request("", "POST", "/api/v1/devices/register").header("idempotency-key", key).json(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let first = register("robot-7", &body).await;
+    assert_eq!(first.0, 201);
+    let again = register("robot-7", &body).await;
+    assert_eq!((again.0, &again.1), (201, &first.1));
+    let other = register("robot-8", &body).await;
+    assert_ne!(other.1["device_id"], first.1["device_id"]);
+    assert_ne!(other.1["ws_client_auth_token"], first.1["ws_client_auth_token"]);
+    assert_eq!(register("robot-7", &json!({ "factory": "Factory Shanghai", "robot_type": "arm-2" })).await.0, 422);
+    let client = edge.database.pool.get().await.unwrap();
+    let sql =
+        "select count(*) from idempotency_keys k where k::text like '%kws_v1_%' or encode(coalesce(body, ''), 'escape') like '%kws_v1_%'";
+    assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    // The token is the one that is known.
+    let sql = "select password_hash from credentials where subject = 'recorder' and subject_id = $1";
+    let known: String = client.query_one(sql, &[&number(&first.1["robot_id"])]).await.unwrap().get(0);
+    let token = first.1["ws_client_auth_token"].as_str().unwrap();
+    assert_eq!(known, keystone_edge::http::registration::hash_of(token).0);
+}
+
+#[tokio::test]
+async fn a_token_is_rotated_by_administrators_for_robots_that_exist() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let rotate = |id: &str| format!("/api/v1/robots/{id}/ws-client-auth-token/rotate");
+    let robot = number(&seed.robot).to_string();
+    assert_eq!(edge.send_as("", "POST", &rotate(&robot), Value::Null).await.0, 401);
+    let collector = edge.log_in("li", "li's password").await.1["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(edge.send_as(&collector, "POST", &rotate(&robot), Value::Null).await.0, 403);
+    for (id, status) in [("0", 400), ("x", 400), ("999", 404)] {
+        assert_eq!(edge.post(&rotate(id), Value::Null).await.0, status, "{id}");
+    }
+    // A robot that never had one.
+    let (status, first) = edge.post(&rotate(&robot), Value::Null).await;
+    assert_eq!(status, 200, "{first}");
+    let (_, second) = edge.post(&rotate(&robot), Value::Null).await;
+    assert_ne!(first["ws_client_auth_token"], second["ws_client_auth_token"]);
+    let client = edge.database.pool.get().await.unwrap();
+    let sql = "select event_type, payload::text from events where aggregate_type = 'recorder_token' order by sequence";
+    let events: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(events, ["recorder_token_issued", "recorder_token_rotated"]);
+}
+
+#[tokio::test]
+async fn templates_are_written_read_and_deleted() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let id = number(&seed.robot_type);
+    let list = format!("/api/v1/robot_types/{id}/config_templates");
+    let (recorder, raw) = (format!("{list}/recorder.yaml"), format!("/api/v1/robot_types/{id}/configs/recorder.yaml"));
+    let slots = json!({ "templates": [
+        { "filename": "recorder.yaml", "exists": false, "updated_at": null },
+        { "filename": "transfer.yaml", "exists": false, "updated_at": null },
+    ] });
+    assert_eq!(edge.get(&list).await, (200, slots));
+    assert_eq!(edge.send_as("", "GET", &raw, Value::Null).await.0, 404);
+
+    let text = "url: {{ recorder_rpc_url }}\n# 仓库\n";
+    let (status, written) = edge.send_as(&edge.admin, "PUT", &recorder, json!({ "content": text })).await;
+    assert_eq!((status, &written["filename"], &written["exists"]), (200, &json!("recorder.yaml"), &json!(true)), "{written}");
+    assert_eq!(edge.send_as("", "GET", &raw, Value::Null).await, (200, json!(text)));
+    let (_, read) = edge.get(&recorder).await;
+    assert_eq!((&read["content"], &read["created_at"]), (&json!(text), &written["created_at"]));
+    assert_eq!(edge.get(&list).await.1["templates"][0]["exists"], json!(true));
+    assert_eq!(edge.send_as(&edge.admin, "PUT", &recorder, json!({ "content": "other: 1" })).await.0, 200);
+    assert_eq!(edge.send_as("", "GET", &raw, Value::Null).await.1, "other: 1");
+
+    for _ in 0..2 {
+        assert_eq!(edge.send_as(&edge.admin, "DELETE", &recorder, Value::Null).await.0, 204);
+    }
+    assert_eq!(edge.get(&recorder).await.0, 404);
+    assert_eq!(edge.send_as("", "GET", &raw, Value::Null).await.0, 404);
+    assert_eq!(edge.send_as(&edge.admin, "PUT", &recorder, json!({ "content": "other: 1" })).await.0, 200, "written anew");
+
+    let put = async |path: &str, body: Value| edge.send_as(&edge.admin, "PUT", path, body).await;
+    for (path, body, status, text) in [
+        (recorder.clone(), json!({ "content": " \n" }), 400, "content is required"),
+        (recorder.clone(), json!({}), 400, "content is required"),
+        (recorder.clone(), json!({ "content": 1 }), 400, ""),
+        (recorder.clone(), json!({ "content": "x".repeat(262_145) }), 400, "content too large"),
+        (format!("{list}/agent.yaml"), json!({ "content": "a" }), 400, "invalid config filename"),
+        (format!("{list}/..%2Frecorder.yaml"), json!({ "content": "a" }), 400, "invalid config filename"),
+        ("/api/v1/robot_types/0/config_templates/recorder.yaml".into(), json!({ "content": "a" }), 400, "invalid robot_type_id"),
+        ("/api/v1/robot_types/x/config_templates/recorder.yaml".into(), json!({ "content": "a" }), 400, "invalid robot_type_id"),
+        ("/api/v1/robot_types/999/config_templates/recorder.yaml".into(), json!({ "content": "a" }), 404, "robot_type not found"),
+    ] {
+        let (answered, answer) = put(&path, body).await;
+        assert_eq!(answered, status, "{path}: {answer}");
+        assert!(answer["error"].as_str().unwrap().contains(text), "{path}: {answer}");
+    }
+    assert_eq!(put(&recorder, json!({ "content": "x".repeat(262_144) })).await.0, 200);
+    assert_eq!(edge.send_as("", "GET", &list, Value::Null).await.0, 401);
+    assert_eq!(edge.send_as("", "GET", "/api/v1/robot_types/999/configs/recorder.yaml", Value::Null).await.0, 404);
+}
