@@ -237,6 +237,7 @@ pub struct Devices {
     transfer_ping_interval_s: u64,
     transfer_ping_timeout_s: u64,
     response_timeout_s: u64,
+    process_lease_ms: u64,
     transfer_write_timeout_s: u64,
     pub frame_bytes_max: usize,
 }
@@ -270,6 +271,10 @@ impl Devices {
 
     pub fn response_timeout(&self) -> Duration {
         Duration::from_secs(self.response_timeout_s)
+    }
+
+    pub fn process_lease(&self) -> Duration {
+        Duration::from_millis(self.process_lease_ms)
     }
 
     pub fn transfer_write_timeout(&self) -> Duration {
@@ -677,6 +682,7 @@ impl Config {
             ("devices.transfer_ping_interval_s", self.devices.transfer_ping_interval_s),
             ("devices.transfer_ping_timeout_s", self.devices.transfer_ping_timeout_s),
             ("devices.response_timeout_s", self.devices.response_timeout_s),
+            ("devices.process_lease_ms", self.devices.process_lease_ms),
             ("devices.transfer_write_timeout_s", self.devices.transfer_write_timeout_s),
             ("devices.frame_bytes_max", self.devices.frame_bytes_max as u64),
             ("outbox.poll_interval_ms", self.outbox.poll_interval_ms),

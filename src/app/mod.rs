@@ -5,6 +5,7 @@
 //! gives back what it does not finish; then the sequencer; Postgres and objects last.
 
 mod adapters;
+mod process;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,11 +22,13 @@ use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
 use crate::config::{AuthMode, Config, OnExhausted, Ordering, Secret};
 use crate::devices::Devices;
+use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
 use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Sequencer, snapshots};
+use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
@@ -35,6 +38,7 @@ use crate::projections::reads::Reads;
 use crate::subscribers::device_commands::DeviceCommands;
 use crate::subscribers::upload_verification::UploadVerification;
 use crate::telemetry::Metrics;
+use process::Membership;
 
 /// The wait before a lost connection of a core task is replaced.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -63,6 +67,7 @@ pub struct App {
     pub log_head: watch::Receiver<i64>,
     lifecycle: Lifecycle,
     devices: Devices,
+    membership: Arc<Membership>,
     postgres: Option<EmbeddedPostgres>,
     s3: Option<EmbeddedS3>,
     /// Held for as long as we write there.
@@ -110,7 +115,13 @@ impl App {
 
         let reads = Reads::new(pool.clone());
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
-        let devices = Devices::new(Arc::new(commands.clone()), Some(tokens), adapters::device_settings(config));
+        let membership = Arc::new(Membership::join(pool.clone(), config.devices.process_lease()).await?);
+        let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
+        let devices = Devices::new(effects, Some(tokens), adapters::device_settings(config));
+        {
+            let (membership, commands, hub, stop) = (membership.clone(), commands.clone(), devices.hub().clone(), stop.clone());
+            lifecycle.spawn("membership", async move { membership.run(commands, hub, stop).await });
+        }
         {
             let wakes = wakes.clone();
             devices.hub().on_open(move || wakes.wake(crate::domain::routing::SubscriberName::DeviceCommands));
@@ -173,11 +184,14 @@ impl App {
             },
             registrations_per_minute: config.limits.registrations_per_minute,
         };
+        let device_stream = DeviceStream::new(stop.clone());
+        lifecycle.spawn("device stream", device_stream.clone().follow(reads.clone(), log_head.clone()));
         let state = AppState::new(
             commands.clone(),
             reads,
             Arc::new(adapters::HubFleet::new(devices.hub().clone())),
             Arc::new(adapters::BucketObjects::new(blobs)),
+            device_stream,
             settings,
             Arc::new(move || metrics.render()),
         )?;
@@ -202,6 +216,7 @@ impl App {
             log_head,
             lifecycle,
             devices,
+            membership,
             postgres,
             s3,
             _data: data,
@@ -228,6 +243,7 @@ impl App {
         self.lifecycle.request_stop();
         self.devices.shutdown(timeout / 2).await;
         let ended = self.lifecycle.shutdown(timeout).await;
+        self.membership.leave().await;
         self.pool.close();
         if let Some(s3) = self.s3 {
             s3.stop().await;

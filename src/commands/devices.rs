@@ -24,6 +24,8 @@ pub struct OpenLink {
     pub device: DeviceId,
     pub kind: LinkKind,
     pub remote: String,
+    /// Which of our processes took it.
+    pub process: Option<Uuid>,
 }
 
 impl Command for OpenLink {
@@ -36,7 +38,7 @@ impl Command for OpenLink {
             return Err(Refusal::not_found("device_not_found", format!("no robot has the device_id {}", self.device)).into());
         }
         let mut device = work.load::<Device>(&self.device).await?;
-        let command = DeviceCommand::OpenLink { kind: self.kind, remote: self.remote.clone(), at: work.now };
+        let command = DeviceCommand::OpenLink { kind: self.kind, remote: self.remote.clone(), process: self.process, at: work.now };
         work.decide(&mut device, command)?;
         Ok(device.state.link(self.kind).epoch)
     }

@@ -3,6 +3,7 @@
 //! The trait is the seam for tests; the server has one implementation, for [`Commands`].
 
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use crate::commands::{CommandError, Commands, Context, RefusalKind, devices as commands};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
@@ -106,12 +107,19 @@ pub trait Effects: Send + Sync + 'static {
     async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError>;
 }
 
+/// The server's own: reports become commands.
+pub struct CommandEffects {
+    pub commands: Commands,
+    /// Which process this is, among those that share the database.
+    pub process: Uuid,
+}
+
 #[async_trait]
-impl Effects for Commands {
+impl Effects for CommandEffects {
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError> {
         let context = Context::device(device, Some(remote.to_owned()));
-        let command = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned() };
-        Ok(self.execute(&context, command).await?)
+        let command = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned(), process: Some(self.process) };
+        Ok(self.commands.execute(&context, command).await?)
     }
 
     async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError> {
@@ -119,34 +127,34 @@ impl Effects for Commands {
         let (device, epoch) = (link.device.clone(), link.epoch);
         match report.clone() {
             Report::Observed { state, task, source } => {
-                self.execute(&context, commands::ObserveRecorder { device, epoch, state, task, source }).await?;
+                self.commands.execute(&context, commands::ObserveRecorder { device, epoch, state, task, source }).await?;
             }
             Report::ConfigApplied { task } => {
-                self.execute(&context, commands::ConfigApplied { device, epoch, task }).await?;
+                self.commands.execute(&context, commands::ConfigApplied { device, epoch, task }).await?;
             }
             Report::Settled { command_id, outcome } => {
-                self.execute(&context, commands::SettleDeviceCommand { device, command_id, outcome }).await?;
+                self.commands.execute(&context, commands::SettleDeviceCommand { device, command_id, outcome }).await?;
             }
             Report::UploadStarted { task } => {
-                self.execute(&context, commands::UploadStarted { device, epoch, task }).await?;
+                self.commands.execute(&context, commands::UploadStarted { device, epoch, task }).await?;
             }
             Report::UploadCompleted { task, report, witness } => {
-                self.execute(&context, commands::UploadCompleted { device, epoch, task, report, witness }).await?;
+                self.commands.execute(&context, commands::UploadCompleted { device, epoch, task, report, witness }).await?;
             }
             Report::UploadFailed { task, reason } => {
-                self.execute(&context, commands::UploadFailed { device, epoch, task, reason }).await?;
+                self.commands.execute(&context, commands::UploadFailed { device, epoch, task, reason }).await?;
             }
             Report::UploadNotFound { task, detail } => {
-                self.execute(&context, commands::UploadNotFound { device, epoch, task, detail }).await?;
+                self.commands.execute(&context, commands::UploadNotFound { device, epoch, task, detail }).await?;
             }
             Report::AckWanted { task } => {
-                self.execute(&context, commands::AckWanted { device, epoch, task }).await?;
+                self.commands.execute(&context, commands::AckWanted { device, epoch, task }).await?;
             }
             Report::UploadsListed { tracked } => {
-                self.execute(&context, commands::ReconcileUploads { device, epoch, tracked }).await?;
+                self.commands.execute(&context, commands::ReconcileUploads { device, epoch, tracked }).await?;
             }
             Report::Closed { reason } => {
-                self.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;
+                self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;
             }
         }
         Ok(())

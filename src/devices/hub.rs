@@ -283,6 +283,16 @@ impl Hub {
         present.filter(|(_, presence)| presence.recorder.is_some() || presence.transfer.is_some()).collect()
     }
 
+    /// Every live link, with its epoch.
+    pub fn links(&self) -> Vec<(DeviceId, LinkKind, i64)> {
+        let devices = locked(&self.0.devices);
+        let kinds = [LinkKind::Recorder, LinkKind::Transfer];
+        let of_device = |(device, slots): (&DeviceId, &Slots)| {
+            kinds.map(|kind| slots.slot(kind).live().map(|lane| (device.clone(), kind, lane.id.epoch)))
+        };
+        devices.iter().flat_map(of_device).flatten().collect()
+    }
+
     /// Where outbox rows can be delivered from here: `recorder:<device>`, `transfer:<device>`.
     pub fn destinations(&self) -> Vec<String> {
         let devices = locked(&self.0.devices);
@@ -310,6 +320,15 @@ impl Hub {
             // Exactly this epoch may still be on its way here.
             slot.newest = epoch - 1;
             slot.replaced.cancel();
+        }
+    }
+
+    /// Nothing that is learned over the links of this process counts any more: every one is cut, and its device
+    /// connects anew.
+    pub fn cut_all(&self) {
+        for slots in locked(&self.0.devices).values() {
+            slots.recorder.replaced.cancel();
+            slots.transfer.replaced.cancel();
         }
     }
 

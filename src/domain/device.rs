@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Aggregate, Event, PublicTaskId, Timestamp};
 
@@ -53,6 +54,9 @@ pub struct Link {
     pub epoch: i64,
     pub open: bool,
     pub since: Option<Timestamp>,
+    /// Which of our processes holds it; nobody knows of links that older versions opened.
+    #[serde(default)]
+    pub process: Option<Uuid>,
 }
 
 /// What a recorder was last seen doing.
@@ -152,6 +156,7 @@ pub enum DeviceCommand {
     OpenLink {
         kind: LinkKind,
         remote: String,
+        process: Option<Uuid>,
         at: Timestamp,
     },
     CloseLink {
@@ -195,6 +200,9 @@ pub enum DeviceEvent {
         kind: LinkKind,
         epoch: i64,
         remote: String,
+        /// Which of our processes took it.
+        #[serde(default)]
+        process: Option<Uuid>,
         at: Timestamp,
     },
     DeviceLinkClosed {
@@ -251,7 +259,7 @@ impl Event for DeviceEvent {
     }
     fn types() -> Vec<(&'static str, &'static str)> {
         vec![
-            ("device_link_opened", "1.0"),
+            ("device_link_opened", "1.1"),
             ("device_link_closed", "1.0"),
             ("recorder_state_observed", "1.0"),
             ("device_command_requested", "1.1"),
@@ -343,7 +351,7 @@ impl Aggregate for Device {
         use DeviceCommand as C;
         Ok(match command {
             // A new connection always wins; the one it replaces is over with that.
-            C::OpenLink { kind, remote, at } => {
+            C::OpenLink { kind, remote, process, at } => {
                 let link = self.link(kind);
                 let mut events = vec![];
                 // Whoever held the old connection may have died without a word about its commands.
@@ -358,7 +366,7 @@ impl Aggregate for Device {
                     let reason = "replaced by a newer connection".to_owned();
                     events.push(DeviceEvent::DeviceLinkClosed { kind, epoch: link.epoch, reason });
                 }
-                events.push(DeviceEvent::DeviceLinkOpened { kind, epoch: link.epoch + 1, remote, at });
+                events.push(DeviceEvent::DeviceLinkOpened { kind, epoch: link.epoch + 1, remote, process, at });
                 events
             }
             C::CloseLink { kind, epoch, reason } => {
@@ -424,8 +432,8 @@ impl Aggregate for Device {
 
     fn evolve(&mut self, event: &DeviceEvent) {
         match event {
-            DeviceEvent::DeviceLinkOpened { kind, epoch, at, .. } => {
-                *self.link_mut(*kind) = Link { epoch: *epoch, open: true, since: Some(*at) };
+            DeviceEvent::DeviceLinkOpened { kind, epoch, process, at, .. } => {
+                *self.link_mut(*kind) = Link { epoch: *epoch, open: true, since: Some(*at), process: *process };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                     self.releases.values_mut().for_each(|tries| *tries = 0);
@@ -435,6 +443,7 @@ impl Aggregate for Device {
                 let link = self.link_mut(*kind);
                 link.open = false;
                 link.since = None;
+                link.process = None;
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                 }
@@ -471,7 +480,7 @@ mod tests {
     }
 
     fn opened(epoch: i64) -> DeviceEvent {
-        DeviceEvent::DeviceLinkOpened { kind: LinkKind::Recorder, epoch, remote: "a".into(), at: Timestamp::UNIX_EPOCH }
+        DeviceEvent::DeviceLinkOpened { kind: LinkKind::Recorder, epoch, remote: "a".into(), process: None, at: Timestamp::UNIX_EPOCH }
     }
 
     fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
@@ -550,7 +559,10 @@ mod tests {
     fn a_recorder_that_is_away_is_told_when_it_is_back_with_the_task() {
         let mut device = given([opened(1), DeviceEvent::DeviceLinkClosed { kind: LinkKind::Recorder, epoch: 1, reason: "gone".into() }]);
         assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
-        run(&mut device, DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), at: Timestamp::UNIX_EPOCH });
+        run(
+            &mut device,
+            DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), process: None, at: Timestamp::UNIX_EPOCH },
+        );
         let back = observe(&mut device, seen(2, RecorderState::Recording, Some("t")), "a");
         assert_eq!(back, ["recorder_state_observed", "device_command_requested"]);
     }
@@ -584,7 +596,10 @@ mod tests {
         }
         assert_eq!(asks, 3);
         // On a new link it may do what it did not do before.
-        run(&mut device, DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), at: Timestamp::UNIX_EPOCH });
+        run(
+            &mut device,
+            DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), process: None, at: Timestamp::UNIX_EPOCH },
+        );
         let back = observe(&mut device, seen(2, RecorderState::Recording, Some("t")), "x");
         assert_eq!(back, ["recorder_state_observed", "device_command_requested"]);
     }
@@ -596,7 +611,7 @@ mod tests {
     #[test]
     fn a_new_connection_wins_and_leaves_no_command_without_an_outcome() {
         let device = given([opened(1), requested("c1", 1)]);
-        let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "b".into(), at: Timestamp::UNIX_EPOCH };
+        let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "b".into(), process: None, at: Timestamp::UNIX_EPOCH };
         let events = device.decide(open).unwrap();
         assert_eq!(types(&events), ["device_command_settled", "device_link_closed", "device_link_opened"]);
         let after = given([opened(1), requested("c1", 1)].into_iter().chain(events));

@@ -12,7 +12,16 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
         }
         payload
     };
-    vec![Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested)))]
+    let link_opened = |mut payload: Value| {
+        if let Some(body) = payload.get_mut("device_link_opened").and_then(Value::as_object_mut) {
+            body.entry("process").or_insert(Value::Null);
+        }
+        payload
+    };
+    vec![
+        Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested))),
+        Box::new(SemanticVersionEventUpcaster::new("device_link_opened", "1.1", Box::new(link_opened))),
+    ]
 }
 
 /// Brings one stored payload to the version of today.

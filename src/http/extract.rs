@@ -181,6 +181,11 @@ impl Params {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
+    /// Every value of a repeated name.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.trim()).collect()
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.text(name).is_some()
     }

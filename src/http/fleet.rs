@@ -1,5 +1,5 @@
-//! What the edge asks of devices that are connected right now. Live facts: they stand in no
-//! event, and another process may hold the connection.
+//! What the edge asks of devices that are connected right now. Live facts stand in no event; of a
+//! device that another process holds, the tables tell what was committed.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::wire::Instant;
 use crate::domain::{DeviceId, Timestamp};
+use crate::projections::reads::devices::DeviceRow;
 
 /// A connected recorder and its last known state.
 #[derive(Clone, Debug)]
@@ -95,24 +96,50 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn of(fleet: &dyn Fleet, device: &DeviceId) -> Self {
-        let recorder = fleet.recorder(device).map(|view| view.connected_at);
-        let transfer = fleet.transfer(device).map(|view| view.connected_at.0);
-        let both = recorder.zip(transfer);
+    /// As committed: the same from every process.
+    pub fn of(device: &DeviceId, row: Option<&DeviceRow>) -> Self {
+        let (recorder, transfer) = (row.is_some_and(|row| row.recorder_open), row.is_some_and(|row| row.transfer_open));
+        let since = row.and_then(|row| row.recorder_since.max(row.transfer_since));
         Self {
             device_id: device.to_string(),
-            connected: both.is_some(),
-            connected_at: both.map(|(recorder, transfer)| Instant(recorder.max(transfer))),
-            recorder_connected: recorder.is_some(),
-            transfer_connected: transfer.is_some(),
+            connected: recorder && transfer,
+            connected_at: since.filter(|_| recorder && transfer).map(Instant),
+            recorder_connected: recorder,
+            transfer_connected: transfer,
         }
     }
 }
 
-/// Devices with both links up.
-pub fn connected(fleet: &dyn Fleet) -> Vec<String> {
-    let recorders: std::collections::BTreeSet<String> = fleet.recorders().into_iter().map(|view| view.device_id).collect();
-    fleet.transfers().into_iter().map(|view| view.device_id).filter(|id| recorders.contains(id)).collect()
+/// A recorder that is connected to another process: what it was last seen doing is in the tables.
+pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderView> {
+    let since = row.recorder_since.filter(|_| row.recorder_open)?;
+    let state = row.observed_state.clone();
+    Some(RecorderView {
+        device_id: row.id.clone(),
+        remote_ip: String::new(),
+        connected_at: since,
+        last_seen_at: row.updated_at,
+        confirmed: state.is_some(),
+        current_state: state.unwrap_or_else(|| "unknown".to_owned()),
+        previous_state: String::new(),
+        task_id: row.observed_task.clone(),
+        updated_at: Some(row.updated_at),
+        age: (now - row.updated_at).to_std().ok(),
+        source: "state_update".to_owned(),
+        error: None,
+    })
+}
+
+/// The same for an uploader: its status is known where it is connected.
+pub fn transfer_elsewhere(row: &DeviceRow) -> Option<TransferView> {
+    let since = row.transfer_since.filter(|_| row.transfer_open)?;
+    Some(TransferView {
+        device_id: row.id.clone(),
+        remote_ip: String::new(),
+        connected_at: since.into(),
+        last_seen_at: row.updated_at.into(),
+        status: serde_json::json!({}),
+    })
 }
 
 #[cfg(test)]

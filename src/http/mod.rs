@@ -13,6 +13,7 @@ pub mod auth;
 pub mod batches;
 pub mod callbacks;
 mod describe;
+pub mod device_stream;
 pub mod devices;
 pub mod episodes;
 pub mod extract;
@@ -44,6 +45,7 @@ use crate::projections::reads::Reads;
 use auth::login::Logins;
 use auth::throttle::Throttle;
 use auth::tokens::Tokens;
+use device_stream::DeviceStream;
 use fleet::Fleet;
 use health::Probes;
 use storage::Objects;
@@ -86,6 +88,7 @@ pub struct AppState {
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
     pub registrations: Arc<Throttle>,
+    pub device_stream: Arc<DeviceStream>,
     pub probes: Arc<Probes>,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -97,6 +100,7 @@ impl AppState {
         reads: Reads,
         fleet: Arc<dyn Fleet>,
         objects: Arc<dyn Objects>,
+        device_stream: Arc<DeviceStream>,
         settings: Settings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ) -> anyhow::Result<Self> {
@@ -109,6 +113,7 @@ impl AppState {
         let registrations = Arc::new(Throttle::new(settings.registrations_per_minute, 60));
         Ok(Self {
             registrations,
+            device_stream,
             commands,
             reads,
             fleet,

@@ -4,6 +4,7 @@
 //! for its outcome as long as a device may take, and hears that nobody knows after that. What
 //! is known of a recorder is checked before, where doing the wrong thing would lose a task.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant as Moment};
 
 use axum::Json as Answer;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{MaybeObject, Params, PathDevice, parse_bool, public_task_id};
-use super::fleet::{RecorderView, Unanswered};
+use super::fleet::{RecorderView, Unanswered, recorder_elsewhere};
 use super::problem::{Code, Problem};
 use super::tasks::callback_urls;
 use super::wire::Instant;
@@ -79,8 +80,12 @@ impl RecorderStateAnswer {
             fresh: view.confirmed && view.age.is_some_and(|age| age <= fresh_within),
             age_ms: view.age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             source: view.source.clone(),
-            state_version: view.updated_at.map_or(0, |at| at.timestamp_millis()),
+            state_version: 0,
         }
+    }
+
+    fn at_version(self, state_version: i64) -> Self {
+        Self { state_version, ..self }
     }
 
     fn object(&self) -> Map<String, Value> {
@@ -139,8 +144,20 @@ impl From<RecorderView> for RecorderListed {
 
 /// Recorders that are connected.
 #[utoipa::path(get, path = "/api/v1/recorder/devices", tag = "recorder", responses((status = 200, body = Recorders)))]
-pub async fn devices(State(state): State<AppState>) -> Answer<Recorders> {
-    Answer(Recorders { devices: state.fleet.recorders().into_iter().map(RecorderListed::from).collect() })
+pub async fn devices(State(state): State<AppState>) -> Result<Answer<Recorders>, Problem> {
+    let (mut views, now) = (state.fleet.recorders(), state.commands.now());
+    let here: BTreeSet<String> = views.iter().map(|view| view.device_id.clone()).collect();
+    let linked = state.reads.linked_devices().await?;
+    views.extend(linked.iter().filter(|row| !here.contains(&row.id)).filter_map(|row| recorder_elsewhere(row, now)));
+    Ok(Answer(Recorders { devices: views.into_iter().map(RecorderListed::from).collect() }))
+}
+
+/// What is known of a recorder: by this process where it is connected here, else by what was committed.
+async fn view_of(state: &AppState, device: &DeviceId) -> Result<Option<RecorderView>, Problem> {
+    if let Some(view) = state.fleet.recorder(device) {
+        return Ok(Some(view));
+    }
+    Ok(state.reads.device(device).await?.and_then(|row| recorder_elsewhere(&row, state.commands.now())))
 }
 
 /// What a recorder does.
@@ -160,11 +177,12 @@ pub async fn state(
 ) -> Result<Answer<RecorderStateAnswer>, Problem> {
     let refresh = params.text("refresh").is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"));
     let age_max = params.text("max_age_ms").and_then(|text| text.parse().ok()).map_or(FRESH, Duration::from_millis);
-    let view = match state.fleet.recorder(&device) {
+    let view = match view_of(&state, &device).await? {
         Some(_) if refresh => Some(fresh(&state, &device, age_max).await?),
         view => view,
     };
-    Ok(Answer(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max)))
+    let version = state.reads.device(&device).await?.map_or(0, |row| row.version);
+    Ok(Answer(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
 }
 
 /// What the recorder does, no older than asked; or the state body that says why not.
@@ -172,7 +190,8 @@ async fn fresh(state: &AppState, device: &DeviceId, age_max: Duration) -> Result
     let known = || RecorderStateAnswer::of(state.fleet.recorder(device).as_ref(), state.commands.now(), age_max).object();
     match state.fleet.refresh(device, age_max, state.settings.device_response_timeout).await {
         Ok(view) => Ok(view),
-        Err(Unanswered::NotConnected) => Err(not_connected()),
+        // The process that holds it commits every change of its state; the device itself checks the rest.
+        Err(Unanswered::NotConnected) => view_of(state, device).await?.ok_or_else(not_connected),
         Err(Unanswered::TimedOut) => {
             let problem = Problem::new(Code::RecorderStateRefreshTimeout, "the recorder did not tell its state in time");
             Err(problem.with_all(known()).with("result_unknown", true))
@@ -228,7 +247,7 @@ type RpcResult = Result<Answer<RpcAnswer>, Problem>;
 
 /// The recorder, connected and in a state that is sure and fresh.
 async fn confirmed(state: &AppState, device: &DeviceId) -> Result<RecorderView, Problem> {
-    let view = state.fleet.recorder(device).ok_or_else(not_connected)?;
+    let view = view_of(state, device).await?.ok_or_else(not_connected)?;
     if !view.confirmed {
         let known = RecorderStateAnswer::of(Some(&view), state.commands.now(), FRESH).object();
         return Err(Problem::new(Code::RecorderStateSyncing, "the recorder's state is not confirmed yet; try again").with_all(known));
@@ -300,7 +319,7 @@ pub async fn config(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    if state.fleet.transfer(&device).is_none() {
+    if !state.reads.device(&device).await?.is_some_and(|row| row.transfer_open) {
         return Err(Problem::new(Code::TransferNotConnected, "the uploader is not connected, so a recording could not be uploaded"));
     }
     check_idle(&confirmed(&state, &device).await?)?;
@@ -356,7 +375,7 @@ pub async fn finish(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    let view = state.fleet.recorder(&device).ok_or_else(not_connected)?;
+    let view = view_of(&state, &device).await?.ok_or_else(not_connected)?;
     let seen = view.task_id.and_then(|id| PublicTaskId::parse(&id).ok());
     let task = task_in(&body)?.or(seen);
     let params = task.as_ref().map_or(Value::Null, |task| json!({ "task_id": task }));

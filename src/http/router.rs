@@ -15,8 +15,8 @@ use super::idempotency::idempotent;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
 use super::{
-    AppState, batches, callbacks, describe, devices, episodes, health, metrics, orders, recorder, registration, stations, statistics,
-    storage, tasks, transfer,
+    AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, registration, stations,
+    statistics, storage, tasks, transfer,
 };
 
 #[derive(OpenApi)]
@@ -119,6 +119,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(transfer::status_query))
         .routes(routes!(transfer::cancel))
         .routes(routes!(devices::connection))
+        .routes(routes!(device_stream::stream))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
         .routes(routes!(metrics::page))
@@ -218,7 +219,8 @@ mod tests {
         };
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
         let measures: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(String::new);
-        AppState::new(commands, Reads::new(pool), Arc::new(FakeFleet::default()), Arc::new(NoObjects), settings, measures).unwrap()
+        let stream = crate::http::device_stream::DeviceStream::new(tokio_util::sync::CancellationToken::new());
+        AppState::new(commands, Reads::new(pool), Arc::new(FakeFleet::default()), Arc::new(NoObjects), stream, settings, measures).unwrap()
     }
 
     async fn send(state: &AppState, request: Request<Body>) -> Response {
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 87, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 88, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

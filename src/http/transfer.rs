@@ -3,6 +3,8 @@
 //! Messages go to the socket at once and are worth nothing later, so they are no events. An
 //! ack is never sent from here: only a verified upload is acknowledged.
 
+use std::collections::BTreeSet;
+
 use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, PathDevice, public_task_id};
-use super::fleet::{TransferOrder, TransferView, Unanswered};
+use super::fleet::{TransferOrder, TransferView, Unanswered, transfer_elsewhere};
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
 
@@ -22,8 +24,13 @@ pub struct Transfers {
 
 /// Uploaders that are connected.
 #[utoipa::path(get, path = "/api/v1/transfer/devices", tag = "transfer", responses((status = 200, body = Transfers)))]
-pub async fn devices(State(state): State<AppState>) -> Answer<Transfers> {
-    Answer(Transfers { devices: state.fleet.transfers() })
+pub async fn devices(State(state): State<AppState>) -> Result<Answer<Transfers>, Problem> {
+    let mut devices = state.fleet.transfers();
+    let elsewhere = state.reads.linked_devices().await?;
+    let elsewhere: Vec<TransferView> = elsewhere.iter().filter_map(transfer_elsewhere).collect();
+    let here: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
+    devices.extend(elsewhere.into_iter().filter(|view| !here.contains(&view.device_id)));
+    Ok(Answer(Transfers { devices }))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

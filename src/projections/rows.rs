@@ -97,7 +97,7 @@ tables! {
     "batches": batch_id order_id station_id organization_id notes metadata status task_count completed_count failed_count cancelled_count episode_count started_at ended_at;
     "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id ended_at;
     "episodes": episode_id task_id task_public_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name factory_id organization_id mcap_path sidecar_path checksum file_size_bytes etag duration_sec message_count metadata qa_status qa_score quality_flag auto_approved cloud_synced cloud_processed cloud_synced_at labels;
-    "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task;
+    "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task recorder_process transfer_process;
     "recorder_tokens": fingerprint;
     "config_templates": robot_type_id filename content;
     "device_commands": device_id action task_id status message data;
@@ -253,8 +253,8 @@ impl ReadModel for Device {
     fn columns(_id: &str, state: &Self) -> Option<Value> {
         let (recorder, transfer) = (state.link(LinkKind::Recorder), state.link(LinkKind::Transfer));
         Some(json!({
-            "recorder_epoch": recorder.epoch, "recorder_open": recorder.open, "recorder_since": recorder.since,
-            "transfer_epoch": transfer.epoch, "transfer_open": transfer.open, "transfer_since": transfer.since,
+            "recorder_epoch": recorder.epoch, "recorder_open": recorder.open, "recorder_since": recorder.since, "recorder_process": recorder.process,
+            "transfer_epoch": transfer.epoch, "transfer_open": transfer.open, "transfer_since": transfer.since, "transfer_process": transfer.process,
             "observed_state": state.observed.as_ref().map(|seen| seen.state),
             "observed_task": state.observed.as_ref().and_then(|seen| seen.task_id.clone()),
         }))

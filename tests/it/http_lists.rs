@@ -1,5 +1,8 @@
 //! Registry, lists and filters over REST; every statement behind them.
 
+use keystone_edge::commands::devices::OpenLink;
+use keystone_edge::domain::DeviceId;
+use keystone_edge::domain::device::LinkKind;
 use keystone_edge::projections::reads;
 use serde_json::{Value, json};
 
@@ -137,7 +140,11 @@ async fn robots_are_filtered_by_what_is_connected_right_now() {
     let seed = edge.seed().await;
     assert_eq!(edge.get("/api/v1/robots?connected=false").await.1["total"], 1);
     assert_eq!(edge.get("/api/v1/robots?connected=true").await.1["total"], 0);
-    edge.fleet.connect("AB-F0001-T0001-000001", "idle", None);
+    let device = DeviceId::parse("AB-F0001-T0001-000001").unwrap();
+    let link = |kind| OpenLink { device: device.clone(), kind, remote: "10.0.0.1".into(), process: None };
+    edge.execute(link(LinkKind::Recorder)).await;
+    assert_eq!(edge.get("/api/v1/robots?connected=true").await.1["total"], 0, "both sockets are needed");
+    edge.execute(link(LinkKind::Transfer)).await;
     assert_eq!(edge.get("/api/v1/robots?connected=1").await.1["items"][0]["connected"], true);
     assert_eq!(edge.get("/api/v1/robots?connected=false").await.1["total"], 0);
     assert_eq!(edge.get("/api/v1/robots?connected=true,false").await.1["total"], 1);

@@ -24,7 +24,7 @@ fn device() -> DeviceId {
 }
 
 async fn connect(edge: &TestEdge) -> i64 {
-    let link = |kind| OpenLink { device: device(), kind, remote: "10.0.0.1".into() };
+    let link = |kind| OpenLink { device: device(), kind, remote: "10.0.0.1".into(), process: None };
     edge.execute(link(LinkKind::Recorder)).await;
     edge.fleet.connect(DEVICE, "idle", None);
     edge.execute(link(LinkKind::Transfer)).await

@@ -20,6 +20,7 @@ mod log_invariants;
 mod must_not;
 mod outbox;
 mod pg;
+mod processes;
 mod read_models;
 mod registration;
 mod round_trips;

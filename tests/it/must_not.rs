@@ -89,7 +89,7 @@ impl Floor {
     }
 
     async fn open_links(&self, who: usize) -> i64 {
-        let link = |kind| OpenLink { device: device(who), kind, remote: "10.0.0.7".into() };
+        let link = |kind| OpenLink { device: device(who), kind, remote: "10.0.0.7".into(), process: None };
         self.done(link(LinkKind::Transfer)).await;
         self.done(link(LinkKind::Recorder)).await
     }
@@ -104,7 +104,7 @@ impl Floor {
         let epoch = self.rows("select transfer_epoch from devices where id = $1", &[&device(who).as_str()]).await;
         let epoch = match epoch.first() {
             Some(row) => row.get(0),
-            None => self.done(OpenLink { device: device(who), kind: LinkKind::Transfer, remote: "a".into() }).await,
+            None => self.done(OpenLink { device: device(who), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await,
         };
         let report = report(&device(who), task);
         self.done(UploadCompleted { device: device(who), epoch, task: task.clone(), report, witness: Witness::UploadComplete }).await;

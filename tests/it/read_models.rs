@@ -269,7 +269,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::OpenLink { who, recorder } => {
             let kind = if recorder { LinkKind::Recorder } else { LinkKind::Transfer };
-            if let Some(epoch) = ask(factory, OpenLink { device: device(who), kind, remote: "10.0.0.7:4711".into() }).await {
+            if let Some(epoch) = ask(factory, OpenLink { device: device(who), kind, remote: "10.0.0.7:4711".into(), process: None }).await {
                 let known = &mut memory.lock().await.epochs[who][usize::from(!recorder)];
                 *known = epoch.max(*known);
             }

@@ -118,7 +118,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     let callbacks = callbacks.map(|task_id| StartCallback { task_id, device_id: None, reported: reported.clone() }).collect();
     bench.count("callback, and any device report about a task", callbacks).await;
 
-    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Transfer, remote: "a".into() };
+    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None };
     let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();
     let (mut uploads, mut accepted) = (vec![], vec![]);
     for batch in &made {
@@ -138,7 +138,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     bench.count("upload reported", uploads).await;
     bench.count("verified upload", accepted).await;
 
-    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Recorder, remote: "a".into() };
+    let link = OpenLink { device: device_id.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
     let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();
     let observed = |state| ObserveRecorder { device: device_id.clone(), epoch, state, task: None, source: "state_update".into() };
     bench.count("state of a recorder that is no news", vec![observed(RecorderState::Idle); TRIES]).await;
@@ -146,7 +146,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     bench.count("state of a recorder that is news", states.collect()).await;
     let mut requests = vec![];
     for (_, device) in &bench.factory.stations {
-        let link = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into() };
+        let link = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
         bench.factory.commands.execute(&Context::system(), link).await.unwrap();
         let timeout = std::time::Duration::from_secs(5);
         let (action, params) = (RecorderAction::Clear, json!({}));

@@ -35,7 +35,7 @@ impl Shelf {
         let key = format!("Factory Shanghai/{DEVICE}/2026-11-20/{text}.mcap");
         edge.objects.blobs.put(&ObjectKey::new(key.as_str()).unwrap(), content.clone(), &PutFacts::default()).await.unwrap();
         let (device, task) = (DeviceId::parse(DEVICE).unwrap(), PublicTaskId::parse(&text).unwrap());
-        let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into() }).await;
+        let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await;
         let report = UploadReport { object_key: key.clone(), size_bytes: size as u64, sha256: "ab".repeat(32), with_sidecar: true };
         edge.execute(UploadCompleted { device, epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64 };

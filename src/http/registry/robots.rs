@@ -12,7 +12,6 @@ use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
-use crate::http::fleet::{Connection, connected};
 use crate::http::problem::Problem;
 use crate::http::recorder::connected_filter;
 use crate::http::wire::{Instant, Paged, TextId, present};
@@ -54,12 +53,10 @@ pub struct Robot {
 }
 
 impl Robot {
-    fn of(row: RobotRow, state: &AppState) -> Self {
-        let device = DeviceId::parse(&row.device_id).ok();
-        let connection = device.map(|device| Connection::of(state.fleet.as_ref(), &device));
+    fn of(row: RobotRow) -> Self {
         Self {
-            connected: connection.as_ref().is_some_and(|connection| connection.connected),
-            connected_at: connection.and_then(|connection| connection.connected_at),
+            connected: row.connected_at.is_some(),
+            connected_at: row.connected_at.map(Instant),
             id: TextId(row.id),
             robot_type_id: TextId(row.robot_type_id),
             robot_type_name: row.robot_type_name,
@@ -90,19 +87,16 @@ impl Robot {
 ), responses((status = 200, body = Paged<Robot>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
     let page = params.page_to_100()?;
-    let wanted = connected_filter(&params)?;
-    let live = || connected(state.fleet.as_ref());
     let filter = RobotFilter {
         factory_ids: params.id_list(&["factory_id"])?,
         robot_type_ids: params.id_list(&["robot_type_id"])?,
         statuses: params.list(&["status"])?,
         device_ids: params.list(&["device_id"])?,
-        among: (wanted == Some(true)).then(live),
-        except: (wanted == Some(false)).then(live),
+        connected: connected_filter(&params)?,
         keyword: params.keyword(),
     };
     let (rows, total) = state.reads.robots(&filter, page).await?;
-    let robots: Vec<Robot> = rows.into_iter().map(|row| Robot::of(row, &state)).collect();
+    let robots: Vec<Robot> = rows.into_iter().map(Robot::of).collect();
     Ok(Answer(Paged::new((robots, total), page.limit.unwrap_or_default(), page.offset)))
 }
 
@@ -155,5 +149,5 @@ pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<An
 }
 
 async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
-    state.reads.robot(id).await?.map(|row| Robot::of(row, state)).ok_or_else(|| Problem::not_found("robot"))
+    state.reads.robot(id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
 }

@@ -8,6 +8,7 @@ use crate::domain::{DeviceId, Timestamp};
 row! {
     DeviceRow {
         id: String = "d.id",
+        version: i64 = "d.version",
         recorder_epoch: i64 = "d.recorder_epoch",
         recorder_open: bool = "d.recorder_open",
         recorder_since: Option<Timestamp> = "d.recorder_since",
@@ -37,6 +38,14 @@ fn get() -> String {
     format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
 }
 
+fn all() -> String {
+    format!("select {} from devices d order by d.id", DeviceRow::COLUMNS)
+}
+
+fn linked() -> String {
+    format!("select {} from devices d where d.recorder_open or d.transfer_open order by d.id", DeviceRow::COLUMNS)
+}
+
 fn command() -> String {
     format!("select {} from device_commands k where k.id = $1", DeviceCommandRow::COLUMNS)
 }
@@ -46,11 +55,21 @@ impl Reads {
         self.row(&get(), &[&id.as_str()]).await
     }
 
+    /// Every device that ever connected.
+    pub async fn devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
+        self.rows(&all(), &[]).await
+    }
+
+    /// Devices with a link, to whichever process.
+    pub async fn linked_devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
+        self.rows(&linked(), &[]).await
+    }
+
     pub async fn device_command(&self, id: &str) -> Result<Option<DeviceCommandRow>, ReadError> {
         self.row(&command(), &[&id]).await
     }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("device", get()), ("command to a device", command())]
+    vec![("device", get()), ("devices", all()), ("devices with a link", linked()), ("command to a device", command())]
 }

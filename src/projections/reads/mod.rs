@@ -7,6 +7,7 @@
 pub mod batches;
 pub mod breakdown;
 pub mod credentials;
+pub mod device_changes;
 pub mod devices;
 pub mod episodes;
 pub mod log;
@@ -240,6 +241,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         batches::statements(),
         breakdown::statements(),
         credentials::statements(),
+        device_changes::statements(),
         devices::statements(),
         episodes::statements(),
         log::statements(),

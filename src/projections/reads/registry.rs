@@ -114,6 +114,8 @@ row! {
         metadata: Value = "x.metadata",
         created_at: Timestamp = "x.created_at",
         updated_at: Timestamp = "x.updated_at",
+        /// The later of the two sockets, where both are up.
+        connected_at: Option<Timestamp> = "case when d.recorder_open and d.transfer_open then greatest(d.recorder_since, d.transfer_since) end",
     }
 }
 
@@ -153,10 +155,8 @@ pub struct RobotFilter {
     pub robot_type_ids: Option<Vec<i64>>,
     pub statuses: Option<Vec<String>>,
     pub device_ids: Option<Vec<String>>,
-    /// Only these devices: the ones that are connected right now.
-    pub among: Option<Vec<String>>,
-    /// None of these devices.
-    pub except: Option<Vec<String>>,
+    /// Whether both sockets are up.
+    pub connected: Option<bool>,
     pub keyword: Option<String>,
 }
 
@@ -169,7 +169,8 @@ pub struct CollectorFilter {
     pub keyword: Option<String>,
 }
 
-const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id left join factories f on f.id = x.factory_id";
+const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id left join factories f on f.id = x.factory_id \
+                      left join devices d on d.id = x.device_id";
 const COLLECTORS: &str = "data_collectors x left join organizations g on g.id = x.organization_id";
 
 fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
@@ -226,17 +227,17 @@ fn sops() -> ListQuery {
 }
 
 fn robots() -> ListQuery {
-    let keyword = Keyword::over(7, &["x.device_id", "x.asset_id"]);
+    let keyword = Keyword::over(6, &["x.device_id", "x.asset_id"]);
     ListQuery {
         from: ROBOTS,
         matches: format!(
             "($1::bigint[] is null or x.factory_id = any($1)) and ($2::bigint[] is null or x.robot_type_id = any($2)) \
              and ($3::text[] is null or comparable(x.status) = any(comparable_all($3))) and ($4::text[] is null or comparable(x.device_id) = any(comparable_all($4))) \
-             and ($5::text[] is null or x.device_id = any($5)) and ($6::text[] is null or x.device_id <> all($6)) and {}",
+             and ($5::boolean is null or coalesce(d.recorder_open and d.transfer_open, false) = $5) and {}",
             keyword.matches
         ),
         order: format!("{}, x.id desc", keyword.rank),
-        parameters: 7,
+        parameters: 6,
         counted: None,
     }
 }
@@ -320,8 +321,7 @@ impl Reads {
 
     pub async fn robots(&self, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
         let f = filter;
-        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.among, &f.except, &f.keyword], page)
-            .await
+        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.connected, &f.keyword], page).await
     }
 
     pub async fn data_collectors(&self, filter: &CollectorFilter, page: Page) -> Result<Listed<DataCollectorRow>, ReadError> {

@@ -63,6 +63,25 @@ impl Socket {
         }
     }
 
+    /// Whether the server ends the connection within some time; what it says until then is kept.
+    pub async fn closed_within(&mut self, patience: Duration) -> bool {
+        let until_closed = async {
+            while let Some(frame) = self.frames.recv().await {
+                self.heard.push(frame);
+            }
+        };
+        tokio::time::timeout(patience, until_closed).await.is_ok()
+    }
+
+    /// As a process does that ends: no close frame.
+    pub async fn hang_up(&self) {
+        self.write.lock().await.shutdown().await.expect("the end of the connection");
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.frames.is_closed()
+    }
+
     /// What has arrived until now.
     pub fn drain(&mut self) -> &[Value] {
         while let Ok(frame) = self.frames.try_recv() {

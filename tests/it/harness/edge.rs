@@ -12,6 +12,7 @@ use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::eventstore::EventStore;
+use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use keystone_edge::http::registration::{Endpoint, Endpoints};
 use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
@@ -66,11 +67,13 @@ impl TestEdge {
             registrations_per_minute: 100,
         };
         change(&mut settings);
+        let stream = DeviceStream::new(tokio_util::sync::CancellationToken::new());
         let state = AppState::new(
             commands.clone(),
             Reads::new(database.pool.clone()),
             fleet.clone(),
             Arc::new(Bucket(objects.blobs.clone())),
+            stream,
             settings,
             Arc::new(String::new),
         )

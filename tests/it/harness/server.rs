@@ -37,6 +37,20 @@ impl Server {
         Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), settings: vec![], child: None }
     }
 
+    /// One of several processes that share a database and an object store.
+    pub fn sharing(folder: &Path, database: &Secret, objects: &super::TestObjects) -> Self {
+        let mut server = Self::new(folder);
+        server.settings = vec![
+            ("KEYSTONE_DATABASE_URL", database.expose().to_owned()),
+            ("KEYSTONE_S3_ENDPOINT", objects.s3.endpoint()),
+            ("KEYSTONE_JWT_SECRET", "one secret for all processes of this test".to_owned()),
+        ];
+        let settings = std::fs::read_to_string(folder.join("keystone.toml")).expect("the settings file");
+        let lease = format!("{settings}[devices]\nprocess_lease_ms = 1500\n");
+        std::fs::write(folder.join("keystone.toml"), lease).expect("a settings file");
+        server
+    }
+
     pub fn address(&self, n: usize) -> String {
         format!("127.0.0.1:{}", self.ports[n])
     }

@@ -1,0 +1,143 @@
+//! This process among those that share the database.
+//!
+//! Each renews its lease. Whoever finds the lease of another over says so, and closes its sockets in the
+//! streams of their devices: a device of a dead process is shown as away within its lease and not for ever. A
+//! process that comes back from a long silence and finds itself declared dead cuts its sockets, and
+//! its devices connect anew: nothing that was learned over them counts any more.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::Pool;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::commands::devices::CloseLink;
+use crate::commands::{Commands, Context};
+use crate::devices::Hub;
+use crate::domain::device::LinkKind;
+use crate::domain::{DeviceId, catalog};
+
+/// Links that are closed in one sweep.
+const SWEEP_MAX: i64 = 500;
+
+pub struct Membership {
+    pub id: Uuid,
+    name: String,
+    pool: Pool,
+    lease: Duration,
+}
+
+impl Membership {
+    /// Enters this process, before it takes any socket.
+    pub async fn join(pool: Pool, lease: Duration) -> anyhow::Result<Self> {
+        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let membership = Self { id: Uuid::new_v4(), name: format!("{host} {}", std::process::id()), pool, lease };
+        membership.enter().await?;
+        Ok(membership)
+    }
+
+    async fn enter(&self) -> anyhow::Result<()> {
+        let sql = "insert into processes (id, name, lease_until) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null";
+        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64()]).await?;
+        Ok(())
+    }
+
+    /// False where others found the lease over.
+    async fn renew(&self) -> anyhow::Result<bool> {
+        let sql = "update processes set lease_until = clock_timestamp() + make_interval(secs => $2) where id = $1 and ended_at is null";
+        Ok(self.pool.get().await?.execute(sql, &[&self.id, &self.lease.as_secs_f64()]).await? == 1)
+    }
+
+    pub async fn run(&self, commands: Commands, hub: Hub, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.lease / 3);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // After a silence of the database everybody's lease is over, and everybody gets the time to renew it.
+        let mut steady_since: Option<Instant> = None;
+        loop {
+            tokio::select! { () = stop.cancelled() => return, _ = ticks.tick() => {} }
+            let step = async {
+                if !self.renew().await? {
+                    warn!(process.id = %self.id, "This process was taken for dead; its devices connect anew");
+                    hub.cut_all();
+                    self.enter().await?;
+                }
+                self.follow(&hub).await?;
+                let since = *steady_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.lease {
+                    self.sweep(&commands).await?;
+                }
+                anyhow::Ok(())
+            };
+            if let Err(error) = step.await {
+                steady_since = None;
+                warn!(error = format!("{error:#}"), "Cannot renew the lease of this process: {error:#}");
+            }
+        }
+    }
+
+    /// Cuts sockets here whose devices have connected to another process since.
+    async fn follow(&self, hub: &Hub) -> anyhow::Result<()> {
+        let links = hub.links();
+        if links.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = links.iter().map(|(device, ..)| device.as_str()).collect();
+        let sql = "select id, recorder_epoch, transfer_epoch from devices where id = any ($1)";
+        let rows = self.pool.get().await?.query(sql, &[&ids]).await?;
+        let newest: BTreeMap<String, (i64, i64)> = rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+        for (device, kind, epoch) in links {
+            let Some((recorder, transfer)) = newest.get(device.as_str()) else { continue };
+            let now = if kind == LinkKind::Recorder { *recorder } else { *transfer };
+            if now > epoch {
+                info!(device.id = %device, link.kind = kind.as_str(), "Cut a socket of `{device}`: it has connected to another process");
+                hub.supersede(&device, kind, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes what ended processes left open.
+    async fn sweep(&self, commands: &Commands) -> anyhow::Result<()> {
+        let client = self.pool.get().await?;
+        let ended = "update processes set ended_at = clock_timestamp() where ended_at is null and lease_until < clock_timestamp()
+                     returning id, name";
+        for row in client.query(ended, &[]).await? {
+            let (id, name): (Uuid, String) = (row.get(0), row.get(1));
+            warn!(process.id = %id, "The process `{name}` ended without a word; its devices are away until they connect anew");
+        }
+        let left = "select d.id, k.kind, k.epoch from devices d
+                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
+                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
+                    join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1";
+        let left = client.query(left, &[&SWEEP_MAX]).await?;
+        let gone = "delete from processes p where p.ended_at < clock_timestamp() - interval '1 day'
+                    and not exists (select from devices d where p.id in (d.recorder_process, d.transfer_process))";
+        client.execute(gone, &[]).await?;
+        drop(client);
+        for row in &left {
+            let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
+            let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
+            let kind = catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder);
+            let reason = "the process that held it ended".to_owned();
+            commands.execute(&Context::system(), CloseLink { device, kind, epoch: row.get(2), reason }).await?;
+        }
+        if !left.is_empty() {
+            info!(links = left.len(), "Closed {} links of processes that ended", left.len());
+        }
+        Ok(())
+    }
+
+    /// The orderly end, after the sockets are closed.
+    pub async fn leave(&self) {
+        let left = async {
+            let sql = "update processes set ended_at = clock_timestamp() where id = $1";
+            anyhow::Ok(self.pool.get().await?.execute(sql, &[&self.id]).await?)
+        };
+        if let Err(error) = left.await {
+            warn!(error = format!("{error:#}"), "Could not sign off; the lease of this process runs out: {error:#}");
+        }
+    }
+}
