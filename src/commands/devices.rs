@@ -3,6 +3,7 @@
 //! Every fact from a socket names the epoch of its connection. If that connection was
 //! replaced meanwhile, nothing changes, and the device's stream says so.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
 use crate::domain::tally::TaskOutcome;
-use crate::domain::task::{Task, TaskCommand, UploadReport, Witness};
+use crate::domain::task::{Task, TaskCommand, TaskStatus, UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskOwner};
@@ -82,28 +83,44 @@ impl Command for ObserveRecorder {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
+        let before = device.state.observed.clone();
         let seen = Observed { epoch: self.epoch, state: self.state, task_id: self.task.clone() };
         let news = work.decide(&mut device, DeviceCommand::Observe { seen, source: self.source.clone(), next: next_command(work) })?;
-        let Some(public_id) = self.task.as_ref().filter(|_| news > 0) else { return Ok(()) };
-        let Some((owner, mut task)) = owned(work, &self.device, public_id).await? else { return Ok(()) };
+        if news == 0 {
+            return Ok(());
+        }
         let (by, at) = (Witness::Snapshot, work.now);
+        let held = self.task.as_ref().filter(|_| self.state != RecorderState::Idle);
+        if let Some(public_id) = held
+            && let Some((owner, mut task)) = owned(work, &self.device, public_id).await?
+        {
+            let command = match self.state {
+                RecorderState::Ready => TaskCommand::Configure { by, at },
+                _ => TaskCommand::StartRecording { by, at, reported: None },
+            };
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        }
+        // What it had and has no more: after a connection that is new, whatever it is believed to have.
+        let gone = match before {
+            None => facts::held_tasks(&mut work.tx, &self.device).await?,
+            Some(before) => before.task_id.into_iter().chain(self.task.clone()).collect(),
+        };
         let dropping =
             device.state.open_commands.values().any(|open| matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear));
-        let command = match self.state {
-            RecorderState::Ready => TaskCommand::Configure { by, at },
-            RecorderState::Recording | RecorderState::Paused => TaskCommand::StartRecording { by, at, reported: None },
-            // The recording of a task that the device still names is a file now; its finish callback
-            // may be lost for ever. A device that was told to drop the task has no file.
-            RecorderState::Idle if !dropping && records(&task) => TaskCommand::FinishRecording { by, at, report: None },
-            RecorderState::Idle => return Ok(()),
-        };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        let gone: BTreeSet<PublicTaskId> = gone.into_iter().filter(|task| Some(task) != held).collect();
+        for public_id in gone {
+            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let command = match task.state.dispatched().map(|task| task.stage.status()) {
+                Some(TaskStatus::Ready) => TaskCommand::Abandon { by },
+                // The recording is a file now; its finish callback may be lost for ever. Or it was dropped: then the
+                // uploader finds none. A device that was told to drop it has none, and says so in its answer.
+                Some(TaskStatus::InProgress) if !dropping => TaskCommand::FinishRecording { by, at, report: None },
+                _ => continue,
+            };
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        }
         Ok(())
     }
-}
-
-fn records(task: &Loaded<Task>) -> bool {
-    task.state.dispatched().is_some_and(|task| task.stage.status() == crate::domain::task::TaskStatus::InProgress)
 }
 
 /// The recorder says that it stored a task's configuration.
@@ -271,10 +288,10 @@ impl Command for UploadFailed {
         let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_failed").await? else {
             return Ok(());
         };
-        let failed_before = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == crate::domain::task::TaskStatus::Failed);
+        let failed_before = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == TaskStatus::Failed);
         let command = TaskCommand::FailUpload { reason: self.reason.clone(), at: work.now };
         work.decide_for(&mut task, command, Some(&owner.device_id))?;
-        let failed_now = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == crate::domain::task::TaskStatus::Failed);
+        let failed_now = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == TaskStatus::Failed);
         if failed_now && !failed_before {
             let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
             let Some((order_id, batch_id)) = brief else { return Ok(()) };
@@ -333,6 +350,8 @@ pub struct ReconcileUploads {
     pub epoch: i64,
     /// Tasks in its list of uploads, in any state.
     pub tracked: Vec<PublicTaskId>,
+    /// Tasks whose files it said it does not find, and why; none of them is in its list either.
+    pub missing: Vec<(PublicTaskId, String)>,
 }
 
 impl Command for ReconcileUploads {
@@ -343,13 +362,18 @@ impl Command for ReconcileUploads {
         if facts::transfer_epoch(&mut work.tx, &self.device).await? != Some(self.epoch) {
             return note_refused(work, Some(&self.device), "status", REPLACED).await;
         }
+        let at = work.now;
         for public_id in facts::uploading_tasks(&mut work.tx, &self.device).await? {
             if self.tracked.contains(&public_id) {
                 continue;
             }
-            if let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? {
-                work.decide_for(&mut task, TaskCommand::RequestUpload { by: Witness::TransferStatus }, Some(&owner.device_id))?;
-            }
+            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let missing = self.missing.iter().find(|(task, _)| *task == public_id);
+            let command = match missing {
+                Some((_, detail)) => TaskCommand::MissFile { detail: detail.clone(), at },
+                None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at },
+            };
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
         Ok(())
     }

@@ -48,6 +48,8 @@ pub enum Report {
     /// A whole list of uploads was told: what should be in it and is not, was never asked for.
     UploadsListed {
         tracked: Vec<PublicTaskId>,
+        /// What it said it does not find, and has no record of.
+        missing: Vec<(PublicTaskId, String)>,
     },
     /// The socket is gone. Always the last report of a link.
     Closed {
@@ -150,8 +152,8 @@ impl Effects for CommandEffects {
             Report::AckWanted { task } => {
                 self.commands.execute(&context, commands::AckWanted { device, epoch, task }).await?;
             }
-            Report::UploadsListed { tracked } => {
-                self.commands.execute(&context, commands::ReconcileUploads { device, epoch, tracked }).await?;
+            Report::UploadsListed { tracked, missing } => {
+                self.commands.execute(&context, commands::ReconcileUploads { device, epoch, tracked, missing }).await?;
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;

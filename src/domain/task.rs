@@ -5,7 +5,8 @@
 //!     └──────────┴────────────┴──────────────┘   (verified upload: from any of the four)
 //!  pending ──► completed                         (a collector says it was done without Axon)
 //!                        in_progress | uploading ──► failed     (device gave up)
-//!               ready | in_progress ──► pending                 (device dropped it when told to)
+//!               ready | in_progress ──► pending                 (device dropped it, or forgot it)
+//!                           uploading ──► pending                 (there is no file, and nobody ever saw one)
 //!     pending | ready | in_progress ──► cancelled               (with its batch, or its order)
 //!  all but uploading and completed ──► deleted
 //! ```
@@ -91,7 +92,25 @@ pub struct Upload {
     pub report: Option<UploadReport>,
     /// Why the last reported upload was not accepted.
     pub rejected: Option<Rejection>,
+    /// Who told that the recording is a file.
+    #[serde(default)]
+    pub finished_by: Option<Witness>,
+    /// When the uploader was asked for it, the last time.
+    #[serde(default)]
+    pub requested_at: Option<Timestamp>,
+    /// How often the uploader neither found the file nor knew of it.
+    #[serde(default)]
+    pub misses: u32,
+    /// What it said about that.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
+
+/// The least time between two requests for the same upload.
+const REQUEST_PAUSE: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+/// A file that is not there twice is not there: the first time it may just not have been closed.
+const MISSES_MAX: u32 = 2;
 
 /// What the device says about an uploaded recording. Nothing of it is believed before it is verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +175,11 @@ impl Witness {
         ("transfer_status", Self::TransferStatus),
         ("upload_failed", Self::UploadFailed),
     ];
+
+    /// Whether a file with its sidecar was there when it spoke.
+    fn saw_the_file(self) -> bool {
+        matches!(self, Witness::FinishCallback | Witness::UploadStarted)
+    }
 
     /// Callbacks are recorded every time they come; other witnesses only when they tell something new.
     fn is_callback(self) -> bool {
@@ -291,6 +315,12 @@ pub enum TaskCommand {
     /// The device does not know of the upload that it was asked for.
     RequestUpload {
         by: Witness,
+        at: Timestamp,
+    },
+    /// The uploader finds no such file, and has no record of one.
+    MissFile {
+        detail: String,
+        at: Timestamp,
     },
     /// The device dropped its configuration or its recording because it was told to.
     Abandon {
@@ -320,7 +350,12 @@ pub enum TaskEvent {
     UploadRejected { report: UploadReport, rejection: Rejection },
     UploadFailed { reason: String, at: Timestamp },
     UploadAckRequested { by: Witness },
-    UploadRequestedAgain { by: Witness },
+    UploadRequestedAgain {
+        by: Witness,
+        #[serde(default)]
+        at: Option<Timestamp>,
+    },
+    UploadFileMissing { detail: String, at: Timestamp },
     RecordingAbandoned { by: Witness },
     TaskCancelled { at: Timestamp },
     TaskCompletedExternally { by: CollectorId, at: Timestamp },
@@ -340,7 +375,8 @@ impl Event for TaskEvent {
             ("upload_rejected", "1.0"),
             ("upload_failed", "1.0"),
             ("upload_ack_requested", "1.0"),
-            ("upload_requested_again", "1.0"),
+            ("upload_requested_again", "1.1"),
+            ("upload_file_missing", "1.0"),
             ("recording_abandoned", "1.0"),
             ("task_cancelled", "1.0"),
             ("task_completed_externally", "1.0"),
@@ -360,6 +396,7 @@ impl Event for TaskEvent {
             Self::UploadFailed { .. } => "upload_failed",
             Self::UploadAckRequested { .. } => "upload_ack_requested",
             Self::UploadRequestedAgain { .. } => "upload_requested_again",
+            Self::UploadFileMissing { .. } => "upload_file_missing",
             Self::RecordingAbandoned { .. } => "recording_abandoned",
             Self::TaskCancelled { .. } => "task_cancelled",
             Self::TaskCompletedExternally { .. } => "task_completed_externally",
@@ -487,8 +524,24 @@ impl Aggregate for Task {
             (_, C::RequestAck { .. }) => vec![],
 
             // Without a report there is nothing to wait for but a request that may have been lost.
-            (S::Uploading(Upload { report: None, .. }), C::RequestUpload { by }) => vec![TaskEvent::UploadRequestedAgain { by }],
+            (S::Uploading(upload), C::RequestUpload { by, at })
+                if upload.report.is_none()
+                    && upload.misses < MISSES_MAX
+                    && upload.requested_at.is_none_or(|last| at >= last + REQUEST_PAUSE) =>
+            {
+                vec![TaskEvent::UploadRequestedAgain { by, at: Some(at) }]
+            }
             (_, C::RequestUpload { .. }) => vec![],
+
+            (S::Uploading(upload), C::MissFile { detail, at }) if upload.report.is_none() && upload.misses < MISSES_MAX => {
+                if upload.misses + 1 < MISSES_MAX || upload.finished_by.is_some_and(Witness::saw_the_file) {
+                    vec![TaskEvent::UploadFileMissing { detail, at }]
+                } else {
+                    // Nobody ever saw a file: the recording was dropped, or broke off.
+                    vec![TaskEvent::RecordingAbandoned { by: Witness::TransferStatus }]
+                }
+            }
+            (_, C::MissFile { .. }) => vec![],
 
             (S::Ready | S::InProgress, C::Abandon { by }) => vec![TaskEvent::RecordingAbandoned { by }],
             (_, C::Abandon { .. }) => vec![],
@@ -525,9 +578,7 @@ impl Aggregate for Task {
         match event {
             TaskEvent::TaskCreated(_)
             | TaskEvent::TaskDeleted {}
-            | TaskEvent::UploadAckRequested { .. }
-            | TaskEvent::UploadRequestedAgain { .. }
-            | TaskEvent::DeviceReportNoted { .. } => {}
+            | TaskEvent::UploadAckRequested { .. } => {}
             TaskEvent::RecordingAbandoned { .. } => {
                 task.stage = Stage::Pending;
                 task.ready_at = None;
@@ -541,15 +592,36 @@ impl Aggregate for Task {
                 task.stage = Stage::InProgress;
                 task.started_at.get_or_insert(*at);
             }
-            TaskEvent::RecordingFinished { .. } => task.stage = Stage::Uploading(Upload::default()),
+            TaskEvent::RecordingFinished { by, at, .. } => {
+                let upload = Upload { finished_by: Some(*by), requested_at: Some(*at), ..Upload::default() };
+                task.stage = Stage::Uploading(upload);
+            }
             TaskEvent::UploadReported { report, .. } => {
-                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: None });
+                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), ..Upload::default() });
+            }
+            TaskEvent::UploadRequestedAgain { at, .. } => {
+                if let Stage::Uploading(upload) = &mut task.stage {
+                    upload.requested_at = at.or(upload.requested_at);
+                }
+            }
+            TaskEvent::UploadFileMissing { detail, .. } => {
+                if let Stage::Uploading(upload) = &mut task.stage {
+                    upload.misses += 1;
+                    upload.missing = Some(detail.clone());
+                }
+            }
+            TaskEvent::DeviceReportNoted { report, .. } => {
+                if let Stage::Uploading(upload) = &mut task.stage
+                    && report.saw_the_file()
+                {
+                    upload.finished_by = Some(*report);
+                }
             }
             TaskEvent::UploadVerified { verified, episode_id, at } => {
                 task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
             }
             TaskEvent::UploadRejected { report, rejection } => {
-                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()) });
+                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()), ..Upload::default() });
             }
             TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
             TaskEvent::TaskCompletedExternally { by, at } => {
@@ -605,7 +677,7 @@ mod tests {
             "ready" => Stage::Ready,
             "in_progress" => Stage::InProgress,
             "uploading" => Stage::Uploading(Upload::default()),
-            "reported" => Stage::Uploading(Upload { report: Some(report()), rejected: None }),
+            "reported" => Stage::Uploading(Upload { report: Some(report()), ..Upload::default() }),
             "completed" => Stage::Completed { episode_id: EpisodeId(1), at: NOW, upload: report() },
             "completed externally" => Stage::CompletedExternally { by: CollectorId(1), at: NOW },
             "failed" => Stage::Failed { reason: "disk".into(), at: NOW },
@@ -629,7 +701,8 @@ mod tests {
             }
             "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },
             "want ack" => TaskCommand::RequestAck { by },
-            "ask again" => TaskCommand::RequestUpload { by },
+            "ask again" => TaskCommand::RequestUpload { by, at },
+            "miss file" => TaskCommand::MissFile { detail: "no file".into(), at },
             "give up" => TaskCommand::FailUpload { reason: "disk".into(), at },
             "abandon" => TaskCommand::Abandon { by },
             "cancel" => TaskCommand::Cancel { at },
@@ -645,7 +718,7 @@ mod tests {
     /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
     /// `x` where the command is refused, `-` where the task is gone.
     #[rustfmt::skip]
-    const MOVES: [(&str, [&str; 10]); 13] = [
+    const MOVES: [(&str, [&str; 10]); 14] = [
         ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
@@ -654,6 +727,7 @@ mod tests {
         ("reject",     ["x", "x", "x", "x", "=", "x", "x", "x", "x", "x"]),
         ("want ack",   ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("ask again",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("miss file",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("give up",    ["=", "=", "failed", "failed", "failed", "=", "=", "=", "=", "x"]),
         ("abandon",    ["=", "pending", "pending", "=", "=", "=", "=", "=", "=", "x"]),
         ("cancel",     ["cancelled", "cancelled", "cancelled", "=", "=", "=", "=", "=", "=", "x"]),
@@ -695,6 +769,36 @@ mod tests {
                 }
                 assert_eq!(task, before, "{name} of a task that is {state}");
             }
+        }
+    }
+
+    #[test]
+    fn an_upload_is_asked_for_again_with_pauses_and_not_for_ever() {
+        let at = |seconds| NOW + chrono::TimeDelta::seconds(seconds);
+        let ask = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds) };
+        let miss = |seconds| TaskCommand::MissFile { detail: "no file".into(), at: at(seconds) };
+        let run = |task: &mut Task, command| {
+            let events = task.decide(command).unwrap();
+            events.iter().for_each(|event| task.evolve(event));
+            events.iter().map(Event::event_type).collect::<Vec<_>>()
+        };
+        for (by, end) in [(Witness::Snapshot, "recording_abandoned"), (Witness::FinishCallback, "upload_file_missing")] {
+            let mut task = task_in("in_progress");
+            run(&mut task, TaskCommand::FinishRecording { by, at: at(0), report: None });
+            for (command, types) in [
+                (ask(29), vec![]),
+                (ask(30), vec!["upload_requested_again"]),
+                (ask(59), vec![]),
+                (miss(60), vec!["upload_file_missing"]),
+                (ask(61), vec!["upload_requested_again"]),
+                (miss(62), vec![end]),
+                (ask(600), vec![]),
+                (miss(601), vec![]),
+            ] {
+                assert_eq!(run(&mut task, command.clone()), types, "{by:?} {command:?}");
+            }
+            let status = task.dispatched().unwrap().stage.status();
+            assert_eq!(status == TaskStatus::Pending, by == Witness::Snapshot, "{by:?}");
         }
     }
 

@@ -18,7 +18,14 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
         }
         payload
     };
+    let requested_again = |mut payload: Value| {
+        if let Some(body) = payload.get_mut("upload_requested_again").and_then(Value::as_object_mut) {
+            body.entry("at").or_insert(Value::Null);
+        }
+        payload
+    };
     vec![
+        Box::new(SemanticVersionEventUpcaster::new("upload_requested_again", "1.1", Box::new(requested_again))),
         Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested))),
         Box::new(SemanticVersionEventUpcaster::new("device_link_opened", "1.1", Box::new(link_opened))),
     ]

@@ -87,6 +87,14 @@ pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<
     rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
 }
 
+/// Tasks that a device's recorder is believed to have: configured or being recorded.
+pub async fn held_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
+    let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
+               where r.device_id = $1 and t.status in ('ready', 'in_progress') order by t.id limit 1000";
+    let rows = tx.query(sql, &[&device.as_str()]).await?;
+    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+}
+
 fn name<T>(text: &str, parse: impl Fn(&str) -> Result<T, crate::domain::InvalidName>) -> Result<T, StoreError> {
     parse(text).map_err(|error| StoreError::Unreadable(format!("the id {text:?} in a table: {error}")))
 }

@@ -220,7 +220,7 @@ impl ReadModel for Task {
         let task = state.dispatched()?;
         let (ended_at, episode_id, error_message) = match &task.stage {
             Stage::Pending | Stage::Ready | Stage::InProgress => (None, None, None),
-            Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string)),
+            Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string).or_else(|| upload.missing.clone())),
             Stage::Completed { episode_id, at, .. } => (Some(*at), Some(*episode_id), None),
             Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
             Stage::Failed { reason, at } => (Some(*at), None, Some(reason.clone())),

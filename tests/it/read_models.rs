@@ -68,7 +68,7 @@ enum Step {
     Failed { who: usize, task: usize, epoch_back: i64 },
     AckWanted { who: usize, task: usize },
     NotFound { who: usize, task: usize },
-    Reconcile { who: usize },
+    Reconcile { who: usize, task: usize, missing: bool },
 }
 
 /// One robot too many: nobody registered the last.
@@ -114,8 +114,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (task.clone(), size).prop_map(|(task, size)| Step::Reject { task, size }),
         1 => (who(), task.clone(), back()).prop_map(|(who, task, epoch_back)| Step::Failed { who, task, epoch_back }),
         1 => (who(), task.clone()).prop_map(|(who, task)| Step::AckWanted { who, task }),
-        1 => (who(), task).prop_map(|(who, task)| Step::NotFound { who, task }),
-        1 => who().prop_map(|who| Step::Reconcile { who }),
+        1 => (who(), task.clone()).prop_map(|(who, task)| Step::NotFound { who, task }),
+        2 => (who(), task, any::<bool>()).prop_map(|(who, task, missing)| Step::Reconcile { who, task, missing }),
     ]
 }
 
@@ -350,9 +350,11 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let epoch = epoch(who, transfer, 0).await;
             ask(factory, UploadNotFound { device: device(who), epoch, task: task(n).await.1, detail: "no file".into() }).await;
         }
-        Step::Reconcile { who } => {
+        Step::Reconcile { who, task: n, missing } => {
             let epoch = epoch(who, transfer, 0).await;
-            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![] }).await;
+            let named = (task(n).await.1, "no file".to_owned());
+            let missing = missing.then_some(named).into_iter().collect();
+            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![], missing }).await;
         }
     }
 }

@@ -8,8 +8,8 @@
 //! There is never more than one `status_query` under way: uploaders damage long answers
 //! that are queued behind each other.
 //!
-//! `upload_not_found` has four meanings, from "no such file" to "known for long", so it
-//! is passed on and nothing is concluded from it.
+//! `upload_not_found` has four meanings, from "no such file" to "known for long". So the
+//! status is asked for after it: what is in its list is known, and what is not has no file.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -34,6 +34,12 @@ const QUERY_PAUSE: Duration = Duration::from_secs(5);
 const WAITING_FIRST: Duration = Duration::from_secs(60);
 const WAITING_LAST: Duration = Duration::from_secs(900);
 
+/// The list is looked at again after this where a file was missing: it may be there by then.
+const MISSING_AGAIN: Duration = Duration::from_secs(35);
+
+/// Missing files that are remembered until the next list.
+const NOT_FOUND_MAX: usize = 1_000;
+
 /// The same upload is reported once in this time, so that `upload_complete` and the status
 /// after it do not become two acks.
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
@@ -47,6 +53,8 @@ pub struct TransferSession {
     waiting_pause: Duration,
     /// What was reported on this link, and when.
     reported: BTreeMap<PublicTaskId, (Option<UploadReport>, Instant)>,
+    /// What the uploader said it does not find, until its list tells more.
+    not_found: BTreeMap<PublicTaskId, String>,
 }
 
 impl TransferSession {
@@ -59,6 +67,7 @@ impl TransferSession {
             query_due: None,
             waiting_pause: WAITING_FIRST,
             reported: BTreeMap::new(),
+            not_found: BTreeMap::new(),
         }
     }
 
@@ -89,7 +98,7 @@ impl TransferSession {
             return;
         }
         self.asked = None;
-        let tracked =
+        let tracked: Option<Vec<PublicTaskId>> =
             records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
         let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
         let listed = ids.into_iter().flatten().filter_map(Value::as_str);
@@ -101,12 +110,19 @@ impl TransferSession {
         for id in unlisted {
             self.wants_ack(now, id, effects);
         }
+        let mut some_missing = false;
         if let Some(tracked) = tracked {
-            effects.push(Effect::Report(Report::UploadsListed { tracked }));
+            let not_found = std::mem::take(&mut self.not_found);
+            let missing: Vec<(PublicTaskId, String)> = not_found.into_iter().filter(|(task, _)| !tracked.contains(task)).collect();
+            some_missing = !missing.is_empty();
+            effects.push(Effect::Report(Report::UploadsListed { tracked, missing }));
         }
         if someone_waits {
             self.query_by(now.at + self.waiting_pause);
             self.waiting_pause = (self.waiting_pause * 2).min(WAITING_LAST);
+        } else if some_missing {
+            self.query_due = None;
+            self.query_by(now.at + MISSING_AGAIN);
         } else {
             self.query_due = None;
             self.waiting_pause = WAITING_FIRST;
@@ -195,7 +211,11 @@ impl Session for TransferSession {
             }
             FromTransfer::UploadNotFound { task_id: id, detail } => {
                 if let Some(task) = task_id(&id, &mut effects) {
-                    effects.push(Effect::Report(Report::UploadNotFound { task, detail }));
+                    effects.push(Effect::Report(Report::UploadNotFound { task: task.clone(), detail: detail.clone() }));
+                    if self.not_found.len() < NOT_FOUND_MAX {
+                        self.not_found.insert(task, detail);
+                    }
+                    self.query_by(now.at);
                 }
             }
             // The ack arrived; the disk did not let go of the files.

@@ -109,7 +109,7 @@ fn completed(id: &str, witness: Witness) -> Report {
 }
 
 fn listed(ids: &[&str]) -> Report {
-    Report::UploadsListed { tracked: ids.iter().map(|id| task(id)).collect() }
+    Report::UploadsListed { tracked: ids.iter().map(|id| task(id)).collect(), missing: vec![] }
 }
 
 #[test]
