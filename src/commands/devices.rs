@@ -359,9 +359,10 @@ impl Command for ReconcileUploads {
     const NAME: &'static str = "reconcile_uploads";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        if facts::transfer_epoch(&mut work.tx, &self.device).await? != Some(self.epoch) {
-            return note_refused(work, Some(&self.device), "status", REPLACED).await;
-        }
+        let connected_at = match facts::transfer_link(&mut work.tx, &self.device).await? {
+            Some((epoch, since)) if epoch == self.epoch => since,
+            _ => return note_refused(work, Some(&self.device), "status", REPLACED).await,
+        };
         let at = work.now;
         for public_id in facts::uploading_tasks(&mut work.tx, &self.device).await? {
             if self.tracked.contains(&public_id) {
@@ -371,7 +372,7 @@ impl Command for ReconcileUploads {
             let missing = self.missing.iter().find(|(task, _)| *task == public_id);
             let command = match missing {
                 Some((_, detail)) => TaskCommand::MissFile { detail: detail.clone(), at },
-                None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at },
+                None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at, connected_at },
             };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }

@@ -316,6 +316,8 @@ pub enum TaskCommand {
     RequestUpload {
         by: Witness,
         at: Timestamp,
+        /// When the uploader connected: what it was asked before may have been lost with the connection.
+        connected_at: Option<Timestamp>,
     },
     /// The uploader finds no such file, and has no record of one.
     MissFile {
@@ -342,25 +344,65 @@ pub enum TaskCommand {
 #[serde(rename_all = "snake_case")]
 pub enum TaskEvent {
     TaskCreated(Brief),
-    TaskConfigured { by: Witness, at: Timestamp },
-    RecordingStarted { by: Witness, at: Timestamp, reported: Option<Value> },
-    RecordingFinished { by: Witness, at: Timestamp, report: Option<FinishReport> },
-    UploadReported { by: Witness, report: UploadReport },
-    UploadVerified { verified: VerifiedUpload, episode_id: EpisodeId, at: Timestamp },
-    UploadRejected { report: UploadReport, rejection: Rejection },
-    UploadFailed { reason: String, at: Timestamp },
-    UploadAckRequested { by: Witness },
+    TaskConfigured {
+        by: Witness,
+        at: Timestamp,
+    },
+    RecordingStarted {
+        by: Witness,
+        at: Timestamp,
+        reported: Option<Value>,
+    },
+    RecordingFinished {
+        by: Witness,
+        at: Timestamp,
+        report: Option<FinishReport>,
+    },
+    UploadReported {
+        by: Witness,
+        report: UploadReport,
+    },
+    UploadVerified {
+        verified: VerifiedUpload,
+        episode_id: EpisodeId,
+        at: Timestamp,
+    },
+    UploadRejected {
+        report: UploadReport,
+        rejection: Rejection,
+    },
+    UploadFailed {
+        reason: String,
+        at: Timestamp,
+    },
+    UploadAckRequested {
+        by: Witness,
+    },
     UploadRequestedAgain {
         by: Witness,
         #[serde(default)]
         at: Option<Timestamp>,
     },
-    UploadFileMissing { detail: String, at: Timestamp },
-    RecordingAbandoned { by: Witness },
-    TaskCancelled { at: Timestamp },
-    TaskCompletedExternally { by: CollectorId, at: Timestamp },
+    UploadFileMissing {
+        detail: String,
+        at: Timestamp,
+    },
+    RecordingAbandoned {
+        by: Witness,
+    },
+    TaskCancelled {
+        at: Timestamp,
+    },
+    TaskCompletedExternally {
+        by: CollectorId,
+        at: Timestamp,
+    },
     TaskDeleted {},
-    DeviceReportNoted { report: Witness, disposition: Disposition, status: TaskStatus },
+    DeviceReportNoted {
+        report: Witness,
+        disposition: Disposition,
+        status: TaskStatus,
+    },
 }
 
 impl Event for TaskEvent {
@@ -524,10 +566,12 @@ impl Aggregate for Task {
             (_, C::RequestAck { .. }) => vec![],
 
             // Without a report there is nothing to wait for but a request that may have been lost.
-            (S::Uploading(upload), C::RequestUpload { by, at })
+            (S::Uploading(upload), C::RequestUpload { by, at, connected_at })
                 if upload.report.is_none()
                     && upload.misses < MISSES_MAX
-                    && upload.requested_at.is_none_or(|last| at >= last + REQUEST_PAUSE) =>
+                    && upload
+                        .requested_at
+                        .is_none_or(|last| at >= last + REQUEST_PAUSE || connected_at.is_some_and(|since| since > last)) =>
             {
                 vec![TaskEvent::UploadRequestedAgain { by, at: Some(at) }]
             }
@@ -576,9 +620,7 @@ impl Aggregate for Task {
         // Nothing precedes `task_created` in a stream, and nothing follows `task_deleted`.
         let Task::Dispatched(task) = self else { return };
         match event {
-            TaskEvent::TaskCreated(_)
-            | TaskEvent::TaskDeleted {}
-            | TaskEvent::UploadAckRequested { .. } => {}
+            TaskEvent::TaskCreated(_) | TaskEvent::TaskDeleted {} | TaskEvent::UploadAckRequested { .. } => {}
             TaskEvent::RecordingAbandoned { .. } => {
                 task.stage = Stage::Pending;
                 task.ready_at = None;
@@ -621,7 +663,8 @@ impl Aggregate for Task {
                 task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
             }
             TaskEvent::UploadRejected { report, rejection } => {
-                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()), ..Upload::default() });
+                task.stage =
+                    Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()), ..Upload::default() });
             }
             TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
             TaskEvent::TaskCompletedExternally { by, at } => {
@@ -701,7 +744,7 @@ mod tests {
             }
             "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },
             "want ack" => TaskCommand::RequestAck { by },
-            "ask again" => TaskCommand::RequestUpload { by, at },
+            "ask again" => TaskCommand::RequestUpload { by, at, connected_at: None },
             "miss file" => TaskCommand::MissFile { detail: "no file".into(), at },
             "give up" => TaskCommand::FailUpload { reason: "disk".into(), at },
             "abandon" => TaskCommand::Abandon { by },
@@ -775,7 +818,7 @@ mod tests {
     #[test]
     fn an_upload_is_asked_for_again_with_pauses_and_not_for_ever() {
         let at = |seconds| NOW + chrono::TimeDelta::seconds(seconds);
-        let ask = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds) };
+        let ask = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(-1)) };
         let miss = |seconds| TaskCommand::MissFile { detail: "no file".into(), at: at(seconds) };
         let run = |task: &mut Task, command| {
             let events = task.decide(command).unwrap();
@@ -800,6 +843,12 @@ mod tests {
             let status = task.dispatched().unwrap().stage.status();
             assert_eq!(status == TaskStatus::Pending, by == Witness::Snapshot, "{by:?}");
         }
+        // What was asked before the uploader connected may never have reached it.
+        let mut task = task_in("in_progress");
+        run(&mut task, TaskCommand::FinishRecording { by: Witness::Snapshot, at: at(0), report: None });
+        let anew = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(1)) };
+        assert_eq!(run(&mut task, anew(2)), ["upload_requested_again"]);
+        assert_eq!(run(&mut task, anew(3)), Vec::<&str>::new());
     }
 
     #[test]

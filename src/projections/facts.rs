@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
-    StationId, SubsceneId, TaskId, catalog,
+    StationId, SubsceneId, TaskId, Timestamp, catalog,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -73,10 +73,10 @@ fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
     })
 }
 
-/// The epoch of a device's last transfer link.
-pub async fn transfer_epoch(tx: &mut Transaction, device: &DeviceId) -> Result<Option<i64>, StoreError> {
-    let rows = tx.query("select transfer_epoch from devices where id = $1", &[&device.as_str()]).await?;
-    Ok(rows.first().map(|row| row.get(0)))
+/// The epoch of a device's last transfer link, and since when it is open.
+pub async fn transfer_link(tx: &mut Transaction, device: &DeviceId) -> Result<Option<(i64, Option<Timestamp>)>, StoreError> {
+    let rows = tx.query("select transfer_epoch, transfer_since from devices where id = $1", &[&device.as_str()]).await?;
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }
 
 /// Tasks of a device that were recorded and are not verified yet.

@@ -2,161 +2,18 @@
 //! recordings they left, uploaded as they did it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use keystone_edge::blobs::{Access, Blobs, ObjectKey, PutFacts};
-use keystone_edge::config::{Config, Secret};
-use keystone_edge::simulator::client::Client;
-use keystone_edge::simulator::factory::{self, DispatchedTask, Factory};
+use keystone_edge::simulator::factory::DispatchedTask;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, now_iso};
 use crate::harness::device::Socket;
-use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{shared_data, temp_folder, until};
+use crate::harness::{shared_data, until};
 
 /// The device of every trace; the server gives its first robot another factory and type.
 const TRACED_DEVICE: &str = "AB-F0001-T0003-000001";
-
-/// A server with one workstation, and both ends of its robot in the test's hands.
-struct Bench {
-    server: Server,
-    client: Client,
-    blobs: Blobs,
-    made: Factory,
-    device: String,
-    _folder: tempfile::TempDir,
-}
-
-/// A file as a robot would have recorded it.
-struct Recording {
-    mcap: Vec<u8>,
-    sidecar: Option<Vec<u8>>,
-    sha256: String,
-}
-
-impl Recording {
-    fn read(folder: &Path, name: &str) -> Self {
-        let mcap = std::fs::read(folder.join(format!("{name}.mcap"))).expect("a recording");
-        let sidecar = std::fs::read(folder.join(format!("{name}.json"))).ok();
-        Self::of(mcap, sidecar)
-    }
-
-    fn of(mcap: Vec<u8>, sidecar: Option<Vec<u8>>) -> Self {
-        let sha256 = hex::encode(Sha256::digest(&mcap));
-        Self { mcap, sidecar, sha256 }
-    }
-}
-
-impl Bench {
-    async fn start() -> Self {
-        let folder = temp_folder();
-        let mut server = Server::new(folder.path());
-        server.start();
-        server.ready().await;
-        let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.expect("a login");
-        let made = factory::seed(&client, "Traces", 1).await.expect("a factory");
-        let device = made.stations[0].device_id.clone();
-        let store = server.store();
-        let access = Access {
-            endpoint: store.endpoint,
-            public_endpoint: None,
-            access_key: store.access_key,
-            secret_key: Secret::new(store.secret_key),
-            embedded_root: None,
-        };
-        let blobs = Blobs::new(access, &Config::defaults().s3).expect("a client");
-        Self { server, client, blobs, made, device, _folder: folder }
-    }
-
-    async fn dispatch(&self, count: usize) -> Vec<DispatchedTask> {
-        let order = factory::place_order(&self.client, &self.made, "Traces", count).await.expect("an order");
-        factory::dispatch(&self.client, &self.made, order, &self.made.stations[0], count).await.expect("a batch")
-    }
-
-    async fn sockets(&self) -> (Socket, Socket) {
-        let recorder = Socket::connect(&self.server.address(1), &format!("/recorder/{}", self.device)).await;
-        let transfer = Socket::connect(&self.server.address(2), &format!("/transfer/{}", self.device)).await;
-        (recorder, transfer)
-    }
-
-    async fn status(&self, task: &DispatchedTask) -> String {
-        let found = self.client.get(&format!("/tasks/{}", task.id)).await.expect("a task");
-        found["status"].as_str().unwrap_or_default().to_owned()
-    }
-
-    async fn until_status(&self, task: &DispatchedTask, wanted: &str) {
-        until(&format!("{} to be {wanted}", task.public_id), async || self.status(task).await == wanted).await;
-    }
-
-    fn key(&self, task: &DispatchedTask) -> String {
-        format!("1/{}/2026-11-20/{}.mcap", self.device, task.public_id)
-    }
-
-    /// MCAP first, sidecar last, with the metadata that devices set.
-    async fn upload(&self, key: &str, recording: &Recording) {
-        let about = PutFacts {
-            content_type: Some("application/octet-stream".into()),
-            metadata: vec![("checksum-sha256".into(), recording.sha256.clone())],
-        };
-        let name = ObjectKey::new(key).expect("a key");
-        if recording.mcap.len() > 5 << 20 {
-            self.blobs.put_from(&name, recording.mcap.as_slice(), &about).await.expect("a multipart upload");
-        } else {
-            self.blobs.put(&name, Bytes::from(recording.mcap.clone()), &about).await.expect("an upload");
-        }
-        if let Some(sidecar) = &recording.sidecar {
-            let about = PutFacts { content_type: Some("application/json".into()), metadata: vec![] };
-            let name = ObjectKey::new(key.replace(".mcap", ".json")).expect("a key");
-            self.blobs.put(&name, Bytes::from(sidecar.clone()), &about).await.expect("an upload");
-        }
-    }
-
-    async fn events_of(&self, task: &DispatchedTask, event_type: &str) -> Vec<Value> {
-        let sql = "select payload -> event_type from events where aggregate_type = 'task' and aggregate_id = $1 and event_type = $2 order by sequence";
-        let client = self.server.database().await.get().await.expect("a connection");
-        let rows = client.query(sql, &[&task.id.to_string(), &event_type]).await.expect("events");
-        rows.iter().map(|row| row.get(0)).collect()
-    }
-
-    /// The episode of a task is exactly the recording.
-    async fn expect_episode(&self, task: &DispatchedTask, recording: &Recording) {
-        let found = self.client.get(&format!("/tasks/{}", task.id)).await.expect("a task");
-        let episode = self.client.get(&format!("/episodes/{}", found["episode"]["id"])).await.expect("an episode");
-        let facts = keystone_edge::mcap::summary_of(&recording.mcap).expect("a sound recording");
-        assert_eq!(episode["checksum"], json!(recording.sha256));
-        assert_eq!(episode["file_size_bytes"], json!(recording.mcap.len()));
-        assert_eq!(episode["message_count"], json!(facts.message_count));
-        assert_eq!(episode["task_public_id"], json!(task.public_id));
-    }
-}
-
-fn is_ack(frame: &Value, task: &str) -> bool {
-    frame["type"] == "upload_ack" && frame["task_id"] == task
-}
-
-fn complete(task: &str, key: &str, recording: &Recording) -> Value {
-    let mode = if recording.sidecar.is_some() { "mcap_json" } else { "mcap_only" };
-    json!({ "type": "upload_complete", "timestamp": now_iso(), "data": {
-        "task_id": task, "status": "uploaded_wait_ack", "s3_key": key, "object_key": key, "file_size_bytes": recording.mcap.len(),
-        "checksum_sha256": recording.sha256, "upload_mode": mode, "bytes_uploaded": 0, "duration_ms": 0,
-    }})
-}
-
-fn now_iso() -> String {
-    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
-fn connected(device: &str, uploads: &Value, waiting: &Value) -> Value {
-    json!({ "type": "connected", "timestamp": now_iso(), "data": {
-        "version": "0.1.0", "device_id": device, "pending_count": 0, "active_count": 0, "uploading_count": 0, "retry_wait_count": 0,
-        "waiting_ack_count": waiting.as_array().map_or(0, Vec::len), "waiting_ack_task_ids": waiting, "completed_count": 0, "failed_count": 0,
-        "pending_bytes": 0, "bytes_per_sec": 0, "uploads": uploads,
-    }})
-}
 
 /// A trace, played by the device's side only.
 struct Player<'a> {

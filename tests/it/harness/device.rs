@@ -51,6 +51,19 @@ impl Socket {
         write_frame(&self.write, 1, message.to_string().as_bytes()).await.expect("a frame leaves");
     }
 
+    pub async fn ping(&self) {
+        write_frame(&self.write, 9, b"").await.expect("a frame leaves");
+    }
+
+    /// One message in frames of these contents, whatever they are.
+    pub async fn send_pieces(&self, pieces: &[&[u8]]) {
+        let last = pieces.len() - 1;
+        for (n, piece) in pieces.iter().enumerate() {
+            let opcode = if n == 0 { 1 } else { 0 };
+            write_piece(&self.write, opcode, n == last, piece).await.expect("a frame leaves");
+        }
+    }
+
     /// The next frame that is asked for; others are kept in `heard`.
     pub async fn wait_for(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         loop {
@@ -112,6 +125,11 @@ async fn receive(mut read: OwnedReadHalf, write: Arc<Mutex<OwnedWriteHalf>>, fra
                 }
             }
             8 => return,
+            10 => {
+                if frames.send(Value::String("pong".to_owned())).is_err() {
+                    return;
+                }
+            }
             9 => {
                 let _ = write_frame(&write, 10, &payload).await;
             }
@@ -122,7 +140,11 @@ async fn receive(mut read: OwnedReadHalf, write: Arc<Mutex<OwnedWriteHalf>>, fra
 
 /// One whole frame, masked with zeros, which is a mask.
 async fn write_frame(write: &Mutex<OwnedWriteHalf>, opcode: u8, payload: &[u8]) -> std::io::Result<()> {
-    let mut frame = vec![0x80 | opcode];
+    write_piece(write, opcode, true, payload).await
+}
+
+async fn write_piece(write: &Mutex<OwnedWriteHalf>, opcode: u8, last: bool, payload: &[u8]) -> std::io::Result<()> {
+    let mut frame = vec![if last { 0x80 | opcode } else { opcode }];
     match payload.len() {
         short @ 0..126 => frame.push(0x80 | u8::try_from(short).expect("below 126")),
         middle @ 126..65536 => {

@@ -21,6 +21,8 @@ pub struct Server {
     /// Settings beside those that every test needs.
     pub settings: Vec<(&'static str, String)>,
     child: Option<Child>,
+    /// It was ready once; its ports stay.
+    served: bool,
 }
 
 fn free_port() -> u16 {
@@ -34,7 +36,7 @@ impl Server {
             lease = LEASE.as_millis()
         );
         std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
-        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), settings: vec![], child: None }
+        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), settings: vec![], child: None, served: false }
     }
 
     /// One of several processes that share a database and an object store.
@@ -86,10 +88,18 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().expect("a child")) {
+                // Somebody else took a port between our look and the start.
+                if !self.served && self.tail().contains("cannot listen on") {
+                    self.ports = std::array::from_fn(|_| free_port());
+                    std::fs::write(self.folder.join("log"), "").expect("an empty log");
+                    self.start();
+                    continue;
+                }
                 panic!("the server ended with {ended}:\n{}", self.tail());
             }
             let answer = http.get(format!("{}/api/v1/ready", self.base())).send().await;
             if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+                self.served = true;
                 return;
             }
             assert!(Instant::now() < deadline, "the server is not ready:\n{}", self.tail());
