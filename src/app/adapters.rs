@@ -46,13 +46,13 @@ impl Tasks for TaskTable {
     async fn task(&self, id: TaskId) -> Result<Option<TaskFacts>, String> {
         let found = async {
             let client = self.0.get().await?;
-            let statement = client.prepare_cached("select task_id, status from tasks where id = $1").await?;
+            let statement = client.prepare_cached("select task_id, status, episode_id is not null from tasks where id = $1").await?;
             anyhow::Ok(client.query_opt(&statement, &[&id.0]).await?)
         };
         let Some(row) = found.await.map_err(|error| error.to_string())? else { return Ok(None) };
         let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
         let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
-        Ok(Some(TaskFacts { public_id, status }))
+        Ok(Some(TaskFacts { public_id, status, has_episode: row.get(2) }))
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::production::Production;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::batch::{BatchCommand, BatchStatus};
-use crate::domain::episode::{self, Episode, EpisodeCommand, RECALLED_BATCH};
+use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, RECALLED_BATCH};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Rejection, TaskCommand, UploadReport, VerifiedUpload};
 use crate::domain::{EpisodeId, TaskId};
@@ -46,8 +46,14 @@ impl Command for AcceptUpload {
         }
         let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
         let (task_id, batch_id) = (self.task, brief.batch_id);
+        let late = task.state.dispatched().is_some_and(|task| task.late.is_some());
         let mut production = Production::lock(work, brief.order_id).await?;
-        production.settle(work, (task_id, batch_id), TaskOutcome::Completed).await?;
+        if late {
+            // The task keeps its end, and its tallies do; the recording is not lost.
+            production.load_batch(work, batch_id).await?;
+        } else {
+            production.settle(work, (task_id, batch_id), TaskOutcome::Completed).await?;
+        }
         production.decide_batch(work, batch_id, BatchCommand::AddEpisode { episode_id })?;
         // It was recalled while this recording was on its way.
         let recalled = production.batch(batch_id).is_ok_and(|batch| batch.status == BatchStatus::Recalled);
@@ -80,6 +86,9 @@ impl Command for AcceptUpload {
         };
         let mut episode = Loaded::<Episode>::absent(episode_id);
         work.decide(&mut episode, EpisodeCommand::Create(created))?;
+        if late {
+            work.decide(&mut episode, EpisodeCommand::Label { label: LATE_UPLOAD.to_owned() })?;
+        }
         if recalled {
             work.decide(&mut episode, EpisodeCommand::Label { label: RECALLED_BATCH.to_owned() })?;
         }

@@ -22,6 +22,8 @@ pub struct Known {
 
 /// Put on the episodes of a recalled batch.
 pub const RECALLED_BATCH: &str = "recalled_batch";
+/// Its task had ended before without a recording: cancelled, failed, or completed with other equipment.
+pub const LATE_UPLOAD: &str = "late_upload";
 
 /// What an episode is made of. Copied from its task and from its verified object; never rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

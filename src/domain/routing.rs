@@ -26,9 +26,9 @@ pub fn subscribers_of(event_type: &str) -> &'static [SubscriberName] {
         "device_command_requested" => &[DeviceCommands],
         // The recording is a file: ask for its upload.
         "recording_finished" | "upload_requested_again" => &[DeviceCommands],
-        "upload_reported" => &[UploadVerification],
+        "upload_reported" | "late_upload_reported" => &[UploadVerification],
         // The episode is durable: the device may delete its copy.
-        "upload_verified" | "upload_ack_requested" => &[DeviceCommands],
+        "upload_verified" | "late_upload_verified" | "upload_ack_requested" => &[DeviceCommands],
         _ => &[],
     }
 }

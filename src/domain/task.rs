@@ -41,6 +41,17 @@ pub struct Dispatched {
     pub stage: Stage,
     pub ready_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
+    /// A recording that came after the task had ended without one.
+    #[serde(default)]
+    pub late: Option<LateUpload>,
+}
+
+/// The task stays as it ended; the recording is kept, marked, and shown to a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LateUpload {
+    pub report: UploadReport,
+    pub rejected: Option<Rejection>,
+    pub episode_id: Option<EpisodeId>,
 }
 
 /// What a task was created with. Names are copied: they are what the collector saw.
@@ -371,6 +382,19 @@ pub enum TaskEvent {
         report: UploadReport,
         rejection: Rejection,
     },
+    LateUploadReported {
+        by: Witness,
+        report: UploadReport,
+    },
+    LateUploadVerified {
+        verified: VerifiedUpload,
+        episode_id: EpisodeId,
+        at: Timestamp,
+    },
+    LateUploadRejected {
+        report: UploadReport,
+        rejection: Rejection,
+    },
     UploadFailed {
         reason: String,
         at: Timestamp,
@@ -415,6 +439,9 @@ impl Event for TaskEvent {
             ("upload_reported", "1.0"),
             ("upload_verified", "1.0"),
             ("upload_rejected", "1.0"),
+            ("late_upload_reported", "1.0"),
+            ("late_upload_verified", "1.0"),
+            ("late_upload_rejected", "1.0"),
             ("upload_failed", "1.0"),
             ("upload_ack_requested", "1.0"),
             ("upload_requested_again", "1.1"),
@@ -435,6 +462,9 @@ impl Event for TaskEvent {
             Self::UploadReported { .. } => "upload_reported",
             Self::UploadVerified { .. } => "upload_verified",
             Self::UploadRejected { .. } => "upload_rejected",
+            Self::LateUploadReported { .. } => "late_upload_reported",
+            Self::LateUploadVerified { .. } => "late_upload_verified",
+            Self::LateUploadRejected { .. } => "late_upload_rejected",
             Self::UploadFailed { .. } => "upload_failed",
             Self::UploadAckRequested { .. } => "upload_ack_requested",
             Self::UploadRequestedAgain { .. } => "upload_requested_again",
@@ -500,7 +530,7 @@ impl Aggregate for Task {
             (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
             (Task::Dispatched(task), command) => (task, command),
         };
-        let (Dispatched { stage, .. }, command) = (task.0.as_ref(), task.1);
+        let (Dispatched { stage, late, .. }, command) = (task.0.as_ref(), task.1);
         Ok(match (stage, command) {
             (_, C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
 
@@ -534,9 +564,16 @@ impl Aggregate for Task {
             (S::Completed { upload, .. }, C::ReportUpload { by, report, .. }) if *upload == report => {
                 vec![TaskEvent::UploadAckRequested { by }]
             }
-            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, .. }) => {
-                noted(by, Late, stage)
-            }
+            (S::Completed { .. }, C::ReportUpload { by, .. }) => noted(by, Late, stage),
+            // The device has a recording, and waits for an ack for ever: it is verified like any other.
+            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, report, .. }) => match late {
+                Some(LateUpload { report: known, episode_id: Some(_), .. }) if *known == report => {
+                    vec![TaskEvent::UploadAckRequested { by }]
+                }
+                Some(LateUpload { episode_id: Some(_), .. }) => noted(by, Late, stage),
+                Some(known) if known.report == report && !known.rejected.as_ref().is_some_and(may_be_mended) => vec![],
+                _ => vec![TaskEvent::LateUploadReported { by, report }],
+            },
 
             (S::Uploading(upload), C::AcceptUpload { verified, episode_id, at }) => match &upload.report {
                 None => return Err(TaskRefusal::NothingToVerify),
@@ -545,9 +582,16 @@ impl Aggregate for Task {
             },
             // Verified twice because a worker died between commit and settling: nothing more to do.
             (S::Completed { upload, .. }, C::AcceptUpload { verified, .. }) if *upload == verified.report => vec![],
-            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { .. }) => {
-                return Err(TaskRefusal::Ended(stage.status()));
+            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { verified, episode_id, at }) => {
+                match late {
+                    Some(known) if known.report == verified.report && known.episode_id.is_none() => {
+                        vec![TaskEvent::LateUploadVerified { verified, episode_id, at }]
+                    }
+                    Some(known) if known.report == verified.report => vec![],
+                    _ => return Err(TaskRefusal::Ended(stage.status())),
+                }
             }
+            (S::Completed { .. }, C::AcceptUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
             (S::Pending | S::Ready | S::InProgress, C::AcceptUpload { .. } | C::RejectUpload { .. }) => {
                 return Err(TaskRefusal::NothingToVerify);
             }
@@ -558,11 +602,19 @@ impl Aggregate for Task {
                 Some(_) if upload.rejected.as_ref() == Some(&rejection) => vec![],
                 Some(_) => vec![TaskEvent::UploadRejected { report, rejection }],
             },
-            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { .. }) => {
-                return Err(TaskRefusal::Ended(stage.status()));
-            }
+            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { report, rejection }) => match late {
+                Some(known) if known.report == report && known.episode_id.is_none() => {
+                    let news = known.rejected.as_ref() != Some(&rejection);
+                    news.then_some(TaskEvent::LateUploadRejected { report, rejection }).into_iter().collect()
+                }
+                _ => return Err(TaskRefusal::Ended(stage.status())),
+            },
+            (S::Completed { .. }, C::RejectUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
 
             (S::Completed { .. }, C::RequestAck { by }) => vec![TaskEvent::UploadAckRequested { by }],
+            (_, C::RequestAck { by }) if late.as_ref().is_some_and(|late| late.episode_id.is_some()) => {
+                vec![TaskEvent::UploadAckRequested { by }]
+            }
             (_, C::RequestAck { .. }) => vec![],
 
             // Without a report there is nothing to wait for but a request that may have been lost.
@@ -603,6 +655,10 @@ impl Aggregate for Task {
             (S::Uploading(_) | S::Completed { .. } | S::CompletedExternally { .. }, C::Delete) => {
                 return Err(TaskRefusal::NotDeletable(stage.status()));
             }
+            // Its episode would belong to nothing.
+            (_, C::Delete) if late.as_ref().is_some_and(|late| late.episode_id.is_some()) => {
+                return Err(TaskRefusal::NotDeletable(stage.status()));
+            }
             (S::Pending | S::Ready | S::InProgress | S::Failed { .. } | S::Cancelled { .. }, C::Delete) => vec![TaskEvent::TaskDeleted {}],
         })
     }
@@ -610,7 +666,7 @@ impl Aggregate for Task {
     fn evolve(&mut self, event: &TaskEvent) {
         if let TaskEvent::TaskCreated(brief) = event {
             *self =
-                Task::Dispatched(Box::new(Dispatched { brief: brief.clone(), stage: Stage::Pending, ready_at: None, started_at: None }));
+                Task::Dispatched(Box::new(Dispatched { brief: brief.clone(), stage: Stage::Pending, ready_at: None, started_at: None, late: None }));
             return;
         }
         if let TaskEvent::TaskDeleted {} = event {
@@ -666,6 +722,15 @@ impl Aggregate for Task {
                 task.stage =
                     Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()), ..Upload::default() });
             }
+            TaskEvent::LateUploadReported { report, .. } => {
+                task.late = Some(LateUpload { report: report.clone(), rejected: None, episode_id: None });
+            }
+            TaskEvent::LateUploadVerified { verified, episode_id, .. } => {
+                task.late = Some(LateUpload { report: verified.report.clone(), rejected: None, episode_id: Some(*episode_id) });
+            }
+            TaskEvent::LateUploadRejected { report, rejection } => {
+                task.late = Some(LateUpload { report: report.clone(), rejected: Some(rejection.clone()), episode_id: None });
+            }
             TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
             TaskEvent::TaskCompletedExternally { by, at } => {
                 task.stage = Stage::CompletedExternally { by: *by, at: *at };
@@ -678,15 +743,13 @@ impl Aggregate for Task {
 
 /// A rejected object may have been replaced by a good one under the same claim.
 fn retry_worthwhile(upload: &Upload) -> bool {
-    match &upload.rejected {
-        None => false,
-        Some(
-            Rejection::ObjectMissing { .. }
-            | Rejection::ObjectChanged {}
-            | Rejection::SizeDiffers { .. }
-            | Rejection::ContentDiffers { .. },
-        ) => true,
-        Some(Rejection::Unsound { .. }) => false,
+    upload.rejected.as_ref().is_some_and(may_be_mended)
+}
+
+fn may_be_mended(rejection: &Rejection) -> bool {
+    match rejection {
+        Rejection::ObjectMissing { .. } | Rejection::ObjectChanged {} | Rejection::SizeDiffers { .. } | Rejection::ContentDiffers { .. } => true,
+        Rejection::Unsound { .. } => false,
     }
 }
 
@@ -728,7 +791,7 @@ mod tests {
             "deleted" => return Task::Deleted,
             other => panic!("no state is called {other}"),
         };
-        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None }))
+        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None, late: None }))
     }
 
     fn command(name: &str) -> TaskCommand {
@@ -810,7 +873,8 @@ mod tests {
                 for event in task.decide(command(name)).unwrap_or_default() {
                     task.evolve(&event);
                 }
-                assert_eq!(task, before, "{name} of a task that is {state}");
+                let (stage, was) = (&task.dispatched().unwrap().stage, &before.dispatched().unwrap().stage);
+                assert_eq!(stage, was, "{name} of a task that is {state}");
             }
         }
     }
@@ -849,6 +913,38 @@ mod tests {
         let anew = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(1)) };
         assert_eq!(run(&mut task, anew(2)), ["upload_requested_again"]);
         assert_eq!(run(&mut task, anew(3)), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_late_recording_is_verified_once_and_acked_and_the_task_stays_over() {
+        for state in ["completed externally", "failed", "cancelled"] {
+            let mut task = task_in(state);
+            let before = task.dispatched().unwrap().stage.clone();
+            for (name, types) in [
+                ("want ack", vec![]),
+                ("report", vec!["late_upload_reported"]),
+                ("report", vec![]),
+                ("reject", vec!["late_upload_rejected"]),
+                ("reject", vec![]),
+                // The object may have been replaced by a good one.
+                ("report", vec!["late_upload_reported"]),
+                ("want ack", vec![]),
+                ("accept", vec!["late_upload_verified"]),
+                ("accept", vec![]),
+                ("report", vec!["upload_ack_requested"]),
+                ("want ack", vec!["upload_ack_requested"]),
+            ] {
+                let events = task.decide(command(name)).unwrap();
+                events.iter().for_each(|event| task.evolve(event));
+                assert_eq!(events.iter().map(Event::event_type).collect::<Vec<_>>(), types, "{name} of {state}");
+            }
+            assert_eq!(task.dispatched().unwrap().stage, before);
+            let mut other = report();
+            other.sha256 = "bb".into();
+            let noted = task.decide(TaskCommand::ReportUpload { by: Witness::UploadComplete, report: other, at: NOW }).unwrap();
+            assert_eq!(noted[0].event_type(), "device_report_noted");
+            assert!(task.decide(command("delete")).is_err(), "its episode would belong to nothing");
+        }
     }
 
     #[test]

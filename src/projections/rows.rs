@@ -225,6 +225,7 @@ impl ReadModel for Task {
             Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
             Stage::Failed { reason, at } => (Some(*at), None, Some(reason.clone())),
         };
+        let episode_id = episode_id.or(task.late.as_ref().and_then(|late| late.episode_id));
         // As devices and pages know it: also when the task failed, and not when it was cancelled.
         let completed_at = ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. }));
         let progress = json!({

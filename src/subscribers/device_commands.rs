@@ -50,6 +50,8 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 pub struct TaskFacts {
     pub public_id: PublicTaskId,
     pub status: TaskStatus,
+    /// A verified recording of it is in the store.
+    pub has_episode: bool,
 }
 
 /// Where it is known. The error says that storage cannot be asked.
@@ -144,10 +146,10 @@ impl DeviceCommands {
         };
         let task_id = task.public_id.to_string();
         let frame = match (ack, task.status) {
-            (true, TaskStatus::Completed) => ToTransfer::UploadAck { task_id },
+            (true, _) if task.has_episode => ToTransfer::UploadAck { task_id },
             // The device would delete what nobody else has.
             (true, status) => {
-                let error = format!("no ack for task {id}: it is {}", status.as_str());
+                let error = format!("no ack for task {id}: it is {}, and has no episode", status.as_str());
                 warn!(task.id = %id, device.id = %device, "{error}");
                 return Outcome::Permanent { error };
             }
@@ -173,7 +175,7 @@ impl Subscriber for DeviceCommands {
         match delivery.event.event_type.as_str() {
             "device_command_requested" => self.command(delivery).await,
             "recording_finished" | "upload_requested_again" => self.transfer(delivery, false).await,
-            "upload_verified" | "upload_ack_requested" => self.transfer(delivery, true).await,
+            "upload_verified" | "late_upload_verified" | "upload_ack_requested" => self.transfer(delivery, true).await,
             other => Outcome::Permanent { error: format!("nothing is sent for {other}") },
         }
     }
@@ -224,7 +226,11 @@ mod tests {
     #[async_trait]
     impl Tasks for OneTask {
         async fn task(&self, _id: TaskId) -> Result<Option<TaskFacts>, String> {
-            Ok(self.0.map(|status| TaskFacts { public_id: PublicTaskId::parse("t").unwrap(), status }))
+            Ok(self.0.map(|status| TaskFacts {
+                public_id: PublicTaskId::parse("t").unwrap(),
+                status,
+                has_episode: status == TaskStatus::Completed,
+            }))
         }
     }
 

@@ -92,6 +92,15 @@ async fn acked(bench: &Bench, task: &DispatchedTask, recording: &Recording, tran
     transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
 }
 
+/// In whatever order.
+async fn all_acked(transfer: &mut Socket, tasks: &[DispatchedTask]) {
+    for task in tasks {
+        if !transfer.heard.iter().any(|frame| is_ack(frame, &task.public_id)) {
+            transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn m01_an_ack_that_was_lost_is_sent_again_upon_every_kind_of_status() {
     let bench = Bench::start().await;
@@ -105,15 +114,13 @@ async fn m01_an_ack_that_was_lost_is_sent_again_upon_every_kind_of_status() {
     let uploads = json!([record(&bench, &tasks[0], &first, "uploaded_wait_ack"), record(&bench, &tasks[1], &second, "uploaded_wait_ack")]);
     let ids = json!([tasks[0].public_id, tasks[1].public_id]);
     let mut transfer = transfer_of(&bench, uploads, ids.clone()).await;
+    all_acked(&mut transfer, &tasks).await;
     for task in &tasks {
-        transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
         assert_eq!(bench.status(task).await, "completed");
     }
     // The list of ids alone is no claim about bytes; of tasks that are verified it asks for the ack.
     let mut transfer = transfer_of(&bench, Value::Null, ids).await;
-    for task in &tasks {
-        transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
-    }
+    all_acked(&mut transfer, &tasks).await;
     assert_eq!(count(&bench, "select count(*) from episodes").await, 2);
 }
 
@@ -495,4 +502,29 @@ async fn m19_times_of_a_dropped_recording_are_gone_and_changes_are_told_in_order
     // A transfer handshake of a device that nobody knows is told apart from a database that is away.
     let unknown = Socket::try_connect(&bench.server.address(2), "/transfer/AB-nobody", "").await.err().unwrap();
     assert!(unknown.starts_with("HTTP/1.1 404"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_recording_that_comes_after_its_task_was_cancelled_is_kept_marked_and_acked() {
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(1).await;
+    let found = bench.client.get(&format!("/tasks/{}", tasks[0].id)).await.unwrap();
+    let batch = found["batch_id"].as_str().map_or_else(|| found["batch_id"].to_string(), str::to_owned);
+    let cancelled = json!({ "status": "cancelled" });
+    bench.client.call(Method::PATCH, &format!("/batches/{batch}"), Some(&cancelled)).await.unwrap();
+    bench.until_status(&tasks[0], "cancelled").await;
+    let recording = recording(5, true);
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    acked(&bench, &tasks[0], &recording, &mut transfer).await;
+    bench.expect_episode(&tasks[0], &recording).await;
+    assert_eq!(bench.status(&tasks[0]).await, "cancelled");
+    let found = bench.client.get(&format!("/tasks/{}", tasks[0].id)).await.unwrap();
+    let episode = bench.client.get(&format!("/episodes/{}", found["episode"]["id"])).await.unwrap();
+    assert_eq!(episode["labels"], json!(["late_upload"]));
+    let kept = bench.client.call(Method::DELETE, &format!("/tasks/{}", tasks[0].id), None).await.unwrap();
+    assert_eq!((kept.status.as_u16(), &kept.body["code"]), (409, &json!("task_not_deletable")));
+    // Asked again, because the ack was lost.
+    let mut transfer = transfer_of(&bench, json!([record(&bench, &tasks[0], &recording, "uploaded_wait_ack")]), json!([])).await;
+    transfer.wait_for("the ack again", |frame| is_ack(frame, &tasks[0].public_id)).await;
+    assert_eq!(count(&bench, "select completed_count from orders").await, 0);
 }

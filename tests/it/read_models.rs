@@ -408,36 +408,42 @@ const PROMISES: &[(&str, &str)] = &[
          union all select id from episodes e where not exists (select from tasks t where t.id = e.task_id)",
     ),
     (
-        "a task completed with a recording has its episode, and no other task has one",
+        "a task has the episode of a recording that was verified, and no other",
         "select t.id from tasks t left join episodes e on e.task_id = t.id
-         where (t.status = 'completed' and not exists (select from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text
-                                                       and x.event_type = 'task_completed_externally')) <> (e.id is not null)
+         where exists (select from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text
+                         and x.event_type in ('upload_verified', 'late_upload_verified')) <> (e.id is not null)
             or t.episode_id is distinct from e.id",
     ),
     (
         "episodes of a recalled batch say so once, and no others do",
         "select e.id from episodes e join batches b on b.id = e.batch_id
-         where (b.status = 'recalled') <> (e.labels = '{recalled_batch}') or (b.status <> 'recalled') <> (e.labels = '{}')",
+         where (b.status = 'recalled')::int <> (select count(*) from unnest(e.labels) label where label = 'recalled_batch')",
+    ),
+    (
+        "episodes of tasks that had ended before say so, and no others do",
+        "select e.id from episodes e where ('late_upload' = any(e.labels)) <>
+            exists (select from events x where x.aggregate_type = 'task' and x.aggregate_id = e.task_id::text
+                      and x.event_type = 'late_upload_verified')",
     ),
     ("a task has at most one episode", "select task_id from episodes group by 1 having count(*) > 1"),
     (
         "a task that ended stays as it ended",
         "select e.aggregate_id from events e join events later using (aggregate_type, aggregate_id)
          where e.aggregate_type = 'task' and e.event_type in ('upload_verified', 'upload_failed', 'task_cancelled', 'task_completed_externally', 'task_deleted')
-           and later.sequence > e.sequence and later.event_type not in ('device_report_noted', 'upload_ack_requested')
+           and later.sequence > e.sequence and later.event_type not in ('device_report_noted', 'upload_ack_requested', 'late_upload_reported', 'late_upload_verified', 'late_upload_rejected')
            and not (later.event_type = 'task_deleted' and e.event_type in ('upload_failed', 'task_cancelled'))",
     ),
     (
         "no ack is queued before the episode",
         "select o.outbox_id from outbox o join events e on e.seq = o.event_seq
-         where e.event_type in ('upload_verified', 'upload_ack_requested')
+         where e.event_type in ('upload_verified', 'late_upload_verified', 'upload_ack_requested')
            and not exists (select from episodes p where p.task_id::text = e.aggregate_id)",
     ),
     (
         "what is routed is queued, once",
         "select e.seq from events e left join outbox o on o.event_seq = e.seq
          where (e.event_type in ('device_command_requested', 'recording_finished', 'upload_requested_again', 'upload_reported',
-                                 'upload_verified', 'upload_ack_requested')) <> (o.event_seq is not null)",
+                                 'upload_verified', 'late_upload_reported', 'late_upload_verified', 'upload_ack_requested')) <> (o.event_seq is not null)",
     ),
     (
         "a row stands where its stream stands",
