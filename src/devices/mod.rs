@@ -39,6 +39,8 @@ pub mod transfer;
 pub mod wire;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -89,7 +91,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(10),
             outgoing_max: 64,
             reports_max: 256,
-            links_max: 4096,
+            links_max: 16_384,
             handshake_timeout: Duration::from_secs(5),
             tick: Duration::from_millis(500),
         }

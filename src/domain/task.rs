@@ -665,8 +665,13 @@ impl Aggregate for Task {
 
     fn evolve(&mut self, event: &TaskEvent) {
         if let TaskEvent::TaskCreated(brief) = event {
-            *self =
-                Task::Dispatched(Box::new(Dispatched { brief: brief.clone(), stage: Stage::Pending, ready_at: None, started_at: None, late: None }));
+            *self = Task::Dispatched(Box::new(Dispatched {
+                brief: brief.clone(),
+                stage: Stage::Pending,
+                ready_at: None,
+                started_at: None,
+                late: None,
+            }));
             return;
         }
         if let TaskEvent::TaskDeleted {} = event {
@@ -748,7 +753,10 @@ fn retry_worthwhile(upload: &Upload) -> bool {
 
 fn may_be_mended(rejection: &Rejection) -> bool {
     match rejection {
-        Rejection::ObjectMissing { .. } | Rejection::ObjectChanged {} | Rejection::SizeDiffers { .. } | Rejection::ContentDiffers { .. } => true,
+        Rejection::ObjectMissing { .. }
+        | Rejection::ObjectChanged {}
+        | Rejection::SizeDiffers { .. }
+        | Rejection::ContentDiffers { .. } => true,
         Rejection::Unsound { .. } => false,
     }
 }

@@ -202,7 +202,9 @@ impl UploadVerification {
         match answer {
             Ok(()) => Outcome::Delivered,
             // The device reported something newer meanwhile, or the task ended: that report is no longer of interest.
-            Err(CommandError::Refused(refusal)) if matches!(refusal.code, "task_ended" | "task_not_found" | "other_upload" | "nothing_to_verify") => {
+            Err(CommandError::Refused(refusal))
+                if matches!(refusal.code, "task_ended" | "task_not_found" | "other_upload" | "nothing_to_verify") =>
+            {
                 info!(task.id = %task, reason = %refusal, "The verified upload of task {task} changes nothing");
                 Outcome::Delivered
             }

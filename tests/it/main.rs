@@ -11,6 +11,7 @@ mod device_plane;
 mod embedded_postgres;
 mod eventstore;
 mod factory;
+mod hostile;
 mod http_lists;
 mod http_login;
 mod http_slice;

@@ -16,6 +16,7 @@ pub struct Socket {
     frames: mpsc::UnboundedReceiver<Value>,
     /// Every text frame of the server so far.
     pub heard: Vec<Value>,
+    in_message: bool,
 }
 
 impl Socket {
@@ -44,7 +45,7 @@ impl Socket {
         let write = Arc::new(Mutex::new(write));
         let (sender, frames) = mpsc::unbounded_channel();
         tokio::spawn(receive(read, write.clone(), sender));
-        Ok(Self { write, frames, heard: vec![] })
+        Ok(Self { write, frames, heard: vec![], in_message: false })
     }
 
     pub async fn send(&self, message: &Value) {
@@ -57,11 +58,22 @@ impl Socket {
 
     /// One message in frames of these contents, whatever they are.
     pub async fn send_pieces(&self, pieces: &[&[u8]]) {
+        self.try_send_pieces(pieces).await.expect("the frames leave");
+    }
+
+    /// The same to a server that may have closed.
+    pub async fn try_send_pieces(&self, pieces: &[&[u8]]) -> std::io::Result<()> {
         let last = pieces.len() - 1;
         for (n, piece) in pieces.iter().enumerate() {
-            let opcode = if n == 0 { 1 } else { 0 };
-            write_piece(&self.write, opcode, n == last, piece).await.expect("a frame leaves");
+            write_piece(&self.write, if n == 0 { 1 } else { 0 }, n == last, piece).await?;
         }
+        Ok(())
+    }
+
+    /// The beginning of a message, again and again.
+    pub async fn try_send_piece(&mut self, last: bool, piece: &[u8]) -> std::io::Result<()> {
+        let opcode = if std::mem::replace(&mut self.in_message, !last) { 0 } else { 1 };
+        write_piece(&self.write, opcode, last, piece).await
     }
 
     /// The next frame that is asked for; others are kept in `heard`.
@@ -126,9 +138,8 @@ async fn receive(mut read: OwnedReadHalf, write: Arc<Mutex<OwnedWriteHalf>>, fra
             }
             8 => return,
             10 => {
-                if frames.send(Value::String("pong".to_owned())).is_err() {
-                    return;
-                }
+                // Nobody may be listening any more; the next read ends this.
+                let _ = frames.send(Value::String("pong".to_owned()));
             }
             9 => {
                 let _ = write_frame(&write, 10, &payload).await;
