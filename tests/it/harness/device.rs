@@ -76,6 +76,11 @@ impl Socket {
         write_piece(&self.write, opcode, last, piece).await
     }
 
+    /// The next frame, whenever it comes; none at the end.
+    pub async fn next(&mut self) -> Option<Value> {
+        self.frames.recv().await
+    }
+
     /// The next frame that is asked for; others are kept in `heard`.
     pub async fn wait_for(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         loop {
