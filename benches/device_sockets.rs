@@ -4,7 +4,6 @@
 //! `KEYSTONE_BENCH_SOCKETS` sets the idle sockets (5000); a tenth as many are busy.
 
 #[path = "../tests/it/harness/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the tests use more of it")]
 mod harness;
 
 use std::time::{Duration, Instant};
