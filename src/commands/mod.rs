@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
 use tracing::debug;
 use uuid::Uuid;
 
@@ -113,6 +114,11 @@ pub trait Command: Send + Sync {
 
     /// Loads, decides, and buffers events in `work`. May run several times; the last run is the one that counts.
     fn run(&self, work: &mut Work) -> impl Future<Output = Result<Self::Answer, CommandError>> + Send;
+
+    /// What somebody in this process may be waiting for, when this is committed. They look for themselves.
+    fn tells(&self) -> Option<&str> {
+        None
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +159,11 @@ pub struct Commands {
     store: EventStore,
     clock: Clock,
     release_timeout: Duration,
+    told: broadcast::Sender<Arc<str>>,
 }
+
+/// Names kept for those who are slow to listen; they look by themselves then.
+const TOLD_KEPT: usize = 256;
 
 impl Commands {
     pub fn new(store: EventStore) -> Self {
@@ -161,12 +171,17 @@ impl Commands {
     }
 
     pub fn with_clock(store: EventStore, clock: Clock) -> Self {
-        Self { store, clock, release_timeout: RELEASE_TIMEOUT }
+        Self { store, clock, release_timeout: RELEASE_TIMEOUT, told: broadcast::channel(TOLD_KEPT).0 }
     }
 
     /// How long a recorder may take to let go of a task that was cancelled.
     pub fn releasing_within(self, release_timeout: Duration) -> Self {
         Self { release_timeout, ..self }
+    }
+
+    /// Hears what [`Command::tells`] of commands of this process.
+    pub fn listen(&self) -> broadcast::Receiver<Arc<str>> {
+        self.told.subscribe()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -195,6 +210,9 @@ impl Commands {
                 };
                 metrics::counter!(crate::telemetry::COMMANDS, "command" => C::NAME, "outcome" => word).increment(1);
                 metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => C::NAME).record(started.elapsed());
+                if let (Ok(_), Some(name)) = (&outcome, command.tells()) {
+                    let _ = self.told.send(name.into());
+                }
                 return outcome;
             }
             metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => C::NAME).increment(1);

@@ -458,10 +458,14 @@ async fn command(
 ) -> RpcResult {
     let timeout = state.settings.device_response_timeout;
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
+    // Before it is asked for: it may be answered at once.
+    let mut settled = state.commands.listen();
     let id = state.commands.execute(&caller.context(), RequestDeviceCommand { device, action, task, params, timeout }).await?;
     let mut pause = LOOK_FIRST;
     loop {
-        tokio::time::sleep(pause).await;
+        // Told where the device is connected here; else the table is looked at from time to time.
+        let told = async { while settled.recv().await.is_ok_and(|told| *told != *id) {} };
+        tokio::select! { () = told => {}, () = tokio::time::sleep(pause) => {} }
         pause = (pause * 2).min(LOOK_LATER);
         let row = state.reads.device_command(&id).await?;
         match row.as_ref().map(|row| row.status.as_str()) {

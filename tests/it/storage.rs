@@ -142,7 +142,8 @@ async fn mn_28_a_blocked_episode_stays_blocked() {
 
 #[tokio::test]
 async fn mn_29_a_download_does_not_die_at_the_general_timeout() {
-    const LIMIT: Duration = Duration::from_millis(400);
+    // Long enough for the head of an answer on a busy machine.
+    const LIMIT: Duration = Duration::from_secs(2);
     // More than fits into the buffers of a connection.
     let edge = TestEdge::start_with(|settings| settings.request_timeout = LIMIT).await;
     let shelf = Shelf::new(edge, 32 << 20).await;
@@ -152,8 +153,8 @@ async fn mn_29_a_download_does_not_die_at_the_general_timeout() {
     while let Some(piece) = body.next().await {
         let piece = piece.expect("the whole object arrives");
         assert_eq!(piece, shelf.content.slice(read..read + piece.len()));
-        // A slow reader: a pause for each of the first megabytes.
-        if read >> 22 != (read + piece.len()) >> 22 {
+        // A slow reader: pauses until twice the limit is over.
+        if read >> 22 != (read + piece.len()) >> 22 && started.elapsed() <= 2 * LIMIT {
             tokio::time::sleep(LIMIT / 2).await;
         }
         read += piece.len();
