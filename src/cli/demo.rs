@@ -17,7 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
 use crate::simulator::collector::{Collector, Progress};
 use crate::simulator::factory::{self, DispatchedTask, Workplace};
-use crate::simulator::{RecordingProfile, RecordingReport, Robot, RobotConfig, RobotReport};
+use crate::simulator::{Faults, RecordingProfile, RecordingReport, Robot, RobotConfig, RobotReport};
 use crate::telemetry::{self, Metrics};
 
 #[derive(clap::Args)]
@@ -250,5 +250,6 @@ fn robot_config(app: &App, folder: &std::path::Path, factory_id: &str, place: &W
         profile: RecordingProfile::small(2304),
         attempts_max: RobotConfig::ATTEMPTS_MAX,
         seed,
+        faults: Faults::default(),
     }
 }

@@ -17,7 +17,7 @@ use crate::config::{Config, reachable};
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
 use crate::simulator::collector::Collector;
-use crate::simulator::{Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
+use crate::simulator::{Faults, Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
 use crate::telemetry::{self, Metrics};
 
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
@@ -252,6 +252,7 @@ impl RobotsAtWork {
                 profile: crate::simulator::RecordingProfile::small(2304),
                 attempts_max: RobotConfig::ATTEMPTS_MAX,
                 seed: n as u64,
+                faults: Faults::default(),
             };
             let (client, made) = (client.clone(), made.clone());
             workers.spawn(async move {

@@ -6,6 +6,8 @@
 //! comes after it. A frame that was being written when the connection died is lost.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -24,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
+use super::faults::{self, Faults};
+
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PONG_WAIT: Duration = Duration::from_secs(10);
 const RECONNECT_FIRST: Duration = Duration::from_secs(1);
@@ -35,6 +39,7 @@ const RECONNECT_JITTER: f64 = 0.2;
 const FRAGMENT_BYTES: usize = 4096;
 /// How long an orderly stop waits for the answer to its close frame.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+const SILENCE_LONGEST: Duration = Duration::from_secs(60);
 
 pub struct LinkConfig {
     /// For the log: `recorder` or `transfer`.
@@ -45,6 +50,8 @@ pub struct LinkConfig {
     /// Waiting is divided by it.
     pub pace: f64,
     pub seed: u64,
+    pub faults: Faults,
+    pub faults_seed: u64,
 }
 
 /// The two programs of a device differ in it.
@@ -67,12 +74,26 @@ pub enum Heard {
 
 /// Where an owner puts its frames. They are kept without limit while offline.
 #[derive(Clone)]
-pub struct Outgoing(mpsc::UnboundedSender<String>);
+pub struct Outgoing {
+    queue: mpsc::UnboundedSender<String>,
+    queued: Arc<AtomicU64>,
+    left: Arc<AtomicU64>,
+}
+
+/// Stands for a frame in the queue.
+#[derive(Clone, Copy)]
+pub struct Ticket(u64);
 
 impl Outgoing {
-    pub fn send(&self, frame: &Value) {
+    pub fn send(&self, frame: &Value) -> Ticket {
         // The link ends after its owner, except when both are being torn down.
-        let _ = self.0.send(frame.to_string());
+        let _ = self.queue.send(frame.to_string());
+        Ticket(self.queued.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Whether the frame is out of the queue, written or lost.
+    pub fn has_left(&self, ticket: Ticket) -> bool {
+        self.left.load(Ordering::SeqCst) >= ticket.0
     }
 }
 
@@ -83,19 +104,24 @@ pub struct Link {
 
 /// A link and the task that drives it until `stop`.
 pub fn link(config: LinkConfig, stop: CancellationToken) -> (Link, impl Future<Output = ()> + Send) {
-    let (out_tx, out) = mpsc::unbounded_channel();
+    let (queue, waiting) = mpsc::unbounded_channel();
     let (heard_tx, heard) = mpsc::channel(1);
     let rng = StdRng::seed_from_u64(config.seed);
-    let driver = Driver { config, out, heard: heard_tx, stop, rng };
-    (Link { heard, out: Outgoing(out_tx) }, driver.run())
+    let faults_rng = StdRng::seed_from_u64(config.faults_seed);
+    let out = Outgoing { queue, queued: Arc::default(), left: Arc::default() };
+    let driver = Driver { config, out: waiting, left: out.left.clone(), heard: heard_tx, stop, rng, faults_rng };
+    (Link { heard, out }, driver.run())
 }
 
 struct Driver {
     config: LinkConfig,
     out: mpsc::UnboundedReceiver<String>,
+    left: Arc<AtomicU64>,
     heard: mpsc::Sender<Heard>,
     stop: CancellationToken,
     rng: StdRng,
+    /// Apart, so that faults change nothing else.
+    faults_rng: StdRng,
 }
 
 impl Driver {
@@ -132,7 +158,9 @@ impl Driver {
     async fn session(&mut self, reader: Reader, mut writer: Writer) -> &'static str {
         let (incoming_tx, mut incoming) = mpsc::channel(1);
         let _reader = AbortOnDropHandle::new(tokio::spawn(read_all(reader, incoming_tx)));
-        let pace = self.config.pace;
+        let (pace, faults) = (self.config.pace, self.config.faults);
+        let lost_at = Instant::now() + faults::next(faults.lost_connections, pace, &mut self.faults_rng);
+        let mut silent_at = Instant::now() + faults::next(faults.silences, pace, &mut self.faults_rng);
         let mut ping_at = Instant::now() + PING_INTERVAL.div_f64(pace);
         let mut awaiting_pong = false;
 
@@ -144,7 +172,7 @@ impl Driver {
                 biased;
                 () = self.stop.cancelled() => {
                     while let Ok(text) = self.out.try_recv() {
-                        if writer.text(text).await.is_err() {
+                        if self.say(&mut writer, text).await.is_err() {
                             break;
                         }
                     }
@@ -152,6 +180,16 @@ impl Driver {
                         let _ = timeout(CLOSE_WAIT, drained(&mut incoming)).await;
                     }
                     return "stopped";
+                }
+                () = sleep_until(lost_at) => return "lost, as was asked for",
+                () = sleep_until(silent_at) => {
+                    // Neither reads nor writes; what arrives waits in the socket.
+                    let silence = faults::a_while(SILENCE_LONGEST, pace, &mut self.faults_rng);
+                    tokio::select! {
+                        () = self.stop.cancelled() => {}
+                        () = sleep(silence) => {}
+                    }
+                    silent_at = Instant::now() + faults::next(faults.silences, pace, &mut self.faults_rng);
                 }
                 frame = incoming.recv() => match frame {
                     None => return "lost",
@@ -178,7 +216,7 @@ impl Driver {
                     }
                 },
                 Some(text) = self.out.recv() => {
-                    if writer.text(text).await.is_err() {
+                    if self.say(&mut writer, text).await.is_err() {
                         return "lost";
                     }
                 }
@@ -200,6 +238,22 @@ impl Driver {
                     ping_at = Instant::now() + PONG_WAIT.div_f64(pace);
                 }
             }
+        }
+    }
+}
+
+impl Driver {
+    async fn say(&mut self, writer: &mut Writer, text: String) -> anyhow::Result<()> {
+        let Faults { corrupt_messages, repeated_messages, .. } = self.config.faults;
+        let rng = &mut self.faults_rng;
+        let repeat = faults::happens(repeated_messages, rng).then(|| text.clone());
+        let corrupt = text.len() > FRAGMENT_BYTES && faults::happens(corrupt_messages, rng);
+        let said = writer.text(text, corrupt.then_some(rng)).await;
+        // Out of the queue, whether it arrives or not.
+        self.left.fetch_add(1, Ordering::SeqCst);
+        match (said, repeat) {
+            (Ok(()), Some(text)) => writer.text(text, None).await,
+            (said, _) => said,
         }
     }
 }
@@ -248,8 +302,11 @@ async fn read_all(mut reader: Reader, incoming: mpsc::Sender<Incoming>) {
 }
 
 impl Writer {
-    async fn text(&mut self, text: String) -> anyhow::Result<()> {
-        let bytes = text.into_bytes();
+    async fn text(&mut self, text: String, corrupt: Option<&mut StdRng>) -> anyhow::Result<()> {
+        let mut bytes = text.into_bytes();
+        if let (Some(rng), Some(rest)) = (corrupt, bytes.get_mut(FRAGMENT_BYTES..)) {
+            faults::foreign_bytes(rest, rng);
+        }
         let mut opcode = OpCode::Text;
         let mut parts = bytes.chunks(FRAGMENT_BYTES).peekable();
         while let Some(part) = parts.next() {

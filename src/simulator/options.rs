@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 
-use super::{RecordingProfile, RobotConfig, StoreConfig};
+use super::{Faults, Profile, RecordingProfile, RobotConfig, StoreConfig};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct SimulateOptions {
@@ -46,7 +46,10 @@ pub struct SimulateOptions {
     /// Divides waits and multiplies message rates
     #[arg(long, default_value_t = 1.0)]
     pub pace: f64,
-    /// Size of one camera image
+    /// What is recorded
+    #[arg(long, value_enum, default_value_t = Profile::Small)]
+    pub profile: Profile,
+    /// Size of one camera image of the profile `small`
     #[arg(long, default_value_t = 2304)]
     pub image_bytes: u32,
     /// Upload attempts before a task has failed
@@ -55,6 +58,8 @@ pub struct SimulateOptions {
     /// For everything random; robots count up from it
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    #[command(flatten)]
+    pub faults: Faults,
 }
 
 impl SimulateOptions {
@@ -89,9 +94,10 @@ impl SimulateOptions {
             },
             data_dir: self.data_dir.join(device_id),
             pace: self.pace,
-            profile: RecordingProfile::small(self.image_bytes),
+            profile: RecordingProfile::of(self.profile, self.image_bytes),
             attempts_max: self.attempts_max,
             seed: self.seed.wrapping_add(u64::from(n)),
+            faults: self.faults,
         })
     }
 }

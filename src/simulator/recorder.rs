@@ -14,15 +14,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::clock::ClockCheck;
+use super::faults::{self, Faults};
 use super::link::{Heard, Outgoing};
-use super::recording::{DeviceFacts, Finished, Power, Recording, RecordingProfile};
-use super::report::{CallbackKind, CallbackReport, RecordingReport, Reporter};
+use super::profile::RecordingProfile;
+use super::recording::{DeviceFacts, Finished, Power, Recording, sidecar_path};
+use super::report::{CallbackKind, CallbackReport, RecordingReport, Reporter, Violation};
 use super::wire::{
     FinishCallback, FinishMetadata, RECORDER_VERSION, RecorderState, RpcReply, RpcRequest, StartCallback, TaskConfig, config_applied,
     iso_seconds, state_update,
@@ -39,6 +44,7 @@ pub(super) struct RecorderConfig {
     pub profile: RecordingProfile,
     pub pace: f64,
     pub seed: u64,
+    pub faults: Faults,
 }
 
 pub(super) struct Recorder {
@@ -54,8 +60,18 @@ pub(super) struct Recorder {
     recording: Option<Recording>,
     recordings: u64,
     last: Option<Finished>,
+    clock: ClockCheck,
+    log_levels: LogLevels,
+    rng: StdRng,
     quitting: bool,
 }
+
+struct LogLevels {
+    console: String,
+    file: String,
+}
+
+const LOG_LEVELS: [&str; 6] = ["trace", "debug", "info", "warning", "error", "fatal"];
 
 impl Recorder {
     pub fn new(config: RecorderConfig, out: Outgoing, report: Reporter, power: Power) -> anyhow::Result<Self> {
@@ -66,6 +82,7 @@ impl Recorder {
             .no_proxy()
             .build()?;
         Ok(Self {
+            rng: StdRng::seed_from_u64(config.seed),
             config,
             out,
             report,
@@ -77,6 +94,8 @@ impl Recorder {
             recording: None,
             recordings: 0,
             last: None,
+            clock: ClockCheck::default(),
+            log_levels: LogLevels { console: "info".into(), file: "debug".into() },
             quitting: false,
         })
     }
@@ -138,7 +157,13 @@ impl Recorder {
     }
 
     async fn request(&mut self, text: &[u8]) {
-        let Ok(request) = serde_json::from_slice::<RpcRequest>(text) else {
+        let Ok(frame) = serde_json::from_slice::<Value>(text) else {
+            return;
+        };
+        if self.clock.look_at(&frame) {
+            self.broken(Violation::TimestampsMixed);
+        }
+        let Ok(request) = serde_json::from_value::<RpcRequest>(frame) else {
             return;
         };
         let reply = self.answer(&request.action, &request.params).await;
@@ -222,8 +247,51 @@ impl Recorder {
                 }
                 RpcReply::ok("Task status retrieved successfully", data)
             }
+            ("begin_batch" | "finish_batch" | "cancel_batch", _) => self.batch(action.trim_end_matches("_batch"), params).await,
+            ("get_log_levels", _) => RpcReply::ok("Log levels retrieved successfully", self.log_levels()),
+            ("set_log_levels", _) => self.set_log_levels(params),
+            ("test", state) => RpcReply::ok("Test successful", json!({ "echo": params.get("echo"), "state": state })),
             (other, _) => RpcReply { success: false, message: format!("Unknown action: {other}"), data: None },
         }
+    }
+
+    /// One after another, as if each had been asked for alone.
+    async fn batch(&mut self, action: &str, params: &Value) -> RpcReply {
+        let Some(tasks) = params.get("task_ids").and_then(Value::as_array).filter(|tasks| tasks.iter().all(Value::is_string)) else {
+            return self.refuse("Missing or invalid task_ids");
+        };
+        let (mut results, mut succeeded) = (vec![], 0);
+        for task in tasks {
+            let reply = Box::pin(self.answer(action, &json!({ "task_id": task }))).await;
+            succeeded += usize::from(reply.success);
+            results.push(json!({ "data": reply.data, "message": reply.message, "success": reply.success, "task_id": task }));
+        }
+        let failed = results.len() - succeeded;
+        let data = json!({ "failed": failed, "results": results, "state": self.state, "succeeded": succeeded });
+        RpcReply { success: failed == 0, message: format!("{succeeded} succeeded, {failed} failed"), data: Some(data) }
+    }
+
+    fn log_levels(&self) -> Value {
+        json!({ "console_level": self.log_levels.console, "file_level": self.log_levels.file })
+    }
+
+    fn set_log_levels(&mut self, params: &Value) -> RpcReply {
+        let wanted = |name: &str, present: &str| match params.get(name) {
+            None => Some(present.to_owned()),
+            Some(level) => level.as_str().filter(|level| LOG_LEVELS.contains(level)).map(str::to_owned),
+        };
+        match (wanted("console_level", &self.log_levels.console), wanted("file_level", &self.log_levels.file)) {
+            (Some(console), Some(file)) => {
+                self.log_levels = LogLevels { console, file };
+                RpcReply::ok("Log levels set successfully", self.log_levels())
+            }
+            _ => RpcReply::refused("Invalid log level", self.log_levels()),
+        }
+    }
+
+    fn broken(&self, violation: Violation) {
+        warn!(device.id = %self.config.device.device_id, "The server broke a promise: {violation}");
+        self.report.update(|r| r.violations.push(violation));
     }
 
     fn refuse(&self, message: impl Into<String>) -> RpcReply {
@@ -252,6 +320,9 @@ impl Recorder {
             return self.refuse("Task configuration not set");
         };
         let path = self.config.data_dir.join(format!("{}.mcap", task.task_id));
+        if path.exists() && sidecar_path(&path).exists() {
+            self.broken(Violation::RecordingOverwritten { task_id: task.task_id.clone() });
+        }
         self.recordings += 1;
         let seed = self.config.seed.wrapping_add(self.recordings);
         let RecorderConfig { profile, pace, .. } = &self.config;
@@ -352,12 +423,16 @@ impl Recorder {
         let (Some(url), Ok(body)) = (url.filter(|url| !url.is_empty()), body) else {
             return;
         };
+        let lost = faults::happens(self.config.faults.lost_callbacks, &mut self.rng);
         let mut request = self.http.post(url).header("Content-Type", "application/json").body(body);
         if let Some(token) = task.user_token.as_deref().filter(|token| !token.is_empty()) {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let task_id = task.task_id.clone();
         self.callbacks.spawn(async move {
+            if lost {
+                return CallbackReport { task_id, kind, outcome: Err("lost, as was asked for".into()) };
+            }
             let outcome = match request.send().await {
                 Ok(response) => Ok(response.status().as_u16()),
                 Err(error) => Err(error.to_string()),
@@ -492,20 +567,7 @@ impl Recorder {
                 "warn_usage_gb": 80.0,
             },
             "duration_sec": self.duration_sec(),
-            "keystone_time_gap": {
-                "absolute_offset_ms": null,
-                "checked_at_ms": Utc::now().timestamp_millis(),
-                "critical_threshold_ms": 5000,
-                "enabled": true,
-                "max_round_trip_ms": 2000,
-                "offset_ms": null,
-                "reason": "Keystone message has no timestamp",
-                "reliable": false,
-                "round_trip_ms": null,
-                "stale_after_ms": 60000,
-                "status": "unreliable",
-                "warning_threshold_ms": 1000,
-            },
+            "keystone_time_gap": self.clock.shown(),
             "message_count": count,
             "messages_dropped": 0,
             "messages_received": count,

@@ -17,176 +17,17 @@ use anyhow::Context;
 use chrono::{DateTime, Utc};
 use mcap::records::{MessageHeader, Metadata};
 use mcap::write::NoSeek;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, RngCore, SeedableRng};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::profile::{RecordingProfile, TopicProfile};
 use super::wire::{RECORDER_VERSION, TaskConfig, iso_millis};
 
 const CHUNK_BYTES: u64 = 4 << 20;
 /// Room for any size in the metadata record, filled in after closing.
 const SIZE_DIGITS: usize = 20;
-
-/// What a robot records.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordingProfile {
-    pub topics: Vec<TopicProfile>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct TopicProfile {
-    pub topic: String,
-    pub kind: TopicKind,
-    pub rate_hz: f64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TopicKind {
-    Text,
-    /// Incompressible pixels, three bytes each.
-    Image {
-        width: u32,
-        height: u32,
-    },
-    Gps,
-    Can,
-}
-
-impl RecordingProfile {
-    /// The topics and rates of the device in the traces, with images of about `image_bytes`.
-    pub fn small(image_bytes: u32) -> Self {
-        let width = ((f64::from(image_bytes) / 3.0 * 4.0 / 3.0).sqrt() as u32).max(1);
-        let height = (image_bytes / 3 / width).max(1);
-        let topic = |topic: &str, kind, rate_hz| TopicProfile { topic: topic.into(), kind, rate_hz };
-        Self {
-            topics: vec![
-                topic("/chatter", TopicKind::Text, 10.0),
-                topic("/camera0/rgb", TopicKind::Image { width, height }, 10.0),
-                topic("/udp/gps", TopicKind::Gps, 50.0),
-                topic("/udp/can", TopicKind::Can, 20.0),
-            ],
-        }
-    }
-}
-
-impl TopicKind {
-    fn message_type(self) -> &'static str {
-        match self {
-            Self::Text => "std_msgs/String",
-            Self::Image { .. } => "sensor_msgs/Image",
-            Self::Gps | Self::Can => "axon_udp/json",
-        }
-    }
-
-    fn schema(self) -> (&'static str, &'static [u8]) {
-        match self {
-            Self::Text => ("ros2msg", b"string data\n"),
-            Self::Image { .. } => ("ros2msg", IMAGE_DEFINITION),
-            Self::Gps | Self::Can => ("jsonschema", br#"{"type":"object"}"#),
-        }
-    }
-
-    fn message_encoding(self) -> &'static str {
-        match self {
-            Self::Text | Self::Image { .. } => "cdr",
-            Self::Gps | Self::Can => "json",
-        }
-    }
-
-    fn source(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Text | Self::Image { .. } => ("ros2", "Mock"),
-            Self::Gps | Self::Can => ("udp", "UDP"),
-        }
-    }
-
-    fn payload(self, sequence: u64, log_time_ns: u64, rng: &mut StdRng) -> Vec<u8> {
-        match self {
-            Self::Text => Cdr::new().string(&format!("Hello {sequence}")).done(),
-            Self::Image { width, height } => {
-                let mut pixels = vec![0; width as usize * height as usize * 3];
-                rng.fill_bytes(&mut pixels);
-                Cdr::new()
-                    .u32((log_time_ns / 1_000_000_000) as u32)
-                    .u32((log_time_ns % 1_000_000_000) as u32)
-                    .string("camera0")
-                    .u32(height)
-                    .u32(width)
-                    .string("rgb8")
-                    .u8(0)
-                    .u32(width * 3)
-                    .bytes(&pixels)
-                    .done()
-            }
-            Self::Gps => {
-                let (lat, lon) = (rng.random_range(31.1..31.3), rng.random_range(121.4..121.6));
-                json!({ "lat": lat, "lon": lon, "seq": sequence }).to_string().into_bytes()
-            }
-            Self::Can => {
-                let data = format!("{:016x}", rng.random::<u64>());
-                json!({ "data": data, "id": sequence % 2048 }).to_string().into_bytes()
-            }
-        }
-    }
-}
-
-const IMAGE_DEFINITION: &[u8] = b"std_msgs/Header header
-uint32 height
-uint32 width
-string encoding
-uint8 is_bigendian
-uint32 step
-uint8[] data
-================================================================================
-MSG: std_msgs/Header
-builtin_interfaces/Time stamp
-string frame_id
-================================================================================
-MSG: builtin_interfaces/Time
-int32 sec
-uint32 nanosec
-";
-
-/// Plain little-endian CDR: every value aligned to its size, counted after the header.
-struct Cdr(Vec<u8>);
-
-impl Cdr {
-    const HEADER: [u8; 4] = [0, 1, 0, 0];
-
-    fn new() -> Self {
-        Self(Self::HEADER.to_vec())
-    }
-
-    fn u8(mut self, value: u8) -> Self {
-        self.0.push(value);
-        self
-    }
-
-    fn u32(mut self, value: u32) -> Self {
-        while !self.0.len().is_multiple_of(4) {
-            self.0.push(0);
-        }
-        self.0.extend(value.to_le_bytes());
-        self
-    }
-
-    fn bytes(self, bytes: &[u8]) -> Self {
-        let mut cdr = self.u32(bytes.len() as u32);
-        cdr.0.extend(bytes);
-        cdr
-    }
-
-    fn string(self, text: &str) -> Self {
-        let mut cdr = self.u32(text.len() as u32 + 1);
-        cdr.0.extend(text.as_bytes());
-        cdr.u8(0)
-    }
-
-    fn done(self) -> Vec<u8> {
-        self.0
-    }
-}
 
 /// Whether the device still runs. Once it is cut nothing reaches the disk any more,
 /// not even what destructors would flush.
@@ -354,7 +195,7 @@ impl Recording {
             // A topic without a message leaves no trace in the file.
             None => {
                 let (encoding, data) = kind.schema();
-                let schema = self.writer.add_schema(kind.message_type(), encoding, data)?;
+                let schema = self.writer.add_schema(kind.message_type(), encoding, data.as_bytes())?;
                 let (source, plugin) = kind.source();
                 let metadata = [("axon.plugin", plugin), ("axon.source", source)];
                 let metadata = metadata.map(|(key, value)| (key.into(), value.into())).into();

@@ -1,5 +1,6 @@
 //! What a robot saw, for those who watch it: tests, the demo, the progress line.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -21,11 +22,24 @@ pub struct RobotReport {
     pub uploads: Vec<UploadReport>,
     /// Uploads given up after their last attempt.
     pub failures: Vec<UploadFailure>,
+    /// Tasks whose objects were damaged on their way, on purpose: they may never be acked.
+    pub damaged: BTreeSet<String>,
     pub acks: Vec<AckReport>,
     /// Acks for what had been acked before; harmless, and to be expected of a
     /// server that delivers at least once.
     pub repeated_acks: u32,
+    /// Kills, as was asked for.
+    pub crashes: u32,
     pub violations: Vec<Violation>,
+}
+
+impl RobotReport {
+    pub(super) fn killed(&mut self) {
+        self.crashes += 1;
+        self.state = RecorderState::default();
+        self.recorder_connected = false;
+        self.transfer_connected = false;
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -83,6 +97,14 @@ pub enum Violation {
     AckBeforeUpload { task_id: String, status: &'static str },
     #[error("files of `{task_id}` changed between upload and ack")]
     FilesChanged { task_id: String },
+    #[error("`{task_id}` was acked, though its object is not what was recorded")]
+    AckOfDamagedObject { task_id: String },
+    #[error("`{task_id}` was begun again, over a finished recording that was not acked")]
+    RecordingOverwritten { task_id: String },
+    #[error("asked for the status of uploads before the last answer had left")]
+    StatusQueriesAtOnce,
+    #[error("some frames have a timestamp and others have none")]
+    TimestampsMixed,
 }
 
 #[derive(Clone)]

@@ -190,6 +190,7 @@ impl Server {
             profile: RecordingProfile::small(2304),
             attempts_max: 3,
             seed: 7,
+            faults: Faults::default(),
         }
     }
 
@@ -604,6 +605,110 @@ async fn a_failed_upload_has_failed_for_ever() {
         transfer.send(json!({ "type": "upload_request", "task_id": "t" }));
         transfer.next_of("upload_not_found").await;
     }
+}
+
+#[tokio::test]
+async fn batches_log_levels_and_the_clock_are_as_on_a_device() {
+    let mut server = Server::start().await;
+    let robot = Robot::start(server.config()).unwrap();
+    let mut recorder = server.socket("recorder").await;
+    recorder.next().await;
+
+    let config = json!({ "task_id": "t", "device_id": DEVICE });
+    recorder.ask("config", json!({ "task_config": config })).await;
+    let begun = recorder.ask("begin_batch", json!({ "task_ids": ["other", "t"] })).await;
+    assert_eq!((begun["success"].as_bool(), &begun["data"]["succeeded"], &begun["data"]["failed"]), (Some(false), &json!(1), &json!(1)));
+    assert_eq!(begun["data"]["results"][0]["success"], false);
+    assert_eq!(begun["data"]["results"][1]["data"], json!({ "state": "recording", "task_id": "t" }));
+    assert_eq!(recorder.ask("finish_batch", json!({ "task_ids": ["t"] })).await["data"]["state"], "idle");
+    assert_eq!(recorder.ask("cancel_batch", json!({ "task_ids": 7 })).await["success"], false);
+
+    let set = recorder.ask("set_log_levels", json!({ "console_level": "error" })).await;
+    assert_eq!(set["data"], json!({ "console_level": "error", "file_level": "debug" }));
+    assert_eq!(recorder.ask("set_log_levels", json!({ "file_level": "loud" })).await["success"], false);
+    assert_eq!(recorder.ask("get_log_levels", Value::Null).await["data"]["console_level"], "error");
+    assert_eq!(recorder.ask("test", json!({ "echo": 5 })).await["data"], json!({ "echo": 5, "state": "idle" }));
+
+    assert_eq!(recorder.ask("get_stats", Value::Null).await["data"]["keystone_time_gap"]["status"], "unreliable");
+    recorder.send(json!({ "type": "note", "timestamp_ms": 7 }));
+    let report = until(&robot, "noticed", |r| !r.violations.is_empty()).await;
+    assert_eq!(report.violations, [Violation::TimestampsMixed]);
+}
+
+#[tokio::test]
+async fn a_damaged_object_and_a_second_recording_are_promises_to_break() {
+    let mut server = Server::start().await;
+    let faults = Faults { damaged_uploads: 1.0, lost_callbacks: 1.0, repeated_messages: 1.0, ..Faults::default() };
+    let robot = Robot::start(RobotConfig { faults, ..server.config() }).unwrap();
+    let mut recorder = server.socket("recorder").await;
+    let mut transfer = server.socket("transfer").await;
+    recorder.next().await;
+    recorder.record("t", server.callback_urls(), 100).await;
+    transfer.send(json!({ "type": "upload_request", "task_id": "t", "priority": 1 }));
+    for kind in ["connected", "connected", "upload_started", "upload_started"] {
+        transfer.next_of(kind).await;
+    }
+    let complete = transfer.next_of("upload_complete").await;
+    assert_eq!(transfer.next_of("upload_complete").await, complete, "said twice");
+    let (object, file) = (server.object(complete["data"]["s3_key"].as_str().unwrap()), fs::read(server.data("t.mcap")).unwrap());
+    assert_eq!(object.iter().zip(&file).filter(|(theirs, ours)| theirs != ours).count(), 1, "one byte differs");
+    assert_eq!(object.len(), file.len());
+
+    // Recorded again over the copy that nobody has.
+    recorder.record("t", json!({}), 100).await;
+    let report = until(&robot, "noticed", |r| r.recordings.len() == 2).await;
+    assert_eq!(report.damaged.iter().collect::<Vec<_>>(), ["t"]);
+    assert!(report.callbacks.iter().all(|callback| callback.outcome.is_err()) && report.callbacks.len() == 2, "{:?}", report.callbacks);
+    transfer.send(json!({ "type": "upload_ack", "task_id": "t" }));
+    let report = until(&robot, "acked", |r| !r.acks.is_empty()).await;
+    let task_id = || "t".to_owned();
+    let wanted = [
+        Violation::RecordingOverwritten { task_id: task_id() },
+        Violation::FilesChanged { task_id: task_id() },
+        Violation::AckOfDamagedObject { task_id: task_id() },
+    ];
+    assert_eq!(report.violations, wanted);
+}
+
+#[tokio::test]
+async fn lost_connections_crashes_and_doubles_end_in_new_connections() {
+    let mut server = Server::start().await;
+    // A minute of the robot is a second here; each happens about four times in one of these.
+    let faults = Faults { lost_connections: 4.0, crashes: 4.0, silences: 1.0, doubles: 4.0, ..Faults::default() };
+    let robot = Robot::start(RobotConfig { faults, pace: 60.0, ..server.config() }).unwrap();
+    let mut report = robot.report();
+    let seen = timeout(PATIENCE, async {
+        // Sockets are taken as they come, those of the double among them.
+        let mut sockets = 0;
+        loop {
+            tokio::select! {
+                _ = server.sockets.recv() => sockets += 1,
+                changed = report.changed() => changed.unwrap(),
+            }
+            let report = report.borrow();
+            let ours = report.recorder_connections + report.transfer_connections;
+            if report.crashes >= 3 && ours >= 10 && sockets > ours {
+                return;
+            }
+        }
+    });
+    assert!(seen.await.is_ok(), "{:?}", report.borrow());
+    timeout(PATIENCE, robot.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn realistic_topics_make_a_sound_recording() {
+    let mut server = Server::start().await;
+    let _robot = Robot::start(RobotConfig { profile: RecordingProfile::of(Profile::Cameras, 0), ..server.config() }).unwrap();
+    let mut recorder = server.socket("recorder").await;
+    recorder.next().await;
+    recorder.record("t", json!({}), 200).await;
+    let file = fs::read(server.data("t.mcap")).unwrap();
+    let facts = summary_of(&file).unwrap();
+    let topics: Vec<_> = facts.channels.iter().map(|channel| channel.topic.as_str()).collect();
+    assert_eq!(topics.len(), 6, "{topics:?}");
+    assert!(topics.contains(&"/camera/front/compressed") && topics.contains(&"/tf"), "{topics:?}");
+    assert!(file.len() > 500_000, "{} bytes", file.len());
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::link::{Heard, Outgoing};
+use super::faults::{self, Faults};
+use super::link::{Heard, Outgoing, Ticket};
 use super::recording::{Power, sha256_of, sidecar_path};
 use super::report::{AckReport, Reporter, UploadFailure, UploadReport, Violation};
 use super::store::{Store, StoreError, Stored};
@@ -41,6 +42,7 @@ pub(super) struct TransferConfig {
     pub attempts_max: u32,
     pub pace: f64,
     pub seed: u64,
+    pub faults: Faults,
 }
 
 pub(super) struct Transfer {
@@ -52,6 +54,8 @@ pub(super) struct Transfer {
     slots: Arc<Semaphore>,
     work: JoinSet<Step>,
     sent: Sent,
+    /// The answer to the last question for the status on this connection.
+    last_status: Option<Ticket>,
     rng: StdRng,
     power: Power,
 }
@@ -75,6 +79,7 @@ impl Transfer {
             slots: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)),
             work: JoinSet::new(),
             sent: Sent::default(),
+            last_status: None,
             power,
         }
     }
@@ -87,7 +92,10 @@ impl Transfer {
             tokio::select! {
                 () = stop.cancelled() => break,
                 heard = heard.recv() => match heard {
-                    Some(Heard::Connected) => self.greet(),
+                    Some(Heard::Connected) => {
+                        self.last_status = None;
+                        self.greet();
+                    }
                     Some(Heard::Message { text, handled }) => {
                         if let Some(request) = TransferRequest::parse(&text) {
                             self.request(request).await;
@@ -110,8 +118,8 @@ impl Transfer {
         self.report.update(|r| r.transfer_connected = false);
     }
 
-    fn send(&self, kind: &str, data: Value) {
-        self.out.send(&transfer_frame(kind, data, Utc::now()));
+    fn send(&self, kind: &str, data: Value) -> Ticket {
+        self.out.send(&transfer_frame(kind, data, Utc::now()))
     }
 
     fn change(&mut self, task_id: &str, change: impl FnOnce(&mut Upload)) {
@@ -134,7 +142,10 @@ impl Transfer {
     async fn request(&mut self, request: TransferRequest) {
         match request {
             TransferRequest::Status => {
-                self.send("status", self.uploads.status(&self.config.destination, self.sent));
+                if self.last_status.is_some_and(|ticket| !self.out.has_left(ticket)) {
+                    self.broken(Violation::StatusQueriesAtOnce);
+                }
+                self.last_status = Some(self.send("status", self.uploads.status(&self.config.destination, self.sent)));
             }
             TransferRequest::Upload { task_id } => {
                 let mcap = self.config.data_dir.join(format!("{task_id}.mcap"));
@@ -144,9 +155,9 @@ impl Transfer {
                     None => {
                         let data_dir = self.config.data_dir.display();
                         let detail = format!("No MCAP file matching {task_id} in {data_dir}");
-                        self.send("upload_not_found", json!({ "detail": detail, "task_id": task_id }));
+                        self.send("upload_not_found", json!({ "detail": detail, "task_id": task_id }))
                     }
-                }
+                };
             }
             TransferRequest::UploadAll => {
                 let mut newly_queued = 0;
@@ -208,12 +219,30 @@ impl Transfer {
             return;
         };
         let (store, slots) = (Arc::clone(&self.store), Arc::clone(&self.slots));
+        let lost = faults::happens(self.config.faults.failed_uploads, &mut self.rng).then(|| self.rng.random());
+        let damaged = self.is_damaged(task_id);
         self.work.spawn(async move {
             let _slot = slots.acquire_owned().await;
             let began = Instant::now();
-            let outcome = upload_once(&store, &upload).await.map(|()| began.elapsed());
+            let lost_now = || Err(StoreError::Retryable("curlCode: 56, Failure when receiving data from the peer".into()));
+            let outcome = match lost {
+                Some(true) => lost_now(),
+                Some(false) => upload_once(&store, &upload, damaged).await.and_then(|()| lost_now()),
+                None => upload_once(&store, &upload, damaged).await.map(|()| began.elapsed()),
+            };
             Step::Attempted { task_id: upload.task_id, outcome }
         });
+    }
+
+    /// The same whenever it is asked, also after a restart.
+    fn is_damaged(&self, task_id: &str) -> bool {
+        let seed = task_id.bytes().fold(self.config.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        faults::happens(self.config.faults.damaged_uploads, &mut StdRng::seed_from_u64(seed))
+    }
+
+    fn broken(&self, violation: Violation) {
+        warn!(device.id = %self.config.device_id, "The server broke a promise: {violation}");
+        self.report.update(|r| r.violations.push(violation));
     }
 
     fn uploaded(&mut self, task_id: &str, took: Duration) {
@@ -226,7 +255,11 @@ impl Transfer {
         self.send("upload_complete", completed(upload));
         self.sent.bytes += size;
         self.sent.bytes_per_sec = (size as f64 / took.as_secs_f64().max(0.001)) as u64;
+        let damaged = self.is_damaged(task_id);
         self.report.update(|r| {
+            if damaged {
+                r.damaged.insert(task_id.into());
+            }
             r.uploads.push(UploadReport { task_id: task_id.into(), s3_key, sha256, size });
         });
     }
@@ -306,8 +339,7 @@ impl Transfer {
                 Violation::AckForUnknownTask { task_id: task_id.into() }
             }
         };
-        warn!(task.id = task_id, "The server broke a promise: {violation}");
-        self.report.update(|r| r.violations.push(violation));
+        self.broken(violation);
     }
 
     /// Before the copy goes, one more look that it is what was uploaded.
@@ -316,14 +348,14 @@ impl Transfer {
             return;
         };
         let here = tokio::task::spawn_blocking(move || sha256_of(&mcap_path)).await;
-        let unchanged = matches!(here, Ok(Ok(here)) if here == sha256);
+        if !matches!(here, Ok(Ok(here)) if here == sha256) {
+            self.broken(Violation::FilesChanged { task_id: task_id.into() });
+        }
+        if self.is_damaged(task_id) {
+            self.broken(Violation::AckOfDamagedObject { task_id: task_id.into() });
+        }
         info!(task.id = task_id, size, "Got the ack for `{task_id}`");
-        self.report.update(|r| {
-            if !unchanged {
-                r.violations.push(Violation::FilesChanged { task_id: task_id.into() });
-            }
-            r.acks.push(AckReport { task_id: task_id.into(), at: Utc::now(), sha256, size });
-        });
+        self.report.update(|r| r.acks.push(AckReport { task_id: task_id.into(), at: Utc::now(), sha256, size }));
     }
 
     /// Removes MCAP and sidecar; the marker stays behind, as on a real device.
@@ -372,11 +404,11 @@ impl Transfer {
 }
 
 /// HEAD, PUT, HEAD twice, PUT of the sidecar, HEAD: the order of a real device.
-async fn upload_once(store: &Store, upload: &Upload) -> Result<(), StoreError> {
+async fn upload_once(store: &Store, upload: &Upload, damaged: bool) -> Result<(), StoreError> {
     let stored = |stored: Stored| matches!(stored, Stored::Present { checksum: Some(sum) } if sum == upload.sha256);
     if !stored(store.head(&upload.s3_key).await) {
         let checksum = Some(upload.sha256.as_str());
-        store.put(&upload.s3_key, &upload.mcap_path, "application/octet-stream", checksum).await?;
+        store.put(&upload.s3_key, &upload.mcap_path, "application/octet-stream", checksum, damaged).await?;
         for _ in 0..2 {
             if !stored(store.head(&upload.s3_key).await) {
                 return Err(StoreError::Retryable("Checksum verification failed".into()));
@@ -387,7 +419,7 @@ async fn upload_once(store: &Store, upload: &Upload) -> Result<(), StoreError> {
         Some(stem) => format!("{stem}.json"),
         None => format!("{}.json", upload.s3_key),
     };
-    store.put(&json_key, &upload.json_path, "application/json", None).await?;
+    store.put(&json_key, &upload.json_path, "application/json", None, false).await?;
     match store.head(&json_key).await {
         Stored::Present { .. } => Ok(()),
         Stored::Absent | Stored::Unknown => Err(StoreError::Retryable("Sidecar verification failed".into())),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::pg::Connector;
 use keystone_edge::simulator::factory::Workplace;
-use keystone_edge::simulator::{RecordingProfile, Robot, RobotConfig, StoreConfig};
+use keystone_edge::simulator::{Faults, RecordingProfile, Robot, RobotConfig, StoreConfig};
 use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 
@@ -166,6 +166,7 @@ impl Server {
             // A server that is away is not the robot's fault; it goes on trying.
             attempts_max: 1000,
             seed,
+            faults: Faults::default(),
         };
         Robot::start(config).expect("a robot")
     }
