@@ -116,6 +116,7 @@ async fn shift(app: &App, folder: &std::path::Path, seconds: f64) -> anyhow::Res
             device_id: place.device_id.clone(),
             recording: Duration::from_secs_f64(seconds),
             patience: PATIENCE,
+            look_again: Collector::LOOK_AGAIN,
         };
         work.spawn(async move { record_all(collector, tasks, bar).await });
     }

@@ -303,7 +303,13 @@ async fn waiting_tasks(client: &Client, place: &factory::Workplace) -> anyhow::R
 /// Records what waits, then one order of [`BATCH`] tasks after the other.
 async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyhow::Result<()> {
     let place = made.stations[n].clone();
-    let collector = Collector { client: client.clone(), device_id: place.device_id.clone(), recording: RECORDING, patience: PATIENCE };
+    let collector = Collector {
+        client: client.clone(),
+        device_id: place.device_id.clone(),
+        recording: RECORDING,
+        patience: PATIENCE,
+        look_again: Collector::LOOK_AGAIN,
+    };
     loop {
         let mut tasks = waiting_tasks(&client, &place).await?;
         if tasks.is_empty() {

@@ -14,9 +14,6 @@ use tracing::debug;
 use super::client::{Client, Reply, id_of};
 use super::factory::DispatchedTask;
 
-/// How long to wait before looking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
 /// What is seen of a task while it is worked on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -32,11 +29,40 @@ pub struct Collector {
     pub recording: Duration,
     /// How long one task may take in all.
     pub patience: Duration,
+    /// How long to wait before looking again.
+    pub look_again: Duration,
 }
 
 impl Collector {
+    pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
     /// Records one task to its end, and answers the number of its episode.
     pub async fn record(&self, task: &DispatchedTask, mut seen: impl FnMut(Progress) + Send) -> anyhow::Result<i64> {
+        let ended = |status: &str| matches!(status, "completed" | "failed" | "cancelled");
+        let found = self.follow(task, ended, |status| seen(Progress::Status(status))).await?;
+        match found["status"].as_str() {
+            Some("completed") => {
+                let episode = id_of(&found["episode"]["id"]).context("a completed task without an episode")?;
+                seen(Progress::Done(episode));
+                Ok(episode)
+            }
+            _ => bail!("task {} is {}: {}", task.public_id, found["status"], found["error_message"]),
+        }
+    }
+
+    /// Records one task until the robot is free for the next one, and answers the status it has then.
+    pub async fn hand_over(&self, task: &DispatchedTask, seen: impl FnMut(String) + Send) -> anyhow::Result<String> {
+        let found = self.follow(task, |status| !matches!(status, "pending" | "ready" | "in_progress"), seen).await?;
+        Ok(found["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Does what each status asks for, until one is enough; answers the task.
+    async fn follow(
+        &self,
+        task: &DispatchedTask,
+        enough: impl Fn(&str) -> bool + Send,
+        mut seen: impl FnMut(String) + Send,
+    ) -> anyhow::Result<Value> {
         let deadline = Instant::now() + self.patience;
         let mut last = String::new();
         let mut recording_since = None;
@@ -44,8 +70,11 @@ impl Collector {
             let found = self.client.get(&format!("/tasks/{}", task.id)).await?;
             let status = found["status"].as_str().unwrap_or_default().to_owned();
             if status != last {
-                seen(Progress::Status(status.clone()));
+                seen(status.clone());
                 last.clone_from(&status);
+            }
+            if enough(&status) {
+                return Ok(found);
             }
             match status.as_str() {
                 "pending" => self.configure(task).await?,
@@ -56,15 +85,9 @@ impl Collector {
                         self.command("finish", json!({ "task_id": task.public_id })).await?;
                     }
                 }
-                "completed" => {
-                    let episode = id_of(&found["episode"]["id"]).context("a completed task without an episode")?;
-                    seen(Progress::Done(episode));
-                    return Ok(episode);
-                }
-                "failed" | "cancelled" => bail!("task {} is {status}: {}", task.public_id, found["error_message"]),
                 _ => {}
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(self.look_again).await;
         }
         bail!("task {} is still {last} after {:?}", task.public_id, self.patience)
     }

@@ -76,6 +76,7 @@ async fn killed_twenty_times_the_server_loses_nothing_it_accepted() {
             device_id: place.device_id.clone(),
             recording: Duration::from_millis(700),
             patience: PATIENCE,
+            look_again: Collector::LOOK_AGAIN,
         };
         work.spawn(async move {
             let mut done: Vec<(String, DispatchedTask, i64)> = vec![];

@@ -26,6 +26,7 @@ mod processes;
 mod read_models;
 mod registration;
 mod round_trips;
+mod soak;
 mod storage;
 mod tidy;
 mod traces;

@@ -27,7 +27,7 @@ impl Site {
     async fn start() -> Self {
         let (database, objects) = (TestDatabase::new().await, TestObjects::new().await);
         let folders = [temp_folder(), temp_folder()];
-        let mut servers = [0, 1].map(|n: usize| Server::sharing(folders[n].path(), &database.url, &objects));
+        let mut servers = [0, 1].map(|n: usize| Server::sharing(folders[n].path(), &database.url, &objects.s3.endpoint()));
         for server in &mut servers {
             server.start();
             server.ready().await;

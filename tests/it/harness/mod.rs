@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each feature uses its part of the harness")]
 
+pub mod balancer;
 pub mod bench;
 mod cluster;
 pub mod device;

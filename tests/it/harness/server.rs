@@ -40,11 +40,11 @@ impl Server {
     }
 
     /// One of several processes that share a database and an object store.
-    pub fn sharing(folder: &Path, database: &Secret, objects: &super::TestObjects) -> Self {
+    pub fn sharing(folder: &Path, database: &Secret, s3_endpoint: &str) -> Self {
         let mut server = Self::new(folder);
         server.settings = vec![
             ("KEYSTONE_DATABASE_URL", database.expose().to_owned()),
-            ("KEYSTONE_S3_ENDPOINT", objects.s3.endpoint()),
+            ("KEYSTONE_S3_ENDPOINT", s3_endpoint.to_owned()),
             ("KEYSTONE_JWT_SECRET", "one secret for all processes of this test".to_owned()),
         ];
         let settings = std::fs::read_to_string(folder.join("keystone.toml")).expect("the settings file");
