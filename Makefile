@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test check bench
+.PHONY: help prepare run demo test api-test check bench soak
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -38,3 +38,10 @@ check: ## Format and lints, as the build server does
 
 bench: prepare ## Benchmarks against plain SQL; method and figures in docs/performance.md
 	$(CARGO) bench
+
+# Robots, and minutes in which things go wrong.
+SOAK_ROBOTS ?= 200
+SOAK_MINUTES ?= 15
+
+soak: prepare ## A factory under everything at once for a quarter of an hour; figures in docs/reliability.md
+	KEYSTONE_LOG=error SOAK_ROBOTS=$(SOAK_ROBOTS) SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test it soak:: -- --nocapture

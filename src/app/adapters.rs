@@ -17,7 +17,7 @@ use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
-use crate::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
+use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::registration::hash_of;
 use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
 use crate::projections::reads::Reads;
@@ -131,6 +131,19 @@ impl Fleet for HubFleet {
 
     fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
         self.0.snapshot(device).transfer.map(|(link, status)| transfer_view(device, &link, &status))
+    }
+
+    fn recent(&self, device: &DeviceId, limit: usize) -> Vec<DeviceMessage> {
+        let entries = self.0.recent(device, limit).into_iter();
+        let shown = entries.map(|entry| DeviceMessage {
+            at: crate::http::wire::Instant(entry.at),
+            link: entry.link.as_str(),
+            direction: entry.direction.as_str(),
+            kind: entry.what,
+            task_id: entry.task_id,
+            detail: entry.detail,
+        });
+        shown.collect()
     }
 
     async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered> {

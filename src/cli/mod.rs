@@ -2,6 +2,7 @@
 
 mod database;
 mod demo;
+mod shift;
 mod story;
 
 use std::io::Write as _;
@@ -39,7 +40,7 @@ enum Command {
         #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
         with_robot: Option<u16>,
     },
-    /// A whole run in a temporary folder: two robots make six episodes, and all of them are checked
+    /// A whole shift in a temporary folder: 4 robots, 24 tasks, things go wrong, and every promise is checked
     Demo(demo::Options),
     /// Simulated robots against any server
     Simulate(SimulateOptions),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::LinkId;
 use super::frames::Pulse;
+use super::recent::{Entry, Recent};
 use super::session::{Now, QueryError, Rpc};
 use super::transfer::status::TransferStatus;
 use super::wire::{RpcResponse, ToTransfer};
@@ -99,6 +100,8 @@ pub struct Lane {
     asks: mpsc::Sender<Ask>,
     pub replaced: CancellationToken,
     pub pulse: Arc<Pulse>,
+    /// Of the device, whichever link it is.
+    pub recent: Arc<Recent>,
     /// The handshake is over; messages get through.
     live: AtomicBool,
     view: Mutex<View>,
@@ -133,6 +136,7 @@ type Waker = Arc<dyn Fn() + Send + Sync>;
 struct Slots {
     recorder: Slot,
     transfer: Slot,
+    recent: Arc<Recent>,
 }
 
 #[derive(Default)]
@@ -194,7 +198,9 @@ impl Hub {
     pub fn enter(&self, id: LinkId, now: Now, asks: mpsc::Sender<Ask>) -> Result<Arc<Lane>, Superseded> {
         let lane = {
             let mut devices = locked(&self.0.devices);
-            let slot = devices.entry(id.device.clone()).or_default().slot_mut(id.kind);
+            let slots = devices.entry(id.device.clone()).or_default();
+            let recent = slots.recent.clone();
+            let slot = slots.slot_mut(id.kind);
             if slot.newest >= id.epoch {
                 return Err(Superseded);
             }
@@ -205,6 +211,7 @@ impl Hub {
                 asks,
                 replaced: CancellationToken::new(),
                 pulse: Arc::default(),
+                recent,
                 live: AtomicBool::new(false),
                 view: Mutex::default(),
             });
@@ -273,6 +280,12 @@ impl Hub {
     pub fn snapshot(&self, device: &DeviceId) -> Presence {
         let devices = locked(&self.0.devices);
         devices.get(device).map(|slots| presence(slots, Now::read())).unwrap_or_default()
+    }
+
+    /// What was lately said over the links of a device that this process had, newest first.
+    pub fn recent(&self, device: &DeviceId, limit: usize) -> Vec<Entry> {
+        let recent = locked(&self.0.devices).get(device).map(|slots| slots.recent.clone());
+        recent.map(|recent| recent.newest(limit)).unwrap_or_default()
     }
 
     /// Every device with at least one link here, by id.

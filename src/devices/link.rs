@@ -23,6 +23,7 @@ use super::effects::Report;
 use super::frames::{self, Heard, Outbox, Outgoing, Reader};
 use super::hub::{Ask, Hub, Lane};
 use super::queue::ReportQueue;
+use super::recent::Direction;
 use super::session::{Effect, Now, QueryError, Request, Session};
 use super::wire::RpcResponse;
 use super::{Keepalive, Settings};
@@ -65,6 +66,8 @@ impl<S: Session> Link<S> {
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(heard_here)));
         let mut writer = AbortOnDropHandle::new(tokio::spawn(write));
         self.lane.pulse.beat();
+        let epoch = self.lane.id.epoch;
+        self.note("opened", &format!("connection {epoch} from {}", self.lane.id.remote));
         self.hub.go_live(&self.lane);
 
         let mut tickets = Tickets::new();
@@ -90,7 +93,11 @@ impl<S: Session> Link<S> {
                     });
                 }
                 heard = heard.recv() => match heard {
-                    Some(Heard::Message(message)) => self.session.message(Now::read(), &message),
+                    Some(Heard::Message(message)) => {
+                        let now = Now::read();
+                        self.lane.recent.message(now.wall, self.lane.id.kind, Direction::Heard, &message);
+                        self.session.message(now, &message)
+                    }
                     Some(Heard::Garbled(why)) => self.session.garbled(Now::read(), why),
                     Some(Heard::Close { answer, reason }) => break End::Close(answer, reason),
                     Some(Heard::Gone(reason)) => break End::Cut(reason),
@@ -129,6 +136,7 @@ impl<S: Session> Link<S> {
         let reason = match &end {
             End::Cut(reason) | End::Close(_, reason) => reason.clone(),
         };
+        self.note("closed", &reason);
         self.hub.leave(&self.lane);
         // Commands that came too late for the loop are settled like the ones before.
         self.asks.close();
@@ -169,6 +177,7 @@ impl<S: Session> Link<S> {
         for effect in effects {
             match effect {
                 Effect::Send(text) => {
+                    self.lane.recent.message(Now::read().wall, self.lane.id.kind, Direction::Sent, text.as_bytes());
                     if outbox.message(Outgoing { text, written: written.take() }).is_err() {
                         end = Some(End::Cut("the device takes nothing: too many messages wait".to_owned()));
                     }
@@ -203,6 +212,10 @@ impl<S: Session> Link<S> {
         }
     }
 
+    fn note(&self, what: &str, detail: &str) {
+        self.lane.recent.note(Now::read().wall, self.lane.id.kind, what, detail);
+    }
+
     fn show(&self, effect: Effect, tickets: &mut Tickets) {
         match effect {
             Effect::ShowRecorder(view) => self.hub.show_recorder(&self.lane, view),
@@ -213,6 +226,7 @@ impl<S: Session> Link<S> {
                 }
             }
             Effect::Note { cause, detail } => {
+                self.note(cause, &detail);
                 let (device, kind) = (&self.lane.id.device, self.lane.id.kind.as_str());
                 metrics::counter!(crate::telemetry::DEVICE_MESSAGES_DROPPED, "cause" => cause).increment(1);
                 debug!(device.id = %device, link.kind = kind, cause, detail, "A message of `{device}` changed nothing: {cause}");

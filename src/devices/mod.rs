@@ -18,6 +18,7 @@
 //! | [`queue`] | reports on their way into storage, in order, tried until it works |
 //! | [`effects`] | reports as commands: the one seam to the rest |
 //! | [`hub`] | live links, observed states, sending |
+//! | [`recent`] | what was lately said, for people who look for a cause |
 //! | [`wire`] | messages as devices write and read them |
 //!
 //! May never happen: reading a socket waits for storage · a report of a replaced connection
@@ -33,6 +34,7 @@ pub mod hub;
 pub mod link;
 pub mod listener;
 pub mod queue;
+pub mod recent;
 pub mod recorder;
 pub mod session;
 pub mod transfer;

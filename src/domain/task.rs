@@ -7,6 +7,7 @@
 //!                        in_progress | uploading ──► failed     (device gave up)
 //!               ready | in_progress ──► pending                 (device dropped it, or forgot it)
 //!                           uploading ──► pending                 (there is no file, and nobody ever saw one)
+//!                           uploading ──► in_progress             (its recorder is seen recording it after all)
 //!     pending | ready | in_progress ──► cancelled               (with its batch, or its order)
 //!  all but uploading and completed ──► deleted
 //! ```
@@ -112,12 +113,15 @@ pub struct Upload {
     /// How often the uploader neither found the file nor knew of it.
     #[serde(default)]
     pub misses: u32,
+    /// The last time of these.
+    #[serde(default)]
+    pub missed_at: Option<Timestamp>,
     /// What it said about that.
     #[serde(default)]
     pub missing: Option<String>,
 }
 
-/// The least time between two requests for the same upload.
+/// The least time between two requests for the same upload on one connection, and between two misses that count.
 const REQUEST_PAUSE: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
 
 /// A file that is not there twice is not there: the first time it may just not have been closed.
@@ -540,6 +544,12 @@ impl Aggregate for Task {
 
             (S::Pending | S::Ready, C::StartRecording { by, at, reported }) => vec![TaskEvent::RecordingStarted { by, at, reported }],
             (S::InProgress, C::StartRecording { by, .. }) => noted(by, Repeated, stage),
+            // It was taken for finished because a recorder was seen without it; the recorder still has it.
+            (S::Uploading(upload), C::StartRecording { by: by @ Witness::Snapshot, at, reported })
+                if upload.report.is_none() && upload.finished_by == Some(Witness::Snapshot) =>
+            {
+                vec![TaskEvent::RecordingStarted { by, at, reported }]
+            }
             (_, C::StartRecording { by, .. }) => noted(by, Late, stage),
 
             (S::Pending | S::Ready | S::InProgress, C::FinishRecording { by, at, report }) => {
@@ -620,15 +630,17 @@ impl Aggregate for Task {
             // Without a report there is nothing to wait for but a request that may have been lost.
             (S::Uploading(upload), C::RequestUpload { by, at, connected_at })
                 if upload.report.is_none()
-                    && upload.misses < MISSES_MAX
-                    && upload
-                        .requested_at
-                        .is_none_or(|last| at >= last + REQUEST_PAUSE || connected_at.is_some_and(|since| since > last)) =>
+                    && upload.requested_at.is_none_or(|last| {
+                        // Another connection may be that of another program, which finds more.
+                        connected_at.is_some_and(|since| since > last) || (upload.misses < MISSES_MAX && at >= last + REQUEST_PAUSE)
+                    }) =>
             {
                 vec![TaskEvent::UploadRequestedAgain { by, at: Some(at) }]
             }
             (_, C::RequestUpload { .. }) => vec![],
 
+            // Two programs with one device id may answer in turn, so both are heard for a while.
+            (S::Uploading(upload), C::MissFile { at, .. }) if upload.missed_at.is_some_and(|last| at < last + REQUEST_PAUSE) => vec![],
             (S::Uploading(upload), C::MissFile { detail, at }) if upload.report.is_none() && upload.misses < MISSES_MAX => {
                 if upload.misses + 1 < MISSES_MAX || upload.finished_by.is_some_and(Witness::saw_the_file) {
                     vec![TaskEvent::UploadFileMissing { detail, at }]
@@ -707,9 +719,10 @@ impl Aggregate for Task {
                     upload.requested_at = at.or(upload.requested_at);
                 }
             }
-            TaskEvent::UploadFileMissing { detail, .. } => {
+            TaskEvent::UploadFileMissing { detail, at } => {
                 if let Stage::Uploading(upload) = &mut task.stage {
                     upload.misses += 1;
+                    upload.missed_at = Some(*at);
                     upload.missing = Some(detail.clone());
                 }
             }
@@ -906,7 +919,9 @@ mod tests {
                 (ask(59), vec![]),
                 (miss(60), vec!["upload_file_missing"]),
                 (ask(61), vec!["upload_requested_again"]),
-                (miss(62), vec![end]),
+                (miss(62), vec![]),
+                (ask(91), vec!["upload_requested_again"]),
+                (miss(92), vec![end]),
                 (ask(600), vec![]),
                 (miss(601), vec![]),
             ] {
@@ -921,6 +936,36 @@ mod tests {
         let anew = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(1)) };
         assert_eq!(run(&mut task, anew(2)), ["upload_requested_again"]);
         assert_eq!(run(&mut task, anew(3)), Vec::<&str>::new());
+        // Whoever connects after it was given up is asked, once.
+        let mut task = task_in("in_progress");
+        run(&mut task, TaskCommand::FinishRecording { by: Witness::FinishCallback, at: at(0), report: None });
+        for (seconds, types) in [(10, vec!["upload_file_missing"]), (40, vec!["upload_file_missing"]), (70, vec![])] {
+            assert_eq!(run(&mut task, miss(seconds)), types);
+        }
+        let later = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(100)) };
+        assert_eq!(run(&mut task, later(101)), ["upload_requested_again"]);
+        assert_eq!(run(&mut task, later(200)), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_recorder_that_is_seen_recording_again_had_never_finished() {
+        let start = |by| TaskCommand::StartRecording { by, at: NOW, reported: None };
+        for (finished_by, started_by, status) in [
+            (Witness::Snapshot, Witness::Snapshot, TaskStatus::InProgress),
+            // A callback may be late; a file that was closed stays closed.
+            (Witness::Snapshot, Witness::StartCallback, TaskStatus::Uploading),
+            (Witness::FinishCallback, Witness::Snapshot, TaskStatus::Uploading),
+        ] {
+            let mut task = task_in("in_progress");
+            for command in [TaskCommand::FinishRecording { by: finished_by, at: NOW, report: None }, start(started_by)] {
+                task.decide(command).unwrap().iter().for_each(|event| task.evolve(event));
+            }
+            assert_eq!(task.dispatched().unwrap().stage.status(), status, "{finished_by:?} {started_by:?}");
+        }
+        let mut task = task_in("reported");
+        let before = task.clone();
+        task.decide(start(Witness::Snapshot)).unwrap().iter().for_each(|event| task.evolve(event));
+        assert_eq!(task.dispatched().unwrap().stage, before.dispatched().unwrap().stage, "what was uploaded is finished");
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! `/devices`: whether a robot is reachable.
+//! `/devices`: whether a robot is reachable, and what it lately said.
 
 use axum::Json as Answer;
 use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::AppState;
-use super::extract::PathDevice;
-use super::fleet::Connection;
+use super::extract::{Params, PathDevice};
+use super::fleet::{Connection, DeviceMessage};
 use super::problem::Problem;
 
 /// Whether both links of a device are up. A device that nobody knows is not connected.
@@ -15,4 +17,26 @@ use super::problem::Problem;
 pub async fn connection(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Answer<Connection>, Problem> {
     let row = state.reads.device(&device).await?;
     Ok(Answer(Connection::of(&device, row.as_ref())))
+}
+
+/// What was lately said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Messages {
+    device_id: String,
+    /// The newest first.
+    items: Vec<DeviceMessage>,
+}
+
+/// What was lately said over the links of a device, also where it changed nothing: up to a hundred messages,
+/// in a few words each, and 50 where nothing is asked for. The process that holds the links knows them, until it ends; others answer with an empty list. What was
+/// concluded from them is in the log.
+#[utoipa::path(get, path = "/api/v1/devices/{device_id}/messages", tag = "devices", params(
+    ("device_id" = String, Path), ("limit" = Option<i64>, Query, minimum = 1, description = "At most 100"),
+), responses(
+    (status = 200, body = Messages),
+    (status = 400, description = "A limit that cannot be"),
+))]
+pub async fn messages(State(state): State<AppState>, PathDevice(device): PathDevice, params: Params) -> Result<Answer<Messages>, Problem> {
+    let limit = params.page_to_100()?.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
+    Ok(Answer(Messages { device_id: device.to_string(), items: state.fleet.recent(&device, limit) }))
 }

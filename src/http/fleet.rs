@@ -60,6 +60,21 @@ pub struct TransferView {
     pub status: Value,
 }
 
+/// Something that was said over a link of a device, or about the link.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct DeviceMessage {
+    pub at: Instant,
+    /// `recorder` or `transfer`.
+    pub link: &'static str,
+    /// `heard` from the device, `sent` to it, or `noted` about the link or a message that changed nothing.
+    pub direction: &'static str,
+    /// Type of the message, action of a command, or what was noted.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub task_id: Option<String>,
+    pub detail: String,
+}
+
 /// Why a device did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unanswered {
@@ -74,6 +89,8 @@ pub trait Fleet: Send + Sync {
     fn transfers(&self) -> Vec<TransferView>;
     fn recorder(&self, device: &DeviceId) -> Option<RecorderView>;
     fn transfer(&self, device: &DeviceId) -> Option<TransferView>;
+    /// What was lately said over the device's links to this process, newest first.
+    fn recent(&self, device: &DeviceId, limit: usize) -> Vec<DeviceMessage>;
     /// What the recorder does, known to be no older than `age_max`: asks it where necessary.
     async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered>;
     /// The recorder's counters, passed on as they are.
@@ -168,6 +185,9 @@ pub mod fake {
         }
         fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
             self.transfers.iter().find(|view| view.device_id == device.as_str()).cloned()
+        }
+        fn recent(&self, _: &DeviceId, _: usize) -> Vec<DeviceMessage> {
+            vec![]
         }
         async fn refresh(&self, _: &DeviceId, _: Duration, _: Duration) -> Result<RecorderView, Unanswered> {
             self.refreshed.clone().unwrap_or(Err(Unanswered::NotConnected))

@@ -119,6 +119,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(transfer::status_query))
         .routes(routes!(transfer::cancel))
         .routes(routes!(devices::connection))
+        .routes(routes!(devices::messages))
         .routes(routes!(device_stream::stream))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

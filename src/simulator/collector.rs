@@ -76,6 +76,9 @@ impl Collector {
             if enough(&status) {
                 return Ok(found);
             }
+            if status != "in_progress" {
+                recording_since = None;
+            }
             match status.as_str() {
                 "pending" => self.configure(task).await?,
                 "ready" => self.command("begin", json!({ "task_id": task.public_id })).await?,

@@ -20,7 +20,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, Empty as NoInput, Join, Sink, empty, join, sink, split};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -52,6 +52,8 @@ pub struct LinkConfig {
     pub seed: u64,
     pub faults: Faults,
     pub faults_seed: u64,
+    /// Told when the network between both ends is gone, for a moment.
+    pub network_lost: Arc<Notify>,
 }
 
 /// The two programs of a device differ in it.
@@ -163,6 +165,9 @@ impl Driver {
         let mut silent_at = Instant::now() + faults::next(faults.silences, pace, &mut self.faults_rng);
         let mut ping_at = Instant::now() + PING_INTERVAL.div_f64(pace);
         let mut awaiting_pong = false;
+        let network_lost = self.config.network_lost.clone();
+        // Made here, so that nothing is missed while a message is worked on.
+        let mut network_lost = std::pin::pin!(network_lost.notified());
 
         if self.heard.send(Heard::Connected).await.is_err() {
             return "owner is gone";
@@ -181,6 +186,7 @@ impl Driver {
                     }
                     return "stopped";
                 }
+                () = &mut network_lost => return "lost, as was asked for",
                 () = sleep_until(lost_at) => return "lost, as was asked for",
                 () = sleep_until(silent_at) => {
                     // Neither reads nor writes; what arrives waits in the socket.

@@ -37,7 +37,7 @@ use anyhow::Context;
 use http::Uri;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,7 @@ use tracing::warn;
 pub use faults::Faults;
 pub use options::SimulateOptions;
 pub use profile::{Profile, RecordingProfile, TopicKind, TopicProfile};
+pub use recording::sha256_of as file_sha256;
 pub use report::{AckReport, CallbackKind, CallbackReport, RecordingReport, RobotReport, UploadFailure, UploadReport, Violation};
 pub use store::StoreConfig;
 pub use wire::RecorderState;
@@ -100,6 +101,7 @@ const FAILED_DIR: &str = "failed_uploads";
 pub struct Robot {
     report: Reporter,
     power: CurrentPower,
+    network_lost: Arc<Notify>,
     stop: CancellationToken,
     programs: AbortOnDropHandle<()>,
 }
@@ -129,11 +131,18 @@ impl Robot {
     pub fn start(config: RobotConfig) -> anyhow::Result<Self> {
         anyhow::ensure!(config.pace > 0.0, "pace must be above 0, not {}", config.pace);
         let report = Reporter::new(&config.device_id);
-        let (power, stop) = (CurrentPower::default(), CancellationToken::new());
-        let first = programs(&config, &report, power.switch_on(), &stop)?;
+        let life = Life { config, report, network_lost: Arc::default(), stop: CancellationToken::new() };
+        let power = CurrentPower::default();
+        let first = life.programs(power.switch_on())?;
+        let Life { report, network_lost, stop, .. } = life.clone();
         // Boxed, because a robot may have a double, which is a robot.
-        let lives: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(lives(config, report.clone(), power.clone(), stop.clone(), first));
-        Ok(Self { report, power, stop, programs: AbortOnDropHandle::new(tokio::spawn(lives)) })
+        let lives: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(life.again_and_again(power.clone(), first));
+        Ok(Self { report, power, network_lost, stop, programs: AbortOnDropHandle::new(tokio::spawn(lives)) })
+    }
+
+    /// Both connections just end, if they are up; the programs go on and connect again.
+    pub fn lose_connections(&self) {
+        self.network_lost.notify_waiters();
     }
 
     /// What it saw so far, and whatever comes.
@@ -161,104 +170,119 @@ impl Drop for Robot {
     }
 }
 
-/// Both programs, from their start to their end.
-fn programs(config: &RobotConfig, report: &Reporter, power: Power, stop: &CancellationToken) -> anyhow::Result<JoinSet<()>> {
-    let recording_dir = config.data_dir.join("recording");
-    let transfer_dir = config.data_dir.join("transfer");
-    for folder in [&recording_dir, &transfer_dir] {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    let mut programs = JoinSet::new();
-    let recorder_faults = Faults { corrupt_messages: 0.0, repeated_messages: 0.0, ..config.faults };
-    let link_config = LinkConfig {
-        name: "recorder",
-        url: parse_url(&config.recorder_url)?,
-        host: HostHeader::WithoutPort,
-        bearer: config.recorder_token.clone(),
-        pace: config.pace,
-        seed: config.seed,
-        faults: recorder_faults,
-        faults_seed: config.seed,
-    };
-    let link_stop = CancellationToken::new();
-    let (link_parts, drive) = link(link_config, link_stop.clone());
-    programs.spawn(drive);
-    let recorder_config = RecorderConfig {
-        device: DeviceFacts { device_id: config.device_id.clone(), hostname: "simulated".into() },
-        data_dir: recording_dir.clone(),
-        profile: config.profile.clone(),
-        pace: config.pace,
-        seed: config.seed,
-        faults: config.faults,
-    };
-    let recorder = Recorder::new(recorder_config, link_parts.out, report.clone(), power.clone())?;
-    programs.spawn(recorder.run(link_parts.heard, stop.clone(), link_stop));
-
-    let url = format!("{}/{}", config.transfer_url.trim_end_matches('/'), config.device_id);
-    let link_config = LinkConfig {
-        name: "transfer",
-        url: parse_url(&url)?,
-        host: HostHeader::WithPort,
-        bearer: None,
-        pace: config.pace,
-        // The same in every process, as seen.
-        seed: 0,
-        faults: config.faults,
-        faults_seed: config.seed.wrapping_add(1),
-    };
-    let link_stop = CancellationToken::new();
-    let (link_parts, drive) = link(link_config, link_stop.clone());
-    programs.spawn(drive);
-    let uploads = Uploads::open(transfer_dir.join("transfer_state.json"), power.clone())?;
-    let store = Store::new(&config.store)?;
-    let destination = &config.store;
-    let transfer_config = TransferConfig {
-        device_id: config.device_id.clone(),
-        factory_id: config.factory_id.clone(),
-        data_dir: recording_dir,
-        failed_dir: transfer_dir.join(FAILED_DIR),
-        destination: Destination {
-            bucket: destination.bucket.clone(),
-            endpoint: destination.endpoint.clone(),
-            region: destination.region.clone(),
-        },
-        attempts_max: config.attempts_max,
-        pace: config.pace,
-        seed: config.seed,
-        faults: config.faults,
-    };
-    let transfer = Transfer::new(transfer_config, store, uploads, link_parts.out, report.clone(), power);
-    programs.spawn(transfer.run(link_parts.heard, stop.clone(), link_stop));
-    Ok(programs)
+/// What a robot's lives have in common.
+#[derive(Clone)]
+struct Life {
+    config: RobotConfig,
+    report: Reporter,
+    network_lost: Arc<Notify>,
+    stop: CancellationToken,
 }
 
-/// One life after the other, if the faults ask for it; else one.
-async fn lives(config: RobotConfig, report: Reporter, power: CurrentPower, stop: CancellationToken, first: JoinSet<()>) {
-    // Not that of the programs, whose lives all begin with the same one.
-    let mut rng = StdRng::seed_from_u64(config.seed ^ 0x6c69_7665);
-    let RobotConfig { faults, pace, .. } = config;
-    let mut programs = first;
-    loop {
-        let crash = sleep(faults::next(faults.crashes, pace, &mut rng));
-        tokio::select! {
-            () = async { while programs.join_next().await.is_some() {} } => return,
-            () = crash => {}
-            () = doubles(&config, &stop) => {}
+impl Life {
+    /// Both programs, from their start to their end.
+    fn programs(&self, power: Power) -> anyhow::Result<JoinSet<()>> {
+        let Self { config, report, network_lost, stop } = self;
+        let recording_dir = config.data_dir.join("recording");
+        let transfer_dir = config.data_dir.join("transfer");
+        for folder in [&recording_dir, &transfer_dir] {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        power.cut();
-        programs.shutdown().await;
-        report.update(RobotReport::killed);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(faults::a_while(DOWN_LONGEST, pace, &mut rng)) => {}
-        }
-        programs = match self::programs(&config, &report, power.switch_on(), &stop) {
-            Ok(programs) => programs,
-            Err(error) => {
-                warn!(device.id = %config.device_id, "Cannot start again after a crash: {error:#}");
-                return;
-            }
+        let mut programs = JoinSet::new();
+        let recorder_faults = Faults { corrupt_messages: 0.0, repeated_messages: 0.0, ..config.faults };
+        let link_config = LinkConfig {
+            name: "recorder",
+            url: parse_url(&config.recorder_url)?,
+            host: HostHeader::WithoutPort,
+            bearer: config.recorder_token.clone(),
+            pace: config.pace,
+            seed: config.seed,
+            faults: recorder_faults,
+            faults_seed: config.seed,
+            network_lost: network_lost.clone(),
         };
+        let link_stop = CancellationToken::new();
+        let (link_parts, drive) = link(link_config, link_stop.clone());
+        programs.spawn(drive);
+        let recorder_config = RecorderConfig {
+            device: DeviceFacts { device_id: config.device_id.clone(), hostname: "simulated".into() },
+            data_dir: recording_dir.clone(),
+            profile: config.profile.clone(),
+            pace: config.pace,
+            seed: config.seed,
+            faults: config.faults,
+        };
+        let recorder = Recorder::new(recorder_config, link_parts.out, report.clone(), power.clone())?;
+        programs.spawn(recorder.run(link_parts.heard, stop.clone(), link_stop));
+
+        let url = format!("{}/{}", config.transfer_url.trim_end_matches('/'), config.device_id);
+        let link_config = LinkConfig {
+            name: "transfer",
+            url: parse_url(&url)?,
+            host: HostHeader::WithPort,
+            bearer: None,
+            pace: config.pace,
+            // The same in every process, as seen.
+            seed: 0,
+            faults: config.faults,
+            faults_seed: config.seed.wrapping_add(1),
+            network_lost: network_lost.clone(),
+        };
+        let link_stop = CancellationToken::new();
+        let (link_parts, drive) = link(link_config, link_stop.clone());
+        programs.spawn(drive);
+        let uploads = Uploads::open(transfer_dir.join("transfer_state.json"), power.clone())?;
+        let store = Store::new(&config.store)?;
+        let destination = &config.store;
+        let transfer_config = TransferConfig {
+            device_id: config.device_id.clone(),
+            factory_id: config.factory_id.clone(),
+            data_dir: recording_dir,
+            failed_dir: transfer_dir.join(FAILED_DIR),
+            destination: Destination {
+                bucket: destination.bucket.clone(),
+                endpoint: destination.endpoint.clone(),
+                region: destination.region.clone(),
+            },
+            attempts_max: config.attempts_max,
+            pace: config.pace,
+            seed: config.seed,
+            faults: config.faults,
+        };
+        let transfer = Transfer::new(transfer_config, store, uploads, link_parts.out, report.clone(), power);
+        programs.spawn(transfer.run(link_parts.heard, stop.clone(), link_stop));
+        Ok(programs)
+    }
+
+    /// One life after the other, if the faults ask for it; else one.
+    async fn again_and_again(self, power: CurrentPower, first: JoinSet<()>) {
+        let Self { config, report, stop, .. } = &self;
+        // Not that of the programs, whose lives all begin with the same one.
+        let mut rng = StdRng::seed_from_u64(config.seed ^ 0x6c69_7665);
+        let RobotConfig { faults, pace, .. } = *config;
+        let mut programs = first;
+        loop {
+            let crash = sleep(faults::next(faults.crashes, pace, &mut rng));
+            tokio::select! {
+                () = async { while programs.join_next().await.is_some() {} } => return,
+                () = crash => {}
+                () = doubles(config, stop) => {}
+            }
+            power.cut();
+            programs.shutdown().await;
+            report.update(RobotReport::killed);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(faults::a_while(DOWN_LONGEST, pace, &mut rng)) => {}
+            }
+            programs = match self.programs(power.switch_on()) {
+                Ok(programs) => programs,
+                Err(error) => {
+                    warn!(device.id = %config.device_id, "Cannot start again after a crash: {error:#}");
+                    return;
+                }
+            };
+        }
     }
 }
 

@@ -300,7 +300,8 @@ fn patch_size(path: &Path, record_at: u64, record_bytes: u64, size: u64) -> anyh
     Ok(())
 }
 
-pub(super) fn sha256_of(path: &Path) -> io::Result<String> {
+/// In hex, of a whole file.
+pub fn sha256_of(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

@@ -107,6 +107,20 @@ pub enum Violation {
     TimestampsMixed,
 }
 
+impl Violation {
+    /// The task it is about, if it is about one.
+    pub fn task_id(&self) -> Option<&str> {
+        match self {
+            Self::AckForUnknownTask { task_id }
+            | Self::AckBeforeUpload { task_id, .. }
+            | Self::FilesChanged { task_id }
+            | Self::AckOfDamagedObject { task_id }
+            | Self::RecordingOverwritten { task_id } => Some(task_id),
+            Self::StatusQueriesAtOnce | Self::TimestampsMixed => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Reporter(Arc<watch::Sender<RobotReport>>);
 

@@ -299,9 +299,19 @@ async fn m10_a_lost_upload_request_is_sent_again_on_the_next_connection_and_not_
     transfer.send(&list).await;
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(transfer.drain().iter().filter(|frame| wanted(frame)).count(), before, "not again within the pause");
-    // Once more on a new connection, and then it is over: nobody ever saw a file.
+    // Another program with its id would find no file either, so a second miss in the same moment says nothing.
     drop(transfer);
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    transfer.wait_for("the request on a new connection", wanted).await;
+    transfer.send(&not_found).await;
+    transfer.wait_for("which of its meanings", |frame| frame["type"] == "status_query").await;
+    transfer.send(&list).await;
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!(bench.status(&task).await, "uploading");
+    // Once more by itself half a minute later, and then it is over: nobody ever saw a file.
+    let asked = async { while transfer.next().await.expect("an open socket")["type"] != "status_query" {} };
+    tokio::time::timeout(Duration::from_secs(50), asked).await.expect("a second look");
+    transfer.send(&list).await;
     transfer.wait_for("the second chance", wanted).await;
     transfer.send(&not_found).await;
     transfer.wait_for("which of its meanings", |frame| frame["type"] == "status_query").await;
@@ -527,4 +537,34 @@ async fn a_recording_that_comes_after_its_task_was_cancelled_is_kept_marked_and_
     let mut transfer = transfer_of(&bench, json!([record(&bench, &tasks[0], &recording, "uploaded_wait_ack")]), json!([])).await;
     transfer.wait_for("the ack again", |frame| is_ack(frame, &tasks[0].public_id)).await;
     assert_eq!(count(&bench, "select completed_count from orders").await, 0);
+}
+
+#[tokio::test]
+async fn what_was_lately_said_is_shown_in_a_few_words() {
+    let bench = Bench::start().await;
+    let task = bench.dispatch(1).await.remove(0);
+    let recorder = recording_of(&bench, &task).await;
+    let transfer = transfer_of(&bench, json!([]), json!([])).await;
+    transfer.send(&json!({ "type": "local_cleanup_failed", "data": { "task_id": "task-x", "reason": "disk\nfull" } })).await;
+    transfer.send_pieces(&[b"{ no JSON"]).await;
+    let path = format!("/devices/{}/messages?limit=100", bench.device);
+    let entries = async || bench.client.get(&path).await.unwrap()["items"].as_array().unwrap().clone();
+    let words = |entry: &Value| ["link", "direction", "type"].map(|key| entry[key].as_str().unwrap().to_owned()).join(" ");
+    until("the last message", async || entries().await.iter().any(|entry| words(entry) == "transfer noted unreadable")).await;
+    let said = entries().await;
+    for wanted in ["recorder noted opened", "recorder sent get_state", "transfer heard connected", "transfer heard local_cleanup_failed"] {
+        assert!(said.iter().any(|entry| words(entry) == wanted), "{wanted}: {said:#?}");
+    }
+    let began = said.iter().find(|entry| entry["type"] == "state_update" && entry["detail"] == "recording to recording");
+    assert_eq!(began.expect("the change")["task_id"], json!(task.public_id), "{said:#?}");
+    let instants: Vec<_> = said.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
+    assert!(instants.is_sorted_by(|newer, older| newer >= older), "newest first");
+
+    recorder.hang_up().await;
+    until("the end", async || entries().await.iter().any(|entry| words(entry) == "recorder noted closed")).await;
+    let one = bench.client.get(&format!("/devices/{}/messages?limit=1", bench.device)).await.unwrap();
+    assert_eq!(one["items"].as_array().unwrap().len(), 1);
+    assert_eq!(bench.client.get("/devices/nobody/messages").await.unwrap()["items"], json!([]));
+    let refused = bench.client.call(Method::GET, &format!("/devices/{}/messages?limit=0", bench.device), None).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 400);
 }

@@ -1,7 +1,7 @@
 //! A factory under everything at once: robots that lose connections, callbacks, uploads and power; two server
 //! processes on one database, one of them killed again and again; Postgres restarted; the object store away.
 //!
-//! `KEYSTONE_SOAK_ROBOTS` and `KEYSTONE_SOAK_MINUTES` make it longer; `make soak` does. Figures of a long run
+//! `SOAK_ROBOTS` and `SOAK_MINUTES` make it longer; `make soak` does. Figures of a long run
 //! are in `docs/reliability.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,8 +46,8 @@ impl Plan {
     fn asked_for() -> Self {
         let number =
             |name: &str| std::env::var(name).ok().map(|text| text.parse::<f64>().unwrap_or_else(|_| panic!("{name} is no number")));
-        let minutes = number("KEYSTONE_SOAK_MINUTES");
-        let robots = number("KEYSTONE_SOAK_ROBOTS").map(|robots| robots as usize);
+        let minutes = number("SOAK_MINUTES");
+        let robots = number("SOAK_ROBOTS").map(|robots| robots as usize);
         match minutes {
             Some(minutes) => Self {
                 robots: robots.unwrap_or(200),
@@ -286,6 +286,9 @@ async fn nothing_is_lost_and_everything_comes_to_its_end() {
 
     let all: Vec<&RobotReport> = reports.values().flatten().collect();
     let violations: Vec<_> = all.iter().flat_map(|report| &report.violations).collect();
+    for task in violations.iter().filter_map(|violation| violation.task_id()).take(3) {
+        tell_story(&pool, task).await;
+    }
     assert!(violations.is_empty(), "seed {seed}: {violations:#?}");
     let lost = lost_recordings(&site, &made, &reports);
     assert!(lost.is_empty(), "seed {seed}: lost {lost:#?}");

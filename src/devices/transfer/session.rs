@@ -50,6 +50,8 @@ pub struct TransferSession {
     asked: Option<Instant>,
     last_asked: Option<Instant>,
     query_due: Option<Instant>,
+    /// Apart from the others: whatever is asked and told before it, the list is looked at again then.
+    missing_due: Option<Instant>,
     waiting_pause: Duration,
     /// What was reported on this link, and when.
     reported: BTreeMap<PublicTaskId, (Option<UploadReport>, Instant)>,
@@ -65,6 +67,7 @@ impl TransferSession {
             asked: None,
             last_asked: None,
             query_due: None,
+            missing_due: None,
             waiting_pause: WAITING_FIRST,
             reported: BTreeMap::new(),
             not_found: BTreeMap::new(),
@@ -110,19 +113,17 @@ impl TransferSession {
         for id in unlisted {
             self.wants_ack(now, id, effects);
         }
-        let mut some_missing = false;
         if let Some(tracked) = tracked {
             let not_found = std::mem::take(&mut self.not_found);
             let missing: Vec<(PublicTaskId, String)> = not_found.into_iter().filter(|(task, _)| !tracked.contains(task)).collect();
-            some_missing = !missing.is_empty();
+            if !missing.is_empty() {
+                self.missing_due = Some(now.at + MISSING_AGAIN);
+            }
             effects.push(Effect::Report(Report::UploadsListed { tracked, missing }));
         }
         if someone_waits {
             self.query_by(now.at + self.waiting_pause);
             self.waiting_pause = (self.waiting_pause * 2).min(WAITING_LAST);
-        } else if some_missing {
-            self.query_due = None;
-            self.query_by(now.at + MISSING_AGAIN);
         } else {
             self.query_due = None;
             self.waiting_pause = WAITING_FIRST;
@@ -254,6 +255,9 @@ impl Session for TransferSession {
         let mut effects = vec![];
         if self.asked.is_some_and(|at| now.at >= at + QUERY_TIMEOUT) {
             self.asked = None;
+        }
+        if self.missing_due.take_if(|due| *due <= now.at).is_some() {
+            self.query_by(now.at);
         }
         if self.asked.is_none() && self.query_due.is_some_and(|due| due <= now.at) {
             self.ask(now, &mut effects);

@@ -223,3 +223,25 @@ fn mcap_only_uploads_are_reported_as_such() {
     let stage = Stage::open().message("upload_complete", upload);
     assert!(matches!(&stage.reports()[..], [Report::UploadCompleted { report, .. }] if !report.with_sidecar));
 }
+
+#[test]
+fn a_file_that_was_missing_is_looked_for_again_whatever_happens_meanwhile() {
+    let not_found = |stage: Stage| stage.message("upload_not_found", json!({"task_id": "t", "detail": "No MCAP file matching t"}));
+    let missing = Report::UploadsListed { tracked: vec![], missing: vec![(task("t"), "No MCAP file matching t".to_owned())] };
+    let stage = not_found(Stage::open().after(5)).message("status", status(&[], json!([])));
+    assert_eq!(stage.reports().last(), Some(&missing));
+    // Another list, and one in which something waits for its ack for long.
+    for waits in [json!([]), json!([record("u", "uploaded_wait_ack")])] {
+        let mut stage = not_found(Stage::open().after(5)).message("status", status(&[], json!([])));
+        for _ in 0..4 {
+            stage = stage.message("status", status(&[], waits.clone()));
+        }
+        let stage = stage.forget().after(34);
+        assert_eq!(stage.sent(), Vec::<&str>::new(), "{waits}");
+        let stage = stage.after(1);
+        assert_eq!(stage.sent(), [QUERY], "{waits}");
+        // Once: the next miss begins anew.
+        let stage = stage.message("status", status(&[], json!([]))).forget().after(50);
+        assert_eq!(stage.sent(), Vec::<&str>::new(), "{waits}");
+    }
+}

@@ -13,7 +13,7 @@ use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::device_stream::DeviceStream;
-use keystone_edge::http::fleet::{Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
+use keystone_edge::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use keystone_edge::http::registration::{Endpoint, Endpoints};
 use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
 use keystone_edge::http::{AppState, AuthMode, Settings, router};
@@ -218,6 +218,10 @@ impl ArrangedFleet {
 
 #[async_trait]
 impl Fleet for ArrangedFleet {
+    fn recent(&self, _: &DeviceId, _: usize) -> Vec<DeviceMessage> {
+        vec![]
+    }
+
     fn recorders(&self) -> Vec<RecorderView> {
         self.recorder.lock().unwrap().clone().into_iter().collect()
     }
