@@ -347,7 +347,8 @@ impl Command for AckWanted {
     }
 }
 
-/// The transfer program told all it knows; what it should upload and does not know is asked for again.
+/// The transfer program told all it knows; what it should upload and does not know is asked for again. Answers
+/// what it has given up and nobody here knows of.
 #[derive(Clone, Debug)]
 pub struct ReconcileUploads {
     pub device: DeviceId,
@@ -356,19 +357,26 @@ pub struct ReconcileUploads {
     pub tracked: Vec<PublicTaskId>,
     /// Tasks whose files it said it does not find, and why; none of them is in its list either.
     pub missing: Vec<(PublicTaskId, String)>,
+    /// Tasks in its list whose uploads it has given up, and why.
+    pub failed: Vec<(PublicTaskId, String)>,
 }
 
 impl Command for ReconcileUploads {
-    type Answer = ();
+    type Answer = Vec<(PublicTaskId, String)>;
     const NAME: &'static str = "reconcile_uploads";
 
-    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+    async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
         let connected_at = match facts::transfer_link(&mut work.tx, &self.device).await? {
             Some((epoch, since)) if epoch == self.epoch => since,
-            _ => return note_refused(work, Some(&self.device), "status", REPLACED).await,
+            _ => {
+                note_refused(work, Some(&self.device), "status", REPLACED).await?;
+                return Ok(vec![]);
+            }
         };
         let at = work.now;
+        let mut given_up = vec![];
         for public_id in facts::uploading_tasks(&mut work.tx, &self.device).await? {
+            given_up.extend(self.failed.iter().find(|(task, _)| *task == public_id).cloned());
             if self.tracked.contains(&public_id) {
                 continue;
             }
@@ -380,7 +388,7 @@ impl Command for ReconcileUploads {
             };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
-        Ok(())
+        Ok(given_up)
     }
 }
 

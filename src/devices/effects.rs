@@ -50,6 +50,8 @@ pub enum Report {
         tracked: Vec<PublicTaskId>,
         /// What it said it does not find, and has no record of.
         missing: Vec<(PublicTaskId, String)>,
+        /// What it has given up, and why: the message that says so may have been lost.
+        failed: Vec<(PublicTaskId, String)>,
     },
     /// The socket is gone. Always the last report of a link.
     Closed {
@@ -152,8 +154,11 @@ impl Effects for CommandEffects {
             Report::AckWanted { task } => {
                 self.commands.execute(&context, commands::AckWanted { device, epoch, task }).await?;
             }
-            Report::UploadsListed { tracked, missing } => {
-                self.commands.execute(&context, commands::ReconcileUploads { device, epoch, tracked, missing }).await?;
+            Report::UploadsListed { tracked, missing, failed } => {
+                let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed };
+                for (task, reason) in self.commands.execute(&context, listed).await? {
+                    self.commands.execute(&context, commands::UploadFailed { device: device.clone(), epoch, task, reason }).await?;
+                }
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;

@@ -191,6 +191,11 @@ impl UploadRecord {
         self.status == "uploaded_wait_ack"
     }
 
+    /// It is never tried again.
+    pub fn was_given_up(&self) -> bool {
+        self.status == "failed"
+    }
+
     /// Nothing will happen to it any more.
     pub fn ended(&self) -> bool {
         matches!(self.status.as_str(), "completed" | "failed")

@@ -568,3 +568,19 @@ async fn what_was_lately_said_is_shown_in_a_few_words() {
     let refused = bench.client.call(Method::GET, &format!("/devices/{}/messages?limit=0", bench.device), None).await.unwrap();
     assert_eq!(refused.status.as_u16(), 400);
 }
+
+#[tokio::test]
+async fn an_upload_that_was_given_up_while_nobody_heard_it_has_failed() {
+    let bench = Bench::start().await;
+    let task = bench.dispatch(1).await.remove(0);
+    let recorder = recording_of(&bench, &task).await;
+    recorder.send(&state("recording", "idle", Some(&task))).await;
+    bench.until_status(&task, "uploading").await;
+    // `upload_failed` was written when the connection died.
+    let mut upload = record(&bench, &task, &recording(5, true), "failed");
+    upload["last_error"] = json!("curlCode: 7, Couldn't connect to server");
+    let _transfer = transfer_of(&bench, json!([upload]), json!([])).await;
+    bench.until_status(&task, "failed").await;
+    let found = bench.client.get(&format!("/tasks/{}", task.id)).await.unwrap();
+    assert_eq!(found["error_message"], json!("curlCode: 7, Couldn't connect to server"));
+}

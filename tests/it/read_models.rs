@@ -354,7 +354,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let epoch = epoch(who, transfer, 0).await;
             let named = (task(n).await.1, "no file".to_owned());
             let missing = missing.then_some(named).into_iter().collect();
-            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![], missing }).await;
+            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![], missing, failed: vec![] }).await;
         }
     }
 }

@@ -103,6 +103,8 @@ impl TransferSession {
         self.asked = None;
         let tracked: Option<Vec<PublicTaskId>> =
             records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
+        let failed: Vec<(PublicTaskId, String)> =
+            records.iter().flatten().filter(|record| record.was_given_up()).filter_map(given_up).collect();
         let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
         let listed = ids.into_iter().flatten().filter_map(Value::as_str);
         let unlisted: Vec<&str> = listed.filter(|id| !waiting.iter().any(|record| record.task_id == **id)).collect();
@@ -119,7 +121,7 @@ impl TransferSession {
             if !missing.is_empty() {
                 self.missing_due = Some(now.at + MISSING_AGAIN);
             }
-            effects.push(Effect::Report(Report::UploadsListed { tracked, missing }));
+            effects.push(Effect::Report(Report::UploadsListed { tracked, missing, failed }));
         }
         if someone_waits {
             self.query_by(now.at + self.waiting_pause);
@@ -162,6 +164,12 @@ fn task_id(text: &str, effects: &mut Vec<Effect>) -> Option<PublicTaskId> {
         effects.push(Effect::Note { cause: "invalid_task_id", detail: text.chars().take(100).collect() });
     }
     task.ok()
+}
+
+/// An upload that will never be tried again, and why.
+fn given_up(record: &UploadRecord) -> Option<(PublicTaskId, String)> {
+    let reason = if record.last_error.is_empty() { "the upload was given up" } else { &record.last_error };
+    Some((PublicTaskId::parse(&record.task_id).ok()?, reason.to_owned()))
 }
 
 /// What the device claims. A missing checksum is kept as it is: the verification refuses it, visibly.

@@ -109,7 +109,7 @@ fn completed(id: &str, witness: Witness) -> Report {
 }
 
 fn listed(ids: &[&str]) -> Report {
-    Report::UploadsListed { tracked: ids.iter().map(|id| task(id)).collect(), missing: vec![] }
+    Report::UploadsListed { tracked: ids.iter().map(|id| task(id)).collect(), missing: vec![], failed: vec![] }
 }
 
 #[test]
@@ -227,7 +227,8 @@ fn mcap_only_uploads_are_reported_as_such() {
 #[test]
 fn a_file_that_was_missing_is_looked_for_again_whatever_happens_meanwhile() {
     let not_found = |stage: Stage| stage.message("upload_not_found", json!({"task_id": "t", "detail": "No MCAP file matching t"}));
-    let missing = Report::UploadsListed { tracked: vec![], missing: vec![(task("t"), "No MCAP file matching t".to_owned())] };
+    let missing =
+        Report::UploadsListed { tracked: vec![], missing: vec![(task("t"), "No MCAP file matching t".to_owned())], failed: vec![] };
     let stage = not_found(Stage::open().after(5)).message("status", status(&[], json!([])));
     assert_eq!(stage.reports().last(), Some(&missing));
     // Another list, and one in which something waits for its ack for long.
@@ -244,4 +245,13 @@ fn a_file_that_was_missing_is_looked_for_again_whatever_happens_meanwhile() {
         let stage = stage.message("status", status(&[], json!([]))).forget().after(50);
         assert_eq!(stage.sent(), Vec::<&str>::new(), "{waits}");
     }
+}
+
+#[test]
+fn what_was_given_up_is_in_the_list_if_its_message_was_lost() {
+    let mut upload = record("t", "failed");
+    upload["last_error"] = "curlCode: 7".into();
+    let stage = Stage::open().message("connected", status(&[], json!([upload, record("u", "failed"), record("v", "retry-wait")])));
+    let failed = vec![(task("t"), "curlCode: 7".to_owned()), (task("u"), "the upload was given up".to_owned())];
+    assert_eq!(stage.reports(), [Report::UploadsListed { tracked: vec![task("t"), task("u"), task("v")], missing: vec![], failed }]);
 }
