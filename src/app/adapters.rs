@@ -194,6 +194,7 @@ impl Objects for BucketObjects {
                 size_bytes: facts.size,
                 etag: Some(facts.etag.trim_matches('"').to_owned()),
                 content_type: facts.content_type,
+                claimed_sha256: facts.claimed_sha256,
                 last_modified: Some(facts.last_modified),
             })),
             Err(BlobError::NotFound(_)) => Ok(None),

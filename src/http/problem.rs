@@ -58,6 +58,7 @@ codes! {
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
     DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
     EpisodeBlocked = "episode_blocked", CONFLICT;
+    ObjectReplaced = "object_replaced", CONFLICT;
     InvalidLocation = "invalid_location", BAD_REQUEST;
     DownloadTokenExpired = "download_token_expired", UNAUTHORIZED;
     DownloadTokenInvalid = "download_token_invalid", UNAUTHORIZED;

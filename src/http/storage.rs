@@ -36,6 +36,8 @@ pub struct ObjectFacts {
     /// With or without quotes.
     pub etag: Option<String>,
     pub content_type: Option<String>,
+    /// What whoever stored it claims, in lower-case hex.
+    pub claimed_sha256: Option<String>,
     pub last_modified: Option<Timestamp>,
 }
 
@@ -159,6 +161,18 @@ pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem
     })
 }
 
+/// A recording is served as it was verified, or not at all. A copy that was restored may have another entity tag.
+fn refuse_if_replaced(episode: &EpisodeRow, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
+    let plain = |etag: &str| etag.trim_matches('"').to_owned();
+    let same_tag = || episode.etag.as_deref().is_none_or(|verified| facts.etag.as_deref().map(plain) == Some(plain(verified)));
+    let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.checksum.as_str());
+    let same_size = u64::try_from(episode.file_size_bytes) == Ok(facts.size_bytes);
+    if episode.mcap_path != path || (same_size && (same_tag() || same_claim())) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::ObjectReplaced, "the object was replaced after it had been verified"))
+}
+
 /// Which bytes are asked for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
@@ -263,7 +277,7 @@ fn at_proxy(signed: &str) -> Option<String> {
     (status = 400, description = "Not a bucket, or not an object"),
     (status = 401, description = "No login, or a link that expired or names another object"),
     (status = 404, description = "There is no such object"),
-    (status = 409, description = "The episode failed its checks"),
+    (status = 409, description = "The episode failed its checks, or the object is not the one that was verified"),
     (status = 416, description = "No such range"),
     (status = 502, description = "The object store failed"),
 ))]
@@ -298,6 +312,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
     }
 
     let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(missing)?;
+    refuse_if_replaced(&episode, &path, &facts)?;
     let mut answer = HeaderMap::new();
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     let put = |answer: &mut HeaderMap, name, text: String| {
@@ -394,7 +409,8 @@ mod tests {
     #[test]
     fn a_client_that_has_the_object_already_is_told_so() {
         let at = chrono::DateTime::from_timestamp(1_790_000_000, 5).unwrap();
-        let facts = ObjectFacts { size_bytes: 1, etag: Some("abc".into()), content_type: None, last_modified: Some(at) };
+        let facts =
+            ObjectFacts { size_bytes: 1, etag: Some("abc".into()), content_type: None, claimed_sha256: None, last_modified: Some(at) };
         let with = |name, value: &str| HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
         assert!(unchanged(&with(IF_NONE_MATCH, "\"abc\""), &facts));
         assert!(!unchanged(&with(IF_NONE_MATCH, "\"abd\""), &facts));

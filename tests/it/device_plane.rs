@@ -7,26 +7,9 @@ use keystone_edge::simulator::factory::{self, DispatchedTask};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, now_iso};
+use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, now_iso, record, recording, transfer_of};
 use crate::harness::device::Socket;
-use crate::harness::{temp_folder, until};
-
-/// A sound recording of some messages.
-fn recording(messages: u32, with_sidecar: bool) -> Recording {
-    let folder = temp_folder();
-    let path = folder.path().join("a.mcap");
-    let mut writer = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap();
-    let schema = writer.add_schema("std_msgs/String", "ros2msg", b"string data").unwrap();
-    let channel = writer.add_channel(schema, "/chatter", "cdr", &Default::default()).unwrap();
-    for sequence in 0..messages {
-        let header = mcap::records::MessageHeader { channel_id: channel, sequence, log_time: u64::from(sequence), publish_time: 0 };
-        writer.write_to_known_channel(&header, &sequence.to_le_bytes()).unwrap();
-    }
-    writer.finish().unwrap();
-    drop(writer);
-    let sidecar = json!({ "version": "1.0", "recording": { "duration_sec": 1.0, "message_count": messages } });
-    Recording::of(std::fs::read(&path).unwrap(), with_sidecar.then(|| sidecar.to_string().into_bytes()))
-}
+use crate::harness::until;
 
 fn state(previous: &str, current: &str, task: Option<&DispatchedTask>) -> Value {
     state_at(previous, current, task, chrono::Utc::now().timestamp_millis())
@@ -54,18 +37,6 @@ async fn answer_first_question(recorder: &mut Socket, state: &str, task: &Dispat
     let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
     let told = json!({ "state": state, "task_config": { "task_id": task.public_id } });
     recorder.send(&json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": told })).await;
-}
-
-async fn transfer_of(bench: &Bench, uploads: Value, waiting: Value) -> Socket {
-    let transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
-    transfer.send(&connected(&bench.device, &uploads, &waiting)).await;
-    transfer
-}
-
-fn record(bench: &Bench, task: &DispatchedTask, recording: &Recording, status: &str) -> Value {
-    let key = bench.key(task);
-    json!({ "task_id": task.public_id, "status": status, "upload_mode": "mcap_json", "s3_key": key, "object_key": key,
-            "file_size_bytes": recording.mcap.len(), "checksum_sha256": recording.sha256, "retry_count": 0, "last_error": "" })
 }
 
 async fn count(bench: &Bench, sql: &str) -> i64 {

@@ -29,4 +29,6 @@ mod round_trips;
 mod soak;
 mod storage;
 mod tidy;
+mod trace_links;
 mod traces;
+mod verified_ack;

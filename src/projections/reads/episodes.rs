@@ -21,6 +21,7 @@ row! {
         sidecar_path: Option<String> = "e.sidecar_path",
         checksum: String = "e.checksum",
         file_size_bytes: i64 = "e.file_size_bytes",
+        etag: Option<String> = "e.etag",
         message_count: i64 = "e.message_count",
         duration_sec: Option<f64> = "e.duration_sec",
         qa_status: String = "e.qa_status",

@@ -46,8 +46,14 @@ impl Recording {
 
 impl Bench {
     pub async fn start() -> Self {
+        Self::start_with(vec![]).await
+    }
+
+    /// With settings of its own, as environment variables.
+    pub async fn start_with(settings: Vec<(&'static str, String)>) -> Self {
         let folder = temp_folder();
         let mut server = Server::new(folder.path());
+        server.settings = settings;
         server.start();
         server.ready().await;
         let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.expect("a login");
@@ -55,7 +61,11 @@ impl Bench {
         let device = made.stations[0].device_id.clone();
         let store = server.store();
         let access = Access {
-            endpoint: store.endpoint,
+            endpoint: server
+                .settings
+                .iter()
+                .find(|(name, _)| *name == "KEYSTONE_S3_ENDPOINT")
+                .map_or(store.endpoint, |(_, set)| set.clone()),
             public_endpoint: None,
             access_key: store.access_key,
             secret_key: Secret::new(store.secret_key),
@@ -149,4 +159,35 @@ pub fn connected(device: &str, uploads: &Value, waiting: &Value) -> Value {
         "waiting_ack_count": waiting.as_array().map_or(0, Vec::len), "waiting_ack_task_ids": waiting, "completed_count": 0, "failed_count": 0,
         "pending_bytes": 0, "bytes_per_sec": 0, "uploads": uploads,
     }})
+}
+
+/// A sound recording of some messages.
+pub fn recording(messages: u32, with_sidecar: bool) -> Recording {
+    let folder = temp_folder();
+    let path = folder.path().join("a.mcap");
+    let mut writer = mcap::Writer::new(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap();
+    let schema = writer.add_schema("std_msgs/String", "ros2msg", b"string data").unwrap();
+    let channel = writer.add_channel(schema, "/chatter", "cdr", &Default::default()).unwrap();
+    for sequence in 0..messages {
+        let header = mcap::records::MessageHeader { channel_id: channel, sequence, log_time: u64::from(sequence), publish_time: 0 };
+        writer.write_to_known_channel(&header, &sequence.to_le_bytes()).unwrap();
+    }
+    writer.finish().unwrap();
+    drop(writer);
+    let sidecar = json!({ "version": "1.0", "recording": { "duration_sec": 1.0, "message_count": messages } });
+    Recording::of(std::fs::read(&path).unwrap(), with_sidecar.then(|| sidecar.to_string().into_bytes()))
+}
+
+/// An uploader that greets with this list.
+pub async fn transfer_of(bench: &Bench, uploads: Value, waiting: Value) -> Socket {
+    let transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
+    transfer.send(&connected(&bench.device, &uploads, &waiting)).await;
+    transfer
+}
+
+/// An upload as a status lists it.
+pub fn record(bench: &Bench, task: &DispatchedTask, recording: &Recording, status: &str) -> Value {
+    let key = bench.key(task);
+    json!({ "task_id": task.public_id, "status": status, "upload_mode": "mcap_json", "s3_key": key, "object_key": key,
+            "file_size_bytes": recording.mcap.len(), "checksum_sha256": recording.sha256, "retry_count": 0, "last_error": "" })
 }

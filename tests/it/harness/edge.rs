@@ -257,6 +257,7 @@ impl Objects for Bucket {
                 size_bytes: facts.size,
                 etag: Some(facts.etag),
                 content_type: facts.content_type,
+                claimed_sha256: facts.claimed_sha256,
                 last_modified: Some(facts.last_modified),
             })),
             Err(BlobError::NotFound(_)) => Ok(None),
