@@ -14,7 +14,7 @@ use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
 use crate::domain::tally::TaskOutcome;
-use crate::domain::task::{Task, TaskCommand, TaskStatus, UploadReport, Witness};
+use crate::domain::task::{Task, TaskCommand, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskOwner};
@@ -89,15 +89,12 @@ impl Command for ObserveRecorder {
         if news == 0 {
             return Ok(());
         }
-        let (by, at) = (Witness::Snapshot, work.now);
+        let at = work.now;
         let held = self.task.as_ref().filter(|_| self.state != RecorderState::Idle);
         if let Some(public_id) = held
             && let Some((owner, mut task)) = owned(work, &self.device, public_id).await?
+            && let Some(command) = with_the_task(self.state, at)
         {
-            let command = match self.state {
-                RecorderState::Ready => TaskCommand::Configure { by, at },
-                _ => TaskCommand::StartRecording { by, at, reported: None },
-            };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
         // What it had and has no more: after a connection that is new, whatever it is believed to have.
@@ -110,14 +107,10 @@ impl Command for ObserveRecorder {
         let gone: BTreeSet<PublicTaskId> = gone.into_iter().filter(|task| Some(task) != held).collect();
         for public_id in gone {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
-            let command = match task.state.dispatched().map(|task| task.stage.status()) {
-                Some(TaskStatus::Ready) => TaskCommand::Abandon { by },
-                // The recording is a file now; its finish callback may be lost for ever. Or it was dropped: then the
-                // uploader finds none. A device that was told to drop it has none, and says so in its answer.
-                Some(TaskStatus::InProgress) if !dropping => TaskCommand::FinishRecording { by, at, report: None },
-                _ => continue,
-            };
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            let status = task.state.dispatched().map(|task| task.stage.status());
+            if let Some(command) = status.and_then(|status| without_the_task(status, dropping, at)) {
+                work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            }
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 
 pub mod batch;
 pub mod catalog;
+#[cfg(test)]
+mod convergence;
 pub mod device;
 pub mod episode;
 pub mod ids;

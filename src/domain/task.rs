@@ -21,6 +21,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::device::RecorderState;
 use super::tally::TaskOutcome;
 use super::{
     Aggregate, BatchId, CollectorId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId,
@@ -506,6 +507,29 @@ impl Task {
             Task::Absent | Task::Deleted => None,
             Task::Dispatched(task) => Some(task),
         }
+    }
+}
+
+/// A recorder is seen with the task.
+pub fn with_the_task(state: RecorderState, at: Timestamp) -> Option<TaskCommand> {
+    let by = Witness::Snapshot;
+    match state {
+        RecorderState::Idle => None,
+        RecorderState::Ready => Some(TaskCommand::Configure { by, at }),
+        RecorderState::Recording | RecorderState::Paused => Some(TaskCommand::StartRecording { by, at, reported: None }),
+    }
+}
+
+/// A recorder that was believed to have the task is seen without it. `dropping`: it was told to drop it, and its
+/// answer decides.
+pub fn without_the_task(status: TaskStatus, dropping: bool, at: Timestamp) -> Option<TaskCommand> {
+    let by = Witness::Snapshot;
+    match status {
+        TaskStatus::Ready => Some(TaskCommand::Abandon { by }),
+        // The recording is a file now; its finish callback may be lost for ever. Or it was dropped: then the
+        // uploader finds none. A device that was told to drop it has none, and says so in its answer.
+        TaskStatus::InProgress if !dropping => Some(TaskCommand::FinishRecording { by, at, report: None }),
+        _ => None,
     }
 }
 
