@@ -173,7 +173,7 @@ impl Workstation {
                 faults = Some(incident.faults());
             }
             let status = self.task(n, &task, incident).await.with_context(|| format!("{} ({incident:?})", task.public_id))?;
-            self.step(n, STEPS, &format!("{status} {}", incident.told()));
+            self.step(n, STEPS, &with_incident(&status, incident));
         }
         self.bar.finish_with_message("done");
         // Acks may come after the status.
@@ -218,7 +218,7 @@ impl Workstation {
         let mut recording = statuses.subscribe();
         let seen = |status: String| {
             let step = ["pending", "ready", "in_progress", "uploading"].iter().position(|known| *known == status).unwrap_or(4);
-            self.step(n, step, &format!("{status} {}", incident.told()));
+            self.step(n, step, &with_incident(&status, incident));
             statuses.send_replace(status);
         };
         match incident {
@@ -367,6 +367,13 @@ impl Workstation {
     pub fn broken_promises(&self) -> Vec<String> {
         let told = |report: &RobotReport| report.violations.iter().map(|one| format!("{}: {one}", report.device_id)).collect::<Vec<_>>();
         self.reports.iter().flat_map(told).collect()
+    }
+}
+
+fn with_incident(status: &str, incident: Incident) -> String {
+    match incident.told() {
+        "" => status.to_owned(),
+        told => format!("{status}; {told}"),
     }
 }
 

@@ -306,18 +306,12 @@ impl Hub {
         devices.iter().flat_map(of_device).flatten().collect()
     }
 
-    /// Where outbox rows can be delivered from here: `recorder:<device>`, `transfer:<device>`.
-    pub fn destinations(&self) -> Vec<String> {
-        let devices = locked(&self.0.devices);
-        let mut destinations = vec![];
-        for (device, slots) in devices.iter() {
-            for kind in [LinkKind::Recorder, LinkKind::Transfer] {
-                if slots.slot(kind).live().is_some() {
-                    destinations.push(format!("{}:{device}", kind.as_str()));
-                }
-            }
-        }
-        destinations
+    /// Whether outbox rows for this destination, `recorder:<device>` or `transfer:<device>`, can be delivered from here.
+    pub fn reaches(&self, destination: &str) -> bool {
+        let Some((kind, device)) = destination.split_once(':') else { return false };
+        let kind = [LinkKind::Recorder, LinkKind::Transfer].into_iter().find(|known| known.as_str() == kind);
+        let device = DeviceId::parse(device).ok();
+        kind.zip(device).is_some_and(|(kind, device)| self.lane(&device, kind).is_some())
     }
 
     /// The newest epoch this process has seen, whether or not its link is still there.

@@ -73,9 +73,13 @@ pub trait Subscriber: Send + Sync + 'static {
         false
     }
 
-    /// Which destinations this process can reach; `None` means that any row will do.
-    fn destinations(&self) -> Option<Vec<String>> {
-        None
+    /// Whether a row is only for processes that reach its destination; else any row will do.
+    fn is_bound(&self) -> bool {
+        false
+    }
+
+    fn reaches(&self, _destination: &str) -> bool {
+        true
     }
 }
 

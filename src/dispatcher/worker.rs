@@ -14,7 +14,7 @@ use super::circuit::Circuit;
 use super::{Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::SubscriberName;
 use crate::eventstore::upcast::{upcast, upcasters};
-use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settle};
+use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settle, waiting_destinations};
 
 /// The wait after the database refused a claim or a settlement.
 const DATABASE_REST: Duration = Duration::from_millis(500);
@@ -140,8 +140,15 @@ impl State {
         if limit == 0 {
             return Ok(false);
         }
-        let destinations = self.worker.subscriber.destinations();
         let client = self.worker.pool.get().await?;
+        let subscriber = &self.worker.subscriber;
+        let destinations = if subscriber.is_bound() {
+            // Few wait at any time; naming all that can be reached would cost more the more devices there are.
+            let waiting = waiting_destinations(&client, self.name).await?;
+            Some(waiting.into_iter().filter(|destination| subscriber.reaches(destination)).collect::<Vec<_>>())
+        } else {
+            None
+        };
         let wanted = Claim {
             subscriber: self.name,
             worker: &self.worker.name,

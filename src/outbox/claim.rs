@@ -99,6 +99,21 @@ select t.outbox_id, t.epoch, t.attempt, t.destination, t.causation_depth, t.expi
 from taken t join events e on e.seq = t.event_seq
 order by t.outbox_id";
 
+const WAITING: &str = "
+select distinct destination from outbox
+where subscriber = $1 and destination is not null and due_at <= clock_timestamp()
+  and (leased_until is null or leased_until < clock_timestamp())";
+
+/// Where rows wait that are due. One round trip.
+pub async fn waiting_destinations(
+    client: &deadpool_postgres::Client,
+    subscriber: SubscriberName,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let statement = client.prepare_cached(WAITING).await?;
+    let rows = pinned(client, client.query(&statement, &[&subscriber.as_str()])).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Takes up to `limit` rows that are due, and leases them. One round trip.
 pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
     let subscriber = claim.subscriber.as_str();

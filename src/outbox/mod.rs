@@ -13,7 +13,7 @@ pub mod schedule;
 pub mod settle;
 pub mod wake;
 
-pub use claim::{Claim, Claimed, StoredEvent, claim};
+pub use claim::{Claim, Claimed, StoredEvent, claim, waiting_destinations};
 pub use schedule::Backoff;
 pub use settle::{DeadReason, Settlement, extend, settle};
 pub use wake::Wakes;

@@ -185,8 +185,12 @@ impl Subscriber for DeviceCommands {
         true
     }
 
-    fn destinations(&self) -> Option<Vec<String>> {
-        Some(self.hub.destinations())
+    fn is_bound(&self) -> bool {
+        true
+    }
+
+    fn reaches(&self, destination: &str) -> bool {
+        self.hub.reaches(destination)
     }
 }
 
@@ -383,11 +387,12 @@ mod tests {
     #[tokio::test]
     async fn only_devices_whose_sockets_are_here_are_served() {
         let desk = desk(None);
-        assert_eq!(desk.subscriber.destinations(), Some(vec![]));
+        let here = |kind: &str| desk.subscriber.reaches(&format!("{kind}:{DEVICE}"));
+        assert!(desk.subscriber.is_bound() && !here("recorder") && !here("transfer"));
         let (_recorder, _asked) = desk.link(LinkKind::Recorder, 1);
         let (transfer, _asks) = desk.link(LinkKind::Transfer, 1);
-        assert_eq!(desk.subscriber.destinations(), Some(vec![format!("recorder:{DEVICE}"), format!("transfer:{DEVICE}")]));
+        assert!(here("recorder") && here("transfer") && !here("other") && !desk.subscriber.reaches(DEVICE));
         desk.hub.leave(&transfer);
-        assert_eq!(desk.subscriber.destinations(), Some(vec![format!("recorder:{DEVICE}")]));
+        assert!(here("recorder") && !here("transfer"));
     }
 }

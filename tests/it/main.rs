@@ -7,6 +7,7 @@ mod blobs;
 mod bulk;
 mod contention;
 mod contract;
+mod demo;
 mod device_plane;
 mod embedded_postgres;
 mod eventstore;

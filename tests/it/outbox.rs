@@ -13,7 +13,7 @@ use keystone_edge::domain::Timestamp;
 use keystone_edge::domain::order::OrderEvent;
 use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::eventstore::{Cause, EventStore, NewEvent};
-use keystone_edge::outbox::{Backoff, Claim, Claimed, DeadReason, Queued, Settlement, Wakes, claim, extend, settle};
+use keystone_edge::outbox::{Backoff, Claim, Claimed, DeadReason, Queued, Settlement, Wakes, claim, extend, settle, waiting_destinations};
 use keystone_edge::pg::get;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -159,6 +159,9 @@ async fn a_claim_takes_no_more_than_it_asked_for_and_only_what_it_can_reach() {
     }
     let reach = ["recorder:2".to_owned()];
     let client = get(pool).await.unwrap();
+    let mut waiting = waiting_destinations(&client, NAME).await.unwrap();
+    waiting.sort_unstable();
+    assert_eq!(waiting, ["recorder:1", "recorder:2"]);
     let taken = claim(&client, &Claim { destinations: Some(&reach), ..wanted(60_000, 3) }).await.unwrap();
     assert_eq!(taken.len(), 3);
     assert!(taken.iter().all(|row| row.event.aggregate_id == "b"));
