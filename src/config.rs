@@ -76,6 +76,8 @@ pub struct Http {
     /// Without a trailing slash. Where it is not set, see [`Http::callback_base_url`].
     #[serde(deserialize_with = "set_or_none")]
     pub callback_public_base_url: Option<String>,
+    #[serde(deserialize_with = "set_or_none")]
+    internal_url: Option<String>,
     read_timeout_s: u64,
     write_timeout_s: u64,
     shutdown_timeout_s: u64,
@@ -92,6 +94,16 @@ impl Http {
 
     pub fn shutdown_timeout(&self) -> Duration {
         Duration::from_secs(self.shutdown_timeout_s)
+    }
+
+    /// Where the other processes of the site reach this one.
+    pub fn internal_url(&self, listening: SocketAddr) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        match (&self.internal_url, host()) {
+            (Some(url), _) => url.clone(),
+            (None, Some(host)) if listening.ip().is_unspecified() => format!("http://{host}:{}", listening.port()),
+            (None, _) => format!("http://{}", reachable(listening)),
+        }
     }
 
     /// What callback links start with. `listening` is the address really bound, which
@@ -452,6 +464,7 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_FACTORY_ID", Effect::Set("factory_id")),
     ("KEYSTONE_BIND_ADDR", Effect::Set("http.bind")),
     ("KEYSTONE_CALLBACK_PUBLIC_BASE_URL", Effect::Set("http.callback_public_base_url")),
+    ("KEYSTONE_INTERNAL_URL", Effect::Set("http.internal_url")),
     ("KEYSTONE_RECORDER_PUBLIC_URL", Effect::Set("devices.recorder_public_url")),
     ("KEYSTONE_TRANSFER_PUBLIC_URL", Effect::Set("devices.transfer_public_url")),
     ("KEYSTONE_READ_TIMEOUT", Effect::Set("http.read_timeout_s")),
@@ -623,6 +636,7 @@ impl Config {
             ("s3.endpoint", &mut self.s3.endpoint),
             ("s3.public_endpoint", &mut self.s3.public_endpoint),
             ("http.callback_public_base_url", &mut self.http.callback_public_base_url),
+            ("http.internal_url", &mut self.http.internal_url),
         ] {
             if let Some(text) = url {
                 *text = text.trim_end_matches('/').to_owned();
@@ -882,7 +896,7 @@ fn form(key: &str) -> Option<Form> {
         "http.bind" | "devices.recorder_bind" | "devices.transfer_bind" | "embedded.s3_bind" => {
             (|value| parse_bind(value).is_some(), "an address and a port, like 0.0.0.0:8080 or :8080")
         }
-        "http.callback_public_base_url" | "s3.public_endpoint" => {
+        "http.callback_public_base_url" | "http.internal_url" | "s3.public_endpoint" => {
             (|value| is_base_url(value.trim_end_matches('/')), "http:// or https:// and a host, without a path")
         }
         "devices.recorder_public_url" | "devices.transfer_public_url" => {

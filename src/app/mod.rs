@@ -154,6 +154,7 @@ impl App {
             .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
         let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
+        membership.listens_at(config.http.internal_url(http)).await?;
         let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {

@@ -6,6 +6,7 @@
 //! its devices connect anew: nothing that was learned over them counts any more.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
@@ -27,22 +28,31 @@ pub struct Membership {
     name: String,
     pool: Pool,
     lease: Duration,
+    /// Where others reach this one, once it listens.
+    address: OnceLock<String>,
 }
 
 impl Membership {
     /// Enters this process, before it takes any socket.
     pub async fn join(pool: Pool, lease: Duration) -> anyhow::Result<Self> {
         let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-        let membership = Self { id: Uuid::new_v4(), name: format!("{host} {}", std::process::id()), pool, lease };
+        let membership = Self { id: Uuid::new_v4(), name: format!("{host} {}", std::process::id()), pool, lease, address: OnceLock::new() };
         membership.enter().await?;
         Ok(membership)
     }
 
     async fn enter(&self) -> anyhow::Result<()> {
-        let sql = "insert into processes (id, name, lease_until) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
-                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null";
-        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64()]).await?;
+        let sql =
+            "insert into processes (id, name, lease_until, address) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address";
+        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address.get()]).await?;
         Ok(())
+    }
+
+    /// Tells the others where this process listens, before it takes a socket.
+    pub async fn listens_at(&self, address: String) -> anyhow::Result<()> {
+        let _only_once = self.address.set(address);
+        self.enter().await
     }
 
     /// False where others found the lease over.

@@ -159,12 +159,19 @@ async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
     let broken: usize = reports.iter().map(|report| report.violations.len()).sum();
     for report in &reports {
         println!(
-            "{}: {} recordings, {} acks, {} violations",
+            "{}: {} connections, {} kills, {} recordings, {} uploads, {} given up, {} acks, {} broken promises",
             report.device_id,
+            report.recorder_connections + report.transfer_connections,
+            report.crashes,
             report.recordings.len(),
+            report.uploads.len(),
+            report.failures.len(),
             report.acks.len(),
             report.violations.len()
         );
+        for violation in &report.violations {
+            println!("    {violation}");
+        }
     }
     if broken == 0 { Ok(()) } else { anyhow::bail!("the server broke {broken} promises") }
 }

@@ -84,6 +84,7 @@ impl Command for ObserveRecorder {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
         let before = device.state.observed.clone();
+        let unheard = device.state.begun_unheard.clone();
         let seen = Observed { epoch: self.epoch, state: self.state, task_id: self.task.clone() };
         let news = work.decide(&mut device, DeviceCommand::Observe { seen, source: self.source.clone(), next: next_command(work) })?;
         if news == 0 {
@@ -108,7 +109,7 @@ impl Command for ObserveRecorder {
         for public_id in gone {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let status = task.state.dispatched().map(|task| task.stage.status());
-            if let Some(command) = status.and_then(|status| without_the_task(status, dropping, at)) {
+            if let Some(command) = status.and_then(|status| without_the_task(status, dropping, unheard.as_ref() == Some(&public_id), at)) {
                 work.decide_for(&mut task, command, Some(&owner.device_id))?;
             }
         }

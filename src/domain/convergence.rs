@@ -46,6 +46,8 @@ enum Op {
     /// A collector does what the task's status asks for.
     Collect,
     Crash,
+    /// As SIGTERM does: a recording is closed on disk, and nobody is told.
+    Stop,
     /// Both halves of every connection.
     LoseRecorder,
     LoseUploader,
@@ -67,6 +69,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => Just(Op::Collect),
         1 => Just(Op::Crash),
+        1 => Just(Op::Stop),
         1 => Just(Op::LoseRecorder),
         1 => Just(Op::LoseUploader),
         8 => Just(Op::HearRecorder),
@@ -98,6 +101,8 @@ struct World {
     to_uploader: VecDeque<ToUploader>,
     // The server, beside the task.
     observed: Option<bool>,
+    /// It was told to begin, and nothing was heard since.
+    begun_unheard: bool,
     connected_at: Timestamp,
     outbox: VecDeque<ToUploader>,
     verifying: Option<UploadReport>,
@@ -123,6 +128,7 @@ impl World {
             callbacks: vec![],
             to_uploader: VecDeque::new(),
             observed: None,
+            begun_unheard: false,
             connected_at: NOW,
             outbox: VecDeque::new(),
             verifying: None,
@@ -209,6 +215,12 @@ impl World {
             // People see a confirmed state only.
             Op::Collect if self.from_recorder.is_empty() && self.observed.is_some() => self.collect(),
             Op::Collect => {}
+            Op::Stop => {
+                if matches!(self.state, RecorderState::Recording | RecorderState::Paused) {
+                    self.file = File::Closed;
+                }
+                self.step(Op::Crash);
+            }
             Op::Crash => {
                 (self.state, self.named) = (RecorderState::Idle, false);
                 self.callbacks.clear();
@@ -287,6 +299,7 @@ impl World {
                     self.broken.push("a finished recording was overwritten".to_owned());
                 }
                 (self.recording, self.file) = (self.recording + 1, File::Absent);
+                self.begun_unheard = true;
                 self.callbacks.push(started);
                 self.enter(RecorderState::Recording, true);
             }
@@ -304,10 +317,11 @@ impl World {
         let held = named && state != RecorderState::Idle;
         let believed = self.observed.is_none_or(|named| named) || named;
         self.observed = Some(named);
+        let unheard = std::mem::take(&mut self.begun_unheard);
         if held {
             with_the_task(state, self.now).into_iter().for_each(|command| self.decide(command));
         } else if believed {
-            without_the_task(self.status(), false, self.now).into_iter().for_each(|command| self.decide(command));
+            without_the_task(self.status(), false, unheard, self.now).into_iter().for_each(|command| self.decide(command));
         }
     }
 

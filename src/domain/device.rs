@@ -26,6 +26,9 @@ pub struct Device {
     /// Tasks the recorder has to let go of, with how often it was asked on its present link.
     /// They stay here until the recorder is seen without them.
     pub releases: BTreeMap<PublicTaskId, u32>,
+    /// A task that it was told to begin, without an answer, and that nothing was seen of since: it may have recorded.
+    #[serde(default)]
+    pub begun_unheard: Option<PublicTaskId>,
 }
 
 /// How often a recorder is asked on one link to let go of a task. What it does not do then is
@@ -448,15 +451,21 @@ impl Aggregate for Device {
                     self.observed = None;
                 }
             }
-            DeviceEvent::RecorderStateObserved { seen, .. } => self.observed = Some(seen.clone()),
+            DeviceEvent::RecorderStateObserved { seen, .. } => {
+                self.observed = Some(seen.clone());
+                self.begun_unheard = None;
+            }
             DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, while_held, .. } => {
                 if let Some(tries) = task_id.as_ref().filter(|_| *while_held).and_then(|task| self.releases.get_mut(task)) {
                     *tries += 1;
                 }
                 self.open_commands.insert(command_id.clone(), OpenCommand { epoch: *epoch, action: *action, task_id: task_id.clone() });
             }
-            DeviceEvent::DeviceCommandSettled { command_id, .. } => {
+            DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome } => {
                 self.open_commands.remove(command_id);
+                if *action == RecorderAction::Begin && matches!(outcome, CommandOutcome::Unknown { .. }) {
+                    self.begun_unheard.clone_from(task_id);
+                }
             }
             DeviceEvent::DeviceReleaseWanted { task_id } => {
                 self.releases.entry(task_id.clone()).or_insert(0);

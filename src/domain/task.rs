@@ -521,10 +521,12 @@ pub fn with_the_task(state: RecorderState, at: Timestamp) -> Option<TaskCommand>
 }
 
 /// A recorder that was believed to have the task is seen without it. `dropping`: it was told to drop it, and its
-/// answer decides.
-pub fn without_the_task(status: TaskStatus, dropping: bool, at: Timestamp) -> Option<TaskCommand> {
+/// answer decides. `begun_unheard`: it was told to begin, and nothing was heard since.
+pub fn without_the_task(status: TaskStatus, dropping: bool, begun_unheard: bool, at: Timestamp) -> Option<TaskCommand> {
     let by = Witness::Snapshot;
     match status {
+        // Recorded and closed without a word, perhaps; the uploader knows.
+        TaskStatus::Ready if begun_unheard && !dropping => Some(TaskCommand::FinishRecording { by, at, report: None }),
         TaskStatus::Ready => Some(TaskCommand::Abandon { by }),
         // The recording is a file now; its finish callback may be lost for ever. Or it was dropped: then the
         // uploader finds none. A device that was told to drop it has none, and says so in its answer.

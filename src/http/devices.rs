@@ -28,7 +28,7 @@ pub struct Messages {
 }
 
 /// What was lately said over the links of a device, also where it changed nothing: up to a hundred messages,
-/// in a few words each, and 50 where nothing is asked for. The process that holds the links knows them, until it ends; others answer with an empty list. What was
+/// in a few words each, and 50 where nothing is asked for. The process that holds the links knows them, until it ends, and is asked by the others. What was
 /// concluded from them is in the log.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/messages", tag = "devices", params(
     ("device_id" = String, Path), ("limit" = Option<i64>, Query, minimum = 1, description = "At most 100"),

@@ -15,6 +15,7 @@ pub mod callbacks;
 mod describe;
 pub mod device_stream;
 pub mod devices;
+mod elsewhere;
 pub mod episodes;
 pub mod extract;
 pub mod fleet;
@@ -89,6 +90,8 @@ pub struct AppState {
     pub logins: Arc<Logins>,
     pub registrations: Arc<Throttle>,
     pub device_stream: Arc<DeviceStream>,
+    /// For the other processes of the site.
+    pub neighbours: reqwest::Client,
     pub probes: Arc<Probes>,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -114,6 +117,7 @@ impl AppState {
         Ok(Self {
             registrations,
             device_stream,
+            neighbours: elsewhere::client()?,
             commands,
             reads,
             fleet,

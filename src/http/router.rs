@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login};
+use super::elsewhere::pass_on;
 use super::idempotency::idempotent;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
@@ -147,6 +148,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/v1/openapi.json", description)
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
+        .layer(from_fn_with_state(state.clone(), pass_on))
         .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
         .layer(from_fn_with_state(state.clone(), idempotent))
         .layer(from_fn_with_state(state.clone(), guard))

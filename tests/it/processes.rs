@@ -251,3 +251,55 @@ async fn a_stream_goes_on_where_it_broke_off_at_any_process() {
     let took = site.servers[1].stop().await;
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_the_holder_of_a_socket_can_tell_is_told_by_every_process() {
+    let mut site = Site::start().await;
+    let (mut recorder, mut transfer) = site.sockets(0).await;
+    recorder.send(&state("idle", "idle", None)).await;
+    let hello =
+        json!({ "type": "connected", "timestamp": "2026-11-20T20:04:32.929Z", "data": { "device_id": site.device, "uploads": [] } });
+    transfer.send(&hello).await;
+    let path = |route: &str| format!("/transfer/{}/{route}", site.device);
+
+    // A message to the uploader, through the process that does not hold it.
+    let sent =
+        site.clients[1].call(Method::POST, &path("upload_request"), Some(&json!({ "task_id": "task-x", "priority": 2 }))).await.unwrap();
+    assert_eq!((sent.status.as_u16(), &sent.body["status"]), (200, &json!("sent")), "{}", sent.body);
+    let request = transfer.wait_for("the request", |frame| frame["type"] == "upload_request").await;
+    assert_eq!((&request["task_id"], &request["priority"]), (&json!("task-x"), &json!(2)));
+    // What is wrong is refused as at home.
+    let refused = site.clients[1].call(Method::POST, &path("upload_request"), Some(&json!({ "task_id": "../x" }))).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 400, "{}", refused.body);
+    assert!(refused.body["code"].is_string(), "{}", refused.body);
+
+    // The recorder's own counters.
+    let asking = tokio::spawn({
+        let (client, path) = (site.clients[1].clone(), format!("/recorder/{}/stats", site.device));
+        async move { client.call(Method::GET, &path, None).await.unwrap() }
+    });
+    let question = recorder.wait_for("the question", |frame| frame["action"] == "get_stats").await;
+    let answer = json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": { "message_count": 7 } });
+    recorder.send(&answer).await;
+    let stats = asking.await.unwrap();
+    assert_eq!(stats.status.as_u16(), 200, "{}", stats.body);
+    assert!(stats.body.to_string().contains("\"message_count\":7"), "{}", stats.body);
+
+    let said = site.clients[1].get(&format!("/devices/{}/messages", site.device)).await.unwrap();
+    assert!(said["items"].as_array().unwrap().iter().any(|entry| entry["type"] == "upload_request"), "{said}");
+
+    // Nobody passes on what was passed on, and a process that died is not asked for long.
+    let http = reqwest::Client::new();
+    let login = json!({ "account": "admin", "password": PASSWORD });
+    let base = format!("{}/api/v1", site.servers[1].base());
+    let token: Value = http.post(format!("{base}/auth/login")).json(&login).send().await.unwrap().json().await.unwrap();
+    let passed = http.post(format!("{base}{}", path("status_query"))).bearer_auth(token["access_token"].as_str().unwrap());
+    assert_eq!(passed.header("x-keystone-passed-on", "1").send().await.unwrap().status().as_u16(), 404);
+    site.servers[0].kill();
+    until("the dead process to be forgotten", async || {
+        let answer = site.clients[1].call(Method::POST, &path("status_query"), None).await.unwrap();
+        assert!([404, 503].contains(&answer.status.as_u16()), "{}", answer.body);
+        answer.status.as_u16() == 404
+    })
+    .await;
+}

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{FromRow, ReadError, Reads, row};
+use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Timestamp};
 
 row! {
@@ -34,6 +35,22 @@ row! {
     }
 }
 
+row! {
+    /// A process that lives, as others reach it.
+    ProcessRow {
+        address: String = "p.address",
+    }
+}
+
+fn holder() -> String {
+    format!(
+        "select {} from devices d join processes p on p.id = case when $2 then d.recorder_process else d.transfer_process end
+         where d.id = $1 and case when $2 then d.recorder_open else d.transfer_open end
+           and p.ended_at is null and p.lease_until > clock_timestamp() and p.address is not null",
+        ProcessRow::COLUMNS
+    )
+}
+
 fn get() -> String {
     format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
 }
@@ -60,6 +77,11 @@ impl Reads {
         self.rows(&all(), &[]).await
     }
 
+    /// The process that holds a socket of the device.
+    pub async fn process_with(&self, id: &DeviceId, kind: LinkKind) -> Result<Option<ProcessRow>, ReadError> {
+        self.row(&holder(), &[&id.as_str(), &(kind == LinkKind::Recorder)]).await
+    }
+
     /// Devices with a link, to whichever process.
     pub async fn linked_devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
         self.rows(&linked(), &[]).await
@@ -71,5 +93,11 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("device", get()), ("devices", all()), ("devices with a link", linked()), ("command to a device", command())]
+    vec![
+        ("device", get()),
+        ("devices", all()),
+        ("devices with a link", linked()),
+        ("command to a device", command()),
+        ("process with a socket", holder()),
+    ]
 }

@@ -1,0 +1,99 @@
+//! Questions and messages for a device whose socket another process holds: the request goes there as it is, with
+//! the caller's own login, and its answer comes back. Commands need none of this; they go through the outbox.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::warn;
+
+use super::AppState;
+use super::problem::{Code, Problem};
+use super::request::REQUEST_ID;
+use crate::domain::DeviceId;
+use crate::domain::device::LinkKind;
+
+/// On a request that was passed on: it is answered where it arrives, whoever holds the socket by then.
+const PASSED_ON: HeaderName = HeaderName::from_static("x-keystone-passed-on");
+
+/// The processes of a site are close to each other.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+pub fn client() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
+}
+
+/// Which socket a route is about, where only the process that holds it can answer.
+fn socket_of(route: &str) -> Option<LinkKind> {
+    match route.strip_prefix("/api/v1")? {
+        "/recorder/{device_id}/stats" => Some(LinkKind::Recorder),
+        "/transfer/{device_id}/upload_request"
+        | "/transfer/{device_id}/upload_all"
+        | "/transfer/{device_id}/status_query"
+        | "/transfer/{device_id}/cancel" => Some(LinkKind::Transfer),
+        // Both sockets are usually at one process; the uploader says more.
+        "/devices/{device_id}/messages" => Some(LinkKind::Transfer),
+        _ => None,
+    }
+}
+
+pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()).unwrap_or_default();
+    let device = request.uri().path().split('/').nth(4).and_then(|id| DeviceId::parse(id).ok());
+    let (Some(kind), Some(device)) = (socket_of(&route), device) else { return next.run(request).await };
+    let here = match kind {
+        LinkKind::Recorder => state.fleet.recorder(&device).is_some(),
+        LinkKind::Transfer => state.fleet.transfer(&device).is_some(),
+    };
+    if here || request.headers().contains_key(&PASSED_ON) {
+        return next.run(request).await;
+    }
+    match state.reads.process_with(&device, kind).await {
+        Ok(Some(process)) => ask(&state, &process.address, request).await.unwrap_or_else(IntoResponse::into_response),
+        Ok(None) => next.run(request).await,
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+async fn ask(state: &AppState, address: &str, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let body = to_bytes(body, state.settings.body_bytes_max).await.map_err(|_| {
+        Problem::new(Code::BodyTooLarge, format!("the request body is larger than {} bytes, or broke off", state.settings.body_bytes_max))
+    })?;
+    let mut passed = state.neighbours.request(parts.method, format!("{address}{target}")).body(body);
+    for name in [AUTHORIZATION, CONTENT_TYPE, ACCEPT, REQUEST_ID] {
+        if let Some(value) = parts.headers.get(&name) {
+            passed = passed.header(name, value);
+        }
+    }
+    let failed = |error: reqwest::Error| {
+        warn!(error = %error, "The process at {address}, which holds a device's socket, did not answer: {error}");
+        Problem::new(Code::Unavailable, "the process that holds the device's socket does not answer; try again")
+    };
+    let answer = passed.header(PASSED_ON, HeaderValue::from_static("1")).send().await.map_err(failed)?;
+    let mut response = Response::builder().status(answer.status());
+    if let Some(value) = answer.headers().get(CONTENT_TYPE) {
+        response = response.header(CONTENT_TYPE, value);
+    }
+    let bytes = answer.bytes().await.map_err(failed)?;
+    response.body(Body::from(bytes)).map_err(|error| super::problem::failed(&error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_needs_the_socket_itself_is_passed_on() {
+        assert_eq!(socket_of("/api/v1/recorder/{device_id}/stats"), Some(LinkKind::Recorder));
+        assert_eq!(socket_of("/api/v1/transfer/{device_id}/upload_all"), Some(LinkKind::Transfer));
+        for route in ["/api/v1/recorder/{device_id}/begin", "/api/v1/transfer/devices", "/metrics", ""] {
+            assert_eq!(socket_of(route), None, "{route}");
+        }
+    }
+}
