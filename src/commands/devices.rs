@@ -14,8 +14,8 @@ use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
 use crate::domain::tally::TaskOutcome;
-use crate::domain::task::{Task, TaskCommand, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
-use crate::domain::{DeviceId, PublicTaskId};
+use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
+use crate::domain::{Aggregate as _, DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskOwner};
 
@@ -95,6 +95,7 @@ impl Command for ObserveRecorder {
         if let Some(public_id) = held
             && let Some((owner, mut task)) = owned(work, &self.device, public_id).await?
             && let Some(command) = with_the_task(self.state, at)
+            && !reopens_in_vain(work, &task, &command).await?
         {
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
@@ -342,7 +343,7 @@ impl Command for AckWanted {
 }
 
 /// The transfer program told all it knows; what it should upload and does not know is asked for again. Answers
-/// what it has given up and nobody here knows of.
+/// what it has given up and nobody here knows of, or has lost for good.
 #[derive(Clone, Debug)]
 pub struct ReconcileUploads {
     pub device: DeviceId,
@@ -377,9 +378,16 @@ impl Command for ReconcileUploads {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let missing = self.missing.iter().find(|(task, _)| *task == public_id);
             let command = match missing {
-                Some((_, detail)) => TaskCommand::MissFile { detail: detail.clone(), at },
+                Some((_, detail)) => {
+                    let recorder_is_without = facts::recorder_is_without(&mut work.tx, &self.device, &public_id).await?;
+                    TaskCommand::MissFile { detail: detail.clone(), at, recorder_is_without }
+                }
                 None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at, connected_at },
             };
+            if reopens_in_vain(work, &task, &command).await? {
+                given_up.extend(missing.cloned());
+                continue;
+            }
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
         Ok(given_up)
@@ -394,6 +402,21 @@ fn not_owned(task: &PublicTaskId) -> String {
 
 async fn owned(work: &mut Work, device: &DeviceId, task: &PublicTaskId) -> Result<Option<(TaskOwner, Loaded<Task>)>, CommandError> {
     Ok(facts::task_of(&mut work.tx, task).await?.filter(|(owner, _)| owner.device_id == *device))
+}
+
+/// Whether a report would turn an upload into work to be done again while its batch, which is over, has no more
+/// of that: what is recorded still is kept as the upload it will be, and what has no file is lost.
+async fn reopens_in_vain(work: &mut Work, task: &Loaded<Task>, command: &TaskCommand) -> Result<bool, CommandError> {
+    let Some(upload) = task.state.dispatched().filter(|task| task.stage.status() == TaskStatus::Uploading) else {
+        return Ok(false);
+    };
+    let reopens = |event: &TaskEvent| matches!(event, TaskEvent::RecordingStarted { .. } | TaskEvent::RecordingAbandoned { .. });
+    if !task.state.decide(command.clone()).is_ok_and(|events| events.iter().any(reopens)) {
+        return Ok(false);
+    }
+    let batch_id = upload.brief.batch_id;
+    let production = Production::lock_batch(work, batch_id).await?;
+    Ok(!production.batch(batch_id)?.status.is_open())
 }
 
 /// The task, if it is the device's and the message came over its present transfer connection.

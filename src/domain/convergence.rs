@@ -100,7 +100,7 @@ struct World {
     callbacks: Vec<TaskCommand>,
     to_uploader: VecDeque<ToUploader>,
     // The server, beside the task.
-    observed: Option<bool>,
+    observed: Option<(RecorderState, bool)>,
     /// It was told to begin, and nothing was heard since.
     begun_unheard: bool,
     connected_at: Timestamp,
@@ -315,8 +315,8 @@ impl World {
     fn hear_recorder(&mut self) {
         let Some((state, named)) = self.from_recorder.pop_front() else { return };
         let held = named && state != RecorderState::Idle;
-        let believed = self.observed.is_none_or(|named| named) || named;
-        self.observed = Some(named);
+        let believed = self.observed.is_none_or(|(_, named)| named) || named;
+        self.observed = Some((state, named));
         let unheard = std::mem::take(&mut self.begun_unheard);
         if held {
             with_the_task(state, self.now).into_iter().for_each(|command| self.decide(command));
@@ -370,7 +370,8 @@ impl World {
                         self.decide(TaskCommand::FailUpload { reason: "given up".into(), at });
                     }
                     File::Absent | File::Closed if self.status() == TaskStatus::Uploading => self.decide(if not_found {
-                        TaskCommand::MissFile { detail: "no file".into(), at }
+                        let recorder_is_without = self.observed.is_some_and(|(state, named)| state == RecorderState::Idle || !named);
+                        TaskCommand::MissFile { detail: "no file".into(), at, recorder_is_without }
                     } else {
                         TaskCommand::RequestUpload { by, at, connected_at: Some(self.connected_at) }
                     }),

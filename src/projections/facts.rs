@@ -79,6 +79,13 @@ pub async fn transfer_link(tx: &mut Transaction, device: &DeviceId) -> Result<Op
     Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }
 
+/// Whether the device's recorder is connected and seen without this task.
+pub async fn recorder_is_without(tx: &mut Transaction, device: &DeviceId, task: &PublicTaskId) -> Result<bool, StoreError> {
+    let sql = "select 1 from devices where id = $1 and recorder_open and observed_state is not null
+               and (observed_state = 'idle' or observed_task is distinct from $2)";
+    Ok(!tx.query(sql, &[&device.as_str(), &task.as_str()]).await?.is_empty())
+}
+
 /// Tasks of a device that were recorded and are not verified yet.
 pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
     let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id

@@ -63,6 +63,14 @@ async fn acked(bench: &Bench, task: &DispatchedTask, recording: &Recording, tran
     transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
 }
 
+async fn cancel_batch_of(bench: &Bench, task: &DispatchedTask) {
+    let found = bench.client.get(&format!("/tasks/{}", task.id)).await.unwrap();
+    let batch = found["batch_id"].as_str().map_or_else(|| found["batch_id"].to_string(), str::to_owned);
+    let cancelled = json!({ "status": "cancelled" });
+    let answer = bench.client.call(Method::PATCH, &format!("/batches/{batch}"), Some(&cancelled)).await.unwrap();
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
+}
+
 /// In whatever order.
 async fn all_acked(transfer: &mut Socket, tasks: &[DispatchedTask]) {
     for task in tasks {
@@ -489,10 +497,7 @@ async fn m19_times_of_a_dropped_recording_are_gone_and_changes_are_told_in_order
 async fn a_recording_that_comes_after_its_task_was_cancelled_is_kept_marked_and_acked() {
     let bench = Bench::start().await;
     let tasks = bench.dispatch(1).await;
-    let found = bench.client.get(&format!("/tasks/{}", tasks[0].id)).await.unwrap();
-    let batch = found["batch_id"].as_str().map_or_else(|| found["batch_id"].to_string(), str::to_owned);
-    let cancelled = json!({ "status": "cancelled" });
-    bench.client.call(Method::PATCH, &format!("/batches/{batch}"), Some(&cancelled)).await.unwrap();
+    cancel_batch_of(&bench, &tasks[0]).await;
     bench.until_status(&tasks[0], "cancelled").await;
     let recording = recording(5, true);
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
@@ -554,4 +559,85 @@ async fn an_upload_that_was_given_up_while_nobody_heard_it_has_failed() {
     bench.until_status(&task, "failed").await;
     let found = bench.client.get(&format!("/tasks/{}", task.id)).await.unwrap();
     assert_eq!(found["error_message"], json!("curlCode: 7, Couldn't connect to server"));
+}
+
+#[tokio::test]
+async fn a_begin_that_was_never_answered_may_have_recorded() {
+    let bench = Bench::start().await;
+    let task = bench.dispatch(1).await.remove(0);
+    let address = bench.server.address(1);
+    let path = format!("/recorder/{}", bench.device);
+    let mut recorder = Socket::connect(&address, &path).await;
+    recorder.send(&state("ready", "ready", Some(&task))).await;
+    answer_first_question(&mut recorder, "ready", &task).await;
+    bench.until_status(&task, "ready").await;
+    let begin = tokio::spawn({
+        let (client, path, body) = (bench.client.clone(), format!("{path}/begin"), json!({ "task_id": task.public_id }));
+        async move { client.call(Method::POST, &path, Some(&body)).await }
+    });
+    recorder.wait_for("the begin", |frame| frame["action"] == "begin").await;
+    recorder.hang_up().await;
+
+    // It recorded, was stopped, which closes the file and tells nobody, and knows of no task any more.
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    let mut recorder = Socket::connect(&address, &path).await;
+    recorder.send(&state("idle", "idle", None)).await;
+    let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
+    let idle = json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": { "state": "idle" } });
+    recorder.send(&idle).await;
+    transfer
+        .wait_for("the request for its file", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id))
+        .await;
+    assert_eq!(bench.status(&task).await, "uploading", "not to be recorded over");
+    begin.abort();
+}
+
+#[tokio::test]
+async fn a_batch_that_is_over_has_no_work_again_when_an_upload_turns_out_to_be_none() {
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(2).await;
+    let recorder = recording_of(&bench, &tasks[0]).await;
+    recorder.send(&state("recording", "idle", Some(&tasks[0]))).await;
+    bench.until_status(&tasks[0], "uploading").await;
+    for (previous, current) in [("idle", "ready"), ("ready", "recording"), ("recording", "idle")] {
+        recorder.send(&state(previous, current, Some(&tasks[1]))).await;
+    }
+    bench.until_status(&tasks[1], "uploading").await;
+    cancel_batch_of(&bench, &tasks[0]).await;
+
+    // One is being recorded after all, which was not to be seen for a moment. It is kept when it is done.
+    recorder.send(&state("idle", "recording", Some(&tasks[1]))).await;
+    let seen = "select count(*) from devices where observed_state = 'recording'";
+    until("the state to be heard", async || count(&bench, seen).await == 1).await;
+    assert_eq!(bench.status(&tasks[1]).await, "uploading");
+    recorder.send(&state("recording", "idle", None)).await;
+
+    // Of the other, nobody ever finds a file.
+    let of = |wanted: &'static str, task: &DispatchedTask| {
+        let id = json!(task.public_id);
+        move |frame: &Value| frame["type"] == wanted && (wanted == "status_query" || frame["task_id"] == id)
+    };
+    let not_found =
+        json!({ "type": "upload_not_found", "timestamp": now_iso(), "data": { "task_id": tasks[0].public_id, "detail": "No MCAP file" } });
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    let mut list = connected(&bench.device, &json!([]), &json!([]));
+    list["type"] = json!("status");
+    for turn in 0..2 {
+        if turn == 1 {
+            let asked = async { while transfer.next().await.expect("an open socket")["type"] != "status_query" {} };
+            tokio::time::timeout(Duration::from_secs(50), asked).await.expect("a second look");
+            transfer.send(&list).await;
+        }
+        transfer.wait_for("the request", of("upload_request", &tasks[0])).await;
+        transfer.send(&not_found).await;
+        transfer.wait_for("which of its meanings", of("status_query", &tasks[0])).await;
+        transfer.send(&list).await;
+    }
+    bench.until_status(&tasks[0], "failed").await;
+    let recording = recording(5, true);
+    acked(&bench, &tasks[1], &recording, &mut transfer).await;
+    bench.expect_episode(&tasks[1], &recording).await;
+    bench.until_status(&tasks[1], "completed").await;
+    let sql = "select count(*) from batches where status = 'cancelled' and completed_count = 1 and failed_count = 1";
+    assert_eq!(count(&bench, sql).await, 1);
 }

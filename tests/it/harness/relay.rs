@@ -1,17 +1,20 @@
-//! A relay in front of a server: it counts how often one side waits for the other, and can be cut.
+//! A relay in front of Postgres: it counts how often a client waits for it, and can be cut.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[derive(Default)]
 struct State {
-    /// How often a client spoke after it had been answered.
+    /// How often a client spoke after all it had asked was answered.
     turns: AtomicU64,
     stopped: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
 }
+
+const DISTANCE: Duration = Duration::from_millis(5);
 
 pub struct Relay {
     pub address: SocketAddr,
@@ -59,21 +62,98 @@ impl Drop for Relay {
     }
 }
 
+/// Finds the messages in what one side says: a type, a length that counts itself, and that much.
+#[derive(Default)]
+struct Messages {
+    /// The type of the last one.
+    last: u8,
+    /// Of a message that has begun.
+    head: Vec<u8>,
+    body_left: usize,
+}
+
+impl Messages {
+    /// How many messages of these types begin in the bytes that follow.
+    fn count(&mut self, mut bytes: &[u8], types: &[u8]) -> i64 {
+        let mut found = 0;
+        while !bytes.is_empty() {
+            if self.body_left > 0 {
+                let taken = self.body_left.min(bytes.len());
+                self.body_left -= taken;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            self.head.push(bytes[0]);
+            bytes = &bytes[1..];
+            if let [kind, a, b, c, d] = *self.head.as_slice() {
+                self.last = kind;
+                found += i64::from(types.contains(&kind));
+                self.body_left = u32::from_be_bytes([a, b, c, d]) as usize - 4;
+                self.head.clear();
+            }
+        }
+        found
+    }
+}
+
+/// Parse, Bind, Describe, Execute, Close, Flush and the data of a copy: the request goes on.
+const REQUEST_PARTS: &[u8] = b"PBDECHdcf";
+/// Sync and a simple query.
+const REQUEST_ENDS: &[u8] = b"SQ";
+
+/// What is asked and not answered yet. A request ends with Sync or is a simple query, and its answer ends with
+/// ReadyForQuery, however the bytes of several requests mix with those of their answers.
+struct Conversation {
+    client: Messages,
+    server: Messages,
+    unanswered: i64,
+}
+
+impl Conversation {
+    /// What a client says first has no type. It is a request like others: its answer ends with ReadyForQuery too.
+    fn new() -> Self {
+        let client = Messages { head: vec![0], ..Messages::default() };
+        Self { client, server: Messages::default(), unanswered: 1 }
+    }
+
+    /// Whether the client speaks after it had been answered.
+    fn client_says(&mut self, bytes: &[u8]) -> bool {
+        let begun = REQUEST_PARTS.contains(&self.client.last) || self.client.body_left > 0 || !self.client.head.is_empty();
+        let turn = self.unanswered == 0 && !begun;
+        self.unanswered += self.client.count(bytes, REQUEST_ENDS);
+        turn
+    }
+
+    fn server_says(&mut self, bytes: &[u8]) {
+        self.unanswered -= self.server.count(bytes, b"Z");
+    }
+}
+
 fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
     client.set_nodelay(true).expect("an option");
     server.set_nodelay(true).expect("an option");
     let clone = |stream: &TcpStream| stream.try_clone().expect("a clone");
     state.streams.lock().expect("the list").extend([clone(&client), clone(&server)]);
-    let client_spoke_last = Arc::new(AtomicBool::new(false));
+    let conversation = Arc::new(Mutex::new(Conversation::new()));
     for (from_client, mut from, mut to) in [(true, clone(&client), clone(&server)), (false, server, client)] {
-        let (state, client_spoke_last) = (state.clone(), client_spoke_last.clone());
+        let (state, conversation) = (state.clone(), conversation.clone());
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
-                if from_client != client_spoke_last.swap(from_client, Ordering::SeqCst) && from_client {
-                    state.turns.fetch_add(1, Ordering::SeqCst);
+                let bytes = &buffer[..read];
+                if !from_client {
+                    // A server that is some way off: what the client sends at once arrives before its answer.
+                    std::thread::sleep(DISTANCE);
                 }
-                if to.write_all(&buffer[..read]).is_err() {
+                {
+                    let mut conversation = conversation.lock().expect("the conversation");
+                    if !from_client {
+                        conversation.server_says(bytes);
+                    } else if conversation.client_says(bytes) {
+                        state.turns.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+                if to.write_all(bytes).is_err() {
                     break;
                 }
             }
