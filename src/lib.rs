@@ -32,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod embedded;
 pub mod lifecycle;
+pub mod listener;
 pub mod pg;
 pub mod simulator;
 pub mod telemetry;

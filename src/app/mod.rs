@@ -32,6 +32,7 @@ use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
+use crate::listener;
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
@@ -279,11 +280,7 @@ fn worker_name() -> String {
 
 fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, routes: axum::Router) {
     let stop = lifecycle.soft_stop().clone();
-    lifecycle.spawn(name, async move {
-        if let Err(error) = crate::devices::listener::serve(listener, routes, stop).await {
-            warn!(error = &error as &dyn std::error::Error, "`{name}` stopped listening");
-        }
-    });
+    lifecycle.spawn(name, listener::serve_routes(listener, stop, routes));
 }
 
 async fn start_database(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Option<EmbeddedPostgres>, Secret)> {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::config::{Config, reachable};
 use crate::lifecycle::Lifecycle;
+use crate::listener;
 use crate::simulator::client::Client;
 use crate::simulator::collector::Collector;
 use crate::simulator::{Faults, Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
@@ -95,6 +96,10 @@ pub async fn run() -> anyhow::Result<()> {
 
 async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     telemetry::init_logs(&config.telemetry)?;
+    match listener::raise_open_files() {
+        Ok(files) => tracing::info!(files, "May open {files} files and connections"),
+        Err(error) => tracing::warn!(%error, "Could not raise the number of files and connections that may be open: {error}"),
+    }
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
     let timeout = config.http.shutdown_timeout();

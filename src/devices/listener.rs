@@ -132,18 +132,6 @@ impl Devices {
     }
 }
 
-/// Serves routes on a port of their own until `stop`.
-pub async fn serve(listener: tokio::net::TcpListener, routes: Router, stop: CancellationToken) -> std::io::Result<()> {
-    use axum::serve::ListenerExt;
-    // Requests and acks are single small writes that should leave at once.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(error = %error, "Could not turn off delayed sending: {error}");
-        }
-    });
-    axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>()).with_graceful_shutdown(stop.cancelled_owned()).await
-}
-
 async fn recorder(State(gate): State<Gate>, Path(device_id): Path<String>, request: Request) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     // Exactly two words, and the first in this case: that is all a recorder ever sends.

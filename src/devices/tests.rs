@@ -21,13 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::{EffectError, Effects, LinkId, Report};
 use super::hub::{Hub, SendError};
-use super::listener::{Devices, TokenCheck, serve};
+use super::listener::{Devices, TokenCheck};
 use super::queue::{self, ReportQueue, Worker};
 use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
 use super::{Keepalive, Settings};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
 use crate::domain::{DeviceId, PublicTaskId};
+use crate::listener::serve_routes;
 
 const DEVICE: &str = "AB-F0001-T0003-000001";
 
@@ -109,7 +110,7 @@ impl Plane {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, devices.routes(token_required), stop.clone()));
+        tokio::spawn(serve_routes(listener, stop.clone(), devices.routes(token_required)));
         Self { devices, storage, address, stop }
     }
 

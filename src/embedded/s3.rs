@@ -11,31 +11,23 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{DeleteObjectsInput, ListObjectsInput, ListObjectsV2Input};
 use s3s::path::S3Path;
-use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::service::S3ServiceBuilder;
 use s3s::{S3Request, S3Result, s3_error};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
 
 use crate::blobs::ObjectKey;
 use crate::config::Secret;
+use crate::listener;
 
 /// How long open requests may take to end when we stop: a part of a multipart upload
 /// has room; the robot repeats a cut one.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a client may take to send the head of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Between attempts to accept when the system is out of file handles.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -96,7 +88,7 @@ impl EmbeddedS3 {
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, service, stop.clone()));
+        let server = tokio::spawn(listener::serve(listener, stop.clone(), move |_| service.clone()));
         Ok(Self { address, root, credentials, stop, server: Some(server) })
     }
 
@@ -126,8 +118,9 @@ impl EmbeddedS3 {
     /// Lets open requests end, then closes.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        if let Some(server) = self.server.take() {
-            let _ = server.await;
+        if let Some(server) = &mut self.server {
+            // Those still open after that are cut with it.
+            let _ended_or_not = tokio::time::timeout(STOP_TIMEOUT, server).await;
         }
     }
 }
@@ -138,39 +131,6 @@ impl Drop for EmbeddedS3 {
             server.abort();
         }
     }
-}
-
-async fn serve(listener: TcpListener, service: S3Service, stop: CancellationToken) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let graceful = GracefulShutdown::new();
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-            // Ended connections are forgotten as they end.
-            Some(_) = connections.join_next() => continue,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "Cannot accept a connection to the object storage");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-                continue;
-            }
-        };
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(error = &error as &dyn std::error::Error, "A connection to the object storage broke");
-            }
-        });
-    }
-    drop(listener);
-    let _ = tokio::time::timeout(STOP_TIMEOUT, graceful.shutdown()).await;
-    // Those still open are cut here, with the set.
 }
 
 /// Refuses what is not signed, and every key that would name a file outside its

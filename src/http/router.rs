@@ -136,8 +136,8 @@ fn described(openapi: &utoipa::openapi::OpenApi) -> Value {
     describe::complete(serde_json::to_value(openapi).expect("a description of ours is JSON"))
 }
 
-/// The whole edge. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`, so
-/// that requests know where they come from.
+/// The whole edge. Serve it with [`serve_routes`](crate::listener::serve_routes), so that requests know where they
+/// come from.
 pub fn router(state: AppState) -> Router {
     let (router, openapi) = routes().split_for_parts();
     let docs = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));

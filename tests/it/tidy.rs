@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pg", &["config"]),
     ("config", &["pg"]),
     ("lifecycle", &["config"]),
+    ("listener", &[]),
     ("telemetry", &["config"]),
 ];
 
@@ -49,8 +50,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("commands", "outbox::Queued"),
 ];
 
-/// May be used by everyone: names of measures, and the owner of tasks.
-const EVERYWHERE: &[&str] = &["telemetry", "lifecycle"];
+/// May be used by everyone: names of measures, the owner of tasks, and what accepts connections.
+const EVERYWHERE: &[&str] = &["telemetry", "lifecycle", "listener"];
 
 const COMPOSITION: &[&str] = &["app", "cli", "main", "lib"];
 

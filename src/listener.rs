@@ -1,0 +1,171 @@
+//! Accepts HTTP connections on a port until it is told to stop.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::{Body, Incoming};
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// How long a connection may be without a whole head of a request, from its start or from the last answer. Longer
+/// than the pauses of clients that keep connections, so that it is they who close them.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Between attempts to accept when the system is out of file descriptors.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Takes all the file descriptors that the system grants this process, and answers how many. Unasked it gives a
+/// thousand or so, which is fewer connections than a factory has.
+pub fn raise_open_files() -> nix::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}
+
+/// Serves routes, whose requests know where they come from.
+pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, routes: Router) {
+    let service = move |remote: SocketAddr| {
+        let routes = TowerToHyperService::new(routes.clone());
+        service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(remote));
+            routes.call(request)
+        })
+    };
+    serve(listener, stop, service).await;
+}
+
+/// Serves each connection with what `service` makes for its remote address. After `stop` nothing new is accepted,
+/// and open requests have the time until this is dropped.
+pub async fn serve<S, B>(listener: TcpListener, stop: CancellationToken, service: impl Fn(SocketAddr) -> S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data: Send> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    serve_within(listener, stop, HEAD_TIMEOUT, service).await;
+}
+
+async fn serve_within<S, B>(listener: TcpListener, stop: CancellationToken, head_timeout: Duration, service: impl Fn(SocketAddr) -> S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data: Send> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+            // Ended connections are forgotten as they end.
+            Some(_) = connections.join_next() => continue,
+        };
+        let (stream, remote) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "Cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        // Requests to devices and acks are single small writes that should leave at once.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(error = &error as &dyn Error, "Could not turn off delayed sending");
+        }
+        let connection = http.serve_connection(TokioIo::new(stream), service(remote)).with_upgrades();
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let mut connection = pin!(connection);
+            let outcome = tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = outcome {
+                debug!(error = &error as &dyn Error, %remote, "A connection broke");
+            }
+        });
+    }
+    drop(listener);
+    // What is still open when this is dropped is cut with the set.
+    while connections.join_next().await.is_some() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Instant;
+
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const HEAD: Duration = Duration::from_millis(300);
+
+    async fn started(answer_after: Duration) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let service = move |remote: SocketAddr| {
+            service_fn(move |_request| async move {
+                tokio::time::sleep(answer_after).await;
+                Ok::<_, Infallible>(Response::new(remote.to_string()))
+            })
+        };
+        let server = tokio::spawn(serve_within(listener, stop.clone(), HEAD, service));
+        (address, stop, server)
+    }
+
+    async fn read_all(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut text)).await.expect("an end").unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_head_that_never_ends_ends_its_connection_and_a_slow_answer_does_not() {
+        let (address, _stop, _server) = started(HEAD * 3).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut patient = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        patient.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let asked = Instant::now();
+        assert_eq!((read_all(&mut slow).await, read_all(&mut idle).await), (String::new(), String::new()));
+        assert!(asked.elapsed() >= HEAD);
+        // Its connection ends too, when nothing more is asked on it.
+        let answer = read_all(&mut patient).await;
+        let from = patient.local_addr().unwrap().to_string();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&from), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_open_requests_end_and_takes_no_more() {
+        let (address, stop, server) = started(HEAD).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(HEAD / 3).await;
+        stop.cancel();
+        assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 200"));
+        tokio::time::timeout(Duration::from_secs(20), server).await.expect("an end").unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}
