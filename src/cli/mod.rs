@@ -321,7 +321,8 @@ async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyho
         device_id: place.device_id.clone(),
         recording: RECORDING,
         patience: PATIENCE,
-        look_again: Collector::LOOK_AGAIN,
+        // As often as a page of a person, whose log stays readable.
+        look_again: Duration::from_secs(1),
     };
     loop {
         let mut tasks = waiting_tasks(&client, &place).await?;

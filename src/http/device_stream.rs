@@ -305,13 +305,25 @@ fn wanted(params: &Params) -> Result<Option<BTreeSet<String>>, Problem> {
 }
 
 /// What changes about devices, as server-sent events. First the present state, or with `Last-Event-ID` what was missed.
+/// One event of the stream, as its readers find it.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "a description; events are written as text")]
+struct StreamEvent {
+    /// `device_connection`, `recorder_state`, `recorder_syncing` or `recorder_operation_unknown`.
+    event: String,
+    /// JSON.
+    data: String,
+    /// A position of the log. Events of a snapshot have none but the last.
+    id: Option<String>,
+}
+
 #[utoipa::path(get, path = "/api/v1/device-state/stream", tag = "devices", params(
     ("device_id" = Option<String>, Query, description = "One device; may be repeated"),
     ("device_ids" = Option<String>, Query, description = "Devices, with commas between"),
     ("Last-Event-ID" = Option<String>, Header, description = "The last id that was received"),
 ), responses(
-    (status = 200, content_type = "text/event-stream", body = String,
-     description = "`device_connection`, `recorder_state`, `recorder_syncing`, `recorder_operation_unknown`; ids are positions of the log"),
+    (status = 200, content_type = "text/event-stream", body = StreamEvent,
+     description = "Events without an end, and a comment where there was none for a while"),
     (status = 400, description = "A device id that cannot be one"),
     (status = 503, description = "Too many clients"),
 ))]
