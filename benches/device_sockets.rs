@@ -19,6 +19,8 @@ use harness::server::{PASSWORD, Server};
 
 const COMMANDS: usize = 300;
 
+const STUCK: usize = 100;
+
 /// Of the server's process: resident bytes, and seconds of processor time.
 fn usage(server: &Server) -> (u64, f64) {
     let read = |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", server.pid())).expect("a running server");
@@ -146,7 +148,26 @@ async fn main() {
         most.as_secs_f64() / alone_most.as_secs_f64(),
         (cpu_after - cpu_before) / began.elapsed().as_secs_f64() * 100.0
     );
+
+    // Of the idle ones, which read nothing and answer nothing, a hundred are asked for something all the time.
+    let mut asking = tokio::task::JoinSet::new();
+    for device in devices[..idle / 2].iter().take(STUCK).cloned() {
+        let client = client.clone();
+        asking.spawn(async move {
+            loop {
+                client.call(Method::POST, &format!("/recorder/{device}/pause"), None).await.expect("an answer");
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (half, most) = commands(&client, &watched).await;
+    println!(
+        "… and {STUCK} stuck ones with commands:               p50 {half:>9.1?}  p99 {most:>9.1?}   ratio {:.2} and {:.2}",
+        half.as_secs_f64() / alone_half.as_secs_f64(),
+        most.as_secs_f64() / alone_most.as_secs_f64()
+    );
     obeying.abort();
+    asking.abort_all();
     talking.abort_all();
     server.stop().await;
 }

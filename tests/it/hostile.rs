@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::RngCore as _;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -145,6 +146,40 @@ async fn hostile_devices_cost_memory_and_others_nothing() {
     let strange = "select count(*) from events where aggregate_type not in ('device') and payload::text ~ '(\\.\\./|etc/passwd)'";
     assert_eq!(database.query_one(strange, &[]).await.unwrap().get::<_, i64>(0), 0);
     drop(slow);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stuck_devices_hold_up_nobody() {
+    let bench = Bench::start().await;
+    let (mut stuck, mut asked) = (vec![], tokio::task::JoinSet::new());
+    for device in robots(&bench).await {
+        let path = format!("/recorder/{device}");
+        // It is asked for its state first, and never answers.
+        stuck.push(Socket::connect(&bench.server.address(1), &path).await);
+        for _ in 0..3 {
+            let (client, path) = (bench.client.clone(), format!("{path}/pause"));
+            asked.spawn(async move { client.call(Method::POST, &path, None).await });
+        }
+    }
+    let requested = "select count(*) from events where event_type = 'device_command_requested'";
+    let database = bench.server.database().await.get().await.unwrap();
+    let all = i64::try_from(asked.len()).unwrap();
+    until("all to be asked", async || database.query_one(requested, &[]).await.unwrap().get::<_, i64>(0) == all).await;
+
+    let mut recorder = Socket::connect(&bench.server.address(1), &format!("/recorder/{}", bench.device)).await;
+    let (client, path) = (bench.client.clone(), format!("/recorder/{}/pause", bench.device));
+    let command = tokio::spawn(async move { client.call(Method::POST, &path, None).await.unwrap() });
+    for action in ["get_state", "pause"] {
+        let request = recorder.wait_for(action, |frame| frame["action"] == action).await;
+        let id = &request["request_id"];
+        recorder.send(&json!({ "type": "rpc_response", "request_id": id, "success": true, "data": { "state": "idle" } })).await;
+    }
+    assert_eq!(command.await.unwrap().body["success"], json!(true));
+    assert!(asked.try_join_next().is_none(), "answered before those who were asked first");
+    let (_, mut transfer) = bench.sockets().await;
+    transfer.ping().await;
+    transfer.wait_for("a pong", |frame| *frame == json!("pong")).await;
+    drop(stuck);
 }
 
 #[tokio::test]
