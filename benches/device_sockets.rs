@@ -151,11 +151,11 @@ async fn main() {
 
     // Of the idle ones, which read nothing and answer nothing, a hundred are asked for something all the time.
     let mut asking = tokio::task::JoinSet::new();
-    for device in devices[..idle / 2].iter().take(STUCK).cloned() {
-        let client = client.clone();
+    for device in devices[..idle / 2].iter().take(STUCK) {
+        let (client, path) = (client.clone(), format!("/recorder/{device}/pause"));
         asking.spawn(async move {
             loop {
-                client.call(Method::POST, &format!("/recorder/{device}/pause"), None).await.expect("an answer");
+                client.call(Method::POST, &path, None).await.expect("an answer");
             }
         });
     }
