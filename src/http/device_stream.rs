@@ -304,7 +304,6 @@ fn wanted(params: &Params) -> Result<Option<BTreeSet<String>>, Problem> {
     Ok((!ids.is_empty()).then_some(ids))
 }
 
-/// What changes about devices, as server-sent events. First the present state, or with `Last-Event-ID` what was missed.
 /// One event of the stream, as its readers find it.
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "a description; events are written as text")]
@@ -317,6 +316,7 @@ struct StreamEvent {
     id: Option<String>,
 }
 
+/// What changes about devices, as server-sent events. First the present state, or with `Last-Event-ID` what was missed.
 #[utoipa::path(get, path = "/api/v1/device-state/stream", tag = "devices", params(
     ("device_id" = Option<String>, Query, description = "One device; may be repeated"),
     ("device_ids" = Option<String>, Query, description = "Devices, with commas between"),

@@ -6,22 +6,28 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
 use tracing::warn;
 
 use super::AppState;
+use super::fleet::TransferView;
 use super::problem::{Code, Problem};
 use super::request::REQUEST_ID;
+use super::transfer::Transfers;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
 
 /// On a request that was passed on: it is answered where it arrives, whoever holds the socket by then.
-const PASSED_ON: HeaderName = HeaderName::from_static("x-keystone-passed-on");
+pub const PASSED_ON: HeaderName = HeaderName::from_static("x-keystone-passed-on");
 
 /// The processes of a site are close to each other.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// For a list that is worth something without what one of them says.
+const LIST_WITHIN: Duration = Duration::from_secs(3);
 
 pub fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
@@ -82,6 +88,33 @@ async fn ask(state: &AppState, address: &str, request: Request) -> Result<Respon
     }
     let bytes = answer.bytes().await.map_err(failed)?;
     response.body(Body::from(bytes)).map_err(|error| super::problem::failed(&error.into()))
+}
+
+/// What other processes say of their uploaders. A process that does not answer in time is left out.
+pub async fn uploaders(state: &AppState, headers: &HeaderMap, here: &[TransferView]) -> Result<Vec<TransferView>, Problem> {
+    let here: Vec<&str> = here.iter().map(|view| view.device_id.as_str()).collect();
+    let processes = state.reads.processes_with_uploaders(&here).await?;
+    let answers = join_all(processes.iter().map(async |process| {
+        let mut question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address)).timeout(LIST_WITHIN);
+        for name in [AUTHORIZATION, REQUEST_ID] {
+            if let Some(value) = headers.get(&name) {
+                question = question.header(name, value);
+            }
+        }
+        let answer = question.header(PASSED_ON, HeaderValue::from_static("1")).send().await?.error_for_status()?;
+        Ok::<_, reqwest::Error>(answer.json::<Transfers>().await?.devices)
+    }))
+    .await;
+    Ok(answers
+        .into_iter()
+        .zip(&processes)
+        .flat_map(|(answer, process)| {
+            answer.unwrap_or_else(|error| {
+                warn!(error = %error, "The process at {} did not say what its uploaders do: {error}", process.address);
+                vec![]
+            })
+        })
+        .collect())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -50,7 +50,7 @@ pub enum TransferOrder {
 }
 
 /// A connected uploader.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TransferView {
     pub device_id: String,
     pub remote_ip: String,
@@ -147,7 +147,7 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
     })
 }
 
-/// The same for an uploader: its status is known where it is connected.
+/// The same for an uploader whose process does not say its status.
 pub fn transfer_elsewhere(row: &DeviceRow) -> Option<TransferView> {
     let since = row.transfer_since.filter(|_| row.transfer_open)?;
     Some(TransferView {

@@ -7,29 +7,37 @@ use std::collections::BTreeSet;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
+use super::elsewhere::{self, PASSED_ON};
 use super::extract::{Json, PathDevice, public_task_id};
 use super::fleet::{TransferOrder, TransferView, Unanswered, transfer_elsewhere};
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
-    devices: Vec<TransferView>,
+    pub devices: Vec<TransferView>,
 }
 
-/// Uploaders that are connected.
+/// Uploaders that are connected, to whichever process.
 #[utoipa::path(get, path = "/api/v1/transfer/devices", tag = "transfer", responses((status = 200, body = Transfers)))]
-pub async fn devices(State(state): State<AppState>) -> Result<Answer<Transfers>, Problem> {
+pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Result<Answer<Transfers>, Problem> {
     let mut devices = state.fleet.transfers();
-    let elsewhere = state.reads.linked_devices().await?;
-    let elsewhere: Vec<TransferView> = elsewhere.iter().filter_map(transfer_elsewhere).collect();
-    let here: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
-    devices.extend(elsewhere.into_iter().filter(|view| !here.contains(&view.device_id)));
+    if headers.contains_key(&PASSED_ON) {
+        return Ok(Answer(Transfers { devices }));
+    }
+    let told = elsewhere::uploaders(&state, &headers, &devices).await?;
+    let committed = state.reads.linked_devices().await?;
+    let mut known: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
+    let others = told.into_iter().chain(committed.iter().filter_map(transfer_elsewhere));
+    devices.extend(others.filter(|view| known.insert(view.device_id.clone())));
+    // The same list wherever it is asked for.
+    devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
     Ok(Answer(Transfers { devices }))
 }
 

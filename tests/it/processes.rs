@@ -273,6 +273,19 @@ async fn what_only_the_holder_of_a_socket_can_tell_is_told_by_every_process() {
     assert_eq!(refused.status.as_u16(), 400, "{}", refused.body);
     assert!(refused.body["code"].is_string(), "{}", refused.body);
 
+    // What it says of its uploads.
+    let told = json!({ "type": "status", "timestamp": "2026-11-20T20:04:33.929Z", "data": { "pending_count": 3, "uploads": [] } });
+    transfer.send(&told).await;
+    until("its status in the lists of both", async || {
+        let mut lists = vec![];
+        for client in &site.clients {
+            let list = client.get("/transfer/devices").await.unwrap();
+            lists.push(list["devices"].as_array().unwrap().iter().map(|view| view["status"]["pending_count"].clone()).collect::<Vec<_>>());
+        }
+        lists == [[json!(3)], [json!(3)]]
+    })
+    .await;
+
     // The recorder's own counters.
     let asking = tokio::spawn({
         let (client, path) = (site.clients[1].clone(), format!("/recorder/{}/stats", site.device));
@@ -296,6 +309,9 @@ async fn what_only_the_holder_of_a_socket_can_tell_is_told_by_every_process() {
     let passed = http.post(format!("{base}{}", path("status_query"))).bearer_auth(token["access_token"].as_str().unwrap());
     assert_eq!(passed.header("x-keystone-passed-on", "1").send().await.unwrap().status().as_u16(), 404);
     site.servers[0].kill();
+    // Its uploader is listed while it is believed to live, without what nobody can say of it.
+    let list = site.clients[1].get("/transfer/devices").await.unwrap();
+    assert!(list["devices"].as_array().unwrap().iter().all(|view| view["status"] == json!({})), "{list}");
     until("the dead process to be forgotten", async || {
         let answer = site.clients[1].call(Method::POST, &path("status_query"), None).await.unwrap();
         assert!([404, 503].contains(&answer.status.as_u16()), "{}", answer.body);

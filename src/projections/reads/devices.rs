@@ -51,6 +51,15 @@ fn holder() -> String {
     )
 }
 
+fn uploader_holders() -> String {
+    format!(
+        "select distinct {} from devices d join processes p on p.id = d.transfer_process
+         where d.transfer_open and d.id <> all($1)
+           and p.ended_at is null and p.lease_until > clock_timestamp() and p.address is not null",
+        ProcessRow::COLUMNS
+    )
+}
+
 fn get() -> String {
     format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
 }
@@ -82,6 +91,11 @@ impl Reads {
         self.row(&holder(), &[&id.as_str(), &(kind == LinkKind::Recorder)]).await
     }
 
+    /// The processes that hold uploaders other than these.
+    pub async fn processes_with_uploaders(&self, except: &[&str]) -> Result<Vec<ProcessRow>, ReadError> {
+        self.rows(&uploader_holders(), &[&except]).await
+    }
+
     /// Devices with a link, to whichever process.
     pub async fn linked_devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
         self.rows(&linked(), &[]).await
@@ -99,5 +113,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("devices with a link", linked()),
         ("command to a device", command()),
         ("process with a socket", holder()),
+        ("processes with uploaders", uploader_holders()),
     ]
 }
