@@ -23,14 +23,10 @@ const STUCK: usize = 100;
 
 /// Of the server's process: resident bytes, and seconds of processor time.
 fn usage(server: &Server) -> (u64, f64) {
-    let read = |what: &str| std::fs::read_to_string(format!("/proc/{}/{what}", server.pid())).expect("a running server");
-    let status = read("status");
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    let kilobytes: u64 = resident.trim().trim_end_matches("kB").trim().parse().expect("a number");
-    let stat = read("stat");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("a running server");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("its name").1.split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().expect("user time") + fields[12].parse::<f64>().expect("system time");
-    (kilobytes * 1024, ticks / 100.0)
+    (server.resident_bytes(), ticks / 100.0)
 }
 
 fn state(previous: &str, current: &str) -> Value {

@@ -475,7 +475,7 @@ fn no_etag() -> BlobError {
 }
 
 /// Quotes are part of the header, and some callers keep the tag without them.
-fn same_etag(a: &str, b: &str) -> bool {
+pub fn same_etag(a: &str, b: &str) -> bool {
     a.trim_matches('"') == b.trim_matches('"')
 }
 

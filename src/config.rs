@@ -98,8 +98,7 @@ impl Http {
 
     /// Where the other processes of the site reach this one.
     pub fn internal_url(&self, listening: SocketAddr) -> String {
-        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-        match (&self.internal_url, host()) {
+        match (&self.internal_url, host_name()) {
             (Some(url), _) => url.clone(),
             (None, Some(host)) if listening.ip().is_unspecified() => format!("http://{host}:{}", listening.port()),
             (None, _) => format!("http://{}", reachable(listening)),
@@ -934,6 +933,11 @@ fn parse_bind(text: &str) -> Option<SocketAddr> {
         return Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)));
     }
     text.parse().ok()
+}
+
+/// What this machine calls itself.
+pub fn host_name() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
 }
 
 /// An address that another program on this machine can connect to.

@@ -17,8 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-/// How long a connection may be without a whole head of a request, from its start or from the last answer. Longer
-/// than the pauses of clients that keep connections, so that it is they who close them.
+/// For routes. Longer than the pauses of clients that keep connections, so that it is they who close them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Between attempts to accept when the system is out of file descriptors.
@@ -43,22 +42,13 @@ pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, routes
             routes.call(request)
         })
     };
-    serve(listener, stop, service).await;
+    serve(listener, stop, HEAD_TIMEOUT, service).await;
 }
 
-/// Serves each connection with what `service` makes for its remote address. After `stop` nothing new is accepted,
-/// and open requests have the time until this is dropped.
-pub async fn serve<S, B>(listener: TcpListener, stop: CancellationToken, service: impl Fn(SocketAddr) -> S)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body<Data: Send> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    serve_within(listener, stop, HEAD_TIMEOUT, service).await;
-}
-
-async fn serve_within<S, B>(listener: TcpListener, stop: CancellationToken, head_timeout: Duration, service: impl Fn(SocketAddr) -> S)
+/// Serves each connection with what `service` makes for its remote address. One that is without a whole head of a
+/// request for `head_timeout`, from its start or from the last answer, is closed. After `stop` nothing new is
+/// accepted, and open requests have the time until this is dropped.
+pub async fn serve<S, B>(listener: TcpListener, stop: CancellationToken, head_timeout: Duration, service: impl Fn(SocketAddr) -> S)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -130,7 +120,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(remote.to_string()))
             })
         };
-        let server = tokio::spawn(serve_within(listener, stop.clone(), HEAD, service));
+        let server = tokio::spawn(serve(listener, stop.clone(), HEAD, service));
         (address, stop, server)
     }
 

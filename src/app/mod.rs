@@ -114,9 +114,18 @@ impl App {
         lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, stop.clone()));
         lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
 
+        let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
+        let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
+            .await
+            .with_context(|| busy(config.devices.recorder_bind, "KEYSTONE_RECORDER_BIND"))?;
+        let transfer_listening = TcpListener::bind(config.devices.transfer_bind)
+            .await
+            .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
+        let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
+
         let reads = Reads::new(pool.clone());
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
-        let membership = Arc::new(Membership::join(pool.clone(), config.devices.process_lease()).await?);
+        let membership = Arc::new(Membership::join(pool.clone(), config.devices.process_lease(), config.http.internal_url(http)).await?);
         let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
         let devices = Devices::new(effects, Some(tokens), adapters::device_settings(config));
         {
@@ -146,16 +155,6 @@ impl App {
 
         lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
 
-        let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
-        let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
-            .await
-            .with_context(|| busy(config.devices.recorder_bind, "KEYSTONE_RECORDER_BIND"))?;
-        let transfer_listening = TcpListener::bind(config.devices.transfer_bind)
-            .await
-            .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
-        let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
-
-        membership.listens_at(config.http.internal_url(http)).await?;
         let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {

@@ -6,7 +6,6 @@
 //! its devices connect anew: nothing that was learned over them counts any more.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
@@ -16,6 +15,7 @@ use uuid::Uuid;
 
 use crate::commands::devices::CloseLink;
 use crate::commands::{Commands, Context};
+use crate::config::host_name;
 use crate::devices::Hub;
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, catalog};
@@ -28,15 +28,15 @@ pub struct Membership {
     name: String,
     pool: Pool,
     lease: Duration,
-    /// Where others reach this one, once it listens.
-    address: OnceLock<String>,
+    /// Where others reach this one.
+    address: String,
 }
 
 impl Membership {
     /// Enters this process, before it takes any socket.
-    pub async fn join(pool: Pool, lease: Duration) -> anyhow::Result<Self> {
-        let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
-        let membership = Self { id: Uuid::new_v4(), name: format!("{host} {}", std::process::id()), pool, lease, address: OnceLock::new() };
+    pub async fn join(pool: Pool, lease: Duration, address: String) -> anyhow::Result<Self> {
+        let name = format!("{} {}", host_name().unwrap_or_default(), std::process::id());
+        let membership = Self { id: Uuid::new_v4(), name, pool, lease, address };
         membership.enter().await?;
         Ok(membership)
     }
@@ -45,14 +45,8 @@ impl Membership {
         let sql =
             "insert into processes (id, name, lease_until, address) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
                    on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address";
-        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address.get()]).await?;
+        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address]).await?;
         Ok(())
-    }
-
-    /// Tells the others where this process listens, before it takes a socket.
-    pub async fn listens_at(&self, address: String) -> anyhow::Result<()> {
-        let _only_once = self.address.set(address);
-        self.enter().await
     }
 
     /// False where others found the lease over.

@@ -138,20 +138,7 @@ impl World {
             verified: None,
             broken: vec![],
         };
-        world.decide(TaskCommand::Create(Brief {
-            task_id: PublicTaskId::parse("t").unwrap(),
-            batch_id: BatchId(1),
-            order_id: OrderId(1),
-            station_id: StationId(1),
-            sop_id: SopId(1),
-            scene_id: SceneId(1),
-            scene_name: String::new(),
-            subscene_id: SubsceneId(1),
-            subscene_name: String::new(),
-            initial_scene_layout: String::new(),
-            factory_id: FactoryId(1),
-            organization_id: OrganizationId(1),
-        }));
+        world.decide(TaskCommand::Create(task::tests::brief()));
         world.greet_recorder();
         world.greet_uploader();
         world

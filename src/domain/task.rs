@@ -807,7 +807,7 @@ fn may_be_mended(rejection: &Rejection) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -816,8 +816,8 @@ mod tests {
         UploadReport { object_key: "k.mcap".into(), size_bytes: 1, sha256: "aa".into(), with_sidecar: true }
     }
 
-    fn task_in(state: &str) -> Task {
-        let brief = Brief {
+    pub fn brief() -> Brief {
+        Brief {
             task_id: PublicTaskId::parse("t").unwrap(),
             batch_id: BatchId(1),
             order_id: OrderId(1),
@@ -830,7 +830,11 @@ mod tests {
             initial_scene_layout: String::new(),
             factory_id: FactoryId(1),
             organization_id: OrganizationId(1),
-        };
+        }
+    }
+
+    fn task_in(state: &str) -> Task {
+        let brief = brief();
         let stage = match state {
             "pending" => Stage::Pending,
             "ready" => Stage::Ready,

@@ -29,6 +29,9 @@ use crate::listener;
 /// has room; the robot repeats a cut one.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub access_key: String,
@@ -88,7 +91,7 @@ impl EmbeddedS3 {
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
-        let server = tokio::spawn(listener::serve(listener, stop.clone(), move |_| service.clone()));
+        let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, move |_| service.clone()));
         Ok(Self { address, root, credentials, stop, server: Some(server) })
     }
 

@@ -48,9 +48,12 @@ fn socket_of(route: &str) -> Option<LinkKind> {
 }
 
 pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()).unwrap_or_default();
-    let device = request.uri().path().split('/').nth(4).and_then(|id| DeviceId::parse(id).ok());
-    let (Some(kind), Some(device)) = (socket_of(&route), device) else { return next.run(request).await };
+    let Some(kind) = request.extensions().get::<MatchedPath>().and_then(|route| socket_of(route.as_str())) else {
+        return next.run(request).await;
+    };
+    let Some(device) = request.uri().path().split('/').nth(4).and_then(|id| DeviceId::parse(id).ok()) else {
+        return next.run(request).await;
+    };
     let here = match kind {
         LinkKind::Recorder => state.fleet.recorder(&device).is_some(),
         LinkKind::Transfer => state.fleet.transfer(&device).is_some(),
@@ -65,23 +68,25 @@ pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next
     }
 }
 
+/// With the caller's own login, and marked.
+fn passed_on(request: reqwest::RequestBuilder, headers: &HeaderMap) -> reqwest::RequestBuilder {
+    let kept =
+        [AUTHORIZATION, CONTENT_TYPE, ACCEPT, REQUEST_ID].into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
+    request.headers(kept.chain([(PASSED_ON, HeaderValue::from_static("1"))]).collect())
+}
+
 async fn ask(state: &AppState, address: &str, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let body = to_bytes(body, state.settings.body_bytes_max).await.map_err(|_| {
         Problem::new(Code::BodyTooLarge, format!("the request body is larger than {} bytes, or broke off", state.settings.body_bytes_max))
     })?;
-    let mut passed = state.neighbours.request(parts.method, format!("{address}{target}")).body(body);
-    for name in [AUTHORIZATION, CONTENT_TYPE, ACCEPT, REQUEST_ID] {
-        if let Some(value) = parts.headers.get(&name) {
-            passed = passed.header(name, value);
-        }
-    }
+    let passed = passed_on(state.neighbours.request(parts.method, format!("{address}{target}")), &parts.headers).body(body);
     let failed = |error: reqwest::Error| {
         warn!(error = %error, "The process at {address}, which holds a device's socket, did not answer: {error}");
         Problem::new(Code::Unavailable, "the process that holds the device's socket does not answer; try again")
     };
-    let answer = passed.header(PASSED_ON, HeaderValue::from_static("1")).send().await.map_err(failed)?;
+    let answer = passed.send().await.map_err(failed)?;
     let mut response = Response::builder().status(answer.status());
     if let Some(value) = answer.headers().get(CONTENT_TYPE) {
         response = response.header(CONTENT_TYPE, value);
@@ -90,18 +95,12 @@ async fn ask(state: &AppState, address: &str, request: Request) -> Result<Respon
     response.body(Body::from(bytes)).map_err(|error| super::problem::failed(&error.into()))
 }
 
-/// What other processes say of their uploaders. A process that does not answer in time is left out.
-pub async fn uploaders(state: &AppState, headers: &HeaderMap, here: &[TransferView]) -> Result<Vec<TransferView>, Problem> {
-    let here: Vec<&str> = here.iter().map(|view| view.device_id.as_str()).collect();
-    let processes = state.reads.processes_with_uploaders(&here).await?;
+/// What the processes that hold these uploaders say of all they hold. A process that does not answer in time is left out.
+pub async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> Result<Vec<TransferView>, Problem> {
+    let processes = state.reads.processes_with_uploaders(away).await?;
     let answers = join_all(processes.iter().map(async |process| {
-        let mut question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address)).timeout(LIST_WITHIN);
-        for name in [AUTHORIZATION, REQUEST_ID] {
-            if let Some(value) = headers.get(&name) {
-                question = question.header(name, value);
-            }
-        }
-        let answer = question.header(PASSED_ON, HeaderValue::from_static("1")).send().await?.error_for_status()?;
+        let question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address));
+        let answer = passed_on(question, headers).timeout(LIST_WITHIN).send().await?.error_for_status()?;
         Ok::<_, reqwest::Error>(answer.json::<Transfers>().await?.devices)
     }))
     .await;

@@ -26,6 +26,7 @@ use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
 use super::extract::Params;
 use super::problem::{Code, Problem};
+use crate::blobs::same_etag;
 use crate::domain::Timestamp;
 use crate::projections::reads::episodes::EpisodeRow;
 
@@ -163,8 +164,8 @@ pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem
 
 /// A recording is served as it was verified, or not at all. A copy that was restored may have another entity tag.
 fn refuse_if_replaced(episode: &EpisodeRow, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
-    let plain = |etag: &str| etag.trim_matches('"').to_owned();
-    let same_tag = || episode.etag.as_deref().is_none_or(|verified| facts.etag.as_deref().map(plain) == Some(plain(verified)));
+    let has = |verified: &str| facts.etag.as_deref().is_some_and(|etag| same_etag(etag, verified));
+    let same_tag = || episode.etag.as_deref().is_none_or(has);
     let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.checksum.as_str());
     let same_size = u64::try_from(episode.file_size_bytes) == Ok(facts.size_bytes);
     if episode.mcap_path != path || (same_size && (same_tag() || same_claim())) {
@@ -207,8 +208,8 @@ fn http_date(at: Timestamp) -> String {
 
 fn unchanged(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
     if let Some(wanted) = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()) {
-        let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
-        return facts.etag.as_deref().map(|etag| etag.trim_matches('"')) == Some(wanted);
+        let wanted = wanted.trim().trim_start_matches("W/");
+        return facts.etag.as_deref().is_some_and(|etag| same_etag(etag, wanted));
     }
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
     let since = since.and_then(|text| chrono::DateTime::parse_from_rfc2822(text).ok());

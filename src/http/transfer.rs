@@ -31,11 +31,14 @@ pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Resul
     if headers.contains_key(&PASSED_ON) {
         return Ok(Answer(Transfers { devices }));
     }
-    let told = elsewhere::uploaders(&state, &headers, &devices).await?;
-    let committed = state.reads.linked_devices().await?;
     let mut known: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
-    let others = told.into_iter().chain(committed.iter().filter_map(transfer_elsewhere));
-    devices.extend(others.filter(|view| known.insert(view.device_id.clone())));
+    let mut away: Vec<TransferView> = state.reads.linked_devices().await?.iter().filter_map(transfer_elsewhere).collect();
+    away.retain(|view| !known.contains(&view.device_id));
+    if !away.is_empty() {
+        let ids: Vec<&str> = away.iter().map(|view| view.device_id.as_str()).collect();
+        let told = elsewhere::uploaders(&state, &headers, &ids).await?;
+        devices.extend(told.into_iter().chain(away).filter(|view| known.insert(view.device_id.clone())));
+    }
     // The same list wherever it is asked for.
     devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
     Ok(Answer(Transfers { devices }))

@@ -7,7 +7,7 @@ use keystone_edge::simulator::factory::{self, DispatchedTask};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, now_iso, record, recording, transfer_of};
+use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, is_upload_request, now_iso, record, recording, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::until;
 
@@ -185,17 +185,10 @@ async fn m06_a_recorder_is_told_to_drop_a_task_only_while_it_holds_it() {
     let batch = async || factory::dispatch(&bench.client, &bench.made, order, &bench.made.stations[0], 1).await.unwrap();
     let (tasks, others) = (batch().await, batch().await);
     let mut recorder = recording_of(&bench, &tasks[0]).await;
-    let batch_of = async |task: &DispatchedTask| bench.client.get(&format!("/tasks/{}", task.id)).await.unwrap()["batch_id"].clone();
-    let cancel = async |task: &DispatchedTask| {
-        let batch = batch_of(task).await;
-        let batch = batch.as_str().map_or_else(|| batch.to_string(), str::to_owned);
-        let reply = bench.client.call(Method::PATCH, &format!("/batches/{batch}"), Some(&json!({ "status": "cancelled" }))).await.unwrap();
-        assert_eq!(reply.status.as_u16(), 200, "{}", reply.body);
-    };
     // The batch of a task that it does not hold.
-    cancel(&others[0]).await;
+    cancel_batch_of(&bench, &others[0]).await;
     silent(&mut recorder, "it records another task", drops).await;
-    cancel(&tasks[0]).await;
+    cancel_batch_of(&bench, &tasks[0]).await;
     let told = recorder.wait_for("to let go", drops).await;
     assert_eq!(told["action"], "cancel");
 }
@@ -235,7 +228,7 @@ async fn m08_after_a_restart_the_first_state_decides_what_became_of_tasks() {
     recorder.send(&state("idle", "idle", None)).await;
     bench.until_status(&tasks[1], "pending").await;
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
-    transfer.wait_for("the request", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(tasks[0].public_id)).await;
+    transfer.wait_for("the request", |frame| is_upload_request(frame, &tasks[0].public_id)).await;
 }
 
 #[tokio::test]
@@ -245,7 +238,7 @@ async fn m09_a_lost_finish_callback_is_made_up_for_by_the_recorders_state() {
     let recorder = recording_of(&bench, &task).await;
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
     recorder.send(&state("recording", "idle", Some(&task))).await;
-    transfer.wait_for("the request", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id)).await;
+    transfer.wait_for("the request", |frame| is_upload_request(frame, &task.public_id)).await;
     bench.until_status(&task, "uploading").await;
 }
 
@@ -254,7 +247,7 @@ async fn m10_a_lost_upload_request_is_sent_again_on_the_next_connection_and_not_
     let bench = Bench::start().await;
     let task = bench.dispatch(1).await.remove(0);
     let recorder = recording_of(&bench, &task).await;
-    let wanted = |frame: &Value| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id);
+    let wanted = |frame: &Value| is_upload_request(frame, &task.public_id);
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
     recorder.send(&state("recording", "idle", Some(&task))).await;
     transfer.wait_for("the request", wanted).await;
@@ -414,7 +407,7 @@ async fn m15_a_begin_that_failed_leaves_no_task_recording() {
     let asked = asked.await.unwrap();
     assert_eq!((asked.status.as_u16(), &asked.body["success"]), (200, &json!(false)));
     // It recorded for a moment; whether a file came of it is for the uploader to say.
-    transfer.wait_for("the request", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id)).await;
+    transfer.wait_for("the request", |frame| is_upload_request(frame, &task.public_id)).await;
     bench.until_status(&task, "uploading").await;
 }
 
@@ -585,9 +578,7 @@ async fn a_begin_that_was_never_answered_may_have_recorded() {
     let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
     let idle = json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": { "state": "idle" } });
     recorder.send(&idle).await;
-    transfer
-        .wait_for("the request for its file", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id))
-        .await;
+    transfer.wait_for("the request for its file", |frame| is_upload_request(frame, &task.public_id)).await;
     assert_eq!(bench.status(&task).await, "uploading", "not to be recorded over");
     begin.abort();
 }

@@ -14,13 +14,6 @@ use crate::harness::until;
 
 const HOSTILE: usize = 12;
 
-/// Resident memory of the server, in bytes. Its Postgres is another process.
-fn memory(bench: &Bench) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", bench.server.pid())).expect("a running server");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
-}
-
 async fn robots(bench: &Bench) -> Vec<String> {
     let robot_type = bench.client.get("/robot_types").await.unwrap()["items"][0]["id"].to_string();
     let mut made = vec![];
@@ -94,7 +87,7 @@ async fn hostile_devices_cost_memory_and_others_nothing() {
     let devices = robots(&bench).await;
     let (mut recorder, mut transfer) = bench.sockets().await;
     recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
-    let before = memory(&bench);
+    let before = bench.server.resident_bytes();
 
     // Handshakes that never come to their end.
     let mut slow = vec![];
@@ -129,10 +122,10 @@ async fn hostile_devices_cost_memory_and_others_nothing() {
             ended.expect("an attacker ends");
         }
     }
-    println!("the slowest pong took {slowest:?}, memory grew by {} MiB", (memory(&bench).saturating_sub(before)) >> 20);
+    println!("the slowest pong took {slowest:?}, memory grew by {} MiB", (bench.server.resident_bytes().saturating_sub(before)) >> 20);
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     let grown = |now: u64| now.saturating_sub(before) >> 20;
-    until("memory to be given back", async || grown(memory(&bench)) < 400).await;
+    until("memory to be given back", async || grown(bench.server.resident_bytes()) < 400).await;
     // It works as before, and nothing of theirs is a task or a file.
     let alive = bench.client.get("/recorder/devices").await.unwrap();
     assert!(alive["devices"].as_array().unwrap().iter().any(|device| device["device_id"] == json!(bench.device)), "{alive}");

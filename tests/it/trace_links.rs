@@ -7,14 +7,9 @@ use keystone_edge::simulator::factory::DispatchedTask;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::bench::Bench;
+use crate::harness::bench::{Bench, is_upload_request};
 use crate::harness::device::Socket;
-use crate::harness::{shared_data, until};
-
-fn steps(trace: &str) -> Option<Vec<Value>> {
-    let text = std::fs::read_to_string(shared_data()?.join("axon/traces").join(format!("{trace}.jsonl"))).expect("a trace");
-    Some(text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect())
-}
+use crate::harness::{trace_steps, until};
 
 fn header<'a>(step: &'a Value, name: &str) -> Option<&'a str> {
     let headers = step["headers"].as_array().into_iter().flatten();
@@ -27,7 +22,7 @@ fn from_device<'a>(steps: &'a [Value], channel: &str) -> impl Iterator<Item = &'
 
 #[tokio::test]
 async fn c01_what_a_robot_posts_registers_it_and_its_files_can_be_rendered() {
-    let Some(steps) = steps("c01_register") else { return };
+    let Some(steps) = trace_steps("c01_register") else { return };
     let bench = Bench::start().await;
     let posted = from_device(&steps, "http").find(|step| step["method"] == "POST").expect("a registration")["json"].clone();
     let created = async |path: &str, body: Value| bench.client.create(path, &body).await.expect("a row");
@@ -84,7 +79,7 @@ async fn c01_what_a_robot_posts_registers_it_and_its_files_can_be_rendered() {
 
 #[tokio::test]
 async fn r12_a_token_opens_the_recorder_s_connection_every_time_and_no_other_does() {
-    let Some(steps) = steps("r12_auth") else { return };
+    let Some(steps) = trace_steps("r12_auth") else { return };
     let bench = Bench::start_with(vec![("KEYSTONE_DEVICE_AUTH", "required".to_owned())]).await;
     let robot = bench.made.stations[0].robot_id;
     let rotated = bench.client.call(Method::POST, &format!("/robots/{robot}/ws-client-auth-token/rotate"), None).await.unwrap().body;
@@ -111,7 +106,7 @@ async fn r12_a_token_opens_the_recorder_s_connection_every_time_and_no_other_doe
 
 #[tokio::test]
 async fn r13_two_programs_with_one_id_take_the_connection_from_each_other_and_change_nothing() {
-    let Some(steps) = steps("r13_takeover") else { return };
+    let Some(steps) = trace_steps("r13_takeover") else { return };
     let bench = Bench::start().await;
     let task = bench.dispatch(1).await.remove(0);
     let (mut sockets, mut last) = (BTreeMap::<u64, Socket>::new(), 0);
@@ -154,7 +149,7 @@ async fn r13_two_programs_with_one_id_take_the_connection_from_each_other_and_ch
 
 #[tokio::test]
 async fn t02_what_is_not_ready_stays_where_it_is_and_a_name_with_a_slash_is_nobody_s() {
-    let Some(steps) = steps("t02_not_ready") else { return };
+    let Some(steps) = trace_steps("t02_not_ready") else { return };
     let bench = Bench::start().await;
     let names = ["missing", "a", "b", "c"];
     let tasks: BTreeMap<&str, DispatchedTask> = names.into_iter().zip(bench.dispatch(names.len()).await).collect();
@@ -173,7 +168,7 @@ async fn t02_what_is_not_ready_stays_where_it_is_and_a_name_with_a_slash_is_nobo
                 ("upload_request", Some(name)) => {
                     assert_eq!(ask(name).await.status.as_u16(), 200);
                     let task = tasks[name].public_id.clone();
-                    transfer.wait_for("the request", |frame| frame["type"] == "upload_request" && frame["task_id"] == json!(task)).await;
+                    transfer.wait_for("the request", |frame| is_upload_request(frame, &task)).await;
                 }
                 (kind @ ("upload_all" | "status_query"), _) => {
                     let path = format!("/transfer/{}/{kind}", bench.device);

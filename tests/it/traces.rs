@@ -8,9 +8,9 @@ use keystone_edge::simulator::factory::DispatchedTask;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, now_iso};
+use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, is_upload_request, now_iso};
 use crate::harness::device::Socket;
-use crate::harness::{shared_data, until};
+use crate::harness::{shared_data, trace_steps, until};
 
 /// The device of every trace; the server gives its first robot another factory and type.
 const TRACED_DEVICE: &str = "AB-F0001-T0003-000001";
@@ -230,7 +230,7 @@ impl Player<'_> {
                 self.acked.push(name);
             }
             ("upload_request", Some(task)) => {
-                let heard = |frame: &Value| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id);
+                let heard = |frame: &Value| is_upload_request(frame, &task.public_id);
                 // Ours asks by itself when a recording is finished, and not for one that waits for its ack; else
                 // somebody asks by hand.
                 let by_itself = self.bench.status(&task).await == "uploading" && !self.transfer.drain().iter().any(heard);
@@ -295,9 +295,7 @@ fn substitute(data: &mut Map<String, Value>, recording: &Recording) {
 
 /// Plays a trace with these recordings for its tasks, and answers the state it ended in.
 async fn play(trace: &str, recordings: &[(&str, &str)]) -> Option<Vec<(String, DispatchedTask, Recording, String, bool)>> {
-    let shared = shared_data()?;
-    let text = std::fs::read_to_string(shared.join(format!("axon/traces/{trace}.jsonl"))).expect("a trace");
-    let steps: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a step")).collect();
+    let (shared, steps) = (shared_data()?, trace_steps(trace)?);
     let bench = Bench::start().await;
     let dispatched = bench.dispatch(recordings.len()).await;
     let tasks = recordings

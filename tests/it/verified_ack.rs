@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::balancer::Balancer;
-use crate::harness::bench::{Bench, Recording, complete, is_ack, record, recording, transfer_of};
+use crate::harness::bench::{Bench, Recording, complete, is_ack, is_upload_request, record, recording, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::{TestObjects, temp_folder, until};
 
@@ -57,7 +57,7 @@ async fn a_restart_between_each_two_steps_loses_nothing() {
     let mut site = Site::start().await;
     let task = site.bench.dispatch(1).await.remove(0);
     let (sound, key) = (recording(5, true), site.bench.key(&task));
-    let asked = |frame: &Value| frame["type"] == "upload_request" && frame["task_id"] == json!(task.public_id);
+    let asked = |frame: &Value| is_upload_request(frame, &task.public_id);
 
     // The recording is finished; the server dies before it asks for the file.
     let body = json!({ "task_id": task.public_id, "device_id": site.bench.device, "output_path": "/data/a.mcap", "status": "finished",
@@ -203,12 +203,6 @@ fn large_recording(path: &std::path::Path, bytes: usize) -> (String, u64) {
     (hex::encode(hash.finalize()), size)
 }
 
-fn resident_bytes(pid: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gigabytes_are_verified_while_everything_else_goes_on() {
     const BYTES: usize = 2 << 30;
@@ -234,7 +228,7 @@ async fn gigabytes_are_verified_while_everything_else_goes_on() {
         bench.upload(&bench.key(task), recording).await;
     }
 
-    let before = resident_bytes(bench.server.pid());
+    let before = bench.server.resident_bytes();
     let reported = json!({ "type": "upload_complete", "data": { "task_id": large.public_id, "status": "uploaded_wait_ack", "s3_key": key,
         "object_key": key, "file_size_bytes": size, "checksum_sha256": sha256, "upload_mode": "mcap_only" } });
     transfer.send(&reported).await;
@@ -243,11 +237,11 @@ async fn gigabytes_are_verified_while_everything_else_goes_on() {
         transfer.send(&complete(&task.public_id, &bench.key(task), recording)).await;
         transfer.wait_for("the ack of a small one", |frame| is_ack(frame, &task.public_id)).await;
     }
-    let most = resident_bytes(bench.server.pid());
+    let most = bench.server.resident_bytes();
     assert!(!transfer.heard.iter().any(|frame| is_ack(frame, &large.public_id)), "two gigabytes were not read that fast");
     let acked = async { while !is_ack(&transfer.next().await.expect("an open socket"), &large.public_id) {} };
     tokio::time::timeout(Duration::from_secs(180), acked).await.expect("the ack of the large one");
     assert_eq!(bench.status(large).await, "completed");
-    let most = most.max(resident_bytes(bench.server.pid()));
+    let most = most.max(bench.server.resident_bytes());
     assert!(most < before + (256 << 20), "memory grew from {before} to {most} bytes");
 }

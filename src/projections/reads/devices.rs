@@ -42,11 +42,13 @@ row! {
     }
 }
 
+/// And can be reached.
+const LIVES: &str = "p.ended_at is null and p.lease_until > clock_timestamp() and p.address is not null";
+
 fn holder() -> String {
     format!(
         "select {} from devices d join processes p on p.id = case when $2 then d.recorder_process else d.transfer_process end
-         where d.id = $1 and case when $2 then d.recorder_open else d.transfer_open end
-           and p.ended_at is null and p.lease_until > clock_timestamp() and p.address is not null",
+         where d.id = $1 and case when $2 then d.recorder_open else d.transfer_open end and {LIVES}",
         ProcessRow::COLUMNS
     )
 }
@@ -54,8 +56,7 @@ fn holder() -> String {
 fn uploader_holders() -> String {
     format!(
         "select distinct {} from devices d join processes p on p.id = d.transfer_process
-         where d.transfer_open and d.id <> all($1)
-           and p.ended_at is null and p.lease_until > clock_timestamp() and p.address is not null",
+         where d.transfer_open and d.id = any($1) and {LIVES}",
         ProcessRow::COLUMNS
     )
 }
@@ -91,9 +92,9 @@ impl Reads {
         self.row(&holder(), &[&id.as_str(), &(kind == LinkKind::Recorder)]).await
     }
 
-    /// The processes that hold uploaders other than these.
-    pub async fn processes_with_uploaders(&self, except: &[&str]) -> Result<Vec<ProcessRow>, ReadError> {
-        self.rows(&uploader_holders(), &[&except]).await
+    /// The processes that hold these uploaders.
+    pub async fn processes_with_uploaders(&self, devices: &[&str]) -> Result<Vec<ProcessRow>, ReadError> {
+        self.rows(&uploader_holders(), &[&devices]).await
     }
 
     /// Devices with a link, to whichever process.

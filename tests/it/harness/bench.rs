@@ -161,6 +161,10 @@ pub fn connected(device: &str, uploads: &Value, waiting: &Value) -> Value {
     }})
 }
 
+pub fn is_upload_request(frame: &Value, task: &str) -> bool {
+    frame["type"] == "upload_request" && frame["task_id"] == task
+}
+
 /// A sound recording of some messages.
 pub fn recording(messages: u32, with_sidecar: bool) -> Recording {
     let folder = temp_folder();

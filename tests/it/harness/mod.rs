@@ -148,6 +148,12 @@ pub fn shared_data() -> Option<PathBuf> {
     None
 }
 
+/// The steps of a trace of a real device, where the folder is.
+pub fn trace_steps(trace: &str) -> Option<Vec<serde_json::Value>> {
+    let text = std::fs::read_to_string(shared_data()?.join(format!("axon/traces/{trace}.jsonl"))).expect("a trace");
+    Some(text.lines().map(|line| serde_json::from_str(line).expect("a step")).collect())
+}
+
 pub fn signal(pid: i32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("a signal");
 }

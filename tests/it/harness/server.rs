@@ -111,6 +111,13 @@ impl Server {
         self.child.as_ref().expect("a running server").id()
     }
 
+    /// Of the server's process; its Postgres is another one.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running server");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") * 1024
+    }
+
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("SIGKILL");
