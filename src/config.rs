@@ -251,6 +251,7 @@ pub struct Devices {
     process_lease_ms: u64,
     transfer_write_timeout_s: u64,
     pub frame_bytes_max: usize,
+    pub links_max: usize,
 }
 
 impl Devices {
@@ -698,6 +699,7 @@ impl Config {
             ("devices.process_lease_ms", self.devices.process_lease_ms),
             ("devices.transfer_write_timeout_s", self.devices.transfer_write_timeout_s),
             ("devices.frame_bytes_max", self.devices.frame_bytes_max as u64),
+            ("devices.links_max", self.devices.links_max as u64),
             ("outbox.poll_interval_ms", self.outbox.poll_interval_ms),
             ("sequencer.poll_interval_ms", self.sequencer.poll_interval_ms),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),

@@ -33,6 +33,7 @@ pub fn device_settings(config: &Config) -> Settings {
         recorder: keepalive(devices.recorder_ping_interval(), devices.recorder_ping_timeout()),
         transfer: keepalive(devices.transfer_ping_interval(), devices.transfer_ping_timeout()),
         frame_bytes_max: devices.frame_bytes_max,
+        links_max: devices.links_max,
         write_timeout: devices.transfer_write_timeout(),
         ..Settings::default()
     }

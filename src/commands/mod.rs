@@ -111,6 +111,8 @@ pub trait Command: Send + Sync {
     type Answer: Send + Serialize + DeserializeOwned;
     /// For logs and metrics.
     const NAME: &'static str;
+    /// A refusal that means a race was lost, because the command itself chose what was taken meanwhile. It is run again.
+    const LOST_RACE: Option<&'static str> = None;
 
     /// Loads, decides, and buffers events in `work`. May run several times; the last run is the one that counts.
     fn run(&self, work: &mut Work) -> impl Future<Output = Result<Self::Answer, CommandError>> + Send;
@@ -194,7 +196,10 @@ impl Commands {
         let mut tries = 0;
         loop {
             tries += 1;
-            let outcome = self.try_once(context, &command).await;
+            let outcome = match self.try_once(context, &command).await {
+                Err(CommandError::Refused(refusal)) if C::LOST_RACE == Some(refusal.code) => Err(CommandError::Conflict),
+                outcome => outcome,
+            };
             let retry = matches!(outcome, Err(CommandError::Conflict)) && tries < TRIES_MAX;
             if !retry {
                 let outcome = match outcome {

@@ -52,6 +52,8 @@ pub struct RegisteredDevice {
 impl Command for RegisterDevice {
     type Answer = RegisteredDevice;
     const NAME: &'static str = "register_device";
+    // The number was given by hand after it was looked at: the next one, then.
+    const LOST_RACE: Option<&'static str> = Some("name_taken");
 
     async fn run(&self, work: &mut Work) -> Result<RegisteredDevice, CommandError> {
         let (factory, robot_type) = facts::named_for_registration(&mut work.tx, &self.factory, &self.robot_type).await?;

@@ -9,6 +9,9 @@
 //! queues lead out: a small one for control frames, which goes first, and a bounded one for
 //! messages. A device that does not take what it is sent for [`super::Settings::write_timeout`]
 //! is gone.
+//!
+//! A device that sends more than [`Pace`] allows is read more slowly, and has to wait with the
+//! rest: nothing is dropped, and it costs the others nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +31,35 @@ pub const CLOSE_TOO_BIG: u16 = 1009;
 /// Longest payload of a control frame, by the protocol.
 const CONTROL_BYTES_MAX: usize = 125;
 
+/// Frames that are read from one device in a second, on and on: a busy one sends ten.
+const FRAMES_PER_SECOND: f64 = 500.0;
+/// Frames that may come at once: two greetings of the largest size, in fragments of 4 kB.
+const FRAMES_AT_ONCE: f64 = 12_000.0;
+/// A frame with so many bytes counts twice, one with twice as many three times, and so on.
+const BYTES_PER_FRAME: f64 = 16.0 * 1024.0;
+
+/// How fast one device is read.
+#[derive(Debug)]
+struct Pace {
+    /// Below zero: to be waited for.
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { left: FRAMES_AT_ONCE, at: now }
+    }
+
+    /// Counts a frame, and answers how long to wait before the next one is read.
+    fn count(&mut self, now: Instant, payload_bytes: usize) -> Option<Duration> {
+        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.left = (self.left + elapsed * FRAMES_PER_SECOND).min(FRAMES_AT_ONCE) - 1.0 - payload_bytes as f64 / BYTES_PER_FRAME;
+        (self.left < 0.0).then(|| Duration::from_secs_f64(-self.left / FRAMES_PER_SECOND))
+    }
+}
+
 /// When the last byte came. Any byte is a sign of life: a large message in the middle of its way, too.
 #[derive(Debug)]
 pub struct Pulse {
@@ -35,13 +67,18 @@ pub struct Pulse {
     last_ms: AtomicU64,
 }
 
+/// The clock that waiting follows.
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 impl Pulse {
     pub fn new() -> Self {
-        Self { base: tokio::time::Instant::now().into_std(), last_ms: AtomicU64::new(0) }
+        Self { base: clock(), last_ms: AtomicU64::new(0) }
     }
 
     pub fn beat(&self) {
-        let elapsed = tokio::time::Instant::now().into_std().saturating_duration_since(self.base);
+        let elapsed = clock().saturating_duration_since(self.base);
         self.last_ms.store(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -72,15 +109,50 @@ impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
     }
 }
 
+/// Why a link ended, in a word that can be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    Replaced,
+    ServerStopped,
+    ClosedByDevice,
+    Lost,
+    Silent,
+    /// It does not take what it is sent.
+    Stuck,
+    /// It tells more than can be stored.
+    StorageBehind,
+    MessageTooBig,
+    ProtocolError,
+}
+
+impl EndCause {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Replaced => "replaced",
+            Self::ServerStopped => "server_stopped",
+            Self::ClosedByDevice => "closed_by_device",
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+            Self::Stuck => "stuck",
+            Self::StorageBehind => "storage_behind",
+            Self::MessageTooBig => "message_too_big",
+            Self::ProtocolError => "protocol_error",
+        }
+    }
+}
+
 /// What came in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
     Message(Vec<u8>),
     /// A message that was damaged on its way, and dropped.
     Garbled(&'static str),
+    /// So much came at once that the rest has to wait. Told once.
+    Slowed,
     /// The peer wants to close, or spoke in a way that ends the link.
     Close {
         answer: u16,
+        cause: EndCause,
         reason: String,
     },
     /// The connection is gone.
@@ -136,6 +208,10 @@ pub struct Reader<R> {
     partial: Option<Vec<u8>>,
     message_bytes_max: usize,
     outbox: Outbox,
+    pace: Pace,
+    /// The last frame came too soon; the next one is read after this.
+    wait: Option<Duration>,
+    slowed: bool,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -147,7 +223,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         socket.set_auto_close(false);
         // The library refuses what is as large as this, we what is larger.
         socket.set_max_message_size(message_bytes_max + 1);
-        Self { socket, partial: None, message_bytes_max, outbox }
+        Self { socket, partial: None, message_bytes_max, outbox, pace: Pace::new(clock()), wait: None, slowed: false }
     }
 
     /// Hands over what comes until the link ends, which is the last thing it hands over.
@@ -167,6 +243,13 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     async fn next(&mut self) -> Heard {
         loop {
+            if self.wait.is_some() && !std::mem::replace(&mut self.slowed, true) {
+                return Heard::Slowed;
+            }
+            if let Some(wait) = self.wait.take() {
+                metrics::counter!(crate::telemetry::DEVICE_FRAMES_DELAYED).increment(1);
+                tokio::time::sleep(wait).await;
+            }
             let frame = match self.socket.read_frame().await {
                 Ok(frame) => frame,
                 // The frame is off the wire, so the next one begins where it should.
@@ -174,8 +257,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(WebSocketError::FrameTooLarge) => return self.too_big(),
                 Err(WebSocketError::UnexpectedEOF) => return Heard::Gone("the device closed the connection".to_owned()),
                 Err(WebSocketError::IoError(error)) => return Heard::Gone(format!("the connection broke: {error}")),
-                Err(error) => return Heard::Close { answer: CLOSE_PROTOCOL_ERROR, reason: format!("protocol error: {error}") },
+                Err(error) => {
+                    let reason = format!("protocol error: {error}");
+                    return Heard::Close { answer: CLOSE_PROTOCOL_ERROR, cause: EndCause::ProtocolError, reason };
+                }
             };
+            self.wait = self.pace.count(clock(), frame.payload.len());
             match frame.opcode {
                 OpCode::Ping => self.outbox.pong(&frame.payload),
                 OpCode::Pong => {}
@@ -211,7 +298,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     fn too_big(&self) -> Heard {
         let reason = format!("a message of more than {} bytes (devices.frame_bytes_max)", self.message_bytes_max);
-        Heard::Close { answer: CLOSE_TOO_BIG, reason }
+        Heard::Close { answer: CLOSE_TOO_BIG, cause: EndCause::MessageTooBig, reason }
     }
 }
 
@@ -230,7 +317,7 @@ fn closed_by_peer(payload: &[u8]) -> Heard {
         Some(code) => format!("the device closed with {code}"),
         None => "the device closed".to_owned(),
     };
-    Heard::Close { answer, reason }
+    Heard::Close { answer, cause: EndCause::ClosedByDevice, reason }
 }
 
 /// The way out of a link: an outbox, and the future that writes what is put there.
@@ -238,7 +325,7 @@ pub fn writer<W: AsyncWrite + Unpin>(
     write: W,
     waiting_max: usize,
     timeout: Duration,
-) -> (Outbox, impl Future<Output = Result<(), String>>) {
+) -> (Outbox, impl Future<Output = Result<(), (EndCause, String)>>) {
     let (messages, mut message_queue) = mpsc::channel::<Outgoing>(waiting_max);
     let (control, mut control_queue) = mpsc::channel::<Control>(8);
     let run = async move {
@@ -267,8 +354,8 @@ pub fn writer<W: AsyncWrite + Unpin>(
             };
             match tokio::time::timeout(timeout, write_frame).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(format!("could not write: {error}")),
-                Err(_) => return Err("the device took nothing for too long".to_owned()),
+                Ok(Err(error)) => return Err((EndCause::Lost, format!("could not write: {error}"))),
+                Err(_) => return Err((EndCause::Stuck, "the device took nothing for too long".to_owned())),
             }
             if let Some(written) = written {
                 // Nobody listening any more is fine.
@@ -281,4 +368,68 @@ pub fn writer<W: AsyncWrite + Unpin>(
         }
     };
     (Outbox { messages, control }, run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_at_once_is_taken_at_once_and_what_goes_on_is_slowed() {
+        let start = clock();
+        let mut pace = Pace::new(start);
+        let greeting = 16 << 20;
+        for _ in 0..2 * greeting / 4096 {
+            assert_eq!(pace.count(start, 4096), None);
+        }
+        // A little is left; then each frame waits for its place.
+        while pace.count(start, 0).is_none() {}
+        assert_eq!(pace.count(start, 0).unwrap().as_millis(), 4);
+        assert_eq!(pace.count(start, 16 << 10).unwrap().as_millis(), 8);
+        // At the ordinary rate there is never a wait, and nothing beyond the whole is saved up.
+        let later = start + Duration::from_secs(3600);
+        for n in 0..10_000 {
+            assert_eq!(pace.count(later + Duration::from_millis(2 * n), 0), None);
+        }
+        assert!(pace.left <= FRAMES_AT_ONCE);
+    }
+
+    /// A text, as a client writes it.
+    fn text() -> Vec<u8> {
+        let mut frame = Frame::text(Payload::Borrowed(b"{}"));
+        frame.mask();
+        let mut bytes = vec![];
+        frame.write(&mut bytes).to_vec()
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_read_to_its_end_and_takes_its_time() {
+        const MORE: usize = 250;
+        let whole = FRAMES_AT_ONCE as usize + MORE;
+        let (mut device, socket) = tokio::io::duplex(1 << 16);
+        let (outbox, _write) = writer(tokio::io::sink(), 1, Duration::from_secs(1));
+        let (heard_here, mut heard) = mpsc::channel(16);
+        tokio::spawn(Reader::new(socket, Arc::default(), 1 << 20, outbox).run(heard_here));
+        let started = tokio::time::Instant::now();
+        tokio::spawn(async move {
+            for _ in 0..whole {
+                device.write_all(&text()).await.unwrap();
+            }
+        });
+        let (mut messages, mut slowed) = (0, 0);
+        loop {
+            match heard.recv().await.expect("an end that is told") {
+                Heard::Message(message) => {
+                    assert_eq!(message, b"{}");
+                    messages += 1;
+                }
+                Heard::Slowed => slowed += 1,
+                Heard::Gone(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((messages, slowed), (whole, 1));
+        let (took, needed) = (started.elapsed(), Duration::from_secs_f64((MORE - 1) as f64 / FRAMES_PER_SECOND));
+        assert!(took >= needed, "{took:?} for what needs {needed:?}");
+    }
 }

@@ -266,6 +266,11 @@ impl Hub {
             .sum()
     }
 
+    /// Whether it has a link here, or is about to.
+    pub fn has(&self, device: &DeviceId, kind: LinkKind) -> bool {
+        locked(&self.0.devices).get(device).is_some_and(|slots| slots.slot(kind).lane.is_some())
+    }
+
     /// The epoch of the device's link here.
     pub fn epoch(&self, device: &DeviceId, kind: LinkKind) -> Option<i64> {
         self.lane(device, kind).map(|lane| lane.id.epoch)

@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::effects::Report;
-use super::frames::{self, Heard, Outbox, Outgoing, Reader};
+use super::frames::{self, EndCause, Heard, Outbox, Outgoing, Reader};
 use super::hub::{Ask, Hub, Lane};
 use super::queue::ReportQueue;
 use super::recent::Direction;
@@ -35,12 +35,22 @@ const HEARD_MAX: usize = 16;
 /// Recorders that sent one themselves do nothing else until then.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How a link ended.
-enum End {
-    /// At once, without a word.
-    Cut(String),
-    /// With a close frame.
-    Close(u16, String),
+/// How a link ended, and why.
+pub struct End {
+    pub cause: EndCause,
+    pub reason: String,
+    /// What we close with; none: at once, without a word.
+    code: Option<u16>,
+}
+
+impl End {
+    fn cut(cause: EndCause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into(), code: None }
+    }
+
+    fn close(code: u16, cause: EndCause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into(), code: Some(code) }
+    }
 }
 
 pub struct Link<S> {
@@ -58,7 +68,7 @@ type Tickets = BTreeMap<u64, oneshot::Sender<Result<RpcResponse, QueryError>>>;
 
 impl<S: Session> Link<S> {
     /// Talks until the link ends, and answers why it did.
-    pub async fn run<IO: AsyncRead + AsyncWrite + Send + 'static>(mut self, io: IO) -> String {
+    pub async fn run<IO: AsyncRead + AsyncWrite + Send + 'static>(mut self, io: IO) -> End {
         let (read, write) = tokio::io::split(io);
         let (outbox, write) = frames::writer(write, self.settings.outgoing_max, self.settings.write_timeout);
         let (heard_here, mut heard) = mpsc::channel(HEARD_MAX);
@@ -84,13 +94,13 @@ impl<S: Session> Link<S> {
             }
             let effects = tokio::select! {
                 biased;
-                () = self.lane.replaced.cancelled() => break End::Cut("replaced by a newer connection".to_owned()),
-                () = self.stop.cancelled() => break End::Close(frames::CLOSE_GOING_AWAY, "the server stopped".to_owned()),
+                () = self.lane.replaced.cancelled() => break End::cut(EndCause::Replaced, "replaced by a newer connection"),
+                () = self.stop.cancelled() => break End::close(frames::CLOSE_GOING_AWAY, EndCause::ServerStopped, "the server stopped"),
                 outcome = &mut writer => {
-                    break End::Cut(match outcome {
-                        Ok(Err(reason)) => reason,
-                        _ => "the writer ended".to_owned(),
-                    });
+                    break match outcome {
+                        Ok(Err((cause, reason))) => End::cut(cause, reason),
+                        _ => End::cut(EndCause::Lost, "the writer ended"),
+                    };
                 }
                 heard = heard.recv() => match heard {
                     Some(Heard::Message(message)) => {
@@ -99,9 +109,15 @@ impl<S: Session> Link<S> {
                         self.session.message(now, &message)
                     }
                     Some(Heard::Garbled(why)) => self.session.garbled(Now::read(), why),
-                    Some(Heard::Close { answer, reason }) => break End::Close(answer, reason),
-                    Some(Heard::Gone(reason)) => break End::Cut(reason),
-                    None => break End::Cut("the reader ended".to_owned()),
+                    Some(Heard::Slowed) => {
+                        let (device, kind) = (&self.lane.id.device, self.lane.id.kind.as_str());
+                        warn!(device.id = %device, link.kind = kind, "Reads {kind} of `{device}` more slowly: it sends too much");
+                        self.note("slowed", "it sends too much; what it sends is read more slowly");
+                        continue;
+                    }
+                    Some(Heard::Close { answer, cause, reason }) => break End::close(answer, cause, reason),
+                    Some(Heard::Gone(reason)) => break End::cut(EndCause::Lost, reason),
+                    None => break End::cut(EndCause::Lost, "the reader ended"),
                 },
                 Some(ask) = self.asks.recv() => match ask {
                     Ask::Rpc(rpc) => self.session.request(Now::read(), Request::Rpc(rpc)),
@@ -120,7 +136,7 @@ impl<S: Session> Link<S> {
                     let now = Now::read();
                     if let Some(every) = self.keepalive.ping_interval {
                         if self.lane.pulse.silence(now.at) > every + self.keepalive.pong_timeout && !self.session.busy(now) {
-                            break End::Cut("silent: neither a message nor a pong".to_owned());
+                            break End::cut(EndCause::Silent, "silent: neither a message nor a pong");
                         }
                         if now.at.saturating_duration_since(last_ping) >= every {
                             last_ping = now.at;
@@ -133,10 +149,7 @@ impl<S: Session> Link<S> {
             end = self.apply(effects, &outbox, &mut tickets);
         };
 
-        let reason = match &end {
-            End::Cut(reason) | End::Close(_, reason) => reason.clone(),
-        };
-        self.note("closed", &reason);
+        self.note("closed", &end.reason);
         self.hub.leave(&self.lane);
         // Commands that came too late for the loop are settled like the ones before.
         self.asks.close();
@@ -146,10 +159,10 @@ impl<S: Session> Link<S> {
                 self.settle(effects, &mut tickets);
             }
         }
-        let closed = self.session.closed(Now::read(), &reason);
+        let closed = self.session.closed(Now::read(), &end.reason);
         self.settle(closed, &mut tickets);
 
-        if let End::Close(code, _) = end {
+        if let Some(code) = end.code {
             outbox.close(code);
             drop(heard);
             let _ = tokio::time::timeout(LINGER, async {
@@ -158,7 +171,7 @@ impl<S: Session> Link<S> {
             })
             .await;
         }
-        reason
+        end
     }
 
     fn apply(&self, effects: Vec<Effect>, outbox: &Outbox, tickets: &mut Tickets) -> Option<End> {
@@ -179,7 +192,7 @@ impl<S: Session> Link<S> {
                 Effect::Send(text) => {
                     self.lane.recent.message(Now::read().wall, self.lane.id.kind, Direction::Sent, text.as_bytes());
                     if outbox.message(Outgoing { text, written: written.take() }).is_err() {
-                        end = Some(End::Cut("the device takes nothing: too many messages wait".to_owned()));
+                        end = Some(End::cut(EndCause::Stuck, "the device takes nothing: too many messages wait"));
                     }
                 }
                 Effect::Report(report) if end.is_some() => self.reports.push_last(report),
@@ -188,7 +201,7 @@ impl<S: Session> Link<S> {
                     if settled {
                         self.reports.push_last(report);
                     } else if self.reports.push(report).is_err() {
-                        end = Some(End::Cut("too many reports wait for storage".to_owned()));
+                        end = Some(End::cut(EndCause::StorageBehind, "too many reports wait for storage"));
                     }
                 }
                 other => self.show(other, tickets),

@@ -34,7 +34,7 @@ use tracing::{info, warn};
 
 use super::effects::{EffectError, Effects, LinkId, Report};
 use super::hub::{Ask, Hub, Lane};
-use super::link::Link;
+use super::link::{End, Link};
 use super::queue::{self, ReportQueue};
 use super::recorder::session::RecorderSession;
 use super::session::{Now, Session};
@@ -154,38 +154,29 @@ async fn connect(
     token: Option<String>,
     mut request: Request,
 ) -> Response {
-    let Ok(device) = DeviceId::parse(device_id) else { return StatusCode::BAD_REQUEST.into_response() };
-    let Ok((handshake, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
     let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map_or_else(String::new, |ConnectInfo(peer)| peer.to_string());
+    let refuse = |denied: Denied| denied.answer(kind, device_id, &remote);
+    let Ok(device) = DeviceId::parse(device_id) else { return refuse(Denied::InvalidId) };
+    let Ok((handshake, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else { return refuse(Denied::NoHandshake) };
     let inner = &devices.0;
-    if inner.stop.is_cancelled() || inner.hub.link_count() >= inner.settings.links_max {
-        return unavailable(&device, kind, "there are too many links, or the server stops");
+    if inner.stop.is_cancelled() {
+        return refuse(Denied::Stopping);
+    }
+    // Whoever comes back replaces a link, and adds none.
+    if inner.hub.link_count() >= inner.settings.links_max && !inner.hub.has(&device, kind) {
+        return refuse(Denied::TooManyLinks);
     }
 
     let required = token_required.then_some(token.as_deref());
     let admitted = tokio::time::timeout(inner.settings.handshake_timeout, admit(inner, &device, kind, required, &remote)).await;
     let epoch = match admitted.unwrap_or(Err(Denied::Unavailable("storage did not answer in time".to_owned()))) {
         Ok(epoch) => epoch,
-        Err(Denied::Unauthorized) => {
-            info!(device.id = %device, link.kind = kind.as_str(), remote, "Refused `{device}`: its token does not fit");
-            return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], axum::Json(json!({ "error": "unauthorized" })))
-                .into_response();
-        }
-        Err(Denied::Unknown) => {
-            info!(device.id = %device, link.kind = kind.as_str(), remote, "Refused `{device}`: no robot has this id");
-            return StatusCode::NOT_FOUND.into_response();
-        }
-        Err(Denied::Unavailable(reason)) => return unavailable(&device, kind, &reason),
+        Err(denied) => return refuse(denied),
     };
 
-    let id = LinkId { device, kind, epoch, remote };
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let Ok(lane) = inner.hub.enter(id.clone(), Now::read(), asks) else {
-        // A connection that began later was quicker; it has closed this one in storage, too.
-        return unavailable(&id.device, kind, "a newer connection was quicker");
-    };
+    let id = LinkId { device, kind, epoch, remote: remote.clone() };
+    let Ok(lane) = inner.hub.enter(id.clone(), Now::read(), asks) else { return refuse(Denied::Superseded) };
     let (reports, worker) =
         queue::report_queue(id.clone(), inner.settings.reports_max, inner.effects.clone(), lane.replaced.clone(), inner.halt.clone());
     inner.tasks.spawn(worker.run());
@@ -204,11 +195,12 @@ async fn connect(
         let kind_name = kind.as_str();
         info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, remote, "Connected {kind_name} of `{device}`");
         metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).increment(1);
-        let reason = match kind {
+        let End { cause, reason, .. } = match kind {
             LinkKind::Recorder => owner.talk(RecorderSession::new(Now::read()), lane, asked, reports, socket).await,
             LinkKind::Transfer => owner.talk(TransferSession::new(device.clone()), lane, asked, reports, socket).await,
         };
         metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).decrement(1);
+        metrics::counter!(crate::telemetry::DEVICE_LINKS_ENDED, "kind" => kind_name, "cause" => cause.as_str()).increment(1);
         info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, reason, "Lost {kind_name} of `{device}`: {reason}");
     });
     handshake.map(Body::new).into_response()
@@ -222,17 +214,69 @@ impl Devices {
         asks: mpsc::Receiver<Ask>,
         reports: ReportQueue,
         io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
-    ) -> String {
+    ) -> End {
         let keepalive = self.keepalive(lane.id.kind);
         let (hub, settings, stop) = (self.0.hub.clone(), self.0.settings.clone(), self.0.stop.clone());
         Link { session, lane, hub, asks, reports, keepalive, settings, stop }.run(io).await
     }
 }
 
+/// Why a handshake is refused.
+#[derive(Debug)]
 enum Denied {
+    InvalidId,
+    NoHandshake,
     Unauthorized,
     Unknown,
+    TooManyLinks,
+    Stopping,
     Unavailable(String),
+    /// A connection that began later was quicker; it has closed this one in storage, too.
+    Superseded,
+}
+
+impl Denied {
+    /// One word for each: in the answer, and counted.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidId => "invalid_device_id",
+            Self::NoHandshake => "no_handshake",
+            Self::Unauthorized => "unauthorized",
+            Self::Unknown => "unknown_device",
+            Self::TooManyLinks => "too_many_links",
+            Self::Stopping => "stopping",
+            Self::Unavailable(_) => "storage_unavailable",
+            Self::Superseded => "superseded",
+        }
+    }
+
+    /// What the refused are told. Devices look at nothing of it.
+    fn answer(&self, kind: LinkKind, device: &str, remote: &str) -> Response {
+        let (kind, code) = (kind.as_str(), self.code());
+        metrics::counter!(crate::telemetry::DEVICE_HANDSHAKES_REFUSED, "kind" => kind, "cause" => code).increment(1);
+        match self {
+            // The device's name may be anything here.
+            Self::InvalidId | Self::NoHandshake => info!(link.kind = kind, remote, cause = code, "Refused a handshake: {code}"),
+            Self::Unauthorized | Self::Unknown | Self::Stopping | Self::Superseded => {
+                info!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
+            }
+            Self::TooManyLinks => warn!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}"),
+            Self::Unavailable(reason) => {
+                warn!(device.id = device, link.kind = kind, remote, cause = code, reason, "Refused `{device}`: {reason}");
+            }
+        }
+        match self {
+            Self::InvalidId | Self::NoHandshake => StatusCode::BAD_REQUEST.into_response(),
+            Self::Unknown => StatusCode::NOT_FOUND.into_response(),
+            Self::Unauthorized => {
+                let body = axum::Json(json!({ "error": "unauthorized" }));
+                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
+            }
+            Self::TooManyLinks | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
+                (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable", "code": code }))).into_response()
+            }
+        }
+    }
 }
 
 /// `token`: None where none is required, else the one that was shown.
@@ -252,9 +296,4 @@ async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<O
         EffectError::NotFound(_) => Denied::Unknown,
         other => Denied::Unavailable(other.to_string()),
     })
-}
-
-fn unavailable(device: &DeviceId, kind: LinkKind, reason: &str) -> Response {
-    warn!(device.id = %device, link.kind = kind.as_str(), reason, "Could not admit `{device}`: {reason}");
-    (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable" }))).into_response()
 }

@@ -514,6 +514,18 @@ async fn handshakes_are_refused_with_the_reason_people_look_for() {
     plane.end().await;
 }
 
+#[tokio::test]
+async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
+    let settings = Settings { links_max: 1, ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let _first = plane.recorder().await;
+    assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 503);
+    assert_eq!(plane.refusal("/recorder/another", None).await, 503);
+    assert_eq!(plane.refusal(&format!("/recorder/{DEVICE}"), None).await, 101);
+    assert_eq!(plane.storage.epochs.load(Ordering::SeqCst), 2);
+    plane.end().await;
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     /// A handshake: storage gives it the next epoch.

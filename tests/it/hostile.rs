@@ -175,6 +175,41 @@ async fn stuck_devices_hold_up_nobody() {
     drop(stuck);
 }
 
+/// A measure's value, or nothing where it was never counted.
+fn measured(metrics: &str, name: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[tokio::test]
+async fn a_flood_is_slowed_down_and_what_exceeds_a_limit_is_counted() {
+    let bench = Bench::start().await;
+    let (mut flood, mut large) = bench.sockets().await;
+    for n in 0..12_500 {
+        flood.send(&json!({ "type": "nobody_knows", "n": n })).await;
+    }
+    flood.ping().await;
+    flood.wait_for("a pong, after all of it", |frame| *frame == json!("pong")).await;
+    // Too much is written into a connection that is closed meanwhile.
+    let _refused = large.try_send_pieces(&[" ".repeat(17 << 20).as_bytes()]).await;
+    assert!(large.closed_within(Duration::from_secs(30)).await);
+    assert!(Socket::try_connect(&bench.server.address(1), "/recorder/AB-nobody", "").await.is_err());
+
+    let (http, url) = (reqwest::Client::new(), format!("{}/metrics", bench.server.base()));
+    for (name, least) in [
+        ("keystone_device_frames_delayed_total", 1.0),
+        ("keystone_device_messages_dropped_total{cause=\"unknown_type\"}", 12_500.0),
+        ("keystone_device_links_ended_total{kind=\"transfer\",cause=\"message_too_big\"}", 1.0),
+        ("keystone_device_handshakes_refused_total{kind=\"recorder\",cause=\"unknown_device\"}", 1.0),
+    ] {
+        until(name, async || {
+            let metrics = http.get(&url).send().await.unwrap().text().await.unwrap();
+            measured(&metrics, name).is_some_and(|count| count >= least)
+        })
+        .await;
+    }
+    assert!(flood.is_open());
+}
+
 #[tokio::test]
 async fn handshakes_that_cannot_be_are_refused_before_they_cost_anything() {
     let bench = Bench::start().await;

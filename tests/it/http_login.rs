@@ -25,6 +25,34 @@ async fn a_collector_logs_in_and_sees_their_station() {
     assert_eq!((status, &refused["code"]), (404, &json!("recorder_not_connected")));
 }
 
+/// A browser's `EventSource` sends cookies, and no header of its choice.
+#[tokio::test]
+async fn a_login_opens_the_stream_of_devices_to_a_browser_and_nothing_else() {
+    let edge = TestEdge::start().await;
+    let login = edge.request("", "POST", "/api/v1/auth/login").json(&json!({"account": "admin", "password": "open sesame"}));
+    let login = login.send().await.unwrap();
+    let cookie = login.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let (pair, attributes) = cookie.split_once("; ").unwrap();
+    assert_eq!(attributes, "Path=/api/v1/device-state/stream; Max-Age=3600; HttpOnly; SameSite=Strict");
+
+    let get = async |path: &str, token: &str, cookie: &str| {
+        let answer = edge.request(token, "GET", path).header("cookie", format!("theme=dark; {cookie}")).send().await.unwrap();
+        (answer.status().as_u16(), answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned()))
+    };
+    let stream = "/api/v1/device-state/stream";
+    assert_eq!(get(stream, "", pair).await, (200, Some("text/event-stream".to_owned())));
+    assert_eq!(get(stream, &edge.admin, "").await.0, 200);
+    for refused in ["", "keystone_stream=", "keystone_stream=x", &format!("keystone_stream={}", edge.admin), &format!("{pair}x")] {
+        assert_eq!(get(stream, "", refused).await.0, 401, "{refused}");
+    }
+    assert_eq!(get("/api/v1/devices/AB-1/connection", "", pair).await.0, 401);
+    let token = pair.split_once('=').unwrap().1;
+    assert_eq!(get("/api/v1/orders", token, "").await.0, 401);
+
+    let logout = edge.request("", "POST", "/api/v1/auth/logout").send().await.unwrap();
+    assert!(logout.headers()["set-cookie"].to_str().unwrap().starts_with("keystone_stream=; Path=/api/v1/device-state/stream; Max-Age=0;"));
+}
+
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_account_read_the_same() {
     let edge = TestEdge::start().await;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::device::Socket;
 use crate::harness::edge::{TestEdge, number};
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::temp_folder;
+use crate::harness::{temp_folder, until};
 
 /// Every scalar of an answer under its dotted name, as `axon-config` stores it. Empty and other values cannot be rendered.
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
@@ -171,6 +171,27 @@ async fn registrations_at_the_same_time_get_numbers_without_gaps() {
     assert_eq!(tokens.len(), 20);
     let (_, robots) = edge.get("/api/v1/robots?limit=100").await;
     assert_eq!(robots["total"], 21);
+}
+
+/// Somebody makes the robot with the next number by hand, in the same moment.
+#[tokio::test]
+async fn a_number_that_is_taken_meanwhile_is_left_out() {
+    let (edge, body) = edge().await;
+    let mut by_hand = edge.database.pool.get().await.unwrap();
+    let by_hand = by_hand.transaction().await.unwrap();
+    let copy = "insert into robots select (jsonb_populate_record(r, jsonb_build_object('id', 1000, 'device_id', 'AB-F0001-T0001-000002'))).* \
+                from robots r where r.device_id = 'AB-F0001-T0001-000001'";
+    assert_eq!(by_hand.execute(copy, &[]).await.unwrap(), 1);
+
+    let register = edge.send_as("", "POST", "/api/v1/devices/register", body);
+    let release = async {
+        let waits = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+        let watch = edge.database.pool.get().await.unwrap();
+        until("the registration waits for the other's end", async || watch.query_one(waits, &[]).await.unwrap().get::<_, bool>(0)).await;
+        by_hand.commit().await.unwrap();
+    };
+    let ((status, answer), ()) = tokio::join!(register, release);
+    assert_eq!((status, &answer["device_id"]), (201, &json!("AB-F0001-T0001-000003")), "{answer}");
 }
 
 #[tokio::test]

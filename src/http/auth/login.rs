@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::Extensions;
+use axum::http::header::SET_COOKIE;
+use axum::http::{Extensions, HeaderName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::throttle::Throttle;
-use super::{Caller, Identity};
+use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::CollectorId;
 use crate::http::AppState;
 use crate::http::extract::Json;
@@ -96,7 +97,7 @@ pub struct LoginCollector {
     name: String,
 }
 
-/// Log in as administrator or as data collector.
+/// Log in as administrator or as data collector. A browser also gets a cookie, which opens the stream of devices and nothing else.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body = LoginRequest, security(()), responses(
     (status = 200, body = LoginAnswer),
     (status = 400, description = "No account or no password"),
@@ -107,7 +108,7 @@ pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
     Json(request): Json<LoginRequest>,
-) -> Result<Answer<LoginAnswer>, Problem> {
+) -> Result<([(HeaderName, String); 1], Answer<LoginAnswer>), Problem> {
     let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let account = named(request.account).or(named(request.operator_id)).ok_or_else(|| Problem::invalid("account is required"))?;
     let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
@@ -135,21 +136,29 @@ pub async fn login(
         (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id, name: row.name }))
     };
     state.logins.throttle.succeeded(&account, address);
-    let access_token = state.tokens.login(&identity, now).ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
+    let tokens = state.tokens.login(&identity, now).zip(state.tokens.stream(&identity, now));
+    let (access_token, stream) = tokens.ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
     tracing::info!(account, ?address, "Logged in `{account}`");
-    Ok(Answer(LoginAnswer {
+    let expires_in = state.tokens.login_lifetime().as_secs();
+    let answer = LoginAnswer {
         access_token,
         token_type: "Bearer",
-        expires_in: state.tokens.login_lifetime().as_secs(),
+        expires_in,
         role: if collector.is_some() { "data_collector" } else { "admin" },
         collector,
-    }))
+    };
+    Ok(([set_stream_cookie(&stream, expires_in)], Answer(answer)))
 }
 
-/// Log out. Tokens stay valid until they expire; clients forget theirs.
+/// Neither scripts nor other sites get at it.
+fn set_stream_cookie(value: &str, lifetime_s: u64) -> (HeaderName, String) {
+    (SET_COOKIE, format!("{STREAM_COOKIE}={value}; Path={STREAM_ROUTE}; Max-Age={lifetime_s}; HttpOnly; SameSite=Strict"))
+}
+
+/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, description = "Always")))]
-pub async fn logout() -> Answer<Value> {
-    Answer(serde_json::json!({ "ok": true }))
+pub async fn logout() -> ([(HeaderName, String); 1], Answer<Value>) {
+    ([set_stream_cookie("", 0)], Answer(serde_json::json!({ "ok": true })))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,9 +13,9 @@ pub mod throttle;
 pub mod tokens;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
-use axum::http::Method;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
@@ -63,6 +63,18 @@ pub enum Access {
     LoginOrLink,
 }
 
+/// The stream that browsers follow. Their `EventSource` can send no header of its choice, but it sends
+/// cookies: a login sets one that is good for this route and no other.
+pub const STREAM_ROUTE: &str = "/api/v1/device-state/stream";
+pub const STREAM_COOKIE: &str = "keystone_stream";
+
+/// The value of the stream's cookie.
+fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.into_iter().find_map(|(name, value)| (name == STREAM_COOKIE).then_some(value))
+}
+
 /// The one list of routes that differ from "closed".
 pub fn access(method: &Method, route: &str) -> Access {
     let read = method == Method::GET || method == Method::HEAD;
@@ -92,7 +104,12 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
     let Some(route) = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()) else {
         return next.run(request).await;
     };
-    let identity = state.tokens.identify(request.headers().get(AUTHORIZATION), state.commands.now());
+    let (headers, now) = (request.headers(), state.commands.now());
+    let cookie = stream_cookie(headers).filter(|_| route == STREAM_ROUTE && !headers.contains_key(AUTHORIZATION));
+    let identity = match cookie {
+        Some(cookie) => state.tokens.identify_stream(cookie, now),
+        None => state.tokens.identify(headers.get(AUTHORIZATION), now),
+    };
     let compat = state.settings.auth_mode == AuthMode::Compat;
     let linked = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token=")));
     let identity = match (access(request.method(), &route), identity) {
@@ -214,6 +231,16 @@ mod tests {
         ] {
             assert_eq!(access(&method, route), Access::LoginUnlessCompat, "{method} {route}");
         }
+    }
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(stream_cookie(&headers), None);
+        headers.append(COOKIE, "theme=dark; not_keystone_stream=x".parse().unwrap());
+        assert_eq!(stream_cookie(&headers), None);
+        headers.append(COOKIE, "a=b;keystone_stream=e.y.J; c".parse().unwrap());
+        assert_eq!(stream_cookie(&headers), Some("e.y.J"));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Signed tokens: logins and links to objects. HS256, pinned; the issuer and the kind are
-//! checked, so a link is no login and a login is no link.
+//! Signed tokens: logins, links to objects, and the cookie that opens streams. HS256, pinned; the
+//! issuer and the kind are checked, so none of them works as another.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::http::problem::{Code, Problem};
 
 const LOGIN: &str = "login_v1";
 const OBJECT: &str = "storage_object_v1";
+const STREAM: &str = "stream_v1";
 /// How long a link to an object works.
 pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
@@ -73,6 +74,15 @@ impl Tokens {
 
     /// A login of somebody known. There is none for nobody.
     pub fn login(&self, identity: &Identity, now: Timestamp) -> Option<String> {
+        self.sign_identity(LOGIN, identity, now)
+    }
+
+    /// What opens streams, and nothing else, for as long as the login lasts.
+    pub fn stream(&self, identity: &Identity, now: Timestamp) -> Option<String> {
+        self.sign_identity(STREAM, identity, now)
+    }
+
+    fn sign_identity(&self, kind: &str, identity: &Identity, now: Timestamp) -> Option<String> {
         let claims = match identity {
             Identity::Admin => LoginClaims { collector_id: 0, operator_id: String::new(), role: "admin".into() },
             Identity::Collector { id, operator_id } => {
@@ -80,7 +90,7 @@ impl Tokens {
             }
             Identity::Anonymous => return None,
         };
-        Some(self.sign(LOGIN, claims, now, self.login_lifetime))
+        Some(self.sign(kind, claims, now, self.login_lifetime))
     }
 
     pub fn link(&self, claims: ObjectClaims, now: Timestamp) -> String {
@@ -96,11 +106,20 @@ impl Tokens {
         let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
         let Some(header) = header else { return refuse("a login is required") };
         let text = header.to_str().unwrap_or_default();
-        let Some((scheme, token)) = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        let Some((_, token)) = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return refuse("the Authorization header must be `Bearer <token>`");
         };
-        debug_assert!(!scheme.is_empty());
-        let claims = match self.check::<LoginClaims>(LOGIN, token.trim(), now) {
+        self.check_identity(LOGIN, token.trim(), now)
+    }
+
+    /// Whose login opened the streams that a cookie is for.
+    pub fn identify_stream(&self, token: &str, now: Timestamp) -> Result<Identity, Problem> {
+        self.check_identity(STREAM, token, now)
+    }
+
+    fn check_identity(&self, kind: &str, token: &str, now: Timestamp) -> Result<Identity, Problem> {
+        let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
+        let claims = match self.check::<LoginClaims>(kind, token, now) {
             Ok(claims) => claims,
             Err(TokenError::Expired) => return refuse("the login has expired"),
             Err(TokenError::Invalid) => return refuse("the login token is not valid"),
@@ -174,6 +193,16 @@ mod tests {
         assert_eq!(tokens.check_link(&login, at(1)), Err(TokenError::Invalid));
         assert_eq!(tokens.check_link(&link, at(1)), Ok(object()));
         assert_eq!(tokens.check_link(&link, at(900)), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn what_opens_a_stream_opens_nothing_else_and_nothing_else_opens_a_stream() {
+        let tokens = tokens("secret", "k");
+        let (login, stream) = (tokens.login(&Identity::Admin, at(0)).unwrap(), tokens.stream(&Identity::Admin, at(0)).unwrap());
+        assert_eq!(identify(&tokens, &format!("Bearer {stream}"), 1), Err(401));
+        let opened = |token: &str, now| tokens.identify_stream(token, at(now)).ok();
+        assert_eq!((opened(&stream, 1), opened(&stream, 3600)), (Some(Identity::Admin), None));
+        assert_eq!((opened(&login, 1), opened(&tokens.link(object(), at(0)), 1)), (None, None));
     }
 
     #[test]
