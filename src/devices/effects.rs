@@ -5,12 +5,12 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::commands::{CommandError, Commands, Context, RefusalKind, devices as commands};
+use crate::commands::{Command, CommandError, Commands, Context, RefusalKind, devices as commands};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
 use crate::domain::task::{UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
 
-/// Something a device told that matters. All but `Settled` count only while the link on which it was told is current.
+/// Something a device told that matters. All but outcomes of commands count only while the link on which it was told is current.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
     Observed {
@@ -26,12 +26,17 @@ pub enum Report {
         command_id: String,
         outcome: CommandOutcome,
     },
+    /// An answer that this link did not ask for: perhaps to a command of an earlier one.
+    AnsweredLate {
+        command_id: String,
+        outcome: CommandOutcome,
+    },
     UploadStarted {
         task: PublicTaskId,
     },
-    UploadCompleted {
-        task: PublicTaskId,
-        report: UploadReport,
+    /// These files are in the bucket, it says.
+    UploadsCompleted {
+        uploads: Vec<(PublicTaskId, UploadReport)>,
         witness: Witness,
     },
     UploadFailed {
@@ -42,8 +47,8 @@ pub enum Report {
         task: PublicTaskId,
         detail: String,
     },
-    AckWanted {
-        task: PublicTaskId,
+    AcksWanted {
+        tasks: Vec<PublicTaskId>,
     },
     /// A whole list of uploads was told: what should be in it and is not, was never asked for.
     UploadsListed {
@@ -65,18 +70,19 @@ impl Report {
             Report::Observed { .. } => "observed",
             Report::ConfigApplied { .. } => "config_applied",
             Report::Settled { .. } => "settled",
+            Report::AnsweredLate { .. } => "answered_late",
             Report::UploadStarted { .. } => "upload_started",
-            Report::UploadCompleted { .. } => "upload_completed",
+            Report::UploadsCompleted { .. } => "uploads_completed",
             Report::UploadFailed { .. } => "upload_failed",
             Report::UploadNotFound { .. } => "upload_not_found",
-            Report::AckWanted { .. } => "ack_wanted",
+            Report::AcksWanted { .. } => "acks_wanted",
             Report::UploadsListed { .. } => "uploads_listed",
             Report::Closed { .. } => "closed",
         }
     }
 
     pub fn outlives_its_link(&self) -> bool {
-        matches!(self, Report::Settled { .. })
+        matches!(self, Report::Settled { .. } | Report::AnsweredLate { .. })
     }
 }
 
@@ -118,6 +124,22 @@ pub struct CommandEffects {
     pub process: Uuid,
 }
 
+impl CommandEffects {
+    /// One after the other, each by itself: what one of them meets is not the affair of the others. All of them come
+    /// again where the database was away; those that were done change nothing then.
+    async fn each<C: Command>(&self, context: &Context, commands: impl Iterator<Item = C> + Send) -> Result<(), EffectError> {
+        let mut outcome = Ok(());
+        for command in commands {
+            match self.commands.execute(context, command).await.map_err(EffectError::from) {
+                Ok(_) => {}
+                Err(away @ EffectError::Unavailable(_)) => return Err(away),
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+}
+
 #[async_trait]
 impl Effects for CommandEffects {
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError> {
@@ -136,14 +158,15 @@ impl Effects for CommandEffects {
             Report::ConfigApplied { task } => {
                 self.commands.execute(&context, commands::ConfigApplied { device, epoch, task }).await?;
             }
-            Report::Settled { command_id, outcome } => {
+            Report::Settled { command_id, outcome } | Report::AnsweredLate { command_id, outcome } => {
                 self.commands.execute(&context, commands::SettleDeviceCommand { device, command_id, outcome }).await?;
             }
             Report::UploadStarted { task } => {
                 self.commands.execute(&context, commands::UploadStarted { device, epoch, task }).await?;
             }
-            Report::UploadCompleted { task, report, witness } => {
-                self.commands.execute(&context, commands::UploadCompleted { device, epoch, task, report, witness }).await?;
+            Report::UploadsCompleted { uploads, witness } => {
+                let completed = |(task, report)| commands::UploadCompleted { device: device.clone(), epoch, task, report, witness };
+                self.each(&context, uploads.into_iter().map(completed)).await?;
             }
             Report::UploadFailed { task, reason } => {
                 self.commands.execute(&context, commands::UploadFailed { device, epoch, task, reason }).await?;
@@ -151,14 +174,15 @@ impl Effects for CommandEffects {
             Report::UploadNotFound { task, detail } => {
                 self.commands.execute(&context, commands::UploadNotFound { device, epoch, task, detail }).await?;
             }
-            Report::AckWanted { task } => {
-                self.commands.execute(&context, commands::AckWanted { device, epoch, task }).await?;
+            Report::AcksWanted { tasks } => {
+                let wanted = |task| commands::AckWanted { device: device.clone(), epoch, task };
+                self.each(&context, tasks.into_iter().map(wanted)).await?;
             }
             Report::UploadsListed { tracked, missing, failed } => {
                 let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed };
-                for (task, reason) in self.commands.execute(&context, listed).await? {
-                    self.commands.execute(&context, commands::UploadFailed { device: device.clone(), epoch, task, reason }).await?;
-                }
+                let given_up = self.commands.execute(&context, listed).await?;
+                let failed = |(task, reason)| commands::UploadFailed { device: device.clone(), epoch, task, reason };
+                self.each(&context, given_up.into_iter().map(failed)).await?;
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;

@@ -164,6 +164,8 @@ pub enum Heard {
 pub struct Outbox {
     messages: mpsc::Sender<Outgoing>,
     control: mpsc::Sender<Control>,
+    /// Places for messages of the session itself.
+    kept: usize,
 }
 
 pub struct Outgoing {
@@ -185,6 +187,19 @@ pub struct OutboxFull;
 impl Outbox {
     pub fn message(&self, message: Outgoing) -> Result<(), OutboxFull> {
         self.messages.try_send(message).map_err(|_| OutboxFull)
+    }
+
+    /// Whether there is room for what others ask, beside what a session has to say by itself.
+    pub fn has_room(&self) -> bool {
+        self.messages.capacity() > self.kept
+    }
+
+    /// Waits until there is.
+    pub async fn room(&self) {
+        // Without a writer there will be none; the link hears of that elsewhere.
+        if self.messages.reserve_many(self.kept + 1).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     // A control frame that finds no room is not missed: the writer is stuck, and its timeout ends the link.
@@ -367,7 +382,7 @@ pub fn writer<W: AsyncWrite + Unpin>(
             }
         }
     };
-    (Outbox { messages, control }, run)
+    (Outbox { messages, control, kept: waiting_max / 8 }, run)
 }
 
 #[cfg(test)]

@@ -119,7 +119,9 @@ impl<S: Session> Link<S> {
                     Some(Heard::Gone(reason)) => break End::cut(EndCause::Lost, reason),
                     None => break End::cut(EndCause::Lost, "the reader ended"),
                 },
-                Some(ask) = self.asks.recv() => match ask {
+                // What is asked while the device takes nothing waits, here and then with those who ask.
+                () = outbox.room(), if !outbox.has_room() => continue,
+                Some(ask) = self.asks.recv(), if outbox.has_room() => match ask {
                     Ask::Rpc(rpc) => self.session.request(Now::read(), Request::Rpc(rpc)),
                     Ask::Query { action, params, deadline, answer } => {
                         next_ticket += 1;

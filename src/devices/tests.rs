@@ -297,7 +297,7 @@ async fn a_greeting_of_megabytes_is_taken_and_one_beyond_the_limit_is_refused() 
     };
     let mut uploader = plane.transfer().await;
     uploader.frame(true, OpCode::Text, greeting(3 << 20)).await;
-    plane.storage.until(|stored| stored.contains(&(1, Report::AckWanted { task: PublicTaskId::parse("t").unwrap() }))).await;
+    plane.storage.until(|stored| stored.contains(&(1, Report::AcksWanted { tasks: vec![PublicTaskId::parse("t").unwrap()] }))).await;
     assert_eq!(plane.hub().snapshot(&device()).transfer.unwrap().1.pending_count, 3);
 
     for fragmented in [false, true] {

@@ -49,8 +49,8 @@ pub enum Outcome {
     Permanent {
         error: String,
     },
-    /// Whom it is for has gone from this process since the row was claimed. No attempt is counted;
-    /// it is claimed again where the destination can be reached.
+    /// Whom it is for has gone from this process since the row was claimed, or takes nothing at the moment. No attempt
+    /// is counted; it is claimed again where the destination can be reached.
     NotHere {
         error: String,
     },

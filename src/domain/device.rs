@@ -8,7 +8,7 @@
 //! A command is answered (`succeeded`, `refused`) or it is not (`unknown`); an answer
 //! after that is recorded as late, and settles nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub struct Device {
     pub observed: Option<Observed>,
     /// Commands without an outcome yet, oldest first by id.
     pub open_commands: BTreeMap<String, OpenCommand>,
+    /// The latest commands whose outcome is unknown: their answers may come yet.
+    pub given_up: VecDeque<String>,
     /// Tasks the recorder has to let go of, with how often it was asked on its present link.
     /// They stay here until the recorder is seen without them.
     pub releases: BTreeMap<PublicTaskId, u32>,
@@ -30,6 +32,9 @@ pub struct Device {
     #[serde(default)]
     pub begun_unheard: Option<PublicTaskId>,
 }
+
+/// Commands whose late answers are recorded. A device cannot fill the log with answers to what nobody asked.
+const GIVEN_UP_MAX: usize = 32;
 
 /// How often a recorder is asked on one link to let go of a task. What it does not do then is
 /// asked for again when it is seen in another state, or is back on a new link.
@@ -344,7 +349,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
-    const SNAPSHOT_VERSION: i32 = 2;
+    const SNAPSHOT_VERSION: i32 = 3;
     const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
@@ -427,6 +432,7 @@ impl Aggregate for Device {
                     std::iter::once(settled).chain(again).collect()
                 }
                 (None, CommandOutcome::Unknown { .. }) => vec![],
+                (None, _) if !self.given_up.contains(&command_id) => vec![],
                 (None, outcome) => vec![DeviceEvent::DeviceCommandAnsweredLate { command_id, outcome }],
             },
             C::RefuseReport { report, reason } => vec![DeviceEvent::DeviceReportRefused { report, reason }],
@@ -463,8 +469,14 @@ impl Aggregate for Device {
             }
             DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome } => {
                 self.open_commands.remove(command_id);
-                if *action == RecorderAction::Begin && matches!(outcome, CommandOutcome::Unknown { .. }) {
-                    self.begun_unheard.clone_from(task_id);
+                if matches!(outcome, CommandOutcome::Unknown { .. }) {
+                    self.given_up.push_back(command_id.clone());
+                    if self.given_up.len() > GIVEN_UP_MAX {
+                        self.given_up.pop_front();
+                    }
+                    if *action == RecorderAction::Begin {
+                        self.begun_unheard.clone_from(task_id);
+                    }
                 }
             }
             DeviceEvent::DeviceReleaseWanted { task_id } => {
@@ -473,7 +485,8 @@ impl Aggregate for Device {
             DeviceEvent::DeviceReleased { task_id } => {
                 self.releases.remove(task_id);
             }
-            DeviceEvent::DeviceCommandAnsweredLate { .. } | DeviceEvent::DeviceReportRefused { .. } => {}
+            DeviceEvent::DeviceCommandAnsweredLate { command_id, .. } => self.given_up.retain(|id| id != command_id),
+            DeviceEvent::DeviceReportRefused { .. } => {}
         }
     }
 }
@@ -646,7 +659,28 @@ mod tests {
         assert_eq!(types(&events), ["device_command_settled"]);
         let device = given([opened(1), requested("c1", 1)].into_iter().chain(events));
         assert_eq!(device.decide(settle(unknown)), Ok(vec![]));
-        let late = device.decide(settle(CommandOutcome::Succeeded { message: None, data: None })).unwrap();
-        assert_eq!(types(&late), ["device_command_answered_late"]);
+        let answer = || settle(CommandOutcome::Succeeded { message: None, data: None });
+        let mut device = device;
+        assert_eq!(types(&run(&mut device, answer())), ["device_command_answered_late"]);
+        // Said twice, or said of what nobody asked: nothing.
+        assert_eq!(device.decide(answer()), Ok(vec![]));
+        let stray = DeviceCommand::SettleCommand {
+            command_id: "c2".into(),
+            outcome: CommandOutcome::Succeeded { message: None, data: None },
+            next: next("n"),
+        };
+        assert_eq!(device.decide(stray), Ok(vec![]));
+    }
+
+    #[test]
+    fn only_the_latest_of_the_commands_without_an_outcome_are_remembered() {
+        let mut device = given([opened(1)]);
+        for n in 0..GIVEN_UP_MAX + 5 {
+            let id = format!("c{n}");
+            device.evolve(&requested(&id, 1));
+            let outcome = CommandOutcome::Unknown { reason: String::new() };
+            run(&mut device, DeviceCommand::SettleCommand { command_id: id, outcome, next: next("n") });
+        }
+        assert_eq!((device.given_up.len(), device.given_up[0].as_str()), (GIVEN_UP_MAX, "c5"));
     }
 }

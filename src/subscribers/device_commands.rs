@@ -22,7 +22,6 @@
 //! is found out from the device's next status.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -41,9 +40,6 @@ use crate::domain::{DeviceId, PublicTaskId, TaskId, Timestamp};
 
 /// Uploaders take the number and do nothing with it.
 const PRIORITY: i32 = 1;
-
-/// The wait before a device that took nothing is tried again.
-const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// What has to be known of a task before something is sent about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,9 +103,7 @@ impl DeviceCommands {
         } else {
             match self.hub.send_rpc(&device, epoch, rpc) {
                 Ok(()) => return Outcome::Delivered,
-                Err(SendError::Busy) => {
-                    return Outcome::Retry { error: SendError::Busy.to_string(), after: Some(BUSY_PAUSE) };
-                }
+                Err(error @ SendError::Busy) => return Outcome::NotHere { error: error.to_string() },
                 // Asked for on a newer connection than ours: that one is in another process.
                 Err(error @ SendError::OtherLink { here }) if here < epoch => {
                     self.hub.supersede(&device, LinkKind::Recorder, epoch);
@@ -159,7 +153,6 @@ impl DeviceCommands {
         };
         match self.hub.send_transfer(&device, frame).await {
             Ok(()) => Outcome::Delivered,
-            Err(error @ SendError::Busy) => Outcome::Retry { error: error.to_string(), after: Some(BUSY_PAUSE) },
             Err(error) => Outcome::NotHere { error: error.to_string() },
         }
     }

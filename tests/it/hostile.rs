@@ -64,11 +64,14 @@ async fn attack(kind: usize, socket: &mut Socket) -> std::io::Result<()> {
             socket.try_send_pieces(&[text.as_bytes()]).await?;
             socket.try_send_pieces(&[text.as_bytes(), text.as_bytes()]).await?;
         }
-        // A flood of small messages.
+        // A flood of small messages, and of answers that nobody waits for.
         4 => {
             for n in 0..20_000 {
                 let message = json!({ "type": "upload_started", "data": { "task_id": format!("t-{n}") } });
                 socket.try_send_pieces(&[message.to_string().as_bytes()]).await?;
+                let answer =
+                    json!({ "type": "rpc_response", "request_id": uuid::Uuid::new_v4(), "success": true, "data": { "state": "idle" } });
+                socket.try_send_pieces(&[answer.to_string().as_bytes()]).await?;
             }
         }
         // A message without an end.
@@ -138,6 +141,8 @@ async fn hostile_devices_cost_memory_and_others_nothing() {
     let database = bench.server.database().await.get().await.unwrap();
     let strange = "select count(*) from events where aggregate_type not in ('device') and payload::text ~ '(\\.\\./|etc/passwd)'";
     assert_eq!(database.query_one(strange, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let late = "select count(*) from events where event_type = 'device_command_answered_late'";
+    assert_eq!(database.query_one(late, &[]).await.unwrap().get::<_, i64>(0), 0, "answers to what nobody asked");
     drop(slow);
 }
 

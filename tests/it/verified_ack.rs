@@ -1,6 +1,7 @@
 //! From a recording in the bucket to its ack: restarts between each two steps, a store that is away, an object
 //! that is replaced, a recording of gigabytes.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::harness::balancer::Balancer;
-use crate::harness::bench::{Bench, Recording, complete, is_ack, is_upload_request, record, recording, transfer_of};
+use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, is_upload_request, record, recording, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::{TestObjects, temp_folder, until};
 
@@ -168,6 +169,45 @@ async fn an_object_that_was_replaced_is_no_episode_and_is_not_served_as_one() {
     // Restored.
     bench.upload(&key, &sound).await;
     assert_eq!(download().await.status.as_u16(), 200);
+}
+
+/// The server was away over a weekend: the uploader went on, and has hundreds of recordings that wait for their acks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_weekend_of_recordings_is_acked_over_one_connection() {
+    const RECORDINGS: usize = 600;
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(RECORDINGS).await;
+    let sound = recording(5, true);
+    for some in tasks.chunks(16) {
+        let uploads = some.iter().map(async |task| bench.upload(&bench.key(task), &sound).await);
+        futures_util::future::join_all(uploads).await;
+    }
+    let mut waiting: BTreeMap<String, Value> =
+        tasks.iter().map(|task| (task.public_id.clone(), record(&bench, task, &sound, "uploaded_wait_ack"))).collect();
+    let list = |waiting: &BTreeMap<String, Value>| (json!(waiting.values().collect::<Vec<_>>()), json!(waiting.keys().collect::<Vec<_>>()));
+    let (uploads, ids) = list(&waiting);
+    let mut transfer = transfer_of(&bench, uploads, ids).await;
+    let acked = async {
+        while !waiting.is_empty() {
+            let frame = transfer.next().await.expect("the first connection");
+            match frame["type"].as_str() {
+                Some("upload_ack") => drop(waiting.remove(frame["task_id"].as_str().unwrap())),
+                Some("status_query") => {
+                    let (uploads, ids) = list(&waiting);
+                    let mut status = connected(&bench.device, &uploads, &ids);
+                    status["type"] = json!("status");
+                    transfer.send(&status).await;
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), acked).await.expect("all acks");
+    let counted = bench.client.get("/tasks?status=completed&limit=1").await.unwrap();
+    assert_eq!(counted["total"], json!(RECORDINGS));
+    let client = bench.server.database().await.get().await.unwrap();
+    let dead: i64 = client.query_one("select count(*) from dead_letters", &[]).await.unwrap().get(0);
+    assert_eq!(dead, 0);
 }
 
 /// Writes a sound recording of about this size, without compression, and answers its hash and size.

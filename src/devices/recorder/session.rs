@@ -255,7 +255,8 @@ impl RecorderSession {
         let Some(sent) = sent else {
             if uuid::Uuid::try_parse(&response.request_id).is_ok() {
                 // Asked on an earlier connection. Its outcome is news; the state it tells is not.
-                effects.push(settled(&response));
+                let (command_id, outcome) = (response.request_id.clone(), outcome_of(&response));
+                effects.push(Effect::Report(Report::AnsweredLate { command_id, outcome }));
             } else {
                 effects.push(Effect::Note { cause: "answer_to_nobody", detail: String::new() });
             }
@@ -316,9 +317,12 @@ fn unknown(command_id: &str, reason: &str) -> Effect {
 }
 
 fn settled(response: &RpcResponse) -> Effect {
+    Effect::Report(Report::Settled { command_id: response.request_id.clone(), outcome: outcome_of(response) })
+}
+
+fn outcome_of(response: &RpcResponse) -> CommandOutcome {
     let (message, data) = (response.message.clone(), response.data_to_keep());
-    let outcome = if response.success { CommandOutcome::Succeeded { message, data } } else { CommandOutcome::Refused { message, data } };
-    Effect::Report(Report::Settled { command_id: response.request_id.clone(), outcome })
+    if response.success { CommandOutcome::Succeeded { message, data } } else { CommandOutcome::Refused { message, data } }
 }
 
 impl Session for RecorderSession {

@@ -186,7 +186,8 @@ fn what_was_queued_while_offline_is_no_news_about_the_present() {
         .message(json!({"type": "config_applied", "data": {"task_id": "t-off"}}))
         .response(OLD, true, json!({"state": "idle", "task_id": "t-off"}));
     assert!(!stage.view.confirmed);
-    assert_eq!(stage.reports(), [settled(OLD, true, json!({"state": "idle", "task_id": "t-off"}))]);
+    let Report::Settled { command_id, outcome } = settled(OLD, true, json!({"state": "idle", "task_id": "t-off"})) else { panic!() };
+    assert_eq!(stage.reports(), [Report::AnsweredLate { command_id, outcome }]);
     assert_eq!(stage.notes(), ["replayed_state", "replayed_state", "replayed_config"]);
 
     let stage = stage.forget().update("idle", "idle", Some("t-off"), 1);

@@ -11,7 +11,7 @@
 //! `upload_not_found` has four meanings, from "no such file" to "known for long". So the
 //! status is asked for after it: what is in its list is known, and what is not has no file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -40,6 +40,13 @@ const MISSING_AGAIN: Duration = Duration::from_secs(35);
 /// Missing files that are remembered until the next list.
 const NOT_FOUND_MAX: usize = 1_000;
 
+/// Uploads in one report. A device that was alone for a weekend has hundreds, and each of them is a transaction: together
+/// they do not fill the queue, and piece by piece they can be interrupted.
+const UPLOADS_PER_REPORT: usize = 100;
+
+/// Completed uploads that come one upon the other, as from a queue, are reported together.
+const TOGETHER: Duration = Duration::from_millis(100);
+
 /// The same upload is reported once in this time, so that `upload_complete` and the status
 /// after it do not become two acks.
 const REPEAT_AFTER: Duration = Duration::from_secs(30);
@@ -53,8 +60,13 @@ pub struct TransferSession {
     /// Apart from the others: whatever is asked and told before it, the list is looked at again then.
     missing_due: Option<Instant>,
     waiting_pause: Duration,
-    /// What was reported on this link, and when.
+    /// What was lately reported on this link, and when.
     reported: BTreeMap<PublicTaskId, (Option<UploadReport>, Instant)>,
+    /// When those are forgotten that would be news again.
+    forget_due: Option<Instant>,
+    /// Completed uploads that were told one by one and are not reported yet.
+    completed: Vec<(PublicTaskId, UploadReport)>,
+    completed_at: Option<Instant>,
     /// What the uploader said it does not find, until its list tells more.
     not_found: BTreeMap<PublicTaskId, String>,
 }
@@ -70,6 +82,9 @@ impl TransferSession {
             missing_due: None,
             waiting_pause: WAITING_FIRST,
             reported: BTreeMap::new(),
+            forget_due: None,
+            completed: vec![],
+            completed_at: None,
             not_found: BTreeMap::new(),
         }
     }
@@ -107,13 +122,23 @@ impl TransferSession {
             records.iter().flatten().filter(|record| record.was_given_up()).filter_map(given_up).collect();
         let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
         let listed = ids.into_iter().flatten().filter_map(Value::as_str);
-        let unlisted: Vec<&str> = listed.filter(|id| !waiting.iter().any(|record| record.task_id == **id)).collect();
+        let known: BTreeSet<&str> = waiting.iter().map(|record| record.task_id.as_str()).collect();
+        let unlisted: Vec<&str> = listed.filter(|id| !known.contains(id)).collect();
         let someone_waits = !waiting.is_empty() || !unlisted.is_empty();
+        let (mut uploads, mut tasks) = (vec![], vec![]);
         for record in &waiting {
-            self.uploaded(now, record, Witness::TransferStatus, effects);
+            match (task_id(&record.task_id, effects), claimed(record, effects)) {
+                (Some(task), Some(report)) => uploads.extend(self.is_news(now, &task, Some(&report)).then_some((task, report))),
+                (Some(task), None) => tasks.extend(self.is_news(now, &task, None).then_some(task)),
+                (None, _) => {}
+            }
         }
-        for id in unlisted {
-            self.wants_ack(now, id, effects);
+        for task in unlisted.into_iter().filter_map(|id| task_id(id, effects)) {
+            tasks.extend(self.is_news(now, &task, None).then_some(task));
+        }
+        report_uploads(uploads, Witness::TransferStatus, effects);
+        for tasks in tasks.chunks(UPLOADS_PER_REPORT) {
+            effects.push(Effect::Report(Report::AcksWanted { tasks: tasks.to_vec() }));
         }
         if let Some(tracked) = tracked {
             let not_found = std::mem::take(&mut self.not_found);
@@ -133,28 +158,45 @@ impl TransferSession {
         }
     }
 
-    fn uploaded(&mut self, now: Now, record: &UploadRecord, witness: Witness, effects: &mut Vec<Effect>) {
+    /// One upload, told by itself. The first is reported at once; those that follow on its heels wait for each other.
+    fn uploaded(&mut self, now: Now, record: &UploadRecord, effects: &mut Vec<Effect>) {
         let Some(task) = task_id(&record.task_id, effects) else { return };
-        let Some(report) = claim(record) else {
-            effects.push(Effect::Note { cause: "upload_without_key_or_size", detail: task.to_string() });
-            return self.wants_ack(now, &record.task_id, effects);
-        };
-        let fresh = match self.reported.get(&task) {
-            Some((Some(known), at)) => *known != report || now.at >= *at + REPEAT_AFTER,
-            Some((None, _)) | None => true,
-        };
-        if fresh {
-            self.reported.insert(task.clone(), (Some(report.clone()), now.at));
-            effects.push(Effect::Report(Report::UploadCompleted { task, report, witness }));
+        let report = claimed(record, effects);
+        if !self.is_news(now, &task, report.as_ref()) {
+            return;
+        }
+        let Some(report) = report else { return effects.push(Effect::Report(Report::AcksWanted { tasks: vec![task] })) };
+        self.completed.push((task, report));
+        let alone = self.completed_at.is_none_or(|last| now.at >= last + TOGETHER);
+        self.completed_at = Some(now.at);
+        if alone || self.completed.len() >= UPLOADS_PER_REPORT {
+            self.report_completed(effects);
         }
     }
 
-    fn wants_ack(&mut self, now: Now, id: &str, effects: &mut Vec<Effect>) {
-        let Some(task) = task_id(id, effects) else { return };
-        if self.reported.get(&task).is_none_or(|(_, at)| now.at >= *at + REPEAT_AFTER) {
-            self.reported.insert(task.clone(), (None, now.at));
-            effects.push(Effect::Report(Report::AckWanted { task }));
+    fn report_completed(&mut self, effects: &mut Vec<Effect>) {
+        report_uploads(std::mem::take(&mut self.completed), Witness::UploadComplete, effects);
+    }
+
+    /// Whether this was not reported just now; it is taken for reported.
+    fn is_news(&mut self, now: Now, task: &PublicTaskId, report: Option<&UploadReport>) -> bool {
+        let known = self.reported.get(task).filter(|(_, at)| now.at < *at + REPEAT_AFTER);
+        let news = match (known, report) {
+            (None, _) => true,
+            // A wish for an ack says less than a report.
+            (Some(_), None) => false,
+            (Some((known, _)), Some(report)) => known.as_ref() != Some(report),
+        };
+        if news {
+            self.reported.insert(task.clone(), (report.cloned(), now.at));
         }
+        news
+    }
+}
+
+fn report_uploads(uploads: Vec<(PublicTaskId, UploadReport)>, witness: Witness, effects: &mut Vec<Effect>) {
+    for uploads in uploads.chunks(UPLOADS_PER_REPORT) {
+        effects.push(Effect::Report(Report::UploadsCompleted { uploads: uploads.to_vec(), witness }));
     }
 }
 
@@ -172,10 +214,13 @@ fn given_up(record: &UploadRecord) -> Option<(PublicTaskId, String)> {
     Some((PublicTaskId::parse(&record.task_id).ok()?, reason.to_owned()))
 }
 
-/// What the device claims. A missing checksum is kept as it is: the verification refuses it, visibly.
-fn claim(record: &UploadRecord) -> Option<UploadReport> {
-    let size_bytes = record.file_size_bytes?;
-    (!record.object_key.is_empty()).then(|| UploadReport {
+/// What the device claims, where it claims enough. A missing checksum is kept as it is: the verification refuses it, visibly.
+fn claimed(record: &UploadRecord, effects: &mut Vec<Effect>) -> Option<UploadReport> {
+    let Some(size_bytes) = record.file_size_bytes.filter(|_| !record.object_key.is_empty()) else {
+        effects.push(Effect::Note { cause: "upload_without_key_or_size", detail: record.task_id.chars().take(100).collect() });
+        return None;
+    };
+    Some(UploadReport {
         object_key: record.object_key.clone(),
         size_bytes,
         sha256: record.checksum_sha256.clone(),
@@ -201,6 +246,9 @@ impl Session for TransferSession {
                 return effects;
             }
         };
+        if !matches!(message, FromTransfer::UploadComplete(_)) {
+            self.report_completed(&mut effects);
+        }
         match message {
             FromTransfer::Status { greeting, data } => self.told_status(now, greeting, &data, &mut effects),
             FromTransfer::UploadStarted { task_id: id } => {
@@ -209,7 +257,7 @@ impl Session for TransferSession {
                 }
             }
             FromTransfer::UploadComplete(record) => {
-                self.uploaded(now, &record, Witness::UploadComplete, &mut effects);
+                self.uploaded(now, &record, &mut effects);
                 self.waiting_pause = WAITING_FIRST;
                 self.query_by(now.at + WAITING_FIRST);
             }
@@ -261,6 +309,13 @@ impl Session for TransferSession {
 
     fn tick(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = vec![];
+        if self.completed_at.is_some_and(|last| now.at >= last + TOGETHER) {
+            self.report_completed(&mut effects);
+        }
+        if self.forget_due.is_none_or(|due| due <= now.at) {
+            self.forget_due = Some(now.at + REPEAT_AFTER);
+            self.reported.retain(|_, (_, at)| now.at < *at + REPEAT_AFTER);
+        }
         if self.asked.is_some_and(|at| now.at >= at + QUERY_TIMEOUT) {
             self.asked = None;
         }
@@ -274,7 +329,10 @@ impl Session for TransferSession {
     }
 
     fn closed(&mut self, _now: Now, reason: &str) -> Vec<Effect> {
-        vec![Effect::Report(Report::Closed { reason: reason.to_owned() })]
+        let mut effects = vec![];
+        self.report_completed(&mut effects);
+        effects.push(Effect::Report(Report::Closed { reason: reason.to_owned() }));
+        effects
     }
 
     fn busy(&self, _now: Now) -> bool {

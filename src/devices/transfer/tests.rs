@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -105,7 +106,7 @@ fn status(waiting: &[&str], uploads: Value) -> Value {
 
 fn completed(id: &str, witness: Witness) -> Report {
     let report = UploadReport { object_key: key(id), size_bytes: 10677, sha256: "c8d9".to_owned(), with_sidecar: true };
-    Report::UploadCompleted { task: task(id), report, witness }
+    Report::UploadsCompleted { uploads: vec![(task(id), report)], witness }
 }
 
 fn listed(ids: &[&str]) -> Report {
@@ -138,10 +139,41 @@ fn a_recording_that_waits_for_its_ack_is_reported_from_any_status() {
 }
 
 #[test]
+fn hundreds_of_uploads_are_few_reports_however_they_are_told() {
+    let ids: Vec<String> = (0..250).map(|n| format!("t-{n:03}")).collect();
+    let told = |stage: &Stage, by: Witness| -> (Vec<usize>, usize) {
+        let mut seen = BTreeSet::new();
+        let reports = stage.reports();
+        let uploads = reports.iter().filter_map(|report| match report {
+            Report::UploadsCompleted { uploads, witness } if *witness == by => Some(uploads),
+            _ => None,
+        });
+        let sizes = uploads.inspect(|uploads| seen.extend(uploads.iter().map(|(task, _)| task.clone()))).map(Vec::len).collect();
+        (sizes, seen.len())
+    };
+    let list: Vec<Value> = ids.iter().map(|id| record(id, "uploaded_wait_ack")).collect();
+    let stage = Stage::open().message("connected", status(&[], json!(list)));
+    assert_eq!(told(&stage, Witness::TransferStatus), (vec![100, 100, 50], 250));
+
+    // One by one, as from a queue: the first is not held up, the last ones are not forgotten.
+    let queued = || ids.iter().fold(Stage::open(), |stage, id| stage.message("upload_complete", record(id, "uploaded_wait_ack")));
+    let stage = queued();
+    assert_eq!(told(&stage, Witness::UploadComplete), (vec![1, 100, 100], 201));
+    assert_eq!(told(&stage.after(1), Witness::UploadComplete), (vec![1, 100, 100, 49], 250));
+    let stage = queued().message("upload_failed", json!({"task_id": "other", "reason": "r"}));
+    assert!(matches!(&stage.reports()[3..], [Report::UploadsCompleted { .. }, Report::UploadFailed { .. }]));
+    let mut stage = queued();
+    let closed = stage.session.closed(stage.now, "gone");
+    assert!(
+        matches!(&closed[..], [Effect::Report(Report::UploadsCompleted { uploads, .. }), Effect::Report(Report::Closed { .. })] if uploads.len() == 49)
+    );
+}
+
+#[test]
 fn an_id_without_a_record_is_a_wish_for_an_ack_and_no_claim_of_an_upload() {
     let no_size = json!({"task_id": "v", "status": "uploaded_wait_ack", "s3_key": key("v")});
     let stage = Stage::open().message("connected", status(&["t", "v"], json!([record("t", "active"), no_size])));
-    assert_eq!(stage.reports(), [Report::AckWanted { task: task("v") }, Report::AckWanted { task: task("t") }, listed(&["t", "v"])]);
+    assert_eq!(stage.reports(), [Report::AcksWanted { tasks: vec![task("v"), task("t")] }, listed(&["t", "v"])]);
 }
 
 #[test]
@@ -221,7 +253,7 @@ fn mcap_only_uploads_are_reported_as_such() {
     let mut upload = record("t", "uploaded_wait_ack");
     upload["upload_mode"] = "mcap_only".into();
     let stage = Stage::open().message("upload_complete", upload);
-    assert!(matches!(&stage.reports()[..], [Report::UploadCompleted { report, .. }] if !report.with_sidecar));
+    assert!(matches!(&stage.reports()[..], [Report::UploadsCompleted { uploads, .. }] if !uploads[0].1.with_sidecar));
 }
 
 #[test]
