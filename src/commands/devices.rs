@@ -354,6 +354,8 @@ pub struct ReconcileUploads {
     pub missing: Vec<(PublicTaskId, String)>,
     /// Tasks in its list whose uploads it has given up, and why.
     pub failed: Vec<(PublicTaskId, String)>,
+    /// Tasks in its list that it is uploading, or will.
+    pub under_way: Vec<PublicTaskId>,
 }
 
 impl Command for ReconcileUploads {
@@ -388,6 +390,17 @@ impl Command for ReconcileUploads {
                 given_up.extend(missing.cloned());
                 continue;
             }
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        }
+        // It says so once, when it begins, and that may have been lost. Whoever recorded the task now would write over
+        // the file that is being uploaded.
+        let unheard = match self.under_way.as_slice() {
+            [] => vec![],
+            under_way => facts::unrecorded_tasks(&mut work.tx, &self.device, under_way).await?,
+        };
+        for public_id in unheard {
+            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
         Ok(given_up)

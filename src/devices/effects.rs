@@ -57,6 +57,8 @@ pub enum Report {
         missing: Vec<(PublicTaskId, String)>,
         /// What it has given up, and why: the message that says so may have been lost.
         failed: Vec<(PublicTaskId, String)>,
+        /// What it is uploading, or will: the message that says so may have been lost, too.
+        under_way: Vec<PublicTaskId>,
     },
     /// The socket is gone. Always the last report of a link.
     Closed {
@@ -178,8 +180,8 @@ impl Effects for CommandEffects {
                 let wanted = |task| commands::AckWanted { device: device.clone(), epoch, task };
                 self.each(&context, tasks.into_iter().map(wanted)).await?;
             }
-            Report::UploadsListed { tracked, missing, failed } => {
-                let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed };
+            Report::UploadsListed { tracked, missing, failed, under_way } => {
+                let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed, under_way };
                 let given_up = self.commands.execute(&context, listed).await?;
                 let failed = |(task, reason)| commands::UploadFailed { device: device.clone(), epoch, task, reason };
                 self.each(&context, given_up.into_iter().map(failed)).await?;

@@ -196,6 +196,11 @@ impl UploadRecord {
         self.status == "failed"
     }
 
+    /// It is in the device's queue, or on its way.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.status.as_str(), "pending" | "active" | "retry-wait" | "retry_wait")
+    }
+
     /// Nothing will happen to it any more.
     pub fn ended(&self) -> bool {
         matches!(self.status.as_str(), "completed" | "failed")

@@ -415,7 +415,9 @@ impl Aggregate for Device {
                     return Err(DeviceRefusal::CommandExists);
                 }
                 let epoch = self.recorder.epoch;
-                vec![DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held: false }]
+                // The device itself looks at no task here, and would drop whatever it holds.
+                let while_held = task_id.is_some() && matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
+                vec![DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held }]
             }
             C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {
                 (Some(open), outcome) => {

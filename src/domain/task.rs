@@ -194,7 +194,7 @@ impl Witness {
 
     /// Whether a file with its sidecar was there when it spoke.
     fn saw_the_file(self) -> bool {
-        matches!(self, Witness::FinishCallback | Witness::UploadStarted)
+        matches!(self, Witness::FinishCallback | Witness::UploadStarted | Witness::TransferStatus)
     }
 
     /// Callbacks are recorded every time they come; other witnesses only when they tell something new.

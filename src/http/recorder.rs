@@ -410,7 +410,7 @@ plain_command! {
     quit = "/api/v1/recorder/{device_id}/quit", Quit
 }
 
-/// Throw the recording away. With `task_id`, the task can be recorded again.
+/// Throw the recording away. With `task_id`, it is sent only while the recorder has that task, which can be recorded again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/cancel", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),
@@ -429,7 +429,7 @@ pub async fn cancel(
     command(&state, &caller, device, RecorderAction::Cancel, task, params).await
 }
 
-/// Take the configuration back. With `task_id`, the task can be configured again.
+/// Take the configuration back. With `task_id`, it is sent only while the recorder has that task, which can be configured again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/clear", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),

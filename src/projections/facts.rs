@@ -94,6 +94,15 @@ pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<
     rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
 }
 
+/// Those of these tasks of a device that nobody has recorded, as far as we know.
+pub async fn unrecorded_tasks(tx: &mut Transaction, device: &DeviceId, among: &[PublicTaskId]) -> Result<Vec<PublicTaskId>, StoreError> {
+    let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
+               where r.device_id = $1 and t.status in ('pending', 'ready') and t.task_id = any($2) order by t.id limit 1000";
+    let among: Vec<&str> = among.iter().map(PublicTaskId::as_str).collect();
+    let rows = tx.query(sql, &[&device.as_str(), &among]).await?;
+    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+}
+
 /// Tasks that a device's recorder is believed to have: configured or being recorded.
 pub async fn held_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
     let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id

@@ -188,6 +188,13 @@ async fn m06_a_recorder_is_told_to_drop_a_task_only_while_it_holds_it() {
     // The batch of a task that it does not hold.
     cancel_batch_of(&bench, &others[0]).await;
     silent(&mut recorder, "it records another task", drops).await;
+    // Somebody's own wish is no different.
+    for action in ["cancel", "clear"] {
+        let path = format!("/recorder/{}/{action}", bench.device);
+        let answer = bench.client.call(Method::POST, &path, Some(&json!({ "task_id": others[0].public_id }))).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body["success"]), (200, &json!(false)), "{}", answer.body);
+    }
+    silent(&mut recorder, "it records another task still", drops).await;
     cancel_batch_of(&bench, &tasks[0]).await;
     let told = recorder.wait_for("to let go", drops).await;
     assert_eq!(told["action"], "cancel");
@@ -536,6 +543,26 @@ async fn what_was_lately_said_is_shown_in_a_few_words() {
     assert_eq!(bench.client.get("/devices/nobody/messages").await.unwrap()["items"], json!([]));
     let refused = bench.client.call(Method::GET, &format!("/devices/{}/messages?limit=0", bench.device), None).await.unwrap();
     assert_eq!(refused.status.as_u16(), 400);
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_uploaded_is_not_recorded_over() {
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(2).await;
+    let (mut recorder, _transfer) = bench.sockets().await;
+    answer_first_question(&mut recorder, "ready", &tasks[1]).await;
+    bench.until_status(&tasks[1], "ready").await;
+    // Somebody asked it for all files, and the message that it began was lost.
+    let (sound, path) = (recording(5, true), format!("/recorder/{}", bench.device));
+    let listed = ["active", "retry-wait"].iter().zip(&tasks).map(|(status, task)| record(&bench, task, &sound, status));
+    let _transfer = transfer_of(&bench, json!(listed.collect::<Vec<_>>()), json!([])).await;
+    for task in &tasks {
+        bench.until_status(task, "uploading").await;
+    }
+    let begin = bench.client.call(Method::POST, &format!("{path}/begin"), Some(&json!({ "task_id": tasks[1].public_id }))).await.unwrap();
+    assert_eq!((begin.status.as_u16(), &begin.body["current_status"]), (409, &json!("uploading")), "{}", begin.body);
+    assert_eq!(begin.body["code"], json!("task_not_beginable"));
+    silent(&mut recorder, "its file is being uploaded", |frame| frame["action"] == "begin").await;
 }
 
 #[tokio::test]

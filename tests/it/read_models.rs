@@ -353,8 +353,10 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Reconcile { who, task: n, missing } => {
             let epoch = epoch(who, transfer, 0).await;
             let named = (task(n).await.1, "no file".to_owned());
+            let under_way = if missing { vec![] } else { vec![named.0.clone()] };
             let missing = missing.then_some(named).into_iter().collect();
-            ask(factory, ReconcileUploads { device: device(who), epoch, tracked: vec![], missing, failed: vec![] }).await;
+            let tracked = under_way.clone();
+            ask(factory, ReconcileUploads { device: device(who), epoch, tracked, missing, failed: vec![], under_way }).await;
         }
     }
 }

@@ -131,7 +131,9 @@ impl RecorderSession {
             // What it holds is being asked: a `clear` sent now might hit another task.
             Some(Request::Rpc(rpc)) if rpc.while_held && !self.view.confirmed => self.waiting.push_front(Request::Rpc(rpc)),
             Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != self.view.task_id => {
-                effects.push(unknown(&rpc.command_id, "not sent: the recorder does not hold the task any more"));
+                let message = Some("not sent: the recorder does not hold the task".to_owned());
+                let outcome = CommandOutcome::Refused { message, data: None };
+                effects.push(Effect::Report(Report::Settled { command_id: rpc.command_id, outcome }));
                 self.pump(now, effects);
             }
             Some(Request::Rpc(rpc)) => {

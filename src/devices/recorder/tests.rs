@@ -478,7 +478,7 @@ fn a_task_is_taken_from_a_recorder_only_while_it_holds_it() {
     for stage in [Stage::idle().update("idle", "ready", Some("t2"), 10).forget(), Stage::idle()] {
         let stage = held(stage);
         assert_eq!(stage.sent(), Vec::<String>::new());
-        assert!(matches!(&stage.reports()[..], [Report::Settled { outcome: CommandOutcome::Unknown { .. }, .. }]));
+        assert!(matches!(&stage.reports()[..], [Report::Settled { outcome: CommandOutcome::Refused { data: None, .. }, .. }]));
     }
     // What it holds is not known yet: it is asked first, and then decided.
     let asked = held(Stage::open());

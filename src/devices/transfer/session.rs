@@ -120,6 +120,8 @@ impl TransferSession {
             records.as_ref().map(|records| records.iter().filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect());
         let failed: Vec<(PublicTaskId, String)> =
             records.iter().flatten().filter(|record| record.was_given_up()).filter_map(given_up).collect();
+        let on_its_way = records.iter().flatten().filter(|record| record.is_under_way());
+        let under_way: Vec<PublicTaskId> = on_its_way.filter_map(|record| PublicTaskId::parse(&record.task_id).ok()).collect();
         let waiting: Vec<UploadRecord> = records.unwrap_or_default().into_iter().filter(UploadRecord::waits_for_ack).collect();
         let listed = ids.into_iter().flatten().filter_map(Value::as_str);
         let known: BTreeSet<&str> = waiting.iter().map(|record| record.task_id.as_str()).collect();
@@ -146,7 +148,7 @@ impl TransferSession {
             if !missing.is_empty() {
                 self.missing_due = Some(now.at + MISSING_AGAIN);
             }
-            effects.push(Effect::Report(Report::UploadsListed { tracked, missing, failed }));
+            effects.push(Effect::Report(Report::UploadsListed { tracked, missing, failed, under_way }));
         }
         if someone_waits {
             self.query_by(now.at + self.waiting_pause);
