@@ -10,7 +10,7 @@
 //! messages. A device that does not take what it is sent for [`super::Settings::write_timeout`]
 //! is gone.
 //!
-//! A device that sends more than [`Pace`] allows is read more slowly, and has to wait with the
+//! A device that sends more than `FRAMES` allows is read more slowly, and has to wait with the
 //! rest: nothing is dropped, and it costs the others nothing.
 
 use std::pin::Pin;
@@ -23,6 +23,8 @@ use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf, Sink};
 use tokio::sync::{mpsc, oneshot};
 
+use super::pace::{Limit, Pace};
+
 pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;
 pub const CLOSE_PROTOCOL_ERROR: u16 = 1002;
@@ -31,34 +33,12 @@ pub const CLOSE_TOO_BIG: u16 = 1009;
 /// Longest payload of a control frame, by the protocol.
 const CONTROL_BYTES_MAX: usize = 125;
 
-/// Frames that are read from one device in a second, on and on: a busy one sends ten.
-const FRAMES_PER_SECOND: f64 = 500.0;
-/// Frames that may come at once: two greetings of the largest size, in fragments of 4 kB.
-const FRAMES_AT_ONCE: f64 = 12_000.0;
+/// Frames of one device: at once, two greetings of the largest size in fragments of 4 kB; on and on, fifty times what a
+/// busy one sends.
+const FRAMES: Limit = Limit { at_once: 12_000.0, per_second: 500.0 };
+
 /// A frame with so many bytes counts twice, one with twice as many three times, and so on.
 const BYTES_PER_FRAME: f64 = 16.0 * 1024.0;
-
-/// How fast one device is read.
-#[derive(Debug)]
-struct Pace {
-    /// Below zero: to be waited for.
-    left: f64,
-    at: Instant,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Self { left: FRAMES_AT_ONCE, at: now }
-    }
-
-    /// Counts a frame, and answers how long to wait before the next one is read.
-    fn count(&mut self, now: Instant, payload_bytes: usize) -> Option<Duration> {
-        let elapsed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = now;
-        self.left = (self.left + elapsed * FRAMES_PER_SECOND).min(FRAMES_AT_ONCE) - 1.0 - payload_bytes as f64 / BYTES_PER_FRAME;
-        (self.left < 0.0).then(|| Duration::from_secs_f64(-self.left / FRAMES_PER_SECOND))
-    }
-}
 
 /// When the last byte came. Any byte is a sign of life: a large message in the middle of its way, too.
 #[derive(Debug)]
@@ -238,7 +218,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         socket.set_auto_close(false);
         // The library refuses what is as large as this, we what is larger.
         socket.set_max_message_size(message_bytes_max + 1);
-        Self { socket, partial: None, message_bytes_max, outbox, pace: Pace::new(clock()), wait: None, slowed: false }
+        Self { socket, partial: None, message_bytes_max, outbox, pace: Pace::new(FRAMES, clock()), wait: None, slowed: false }
     }
 
     /// Hands over what comes until the link ends, which is the last thing it hands over.
@@ -277,7 +257,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return Heard::Close { answer: CLOSE_PROTOCOL_ERROR, cause: EndCause::ProtocolError, reason };
                 }
             };
-            self.wait = self.pace.count(clock(), frame.payload.len());
+            self.wait = self.pace.take(clock(), 1.0 + frame.payload.len() as f64 / BYTES_PER_FRAME);
             match frame.opcode {
                 OpCode::Ping => self.outbox.pong(&frame.payload),
                 OpCode::Pong => {}
@@ -389,26 +369,6 @@ pub fn writer<W: AsyncWrite + Unpin>(
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_comes_at_once_is_taken_at_once_and_what_goes_on_is_slowed() {
-        let start = clock();
-        let mut pace = Pace::new(start);
-        let greeting = 16 << 20;
-        for _ in 0..2 * greeting / 4096 {
-            assert_eq!(pace.count(start, 4096), None);
-        }
-        // A little is left; then each frame waits for its place.
-        while pace.count(start, 0).is_none() {}
-        assert_eq!(pace.count(start, 0).unwrap().as_millis(), 4);
-        assert_eq!(pace.count(start, 16 << 10).unwrap().as_millis(), 8);
-        // At the ordinary rate there is never a wait, and nothing beyond the whole is saved up.
-        let later = start + Duration::from_secs(3600);
-        for n in 0..10_000 {
-            assert_eq!(pace.count(later + Duration::from_millis(2 * n), 0), None);
-        }
-        assert!(pace.left <= FRAMES_AT_ONCE);
-    }
-
     /// A text, as a client writes it.
     fn text() -> Vec<u8> {
         let mut frame = Frame::text(Payload::Borrowed(b"{}"));
@@ -420,7 +380,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_read_to_its_end_and_takes_its_time() {
         const MORE: usize = 250;
-        let whole = FRAMES_AT_ONCE as usize + MORE;
+        let whole = FRAMES.at_once as usize + MORE;
         let (mut device, socket) = tokio::io::duplex(1 << 16);
         let (outbox, _write) = writer(tokio::io::sink(), 1, Duration::from_secs(1));
         let (heard_here, mut heard) = mpsc::channel(16);
@@ -444,7 +404,7 @@ mod tests {
             }
         }
         assert_eq!((messages, slowed), (whole, 1));
-        let (took, needed) = (started.elapsed(), Duration::from_secs_f64((MORE - 1) as f64 / FRAMES_PER_SECOND));
+        let (took, needed) = (started.elapsed(), Duration::from_secs_f64((MORE - 1) as f64 / FRAMES.per_second));
         assert!(took >= needed, "{took:?} for what needs {needed:?}");
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::LinkId;
 use super::frames::Pulse;
+use super::pace::{Limit, Pace};
 use super::recent::{Entry, Recent};
 use super::session::{Now, QueryError, Rpc};
 use super::transfer::status::TransferStatus;
@@ -139,8 +140,13 @@ struct Slots {
     recent: Arc<Recent>,
 }
 
+/// Handshakes of one kind of a device. Two programs with one id take the connection from each other once a second each,
+/// and each of them costs two events.
+const HANDSHAKES: Limit = Limit { at_once: 60.0, per_second: 4.0 };
+
 #[derive(Default)]
 struct Slot {
+    handshakes: Option<Pace>,
     /// Kept after the link is gone: a slower handshake may still come with an older one.
     newest: i64,
     /// Of the newest link. Kept, too: what a lost link told may still be on its way into storage.
@@ -264,6 +270,13 @@ impl Hub {
             .values()
             .map(|slots| usize::from(slots.recorder.lane.is_some()) + usize::from(slots.transfer.lane.is_some()))
             .sum()
+    }
+
+    /// Whether a device may connect again already. One that never did is not remembered.
+    pub fn may_connect(&self, device: &DeviceId, kind: LinkKind, now: Instant) -> bool {
+        let mut devices = locked(&self.0.devices);
+        let slot = devices.get_mut(device).map(|slots| slots.slot_mut(kind));
+        slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Pace::new(HANDSHAKES, now)).try_take(now))
     }
 
     /// Whether it has a link here, or is about to.

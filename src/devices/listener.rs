@@ -9,7 +9,7 @@
 //! | 400 | the device id cannot be one, or the request is no WebSocket handshake |
 //! | 401 | a token is required and this one does not open this device |
 //! | 404 | no robot has this device id |
-//! | 503 | storage cannot be asked, or there are too many links |
+//! | 503 | storage cannot be asked, there are too many links, or the device comes too often |
 //!
 //! A recorder sends its token as a header. An uploader cannot send headers, so its token is
 //! part of the path: `/transfer/t/<token>/<device_id>`. Paths of these routes are therefore
@@ -162,6 +162,9 @@ async fn connect(
     if inner.stop.is_cancelled() {
         return refuse(Denied::Stopping);
     }
+    if !inner.hub.may_connect(&device, kind, Now::read().at) {
+        return refuse(Denied::TooOften);
+    }
     // Whoever comes back replaces a link, and adds none.
     if inner.hub.link_count() >= inner.settings.links_max && !inner.hub.has(&device, kind) {
         return refuse(Denied::TooManyLinks);
@@ -229,6 +232,7 @@ enum Denied {
     Unauthorized,
     Unknown,
     TooManyLinks,
+    TooOften,
     Stopping,
     Unavailable(String),
     /// A connection that began later was quicker; it has closed this one in storage, too.
@@ -244,6 +248,7 @@ impl Denied {
             Self::Unauthorized => "unauthorized",
             Self::Unknown => "unknown_device",
             Self::TooManyLinks => "too_many_links",
+            Self::TooOften => "too_often",
             Self::Stopping => "stopping",
             Self::Unavailable(_) => "storage_unavailable",
             Self::Superseded => "superseded",
@@ -260,7 +265,9 @@ impl Denied {
             Self::Unauthorized | Self::Unknown | Self::Stopping | Self::Superseded => {
                 info!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
             }
-            Self::TooManyLinks => warn!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}"),
+            Self::TooManyLinks | Self::TooOften => {
+                warn!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
+            }
             Self::Unavailable(reason) => {
                 warn!(device.id = device, link.kind = kind, remote, cause = code, reason, "Refused `{device}`: {reason}");
             }
@@ -272,7 +279,7 @@ impl Denied {
                 let body = axum::Json(json!({ "error": "unauthorized" }));
                 (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
             }
-            Self::TooManyLinks | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
+            Self::TooManyLinks | Self::TooOften | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
                 (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable", "code": code }))).into_response()
             }
         }

@@ -13,6 +13,7 @@
 //! | [`listener`] | routes, handshake rules, and the owner of all tasks of this module |
 //! | [`link`] | the loop of one connection: frames, clock and asks in; effects out |
 //! | [`frames`] | messages from raw frames, and the writer |
+//! | [`pace`] | how much is taken from one device in a while |
 //! | [`recorder`], [`transfer`] | the sessions: pure machines, tested as tables |
 //! | [`session`] | what sessions are told and what they answer |
 //! | [`queue`] | reports on their way into storage, in order, tried until it works |
@@ -33,6 +34,7 @@ pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
+pub mod pace;
 pub mod queue;
 pub mod recent;
 pub mod recorder;

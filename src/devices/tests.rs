@@ -526,6 +526,22 @@ async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
     plane.end().await;
 }
 
+#[tokio::test]
+async fn a_device_that_connects_again_and_again_has_to_wait() {
+    let plane = Plane::start(Storage::quick()).await;
+    let mut taken = vec![];
+    for _ in 0..100 {
+        taken.push(plane.refusal(&format!("/recorder/{DEVICE}"), None).await);
+    }
+    // The first is not remembered yet.
+    assert_eq!(taken[..61], [101; 61]);
+    assert!(taken.contains(&503), "{taken:?}");
+    // Its other program is another matter, and so are other devices.
+    assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 101);
+    assert_eq!(plane.refusal("/recorder/another", None).await, 101);
+    plane.end().await;
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     /// A handshake: storage gives it the next epoch.

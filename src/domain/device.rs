@@ -28,10 +28,16 @@ pub struct Device {
     /// Tasks the recorder has to let go of, with how often it was asked on its present link.
     /// They stay here until the recorder is seen without them.
     pub releases: BTreeMap<PublicTaskId, u32>,
+    /// Messages that were refused since the last connection.
+    pub refused: u32,
     /// A task that it was told to begin, without an answer, and that nothing was seen of since: it may have recorded.
     #[serde(default)]
     pub begun_unheard: Option<PublicTaskId>,
 }
+
+/// Refused messages that are recorded between one connection and the next. One that goes wrong is worth its entry, and
+/// so are the next ones; a program that goes wrong all the time does not fill the log.
+const REFUSED_MAX: u32 = 100;
 
 /// Commands whose late answers are recorded. A device cannot fill the log with answers to what nobody asked.
 const GIVEN_UP_MAX: usize = 32;
@@ -437,6 +443,7 @@ impl Aggregate for Device {
                 (None, _) if !self.given_up.contains(&command_id) => vec![],
                 (None, outcome) => vec![DeviceEvent::DeviceCommandAnsweredLate { command_id, outcome }],
             },
+            C::RefuseReport { .. } if self.refused >= REFUSED_MAX => vec![],
             C::RefuseReport { report, reason } => vec![DeviceEvent::DeviceReportRefused { report, reason }],
         })
     }
@@ -444,6 +451,7 @@ impl Aggregate for Device {
     fn evolve(&mut self, event: &DeviceEvent) {
         match event {
             DeviceEvent::DeviceLinkOpened { kind, epoch, process, at, .. } => {
+                self.refused = 0;
                 *self.link_mut(*kind) = Link { epoch: *epoch, open: true, since: Some(*at), process: *process };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
@@ -488,7 +496,7 @@ impl Aggregate for Device {
                 self.releases.remove(task_id);
             }
             DeviceEvent::DeviceCommandAnsweredLate { command_id, .. } => self.given_up.retain(|id| id != command_id),
-            DeviceEvent::DeviceReportRefused { .. } => {}
+            DeviceEvent::DeviceReportRefused { .. } => self.refused += 1,
         }
     }
 }
@@ -672,6 +680,15 @@ mod tests {
             next: next("n"),
         };
         assert_eq!(device.decide(stray), Ok(vec![]));
+    }
+
+    #[test]
+    fn refused_messages_are_recorded_until_it_is_clear_that_they_go_on() {
+        let mut device = given([opened(1)]);
+        let refuse = |device: &mut Device| run(device, DeviceCommand::RefuseReport { report: "r".into(), reason: "s".into() }).len();
+        assert_eq!((0..1_000).map(|_| refuse(&mut device)).sum::<usize>(), REFUSED_MAX as usize);
+        device.evolve(&opened(2));
+        assert_eq!(refuse(&mut device), 1);
     }
 
     #[test]

@@ -46,7 +46,14 @@ pub struct Dispatched {
     /// A recording that came after the task had ended without one.
     #[serde(default)]
     pub late: Option<LateUpload>,
+    /// Reports that changed nothing and were recorded all the same.
+    #[serde(default)]
+    pub noted: u32,
 }
+
+/// Reports that change nothing are recorded so often. A device says a thing once or twice; whoever says it more often
+/// does not make the stream longer, which is read whenever the task is.
+const NOTED_MAX: u32 = 50;
 
 /// The task stays as it ended; the recording is kept, marked, and shown to a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -562,8 +569,8 @@ impl Aggregate for Task {
             (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
             (Task::Dispatched(task), command) => (task, command),
         };
-        let (Dispatched { stage, late, .. }, command) = (task.0.as_ref(), task.1);
-        Ok(match (stage, command) {
+        let (Dispatched { stage, late, noted: times_noted, .. }, command) = (task.0.as_ref(), task.1);
+        let events = match (stage, command) {
             (_, C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
 
             (S::Pending, C::Configure { by, at }) => vec![TaskEvent::TaskConfigured { by, at }],
@@ -704,7 +711,9 @@ impl Aggregate for Task {
                 return Err(TaskRefusal::NotDeletable(stage.status()));
             }
             (S::Pending | S::Ready | S::InProgress | S::Failed { .. } | S::Cancelled { .. }, C::Delete) => vec![TaskEvent::TaskDeleted {}],
-        })
+        };
+        let only_noted = matches!(events[..], [TaskEvent::DeviceReportNoted { .. }]);
+        Ok(if only_noted && *times_noted >= NOTED_MAX { vec![] } else { events })
     }
 
     fn evolve(&mut self, event: &TaskEvent) {
@@ -715,6 +724,7 @@ impl Aggregate for Task {
                 ready_at: None,
                 started_at: None,
                 late: None,
+                noted: 0,
             }));
             return;
         }
@@ -759,6 +769,7 @@ impl Aggregate for Task {
                 }
             }
             TaskEvent::DeviceReportNoted { report, .. } => {
+                task.noted += 1;
                 if let Stage::Uploading(upload) = &mut task.stage
                     && report.saw_the_file()
                 {
@@ -848,7 +859,7 @@ pub(super) mod tests {
             "deleted" => return Task::Deleted,
             other => panic!("no state is called {other}"),
         };
-        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None, late: None }))
+        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None, late: None, noted: 0 }))
     }
 
     fn command(name: &str) -> TaskCommand {
@@ -934,6 +945,21 @@ pub(super) mod tests {
                 assert_eq!(stage, was, "{name} of a task that is {state}");
             }
         }
+    }
+
+    #[test]
+    fn a_report_that_changes_nothing_is_recorded_fifty_times_and_no_more() {
+        let mut task = task_in("uploading");
+        let again = || TaskCommand::FinishRecording { by: Witness::FinishCallback, at: NOW, report: None };
+        let mut noted = 0;
+        for _ in 0..1_000 {
+            let events = task.decide(again()).unwrap();
+            events.iter().for_each(|event| task.evolve(event));
+            noted += events.len();
+        }
+        assert_eq!(noted, 50);
+        // What changes something does so as before.
+        assert_eq!(task.decide(command("give up")).unwrap().len(), 1);
     }
 
     #[test]
