@@ -23,7 +23,7 @@ use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBuf, Sink};
 use tokio::sync::{mpsc, oneshot};
 
-use super::pace::{Limit, Pace};
+use super::allowance::{Allowance, Limit};
 
 pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;
@@ -203,7 +203,7 @@ pub struct Reader<R> {
     partial: Option<Vec<u8>>,
     message_bytes_max: usize,
     outbox: Outbox,
-    pace: Pace,
+    allowance: Allowance,
     /// The last frame came too soon; the next one is read after this.
     wait: Option<Duration>,
     slowed: bool,
@@ -218,7 +218,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         socket.set_auto_close(false);
         // The library refuses what is as large as this, we what is larger.
         socket.set_max_message_size(message_bytes_max + 1);
-        Self { socket, partial: None, message_bytes_max, outbox, pace: Pace::new(FRAMES, clock()), wait: None, slowed: false }
+        Self { socket, partial: None, message_bytes_max, outbox, allowance: Allowance::new(FRAMES, clock()), wait: None, slowed: false }
     }
 
     /// Hands over what comes until the link ends, which is the last thing it hands over.
@@ -257,7 +257,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return Heard::Close { answer: CLOSE_PROTOCOL_ERROR, cause: EndCause::ProtocolError, reason };
                 }
             };
-            self.wait = self.pace.take(clock(), 1.0 + frame.payload.len() as f64 / BYTES_PER_FRAME);
+            self.wait = self.allowance.take(clock(), 1.0 + frame.payload.len() as f64 / BYTES_PER_FRAME);
             match frame.opcode {
                 OpCode::Ping => self.outbox.pong(&frame.payload),
                 OpCode::Pong => {}

@@ -13,9 +13,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::allowance::{Allowance, Limit};
 use super::effects::LinkId;
 use super::frames::Pulse;
-use super::pace::{Limit, Pace};
 use super::recent::{Entry, Recent};
 use super::session::{Now, QueryError, Rpc};
 use super::transfer::status::TransferStatus;
@@ -146,7 +146,7 @@ const HANDSHAKES: Limit = Limit { at_once: 60.0, per_second: 4.0 };
 
 #[derive(Default)]
 struct Slot {
-    handshakes: Option<Pace>,
+    handshakes: Option<Allowance>,
     /// Kept after the link is gone: a slower handshake may still come with an older one.
     newest: i64,
     /// Of the newest link. Kept, too: what a lost link told may still be on its way into storage.
@@ -276,7 +276,7 @@ impl Hub {
     pub fn may_connect(&self, device: &DeviceId, kind: LinkKind, now: Instant) -> bool {
         let mut devices = locked(&self.0.devices);
         let slot = devices.get_mut(device).map(|slots| slots.slot_mut(kind));
-        slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Pace::new(HANDSHAKES, now)).try_take(now))
+        slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Allowance::new(HANDSHAKES, now)).try_take(now))
     }
 
     /// Whether it has a link here, or is about to.

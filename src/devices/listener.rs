@@ -162,9 +162,6 @@ async fn connect(
     if inner.stop.is_cancelled() {
         return refuse(Denied::Stopping);
     }
-    if !inner.hub.may_connect(&device, kind, Now::read().at) {
-        return refuse(Denied::TooOften);
-    }
     // Whoever comes back replaces a link, and adds none.
     if inner.hub.link_count() >= inner.settings.links_max && !inner.hub.has(&device, kind) {
         return refuse(Denied::TooManyLinks);
@@ -298,6 +295,10 @@ async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<O
             Ok(false) => return Err(Denied::Unauthorized),
             Err(error) => return Err(Denied::Unavailable(error.to_string())),
         }
+    }
+    // After the token: what strangers try does not count against the device.
+    if !inner.hub.may_connect(device, kind, Now::read().at) {
+        return Err(Denied::TooOften);
     }
     inner.effects.open_link(device, kind, remote).await.map_err(|error| match error {
         EffectError::NotFound(_) => Denied::Unknown,

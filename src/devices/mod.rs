@@ -13,7 +13,7 @@
 //! | [`listener`] | routes, handshake rules, and the owner of all tasks of this module |
 //! | [`link`] | the loop of one connection: frames, clock and asks in; effects out |
 //! | [`frames`] | messages from raw frames, and the writer |
-//! | [`pace`] | how much is taken from one device in a while |
+//! | [`allowance`] | how much is taken from one device in a while |
 //! | [`recorder`], [`transfer`] | the sessions: pure machines, tested as tables |
 //! | [`session`] | what sessions are told and what they answer |
 //! | [`queue`] | reports on their way into storage, in order, tried until it works |
@@ -29,12 +29,13 @@
 //! Left to others: what a report means for a task (`commands`), what is sent when
 //! (`subscribers::device_commands`), and what people see of it (`http`).
 
+pub mod allowance;
 pub mod effects;
 pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
-pub mod pace;
+
 pub mod queue;
 pub mod recent;
 pub mod recorder;

@@ -10,14 +10,14 @@ pub struct Limit {
 
 /// What is left of a limit.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct Allowance {
     limit: Limit,
     /// Below zero: to be waited for.
     left: f64,
     at: Instant,
 }
 
-impl Pace {
+impl Allowance {
     pub fn new(limit: Limit, now: Instant) -> Self {
         Self { limit, left: limit.at_once, at: now }
     }
@@ -55,23 +55,23 @@ mod tests {
     #[test]
     fn what_comes_at_once_is_taken_at_once_and_what_goes_on_waits() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        assert!((0..5).all(|_| pace.take(start, 2.0).is_none()));
-        assert_eq!(pace.take(start, 1.0), Some(Duration::from_millis(500)));
-        assert_eq!(pace.take(start, 2.0), Some(Duration::from_millis(1_500)));
+        let mut allowance = Allowance::new(LIMIT, start);
+        assert!((0..5).all(|_| allowance.take(start, 2.0).is_none()));
+        assert_eq!(allowance.take(start, 1.0), Some(Duration::from_millis(500)));
+        assert_eq!(allowance.take(start, 2.0), Some(Duration::from_millis(1_500)));
         // Nothing beyond the whole is saved up, and the rate itself never waits.
         let later = start + Duration::from_secs(3_600);
-        assert!((0..10).all(|_| pace.take(later, 1.0).is_none()));
-        assert!((1..100).all(|n| pace.take(later + n * Duration::from_millis(500), 1.0).is_none()));
-        assert!(pace.take(later, 1.0).is_some());
+        assert!((0..10).all(|_| allowance.take(later, 1.0).is_none()));
+        assert!((1..100).all(|n| allowance.take(later + n * Duration::from_millis(500), 1.0).is_none()));
+        assert!(allowance.take(later, 1.0).is_some());
     }
 
     #[test]
     fn what_is_refused_costs_nothing() {
         let start = Instant::now();
-        let mut pace = Pace::new(LIMIT, start);
-        assert_eq!((0..100).filter(|_| pace.try_take(start)).count(), 10);
+        let mut allowance = Allowance::new(LIMIT, start);
+        assert_eq!((0..100).filter(|_| allowance.try_take(start)).count(), 10);
         let later = start + Duration::from_millis(1_100);
-        assert_eq!((0..100).filter(|_| pace.try_take(later)).count(), 2);
+        assert_eq!((0..100).filter(|_| allowance.try_take(later)).count(), 2);
     }
 }
