@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
     pub at_once: f64,
     pub per_second: f64,

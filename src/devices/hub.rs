@@ -140,10 +140,6 @@ struct Slots {
     recent: Arc<Recent>,
 }
 
-/// Handshakes of one kind of a device. Two programs with one id take the connection from each other once a second each,
-/// and each of them costs two events.
-const HANDSHAKES: Limit = Limit { at_once: 60.0, per_second: 4.0 };
-
 #[derive(Default)]
 struct Slot {
     handshakes: Option<Allowance>,
@@ -273,10 +269,10 @@ impl Hub {
     }
 
     /// Whether a device may connect again already. One that never did is not remembered.
-    pub fn may_connect(&self, device: &DeviceId, kind: LinkKind, now: Instant) -> bool {
+    pub fn may_connect(&self, device: &DeviceId, kind: LinkKind, limit: Limit, now: Instant) -> bool {
         let mut devices = locked(&self.0.devices);
         let slot = devices.get_mut(device).map(|slots| slots.slot_mut(kind));
-        slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Allowance::new(HANDSHAKES, now)).try_take(now))
+        slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Allowance::new(limit, now)).try_take(now))
     }
 
     /// Whether it has a link here, or is about to.

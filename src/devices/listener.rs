@@ -297,7 +297,7 @@ async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<O
         }
     }
     // After the token: what strangers try does not count against the device.
-    if !inner.hub.may_connect(device, kind, Now::read().at) {
+    if !inner.hub.may_connect(device, kind, inner.settings.handshakes, Now::read().at) {
         return Err(Denied::TooOften);
     }
     inner.effects.open_link(device, kind, remote).await.map_err(|error| match error {

@@ -50,6 +50,7 @@ mod tests;
 
 use std::time::Duration;
 
+pub use allowance::Limit;
 pub use effects::{EffectError, Effects, LinkId, Report};
 pub use hub::{Hub, LinkInfo, Presence, RecorderView, SendError};
 pub use listener::{Devices, TokenCheck};
@@ -66,7 +67,7 @@ pub struct Keepalive {
 }
 
 /// The part of the configuration that is about devices.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub recorder: Keepalive,
     pub transfer: Keepalive,
@@ -80,6 +81,9 @@ pub struct Settings {
     pub reports_max: usize,
     /// Links of this process, both kinds.
     pub links_max: usize,
+    /// Handshakes of one program of a device. Two with one id take the connection from each other once a second each, and
+    /// each handshake costs two events.
+    pub handshakes: Limit,
     /// How long storage may take to answer a handshake.
     pub handshake_timeout: Duration,
     /// How often timeouts are looked at.
@@ -97,6 +101,7 @@ impl Default for Settings {
             outgoing_max: 64,
             reports_max: 256,
             links_max: 16_384,
+            handshakes: Limit { at_once: 60.0, per_second: 4.0 },
             handshake_timeout: Duration::from_secs(5),
             tick: Duration::from_millis(500),
         }
