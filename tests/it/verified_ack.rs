@@ -174,7 +174,7 @@ async fn an_object_that_was_replaced_is_no_episode_and_is_not_served_as_one() {
 /// The server was away over a weekend: the uploader went on, and has hundreds of recordings that wait for their acks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_weekend_of_recordings_is_acked_over_one_connection() {
-    const RECORDINGS: usize = 600;
+    const RECORDINGS: usize = 300;
     let bench = Bench::start().await;
     let tasks = bench.dispatch(RECORDINGS).await;
     let sound = recording(5, true);
