@@ -76,8 +76,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Messages that may wait for one device to take them.
     pub outgoing_max: usize,
-    /// Reports of one link that may wait for storage. A busy device makes one or two a second,
-    /// so this spans a restart of the database.
+    /// Reports of one link that may wait for storage. A busy device makes one or two a second, so this spans a restart of
+    /// the database; an uploader that was asked for the files of a weekend confirms a thousand requests at once.
     pub reports_max: usize,
     /// Links of this process, both kinds.
     pub links_max: usize,
@@ -99,7 +99,7 @@ impl Default for Settings {
             frame_bytes_max: 16 << 20,
             write_timeout: Duration::from_secs(10),
             outgoing_max: 64,
-            reports_max: 256,
+            reports_max: 2_048,
             links_max: 16_384,
             handshakes: Limit { at_once: 60.0, per_second: 4.0 },
             handshake_timeout: Duration::from_secs(5),

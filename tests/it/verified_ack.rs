@@ -1,7 +1,7 @@
 //! From a recording in the bucket to its ack: restarts between each two steps, a store that is away, an object
 //! that is replaced, a recording of gigabytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -208,6 +208,44 @@ async fn a_weekend_of_recordings_is_acked_over_one_connection() {
     let client = bench.server.database().await.get().await.unwrap();
     let dead: i64 = client.query_one("select count(*) from dead_letters", &[]).await.unwrap().get(0);
     assert_eq!(dead, 0);
+}
+
+/// The uploader was away over a weekend: it is asked for hundreds of files at once, and confirms them at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_weekend_of_recordings_is_asked_for_over_one_connection() {
+    const RECORDINGS: usize = 500;
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(RECORDINGS).await;
+    let (http, url) = (reqwest::Client::new(), format!("{}/api/v1/callbacks/finish", bench.server.base()));
+    for some in tasks.chunks(16) {
+        let posted = some.iter().map(async |task| {
+            let body = json!({ "task_id": task.public_id, "device_id": bench.device, "output_path": "/data/a.mcap", "status": "finished" });
+            assert_eq!(http.post(&url).json(&body).send().await.unwrap().status().as_u16(), 200);
+        });
+        futures_util::future::join_all(posted).await;
+    }
+    let mut transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
+    let mut asked = BTreeSet::new();
+    let all = async {
+        while asked.len() < RECORDINGS {
+            let frame = transfer.next().await.expect("the first connection");
+            if frame["type"] == "upload_request" {
+                asked.insert(frame["task_id"].as_str().unwrap().to_owned());
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), all).await.expect("all requests");
+    for task_id in &asked {
+        transfer.send(&json!({ "type": "upload_started", "data": { "task_id": task_id, "status": "pending" } })).await;
+    }
+    transfer.ping().await;
+    transfer.wait_for("a pong, after all of it", |frame| *frame == json!("pong")).await;
+    let under_way: Vec<Value> = tasks.iter().map(|task| record(&bench, task, &recording(1, true), "pending")).collect();
+    transfer.send(&connected(&bench.device, &json!(under_way), &json!([]))).await;
+    // What it reports after all that is stored: so is everything before it.
+    transfer.send(&json!({ "type": "upload_failed", "data": { "task_id": tasks[0].public_id, "reason": "disk" } })).await;
+    bench.until_status(&tasks[0], "failed").await;
+    assert!(transfer.is_open());
 }
 
 /// Writes a sound recording of about this size, without compression, and answers its hash and size.
