@@ -394,11 +394,7 @@ impl Command for ReconcileUploads {
         }
         // It says so once, when it begins, and that may have been lost. Whoever recorded the task now would write over
         // the file that is being uploaded.
-        let unheard = match self.under_way.as_slice() {
-            [] => vec![],
-            under_way => facts::unrecorded_tasks(&mut work.tx, &self.device, under_way).await?,
-        };
-        for public_id in unheard {
+        for public_id in facts::unrecorded_tasks(&mut work.tx, &self.device, &self.under_way).await? {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;

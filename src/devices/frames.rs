@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBu
 use tokio::sync::{mpsc, oneshot};
 
 use super::allowance::{Allowance, Limit};
+use super::session::clock;
 
 pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;
@@ -45,11 +46,6 @@ const BYTES_PER_FRAME: f64 = 16.0 * 1024.0;
 pub struct Pulse {
     base: Instant,
     last_ms: AtomicU64,
-}
-
-/// The clock that waiting follows.
-fn clock() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 impl Pulse {
@@ -169,12 +165,7 @@ impl Outbox {
         self.messages.try_send(message).map_err(|_| OutboxFull)
     }
 
-    /// Whether there is room for what others ask, beside what a session has to say by itself.
-    pub fn has_room(&self) -> bool {
-        self.messages.capacity() > self.kept
-    }
-
-    /// Waits until there is.
+    /// Waits until there is room for what others ask, beside what a session has to say by itself.
     pub async fn room(&self) {
         // Without a writer there will be none; the link hears of that elsewhere.
         if self.messages.reserve_many(self.kept + 1).await.is_err() {
@@ -238,10 +229,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     async fn next(&mut self) -> Heard {
         loop {
-            if self.wait.is_some() && !std::mem::replace(&mut self.slowed, true) {
-                return Heard::Slowed;
-            }
-            if let Some(wait) = self.wait.take() {
+            if let Some(wait) = self.wait {
+                if !std::mem::replace(&mut self.slowed, true) {
+                    return Heard::Slowed;
+                }
+                self.wait = None;
                 metrics::counter!(crate::telemetry::DEVICE_FRAMES_DELAYED).increment(1);
                 tokio::time::sleep(wait).await;
             }

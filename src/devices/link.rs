@@ -120,8 +120,7 @@ impl<S: Session> Link<S> {
                     None => break End::cut(EndCause::Lost, "the reader ended"),
                 },
                 // What is asked while the device takes nothing waits, here and then with those who ask.
-                () = outbox.room(), if !outbox.has_room() => continue,
-                Some(ask) = self.asks.recv(), if outbox.has_room() => match ask {
+                Some(ask) = async { outbox.room().await; self.asks.recv().await } => match ask {
                     Ask::Rpc(rpc) => self.session.request(Now::read(), Request::Rpc(rpc)),
                     Ask::Query { action, params, deadline, answer } => {
                         next_ticket += 1;

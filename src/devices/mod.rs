@@ -35,7 +35,6 @@ pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
-
 pub mod queue;
 pub mod recent;
 pub mod recorder;

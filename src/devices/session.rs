@@ -11,6 +11,11 @@ use super::wire::{RpcResponse, ToTransfer};
 use crate::domain::device::RecorderAction;
 use crate::domain::{PublicTaskId, Timestamp};
 
+/// The clock that waiting follows.
+pub fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// The present moment: one clock for waiting, one for telling.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -20,7 +25,7 @@ pub struct Now {
 
 impl Now {
     pub fn read() -> Self {
-        Self { at: tokio::time::Instant::now().into_std(), wall: chrono::Utc::now() }
+        Self { at: clock(), wall: chrono::Utc::now() }
     }
 }
 

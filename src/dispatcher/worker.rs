@@ -229,7 +229,7 @@ impl State {
                 Settlement::Delivered
             }
             Outcome::NotHere { error } => {
-                debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here any more");
+                debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here now");
                 Settlement::Release { after: NOT_HERE_REST }
             }
             Outcome::DestinationDown { error } => {

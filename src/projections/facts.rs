@@ -86,29 +86,39 @@ pub async fn recorder_is_without(tx: &mut Transaction, device: &DeviceId, task: 
     Ok(!tx.query(sql, &[&device.as_str(), &task.as_str()]).await?.is_empty())
 }
 
+macro_rules! tasks_of_device_where {
+    ($condition:literal) => {
+        concat!(
+            "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
+             where r.device_id = $1 and ",
+            $condition,
+            " order by t.id limit 1000"
+        )
+    };
+}
+
+fn public_ids(rows: &[Row]) -> Result<Vec<PublicTaskId>, StoreError> {
+    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+}
+
 /// Tasks of a device that were recorded and are not verified yet.
 pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
-    let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
-               where r.device_id = $1 and t.status = 'uploading' order by t.id limit 1000";
-    let rows = tx.query(sql, &[&device.as_str()]).await?;
-    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+    public_ids(&tx.query(tasks_of_device_where!("t.status = 'uploading'"), &[&device.as_str()]).await?)
 }
 
 /// Those of these tasks of a device that nobody has recorded, as far as we know.
 pub async fn unrecorded_tasks(tx: &mut Transaction, device: &DeviceId, among: &[PublicTaskId]) -> Result<Vec<PublicTaskId>, StoreError> {
-    let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
-               where r.device_id = $1 and t.status in ('pending', 'ready') and t.task_id = any($2) order by t.id limit 1000";
+    if among.is_empty() {
+        return Ok(vec![]);
+    }
     let among: Vec<&str> = among.iter().map(PublicTaskId::as_str).collect();
-    let rows = tx.query(sql, &[&device.as_str(), &among]).await?;
-    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+    let sql = tasks_of_device_where!("t.status in ('pending', 'ready') and t.task_id = any($2)");
+    public_ids(&tx.query(sql, &[&device.as_str(), &among]).await?)
 }
 
 /// Tasks that a device's recorder is believed to have: configured or being recorded.
 pub async fn held_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
-    let sql = "select t.task_id from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
-               where r.device_id = $1 and t.status in ('ready', 'in_progress') order by t.id limit 1000";
-    let rows = tx.query(sql, &[&device.as_str()]).await?;
-    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+    public_ids(&tx.query(tasks_of_device_where!("t.status in ('ready', 'in_progress')"), &[&device.as_str()]).await?)
 }
 
 fn name<T>(text: &str, parse: impl Fn(&str) -> Result<T, crate::domain::InvalidName>) -> Result<T, StoreError> {

@@ -132,8 +132,7 @@ impl RecorderSession {
             Some(Request::Rpc(rpc)) if rpc.while_held && !self.view.confirmed => self.waiting.push_front(Request::Rpc(rpc)),
             Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != self.view.task_id => {
                 let message = Some("not sent: the recorder does not hold the task".to_owned());
-                let outcome = CommandOutcome::Refused { message, data: None };
-                effects.push(Effect::Report(Report::Settled { command_id: rpc.command_id, outcome }));
+                effects.push(settled(&rpc.command_id, CommandOutcome::Refused { message, data: None }));
                 self.pump(now, effects);
             }
             Some(Request::Rpc(rpc)) => {
@@ -274,7 +273,7 @@ impl RecorderSession {
                     let task = task.or(kept.flatten().map(PublicTaskId::as_str)).map(str::to_owned);
                     self.snapshot(now, &format!("rpc_response:{}", action.as_str()), state, task.as_deref(), effects);
                 }
-                effects.push(settled(&response));
+                effects.push(settled(&response.request_id, outcome_of(&response)));
             }
             What::Query { ticket, action } => {
                 if action == "get_state" {
@@ -313,13 +312,12 @@ impl RecorderSession {
     }
 }
 
-fn unknown(command_id: &str, reason: &str) -> Effect {
-    let outcome = CommandOutcome::Unknown { reason: reason.to_owned() };
+fn settled(command_id: &str, outcome: CommandOutcome) -> Effect {
     Effect::Report(Report::Settled { command_id: command_id.to_owned(), outcome })
 }
 
-fn settled(response: &RpcResponse) -> Effect {
-    Effect::Report(Report::Settled { command_id: response.request_id.clone(), outcome: outcome_of(response) })
+fn unknown(command_id: &str, reason: &str) -> Effect {
+    settled(command_id, CommandOutcome::Unknown { reason: reason.to_owned() })
 }
 
 fn outcome_of(response: &RpcResponse) -> CommandOutcome {
