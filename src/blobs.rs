@@ -5,20 +5,19 @@
 //! Retries here are short and only bridge a dropped connection; whoever works from
 //! the outbox is retried by it.
 //!
-//! What lies in the store is not necessarily on disk: the endpoint inside this
-//! process never syncs. [`Blobs::make_durable`] does, and has to have returned before
-//! anything that a robot takes as permission to delete its copy.
+//! Where the store is a folder of this machine, objects are hashed where they lie ([`LocalObjects`]).
+//!
+//! What lies there is not necessarily on disk: an operator may have copied it, or an earlier version written it.
+//! [`Blobs::make_durable`] has to have returned before anything that a robot takes as permission to delete its copy.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream};
@@ -37,6 +36,11 @@ use crate::config::S3;
 /// One ranged read while hashing or streaming. Large enough that the round trip does
 /// not count, small enough that a few at a time are nothing.
 const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Hashed where it lies: so much between two moments at which a verification can be given up, and so much read at
+/// once.
+const LOCAL_STRETCH_BYTES: u64 = 64 * 1024 * 1024;
+const LOCAL_BLOCK_BYTES: usize = 1024 * 1024;
 
 /// One part of a multipart upload; S3 allows ten thousand of at least 5 MiB.
 const PART_BYTES: usize = 16 * 1024 * 1024;
@@ -206,8 +210,8 @@ pub struct Blobs {
     /// Signs links with the address under which others reach the store.
     public: Arc<AmazonS3>,
     admin: Arc<BucketAdmin>,
-    /// The bucket's folder, where the endpoint runs inside this process.
-    folder: Option<Arc<PathBuf>>,
+    /// Our bucket, where its objects are files of this machine.
+    local: Option<Arc<dyn LocalObjects>>,
     bucket: Arc<str>,
 }
 
@@ -218,8 +222,24 @@ pub struct Access {
     pub public_endpoint: Option<String>,
     pub access_key: String,
     pub secret_key: crate::config::Secret,
-    /// `root()` of the embedded endpoint, if it is that.
-    pub embedded_root: Option<PathBuf>,
+    /// Our bucket in the embedded endpoint, if it is that.
+    pub local: Option<Arc<dyn LocalObjects>>,
+}
+
+/// An object as a file. It stays what it is, also where the object is replaced or deleted meanwhile.
+#[derive(Debug)]
+pub struct LocalObject {
+    pub file: File,
+    pub bytes: u64,
+    pub etag: String,
+}
+
+/// Objects of one bucket that are files of this machine. Its methods block.
+pub trait LocalObjects: fmt::Debug + Send + Sync {
+    /// What is there now, if anything.
+    fn open(&self, key: &ObjectKey) -> io::Result<Option<LocalObject>>;
+    /// Returns once the object and what belongs to it are on disk.
+    fn sync(&self, key: &ObjectKey) -> io::Result<()>;
 }
 
 struct BucketAdmin {
@@ -263,7 +283,7 @@ impl Blobs {
         Ok(Self {
             store,
             public,
-            folder: access.embedded_root.as_ref().map(|root| Arc::new(root.join(&settings.bucket))),
+            local: access.local.clone(),
             admin: Arc::new(BucketAdmin { client, endpoint: access.endpoint.clone(), region: settings.region.clone(), access }),
             bucket: settings.bucket.as_str().into(),
         })
@@ -328,6 +348,13 @@ impl Blobs {
 
     /// Reads the object seen with `etag` completely and hashes it.
     pub async fn sha256(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
+        match &self.local {
+            Some(local) => sha256_of_file(local, key, etag).await,
+            None => self.sha256_of_ranges(key, etag).await,
+        }
+    }
+
+    async fn sha256_of_ranges(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
         let facts = self.head(key).await?;
         if !same_etag(&facts.etag, etag) {
             return Err(BlobError::Changed(key.clone()));
@@ -422,19 +449,13 @@ impl Blobs {
     }
 
     /// Returns once the object is on disk. Any other S3 server has done that before it
-    /// answered the upload; the embedded endpoint has not.
+    /// answered the upload.
     pub async fn make_durable(&self, key: &ObjectKey) -> Result<(), BlobError> {
-        let Some(folder) = self.folder.clone() else {
+        let Some(local) = self.local.clone() else {
             return Ok(());
         };
         let synced = key.clone();
-        tokio::task::spawn_blocking(move || sync_object(&folder, &synced))
-            .await
-            .map_err(|error| BlobError::Unavailable(error.into()))?
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
-                _ => BlobError::Unavailable(error.into()),
-            })
+        in_files(key, move || local.sync(&synced)).await
     }
 
     async fn get(&self, key: &ObjectKey, range: GetRange, if_match: IfMatch<'_>) -> Result<GetResult, BlobError> {
@@ -483,32 +504,45 @@ fn quoted(etag: &str) -> String {
     format!("\"{}\"", etag.trim_matches('"'))
 }
 
-/// Syncs the object's file, the two files in which the endpoint keeps its attributes
-/// and tag, and every folder from the file up to the root, since each of them may be
-/// as new as the file.
-fn sync_object(bucket_folder: &Path, key: &ObjectKey) -> io::Result<()> {
-    let file = bucket_folder.join(key.as_str());
-    File::open(&file)?.sync_all()?;
-    let Some(root) = bucket_folder.parent() else {
-        return Ok(());
+async fn in_files<T: Send + 'static>(key: &ObjectKey, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, BlobError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| BlobError::Unavailable(error.into()))?;
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
+        _ => BlobError::Unavailable(error.into()),
+    })
+}
+
+/// The file that was opened first is read to its end whatever happens; that it was the object all the while is seen
+/// afterwards.
+async fn sha256_of_file(local: &Arc<dyn LocalObjects>, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
+    let open = || {
+        let (local, opened) = (local.clone(), key.clone());
+        in_files(key, move || local.open(&opened))
     };
-    if let Some(bucket) = bucket_folder.file_name().and_then(|name| name.to_str()) {
-        let name = format!(".bucket-{}.object-{}", URL_SAFE_NO_PAD.encode(bucket), URL_SAFE_NO_PAD.encode(key.as_str()));
-        for kind in ["metadata", "internal"] {
-            match File::open(root.join(format!("{name}.{kind}.json"))) {
-                Ok(file) => file.sync_all()?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    let Some(LocalObject { file, bytes, etag: found }) = open().await? else { return Err(BlobError::NotFound(key.clone())) };
+    if !same_etag(&found, etag) {
+        return Err(BlobError::Changed(key.clone()));
+    }
+    let (file, mut hash, mut at) = (Arc::new(file), Sha256::new(), 0);
+    while at < bytes {
+        let (file, end) = (file.clone(), bytes.min(at + LOCAL_STRETCH_BYTES));
+        hash = in_files(key, move || {
+            let mut block = vec![0; LOCAL_BLOCK_BYTES];
+            while at < end {
+                let length = LOCAL_BLOCK_BYTES.min(usize::try_from(end - at).unwrap_or(LOCAL_BLOCK_BYTES));
+                file.read_exact_at(&mut block[..length], at)?;
+                hash.update(&block[..length]);
+                at += length as u64;
             }
-        }
+            Ok(hash)
+        })
+        .await?;
+        at = end;
     }
-    for folder in file.ancestors().skip(1) {
-        File::open(folder)?.sync_all()?;
-        if folder == root {
-            break;
-        }
+    match open().await? {
+        Some(after) if after.etag == found && after.bytes == bytes => Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes }),
+        _ => Err(BlobError::Changed(key.clone())),
     }
-    Ok(())
 }
 
 impl BucketAdmin {

@@ -164,6 +164,13 @@ pub struct Embedded {
     pub pg_bin: Option<PathBuf>,
     #[serde(deserialize_with = "bind_address")]
     pub s3_bind: SocketAddr,
+    s3_upload_expiry_h: u64,
+}
+
+impl Embedded {
+    pub fn s3_upload_expiry(&self) -> Duration {
+        Duration::from_secs(self.s3_upload_expiry_h.saturating_mul(3600))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -688,6 +695,7 @@ impl Config {
             ("database.idle_in_transaction_timeout_s", self.database.idle_in_transaction_timeout_s),
             ("database.tcp_user_timeout_s", self.database.tcp_user_timeout_s),
             ("database.start_timeout_s", self.database.start_timeout_s),
+            ("embedded.s3_upload_expiry_h", self.embedded.s3_upload_expiry_h),
             ("s3.request_timeout_s", self.s3.request_timeout_s),
             ("s3.presign_ttl_s", self.s3.presign_ttl_s),
             ("auth.jwt_expiry_hours", self.auth.jwt_expiry_hours),

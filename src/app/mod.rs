@@ -26,7 +26,7 @@ use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
 use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
-use crate::embedded::s3::{Credentials, EmbeddedS3};
+use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints};
@@ -304,7 +304,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Resul
             public_endpoint: config.s3.public_endpoint.clone(),
             access_key: given(&config.s3.access_key, "KEYSTONE_S3_ACCESS_KEY")?,
             secret_key: secret,
-            embedded_root: None,
+            local: None,
         };
         return Ok((None, access));
     }
@@ -313,15 +313,16 @@ async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Resul
         (Some(access_key), Some(secret_key)) => Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() },
         _ => Credentials::remembered(data)?,
     };
-    let s3 = EmbeddedS3::start(&data.path().join("objects"), config.embedded.s3_bind, credentials, &config.s3.bucket).await?;
+    let options = s3::Options::new(credentials, &config.s3.bucket, config.embedded.s3_upload_expiry());
+    let endpoint = EmbeddedS3::start(&data.path().join("objects"), config.embedded.s3_bind, options).await?;
     let access = Access {
-        endpoint: s3.endpoint(),
+        endpoint: endpoint.endpoint(),
         public_endpoint: config.s3.public_endpoint.clone(),
-        access_key: s3.credentials().access_key.clone(),
-        secret_key: s3.credentials().secret_key.clone(),
-        embedded_root: Some(s3.root().to_path_buf()),
+        access_key: endpoint.credentials().access_key.clone(),
+        secret_key: endpoint.credentials().secret_key.clone(),
+        local: Some(endpoint.local()),
     };
-    Ok((Some(s3), access))
+    Ok((Some(endpoint), access))
 }
 
 fn jwt_secret(config: &Config, data: Option<&DataDir>) -> anyhow::Result<Secret> {

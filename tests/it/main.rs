@@ -21,6 +21,7 @@ mod kill;
 mod lists;
 mod log_invariants;
 mod must_not;
+mod object_store;
 mod outbox;
 mod pg;
 mod processes;

@@ -69,7 +69,7 @@ impl Bench {
             public_endpoint: None,
             access_key: store.access_key,
             secret_key: Secret::new(store.secret_key),
-            embedded_root: None,
+            local: None,
         };
         let blobs = Blobs::new(access, &Config::defaults().s3).expect("a client");
         Self { server, client, blobs, made, device, _folder: folder }

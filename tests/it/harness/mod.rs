@@ -11,6 +11,7 @@ mod cluster;
 pub mod device;
 pub mod edge;
 pub mod relay;
+pub mod s3;
 pub mod server;
 
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use keystone_edge::blobs::{Access, Blobs};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
-use keystone_edge::embedded::s3::{Credentials, EmbeddedS3};
+use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options as S3Options};
 use keystone_edge::pg::Connector;
 use tempfile::TempDir;
 
@@ -111,9 +112,8 @@ impl TestObjects {
         let folder = temp_folder();
         let settings = Config::defaults().s3;
         let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
-        let s3 = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), credentials, &settings.bucket)
-            .await
-            .expect("an S3 endpoint");
+        let options = S3Options::new(credentials, &settings.bucket, Config::defaults().embedded.s3_upload_expiry());
+        let s3 = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), options).await.expect("an S3 endpoint");
         let blobs = Blobs::new(access(&s3), &settings).expect("a client");
         Self { s3, blobs, settings, folder }
     }
@@ -125,7 +125,7 @@ pub fn access(s3: &EmbeddedS3) -> Access {
         public_endpoint: None,
         access_key: s3.credentials().access_key.clone(),
         secret_key: s3.credentials().secret_key.clone(),
-        embedded_root: Some(s3.root().to_path_buf()),
+        local: Some(s3.local()),
     }
 }
 
