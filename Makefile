@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test check bench soak
+.PHONY: help prepare run demo test api-test check bench soak half-dead
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -38,6 +38,9 @@ check: ## Format and lints, as the build server does
 
 bench: prepare ## Benchmarks against plain SQL; method and figures in docs/performance.md
 	$(CARGO) bench
+
+half-dead: prepare ## Forgotten database sessions, a database that only reads, a full disk: some minutes with the default limits; as root with the disk
+	KEYSTONE_HALF_DEAD=long $(CARGO) test --test it half_dead:: -- --nocapture --test-threads 1
 
 # Robots, and minutes in which things go wrong.
 SOAK_ROBOTS ?= 200

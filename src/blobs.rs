@@ -289,6 +289,11 @@ impl Blobs {
         })
     }
 
+    /// Of the endpoint inside this process: where its buckets lie.
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_deref().and_then(|bucket| bucket.parent())
+    }
+
     pub fn bucket(&self) -> &str {
         &self.bucket
     }

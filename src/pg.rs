@@ -4,25 +4,36 @@
 //! and reads, dedicated for those who listen or hold a session lock. The role we
 //! connect as owns the database and needs nothing beyond that.
 //!
-//! A failure is classified once, by [`fault`]; callers decide what it means to them,
-//! by the constraint's name where it is a broken promise of the schema.
+//! No wait for an answer is without an end, whoever waits and for what: [`watch`]. A failure is
+//! classified once, by [`fault`]; callers decide what it means to them, by the constraint's name
+//! where it is a broken promise of the schema.
 
-use std::error::Error as _;
+mod fault;
+mod watch;
+
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::error::SqlState;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
 use tokio_postgres::{AsyncMessage, Client, NoTls, Notification};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+pub use fault::{Fault, fault};
+
 use crate::config::{Database, Secret};
+use watch::{GivenUp, InTheClear, Patience, Pulse, Watch, Watched};
 
 /// The lowest version that has what the schema uses.
 pub const POSTGRES_MAJOR_MIN: u32 = 15;
@@ -41,6 +52,10 @@ const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Between attempts to reach a database at start, and to get the migration lock.
 const START_RETRY: Duration = Duration::from_millis(250);
+
+/// The end of work over all data: building an index, reading the whole log. A way to the database that was lost
+/// meanwhile is noticed by then.
+const LONG_RUN: Duration = Duration::from_secs(3600);
 
 mod embedded {
     refinery::embed_migrations!("schema");
@@ -80,6 +95,13 @@ impl PgError {
     }
 }
 
+impl PgError {
+    /// With its causes, for a log.
+    pub fn in_full(self) -> String {
+        format!("{:#}", anyhow::Error::new(self))
+    }
+}
+
 impl From<PoolError> for PgError {
     fn from(error: PoolError) -> Self {
         match error {
@@ -89,66 +111,6 @@ impl From<PoolError> for PgError {
             PoolError::PostCreateHook(_) | PoolError::Closed | PoolError::NoRuntimeSpecified => Self::Closed,
         }
     }
-}
-
-/// What kind of failure an error is, as far as a caller can act on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault<'a> {
-    /// 23505. Somebody was first; which promise it is, the name tells.
-    Unique {
-        constraint: &'a str,
-    },
-    /// 23503.
-    ForeignKey {
-        constraint: &'a str,
-    },
-    /// 23514.
-    Check {
-        constraint: &'a str,
-    },
-    /// 40001 and 40P01: nothing was done, doing it again is right.
-    Serialization,
-    Deadlock,
-    /// 55P03: a lock was not to be had in time.
-    LockTimeout,
-    /// 57014: the statement ran into its timeout or was cancelled.
-    Cancelled,
-    /// The connection broke, or the server refuses new ones. Whether a commit that was
-    /// under way took place is unknown.
-    Unavailable,
-    Other,
-}
-
-impl Fault<'_> {
-    /// Nothing was committed and the same transaction may well succeed now.
-    pub fn is_transient_conflict(&self) -> bool {
-        matches!(self, Self::Serialization | Self::Deadlock)
-    }
-}
-
-pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
-    let Some(db) = error.as_db_error() else {
-        let broken = error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>());
-        return if broken { Fault::Unavailable } else { Fault::Other };
-    };
-    let constraint = db.constraint().unwrap_or_default();
-    match db.code() {
-        code if *code == SqlState::UNIQUE_VIOLATION => Fault::Unique { constraint },
-        code if *code == SqlState::FOREIGN_KEY_VIOLATION => Fault::ForeignKey { constraint },
-        code if *code == SqlState::CHECK_VIOLATION => Fault::Check { constraint },
-        code if *code == SqlState::T_R_SERIALIZATION_FAILURE => Fault::Serialization,
-        code if *code == SqlState::T_R_DEADLOCK_DETECTED => Fault::Deadlock,
-        code if *code == SqlState::LOCK_NOT_AVAILABLE => Fault::LockTimeout,
-        code if *code == SqlState::QUERY_CANCELED => Fault::Cancelled,
-        code if unavailable(code.code()) => Fault::Unavailable,
-        _ => Fault::Other,
-    }
-}
-
-/// Connection exceptions; too many connections; shutdown, crash, starting up;
-/// a transaction ended for being idle.
-fn unavailable(code: &str) -> bool {
-    code.starts_with("08") || matches!(code, "53300" | "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
 }
 
 /// Reads a URL. `sslmode=verify-ca` and `verify-full` are taken as `require`, because
@@ -167,6 +129,14 @@ pub struct Connector {
     /// would encrypt without knowing to whom.
     tls: Option<MakeRustlsConnect>,
     settings: Database,
+    /// What its connections learn from each other.
+    pulse: Arc<Pulse>,
+    statement_timeout: Duration,
+}
+
+/// How long a connection may owe an answer: a third longer than any statement may take.
+fn answer_timeout(statement_timeout: Duration) -> Duration {
+    statement_timeout * 4 / 3
 }
 
 impl Connector {
@@ -195,7 +165,26 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION_NAME);
         }
-        Ok(Self { config, tls, settings: settings.clone() })
+        if config.get_hosts().is_empty() {
+            for address in config.get_hostaddrs().to_vec() {
+                config.host(address.to_string());
+            }
+        }
+        // Several servers are one that can be written to and others that follow it, in an order that changes.
+        if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let statement_timeout = settings.statement_timeout();
+        Ok(Self { config, tls, settings: settings.clone(), pulse: Arc::default(), statement_timeout })
+    }
+
+    /// For commands beside the server, whose statements may read everything there is.
+    pub fn unhurried(mut self) -> Self {
+        self.statement_timeout = LONG_RUN;
+        // The last of several counts.
+        let options = format!("{} -c statement_timeout={}", self.config.get_options().unwrap_or_default(), LONG_RUN.as_millis());
+        self.config.options(options);
+        self
     }
 
     /// The same server with another database.
@@ -212,10 +201,9 @@ impl Connector {
             // caller either way, so asking it first would only cost a round trip.
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = match &self.tls {
-            Some(tls) => Manager::from_config(self.config.clone(), tls.clone(), manager_config),
-            None => Manager::from_config(self.config.clone(), NoTls, manager_config),
-        };
+        let opener = PoolOpener { connector: self.clone(), patience: Patience::of(answer_timeout(self.statement_timeout)) };
+        let manager = Manager::from_connect(self.config.clone(), opener, manager_config);
+        let pulse = self.pulse.clone();
         Pool::builder(manager)
             .max_size(self.settings.pool_max)
             .runtime(Runtime::Tokio1)
@@ -224,6 +212,9 @@ impl Connector {
             .post_create(Hook::sync_fn(|_, _| {
                 metrics::counter!(crate::telemetry::POOL_OPENED).increment(1);
                 Ok(())
+            }))
+            .pre_recycle(Hook::sync_fn(move |_, metrics| {
+                if pulse.trusts(metrics.created) { Ok(()) } else { Err(HookError::message("others of its age failed")) }
             }))
             .build()
             .map_err(|_| PgError::Closed)
@@ -239,16 +230,39 @@ impl Connector {
     }
 
     async fn connect_unbounded(&self) -> Result<Dedicated, PgError> {
+        let patience = Patience::of(answer_timeout(self.statement_timeout));
+        let (client, messages) = self.open(patience.clone()).await.map_err(PgError::Unreachable)?;
+        Ok(Dedicated::drive(client, messages, self.statement_timeout, patience))
+    }
+
+    /// Opens a watched connection; there is no other way to open one.
+    async fn open(&self, patience: Patience) -> Result<(Client, Messages), tokio_postgres::Error> {
+        let mut config = self.config.clone();
+        let pulse = self.pulse.clone();
         match &self.tls {
             Some(tls) => {
-                let connected = self.config.connect(tls.clone()).await;
-                let (client, connection) = connected.map_err(PgError::Unreachable)?;
-                Ok(Dedicated::drive(client, connection))
+                let (client, connection) = config.connect(Watch { tls: tls.clone(), pulse, patience }).await?;
+                Ok((client, messages(connection)))
+            }
+            None if let [Host::Unix(folder), ..] = config.get_hosts() => {
+                let socket = folder.join(format!(".s.PGSQL.{}", config.get_ports().first().unwrap_or(&5432)));
+                let stream = match UnixStream::connect(&socket).await {
+                    Ok(stream) => Either::Left(stream),
+                    Err(error) => {
+                        warn!(error = &error as &dyn std::error::Error, "Cannot open {}", socket.display());
+                        // Errors of the driver are made by the driver only; this says that the connection is closed.
+                        Either::Right(tokio::io::empty())
+                    }
+                };
+                config.ssl_mode(SslMode::Disable);
+                let (client, connection) = config.connect_raw(Watched::new(stream, pulse, patience), NoTls).await?;
+                Ok((client, messages(connection)))
             }
             None => {
-                let connected = self.config.connect(NoTls).await;
-                let (client, connection) = connected.map_err(PgError::Unreachable)?;
-                Ok(Dedicated::drive(client, connection))
+                // What stands in the place of the encryption begins at once, without asking the server for one.
+                config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+                let (client, connection) = config.connect(Watch { tls: InTheClear, pulse, patience }).await?;
+                Ok((client, messages(connection)))
             }
         }
     }
@@ -278,9 +292,6 @@ impl Connector {
         let mut dedicated = self.connect_patiently().await?;
         let client = &mut dedicated.client;
         require_version(client).await?;
-        // Building an index may take longer than any request of ours should.
-        client.batch_execute("set statement_timeout = 0").await?;
-
         let mut told = false;
         // Asked again and again instead of waited for: a waiting statement is a
         // snapshot that `create index concurrently` of the other process waits for.
@@ -290,6 +301,9 @@ impl Connector {
             }
             tokio::time::sleep(START_RETRY).await;
         }
+        // Building an index may take longer than any request of ours should.
+        dedicated.allow(LONG_RUN).await?;
+        let client = &mut dedicated.client;
         let report = embedded::migrations::runner().set_abort_missing(false).run_async(client).await?;
         for migration in report.applied_migrations() {
             info!(migration = %migration, "Applied migration `{migration}`");
@@ -303,7 +317,7 @@ impl Connector {
 fn may_pass(error: &PgError) -> bool {
     match error {
         PgError::Unreachable(error) => match error.as_db_error() {
-            Some(db) => unavailable(db.code().code()),
+            Some(db) => fault::unavailable(db.code().code()),
             None => true,
         },
         _ => true,
@@ -341,19 +355,28 @@ pub struct Dedicated {
     pub client: Client,
     /// What LISTEN brings; closed when the connection is lost.
     pub notifications: mpsc::UnboundedReceiver<Notification>,
+    statement_timeout: Duration,
+    patience: Patience,
     _driver: AbortOnDropHandle<()>,
 }
 
+/// What comes on a connection; it is driven by asking for them.
+type Messages = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
+
+fn messages<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Messages
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    stream::poll_fn(move |cx| connection.poll_message(cx)).boxed()
+}
+
 impl Dedicated {
-    fn drive<T>(client: Client, mut connection: tokio_postgres::Connection<tokio_postgres::Socket, T>) -> Self
-    where
-        T: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
-    {
+    fn drive(client: Client, mut messages: Messages, statement_timeout: Duration, patience: Patience) -> Self {
         // Unbounded because a full channel would stop the connection itself; senders
         // coalesce, and a receiver drains whatever there is before it looks.
         let (sender, notifications) = mpsc::unbounded_channel();
         let driver = tokio::spawn(async move {
-            let mut messages = futures_util::stream::poll_fn(move |cx| connection.poll_message(cx));
             while let Some(message) = messages.next().await {
                 match message {
                     Ok(AsyncMessage::Notification(notification)) => {
@@ -361,6 +384,7 @@ impl Dedicated {
                         let _ = sender.send(notification);
                     }
                     Ok(_) => {}
+                    Err(error) if GivenUp::is_reason_of(&error) => return,
                     Err(error) => {
                         warn!(error = &error as &dyn std::error::Error, "Lost a dedicated database connection");
                         return;
@@ -368,9 +392,50 @@ impl Dedicated {
                 }
             }
         });
-        Self { client, notifications, _driver: AbortOnDropHandle::new(driver) }
+        Self { client, notifications, statement_timeout, patience, _driver: AbortOnDropHandle::new(driver) }
+    }
+
+    /// From here on a statement may take so long, and an answer a third longer.
+    pub async fn allow(&self, statement_timeout: Duration) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(&format!("set statement_timeout = {}", statement_timeout.as_millis())).await?;
+        self.patience.set(answer_timeout(statement_timeout));
+        Ok(())
+    }
+
+    /// From here on the limits are those of every connection again.
+    pub async fn allow_the_usual(&self) -> Result<(), tokio_postgres::Error> {
+        self.allow(self.statement_timeout).await
     }
 }
+
+/// Opens the connections of a pool.
+struct PoolOpener {
+    connector: Connector,
+    patience: Patience,
+}
+
+impl Connect for PoolOpener {
+    fn connect(&self, _: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Result<Opened, tokio_postgres::Error>> + Send + '_>> {
+        Box::pin(async {
+            let (client, mut messages) = self.connector.open(self.patience.clone()).await?;
+            let driver = tokio::spawn(async move {
+                while let Some(message) = messages.next().await {
+                    match message {
+                        Ok(_) => {}
+                        Err(error) if GivenUp::is_reason_of(&error) => return,
+                        Err(error) => {
+                            warn!(error = &error as &dyn std::error::Error, "Lost a database connection of the pool");
+                            return;
+                        }
+                    }
+                }
+            });
+            Ok((client, driver))
+        })
+    }
+}
+
+type Opened = (Client, JoinHandle<()>);
 
 /// A pooled connection, or why there is none.
 pub async fn get(pool: &Pool) -> Result<Object, PgError> {
@@ -394,7 +459,7 @@ mod tests {
         let connector = Connector::new(&url, &Config::defaults().database).unwrap();
         assert_eq!(
             connector.config.get_options(),
-            Some("-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1")
+            Some("-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1")
         );
     }
 

@@ -34,6 +34,7 @@ pub const UPLOADS_REJECTED: &str = "keystone_uploads_rejected_total";
 pub const UPLOAD_VERIFIED_BYTES: &str = "keystone_upload_verified_bytes_total";
 pub const STORE_PROBE_SECONDS: &str = "keystone_object_store_probe_seconds";
 pub const POOL_OPENED: &str = "keystone_pool_connections_opened_total";
+pub const CONNECTIONS_GIVEN_UP: &str = "keystone_database_connections_given_up_total";
 
 /// From half a millisecond, a command without a wait, to the longest delivery.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
@@ -100,6 +101,7 @@ fn describe() {
     describe_counter!(UPLOAD_VERIFIED_BYTES, Unit::Bytes, "Bytes read back and hashed before an ack");
     describe_histogram!(STORE_PROBE_SECONDS, Unit::Seconds, "Time of the readiness question to the object store");
     describe_counter!(POOL_OPENED, "Database connections opened");
+    describe_counter!(CONNECTIONS_GIVEN_UP, "Database connections closed because they were silent or their session unfit");
 }
 
 #[cfg(test)]

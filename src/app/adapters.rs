@@ -226,6 +226,12 @@ impl Objects for BucketObjects {
 
     async fn probe(&self) -> anyhow::Result<()> {
         let started = Instant::now();
+        // Uploads to the endpoint inside this process are writes to its folder. To another server they are the
+        // robots', with keys of their own; all we need of it is that we can read.
+        if let Some(folder) = self.0.folder() {
+            let folder = folder.to_path_buf();
+            tokio::task::spawn_blocking(move || crate::http::disk::can_be_written(&folder)).await??;
+        }
         match self.0.head(&ObjectKey::new("keystone-probe")?).await {
             Ok(_) | Err(BlobError::NotFound(_)) => {
                 metrics::histogram!(crate::telemetry::STORE_PROBE_SECONDS).record(started.elapsed().as_secs_f64());

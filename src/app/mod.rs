@@ -44,6 +44,9 @@ use process::Membership;
 /// The wait before a lost connection of a core task is replaced.
 const RECONNECT: Duration = Duration::from_millis(500);
 
+/// For signing off, which is one statement.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A chain of event → command → event longer than this is a circle.
 const CAUSATION_DEPTH_MAX: i32 = 8;
 
@@ -195,7 +198,8 @@ impl App {
             device_stream,
             settings,
             Arc::new(move || metrics.render()),
-        )?;
+        )?
+        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         serve(&lifecycle, "http", listening, main_routes);
         serve(&lifecycle, "recorder sockets", recorder_listening, devices.recorder_routes(config.devices.token_required_on(recorder)));
@@ -244,7 +248,9 @@ impl App {
         self.lifecycle.request_stop();
         self.devices.shutdown(timeout / 2).await;
         let ended = self.lifecycle.shutdown(timeout).await;
-        self.membership.leave().await;
+        if tokio::time::timeout(LEAVE_TIMEOUT, self.membership.leave()).await.is_err() {
+            warn!("Could not sign off in time; the lease of this process runs out");
+        }
         self.pool.close();
         if let Some(s3) = self.s3 {
             s3.stop().await;

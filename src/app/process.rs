@@ -3,7 +3,8 @@
 //! Each renews its lease. Whoever finds the lease of another over says so, and closes its sockets in the
 //! streams of their devices: a device of a dead process is shown as away within its lease and not for ever. A
 //! process that comes back from a long silence and finds itself declared dead cuts its sockets, and
-//! its devices connect anew: nothing that was learned over them counts any more.
+//! its devices connect anew: nothing that was learned over them counts any more. With each renewal it learns the
+//! time of the site.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::commands::devices::CloseLink;
-use crate::commands::{Commands, Context};
+use crate::commands::{Commands, Context, clock};
 use crate::config::host_name;
 use crate::devices::Hub;
 use crate::domain::device::LinkKind;
@@ -44,15 +45,26 @@ impl Membership {
     async fn enter(&self) -> anyhow::Result<()> {
         let sql =
             "insert into processes (id, name, lease_until, address) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
-                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address";
-        self.pool.get().await?.execute(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address]).await?;
+                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address
+                   returning clock_timestamp()";
+        let client = self.pool.get().await?;
+        let asked = Instant::now();
+        let row = client.query_one(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address]).await?;
+        clock::learn(asked, row.get(0), Instant::now());
         Ok(())
     }
 
     /// False where others found the lease over.
     async fn renew(&self) -> anyhow::Result<bool> {
-        let sql = "update processes set lease_until = clock_timestamp() + make_interval(secs => $2) where id = $1 and ended_at is null";
-        Ok(self.pool.get().await?.execute(sql, &[&self.id, &self.lease.as_secs_f64()]).await? == 1)
+        let sql = "update processes set lease_until = clock_timestamp() + make_interval(secs => $2) where id = $1 and ended_at is null
+                   returning clock_timestamp()";
+        let client = self.pool.get().await?;
+        let asked = Instant::now();
+        let renewed = client.query_opt(sql, &[&self.id, &self.lease.as_secs_f64()]).await?;
+        if let Some(row) = &renewed {
+            clock::learn(asked, row.get(0), Instant::now());
+        }
+        Ok(renewed.is_some())
     }
 
     pub async fn run(&self, commands: Commands, hub: Hub, stop: CancellationToken) {

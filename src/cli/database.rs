@@ -35,7 +35,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Database> {
 }
 
 async fn with_url(config: &Config, url: &Secret, started: Option<(EmbeddedPostgres, DataDir)>) -> anyhow::Result<Database> {
-    let connector = Connector::new(url, &config.database)?;
+    let connector = Connector::new(url, &config.database)?.unhurried();
     connector.migrate().await?;
     Ok(Database { pool: connector.pool()?, started })
 }

@@ -11,10 +11,12 @@
 
 pub mod batches;
 pub mod callbacks;
+pub mod clock;
 pub mod devices;
 pub mod dispatch;
 pub mod idempotency;
 pub mod orders;
+mod probe;
 mod production;
 mod refusal;
 pub mod registration;
@@ -134,6 +136,10 @@ pub enum CommandError {
     /// The database cannot be reached. Whether the change was made is not known.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The session could not do it, and nothing was changed. [`Commands::execute`] takes another one, and says
+    /// `Unavailable` where that cannot do it either.
+    #[error("the database session cannot do it: {0}")]
+    Unfit(String),
     #[error(transparent)]
     Failed(#[from] anyhow::Error),
 }
@@ -147,12 +153,13 @@ impl From<StoreError> for CommandError {
                 None => Self::Failed(anyhow::anyhow!("the constraint {constraint} is broken")),
             },
             StoreError::Unavailable(reason) => Self::Unavailable(reason),
+            StoreError::Unfit(reason) => Self::Unfit(reason),
             other @ (StoreError::Unreadable(_) | StoreError::Database(_)) => Self::Failed(anyhow::Error::new(other)),
         }
     }
 }
 
-/// Where time comes from; tests move it.
+/// Where time comes from: [`clock`], and in tests from the test.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The one way in. Cheap to clone.
@@ -169,7 +176,7 @@ const TOLD_KEPT: usize = 256;
 
 impl Commands {
     pub fn new(store: EventStore) -> Self {
-        Self::with_clock(store, Arc::new(chrono::Utc::now))
+        Self::with_clock(store, Arc::new(clock::now))
     }
 
     pub fn with_clock(store: EventStore, clock: Clock) -> Self {
@@ -193,10 +200,15 @@ impl Commands {
     /// Runs a command and commits what it decided.
     pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
         let started = std::time::Instant::now();
-        let mut tries = 0;
+        let (mut tries, mut unfit) = (0, false);
         loop {
             tries += 1;
             let outcome = match self.try_once(context, &command).await {
+                Err(CommandError::Unfit(reason)) if std::mem::replace(&mut unfit, true) => Err(CommandError::Unavailable(reason)),
+                Err(CommandError::Unfit(reason)) => {
+                    debug!(command.name = C::NAME, reason, "The session cannot do it; takes another one");
+                    continue;
+                }
                 Err(CommandError::Refused(refusal)) if C::LOST_RACE == Some(refusal.code) => Err(CommandError::Conflict),
                 outcome => outcome,
             };
@@ -210,7 +222,7 @@ impl Commands {
                     Ok(_) => "done",
                     Err(CommandError::Refused(_)) => "refused",
                     Err(CommandError::Conflict) => "conflict",
-                    Err(CommandError::Unavailable(_)) => "unavailable",
+                    Err(CommandError::Unavailable(_) | CommandError::Unfit(_)) => "unavailable",
                     Err(CommandError::Failed(_)) => "failed",
                 };
                 metrics::counter!(crate::telemetry::COMMANDS, "command" => C::NAME, "outcome" => word).increment(1);

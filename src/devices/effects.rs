@@ -200,7 +200,7 @@ impl From<CommandError> for EffectError {
             CommandError::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Self::NotFound(refusal.to_string()),
             CommandError::Refused(refusal) => Self::Refused(refusal.to_string()),
             CommandError::Conflict => Self::Unavailable("other changes kept coming first".to_owned()),
-            CommandError::Unavailable(reason) => Self::Unavailable(reason),
+            CommandError::Unavailable(reason) | CommandError::Unfit(reason) => Self::Unavailable(reason),
             CommandError::Failed(error) => Self::Failed(format!("{error:#}")),
         }
     }

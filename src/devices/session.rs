@@ -25,7 +25,7 @@ pub struct Now {
 
 impl Now {
     pub fn read() -> Self {
-        Self { at: clock(), wall: chrono::Utc::now() }
+        Self { at: clock(), wall: crate::commands::clock::now() }
     }
 }
 

@@ -16,6 +16,10 @@ const CHANNEL: &str = "keystone_committed";
 /// Commits within this time are told in one message: at most 200 a second.
 const COALESCE: Duration = Duration::from_millis(5);
 
+/// A connection that only listens is asked something so often, because one that nobody speaks to can be dead
+/// for days.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+
 /// Listens and tells until asked to stop or the connection is lost; whoever calls connects again.
 pub async fn hear_and_tell(mut connection: Dedicated, wakes: &Wakes, stop: &CancellationToken) -> Result<(), tokio_postgres::Error> {
     let client = &connection.client;
@@ -31,6 +35,7 @@ pub async fn hear_and_tell(mut connection: Dedicated, wakes: &Wakes, stop: &Canc
                 client.batch_execute(&format!("notify {CHANNEL}")).await?;
                 tokio::time::sleep(COALESCE).await;
             }
+            () = tokio::time::sleep(HEARTBEAT) => client.batch_execute("").await?,
             message = connection.notifications.recv() => match message {
                 Some(message) if message.process_id() != ours => wakes.heard_from_abroad(),
                 Some(_) => {}

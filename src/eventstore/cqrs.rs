@@ -108,7 +108,7 @@ impl EventRepository {
 fn persistence_error(error: StoreError) -> PersistenceError {
     match error {
         StoreError::Conflict => PersistenceError::OptimisticLockError,
-        StoreError::Unavailable(_) => PersistenceError::ConnectionError(Box::new(error)),
+        StoreError::Unavailable(_) | StoreError::Unfit(_) => PersistenceError::ConnectionError(Box::new(error)),
         StoreError::Unreadable(_) => PersistenceError::DeserializationError(Box::new(error)),
         StoreError::Constraint { .. } | StoreError::Database(_) => PersistenceError::UnknownError(Box::new(error)),
     }

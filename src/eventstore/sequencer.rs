@@ -25,6 +25,9 @@ const LEADER_LOCK: i64 = 0x6b65_7973_7365_7171;
 /// Ticks behind this many newer ones say nothing any more.
 const TICKS_KEPT: i64 = 1000;
 
+/// For a step that finds what was committed while nobody led: millions of events.
+const CATCH_UP: Duration = Duration::from_secs(300);
+
 /// Where the sequencer stands.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -47,7 +50,9 @@ impl Sequencer {
     /// Becomes the leader, or answers `None` while another one is.
     pub async fn lead(connection: Dedicated) -> Result<Option<Self>, StoreError> {
         let client = &connection.client;
-        client.batch_execute("set statement_timeout = 0; set idle_in_transaction_session_timeout = 0").await?;
+        client.batch_execute("set idle_in_transaction_session_timeout = 0").await?;
+        // Up to the first step: there may be much that has no position yet.
+        connection.allow(CATCH_UP).await?;
         if !client.query_one("select pg_try_advisory_lock($1)", &[&LEADER_LOCK]).await?.get::<_, bool>(0) {
             return Ok(None);
         }
@@ -106,8 +111,12 @@ impl Sequencer {
         stop: CancellationToken,
     ) -> Result<(), StoreError> {
         head.send_replace(self.position());
+        let mut caught_up = false;
         loop {
             let placed = self.step().await?;
+            if !std::mem::replace(&mut caught_up, true) {
+                self.connection.allow_the_usual().await?;
+            }
             if placed > 0 {
                 debug!(log.position = self.position(), events.placed = placed, "Placed {placed} events");
                 metrics::counter!(crate::telemetry::LOG_EVENTS).increment(placed.unsigned_abs());

@@ -13,7 +13,6 @@ use cqrs_es::persist::EventUpcaster;
 use deadpool_postgres::Client;
 use futures_util::future::join_all;
 use serde_json::Value;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 use tracing::warn;
@@ -24,13 +23,14 @@ use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
 use crate::domain::{Aggregate, Event, StreamId, Timestamp};
 use crate::outbox::Queued;
+use crate::pg::{Fault, PgError, fault};
 
 /// A statement with its parameters.
 pub type Query<'a> = (&'a str, Vec<&'a (dyn ToSql + Sync)>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else was first: try again on what is there now.
+    /// Another transaction was first: try again on what is there now.
     #[error("another change came first")]
     Conflict,
     /// A table refused the change; the constraint says which rule it broke.
@@ -38,6 +38,9 @@ pub enum StoreError {
     Constraint { constraint: String },
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// This session cannot do it, and another one may. Nothing was done.
+    #[error("the database session cannot do it: {0}")]
+    Unfit(String),
     #[error("a stored event cannot be read: {0}")]
     Unreadable(String),
     #[error(transparent)]
@@ -46,33 +49,25 @@ pub enum StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else {
-            return Self::Unavailable(error.to_string());
-        };
-        let constraint = db.constraint().unwrap_or_default();
-        match db.code() {
+        let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        match fault(&error) {
             // The twin of a request came first; the next try finds its outcome.
-            &SqlState::UNIQUE_VIOLATION if matches!(constraint, "one_event_per_version" | "one_outcome_per_idempotency_key") => {
-                Self::Conflict
-            }
-            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict,
-            &SqlState::UNIQUE_VIOLATION | &SqlState::CHECK_VIOLATION | &SqlState::FOREIGN_KEY_VIOLATION => {
+            Fault::Unique { constraint: "one_event_per_version" | "one_outcome_per_idempotency_key" } => Self::Conflict,
+            Fault::Serialization | Fault::Deadlock => Self::Conflict,
+            Fault::Unique { constraint } | Fault::Check { constraint } | Fault::ForeignKey { constraint } => {
                 Self::Constraint { constraint: constraint.to_owned() }
             }
-            code if code.code().starts_with("57") || code.code().starts_with("53") || code.code().starts_with("08") => {
-                Self::Unavailable(db.to_string())
-            }
-            _ => Self::Database(error),
+            Fault::Unfit => Self::Unfit(text()),
+            Fault::Unavailable => Self::Unavailable(text()),
+            Fault::Other => Self::Database(error),
         }
     }
 }
 
+/// Without a connection nothing was asked, whatever the reason.
 impl From<deadpool_postgres::PoolError> for StoreError {
     fn from(error: deadpool_postgres::PoolError) -> Self {
-        match error {
-            deadpool_postgres::PoolError::Backend(error) => error.into(),
-            other => Self::Unavailable(other.to_string()),
-        }
+        Self::Unavailable(PgError::from(error).in_full())
     }
 }
 

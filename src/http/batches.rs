@@ -4,12 +4,13 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
 use super::extract::{Json, LONG_TEXT, MaybeJson, Params, PathId, fold_keys, number_id, optional};
+use super::made::Made;
 use super::problem::{Code, Problem};
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
@@ -204,12 +205,13 @@ pub async fn create(
     State(state): State<AppState>,
     caller: Caller,
     Json(batch): Json<NewBatch>,
-) -> Result<(StatusCode, Answer<CreatedBatchAnswer>), Problem> {
+) -> Result<Made<CreatedBatchAnswer>, Problem> {
     caller.must_manage()?;
     let created = state.commands.execute(&caller.context(), CreateBatch::try_from(batch)?).await?;
-    let batch = found(&state, created.batch_id).await?;
-    let tasks = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
-    Ok((StatusCode::CREATED, Answer(CreatedBatchAnswer { batch, tasks })))
+    let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
+    let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
+    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, created.batch_id).await?, tasks }) };
+    Ok(Made::read(StatusCode::CREATED, known, whole).await)
 }
 
 /// One batch.
@@ -479,8 +481,6 @@ pub async fn complete_tasks(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::http::extract::parse;
 

@@ -1,70 +1,88 @@
 //! Whether we are well. Liveness says that this process answers, and what it sees; readiness
 //! says whether to send it work.
 
-use std::time::{Duration, Instant as Moment};
+use std::path::PathBuf;
 
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::AppState;
+use super::disk::can_be_written;
+use super::probe::Probe;
 use super::wire::Instant;
 
-/// A probe that takes longer has failed.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Anybody may ask, so the answer is remembered this long.
-const REMEMBERED: Duration = Duration::from_secs(1);
 /// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
 const LAG_MAX_S: f64 = 10.0;
 
+/// Each is what it names, tried: a write in the database, the object store as we use it, a write on the disk.
 #[derive(Default)]
-pub struct Probes(Mutex<Option<(Moment, Findings)>>);
+pub struct Probes {
+    process: Uuid,
+    disk_folder: Option<PathBuf>,
+    write: Probe<()>,
+    log: Probe<f64>,
+    storage: Probe<()>,
+    disk: Probe<()>,
+}
+
+impl Probes {
+    pub fn of(process: Uuid, disk_folder: Option<PathBuf>) -> Self {
+        Self { process, disk_folder, ..Self::default() }
+    }
+}
 
 /// What the probes found: nothing, or what is wrong.
 #[derive(Clone, Debug, Default)]
 struct Findings {
     database: Option<String>,
     storage: Option<String>,
+    disk: Option<String>,
     log: Option<String>,
     lag_seconds: f64,
 }
 
 impl Findings {
     async fn gather(state: &AppState) -> Self {
-        let standing = async {
-            match tokio::time::timeout(PROBE_TIMEOUT, state.reads.log_standing()).await {
-                Ok(Ok(standing)) => Ok(standing.lag_seconds),
-                // Also when the tables are not there: migrations have not run.
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("no answer in time".to_owned()),
+        let probes = &state.probes;
+        let write = probes.write.ask("database", || {
+            let (commands, process) = (state.commands.clone(), probes.process);
+            async move { commands.probe_write(process).await.map_err(|error| error.to_string()) }
+        });
+        let log = probes.log.ask("log", || {
+            let reads = state.reads.clone();
+            // Fails also when the tables are not there: migrations have not run.
+            async move { reads.log_standing().await.map(|standing| standing.lag_seconds).map_err(|error| error.to_string()) }
+        });
+        let storage = probes.storage.ask("storage", || {
+            let objects = state.objects.clone();
+            async move { objects.probe().await.map_err(|error| format!("{error:#}")) }
+        });
+        let disk = probes.disk.ask("disk", || {
+            let folder = probes.disk_folder.clone();
+            async move {
+                // Nothing of ours is on a disk of this machine.
+                let Some(folder) = folder else { return Ok(()) };
+                let tried = tokio::task::spawn_blocking(move || can_be_written(&folder)).await.map_err(|error| error.to_string())?;
+                tried.map_err(|error| error.to_string())
             }
-        };
-        let storage = async {
-            match tokio::time::timeout(PROBE_TIMEOUT, state.objects.probe()).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(format!("{error:#}")),
-                Err(_) => Some("no answer in time".to_owned()),
-            }
-        };
-        let (standing, storage) = tokio::join!(standing, storage);
-        let (database, lag_seconds) = match standing {
-            Ok(lag) => (None, lag),
-            Err(reason) => (Some(reason), 0.0),
-        };
-        let log = (lag_seconds > LAG_MAX_S).then(|| format!("positions are {lag_seconds:.1} s behind"));
-        for (component, trouble) in [("database", &database), ("storage", &storage), ("log", &log)] {
-            if let Some(reason) = trouble {
-                tracing::warn!(component, reason, "Not well: {component}: {reason}");
-            }
+        });
+        let (write, log, storage, disk) = tokio::join!(write, log, storage, disk);
+        let lag_seconds = *log.as_ref().unwrap_or(&0.0);
+        Self {
+            database: write.and(log.map(|_| ())).err(),
+            storage: storage.err(),
+            disk: disk.err(),
+            log: (lag_seconds > LAG_MAX_S).then(|| format!("positions are {lag_seconds:.1} s behind")),
+            lag_seconds,
         }
-        Self { database, storage, log, lag_seconds }
     }
 
     fn well(&self) -> bool {
-        self.database.is_none() && self.storage.is_none() && self.log.is_none()
+        self.database.is_none() && self.storage.is_none() && self.disk.is_none() && self.log.is_none()
     }
 
     /// Reasons stay in our log: anybody may read this.
@@ -73,22 +91,9 @@ impl Findings {
         let mut log = word(&self.log);
         log["lag_seconds"] = json!((self.lag_seconds * 1e3).round() / 1e3);
         json!({
-            "database": word(&self.database), "storage": word(&self.storage), "log": log,
-            // Old clients look for it. Nothing here depends on this machine's disk that is not probed above.
-            "disk": { "status": "healthy" },
+            "database": word(&self.database), "storage": word(&self.storage), "log": log, "disk": word(&self.disk),
         })
     }
-}
-
-async fn findings(state: &AppState) -> Findings {
-    let mut remembered = state.probes.0.lock().await;
-    if let Some((at, findings)) = remembered.as_ref().filter(|(at, _)| at.elapsed() < REMEMBERED) {
-        let _ = at;
-        return findings.clone();
-    }
-    let findings = Findings::gather(state).await;
-    *remembered = Some((Moment::now(), findings.clone()));
-    findings
 }
 
 fn body(state: &AppState, findings: &Findings) -> Value {
@@ -103,7 +108,7 @@ fn body(state: &AppState, findings: &Findings) -> Value {
 /// This process answers; what it sees is in the body.
 #[utoipa::path(get, path = "/api/v1/health", tag = "operation", security(()), responses((status = 200, body = Value)))]
 pub async fn health(State(state): State<AppState>) -> Answer<Value> {
-    let findings = findings(&state).await;
+    let findings = Findings::gather(&state).await;
     Answer(body(&state, &findings))
 }
 
@@ -113,7 +118,7 @@ pub async fn health(State(state): State<AppState>) -> Answer<Value> {
     (status = 503, body = Value, description = "Something that is needed is missing"),
 ))]
 pub async fn ready(State(state): State<AppState>) -> Response {
-    let findings = findings(&state).await;
+    let findings = Findings::gather(&state).await;
     let status = if findings.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Answer(body(&state, &findings))).into_response()
 }

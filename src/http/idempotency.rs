@@ -5,6 +5,8 @@
 //! Logging in and callbacks take no key: the one answers with a secret, the others are
 //! recognised by what they say.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::AppState;
 use super::auth::Identity;
+use super::made::Incomplete;
 use super::problem::{Code, Problem, render};
 use super::request::RequestId;
 use crate::commands::idempotency::{IdempotencyKey, KeptAnswer};
@@ -26,6 +29,9 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const KEY_MAX: usize = 255;
 /// Longer answers are not kept; the outcome of the command is.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// For keeping an answer, which must not keep the caller waiting for it.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Whether a route knows keys at all.
 pub fn takes_key(method: &Method, route: &str) -> bool {
@@ -83,7 +89,7 @@ async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: R
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
 
     let code = response.extensions().get::<Problem>().map(Problem::code);
-    if !worth_keeping(response.status(), code, route) {
+    if !worth_keeping(response.status(), code, route) || response.extensions().get::<Incomplete>().is_some() {
         return Ok(response);
     }
     // Written here already, with the id of this request: that is what is sent again.
@@ -92,9 +98,11 @@ async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: R
     if body.len() <= ANSWER_BYTES_MAX {
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let answer = KeptAnswer { status: parts.status.as_u16(), content_type, body: body.to_vec() };
-        if let Err(error) = state.commands.keep_answer(&key, &answer).await {
-            // What was done is kept with its events; only the text of the answer is not.
-            tracing::warn!(error = format!("{error:#}"), "Cannot keep the answer to a request with an Idempotency-Key: {error:#}");
+        // What was done is kept with its events; only the text of the answer is not.
+        match tokio::time::timeout(KEEP_TIMEOUT, state.commands.keep_answer(&key, &answer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("Cannot keep the answer to a request with an Idempotency-Key: {error:#}"),
+            Err(_) => tracing::warn!("Could not keep the answer to a request with an Idempotency-Key in time"),
         }
     }
     Ok(Response::from_parts(parts, Body::from(body)))

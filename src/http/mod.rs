@@ -15,14 +15,17 @@ pub mod callbacks;
 mod describe;
 pub mod device_stream;
 pub mod devices;
+pub mod disk;
 mod elsewhere;
 pub mod episodes;
 pub mod extract;
 pub mod fleet;
 pub mod health;
 pub mod idempotency;
+mod made;
 pub mod metrics;
 pub mod orders;
+mod probe;
 pub mod problem;
 pub mod recorder;
 pub mod registration;
@@ -36,8 +39,11 @@ pub mod tasks;
 pub mod transfer;
 pub mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 pub use router::{openapi, router};
 
@@ -98,6 +104,11 @@ pub struct AppState {
 }
 
 impl AppState {
+    /// What readiness asks: the row of this process, and the folder it keeps its data in, if it keeps any.
+    pub fn probing(self, process: Uuid, disk: Option<PathBuf>) -> Self {
+        Self { probes: Arc::new(Probes::of(process, disk)), ..self }
+    }
+
     pub fn new(
         commands: Commands,
         reads: Reads,

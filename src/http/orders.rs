@@ -4,12 +4,13 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, NAME, Params, PathId, instant, required, text_id};
+use super::made::Made;
 use super::problem::{Code, Problem};
 use super::wire::{Instant, Paged, TextId, present};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
@@ -143,14 +144,10 @@ impl TryFrom<NewOrder> for PlaceOrder {
     (status = 201, body = Order),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or the name is taken"),
 ))]
-pub async fn place(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(order): Json<NewOrder>,
-) -> Result<(StatusCode, Answer<Order>), Problem> {
+pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): Json<NewOrder>) -> Result<Made<Order>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), PlaceOrder::try_from(order)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// One order.
@@ -241,12 +238,13 @@ pub async fn edit(
     caller: Caller,
     PathId(id): PathId,
     Json(edit): Json<OrderEdit>,
-) -> Result<Answer<Order>, Problem> {
+) -> Result<Made<Order>, Problem> {
     caller.must_manage()?;
     let order_id = OrderId(id);
     let revision = Revision::try_from(edit)?;
     state.commands.execute(&caller.context(), ReviseOrder { order_id, revision }).await?;
-    Ok(Answer(found(&state, order_id).await?))
+    let known = json!({ "id": TextId(id) });
+    Ok(Made::read(StatusCode::OK, known, found(&state, order_id)).await)
 }
 
 /// Delete an order that nothing belongs to.
@@ -263,8 +261,6 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): P
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::http::extract::parse;
 

@@ -178,7 +178,7 @@ impl From<CommandError> for Problem {
             CommandError::Conflict => {
                 Self::new(Code::LostRace, "somebody else changed the same thing at the same moment; try again").retry_after(1)
             }
-            CommandError::Unavailable(reason) => unavailable(&reason),
+            CommandError::Unavailable(reason) | CommandError::Unfit(reason) => unavailable(&reason),
             CommandError::Failed(error) => failed(&error),
         }
     }
@@ -187,16 +187,15 @@ impl From<CommandError> for Problem {
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(reason) => unavailable(&reason),
-            ReadError::Failed(ref source) if source.is_closed() => unavailable(&error.to_string()),
+            ReadError::Unavailable(reason) | ReadError::Unfit(reason) => unavailable(&reason),
             ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
         }
     }
 }
 
 fn unavailable(reason: &str) -> Problem {
-    tracing::warn!(reason, "The database cannot be reached: {reason}");
-    Problem::new(Code::Unavailable, "the service cannot reach its database; try again").retry_after(2)
+    tracing::warn!(reason, "The database cannot do it now: {reason}");
+    Problem::new(Code::Unavailable, "the database of the service cannot do it now; try again").retry_after(2)
 }
 
 /// The caller hears little, the operator hears the whole chain.

@@ -467,7 +467,11 @@ async fn command(
         let told = async { while settled.recv().await.is_ok_and(|told| *told != *id) {} };
         tokio::select! { () = told => {}, () = tokio::time::sleep(pause) => {} }
         pause = (pause * 2).min(LOOK_LATER);
-        let row = state.reads.device_command(&id).await?;
+        // The command is on its way, whether or not it can be looked at just now.
+        let row = state.reads.device_command(&id).await.unwrap_or_else(|error| {
+            tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
+            None
+        });
         match row.as_ref().map(|row| row.status.as_str()) {
             Some("succeeded" | "refused") => {
                 let success = row.as_ref().is_some_and(|row| row.status == "succeeded");

@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -10,6 +9,7 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, text_id};
+use super::made::Made;
 use super::problem::Problem;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::registry::BindStation;
@@ -142,14 +142,10 @@ impl TryFrom<NewStation> for BindStation {
     (status = 400, description = "Robot or collector is unknown, not active, or of another factory"),
     (status = 409, description = "Robot or collector is bound elsewhere: `error` is ROBOT_ALREADY_ASSIGNED or DATA_COLLECTOR_ALREADY_ASSIGNED"),
 ))]
-pub async fn bind(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(station): Json<NewStation>,
-) -> Result<(StatusCode, Answer<Station>), Problem> {
+pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): Json<NewStation>) -> Result<Made<Station>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// One workstation, current or not.

@@ -209,7 +209,7 @@ impl UploadVerification {
                 Outcome::Delivered
             }
             Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
-            Err(CommandError::Unavailable(error)) => Outcome::Retry { error, after: None },
+            Err(CommandError::Unavailable(error) | CommandError::Unfit(error)) => Outcome::Retry { error, after: None },
             Err(error @ (CommandError::Conflict | CommandError::Failed(_))) => Outcome::Retry { error: format!("{error:#}"), after: None },
         }
     }

@@ -5,13 +5,16 @@ mod harness;
 
 mod blobs;
 mod bulk;
+mod clocks;
 mod contention;
 mod contract;
+mod database_faults;
 mod demo;
 mod device_plane;
 mod embedded_postgres;
 mod eventstore;
 mod factory;
+mod half_dead;
 mod hostile;
 mod http_lists;
 mod http_login;

@@ -1,8 +1,16 @@
 //! Connections, errors and migrations on a real Postgres.
 
-use keystone_edge::pg::{Fault, PgError, fault, get};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use crate::harness::{PrivatePostgres, TestDatabase, until};
+use keystone_edge::config::Config;
+use keystone_edge::dispatcher::hear_and_tell;
+use keystone_edge::outbox::Wakes;
+use keystone_edge::pg::{Connector, Fault, PgError, fault, get};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::relay::Relay;
+use crate::harness::{PrivatePostgres, TestDatabase, address_of, through, until};
 
 #[tokio::test]
 async fn faults_are_told_apart() {
@@ -20,7 +28,7 @@ async fn faults_are_told_apart() {
         ("insert into thing values (2, 0)", Fault::Check { constraint: "size_is_positive" }),
         ("do $$ begin raise sqlstate '40001'; end $$", Fault::Serialization),
         ("do $$ begin raise sqlstate '40P01'; end $$", Fault::Deadlock),
-        ("set statement_timeout = 1; select pg_sleep(1)", Fault::Cancelled),
+        ("set statement_timeout = 1; select pg_sleep(1)", Fault::Unavailable),
         ("select", Fault::Other),
     ] {
         match client.batch_execute(statement).await {
@@ -62,7 +70,7 @@ async fn sessions_carry_our_timeouts_and_name() {
         .await
         .unwrap();
     let values: Vec<&str> = (0..3).map(|column| row.get(column)).collect();
-    assert_eq!(values, ["30s", "30s", "keystone-edge"]);
+    assert_eq!(values, ["15s", "30s", "keystone-edge"]);
 }
 
 #[tokio::test]
@@ -137,4 +145,101 @@ async fn tls_that_the_server_does_not_offer_is_an_error_and_not_ignored() {
         Ok(connector) => assert!(connector.connect().await.is_err()),
         Err(error) => assert!(matches!(error, PgError::NoCertificates(_)), "{error:?}"),
     }
+}
+
+/// By way of a relay, with statements of a second.
+fn hurried(database: &TestDatabase) -> (Relay, Connector) {
+    let relay = Relay::to(address_of(&database.url));
+    let settings = Config::from_parts(Some(("", "[database]\nstatement_timeout_s = 1")), &BTreeMap::new()).expect("settings").database;
+    let connector = Connector::new(&through(&relay, &database.url), &settings).expect("a valid url");
+    (relay, connector)
+}
+
+/// Ends soon, whatever happens.
+async fn soon<T>(what: &str, end: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(8), end).await.unwrap_or_else(|_| panic!("no end of {what}"))
+}
+
+#[tokio::test]
+async fn no_wait_on_a_swallowed_connection_is_without_an_end() {
+    let database = TestDatabase::new().await;
+    let (relay, connector) = hurried(&database);
+    let pool = connector.pool().unwrap();
+    let mut held = vec![];
+    for _ in 0..pool.status().max_size {
+        let client = get(&pool).await.unwrap();
+        client.batch_execute("select 1").await.unwrap();
+        held.push(client);
+    }
+    let mut transaction = held.pop().unwrap();
+    let transaction = transaction.transaction().await.unwrap();
+    let dedicated = connector.connect().await.unwrap();
+    let listening = connector.connect().await.unwrap();
+    let (wakes, stop) = (Wakes::default(), CancellationToken::new());
+    let mut hearing = Box::pin(hear_and_tell(listening, &wakes, &stop));
+    let _listens = tokio::time::timeout(Duration::from_millis(500), &mut hearing).await;
+    let idle = held.split_off(2);
+    drop(idle);
+
+    relay.swallow_existing();
+    let error = soon("a query", held[0].query_one("select 1", &[])).await.unwrap_err();
+    assert_eq!(fault(&error), Fault::Unavailable, "{error:?}");
+    // Those that were idle are not tried one after the other.
+    let since = Instant::now();
+    for _ in 0..4 {
+        get(&pool).await.unwrap().query_one("select 1", &[]).await.unwrap();
+    }
+    assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    assert!(soon("a statement to prepare", held[1].prepare("select 2")).await.is_err());
+    assert!(soon("a commit", transaction.commit()).await.is_err());
+    assert!(soon("a dedicated connection", dedicated.client.batch_execute("select 1")).await.is_err());
+    let heard = soon("a connection that only listens", hearing).await;
+    assert!(heard.is_err(), "{heard:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_says_nothing_is_unavailable() {
+    let database = TestDatabase::new().await;
+    let (relay, connector) = hurried(&database);
+    relay.never_answer_new();
+    let error = soon("a connection of the pool", get(&connector.pool().unwrap())).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
+    let error = soon("a dedicated connection", connector.connect()).await.err().expect("no connection");
+    assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_is_slow_and_allowed_to_be_is_waited_for() {
+    let database = TestDatabase::new().await;
+    let (_relay, connector) = hurried(&database);
+    let client = connector.connect().await.unwrap();
+    let slow = "select pg_sleep(2)";
+    let error = client.client.batch_execute(slow).await.unwrap_err();
+    assert_eq!(error.code().map(|code| code.code()), Some("57014"), "Postgres itself said so: {error:?}");
+    client.allow(Duration::from_secs(10)).await.unwrap();
+    client.client.batch_execute(slow).await.unwrap();
+    client.allow_the_usual().await.unwrap();
+    assert!(client.client.batch_execute(slow).await.is_err());
+    // Idle for longer than any answer may take, and as good as before.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    client.client.batch_execute("select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_as_slow_as_its_reader_is_waited_for() {
+    use futures_util::SinkExt as _;
+    let database = TestDatabase::new().await;
+    let (_relay, connector) = hurried(&database);
+    let client = connector.connect().await.unwrap();
+    client.client.batch_execute("create temporary table copied (n int); set statement_timeout = 0").await.unwrap();
+    let sink = client.client.copy_in("copy copied from stdin").await.unwrap();
+    let mut sink = Box::pin(sink);
+    for n in 0..3 {
+        sink.send(bytes::Bytes::from(format!("{n}\n"))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+    }
+    sink.as_mut().finish().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let count: i64 = client.client.query_one("select count(*) from copied", &[]).await.unwrap().get(0);
+    assert_eq!(count, 3);
 }

@@ -255,6 +255,22 @@ fn what_devices_and_clients_read_and_write_is_not_what_is_stored() {
     }
 }
 
+/// Ways to a connection that nobody watches over; `pg` has the one that is.
+const UNWATCHED: &[&str] =
+    &["tokio_postgres::connect", "connect_raw", "NoTls", "Manager::", "deadpool_postgres::Config", "tokio_postgres::Config"];
+
+#[test]
+fn every_database_connection_is_opened_where_it_is_watched() {
+    let mut found = vec![];
+    // A private cluster is prepared by `embedded`: a child of this process, on this machine.
+    for path in source_files().into_iter().filter(|path| !matches!(module_of(path).as_str(), "pg" | "embedded")) {
+        let code = code_of(&read(&path));
+        found.extend(UNWATCHED.iter().filter(|way| code.contains(**way)).map(|way| format!("{}: {way}", path.display())));
+    }
+    assert_eq!(found, Vec::<String>::new());
+    assert!(code_of("tokio_postgres::connect(url, NoTls)").contains(UNWATCHED[0]));
+}
+
 #[test]
 fn what_is_left_to_do_says_why() {
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];

@@ -18,6 +18,9 @@ const STREAM: &str = "stream_v1";
 /// How long a link to an object works.
 pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
+/// A token of another process, or of this one before its clock was set right, may come from a little in the future.
+const AHEAD_MAX_S: i64 = 60;
+
 /// What is signed besides the claims of each kind.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Frame<T> {
@@ -146,7 +149,7 @@ impl Tokens {
         validation.required_spec_claims.clear();
         let frame = decode::<Frame<T>>(token, &self.checking, &validation).map_err(|_| TokenError::Invalid)?.claims;
         let now = now.timestamp();
-        if frame.kind != kind || frame.iss != self.issuer || frame.nbf > now {
+        if frame.kind != kind || frame.iss != self.issuer || frame.nbf > now.saturating_add(AHEAD_MAX_S) {
             return Err(TokenError::Invalid);
         }
         if frame.exp <= now { Err(TokenError::Expired) } else { Ok(frame.claims) }
@@ -181,7 +184,16 @@ mod tests {
         let login = tokens.login(&collector, at(0)).unwrap();
         assert_eq!(identify(&tokens, &format!("bearer {login}"), 3599), Ok(collector));
         assert_eq!(identify(&tokens, &format!("Bearer {login}"), 3600), Err(401));
-        assert_eq!(identify(&tokens, &format!("Bearer {login}"), -1), Err(401));
+        assert_eq!(identify(&tokens, &format!("Bearer {login}"), -61), Err(401));
+    }
+
+    #[test]
+    fn a_token_of_a_process_whose_clock_is_ahead_is_accepted() {
+        let tokens = tokens("secret", "k");
+        let (login, stream) = (tokens.login(&Identity::Admin, at(2)).unwrap(), tokens.stream(&Identity::Admin, at(2)).unwrap());
+        assert_eq!(identify(&tokens, &format!("Bearer {login}"), 0), Ok(Identity::Admin));
+        assert_eq!(tokens.identify_stream(&stream, at(0)).ok(), Some(Identity::Admin));
+        assert_eq!(tokens.check_link(&tokens.link(object(), at(60)), at(0)), Ok(object()));
     }
 
     #[test]

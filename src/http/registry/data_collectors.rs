@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -14,6 +13,7 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::auth::login::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
@@ -128,12 +128,12 @@ pub async fn create(
     State(state): State<AppState>,
     caller: Caller,
     Json(new): Json<NewDataCollector>,
-) -> Result<(StatusCode, Answer<DataCollector>), Problem> {
+) -> Result<Made<DataCollector>, Problem> {
     caller.must_manage()?;
     let (create, password) = new.check(&state.settings.admin_username)?;
     let create = CreateDataCollector { password_hash: state.logins.hash(password).await?, ..create };
     let id = state.commands.execute(&caller.context(), create).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// A data collector.

@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use crate::domain::FactoryId;
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, FactoryRow};
@@ -95,14 +95,10 @@ impl TryFrom<NewFactory> for CreateFactory {
     (status = 201, body = Factory),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
-pub async fn create(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(new): Json<NewFactory>,
-) -> Result<(StatusCode, Answer<Factory>), Problem> {
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewFactory>) -> Result<Made<Factory>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateFactory::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// A factory.

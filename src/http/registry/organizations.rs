@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use crate::domain::{FactoryId, OrganizationId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
@@ -96,10 +96,10 @@ pub async fn create(
     State(state): State<AppState>,
     caller: Caller,
     Json(new): Json<NewOrganization>,
-) -> Result<(StatusCode, Answer<Organization>), Problem> {
+) -> Result<Made<Organization>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// An organization.

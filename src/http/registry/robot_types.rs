@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use crate::domain::RobotTypeId;
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, present};
 use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
@@ -101,14 +101,10 @@ impl TryFrom<NewRobotType> for CreateRobotType {
     (status = 201, body = RobotType),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
-pub async fn create(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(new): Json<NewRobotType>,
-) -> Result<(StatusCode, Answer<RobotType>), Problem> {
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobotType>) -> Result<Made<RobotType>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobotType::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(id.0, found(&state, id)).await)
 }
 
 /// A robot type.

@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -12,6 +11,7 @@ use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::recorder::connected_filter;
 use crate::http::wire::{Instant, Paged, TextId, present};
@@ -129,14 +129,10 @@ impl TryFrom<NewRobot> for CreateRobot {
     (status = 201, body = Robot),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
-pub async fn create(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(new): Json<NewRobot>,
-) -> Result<(StatusCode, Answer<Robot>), Problem> {
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobot::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// A robot.

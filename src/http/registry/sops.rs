@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +11,7 @@ use crate::domain::{SkillId, SopId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{SlugFilter, SopRow};
@@ -90,10 +90,10 @@ impl TryFrom<NewSop> for CreateSop {
     (status = 201, body = Sop),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
-pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<(StatusCode, Answer<Sop>), Problem> {
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<Made<Sop>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// An SOP.

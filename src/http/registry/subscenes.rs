@@ -2,7 +2,6 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +11,7 @@ use crate::domain::{SceneId, SubsceneId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
@@ -87,14 +87,10 @@ impl TryFrom<NewSubscene> for CreateSubscene {
     (status = 201, body = Subscene),
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
-pub async fn create(
-    State(state): State<AppState>,
-    caller: Caller,
-    Json(new): Json<NewSubscene>,
-) -> Result<(StatusCode, Answer<Subscene>), Problem> {
+pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSubscene>) -> Result<Made<Subscene>, Problem> {
     caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSubscene::try_from(new)?).await?;
-    Ok((StatusCode::CREATED, Answer(found(&state, id).await?)))
+    Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
 
 /// A subscene.

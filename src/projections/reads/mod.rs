@@ -21,6 +21,8 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::pg::{Fault, PgError, fault};
+
 /// The queries, over a pool of connections.
 #[derive(Clone)]
 pub struct Reads {
@@ -33,13 +35,28 @@ pub enum ReadError {
     /// No connection, or it broke: asking again later may work.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// This session could not; another one was asked, and could not either.
+    #[error("the database session cannot read it: {0}")]
+    Unfit(String),
     #[error("a query failed")]
-    Failed(#[from] tokio_postgres::Error),
+    Failed(#[source] tokio_postgres::Error),
 }
 
 impl From<PoolError> for ReadError {
     fn from(error: PoolError) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unavailable(PgError::from(error).in_full())
+    }
+}
+
+impl From<tokio_postgres::Error> for ReadError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        match fault(&error) {
+            Fault::Unfit => Self::Unfit(text()),
+            // A read that ran into the changes of others may be asked again, too.
+            Fault::Unavailable | Fault::Serialization | Fault::Deadlock => Self::Unavailable(text()),
+            Fault::Unique { .. } | Fault::ForeignKey { .. } | Fault::Check { .. } | Fault::Other => Self::Failed(error),
+        }
     }
 }
 
@@ -70,10 +87,22 @@ impl Reads {
     }
 
     async fn rows<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let rows = self.query(statement, parameters).await?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
+    /// Once more where the session could not: it has left the pool then.
+    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
+        match self.query_once(statement, parameters).await {
+            Err(ReadError::Unfit(_)) => self.query_once(statement, parameters).await,
+            answer => answer,
+        }
+    }
+
+    async fn query_once(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
         let client = self.connection().await?;
         let prepared = client.prepare_cached(statement).await?;
-        let rows = client.query(&prepared, parameters).await?;
-        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+        Ok(client.query(&prepared, parameters).await?)
     }
 
     async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
@@ -82,9 +111,8 @@ impl Reads {
 
     /// One number, where a statement answers nothing else.
     async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<i64, ReadError> {
-        let client = self.connection().await?;
-        let prepared = client.prepare_cached(statement).await?;
-        Ok(client.query_one(&prepared, parameters).await?.try_get(0)?)
+        let rows = self.query(statement, parameters).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
     }
 
     async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {

@@ -44,7 +44,11 @@ impl TestEdge {
 
     /// With some settings changed.
     pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let database = TestDatabase::new().await;
+        Self::start_on(TestDatabase::new().await, change).await
+    }
+
+    /// On a database of the test's choice.
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut Settings)) -> Self {
         let objects = TestObjects::new().await;
         let commands = Commands::new(EventStore::new(database.pool.clone(), Wakes::default()));
         let fleet = Arc::new(ArrangedFleet::default());

@@ -40,9 +40,38 @@ impl TestDatabase {
     pub async fn new() -> Self {
         log_to_tests();
         let (url, superuser_url) = cluster::fresh_database().await;
+        Self::of(url, superuser_url)
+    }
+
+    /// One that is there already.
+    pub fn of(url: Secret, superuser_url: Secret) -> Self {
         let connector = Connector::new(&url, &Config::defaults().database).expect("a valid url");
         let pool = connector.pool().expect("a pool");
         Self { url, connector, pool, superuser_url }
+    }
+
+    /// The same database by way of a relay.
+    pub fn behind(&self, relay: &relay::Relay) -> Self {
+        Self::of(through(relay, &self.url), self.superuser_url.clone())
+    }
+
+    /// Does what only a superuser may.
+    pub async fn as_superuser(&self, sql: &str) {
+        let (client, connection) = tokio_postgres::connect(self.superuser_url.expose(), tokio_postgres::NoTls).await.expect("a superuser");
+        tokio::spawn(connection);
+        // Also where it is the default for everybody that nothing is written.
+        client.batch_execute("set default_transaction_read_only = off").await.expect("a setting");
+        client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Whether new sessions of this database may write; those that are open end.
+    pub async fn read_only(&self, on: bool) {
+        let (_, name) = self.url.expose().rsplit_once('/').expect("a url with a database");
+        let ended = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()");
+        self.as_superuser(&format!("alter database {name} set default_transaction_read_only = {on}")).await;
+        if on {
+            self.as_superuser(&ended).await;
+        }
     }
 }
 
@@ -133,6 +162,17 @@ pub fn access(s3: &EmbeddedS3) -> Access {
 pub fn temp_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("keystone-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir();
     folder.expect("a temporary folder")
+}
+
+/// Where a database listens.
+pub fn address_of(url: &Secret) -> std::net::SocketAddr {
+    let (_, place) = url.expose().rsplit_once('@').expect("a url with a place");
+    place.split('/').next().and_then(|address| address.parse().ok()).expect("its address")
+}
+
+/// The same database, by way of a relay.
+pub fn through(relay: &relay::Relay, url: &Secret) -> Secret {
+    Secret::new(url.expose().replace(&address_of(url).to_string(), &relay.address.to_string()))
 }
 
 /// Recordings and traces of real devices, where they are at hand.

@@ -1,8 +1,9 @@
-//! A relay in front of Postgres: it counts how often a client waits for it, and can be cut.
+//! A relay in front of Postgres: it counts how often a client waits for it, and can be half dead in the ways that
+//! balancers and networks are.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +12,24 @@ struct State {
     /// How often a client spoke after all it had asked was answered.
     turns: AtomicU64,
     stopped: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    links: Mutex<Vec<Link>>,
+    /// What becomes of new connections, one of the constants below.
+    newcomers: AtomicU8,
+    /// After the next commit was answered, the way is cut and stays so.
+    cut_after_commit: AtomicBool,
+}
+
+/// New connections are relayed, accepted and never answered, or refused.
+const PASS: u8 = 0;
+const NEVER_ANSWER: u8 = 1;
+const REFUSE: u8 = 2;
+
+/// Both ends of a connection. The clones outlive the threads that relay between them.
+struct Link {
+    client: TcpStream,
+    server: TcpStream,
+    /// What comes from the client is taken and forgotten, and nothing comes back.
+    swallowed: Arc<AtomicBool>,
 }
 
 const DISTANCE: Duration = Duration::from_millis(5);
@@ -28,12 +46,20 @@ impl Relay {
         let state = Arc::new(State::default());
         let shared = state.clone();
         std::thread::spawn(move || {
+            let mut unanswered = vec![];
             for client in listener.incoming() {
                 if shared.stopped.load(Ordering::SeqCst) {
                     break;
                 }
-                if let (Ok(client), Ok(server)) = (client, TcpStream::connect(target)) {
-                    relay(&shared, client, server);
+                let Ok(client) = client else { continue };
+                match shared.newcomers.load(Ordering::SeqCst) {
+                    PASS => {
+                        if let Ok(server) = TcpStream::connect(target) {
+                            relay(&shared, client, server);
+                        }
+                    }
+                    NEVER_ANSWER => unanswered.push(client),
+                    _ => drop(client),
                 }
             }
         });
@@ -47,8 +73,44 @@ impl Relay {
 
     /// Breaks every connection, as a network does. New ones are relayed.
     pub fn cut(&self) {
-        for stream in self.state.streams.lock().expect("the list").drain(..) {
-            let _gone_already = stream.shutdown(Shutdown::Both);
+        self.state.cut();
+    }
+
+    /// The sessions of all connections end, and their clients are not told: what they send is taken and never
+    /// answered, as by a balancer that forgot them. New connections are relayed.
+    pub fn swallow_existing(&self) {
+        for link in self.state.links.lock().expect("the list").iter() {
+            link.swallowed.store(true, Ordering::SeqCst);
+            let _gone_already = link.server.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Takes new connections and never answers them, until [`Self::pass_new`].
+    pub fn never_answer_new(&self) {
+        self.state.newcomers.store(NEVER_ANSWER, Ordering::SeqCst);
+    }
+
+    /// What exists and what comes is taken and never answered.
+    pub fn swallow_all(&self) {
+        self.never_answer_new();
+        self.swallow_existing();
+    }
+
+    pub fn pass_new(&self) {
+        self.state.cut_after_commit.store(false, Ordering::SeqCst);
+        self.state.newcomers.store(PASS, Ordering::SeqCst);
+    }
+
+    /// As soon as a commit has been answered, every connection breaks and new ones are refused, until [`Self::pass_new`].
+    pub fn cut_after_commit(&self) {
+        self.state.cut_after_commit.store(true, Ordering::SeqCst);
+    }
+}
+
+impl State {
+    fn cut(&self) {
+        for link in self.links.lock().expect("the list").drain(..) {
+            let _gone_already = (link.client.shutdown(Shutdown::Both), link.server.shutdown(Shutdown::Both));
         }
     }
 }
@@ -107,13 +169,15 @@ struct Conversation {
     client: Messages,
     server: Messages,
     unanswered: i64,
+    /// The last thing that was asked is a commit.
+    commits: bool,
 }
 
 impl Conversation {
     /// What a client says first has no type. It is a request like others: its answer ends with ReadyForQuery too.
     fn new() -> Self {
         let client = Messages { head: vec![0], ..Messages::default() };
-        Self { client, server: Messages::default(), unanswered: 1 }
+        Self { client, server: Messages::default(), unanswered: 1, commits: false }
     }
 
     /// Whether the client speaks after it had been answered.
@@ -121,6 +185,7 @@ impl Conversation {
         let begun = REQUEST_PARTS.contains(&self.client.last) || self.client.body_left > 0 || !self.client.head.is_empty();
         let turn = self.unanswered == 0 && !begun;
         self.unanswered += self.client.count(bytes, REQUEST_ENDS);
+        self.commits = bytes.ends_with(b"commit\0");
         turn
     }
 
@@ -133,14 +198,19 @@ fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
     client.set_nodelay(true).expect("an option");
     server.set_nodelay(true).expect("an option");
     let clone = |stream: &TcpStream| stream.try_clone().expect("a clone");
-    state.streams.lock().expect("the list").extend([clone(&client), clone(&server)]);
+    let swallowed = Arc::new(AtomicBool::new(false));
+    let link = Link { client: clone(&client), server: clone(&server), swallowed: swallowed.clone() };
+    state.links.lock().expect("the list").push(link);
     let conversation = Arc::new(Mutex::new(Conversation::new()));
     for (from_client, mut from, mut to) in [(true, clone(&client), clone(&server)), (false, server, client)] {
-        let (state, conversation) = (state.clone(), conversation.clone());
+        let (state, conversation, swallowed) = (state.clone(), conversation.clone(), swallowed.clone());
         std::thread::spawn(move || {
             let mut buffer = vec![0; 64 * 1024];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
                 let bytes = &buffer[..read];
+                if swallowed.load(Ordering::SeqCst) {
+                    continue;
+                }
                 if !from_client {
                     // A server that is some way off: what the client sends at once arrives before its answer.
                     std::thread::sleep(DISTANCE);
@@ -153,9 +223,21 @@ fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
                         state.turns.fetch_add(1, Ordering::SeqCst);
                     }
                 }
-                if to.write_all(bytes).is_err() {
+                let written = to.write_all(bytes);
+                let last_word = {
+                    let conversation = conversation.lock().expect("the conversation");
+                    !from_client && conversation.commits && conversation.unanswered == 0
+                };
+                if last_word && state.cut_after_commit.swap(false, Ordering::SeqCst) {
+                    state.newcomers.store(REFUSE, Ordering::SeqCst);
+                    state.cut();
+                }
+                if written.is_err() && !swallowed.load(Ordering::SeqCst) {
                     break;
                 }
+            }
+            if swallowed.load(Ordering::SeqCst) && !from_client {
+                return;
             }
             let _gone_already = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
         });

@@ -127,12 +127,27 @@ impl Server {
 
     /// Asks for an orderly stop; answers how long it took, if it ended well.
     pub async fn stop(&mut self) -> Duration {
-        let mut child = self.child.take().expect("a running server");
-        let started = Instant::now();
-        crate::harness::signal(i32::try_from(child.id()).expect("a pid"), nix::sys::signal::Signal::SIGTERM);
-        let ended = tokio::task::spawn_blocking(move || child.wait()).await.expect("a wait").expect("its end");
+        let (took, ended) = self.asked_to_end(Duration::from_secs(600)).await;
         assert!(ended.success(), "an orderly stop ended with {ended}:\n{}", self.tail());
-        started.elapsed()
+        took
+    }
+
+    /// Asks for an orderly stop; answers how long it took, however it ended.
+    pub async fn end(&mut self, within: Duration) -> Duration {
+        self.asked_to_end(within).await.0
+    }
+
+    async fn asked_to_end(&mut self, within: Duration) -> (Duration, std::process::ExitStatus) {
+        let started = Instant::now();
+        crate::harness::signal(i32::try_from(self.pid()).expect("a pid"), nix::sys::signal::Signal::SIGTERM);
+        loop {
+            if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().expect("a child")) {
+                self.child = None;
+                return (started.elapsed(), ended);
+            }
+            assert!(started.elapsed() < within, "it did not end within {within:?}:\n{}", self.tail());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub fn tail(&self) -> String {
