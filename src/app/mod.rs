@@ -141,7 +141,7 @@ impl App {
         }
         let subscribers: [Arc<dyn Subscriber>; 2] = [
             Arc::new(DeviceCommands::new(devices.hub().clone(), commands.clone(), Arc::new(adapters::TaskTable(pool.clone())))),
-            Arc::new(UploadVerification::new(commands.clone(), blobs.clone())),
+            Arc::new(UploadVerification::new(commands.clone(), blobs.clone(), config.limits.sidecar_bytes_max)),
         ];
         for subscriber in subscribers {
             let name = subscriber.name();
@@ -167,6 +167,7 @@ impl App {
             jwt_secret: jwt_secret(config, data.as_ref())?.expose().as_bytes().to_vec(),
             jwt_issuer: config.auth.jwt_issuer.clone(),
             jwt_lifetime: config.auth.jwt_expiry(),
+            link_lifetime: config.s3.presign_ttl(),
             admin_username: config.auth.admin_username.clone(),
             admin_password: admin_password.expose().to_owned(),
             callback_base_url: config.http.callback_base_url(http),

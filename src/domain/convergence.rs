@@ -232,7 +232,7 @@ impl World {
             Op::Uploader(gives_up) => self.uploader(gives_up),
             Op::Verify => {
                 if let Some(report) = self.verifying.take() {
-                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1 };
+                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
                     self.decide(TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at: self.now });
                 }
             }

@@ -16,6 +16,7 @@ pub mod order;
 pub mod registry;
 pub mod routing;
 pub mod station;
+pub mod storable;
 pub mod tally;
 pub mod task;
 pub mod template;

@@ -169,6 +169,9 @@ pub struct VerifiedUpload {
     pub etag: Option<String>,
     pub message_count: u64,
     pub verified_bytes: u64,
+    /// What is unusual about it, in words: it had to be read through, a value of the sidecar makes no sense.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How we know that something happened on the device.
@@ -451,10 +454,10 @@ impl Event for TaskEvent {
             ("recording_started", "1.0"),
             ("recording_finished", "1.0"),
             ("upload_reported", "1.0"),
-            ("upload_verified", "1.0"),
+            ("upload_verified", "1.1"),
             ("upload_rejected", "1.0"),
             ("late_upload_reported", "1.0"),
-            ("late_upload_verified", "1.0"),
+            ("late_upload_verified", "1.1"),
             ("late_upload_rejected", "1.0"),
             ("upload_failed", "1.0"),
             ("upload_ack_requested", "1.0"),
@@ -870,7 +873,7 @@ pub(super) mod tests {
             "finish" => TaskCommand::FinishRecording { by, at, report: None },
             "report" => TaskCommand::ReportUpload { by, report: report(), at },
             "accept" => {
-                let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1 };
+                let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
                 TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at }
             }
             "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },

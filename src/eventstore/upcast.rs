@@ -24,7 +24,17 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
         }
         payload
     };
+    let verified = |name: &'static str| {
+        move |mut payload: Value| {
+            if let Some(verified) = payload.get_mut(name).and_then(|body| body.get_mut("verified")).and_then(Value::as_object_mut) {
+                verified.entry("notes").or_insert(Value::Array(vec![]));
+            }
+            payload
+        }
+    };
     vec![
+        Box::new(SemanticVersionEventUpcaster::new("upload_verified", "1.1", Box::new(verified("upload_verified")))),
+        Box::new(SemanticVersionEventUpcaster::new("late_upload_verified", "1.1", Box::new(verified("late_upload_verified")))),
         Box::new(SemanticVersionEventUpcaster::new("upload_requested_again", "1.1", Box::new(requested_again))),
         Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested))),
         Box::new(SemanticVersionEventUpcaster::new("device_link_opened", "1.1", Box::new(link_opened))),

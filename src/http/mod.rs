@@ -70,6 +70,8 @@ pub struct Settings {
     pub jwt_secret: Vec<u8>,
     pub jwt_issuer: String,
     pub jwt_lifetime: Duration,
+    /// Of links that work without a login.
+    pub link_lifetime: Duration,
     pub admin_username: String,
     pub admin_password: String,
     /// Start of the links that recorders post to; no slash at the end.
@@ -123,7 +125,7 @@ impl AppState {
                 "auth.mode is `compat`: ANYBODY who reaches this server can read and change orders, batches, tasks and the registry"
             );
         }
-        let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime);
+        let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime, settings.link_lifetime);
         let registrations = Arc::new(Throttle::new(settings.registrations_per_minute, 60));
         Ok(Self {
             registrations,

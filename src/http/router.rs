@@ -207,6 +207,7 @@ mod tests {
             jwt_secret: b"secret".to_vec(),
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
+            link_lifetime: Duration::from_secs(900),
             admin_username: "admin".into(),
             admin_password: "open sesame".into(),
             callback_base_url: "http://127.0.0.1:8080".into(),

@@ -6,6 +6,10 @@
 //! Whether a fact is good enough is for others to say: the verified ack wants a
 //! sound summary, the checks of an episode want more.
 //!
+//! What the format leaves to the writer is not damage: where the summary is missing or
+//! says too little ([`Unsound::is_damage`]), [`read_through`] reads the whole recording
+//! in one pass of bounded memory and counts itself.
+//!
 //! The bytes come from devices and are not trusted. Everything here is bounded by
 //! the bytes at hand: no length found in a file is allocated, followed without
 //! a check, or waited for.
@@ -13,9 +17,11 @@
 mod read;
 mod records;
 mod summary;
+mod through;
 
-pub use read::{RangedRead, ReadSummaryError, read_summary};
+pub use read::{RangedRead, ReadSummaryError, read_pieces, read_summary};
 pub use summary::{ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of};
+pub use through::read_through;
 
 #[cfg(test)]
 mod tests;

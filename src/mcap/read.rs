@@ -1,11 +1,16 @@
 //! Tier 1 over ranged reads: one for the tail, one for the head, one more when
-//! the summary is larger than the tail.
+//! the summary is larger than the tail. And the way to the reader of whole recordings
+//! for bytes that come from elsewhere.
 
 use std::future::Future;
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt};
+use tokio::sync::mpsc;
 
+use super::read_through;
 use super::summary::{self, FILE_BYTES_MIN, HEAD_BYTES, SummaryFacts, TRAILER_BYTES, Unsound};
 
 /// Holds the whole summary of nearly every recording seen; larger ones cost one more read.
@@ -53,6 +58,57 @@ pub async fn read_summary<R: RangedRead>(reader: &R, size: u64) -> Result<Summar
         tail.slice((start - tail_start) as usize..(end - tail_start) as usize)
     };
     Ok(summary::facts(&head, &plan, &section)?)
+}
+
+/// Reads a whole recording of `size` bytes as it comes, on a thread of its own: unpacking is work for the processor.
+pub async fn read_pieces<E>(pieces: impl Stream<Item = Result<Bytes, E>>, size: u64) -> Result<SummaryFacts, ReadSummaryError<E>> {
+    // One piece is read while the next one is fetched.
+    let (to_reader, waiting) = mpsc::channel(1);
+    let reader = tokio::task::spawn_blocking(move || read_through(Pieces { waiting, now: Bytes::new() }, size));
+    let mut pieces = std::pin::pin!(pieces);
+    while let Some(piece) = pieces.try_next().await.map_err(ReadSummaryError::Read)? {
+        if to_reader.send(piece).await.is_err() {
+            // It has its verdict already.
+            break;
+        }
+    }
+    drop(to_reader);
+    match reader.await {
+        Ok(facts) => Ok(facts?),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Pieces of a recording, as a reader that blocks.
+struct Pieces {
+    waiting: mpsc::Receiver<Bytes>,
+    now: Bytes,
+}
+
+impl BufRead for Pieces {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.now.is_empty() {
+            match self.waiting.blocking_recv() {
+                Some(piece) => self.now = piece,
+                None => break,
+            }
+        }
+        Ok(&self.now)
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.now.advance(len);
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let len = piece.len().min(into.len());
+        into[..len].copy_from_slice(&piece[..len]);
+        self.consume(len);
+        Ok(len)
+    }
 }
 
 async fn exactly<R: RangedRead>(reader: &R, range: Range<u64>) -> Result<Bytes, ReadSummaryError<R::Error>> {

@@ -24,6 +24,7 @@ pub mod opcode {
     pub const STATISTICS: u8 = 0x0B;
     pub const METADATA: u8 = 0x0C;
     pub const METADATA_INDEX: u8 = 0x0D;
+    pub const SUMMARY_OFFSET: u8 = 0x0E;
     pub const DATA_END: u8 = 0x0F;
 }
 
@@ -46,6 +47,11 @@ impl<'a> Cursor<'a> {
         let (taken, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
         Some(taken)
+    }
+
+    /// What comes next, at most `len` bytes and at most what is there.
+    pub fn up_to(self, len: u64) -> &'a [u8] {
+        &self.rest[..self.rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))]
     }
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -94,9 +100,21 @@ pub struct Header {
 }
 
 impl Header {
-    pub fn parse(body: &[u8]) -> Option<Self> {
+    /// From the first bytes of a body of `len` bytes: a name that goes beyond them is cut.
+    pub fn parse_beginning(body: &[u8], len: u64) -> Option<Self> {
         let mut c = Cursor::new(body);
-        Some(Self { profile: c.string()?, library: c.string()? })
+        let mut left = len;
+        let mut name = || {
+            let Some(bytes) = c.u32() else {
+                // The name before it was cut.
+                return (len > body.len() as u64 && left >= 4).then(String::new);
+            };
+            left = left.checked_sub(4)?.checked_sub(u64::from(bytes))?;
+            let known = c.up_to(u64::from(bytes));
+            c.take(known.len())?;
+            Some(String::from_utf8_lossy(known).into_owned())
+        };
+        Some(Self { profile: name()?, library: name()? })
     }
 }
 
@@ -144,6 +162,7 @@ impl Channel {
     }
 }
 
+#[derive(Clone)]
 pub struct Statistics {
     pub message_count: u64,
     pub chunk_count: u32,
@@ -169,6 +188,12 @@ impl Statistics {
             channel_message_counts.push((pairs.u16()?, pairs.u64()?));
         }
         Some(Self { message_count, chunk_count, start_ns, end_ns, channel_message_counts })
+    }
+
+    /// Whether two of one file can both be true. Times are as the writer's clock had them, and decide nothing.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        (self.message_count, self.chunk_count, &self.channel_message_counts)
+            == (other.message_count, other.chunk_count, &other.channel_message_counts)
     }
 }
 

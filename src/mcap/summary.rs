@@ -4,7 +4,7 @@
 //! disjoint and lie in the data section. The letters are those of the
 //! catalogue of checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::records::{
@@ -16,7 +16,7 @@ pub const FILE_BYTES_MIN: u64 = 8 + 17 + 13 + FOOTER_BYTES as u64 + 8;
 /// Summaries of hour-long recordings are a few hundred kilobytes; a larger one than
 /// this is not read into memory because a device says so.
 pub const SUMMARY_BYTES_MAX: u64 = 64 << 20;
-/// Magic and header; real headers are under 100 bytes.
+/// Magic and header, or the beginning of one; real headers are under 100 bytes.
 pub const HEAD_BYTES: u64 = 4 << 10;
 /// Footer and closing magic.
 pub const TRAILER_BYTES: u64 = FOOTER_BYTES as u64 + 8;
@@ -40,6 +40,9 @@ pub struct SummaryFacts {
     pub metadata: Vec<String>,
     pub summary_crc: SummaryCrc,
     pub summary_bytes: u64,
+    /// Where the summary did not say everything: what it lacked. Then the whole file was read, and
+    /// `chunks` is empty, for there may be any number of them.
+    pub read_through: Option<Unsound>,
 }
 
 impl SummaryFacts {
@@ -94,7 +97,7 @@ pub enum Unsound {
     TooShort { size: u64 },
     #[error("bytes at {at} should be the MCAP magic, found {}", hex::encode(.found))]
     Magic { at: u64, found: [u8; 8] },
-    #[error("record at 8 should be a header of at most {HEAD_BYTES} bytes, found opcode {opcode:#04x} with {len} bytes")]
+    #[error("record at 8 should be a header, found opcode {opcode:#04x} with {len} bytes")]
     Header { opcode: u8, len: u64 },
     #[error("record at {at} should be a footer (0x02) of 20 bytes, found opcode {opcode:#04x} with {len} bytes")]
     Footer { at: u64, opcode: u8, len: u64 },
@@ -110,12 +113,14 @@ pub enum Unsound {
     SummaryCrc { found: u32, expected: u32 },
     #[error("summary record at {at} does not fit into the section that ends at {end}")]
     RecordOverruns { at: u64, end: u64 },
-    #[error("summary record at {at} with opcode {opcode:#04x} cannot be parsed")]
+    #[error("record at {at} with opcode {opcode:#04x} cannot be parsed")]
     Malformed { at: u64, opcode: u8 },
-    #[error("summary record at {at} with opcode {opcode:#04x} does not belong into a summary, or not twice")]
+    #[error("record at {at} with opcode {opcode:#04x} does not belong into its section, or says something else than the one before")]
     Misplaced { at: u64, opcode: u8 },
     #[error("summary has no statistics")]
     NoStatistics,
+    #[error("statistics count {message_count} messages and not those of each channel")]
+    NoChannelCounts { message_count: u64 },
     #[error("statistics count {chunk_count} chunks, but there is no chunk index")]
     NoChunkIndex { chunk_count: u32 },
     #[error("statistics count {chunk_count} chunks, {indexed} are indexed")]
@@ -128,13 +133,56 @@ pub enum Unsound {
     ChunksOverlap { start: u64, previous_start: u64, previous_end: u64 },
     #[error("chunk at {start} has {compressed_bytes} compressed bytes in a record of {chunk_bytes}")]
     ChunkLength { start: u64, compressed_bytes: u64, chunk_bytes: u64 },
+
+    // What only reading through can find.
+    #[error("the file ends at {at}, in the middle of a record")]
+    Cut { at: u64 },
+    #[error("something stands behind the closing magic, which ends at {at}")]
+    BehindEnd { at: u64 },
+    #[error("cannot be read at {at}: {why}")]
+    Unreadable { at: u64, why: String },
+    #[error("the footer at {at} comes without an end of the data section before it")]
+    NoDataEnd { at: u64 },
+    #[error("data section CRC is {found:08x}, its end says {expected:08x}")]
+    DataCrc { found: u32, expected: u32 },
+    #[error("CRC of the attachment at {at} is {found:08x}, it says {expected:08x}")]
+    AttachmentCrc { at: u64, found: u32, expected: u32 },
+    #[error("CRC of the chunk at {start} is {found:08x}, it says {expected:08x}")]
+    ChunkCrc { start: u64, found: u32, expected: u32 },
+    #[error("chunk at {start} cannot be unpacked: {why}")]
+    Unpack { start: u64, why: String },
+    #[error("chunk at {start} is packed with {name:?}; zstd, lz4 and none can be read")]
+    Compression { start: u64, name: String },
+    #[error("chunk at {start} and those before it unpack to more than is read")]
+    UnpacksTooFar { start: u64 },
+    #[error("in the chunk at {start}: {defect}")]
+    InChunk { start: u64, defect: Box<Unsound> },
+    #[error("message at {at} is of channel {channel}, which was not described before")]
+    UnknownChannel { at: u64, channel: u16 },
+    #[error("names up to the record at {at} have more bytes than are kept")]
+    TooManyNames { at: u64 },
+    #[error("statistics count {message_count} messages, there are {counted}")]
+    CountedMessages { message_count: u64, counted: u64 },
+    #[error("statistics count {chunk_count} chunks, there are {counted}")]
+    CountedChunks { chunk_count: u32, counted: u64 },
+    #[error("statistics count {count} messages of channel {channel}, there are {counted}")]
+    CountedOnChannel { channel: u16, count: u64, counted: u64 },
 }
 
 impl Unsound {
-    /// False for files that are merely written without what tier 1 reads. They may be whole;
-    /// only a scan of all chunks can tell.
+    /// False for files that are merely written without what tier 1 reads, or with more of it. They may be
+    /// whole; only reading all of them can tell.
     pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::NoSummary | Self::NoStatistics | Self::NoChunkIndex { .. })
+        !matches!(
+            self,
+            Self::NoSummary
+                | Self::NoStatistics
+                | Self::NoChannelCounts { .. }
+                | Self::NoChunkIndex { .. }
+                | Self::SummaryTooLarge { .. }
+                // A footer may have fields behind the known ones, and then begins earlier.
+                | Self::Footer { .. }
+        )
     }
 }
 
@@ -200,7 +248,7 @@ pub(super) fn plan(size: u64, trailer: &[u8]) -> Result<Plan, Unsound> {
 
 /// `head` holds the first bytes of the file, at most [`HEAD_BYTES`]; `section` those of `plan.range`.
 pub(super) fn facts(head: &[u8], plan: &Plan, section: &[u8]) -> Result<SummaryFacts, Unsound> {
-    let header = header(head)?;
+    let header = header(head, plan.summary.start)?;
     let summary_crc = check_crc(plan.footer.summary_crc, section)?;
     let summary_bytes = plan.summary.end - plan.summary.start;
     let section = section.get(..summary_bytes as usize).unwrap_or(section);
@@ -219,16 +267,17 @@ pub(super) fn facts(head: &[u8], plan: &Plan, section: &[u8]) -> Result<SummaryF
         message_count: statistics.message_count,
         start_ns: statistics.start_ns,
         end_ns: statistics.end_ns,
-        channels: describe(channels, &schemas, &statistics),
+        channels: describe(channels, &schemas, &counts_of(&statistics)),
         chunks,
         attachments: attachments.into_iter().map(|a| a.name).collect(),
         metadata: metadata.into_iter().map(|m| m.name).collect(),
         summary_crc,
         summary_bytes,
+        read_through: None,
     })
 }
 
-fn check_magic(at: u64, bytes: &[u8]) -> Result<(), Unsound> {
+pub(super) fn check_magic(at: u64, bytes: &[u8]) -> Result<(), Unsound> {
     if bytes == MAGIC {
         return Ok(());
     }
@@ -239,15 +288,16 @@ fn check_magic(at: u64, bytes: &[u8]) -> Result<(), Unsound> {
     Err(Unsound::Magic { at, found })
 }
 
-fn header(head: &[u8]) -> Result<Header, Unsound> {
+/// The header may be longer than `head`; then its names are as far as they are known.
+fn header(head: &[u8], data_end: u64) -> Result<Header, Unsound> {
     let mut c = Cursor::new(head);
     check_magic(0, c.take(MAGIC.len()).unwrap_or(head))?;
-    let mut prefix = c;
-    let (opcode, len) = (prefix.u8().unwrap_or(0), prefix.u64().unwrap_or(0));
-    c.record()
-        .filter(|(opcode, _)| *opcode == opcode::HEADER)
-        .and_then(|(_, body)| Header::parse(body))
-        .ok_or(Unsound::Header { opcode, len })
+    let (opcode, len) = (c.u8().unwrap_or(0), c.u64().unwrap_or(0));
+    let ends_in_data = len.checked_add((MAGIC.len() + RECORD_PREFIX_BYTES) as u64).is_some_and(|end| end <= data_end);
+    if opcode != opcode::HEADER || !ends_in_data {
+        return Err(Unsound::Header { opcode, len });
+    }
+    Header::parse_beginning(c.up_to(len), len).ok_or(Unsound::Header { opcode, len })
 }
 
 fn check_crc(expected: u32, section: &[u8]) -> Result<SummaryCrc, Unsound> {
@@ -288,8 +338,13 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
                 let channel = Channel::parse(body).ok_or_else(malformed)?;
                 records.channels.insert(channel.id, channel);
             }
-            opcode::STATISTICS if records.statistics.is_none() => {
-                records.statistics = Some(Statistics::parse(body).ok_or_else(malformed)?);
+            opcode::STATISTICS => {
+                let statistics = Statistics::parse(body).ok_or_else(malformed)?;
+                match &records.statistics {
+                    Some(known) if !known.agrees_with(&statistics) => return Err(Unsound::Misplaced { at, opcode }),
+                    Some(_) => {}
+                    None => records.statistics = Some(statistics),
+                }
             }
             opcode::CHUNK_INDEX => {
                 records.chunks.push(ChunkIndex::parse(body).ok_or_else(malformed)?);
@@ -309,7 +364,6 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
             | opcode::CHUNK
             | opcode::MESSAGE_INDEX
             | opcode::ATTACHMENT
-            | opcode::STATISTICS
             | opcode::METADATA
             | opcode::DATA_END => return Err(Unsound::Misplaced { at, opcode }),
             // Summary offsets only repeat what we have just read; later versions of
@@ -323,6 +377,10 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
 
 fn check_counts(statistics: &Statistics, indexed: usize) -> Result<(), Unsound> {
     let &Statistics { message_count, chunk_count, .. } = statistics;
+    // An empty map says that this is not known.
+    if statistics.channel_message_counts.is_empty() && message_count > 0 {
+        return Err(Unsound::NoChannelCounts { message_count });
+    }
     let in_channels = statistics.channel_message_counts.iter().map(|(_, count)| u128::from(*count)).sum();
     if u128::from(message_count) != in_channels {
         return Err(Unsound::MessageCount { message_count, in_channels });
@@ -365,23 +423,33 @@ fn inside_data(what: &'static str, start: u64, bytes: u64, data_end: u64) -> Res
     })
 }
 
-fn describe(mut channels: BTreeMap<u16, Channel>, schemas: &BTreeMap<u16, Schema>, statistics: &Statistics) -> Vec<ChannelFacts> {
-    let mut counts: BTreeMap<u16, u64> = channels.keys().map(|id| (*id, 0)).collect();
+fn counts_of(statistics: &Statistics) -> BTreeMap<u16, u64> {
+    let mut counts = BTreeMap::new();
     for (id, count) in &statistics.channel_message_counts {
-        let known = counts.entry(*id).or_default();
+        let known: &mut u64 = counts.entry(*id).or_default();
         *known = known.saturating_add(*count);
     }
     counts
-        .into_iter()
-        .map(|(id, message_count)| {
+}
+
+/// Every channel that is described or counted.
+pub(super) fn describe(
+    mut channels: BTreeMap<u16, Channel>,
+    schemas: &BTreeMap<u16, Schema>,
+    counts: &BTreeMap<u16, u64>,
+) -> Vec<ChannelFacts> {
+    let ids: BTreeSet<u16> = channels.keys().chain(counts.keys()).copied().collect();
+    ids.into_iter()
+        .map(|id| {
             let channel = channels.remove(&id);
-            let schema = channel.as_ref().and_then(|channel| schemas.get(&channel.schema_id));
+            // 0 stands for no schema.
+            let schema = channel.as_ref().filter(|channel| channel.schema_id != 0).and_then(|channel| schemas.get(&channel.schema_id));
             ChannelFacts {
                 id,
                 message_type: schema.map(|s| s.name.clone()).unwrap_or_default(),
                 schema_encoding: schema.map(|s| s.encoding.clone()).unwrap_or_default(),
                 schema_bytes: schema.map(|s| s.data_bytes).unwrap_or_default(),
-                message_count,
+                message_count: counts.get(&id).copied().unwrap_or_default(),
                 topic: channel.as_ref().map(|c| c.topic.clone()).unwrap_or_default(),
                 message_encoding: channel.map(|c| c.message_encoding).unwrap_or_default(),
             }

@@ -2,4 +2,5 @@
 //! and sends a command where it wants something changed.
 
 pub mod device_commands;
+mod sidecar;
 pub mod upload_verification;

@@ -8,6 +8,9 @@
 //!                                                            yes ─► durable on disk ─► AcceptUpload
 //! ```
 //!
+//! A recording whose summary is missing or says too little is read once more, record by record, and what was
+//! found is noted. So is what the sidecar says and nobody can use.
+//!
 //! A repeat reads the object again and finds the task completed by this very upload: nothing
 //! changes. An object store that is away opens the circuit and costs no attempts.
 
@@ -15,27 +18,25 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::sidecar::Sidecar;
 use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{Cause, CommandError, Commands, Context};
-use crate::devices::wire::tame;
 use crate::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
 use crate::domain::TaskId;
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
-use crate::mcap::{RangedRead, ReadSummaryError, read_summary};
-
-/// A sidecar is a few kilobytes; a larger one is not read.
-const SIDECAR_BYTES_MAX: u64 = 1 << 20;
+use crate::mcap::{RangedRead, ReadSummaryError, SummaryFacts, read_pieces, read_summary};
 
 pub struct UploadVerification {
     commands: Commands,
     blobs: Blobs,
+    /// A larger sidecar is not read.
+    sidecar_bytes_max: u64,
 }
 
 /// Why a verification has no verdict.
@@ -53,38 +54,20 @@ impl From<BlobError> for Stopped {
     }
 }
 
+impl From<ReadSummaryError<BlobError>> for Stopped {
+    fn from(error: ReadSummaryError<BlobError>) -> Self {
+        match error {
+            ReadSummaryError::Unsound(defect) => Stopped::Rejected(Rejection::Unsound { defect: defect.to_string() }),
+            ReadSummaryError::Read(error) => error.into(),
+            ReadSummaryError::ShortRead { .. } => Stopped::Rejected(Rejection::ObjectChanged {}),
+        }
+    }
+}
+
 /// What verification found.
 struct Findings {
     verified: VerifiedUpload,
     sidecar: Sidecar,
-}
-
-/// What is taken from the sidecar: values that nothing depends on.
-#[derive(Default, Deserialize)]
-struct Sidecar {
-    #[serde(default)]
-    recording: SidecarRecording,
-    writer_health: Option<Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct SidecarRecording {
-    duration_sec: Option<f64>,
-    recorder_version: Option<String>,
-}
-
-impl Sidecar {
-    /// `metadata.recorder`, as the cloud expects it.
-    fn episode_metadata(&self) -> Option<Value> {
-        let mut recorder = Map::new();
-        if let Some(health) = self.writer_health.as_ref().filter(|health| health.is_object()) {
-            recorder.insert("writer_health".into(), health.clone());
-        }
-        if let Some(version) = &self.recording.recorder_version {
-            recorder.insert("recording".into(), json!({ "recorder_version": version }));
-        }
-        (!recorder.is_empty()).then(|| json!({ "recorder": recorder }))
-    }
 }
 
 /// One version of one object, read by ranges.
@@ -102,8 +85,8 @@ impl RangedRead for ObjectReader<'_> {
 }
 
 impl UploadVerification {
-    pub fn new(commands: Commands, blobs: Blobs) -> Self {
-        Self { commands, blobs }
+    pub fn new(commands: Commands, blobs: Blobs, sidecar_bytes_max: u64) -> Self {
+        Self { commands, blobs, sidecar_bytes_max }
     }
 
     async fn verify(&self, report: &UploadReport) -> Result<Findings, Stopped> {
@@ -137,11 +120,13 @@ impl UploadVerification {
             return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: hashed.sha256 }));
         }
         let reader = ObjectReader { blobs: &self.blobs, key: &key, etag };
-        let facts = read_summary(&reader, head.size).await.map_err(|error| match error {
-            ReadSummaryError::Unsound(defect) => Stopped::Rejected(Rejection::Unsound { defect: defect.to_string() }),
-            ReadSummaryError::Read(error) => error.into(),
-            ReadSummaryError::ShortRead { .. } => Stopped::Rejected(Rejection::ObjectChanged {}),
-        })?;
+        let facts = match read_summary(&reader, head.size).await {
+            Err(ReadSummaryError::Unsound(lacking)) if !lacking.is_damage() => {
+                let read = read_pieces(self.blobs.stream(&key, &head), head.size).await?;
+                SummaryFacts { read_through: Some(lacking), ..read }
+            }
+            facts => facts?,
+        };
         self.blobs.make_durable(&key).await?;
         if let Some(sidecar_key) = &sidecar_key {
             self.blobs.make_durable(sidecar_key).await?;
@@ -150,28 +135,29 @@ impl UploadVerification {
             let defect = format!("it claims {} messages", facts.message_count);
             return Err(Stopped::Rejected(Rejection::Unsound { defect }));
         }
+        let read_through = facts.read_through.map(|lacking| format!("the recording was read from its first byte to its last: {lacking}"));
         let verified = VerifiedUpload {
             report: report.clone(),
             etag: Some(head.etag),
             message_count: facts.message_count,
             verified_bytes: hashed.bytes,
+            notes: read_through.into_iter().chain(std::mem::take(&mut sidecar.notes)).collect(),
         };
         Ok(Findings { verified, sidecar })
     }
 
-    /// Values that nothing depends on: one that cannot be parsed is left out, and said.
     async fn read_sidecar(&self, key: &ObjectKey) -> Result<Sidecar, BlobError> {
         let head = self.blobs.head(key).await?;
-        if head.size == 0 || head.size > SIDECAR_BYTES_MAX {
-            warn!(object.key = %key, object.bytes = head.size, "The sidecar `{key}` has an unusual size and is not read");
-            return Ok(Sidecar::default());
+        let sidecar = match head.size {
+            size if size > self.sidecar_bytes_max => {
+                Sidecar::unread(&format!("it has {size} bytes, more than limits.sidecar_bytes_max ({})", self.sidecar_bytes_max))
+            }
+            size => Sidecar::read(&self.blobs.read_range(key, 0..size, Some(&head.etag)).await?),
+        };
+        for note in &sidecar.notes {
+            warn!(object.key = %key, "The episode goes without a value of the sidecar `{key}`: {note}");
         }
-        let bytes = self.blobs.read_range(key, 0..head.size, Some(&head.etag)).await?;
-        let read = serde_json::from_slice(&bytes).map(tame).and_then(serde_json::from_value);
-        Ok(read.unwrap_or_else(|error| {
-            warn!(object.key = %key, error = %error, "The sidecar `{key}` cannot be read; the episode goes without its values");
-            Sidecar::default()
-        }))
+        Ok(sidecar)
     }
 
     async fn conclude(&self, event: &StoredEvent, causation_depth: i32, task: TaskId, report: UploadReport) -> Outcome {
@@ -183,7 +169,7 @@ impl UploadVerification {
                 let command = AcceptUpload {
                     task,
                     bucket: self.blobs.bucket().to_owned(),
-                    duration_sec: found.sidecar.recording.duration_sec,
+                    duration_sec: found.sidecar.duration_sec,
                     metadata: found.sidecar.episode_metadata(),
                     verified: found.verified,
                 };

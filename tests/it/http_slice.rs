@@ -150,7 +150,7 @@ async fn one_recording_from_order_to_download() {
     let report = UploadReport { object_key: key, size_bytes: 100_000, sha256: "ab".repeat(32), with_sidecar: false };
     let task = PublicTaskId::parse(&public_id).unwrap();
     edge.execute(UploadCompleted { device: device(), epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
-    let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000 };
+    let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000, notes: vec![] };
     let bucket = edge.objects.settings.bucket.clone();
     let accept =
         AcceptUpload { task: TaskId(task_id), verified, bucket, duration_sec: Some(3.1623), metadata: Some(json!({"asset_id": "a"})) };

@@ -36,4 +36,5 @@ mod storage;
 mod tidy;
 mod trace_links;
 mod traces;
+mod unusual_recordings;
 mod verified_ack;

@@ -126,7 +126,8 @@ fn report(device: &DeviceId, task: &PublicTaskId) -> UploadReport {
 }
 
 fn accept(who: usize, task: TaskId, public_id: &PublicTaskId) -> AcceptUpload {
-    let verified = VerifiedUpload { report: report(&device(who), public_id), etag: None, message_count: 1, verified_bytes: 1 };
+    let verified =
+        VerifiedUpload { report: report(&device(who), public_id), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
     AcceptUpload { task, verified, bucket: "edge".into(), duration_sec: None, metadata: None }
 }
 

@@ -329,7 +329,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Accept { task: n, size } => {
             let (id, public_id, owner) = task(n).await;
             let report = report(&device(owner), &public_id, size);
-            let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size };
+            let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size, notes: vec![] };
             let accept = AcceptUpload { task: id, verified, bucket: "edge".into(), duration_sec: Some(0.5), metadata: Some(json!({})) };
             ask(factory, accept).await;
         }

@@ -133,7 +133,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
             report: report.clone(),
             witness: Witness::UploadComplete,
         });
-        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1 };
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
         accepted.push(AcceptUpload { task: task.id, verified, bucket: "edge".into(), duration_sec: None, metadata: None });
     }
     bench.count("upload reported", uploads).await;

@@ -38,7 +38,7 @@ impl Shelf {
         let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await;
         let report = UploadReport { object_key: key.clone(), size_bytes: size as u64, sha256: "ab".repeat(32), with_sidecar: true };
         edge.execute(UploadCompleted { device, epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
-        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64 };
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![] };
         let bucket = edge.objects.settings.bucket.clone();
         let accept = AcceptUpload { task: TaskId(task_id), verified, bucket: bucket.clone(), duration_sec: None, metadata: None };
         edge.execute(accept).await;

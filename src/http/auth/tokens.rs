@@ -15,8 +15,6 @@ use crate::http::problem::{Code, Problem};
 const LOGIN: &str = "login_v1";
 const OBJECT: &str = "storage_object_v1";
 const STREAM: &str = "stream_v1";
-/// How long a link to an object works.
-pub const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// A token of another process, or of this one before its clock was set right, may come from a little in the future.
 const AHEAD_MAX_S: i64 = 60;
@@ -59,15 +57,18 @@ pub struct Tokens {
     checking: DecodingKey,
     issuer: String,
     login_lifetime: Duration,
+    /// How long a link to an object works.
+    link_lifetime: Duration,
 }
 
 impl Tokens {
-    pub fn new(secret: &[u8], issuer: &str, login_lifetime: Duration) -> Self {
+    pub fn new(secret: &[u8], issuer: &str, login_lifetime: Duration, link_lifetime: Duration) -> Self {
         Self {
             signing: EncodingKey::from_secret(secret),
             checking: DecodingKey::from_secret(secret),
             issuer: issuer.to_owned(),
             login_lifetime,
+            link_lifetime,
         }
     }
 
@@ -97,7 +98,7 @@ impl Tokens {
     }
 
     pub fn link(&self, claims: ObjectClaims, now: Timestamp) -> String {
-        self.sign(OBJECT, claims, now, LINK_LIFETIME)
+        self.sign(OBJECT, claims, now, self.link_lifetime)
     }
 
     pub fn check_link(&self, token: &str, now: Timestamp) -> Result<ObjectClaims, TokenError> {
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     fn tokens(secret: &str, issuer: &str) -> Tokens {
-        Tokens::new(secret.as_bytes(), issuer, Duration::from_secs(3600))
+        Tokens::new(secret.as_bytes(), issuer, Duration::from_secs(3600), Duration::from_secs(900))
     }
 
     fn at(seconds: i64) -> Timestamp {

@@ -57,6 +57,7 @@ impl TestEdge {
             jwt_secret: b"a secret of this test, long enough".to_vec(),
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
+            link_lifetime: Duration::from_secs(900),
             admin_username: "admin".into(),
             admin_password: "open sesame".into(),
             callback_base_url: "http://edge.test:8080".into(),

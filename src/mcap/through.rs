@@ -1,0 +1,505 @@
+//! A whole recording, record by record, in one pass: for files without a summary, or with one that does
+//! not say everything.
+//!
+//! The format allows such files, and some recorders write them. What a summary would say is counted, and
+//! everything that has a checksum is compared with it: the data section, each chunk, each attachment, the
+//! summary. A chunk has to unpack to what it promises. A checksum of 0 means that there is none.
+//!
+//! Memory is bounded whatever the file claims: bodies are passed over as they come, chunks are unpacked
+//! piece by piece, and of names so much is kept and no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::records::{Channel, Schema, Statistics, opcode};
+use super::summary::{ChannelFacts, SummaryCrc, SummaryFacts, Unsound, check_magic, describe};
+
+/// Names longer than this are cut: topics and types are short, and a device says how long they are.
+const NAME_BYTES_MAX: usize = 4 << 10;
+/// Of all names together. Thirty times what 65,535 channels of ordinary names need.
+const NAMES_BYTES_MAX: usize = 64 << 20;
+/// A map of 65,536 channels and room for fields to come.
+const STATISTICS_BYTES_MAX: u64 = 1 << 20;
+/// What a file may unpack to: zeros compress ten thousand to one, and must not keep a thread for hours.
+const UNPACKED_BYTES_MAX: u64 = 64 << 30;
+const UNPACKED_PER_BYTE_MAX: u64 = 100;
+/// Windows of 128 MiB, which every zstd reader accepts, and no larger ones.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+const PIECE_BYTES: usize = 64 << 10;
+/// Of the name of a packing that we do not know.
+const PACKING_CHARS_MAX: usize = 40;
+
+/// Reads a recording of `size` bytes from its first byte to its last.
+pub fn read_through(bytes: impl BufRead, size: u64) -> Result<SummaryFacts, Unsound> {
+    let mut source = Source::new(bytes);
+    let mut pass = Pass { unpacked_left: UNPACKED_BYTES_MAX.saturating_add(size.saturating_mul(UNPACKED_PER_BYTE_MAX)), ..Pass::default() };
+    let result = pass.file(&mut source, size);
+    let cut = source.ended;
+    match result {
+        Ok(()) => pass.facts(),
+        Err(Stop::Defect(defect)) => Err(defect),
+        Err(Stop::Io(_)) if cut => Err(Unsound::Cut { at: source.at }),
+        Err(Stop::Io(error)) => Err(Unsound::Unreadable { at: source.at, why: error.to_string() }),
+    }
+}
+
+/// Why the pass stops.
+enum Stop {
+    Defect(Unsound),
+    Io(io::Error),
+}
+
+impl From<Unsound> for Stop {
+    fn from(defect: Unsound) -> Self {
+        Self::Defect(defect)
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Bytes that are counted and hashed as they pass.
+struct Source<R> {
+    inner: R,
+    at: u64,
+    crc: crc32fast::Hasher,
+    /// More was wanted than there is.
+    ended: bool,
+}
+
+impl<R: BufRead> Source<R> {
+    fn new(inner: R) -> Self {
+        Self { inner, at: 0, crc: crc32fast::Hasher::new(), ended: false }
+    }
+
+    fn took(&mut self, len: usize) {
+        self.inner.consume(len);
+        self.at += len as u64;
+    }
+
+    fn skip(&mut self, mut len: u64) -> io::Result<()> {
+        while len > 0 {
+            let piece = self.inner.fill_buf()?;
+            if piece.is_empty() {
+                self.ended = true;
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let now = usize::try_from(len).unwrap_or(usize::MAX).min(piece.len());
+            self.crc.update(&piece[..now]);
+            self.took(now);
+            len -= now as u64;
+        }
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(self.inner.fill_buf()?.is_empty())
+    }
+}
+
+impl<R: BufRead> Read for Source<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.inner.fill_buf()?;
+        let now = piece.len().min(into.len());
+        into[..now].copy_from_slice(&piece[..now]);
+        self.crc.update(&piece[..now]);
+        self.ended |= now == 0 && !into.is_empty();
+        self.took(now);
+        Ok(now)
+    }
+}
+
+/// One record whose body is read piece by piece and never beyond its end.
+struct Body<'a, R> {
+    source: &'a mut Source<R>,
+    start: u64,
+    opcode: u8,
+    left: u64,
+}
+
+impl<'a, R: BufRead> Body<'a, R> {
+    fn next(source: &'a mut Source<R>) -> Result<Self, Stop> {
+        let start = source.at;
+        let [opcode] = source.array()?;
+        let left = u64::from_le_bytes(source.array()?);
+        Ok(Self { source, start, opcode, left })
+    }
+
+    fn malformed(&self) -> Stop {
+        Unsound::Malformed { at: self.start, opcode: self.opcode }.into()
+    }
+
+    fn take(&mut self, len: u64) -> Result<(), Stop> {
+        self.left = self.left.checked_sub(len).ok_or_else(|| self.malformed())?;
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        self.take(N as u64)?;
+        Ok(self.source.array()?)
+    }
+
+    fn u16(&mut self) -> Result<u16, Stop> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Stop> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Stop> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn pass_over(&mut self, len: u64) -> Result<(), Stop> {
+        self.take(len)?;
+        Ok(self.source.skip(len)?)
+    }
+
+    /// A text behind its length: its beginning, where it is longer than any name is.
+    fn name(&mut self, left: &mut usize) -> Result<String, Stop> {
+        let len = u64::from(self.u32()?);
+        self.take(len)?;
+        let kept = usize::try_from(len).unwrap_or(usize::MAX).min(NAME_BYTES_MAX);
+        *left = left.checked_sub(kept).ok_or(Unsound::TooManyNames { at: self.start })?;
+        let mut bytes = vec![0; kept];
+        self.source.read_exact(&mut bytes)?;
+        self.source.skip(len - kept as u64)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Fields that later versions of the format add at the end.
+    fn rest(self) -> Result<(), Stop> {
+        Ok(self.source.skip(self.left)?)
+    }
+}
+
+/// What was counted so far.
+#[derive(Default)]
+struct Pass {
+    profile: String,
+    library: String,
+    schemas: BTreeMap<u16, Schema>,
+    channels: BTreeMap<u16, Channel>,
+    /// Only these may have messages: a channel comes before its messages.
+    seen: BTreeSet<u16>,
+    counts: BTreeMap<u16, u64>,
+    message_count: u64,
+    chunk_count: u64,
+    indexed_chunks: u64,
+    times: Option<(u64, u64)>,
+    attachments: Vec<String>,
+    metadata: Vec<String>,
+    statistics: Option<Statistics>,
+    summary_crc: Option<SummaryCrc>,
+    summary_bytes: u64,
+    names_taken: usize,
+    unpacked_left: u64,
+}
+
+impl Pass {
+    fn file<R: BufRead>(&mut self, source: &mut Source<R>, size: u64) -> Result<(), Stop> {
+        check_magic(0, &source.array::<8>()?)?;
+        self.header(Body::next(source)?)?;
+        self.data(source)?;
+        let summary_start = source.at;
+        self.summary(source, summary_start)?;
+        check_magic(source.at, &source.array::<8>()?)?;
+        if source.is_at_end()? && source.at == size { Ok(()) } else { Err(Unsound::BehindEnd { at: source.at }.into()) }
+    }
+
+    fn header<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
+        if body.opcode != opcode::HEADER {
+            return Err(Unsound::Header { opcode: body.opcode, len: body.left }.into());
+        }
+        self.profile = self.name(&mut body)?;
+        self.library = self.name(&mut body)?;
+        body.rest()
+    }
+
+    fn name<R: BufRead>(&mut self, body: &mut Body<'_, R>) -> Result<String, Stop> {
+        let mut left = NAMES_BYTES_MAX - self.names_taken;
+        let name = body.name(&mut left)?;
+        self.names_taken = NAMES_BYTES_MAX - left;
+        Ok(name)
+    }
+
+    /// Up to and with the record that ends the data section.
+    fn data<R: BufRead>(&mut self, source: &mut Source<R>) -> Result<(), Stop> {
+        loop {
+            let before = source.crc.clone();
+            let mut body = Body::next(source)?;
+            let (at, opcode) = (body.start, body.opcode);
+            match opcode {
+                opcode::SCHEMA => self.schema(body)?,
+                opcode::CHANNEL => self.channel(body, true)?,
+                opcode::MESSAGE => self.message(body)?,
+                opcode::CHUNK => self.chunk(body)?,
+                opcode::ATTACHMENT => self.attachment(body)?,
+                opcode::METADATA => {
+                    let name = self.name(&mut body)?;
+                    self.metadata.push(name);
+                    body.rest()?;
+                }
+                opcode::DATA_END => {
+                    let expected = body.u32()?;
+                    body.rest()?;
+                    let found = before.finalize();
+                    if expected != 0 && expected != found {
+                        return Err(Unsound::DataCrc { found, expected }.into());
+                    }
+                    source.crc = crc32fast::Hasher::new();
+                    return Ok(());
+                }
+                opcode::FOOTER => return Err(Unsound::NoDataEnd { at }.into()),
+                0
+                | opcode::HEADER
+                | opcode::CHUNK_INDEX
+                | opcode::ATTACHMENT_INDEX
+                | opcode::STATISTICS
+                | opcode::METADATA_INDEX
+                | opcode::SUMMARY_OFFSET => return Err(Unsound::Misplaced { at, opcode }.into()),
+                // Message indexes repeat what the chunk says; private records are none of our business.
+                _ => body.rest()?,
+            }
+        }
+    }
+
+    fn schema<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
+        let id = body.u16()?;
+        if self.schemas.contains_key(&id) {
+            return body.rest();
+        }
+        let name = self.name(&mut body)?;
+        let encoding = self.name(&mut body)?;
+        let data_bytes = body.u32()?;
+        body.pass_over(u64::from(data_bytes))?;
+        self.schemas.insert(id, Schema { id, name, encoding, data_bytes: data_bytes as usize });
+        body.rest()
+    }
+
+    fn channel<R: BufRead>(&mut self, mut body: Body<'_, R>, in_data: bool) -> Result<(), Stop> {
+        let id = body.u16()?;
+        let schema_id = body.u16()?;
+        if in_data {
+            self.seen.insert(id);
+        }
+        if self.channels.contains_key(&id) {
+            return body.rest();
+        }
+        let topic = self.name(&mut body)?;
+        let message_encoding = self.name(&mut body)?;
+        self.channels.insert(id, Channel { id, schema_id, topic, message_encoding });
+        body.rest()
+    }
+
+    fn message<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
+        let channel = body.u16()?;
+        let _sequence = body.u32()?;
+        let log_time = body.u64()?;
+        let _publish_time = body.u64()?;
+        if !self.seen.contains(&channel) {
+            return Err(Unsound::UnknownChannel { at: body.start, channel }.into());
+        }
+        *self.counts.entry(channel).or_default() += 1;
+        self.message_count += 1;
+        let (first, last) = self.times.unwrap_or((log_time, log_time));
+        self.times = Some((first.min(log_time), last.max(log_time)));
+        body.rest()
+    }
+
+    fn attachment<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
+        // The record's own checksum begins with its body.
+        let outer = std::mem::replace(&mut body.source.crc, crc32fast::Hasher::new());
+        let _times = (body.u64()?, body.u64()?);
+        let name = self.name(&mut body)?;
+        let _media_type = self.name(&mut body)?;
+        let data_bytes = body.u64()?;
+        body.pass_over(data_bytes)?;
+        let fields = body.source.crc.clone();
+        let expected = body.u32()?;
+        let found = fields.clone().finalize();
+        if expected != 0 && expected != found {
+            return Err(Unsound::AttachmentCrc { at: body.start, found, expected }.into());
+        }
+        let source = body.source;
+        source.skip(body.left)?;
+        // What was hashed here belongs to the data section, too.
+        let mut whole = outer;
+        whole.combine(&source.crc);
+        source.crc = whole;
+        self.attachments.push(name);
+        Ok(())
+    }
+
+    fn chunk<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
+        let start = body.start;
+        let _times = (body.u64()?, body.u64()?);
+        let promised = body.u64()?;
+        let expected = body.u32()?;
+        let compression = self.name(&mut body)?;
+        let packed = body.u64()?;
+        body.take(packed)?;
+        self.unpacked_left = self.unpacked_left.checked_sub(promised).ok_or(Unsound::UnpacksTooFar { start })?;
+        self.chunk_count += 1;
+
+        let mut records = (&mut *body.source).take(packed);
+        let unpack = |why: io::Error| Stop::from(Unsound::Unpack { start, why: why.to_string() });
+        // One more byte than promised would be seen.
+        let most = promised.saturating_add(1);
+        let unpacked = match compression.as_str() {
+            "" => self.records(&mut records, most, start),
+            "zstd" => {
+                let mut decoder = zstd::stream::read::Decoder::new(&mut records).map_err(unpack)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(unpack)?;
+                self.records(decoder, most, start)
+            }
+            "lz4" => self.records(lz4::Decoder::new(&mut records).map_err(unpack)?, most, start),
+            other => return Err(Unsound::Compression { start, name: other.chars().take(PACKING_CHARS_MAX).collect() }.into()),
+        };
+        let left = records.limit();
+        // What the file itself lacks is said with its place in the file.
+        if body.source.ended {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let (found_bytes, found) = unpacked?;
+        if found_bytes != promised {
+            return Err(Unsound::Unpack { start, why: format!("it unpacks to {found_bytes} bytes, and {promised} are promised") }.into());
+        }
+        if expected != 0 && expected != found {
+            return Err(Unsound::ChunkCrc { start, found, expected }.into());
+        }
+        body.source.skip(left)?;
+        body.rest()
+    }
+
+    /// The records inside a chunk; answers how many bytes they had, and their checksum.
+    fn records(&mut self, unpacked: impl Read, most: u64, chunk: u64) -> Result<(u64, u32), Stop> {
+        let mut inner = Source::new(BufReader::with_capacity(PIECE_BYTES, unpacked.take(most)));
+        let defect = |stop: Stop| match stop {
+            Stop::Io(error) => Unsound::Unpack { start: chunk, why: error.to_string() }.into(),
+            // A place inside the chunk says little without the chunk.
+            Stop::Defect(defect) => Stop::from(Unsound::InChunk { start: chunk, defect: Box::new(defect) }),
+        };
+        while !inner.is_at_end().map_err(Stop::from).map_err(defect)? {
+            self.record_in_chunk(&mut inner).map_err(defect)?;
+        }
+        Ok((inner.at, inner.crc.finalize()))
+    }
+
+    fn record_in_chunk<R: BufRead>(&mut self, inner: &mut Source<R>) -> Result<(), Stop> {
+        let body = Body::next(inner)?;
+        match body.opcode {
+            opcode::SCHEMA => self.schema(body),
+            opcode::CHANNEL => self.channel(body, true),
+            opcode::MESSAGE => self.message(body),
+            0..=opcode::DATA_END => Err(Unsound::Misplaced { at: body.start, opcode: body.opcode }.into()),
+            _ => body.rest(),
+        }
+    }
+
+    /// From the end of the data section up to and with the footer.
+    fn summary<R: BufRead>(&mut self, source: &mut Source<R>, summary_start: u64) -> Result<(), Stop> {
+        loop {
+            let mut body = Body::next(source)?;
+            let (at, opcode) = (body.start, body.opcode);
+            match opcode {
+                opcode::SCHEMA => self.schema(body)?,
+                opcode::CHANNEL => self.channel(body, false)?,
+                opcode::STATISTICS => {
+                    let statistics = self.parse_statistics(body)?;
+                    self.statistics(at, statistics)?;
+                }
+                opcode::CHUNK_INDEX => {
+                    self.indexed_chunks += 1;
+                    body.rest()?;
+                }
+                opcode::FOOTER => {
+                    let (claimed, offsets) = (body.u64()?, body.u64()?);
+                    let found = body.source.crc.clone().finalize();
+                    let expected = body.u32()?;
+                    body.rest()?;
+                    if expected != 0 && expected != found {
+                        return Err(Unsound::SummaryCrc { found, expected }.into());
+                    }
+                    self.summary_crc = Some(if expected == 0 { SummaryCrc::Absent } else { SummaryCrc::Matches(found) });
+                    self.summary_bytes = at - summary_start;
+                    let empty = self.summary_bytes == 0;
+                    if claimed != summary_start && !(empty && claimed == 0) {
+                        return Err(Unsound::SummaryStart { found: claimed, expected: summary_start..at }.into());
+                    }
+                    if offsets != 0 && !(summary_start..=at).contains(&offsets) {
+                        return Err(Unsound::SummaryOffsetStart { found: offsets, expected: summary_start..at }.into());
+                    }
+                    return Ok(());
+                }
+                opcode::ATTACHMENT_INDEX | opcode::METADATA_INDEX | opcode::SUMMARY_OFFSET => body.rest()?,
+                0..=opcode::DATA_END => return Err(Unsound::Misplaced { at, opcode }.into()),
+                _ => body.rest()?,
+            }
+        }
+    }
+
+    fn parse_statistics<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<Statistics, Stop> {
+        let malformed = body.malformed();
+        let len = body.left.min(STATISTICS_BYTES_MAX);
+        body.take(len)?;
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+        body.source.read_exact(&mut bytes)?;
+        body.rest()?;
+        Statistics::parse(&bytes).ok_or(malformed)
+    }
+
+    fn statistics(&mut self, at: u64, statistics: Statistics) -> Result<(), Stop> {
+        if self.statistics.as_ref().is_some_and(|known| !known.agrees_with(&statistics)) {
+            return Err(Unsound::Misplaced { at, opcode: opcode::STATISTICS }.into());
+        }
+        if statistics.message_count != self.message_count {
+            let (message_count, counted) = (statistics.message_count, self.message_count);
+            return Err(Unsound::CountedMessages { message_count, counted }.into());
+        }
+        if u64::from(statistics.chunk_count) != self.chunk_count {
+            return Err(Unsound::CountedChunks { chunk_count: statistics.chunk_count, counted: self.chunk_count }.into());
+        }
+        for (channel, count) in &statistics.channel_message_counts {
+            let counted = self.counts.get(channel).copied().unwrap_or_default();
+            if *count != counted {
+                return Err(Unsound::CountedOnChannel { channel: *channel, count: *count, counted }.into());
+            }
+        }
+        self.statistics.get_or_insert(statistics);
+        Ok(())
+    }
+
+    fn facts(self) -> Result<SummaryFacts, Unsound> {
+        if self.indexed_chunks != 0 && self.indexed_chunks != self.chunk_count {
+            let chunk_count = u32::try_from(self.chunk_count).unwrap_or(u32::MAX);
+            return Err(Unsound::ChunkCount { chunk_count, indexed: self.indexed_chunks });
+        }
+        let (start_ns, end_ns) = self.times.unwrap_or_default();
+        let channels: Vec<ChannelFacts> = describe(self.channels, &self.schemas, &self.counts);
+        Ok(SummaryFacts {
+            profile: self.profile,
+            library: self.library,
+            message_count: self.message_count,
+            start_ns,
+            end_ns,
+            channels,
+            chunks: vec![],
+            attachments: self.attachments,
+            metadata: self.metadata,
+            summary_crc: self.summary_crc.unwrap_or(SummaryCrc::Absent),
+            summary_bytes: self.summary_bytes,
+            read_through: None,
+        })
+    }
+}
