@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test check bench soak half-dead
+.PHONY: help prepare run demo test api-test values check bench soak half-dead
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -29,8 +29,11 @@ test: prepare ## All tests, on private Postgres clusters of their own
 		$(CARGO) test --no-fail-fast; \
 	fi
 
-api-test: prepare ## Two minutes of made-up requests, good and bad, against the served description; needs Python 3
+api-test: prepare ## Made-up requests, good and bad, of three kinds of callers, against the served description; needs Python 3
 	@CARGO=$(CARGO) .ci/api-test
+
+values: prepare ## Every hostile value in every field of every route, some minutes; `make test` tries some of them
+	VALUES_SECONDS=0 KEYSTONE_LOG=error $(CARGO) test --test it values:: -- --nocapture
 
 check: ## Format and lints, as the build server does
 	$(CARGO) fmt --all --check

@@ -152,6 +152,10 @@ impl From<StoreError> for CommandError {
                 Some(refusal) => Self::Refused(refusal),
                 None => Self::Failed(anyhow::anyhow!("the constraint {constraint} is broken")),
             },
+            StoreError::Unstorable(reason) => {
+                tracing::warn!(reason, "A value was refused by its table only: {reason}");
+                Self::Refused(Refusal::invalid("not_storable", "a value is beyond what can be stored"))
+            }
             StoreError::Unavailable(reason) => Self::Unavailable(reason),
             StoreError::Unfit(reason) => Self::Unfit(reason),
             other @ (StoreError::Unreadable(_) | StoreError::Database(_)) => Self::Failed(anyhow::Error::new(other)),

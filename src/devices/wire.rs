@@ -11,6 +11,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::domain::storable::JSON_DEPTH_MAX;
+
 /// Longest text of a device that is passed on; the rest is cut.
 const TEXT_CHARS_MAX: usize = 1000;
 
@@ -266,15 +268,20 @@ fn tame_text(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
 }
 
+/// JSON that a table can hold and that can be read again: what is nested deeper is left out.
 pub fn tame(value: Value) -> Value {
-    match value {
-        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
-        Value::Array(items) => Value::Array(items.into_iter().map(tame).collect()),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| (key.replace('\0', "\u{fffd}"), tame(value))).collect())
+    fn tamed(value: Value, left: usize) -> Value {
+        match value {
+            Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
+            Value::Array(_) | Value::Object(_) if left == 0 => Value::Null,
+            Value::Array(items) => Value::Array(items.into_iter().map(|item| tamed(item, left - 1)).collect()),
+            Value::Object(fields) => {
+                Value::Object(fields.into_iter().map(|(key, value)| (key.replace('\0', "\u{fffd}"), tamed(value, left - 1))).collect())
+            }
+            other => other,
         }
-        other => other,
     }
+    tamed(value, JSON_DEPTH_MAX)
 }
 
 #[cfg(test)]
@@ -343,5 +350,15 @@ mod tests {
         let FromRecorder::RpcResponse(response) = FromRecorder::parse(&bytes(&frame)).unwrap() else { panic!("another type") };
         assert_eq!(response.message.as_deref(), Some("a\u{fffd}b"));
         assert_eq!(response.data, Some(json!({"k\u{fffd}": ["x\u{fffd}"]})));
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_to_be_read_again_is_left_out() {
+        use crate::domain::storable::nested_too_deep;
+        let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
+        let frame = format!(r#"{{"type":"rpc_response","request_id":"r","success":true,"data":{{"state":"idle","deep":{deep}}}}}"#);
+        let FromRecorder::RpcResponse(response) = FromRecorder::parse(frame.as_bytes()).unwrap() else { panic!("another type") };
+        assert_eq!(response.state(), Some("idle"));
+        assert!(!nested_too_deep(&response.data.unwrap()));
     }
 }

@@ -110,7 +110,9 @@ fn persistence_error(error: StoreError) -> PersistenceError {
         StoreError::Conflict => PersistenceError::OptimisticLockError,
         StoreError::Unavailable(_) | StoreError::Unfit(_) => PersistenceError::ConnectionError(Box::new(error)),
         StoreError::Unreadable(_) => PersistenceError::DeserializationError(Box::new(error)),
-        StoreError::Constraint { .. } | StoreError::Database(_) => PersistenceError::UnknownError(Box::new(error)),
+        StoreError::Constraint { .. } | StoreError::Unstorable(_) | StoreError::Database(_) => {
+            PersistenceError::UnknownError(Box::new(error))
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A table refused the change; the constraint says which rule it broke.
     #[error("the rule {constraint} is broken")]
     Constraint { constraint: String },
+    /// A value that the wire can carry and a table cannot.
+    #[error("a value cannot be stored: {0}")]
+    Unstorable(String),
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// This session cannot do it, and another one may. Nothing was done.
@@ -57,6 +60,7 @@ impl From<tokio_postgres::Error> for StoreError {
             Fault::Unique { constraint } | Fault::Check { constraint } | Fault::ForeignKey { constraint } => {
                 Self::Constraint { constraint: constraint.to_owned() }
             }
+            Fault::Value => Self::Unstorable(text()),
             Fault::Unfit => Self::Unfit(text()),
             Fault::Unavailable => Self::Unavailable(text()),
             Fault::Other => Self::Database(error),

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::problem::{Code, Problem};
+use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
 use crate::projections::reads::Page;
 
@@ -56,9 +57,9 @@ impl<S: Send + Sync> FromRequest<S> for MaybeObject {
         if bytes.is_empty() {
             return Ok(Self(serde_json::Map::new()));
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(object)) if !has_nul(&Value::Object(object.clone())) => Ok(Self(object)),
-            _ => Err(Problem::invalid("invalid request body")),
+        match storable_json(&bytes)? {
+            Value::Object(object) => Ok(Self(object)),
+            _ => Err(Problem::invalid("the body must be a JSON object")),
         }
     }
 }
@@ -75,16 +76,25 @@ async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
 
 /// JSON text as a value of ours.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut value: Value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
-    // Postgres keeps no NUL in texts; nobody means one.
-    if has_nul(&value) {
-        return Err(Problem::invalid("a text in the body contains a NUL character"));
-    }
+    let mut value = storable_json(bytes)?;
     if !value.is_object() {
         return Err(Problem::invalid("the body must be a JSON object"));
     }
     fold_keys(&mut value);
     serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+}
+
+/// JSON that can be stored and read again, wherever in it something stands.
+fn storable_json(bytes: &[u8]) -> Result<Value, Problem> {
+    let value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
+    // Postgres keeps no NUL in texts; nobody means one.
+    if has_nul(&value) {
+        return Err(Problem::invalid("a text in the body contains a NUL character"));
+    }
+    if nested_too_deep(&value) {
+        return Err(Problem::invalid(format!("the body is nested more than {JSON_DEPTH_MAX} levels deep")));
+    }
+    Ok(value)
 }
 
 fn has_nul(value: &Value) -> bool {
@@ -133,6 +143,19 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
 
 fn invalid_id() -> Problem {
     Problem::invalid("the id in the path must be an integer")
+}
+
+/// The two texts of a path.
+#[derive(Clone, Debug)]
+pub struct PathTexts(pub (String, String));
+
+impl<S: Send + Sync> FromRequestParts<S> for PathTexts {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let texts = Path::from_request_parts(parts, state).await.map_err(|_| Problem::invalid("the path cannot be read"))?;
+        Ok(Self(texts.0))
+    }
 }
 
 /// The device of a path.
@@ -306,9 +329,7 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 }
 
 pub fn instant(name: &str, text: &str) -> Result<Timestamp, Problem> {
-    chrono::DateTime::parse_from_rfc3339(text)
-        .map(|at| at.to_utc())
-        .map_err(|_| Problem::invalid(format!("{name} must be an RFC 3339 time")))
+    storable::instant(text).map_err(|why| Problem::invalid(format!("{name} {why}")))
 }
 
 /// A text that has to be there: trimmed, not empty, not too long.

@@ -44,6 +44,7 @@ codes! {
     RegistrationThrottled = "registration_throttled", TOO_MANY_REQUESTS;
     Forbidden = "forbidden", FORBIDDEN;
     NotYourDevice = "not_your_device", FORBIDDEN;
+    NotStorable = "not_storable", BAD_REQUEST;
     LostRace = "lost_race", CONFLICT;
     TaskNotConfigurable = "task_not_configurable", CONFLICT;
     TaskNotBeginable = "task_not_beginable", CONFLICT;
@@ -188,6 +189,10 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unavailable(reason) | ReadError::Unfit(reason) => unavailable(&reason),
+            ReadError::Unstorable(reason) => {
+                tracing::warn!(reason, "A value was refused by its query only: {reason}");
+                Self::new(Code::NotStorable, "a value is beyond what can be stored")
+            }
             ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
         }
     }

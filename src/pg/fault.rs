@@ -22,6 +22,9 @@ pub enum Fault<'a> {
     /// 40001 and 40P01: nothing was done, doing it again is right.
     Serialization,
     Deadlock,
+    /// A value that a statement was given is out of its type's range, or larger than an index takes. The edges hold
+    /// values against the limits of tables first; this is for what they forgot.
+    Value,
     /// This session cannot do what others can: it only reads, or its prepared statements no longer fit the schema.
     /// Nothing was done. The session has left the pool when the caller hears of it.
     Unfit,
@@ -51,10 +54,16 @@ pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
         code if *code == SqlState::CHECK_VIOLATION => Fault::Check { constraint },
         code if *code == SqlState::T_R_SERIALIZATION_FAILURE => Fault::Serialization,
         code if *code == SqlState::T_R_DEADLOCK_DETECTED => Fault::Deadlock,
+        code if of_values(code.code()) => Fault::Value,
         code if unfit(code.code()) => Fault::Unfit,
         code if unavailable(code.code()) => Fault::Unavailable,
         _ => Fault::Other,
     }
+}
+
+/// A statement that was cut or divides by zero is our own doing.
+fn of_values(code: &str) -> bool {
+    matches!(code, "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P05" | "54000")
 }
 
 /// Read only, after a failover or because an operator said so; a cached plan whose result has another type now, the

@@ -37,4 +37,5 @@ mod tidy;
 mod trace_links;
 mod traces;
 mod unusual_recordings;
+mod values;
 mod verified_ack;

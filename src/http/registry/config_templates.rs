@@ -1,7 +1,7 @@
 //! `/robot_types/{id}/config_templates`, and the files that robots download.
 
 use axum::Json as Answer;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::domain::RobotTypeId;
 use crate::domain::template::{Template, TemplateFile};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, PathId};
+use crate::http::extract::{Json, PathId, PathTexts};
 use crate::http::problem::Problem;
 use crate::http::wire::Instant;
 use crate::projections::reads::templates::TemplateRow;
@@ -84,10 +84,7 @@ async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<
     (status = 200, body = String, content_type = "text/yaml; charset=utf-8"),
     (status = 404, description = "There is no such robot type, or it has no such template"),
 ))]
-pub async fn raw(
-    State(state): State<AppState>,
-    Path(path): Path<(String, String)>,
-) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
+pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
     let (id, file) = file(&path)?;
     Ok(([(CONTENT_TYPE, "text/yaml; charset=utf-8")], found(&state, id, file).await?.content))
 }
@@ -113,7 +110,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, PathId(id): Pat
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses((status = 200, body = Content), (status = 404, description = "There is no such robot type, or it has no such template")))]
-pub async fn get(State(state): State<AppState>, caller: Caller, Path(path): Path<(String, String)>) -> Result<Answer<Content>, Problem> {
+pub async fn get(State(state): State<AppState>, caller: Caller, PathTexts(path): PathTexts) -> Result<Answer<Content>, Problem> {
     caller.must_manage()?;
     let (id, file) = file(&path)?;
     let row = found(&state, id, file).await?;
@@ -132,7 +129,7 @@ pub async fn get(State(state): State<AppState>, caller: Caller, Path(path): Path
 pub async fn put(
     State(state): State<AppState>,
     caller: Caller,
-    Path(path): Path<(String, String)>,
+    PathTexts(path): PathTexts,
     Json(new): Json<NewContent>,
 ) -> Result<Answer<Written>, Problem> {
     caller.must_manage()?;
@@ -150,7 +147,7 @@ pub async fn put(
 #[utoipa::path(delete, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses((status = 204), (status = 404, description = "There is no such robot type")))]
-pub async fn delete(State(state): State<AppState>, caller: Caller, Path(path): Path<(String, String)>) -> Result<StatusCode, Problem> {
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathTexts(path): PathTexts) -> Result<StatusCode, Problem> {
     caller.must_manage()?;
     let (id, file) = file(&path)?;
     state.commands.execute(&caller.context(), DeleteTemplate(id, file)).await?;

@@ -38,6 +38,9 @@ pub enum ReadError {
     /// This session could not; another one was asked, and could not either.
     #[error("the database session cannot read it: {0}")]
     Unfit(String),
+    /// A value beyond what a query takes.
+    #[error("a value cannot be asked for: {0}")]
+    Unstorable(String),
     #[error("a query failed")]
     Failed(#[source] tokio_postgres::Error),
 }
@@ -52,6 +55,7 @@ impl From<tokio_postgres::Error> for ReadError {
     fn from(error: tokio_postgres::Error) -> Self {
         let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
         match fault(&error) {
+            Fault::Value => Self::Unstorable(text()),
             Fault::Unfit => Self::Unfit(text()),
             // A read that ran into the changes of others may be asked again, too.
             Fault::Unavailable | Fault::Serialization | Fault::Deadlock => Self::Unavailable(text()),
