@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values check bench soak half-dead
+.PHONY: help prepare run demo test api-test values check bench soak half-dead store-policies
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -34,6 +34,9 @@ api-test: prepare ## Made-up requests, good and bad, of three kinds of callers, 
 
 values: prepare ## Every hostile value in every field of every route, some minutes; `make test` tries some of them
 	VALUES_SECONDS=0 KEYSTONE_LOG=error $(CARGO) test --test it values:: -- --nocapture
+
+store-policies: prepare ## The policies of docs/s3 and `keystone doctor` against an S3 server that enforces them; needs Python 3
+	@CARGO=$(CARGO) .ci/store-policies
 
 check: ## Format and lints, as the build server does
 	$(CARGO) fmt --all --check

@@ -57,6 +57,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// S3's own limit.
 const KEY_BYTES_MAX: usize = 1024;
 
+/// Of an answer about a bucket; a bucket policy has 20 KB at most.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// User metadata in which uploaders may name the hash of what they sent.
 const SHA256_METADATA: &str = "sha256";
 
@@ -453,6 +456,12 @@ impl Blobs {
         self.admin.ensure_bucket(&self.bucket).await
     }
 
+    /// Asks about the bucket itself: `versioning=`, `lifecycle=`, or nothing for whether it is there. Changes nothing.
+    /// `query` is sorted and percent-encoded, as the signature wants it.
+    pub async fn ask_bucket(&self, query: &str) -> Result<BucketAnswer, BlobError> {
+        self.admin.ask(&self.bucket, query).await
+    }
+
     /// Returns once the object is on disk. Any other S3 server has done that before it
     /// answered the upload.
     pub async fn make_durable(&self, key: &ObjectKey) -> Result<(), BlobError> {
@@ -473,6 +482,16 @@ impl Blobs {
             _ => Ok(found),
         }
     }
+}
+
+/// What the store says of a bucket.
+#[derive(Clone, Debug)]
+pub struct BucketAnswer {
+    pub status: u16,
+    /// The store's clock, where it tells.
+    pub date: Option<DateTime<Utc>>,
+    /// At most [`ANSWER_BYTES_MAX`] of it; empty for a question without a query.
+    pub body: String,
 }
 
 /// What is stored beside the content.
@@ -560,11 +579,11 @@ impl BucketAdmin {
                 r#"<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"#
             ),
         };
-        let head = self.send(&authorizer, http::Method::HEAD, bucket, "").await?;
-        if head.is_success() {
+        let head = self.send(&authorizer, http::Method::HEAD, bucket, "", "").await?;
+        if head.status().is_success() {
             return Ok(());
         }
-        let created = self.send(&authorizer, http::Method::PUT, bucket, &body).await?;
+        let created = self.send(&authorizer, http::Method::PUT, bucket, "", &body).await?.status();
         match created.as_u16() {
             // 409: it exists; whether it is ours, the first read tells.
             200..=299 | 409 => Ok(()),
@@ -574,39 +593,62 @@ impl BucketAdmin {
         }
     }
 
+    async fn ask(&self, bucket: &str, query: &str) -> Result<BucketAnswer, BlobError> {
+        let authorizer = AwsSignature { access: &self.access, region: &self.region };
+        let method = if query.is_empty() { http::Method::HEAD } else { http::Method::GET };
+        let mut answer = self.send(&authorizer, method, bucket, query, "").await?;
+        let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc());
+        let mut body = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| BlobError::Unavailable(error.into()))? {
+            body.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - body.len())]);
+            if body.len() == ANSWER_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(BucketAnswer { status: answer.status().as_u16(), date, body: String::from_utf8_lossy(&body).into_owned() })
+    }
+
     async fn send(
         &self,
         signature: &AwsSignature<'_>,
         method: http::Method,
         bucket: &str,
+        query: &str,
         body: &str,
-    ) -> Result<http::StatusCode, BlobError> {
-        let url = format!("{}/{bucket}", self.endpoint);
+    ) -> Result<reqwest::Response, BlobError> {
+        let url = if query.is_empty() { format!("{}/{bucket}", self.endpoint) } else { format!("{}/{bucket}?{query}", self.endpoint) };
         let host = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, host)| host);
         let mut request = self.client.request(method.clone(), &url);
-        for (name, value) in signature.headers(&method, host, &format!("/{bucket}"), body, Utc::now()) {
+        for (name, value) in signature.headers(&method, host, &format!("/{bucket}"), query, body, Utc::now()) {
             request = request.header(name, value);
         }
-        let answer = request.body(body.to_owned()).send().await.map_err(|error| BlobError::Unavailable(error.into()))?;
-        Ok(answer.status())
+        request.body(body.to_owned()).send().await.map_err(|error| BlobError::Unavailable(error.into()))
     }
 }
 
-/// Signature version 4 of a request without a query, for the two requests on a bucket
-/// that the object client does not have.
+/// Signature version 4 of the few requests on a bucket that the object client does not have.
 struct AwsSignature<'a> {
     access: &'a Access,
     region: &'a str,
 }
 
 impl AwsSignature<'_> {
-    fn headers(&self, method: &http::Method, host: &str, path: &str, body: &str, now: DateTime<Utc>) -> [(&'static str, String); 3] {
+    fn headers(
+        &self,
+        method: &http::Method,
+        host: &str,
+        path: &str,
+        query: &str,
+        body: &str,
+        now: DateTime<Utc>,
+    ) -> [(&'static str, String); 3] {
         let day = now.format("%Y%m%d").to_string();
         let time = now.format("%Y%m%dT%H%M%SZ").to_string();
         let body_hash = hex::encode(Sha256::digest(body));
         let signed = "host;x-amz-content-sha256;x-amz-date";
         let canonical =
-            format!("{method}\n{path}\n\nhost:{host}\nx-amz-content-sha256:{body_hash}\nx-amz-date:{time}\n\n{signed}\n{body_hash}");
+            format!("{method}\n{path}\n{query}\nhost:{host}\nx-amz-content-sha256:{body_hash}\nx-amz-date:{time}\n\n{signed}\n{body_hash}");
         let scope = format!("{day}/{}/s3/aws4_request", self.region);
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
         let secret = format!("AWS4{}", self.access.secret_key.expose());

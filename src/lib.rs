@@ -30,6 +30,7 @@ pub mod mcap;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod embedded;
 pub mod lifecycle;
 pub mod listener;

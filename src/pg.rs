@@ -313,6 +313,30 @@ impl Connector {
     }
 }
 
+/// A migration that this program knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    pub version: i64,
+    pub name: String,
+    pub checksum: String,
+}
+
+/// The migrations of this program, oldest first: what [`Connector::migrate`] brings a schema to.
+pub fn migrations() -> Vec<Migration> {
+    let runner = embedded::migrations::runner();
+    let mut known: Vec<Migration> = runner
+        .get_migrations()
+        .iter()
+        .map(|known| Migration {
+            version: i64::from(known.version()),
+            name: known.name().to_owned(),
+            checksum: known.checksum().to_string(),
+        })
+        .collect();
+    known.sort_by_key(|migration| migration.version);
+    known
+}
+
 /// A wrong password or a missing database will not get better by waiting.
 fn may_pass(error: &PgError) -> bool {
     match error {

@@ -2,6 +2,7 @@
 
 mod database;
 mod demo;
+mod doctor;
 mod shift;
 mod story;
 
@@ -60,6 +61,8 @@ enum Command {
     Rebuild,
     /// Bring the schema up to date, and end
     Migrate,
+    /// Whether this site is set up so that it works and loses nothing, and what to do where it is not
+    Doctor(doctor::Options),
     /// Print the description of the REST interface
     Openapi,
 }
@@ -72,6 +75,9 @@ pub async fn run() -> anyhow::Result<()> {
     }
     if let Command::Simulate(options) = &arguments.command {
         return run_simulate(options).await;
+    }
+    if let Command::Doctor(options) = &arguments.command {
+        doctor::run(arguments.config.as_deref(), options).await;
     }
     let config = Config::load(arguments.config.as_deref())?;
     match arguments.command {
@@ -90,7 +96,7 @@ pub async fn run() -> anyhow::Result<()> {
             println!("The schema is up to date.");
             database.close().await
         }
-        Command::Simulate(_) | Command::Openapi => Ok(()),
+        Command::Simulate(_) | Command::Openapi | Command::Doctor(_) => Ok(()),
     }
 }
 

@@ -289,6 +289,12 @@ impl Drop for EmbeddedPostgres {
     }
 }
 
+/// The folder of the programs that a cluster would be started with, and their version.
+pub async fn installed(configured: Option<&Path>) -> Result<(PathBuf, u32), Error> {
+    let programs = Programs::find(configured).await?;
+    Ok((programs.bin, programs.major))
+}
+
 /// The installed programs, all of one version.
 #[derive(Debug)]
 struct Programs {

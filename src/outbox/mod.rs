@@ -11,6 +11,7 @@
 pub mod claim;
 pub mod schedule;
 pub mod settle;
+pub mod standing;
 pub mod wake;
 
 pub use claim::{Claim, Claimed, StoredEvent, claim, waiting_destinations};

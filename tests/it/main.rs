@@ -11,6 +11,7 @@ mod contract;
 mod database_faults;
 mod demo;
 mod device_plane;
+mod doctor;
 mod embedded_postgres;
 mod eventstore;
 mod factory;

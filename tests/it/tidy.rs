@@ -37,6 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Its data folder and object keys have the shapes of `blobs`; the oldest Postgres is named in `pg`.
     ("embedded", &["config", "blobs", "pg"]),
     ("simulator", &["devices", "mcap"]),
+    // Beside the server: it asks what the server uses.
+    ("doctor", &["config", "pg", "blobs", "embedded", "outbox", "projections"]),
     ("pg", &["config"]),
     ("config", &["pg"]),
     ("lifecycle", &["config"]),

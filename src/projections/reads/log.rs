@@ -10,7 +10,7 @@ row! {
 }
 
 /// Looks at the newest thousand events only: a larger backlog is over any limit anyway.
-fn standing() -> String {
+pub(super) fn standing() -> String {
     format!(
         "select {} from (select n.seq, n.recorded_at from events n order by n.seq desc limit 1000) e \
          where not exists (select from log l where l.seq = e.seq)",

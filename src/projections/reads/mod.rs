@@ -13,6 +13,7 @@ pub mod episodes;
 pub mod log;
 pub mod orders;
 pub mod registry;
+pub mod site;
 pub mod stations;
 pub mod tasks;
 pub mod templates;
@@ -279,6 +280,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         log::statements(),
         orders::statements(),
         registry::statements(),
+        site::statements(),
         stations::statements(),
         tasks::statements(),
         templates::statements(),

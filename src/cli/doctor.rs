@@ -1,0 +1,39 @@
+//! `keystone doctor`.
+
+use std::path::Path;
+
+use crate::app::DATABASE_URL_FILE;
+use crate::config::Config;
+use crate::doctor::{Level, examine};
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Reads the settings as `serve` does; run it where the server runs, as its user, beside it or without it. Starts \
+nothing, changes nothing, shows no secret. Each check is ok, a warning or a problem, and ends by itself.
+
+Ends with 0 where there is no problem, 1 where there is one, and 2 where it could not look because the settings \
+cannot be used. docs/operations.md explains every check.")]
+pub struct Options {
+    /// One JSON object for machines instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Ends the program: what was asked and never answered (a name server, a disk on the network) is not waited for.
+pub async fn run(file: Option<&Path>, options: &Options) -> ! {
+    let config = match Config::load(file) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("keystone: {error}");
+            std::process::exit(2);
+        }
+    };
+    let report = examine(&config, DATABASE_URL_FILE).await;
+    let text = if options.json { serde_json::to_string_pretty(&report) } else { Ok(report.to_string()) };
+    let said = text.map_err(anyhow::Error::from).and_then(|text| super::say(&text));
+    if let Err(error) = said {
+        eprintln!("keystone: {error:#}");
+        std::process::exit(2);
+    }
+    std::process::exit(i32::from(report.level == Level::Problem))
+}

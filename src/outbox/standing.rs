@@ -1,0 +1,45 @@
+//! What waits and what was given up, at one glance. For tools beside the server: it counts the tables, which no
+//! path that serves requests does.
+
+use tokio_postgres::GenericClient;
+
+/// Deliveries to one subscriber.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    pub subscriber: String,
+    pub rows: i64,
+    /// Due, not under lease, and any process could take them. What waits for a robot that is away is not among them.
+    pub overdue: i64,
+    /// Since when the oldest of the overdue is due; zero without one.
+    pub overdue_s: f64,
+}
+
+const WAITING: &str = "
+select o.subscriber, count(*), count(*) filter (where o.overdue),
+       coalesce(extract(epoch from clock_timestamp() - min(o.due_at) filter (where o.overdue)), 0)::float8
+from (select *, due_at < clock_timestamp() and (leased_until is null or leased_until < clock_timestamp())
+                and (destination is null or expires_at < clock_timestamp()) as overdue from outbox) o
+group by 1 order by 1";
+
+pub async fn waiting(client: &(impl GenericClient + Sync)) -> Result<Vec<Waiting>, tokio_postgres::Error> {
+    let rows = client.query(WAITING, &[]).await?;
+    Ok(rows.iter().map(|row| Waiting { subscriber: row.get(0), rows: row.get(1), overdue: row.get(2), overdue_s: row.get(3) }).collect())
+}
+
+/// Unresolved dead letters of one subscriber.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dead {
+    pub subscriber: String,
+    pub letters: i64,
+    /// Age of the newest.
+    pub newest_s: f64,
+}
+
+const DEAD: &str = "
+select d.subscriber, count(*), extract(epoch from clock_timestamp() - max(d.died_at))::float8
+from dead_letters d where d.resolved_at is null group by 1 order by 1";
+
+pub async fn dead(client: &(impl GenericClient + Sync)) -> Result<Vec<Dead>, tokio_postgres::Error> {
+    let rows = client.query(DEAD, &[]).await?;
+    Ok(rows.iter().map(|row| Dead { subscriber: row.get(0), letters: row.get(1), newest_s: row.get(2) }).collect())
+}

@@ -1,0 +1,49 @@
+//! A site at one glance: its processes, its robots, and how far the log is behind. For tools beside the server,
+//! which bring a connection of their own.
+
+use tokio_postgres::GenericClient;
+
+use super::log::{self, LogStanding};
+use super::{FromRow, row};
+
+row! {
+    Processes {
+        alive: i64 = "count(*) filter (where p.ended_at is null and p.lease_until > clock_timestamp())",
+        /// Neither signed off nor renewed; the first process that sees them says that they ended.
+        silent: i64 = "count(*) filter (where p.ended_at is null and p.lease_until <= clock_timestamp())",
+    }
+}
+
+row! {
+    Robots {
+        /// Every device that ever connected.
+        known: i64 = "count(*)",
+        connected: i64 = "count(*) filter (where d.recorder_open or d.transfer_open)",
+    }
+}
+
+fn processes_now() -> String {
+    format!("select {} from processes p", Processes::COLUMNS)
+}
+
+fn robots_now() -> String {
+    format!("select {} from devices d", Robots::COLUMNS)
+}
+
+pub async fn processes(client: &(impl GenericClient + Sync)) -> Result<Processes, tokio_postgres::Error> {
+    Processes::from_row(&client.query_one(&processes_now(), &[]).await?)
+}
+
+pub async fn robots(client: &(impl GenericClient + Sync)) -> Result<Robots, tokio_postgres::Error> {
+    Robots::from_row(&client.query_one(&robots_now(), &[]).await?)
+}
+
+/// Seconds by which positions are behind commits.
+pub async fn log_lag_s(client: &(impl GenericClient + Sync)) -> Result<f64, tokio_postgres::Error> {
+    let row = client.query_opt(&log::standing(), &[]).await?;
+    Ok(row.map(|row| LogStanding::from_row(&row)).transpose()?.map_or(0.0, |standing| standing.lag_seconds))
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![("processes of the site", processes_now()), ("robots of the site", robots_now())]
+}
