@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values check bench soak half-dead store-policies
+.PHONY: help prepare run demo test api-test values check bench soak half-dead store-policies store-test
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -37,6 +37,9 @@ values: prepare ## Every hostile value in every field of every route, some minut
 
 store-policies: prepare ## The policies of docs/s3 and `keystone doctor` against an S3 server that enforces them; needs Python 3
 	@CARGO=$(CARGO) .ci/store-policies
+
+store-test: prepare ## What two robots' keys open in the embedded store, tried with boto3; needs Python 3
+	@CARGO=$(CARGO) .ci/store-test
 
 check: ## Format and lints, as the build server does
 	$(CARGO) fmt --all --check

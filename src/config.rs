@@ -185,11 +185,22 @@ pub struct S3 {
     pub access_key: Option<String>,
     #[serde(deserialize_with = "set_or_none")]
     pub secret_key: Option<Secret>,
+    pub shared_key: SharedKey,
     pub region: String,
     /// Never empty once loaded.
     pub bucket: String,
     request_timeout_s: u64,
     presign_ttl_s: u64,
+}
+
+/// Whether the key that robots shared before each had its own still opens the embedded store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedKey {
+    /// Where there is one: it was given, or an older version made it.
+    Auto,
+    Allowed,
+    Refused,
 }
 
 impl S3 {
@@ -489,6 +500,7 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_S3_ACCESS_KEY", Effect::Set("s3.access_key")),
     ("KEYSTONE_MINIO_SECRET_KEY", Effect::Set("s3.secret_key")),
     ("KEYSTONE_S3_SECRET_KEY", Effect::Set("s3.secret_key")),
+    ("KEYSTONE_S3_SHARED_KEY", Effect::Set("s3.shared_key")),
     ("KEYSTONE_S3_REGION", Effect::Set("s3.region")),
     ("KEYSTONE_MINIO_BUCKET", Effect::Set("s3.bucket")),
     ("KEYSTONE_S3_BUCKET", Effect::Set("s3.bucket")),

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{GenericClient, Pool};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::config::Config;
@@ -17,10 +18,11 @@ use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
+use crate::embedded::keys::{Away, Holders};
 use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::registration::hash_of;
 use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
-use crate::projections::reads::Reads;
+use crate::projections::reads::{ReadError, Reads};
 use crate::subscribers::device_commands::{TaskFacts, Tasks};
 
 pub fn device_settings(config: &Config) -> Settings {
@@ -66,6 +68,39 @@ impl TokenCheck for RecorderTokens {
         let known = self.0.recorder_token(device).await.map_err(|error| EffectError::Unavailable(error.to_string()))?;
         // Hashes of random tokens: how alike two of them are tells nothing about either token.
         Ok(known.is_some_and(|row| row.token_hash == hash_of(token).0))
+    }
+}
+
+/// Whose the keys to the embedded store are.
+pub struct StoreKeys(pub Reads);
+
+/// How long the store waits for the database before a robot is told to come again.
+const LOOK_UP_MAX: Duration = Duration::from_secs(5);
+
+/// An answer of the database, or that there is none now.
+pub async fn looked_up<V>(what: &str, ask: impl Future<Output = Result<V, ReadError>>) -> Result<V, Away> {
+    match tokio::time::timeout(LOOK_UP_MAX, ask).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => {
+            warn!(error = &error as &dyn std::error::Error, "Cannot look up {what}: {error}");
+            Err(Away)
+        }
+        Err(_) => {
+            warn!("Cannot look up {what}: no answer within {LOOK_UP_MAX:?}");
+            Err(Away)
+        }
+    }
+}
+
+#[async_trait]
+impl Holders for StoreKeys {
+    async fn robot(&self, access_key: &str) -> Result<Option<String>, Away> {
+        let found = looked_up("whose a store key is", self.0.store_key(access_key)).await?;
+        Ok(found.filter(|row| row.active).map(|row| row.device_id))
+    }
+
+    async fn has_own_key(&self, device_id: &str) -> Result<bool, Away> {
+        looked_up("whether a robot has a store key", self.0.has_store_key(device_id)).await
     }
 }
 

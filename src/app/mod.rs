@@ -6,6 +6,7 @@
 
 mod adapters;
 mod process;
+mod store_guard;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,16 +21,17 @@ use tracing::{info, warn};
 
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
-use crate::config::{AuthMode, Config, OnExhausted, Ordering, Secret};
+use crate::config::{self, AuthMode, Config, OnExhausted, Ordering, Secret};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
 use crate::embedded::DataDir;
+use crate::embedded::keys::{Keys, RobotKeys, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
-use crate::http::registration::{Endpoint, Endpoints};
+use crate::http::registration::{Endpoint, Endpoints, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::listener;
@@ -40,6 +42,7 @@ use crate::subscribers::device_commands::DeviceCommands;
 use crate::subscribers::upload_verification::UploadVerification;
 use crate::telemetry::Metrics;
 use process::Membership;
+use store_guard::{RefusedWrites, StoreGuard};
 
 /// The wait before a lost connection of a core task is replaced.
 const RECONNECT: Duration = Duration::from_millis(500);
@@ -49,6 +52,16 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A chain of event → command → event longer than this is a circle.
 const CAUSATION_DEPTH_MAX: i32 = 8;
+
+/// This server's own key to the embedded store.
+const SERVER_KEY: &str = "keystone-server";
+
+/// The key that older versions made for robots and themselves, and the name under which its secret is remembered.
+const OLD_KEY: &str = "keystone";
+const OLD_SECRET: &str = "s3";
+
+/// A shorter secret may stand in a template by chance.
+const SECRET_BYTES_MIN: usize = 8;
 
 /// The data folder's file that names the running cluster, for tools beside the server.
 pub const DATABASE_URL_FILE: &str = "database_url";
@@ -60,7 +73,6 @@ pub struct App {
     pub transfer: SocketAddr,
     pub s3_endpoint: String,
     pub bucket: String,
-    pub s3_credentials: Credentials,
     pub admin_username: String,
     pub admin_password: Secret,
     /// Whether the password was made by this very start, and has to be shown.
@@ -91,8 +103,8 @@ impl App {
         connector.migrate().await.context("the schema could not be brought up to date")?;
         let pool = connector.pool()?;
 
-        let (s3, access) = start_objects(config, data.as_ref()).await?;
-        let s3_credentials = Credentials { access_key: access.access_key.clone(), secret_key: access.secret_key.clone() };
+        let reads = Reads::new(pool.clone());
+        let Objects { s3, access, secrets, secret_of, refused_writes } = start_objects(config, data.as_ref(), &reads).await?;
         let s3_endpoint = access.endpoint.clone();
         let blobs = Blobs::new(access, &config.s3)?;
         if let Err(error) = blobs.ensure_bucket().await {
@@ -113,6 +125,9 @@ impl App {
                 tokio::select! { () = stop.cancelled() => {}, () = snapshots::write_snapshots(pool, waiting) => {} }
             });
         }
+        if let Some(refused_writes) = refused_writes {
+            lifecycle.spawn("refused writes", refused_writes.record(commands.clone(), stop.clone()));
+        }
         let (head, log_head) = watch::channel(0);
         lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, stop.clone()));
         lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
@@ -126,7 +141,6 @@ impl App {
             .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
         let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
-        let reads = Reads::new(pool.clone());
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
         let membership = Arc::new(Membership::join(pool.clone(), config.devices.process_lease(), config.http.internal_url(http)).await?);
         let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
@@ -159,12 +173,13 @@ impl App {
         lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
 
         let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
+        let jwt_secret = jwt_secret(config, data.as_ref())?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,
                 AuthMode::Compat => http::AuthMode::Compat,
             },
-            jwt_secret: jwt_secret(config, data.as_ref())?.expose().as_bytes().to_vec(),
+            jwt_secret: jwt_secret.expose().as_bytes().to_vec(),
             jwt_issuer: config.auth.jwt_issuer.clone(),
             jwt_lifetime: config.auth.jwt_expiry(),
             link_lifetime: config.s3.presign_ttl(),
@@ -186,6 +201,17 @@ impl App {
                     port: transfer.port(),
                     token_required: config.devices.token_required_on(transfer),
                 },
+            },
+            store: Store {
+                // Under another name than ours only where it is told so; a store of our own is on the host robots reach.
+                public_url: config.s3.public_endpoint.clone().or_else(|| config.s3.endpoint.clone()),
+                port: s3.as_ref().map_or(0, |s3| s3.address().port()),
+                region: config.s3.region.clone(),
+                secret_of,
+            },
+            secrets: {
+                let ours = secrets.iter().chain([&jwt_secret, &admin_password]).map(|secret| secret.expose().to_owned());
+                ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
         };
@@ -213,7 +239,6 @@ impl App {
             transfer,
             s3_endpoint,
             bucket: config.s3.bucket.clone(),
-            s3_credentials,
             admin_username: config.auth.admin_username.clone(),
             admin_password,
             admin_password_is_new,
@@ -301,7 +326,20 @@ async fn start_database(config: &Config, data: Option<&DataDir>) -> anyhow::Resu
     Ok((Some(postgres), url))
 }
 
-async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Option<EmbeddedS3>, Access)> {
+/// The object store, and what may be told about it.
+struct Objects {
+    /// Where it is in this process.
+    s3: Option<EmbeddedS3>,
+    access: Access,
+    /// What nobody outside may see.
+    secrets: Vec<Secret>,
+    /// The secret half of a robot's key, where keys are ours to give.
+    secret_of: Option<Arc<dyn Fn(&str) -> String + Send + Sync>>,
+    /// What its guard refused, to be recorded.
+    refused_writes: Option<RefusedWrites>,
+}
+
+async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -> anyhow::Result<Objects> {
     let given =
         |value: &Option<String>, name: &str| value.clone().with_context(|| format!("{name} is needed with an S3 server of your own"));
     if let Some(endpoint) = &config.s3.endpoint {
@@ -310,17 +348,20 @@ async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Resul
             endpoint: endpoint.clone(),
             public_endpoint: config.s3.public_endpoint.clone(),
             access_key: given(&config.s3.access_key, "KEYSTONE_S3_ACCESS_KEY")?,
-            secret_key: secret,
+            secret_key: secret.clone(),
             local: None,
         };
-        return Ok((None, access));
+        return Ok(Objects { s3: None, access, secrets: vec![secret], secret_of: None, refused_writes: None });
     }
     let data = data.context("embedded objects need a data folder")?;
-    let credentials = match (&config.s3.access_key, &config.s3.secret_key) {
-        (Some(access_key), Some(secret_key)) => Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() },
-        _ => Credentials::remembered(data)?,
-    };
-    let options = s3::Options::new(credentials, &config.s3.bucket, config.embedded.s3_upload_expiry());
+    // Three secrets that have nothing to do with each other: who holds the shared key must not find out the others.
+    let own = Credentials { access_key: SERVER_KEY.to_owned(), secret_key: data.secret("s3_server")? };
+    let robots = RobotKeys::new(data.secret("s3_robots")?);
+    let shared = shared_key(config, data)?;
+    let keys = Keys::new(own, shared, Some(robots.clone()), &config.s3.bucket, Arc::new(adapters::StoreKeys(reads.clone())));
+    let secrets = keys.secrets();
+    let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
+    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard);
     let endpoint = EmbeddedS3::start(&data.path().join("objects"), config.embedded.s3_bind, options).await?;
     let access = Access {
         endpoint: endpoint.endpoint(),
@@ -329,7 +370,21 @@ async fn start_objects(config: &Config, data: Option<&DataDir>) -> anyhow::Resul
         secret_key: endpoint.credentials().secret_key.clone(),
         local: Some(endpoint.local()),
     };
-    Ok((Some(endpoint), access))
+    let secret_of = Arc::new(move |access_key: &str| robots.secret_of(access_key).expose().to_owned());
+    Ok(Objects { s3: Some(endpoint), access, secrets, secret_of: Some(secret_of), refused_writes: Some(refused_writes) })
+}
+
+/// The key that robots shared before each had its own: given, or made by an older version. A new installation has none.
+fn shared_key(config: &Config, data: &DataDir) -> anyhow::Result<Option<SharedKey>> {
+    let allowed = config.s3.shared_key != config::SharedKey::Refused;
+    let credentials = match (&config.s3.access_key, &config.s3.secret_key) {
+        (Some(access_key), Some(secret_key)) => Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() },
+        _ if data.has_secret(OLD_SECRET) || config.s3.shared_key == config::SharedKey::Allowed => {
+            Credentials { access_key: OLD_KEY.to_owned(), secret_key: data.secret(OLD_SECRET)? }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(SharedKey { credentials, allowed }))
 }
 
 fn jwt_secret(config: &Config, data: Option<&DataDir>) -> anyhow::Result<Secret> {

@@ -8,13 +8,13 @@ use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
-use super::{store_of, story};
+use super::story;
 use crate::app::App;
 use crate::config::Config;
 use crate::eventstore::log;
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
-use crate::simulator::factory::{self, Workplace};
+use crate::simulator::factory::{self, Equipment, Workplace};
 use crate::simulator::{Faults, Profile, RecordingProfile, RobotConfig};
 use crate::telemetry::{self, Metrics};
 
@@ -95,7 +95,8 @@ async fn shift(app: &App, folder: &std::path::Path, options: &Options) -> anyhow
         let bar = bars.add(ProgressBar::new(0));
         bar.set_style(ProgressStyle::with_template("  {prefix}  [{bar:24}] {msg}")?.progress_chars("=> "));
         bar.set_prefix(place.device_id.clone());
-        let robot = robot_config(app, folder, &made.factory_id.to_string(), place, options.profile, n as u64);
+        let equipment = Equipment::renewed(&client, place.robot_id).await?;
+        let robot = robot_config(equipment, folder, &made.factory_id.to_string(), place, options.profile, n as u64);
         let station = Workstation::open(client.clone(), &made, order, place, robot, Duration::from_secs_f64(options.seconds), bar);
         let station = station.await.with_context(|| format!("workstation of {}", place.device_id))?;
         work.spawn(station.work(plan));
@@ -184,14 +185,21 @@ async fn check_order(client: &Client, app: &App, order: i64, outcomes: &[Outcome
     Ok(broken)
 }
 
-fn robot_config(app: &App, folder: &std::path::Path, factory_id: &str, place: &Workplace, profile: Profile, seed: u64) -> RobotConfig {
+fn robot_config(
+    equipment: Equipment,
+    folder: &std::path::Path,
+    factory_id: &str,
+    place: &Workplace,
+    profile: Profile,
+    seed: u64,
+) -> RobotConfig {
     RobotConfig {
         device_id: place.device_id.clone(),
         factory_id: factory_id.to_owned(),
-        recorder_url: format!("ws://{}/recorder/{}", app.recorder, place.device_id),
-        transfer_url: format!("ws://{}/transfer", app.transfer),
-        recorder_token: None,
-        store: store_of(app),
+        recorder_url: equipment.recorder_url,
+        transfer_url: equipment.transfer_url,
+        recorder_token: Some(equipment.token),
+        store: equipment.store,
         data_dir: folder.join("robots").join(&place.device_id),
         pace: PACE,
         profile: RecordingProfile::of(profile, 2304),

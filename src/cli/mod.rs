@@ -20,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::listener;
 use crate::simulator::client::Client;
 use crate::simulator::collector::Collector;
+use crate::simulator::factory::Equipment;
 use crate::simulator::{Faults, Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
 use crate::telemetry::{self, Metrics};
 
@@ -221,9 +222,8 @@ pub(crate) struct RobotsAtWork {
     base: String,
     account: String,
     password: String,
-    recorder: String,
-    transfer: String,
-    store: StoreConfig,
+    /// Where the store is not our own: the key that all robots have.
+    given_key: Option<(String, String)>,
     folder: PathBuf,
     robots: u16,
 }
@@ -242,9 +242,7 @@ impl RobotsAtWork {
             base: format!("http://{}", reachable(app.http)),
             account: app.admin_username.clone(),
             password: app.admin_password.expose().to_owned(),
-            recorder: format!("ws://{}/recorder", reachable(app.recorder)),
-            transfer: format!("ws://{}/transfer", reachable(app.transfer)),
-            store: store_of(app),
+            given_key: given_key(config),
             folder: config.embedded.data_dir.join("robots"),
             robots,
         }
@@ -259,13 +257,15 @@ impl RobotsAtWork {
         }
         let mut workers = tokio::task::JoinSet::new();
         for (n, place) in made.stations.iter().cloned().enumerate() {
+            // As robots do that are registered anew: with a token and a key of its own.
+            let Equipment { token, recorder_url, transfer_url, store } = Equipment::renewed(&client, place.robot_id).await?;
             let config = RobotConfig {
                 device_id: place.device_id.clone(),
                 factory_id: made.factory_id.to_string(),
-                recorder_url: format!("{}/{}", self.recorder, place.device_id),
-                transfer_url: self.transfer.clone(),
-                recorder_token: None,
-                store: self.store.clone(),
+                recorder_url,
+                transfer_url,
+                recorder_token: Some(token),
+                store: with_key(store, self.given_key.as_ref()),
                 data_dir: self.folder.join(&place.device_id),
                 pace: 1.0,
                 profile: crate::simulator::RecordingProfile::small(2304),
@@ -349,14 +349,16 @@ async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyho
     }
 }
 
-/// Where robots of this machine upload to.
-pub(crate) fn store_of(app: &App) -> StoreConfig {
-    StoreConfig {
-        endpoint: app.s3_endpoint.clone(),
-        bucket: app.bucket.clone(),
-        region: "us-east-1".to_owned(),
-        access_key: app.s3_credentials.access_key.clone(),
-        secret_key: app.s3_credentials.secret_key.expose().to_owned(),
-        part_bytes: StoreConfig::PART_BYTES,
+/// The key of an S3 server that is not our own.
+pub(crate) fn given_key(config: &Config) -> Option<(String, String)> {
+    config.s3.endpoint.as_ref()?;
+    Some((config.s3.access_key.clone()?, config.s3.secret_key.as_ref()?.expose().to_owned()))
+}
+
+/// The store with a key, which it has already where it is our own.
+pub(crate) fn with_key(store: StoreConfig, given: Option<&(String, String)>) -> StoreConfig {
+    match given {
+        Some((access_key, secret_key)) => StoreConfig { access_key: access_key.clone(), secret_key: secret_key.clone(), ..store },
+        None => store,
     }
 }

@@ -249,6 +249,8 @@ impl From<TemplateRefusal> for Refusal {
         match refusal {
             TemplateRefusal::Blank => Self::invalid("template_blank", message),
             TemplateRefusal::TooLarge => Self::invalid("template_too_large", message),
+            TemplateRefusal::LiteralSecret { line, name, kind } => Self::invalid("template_with_secret", message)
+                .with(json!({ "line": line, "name": name, "placeholder": kind.placeholder() })),
         }
     }
 }

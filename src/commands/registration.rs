@@ -18,6 +18,14 @@ pub const RECORDER: &str = "recorder";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenHash(pub String);
 
+/// What a robot gets to show who it is: a token for its sockets, and a key to the object store where that is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub token: TokenHash,
+    /// The public half; the store derives the secret from it.
+    pub store_key: Option<String>,
+}
+
 impl TokenHash {
     /// Enough of it to tell tokens apart.
     fn fingerprint(&self) -> String {
@@ -25,9 +33,9 @@ impl TokenHash {
     }
 }
 
-async fn issue(work: &mut Work, robot: &mut Loaded<RecorderToken>, robot_id: RobotId, hash: &TokenHash) -> Result<(), CommandError> {
-    work.decide(robot, TokenCommand::Issue { fingerprint: hash.fingerprint() })?;
-    work.set_credential(RECORDER, robot_id.0, hash.0.clone());
+fn issue(work: &mut Work, robot: &mut Loaded<RecorderToken>, robot_id: RobotId, new: &Credentials) -> Result<(), CommandError> {
+    work.decide(robot, TokenCommand::Issue { fingerprint: new.token.fingerprint(), store_key: new.store_key.clone() })?;
+    work.set_credential(RECORDER, robot_id.0, new.token.0.clone());
     Ok(())
 }
 
@@ -38,7 +46,7 @@ pub struct RegisterDevice {
     pub factory: String,
     /// By model, exactly.
     pub robot_type: String,
-    pub token: TokenHash,
+    pub credentials: Credentials,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,16 +85,17 @@ impl Command for RegisterDevice {
             metadata: serde_json::json!({}),
         };
         let robot_id = RobotId(register(work, "robot_ids", record).await?);
-        issue(work, &mut Loaded::absent(robot_id), robot_id, &self.token).await?;
+        issue(work, &mut Loaded::absent(robot_id), robot_id, &self.credentials)?;
         Ok(RegisteredDevice { device_id, factory_id, robot_type_id, robot_id })
     }
 }
 
-/// Gives a robot a new token. The one before it opens nothing any more; a connection that is open stays so.
+/// Gives a robot a new token and a new key to the store. Those before open nothing any more; a connection that is
+/// open stays so.
 #[derive(Clone, Debug)]
 pub struct RotateToken {
     pub robot_id: RobotId,
-    pub token: TokenHash,
+    pub credentials: Credentials,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +115,7 @@ impl Command for RotateToken {
             return Err(Refusal::invalid("robot_not_active", "robot is not active").into());
         }
         let mut token = work.load::<RecorderToken>(self.robot_id).await?;
-        issue(work, &mut token, self.robot_id, &self.token).await?;
+        issue(work, &mut token, self.robot_id, &self.credentials)?;
         Ok(RotatedToken { device_id: robot.device_id, rotated_at: work.now })
     }
 }

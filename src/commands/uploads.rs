@@ -9,7 +9,7 @@ use super::{Command, CommandError, Refusal, Work};
 use crate::domain::batch::{BatchCommand, BatchStatus};
 use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, RECALLED_BATCH};
 use crate::domain::tally::TaskOutcome;
-use crate::domain::task::{Rejection, TaskCommand, UploadReport, VerifiedUpload};
+use crate::domain::task::{RefusedWrite, Rejection, TaskCommand, UploadReport, VerifiedUpload};
 use crate::domain::{EpisodeId, TaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
@@ -112,6 +112,24 @@ impl Command for RejectUpload {
         let (owner, mut task) = found(work, self.task).await?;
         let command = TaskCommand::RejectUpload { report: self.report.clone(), rejection: self.rejection.clone() };
         work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        Ok(())
+    }
+}
+
+/// The store refused to replace an object of the task.
+#[derive(Clone, Debug)]
+pub struct NoteRefusedWrite {
+    pub task: TaskId,
+    pub write: RefusedWrite,
+}
+
+impl Command for NoteRefusedWrite {
+    type Answer = ();
+    const NAME: &'static str = "note_refused_write";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let (owner, mut task) = found(work, self.task).await?;
+        work.decide_for(&mut task, TaskCommand::NoteRefusedWrite(self.write.clone()), Some(&owner.device_id))?;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod convergence;
 pub mod device;
 pub mod episode;
 pub mod ids;
+pub mod literal_secrets;
 pub mod order;
 pub mod registry;
 pub mod routing;

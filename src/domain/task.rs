@@ -49,7 +49,23 @@ pub struct Dispatched {
     /// Reports that changed nothing and were recorded all the same.
     #[serde(default)]
     pub noted: u32,
+    /// Writes that would have replaced its objects.
+    #[serde(default)]
+    pub refused_writes: Vec<RefusedWrite>,
 }
+
+/// Other bytes were offered for an object that is being verified, or that an episode names. The store kept what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedWrite {
+    pub object_key: String,
+    pub offered_bytes: u64,
+    pub offered_etag: String,
+    /// The public half of the key that signed.
+    pub access_key: String,
+}
+
+/// Different writes that are recorded of one task. A robot repeats the same one; what makes up new ones is not heard.
+const REFUSED_WRITES_MAX: usize = 10;
 
 /// Reports that change nothing are recorded so often. A device says a thing once or twice; whoever says it more often
 /// does not make the stream longer, which is read whenever the task is.
@@ -329,6 +345,8 @@ pub enum TaskCommand {
         report: UploadReport,
         rejection: Rejection,
     },
+    /// The store refused to replace an object of the task.
+    NoteRefusedWrite(RefusedWrite),
     /// The device still waits for an ack that it should have had.
     RequestAck {
         by: Witness,
@@ -444,6 +462,7 @@ pub enum TaskEvent {
         disposition: Disposition,
         status: TaskStatus,
     },
+    ObjectWriteRefused(RefusedWrite),
 }
 
 impl Event for TaskEvent {
@@ -468,6 +487,7 @@ impl Event for TaskEvent {
             ("task_completed_externally", "1.0"),
             ("task_deleted", "1.0"),
             ("device_report_noted", "1.0"),
+            ("object_write_refused", "1.0"),
         ]
     }
     fn event_type(&self) -> &'static str {
@@ -491,6 +511,7 @@ impl Event for TaskEvent {
             Self::TaskCompletedExternally { .. } => "task_completed_externally",
             Self::TaskDeleted {} => "task_deleted",
             Self::DeviceReportNoted { .. } => "device_report_noted",
+            Self::ObjectWriteRefused(_) => "object_write_refused",
         }
     }
 }
@@ -572,7 +593,7 @@ impl Aggregate for Task {
             (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
             (Task::Dispatched(task), command) => (task, command),
         };
-        let (Dispatched { stage, late, noted: times_noted, .. }, command) = (task.0.as_ref(), task.1);
+        let (Dispatched { stage, late, noted: times_noted, refused_writes, .. }, command) = (task.0.as_ref(), task.1);
         let events = match (stage, command) {
             (_, C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
 
@@ -659,6 +680,9 @@ impl Aggregate for Task {
             },
             (S::Completed { .. }, C::RejectUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
 
+            (_, C::NoteRefusedWrite(write)) if refused_writes.contains(&write) || refused_writes.len() >= REFUSED_WRITES_MAX => vec![],
+            (_, C::NoteRefusedWrite(write)) => vec![TaskEvent::ObjectWriteRefused(write)],
+
             (S::Completed { .. }, C::RequestAck { by }) => vec![TaskEvent::UploadAckRequested { by }],
             (_, C::RequestAck { by }) if late.as_ref().is_some_and(|late| late.episode_id.is_some()) => {
                 vec![TaskEvent::UploadAckRequested { by }]
@@ -728,6 +752,7 @@ impl Aggregate for Task {
                 started_at: None,
                 late: None,
                 noted: 0,
+                refused_writes: vec![],
             }));
             return;
         }
@@ -779,6 +804,7 @@ impl Aggregate for Task {
                     upload.finished_by = Some(*report);
                 }
             }
+            TaskEvent::ObjectWriteRefused(write) => task.refused_writes.push(write.clone()),
             TaskEvent::UploadVerified { verified, episode_id, at } => {
                 task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
             }
@@ -830,6 +856,10 @@ pub(super) mod tests {
         UploadReport { object_key: "k.mcap".into(), size_bytes: 1, sha256: "aa".into(), with_sidecar: true }
     }
 
+    fn refused_write(offered_bytes: u64) -> RefusedWrite {
+        RefusedWrite { object_key: "k.mcap".into(), offered_bytes, offered_etag: "e".into(), access_key: "KR1".into() }
+    }
+
     pub fn brief() -> Brief {
         Brief {
             task_id: PublicTaskId::parse("t").unwrap(),
@@ -862,7 +892,15 @@ pub(super) mod tests {
             "deleted" => return Task::Deleted,
             other => panic!("no state is called {other}"),
         };
-        Task::Dispatched(Box::new(Dispatched { brief, stage, ready_at: None, started_at: None, late: None, noted: 0 }))
+        Task::Dispatched(Box::new(Dispatched {
+            brief,
+            stage,
+            ready_at: None,
+            started_at: None,
+            late: None,
+            noted: 0,
+            refused_writes: vec![],
+        }))
     }
 
     fn command(name: &str) -> TaskCommand {
@@ -877,6 +915,7 @@ pub(super) mod tests {
                 TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at }
             }
             "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },
+            "refuse write" => TaskCommand::NoteRefusedWrite(refused_write(1)),
             "want ack" => TaskCommand::RequestAck { by },
             "ask again" => TaskCommand::RequestUpload { by, at, connected_at: None },
             "miss file" => TaskCommand::MissFile { detail: "no file".into(), at, recorder_is_without: true },
@@ -895,13 +934,14 @@ pub(super) mod tests {
     /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
     /// `x` where the command is refused, `-` where the task is gone.
     #[rustfmt::skip]
-    const MOVES: [(&str, [&str; 10]); 14] = [
+    const MOVES: [(&str, [&str; 10]); 15] = [
         ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
         ("report",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
         ("accept",     ["x", "x", "x", "x", "completed", "=", "x", "x", "x", "x"]),
         ("reject",     ["x", "x", "x", "x", "=", "x", "x", "x", "x", "x"]),
+        ("refuse write", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("want ack",   ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("ask again",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("miss file",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
@@ -963,6 +1003,19 @@ pub(super) mod tests {
         assert_eq!(noted, 50);
         // What changes something does so as before.
         assert_eq!(task.decide(command("give up")).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_refused_write_is_recorded_once_and_different_ones_ten_times() {
+        let mut task = task_in("completed");
+        let mut recorded = 0;
+        for n in [1, 1, 1].into_iter().chain(2..1_000) {
+            let events = task.decide(TaskCommand::NoteRefusedWrite(refused_write(n))).unwrap();
+            events.iter().for_each(|event| task.evolve(event));
+            recorded += events.len();
+            assert!(n > 1 || recorded == 1);
+        }
+        assert_eq!(recorded, REFUSED_WRITES_MAX);
     }
 
     #[test]

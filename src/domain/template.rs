@@ -1,7 +1,9 @@
-//! Config templates: the files that a robot of a type renders its configuration from.
+//! Config templates: the files that a robot of a type renders its configuration from. Anybody can read them, so they
+//! hold placeholders where each robot has a secret of its own.
 
 use serde::{Deserialize, Serialize};
 
+use super::literal_secrets::{Kind, literals};
 use super::{Aggregate, Event, RobotTypeId};
 
 /// The largest template, in bytes.
@@ -42,7 +44,7 @@ pub enum ConfigTemplate {
 pub struct Template {
     pub robot_type_id: RobotTypeId,
     pub filename: TemplateFile,
-    /// Text with `{{ placeholders }}`, not looked into.
+    /// Text with `{{ placeholders }}`.
     pub content: String,
 }
 
@@ -81,6 +83,15 @@ pub enum TemplateRefusal {
     Blank,
     #[error("content too large: at most {CONTENT_BYTES_MAX} bytes")]
     TooLarge,
+    #[error("line {line} writes out a secret (`{name}`), and anybody can read a template; {}", instead_of(*kind))]
+    LiteralSecret { line: usize, name: String, kind: Kind },
+}
+
+fn instead_of(kind: Kind) -> String {
+    match kind.placeholder() {
+        Some(placeholder) => format!("write {placeholder}, which each robot replaces by its own"),
+        None => "leave it out and put it on the robot".to_owned(),
+    }
 }
 
 impl Aggregate for ConfigTemplate {
@@ -93,8 +104,11 @@ impl Aggregate for ConfigTemplate {
         match (self, command) {
             (_, TemplateCommand::Write(template)) if template.content.trim().is_empty() => Err(TemplateRefusal::Blank),
             (_, TemplateCommand::Write(template)) if template.content.len() > CONTENT_BYTES_MAX => Err(TemplateRefusal::TooLarge),
-            (Self::Written(known), TemplateCommand::Write(template)) if *known == template => Ok(vec![]),
-            (_, TemplateCommand::Write(template)) => Ok(vec![TemplateEvent::ConfigTemplateWritten(template)]),
+            (known, TemplateCommand::Write(template)) => match literals(&template.content).into_iter().next() {
+                Some(secret) => Err(TemplateRefusal::LiteralSecret { line: secret.line, name: secret.name, kind: secret.kind }),
+                None if *known == Self::Written(template.clone()) => Ok(vec![]),
+                None => Ok(vec![TemplateEvent::ConfigTemplateWritten(template)]),
+            },
             (Self::Written(_), TemplateCommand::Delete) => Ok(vec![TemplateEvent::ConfigTemplateDeleted {}]),
             // Gone already.
             (Self::Absent | Self::Deleted(_), TemplateCommand::Delete) => Ok(vec![]),
@@ -137,6 +151,24 @@ mod tests {
             events.iter().for_each(|event| template.evolve(event));
             assert_eq!(events.iter().map(Event::event_type).collect::<Vec<_>>(), types);
         }
+    }
+
+    #[test]
+    fn a_secret_written_out_is_refused_and_its_placeholder_is_named() {
+        let template = ConfigTemplate::default();
+        for (content, said) in [
+            (
+                "a: 1\nsecret_key: hunter2",
+                "line 2 writes out a secret (`secret_key`), and anybody can read a template; write {{ store_secret_key }}",
+            ),
+            ("access_key: keystone", "write {{ store_access_key }}"),
+            ("auth_token: \"abc\"", "write {{ ws_client_auth_token }}"),
+            ("password: abc", "leave it out"),
+        ] {
+            let refused = template.decide(write(content)).unwrap_err().to_string();
+            assert!(refused.contains(said), "{refused}");
+        }
+        assert!(template.decide(write("secret_key: \"{{ store_secret_key }}\"")).is_ok());
     }
 
     #[test]

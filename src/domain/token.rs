@@ -2,6 +2,9 @@
 //!
 //! A token is shown once and kept nowhere. Its hash stands beside the events and not in
 //! them; the event names the first digits of the hash, by which an auditor tells tokens apart.
+//!
+//! With its token a robot gets a key to the object store, where the store is ours to give keys of. The event
+//! names the key's public half; its secret is derived from that by the store, and is stored nowhere.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +14,15 @@ use super::{Aggregate, Event};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RecorderToken {
     pub fingerprint: Option<String>,
+    /// Of the robot's own key to the object store, if it ever got one.
+    #[serde(default)]
+    pub store_key: Option<String>,
 }
 
 #[derive(Clone, Debug)]
 pub enum TokenCommand {
     /// From now on this token opens the robot, and the one before it does not.
-    Issue { fingerprint: String },
+    Issue { fingerprint: String, store_key: Option<String> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,17 +30,22 @@ pub enum TokenCommand {
 pub enum TokenEvent {
     RecorderTokenIssued {
         fingerprint: String,
+        #[serde(default)]
+        store_key: Option<String>,
     },
     RecorderTokenRotated {
         fingerprint: String,
         /// Of the token that is void now.
         revoked: String,
+        /// In place of the one before, which is void, too.
+        #[serde(default)]
+        store_key: Option<String>,
     },
 }
 
 impl Event for TokenEvent {
     fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("recorder_token_issued", "1.0"), ("recorder_token_rotated", "1.0")]
+        vec![("recorder_token_issued", "1.1"), ("recorder_token_rotated", "1.1")]
     }
     fn event_type(&self) -> &'static str {
         match self {
@@ -54,17 +65,18 @@ impl Aggregate for RecorderToken {
     type Event = TokenEvent;
     type Refusal = TokenRefusal;
 
-    fn decide(&self, TokenCommand::Issue { fingerprint }: TokenCommand) -> Result<Vec<TokenEvent>, TokenRefusal> {
+    fn decide(&self, TokenCommand::Issue { fingerprint, store_key }: TokenCommand) -> Result<Vec<TokenEvent>, TokenRefusal> {
         Ok(vec![match self.fingerprint.clone() {
-            None => TokenEvent::RecorderTokenIssued { fingerprint },
-            Some(revoked) => TokenEvent::RecorderTokenRotated { fingerprint, revoked },
+            None => TokenEvent::RecorderTokenIssued { fingerprint, store_key },
+            Some(revoked) => TokenEvent::RecorderTokenRotated { fingerprint, revoked, store_key },
         }])
     }
 
     fn evolve(&mut self, event: &TokenEvent) {
         match event {
-            TokenEvent::RecorderTokenIssued { fingerprint } | TokenEvent::RecorderTokenRotated { fingerprint, .. } => {
-                self.fingerprint = Some(fingerprint.clone());
+            TokenEvent::RecorderTokenIssued { fingerprint, store_key }
+            | TokenEvent::RecorderTokenRotated { fingerprint, store_key, .. } => {
+                *self = Self { fingerprint: Some(fingerprint.clone()), store_key: store_key.clone() };
             }
         }
     }
@@ -74,14 +86,28 @@ impl Aggregate for RecorderToken {
 mod tests {
     use super::*;
 
+    fn issue(fingerprint: &str, store_key: Option<&str>) -> TokenCommand {
+        TokenCommand::Issue { fingerprint: fingerprint.into(), store_key: store_key.map(Into::into) }
+    }
+
     #[test]
     fn a_new_token_names_the_one_it_replaces() {
-        let issue = |fingerprint: &str| TokenCommand::Issue { fingerprint: fingerprint.into() };
         let mut token = RecorderToken::default();
-        let first = token.decide(issue("a")).unwrap();
-        assert_eq!(first, [TokenEvent::RecorderTokenIssued { fingerprint: "a".into() }]);
+        let first = token.decide(issue("a", None)).unwrap();
+        assert_eq!(first, [TokenEvent::RecorderTokenIssued { fingerprint: "a".into(), store_key: None }]);
         token.evolve(&first[0]);
-        let second = token.decide(issue("b")).unwrap();
-        assert_eq!(second, [TokenEvent::RecorderTokenRotated { fingerprint: "b".into(), revoked: "a".into() }]);
+        let second = token.decide(issue("b", None)).unwrap();
+        assert_eq!(second, [TokenEvent::RecorderTokenRotated { fingerprint: "b".into(), revoked: "a".into(), store_key: None }]);
+    }
+
+    #[test]
+    fn a_new_token_comes_with_a_new_key_to_the_store_or_with_none() {
+        let mut token = RecorderToken::default();
+        for (fingerprint, key) in [("a", None), ("b", Some("KR1")), ("c", Some("KR2")), ("d", None)] {
+            for event in token.decide(issue(fingerprint, key)).unwrap() {
+                token.evolve(&event);
+            }
+            assert_eq!(token.store_key.as_deref(), key, "{fingerprint}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! Generated secrets are remembered beside the data, readable by the owner only: a
 //! restart must find the same keys, and there is nobody to type them.
 
+pub mod keys;
 pub mod postgres;
 pub mod s3;
 

@@ -6,39 +6,34 @@ use serde_json::Value;
 /// Every upcaster there is, oldest version first. `docs/events.md` says what each changed; the
 /// golden files in `tests/golden` show that what was once stored can still be read.
 pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
-    let command_requested = |mut payload: Value| {
-        if let Some(body) = payload.get_mut("device_command_requested").and_then(Value::as_object_mut) {
-            body.entry("while_held").or_insert(Value::Bool(false));
-        }
-        payload
-    };
-    let link_opened = |mut payload: Value| {
-        if let Some(body) = payload.get_mut("device_link_opened").and_then(Value::as_object_mut) {
-            body.entry("process").or_insert(Value::Null);
-        }
-        payload
-    };
-    let requested_again = |mut payload: Value| {
-        if let Some(body) = payload.get_mut("upload_requested_again").and_then(Value::as_object_mut) {
-            body.entry("at").or_insert(Value::Null);
-        }
-        payload
-    };
-    let verified = |name: &'static str| {
-        move |mut payload: Value| {
-            if let Some(verified) = payload.get_mut(name).and_then(|body| body.get_mut("verified")).and_then(Value::as_object_mut) {
-                verified.entry("notes").or_insert(Value::Array(vec![]));
-            }
-            payload
-        }
-    };
     vec![
-        Box::new(SemanticVersionEventUpcaster::new("upload_verified", "1.1", Box::new(verified("upload_verified")))),
-        Box::new(SemanticVersionEventUpcaster::new("late_upload_verified", "1.1", Box::new(verified("late_upload_verified")))),
-        Box::new(SemanticVersionEventUpcaster::new("upload_requested_again", "1.1", Box::new(requested_again))),
-        Box::new(SemanticVersionEventUpcaster::new("device_command_requested", "1.1", Box::new(command_requested))),
-        Box::new(SemanticVersionEventUpcaster::new("device_link_opened", "1.1", Box::new(link_opened))),
+        added("device_command_requested", "1.1", &[], "while_held", || Value::Bool(false)),
+        added("device_link_opened", "1.1", &[], "process", || Value::Null),
+        added("upload_requested_again", "1.1", &[], "at", || Value::Null),
+        added("upload_verified", "1.1", &["verified"], "notes", || Value::Array(vec![])),
+        added("late_upload_verified", "1.1", &["verified"], "notes", || Value::Array(vec![])),
+        added("recorder_token_issued", "1.1", &[], "store_key", || Value::Null),
+        added("recorder_token_rotated", "1.1", &[], "store_key", || Value::Null),
     ]
+}
+
+/// In `version` the event got a field, in the object that `within` its content leads to. What was stored before has the
+/// value that `before` says.
+fn added(
+    event: &'static str,
+    version: &'static str,
+    within: &'static [&'static str],
+    field: &'static str,
+    before: fn() -> Value,
+) -> Box<dyn EventUpcaster> {
+    let upcast = move |mut payload: Value| {
+        let content = within.iter().try_fold(payload.get_mut(event), |found, name| Some(found?.get_mut(*name))).flatten();
+        if let Some(content) = content.and_then(Value::as_object_mut) {
+            content.entry(field).or_insert_with(before);
+        }
+        payload
+    };
+    Box::new(SemanticVersionEventUpcaster::new(event, version, Box::new(upcast)))
 }
 
 /// Brings one stored payload to the version of today.

@@ -82,6 +82,9 @@ pub struct Settings {
     pub request_timeout: Duration,
     pub device_response_timeout: Duration,
     pub endpoints: registration::Endpoints,
+    pub store: registration::Store,
+    /// Secrets of this server that no template may hold, for templates are served to anybody.
+    pub secrets: Vec<String>,
     /// From one address.
     pub registrations_per_minute: u32,
 }

@@ -1,9 +1,10 @@
-//! Robots that register themselves, and the tokens that their programs connect with.
+//! Robots that register themselves, the tokens that their programs connect with, and the keys that they upload with.
 //!
 //! `axon-config` registers without a login and takes nothing but 201 for success. It tries
 //! again only where no answer came within ten seconds, so an answer that takes longer than
 //! half of that is given up, and nothing of it stays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as Answer;
@@ -22,7 +23,7 @@ use super::auth::Caller;
 use super::extract::{Json, NAME, PathId, required};
 use super::problem::{Code, Problem};
 use super::wire::Instant;
-use crate::commands::registration::{RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
+use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
 
 /// What a registration may take. The device waits twice as long.
@@ -30,6 +31,10 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every token of ours starts with it.
 const TOKEN_PREFIX: &str = "kws_v1_";
+
+/// The public half of every robot's key to the store starts with it, and has as many characters in all.
+const STORE_KEY_PREFIX: &str = "KR";
+const STORE_KEY_CHARS: usize = 20;
 
 /// Where the sockets are, as devices are told.
 #[derive(Clone, Debug)]
@@ -52,6 +57,24 @@ impl Endpoint {
     }
 }
 
+/// Where robots upload to, as they are told.
+#[derive(Clone)]
+pub struct Store {
+    /// Where it is not set, the host that the device registered at, with the port.
+    pub public_url: Option<String>,
+    pub port: u16,
+    pub region: String,
+    /// The secret half of a robot's key. None where the store is not ours: its keys are made by whoever runs it.
+    pub secret_of: Option<Arc<dyn Fn(&str) -> String + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { public_url, port, region, secret_of: _ } = self;
+        f.debug_struct("Store").field("public_url", public_url).field("port", port).field("region", region).finish_non_exhaustive()
+    }
+}
+
 /// A token is shown once. Where the same request comes again with its `Idempotency-Key`, it has to get the same
 /// token, and none is kept: so it is derived from the key, by a secret that only we have.
 fn new_token(state: &AppState, caller: &Caller) -> String {
@@ -68,6 +91,19 @@ fn new_token(state: &AppState, caller: &Caller) -> String {
         }
     };
     format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The public half of the key that comes with a token. It follows from the token, so that a repeated request
+/// gets both again, and nothing of the token follows from it.
+fn store_key_of(token: &str) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let hash = Sha256::new().chain_update("store key\0").chain_update(token).finalize();
+    let letters = hash.iter().take(STORE_KEY_CHARS - STORE_KEY_PREFIX.len()).map(|byte| char::from(LETTERS[usize::from(byte % 32)]));
+    STORE_KEY_PREFIX.chars().chain(letters).collect()
+}
+
+fn credentials_of(state: &AppState, token: &str) -> Credentials {
+    Credentials { token: hash_of(token), store_key: state.settings.store.secret_of.is_some().then(|| store_key_of(token)) }
 }
 
 /// What is kept of a token.
@@ -97,6 +133,22 @@ pub struct Registered {
     ws_client_auth_token: String,
     callback_allowlist: CallbackAllowlist,
     endpoints: DeviceEndpoints,
+    #[serde(flatten)]
+    store: StoreAccess,
+}
+
+/// Where and with what the device uploads. Names of its own, so that templates say `{{ store_access_key }}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StoreAccess {
+    store_endpoint: String,
+    store_bucket: String,
+    store_region: String,
+    /// The robot's own: it opens nothing but the robot's own objects. Absent where the store is not ours to give keys of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_access_key: Option<String>,
+    /// Shown here and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_secret_key: Option<String>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -128,36 +180,70 @@ fn host_of(authority: &str) -> Option<&str> {
     fits.then_some(host)
 }
 
-fn answer(state: &AppState, headers: &HeaderMap, new: (String, String), made: &RegisteredDevice, token: String) -> Registered {
+/// The host that the device asked, as far as it can be one, with the port it named.
+fn asked(headers: &HeaderMap) -> Option<&str> {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|asked| host_of(asked).is_some())
+}
+
+/// The authority of the address that recorders post to.
+fn authority(state: &AppState) -> &str {
     let base = &state.settings.callback_base_url;
-    let authority = base.split_once("://").map_or(base.as_str(), |(_, authority)| authority);
-    let asked = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let host = asked.and_then(host_of).or_else(|| host_of(authority)).unwrap_or(authority);
-    let endpoints = &state.settings.endpoints;
-    let device: &DeviceId = &made.device_id;
+    base.split_once("://").map_or(base.as_str(), |(_, authority)| authority)
+}
+
+/// The host by which the device reaches us.
+fn host<'a>(state: &'a AppState, headers: &'a HeaderMap) -> &'a str {
+    asked(headers).and_then(host_of).or_else(|| host_of(authority(state))).unwrap_or(authority(state))
+}
+
+fn endpoints(state: &AppState, headers: &HeaderMap, device: &DeviceId, token: &str) -> DeviceEndpoints {
+    let (host, endpoints) = (host(state, headers), &state.settings.endpoints);
     // An uploader cannot send a header; its token is part of the path.
     let transfer = endpoints.transfer.base(host);
     let transfer =
         if endpoints.transfer.token_required { format!("{transfer}/transfer/t/{token}") } else { format!("{transfer}/transfer") };
-    let endpoints = DeviceEndpoints {
-        keystone_ws_url: format!("ws://{}", asked.filter(|asked| host_of(asked).is_some()).unwrap_or(authority)),
+    DeviceEndpoints {
+        keystone_ws_url: format!("ws://{}", asked(headers).unwrap_or(authority(state))),
         recorder_rpc_url: format!("{}/recorder/{device}", endpoints.recorder.base(host)),
         transfer_ws_url: transfer,
-    };
+    }
+}
+
+fn store(state: &AppState, headers: &HeaderMap, token: &str) -> StoreAccess {
+    let Store { public_url, port, region, secret_of } = &state.settings.store;
+    let key = secret_of.as_ref().map(|secret_of| {
+        let access_key = store_key_of(token);
+        let secret = secret_of(&access_key);
+        (access_key, secret)
+    });
+    let (store_access_key, store_secret_key) = key.unzip();
+    StoreAccess {
+        store_endpoint: public_url.clone().unwrap_or_else(|| format!("http://{}:{port}", host(state, headers))),
+        store_bucket: state.settings.bucket.clone(),
+        store_region: region.clone(),
+        store_access_key,
+        store_secret_key,
+    }
+}
+
+fn answer(state: &AppState, headers: &HeaderMap, new: (String, String), made: &RegisteredDevice, token: String) -> Registered {
+    let allowed_host = authority(state).to_owned();
     Registered {
-        device_id: device.to_string(),
+        device_id: made.device_id.to_string(),
         factory: new.0,
         factory_id: made.factory_id.to_string(),
         robot_type: new.1,
         robot_type_id: made.robot_type_id.to_string(),
         robot_id: made.robot_id.to_string(),
+        callback_allowlist: CallbackAllowlist { allowed_host, allowed_path_prefix: "/api/v1/callbacks/".to_owned() },
+        endpoints: endpoints(state, headers, &made.device_id, &token),
+        store: store(state, headers, &token),
         ws_client_auth_token: token,
-        callback_allowlist: CallbackAllowlist { allowed_host: authority.to_owned(), allowed_path_prefix: "/api/v1/callbacks/".to_owned() },
-        endpoints,
     }
 }
 
-/// Register this robot: it gets its id, its token, and the addresses to connect to. Each success makes a new robot.
+/// Register this robot: it gets its id, its token, its key to the object store, and the addresses to connect to. Each
+/// success makes a new robot.
 #[utoipa::path(post, path = "/api/v1/devices/register", tag = "devices", request_body = NewDevice, security(()), responses(
     (status = 201, body = Registered),
     (status = 400, description = "A field is missing"),
@@ -178,7 +264,7 @@ pub async fn register(
         );
     }
     let token = new_token(&state, &caller);
-    let register = RegisterDevice { factory: factory.clone(), robot_type: robot_type.clone(), token: hash_of(&token) };
+    let register = RegisterDevice { factory: factory.clone(), robot_type: robot_type.clone(), credentials: credentials_of(&state, &token) };
     let context = caller.context();
     let made = tokio::time::timeout(REGISTRATION_TIMEOUT, state.commands.execute(&context, register)).await;
     let made = made.map_err(|_| Problem::new(Code::RequestTimeout, "the registration took too long; try again").retry_after(1))??;
@@ -193,24 +279,36 @@ pub struct Rotated {
     /// Shown here and never again.
     ws_client_auth_token: String,
     rotated_at: Instant,
+    endpoints: DeviceEndpoints,
+    #[serde(flatten)]
+    store: StoreAccess,
 }
 
-/// Give a robot a new token. A connection that is open stays open; from its next handshake on only the new token fits.
+/// Give a robot a new token and a new key to the object store. A connection that is open stays open; from its next
+/// handshake on only the new token fits. The old key ends within seconds.
 #[utoipa::path(post, path = "/api/v1/robots/{id}/ws-client-auth-token/rotate", tag = "registry", params(("id" = i64, Path)), responses(
     (status = 200, body = Rotated),
     (status = 400, description = "The id is none, or the robot is not active"),
     (status = 404, description = "There is no such robot"),
 ))]
-pub async fn rotate(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Rotated>, Problem> {
+pub async fn rotate(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    headers: HeaderMap,
+) -> Result<Answer<Rotated>, Problem> {
     caller.must_manage()?;
     let robot_id = RobotId(PathId(id).positive()?);
     let token = new_token(&state, &caller);
-    let rotated = state.commands.execute(&caller.context(), RotateToken { robot_id, token: hash_of(&token) }).await?;
+    let rotate = RotateToken { robot_id, credentials: credentials_of(&state, &token) };
+    let rotated = state.commands.execute(&caller.context(), rotate).await?;
     Ok(Answer(Rotated {
         device_id: rotated.device_id.to_string(),
         robot_id: robot_id.to_string(),
-        ws_client_auth_token: token,
         rotated_at: rotated.rotated_at.into(),
+        endpoints: endpoints(&state, &headers, &rotated.device_id, &token),
+        store: store(&state, &headers, &token),
+        ws_client_auth_token: token,
     }))
 }
 
@@ -232,5 +330,14 @@ mod tests {
         ] {
             assert_eq!(host_of(authority), host, "{authority}");
         }
+    }
+
+    #[test]
+    fn a_key_to_the_store_follows_from_its_token_and_looks_like_one() {
+        let (key, other) = (store_key_of("kws_v1_a"), store_key_of("kws_v1_b"));
+        assert_eq!((key.len(), &key[..2]), (STORE_KEY_CHARS, STORE_KEY_PREFIX));
+        assert_eq!(key, store_key_of("kws_v1_a"));
+        assert_ne!(key, other);
+        assert!(key.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()), "{key}");
     }
 }

@@ -219,6 +219,8 @@ mod tests {
                 recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },
                 transfer: crate::http::registration::Endpoint { public_url: None, port: 8090, token_required: false },
             },
+            store: crate::http::registration::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
+            secrets: vec![],
             registrations_per_minute: 30,
         };
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));

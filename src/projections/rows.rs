@@ -98,7 +98,7 @@ tables! {
     "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id ended_at;
     "episodes": episode_id task_id task_public_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name factory_id organization_id mcap_path sidecar_path checksum file_size_bytes etag duration_sec message_count metadata qa_status qa_score quality_flag auto_approved cloud_synced cloud_processed cloud_synced_at labels;
     "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task recorder_process transfer_process;
-    "recorder_tokens": fingerprint;
+    "recorder_tokens": fingerprint store_key;
     "config_templates": robot_type_id filename content;
     "device_commands": device_id action task_id status message data;
 }

@@ -1,9 +1,18 @@
 //! A small factory to try things with: everything an order needs, created through the front door.
 
+use anyhow::{Context as _, bail};
+use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::StoreConfig;
 use super::client::{Client, id_of};
+
+/// What a robot type's configuration files are rendered from. No secret stands in them: robots put in their own.
+pub const TEMPLATES: [(&str, &str); 2] = [
+    ("recorder.yaml", include_str!("../../config/templates/recorder.yaml")),
+    ("transfer.yaml", include_str!("../../config/templates/transfer.yaml")),
+];
 
 /// What was created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +61,13 @@ pub async fn seed(client: &Client, name: &str, stations: usize) -> anyhow::Resul
         "ros_topics": ["/chatter", "/camera0/rgb", "/udp/gps", "/udp/can"],
     });
     let robot_type_id = create("/robot_types", robot_type).await?;
+    for (file, content) in TEMPLATES {
+        let path = format!("/robot_types/{robot_type_id}/config_templates/{file}");
+        let written = client.patiently(Method::PUT, &path, Some(&json!({ "content": content }))).await?;
+        if !written.status.is_success() {
+            bail!("PUT {path} was answered with {}: {}", written.status, written.body);
+        }
+    }
     let mut workplaces = Vec::with_capacity(stations);
     for n in 1..=stations {
         let device_id = device_id(factory_id, robot_type_id, n);
@@ -66,6 +82,48 @@ pub async fn seed(client: &Client, name: &str, stations: usize) -> anyhow::Resul
         workplaces.push(Workplace { station_id, robot_id, device_id, operator_id, password });
     }
     Ok(Factory { factory_id, organization_id, scene_id, subscene_id, sop_id, stations: workplaces })
+}
+
+/// What a robot connects and uploads with.
+#[derive(Clone, Debug)]
+pub struct Equipment {
+    pub token: String,
+    /// Complete.
+    pub recorder_url: String,
+    /// Without the device id.
+    pub transfer_url: String,
+    pub store: StoreConfig,
+}
+
+impl Equipment {
+    /// From the answer to a registration, or to a rotation. Without a key where the store is not the server's own.
+    pub fn of(answer: &Value) -> anyhow::Result<Self> {
+        let optional = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let needed = |pointer: &str| optional(pointer).with_context(|| format!("the answer has no {pointer}"));
+        Ok(Self {
+            token: needed("/ws_client_auth_token")?,
+            recorder_url: needed("/endpoints/recorder_rpc_url")?,
+            transfer_url: needed("/endpoints/transfer_ws_url")?,
+            store: StoreConfig {
+                endpoint: needed("/store_endpoint")?,
+                bucket: needed("/store_bucket")?,
+                region: needed("/store_region")?,
+                access_key: optional("/store_access_key").unwrap_or_default(),
+                secret_key: optional("/store_secret_key").unwrap_or_default(),
+                part_bytes: StoreConfig::PART_BYTES,
+            },
+        })
+    }
+
+    /// Gives a robot a new token and a new key; those before end.
+    pub async fn renewed(client: &Client, robot_id: i64) -> anyhow::Result<Self> {
+        let path = format!("/robots/{robot_id}/ws-client-auth-token/rotate");
+        let rotated = client.patiently(Method::POST, &path, None).await?;
+        if !rotated.status.is_success() {
+            bail!("POST {path} was answered with {}: {}", rotated.status, rotated.body);
+        }
+        Self::of(&rotated.body)
+    }
 }
 
 /// A task as it was dispatched.

@@ -34,6 +34,7 @@ mod registration;
 mod round_trips;
 mod soak;
 mod storage;
+mod store_keys;
 mod tidy;
 mod trace_links;
 mod traces;

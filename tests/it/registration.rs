@@ -25,7 +25,7 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     }
 }
 
-fn render(template: &str, values: &BTreeMap<String, String>) -> String {
+pub fn render(template: &str, values: &BTreeMap<String, String>) -> String {
     let mut rendered = template.to_owned();
     while let Some((before, rest)) = rendered.split_once("{{") {
         let (name, after) = rest.split_once("}}").expect("the end of a placeholder");
@@ -36,7 +36,7 @@ fn render(template: &str, values: &BTreeMap<String, String>) -> String {
 }
 
 /// As `axon-config` names them: those under `endpoints` win over what it would make up.
-fn values_of(answer: &Value) -> BTreeMap<String, String> {
+pub fn values_of(answer: &Value) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     flatten("", answer, &mut values);
     for name in ["recorder_rpc_url", "transfer_ws_url", "keystone_ws_url"] {
@@ -331,4 +331,97 @@ async fn templates_are_written_read_and_deleted() {
     assert_eq!(put(&recorder, json!({ "content": "x".repeat(262_144) })).await.0, 200);
     assert_eq!(edge.send_as("", "GET", &list, Value::Null).await.0, 401);
     assert_eq!(edge.send_as("", "GET", "/api/v1/robot_types/999/configs/recorder.yaml", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_robot_gets_a_key_to_the_store_with_its_token_and_another_with_another() {
+    let (edge, body) = edge().await;
+    let (_, registered) = edge.send_as("", "POST", "/api/v1/devices/register", body).await;
+    assert_eq!((&registered["store_endpoint"], &registered["store_region"]), (&json!("http://127.0.0.1:9000"), &json!("us-east-1")));
+    assert_eq!(registered["store_bucket"], json!(edge.objects.settings.bucket));
+    let key_of = |answer: &Value| answer["store_access_key"].as_str().expect("a key").to_owned();
+    let first = key_of(&registered);
+    assert_eq!(registered["store_secret_key"], json!(format!("secret of {first}")));
+    let rotate = format!("/api/v1/robots/{}/ws-client-auth-token/rotate", registered["robot_id"].as_str().unwrap());
+    let (_, rotated) = edge.post(&rotate, Value::Null).await;
+    let second = key_of(&rotated);
+    assert_ne!(first, second);
+    // What a robot needs to be configured anew is all there.
+    let names = |answer: &Value| values_of(answer).into_keys().collect::<BTreeSet<_>>();
+    let missing: Vec<String> = names(&registered).difference(&names(&rotated)).cloned().collect();
+    let known_before = [
+        "callback_allowlist.allowed_host",
+        "callback_allowlist.allowed_path_prefix",
+        "factory",
+        "factory_id",
+        "robot_type",
+        "robot_type_id",
+    ];
+    assert_eq!(missing, known_before);
+
+    let reads = keystone_edge::projections::reads::Reads::new(edge.database.pool.clone());
+    let device = registered["device_id"].as_str().unwrap();
+    assert_eq!(reads.store_key(&first).await.unwrap(), None);
+    assert_eq!(reads.store_key(&second).await.unwrap().unwrap().device_id, device);
+    assert!(reads.has_store_key(device).await.unwrap());
+    // The seeded robot was made by hand, and never got one.
+    let keyless: Vec<String> = reads.keyless_robots().await.unwrap().into_iter().map(|robot| robot.device_id).collect();
+    assert_eq!(keyless, ["AB-F0001-T0001-000001"]);
+    let client = edge.database.pool.get().await.unwrap();
+    let sql = "select count(*) from events where payload::text || metadata::text like '%secret of%'";
+    assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_ours_is_named_and_no_key_to_it_is_made_up() {
+    let edge = TestEdge::start_with(|settings| {
+        settings.store.public_url = Some("https://s3.factory:9000".into());
+        settings.store.secret_of = None;
+    })
+    .await;
+    edge.seed().await;
+    let body = json!({ "factory": "Factory Shanghai", "robot_type": "arm-1" });
+    let (status, registered) = edge.send_as("", "POST", "/api/v1/devices/register", body).await;
+    assert_eq!((status, &registered["store_endpoint"]), (201, &json!("https://s3.factory:9000")));
+    assert!(registered.get("store_access_key").is_none() && registered.get("store_secret_key").is_none(), "{registered}");
+    values_of(&registered);
+    let reads = keystone_edge::projections::reads::Reads::new(edge.database.pool.clone());
+    assert!(!reads.has_store_key(registered["device_id"].as_str().unwrap()).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_template_holds_no_secret_and_an_old_one_that_does_is_not_shown_with_it() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let id = number(&seed.robot_type);
+    let path = format!("/api/v1/robot_types/{id}/config_templates/transfer.yaml");
+    let put = async |content: &str| edge.send_as(&edge.admin, "PUT", &path, json!({ "content": content })).await;
+    for (content, line, placeholder) in [
+        ("s3:\n  secret_key: \"abc\"\n", 2, json!("{{ store_secret_key }}")),
+        ("access_key: keystone", 1, json!("{{ store_access_key }}")),
+        ("auth_token: kws", 1, json!("{{ ws_client_auth_token }}")),
+        ("a: 1\n\npassword: abc", 3, Value::Null),
+        ("a: 1\nnote: a secret of this test, long enough", 2, json!("{{ store_secret_key }}")),
+    ] {
+        let (status, refused) = put(content).await;
+        assert_eq!((status, &refused["code"]), (400, &json!("template_with_secret")), "{content}: {refused}");
+        assert_eq!((&refused["line"], &refused["placeholder"]), (&json!(line), &placeholder), "{content}: {refused}");
+        assert!(!refused.to_string().contains("abc"), "{refused}");
+        if let Some(placeholder) = placeholder.as_str() {
+            assert!(refused["error"].as_str().unwrap().contains(placeholder), "{refused}");
+        }
+    }
+    for (file, content) in factory::TEMPLATES {
+        let path = format!("/api/v1/robot_types/{id}/config_templates/{file}");
+        assert_eq!(edge.send_as(&edge.admin, "PUT", &path, json!({ "content": content })).await.0, 200, "{file}");
+    }
+
+    // As an older version took it.
+    let old = "s3:\n  access_key: keystone\n  secret_key: a secret of this test, long enough\n";
+    let client = edge.database.pool.get().await.unwrap();
+    let sql = "update config_templates set content = $1 where filename = 'transfer.yaml'";
+    assert_eq!(client.execute(sql, &[&old]).await.unwrap(), 1);
+    let raw = format!("/api/v1/robot_types/{id}/configs/transfer.yaml");
+    let shown = "s3:\n  access_key: {{ store_access_key }}\n  secret_key: {{ store_secret_key }}\n";
+    assert_eq!(edge.send_as("", "GET", &raw, Value::Null).await, (200, json!(shown)));
 }

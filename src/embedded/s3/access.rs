@@ -5,18 +5,24 @@ use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
 use super::layout::allow_key;
+use crate::embedded::keys::{Asked, Keys};
 
-/// Refuses what is not signed, and every key that would name a file outside its
-/// bucket's folder, or another file than its own.
-pub struct InsideTheBucket;
+/// Refuses what is not signed, what the signer may not do, and every key that would name
+/// a file outside its bucket's folder, or another file than its own.
+pub struct InsideTheBucket {
+    pub keys: Keys,
+}
 
 #[async_trait::async_trait]
 impl S3Access for InsideTheBucket {
     async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if cx.credentials().is_none() {
+        let Some(signer) = cx.credentials() else {
             return Err(s3_error!(AccessDenied, "Signature is required"));
-        }
-        match cx.s3_path() {
+        };
+        let path = cx.s3_path();
+        let asked = Asked { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
+        self.keys.check(&signer.access_key, asked).await?;
+        match path {
             S3Path::Object { key, .. } => allow_key(key),
             S3Path::Root | S3Path::Bucket { .. } => Ok(()),
         }

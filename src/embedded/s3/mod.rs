@@ -28,7 +28,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3s::auth::SimpleAuth;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
@@ -41,6 +40,7 @@ use self::layout::{Layout, make_folders};
 use self::multipart::Uploads;
 use self::operations::Operations;
 use self::store::{Local, Store};
+use super::keys::Keys;
 use crate::blobs::LocalObjects;
 use crate::config::Secret;
 use crate::listener;
@@ -61,16 +61,9 @@ pub struct Credentials {
     pub secret_key: Secret,
 }
 
-impl Credentials {
-    /// Given ones, or a remembered pair that is generated at the first start.
-    pub fn remembered(data: &super::DataDir) -> io::Result<Self> {
-        Ok(Self { access_key: "keystone".to_owned(), secret_key: data.secret("s3")? })
-    }
-}
-
 /// What an endpoint is started with.
 pub struct Options {
-    pub credentials: Credentials,
+    pub keys: Keys,
     /// Made if it is missing.
     pub bucket: String,
     /// An upload in parts ends when nobody continued it for so long.
@@ -79,8 +72,8 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn new(credentials: Credentials, bucket: impl Into<String>, upload_expiry: Duration) -> Self {
-        Self { credentials, bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded) }
+    pub fn new(keys: impl Into<Keys>, bucket: impl Into<String>, upload_expiry: Duration) -> Self {
+        Self { keys: keys.into(), bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded) }
     }
 
     #[must_use]
@@ -110,7 +103,7 @@ pub enum S3Error {
 pub struct EmbeddedS3 {
     address: SocketAddr,
     root: PathBuf,
-    credentials: Credentials,
+    keys: Keys,
     local: Arc<Local>,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
@@ -121,7 +114,7 @@ impl EmbeddedS3 {
     /// Serves the folder `root` on `address`; port 0 takes a free one.
     pub async fn start(root: &Path, address: SocketAddr, options: Options) -> Result<Self, S3Error> {
         let failed = |source| S3Error::Root { path: root.to_path_buf(), source };
-        let Options { credentials, bucket, upload_expiry, guard } = options;
+        let Options { keys, bucket, upload_expiry, guard } = options;
         let layout = Layout::open(root).map_err(failed)?;
         make_folders(&layout.bucket(&bucket)).map_err(failed)?;
         let root = layout.root().to_owned();
@@ -133,8 +126,8 @@ impl EmbeddedS3 {
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = 0;
         let mut builder = S3ServiceBuilder::new(Operations { store, uploads: uploads.clone() });
-        builder.set_auth(SimpleAuth::from_single(credentials.access_key.clone(), credentials.secret_key.expose().to_owned()));
-        builder.set_access(InsideTheBucket);
+        builder.set_auth(keys.clone());
+        builder.set_access(InsideTheBucket { keys: keys.clone() });
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         let service = builder.build();
 
@@ -143,7 +136,7 @@ impl EmbeddedS3 {
         let stop = CancellationToken::new();
         let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, move |_| service.clone()));
         let sweeper = tokio::spawn(uploads.sweep_for_ever(upload_expiry));
-        Ok(Self { address, root, credentials, local, stop, server: Some(server), sweeper })
+        Ok(Self { address, root, keys, local, stop, server: Some(server), sweeper })
     }
 
     /// Where it really listens.
@@ -165,8 +158,9 @@ impl EmbeddedS3 {
         &self.root
     }
 
+    /// This server's own, with all rights; nobody else gets them.
     pub fn credentials(&self) -> &Credentials {
-        &self.credentials
+        self.keys.own()
     }
 
     /// The objects of our bucket, for readers in this process.

@@ -302,7 +302,10 @@ impl S3 for Operations {
         let input = request.input;
         only_version(input.version_id.as_deref())?;
         not_encrypted(input.sse_customer_key.as_ref())?;
-        let found = self.store.find(&Name::new(&input.bucket, &input.key)?).await?;
+        let name = Name::new(&input.bucket, &input.key)?;
+        // A verification begins with this look: what it finds is what stays.
+        self.store.settled(&name).await;
+        let found = self.store.find(&name).await?;
         let tag = etag(&found.about.etag);
         let conditions = Conditions {
             if_match: input.if_match,

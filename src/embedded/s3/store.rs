@@ -99,6 +99,12 @@ impl Store {
         blocking(move || objects::find(&layout, &name)).await
     }
 
+    /// Waits for a write of the key that was let through and is not in its place yet. Who looks after that sees it, and
+    /// knows that whatever is written later was asked about later.
+    pub async fn settled(&self, name: &Name) {
+        drop(self.keys.hold(name.clone()).await);
+    }
+
     pub async fn find(self: &Arc<Self>, name: &Name) -> S3Result<Found> {
         match self.look(name).await? {
             Some(found) => Ok(found),

@@ -7,9 +7,11 @@ use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::commands::CommandError;
 use crate::commands::registration::{DeleteTemplate, WriteTemplate};
 use crate::domain::RobotTypeId;
-use crate::domain::template::{Template, TemplateFile};
+use crate::domain::literal_secrets::{self, Kind};
+use crate::domain::template::{Template, TemplateFile, TemplateRefusal};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, PathId, PathTexts};
@@ -77,7 +79,8 @@ async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<
     }
 }
 
-/// The template as a robot downloads it, placeholders untouched.
+/// The template as a robot downloads it, placeholders untouched. Secrets of this server that one of an older version
+/// holds give way to placeholders.
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/configs/{filename}", tag = "devices", security(()), params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses(
@@ -86,7 +89,8 @@ async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<
 ))]
 pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
     let (id, file) = file(&path)?;
-    Ok(([(CONTENT_TYPE, "text/yaml; charset=utf-8")], found(&state, id, file).await?.content))
+    let content = found(&state, id, file).await?.content;
+    Ok(([(CONTENT_TYPE, "text/yaml; charset=utf-8")], literal_secrets::without(&content, &state.settings.secrets).into_owned()))
 }
 
 /// Both templates of a robot type, whether they exist or not.
@@ -118,12 +122,12 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathTexts(path):
     Ok(Answer(Content { filename: row.filename, content: row.content, created_at, updated_at }))
 }
 
-/// Write or replace a template. What it says is not looked into.
+/// Write or replace a template. What it says is not looked into, but for secrets: anybody can read it.
 #[utoipa::path(put, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), request_body = NewContent, responses(
     (status = 200, body = Written),
-    (status = 400, description = "The content is blank or too large"),
+    (status = 400, description = "The content is blank or too large, or writes out a secret"),
     (status = 404, description = "There is no such robot type"),
 ))]
 pub async fn put(
@@ -137,6 +141,11 @@ pub async fn put(
     let content = new.content.unwrap_or_default();
     if content.contains('\0') {
         return Err(Problem::invalid("content must not have a NUL character"));
+    }
+    if let Some(at) = state.settings.secrets.iter().filter_map(|secret| content.find(secret.as_str())).min() {
+        let line = content[..at].lines().count().max(1);
+        let refused = TemplateRefusal::LiteralSecret { line, name: "a secret of this server".into(), kind: Kind::StoreSecretKey };
+        return Err(CommandError::Refused(refused.into()).into());
     }
     let written = state.commands.execute(&caller.context(), WriteTemplate(Template { robot_type_id, filename, content })).await?;
     let (created_at, updated_at) = (written.created_at.into(), written.updated_at.into());

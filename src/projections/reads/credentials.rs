@@ -1,7 +1,7 @@
 //! Who may log in, and with what. Not a read model: secrets live beside the events.
 
 use super::{FromRow, ReadError, Reads, row};
-use crate::domain::DeviceId;
+use crate::domain::{DeviceId, Timestamp};
 
 row! {
     /// A data collector who has a password.
@@ -20,6 +20,40 @@ row! {
         /// Lower-case hex SHA-256.
         token_hash: String = "k.password_hash",
     }
+}
+
+row! {
+    /// The robot that a key to the object store belongs to now.
+    StoreKeyRow {
+        device_id: String = "r.device_id",
+        active: bool = "r.status = 'active'",
+    }
+}
+
+row! {
+    /// A robot that has no key of its own and can upload only with one that several robots hold.
+    KeylessRobotRow {
+        robot_id: i64 = "r.id",
+        device_id: String = "r.device_id",
+        /// When its uploader connected, the last time.
+        uploader_since: Option<Timestamp> = "d.transfer_since",
+    }
+}
+
+fn store_key() -> String {
+    format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::COLUMNS)
+}
+
+fn has_store_key() -> &'static str {
+    "select count(*) from robots r join recorder_tokens t on t.id = r.id where r.device_id = $1 and t.store_key is not null"
+}
+
+fn keyless_robots() -> String {
+    format!(
+        "select {} from robots r left join recorder_tokens t on t.id = r.id left join devices d on d.id = r.device_id \
+         where r.status = 'active' and t.store_key is null order by r.device_id",
+        KeylessRobotRow::COLUMNS
+    )
 }
 
 fn recorder_token() -> String {
@@ -49,6 +83,29 @@ impl Reads {
     }
 }
 
+impl Reads {
+    /// Whose the key is; nobody's where it was replaced, or was never given out.
+    pub async fn store_key(&self, access_key: &str) -> Result<Option<StoreKeyRow>, ReadError> {
+        self.row(&store_key(), &[&access_key]).await
+    }
+
+    /// Whether the robot of this device id has a key of its own.
+    pub async fn has_store_key(&self, device_id: &str) -> Result<bool, ReadError> {
+        Ok(self.number(has_store_key(), &[&device_id]).await? > 0)
+    }
+
+    /// Active robots that a switched-off shared key would keep from uploading.
+    pub async fn keyless_robots(&self) -> Result<Vec<KeylessRobotRow>, ReadError> {
+        self.rows(&keyless_robots(), &[]).await
+    }
+}
+
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("login of a data collector", collector_login()), ("token of a recorder", recorder_token())]
+    vec![
+        ("holder of a store key", store_key()),
+        ("whether a robot has a store key", has_store_key().to_owned()),
+        ("robots without a store key", keyless_robots()),
+        ("login of a data collector", collector_login()),
+        ("token of a recorder", recorder_token()),
+    ]
 }

@@ -11,6 +11,7 @@ pub mod device_changes;
 pub mod devices;
 pub mod episodes;
 pub mod log;
+pub mod objects;
 pub mod orders;
 pub mod registry;
 pub mod site;
@@ -278,6 +279,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         devices::statements(),
         episodes::statements(),
         log::statements(),
+        objects::statements(),
         orders::statements(),
         registry::statements(),
         site::statements(),

@@ -14,7 +14,7 @@ use keystone_edge::domain::DeviceId;
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
-use keystone_edge::http::registration::{Endpoint, Endpoints};
+use keystone_edge::http::registration::{Endpoint, Endpoints, Store};
 use keystone_edge::http::storage::{ObjectFacts, ObjectStream, Objects};
 use keystone_edge::http::{AppState, AuthMode, Settings, router};
 use keystone_edge::outbox::Wakes;
@@ -69,6 +69,13 @@ impl TestEdge {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },
                 transfer: Endpoint { public_url: None, port: 8090, token_required: true },
             },
+            store: Store {
+                public_url: None,
+                port: 9000,
+                region: "us-east-1".into(),
+                secret_of: Some(Arc::new(|access_key: &str| format!("secret of {access_key}"))),
+            },
+            secrets: vec!["a secret of this test, long enough".into()],
             registrations_per_minute: 100,
         };
         change(&mut settings);

@@ -1,0 +1,46 @@
+//! What the store has to know of an object before it lets it be replaced or deleted.
+
+use super::{FromRow, ReadError, Reads, row};
+
+row! {
+    /// The task whose episode names an object, or whose upload of it is being verified.
+    ClaimRow {
+        task_id: i64 = "c.task_id",
+        /// An episode names it, and always will.
+        verified: bool = "c.verified",
+    }
+}
+
+/// The episode is found by the MCAP, of which the sidecar's name is made. An upload under verification is in no read
+/// model; of the events that a task's upload has, the last one says whether a report waits for its verdict.
+fn claim() -> String {
+    format!(
+        "select {} from ( \
+             select e.task_id, true as verified from episodes e where e.mcap_path = $1 and $2 in (e.mcap_path, e.sidecar_path) \
+             union all \
+             select t.id, false from tasks t cross join lateral ( \
+                 select x.event_type, x.payload from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text \
+                     and x.event_type in ('recording_started', 'recording_finished', 'recording_abandoned', 'upload_reported', \
+                         'upload_rejected', 'upload_verified', 'late_upload_reported', 'late_upload_rejected', 'late_upload_verified') \
+                 order by x.sequence desc limit 1) last \
+             where t.task_id = $3 and last.payload -> last.event_type -> 'report' ->> 'object_key' = $4 \
+                 and last.event_type = case t.status when 'uploading' then 'upload_reported' else 'late_upload_reported' end \
+         ) c order by c.verified desc limit 1",
+        ClaimRow::COLUMNS
+    )
+}
+
+impl Reads {
+    /// Who has a claim to the object `key` of the bucket, if anybody has.
+    pub async fn claim_to_object(&self, bucket: &str, key: &str) -> Result<Option<ClaimRow>, ReadError> {
+        let mcap = key.strip_suffix(".json").map_or_else(|| key.to_owned(), |stem| format!("{stem}.mcap"));
+        let file = mcap.rsplit('/').next().unwrap_or(&mcap);
+        let task = file.strip_suffix(".mcap").unwrap_or(file);
+        let (mcap_path, path) = (format!("{bucket}/{mcap}"), format!("{bucket}/{key}"));
+        self.row(&claim(), &[&mcap_path, &path, &task, &mcap]).await
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![("claim to an object", claim())]
+}
