@@ -419,7 +419,9 @@ fn connections(facts: &Facts, wanted: &Wanted) -> Finding {
 /// How far a clock is from that of this host; negative: behind.
 pub fn clock(id: &'static str, whose: &str, ahead_s: f64) -> Finding {
     let seen = match ahead_s {
-        ahead if ahead.abs() <= CLOCK_OFF_WARN_S => return Finding::ok(id, format!("{whose} and this host agree within {CLOCK_OFF_WARN_S} s")),
+        ahead if ahead.abs() <= CLOCK_OFF_WARN_S => {
+            return Finding::ok(id, format!("{whose} and this host agree within {CLOCK_OFF_WARN_S} s"));
+        }
         ahead if ahead > 0.0 => format!("the clock of {whose} is {ahead:.0} s ahead of this host"),
         behind => format!("the clock of {whose} is {:.0} s behind this host", -behind),
     };
