@@ -20,14 +20,14 @@ use keystone_edge::domain::{BatchId, TaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::pg::Connector;
 use keystone_edge::projections::reads::tasks::TaskFilter;
-use keystone_edge::projections::reads::{Page, Reads};
+use keystone_edge::projections::reads::{Listed, Page, Reads};
 use serde_json::{Value, json};
 
 use baseline::{META, plain_batch, rate, show};
 use factory::Factory;
 
 const CLIENTS: [usize; 2] = [1, 8];
-const PAGE: Page = Page { limit: Some(50), offset: 0 };
+const PAGE: Page = Page { limit: Some(50), offset: 0, after: None };
 
 /// Batches of a thousand tasks, each of an order of its own, that tasks are completed of; half of them by us.
 const COMPLETED_FROM: usize = 32;
@@ -60,7 +60,7 @@ impl Bench {
         let ours = rate(clients, move |_| {
             let (reads, filter) = (reads.clone(), filter.clone());
             async move {
-                let (rows, total) = reads.tasks(&filter, PAGE).await.expect("a page");
+                let Listed { rows, total, .. } = reads.tasks(&filter, PAGE).await.expect("a page");
                 assert!(rows.len() == 50 && total >= 50);
                 Some(())
             }

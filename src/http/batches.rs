@@ -103,7 +103,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         status: params.word("status", &BatchStatus::ALL)?,
     };
     let listed = state.reads.batches(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -235,13 +235,11 @@ async fn found(state: &AppState, id: BatchId) -> Result<Batch, Problem> {
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
 pub async fn tasks(State(state): State<AppState>, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let id = BatchId(id.positive()?);
-    let paged = params.has("limit") || params.has("offset");
+    let paged = params.has("limit") || params.has("offset") || params.has("after");
     let page = if paged { params.page_free()? } else { Page::ALL };
     found(&state, id).await?;
-    let (rows, total) = state.reads.tasks_of_batch(id, page).await?;
-    let limit = page.limit.unwrap_or(total);
-    let rows: Vec<TaskItem> = rows.into_iter().map(TaskItem::in_batch).collect();
-    Ok(Answer(Paged::new((rows, total), limit, page.offset)))
+    let listed = state.reads.tasks_of_batch(id, page).await?;
+    Ok(Answer(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

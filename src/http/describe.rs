@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use super::auth::{Access, access};
 use super::idempotency::takes_key;
 
+/// The one list with an offset that is counted anew for every page.
+const BY_OFFSET_ONLY: &str = "/api/v1/tasks/statistics/breakdown";
+
 /// Completes the description of the routes.
 pub fn complete(mut description: Value) -> Value {
     description["components"]["schemas"]["Problem"] = problem();
@@ -32,6 +35,14 @@ fn complete_operation(method: &Method, route: &str, operation: &mut Value) {
             Some(parameters) => parameters.push(key),
             None => operation["parameters"] = json!([key]),
         }
+    }
+    let parameters = operation["parameters"].as_array_mut();
+    if let Some(parameters) = parameters.filter(|all| route != BY_OFFSET_ONLY && all.iter().any(|one| one["name"] == "offset")) {
+        parameters.push(json!({
+            "name": "after", "in": "query", "required": false, "schema": {"type": "string"},
+            "description": "`next_after` of the page before: begins behind its last row, whatever was added meanwhile, and costs as much \
+                            as the first page however far in the list. Instead of `offset`.",
+        }));
     }
     let open = access(method, route) == Access::Open;
     if open {

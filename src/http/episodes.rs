@@ -108,8 +108,8 @@ impl From<EpisodeRow> for Episode {
 
 /// Episodes, newest first.
 #[utoipa::path(get, path = "/api/v1/episodes", tag = "episodes", params(
-    ("limit" = Option<i64>, Query, description = "0 to 100, default 50"),
-    ("offset" = Option<i64>, Query),
+    ("limit" = Option<String>, Query, description = "0 to 100, default 50; what is no such number counts as the default"),
+    ("offset" = Option<String>, Query, description = "What is no number from 0 on counts as 0"),
     ("task_id" = Option<String>, Query, description = "Database id, or the id that devices know"),
     ("scene_id" = Option<String>, Query),
     ("qa_status" = Option<String>, Query),
@@ -122,7 +122,7 @@ impl From<EpisodeRow> for Episode {
     ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive"),
 ), responses((status = 200, body = Paged<Episode>), (status = 400, description = "A time that is none")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
-    let page = params.page_lax();
+    let page = params.page_lax()?;
     let task = params.text("task_id");
     let task_id = task.as_ref().and_then(|text| text.parse().ok());
     let filter = EpisodeFilter {
@@ -139,7 +139,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         created_to: params.instant("created_at_to")?,
     };
     let listed = state.reads.episodes(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 /// One episode.
@@ -157,7 +157,7 @@ async fn found(state: &AppState, id: PathId) -> Result<EpisodeRow, Problem> {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Link {
-    /// A path on this server; works for 15 minutes without a login.
+    /// A path on this server; works without a login for as long as `s3.presign_ttl_s` says, 15 minutes by default.
     url: String,
 }
 

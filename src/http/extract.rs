@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::problem::{Code, Problem};
 use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
-use crate::projections::reads::Page;
+use crate::projections::reads::{Page, Place};
 
 /// Long texts: notes, errors, layouts.
 pub const LONG_TEXT: usize = 65_535;
@@ -302,13 +302,23 @@ impl Params {
             None => 0,
             Some(text) => text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::invalid("offset must not be negative"))?,
         };
-        Ok(Page { limit: Some(limit.min(most)), offset })
+        Ok(Page { limit: Some(limit.min(most)), offset, after: self.after(offset)? })
+    }
+
+    /// The place behind which a page begins, instead of an offset.
+    fn after(&self, offset: i64) -> Result<Option<Place>, Problem> {
+        match self.text("after") {
+            None => Ok(None),
+            Some(_) if offset != 0 => Err(Problem::invalid("after and offset exclude each other")),
+            Some(text) => text.parse().map(Some).map_err(|_| Problem::invalid("after must be the next_after of a page")),
+        }
     }
 
     /// The contract's **Plax**: garbage counts as the default; 0 is an empty page.
-    pub fn page_lax(&self) -> Page {
+    pub fn page_lax(&self) -> Result<Page, Problem> {
         let number = |name: &str| self.text(name).and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
-        Page { limit: Some(number("limit").unwrap_or(50).min(100)), offset: number("offset").unwrap_or(0) }
+        let offset = number("offset").unwrap_or(0);
+        Ok(Page { limit: Some(number("limit").unwrap_or(50).min(100)), offset, after: self.after(offset)? })
     }
 }
 
@@ -401,7 +411,7 @@ mod tests {
 
     #[test]
     fn pages_follow_the_three_rule_sets() {
-        let page = |limit, offset| Page { limit: Some(limit), offset };
+        let page = |limit, offset| Page { limit: Some(limit), offset, after: None };
         assert_eq!(query(&[]).page_to_100().unwrap(), page(50, 0));
         assert_eq!(query(&[("limit", "101"), ("offset", "7")]).page_to_100().unwrap(), page(100, 7));
         assert_eq!(query(&[("limit", "500")]).page_free().unwrap(), page(500, 0));
@@ -409,9 +419,9 @@ mod tests {
             assert!(query(&[bad]).page_to_100().is_err(), "{bad:?}");
             assert!(query(&[bad]).page_free().is_err(), "{bad:?}");
         }
-        assert_eq!(query(&[("limit", "x"), ("offset", "-3")]).page_lax(), page(50, 0));
-        assert_eq!(query(&[("limit", "0")]).page_lax(), page(0, 0));
-        assert_eq!(query(&[("limit", "1000")]).page_lax(), page(100, 0));
+        assert_eq!(query(&[("limit", "x"), ("offset", "-3")]).page_lax().unwrap(), page(50, 0));
+        assert_eq!(query(&[("limit", "0")]).page_lax().unwrap(), page(0, 0));
+        assert_eq!(query(&[("limit", "1000")]).page_lax().unwrap(), page(100, 0));
     }
 
     #[test]

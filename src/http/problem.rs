@@ -194,6 +194,7 @@ impl From<ReadError> for Problem {
                 Self::new(Code::NotStorable, "a value is beyond what can be stored")
             }
             ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
+            ReadError::NotAPlace(_) => Self::invalid("after is not the next_after of a page of this list"),
         }
     }
 }

@@ -108,7 +108,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         keyword: params.keyword(),
     };
     let listed = state.reads.stations(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

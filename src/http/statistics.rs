@@ -46,6 +46,10 @@ impl From<BreakdownRow> for BreakdownItem {
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Breakdown), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Breakdown>, Problem> {
+    if params.has("after") {
+        // Groups are counted anew for every page, so a place in the list would save nothing.
+        return Err(Problem::invalid("pages of this list are asked for by offset"));
+    }
     let page = params.page_to_100()?;
     let (dimension, name) = match params.text("dimension").as_deref() {
         None | Some("scene") => (Dimension::Scene, "scene"),
@@ -64,5 +68,5 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
     let status = params.word("status", &TaskStatus::ALL)?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };
     let listed = state.reads.breakdown(&filter, page).await?;
-    Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, page.limit.unwrap_or_default(), page.offset) }))
+    Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, &page) }))
 }

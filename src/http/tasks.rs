@@ -146,7 +146,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         status: params.word("status", &TaskStatus::ALL)?,
     };
     let listed = state.reads.tasks(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 /// One task.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::domain::Timestamp;
+use crate::projections::reads::{Listed, Page};
 
 /// An id that stands as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
@@ -51,15 +52,24 @@ pub struct Paged<T> {
     pub has_next: bool,
     #[serde(rename = "hasPrev", skip_serializing_if = "std::ops::Not::not")]
     pub has_prev: bool,
+    /// For `after`, where the next page begins; left out on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_after: Option<String>,
 }
 
 impl<T> Paged<T> {
-    pub fn new<R>((rows, total): (Vec<R>, i64), limit: i64, offset: i64) -> Self
+    pub fn new<R>(listed: Listed<R>, page: &Page) -> Self
     where
         T: From<R>,
     {
+        let Listed { rows, total, next } = listed;
+        let (limit, offset) = (page.limit.unwrap_or(total), page.offset);
+        let (has_next, has_prev) = match page.after {
+            None => (offset.saturating_add(limit) < total, offset > 0),
+            Some(_) => (next.is_some(), true),
+        };
         let items = rows.into_iter().map(T::from).collect();
-        Self { items, total, limit, offset, has_next: offset.saturating_add(limit) < total, has_prev: offset > 0 }
+        Self { items, total, limit, offset, has_next, has_prev, next_after: next.map(|next| next.to_string()) }
     }
 }
 
@@ -82,7 +92,10 @@ mod tests {
 
     #[test]
     fn a_page_mentions_neighbours_only_when_there_are_some() {
-        let page = |rows: Vec<i64>, total, offset| json!(Paged::<i64>::new((rows, total), 2, offset));
+        let page = |rows: Vec<i64>, total, offset| {
+            let page = Page { limit: Some(2), offset, after: None };
+            json!(Paged::<i64>::new(Listed { rows, total, next: None }, &page))
+        };
         assert_eq!(page(vec![], 0, 0), json!({"items": [], "total": 0, "limit": 2, "offset": 0}));
         assert_eq!(page(vec![1, 2], 5, 2), json!({"items": [1, 2], "total": 5, "limit": 2, "offset": 2, "hasNext": true, "hasPrev": true}));
     }

@@ -154,3 +154,89 @@ async fn robots_are_filtered_by_what_is_connected_right_now() {
     assert_eq!(edge.get("/api/v1/devices/AB-F0001-T0001-000001/connection").await.1["connected"], true);
     assert_eq!(edge.get("/api/v1/devices/unknown/connection").await.1["connected"], false);
 }
+
+/// Every list that offers it, as the description says.
+#[tokio::test]
+async fn every_list_is_walked_from_place_to_place_and_what_is_added_meanwhile_moves_nothing() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    for number in 0..4 {
+        let order =
+            json!({"organization_id": seed.organization, "scene_id": seed.scene, "name": format!("Cup {number} cups"), "target_count": 9});
+        edge.create("/api/v1/orders", order).await;
+        edge.create("/api/v1/skills", json!({"slug": format!("skill-{number}")})).await;
+        edge.create("/api/v1/sops", json!({"slug": format!("sop-{number}"), "skill_sequence": []})).await;
+        edge.create("/api/v1/scenes", json!({"factory_id": seed.factory, "name": format!("scene {number}")})).await;
+        edge.create("/api/v1/factories", json!({"name": format!("factory {number}")})).await;
+    }
+    for _ in 0..3 {
+        edge.create("/api/v1/batches", seed.batch(1)).await;
+    }
+    let (_, description) = edge.get("/api/v1/openapi.json").await;
+    let lists: Vec<&String> = description["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(_, item)| item["get"]["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "after")))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(lists.len() >= 14, "{lists:?}");
+    let mut walked = 0;
+    for list in lists {
+        let path = list.replace("{id}", "1");
+        for filter in ["", "keyword=cup", "keyword=a", "status=pending"] {
+            let (status, whole) = edge.get(&format!("{path}?{filter}&limit=100")).await;
+            if status == 400 {
+                continue;
+            }
+            assert_eq!((status, &whole["next_after"]), (200, &Value::Null), "{path} {filter}: {whole}");
+            let whole = whole["items"].as_array().unwrap().clone();
+            let (mut found, mut after) = (vec![], String::new());
+            loop {
+                let (status, page) = edge.get(&format!("{path}?{filter}&limit=1{after}")).await;
+                assert_eq!(status, 200, "{path} {filter}: {page}");
+                assert_eq!(page["hasPrev"] == true, !after.is_empty(), "{path}: {page}");
+                found.extend(page["items"].as_array().unwrap().clone());
+                if found.len() == 1 && path == "/api/v1/orders" {
+                    // Newer than everything: by offset, the next page would begin with a row that was there already.
+                    let order = json!({"organization_id": seed.organization, "scene_id": seed.scene, "name": format!("a cup {filter}"), "target_count": 9});
+                    edge.create("/api/v1/orders", order).await;
+                }
+                assert_eq!(
+                    page["next_after"].is_string(),
+                    !after.is_empty() && page["hasNext"] == true || after.is_empty() && found.len() < whole.len(),
+                    "{page}"
+                );
+                match page["next_after"].as_str() {
+                    Some(next) => after = format!("&after={next}"),
+                    None => break,
+                }
+            }
+            walked += found.len();
+            assert!(found.len() >= whole.len(), "{path} {filter}");
+            assert!(
+                found
+                    .iter()
+                    .map(|item| &item["id"])
+                    .filter(|id| whole.iter().any(|item| item["id"] == **id))
+                    .eq(whole.iter().map(|item| &item["id"])),
+                "{path} {filter}: {found:?}"
+            );
+        }
+    }
+    assert!(walked > 40, "{walked}");
+
+    let (_, page) = edge.get("/api/v1/orders?limit=1").await;
+    let after = page["next_after"].as_str().unwrap();
+    for bad in [
+        &format!("orders?after={after}&offset=1"),
+        "orders?after=x",
+        &format!("tasks?after={after}"),
+        &format!("episodes?after={after}"),
+        "tasks/statistics/breakdown?after=x",
+    ] {
+        let (status, problem) = edge.get(&format!("/api/v1/{bad}")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")), "{bad}");
+    }
+    assert_eq!(edge.get(&format!("/api/v1/orders?after={after}&offset=0&limit=100")).await.0, 200);
+}

@@ -38,6 +38,7 @@ fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
         (_, &Type::TEXT) => Box::new(value.as_str().map(str::to_owned)),
         (_, &Type::TEXT_ARRAY) => Box::new(texts()),
         (_, &Type::BOOL) => Box::new(value.as_bool()),
+        (Value::Number(micros), &Type::TIMESTAMPTZ) => Box::new(chrono::DateTime::from_timestamp_micros(micros.as_i64().unwrap())),
         (_, &Type::TIMESTAMPTZ) => Box::new(Some(chrono::Utc::now() - chrono::TimeDelta::hours(1))),
         (_, other) => panic!("no list takes a {other}"),
     }
@@ -78,6 +79,57 @@ fn filters(list: &str) -> Vec<(usize, Value)> {
     }
 }
 
+/// A statement with values for its parameters.
+async fn rows_of(client: &tokio_postgres::Client, sql: &str, values: &[Value]) -> Vec<tokio_postgres::Row> {
+    let types = parameter_types(sql);
+    let boxes: Vec<_> = values.iter().zip(&types).map(|(value, of)| boxed(value, of)).collect();
+    let typed: Vec<(&(dyn ToSql + Sync), Type)> =
+        boxes.iter().zip(&types).map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone())).collect();
+    client.query_typed(sql, &typed).await.unwrap_or_else(|error| panic!("{error:?}: {sql} with {values:?}"))
+}
+
+/// Where the row lies, as a page says it.
+fn place(row: &tokio_postgres::Row) -> Vec<Value> {
+    (0..).map_while(|n| row.try_get::<_, i64>(format!("place_{n}").as_str()).ok()).map(|value| json!(value)).collect()
+}
+
+/// Blocks that a page reads or finds in memory.
+async fn blocks(client: &tokio_postgres::Client, page: &str, values: &[Value]) -> i64 {
+    let explained = rows_of(client, &format!("explain (analyze, buffers, format json) {page}"), values).await;
+    let plan: Value = explained[0].get(0);
+    ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|key| plan[0]["Plan"][*key].as_i64().unwrap()).sum()
+}
+
+/// From a place, the last page costs about as much as the first; by offset, it costs all rows before it.
+async fn the_last_page_costs_as_much_as_the_first(
+    client: &tokio_postgres::Client,
+    list: &str,
+    page: &str,
+    filter: Option<&(usize, Value)>,
+) {
+    let parameters = parameter_types(page).len();
+    let mut first = vec![Value::Null; parameters];
+    (first[parameters - 2], first[parameters - 1]) = (json!(50), json!(0));
+    if let Some((parameter, value)) = filter {
+        first[parameter - 1] = value.clone();
+    }
+    let mut all = first.clone();
+    all[parameters - 2] = Value::Null;
+    let started = std::time::Instant::now();
+    let rows = rows_of(client, page, &all).await;
+    let walked = started.elapsed();
+    let Some(before_last) = rows.len().checked_sub(51).filter(|at| *at > 500).map(|at| place(&rows[at])) else { return };
+    let mut last = first.clone();
+    let at = parameters - 2 - before_last.len();
+    last[at..at + before_last.len()].clone_from_slice(&before_last);
+    let ids = |rows: &[tokio_postgres::Row]| rows.iter().map(place).collect::<Vec<_>>();
+    let started = std::time::Instant::now();
+    assert_eq!(ids(&rows_of(client, page, &last).await), ids(&rows[rows.len() - 50..]), "{list} by {filter:?}");
+    let (took, first, last) = (started.elapsed(), blocks(client, page, &first).await, blocks(client, page, &last).await);
+    println!("{list} by {filter:?}: {} rows in {walked:?}; first page {first} blocks, last {last} in {took:?}", rows.len());
+    assert!(last <= first * 4 + 300, "{list} by {filter:?}: the last page reads {last} blocks, the first {first}");
+}
+
 #[tokio::test]
 async fn pages_of_lists_come_from_indexes() {
     let rows = std::env::var("KEYSTONE_LIST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000);
@@ -92,6 +144,7 @@ async fn pages_of_lists_come_from_indexes() {
         let types = parameter_types(&page);
         let none = if list == "tasks of a batch" { vec![] } else { vec![None] };
         for filter in none.into_iter().chain(filters(list).into_iter().map(Some)) {
+            the_last_page_costs_as_much_as_the_first(&client, list, &page, filter.as_ref()).await;
             let mut values = vec![Value::Null; types.len()];
             values[types.len() - 2] = json!(50);
             values[types.len() - 1] = json!(0);

@@ -79,7 +79,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         keyword: params.first(&["keyword", "q", "search", "operator_id"]),
     };
     let listed = state.reads.data_collectors(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Default, Deserialize, ToSchema)]

@@ -64,7 +64,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
     let listed = state.reads.factories(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -95,9 +95,8 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         connected: connected_filter(&params)?,
         keyword: params.keyword(),
     };
-    let (rows, total) = state.reads.robots(&filter, page).await?;
-    let robots: Vec<Robot> = rows.into_iter().map(Robot::of).collect();
-    Ok(Answer(Paged::new((robots, total), page.limit.unwrap_or_default(), page.offset)))
+    let listed = state.reads.robots(&filter, page).await?;
+    Ok(Answer(Paged::new(listed.map(Robot::of), &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

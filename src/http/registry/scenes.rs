@@ -59,7 +59,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     let filter =
         EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
     let listed = state.reads.scenes(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -58,7 +58,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "sop_slug"])?, keyword: params.keyword() };
     let listed = state.reads.sops(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -56,7 +56,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     let filter =
         EntryFilter { ids: params.id_list(&["subscene_id", "id"])?, parent_ids: params.id_list(&["scene_id"])?, keyword: params.keyword() };
     let listed = state.reads.subscenes(&filter, page).await?;
-    Ok(Answer(Paged::new(listed, page.limit.unwrap_or_default(), page.offset)))
+    Ok(Answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{AsNumber, FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{AsNumber, FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{BatchId, Timestamp};
 
 row! {
@@ -53,7 +53,7 @@ fn list() -> ListQuery {
                       (array(select w.id from stations w where comparable(w.collector_operator_id) = comparable($6)))) \
                   and ($7::text is null or b.status = $7)"
             .into(),
-        order: "b.id desc".into(),
+        order: vec![Key::down(KeyType::Number, "b.id")],
         parameters: 7,
         counted: None,
     }
@@ -72,7 +72,7 @@ impl Reads {
         let f = filter;
         let ids = [&f.order_id, &f.station_id, &f.organization_id, &f.scene_id].map(|text| AsNumber::of(text.as_deref()));
         if ids.contains(&AsNumber::None) {
-            return Ok((vec![], 0));
+            return Ok(Listed::NOTHING);
         }
         let [order, station, organization, scene] = ids.map(AsNumber::number);
         let (device, operator) = (&f.device_id, &f.collector_operator_id);

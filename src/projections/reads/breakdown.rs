@@ -62,7 +62,7 @@ fn count(dimension: Dimension) -> String {
 impl Reads {
     pub async fn breakdown(&self, filter: &BreakdownFilter, at: Page) -> Result<Listed<BreakdownRow>, ReadError> {
         let station = match filter.station {
-            Some(None) => return Ok((vec![], 0)),
+            Some(None) => return Ok(Listed::NOTHING),
             Some(Some(id)) => Some(id.0),
             None => None,
         };
@@ -70,7 +70,7 @@ impl Reads {
         let f = filter;
         let rows = self.rows(&page(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector, &at.limit, &at.offset]).await?;
         let total = self.number(&count(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector]).await?;
-        Ok((rows, total))
+        Ok(Listed { rows, total, next: None })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{EpisodeId, Timestamp};
 
 row! {
@@ -69,7 +69,7 @@ fn list() -> ListQuery {
                   and ($10::timestamptz is null or e.created_at >= $10) \
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second')"
             .into(),
-        order: "e.created_at desc, e.id desc".into(),
+        order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
         parameters: 11,
         counted: None,
     }

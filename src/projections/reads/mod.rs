@@ -13,6 +13,7 @@ pub mod episodes;
 pub mod log;
 pub mod objects;
 pub mod orders;
+mod place;
 pub mod registry;
 pub mod site;
 pub mod stations;
@@ -23,7 +24,10 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
+use crate::domain::{Timestamp, storable};
 use crate::pg::{Fault, PgError, fault};
+use place::{KEYS_MAX, Key, KeyType};
+pub use place::{NotAPlace, Place};
 
 /// The queries, over a pool of connections.
 #[derive(Clone)]
@@ -45,6 +49,9 @@ pub enum ReadError {
     Unstorable(String),
     #[error("a query failed")]
     Failed(#[source] tokio_postgres::Error),
+    /// It is one of another list, or of an older version's order.
+    #[error(transparent)]
+    NotAPlace(#[from] NotAPlace),
 }
 
 impl From<PoolError> for ReadError {
@@ -72,14 +79,30 @@ pub struct Page {
     /// `None`: everything that is there.
     pub limit: Option<i64>,
     pub offset: i64,
+    /// Behind this place; then `offset` is 0.
+    pub after: Option<Place>,
 }
 
 impl Page {
-    pub const ALL: Self = Self { limit: None, offset: 0 };
+    pub const ALL: Self = Self { limit: None, offset: 0, after: None };
 }
 
 /// Rows of one page, and how many there are in all.
-pub type Listed<R> = (Vec<R>, i64);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed<R> {
+    pub rows: Vec<R>,
+    pub total: i64,
+    /// Where the next page begins, if there is more.
+    pub next: Option<Place>,
+}
+
+impl<R> Listed<R> {
+    pub const NOTHING: Self = Self { rows: vec![], total: 0, next: None };
+
+    pub fn map<S>(self, change: impl FnMut(R) -> S) -> Listed<S> {
+        Listed { rows: self.rows.into_iter().map(change).collect(), total: self.total, next: self.next }
+    }
+}
 
 type Parameter<'a> = &'a (dyn ToSql + Sync);
 
@@ -124,14 +147,22 @@ impl Reads {
     async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
         let client = self.connection().await?;
         let (count, select) = (query.count(), query.select(R::COLUMNS));
+        let after = query.after(page.after)?;
+        // One more tells whether there is a next page.
+        let limit = page.limit.map(|limit| limit.saturating_add(1));
         let mut with_page = parameters.to_vec();
-        with_page.push(&page.limit);
+        with_page.extend(after.iter().map(|value| &**value as Parameter<'_>));
+        with_page.push(&limit);
         with_page.push(&page.offset);
         // Planned each time, for the filters that are set: a plan for all of them would use no index.
         let (of_count, of_select) = (typed(&count, parameters), typed(&select, &with_page));
         let (count, rows) = tokio::try_join!(client.query_typed(&count, &of_count), client.query_typed(&select, &of_select))?;
         let total = count.first().map_or(Ok(0), |row| row.try_get(0))?;
-        Ok((rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total))
+        let most = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let (rows, more) = rows.split_at(rows.len().min(most));
+        let last = rows.last().filter(|_| !more.is_empty());
+        let next = last.map(|row| query.place_of(row)).transpose()?;
+        Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
     }
 }
 
@@ -171,8 +202,9 @@ trait FromRow: Sized {
 struct ListQuery {
     from: &'static str,
     matches: String,
-    order: String,
-    /// How many parameters `matches` takes; limit and offset come after them.
+    /// The last one tells any two rows apart.
+    order: Vec<Key>,
+    /// How many parameters `matches` takes; those of the place come after them, then limit and offset.
     parameters: usize,
     /// A faster count of the same, where there is one.
     counted: Option<String>,
@@ -184,11 +216,45 @@ impl ListQuery {
     }
 
     fn select(&self, columns: &str) -> String {
-        let (limit, offset) = (self.parameters + 1, self.parameters + 2);
+        let limit = self.parameters + self.order.len() + 1;
+        let places: String = self.order.iter().enumerate().map(|(n, key)| format!(", {} as place_{n}", key.as_number())).collect();
         format!(
-            "select {columns} from {} where {} order by {} limit ${limit}::bigint offset ${offset}::bigint",
-            self.from, self.matches, self.order
+            "select {columns}{places} from {} where {} and {} order by {} limit ${limit}::bigint offset ${}::bigint",
+            self.from,
+            self.matches,
+            place::behind(&self.order, self.parameters + 1),
+            place::order(&self.order),
+            limit + 1
         )
+    }
+
+    /// What a place in this list in this order is marked with.
+    fn mark(&self) -> u32 {
+        crc32fast::hash(format!("{} {}", self.from, place::order(&self.order)).as_bytes())
+    }
+
+    fn place_of(&self, row: &Row) -> Result<Place, tokio_postgres::Error> {
+        let mut values = [0; KEYS_MAX];
+        for (n, value) in values.iter_mut().enumerate().take(self.order.len()) {
+            *value = row.try_get(format!("place_{n}").as_str())?;
+        }
+        Ok(Place { list: self.mark(), values })
+    }
+
+    /// The values of a place, as parameters.
+    fn after(&self, place: Option<Place>) -> Result<Vec<Box<dyn ToSql + Sync + Send>>, NotAPlace> {
+        let values = place.map(|place| if place.list == self.mark() { Ok(place.values) } else { Err(NotAPlace) }).transpose()?;
+        let value = |(n, key): (usize, &Key)| -> Result<Box<dyn ToSql + Sync + Send>, NotAPlace> {
+            let value = values.map(|values| values[n]);
+            Ok(match key.of {
+                KeyType::Number => Box::new(value),
+                KeyType::Instant => {
+                    let instant = |micros| Timestamp::from_timestamp_micros(micros).filter(|at| storable::can_be_stored(*at));
+                    Box::new(value.map(|micros| instant(micros).ok_or(NotAPlace)).transpose()?)
+                }
+            })
+        };
+        self.order.iter().enumerate().map(value).collect()
     }
 }
 
@@ -199,6 +265,11 @@ struct Keyword {
     pattern: String,
     matches: String,
     rank: String,
+}
+
+/// A list whose good matches come first, and in the order of its own among equal ones.
+fn ranked(keyword: &Keyword, then: impl IntoIterator<Item = Key>) -> Vec<Key> {
+    std::iter::once(Key::up(KeyType::Number, keyword.rank.as_str())).chain(then).collect()
 }
 
 impl Keyword {
@@ -305,8 +376,11 @@ mod tests {
 
     #[test]
     fn limit_and_offset_follow_the_filters() {
-        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order: "id".into(), parameters: 1, counted: None };
-        assert!(query.select("id").ends_with("limit $2::bigint offset $3::bigint"));
+        let order = vec![Key::up(KeyType::Number, "id")];
+        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order, parameters: 1, counted: None };
+        assert!(
+            query.select("id").ends_with("and ($2::bigint is null or (id) > ($2::bigint)) order by id limit $3::bigint offset $4::bigint")
+        );
         assert!(!query.count().contains("$2"));
     }
 }

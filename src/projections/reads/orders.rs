@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
 use crate::domain::{OrderId, Timestamp};
 
 row! {
@@ -58,7 +58,7 @@ fn list() -> ListQuery {
              and ($7::text is null or o.id = any (array({})))",
             hits.join(" union all ")
         ),
-        order: format!("{}, o.id desc", keyword.rank),
+        order: ranked(&keyword, [Key::down(KeyType::Number, "o.id")]),
         parameters: 7,
         counted: None,
     }

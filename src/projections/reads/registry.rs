@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, SopId, SubsceneId, Timestamp};
 
 row! {
@@ -181,18 +181,18 @@ fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
             "($1::bigint[] is null or x.id = any($1)) and ($2::bigint[] is null or {parent} = any($2)) and {}",
             keyword.matches
         ),
-        order: format!("{}, x.id desc", keyword.rank),
+        order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 3,
         counted: None,
     }
 }
 
-fn slugged(from: &'static str, version: &str, order: &str) -> ListQuery {
+fn slugged(from: &'static str, version: &str, order: impl IntoIterator<Item = Key>) -> ListQuery {
     let keyword = Keyword::over(2, &["x.slug", "x.description", version]);
     ListQuery {
         from,
         matches: format!("($1::text[] is null or comparable(x.slug) = any(comparable_all($1))) and {}", keyword.matches),
-        order: format!("{}, {order}", keyword.rank),
+        order: ranked(&keyword, order),
         parameters: 2,
         counted: None,
     }
@@ -219,11 +219,11 @@ fn robot_types() -> ListQuery {
 }
 
 fn skills() -> ListQuery {
-    slugged("skills x", "x.skill_version", "x.id desc")
+    slugged("skills x", "x.skill_version", [Key::down(KeyType::Number, "x.id")])
 }
 
 fn sops() -> ListQuery {
-    slugged("sops x", "x.sop_version", "x.updated_at desc, x.id desc")
+    slugged("sops x", "x.sop_version", [Key::down(KeyType::Instant, "x.updated_at"), Key::down(KeyType::Number, "x.id")])
 }
 
 fn robots() -> ListQuery {
@@ -236,7 +236,7 @@ fn robots() -> ListQuery {
              and ($5::boolean is null or coalesce(d.recorder_open and d.transfer_open, false) = $5) and {}",
             keyword.matches
         ),
-        order: format!("{}, x.id desc", keyword.rank),
+        order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 6,
         counted: None,
     }
@@ -251,7 +251,7 @@ fn data_collectors() -> ListQuery {
              and ($3::text[] is null or comparable(x.operator_id) = any(comparable_all($3))) and ($4::text[] is null or comparable(x.name) = any(comparable_all($4))) and {}",
             keyword.matches
         ),
-        order: format!("{}, x.id desc", keyword.rank),
+        order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 5,
         counted: None,
     }

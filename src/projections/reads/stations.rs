@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Keyword, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
 use crate::domain::{CollectorId, StationId, Timestamp};
 
 row! {
@@ -59,7 +59,7 @@ fn list() -> ListQuery {
              and ($6::text[] is null or comparable(w.collector_operator_id) = any(comparable_all($6))) and ($7::text[] is null or w.status = any($7)) and {}",
             keyword.matches
         ),
-        order: format!("{}, w.id desc", keyword.rank),
+        order: ranked(&keyword, [Key::down(KeyType::Number, "w.id")]),
         parameters: 8,
         counted: None,
     }

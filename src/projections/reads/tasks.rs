@@ -1,6 +1,6 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
-use super::{AsNumber, FromRow, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{AsNumber, FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::{BatchId, PublicTaskId, TaskId, Timestamp};
 
 row! {
@@ -81,7 +81,7 @@ fn list() -> ListQuery {
         matches: "($1::text is null or comparable(t.task_id) = comparable($1)) and ($2::bigint is null or t.station_id = $2) \
                   and ($3::text is null or t.status = $3)"
             .into(),
-        order: "t.created_at desc, t.id desc".into(),
+        order: vec![Key::down(KeyType::Instant, "t.created_at"), Key::down(KeyType::Number, "t.id")],
         parameters: 3,
         counted: None,
     }
@@ -100,7 +100,13 @@ fn counted_by_orders() -> String {
 }
 
 fn of_batch() -> ListQuery {
-    ListQuery { from: FROM, matches: "t.batch_id = $1::bigint".into(), order: "t.created_at, t.id".into(), parameters: 1, counted: None }
+    ListQuery {
+        from: FROM,
+        matches: "t.batch_id = $1::bigint".into(),
+        order: vec![Key::up(KeyType::Instant, "t.created_at"), Key::up(KeyType::Number, "t.id")],
+        parameters: 1,
+        counted: None,
+    }
 }
 
 fn get() -> String {
@@ -131,7 +137,7 @@ impl Reads {
     pub async fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
         let station = AsNumber::of(filter.station_id.as_deref());
         if station == AsNumber::None {
-            return Ok((vec![], 0));
+            return Ok(Listed::NOTHING);
         }
         let mut query = list();
         if filter.task_id.is_none() && station == AsNumber::NotGiven {

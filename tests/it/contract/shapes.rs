@@ -276,6 +276,8 @@ pub fn check_page(place: &str, value: &Value, item: &[Field], around: &[&str]) {
             "items" | "total" | "limit" | "offset" => {}
             // Left out when false.
             "hasNext" | "hasPrev" => assert_eq!(found, true, "{place}.{name}"),
+            // Of ours: where the next page begins.
+            "next_after" => assert!(found.is_string(), "{place}.{name}"),
             other => assert!(around.contains(&other), "{place}.{other} stands in no table"),
         }
     }
