@@ -36,7 +36,7 @@ fn complete_operation(method: &Method, route: &str, operation: &mut Value) {
             None => operation["parameters"] = json!([key]),
         }
     }
-    let parameters = operation["parameters"].as_array_mut();
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     if let Some(parameters) = parameters.filter(|all| route != BY_OFFSET_ONLY && all.iter().any(|one| one["name"] == "offset")) {
         parameters.push(json!({
             "name": "after", "in": "query", "required": false, "schema": {"type": "string"},

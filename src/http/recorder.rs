@@ -164,7 +164,7 @@ async fn view_of(state: &AppState, device: &DeviceId) -> Result<Option<RecorderV
 #[utoipa::path(get, path = "/api/v1/recorder/{device_id}/state", tag = "recorder", params(
     ("device_id" = String, Path),
     ("refresh" = Option<String>, Query, description = "`1`, `true` or `yes`: ask the device where the state is older than `max_age_ms`"),
-    ("max_age_ms" = Option<u64>, Query, description = "Default 1000"),
+    ("max_age_ms" = Option<String>, Query, description = "Default 1000; so is what is no number"),
 ), responses(
     (status = 200, body = RecorderStateAnswer),
     (status = 409, description = "The refresh failed"),

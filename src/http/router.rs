@@ -336,6 +336,7 @@ mod tests {
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");
             assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{place} has no summary");
+            assert!(operation.get("parameters").is_none_or(Value::is_array), "{place} has parameters that are no list");
             assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place} has no tag");
             let responses = operation["responses"].as_object().unwrap();
             assert!(responses.keys().any(|status| status.starts_with('2')), "{place} never succeeds");

@@ -283,23 +283,24 @@ fn at_proxy(signed: &str) -> Option<String> {
     (status = 502, description = "The object store failed"),
 ))]
 pub async fn object(State(state): State<AppState>, caller: Caller, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
-    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
     let token = params.text("dl_token");
-    match (&token, &caller.identity) {
+    let invalid = || Problem::new(Code::DownloadTokenInvalid, "the link is not valid for this object");
+    // Who may not ask hears nothing else.
+    let linked = match (&token, &caller.identity) {
         // A link decides alone, whoever carries it.
-        (Some(token), _) => {
-            let named = ObjectClaims { bucket: location.bucket.clone(), object: location.object.clone() };
-            match state.tokens.check_link(token, state.commands.now()) {
-                Ok(claims) if claims == named => {}
-                Err(TokenError::Expired) => return Err(Problem::new(Code::DownloadTokenExpired, "the link has expired")),
-                Ok(_) | Err(TokenError::Invalid) => {
-                    return Err(Problem::new(Code::DownloadTokenInvalid, "the link is not valid for this object"));
-                }
-            }
-        }
+        (Some(token), _) => match state.tokens.check_link(token, state.commands.now()) {
+            Ok(claims) => Some(claims),
+            Err(TokenError::Expired) => return Err(Problem::new(Code::DownloadTokenExpired, "the link has expired")),
+            Err(TokenError::Invalid) => return Err(invalid()),
+        },
         // What may be seen is asked when a link is made, too; without one it is asked here.
         (None, Identity::Anonymous) => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
-        (None, _) => {}
+        (None, _) => None,
+    };
+    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let named = ObjectClaims { bucket: location.bucket.clone(), object: location.object.clone() };
+    if linked.is_some_and(|claims| claims != named) {
+        return Err(invalid());
     }
     let missing = || Problem::new(Code::ObjectNotFound, "object not found");
     if location.bucket != state.settings.bucket {

@@ -22,7 +22,8 @@ const ALWAYS: usize = 5;
 fn hostile_json() -> Vec<String> {
     let mut raw = vec![
         r#""0000-01-01T00:00:00Z""#.to_owned(),
-        format!("{}1{}", "{\"a\":".repeat(122), "}".repeat(122)),
+        // As deep as can be read, and in its event deeper than that.
+        format!("{}1{}", "{\"a\":".repeat(126), "}".repeat(126)),
         // Letters that are four to six when they are compared.
         format!("\"{}\"", (0..255_u32).map(|n| char::from_u32(0x3300 + n * 37 % 88).unwrap()).collect::<String>()),
         r#""a\u0000b""#.to_owned(),
