@@ -11,6 +11,7 @@
 mod fault;
 mod watch;
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -237,34 +238,28 @@ impl Connector {
 
     /// Opens a watched connection; there is no other way to open one.
     async fn open(&self, patience: Patience) -> Result<(Client, Messages), tokio_postgres::Error> {
-        let mut config = self.config.clone();
-        let pulse = self.pulse.clone();
-        match &self.tls {
-            Some(tls) => {
-                let (client, connection) = config.connect(Watch { tls: tls.clone(), pulse, patience }).await?;
-                Ok((client, messages(connection)))
-            }
-            None if let [Host::Unix(folder), ..] = config.get_hosts() => {
-                let socket = folder.join(format!(".s.PGSQL.{}", config.get_ports().first().unwrap_or(&5432)));
-                let stream = match UnixStream::connect(&socket).await {
-                    Ok(stream) => Either::Left(stream),
-                    Err(error) => {
-                        warn!(error = &error as &dyn std::error::Error, "Cannot open {}", socket.display());
-                        // Errors of the driver are made by the driver only; this says that the connection is closed.
-                        Either::Right(tokio::io::empty())
-                    }
-                };
-                config.ssl_mode(SslMode::Disable);
-                let (client, connection) = config.connect_raw(Watched::new(stream, pulse, patience), NoTls).await?;
-                Ok((client, messages(connection)))
-            }
-            None => {
-                // What stands in the place of the encryption begins at once, without asking the server for one.
-                config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
-                let (client, connection) = config.connect(Watch { tls: InTheClear, pulse, patience }).await?;
-                Ok((client, messages(connection)))
-            }
+        let (mut config, pulse) = (self.config.clone(), self.pulse.clone());
+        if let Some(tls) = &self.tls {
+            let (client, connection) = config.connect(Watch { tls: tls.clone(), pulse, patience }).await?;
+            return Ok((client, messages(connection)));
         }
+        if let Some(socket) = local_socket(&config) {
+            let stream = match UnixStream::connect(&socket).await {
+                Ok(stream) => Either::Left(stream),
+                Err(error) => {
+                    warn!(error = &error as &dyn std::error::Error, "Cannot open {}", socket.display());
+                    // Errors of the driver are made by the driver only; this says that the connection is closed.
+                    Either::Right(tokio::io::empty())
+                }
+            };
+            config.ssl_mode(SslMode::Disable);
+            let (client, connection) = config.connect_raw(Watched::new(stream, pulse, patience), NoTls).await?;
+            return Ok((client, messages(connection)));
+        }
+        // What stands in the place of the encryption begins at once, without asking the server for one.
+        config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+        let (client, connection) = config.connect(Watch { tls: InTheClear, pulse, patience }).await?;
+        Ok((client, messages(connection)))
     }
 
     /// Waits for a database that is still starting, up to the configured time.
@@ -335,6 +330,14 @@ pub fn migrations() -> Vec<Migration> {
         .collect();
     known.sort_by_key(|migration| migration.version);
     known
+}
+
+/// Where a server on this machine listens, if the URL names one; no other server is tried then.
+fn local_socket(config: &tokio_postgres::Config) -> Option<PathBuf> {
+    match config.get_hosts() {
+        [Host::Unix(folder), ..] => Some(folder.join(format!(".s.PGSQL.{}", config.get_ports().first().unwrap_or(&5432)))),
+        _ => None,
+    }
 }
 
 /// A wrong password or a missing database will not get better by waiting.

@@ -85,7 +85,8 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let response = match answer {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            Problem::new(Code::RequestTimeout, format!("no answer within {} s; the outcome is unknown", limit.as_secs())).into_response()
+            let text = format!("no answer within {} s; the outcome is unknown", limit.as_secs());
+            Problem::new(Code::RequestTimeout, text).retry_after(2).into_response()
         }
         Err(panic) => {
             let reason = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());

@@ -35,8 +35,10 @@ async fn a_command_is_sent_although_this_machines_clock_is_a_day_behind() {
     let made = factory::seed(&client, "Clocks", 1).await.expect("a factory");
     let device = made.stations[0].device_id.clone();
     let mut recorder = Socket::connect(&server.address(1), &format!("/recorder/{device}")).await;
+    // The robot's clock is right.
+    let right = chrono::Utc::now() + chrono::TimeDelta::days(1);
     let data = json!({"previous": "idle", "current": "idle"});
-    recorder.send(&json!({"type": "state_update", "timestamp": "2026-01-02T03:04:05.000Z", "data": data})).await;
+    recorder.send(&json!({"type": "state_update", "timestamp": right.timestamp_millis(), "data": data})).await;
     until("the state is known", async || {
         let told = client.get(&format!("/recorder/{device}/state")).await;
         told.is_ok_and(|told| told["current_state"] == "idle")

@@ -72,18 +72,24 @@ async fn a_plan_that_no_longer_fits_is_made_anew() {
     }
 }
 
+async fn superuser(edge: &TestEdge) -> tokio_postgres::Client {
+    let url = &edge.database.superuser_url;
+    let (client, connection) = tokio_postgres::connect(url.expose(), tokio_postgres::NoTls).await.expect("a superuser");
+    tokio::spawn(connection);
+    client
+}
+
 #[tokio::test]
 async fn a_read_that_was_cancelled_or_cut_off_may_be_asked_again() {
     let edge = TestEdge::start().await;
     for function in ["pg_cancel_backend", "pg_terminate_backend"] {
-        let superuser = &edge.database.superuser_url;
-        let (client, connection) = tokio_postgres::connect(superuser.expose(), tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
+        // In a transaction the view of who waits does not change.
+        let [client, watcher] = [superuser(&edge).await, superuser(&edge).await];
         client.batch_execute("begin; lock table orders in access exclusive mode").await.unwrap();
         let ending = async {
             let waits =
                 format!("select {function}(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()");
-            until("the read waits", async || !client.query(&waits, &[]).await.unwrap().is_empty()).await;
+            until("the read waits", async || !watcher.query(&waits, &[]).await.unwrap().is_empty()).await;
         };
         let (answer, ()) = tokio::join!(answered(&edge, "GET", "/api/v1/orders", Value::Null), ending);
         let (status, retry, answer) = answer;

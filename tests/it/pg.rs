@@ -243,3 +243,20 @@ async fn a_copy_as_slow_as_its_reader_is_waited_for() {
     let count: i64 = client.client.query_one("select count(*) from copied", &[]).await.unwrap().get(0);
     assert_eq!(count, 3);
 }
+
+#[tokio::test]
+async fn a_server_on_this_machine_is_reached_by_its_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = crate::harness::temp_folder();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let place = folder.path().to_str().unwrap().to_owned();
+    let mut options = keystone_edge::embedded::postgres::Options::default().volatile();
+    options.settings.push(("unix_socket_directories".to_owned(), place.clone()));
+    let mut private = PrivatePostgres::start_with(options).await;
+    let url = private.url().expose().replace("127.0.0.1", &place.replace('/', "%2F"));
+    let connector = Connector::new(&keystone_edge::config::Secret::new(url), &Config::defaults().database).unwrap();
+    let pool = connector.pool().unwrap();
+    get(&pool).await.unwrap().query_one("select 1", &[]).await.unwrap();
+    private.stop().await;
+    assert_eq!(get(&pool).await.unwrap_err().fault(), Fault::Unavailable);
+}
