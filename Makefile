@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values check bench soak half-dead store-policies store-test
+.PHONY: help prepare run demo test api-test values check bench soak half-dead store-policies store-test campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -57,3 +57,16 @@ SOAK_MINUTES ?= 15
 
 soak: prepare ## A factory under everything at once for a quarter of an hour; figures in docs/reliability.md
 	KEYSTONE_LOG=error SOAK_ROBOTS=$(SOAK_ROBOTS) SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test it soak:: -- --nocapture
+
+# How often each of these is done to the server; once in `make test`.
+ROUNDS ?= 20
+
+campaign-leader: prepare ## The process that leads is suspended, again and again, and processes that hold an order's lock
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 leadership::
+	KEYSTONE_CAMPAIGN_SECONDS=60 $(CARGO) test --test it -- --nocapture --test-threads=1 log_invariants::leaders
+
+campaign-hosts: prepare ## The host of the leader drops off the network, again and again; needs root, for network namespaces
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture two_hosts::
+
+campaign-postgres: prepare ## The private Postgres is killed, again and again
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture private_postgres::

@@ -29,7 +29,7 @@ use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::domain::{Actor, PublicTaskId, StreamId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::eventstore::cqrs::EventRepository;
-use keystone_edge::eventstore::{EventStore, Metadata, NewEvent, Sequencer};
+use keystone_edge::eventstore::{EventStore, Holder, Metadata, NewEvent, Sequencer};
 use keystone_edge::outbox::{Backoff, Wakes};
 use keystone_edge::pg::Connector;
 use serde::{Deserialize, Serialize};
@@ -287,7 +287,8 @@ async fn append_one(store: EventStore, id: String) {
 async fn latency(bench: &Bench) -> (f64, Duration, Duration) {
     let wakes = Wakes::default();
     let store = EventStore::new(bench.pool.clone(), wakes.clone());
-    let leader = Sequencer::lead(bench.connector.connect().await.expect("a connection")).await.expect("a lead").expect("nobody else leads");
+    let connection = Arc::new(bench.connector.connect().await.expect("a connection"));
+    let leader = Sequencer::lead(&connection, &Holder::new("bench")).await.expect("a lead").expect("nobody else leads");
     let (head, mut position) = tokio::sync::watch::channel(0_i64);
     let stop = CancellationToken::new();
     let running = tokio::spawn(leader.run(wakes.log(), Duration::from_millis(100), head, stop.clone()));

@@ -9,6 +9,9 @@
 //! ```text
 //! running ──SIGTERM, SIGINT, a lost task──► soft stop ──second signal, timeout──► hard stop
 //! ```
+//!
+//! What others rely on to their last word is a [later stage](Lifecycle::later), stopped after them. And whatever
+//! hangs, [`end_within`] ends the process.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -33,6 +36,8 @@ pub struct Lifecycle {
     tracker: TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
+    /// Cancelled when a task is lost: the soft stop of the first stage.
+    alarm: CancellationToken,
     tasks: Arc<Tasks>,
 }
 
@@ -71,7 +76,14 @@ impl Default for Lifecycle {
 
 impl Lifecycle {
     pub fn new() -> Self {
-        Self { tracker: TaskTracker::new(), soft: CancellationToken::new(), hard: CancellationToken::new(), tasks: Arc::default() }
+        let soft = CancellationToken::new();
+        Self { tracker: TaskTracker::new(), alarm: soft.clone(), soft, hard: CancellationToken::new(), tasks: Arc::default() }
+    }
+
+    /// Tasks that go on while those of this stage stop, and are stopped after them. The loss of one of them stops this
+    /// stage.
+    pub fn later(&self) -> Self {
+        Self { alarm: self.alarm.clone(), ..Self::new() }
     }
 
     /// Starts listening for SIGTERM and SIGINT: the first asks, the second insists.
@@ -138,7 +150,7 @@ impl Lifecycle {
         let id = self.tasks.next_id.fetch_add(1, Ordering::Relaxed);
         // Listed before it runs, so that a task that ends at once finds its entry.
         self.tasks.running().insert(id, Running { name: name.clone(), abort: None });
-        let soft = self.soft.clone();
+        let (soft, alarm) = (self.soft.clone(), self.alarm.clone());
         let tasks = self.tasks.clone();
         let handle = self.tracker.spawn(async move {
             let end = AssertUnwindSafe(task).catch_unwind().await;
@@ -150,7 +162,7 @@ impl Lifecycle {
             if let Some(problem) = problem {
                 error!(task = name, "Task `{name}` {problem}; stopping");
                 tasks.lost().push(name);
-                soft.cancel();
+                alarm.cancel();
             }
             tasks.running().remove(&id);
         });
@@ -185,6 +197,20 @@ impl Lifecycle {
             ended.unfinished.push(running.name);
         }
         ended
+    }
+}
+
+/// The hard end: whatever hangs by then, a frozen disk under a blocking call for one, the process ends with an error.
+/// A thread of its own, because what hangs may be the runtime.
+pub fn end_within(limit: Duration) {
+    let watch = std::thread::Builder::new().name("hard-end".to_owned());
+    let watched = watch.spawn(move || {
+        std::thread::sleep(limit);
+        error!("Did not stop within {} s; ends at once", limit.as_secs());
+        std::process::exit(1);
+    });
+    if let Err(error) = watched {
+        warn!(error = &error as &dyn std::error::Error, "Cannot watch over the end of this process");
     }
 }
 
@@ -252,6 +278,26 @@ mod tests {
         lifecycle.spawn("short", async {});
         lifecycle.stop_requested().await;
         assert_eq!(lifecycle.shutdown(SOON).await.lost, ["short"]);
+    }
+
+    #[tokio::test]
+    async fn a_later_stage_goes_on_until_it_is_stopped_itself() {
+        let first = Lifecycle::new();
+        let later = first.later();
+        let stop = later.soft_stop().clone();
+        later.spawn("log", async move { stop.cancelled().await });
+        assert!(first.shutdown(SOON).await.is_clean());
+        assert_eq!(later.tasks.running().len(), 1);
+        assert!(later.shutdown(SOON).await.is_clean());
+    }
+
+    #[tokio::test]
+    async fn the_loss_of_a_later_task_stops_the_first_stage() {
+        let first = Lifecycle::new();
+        let later = first.later();
+        later.spawn("careless", async {});
+        first.stop_requested().await;
+        assert_eq!(later.shutdown(SOON).await.lost, ["careless"]);
     }
 
     #[tokio::test]

@@ -4,11 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match keystone_edge::cli::run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keystone: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    keystone_edge::cli::run().await
 }

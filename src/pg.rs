@@ -51,6 +51,12 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// The same from the other end: for Postgres, too, a client that vanished is gone within seconds and not within its
+/// default of two hours, with its locks, also where one of its statements waits for something. A client that is only
+/// suspended goes on to answer these; its open transactions end by `idle_in_transaction_session_timeout`.
+const SERVER_KEEPALIVES: &str = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3 \
+                                 -c tcp_user_timeout=10000 -c client_connection_check_interval=5000";
+
 /// Between attempts to reach a database at start, and to get the migration lock.
 const START_RETRY: Duration = Duration::from_millis(250);
 
@@ -150,7 +156,7 @@ impl Connector {
         };
         // Ours first: what the URL says comes later and wins.
         let options = format!(
-            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {}",
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {SERVER_KEEPALIVES} {}",
             settings.statement_timeout().as_millis(),
             settings.idle_in_transaction_timeout().as_millis(),
             config.get_options().unwrap_or_default(),
@@ -287,6 +293,11 @@ impl Connector {
         let mut dedicated = self.connect_patiently().await?;
         let client = &mut dedicated.client;
         require_version(client).await?;
+        // A process that is suspended between two migrations has no transaction that could end; its session does, and
+        // the lock with it.
+        let idle = self.settings.idle_in_transaction_timeout().as_millis();
+        client.batch_execute(&format!("set idle_session_timeout = {idle}")).await?;
+
         let mut told = false;
         // Asked again and again instead of waited for: a waiting statement is a
         // snapshot that `create index concurrently` of the other process waits for.
@@ -486,7 +497,12 @@ mod tests {
         let connector = Connector::new(&url, &Config::defaults().database).unwrap();
         assert_eq!(
             connector.config.get_options(),
-            Some("-c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000 -c statement_timeout=1")
+            Some(
+                format!(
+                    "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=10000 {SERVER_KEEPALIVES} -c statement_timeout=1"
+                )
+                .as_str()
+            )
         );
     }
 

@@ -21,6 +21,7 @@ pub const COMMAND_CONFLICTS: &str = "keystone_command_conflicts_total";
 pub const IDEMPOTENT_REPLAYS: &str = "keystone_idempotent_replays_total";
 pub const LOG_EVENTS: &str = "keystone_log_events_total";
 pub const LOG_POSITION: &str = "keystone_log_position";
+pub const LOG_LEADS: &str = "keystone_log_leads";
 pub const OUTBOX_CLAIMED: &str = "keystone_outbox_claimed_total";
 pub const OUTBOX_SETTLED: &str = "keystone_outbox_settled_total";
 pub const DELIVERY_SECONDS: &str = "keystone_delivery_seconds";
@@ -88,6 +89,7 @@ fn describe() {
     describe_counter!(IDEMPOTENT_REPLAYS, "Requests answered with what their Idempotency-Key was answered before");
     describe_counter!(LOG_EVENTS, "Events that got their position from this process");
     describe_gauge!(LOG_POSITION, "The last position that this process gave");
+    describe_gauge!(LOG_LEADS, "1 in the process that gives positions");
     describe_counter!(OUTBOX_CLAIMED, "Deliveries claimed, by subscriber");
     describe_counter!(OUTBOX_SETTLED, "Deliveries settled, by subscriber and outcome");
     describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Time of one delivery, by subscriber");

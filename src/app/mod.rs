@@ -2,7 +2,8 @@
 //!
 //! Start: data folder and embedded services → schema → core tasks → subscribers → listeners.
 //! Stop: listeners and devices first, so that nothing new comes in; then the dispatcher, which
-//! gives back what it does not finish; then the sequencer; Postgres and objects last.
+//! gives back what it does not finish; then the sequencer, when nobody appends any more and all that was appended
+//! gets its position; Postgres and objects last. All of it ends within a stated time, whatever hangs.
 
 mod adapters;
 mod process;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,7 +31,7 @@ use crate::embedded::DataDir;
 use crate::embedded::keys::{Keys, RobotKeys, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
-use crate::eventstore::{EventStore, Sequencer, snapshots};
+use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints, Store};
 use crate::http::{self, AppState};
@@ -47,8 +49,15 @@ use store_guard::{RefusedWrites, StoreGuard};
 /// The wait before a lost connection of a core task is replaced.
 const RECONNECT: Duration = Duration::from_millis(500);
 
+/// Between the questions of a process that waits to lead the log.
+const STAND_BY: Duration = Duration::from_millis(500);
+
 /// For signing off, which is one statement.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// For the last positions: a step or two, and handing the lead over. With a database that does not answer they are left to
+/// the next leader.
+const LAST_STEP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A chain of event → command → event longer than this is a circle.
 const CAUSATION_DEPTH_MAX: i32 = 8;
@@ -82,6 +91,8 @@ pub struct App {
     /// The last position of the log.
     pub log_head: watch::Receiver<i64>,
     lifecycle: Lifecycle,
+    /// The sequencer: it goes on until all others have said their last word.
+    log_lifecycle: Lifecycle,
     devices: Devices,
     membership: Arc<Membership>,
     postgres: Option<EmbeddedPostgres>,
@@ -91,6 +102,10 @@ pub struct App {
 }
 
 impl App {
+    /// What [`App::stop`] may take beyond the time it is given: the hard end of tasks (2 s), [`LEAVE_TIMEOUT`],
+    /// [`LAST_STEP_TIMEOUT`], and the private Postgres with its checkpoint (40 s).
+    pub const STOP_GRACE: Duration = Duration::from_secs(50);
+
     /// Starts everything the settings ask for. What cannot be started is an error that says what to do.
     pub async fn start(config: &Config, metrics: Metrics, lifecycle: Lifecycle) -> anyhow::Result<Self> {
         for notice in &config.notices {
@@ -129,7 +144,9 @@ impl App {
             lifecycle.spawn("refused writes", refused_writes.record(commands.clone(), stop.clone()));
         }
         let (head, log_head) = watch::channel(0);
-        lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, stop.clone()));
+        let log_lifecycle = lifecycle.later();
+        let log_stop = log_lifecycle.soft_stop().clone();
+        log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, log_stop));
         lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
 
         let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
@@ -246,6 +263,7 @@ impl App {
             commands,
             log_head,
             lifecycle,
+            log_lifecycle,
             devices,
             membership,
             postgres,
@@ -254,29 +272,31 @@ impl App {
         })
     }
 
-    /// Waits for a reason to stop: a signal, or the end of something that should not end.
-    pub async fn until_stopped(&mut self) {
+    /// Waits for a reason to stop: a signal, or the end of something that should not end. Meanwhile a private Postgres
+    /// that ends is started again; where that fails, so does this.
+    pub async fn until_stopped(&mut self) -> anyhow::Result<()> {
         let lifecycle = self.lifecycle.clone();
-        match &mut self.postgres {
-            Some(postgres) => tokio::select! {
-                () = lifecycle.stop_requested() => {}
-                ended = postgres.ended() => {
-                    warn!("The private Postgres ended by itself ({ended:?}); stopping");
-                    lifecycle.request_stop();
-                }
-            },
-            None => lifecycle.stop_requested().await,
+        let Some(postgres) = &mut self.postgres else {
+            lifecycle.stop_requested().await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = lifecycle.stop_requested() => Ok(()),
+            error = postgres.keep_running() => Err(error).context("the private Postgres does not stay up"),
         }
     }
 
-    /// Stops everything in order. Answers whether all of it ended in time and by itself.
+    /// Stops everything in order, within `timeout` and [`App::STOP_GRACE`]. Answers whether all of it ended in time and
+    /// by itself.
     pub async fn stop(self, timeout: Duration) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + timeout;
         self.lifecycle.request_stop();
-        self.devices.shutdown(timeout / 2).await;
-        let ended = self.lifecycle.shutdown(timeout).await;
+        let devices = tokio::time::timeout_at(deadline, self.devices.shutdown(timeout / 2)).await;
+        let ended = self.lifecycle.shutdown(deadline.saturating_duration_since(Instant::now())).await;
         if tokio::time::timeout(LEAVE_TIMEOUT, self.membership.leave()).await.is_err() {
             warn!("Could not sign off in time; the lease of this process runs out");
         }
+        let log_ended = self.log_lifecycle.shutdown(LAST_STEP_TIMEOUT + Duration::from_secs(1)).await;
         self.pool.close();
         if let Some(s3) = self.s3 {
             s3.stop().await;
@@ -284,7 +304,7 @@ impl App {
         if let Some(postgres) = self.postgres {
             postgres.stop().await.context("Postgres did not stop in order")?;
         }
-        Ok(ended.is_clean())
+        Ok(devices.is_ok() && ended.is_clean() && log_ended.is_clean())
     }
 }
 
@@ -362,7 +382,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     let secrets = keys.secrets();
     let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
     let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard);
-    let endpoint = EmbeddedS3::start(&data.path().join("objects"), config.embedded.s3_bind, options).await?;
+    let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
     let access = Access {
         endpoint: endpoint.endpoint(),
         public_endpoint: config.s3.public_endpoint.clone(),
@@ -426,16 +446,41 @@ fn delivery_settings(config: &Config, subscriber: &str) -> DeliverySettings {
 
 /// Keeps a sequencer running, or one that waits to lead, over losses of its connection.
 async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watch::Sender<i64>, stop: CancellationToken) {
-    while !stop.is_cancelled() {
+    let holder = Holder::new(process::name());
+    loop {
+        // One more try after the stop: what was appended last has its position before we go, whoever led until then.
+        let stopping = stop.is_cancelled();
         let run = async {
-            // Without leadership another process has it; we ask again.
-            if let Some(leader) = Sequencer::lead(connector.connect().await?).await? {
-                leader.run(wakes.log(), poll, head.clone(), stop.clone()).await?;
+            let connection = Arc::new(connector.connect().await?);
+            loop {
+                if let Some(leader) = Sequencer::lead(&connection, &holder).await? {
+                    match leader.run(wakes.log(), poll, head.clone(), stop.clone()).await? {
+                        Left::Stopped => return anyhow::Ok(Left::Stopped),
+                        Left::Lost => info!("Another process leads the log"),
+                    }
+                }
+                if stop.is_cancelled() {
+                    return Ok(Left::Stopped);
+                }
+                tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(STAND_BY) => {} }
             }
-            anyhow::Ok(())
         };
-        if let Err(error) = run.await {
-            warn!(error = %error, "The sequencer lost its place; starts again");
+        let given_up = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_STEP_TIMEOUT).await;
+        };
+        tokio::select! {
+            run = run => match run {
+                Ok(_) => return,
+                Err(error) => warn!(error = %error, "The sequencer lost its place; starts again"),
+            },
+            () = given_up => {
+                warn!("The last events may have no position; the next leader gives it to them");
+                return;
+            }
+        }
+        if stopping {
+            return;
         }
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RECONNECT) => {} }
     }

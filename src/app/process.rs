@@ -24,6 +24,11 @@ use crate::domain::{DeviceId, catalog};
 /// Links that are closed in one sweep.
 const SWEEP_MAX: i64 = 500;
 
+/// Host and process id: what this process is called beside others.
+pub fn name() -> String {
+    format!("{} {}", host_name().unwrap_or_default(), std::process::id())
+}
+
 pub struct Membership {
     pub id: Uuid,
     name: String,
@@ -36,8 +41,7 @@ pub struct Membership {
 impl Membership {
     /// Enters this process, before it takes any socket.
     pub async fn join(pool: Pool, lease: Duration, address: String) -> anyhow::Result<Self> {
-        let name = format!("{} {}", host_name().unwrap_or_default(), std::process::id());
-        let membership = Self { id: Uuid::new_v4(), name, pool, lease, address };
+        let membership = Self { id: Uuid::new_v4(), name: name(), pool, lease, address };
         membership.enter().await?;
         Ok(membership)
     }

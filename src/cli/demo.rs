@@ -11,6 +11,7 @@ use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
 use super::story;
 use crate::app::App;
 use crate::config::Config;
+use crate::embedded::private_folder;
 use crate::eventstore::log;
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
@@ -40,7 +41,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 const PACE: f64 = 5.0;
 
 pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
-    let temporary = tempfile_in_tmp()?;
+    let temporary = std::env::temp_dir().join(format!("keystone-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
     let folder = options.data_dir.clone().unwrap_or_else(|| temporary.clone());
     config.embedded.data_dir = folder.clone();
     config.database.url = None;
@@ -66,7 +67,11 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let stopped = app.stop(timeout).await;
     let keep = options.keep || options.data_dir.is_some();
     if !keep {
-        std::fs::remove_dir_all(&temporary).with_context(|| format!("could not remove {}", temporary.display()))?;
+        // Where the user of Postgres cannot reach the folder, the cluster lies elsewhere.
+        let cluster = std::fs::read_link(temporary.join("postgres")).ok();
+        for folder in [Some(temporary), cluster].into_iter().flatten() {
+            std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
+        }
     } else if options.data_dir.is_none() {
         println!("Kept {}", folder.display());
     }
@@ -76,13 +81,8 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tempfile_in_tmp() -> anyhow::Result<PathBuf> {
-    let folder = std::env::temp_dir().join(format!("keystone-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok(folder)
-}
-
 async fn shift(app: &App, folder: &std::path::Path, options: &Options) -> anyhow::Result<()> {
+    private_folder(&folder.join("robots"))?;
     let base = format!("http://{}", app.http);
     let client = Client::sign_in(&base, &app.admin_username, app.admin_password.expose()).await?;
     let made = factory::seed(&client, "Demo", PLAN.len()).await?;

@@ -8,6 +8,7 @@ mod story;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Config, reachable};
+use crate::embedded::{private_folder, write_private};
+use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
+use crate::projections::rebuild::{REBUILT_SCHEMA, Rebuilt};
 use crate::simulator::client::Client;
 use crate::simulator::collector::Collector;
 use crate::simulator::factory::Equipment;
@@ -68,9 +72,30 @@ enum Command {
     Openapi,
 }
 
+/// What `verify` and `rebuild` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
+/// that could not be found out. Other commands end with 1 upon any error.
+const BROKEN: u8 = 1;
+const NOT_FOUND_OUT: u8 = 2;
+
 /// Runs the program; the error is for a person.
-pub async fn run() -> anyhow::Result<()> {
+pub async fn run() -> ExitCode {
     let arguments = Arguments::parse();
+    let judges = matches!(arguments.command, Command::Verify | Command::Rebuild);
+    match act(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keystone: {error:#}");
+            if judges && !error.is::<Broken>() { ExitCode::from(NOT_FOUND_OUT) } else { ExitCode::from(BROKEN) }
+        }
+    }
+}
+
+/// What was looked at is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Broken(String);
+
+async fn act(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Openapi = arguments.command {
         return say(&serde_json::to_string_pretty(&crate::http::openapi())?);
     }
@@ -124,8 +149,11 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
             }
         });
     }
-    app.until_stopped().await;
-    if app.stop(timeout).await? { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
+    let reason = app.until_stopped().await;
+    crate::lifecycle::end_within(timeout + App::STOP_GRACE);
+    let ended = app.stop(timeout).await?;
+    reason?;
+    if ended { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
 }
 
 /// Prints a line; whoever reads it may have seen enough (`| head`).
@@ -190,22 +218,28 @@ async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
 
 async fn verify(config: &Config) -> anyhow::Result<()> {
     let database = database::open(config).await?;
-    let head = crate::eventstore::log::head(&database.pool).await?;
-    let breaches = crate::eventstore::log::verify(&database.pool).await?;
+    let inspected = crate::eventstore::log::inspect(&database.pool).await;
     database.close().await?;
+    let Inspection { head, breaches } = inspected?;
     println!("{} events in order, {} not placed yet", head.position, head.unplaced);
+    if head.waiting > LONG_WAIT {
+        println!("The oldest has been waiting for {} s: no process gives positions", head.waiting.as_secs());
+    }
     for breach in &breaches {
         println!("BROKEN: {breach}");
     }
-    if breaches.is_empty() { Ok(()) } else { anyhow::bail!("the log breaks {} of its promises", breaches.len()) }
+    if breaches.is_empty() { Ok(()) } else { Err(Broken(format!("the log breaks {} of its promises", breaches.len())).into()) }
 }
+
+/// Positions follow commits by milliseconds.
+const LONG_WAIT: Duration = Duration::from_secs(60);
 
 async fn rebuild(config: &Config) -> anyhow::Result<()> {
     let database = database::open(config).await?;
-    let position = crate::projections::rebuild::rebuild_beside(&database.pool).await?;
-    let differences = crate::projections::rebuild::differences(&database.pool).await?;
+    let rebuilt = crate::projections::rebuild::rebuild(&database.pool).await;
     database.close().await?;
-    println!("Folded {position} events into the schema `{}`", crate::projections::rebuild::REBUILT_SCHEMA);
+    let Rebuilt { position, unplaced, differences } = rebuilt?;
+    println!("Folded {position} events in order and {unplaced} not placed yet into the schema `{REBUILT_SCHEMA}`");
     for (table, side, row) in &differences {
         println!("only {side}, in {table}: {row}");
     }
@@ -213,7 +247,7 @@ async fn rebuild(config: &Config) -> anyhow::Result<()> {
         println!("The live read models equal their events, row by row.");
         Ok(())
     } else {
-        anyhow::bail!("{} rows differ; if nothing was changed meanwhile, the live ones are wrong", differences.len())
+        Err(Broken(format!("{} rows differ: the live ones are wrong", differences.len())).into())
     }
 }
 
@@ -299,9 +333,9 @@ impl RobotsAtWork {
         }
         let name = format!("Demo {}", chrono::Utc::now().format("%Y%m%d-%H%M%S"));
         let made = factory::seed(client, &name, usize::from(self.robots)).await?;
-        std::fs::create_dir_all(&self.folder)?;
+        private_folder(&self.folder)?;
         // Holds the passwords of simulated collectors, which open nothing but this factory.
-        std::fs::write(&file, serde_json::to_vec_pretty(&made)?).with_context(|| format!("cannot write {}", file.display()))?;
+        write_private(&file, &serde_json::to_vec_pretty(&made)?).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(made)
     }
 }

@@ -3,19 +3,24 @@
 //! Both live under one data folder that belongs to one process at a time. Nothing
 //! here knows what they are used for; `app` decides whether they are started.
 //!
-//! Generated secrets are remembered beside the data, readable by the owner only: a
-//! restart must find the same keys, and there is nobody to type them.
+//! Generated secrets are remembered beside the data: a restart must find the same keys,
+//! and there is nobody to type them.
+//!
+//! Modes are ours and not the umask's: every folder below the data folder, with recordings,
+//! database and secrets, is its owner's alone.
 
 pub mod keys;
+pub mod place;
 pub mod postgres;
 pub mod s3;
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::Uid;
 
 use crate::config::Secret;
 
@@ -43,9 +48,13 @@ impl DataDir {
     /// Creates the folder if it is missing and takes it.
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: path.to_path_buf(), source };
-        // Others may pass through, since Postgres runs as another user when we are
-        // root; what is secret has a mode of its own.
-        DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(failed)?;
+        if !path.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            // When we are root, Postgres runs as another user, which passes through to its own folder. A folder that
+            // was there has the mode that its owner gave it.
+            let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+        }
         let path = path.canonicalize().map_err(failed)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock")).map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -60,6 +69,15 @@ impl DataDir {
         &self.path
     }
 
+    /// The folder called `name`, which nobody else reads.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join(name);
+        match private_folder(&path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(DataDirError::Io { path, source }),
+        }
+    }
+
     /// Whether there is a secret called `name` already.
     pub fn has_secret(&self, name: &str) -> bool {
         self.path.join("secrets").join(name).exists()
@@ -68,7 +86,7 @@ impl DataDir {
     /// Writes a secret of our own for other programs of the same owner.
     pub fn remember(&self, name: &str, secret: &Secret) -> io::Result<()> {
         let dir = self.path.join("secrets");
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        private_folder(&dir)?;
         write_private(&dir.join(name), secret.expose().as_bytes())
     }
 
@@ -80,7 +98,7 @@ impl DataDir {
 
 /// The secret stored as `dir/name`, generated at the first call: 256 bits, in hex.
 pub fn remembered_secret(dir: &Path, name: &str) -> io::Result<Secret> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    private_folder(dir)?;
     let path = dir.join(name);
     match std::fs::read_to_string(&path) {
         Ok(text) if !text.trim().is_empty() => return Ok(Secret::new(text.trim())),
@@ -93,11 +111,31 @@ pub fn remembered_secret(dir: &Path, name: &str) -> io::Result<Secret> {
     Ok(Secret::new(secret))
 }
 
+/// A folder that only its owner reads, also where it was there before, and whatever the umask is. One that another
+/// user gave us keeps the mode it has.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match std::fs::set_permissions(path, Permissions::from_mode(0o700)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!("{} belongs to another user; who may read it is up to that one", path.display());
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+/// An empty file for the owner only.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
 /// Writes a file that is either complete and on disk or not there at all, for the
 /// owner only.
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
+    let mut file = create_private(&part)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&part, path)?;
@@ -109,8 +147,6 @@ fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -121,6 +157,17 @@ mod tests {
         assert!(matches!(refused, DataDirError::InUse(_)));
         drop(first);
         DataDir::lock(temp.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_others_could_read_is_closed() {
+        let temp = tempfile::tempdir().unwrap();
+        let data = DataDir::lock(&temp.path().join("data")).unwrap();
+        std::fs::create_dir(data.path().join("objects")).unwrap();
+        std::fs::set_permissions(data.path().join("objects"), Permissions::from_mode(0o755)).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&data.folder("objects").unwrap()), 0o700);
+        assert_eq!(mode(data.path()) & 0o066, 0);
     }
 
     #[test]

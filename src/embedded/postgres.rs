@@ -2,7 +2,8 @@
 //!
 //! The cluster is a child of this process and ends with it: by a fast shutdown when we
 //! stop, by a signal from the kernel when we are killed. Should it survive us anyway,
-//! the next start finds it through its own pid file and stops it first. A server
+//! the next start finds it through its own pid file and stops it first. Should it end
+//! while we run, [`EmbeddedPostgres::keep_running`] starts it again. A server
 //! counts as ours only if that file lies in our folder, names our folder, and the
 //! process it names runs there; any other Postgres is none of our business.
 //!
@@ -15,19 +16,19 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Gid, Pid, Uid, User};
-use sha2::{Digest, Sha256};
+use nix::unistd::{Pid, Uid, User};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{remembered_secret, write_private};
+use super::place::{PlaceError, place_for};
+use super::{create_private, private_folder, remembered_secret, write_private};
 use crate::config::Secret;
 use crate::pg::POSTGRES_MAJOR_MIN;
 
@@ -35,8 +36,17 @@ use crate::pg::POSTGRES_MAJOR_MIN;
 /// below that is seconds, on a slow disk a few minutes.
 const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How long a fast shutdown may take before we insist: it writes one checkpoint.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a fast shutdown may take before we insist: it writes one checkpoint, of at most what
+/// `shared_buffers` holds. An immediate one writes nothing, and a killed server cannot hang.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A server that was started again and ended sooner has failed, as one that did not start.
+const STAYS: Duration = Duration::from_secs(10);
+
+/// So many failed starts in a row are not chance: the process ends, and its supervisor decides.
+const FAILED_STARTS_MAX: u32 = 2;
 
 /// Between looks at a cluster that is starting or stopping.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -44,9 +54,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 /// For a port that was taken, and for sessions that outlived their server.
 const START_ATTEMPTS: u32 = 20;
 const START_RETRY: Duration = Duration::from_millis(250);
-
-/// Roots of clusters that cannot lie below the data folder.
-const SHARED_ROOT: &str = "/var/lib/keystone-edge";
 
 const SUPERUSER: &str = "postgres";
 const SERVICE_USER: &str = "keystone";
@@ -100,6 +107,8 @@ pub enum EmbeddedPostgresError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     #[error("{program} failed: {output}")]
     Program { program: String, output: String },
     #[error("the Postgres cluster did not start; the end of its log {log}:\n{tail}", log = log.display())]
@@ -108,6 +117,10 @@ pub enum EmbeddedPostgresError {
     LeftBehind(i32),
     #[error("the new Postgres cluster cannot be set up")]
     SetUp(#[source] tokio_postgres::Error),
+    #[error("Postgres was started again and ended within {} s; the end of its log {log}:\n{tail}", STAYS.as_secs(), log = log.display())]
+    NotStayed { log: PathBuf, tail: String },
+    #[error("Postgres does not end, not even when it is killed")]
+    NotStopped,
 }
 
 use EmbeddedPostgresError as Error;
@@ -157,10 +170,13 @@ impl Options {
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
     home: Home,
+    programs: Programs,
+    options: Options,
     child: Child,
     keeper: Keeper,
     detached: bool,
     pid: i32,
+    port: u16,
     url: Secret,
     superuser_url: Secret,
 }
@@ -176,30 +192,7 @@ impl EmbeddedPostgres {
             home.init(&programs, options).await?;
         }
         home.require_version(&programs)?;
-        let mut attempts = START_ATTEMPTS;
-        loop {
-            let port = home.port()?;
-            attempts -= 1;
-            let error = match home.launch(&programs, port, options).await {
-                Ok((child, keeper)) => return Self::set_up(home, child, keeper, port).await,
-                Err(error) => error,
-            };
-            match &error {
-                // Taken by somebody between our look and Postgres' own bind.
-                Error::NotStarted { tail, .. } if attempts > 0 && tail.contains("could not bind") => {
-                    home.forget_port();
-                }
-                // Its server was killed, and the processes of its sessions have not
-                // noticed yet.
-                Error::NotStarted { tail, .. } if attempts > 0 && tail.contains("shared memory block") => {
-                    tokio::time::sleep(START_RETRY).await;
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-
-    async fn set_up(home: Home, child: Child, keeper: Keeper, port: u16) -> Result<Self, Error> {
+        let (child, keeper, port) = home.serve(&programs, options, None).await?;
         let superuser = home.password(SUPERUSER)?;
         let service = home.password(SERVICE_USER)?;
         let url = |user: &str, password: &Secret, database: &str| {
@@ -207,10 +200,13 @@ impl EmbeddedPostgres {
         };
         let pid = child.id().unwrap_or_default() as i32;
         let this = Self {
+            programs,
+            options: options.clone(),
             child,
             keeper,
             detached: false,
             pid,
+            port,
             url: url(SERVICE_USER, &service, DATABASE),
             superuser_url: url(SUPERUSER, &superuser, SUPERUSER),
             home,
@@ -227,6 +223,41 @@ impl EmbeddedPostgres {
         }
         info!(postgres.pid = pid, postgres.port = port, "Started Postgres in {}", this.home.data.display());
         Ok(this)
+    }
+
+    /// Starts the server again whenever it ends. Comes back when it failed to stay up twice in a row. May be dropped at
+    /// any moment; [`EmbeddedPostgres::stop`] ends what is starting then.
+    pub async fn keep_running(&mut self) -> Error {
+        let mut failed = 0;
+        let mut started: Option<Instant> = None;
+        loop {
+            let ended = self.child.wait().await;
+            warn!(postgres.pid = self.pid, "The private Postgres ended by itself ({ended:?}); starts it again");
+            let stayed = started.is_none_or(|started| started.elapsed() >= STAYS);
+            failed = if stayed { 0 } else { failed + 1 };
+            if failed == FAILED_STARTS_MAX {
+                let log = self.home.log();
+                return Error::NotStayed { tail: tail(&log), log };
+            }
+            while let Err(error) = self.start_again().await {
+                failed += 1;
+                if failed == FAILED_STARTS_MAX {
+                    return error;
+                }
+                warn!(error = &error as &dyn std::error::Error, "The private Postgres did not start again; tries once more");
+            }
+            started = Some(Instant::now());
+        }
+    }
+
+    /// On the same port, which all connections of this process name.
+    async fn start_again(&mut self) -> Result<(), Error> {
+        self.home.stop_left_behind().await?;
+        let (child, keeper, _) = self.home.serve(&self.programs, &self.options, Some(self.port)).await?;
+        self.pid = child.id().unwrap_or_default() as i32;
+        (self.child, self.keeper) = (child, keeper);
+        info!(postgres.pid = self.pid, "Started Postgres again in {}", self.home.data.display());
+        Ok(())
     }
 
     /// For the service: a role that owns the database `keystone` and nothing more.
@@ -253,15 +284,19 @@ impl EmbeddedPostgres {
         self.child.wait().await
     }
 
-    /// A fast shutdown: open transactions are rolled back, everything is written.
-    pub async fn stop(mut self) -> io::Result<()> {
-        self.signal(Signal::SIGINT);
-        if tokio::time::timeout(STOP_TIMEOUT, self.child.wait()).await.is_err() {
-            warn!("Postgres does not shut down; stopping it at once");
-            self.signal(Signal::SIGQUIT);
-            self.child.wait().await?;
+    /// A fast shutdown: open transactions are rolled back, everything is written. What does not end in time is
+    /// made to: the next start recovers.
+    pub async fn stop(mut self) -> Result<(), Error> {
+        for (signal, patience) in [(Signal::SIGINT, STOP_TIMEOUT), (Signal::SIGQUIT, QUIT_TIMEOUT), (Signal::SIGKILL, KILL_TIMEOUT)] {
+            self.signal(signal);
+            if let Ok(ended) = tokio::time::timeout(patience, self.child.wait()).await {
+                ended.map_err(io_at(&self.home.data))?;
+                // One that was just being started again.
+                return self.home.stop_left_behind().await;
+            }
+            warn!("Postgres does not end within {} s of {signal}", patience.as_secs());
         }
-        Ok(())
+        Err(Error::NotStopped)
     }
 
     /// Gives up the handle and leaves the cluster running, for a test run that shares
@@ -383,18 +418,15 @@ impl Home {
     fn prepare(asked: &Path) -> Result<Self, Error> {
         let run_as = if Uid::effective().is_root() { Some(unprivileged_user()?) } else { None };
         let dir = match &run_as {
-            None => {
-                fs::create_dir_all(asked).map_err(io_at(asked))?;
-                asked.to_path_buf()
-            }
+            None => asked.to_path_buf(),
             Some(user) => place_for(asked, user)?,
         };
+        private_folder(&dir).map_err(io_at(&dir))?;
         let dir = dir.canonicalize().map_err(io_at(&dir))?;
         let home = Self { data: dir.join("data"), dir, run_as };
-        fs::create_dir_all(&home.data).map_err(io_at(&home.data))?;
         for path in [&home.dir, &home.data] {
+            private_folder(path).map_err(io_at(path))?;
             home.give_away(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(io_at(path))?;
         }
         Ok(home)
     }
@@ -516,7 +548,7 @@ impl Home {
             return self.remove_misleading_pid_file();
         };
         info!(postgres.pid = pid, "Stopping the Postgres that a killed process left behind");
-        for (signal, patience) in [(Signal::SIGINT, STOP_TIMEOUT), (Signal::SIGQUIT, Duration::from_secs(10))] {
+        for (signal, patience) in [(Signal::SIGINT, STOP_TIMEOUT), (Signal::SIGQUIT, QUIT_TIMEOUT), (Signal::SIGKILL, KILL_TIMEOUT)] {
             let _ = kill(Pid::from_raw(pid), signal);
             let deadline = Instant::now() + patience;
             while Instant::now() < deadline {
@@ -566,11 +598,40 @@ impl Home {
         (works_in == self.data).then_some(pid)
     }
 
+    /// Launches the server, on a free port where none is given, and waits out what passes by itself.
+    async fn serve(&self, programs: &Programs, options: &Options, given: Option<u16>) -> Result<(Child, Keeper, u16), Error> {
+        let mut attempts = START_ATTEMPTS;
+        loop {
+            let port = match given {
+                Some(port) => port,
+                None => self.port()?,
+            };
+            attempts -= 1;
+            let error = match self.launch(programs, port, options).await {
+                Ok((child, keeper)) => return Ok((child, keeper, port)),
+                Err(error) => error,
+            };
+            match &error {
+                // Taken by another process between our look and Postgres' own bind.
+                Error::NotStarted { tail, .. } if attempts > 0 && given.is_none() && tail.contains("could not bind") => {
+                    self.forget_port();
+                }
+                // Its server was killed, and the processes of its sessions have not noticed yet.
+                Error::NotStarted { tail, .. }
+                    if attempts > 0 && (tail.contains("shared memory block") || tail.contains("could not bind")) =>
+                {
+                    tokio::time::sleep(START_RETRY).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
     async fn launch(&self, programs: &Programs, port: u16, options: &Options) -> Result<(Child, Keeper), Error> {
         let log_path = self.log();
         // Kept for one start: what went wrong the last time is in the older file.
         let _ = fs::rename(&log_path, self.dir.join("postgres.log.1"));
-        let log = fs::File::create(&log_path).map_err(io_at(&log_path))?;
+        let log = create_private(&log_path).map_err(io_at(&log_path))?;
         let mut command = self.command(&programs.bin.join("postgres"));
         command.arg("-D").arg(&self.data);
         let own = [
@@ -580,7 +641,7 @@ impl Home {
             ("unix_socket_directories".to_owned(), String::new()),
         ];
         let fixed = SETTINGS.iter().map(|(name, value)| (name.to_string(), value.to_string()));
-        for (name, value) in fixed.chain(options.settings.iter().cloned()).chain(own) {
+        for (name, value) in fixed.chain(own).chain(options.settings.iter().cloned()) {
             let mut argument = OsString::from(name);
             argument.push("=");
             argument.push(value);
@@ -678,47 +739,6 @@ fn die_with_us(command: &mut Command) {
 
 fn unprivileged_user() -> Result<User, Error> {
     ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten()).ok_or(Error::NoUnprivilegedUser)
-}
-
-/// `asked` itself where `user` can reach it. Otherwise a folder under a root that
-/// everybody can reach, with a link at `asked` that says where the data is.
-fn place_for(asked: &Path, user: &User) -> Result<PathBuf, Error> {
-    if let Ok(target) = fs::read_link(asked) {
-        fs::create_dir_all(&target).map_err(io_at(&target))?;
-        return Ok(target);
-    }
-    let parent = asked.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).map_err(io_at(parent))?;
-    let parent = parent.canonicalize().map_err(io_at(parent))?;
-    if parent.ancestors().all(|folder| may_enter(folder, user.uid, user.gid)) {
-        fs::create_dir_all(asked).map_err(io_at(asked))?;
-        return Ok(asked.to_path_buf());
-    }
-    let absolute = parent.join(asked.file_name().unwrap_or_default());
-    let name = hex::encode(Sha256::digest(absolute.as_os_str().as_encoded_bytes()));
-    let place = Path::new(SHARED_ROOT).join(&name[..16]);
-    fs::create_dir_all(&place).map_err(io_at(&place))?;
-    // An empty folder may be left from before; one with content is somebody's data.
-    if asked.is_dir() {
-        fs::remove_dir(asked).map_err(io_at(asked))?;
-    }
-    symlink(&place, asked).map_err(io_at(asked))?;
-    info!("The user `{}` cannot reach {}; the Postgres cluster lies in {}", user.name, asked.display(), place.display());
-    Ok(place)
-}
-
-fn may_enter(folder: &Path, uid: Uid, gid: Gid) -> bool {
-    let Ok(facts) = fs::metadata(folder) else {
-        return false;
-    };
-    let bit = if facts.uid() == uid.as_raw() {
-        0o100
-    } else if facts.gid() == gid.as_raw() {
-        0o010
-    } else {
-        0o001
-    };
-    facts.mode() & bit != 0
 }
 
 async fn connect(url: &Secret) -> Result<tokio_postgres::Client, Error> {

@@ -1,7 +1,9 @@
 //! Reading the log by position, and verifying what it promises.
 
+use std::time::Duration;
+
 use deadpool_postgres::{GenericClient, Pool};
-use tokio_postgres::Row;
+use tokio_postgres::{IsolationLevel, Row};
 
 use super::transaction::stored_event;
 use super::{StoreError, StoredEvent};
@@ -19,13 +21,7 @@ const EVENT_COLUMNS: &str =
 
 /// The next events after a position, in order, without a gap.
 pub async fn read_after(pool: &Pool, position: i64, limit: i64) -> Result<Vec<Placed>, StoreError> {
-    let client = pool.get().await?;
-    let sql = format!(
-        "select l.position, {EVENT_COLUMNS} from log l join events e on e.seq = l.seq where l.position > $1 order by l.position limit $2"
-    );
-    let statement = client.prepare_cached(&sql).await?;
-    let rows = client.query(&statement, &[&position, &limit]).await?;
-    Ok(rows.iter().map(placed).collect())
+    read_after_in(&pool.get().await?, position, limit).await
 }
 
 /// The last event of a stream, of these types; none named: of any.
@@ -40,6 +36,27 @@ pub async fn last_of(pool: &Pool, stream: &StreamId, types: &[&str]) -> Result<O
     Ok(rows.first().map(|row| stored_event(row, 0)))
 }
 
+/// The same inside a transaction that looks at one moment, for a reader that has to see all there is at that moment.
+pub async fn read_after_in(client: &impl GenericClient, position: i64, limit: i64) -> Result<Vec<Placed>, StoreError> {
+    let statement = client.prepare_cached(&after_sql()).await?;
+    let rows = client.query(&statement, &[&position, &limit]).await?;
+    Ok(rows.iter().map(placed).collect())
+}
+
+/// What was committed and waits for its position. Each event stands behind the earlier ones of its stream, as it will
+/// in the log.
+pub async fn waiting_in(client: &impl GenericClient) -> Result<Vec<StoredEvent>, StoreError> {
+    let sql = format!("{WAITING} select {EVENT_COLUMNS} from events e join unplaced u on u.seq = e.seq where u.waits order by e.seq");
+    let rows = client.query(&sql, &[]).await?;
+    Ok(rows.iter().map(|row| stored_event(row, 0)).collect())
+}
+
+fn after_sql() -> String {
+    format!(
+        "select l.position, {EVENT_COLUMNS} from log l join events e on e.seq = l.seq where l.position > $1 order by l.position limit $2"
+    )
+}
+
 fn placed(row: &Row) -> Placed {
     Placed { position: row.get(0), event: stored_event(row, 1) }
 }
@@ -49,26 +66,40 @@ fn placed(row: &Row) -> Placed {
 pub struct Head {
     pub position: i64,
     pub unplaced: i64,
+    /// How long the oldest of them has been waiting.
+    pub waiting: Duration,
 }
 
+/// The newest tick, and the events that became visible after it: the next step gives them their positions. A tick of
+/// another cluster, or of a later time of this one, says nothing about transaction ids: there whatever has no position
+/// waits for the step that begins anew ([`super::Sequencer::lead`]).
+const WAITING: &str = "
+with tick as materialized (
+    select floor_seq, pg_snapshot_xmax(seen) as next, array(select pg_snapshot_xip(seen)) as running,
+           system_identifier <> cluster_identifier() or pg_snapshot_xmax(seen) > pg_snapshot_xmax(pg_current_snapshot()) as moved
+    from ticks order by tick_id desc limit 1),
+unplaced as materialized (
+    select e.seq, e.recorded_at, coalesce(t.moved or (e.seq > t.floor_seq and (e.txid >= t.next or e.txid = any (t.running))), false) as waits
+    from events e left join tick t on true where not exists (select from log l where l.seq = e.seq))";
+
 pub async fn head(pool: &Pool) -> Result<Head, StoreError> {
-    let client = pool.get().await?;
-    let row = client
-        .query_one(
-            "select coalesce((select max(position) from log), 0),
-                    (select count(*) from events e, (select seen, floor_seq from ticks order by tick_id desc limit 1) t
-                     where e.seq > t.floor_seq
-                       and (e.txid >= pg_snapshot_xmax(t.seen) or e.txid = any (array(select pg_snapshot_xip(t.seen)))))",
-            &[],
-        )
-        .await?;
-    Ok(Head { position: row.get(0), unplaced: row.get(1) })
+    head_in(&**pool.get().await?).await
+}
+
+async fn head_in(client: &tokio_postgres::Client) -> Result<Head, StoreError> {
+    let sql = format!(
+        "{WAITING} select coalesce((select max(position) from log), 0), count(*),
+                          coalesce(extract(epoch from clock_timestamp() - min(recorded_at)), 0)::float8
+                   from unplaced where waits"
+    );
+    let row = client.query_one(&sql, &[]).await?;
+    Ok(Head { position: row.get(0), unplaced: row.get(1), waiting: Duration::try_from_secs_f64(row.get(2)).unwrap_or_default() })
 }
 
 /// One broken promise of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Breach {
-    /// An event without a position although the log is quiet.
+    /// An event without a position that the sequencer has passed over.
     Missing {
         seq: i64,
     },
@@ -98,6 +129,10 @@ pub enum Breach {
     CutShort {
         position: i64,
     },
+    /// The log goes on behind the last position at which the sequencer stood.
+    Beyond {
+        position: i64,
+    },
 }
 
 impl std::fmt::Display for Breach {
@@ -112,6 +147,7 @@ impl std::fmt::Display for Breach {
                 write!(f, "the hash at position {position} does not follow from the one before and the event")
             }
             Self::CutShort { position } => write!(f, "the log does not have the position {position} that the sequencer wrote"),
+            Self::Beyond { position } => write!(f, "the sequencer did not write the position {position}"),
         }
     }
 }
@@ -119,20 +155,34 @@ impl std::fmt::Display for Breach {
 /// At most this many breaches of a kind are named; one is enough to know.
 const NAMED_MAX: i64 = 20;
 
-/// Checks everything the log promises, in the database. An event that was committed a moment
-/// ago may have no position yet: ask when the log is quiet.
-pub async fn verify(pool: &Pool) -> Result<Vec<Breach>, StoreError> {
-    let client = pool.get().await?;
-    client.batch_execute("begin transaction isolation level repeatable read read only; set local statement_timeout = 0").await?;
-    let found = verify_in(&client).await;
-    client.batch_execute("rollback").await?;
-    found
+/// The log at one moment: how far it goes, and which of its promises are broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    pub head: Head,
+    pub breaches: Vec<Breach>,
 }
 
-async fn verify_in(client: &deadpool_postgres::Client) -> Result<Vec<Breach>, StoreError> {
+/// The breaches of [`inspect`].
+pub async fn verify(pool: &Pool) -> Result<Vec<Breach>, StoreError> {
+    Ok(inspect(pool).await?.breaches)
+}
+
+/// Checks everything the log promises, in the database, as of one moment. An event that waits for its position is
+/// counted, and is no breach.
+pub async fn inspect(pool: &Pool) -> Result<Inspection, StoreError> {
+    let mut client = pool.get().await?;
+    let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    // All of the log is read, however long it is.
+    moment.batch_execute("set local statement_timeout = 0").await?;
+    let inspection = Inspection { head: head_in(moment.client()).await?, breaches: breaches_in(moment.client()).await? };
+    moment.rollback().await?;
+    Ok(inspection)
+}
+
+async fn breaches_in(client: &tokio_postgres::Client) -> Result<Vec<Breach>, StoreError> {
     let mut breaches = vec![];
-    let missing = "select e.seq from events e where not exists (select from log l where l.seq = e.seq) order by 1 limit $1";
-    breaches.extend(client.query(missing, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Missing { seq: row.get(0) }));
+    let missing = format!("{WAITING} select seq from unplaced where not waits order by seq limit $1");
+    breaches.extend(client.query(&missing, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Missing { seq: row.get(0) }));
     let dangling = "select l.position from log l where not exists (select from events e where e.seq = l.seq) order by 1 limit $1";
     breaches.extend(client.query(dangling, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Dangling { position: row.get(0) }));
     let gaps = "select coalesce(before, 0), position from (select position, lag(position) over (order by position) as before from log) p
@@ -160,6 +210,8 @@ async fn verify_in(client: &deadpool_postgres::Client) -> Result<Vec<Breach>, St
     let cut = "select t.position from ticks t where t.position > 0
                and not exists (select from log l where l.position = t.position and l.hash = t.hash) order by 1 limit $1";
     breaches.extend(client.query(cut, &[&NAMED_MAX]).await?.iter().map(|row| Breach::CutShort { position: row.get(0) }));
+    let beyond = "select l.position from log l where l.position > (select coalesce(max(t.position), 0) from ticks t) order by 1 limit $1";
+    breaches.extend(client.query(beyond, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Beyond { position: row.get(0) }));
     Ok(breaches)
 }
 

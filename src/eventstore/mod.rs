@@ -20,7 +20,7 @@ pub mod upcast;
 
 pub use crate::outbox::StoredEvent;
 pub use envelope::{Cause, Metadata};
-pub use sequencer::Sequencer;
+pub use sequencer::{Holder, Left, Sequencer};
 pub use transaction::{Loaded, NewEvent, StoreError, Transaction};
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Whether we are well. Liveness says that this process answers, and what it sees; readiness
-//! says whether to send it work.
+//! says whether to send it work. Who gives positions to events, and how far they are behind, is shown and is no reason
+//! against this process: another one may lead, and takes the lead over within seconds.
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use super::AppState;
 use super::disk::can_be_written;
 use super::probe::Probe;
 use super::wire::Instant;
+use crate::projections::reads::log::LogStanding;
 
 /// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
 const LAG_MAX_S: f64 = 10.0;
@@ -24,7 +26,7 @@ pub struct Probes {
     process: Uuid,
     disk_folder: Option<PathBuf>,
     write: Probe<()>,
-    log: Probe<f64>,
+    log: Probe<LogStanding>,
     storage: Probe<()>,
     disk: Probe<()>,
 }
@@ -43,6 +45,7 @@ struct Findings {
     disk: Option<String>,
     log: Option<String>,
     lag_seconds: f64,
+    led: bool,
 }
 
 impl Findings {
@@ -55,7 +58,7 @@ impl Findings {
         let log = probes.log.ask("log", || {
             let reads = state.reads.clone();
             // Fails also when the tables are not there: migrations have not run.
-            async move { reads.log_standing().await.map(|standing| standing.lag_seconds).map_err(|error| error.to_string()) }
+            async move { reads.log_standing().await.map_err(|error| error.to_string()) }
         });
         let storage = probes.storage.ask("storage", || {
             let objects = state.objects.clone();
@@ -71,18 +74,19 @@ impl Findings {
             }
         });
         let (write, log, storage, disk) = tokio::join!(write, log, storage, disk);
-        let lag_seconds = *log.as_ref().unwrap_or(&0.0);
+        let (lag_seconds, led) = log.as_ref().map_or((0.0, false), |standing| (standing.lag_seconds, standing.led));
         Self {
             database: write.and(log.map(|_| ())).err(),
             storage: storage.err(),
             disk: disk.err(),
             log: (lag_seconds > LAG_MAX_S).then(|| format!("positions are {lag_seconds:.1} s behind")),
             lag_seconds,
+            led,
         }
     }
 
     fn well(&self) -> bool {
-        self.database.is_none() && self.storage.is_none() && self.disk.is_none() && self.log.is_none()
+        self.database.is_none() && self.storage.is_none() && self.disk.is_none()
     }
 
     /// Reasons stay in our log: anybody may read this.
@@ -90,6 +94,7 @@ impl Findings {
         let word = |trouble: &Option<String>| json!({ "status": if trouble.is_none() { "healthy" } else { "unhealthy" } });
         let mut log = word(&self.log);
         log["lag_seconds"] = json!((self.lag_seconds * 1e3).round() / 1e3);
+        log["led"] = json!(self.led);
         json!({
             "database": word(&self.database), "storage": word(&self.storage), "log": log, "disk": word(&self.disk),
         })
@@ -112,7 +117,7 @@ pub async fn health(State(state): State<AppState>) -> Answer<Value> {
     Answer(body(&state, &findings))
 }
 
-/// Whether work may be sent here: database, object store and log are as they should be.
+/// Whether work may be sent here: database and object store are as they should be.
 #[utoipa::path(get, path = "/api/v1/ready", tag = "operation", security(()), responses(
     (status = 200, body = Value),
     (status = 503, body = Value, description = "Something that is needed is missing"),

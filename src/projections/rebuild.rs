@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::{GenericClient, Pool};
 use serde_json::Value;
+use tokio_postgres::IsolationLevel;
 
 use super::rows::{ReadModel, RowWrite, TABLES, row_of, stamp_event_row, upsert_sql};
 use crate::domain::batch::Batch;
@@ -82,48 +83,87 @@ fn new_fold(kind: &str, id: &str) -> Option<Box<dyn Fold>> {
     })
 }
 
-/// Folds the whole log into tables of the schema [`REBUILT_SCHEMA`]. Answers the last position it read.
-pub async fn rebuild_beside(pool: &Pool) -> Result<i64, StoreError> {
+/// What a rebuild found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rebuilt {
+    /// The last position that was folded.
+    pub position: i64,
+    /// Events that were folded although they wait for their position.
+    pub unplaced: usize,
+    /// Rows that differ between the live read models and the rebuilt ones: table, which side, the row.
+    pub differences: Vec<(String, String, Value)>,
+}
+
+/// Takes turns with another rebuild, which makes the same schema ("keystone rebuild").
+const REBUILD_LOCK: i64 = 0x6b65_7973_7265_6275;
+
+/// Folds all events into tables of the schema [`REBUILT_SCHEMA`], and compares them with the live ones. Events, live
+/// rows and their comparison are of one moment, so that it may be asked beside a busy server.
+pub async fn rebuild(pool: &Pool) -> Result<Rebuilt, StoreError> {
+    let mut client = pool.get().await?;
+    let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
+    // All of the log is read, however long it is, and folded into rows in memory.
+    moment.batch_execute("set local statement_timeout = 0; set local idle_in_transaction_session_timeout = '10min'").await?;
+    if !moment.query_one("select pg_try_advisory_xact_lock($1)", &[&REBUILD_LOCK]).await?.get::<_, bool>(0) {
+        return Err(StoreError::Unavailable("another rebuild is under way".into()));
+    }
     let mut folds = Folds::default();
     let mut position = 0;
     loop {
-        let page = log::read_after(pool, position, PAGE).await?;
+        let page = log::read_after_in(&moment, position, PAGE).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
         for placed in &page {
-            let event = &placed.event;
-            let key = (event.aggregate_type.clone(), event.aggregate_id.clone());
-            if !folds.streams.contains_key(&key) {
-                let Some(fold) = new_fold(&key.0, &key.1) else { continue };
-                folds.streams.insert(key.clone(), fold);
-            }
-            let Some(fold) = folds.streams.get_mut(&key) else { continue };
-            for write in fold.apply(event)? {
-                let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
-                merge_event_row(&mut folds.event_rows, (write.table, id), write.row);
-            }
+            folds.apply(&placed.event)?;
         }
     }
-    let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
-    for row in folds.streams.values().filter_map(|fold| fold.row()) {
-        tables.entry(row.table).or_default().push(row.row);
+    // Their rows are there already.
+    let waiting = log::waiting_in(&moment).await?;
+    for event in &waiting {
+        folds.apply(event)?;
     }
-    for ((table, _), row) in folds.event_rows {
-        tables.entry(table).or_default().push(row);
-    }
-    let client = pool.get().await?;
-    client.batch_execute(&format!("drop schema if exists {REBUILT_SCHEMA} cascade; create schema {REBUILT_SCHEMA}")).await?;
-    for (table, _) in TABLES {
-        client.batch_execute(&format!("create table {REBUILT_SCHEMA}.{table} (like public.{table} including all)")).await?;
-    }
-    for (table, rows) in tables {
-        let Some(sql) = upsert_sql(table) else { continue };
-        let sql = sql.replacen(&format!("insert into {table} "), &format!("insert into {REBUILT_SCHEMA}.{table} "), 1);
-        for chunk in rows.chunks(1000) {
-            client.execute(&sql, &[&Value::Array(chunk.to_vec())]).await?;
+    folds.write(&moment).await?;
+    let differences = differences(&moment).await?;
+    moment.commit().await?;
+    Ok(Rebuilt { position, unplaced: waiting.len(), differences })
+}
+
+impl Folds {
+    fn apply(&mut self, event: &StoredEvent) -> Result<(), StoreError> {
+        let key = (event.aggregate_type.clone(), event.aggregate_id.clone());
+        if !self.streams.contains_key(&key) {
+            let Some(fold) = new_fold(&key.0, &key.1) else { return Ok(()) };
+            self.streams.insert(key.clone(), fold);
         }
+        let Some(fold) = self.streams.get_mut(&key) else { return Ok(()) };
+        for write in fold.apply(event)? {
+            let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
+            merge_event_row(&mut self.event_rows, (write.table, id), write.row);
+        }
+        Ok(())
     }
-    Ok(position)
+
+    async fn write(self, client: &impl GenericClient) -> Result<(), StoreError> {
+        let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        for row in self.streams.values().filter_map(|fold| fold.row()) {
+            tables.entry(row.table).or_default().push(row.row);
+        }
+        for ((table, _), row) in self.event_rows {
+            tables.entry(table).or_default().push(row);
+        }
+        client.batch_execute(&format!("drop schema if exists {REBUILT_SCHEMA} cascade; create schema {REBUILT_SCHEMA}")).await?;
+        for (table, _) in TABLES {
+            client.batch_execute(&format!("create table {REBUILT_SCHEMA}.{table} (like public.{table} including all)")).await?;
+        }
+        for (table, rows) in tables {
+            let Some(sql) = upsert_sql(table) else { continue };
+            let sql = sql.replacen(&format!("insert into {table} "), &format!("insert into {REBUILT_SCHEMA}.{table} "), 1);
+            for chunk in rows.chunks(1000) {
+                client.execute(&sql, &[&Value::Array(chunk.to_vec())]).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A later row of the same id replaces the earlier one and keeps its creation, as the live upsert does.
@@ -134,9 +174,7 @@ fn merge_event_row(rows: &mut BTreeMap<(&'static str, String), Value>, key: (&'s
     rows.insert(key, row);
 }
 
-/// Rows that differ between the live read models and the rebuilt ones: table, which side, the row.
-pub async fn differences(pool: &Pool) -> Result<Vec<(String, String, Value)>, StoreError> {
-    let client = pool.get().await?;
+async fn differences(client: &impl GenericClient) -> Result<Vec<(String, String, Value)>, StoreError> {
     let mut found = vec![];
     for (table, _) in TABLES {
         let sql = format!(

@@ -194,6 +194,62 @@ async fn a_folder_that_the_unprivileged_user_cannot_reach_becomes_a_link() {
     std::fs::remove_dir_all(&place).unwrap();
 }
 
+/// A data folder below one that the unprivileged user cannot enter; none where we are not root.
+fn closed_folder() -> Option<tempfile::TempDir> {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: this test needs root");
+        return None;
+    }
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    Some(closed)
+}
+
+#[tokio::test]
+async fn a_fresh_data_folder_does_not_take_over_the_database_of_a_deleted_one() {
+    let Some(closed) = closed_folder() else { return };
+    let data = closed.path().join("data");
+    let options = Options::default().volatile();
+    let mut places = vec![];
+    for _ in 0..2 {
+        std::fs::create_dir(&data).unwrap();
+        let postgres = EmbeddedPostgres::start(&data.join("postgres"), &options).await.unwrap();
+        let connector = keystone_edge::pg::Connector::new(postgres.url(), &keystone_edge::config::Config::defaults().database).unwrap();
+        let dedicated = connector.connect().await.unwrap();
+        dedicated.client.batch_execute("create table made_here (n int)").await.expect("an empty database");
+        places.push(std::fs::read_link(data.join("postgres")).unwrap());
+        drop(dedicated);
+        postgres.stop().await.unwrap();
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+    assert_ne!(places[0], places[1]);
+    assert!(places[0].join("data/PG_VERSION").exists(), "what is left is not removed, either");
+    for place in places {
+        std::fs::remove_dir_all(place).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_a_data_folder_does_not_take_away_the_database_of_the_original() {
+    let Some(closed) = closed_folder() else { return };
+    let (data, copy) = (closed.path().join("data"), closed.path().join("copy"));
+    std::fs::create_dir(&data).unwrap();
+    let options = Options::default().volatile();
+    let postgres = EmbeddedPostgres::start(&data.join("postgres"), &options).await.unwrap();
+    let place = std::fs::read_link(data.join("postgres")).unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
+    assert!(copied.success());
+    let refused = EmbeddedPostgres::start(&copy.join("postgres"), &options).await.unwrap_err();
+    assert!(refused.to_string().contains("one data folder is a copy of the other"), "{refused}");
+    assert!(alive(postgres.pid()));
+    postgres.stop().await.unwrap();
+    // The database itself is gone: that is said, and not mended by an empty one.
+    std::fs::remove_dir_all(&place).unwrap();
+    let refused = EmbeddedPostgres::start(&data.join("postgres"), &options).await.unwrap_err();
+    assert!(refused.to_string().contains("which is not there"), "{refused}");
+    assert!(!place.exists());
+}
+
 #[tokio::test]
 async fn a_wrong_folder_of_programs_is_named() {
     let folder = temp_folder();

@@ -1,5 +1,7 @@
 //! A small factory to act on, made by the service's own commands.
 
+use std::sync::Arc;
+
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{CompleteTasks, CreateBatch, CreatedBatch, TaskGroup};
 use keystone_edge::commands::orders::PlaceOrder;
@@ -12,7 +14,7 @@ use keystone_edge::domain::order::Priority;
 use keystone_edge::domain::{
     Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId,
 };
-use keystone_edge::eventstore::{EventStore, Metadata, Sequencer};
+use keystone_edge::eventstore::{EventStore, Holder, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
 use serde_json::json;
@@ -162,9 +164,10 @@ pub fn order_stream(id: impl ToString) -> StreamId {
 
 /// Becomes the leader of the log, once whoever was it is gone.
 pub async fn lead(connector: &Connector) -> Sequencer {
+    let holder = Holder::new("test");
+    let connection = Arc::new(connector.connect().await.expect("a connection"));
     loop {
-        let connection = connector.connect().await.expect("a connection");
-        if let Some(leader) = Sequencer::lead(connection).await.expect("an answer about the lead") {
+        if let Some(leader) = Sequencer::lead(&connection, &holder).await.expect("an answer about the lead") {
             return leader;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

@@ -13,7 +13,8 @@ use deadpool_postgres::Pool;
 use keystone_edge::domain::order::OrderEvent;
 use keystone_edge::embedded::postgres::Options;
 use keystone_edge::eventstore::log::{self, Breach};
-use keystone_edge::eventstore::{EventStore, NewEvent, Sequencer, StoreError};
+use keystone_edge::eventstore::sequencer;
+use keystone_edge::eventstore::{EventStore, Holder, Left, NewEvent, Sequencer, StoreError};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::{Connector, Dedicated, get};
 use nix::sys::signal::Signal;
@@ -118,12 +119,13 @@ async fn write_once(n: usize, connection: &Dedicated, ledger: &Ledger) -> Result
 
 /// Leads whenever nobody else does, for as long as it is let.
 async fn lead_for_ever(connector: Connector, ledger: Arc<Ledger>, stop: CancellationToken) {
+    let holder = Holder::new(SEQUENCER_NAME);
     while !stop.is_cancelled() {
-        if let Ok(leader) = try_to_lead(&connector).await {
+        if let Ok(leader) = try_to_lead(&connector, &holder).await {
             ledger.leads.fetch_add(1, Ordering::Relaxed);
             let (head, _) = tokio::sync::watch::channel(0);
             let wake = Wakes::default().log();
-            if leader.run(wake, Duration::from_millis(2), head, stop.clone()).await.is_err() {
+            if !matches!(leader.run(wake, Duration::from_millis(2), head, stop.clone()).await, Ok(Left::Stopped)) {
                 ledger.steps_lost.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -131,10 +133,10 @@ async fn lead_for_ever(connector: Connector, ledger: Arc<Ledger>, stop: Cancella
     }
 }
 
-async fn try_to_lead(connector: &Connector) -> anyhow::Result<Sequencer> {
-    let connection = connector.connect().await?;
+async fn try_to_lead(connector: &Connector, holder: &Holder) -> anyhow::Result<Sequencer> {
+    let connection = Arc::new(connector.connect().await?);
     connection.client.batch_execute(&format!("set application_name = '{SEQUENCER_NAME}'")).await?;
-    Sequencer::lead(connection).await?.ok_or_else(|| anyhow::anyhow!("another one leads"))
+    Sequencer::lead(&connection, holder).await?.ok_or_else(|| anyhow::anyhow!("another one leads"))
 }
 
 /// A step without the leader's lock, from a standing that may be old by now.
@@ -263,6 +265,22 @@ async fn leaders_that_ignore_each_other_still_write_one_order() {
     assert!(count(&ledger.steps_lost) > 0, "they never met");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_whose_leases_run_out_while_they_work_write_one_order() {
+    let database = TestDatabase::new().await;
+    let mut campaign = Campaign::start(&database.connector, 3, 0);
+    let (pool, stop) = (database.pool.clone(), campaign.stop.clone());
+    campaign.tasks.spawn(async move {
+        while !stop.is_cancelled() {
+            tokio::time::sleep(hold()).await;
+            let_the_lease_run_out(&pool).await;
+        }
+    });
+    tokio::time::sleep(campaign_time()).await;
+    let ledger = campaign.verdict("leases that run out", &database.connector).await;
+    assert!(count(&ledger.leads) > 5 && count(&ledger.steps_lost) > 0);
+}
+
 #[tokio::test]
 async fn of_two_leaders_at_one_tick_one_gets_through() {
     let database = TestDatabase::new().await;
@@ -287,9 +305,86 @@ async fn of_two_leaders_at_one_tick_one_gets_through() {
 async fn one_leader_at_a_time() {
     let database = TestDatabase::new().await;
     let leader = lead(&database.connector).await;
-    assert!(Sequencer::lead(database.connector.connect().await.unwrap()).await.unwrap().is_none());
+    let (connection, other) = (Arc::new(database.connector.connect().await.unwrap()), Holder::new("other"));
+    assert!(Sequencer::lead(&connection, &other).await.unwrap().is_none());
+    // Its session ends: nobody waits for its lease.
     drop(leader);
-    lead(&database.connector).await;
+    let started = tokio::time::Instant::now();
+    until("the lead", async || Sequencer::lead(&connection, &other).await.unwrap().is_some()).await;
+    assert!(started.elapsed() < sequencer::LEASE, "{:?}", started.elapsed());
+}
+
+/// What the lease looks like when its holder has been silent for long.
+async fn let_the_lease_run_out(pool: &Pool) {
+    get(pool).await.unwrap().batch_execute("update leadership set lease_until = clock_timestamp() - interval '1 s'").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_former_leader_that_wakes_up_writes_nothing() {
+    let database = TestDatabase::new().await;
+    append(&database.pool, "a", 1).await;
+    let mut suspended = lead(&database.connector).await;
+    assert_eq!(suspended.step().await.unwrap(), 1);
+    append(&database.pool, "a", 2).await;
+    // Silent, and its session is there.
+    let (connection, other) = (Arc::new(database.connector.connect().await.unwrap()), Holder::new("other"));
+    assert!(Sequencer::lead(&connection, &other).await.unwrap().is_none());
+    let_the_lease_run_out(&database.pool).await;
+    let mut leader = Sequencer::lead(&connection, &other).await.unwrap().expect("the lead");
+    // Not even before the next one wrote anything, when its own number would still be free.
+    assert!(matches!(suspended.step().await, Err(StoreError::Conflict)));
+    assert_eq!(log::head(&database.pool).await.unwrap().position, 1);
+    assert_eq!(leader.step().await.unwrap(), 1);
+    assert!(matches!(suspended.step().await, Err(StoreError::Conflict)));
+    assert_eq!(log::verify(&database.pool).await.unwrap(), []);
+    assert_eq!(log::head(&database.pool).await.unwrap(), log::Head { position: 2, unplaced: 0, waiting: Duration::ZERO });
+}
+
+#[tokio::test]
+async fn a_lease_from_before_the_clock_was_set_back_holds_nobody_up() {
+    let database = TestDatabase::new().await;
+    let mut leader = lead(&database.connector).await;
+    let ahead = "update leadership set lease_until = clock_timestamp() + interval '1 day'";
+    get(&database.pool).await.unwrap().batch_execute(ahead).await.unwrap();
+    let (connection, other) = (Arc::new(database.connector.connect().await.unwrap()), Holder::new("other"));
+    leader.step().await.unwrap();
+    assert!(Sequencer::lead(&connection, &other).await.unwrap().is_none(), "a leader that works has put it right");
+    get(&database.pool).await.unwrap().batch_execute(ahead).await.unwrap();
+    assert!(Sequencer::lead(&connection, &other).await.unwrap().is_some());
+}
+
+/// As versions before the lease lead.
+async fn lead_as_an_earlier_version(connector: &Connector) -> Dedicated {
+    let earlier = connector.connect().await.unwrap();
+    let took = earlier.client.query_one("select pg_try_advisory_lock(x'6b65797373657171'::bigint)", &[]).await.unwrap();
+    assert!(took.get::<_, bool>(0));
+    earlier
+}
+
+#[tokio::test]
+async fn an_earlier_version_that_works_keeps_the_lead() {
+    let database = TestDatabase::new().await;
+    let earlier = lead_as_an_earlier_version(&database.connector).await;
+    let (connection, holder) = (Arc::new(database.connector.connect().await.unwrap()), Holder::new("new"));
+    assert!(Sequencer::lead(&connection, &holder).await.unwrap().is_none());
+    append(&database.pool, "a", 1).await;
+    assert!(Sequencer::lead(&connection, &holder).await.unwrap().is_none(), "an event that was just committed");
+    // It is suspended: its events wait for longer than a leader that works lets them.
+    tokio::time::sleep(sequencer::LEASE + Duration::from_millis(200)).await;
+    let mut leader = Sequencer::lead(&connection, &holder).await.unwrap().expect("the lead");
+    assert_eq!(leader.step().await.unwrap(), 1);
+    drop(earlier);
+    assert_eq!(log::verify(&database.pool).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_leader_gives_way_to_an_earlier_version_that_is_started() {
+    let database = TestDatabase::new().await;
+    let leader = lead(&database.connector).await;
+    let (head, _) = tokio::sync::watch::channel(0);
+    let running = tokio::spawn(leader.run(Wakes::default().log(), Duration::from_millis(50), head, CancellationToken::new()));
+    let _earlier = lead_as_an_earlier_version(&database.connector).await;
+    assert!(matches!(running.await.unwrap(), Ok(Left::Lost)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -410,14 +505,18 @@ async fn append(pool: &Pool, id: &str, sequence: i64) {
     store.begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();
 }
 
-/// What the sequencer is instead of: the next numbers after the highest one placed.
+/// What the sequencer is instead of: the next numbers after the highest one placed, and the claim to have seen everything.
 async fn place_by_cursor(pool: &Pool) {
     let naive = "
-        insert into log (position, seq, hash)
-        select h.position + row_number() over (order by e.seq), e.seq, chain_over(h.hash, event_digest(e)) over (order by e.seq)
-        from events e, (select coalesce(max(position), 0) as position, coalesce(max(seq), 0) as cursor,
-                               coalesce((array_agg(hash order by position desc))[1], sha256('keystone edge')) as hash from log) h
-        where e.seq > h.cursor";
+        with placed as (
+            insert into log (position, seq, hash)
+            select h.position + row_number() over (order by e.seq), e.seq, chain_over(h.hash, event_digest(e)) over (order by e.seq)
+            from events e, (select coalesce(max(position), 0) as position, coalesce(max(seq), 0) as cursor,
+                                   coalesce((array_agg(hash order by position desc))[1], sha256('keystone edge')) as hash from log) h
+            where e.seq > h.cursor
+            returning position, hash)
+        insert into ticks (tick_id, seen, position, hash, floor_seq)
+        select (select max(tick_id) + 1 from ticks), pg_current_snapshot(), position, hash, 0 from placed order by position desc limit 1";
     // Its position may be taken by another of its kind; then it comes again.
     let _ = get(pool).await.unwrap().execute(naive, &[]).await;
 }

@@ -70,7 +70,7 @@ async fn sessions_carry_our_timeouts_and_name() {
         .await
         .unwrap();
     let values: Vec<&str> = (0..3).map(|column| row.get(column)).collect();
-    assert_eq!(values, ["15s", "30s", "keystone-edge"]);
+    assert_eq!(values, ["15s", "10s", "keystone-edge"]);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, Verifie
 use keystone_edge::domain::{BatchId, DeviceId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
-use keystone_edge::projections::rebuild::{differences, rebuild_beside};
+use keystone_edge::projections::rebuild::rebuild;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
 use serde_json::json;
@@ -456,8 +456,7 @@ const PROMISES: &[(&str, &str)] = &[
 pub async fn check(pool: &Pool, database: &TestDatabase) {
     place_all(&database.connector).await;
     assert_eq!(log::verify(pool).await.unwrap(), []);
-    rebuild_beside(pool).await.unwrap();
-    assert_eq!(differences(pool).await.unwrap(), []);
+    assert_eq!(rebuild(pool).await.unwrap().differences, []);
     let client = get(pool).await.unwrap();
     for (promise, breaks) in PROMISES {
         let broken = client.query(*breaks, &[]).await.unwrap();
@@ -552,11 +551,10 @@ async fn a_row_that_was_changed_by_hand_is_a_difference() {
     let order = factory.order("Cups", 5).await;
     factory.batch(order, 0, 2).await;
     place_all(&database.connector).await;
-    rebuild_beside(&database.pool).await.unwrap();
-    assert_eq!(differences(&database.pool).await.unwrap(), []);
+    assert_eq!(rebuild(&database.pool).await.unwrap().differences, []);
     let client = get(&database.pool).await.unwrap();
     client.batch_execute("update orders set completed_count = 1; delete from batches").await.unwrap();
-    let found = differences(&database.pool).await.unwrap();
+    let found = rebuild(&database.pool).await.unwrap().differences;
     let sides: Vec<(&str, &str)> = found.iter().map(|(table, side, _)| (table.as_str(), side.as_str())).collect();
     assert_eq!(sides, [("orders", "live"), ("orders", "rebuilt"), ("batches", "rebuilt")]);
 }

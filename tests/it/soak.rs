@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use deadpool_postgres::Pool;
 use keystone_edge::eventstore::log;
-use keystone_edge::projections::rebuild::{differences, rebuild_beside};
+use keystone_edge::projections::rebuild::rebuild;
 use keystone_edge::simulator::client::{Client, id_of};
 use keystone_edge::simulator::collector::Collector;
 use keystone_edge::simulator::factory::{self, DispatchedTask, Factory, Workplace};
@@ -377,12 +377,10 @@ async fn wrong_ends(pool: &Pool, reports: &[&RobotReport], seed: u64) {
 }
 
 async fn check_log(site: &Site, pool: &Pool) {
-    let leader = keystone_edge::eventstore::Sequencer::lead(site.postgres.connector().connect().await.expect("a connection")).await;
-    leader.expect("a lead").expect("nobody else leads").step().await.expect("a step");
+    crate::factory::place_all(&site.postgres.connector()).await;
     assert_eq!(log::verify(pool).await.expect("a check"), []);
     assert_eq!(log::head(pool).await.expect("a head").unplaced, 0);
-    rebuild_beside(pool).await.expect("a rebuild");
-    assert_eq!(differences(pool).await.expect("a comparison"), []);
+    assert_eq!(rebuild(pool).await.expect("a rebuild").differences, []);
 }
 
 /// The figures, as `docs/reliability.md` shows them.

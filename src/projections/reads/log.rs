@@ -6,6 +6,8 @@ row! {
     LogStanding {
         /// Age of the oldest event that has no position yet; zero when all have one.
         lag_seconds: f64 = "coalesce(extract(epoch from clock_timestamp() - min(e.recorded_at)), 0)::float8",
+        /// Whether a process has the lead, and has shown itself lately.
+        led: bool = "coalesce((select l.lease_until > clock_timestamp() from leadership l), false)",
     }
 }
 
@@ -20,7 +22,7 @@ pub(super) fn standing() -> String {
 
 impl Reads {
     pub async fn log_standing(&self) -> Result<LogStanding, ReadError> {
-        Ok(self.row(&standing(), &[]).await?.unwrap_or(LogStanding { lag_seconds: 0.0 }))
+        Ok(self.row(&standing(), &[]).await?.unwrap_or(LogStanding { lag_seconds: 0.0, led: false }))
     }
 }
 

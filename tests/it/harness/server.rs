@@ -17,9 +17,12 @@ pub const LEASE: Duration = Duration::from_secs(3);
 
 pub struct Server {
     pub folder: PathBuf,
+    pub host: String,
     pub ports: [u16; 4],
     /// Settings beside those that every test needs.
     pub settings: Vec<(&'static str, String)>,
+    /// A program that runs ours, with its arguments: another umask, another network.
+    pub through: Vec<String>,
     child: Option<Child>,
     /// It was ready once; its ports stay.
     served: bool,
@@ -36,7 +39,15 @@ impl Server {
             lease = LEASE.as_millis()
         );
         std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
-        Self { folder: folder.to_owned(), ports: std::array::from_fn(|_| free_port()), settings: vec![], child: None, served: false }
+        Self {
+            folder: folder.to_owned(),
+            host: "127.0.0.1".to_owned(),
+            ports: std::array::from_fn(|_| free_port()),
+            settings: vec![],
+            through: vec![],
+            child: None,
+            served: false,
+        }
     }
 
     /// One of several processes that share a database and an object store.
@@ -54,17 +65,21 @@ impl Server {
     }
 
     pub fn address(&self, n: usize) -> String {
-        format!("127.0.0.1:{}", self.ports[n])
+        format!("{}:{}", self.host, self.ports[n])
     }
 
     pub fn base(&self) -> String {
         format!("http://{}", self.address(0))
     }
 
-    pub fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_keystone"))
-            .args(["--config", "keystone.toml", "serve"])
+    /// The program with this server's settings.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_keystone")]);
+        let mut command = Command::new(words.next().expect("a program"));
+        command
+            .args(words)
+            .args(["--config", "keystone.toml"])
+            .args(arguments)
             .current_dir(&self.folder)
             .env("KEYSTONE_BIND_ADDR", self.address(0))
             .env("KEYSTONE_RECORDER_BIND", self.address(1))
@@ -75,12 +90,31 @@ impl Server {
             .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
             .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
             .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        self.child = Some(child);
+            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()));
+        command
+    }
+
+    pub fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log file");
+        let mut command = self.command(&["serve"]);
+        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"));
+    }
+
+    /// A command beside the server: its exit code, and all it said.
+    pub async fn tool(&self, arguments: &[&str]) -> (i32, String) {
+        let output = tokio::process::Command::from(self.command(arguments)).output().await.expect("the program starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    /// Waits until the program ends by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().expect("a running server");
+        tokio::task::spawn_blocking(move || child.wait()).await.expect("a wait").expect("its end")
+    }
+
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        crate::harness::signal(i32::try_from(self.pid()).expect("a pid"), signal);
     }
 
     pub async fn ready(&mut self) {

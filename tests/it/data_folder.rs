@@ -1,0 +1,61 @@
+//! Who may read what the program keeps: its owner, whatever the umask is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use crate::harness::server::Server;
+use crate::harness::temp_folder;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
+}
+
+fn files_in(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            found.extend(files_in(&entry));
+        }
+        found.push(entry);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_any_umask_the_program_starts_and_nobody_else_reads_its_data() {
+    for umask in ["0000", "0177"] {
+        let folder = temp_folder();
+        let mut server = Server::new(folder.path());
+        server.through = ["sh", "-c", "umask \"$0\"; exec \"$@\"", umask].map(str::to_owned).to_vec();
+        server.start();
+        server.ready().await;
+        let data = folder.path().join("data");
+        assert_eq!(mode(&data) & 0o066, 0, "umask {umask}");
+        for inside in ["objects", "secrets", "postgres"] {
+            assert_eq!(mode(&data.join(inside)), 0o700, "umask {umask}: {inside}");
+        }
+        assert_eq!(mode(&data.join("lock")), 0o600, "umask {umask}");
+        for secret in files_in(&data.join("secrets")).into_iter().chain(files_in(&data.join("postgres/passwords"))) {
+            assert_eq!(mode(&secret), 0o600, "umask {umask}: {}", secret.display());
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hard_umask_leaves_a_place_that_the_database_can_use() {
+    if !nix::unistd::Uid::effective().is_root() {
+        eprintln!("skipped: this test needs root");
+        return;
+    }
+    let folder = temp_folder();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("a mode");
+    let mut server = Server::new(folder.path());
+    server.through = ["sh", "-c", "umask 0077; exec \"$@\"", "sh"].map(str::to_owned).to_vec();
+    let (code, said) = server.tool(&["migrate"]).await;
+    assert_eq!(code, 0, "{said}");
+    let place = std::fs::read_link(folder.path().join("data/postgres")).expect("the cluster lies elsewhere");
+    assert_eq!(mode(place.parent().expect("a root")), 0o711);
+    assert_eq!(mode(&place), 0o700);
+    std::fs::remove_dir_all(place).expect("its end");
+}
