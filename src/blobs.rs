@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -239,6 +240,8 @@ pub struct LocalObject {
 
 /// Objects of one bucket that are files of this machine. Its methods block.
 pub trait LocalObjects: fmt::Debug + Send + Sync {
+    /// Below which all of them lie.
+    fn folder(&self) -> &Path;
     /// What is there now, if anything.
     fn open(&self, key: &ObjectKey) -> io::Result<Option<LocalObject>>;
     /// Returns once the object and what belongs to it are on disk.
@@ -294,7 +297,7 @@ impl Blobs {
 
     /// Of the endpoint inside this process: where its buckets lie.
     pub fn folder(&self) -> Option<&Path> {
-        self.folder.as_deref().and_then(|bucket| bucket.parent())
+        self.local.as_deref().map(LocalObjects::folder)
     }
 
     pub fn bucket(&self) -> &str {

@@ -57,7 +57,7 @@ async fn outside(config: &Config, endpoint: &str) -> Foreign {
         public_endpoint: None,
         access_key: config.s3.access_key.clone().unwrap_or_default(),
         secret_key: config.s3.secret_key.clone().unwrap_or_else(|| Secret::new("")),
-        embedded_root: None,
+        local: None,
     };
     let bucket = match Blobs::new(access, &config.s3) {
         Ok(bucket) => bucket,

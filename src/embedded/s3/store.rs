@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -189,6 +190,10 @@ impl Local {
 }
 
 impl LocalObjects for Local {
+    fn folder(&self) -> &Path {
+        self.layout.root()
+    }
+
     fn open(&self, key: &ObjectKey) -> io::Result<Option<LocalObject>> {
         let found = objects::find(&self.layout, &self.name(key)?)?;
         Ok(found.map(|found| LocalObject { bytes: found.bytes(), etag: found.about.etag, file: found.file }))
