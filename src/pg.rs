@@ -4,7 +4,7 @@
 //! and reads, dedicated for those who listen or hold a session lock. The role we
 //! connect as owns the database and needs nothing beyond that.
 //!
-//! No wait for an answer is without an end, whoever waits and for what: [`watch`]. A failure is
+//! No wait for an answer is without an end, for a query as for a commit: [`watch`]. A failure is
 //! classified once, by [`fault`]; callers decide what it means to them, by the constraint's name
 //! where it is a broken promise of the schema.
 

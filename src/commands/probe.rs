@@ -8,7 +8,7 @@ use crate::eventstore::StoreError;
 impl Commands {
     /// Notes in this process's own row that it asked. That needs a server that takes writes and a log of it on disk;
     /// the temporary file before it, which the function spills to, needs a disk with room. It ends by itself, and all of it is
-    /// one transaction without a `begin`: it cannot stay open, whoever stops waiting.
+    /// one transaction without a `begin`: it cannot stay open when the caller stops waiting.
     pub async fn probe_write(&self, process: Uuid) -> Result<(), CommandError> {
         let client = self.store.pool().get().await.map_err(StoreError::from)?;
         let statement = format!(

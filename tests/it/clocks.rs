@@ -1,7 +1,5 @@
 //! Machines whose clocks differ: processes go by the database's.
 
-use std::time::Duration;
-
 use keystone_edge::simulator::client::Client;
 use keystone_edge::simulator::factory;
 use reqwest::Method;
@@ -29,6 +27,7 @@ async fn a_command_is_sent_although_this_machines_clock_is_a_day_behind() {
     let (database, objects, folder) = (TestDatabase::new().await, TestObjects::new().await, temp_folder());
     a_day_ahead(&database).await;
     let mut server = Server::sharing(folder.path(), &database.url, &objects.s3.endpoint());
+    server.settings.push(("KEYSTONE_SHUTDOWN_TIMEOUT", "3".to_owned()));
     server.start();
     server.ready().await;
     let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.expect("a login");
@@ -58,5 +57,4 @@ async fn a_command_is_sent_although_this_machines_clock_is_a_day_behind() {
     let sql =
         "select count(*) from events where (metadata ->> 'occurred_at')::timestamptz < pg_catalog.clock_timestamp() + interval '23 hours'";
     assert_eq!(row.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0), 0);
-    assert!(server.stop().await < Duration::from_secs(17));
 }

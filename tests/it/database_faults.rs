@@ -99,6 +99,21 @@ async fn a_read_that_was_cancelled_or_cut_off_may_be_asked_again() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_gives_no_connection_is_unavailable() {
+    let edge = TestEdge::start().await;
+    let (_, name) = edge.database.url.expose().rsplit_once('/').unwrap();
+    edge.database.as_superuser(&format!("alter database {name} connection limit 0")).await;
+    let ended = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()");
+    edge.database.as_superuser(&ended).await;
+    for (method, path) in [("GET", "/api/v1/orders"), ("POST", "/api/v1/factories")] {
+        let (status, retry, answer) = answered(&edge, method, path, json!({"name": "None"})).await;
+        assert_eq!((status, &answer["code"], retry.as_deref()), (503, &json!("unavailable"), Some("2")), "{path}: {answer}");
+    }
+    edge.database.as_superuser(&format!("alter database {name} connection limit -1")).await;
+    until("it answers again", async || edge.get("/api/v1/orders").await.0 == 200).await;
+}
+
 /// Makes something whose row cannot be read after the commit; answers its id.
 async fn made_unread(edge: &TestEdge, relay: &Relay, method: &str, path: &str, body: Value) -> Value {
     let send = async || {

@@ -27,8 +27,10 @@ use crate::harness::{TestDatabase, TestObjects, address_of, temp_folder, through
 const SHORT_STATEMENT_S: u64 = 4;
 /// What is promised for the default.
 const HEALED_WITHIN: Duration = Duration::from_secs(30);
-/// `http.shutdown_timeout_s`, and what tasks may take to notice that it is over, to sign off and to place the last events.
-const STOPPED_WITHIN: Duration = Duration::from_secs(17);
+/// What open requests and started tasks may take to end.
+const SHUTDOWN_S: u64 = 3;
+/// That, and what tasks may take to notice that it is over, to sign off and to place the last events.
+const STOPPED_WITHIN: Duration = Duration::from_secs(SHUTDOWN_S + 7);
 
 /// What the robot reports while the database is away, in turn.
 const STATES: [(&str, &str); 2] = [("idle", "recording"), ("recording", "idle")];
@@ -66,6 +68,7 @@ impl Site {
         let relay = Relay::to(address_of(&database.url));
         let mut server = Server::sharing(folder.path(), &through(&relay, &database.url), &objects.s3.endpoint());
         let mut healed_within = HEALED_WITHIN;
+        server.settings.push(("KEYSTONE_SHUTDOWN_TIMEOUT", SHUTDOWN_S.to_string()));
         let file = folder.path().join("keystone.toml");
         let mut settings = std::fs::read_to_string(&file).expect("the settings file");
         if !is_long() {
@@ -175,6 +178,7 @@ impl Site {
             assert_eq!(found.status, StatusCode::OK, "the accepted order {id} is gone");
         }
         let took = self.server.stop().await;
+        println!("stopped within {:.1} s", took.as_secs_f64());
         assert!(took < STOPPED_WITHIN, "{took:?}");
     }
 }
