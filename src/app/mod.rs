@@ -454,10 +454,7 @@ async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watc
             let connection = Arc::new(connector.connect().await?);
             loop {
                 if let Some(leader) = Sequencer::lead(&connection, &holder).await? {
-                    match leader.run(wakes.log(), poll, head.clone(), stop.clone()).await? {
-                        Left::Stopped => return anyhow::Ok(Left::Stopped),
-                        Left::Lost => info!("Another process leads the log"),
-                    }
+                    return anyhow::Ok(leader.run(wakes.log(), poll, head.clone(), stop.clone()).await?);
                 }
                 if stop.is_cancelled() {
                     return Ok(Left::Stopped);
@@ -471,7 +468,8 @@ async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watc
         };
         tokio::select! {
             run = run => match run {
-                Ok(_) => return,
+                Ok(Left::Stopped) => return,
+                Ok(Left::Lost) => info!("Another process leads the log"),
                 Err(error) => warn!(error = %error, "The sequencer lost its place; starts again"),
             },
             () = given_up => {
