@@ -67,7 +67,10 @@ const SERVER_KEY: &str = "keystone-server";
 
 /// The key that older versions made for robots and themselves, and the name under which its secret is remembered.
 const OLD_KEY: &str = "keystone";
-const OLD_SECRET: &str = "s3";
+pub const OLD_SECRET: &str = "s3";
+
+/// The data folder's file that remembers the password made for the administrator.
+pub const ADMIN_PASSWORD: &str = "admin_password";
 
 /// A shorter secret may stand in a template by chance.
 const SECRET_BYTES_MIN: usize = 8;
@@ -420,8 +423,8 @@ fn admin_password(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Se
     match (&config.auth.admin_password, data) {
         (Some(password), _) => Ok((password.clone(), false)),
         (None, Some(data)) => {
-            let new = !data.has_secret("admin_password");
-            Ok((data.secret("admin_password")?, new))
+            let new = !data.has_secret(ADMIN_PASSWORD);
+            Ok((data.secret(ADMIN_PASSWORD)?, new))
         }
         (None, None) => Ok((Secret::new(hex::encode(rand::random::<[u8; 12]>())), true)),
     }

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::app::DATABASE_URL_FILE;
+use crate::app::{ADMIN_PASSWORD, DATABASE_URL_FILE, OLD_SECRET};
 use crate::config::Config;
-use crate::doctor::{Level, examine};
+use crate::doctor::{Level, Remembered, examine};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -28,7 +28,8 @@ pub async fn run(file: Option<&Path>, options: &Options) -> ! {
             std::process::exit(2);
         }
     };
-    let report = examine(&config, DATABASE_URL_FILE).await;
+    let files = Remembered { database_url: DATABASE_URL_FILE, shared_key: OLD_SECRET, admin_password: ADMIN_PASSWORD };
+    let report = examine(&config, files).await;
     let text = if options.json { serde_json::to_string_pretty(&report) } else { Ok(report.to_string()) };
     let said = text.map_err(anyhow::Error::from).and_then(|text| super::say(&text));
     if let Err(error) = said {

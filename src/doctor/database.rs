@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::report::{Asked, Finding};
+use super::robots::SharedKey;
 use super::work::Work;
 use crate::pg::{Migration, POSTGRES_MAJOR_MIN};
 
@@ -119,6 +120,7 @@ pub struct Wanted {
     pub statement_timeout: Duration,
     pub idle_in_transaction_timeout: Duration,
     pub known: Vec<Migration>,
+    pub shared_key: SharedKey,
 }
 
 pub fn judge(seen: &Database, wanted: &Wanted) -> Vec<Finding> {
@@ -188,7 +190,7 @@ fn reached(facts: &Facts, wanted: &Wanted) -> Vec<Finding> {
         Err(why) => unasked("database.schema", why),
     });
     match &facts.work {
-        Ok(Some(work)) => findings.extend(super::work::judge(work)),
+        Ok(Some(work)) => findings.extend(super::work::judge(work, wanted.shared_key)),
         Ok(None) => {}
         Err(why) => findings.push(unasked("work.asked", why)),
     }
@@ -473,6 +475,7 @@ impl Facts {
 mod tests {
     use super::*;
     use crate::doctor::report::Level;
+    use crate::doctor::robots;
     use crate::outbox::standing::{Dead, Waiting};
     use crate::projections::reads::site::{Processes, Robots};
 
@@ -487,6 +490,7 @@ mod tests {
             statement_timeout: Duration::from_secs(30),
             idle_in_transaction_timeout: Duration::from_secs(30),
             known: vec![migration(1), migration(2)],
+            shared_key: SharedKey::Absent,
         }
     }
 
@@ -496,7 +500,7 @@ mod tests {
             lag_s: 0.0,
             waiting: vec![Waiting { subscriber: "device_commands".into(), rows: 3, overdue: 0, overdue_s: 0.0 }],
             dead: vec![],
-            robots: Robots { known: 20, connected: 18 },
+            robots: robots::Seen { robots: Robots { known: 20, connected: 18 }, keyless: vec![] },
         }
     }
 

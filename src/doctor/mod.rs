@@ -17,19 +17,28 @@ use std::path::PathBuf;
 
 pub use report::{Finding, Level, Report};
 
-use crate::config::{Config, host_name};
+use crate::config::{Config, SharedKey, host_name};
 
-/// Looks at everything. `database_url_file` is the secret of the data folder in which a server names its private
-/// cluster.
-pub async fn examine(config: &Config, database_url_file: &str) -> Report {
+/// What the server remembers in the `secrets` of its data folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Remembered {
+    /// Where its private cluster is.
+    pub database_url: &'static str,
+    /// The key to the store that robots shared.
+    pub shared_key: &'static str,
+    pub admin_password: &'static str,
+}
+
+/// Looks at everything.
+pub async fn examine(config: &Config, files: Remembered) -> Report {
     let folder = config.embedded.data_dir.clone();
-    let file = database_url_file.to_owned();
     let told = look::on_a_thread(move || {
-        let password = folder.join("secrets/admin_password").exists();
-        (look::host::holder(&folder), look::host::remembered(&folder, &file), password)
+        let there = |name| folder.join("secrets").join(name).exists();
+        let url = look::host::remembered(&folder, files.database_url);
+        (look::host::holder(&folder), url, there(files.shared_key), there(files.admin_password))
     })
     .await;
-    let (holder, remembered, password_remembered) = told.unwrap_or_default();
+    let (holder, remembered, shared_key, password_remembered) = told.unwrap_or_default();
     let held = holder.is_some();
     let url = config.database.url.clone().or(remembered);
     let (database, store, listening) = tokio::join!(
@@ -44,12 +53,24 @@ pub async fn examine(config: &Config, database_url_file: &str) -> Report {
         statement_timeout: config.database.statement_timeout(),
         idle_in_transaction_timeout: config.database.idle_in_transaction_timeout(),
         known: crate::pg::migrations(),
+        shared_key: shared_key_of(config, shared_key),
     };
     let mut findings = database::judge(&database, &wanted);
     findings.extend(store::judge(&store));
     findings.extend(host_findings(config, holder, &database).await);
     findings.extend(addresses::judge(config, &listening));
     Report::new(host_name().unwrap_or_default(), chrono::Utc::now(), findings)
+}
+
+/// As the server decides it at its start.
+fn shared_key_of(config: &Config, remembered: bool) -> robots::SharedKey {
+    let there = config.s3.access_key.is_some() || remembered;
+    match config.s3.shared_key {
+        _ if !config.s3_is_embedded() => robots::SharedKey::Elsewhere,
+        SharedKey::Refused => robots::SharedKey::Refused,
+        SharedKey::Auto if !there => robots::SharedKey::Absent,
+        SharedKey::Auto | SharedKey::Allowed => robots::SharedKey::Opens,
+    }
 }
 
 async fn host_findings(config: &Config, holder: Option<u32>, database: &database::Database) -> Vec<Finding> {

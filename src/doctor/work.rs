@@ -3,7 +3,7 @@
 use super::report::Finding;
 use super::robots;
 use crate::outbox::standing::{Dead, Waiting};
-use crate::projections::reads::site::{Processes, Robots};
+use crate::projections::reads::site::Processes;
 
 /// Positions follow commits by milliseconds.
 const LAG_MAX_S: f64 = 10.0;
@@ -18,14 +18,14 @@ pub struct Work {
     pub lag_s: f64,
     pub waiting: Vec<Waiting>,
     pub dead: Vec<Dead>,
-    pub robots: Robots,
+    pub robots: robots::Seen,
 }
 
-pub fn judge(work: &Work) -> Vec<Finding> {
+pub fn judge(work: &Work, shared_key: robots::SharedKey) -> Vec<Finding> {
     let mut findings =
         vec![processes(&work.processes), positions(work.lag_s, work.processes.alive), deliveries(&work.waiting, work.processes.alive)];
     findings.push(dead_letters(&work.dead));
-    findings.extend(robots::judge(&work.robots));
+    findings.extend(robots::judge(&work.robots, shared_key));
     findings
 }
 

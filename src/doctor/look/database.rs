@@ -12,6 +12,7 @@ use super::LIMIT;
 use crate::config::{Config, Secret};
 use crate::doctor::database::{Database, Facts, Role, Schema, Sessions, Unreachable, Way};
 use crate::doctor::report::{Asked, chain};
+use crate::doctor::robots;
 use crate::doctor::work::Work;
 use crate::outbox::standing;
 use crate::pg::{Connector, Migration, PgError, migrations, parse_url};
@@ -268,6 +269,9 @@ async fn work(client: &Client) -> Result<Work, tokio_postgres::Error> {
         lag_s: site::log_lag_s(client).await?,
         waiting: standing::waiting(client).await?,
         dead: standing::dead(client).await?,
-        robots: site::robots(client).await?,
+        robots: robots::Seen {
+            robots: site::robots(client).await?,
+            keyless: site::robots_without_key(client).await?.into_iter().map(|robot| robot.device_id).collect(),
+        },
     })
 }

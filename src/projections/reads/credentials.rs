@@ -48,7 +48,7 @@ fn has_store_key() -> &'static str {
     "select count(*) from robots r join recorder_tokens t on t.id = r.id where r.device_id = $1 and t.store_key is not null"
 }
 
-fn keyless_robots() -> String {
+pub(super) fn keyless_robots() -> String {
     format!(
         "select {} from robots r left join recorder_tokens t on t.id = r.id left join devices d on d.id = r.device_id \
          where r.status = 'active' and t.store_key is null order by r.device_id",

@@ -3,6 +3,7 @@
 
 use tokio_postgres::GenericClient;
 
+use super::credentials::{KeylessRobotRow, keyless_robots};
 use super::log::{self, LogStanding};
 use super::{FromRow, row};
 
@@ -36,6 +37,11 @@ pub async fn processes(client: &(impl GenericClient + Sync)) -> Result<Processes
 
 pub async fn robots(client: &(impl GenericClient + Sync)) -> Result<Robots, tokio_postgres::Error> {
     Robots::from_row(&client.query_one(&robots_now(), &[]).await?)
+}
+
+/// Active robots without a key of their own to the store.
+pub async fn robots_without_key(client: &(impl GenericClient + Sync)) -> Result<Vec<KeylessRobotRow>, tokio_postgres::Error> {
+    client.query(&keyless_robots(), &[]).await?.iter().map(KeylessRobotRow::from_row).collect()
 }
 
 /// Seconds by which positions are behind commits.
