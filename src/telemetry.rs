@@ -4,16 +4,27 @@
 //! A measure is named here and nowhere else, so that a dashboard can be written from
 //! this file alone. Modules record with `metrics::counter!(telemetry::…)`; before the
 //! recorder is installed, and in tests that do not install it, that costs nothing.
+//!
+//! A log is read line by line, and much of what stands in it was written by others. So a control character never
+//! reaches it, in either format, and [`brief`] is how a text from outside gets into a message at all.
+
+use std::fmt;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, Telemetry};
 
 pub const HTTP_REQUESTS: &str = "keystone_http_requests_total";
 pub const HTTP_REQUEST_SECONDS: &str = "keystone_http_request_duration_seconds";
+pub const CONNECTIONS_REFUSED: &str = "keystone_connections_refused_total";
 pub const HTTP_IN_FLIGHT: &str = "keystone_http_requests_in_flight";
 pub const COMMANDS: &str = "keystone_commands_total";
 pub const COMMAND_SECONDS: &str = "keystone_command_seconds";
@@ -43,12 +54,97 @@ const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
 /// Sends logs to standard error from here on. Fails when a subscriber is set already.
 pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     match settings.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()?,
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish().try_init()?,
+        LogFormat::Json => json_lines(filter, std::io::stderr).try_init()?,
+        LogFormat::Text => text_lines(filter, colours, std::io::stderr).try_init()?,
     }
     Ok(())
+}
+
+fn text_lines<W>(filter: EnvFilter, colours: bool, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    builder.with_ansi(colours).fmt_fields(OneLineFields(DefaultFields::new())).finish()
+}
+
+fn json_lines<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let format = Format::default().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    builder.fmt_fields(JsonFields::new()).event_format(OneLineJson(format)).finish()
+}
+
+/// Ends a line, moves a cursor, or turns the order of what follows.
+fn forges(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The texts of events and spans, where a character that could forge a line is spelled out. What comes after it is
+/// plain: colours are for what is ours.
+struct OneLineFields(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for OneLineFields {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        self.0.format_fields(Writer::new(&mut Spelling(&mut writer)), fields)
+    }
+}
+
+struct Spelling<'a, 'writer>(&'a mut Writer<'writer>);
+
+impl fmt::Write for Spelling<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for piece in text.split_inclusive(forges) {
+            match piece.char_indices().next_back().filter(|(_, last)| forges(*last)) {
+                Some((at, last)) => write!(self.0, "{}{}", &piece[..at], last.escape_default())?,
+                None => self.0.write_str(piece)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// JSON spells out the first 32 characters by itself, and leaves the others.
+struct OneLineJson(Format<Json>);
+
+impl<S, N> FormatEvent<S, N> for OneLineJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        // Outside of texts there is none of them.
+        for c in line.trim_end_matches('\n').chars() {
+            if forges(c) { write!(writer, "\\u{:04x}", u32::from(c))? } else { writer.write_char(c)? }
+        }
+        writer.write_char('\n')
+    }
+}
+
+/// Bytes of a text from outside that a message shows.
+const BRIEF_BYTES: usize = 200;
+
+/// A text from outside as a log shows it: its beginning, and how long it is where that is not all.
+pub fn brief(text: &str) -> Brief<'_> {
+    Brief(text)
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Brief<'a>(&'a str);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= BRIEF_BYTES {
+            return f.write_str(self.0);
+        }
+        write!(f, "{}… ({} bytes)", &self.0[..self.0.floor_char_boundary(BRIEF_BYTES)], self.0.len())
+    }
 }
 
 /// Where the measures collect, and how they are shown.
@@ -82,6 +178,7 @@ fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS, "Requests, by method, route and status");
     describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to an answer, by method and route");
+    describe_counter!(CONNECTIONS_REFUSED, "Connections that were not taken because there were too many, in all or from one address");
     describe_gauge!(HTTP_IN_FLIGHT, "Requests under way");
     describe_counter!(COMMANDS, "Commands, by name and outcome");
     describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit or refusal, by name");
@@ -108,7 +205,59 @@ fn describe() {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(subscriber: impl Fn(Lines) -> Box<dyn Subscriber + Send + Sync>, forged: &str) -> String {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(subscriber(lines.clone()), || {
+            let span = tracing::info_span!("request", request.id = %forged, inner = forged);
+            span.in_scope(|| tracing::info!(account = forged, shown = %forged, debug = ?forged, "Refused a login as `{forged}`"));
+        });
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// What others wrote stands in the log, and forges no line of it, wherever in an event it stands.
+    #[test]
+    fn no_text_from_outside_makes_a_line_or_moves_a_cursor() {
+        let forged = "op\n2026-11-25T10:00:00Z  INFO Logged in `admin`\r\u{1b}[2K\u{9b}1A\u{85}\u{2028}\u{202e}\u{7f}\0\tx";
+        let filter = || EnvFilter::new("info");
+        let text = |lines: Lines| -> Box<dyn Subscriber + Send + Sync> { Box::new(text_lines(filter(), false, move || lines.clone())) };
+        let coloured = |lines: Lines| -> Box<dyn Subscriber + Send + Sync> { Box::new(text_lines(filter(), true, move || lines.clone())) };
+        let json = |lines: Lines| -> Box<dyn Subscriber + Send + Sync> { Box::new(json_lines(filter(), move || lines.clone())) };
+        for (name, log) in [("text", written(text, forged)), ("json", written(json, forged))] {
+            let line = log.strip_suffix('\n').unwrap();
+            assert!(!line.contains(forges), "{name}: {line:?}");
+            assert!(line.contains("Refused a login as `op\\n2026"), "{name}: {line}");
+        }
+        // The colours of a terminal are ours alone.
+        let log = written(coloured, forged);
+        assert_eq!((log.matches('\n').count(), log.contains("\u{1b}[2K")), (1, false), "{log:?}");
+        let parsed: serde_json::Value = serde_json::from_str(&written(json, forged)).unwrap();
+        assert_eq!((&parsed["account"], &parsed["span"]["inner"]), (&forged.into(), &forged.into()), "collectors get the text as it was");
+    }
+
+    #[test]
+    fn a_long_text_is_shown_by_its_beginning() {
+        assert_eq!(brief("AB-1").to_string(), "AB-1");
+        let shown = brief(&"仓".repeat(1000)).to_string();
+        assert_eq!(shown, format!("{}… (3000 bytes)", "仓".repeat(66)));
+    }
 
     #[test]
     fn durations_are_rendered_in_buckets_with_their_description() {
