@@ -19,12 +19,23 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use toml::{Table, Value};
 
+use crate::listener::{Origins, Proxies};
+
 /// The documentation of every key, and its default.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
 
-/// Below this a login secret can be guessed offline; shorter ones are accepted,
+/// Below this a login secret can be guessed offline; somewhat shorter ones are accepted,
 /// because deployed sites have them, and complained about.
 const JWT_SECRET_BYTES_RECOMMENDED: usize = 32;
+
+/// What is shorter is no secret. Tokens can be tried offline, passwords a few times a minute.
+const JWT_SECRET_BYTES_MIN: usize = 16;
+const PASSWORD_BYTES_MIN: usize = 8;
+/// A login that carries more is not looked at.
+const PASSWORD_BYTES_MAX: usize = 1024;
+/// `aaaaaaaa` has the length.
+const DIFFERENT_CHARS_MIN: usize = 4;
+const HOW_TO_MAKE_ONE: &str = "`openssl rand -hex 32` makes a good one";
 
 /// A value that must not reach a log, an error or a debugger's output.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -78,6 +89,10 @@ pub struct Http {
     pub callback_public_base_url: Option<String>,
     #[serde(deserialize_with = "set_or_none")]
     internal_url: Option<String>,
+    #[serde(deserialize_with = "listed")]
+    pub trusted_proxies: Proxies,
+    #[serde(deserialize_with = "listed")]
+    pub allowed_origins: Origins,
     read_timeout_s: u64,
     write_timeout_s: u64,
     shutdown_timeout_s: u64,
@@ -406,6 +421,15 @@ pub struct Limits {
     pub body_bytes_max: usize,
     pub sidecar_bytes_max: u64,
     pub registrations_per_minute: u32,
+    connections_max: usize,
+    connections_per_address_max: usize,
+}
+
+impl Limits {
+    /// On each port.
+    pub fn connections(&self) -> crate::listener::Limits {
+        crate::listener::Limits { connections: self.connections_max, per_address: self.connections_per_address_max }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -485,6 +509,8 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_INTERNAL_URL", Effect::Set("http.internal_url")),
     ("KEYSTONE_RECORDER_PUBLIC_URL", Effect::Set("devices.recorder_public_url")),
     ("KEYSTONE_TRANSFER_PUBLIC_URL", Effect::Set("devices.transfer_public_url")),
+    ("KEYSTONE_TRUSTED_PROXIES", Effect::Set("http.trusted_proxies")),
+    ("KEYSTONE_ALLOWED_ORIGINS", Effect::Set("http.allowed_origins")),
     ("KEYSTONE_READ_TIMEOUT", Effect::Set("http.read_timeout_s")),
     ("KEYSTONE_WRITE_TIMEOUT", Effect::Set("http.write_timeout_s")),
     ("KEYSTONE_SHUTDOWN_TIMEOUT", Effect::Set("http.shutdown_timeout_s")),
@@ -689,12 +715,32 @@ impl Config {
         );
         need(self.database.pool_max >= 4, "`database.pool_max` must be 4 or more");
         if let Some(secret) = &self.auth.jwt_secret {
-            need(!secret.expose().trim().is_empty(), "`auth.jwt_secret` must not be blank");
+            need(
+                is_secret(secret, JWT_SECRET_BYTES_MIN),
+                &format!(
+                    "`auth.jwt_secret` must have {JWT_SECRET_BYTES_MIN} bytes or more, and not always the same few; {HOW_TO_MAKE_ONE}"
+                ),
+            );
             if secret.expose().len() < JWT_SECRET_BYTES_RECOMMENDED {
                 self.notices.push(format!(
                     "`auth.jwt_secret` is shorter than {JWT_SECRET_BYTES_RECOMMENDED} bytes and can be guessed from a token"
                 ));
             }
+        }
+        if let Some(password) = &self.auth.admin_password {
+            need(
+                is_secret(password, PASSWORD_BYTES_MIN) && password.expose().len() <= PASSWORD_BYTES_MAX,
+                &format!(
+                    "`auth.admin_password` must have {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes, and not always the same few; {HOW_TO_MAKE_ONE}"
+                ),
+            );
+        }
+        // An S3 server that is not ours has its own rules.
+        if let Some(secret) = self.s3.secret_key.as_ref().filter(|_| self.s3.endpoint.is_none()) {
+            need(
+                is_secret(secret, PASSWORD_BYTES_MIN),
+                &format!("`s3.secret_key` must have {PASSWORD_BYTES_MIN} bytes or more, and not always the same few; {HOW_TO_MAKE_ONE}"),
+            );
         }
         need(!self.auth.admin_username.trim().is_empty(), "`auth.admin_username` must not be blank");
         for (key, value) in [
@@ -725,6 +771,8 @@ impl Config {
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("limits.sidecar_bytes_max", self.limits.sidecar_bytes_max),
             ("limits.registrations_per_minute", self.limits.registrations_per_minute.into()),
+            ("limits.connections_max", self.limits.connections_max as u64),
+            ("limits.connections_per_address_max", self.limits.connections_per_address_max as u64),
         ] {
             need(value > 0, &format!("`{key}` must be greater than 0"));
         }
@@ -923,6 +971,8 @@ fn form(key: &str) -> Option<Form> {
         "devices.recorder_public_url" | "devices.transfer_public_url" => {
             (|value| is_socket_url(value.trim_end_matches('/')), "ws:// and a host, without a path")
         }
+        "http.trusted_proxies" => (|value| value.parse::<Proxies>().is_ok(), "addresses or networks like 10.0.0.0/24, separated by commas"),
+        "http.allowed_origins" => (|value| value.parse::<Origins>().is_ok(), "origins like https://ui.factory, separated by commas"),
         "auth.mode" => (|value| matches!(value, "strict" | "compat"), "`strict` or `compat`"),
         "devices.auth" => (|value| matches!(value, "auto" | "required" | "optional"), "`auto`, `required` or `optional`"),
         "telemetry.log_format" => (|value| matches!(value, "text" | "json"), "`text` or `json`"),
@@ -983,6 +1033,12 @@ fn is_base_url(text: &str) -> bool {
         && !text.contains(['#', '@'])
 }
 
+/// Whether it cannot be guessed at the first glance.
+fn is_secret(secret: &Secret, bytes_min: usize) -> bool {
+    let different: std::collections::BTreeSet<char> = secret.expose().trim().chars().collect();
+    secret.expose().trim().len() >= bytes_min && different.len() >= DIFFERENT_CHARS_MIN
+}
+
 fn is_bucket_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (3..=63).contains(&name.len())
@@ -1031,6 +1087,12 @@ fn dot_env(text: &str) -> BTreeMap<String, String> {
 fn bind_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_bind(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` must be an address and a port, like 0.0.0.0:8080 or :8080")))
+}
+
+/// A list in one text; an empty text is an empty list.
+fn listed<'de, D: Deserializer<'de>, T: std::str::FromStr>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| serde::de::Error::custom(format!("`{text}` is no list of these, separated by commas")))
 }
 
 fn set_or_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -1190,14 +1252,45 @@ mod tests {
         let config = with_environment(&[
             ("KEYSTONE_DATABASE_URL", "postgres://u:hunter2@db/k"),
             ("KEYSTONE_JWT_SECRET", "hunter2hunter2hunter2hunter2hunter2"),
-            ("KEYSTONE_ADMIN_PASSWORD", "hunter2"),
+            ("KEYSTONE_ADMIN_PASSWORD", "hunter2 and more"),
             ("KEYSTONE_S3_ACCESS_KEY", "key"),
-            ("KEYSTONE_S3_SECRET_KEY", "hunter2"),
+            ("KEYSTONE_S3_SECRET_KEY", "hunter2 and more"),
         ])
         .unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("***"));
+    }
+
+    #[test]
+    fn a_secret_that_anybody_guesses_is_refused_with_the_way_to_make_one() {
+        let own_s3 = [("KEYSTONE_S3_ENDPOINT", "http://s3:9000"), ("KEYSTONE_S3_ACCESS_KEY", "k"), ("KEYSTONE_S3_SECRET_KEY", "x")];
+        let embedded_s3 = [("KEYSTONE_S3_ACCESS_KEY", "k"), ("KEYSTONE_S3_SECRET_KEY", "x")];
+        for (given, key) in [
+            (vec![("KEYSTONE_JWT_SECRET", "x")], "auth.jwt_secret"),
+            (vec![("KEYSTONE_JWT_SECRET", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")], "auth.jwt_secret"),
+            (vec![("KEYSTONE_ADMIN_PASSWORD", "x")], "auth.admin_password"),
+            (vec![("KEYSTONE_ADMIN_PASSWORD", "aaaaaaaa")], "auth.admin_password"),
+            (vec![("KEYSTONE_ADMIN_PASSWORD", &*"long".repeat(1000))], "auth.admin_password"),
+            (embedded_s3.to_vec(), "s3.secret_key"),
+        ] {
+            let error = with_environment(&given).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains("`openssl rand -hex 32` makes a good one"), "{given:?}: {error}");
+            assert!(!error.contains("aaaa"), "{error}");
+        }
+        with_environment(&own_s3).unwrap();
+        let made = with_environment(&[("KEYSTONE_JWT_SECRET", "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0")]);
+        assert_eq!(made.unwrap().notices, Vec::<String>::new());
+    }
+
+    #[test]
+    fn proxies_and_origins_are_lists_of_these() {
+        let given = [("KEYSTONE_TRUSTED_PROXIES", "10.0.0.7, fd00::/8"), ("KEYSTONE_ALLOWED_ORIGINS", "https://ui.factory")];
+        let http = with_environment(&given).unwrap().http;
+        assert!(http.trusted_proxies.trusts("10.0.0.7".parse().unwrap()) && !http.trusted_proxies.trusts("10.0.0.8".parse().unwrap()));
+        let error = with_environment(&[("KEYSTONE_TRUSTED_PROXIES", "nginx")]).unwrap_err().to_string();
+        assert_eq!(error, "KEYSTONE_TRUSTED_PROXIES must be addresses or networks like 10.0.0.0/24, separated by commas");
+        assert!(with_file("[http]\nallowed_origins = \"ui.factory\"\n").is_err());
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
+use crate::commands::callbacks::CallbackTokens;
 use crate::config::{self, AuthMode, Config, OnExhausted, Ordering, Secret};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
@@ -36,7 +37,7 @@ use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
-use crate::listener;
+use crate::listener::{self, Front};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
@@ -173,8 +174,11 @@ impl App {
             let wakes = wakes.clone();
             devices.hub().on_open(move || wakes.wake(crate::domain::routing::SubscriberName::DeviceCommands));
         }
+        let jwt_secret = jwt_secret(config, data.as_ref())?;
+        let callback_tokens = CallbackTokens::new(jwt_secret.expose().as_bytes());
+        let tasks = Arc::new(adapters::TaskTable(pool.clone()));
         let subscribers: [Arc<dyn Subscriber>; 2] = [
-            Arc::new(DeviceCommands::new(devices.hub().clone(), commands.clone(), Arc::new(adapters::TaskTable(pool.clone())))),
+            Arc::new(DeviceCommands::new(devices.hub().clone(), commands.clone(), tasks, callback_tokens)),
             Arc::new(UploadVerification::new(commands.clone(), blobs.clone(), config.limits.sidecar_bytes_max)),
         ];
         for subscriber in subscribers {
@@ -209,6 +213,7 @@ impl App {
             bucket: config.s3.bucket.clone(),
             body_bytes_max: config.limits.body_bytes_max,
             request_timeout: config.http.write_timeout(),
+            read_timeout: config.http.read_timeout(),
             device_response_timeout: config.devices.response_timeout(),
             endpoints: Endpoints {
                 recorder: Endpoint {
@@ -248,9 +253,19 @@ impl App {
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
-        serve(&lifecycle, "http", listening, main_routes);
-        serve(&lifecycle, "recorder sockets", recorder_listening, devices.recorder_routes(config.devices.token_required_on(recorder)));
-        serve(&lifecycle, "transfer sockets", transfer_listening, devices.transfer_routes(config.devices.token_required_on(transfer)));
+        let front = Front {
+            limits: config.limits.connections(),
+            read_timeout: config.http.read_timeout(),
+            proxies: config.http.trusted_proxies.clone(),
+            origins: config.http.allowed_origins.clone(),
+        };
+        let (recorder_routes, transfer_routes) = (
+            devices.recorder_routes(config.devices.token_required_on(recorder)),
+            devices.transfer_routes(config.devices.token_required_on(transfer)),
+        );
+        serve(&lifecycle, "http", listening, front.clone(), main_routes);
+        serve(&lifecycle, "recorder sockets", recorder_listening, front.clone(), recorder_routes);
+        serve(&lifecycle, "transfer sockets", transfer_listening, front, transfer_routes);
 
         info!(http.address = %http, recorder.address = %recorder, transfer.address = %transfer, "Serves on http://{http}");
         Ok(Self {
@@ -332,9 +347,9 @@ fn worker_name() -> String {
     format!("process {}", std::process::id())
 }
 
-fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, routes: axum::Router) {
+fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, front: Front, routes: axum::Router) {
     let stop = lifecycle.soft_stop().clone();
-    lifecycle.spawn(name, listener::serve_routes(listener, stop, routes));
+    lifecycle.spawn(name, listener::serve_routes(listener, stop, front, routes));
 }
 
 async fn start_database(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Option<EmbeddedPostgres>, Secret)> {

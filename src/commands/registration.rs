@@ -7,7 +7,7 @@ use super::{Command, CommandError, Refusal, Work};
 use crate::domain::registry::Robot;
 use crate::domain::template::{ConfigTemplate, Template, TemplateCommand, TemplateFile, stream_of};
 use crate::domain::token::{RecorderToken, TokenCommand};
-use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
+use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
 
@@ -55,6 +55,9 @@ pub struct RegisteredDevice {
     pub factory_id: FactoryId,
     pub robot_type_id: RobotTypeId,
     pub robot_id: RobotId,
+    /// Unknown of what older versions kept with an `Idempotency-Key`.
+    #[serde(default)]
+    pub registered_at: Option<Timestamp>,
 }
 
 impl Command for RegisterDevice {
@@ -86,7 +89,7 @@ impl Command for RegisterDevice {
         };
         let robot_id = RobotId(register(work, "robot_ids", record).await?);
         issue(work, &mut Loaded::absent(robot_id), robot_id, &self.credentials)?;
-        Ok(RegisteredDevice { device_id, factory_id, robot_type_id, robot_id })
+        Ok(RegisteredDevice { device_id, factory_id, robot_type_id, robot_id, registered_at: Some(work.now) })
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | 400 | the device id cannot be one, or the request is no WebSocket handshake |
 //! | 401 | a token is required and this one does not open this device |
+//! | 403 | a page of another origin asks, in a browser |
 //! | 404 | no robot has this device id |
 //! | 503 | storage cannot be asked, there are too many links, or the device comes too often |
 //!
@@ -42,6 +43,7 @@ use super::transfer::session::TransferSession;
 use super::{Keepalive, Settings};
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+use crate::listener::ForeignOrigin;
 
 /// Asks that wait for a session to look at them.
 const ASKS_MAX: usize = 64;
@@ -158,6 +160,9 @@ async fn connect(
     let refuse = |denied: Denied| denied.answer(kind, device_id, &remote);
     let Ok(device) = DeviceId::parse(device_id) else { return refuse(Denied::InvalidId) };
     let Ok((handshake, upgraded)) = fastwebsockets::upgrade::upgrade(&mut request) else { return refuse(Denied::NoHandshake) };
+    if request.extensions().get::<ForeignOrigin>().is_some() {
+        return refuse(Denied::ForeignOrigin);
+    }
     let inner = &devices.0;
     if inner.stop.is_cancelled() {
         return refuse(Denied::Stopping);
@@ -226,6 +231,7 @@ impl Devices {
 enum Denied {
     InvalidId,
     NoHandshake,
+    ForeignOrigin,
     Unauthorized,
     Unknown,
     TooManyLinks,
@@ -242,6 +248,7 @@ impl Denied {
         match self {
             Self::InvalidId => "invalid_device_id",
             Self::NoHandshake => "no_handshake",
+            Self::ForeignOrigin => "foreign_origin",
             Self::Unauthorized => "unauthorized",
             Self::Unknown => "unknown_device",
             Self::TooManyLinks => "too_many_links",
@@ -259,7 +266,7 @@ impl Denied {
         match self {
             // The device's name may be anything here.
             Self::InvalidId | Self::NoHandshake => info!(link.kind = kind, remote, cause = code, "Refused a handshake: {code}"),
-            Self::Unauthorized | Self::Unknown | Self::Stopping | Self::Superseded => {
+            Self::ForeignOrigin | Self::Unauthorized | Self::Unknown | Self::Stopping | Self::Superseded => {
                 info!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
             }
             Self::TooManyLinks | Self::TooOften => {
@@ -271,6 +278,7 @@ impl Denied {
         }
         match self {
             Self::InvalidId | Self::NoHandshake => StatusCode::BAD_REQUEST.into_response(),
+            Self::ForeignOrigin => StatusCode::FORBIDDEN.into_response(),
             Self::Unknown => StatusCode::NOT_FOUND.into_response(),
             Self::Unauthorized => {
                 let body = axum::Json(json!({ "error": "unauthorized" }));

@@ -28,7 +28,7 @@ use super::wire::ToTransfer;
 use super::{Keepalive, Limit, Settings};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
 use crate::domain::{DeviceId, PublicTaskId};
-use crate::listener::serve_routes;
+use crate::listener::{Front, serve_routes};
 
 const DEVICE: &str = "AB-F0001-T0003-000001";
 
@@ -110,7 +110,7 @@ impl Plane {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve_routes(listener, stop.clone(), devices.routes(token_required)));
+        tokio::spawn(serve_routes(listener, stop.clone(), Front::default(), devices.routes(token_required)));
         Self { devices, storage, address, stop }
     }
 

@@ -33,11 +33,17 @@ pub struct Device {
     /// A task that it was told to begin, without an answer, and that nothing was seen of since: it may have recorded.
     #[serde(default)]
     pub begun_unheard: Option<PublicTaskId>,
+    /// The task of the last configuration, where an older version gave it: its callbacks have no token.
+    #[serde(default)]
+    pub tokenless: Option<PublicTaskId>,
 }
 
 /// Refused messages that are recorded between one connection and the next. One that goes wrong is worth its entry, and
 /// so are the next ones; a program that goes wrong all the time does not fill the log.
 const REFUSED_MAX: u32 = 100;
+
+/// Those of them that need not have come from the device: anybody can post a callback, and leaves the rest to it.
+const REFUSED_STRANGERS_MAX: u32 = 20;
 
 /// Commands whose late answers are recorded. A device cannot fill the log with answers to what nobody asked.
 const GIVEN_UP_MAX: usize = 32;
@@ -205,6 +211,11 @@ pub enum DeviceCommand {
         report: String,
         reason: String,
     },
+    /// The same, of a message that came in the device's name without a proof.
+    RefuseStranger {
+        report: String,
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -238,6 +249,9 @@ pub enum DeviceEvent {
         /// It is sent only while the recorder is seen to hold the task.
         #[serde(default)]
         while_held: bool,
+        /// The links for callbacks are sent with the task's token, which stands nowhere.
+        #[serde(default)]
+        callback_token: bool,
     },
     DeviceCommandSettled {
         command_id: String,
@@ -276,7 +290,7 @@ impl Event for DeviceEvent {
             ("device_link_opened", "1.1"),
             ("device_link_closed", "1.0"),
             ("recorder_state_observed", "1.0"),
-            ("device_command_requested", "1.1"),
+            ("device_command_requested", "1.2"),
             ("device_command_settled", "1.0"),
             ("device_command_answered_late", "1.0"),
             ("device_report_refused", "1.0"),
@@ -336,6 +350,7 @@ impl Device {
             params,
             deadline: next.deadline,
             while_held: true,
+            callback_token: false,
         })
     }
 
@@ -355,7 +370,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
-    const SNAPSHOT_VERSION: i32 = 3;
+    const SNAPSHOT_VERSION: i32 = 4;
     const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
@@ -423,7 +438,17 @@ impl Aggregate for Device {
                 let epoch = self.recorder.epoch;
                 // The device itself looks at no task here, and would drop whatever it holds.
                 let while_held = task_id.is_some() && matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
-                vec![DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held }]
+                let callback_token = task_id.is_some() && action == RecorderAction::Config;
+                vec![DeviceEvent::DeviceCommandRequested {
+                    command_id,
+                    epoch,
+                    action,
+                    task_id,
+                    params,
+                    deadline,
+                    while_held,
+                    callback_token,
+                }]
             }
             C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {
                 (Some(open), outcome) => {
@@ -444,7 +469,10 @@ impl Aggregate for Device {
                 (None, outcome) => vec![DeviceEvent::DeviceCommandAnsweredLate { command_id, outcome }],
             },
             C::RefuseReport { .. } if self.refused >= REFUSED_MAX => vec![],
-            C::RefuseReport { report, reason } => vec![DeviceEvent::DeviceReportRefused { report, reason }],
+            C::RefuseStranger { .. } if self.refused >= REFUSED_STRANGERS_MAX => vec![],
+            C::RefuseReport { report, reason } | C::RefuseStranger { report, reason } => {
+                vec![DeviceEvent::DeviceReportRefused { report, reason }]
+            }
         })
     }
 
@@ -471,7 +499,10 @@ impl Aggregate for Device {
                 self.observed = Some(seen.clone());
                 self.begun_unheard = None;
             }
-            DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, while_held, .. } => {
+            DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, while_held, callback_token, .. } => {
+                if *action == RecorderAction::Config {
+                    self.tokenless = task_id.clone().filter(|_| !callback_token);
+                }
                 if let Some(tries) = task_id.as_ref().filter(|_| *while_held).and_then(|task| self.releases.get_mut(task)) {
                     *tries += 1;
                 }
@@ -524,6 +555,7 @@ mod tests {
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
             while_held: false,
+            callback_token: false,
         }
     }
 
@@ -701,5 +733,49 @@ mod tests {
             run(&mut device, DeviceCommand::SettleCommand { command_id: id, outcome, next: next("n") });
         }
         assert_eq!((device.given_up.len(), device.given_up[0].as_str()), (GIVEN_UP_MAX, "c5"));
+    }
+
+    #[test]
+    fn strangers_leave_a_device_its_own_refusals() {
+        let mut device = given([opened(1)]);
+        let refuse = |device: &mut Device, stranger: bool| {
+            let (report, reason) = ("finish_callback".to_owned(), "no token".to_owned());
+            let command =
+                if stranger { DeviceCommand::RefuseStranger { report, reason } } else { DeviceCommand::RefuseReport { report, reason } };
+            run(device, command).len()
+        };
+        assert_eq!((0..200).map(|_| refuse(&mut device, true)).sum::<usize>(), 20);
+        assert_eq!((0..200).map(|_| refuse(&mut device, false)).sum::<usize>(), 80);
+    }
+
+    #[test]
+    fn what_an_older_version_configured_is_known_until_the_next_configuration() {
+        let mut device = given([opened(1)]);
+        let configure = |command_id: &str, name: &str| DeviceCommand::RequestCommand {
+            command_id: command_id.into(),
+            action: RecorderAction::Config,
+            task_id: Some(task(name)),
+            params: Value::Null,
+            deadline: Timestamp::UNIX_EPOCH,
+        };
+        let older: DeviceEvent = serde_json::from_value(serde_json::json!({ "device_command_requested": {
+            "command_id": "a", "epoch": 1, "action": "config", "task_id": "t-1", "params": {}, "deadline": "2026-11-20T19:53:07Z",
+        }}))
+        .unwrap();
+        device.evolve(&older);
+        assert_eq!(device.tokenless, Some(task("t-1")));
+        run(
+            &mut device,
+            DeviceCommand::RequestCommand {
+                command_id: "b".into(),
+                action: RecorderAction::Begin,
+                task_id: Some(task("t-1")),
+                params: Value::Null,
+                deadline: Timestamp::UNIX_EPOCH,
+            },
+        );
+        assert_eq!(device.tokenless, Some(task("t-1")));
+        run(&mut device, configure("c", "t-1"));
+        assert_eq!(device.tokenless, None);
     }
 }

@@ -14,6 +14,8 @@
 //!
 //! `tests::MOVES` has every command in every state.
 //!
+//! A callback can be posted by anybody who reaches us: it moves what was configured, and nothing else.
+//!
 //! Devices repeat themselves, speak late and out of order. A witness of something
 //! that is already known changes nothing; one that comes too late for the present
 //! stage is noted, with what was concluded from it.
@@ -235,7 +237,7 @@ impl Witness {
 pub enum Disposition {
     /// It was known already.
     Repeated,
-    /// The task had moved on, or ended, before it came.
+    /// The task was at another stage when it came: it had moved on, had ended, or nobody had configured it.
     Late,
 }
 
@@ -601,6 +603,10 @@ impl Aggregate for Task {
             (S::Ready, C::Configure { by, .. }) => noted(by, Repeated, stage),
             (_, C::Configure { by, .. }) => noted(by, Late, stage),
 
+            // Anybody can post one, and no recorder records what nobody configured. The frames of a recorder
+            // and of an uploader come over a connection of theirs.
+            (S::Pending, C::StartRecording { by, .. } | C::FinishRecording { by, .. }) if by.is_callback() => noted(by, Late, stage),
+
             (S::Pending | S::Ready, C::StartRecording { by, at, reported }) => vec![TaskEvent::RecordingStarted { by, at, reported }],
             (S::InProgress, C::StartRecording { by, .. }) => noted(by, Repeated, stage),
             // It was taken for finished because a recorder was seen without it; the recorder still has it.
@@ -909,6 +915,8 @@ pub(super) mod tests {
             "configure" => TaskCommand::Configure { by, at },
             "start" => TaskCommand::StartRecording { by, at, reported: None },
             "finish" => TaskCommand::FinishRecording { by, at, report: None },
+            "start callback" => TaskCommand::StartRecording { by: Witness::StartCallback, at, reported: None },
+            "finish callback" => TaskCommand::FinishRecording { by: Witness::FinishCallback, at, report: None },
             "report" => TaskCommand::ReportUpload { by, report: report(), at },
             "accept" => {
                 let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
@@ -934,10 +942,13 @@ pub(super) mod tests {
     /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
     /// `x` where the command is refused, `-` where the task is gone.
     #[rustfmt::skip]
-    const MOVES: [(&str, [&str; 10]); 15] = [
+    const MOVES: [(&str, [&str; 10]); 17] = [
         ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
+        // A callback alone moves nothing that was not configured.
+        ("start callback",  ["=", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("finish callback", ["=", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
         ("report",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
         ("accept",     ["x", "x", "x", "x", "completed", "=", "x", "x", "x", "x"]),
         ("reject",     ["x", "x", "x", "x", "=", "x", "x", "x", "x", "x"]),

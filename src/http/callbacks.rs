@@ -1,7 +1,7 @@
 //! `/callbacks`: what recorders post when a recording starts and when its file is closed.
 //!
-//! Recorders post once, without a login, and read nothing of the answer. What they say is a
-//! witness among others; whether the task is theirs is decided with it.
+//! Recorders post once, without a login, and read nothing of the answer. The links they were given carry the
+//! token of their task. What they say is a witness among others; whether the task is theirs is decided with it.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -9,18 +9,43 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::auth::Caller;
-use super::extract::Json;
-use super::problem::Problem;
+use super::extract::{Json, Params};
+use super::problem::{Code, Problem};
 use super::wire::Instant;
-use crate::commands::callbacks::{FinishAnswer, FinishCallback, StartCallback};
+use super::{AppState, AuthMode};
+use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
 use crate::commands::{CommandError, Refusal};
 use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId};
 
 /// Topics kept with the event; a robot has a few dozen.
 const TOPICS_MAX: usize = 256;
+/// What is longer is cut: nobody reads an answer that says so.
+const WORD_CHARS_MAX: usize = 256;
+const TEXT_CHARS_MAX: usize = 1000;
+
+fn cut(text: String, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+/// What this callback has to show, and shows.
+fn proof(state: &AppState, params: &Params) -> Proof {
+    match state.settings.auth_mode {
+        AuthMode::Compat => Proof::NotAsked,
+        AuthMode::Strict => Proof::Shown { token: params.text("token"), tokens: state.callback_tokens.clone() },
+    }
+}
+
+fn unproven() -> Problem {
+    Problem::new(
+        Code::CallbackTokenInvalid,
+        "the callback does not show the token of its task: recorders post to the links they were given",
+    )
+}
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
@@ -44,27 +69,46 @@ fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// A recording started.
-#[utoipa::path(post, path = "/api/v1/callbacks/start", tag = "callbacks", request_body = Started, security(()), responses(
-    (status = 200, body = StartedAnswer, description = "Also for a task that is not known"),
+fn given_word(text: Option<String>) -> Option<String> {
+    given(text).map(|text| cut(text, WORD_CHARS_MAX))
+}
+
+/// A recording started. Recorders post to the link that they were configured with, which carries the token.
+#[utoipa::path(post, path = "/api/v1/callbacks/start", tag = "callbacks", request_body = Started, security(()),
+    params(("token" = Option<String>, Query, description = "Of the task")), responses(
+    (status = 200, body = StartedAnswer, description = "Also where it changes nothing"),
     (status = 400, description = "Not JSON, or no task_id"),
+    (status = 401, description = "Not the token of this task"),
 ))]
-pub async fn start(State(state): State<AppState>, caller: Caller, Json(report): Json<Started>) -> Result<Answer<StartedAnswer>, Problem> {
+pub async fn start(
+    State(state): State<AppState>,
+    caller: Caller,
+    params: Params,
+    Json(report): Json<Started>,
+) -> Result<Answer<StartedAnswer>, Problem> {
     let task_id = given(report.task_id).ok_or_else(|| Problem::invalid("task_id is required"))?;
     let device_id = given(report.device_id);
     let answer = |moved| {
         let task_status = if moved { "in_progress" } else { "unknown" };
         Ok(Answer(StartedAnswer { status: "acknowledged", task_status, acknowledged_at: Instant(state.commands.now()) }))
     };
+    let proof = proof(&state, &params);
     // An id that no task can have, or that no robot can have, belongs to none of ours.
-    let Ok(task_id) = PublicTaskId::parse(&task_id) else { return answer(false) };
-    let Ok(device_id) = device_id.map(|text| DeviceId::parse(&text)).transpose() else { return answer(false) };
-    let mut topics = report.topics.unwrap_or_default();
-    topics.truncate(TOPICS_MAX);
-    let reported = json!({ "status": report.status, "started_at": report.started_at, "topics": topics });
+    let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), device_id.map(|text| DeviceId::parse(&text)).transpose()) else {
+        return if matches!(proof, Proof::NotAsked) { answer(false) } else { Err(unproven()) };
+    };
+    let topics = report.topics.unwrap_or_default().into_iter().take(TOPICS_MAX).map(|topic| cut(topic, WORD_CHARS_MAX));
+    let reported = json!({
+        "status": report.status.map(|text| cut(text, WORD_CHARS_MAX)),
+        "started_at": report.started_at.map(|text| cut(text, WORD_CHARS_MAX)),
+        "topics": topics.collect::<Vec<_>>(),
+    });
     let context = caller.context_as(device_id.clone().map_or(Actor::System, Actor::Device));
-    let started = state.commands.execute(&context, StartCallback { task_id, device_id, reported }).await?;
-    answer(started.moved)
+    match state.commands.execute(&context, StartCallback { task_id, device_id, reported, proof }).await? {
+        StartAnswer::Moved => answer(true),
+        StartAnswer::Unmoved => answer(false),
+        StartAnswer::Unproven => Err(unproven()),
+    }
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -100,32 +144,38 @@ pub struct FinishedAnswer {
     upload_request_sent: bool,
 }
 
-/// A recording is a file now.
-#[utoipa::path(post, path = "/api/v1/callbacks/finish", tag = "callbacks", request_body = Finished, security(()), responses(
+/// A recording is a file now. Recorders post to the link that they were configured with, which carries the token.
+#[utoipa::path(post, path = "/api/v1/callbacks/finish", tag = "callbacks", request_body = Finished, security(()),
+    params(("token" = Option<String>, Query, description = "Of the task")), responses(
     (status = 200, body = FinishedAnswer),
     (status = 400, description = "Not JSON, or no task_id, device_id or output_path"),
-    (status = 409, description = "The task failed, was cancelled, or belongs to another device"),
+    (status = 401, description = "Not the token of this task"),
+    (status = 409, description = "The task was not configured, failed, was cancelled, or belongs to another device"),
 ))]
 pub async fn finish(
     State(state): State<AppState>,
     caller: Caller,
+    params: Params,
     Json(report): Json<Finished>,
 ) -> Result<Answer<FinishedAnswer>, Problem> {
     let required = |field: &str, text: Option<String>| given(text).ok_or_else(|| Problem::invalid(format!("{field} is required")));
     let task_id = required("task_id", report.task_id)?;
     let device_id = required("device_id", report.device_id)?;
     required("output_path", report.output_path)?;
-    let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), DeviceId::parse(&device_id)) else { return Err(not_owned()) };
+    let proof = proof(&state, &params);
+    let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), DeviceId::parse(&device_id)) else {
+        return Err(if matches!(proof, Proof::NotAsked) { not_owned() } else { unproven() });
+    };
     let report = FinishReport {
-        started_at: given(report.started_at),
-        finished_at: given(report.finished_at),
+        started_at: given_word(report.started_at),
+        finished_at: given_word(report.finished_at),
         duration_sec: report.duration_sec.filter(|seconds| seconds.is_finite()),
         message_count: count(report.message_count),
         file_size_bytes: count(report.file_size_bytes),
-        error: given(report.error),
+        error: given(report.error).map(|text| cut(text, TEXT_CHARS_MAX)),
     };
     let context = caller.context_as(Actor::Device(device_id.clone()));
-    let finished = state.commands.execute(&context, FinishCallback { task_id, device_id, report }).await?;
+    let finished = state.commands.execute(&context, FinishCallback { task_id, device_id, report, proof }).await?;
     let (message, task_status, upload_request_sent) = match finished {
         FinishAnswer::Moved { transfer_open: true } => ("the upload is being asked for", TaskStatus::Uploading, true),
         FinishAnswer::Moved { transfer_open: false } => {
@@ -137,7 +187,12 @@ pub async fn finish(
             let refusal = Refusal::conflict("task_ended", detail).with(json!({ "current_status": status.as_str() }));
             return Err(CommandError::Refused(refusal).into());
         }
+        FinishAnswer::NotConfigured => {
+            let refusal = Refusal::conflict("task_not_configured", "no recorder was configured with the task");
+            return Err(CommandError::Refused(refusal.with(json!({ "current_status": TaskStatus::Pending.as_str() }))).into());
+        }
         FinishAnswer::NotOwned => return Err(not_owned()),
+        FinishAnswer::Unproven => return Err(unproven()),
     };
     Ok(Answer(FinishedAnswer { success: true, message, task_status: task_status.as_str(), upload_request_sent }))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::AppState;
 use super::fleet::TransferView;
+use super::intake::whole;
 use super::problem::{Code, Problem};
 use super::request::REQUEST_ID;
 use super::transfer::Transfers;
@@ -78,9 +79,7 @@ fn passed_on(request: reqwest::RequestBuilder, headers: &HeaderMap) -> reqwest::
 async fn ask(state: &AppState, address: &str, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let body = to_bytes(body, state.settings.body_bytes_max).await.map_err(|_| {
-        Problem::new(Code::BodyTooLarge, format!("the request body is larger than {} bytes, or broke off", state.settings.body_bytes_max))
-    })?;
+    let body = whole(body).await?;
     let passed = passed_on(state.neighbours.request(parts.method, format!("{address}{target}")), &parts.headers).body(body);
     let failed = |error: reqwest::Error| {
         warn!(error = %error, "The process at {address}, which holds a device's socket, did not answer: {error}");

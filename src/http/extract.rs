@@ -2,14 +2,15 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::intake::whole;
 use super::problem::{Code, Problem};
 use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
 use crate::projections::reads::{Page, Place};
+use crate::telemetry::brief;
 
 /// Long texts: notes, errors, layouts.
 pub const LONG_TEXT: usize = 65_535;
@@ -23,8 +24,8 @@ pub struct Json<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = body_bytes(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = whole(request.into_body()).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Err(Problem::invalid("a JSON body is required"));
         }
@@ -39,8 +40,8 @@ pub struct MaybeJson<T>(pub T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MaybeJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = body_bytes(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = whole(request.into_body()).await?;
         parse(if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes }).map(Self)
     }
 }
@@ -52,8 +53,8 @@ pub struct MaybeObject(pub serde_json::Map<String, Value>);
 impl<S: Send + Sync> FromRequest<S> for MaybeObject {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let bytes = body_bytes(request, state).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let bytes = whole(request.into_body()).await?;
         if bytes.is_empty() {
             return Ok(Self(serde_json::Map::new()));
         }
@@ -64,16 +65,6 @@ impl<S: Send + Sync> FromRequest<S> for MaybeObject {
     }
 }
 
-async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|rejection| {
-        if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(Code::BodyTooLarge, format!("the request body is larger than the limit: {}", rejection.body_text()))
-        } else {
-            Problem::invalid("the request body could not be read")
-        }
-    })
-}
-
 /// JSON text as a value of ours.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut value = storable_json(bytes)?;
@@ -81,7 +72,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::invalid("the body must be a JSON object"));
     }
     fold_keys(&mut value);
-    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body does not fit: {error}")))
+    // The error repeats the text that does not fit.
+    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body does not fit: {}", brief(&error.to_string()))))
 }
 
 /// JSON that can be stored and read again, wherever in it something stands.
@@ -407,6 +399,8 @@ mod tests {
         for body in [r#"{"quantity":"3"}"#, r#"{"name":3}"#, "[]", "{", r#"{"name":"a\u0000"}"#, r#"{"quantity":1.5}"#] {
             assert_eq!(parse::<Example>(body.as_bytes()).unwrap_err().status(), 400, "{body}");
         }
+        let long = json!({ "quantity": "x".repeat(100_000) }).to_string();
+        assert!(format!("{:?}", parse::<Example>(long.as_bytes()).unwrap_err()).len() < 1000, "a refusal repeats what it refuses");
     }
 
     #[test]

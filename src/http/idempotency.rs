@@ -2,6 +2,8 @@
 //!
 //! Kept are answers that say what was done, or that a rule said no. What may be otherwise in
 //! a moment is not kept: failures, lost races, a login that is missing, the state of a device.
+//! Of a caller without a login nothing is kept that was refused, so that only what they may do fills
+//! the table; their keys count per address, and are theirs on that address only.
 //! Logging in and callbacks take no key: the one answers with a secret, the others are
 //! recognised by what they say.
 
@@ -10,6 +12,7 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,16 +20,20 @@ use sha2::{Digest, Sha256};
 
 use super::AppState;
 use super::auth::Identity;
+use super::intake::whole;
 use super::made::Incomplete;
 use super::problem::{Code, Problem, render};
-use super::request::RequestId;
+use super::request::{RequestId, source_address};
 use crate::commands::idempotency::{IdempotencyKey, KeptAnswer};
+use crate::listener::one_caller;
 
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Characters of a key.
 const KEY_MAX: usize = 255;
+/// A longer path is kept as its hash.
+const PATH_BYTES_MAX: usize = 512;
 /// Longer answers are not kept; the outcome of the command is.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -48,9 +55,22 @@ fn tells_a_secret(route: &str) -> bool {
     matches!(route, "/api/v1/devices/register" | "/api/v1/robots/{id}/ws-client-auth-token/rotate")
 }
 
-fn worth_keeping(status: StatusCode, code: Option<&str>, route: &str) -> bool {
+fn worth_keeping(status: StatusCode, code: Option<&str>, route: &str, known: bool) -> bool {
     let decided = matches!(status.as_u16(), 400 | 404 | 409) && code.is_some_and(|code| code != Code::LostRace.as_str());
-    (status.is_success() && !tells_a_secret(route)) || (decided && !asks_a_device(route))
+    (status.is_success() && !tells_a_secret(route)) || (known && decided && !asks_a_device(route))
+}
+
+/// Who asks, and for what; of a caller without a login, from where.
+fn scope_of(who: &Identity, parts: &Parts) -> String {
+    let from = match (who, source_address(&parts.extensions)) {
+        (Identity::Anonymous, Some(address)) => format!("@{}", one_caller(address.ip())),
+        _ => String::new(),
+    };
+    let path = match parts.uri.path() {
+        path if path.len() <= PATH_BYTES_MAX => path.to_owned(),
+        path => format!("sha256:{}", hex::encode(Sha256::digest(path))),
+    };
+    format!("{}{from} {} {path}", who.name(), parts.method)
 }
 
 pub async fn idempotent(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -70,16 +90,20 @@ async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: R
         Problem::new(Code::IdempotencyKeyInvalid, format!("an Idempotency-Key is 1 to {KEY_MAX} visible ASCII characters"))
     })?;
     let (mut parts, body) = request.into_parts();
-    let body = to_bytes(body, state.settings.body_bytes_max).await.map_err(|_| {
-        Problem::new(Code::BodyTooLarge, format!("the request body is larger than {} bytes, or broke off", state.settings.body_bytes_max))
-    })?;
-    let who = parts.extensions.get::<Identity>().map(Identity::name).unwrap_or_default();
+    let who = parts.extensions.get::<Identity>().cloned().unwrap_or(Identity::Anonymous);
+    let known = who != Identity::Anonymous;
+    if !known {
+        let address = source_address(&parts.extensions).map(|address| address.ip());
+        state.anonymous_keys.attempt("", address, state.commands.now()).map_err(|wait_s| {
+            Problem::new(Code::IdempotencyThrottled, "too many Idempotency-Keys from this address without a login").retry_after(wait_s)
+        })?;
+    }
+    let body = whole(body).await?;
     let mut asked = Sha256::new();
     for part in [parts.uri.query().unwrap_or_default().as_bytes(), b"\n", &body] {
         asked.update(part);
     }
-    let scope = format!("{who} {} {}", parts.method, parts.uri.path());
-    let key = IdempotencyKey { scope, key: key.to_owned(), fingerprint: asked.finalize().into() };
+    let key = IdempotencyKey { scope: scope_of(&who, &parts), key: key.to_owned(), fingerprint: asked.finalize().into() };
     if let Some(kept) = state.commands.kept_answer(&key).await? {
         metrics::counter!(crate::telemetry::IDEMPOTENT_REPLAYS).increment(1);
         return Ok(sent_again(kept));
@@ -89,7 +113,7 @@ async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: R
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
 
     let code = response.extensions().get::<Problem>().map(Problem::code);
-    if !worth_keeping(response.status(), code, route) || response.extensions().get::<Incomplete>().is_some() {
+    if !worth_keeping(response.status(), code, route, known) || response.extensions().get::<Incomplete>().is_some() {
         return Ok(response);
     }
     // Written here already, with the id of this request: that is what is sent again.
@@ -124,11 +148,13 @@ fn sent_again(kept: KeptAnswer) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::ConnectInfo;
+
     use super::*;
 
     #[test]
     fn only_decisions_are_kept() {
-        let keep = |status, code, route| worth_keeping(StatusCode::from_u16(status).unwrap(), code, route);
+        let keep = |status, code, route| worth_keeping(StatusCode::from_u16(status).unwrap(), code, route, true);
         let orders = "/api/v1/orders";
         for (status, code, kept) in [
             (201, None, true),
@@ -148,6 +174,22 @@ mod tests {
         assert!(!keep(409, Some("recorder_busy"), "/api/v1/recorder/{device_id}/begin"));
         assert!(keep(200, None, "/api/v1/recorder/{device_id}/begin"));
         assert!(!keep(201, None, "/api/v1/devices/register"));
+        let stranger = |status, code| worth_keeping(StatusCode::from_u16(status).unwrap(), code, orders, false);
+        assert!(stranger(201, None) && !stranger(404, Some("factory_not_found")) && !stranger(400, Some("invalid_request")));
+    }
+
+    #[test]
+    fn a_key_belongs_to_a_caller_and_a_path_and_takes_little_room() {
+        let scope = |who: &Identity, from: [u8; 4], path: &str| {
+            let mut request = Request::builder().method("POST").uri(path).body(Body::empty()).unwrap();
+            request.extensions_mut().insert(ConnectInfo(std::net::SocketAddr::from((from, 1))));
+            scope_of(who, &request.into_parts().0)
+        };
+        let (here, there) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+        assert_eq!(scope(&Identity::Admin, here, "/a"), scope(&Identity::Admin, there, "/a"), "a person may move");
+        assert_ne!(scope(&Identity::Anonymous, here, "/a"), scope(&Identity::Anonymous, there, "/a"));
+        let long = |end: &str| scope(&Identity::Admin, here, &format!("/{}{end}", "x".repeat(10_000)));
+        assert!(long("a").len() < 100 && long("a") != long("b"));
     }
 
     #[test]

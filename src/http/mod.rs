@@ -6,7 +6,7 @@
 //!
 //! - [`router`]: every route, and what surrounds them; [`openapi`] describes the same list.
 //! - [`auth`]: who asks, and the guard in front of all routes.
-//! - [`problem`], [`extract`], [`wire`], [`request`]: errors, input, output, the request itself.
+//! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fleet`], [`storage`]: what is asked of live devices and of the object store.
 
 pub mod auth;
@@ -22,6 +22,7 @@ pub mod extract;
 pub mod fleet;
 pub mod health;
 pub mod idempotency;
+mod intake;
 mod made;
 pub mod metrics;
 pub mod orders;
@@ -48,6 +49,7 @@ use uuid::Uuid;
 pub use router::{openapi, router};
 
 use crate::commands::Commands;
+use crate::commands::callbacks::CallbackTokens;
 use crate::projections::reads::Reads;
 use auth::login::Logins;
 use auth::throttle::Throttle;
@@ -63,6 +65,9 @@ pub enum AuthMode {
     Strict,
     Compat,
 }
+
+/// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
+const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
 
 /// What the edge has to be told.
 pub struct Settings {
@@ -80,6 +85,8 @@ pub struct Settings {
     pub bucket: String,
     pub body_bytes_max: usize,
     pub request_timeout: Duration,
+    /// What a body may take to arrive, before that.
+    pub read_timeout: Duration,
     pub device_response_timeout: Duration,
     pub endpoints: registration::Endpoints,
     pub store: registration::Store,
@@ -99,7 +106,9 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
+    pub callback_tokens: CallbackTokens,
     pub registrations: Arc<Throttle>,
+    pub anonymous_keys: Arc<Throttle>,
     pub device_stream: Arc<DeviceStream>,
     /// For the other processes of the site.
     pub neighbours: reqwest::Client,
@@ -131,7 +140,9 @@ impl AppState {
         let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime, settings.link_lifetime);
         let registrations = Arc::new(Throttle::new(settings.registrations_per_minute, 60));
         Ok(Self {
+            callback_tokens: CallbackTokens::new(&settings.jwt_secret),
             registrations,
+            anonymous_keys: Arc::new(Throttle::new(ANONYMOUS_KEYS_PER_MINUTE, 60)),
             device_stream,
             neighbours: elsewhere::client()?,
             commands,

@@ -35,13 +35,17 @@ macro_rules! codes {
 codes! {
     InvalidRequest = "invalid_request", BAD_REQUEST;
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE;
+    BodyTooSlow = "body_too_slow", REQUEST_TIMEOUT;
+    OriginRefused = "origin_refused", FORBIDDEN;
     NotFound = "not_found", NOT_FOUND;
     IdempotencyKeyInvalid = "idempotency_key_invalid", BAD_REQUEST;
+    IdempotencyThrottled = "idempotency_throttled", TOO_MANY_REQUESTS;
     NothingToChange = "nothing_to_change", BAD_REQUEST;
     Unauthenticated = "unauthenticated", UNAUTHORIZED;
     LoginRefused = "login_refused", UNAUTHORIZED;
     LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
     RegistrationThrottled = "registration_throttled", TOO_MANY_REQUESTS;
+    RegistrationAnswered = "registration_answered", CONFLICT;
     Forbidden = "forbidden", FORBIDDEN;
     NotYourDevice = "not_your_device", FORBIDDEN;
     NotStorable = "not_storable", BAD_REQUEST;
@@ -61,6 +65,7 @@ codes! {
     EpisodeBlocked = "episode_blocked", CONFLICT;
     ObjectReplaced = "object_replaced", CONFLICT;
     InvalidLocation = "invalid_location", BAD_REQUEST;
+    CallbackTokenInvalid = "callback_token_invalid", UNAUTHORIZED;
     DownloadTokenExpired = "download_token_expired", UNAUTHORIZED;
     DownloadTokenInvalid = "download_token_invalid", UNAUTHORIZED;
     ObjectNotFound = "object_not_found", NOT_FOUND;

@@ -29,6 +29,11 @@ use crate::domain::{DeviceId, RobotId};
 /// What a registration may take. The device waits twice as long.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The key of a registration that is sent again opens its token, so it must not be guessed: a UUID fits.
+const KEY_CHARS_MIN: usize = 22;
+/// A client that got no answer asks again soon.
+const TOKEN_SHOWN_FOR: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+
 /// Every token of ours starts with it.
 const TOKEN_PREFIX: &str = "kws_v1_";
 
@@ -248,6 +253,7 @@ fn answer(state: &AppState, headers: &HeaderMap, new: (String, String), made: &R
     (status = 201, body = Registered),
     (status = 400, description = "A field is missing"),
     (status = 404, description = "There is no such factory, or no such robot type"),
+    (status = 409, description = "It was registered with this `Idempotency-Key` more than ten minutes ago"),
     (status = 429, description = "Too many registrations from this address; wait as `Retry-After` says"),
 ))]
 pub async fn register(
@@ -263,11 +269,20 @@ pub async fn register(
             Problem::new(Code::RegistrationThrottled, "too many registrations from this address; try again later").retry_after(wait_s)
         );
     }
+    // Whoever knows the key of another's registration would be shown its token.
+    if caller.idempotency().is_some_and(|key| key.key.len() < KEY_CHARS_MIN) {
+        let text = format!("the Idempotency-Key of a registration is a secret: {KEY_CHARS_MIN} characters or more, by chance");
+        return Err(Problem::new(Code::IdempotencyKeyInvalid, text));
+    }
     let token = new_token(&state, &caller);
     let register = RegisterDevice { factory: factory.clone(), robot_type: robot_type.clone(), credentials: credentials_of(&state, &token) };
     let context = caller.context();
     let made = tokio::time::timeout(REGISTRATION_TIMEOUT, state.commands.execute(&context, register)).await;
     let made = made.map_err(|_| Problem::new(Code::RequestTimeout, "the registration took too long; try again").retry_after(1))??;
+    if made.registered_at.is_none_or(|at| state.commands.now() - at > TOKEN_SHOWN_FOR) {
+        let text = format!("{} was registered with this key some time ago, and its token was shown then; rotate it", made.device_id);
+        return Err(Problem::new(Code::RegistrationAnswered, text).with("device_id", made.device_id.as_str()));
+    }
     Ok((StatusCode::CREATED, Answer(answer(&state, &headers, (factory, robot_type), &made, token))))
 }
 

@@ -6,7 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::header::ORIGIN;
 use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,8 @@ use uuid::Uuid;
 
 use super::problem::{Code, Problem, render};
 use super::{AppState, metrics};
+use crate::listener::ForeignOrigin;
+use crate::telemetry::brief;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -38,7 +42,7 @@ fn presentable(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'))
 }
 
-/// Where a request came from, as seen on its connection.
+/// Where a request came from: its connection, or what a proxy that is trusted said of it.
 pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
@@ -70,10 +74,13 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
 
     // The wire knows no HEAD; probes of load balancers do.
     let headless = method == axum::http::Method::HEAD && !PROBES.contains(&route.as_str());
-    let span = tracing::info_span!("request", request.id = %id.0, http.method = %method, http.route = %route);
-    let limit = deadline(&state, &route);
+    let span = tracing::info_span!("request", request.id = %id.0, http.method = %brief(method.as_str()), http.route = %route);
+    let limit = deadline(&state, &route) + if request.body().is_end_stream() { Duration::ZERO } else { state.settings.read_timeout };
     let counted = metrics::InFlight::enter();
     let answer = AssertUnwindSafe(tokio::time::timeout(limit, async {
+        if request.extensions().get::<ForeignOrigin>().is_some() {
+            return foreign_origin(&request);
+        }
         if headless { unmatched(method.clone(), request.uri().clone()).await } else { next.run(request).await }
     }))
     .catch_unwind()
@@ -103,6 +110,7 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let elapsed = started.elapsed();
     metrics::request(&method, &route, status, elapsed);
     let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
+    let (method, path) = (brief(method.as_str()), brief(&path));
     // Probes and scrapes come every few seconds and say nothing new.
     if PROBES.contains(&route.as_str()) && status == 200 {
         tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");
@@ -110,6 +118,13 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
         tracing::info!(http.status = status, duration_ms, code, source, "Answered {method} {path} with {status}");
     }
     response
+}
+
+/// The header that made it so stands in the request, so its sender may read it again.
+fn foreign_origin(request: &Request) -> Response {
+    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("(not text)");
+    let text = format!("pages of {} may not ask for this; `http.allowed_origins` names those that may", brief(origin));
+    Problem::new(Code::OriginRefused, text).into_response()
 }
 
 /// No route: plain text, and a trailing slash is sent to where the route may be.

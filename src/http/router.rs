@@ -1,6 +1,5 @@
 //! Every route, what surrounds them, and their description.
 
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::{Json as Answer, Router};
 use serde_json::Value;
@@ -13,6 +12,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::auth::{guard, login};
 use super::elsewhere::pass_on;
 use super::idempotency::idempotent;
+use super::intake::limited;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
 use super::{
@@ -149,8 +149,8 @@ pub fn router(state: AppState) -> Router {
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
         .layer(from_fn_with_state(state.clone(), pass_on))
-        .layer(DefaultBodyLimit::max(state.settings.body_bytes_max))
         .layer(from_fn_with_state(state.clone(), idempotent))
+        .layer(from_fn_with_state(state.clone(), limited))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))
         .with_state(state)
@@ -214,6 +214,7 @@ mod tests {
             bucket: "edge-f".into(),
             body_bytes_max: 1000,
             request_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
             endpoints: crate::http::registration::Endpoints {
                 recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },

@@ -28,6 +28,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::commands::callbacks::CallbackTokens;
 use crate::commands::devices::SettleDeviceCommand;
 use crate::commands::{Cause, CommandError, Commands, Context};
 use crate::devices::wire::ToTransfer;
@@ -76,13 +77,25 @@ pub struct DeviceCommands {
     hub: Hub,
     settle: Arc<dyn Settle>,
     tasks: Arc<dyn Tasks>,
+    callbacks: CallbackTokens,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
+/// Puts the task's token into the links that the recorder will post to. It is added here, on the way out, because
+/// what is stored holds no secrets.
+fn add_callback_token(params: &mut Value, token: &str) {
+    for link in ["start_callback_url", "finish_callback_url"] {
+        if let Some(Value::String(url)) = params.get_mut("task_config").and_then(|config| config.get_mut(link)) {
+            let separator = if url.contains('?') { '&' } else { '?' };
+            url.push_str(&format!("{separator}token={token}"));
+        }
+    }
+}
+
 impl DeviceCommands {
-    pub fn new(hub: Hub, commands: Commands, tasks: Arc<dyn Tasks>) -> Self {
+    pub fn new(hub: Hub, commands: Commands, tasks: Arc<dyn Tasks>, callbacks: CallbackTokens) -> Self {
         let clock = commands.clone();
-        Self { hub, settle: Arc::new(commands), tasks, now: Arc::new(move || clock.now()) }
+        Self { hub, settle: Arc::new(commands), tasks, callbacks, now: Arc::new(move || clock.now()) }
     }
 
     async fn command(&self, delivery: &Delivery) -> Outcome {
@@ -91,7 +104,19 @@ impl DeviceCommands {
             Err(error) => return Outcome::Permanent { error: format!("the stream is no device: {error}") },
         };
         let (rpc, epoch) = match serde_json::from_value(delivery.event.payload.clone()) {
-            Ok(DeviceEvent::DeviceCommandRequested { command_id, epoch, action, task_id, params, deadline, while_held }) => {
+            Ok(DeviceEvent::DeviceCommandRequested {
+                command_id,
+                epoch,
+                action,
+                task_id,
+                mut params,
+                deadline,
+                while_held,
+                callback_token,
+            }) => {
+                if let Some(task) = task_id.as_ref().filter(|_| callback_token) {
+                    add_callback_token(&mut params, &self.callbacks.token(task, &device));
+                }
                 (Rpc { command_id, action, task: task_id, params, deadline, while_held }, epoch)
             }
             Ok(_) => return Outcome::Permanent { error: "the event is no command".to_owned() },
@@ -242,7 +267,13 @@ mod tests {
         let now = Timestamp::from_timestamp_millis(1_795_204_640_000).unwrap();
         let (hub, settled) = (Hub::new(), Arc::new(Notebook::default()));
         let tasks = Arc::new(OneTask(status));
-        let subscriber = DeviceCommands { hub: hub.clone(), settle: settled.clone(), tasks, now: Arc::new(move || now) };
+        let subscriber = DeviceCommands {
+            hub: hub.clone(),
+            settle: settled.clone(),
+            tasks,
+            callbacks: CallbackTokens::new(b"secret"),
+            now: Arc::new(move || now),
+        };
         Desk { hub, settled, subscriber, now }
     }
 
@@ -264,6 +295,7 @@ mod tests {
                 params: json!({"task_id": "t"}),
                 deadline: self.now + chrono::TimeDelta::seconds(seconds_left),
                 while_held: false,
+                callback_token: false,
             };
             delivery("device", DEVICE, "device_command_requested", serde_json::to_value(event).unwrap(), &format!("recorder:{DEVICE}"))
         }
@@ -304,6 +336,27 @@ mod tests {
         assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
         assert!(matches!(asked.try_recv(), Ok(Ask::Rpc(rpc)) if rpc.command_id == "c" && rpc.action == RecorderAction::Begin));
         assert_eq!(desk.reasons(), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_links_of_a_configuration_get_the_tokens_of_their_task_on_the_way_out() {
+        let desk = desk(None);
+        let (_lane, mut asked) = desk.link(LinkKind::Recorder, 3);
+        let url = "http://edge:8080/api/v1/callbacks/finish";
+        let mut delivery = desk.command(3, 15);
+        let asked_for = &mut delivery.event.payload["device_command_requested"];
+        asked_for["action"] = json!("config");
+        asked_for["params"] = json!({ "task_config": { "task_id": "t", "finish_callback_url": url } });
+        // As an older version asked for it, then as this one does.
+        for with_token in [false, true] {
+            delivery.event.payload["device_command_requested"]["callback_token"] = json!(with_token);
+            assert_eq!(desk.subscriber.deliver(&delivery).await, Outcome::Delivered);
+            let Ok(Ask::Rpc(rpc)) = asked.try_recv() else { panic!("nothing is sent") };
+            let token = CallbackTokens::new(b"secret").token(&PublicTaskId::parse("t").unwrap(), &device());
+            let sent = if with_token { format!("{url}?token={token}") } else { url.to_owned() };
+            assert_eq!(rpc.params["task_config"], json!({ "task_id": "t", "finish_callback_url": sent }));
+        }
+        assert!(!delivery.event.payload.to_string().contains("token="));
     }
 
     #[tokio::test]

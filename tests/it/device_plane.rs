@@ -337,9 +337,9 @@ async fn m12_what_a_device_says_of_anothers_task_changes_nothing() {
         .await;
     let body = json!({ "task_id": task.public_id, "device_id": "AB-other", "status": "recording" });
     let started = bench.client.call(Method::POST, "/callbacks/start", Some(&body)).await.unwrap();
-    assert_eq!((started.status.as_u16(), &started.body["task_status"]), (200, &json!("unknown")));
+    assert_eq!((started.status.as_u16(), &started.body["code"]), (401, &json!("callback_token_invalid")));
     let body = json!({ "task_id": task.public_id, "device_id": "AB-other", "output_path": "/x" });
-    assert_eq!(bench.client.call(Method::POST, "/callbacks/finish", Some(&body)).await.unwrap().status.as_u16(), 409);
+    assert_eq!(bench.client.call(Method::POST, "/callbacks/finish", Some(&body)).await.unwrap().status.as_u16(), 401);
     let refused = "select count(*) from events where event_type = 'device_report_refused'";
     until("the reports to be refused", async || count(&bench, refused).await >= 4).await;
     assert_eq!(bench.status(&task).await, "pending");

@@ -39,6 +39,7 @@ mod soak;
 mod sound_log;
 mod storage;
 mod store_keys;
+mod strangers;
 mod tidy;
 mod trace_links;
 mod traces;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
-use keystone_edge::commands::callbacks::{FinishAnswer, FinishCallback, StartCallback};
+use keystone_edge::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
 use keystone_edge::commands::devices::{
     CloseLink, ConfigApplied, ObserveRecorder, OpenLink, RequestDeviceCommand, SettleDeviceCommand, UploadCompleted, UploadFailed,
 };
@@ -364,8 +364,8 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     let task = batch.tasks[0].public_id.clone();
     let unmoved = async || assert_eq!(floor.status(batch.tasks[0].id).await, "pending");
 
-    let start = StartCallback { task_id: task.clone(), device_id: Some(device(1)), reported: json!({}) };
-    assert!(!floor.done(start).await.moved);
+    let start = StartCallback { task_id: task.clone(), device_id: Some(device(1)), reported: json!({}), proof: Proof::NotAsked };
+    assert_eq!(floor.done(start).await, StartAnswer::Unmoved);
     unmoved().await;
     floor.done(ConfigApplied { device: device(1), epoch: other, task: task.clone() }).await;
     unmoved().await;
@@ -373,7 +373,7 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
         floor.observe(1, other, state, Some(&task)).await;
         unmoved().await;
     }
-    let finish = FinishCallback { task_id: task.clone(), device_id: device(1), report: FinishReport::default() };
+    let finish = FinishCallback { task_id: task.clone(), device_id: device(1), report: FinishReport::default(), proof: Proof::NotAsked };
     assert_eq!(floor.done(finish).await, FinishAnswer::NotOwned);
     unmoved().await;
     for action in [RecorderAction::Config, RecorderAction::Begin, RecorderAction::Cancel, RecorderAction::Clear] {
@@ -444,8 +444,8 @@ async fn mn_15_a_database_error_reads_as_what_it_is() {
         ("GET", format!("/api/v1/tasks/{task}"), Value::Null),
         ("DELETE", format!("/api/v1/tasks/{task}"), Value::Null),
         ("GET", format!("/api/v1/tasks/{task}/config"), Value::Null),
-        ("POST", "/api/v1/callbacks/start".into(), start),
-        ("POST", "/api/v1/callbacks/finish".into(), finish),
+        ("POST", edge.callback("start", public_id.as_str().unwrap(), "AB-F0001-T0001-000001"), start),
+        ("POST", edge.callback("finish", public_id.as_str().unwrap(), "AB-F0001-T0001-000001"), finish),
         ("POST", format!("/api/v1/batches/{batch}/tasks"), group),
         ("PATCH", format!("/api/v1/batches/{batch}"), json!({"status": "cancelled"})),
     ] {

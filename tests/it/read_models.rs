@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedTask, DeleteBatch, RecallBatch};
-use keystone_edge::commands::callbacks::{FinishCallback, StartCallback};
+use keystone_edge::commands::callbacks::{FinishCallback, Proof, StartCallback};
 use keystone_edge::commands::devices::{
     AckWanted, CloseLink, ConfigApplied, ObserveRecorder, OpenLink, ReconcileUploads, RequestDeviceCommand, SettleDeviceCommand,
     UploadCompleted, UploadFailed, UploadNotFound, UploadStarted,
@@ -291,11 +291,11 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::Start { who, task: n } => {
             let reported = json!({"topics": ["/joint_states"]});
-            ask(factory, StartCallback { task_id: task(n).await.1, device_id: who.map(device), reported }).await;
+            ask(factory, StartCallback { task_id: task(n).await.1, device_id: who.map(device), reported, proof: Proof::NotAsked }).await;
         }
         Step::Finish { who, task: n } => {
             let report = FinishReport { duration_sec: Some(1.25), message_count: Some(7), ..FinishReport::default() };
-            ask(factory, FinishCallback { task_id: task(n).await.1, device_id: device(who), report }).await;
+            ask(factory, FinishCallback { task_id: task(n).await.1, device_id: device(who), report, proof: Proof::NotAsked }).await;
         }
         Step::Request { who, task: n, action } => {
             let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));

@@ -239,14 +239,14 @@ async fn the_same_registration_again_gets_the_same_robot_and_token() {
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.json::<Value>().await.unwrap())
     };
-    let first = register("robot-7", &body).await;
+    let first = register("robot-7-4f1c9a2e7b6d4e3f9a0b", &body).await;
     assert_eq!(first.0, 201);
-    let again = register("robot-7", &body).await;
+    let again = register("robot-7-4f1c9a2e7b6d4e3f9a0b", &body).await;
     assert_eq!((again.0, &again.1), (201, &first.1));
-    let other = register("robot-8", &body).await;
+    let other = register("robot-8-4f1c9a2e7b6d4e3f9a0b", &body).await;
     assert_ne!(other.1["device_id"], first.1["device_id"]);
     assert_ne!(other.1["ws_client_auth_token"], first.1["ws_client_auth_token"]);
-    assert_eq!(register("robot-7", &json!({ "factory": "Factory Shanghai", "robot_type": "arm-2" })).await.0, 422);
+    assert_eq!(register("robot-7-4f1c9a2e7b6d4e3f9a0b", &json!({ "factory": "Factory Shanghai", "robot_type": "arm-2" })).await.0, 422);
     let client = edge.database.pool.get().await.unwrap();
     let sql =
         "select count(*) from idempotency_keys k where k::text like '%kws_v1_%' or encode(coalesce(body, ''), 'escape') like '%kws_v1_%'";

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
-use keystone_edge::commands::callbacks::StartCallback;
+use keystone_edge::commands::callbacks::{Proof, StartCallback};
 use keystone_edge::commands::devices::{ObserveRecorder, OpenLink, RequestDeviceCommand, UploadCompleted};
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
@@ -116,7 +116,8 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     let task = made[0].tasks[0].public_id.clone();
     let reported = json!({ "task_id": task, "status": "recording", "topics": [] });
     let callbacks = made.iter().map(|batch| batch.tasks[0].public_id.clone());
-    let callbacks = callbacks.map(|task_id| StartCallback { task_id, device_id: None, reported: reported.clone() }).collect();
+    let callbacks =
+        callbacks.map(|task_id| StartCallback { task_id, device_id: None, reported: reported.clone(), proof: Proof::NotAsked }).collect();
     bench.count("callback, and any device report about a task", callbacks).await;
 
     let link = OpenLink { device: device_id.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None };

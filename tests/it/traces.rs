@@ -26,6 +26,8 @@ struct Player<'a> {
     /// The trace's request ids → those our server chose.
     requests: BTreeMap<String, String>,
     acked: Vec<String>,
+    /// The links of the last configuration, by `start` and `finish`.
+    links: BTreeMap<&'static str, String>,
     state: (String, Option<String>),
     /// The person who asked for what the recorder does now.
     asked: Option<tokio::task::JoinHandle<()>>,
@@ -165,6 +167,9 @@ impl Player<'_> {
             let config = request["params"]["task_config"].as_object().expect("a task_config");
             assert!(config.values().all(|value| !value.is_null()), "devices refuse null: {request}");
             assert!(config["skills"].is_array() && config["topics"].is_array());
+            for (which, key) in [("start", "start_callback_url"), ("finish", "finish_callback_url")] {
+                self.links.insert(which, config[key].as_str().expect("a link").to_owned());
+            }
         }
         self.requests.insert(
             frame["request_id"].as_str().unwrap_or_default().to_owned(),
@@ -265,7 +270,9 @@ impl Player<'_> {
     }
 
     async fn post(&mut self, step: &Value) {
-        let url = format!("{}{}", self.bench.server.base(), step["target"].as_str().unwrap_or_default());
+        // As recorders do it: to exactly the link that they were given.
+        let target = step["target"].as_str().unwrap_or_default();
+        let url = self.links.iter().find(|(which, _)| target.contains(*which)).expect("a configuration before the callback").1.clone();
         let body = self.ours(&step["json"]);
         let answer = self.http.post(url).header("user-agent", "axon-recorder/1.0").json(&body).send().await.expect("an answer");
         assert_eq!(answer.status().as_u16(), 200, "{body}");
@@ -319,6 +326,7 @@ async fn play(trace: &str, recordings: &[(&str, &str)]) -> Option<Vec<(String, D
         tasks,
         requests: BTreeMap::new(),
         acked: vec![],
+        links: BTreeMap::new(),
         state: ("idle".to_owned(), None),
         asked: None,
         said_something: false,

@@ -61,9 +61,11 @@ async fn a_restart_between_each_two_steps_loses_nothing() {
     let asked = |frame: &Value| is_upload_request(frame, &task.public_id);
 
     // The recording is finished; the server dies before it asks for the file.
+    let recorder = Socket::connect(&site.bench.server.address(1), &format!("/recorder/{}", site.bench.device)).await;
+    site.bench.recording(&recorder, &task).await;
     let body = json!({ "task_id": task.public_id, "device_id": site.bench.device, "output_path": "/data/a.mcap", "status": "finished",
                        "file_size_bytes": sound.mcap.len(), "message_count": 5 });
-    let posted = reqwest::Client::new().post(format!("{}/api/v1/callbacks/finish", site.bench.server.base())).json(&body).send().await;
+    let posted = reqwest::Client::new().post(site.bench.callback("finish", &task)).json(&body).send().await;
     assert_eq!(posted.unwrap().status().as_u16(), 200);
     site.restart().await;
     let mut transfer = transfer_of(&site.bench, json!([]), json!([])).await;
@@ -216,14 +218,19 @@ async fn a_weekend_of_recordings_is_asked_for_over_one_connection() {
     const RECORDINGS: usize = 500;
     let bench = Bench::start().await;
     let tasks = bench.dispatch(RECORDINGS).await;
-    let (http, url) = (reqwest::Client::new(), format!("{}/api/v1/callbacks/finish", bench.server.base()));
-    for some in tasks.chunks(16) {
-        let posted = some.iter().map(async |task| {
-            let body = json!({ "task_id": task.public_id, "device_id": bench.device, "output_path": "/data/a.mcap", "status": "finished" });
-            assert_eq!(http.post(&url).json(&body).send().await.unwrap().status().as_u16(), 200);
-        });
-        futures_util::future::join_all(posted).await;
+    // Its recorder is seen with one after the other, so each before was finished.
+    let mut recorder = Socket::connect(&bench.server.address(1), &format!("/recorder/{}", bench.device)).await;
+    let seen = |state: &str, task: Option<&str>| {
+        json!({ "type": "state_update", "timestamp": chrono::Utc::now().timestamp_millis(),
+                "data": { "previous": state, "current": state, "task_id": task } })
+    };
+    for task in &tasks {
+        recorder.send(&seen("recording", Some(&task.public_id))).await;
     }
+    recorder.send(&seen("idle", None)).await;
+    recorder.ping().await;
+    recorder.wait_for("a pong, after all of it", |frame| *frame == json!("pong")).await;
+    bench.until_status(&tasks[RECORDINGS - 1], "uploading").await;
     let mut transfer = Socket::connect(&bench.server.address(2), &format!("/transfer/{}", bench.device)).await;
     let mut asked = BTreeSet::new();
     let all = async {

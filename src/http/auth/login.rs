@@ -16,21 +16,34 @@ use super::throttle::Throttle;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::CollectorId;
 use crate::http::AppState;
-use crate::http::extract::Json;
+use crate::http::extract::{Json, NAME, optional};
 use crate::http::problem::{Code, Problem, failed};
 use crate::http::request::source_address;
 use crate::http::wire::TextId;
+use crate::telemetry::brief;
 
 /// Work factor of stored passwords; the contract's, so that hashes can be moved over.
 pub const HASH_COST: u32 = 10;
 /// bcrypt looks at no more; longer passwords are refused instead of being cut.
 pub const PASSWORD_BYTES_MAX: usize = 72;
+/// The administrator's is compared as it is, and may be a sentence.
+const ANY_PASSWORD_BYTES_MAX: usize = 1024;
+/// A person mistypes a few times; a program guesses thousands of times.
+const FAILURES_MAX: u32 = 8;
+/// Of one address, whatever the accounts: a shift that mistypes behind one router passes, a list of names does not.
+const FAILURES_PER_ADDRESS_MAX: u32 = 300;
+/// After this the counts start anew.
+const WINDOW_S: i64 = 5 * 60;
+/// Counted as no collector's account can be.
+const ADMIN: &str = "\0admin";
 /// Hashing takes a core for a while: logins at the same time share this many.
 const HASHES_AT_ONCE: usize = 4;
 
 /// What logging in needs besides the database.
 pub struct Logins {
-    throttle: Throttle,
+    /// By the account that a name means.
+    accounts: Throttle,
+    addresses: Throttle,
     hashing: tokio::sync::Semaphore,
     /// Verified when there is no such account, so that the answer takes as long.
     nobody: String,
@@ -39,7 +52,8 @@ pub struct Logins {
 impl Logins {
     pub fn new() -> Result<Self, bcrypt::BcryptError> {
         Ok(Self {
-            throttle: Throttle::of_logins(),
+            accounts: Throttle::new(FAILURES_MAX, WINDOW_S),
+            addresses: Throttle::new(FAILURES_PER_ADDRESS_MAX, WINDOW_S),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             nobody: bcrypt::hash(uuid::Uuid::new_v4().to_string(), HASH_COST)?,
         })
@@ -100,7 +114,7 @@ pub struct LoginCollector {
 /// Log in as administrator or as data collector. A browser also gets a cookie, which opens the stream of devices and nothing else.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body = LoginRequest, security(()), responses(
     (status = 200, body = LoginAnswer),
-    (status = 400, description = "No account or no password"),
+    (status = 400, description = "No account or no password, or one that is too long to be one"),
     (status = 401, description = "Wrong account or password"),
     (status = 429, description = "Too many failed attempts"),
 ))]
@@ -109,36 +123,44 @@ pub async fn login(
     extensions: Extensions,
     Json(request): Json<LoginRequest>,
 ) -> Result<([(HeaderName, String); 1], Answer<LoginAnswer>), Problem> {
-    let named = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let account = named(request.account).or(named(request.operator_id)).ok_or_else(|| Problem::invalid("account is required"))?;
+    let account = optional("account", request.account, NAME)?.or(optional("operator_id", request.operator_id, NAME)?);
+    let account = account.ok_or_else(|| Problem::invalid("account is required"))?;
     let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
-
-    let now = state.commands.now();
-    let address = source_address(&extensions).map(|address| address.ip());
-    if let Err(wait_s) = state.logins.throttle.attempt(&account, address, now) {
-        tracing::warn!(account, ?address, "Refused a login as `{account}`: too many failed attempts");
-        return Err(Problem::new(Code::LoginThrottled, "too many failed attempts; wait and try again").retry_after(wait_s));
+    if password.len() > ANY_PASSWORD_BYTES_MAX {
+        return Err(Problem::invalid(format!("the password is longer than {ANY_PASSWORD_BYTES_MAX} bytes")));
     }
 
-    let admin = same(&account, &state.settings.admin_username) & same(&password, &state.settings.admin_password);
-    let (identity, collector) = if admin {
+    let (now, logins) = (state.commands.now(), &state.logins);
+    let address = source_address(&extensions).map(|address| address.ip());
+    let throttled = |wait_s| {
+        tracing::warn!(account = %brief(&account), ?address, "Refused a login as `{}`: too many failed attempts", brief(&account));
+        Problem::new(Code::LoginThrottled, "too many failed attempts; wait and try again").retry_after(wait_s)
+    };
+    logins.addresses.attempt("", address, now).map_err(throttled)?;
+    // Who is meant is looked up first: what is counted is the account, however its name was spelled.
+    let admin = same(&account, &state.settings.admin_username);
+    let meant = if admin { None } else { Some(state.reads.collector_login(&account).await?) };
+    let counted = meant.as_ref().map_or(ADMIN, |meant| &meant.comparable);
+    logins.accounts.attempt(counted, address, now).map_err(throttled)?;
+
+    let (identity, collector) = if admin && same(&password, &state.settings.admin_password) {
         (Identity::Admin, None)
     } else {
-        let found = state.reads.collector_login(&account).await?;
-        let hash = found.as_ref().map(|row| row.password_hash.clone());
-        let proven = state.logins.matches(password, hash).await?;
+        let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
+        let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
         // Whoever is inactive or on leave does not get in, and is not told why.
         let Some(row) = found.filter(|row| proven && row.status == "active") else {
-            tracing::info!(account, ?address, "Refused a login as `{account}`");
+            tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
             return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
         };
         let identity = Identity::Collector { id: CollectorId(row.collector_id), operator_id: row.operator_id.clone() };
-        (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id, name: row.name }))
+        (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id.clone(), name: row.name.clone() }))
     };
-    state.logins.throttle.succeeded(&account, address);
+    logins.accounts.forgive(counted, address);
+    logins.addresses.take_back("", address);
     let tokens = state.tokens.login(&identity, now).zip(state.tokens.stream(&identity, now));
     let (access_token, stream) = tokens.ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
-    tracing::info!(account, ?address, "Logged in `{account}`");
+    tracing::info!(account = %brief(&account), ?address, "Logged in `{}`", brief(&account));
     let expires_in = state.tokens.login_lifetime().as_secs();
     let answer = LoginAnswer {
         access_token,

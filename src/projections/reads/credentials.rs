@@ -4,13 +4,47 @@ use super::{FromRow, ReadError, Reads, row};
 use crate::domain::{DeviceId, Timestamp};
 
 row! {
-    /// A data collector who has a password.
     LoginRow {
-        collector_id: i64 = "c.id",
-        operator_id: String = "c.operator_id",
-        name: String = "c.name",
-        status: String = "c.status",
-        password_hash: String = "k.password_hash",
+        comparable: String = "n.comparable",
+        collector_id: Option<i64> = "c.id",
+        operator_id: Option<String> = "c.operator_id",
+        name: Option<String> = "c.name",
+        status: Option<String> = "c.status",
+        password_hash: Option<String> = "k.password_hash",
+    }
+}
+
+/// Whose account a name means.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The name as accounts are compared: all its spellings are one.
+    pub comparable: String,
+    /// Where there is such an account.
+    pub collector: Option<CollectorLogin>,
+}
+
+/// A data collector who has a password.
+#[derive(Clone, Debug)]
+pub struct CollectorLogin {
+    pub collector_id: i64,
+    pub operator_id: String,
+    pub name: String,
+    pub status: String,
+    pub password_hash: String,
+}
+
+impl From<LoginRow> for Login {
+    fn from(row: LoginRow) -> Self {
+        let LoginRow { comparable, collector_id, operator_id, name, status, password_hash } = row;
+        let known = collector_id.zip(operator_id).zip(name).zip(status).zip(password_hash);
+        let collector = known.map(|((((collector_id, operator_id), name), status), password_hash)| CollectorLogin {
+            collector_id,
+            operator_id,
+            name,
+            status,
+            password_hash,
+        });
+        Self { comparable, collector }
     }
 }
 
@@ -66,15 +100,17 @@ fn recorder_token() -> String {
 
 fn collector_login() -> String {
     format!(
-        "select {} from data_collectors c join credentials k on k.subject = 'data_collector' and k.subject_id = c.id \
-         where comparable(c.operator_id) = comparable($1)",
+        "select {} from (select comparable($1) as comparable) n \
+         left join data_collectors c on comparable(c.operator_id) = n.comparable \
+         left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id",
         LoginRow::COLUMNS
     )
 }
 
 impl Reads {
-    pub async fn collector_login(&self, operator_id: &str) -> Result<Option<LoginRow>, ReadError> {
-        self.row(&collector_login(), &[&operator_id]).await
+    pub async fn collector_login(&self, operator_id: &str) -> Result<Login, ReadError> {
+        let row: Option<LoginRow> = self.row(&collector_login(), &[&operator_id]).await?;
+        Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None }, Login::from))
     }
 
     /// The token of an active robot, if it ever got one.

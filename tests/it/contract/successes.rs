@@ -1,5 +1,8 @@
 //! Every route once as it should go: status, and every field of the answer.
 
+use keystone_edge::commands::devices::{ConfigApplied, OpenLink};
+use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::{DeviceId, PublicTaskId};
 use serde_json::{Value, json};
 
 use super::shapes::{self, check, check_page};
@@ -74,11 +77,18 @@ async fn every_route_answers_with_the_fields_of_its_table() {
 
     let device = "AB-F0001-T0001-000001";
     let start = json!({"task_id": public_id, "device_id": device, "status": "recording", "unknown": 1});
-    let started = go("", "POST /callbacks/start", "/callbacks/start", start, &mut seen).await;
+    // Its recorder was configured, and is seen with it.
+    let as_device = DeviceId::parse(device).unwrap();
+    let link = OpenLink { device: as_device.clone(), kind: LinkKind::Recorder, remote: "10.0.0.1".into(), process: None };
+    let epoch = world.edge.execute(link).await;
+    let task = PublicTaskId::parse(public_id.as_str().unwrap()).unwrap();
+    world.edge.execute(ConfigApplied { device: as_device, epoch, task }).await;
+    let link = |which| world.edge.callback(which, public_id.as_str().unwrap(), device).replace("/api/v1", "");
+    let started = go("", "POST /callbacks/start", &link("start"), start, &mut seen).await;
     check("started", &started, shapes::STARTED);
     assert_eq!(started["task_status"], "in_progress");
     let finish = json!({"task_id": public_id, "device_id": device, "output_path": "/x.mcap", "sidecar_path": null, "error": null});
-    let finished = go("", "POST /callbacks/finish", "/callbacks/finish", finish, &mut seen).await;
+    let finished = go("", "POST /callbacks/finish", &link("finish"), finish, &mut seen).await;
     check("finished", &finished, shapes::FINISHED);
     assert_eq!((&finished["task_status"], &finished["upload_request_sent"]), (&json!("uploading"), &json!(false)));
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::device::Socket;
+use super::edge::callback_path;
 use super::server::{PASSWORD, Server};
 use super::{temp_folder, until};
 
@@ -84,6 +85,19 @@ impl Bench {
         let recorder = Socket::connect(&self.server.address(1), &format!("/recorder/{}", self.device)).await;
         let transfer = Socket::connect(&self.server.address(2), &format!("/transfer/{}", self.device)).await;
         (recorder, transfer)
+    }
+
+    /// The link that a recorder has which was configured with a task: `start` or `finish`.
+    pub fn callback(&self, which: &str, task: &DispatchedTask) -> String {
+        let secret = std::fs::read_to_string(self.server.folder.join("data/secrets/jwt")).expect("the server's secret");
+        format!("{}{}", self.server.base(), callback_path(secret.trim(), which, &task.public_id, &self.device))
+    }
+
+    /// The recorder is seen recording this task, whatever came before.
+    pub async fn recording(&self, recorder: &Socket, task: &DispatchedTask) {
+        let data = json!({ "previous": "recording", "current": "recording", "task_id": task.public_id });
+        recorder.send(&json!({ "type": "state_update", "timestamp": chrono::Utc::now().timestamp_millis(), "data": data })).await;
+        self.until_status(task, "in_progress").await;
     }
 
     pub async fn status(&self, task: &DispatchedTask) -> String {

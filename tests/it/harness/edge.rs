@@ -9,8 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
+use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::{Commands, Context};
-use keystone_edge::domain::DeviceId;
+use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
@@ -34,6 +35,8 @@ pub struct TestEdge {
     client: reqwest::Client,
 }
 
+const SECRET: &str = "a secret of this test, long enough";
+
 /// An answer: status, and body as JSON (a string where it is none).
 pub type Answer = (u16, Value);
 
@@ -54,7 +57,7 @@ impl TestEdge {
         let fleet = Arc::new(ArrangedFleet::default());
         let mut settings = Settings {
             auth_mode: AuthMode::Strict,
-            jwt_secret: b"a secret of this test, long enough".to_vec(),
+            jwt_secret: SECRET.into(),
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
             link_lifetime: Duration::from_secs(900),
@@ -64,6 +67,7 @@ impl TestEdge {
             bucket: objects.settings.bucket.clone(),
             body_bytes_max: 1 << 20,
             request_timeout: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
             endpoints: Endpoints {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },
@@ -160,9 +164,19 @@ impl TestEdge {
         self.send_as("", "POST", "/api/v1/auth/login", json!({"account": account, "password": password})).await
     }
 
+    /// Where a recorder posts that was configured with this task: `start` or `finish`.
+    pub fn callback(&self, which: &str, task: &str, device: &str) -> String {
+        callback_path(SECRET, which, task, device)
+    }
+
     pub async fn execute<C: keystone_edge::commands::Command>(&self, command: C) -> C::Answer {
         self.commands.execute(&Context::system(), command).await.expect("the command is done")
     }
+}
+
+pub fn callback_path(secret: &str, which: &str, task: &str, device: &str) -> String {
+    let (task, device) = (PublicTaskId::parse(task).expect("a task id"), DeviceId::parse(device).expect("a device id"));
+    format!("/api/v1/callbacks/{which}?token={}", CallbackTokens::new(secret.as_bytes()).token(&task, &device))
 }
 
 /// Ids as they came over the wire.

@@ -1,27 +1,72 @@
 //! Accepts HTTP connections on a port until it is told to stop.
+//!
+//! What strangers can do before anything is known of them ends here: how many connections are taken, how large a head and
+//! how slow a body may be, whom a request comes from, and whose pages may send it.
+
+mod admission;
+mod intake;
+mod origins;
+mod proxies;
 
 use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use http::header::{CONNECTION, EXPECT};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+pub use admission::{Limits, one_caller};
+pub use intake::TooSlow;
+pub use origins::{ForeignOrigin, Origins};
+pub use proxies::Proxies;
+
+use admission::{Admission, Full};
+use intake::{Intake, Lingering};
 
 /// For routes. Longer than the pauses of clients that keep connections, so that it is they who close them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Between attempts to accept when the system is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// A head that is larger is answered with 431. A login, some cookies, and a long query fit many times.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What is told to a connection that is not taken. It may not even have been read.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
+
+/// Connections that are not taken are many at once, or none: one line of the log says how many.
+const FULL_LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// What stands in front of routes.
+#[derive(Clone, Debug)]
+pub struct Front {
+    pub limits: Limits,
+    /// How long a body may take to arrive.
+    pub read_timeout: Duration,
+    pub proxies: Proxies,
+    pub origins: Origins,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        let read_timeout = Duration::from_secs(30);
+        Self { limits: Limits::default(), read_timeout, proxies: Proxies::default(), origins: Origins::default() }
+    }
+}
 
 /// Takes all the file descriptors that the system grants this process, and answers how many. Unasked it gives a
 /// thousand or so, which is fewer connections than a factory has.
@@ -33,16 +78,31 @@ pub fn raise_open_files() -> nix::Result<u64> {
     Ok(hard)
 }
 
-/// Serves routes, whose requests know where they come from.
-pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, routes: Router) {
-    let service = move |remote: SocketAddr| {
-        let routes = TowerToHyperService::new(routes.clone());
-        service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(remote));
-            routes.call(request)
+/// Serves routes, whose requests know where they come from, and whether a page of another origin made them.
+pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front: Front, routes: Router) {
+    let (limits, proxies, front) = (front.limits, front.proxies.clone(), Arc::new(front));
+    let service = move |peer: SocketAddr, unread: Arc<AtomicBool>| {
+        let (front, routes) = (front.clone(), TowerToHyperService::new(routes.clone()));
+        service_fn(move |request: Request<Incoming>| {
+            let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(ConnectInfo(front.proxies.client(peer, &parts.headers)));
+            if !front.origins.allow(&parts.method, &parts.headers, front.proxies.trusts(peer.ip())) {
+                parts.extensions.insert(ForeignOrigin);
+            }
+            let asks_first = parts.headers.contains_key(EXPECT);
+            let (intake, left) = Intake::new(body, front.read_timeout);
+            let (answer, unread) = (routes.call(Request::from_parts(parts, intake)), unread.clone());
+            async move {
+                let mut response = answer.await?;
+                if !left.is_read(asks_first).await {
+                    unread.store(true, Ordering::Relaxed);
+                    response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
         })
     };
-    serve(listener, stop, HEAD_TIMEOUT, service).await;
+    accept(listener, stop, HEAD_TIMEOUT, Door::new(limits, proxies), service).await;
 }
 
 /// Serves each connection with what `service` makes for its remote address. One that is without a whole head of a
@@ -55,8 +115,55 @@ where
     B: Body<Data: Send> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let door = Door::new(Limits::default(), Proxies::default());
+    accept(listener, stop, head_timeout, door, |peer, _unread| service(peer)).await;
+}
+
+/// Lets connections in as long as there is room, and says from time to time how many it did not.
+struct Door {
+    admission: Admission,
+    proxies: Proxies,
+    turned_away: u64,
+    told: Option<Instant>,
+}
+
+impl Door {
+    fn new(limits: Limits, proxies: Proxies) -> Self {
+        Self { admission: Admission::new(limits), proxies, turned_away: 0, told: None }
+    }
+
+    fn admit(&mut self, peer: SocketAddr, stream: &TcpStream) -> Option<admission::Place> {
+        let full = match self.admission.admit(peer.ip(), self.proxies.trusts(peer.ip())) {
+            Ok(place) => return Some(place),
+            Err(full) => full,
+        };
+        metrics::counter!(crate::telemetry::CONNECTIONS_REFUSED, "cause" => full.as_str()).increment(1);
+        // What does not fit into the socket's own buffer is not said.
+        let _said_or_not = stream.try_write(FULL);
+        self.turned_away += 1;
+        if self.told.is_none_or(|told| told.elapsed() >= FULL_LOG_PAUSE) {
+            let (count, why) = (self.turned_away, if full == Full::All { "in all" } else { "from one address" });
+            warn!(source = %peer.ip(), connections = count, "Turned away {count} connections: there are too many {why}");
+            (self.turned_away, self.told) = (0, Some(Instant::now()));
+        }
+        None
+    }
+}
+
+async fn accept<S, B>(
+    listener: TcpListener,
+    stop: CancellationToken,
+    head_timeout: Duration,
+    mut door: Door,
+    service: impl Fn(SocketAddr, Arc<AtomicBool>) -> S,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data: Send> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_header_size(HEAD_BYTES_MAX);
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -73,13 +180,17 @@ where
                 continue;
             }
         };
+        let Some(place) = door.admit(remote, &stream) else { continue };
         // Requests to devices and acks are single small writes that should leave at once.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(error = &error as &dyn Error, "Could not turn off delayed sending");
         }
-        let connection = http.serve_connection(TokioIo::new(stream), service(remote)).with_upgrades();
+        let unread = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Lingering::new(stream, unread.clone()));
+        let connection = http.serve_connection(io, service(remote, unread)).with_upgrades();
         let stop = stop.clone();
         connections.spawn(async move {
+            let _until_its_end = place;
             let mut connection = pin!(connection);
             let outcome = tokio::select! {
                 outcome = connection.as_mut() => outcome,
