@@ -197,7 +197,6 @@ impl App {
         lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
 
         let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
-        let jwt_secret = jwt_secret(config, data.as_ref())?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::intake::whole;
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
 use crate::projections::reads::{Page, Place};
