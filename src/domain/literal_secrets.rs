@@ -204,17 +204,19 @@ fn entries(line: &str) -> Vec<(&str, Range<usize>)> {
         let Some(value) = after.strip_prefix([':', '=']) else { continue };
         let value = value.trim_start();
         let start = line.len() - value.len();
-        found.push((&line[begin..end], start..start + value_len(value)));
+        let depth = |open: [char; 2]| line[..begin].matches(open).count();
+        let in_flow = depth(['{', '[']) > depth(['}', ']']);
+        found.push((&line[begin..end], start..start + value_len(value, in_flow)));
     }
     found
 }
 
 /// How long a value is: to its closing quote, to the end of its place in a flow, or to the end of the line.
-fn value_len(value: &str) -> usize {
+fn value_len(value: &str, in_flow: bool) -> usize {
     if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
         return value[1..].find(quote).map_or(value.len(), |end| end + 2);
     }
-    value.find([',', '}', ']']).map_or(value, |end| &value[..end]).trim_end().len()
+    value.find([',', '}', ']']).filter(|_| in_flow).map_or(value, |end| &value[..end]).trim_end().len()
 }
 
 /// The value of a name that stands on the lines below it, further in; a mapping there has names of its own.
@@ -265,6 +267,7 @@ mod tests {
             ("access_key: 'keystone'", "access_key", StoreAccessKey, "'keystone'"),
             ("args: [--auth-token=abc, -v]", "--auth-token", Token, "abc"),
             ("    auth_token: kws", "auth_token", Token, "kws"),
+            ("password: one, two] three", "password", Other, "one, two] three"),
             ("password:\n    hunter2\nuser: me", "password", Other, "hunter2"),
             ("password: |\n  hunter2", "password", Other, "hunter2"),
             ("- api_key: abc", "api_key", Other, "abc"),

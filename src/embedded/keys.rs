@@ -1,7 +1,7 @@
 //! Whose key opens what in the store.
 //!
 //! Three kinds of callers: this server, whose key never leaves it; robots, each with a key of its own, which opens
-//! nothing but the robot's own objects; and whoever holds the key that all robots shared before they had their own.
+//! nothing but the robot's own objects; and holders of the key that all robots shared before they had their own.
 //! A robot's secret is derived from the public half of its key, so that none is stored: its signature is judged
 //! without asking anybody, and only who signed rightly is looked up.
 //!

@@ -69,7 +69,7 @@ pub struct Store {
     pub public_url: Option<String>,
     pub port: u16,
     pub region: String,
-    /// The secret half of a robot's key. None where the store is not ours: its keys are made by whoever runs it.
+    /// The secret half of a robot's key. None where the store is not ours: keys to it are made there.
     pub secret_of: Option<Arc<dyn Fn(&str) -> String + Send + Sync>>,
 }
 

@@ -314,7 +314,7 @@ fn parse_url(url: &str) -> anyhow::Result<Uri> {
 
 /// Runs as many robots as `options` ask for, until `stop`.
 pub async fn simulate(options: &SimulateOptions, stop: CancellationToken) -> anyhow::Result<Vec<RobotReport>> {
-    let robots = options.robots()?.into_iter().map(Robot::start).collect::<anyhow::Result<Vec<_>>>()?;
+    let robots = options.equipped_robots().await?.into_iter().map(Robot::start).collect::<anyhow::Result<Vec<_>>>()?;
     stop.cancelled().await;
     let reports: Vec<_> = robots.iter().map(Robot::report).collect();
     let mut stopping: JoinSet<()> = robots.into_iter().map(Robot::stop).collect();

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
+use super::client::{Client, id_of};
+use super::factory::Equipment;
 use super::{Faults, Profile, RecordingProfile, RobotConfig, StoreConfig};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +28,15 @@ pub struct SimulateOptions {
     /// Bearer token of the recorder sockets
     #[arg(long, hide_env_values = true, env = "KEYSTONE_SIMULATE_TOKEN")]
     pub recorder_token: Option<String>,
+    /// The server's own address, `http://edge:8080`: it is asked for a token and a store key for each robot, which have to
+    /// be registered there; sockets and store are then where it says
+    #[arg(long)]
+    pub server: Option<String>,
+    /// Who asks
+    #[arg(long, default_value = "admin")]
+    pub account: String,
+    #[arg(long, default_value = "", hide_env_values = true, env = "KEYSTONE_SIMULATE_PASSWORD")]
+    pub password: String,
     /// S3 server that uploads go to
     #[arg(long, default_value = "http://127.0.0.1:9000", env = "KEYSTONE_S3_ENDPOINT")]
     pub s3_endpoint: String,
@@ -63,6 +74,26 @@ pub struct SimulateOptions {
 }
 
 impl SimulateOptions {
+    /// With what the server gives each of them, where it is asked.
+    pub(super) async fn equipped_robots(&self) -> anyhow::Result<Vec<RobotConfig>> {
+        let mut robots = self.robots()?;
+        let Some(server) = &self.server else { return Ok(robots) };
+        let client = Client::sign_in(server, &self.account, &self.password).await?;
+        for robot in &mut robots {
+            let found = client.get(&format!("/robots?device_id={}", robot.device_id)).await?;
+            let robot_id = id_of(&found["items"][0]["id"]).with_context(|| format!("{server} has no robot {}", robot.device_id))?;
+            let Equipment { token, recorder_url, transfer_url, store } = Equipment::renewed(&client, robot_id).await?;
+            (robot.recorder_url, robot.transfer_url, robot.recorder_token) = (recorder_url, transfer_url, Some(token));
+            // Where the store is not the server's own, the key is the one that was given.
+            robot.store = match store.access_key.is_empty() {
+                true => StoreConfig { access_key: robot.store.access_key.clone(), secret_key: robot.store.secret_key.clone(), ..store },
+                false => store,
+            };
+            robot.store.part_bytes = self.s3_part_bytes;
+        }
+        Ok(robots)
+    }
+
     pub fn robots(&self) -> anyhow::Result<Vec<RobotConfig>> {
         (0..self.robots).map(|n| self.robot(&nth_id(&self.device_id, n), n)).collect()
     }

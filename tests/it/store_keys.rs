@@ -1,11 +1,15 @@
 //! Nobody destroys what was verified: each robot has a key of its own, which opens nothing but its own objects, and an
-//! object that an episode names stays as it is, whoever asks.
+//! object that an episode names stays as it is, under every key.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use keystone_edge::config::Secret;
 use keystone_edge::embedded::keys::RobotKeys;
+use keystone_edge::embedded::s3::guard::{Delete, Deleting, Guard, Replace, Replacing};
+use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options};
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::simulator::client::{Client, id_of};
 use keystone_edge::simulator::collector::Collector;
@@ -13,8 +17,9 @@ use keystone_edge::simulator::factory::{self, DispatchedTask, Equipment};
 use keystone_edge::simulator::{Faults, RecordingProfile, Robot, RobotConfig, StoreConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use crate::harness::bench::{Bench, Recording, complete, connected, is_ack, is_upload_request, record, recording, transfer_of};
+use crate::harness::bench::{Bench, Recording, complete, is_ack, is_upload_request, record, recording, transfer_of};
 use crate::harness::s3::RawS3;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{PrivatePostgres, temp_folder, until};
@@ -140,7 +145,7 @@ async fn a_robots_key_opens_its_own_objects_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_object_that_an_episode_names_stays_whoever_asks() {
+async fn an_object_that_an_episode_names_stays_under_every_key() {
     let bench = Bench::start().await;
     let store = equipped(&bench, 0).await.store;
     let (robot, server) = (of_store(&bench.server, &store), of_server(&bench.server));
@@ -203,9 +208,9 @@ async fn an_object_that_an_episode_names_stays_whoever_asks() {
 async fn an_uploader_that_is_killed_after_its_sidecar_ends_with_one_episode_and_its_ack() {
     let bench = Bench::start_with(fresh()).await;
     let s3 = of_store(&bench.server, &equipped(&bench, 0).await.store);
-    for reported in [false, true] {
-        let task = bench.dispatch(1).await.remove(0);
-        let (sound, key) = (recording(if reported { 6 } else { 5 }, true), bench.key(&task));
+    let tasks = bench.dispatch(2).await;
+    for (task, reported) in tasks.iter().zip([false, true]) {
+        let (sound, key) = (recording(if reported { 6 } else { 5 }, true), bench.key(task));
         let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
         let finish = json!({ "task_id": task.public_id, "device_id": bench.device, "output_path": "/data/a.mcap", "status": "finished",
                              "file_size_bytes": sound.mcap.len(), "message_count": 5 });
@@ -215,13 +220,13 @@ async fn an_uploader_that_is_killed_after_its_sidecar_ends_with_one_episode_and_
         upload(&s3, &bench, &key, &sound).await;
         if reported {
             transfer.send(&complete(&task.public_id, &key, &sound)).await;
-            bench.until_status(&task, "completed").await;
+            bench.until_status(task, "completed").await;
         }
         transfer.hang_up().await;
         drop(transfer);
 
         // Started again: what was under way is under way. The MCAP is there with its checksum, so only the sidecar goes again.
-        let uploads = json!([record(&bench, &task, &sound, "active")]);
+        let uploads = json!([record(&bench, task, &sound, "active")]);
         let mut transfer = transfer_of(&bench, uploads, json!([])).await;
         let head = s3.head(&object(&bench, &key), &[]).await;
         assert_eq!((head.status, head.header("x-amz-meta-checksum-sha256")), (200, sound.sha256.as_str()));
@@ -230,10 +235,10 @@ async fn an_uploader_that_is_killed_after_its_sidecar_ends_with_one_episode_and_
         assert_eq!(s3.head(&sidecar, &[]).await.status, 200);
         transfer.send(&complete(&task.public_id, &key, &sound)).await;
         transfer.wait_for("the ack", |frame| is_ack(frame, &task.public_id)).await;
-        bench.until_status(&task, "completed").await;
-        bench.expect_episode(&task, &sound).await;
-        assert_eq!(bench.events_of(&task, "upload_verified").await.len(), 1, "reported: {reported}");
-        assert_eq!(bench.events_of(&task, "object_write_refused").await, Vec::<Value>::new());
+        bench.until_status(task, "completed").await;
+        bench.expect_episode(task, &sound).await;
+        assert_eq!(bench.events_of(task, "upload_verified").await.len(), 1, "reported: {reported}");
+        assert_eq!(bench.events_of(task, "object_write_refused").await, Vec::<Value>::new());
     }
 }
 
@@ -242,14 +247,18 @@ async fn an_uploader_that_is_killed_after_its_sidecar_ends_with_one_episode_and_
 async fn what_is_being_verified_is_not_replaced() {
     let bench = Bench::start_with(fresh()).await;
     let (robot, server) = (of_store(&bench.server, &equipped(&bench, 0).await.store), of_server(&bench.server));
-    let tasks = bench.dispatch(8).await;
-    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    let tasks = bench.dispatch(6).await;
+    let transfer = transfer_of(&bench, json!([]), json!([])).await;
     for (n, task) in tasks.iter().enumerate() {
-        let (sound, other) = (recording(5, true), recording(5_000 + n as u32, true));
+        let (sound, other) = (recording(100_000, true), recording(100_001, true));
         let (key, path) = (bench.key(task), object(&bench, &bench.key(task)));
         upload(&robot, &bench, &key, &sound).await;
         transfer.send(&complete(&task.public_id, &key, &sound)).await;
         let meddle = async {
+            // Every second one only when the server knows of the upload: those are verified.
+            if n % 2 == 1 {
+                until("the report", async || !bench.events_of(task, "upload_reported").await.is_empty()).await;
+            }
             loop {
                 let (bytes, sidecar) = (other.mcap.clone(), path.replace(".mcap", ".json"));
                 tokio::join!(robot.put(&path, &[], bytes), robot.put(&sidecar, &[], "{}"));
@@ -264,8 +273,53 @@ async fn what_is_being_verified_is_not_replaced() {
             assert_eq!(server.get(&path, &[]).await.body, sound.mcap, "the episode of {} names other bytes", task.public_id);
         }
     }
-    let completed = futures_util::future::join_all(tasks.iter().map(|task| bench.status(task))).await;
-    assert!(completed.iter().any(|status| status == "completed"), "{completed:?}");
+    let status = futures_util::future::join_all(tasks.iter().map(|task| bench.status(task))).await;
+    assert!(status.iter().skip(1).step_by(2).all(|status| status == "completed"), "{status:?}");
+}
+
+/// Lets writes wait at the guard.
+#[derive(Default)]
+struct Turnstile {
+    asked: Notify,
+    go: Notify,
+}
+
+#[async_trait]
+impl Guard for Turnstile {
+    async fn replace(&self, _write: Replacing<'_>) -> Replace {
+        self.asked.notify_one();
+        self.go.notified().await;
+        Replace::Allow
+    }
+
+    async fn delete(&self, _deletion: Deleting<'_>) -> Delete {
+        Delete::Allow
+    }
+}
+
+/// Why the above holds: the first look of a verification cannot come between the guard's word and the write.
+#[tokio::test]
+async fn a_look_waits_for_a_write_that_was_let_through() {
+    let (folder, turnstile) = (temp_folder(), Arc::new(Turnstile::default()));
+    let credentials = Credentials { access_key: "test".into(), secret_key: Secret::new("test-secret") };
+    let options = Options::new(credentials, "edge-f", Duration::from_secs(3600)).guarded_by(turnstile.clone());
+    let endpoint = EmbeddedS3::start(folder.path(), ([127, 0, 0, 1], 0).into(), options).await.unwrap();
+    let s3 = RawS3::of(&endpoint);
+    turnstile.go.notify_one();
+    let before = s3.put("/edge-f/a", &[], "before").await.etag().to_owned();
+    turnstile.asked.notified().await;
+    let write = s3.put("/edge-f/a", &[], "after");
+    let look = async {
+        turnstile.asked.notified().await;
+        let mut look = std::pin::pin!(s3.head("/edge-f/a", &[]));
+        assert!(tokio::time::timeout(Duration::from_millis(200), &mut look).await.is_err(), "the look did not wait");
+        turnstile.go.notify_one();
+        look.await.etag().to_owned()
+    };
+    let (written, seen) = tokio::join!(write, look);
+    assert_ne!(written.etag(), before);
+    assert_eq!(written.etag(), seen);
+    endpoint.stop().await;
 }
 
 /// An upgrade stops no robot; each changes to its own key when it is given one, and then the old one can be switched off.
@@ -282,9 +336,10 @@ async fn robots_that_share_a_key_go_on_until_each_has_its_own() {
     let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.unwrap();
     let made = factory::seed(&client, "Upgrade", 2).await.unwrap();
     let shared = with_key(&server, "keystone", "what every robot knows");
-    let path = |n: usize| format!("/{}/1/{}/2026-11-20/a.mcap", server.store().bucket, made.stations[n].device_id);
+    let bucket = server.store().bucket;
+    let path = |n: usize| format!("/{bucket}/1/{}/2026-11-20/a.mcap", made.stations[n].device_id);
     assert_eq!((shared.put(&path(0), &[], "a").await.status, shared.put(&path(1), &[], "b").await.status), (200, 200));
-    for (method, at) in [("DELETE", path(0)), ("DELETE", format!("/{}", server.store().bucket)), ("PUT", "/another-bucket".to_owned())] {
+    for (method, at) in [("DELETE", path(0)), ("DELETE", format!("/{bucket}")), ("PUT", "/another-bucket".to_owned())] {
         assert_eq!(shared.send(method, &at, &[], &[], "").await.status, 403, "{method} {at}");
     }
     let reads = Reads::new(server.database().await);
@@ -314,6 +369,7 @@ async fn without_the_database_new_uploads_go_on_and_nothing_that_is_there_is_rep
     let mut postgres = PrivatePostgres::start().await;
     let mut settings = fresh();
     settings.push(("KEYSTONE_DATABASE_URL", postgres.url().expose().to_owned()));
+    settings.push(("KEYSTONE_JWT_SECRET", "one secret for all processes of this test".to_owned()));
     let bench = Bench::start_with(settings).await;
     let (robot, server) = (of_store(&bench.server, &equipped(&bench, 0).await.store), of_server(&bench.server));
     let path = |name: &str| object(&bench, &format!("1/{}/2026-11-20/{name}.mcap", bench.device));
