@@ -1,4 +1,4 @@
-"""What counts as a failure of the server, where a 5xx may be the truth about somebody else."""
+"""What counts as a failure of the server, where a 5xx may be the truth about a device."""
 
 import schemathesis
 
