@@ -7,16 +7,15 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
-use keystone_edge::config::{Config, Secret};
+use keystone_edge::config::Secret;
 use keystone_edge::embedded::postgres::Options;
-use keystone_edge::embedded::s3::{Credentials, EmbeddedS3};
 use keystone_edge::eventstore::log;
 use keystone_edge::simulator::client::Client;
 use keystone_edge::simulator::factory;
 use tokio::time::Instant;
 
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{PrivatePostgres, temp_folder, until};
+use crate::harness::{PrivatePostgres, TestObjects, temp_folder, until};
 use crate::leadership::{TAKEN_OVER_WITHIN, health, rounds};
 
 /// Until Postgres has ended the sessions of a host that is gone, and until that host serves again once it is back.
@@ -90,17 +89,14 @@ async fn a_leader_whose_host_drops_off_the_network_is_followed_and_comes_back() 
         tokio_postgres::connect(postgres.running().superuser_url().expose(), tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     superuser.batch_execute("select pg_reload_conf()").await.expect("the rules are read");
-    let folder = temp_folder();
-    let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
-    let bucket = Config::defaults().s3.bucket;
-    let objects = EmbeddedS3::start(&folder.path().join("objects"), (cable.here(), 0).into(), credentials, &bucket).await.expect("objects");
+    let objects = TestObjects::on(cable.here()).await;
     let url = Secret::new(postgres.url().expose().replace("127.0.0.1", &cable.here().to_string()));
 
     let folders = [temp_folder(), temp_folder()];
-    let mut there = Server::sharing(folders[0].path(), &url, &objects.endpoint());
+    let mut there = Server::sharing(folders[0].path(), &url, &objects.s3.endpoint());
     there.host = cable.there().to_string();
     there.through = ["ip", "netns", "exec", &cable.name].map(str::to_owned).to_vec();
-    let mut here = Server::sharing(folders[1].path(), &url, &objects.endpoint());
+    let mut here = Server::sharing(folders[1].path(), &url, &objects.s3.endpoint());
     let pool = postgres.connector().pool().expect("a pool");
     let leads = async |server: &Server| {
         let sql = "select name like '% ' || $1 from leadership where lease_until > clock_timestamp()";
@@ -154,5 +150,5 @@ async fn a_leader_whose_host_drops_off_the_network_is_followed_and_comes_back() 
     pool.close();
     drop(superuser);
     postgres.stop().await;
-    objects.stop().await;
+    objects.s3.stop().await;
 }

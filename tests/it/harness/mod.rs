@@ -14,6 +14,7 @@ pub mod relay;
 pub mod s3;
 pub mod server;
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -138,11 +139,16 @@ pub struct TestObjects {
 
 impl TestObjects {
     pub async fn new() -> Self {
+        Self::on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// On a free port of another address than loopback's.
+    pub async fn on(host: Ipv4Addr) -> Self {
         let folder = temp_folder();
         let settings = Config::defaults().s3;
         let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
         let options = S3Options::new(credentials, &settings.bucket, Config::defaults().embedded.s3_upload_expiry());
-        let s3 = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), options).await.expect("an S3 endpoint");
+        let s3 = EmbeddedS3::start(&folder.path().join("objects"), (host, 0).into(), options).await.expect("an S3 endpoint");
         let blobs = Blobs::new(access(&s3), &settings).expect("a client");
         Self { s3, blobs, settings, folder }
     }
