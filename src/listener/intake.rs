@@ -105,9 +105,9 @@ impl Drop for Intake {
 }
 
 impl Left {
-    /// Whether the connection may take another request: nothing is left, or it could be read away. `asks_first`: the
+    /// Reads it away where it is little. Whether the connection may take another request after that. `asks_first`: the
     /// client sends its body when it is told to go on, and was not told.
-    pub async fn is_read(self, asks_first: bool) -> bool {
+    pub async fn read_away(self, asks_first: bool) -> bool {
         let Some(mut body) = self.0.left().take() else { return true };
         let waits = asks_first && !self.0.asked.load(Ordering::Relaxed);
         if waits || self.0.late.load(Ordering::Relaxed) || body.size_hint().lower() > LEFT_BYTES_MAX {

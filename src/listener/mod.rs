@@ -94,7 +94,7 @@ pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front:
             let (answer, unread) = (routes.call(Request::from_parts(parts, intake)), unread.clone());
             async move {
                 let mut response = answer.await?;
-                if !left.is_read(asks_first).await {
+                if !left.read_away(asks_first).await {
                     unread.store(true, Ordering::Relaxed);
                     response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
                 }
