@@ -119,7 +119,12 @@ impl Worker {
                 return true;
             }
             tries += 1;
-            let outcome = match self.effects.report(&self.link, report).await {
+            let told = tokio::select! {
+                told = self.effects.report(&self.link, report) => told,
+                // Storage may hang. Whether the report was stored is not known then; told again, it changes nothing.
+                () = self.halt.cancelled() => return false,
+            };
+            let outcome = match told {
                 Ok(()) => "stored",
                 Err(EffectError::Refused(reason) | EffectError::NotFound(reason)) => {
                     info!(device.id = %device, link.kind = kind, report = name, reason, "Refused `{name}` of `{device}`: {reason}");

@@ -246,17 +246,23 @@ async fn a_copy_as_slow_as_its_reader_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_on_this_machine_is_reached_by_its_socket() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = crate::harness::temp_folder();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-    let place = folder.path().to_str().unwrap().to_owned();
-    let mut options = keystone_edge::embedded::postgres::Options::default().volatile();
-    options.settings.push(("unix_socket_directories".to_owned(), place.clone()));
-    let mut private = PrivatePostgres::start_with(options).await;
-    let url = private.url().expose().replace("127.0.0.1", &place.replace('/', "%2F"));
+    let (database, folder) = (TestDatabase::new().await, crate::harness::temp_folder());
+    let address = address_of(&database.url);
+    let socket = folder.path().join(format!(".s.PGSQL.{}", address.port()));
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let serving = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = tokio::net::TcpStream::connect(address).await.unwrap();
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+        }
+    });
+    let place = folder.path().to_str().unwrap().replace('/', "%2F");
+    let url = database.url.expose().replace("127.0.0.1", &place);
     let connector = Connector::new(&keystone_edge::config::Secret::new(url), &Config::defaults().database).unwrap();
     let pool = connector.pool().unwrap();
     get(&pool).await.unwrap().query_one("select 1", &[]).await.unwrap();
-    private.stop().await;
-    assert_eq!(get(&pool).await.unwrap_err().fault(), Fault::Unavailable);
+    serving.abort();
+    std::fs::remove_file(&socket).unwrap();
+    let error = connector.connect().await.err().expect("no connection");
+    assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
 }
