@@ -498,6 +498,7 @@ mod tests {
         Work {
             processes: Processes { alive: 2, silent: 0 },
             lag_s: 0.0,
+            leader: Some("edge 7".into()),
             waiting: vec![Waiting { subscriber: "device_commands".into(), rows: 3, overdue: 0, overdue_s: 0.0 }],
             dead: vec![],
             robots: robots::Seen { robots: Robots { known: 20, connected: 18 }, keyless: vec![] },
@@ -617,6 +618,8 @@ mod tests {
             ("work.asked", Problem, Box::new(|facts| facts.work = Err("canceling statement due to lock timeout".into()))),
             ("work.processes", Warning, Box::new(working(|work| work.processes = Processes { alive: 0, silent: 1 }))),
             ("work.log", Problem, Box::new(working(|work| work.lag_s = 60.0))),
+            ("work.log", Problem, Box::new(working(|work| (work.lag_s, work.leader) = (60.0, None)))),
+            ("work.log", Warning, Box::new(working(|work| work.leader = None))),
             ("work.outbox", Warning, Box::new(working(move |work| work.waiting = vec![overdue(120.0)]))),
             ("work.outbox", Problem, Box::new(working(move |work| work.waiting = vec![overdue(3600.0)]))),
             ("work.dead_letters", Warning, Box::new(working(|work| work.dead = vec![Dead { subscriber: "upload_verification".into(), letters: 2, newest_s: 90.0 }]))),
@@ -636,6 +639,7 @@ mod tests {
         facts.work = Ok(Some(Work {
             processes: Processes { alive: 0, silent: 0 },
             lag_s: 5000.0,
+            leader: None,
             waiting: vec![Waiting { subscriber: "upload_verification".into(), rows: 9, overdue: 9, overdue_s: 5000.0 }],
             ..work()
         }));

@@ -16,14 +16,15 @@ const OVERDUE_MAX_S: f64 = 600.0;
 pub struct Work {
     pub processes: Processes,
     pub lag_s: f64,
+    /// Which process leads the log, and gives positions.
+    pub leader: Option<String>,
     pub waiting: Vec<Waiting>,
     pub dead: Vec<Dead>,
     pub robots: robots::Seen,
 }
 
 pub fn judge(work: &Work, shared_key: robots::SharedKey) -> Vec<Finding> {
-    let mut findings =
-        vec![processes(&work.processes), positions(work.lag_s, work.processes.alive), deliveries(&work.waiting, work.processes.alive)];
+    let mut findings = vec![processes(&work.processes), positions(work), deliveries(&work.waiting, work.processes.alive)];
     findings.push(dead_letters(&work.dead));
     findings.extend(robots::judge(&work.robots, shared_key));
     findings
@@ -43,20 +44,24 @@ fn processes(seen: &Processes) -> Finding {
     }
 }
 
-fn positions(lag_s: f64, alive: i64) -> Finding {
+fn positions(work: &Work) -> Finding {
     let id = "work.log";
-    if lag_s <= LAG_MAX_S {
-        return Finding::ok(id, "every event has its position");
+    let todo =
+        "look for `Leads the log` and `The sequencer` in the logs of all processes; streams, statistics and audit stand still meanwhile";
+    let late = work.lag_s > LAG_MAX_S;
+    let seen = if late {
+        format!("events have been without a position for {:.0} s", work.lag_s)
+    } else {
+        "every event has its position".to_owned()
+    };
+    match (&work.leader, work.processes.alive) {
+        (Some(leader), _) if late => Finding::problem(id, format!("{seen}, though the process `{leader}` leads the log"), todo),
+        (Some(leader), _) => Finding::ok(id, format!("{seen}; the process `{leader}` leads the log")),
+        (None, 0) if late => Finding::ok(id, format!("{seen}; the next process gives them theirs")),
+        (None, 0) => Finding::ok(id, seen),
+        (None, _) if late => Finding::problem(id, format!("{seen}: no process leads the log"), todo),
+        (None, _) => Finding::warning(id, format!("{seen}, and no process leads the log at this moment"), todo),
     }
-    let seen = format!("events have been without a position for {lag_s:.0} s");
-    if alive == 0 {
-        return Finding::ok(id, format!("{seen}; the next process gives them theirs"));
-    }
-    Finding::problem(
-        id,
-        format!("{seen}: no process leads the log"),
-        "look for `Leads the log` and `The sequencer` in the logs of all processes; streams, statistics and audit stand still meanwhile",
-    )
 }
 
 fn deliveries(waiting: &[Waiting], alive: i64) -> Finding {

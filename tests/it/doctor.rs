@@ -177,6 +177,7 @@ async fn beside_an_embedded_server_and_after_it() {
     assert!(beside.seen("address.http").contains("is ready"), "{}", beside.text);
     assert!(beside.seen("store.reach").contains("answers"), "{}", beside.text);
     assert!(beside.seen("work.processes").starts_with("1 process"), "{}", beside.text);
+    assert!(beside.seen("work.log").contains("leads the log"), "{}", beside.text);
 
     // No secret is shown, to people or to machines.
     let for_people = program(folder.path(), &settings(&server), &[]);

@@ -267,6 +267,7 @@ async fn work(client: &Client) -> Result<Work, tokio_postgres::Error> {
     Ok(Work {
         processes: site::processes(client).await?,
         lag_s: site::log_lag_s(client).await?,
+        leader: site::leader(client).await?,
         waiting: standing::waiting(client).await?,
         dead: standing::dead(client).await?,
         robots: robots::Seen {

@@ -23,6 +23,17 @@ row! {
     }
 }
 
+row! {
+    Leadership {
+        /// Host and process id of what leads the log; none while nothing does.
+        leader: Option<String> = "case when l.lease_until > clock_timestamp() then l.name end",
+    }
+}
+
+fn leadership_now() -> String {
+    format!("select {} from leadership l", Leadership::COLUMNS)
+}
+
 fn processes_now() -> String {
     format!("select {} from processes p", Processes::COLUMNS)
 }
@@ -39,6 +50,11 @@ pub async fn robots(client: &(impl GenericClient + Sync)) -> Result<Robots, toki
     Robots::from_row(&client.query_one(&robots_now(), &[]).await?)
 }
 
+/// Which process leads the log.
+pub async fn leader(client: &(impl GenericClient + Sync)) -> Result<Option<String>, tokio_postgres::Error> {
+    Ok(Leadership::from_row(&client.query_one(&leadership_now(), &[]).await?)?.leader)
+}
+
 /// Active robots without a key of their own to the store.
 pub async fn robots_without_key(client: &(impl GenericClient + Sync)) -> Result<Vec<KeylessRobotRow>, tokio_postgres::Error> {
     client.query(&keyless_robots(), &[]).await?.iter().map(KeylessRobotRow::from_row).collect()
@@ -51,5 +67,5 @@ pub async fn log_lag_s(client: &(impl GenericClient + Sync)) -> Result<f64, toki
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("processes of the site", processes_now()), ("robots of the site", robots_now())]
+    vec![("processes of the site", processes_now()), ("robots of the site", robots_now()), ("leader of the log", leadership_now())]
 }
