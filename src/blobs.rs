@@ -31,12 +31,16 @@ use object_store::{
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::S3;
 
 /// One ranged read while hashing or streaming. Large enough that the round trip does
 /// not count, small enough that a few at a time are nothing.
-const RANGE_BYTES: u64 = 8 * 1024 * 1024;
+const RANGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Ranges that are under way or waiting while the caller works on one.
+const RANGES_AHEAD: usize = 2;
 
 /// Hashed where it lies: so much between two moments at which a verification can be given up, and so much read at
 /// once.
@@ -61,8 +65,8 @@ const KEY_BYTES_MAX: usize = 1024;
 /// Of an answer about a bucket; a bucket policy has 20 KB at most.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// User metadata in which uploaders may name the hash of what they sent.
-const SHA256_METADATA: &str = "sha256";
+/// User metadata in which uploaders may name the hash of what they sent: Axon's, and others'.
+const SHA256_METADATA: [&str; 2] = ["checksum-sha256", "sha256"];
 
 /// The name of an object inside our bucket, safe to use as a path below its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -313,7 +317,10 @@ impl Blobs {
             etag: found.meta.e_tag.clone().ok_or_else(no_etag)?,
             last_modified: found.meta.last_modified,
             content_type: attribute(Attribute::ContentType),
-            claimed_sha256: attribute(Attribute::Metadata(SHA256_METADATA.into())).map(|claimed| claimed.to_ascii_lowercase()),
+            claimed_sha256: SHA256_METADATA
+                .into_iter()
+                .find_map(|name| attribute(Attribute::Metadata(name.into())))
+                .map(|claimed| claimed.to_ascii_lowercase()),
         })
     }
 
@@ -333,7 +340,8 @@ impl Blobs {
     }
 
     /// The whole content, range by range, so that neither memory nor one request's
-    /// timeout depends on the size.
+    /// timeout depends on the size. Ranges are read ahead by tasks of their own: the
+    /// network works on the next ones while the caller works on one. They end with the stream.
     pub fn stream(&self, key: &ObjectKey, facts: &ObjectFacts) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
         let this = self.clone();
         let key = key.clone();
@@ -341,9 +349,9 @@ impl Blobs {
         let size = facts.size;
         let starts = (0..size).step_by(RANGE_BYTES as usize);
         stream::iter(starts)
-            .then(move |start| {
+            .map(move |start| {
                 let (this, key, etag) = (this.clone(), key.clone(), etag.clone());
-                async move {
+                let read = async move {
                     let range = start..size.min(start + RANGE_BYTES);
                     let expected = range.end - range.start;
                     let bytes = this.read_range(&key, range, Some(&etag)).await?;
@@ -351,9 +359,11 @@ impl Blobs {
                         return Err(BlobError::Changed(key));
                     }
                     Ok(bytes)
-                }
+                };
+                let read = AbortOnDropHandle::new(tokio::spawn(read));
+                async move { read.await.map_err(|error| BlobError::Unavailable(error.into()))? }
             })
-            // The network works on the next range while the caller works on this one.
+            .buffered(1 + RANGES_AHEAD)
             .boxed()
     }
 
@@ -478,7 +488,7 @@ impl Blobs {
     async fn get(&self, key: &ObjectKey, range: GetRange, if_match: IfMatch<'_>) -> Result<GetResult, BlobError> {
         let options = GetOptions::new().with_range(Some(range)).with_if_match(if_match.map(quoted));
         let found = self.store.get_opts(&key.location()?, options).await.map_err(|error| BlobError::from_store(key, error))?;
-        // Not every server heeds the condition on a read, the embedded one among them.
+        // Not every server heeds the condition on a read.
         match (if_match, &found.meta.e_tag) {
             (Some(expected), Some(found)) if !same_etag(expected, found) => Err(BlobError::Changed(key.clone())),
             (Some(_), None) => Err(no_etag()),

@@ -64,18 +64,27 @@ pub struct Location {
 }
 
 impl Location {
-    pub fn parse(bucket: &str, object: &str) -> Result<Self, Problem> {
-        let bad = |what: &str| Problem::new(Code::InvalidLocation, format!("{what} is not one that an object can have"));
+    fn new(bucket: &str, object: &str) -> Option<Self> {
         let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let bytes = bucket.as_bytes();
         let fits = (3..=63).contains(&bytes.len()) && bytes.iter().all(|b| alphanumeric(*b) || matches!(b, b'.' | b'-'));
         let ends = bytes.first().is_some_and(|b| alphanumeric(*b)) && bytes.last().is_some_and(|b| alphanumeric(*b));
         if !fits || !ends || bucket.contains("..") {
-            return Err(bad("the bucket"));
+            return None;
         }
-        let decoded = if object.contains('%') { percent_decode(object).ok_or_else(|| bad("the object"))? } else { object.to_owned() };
-        let clean = clean_key(&decoded).ok_or_else(|| bad("the object"))?;
-        Ok(Self { bucket: bucket.to_owned(), object: clean })
+        Some(Self { bucket: bucket.to_owned(), object: clean_key(object)? })
+    }
+
+    /// What a request can mean, the more literal first: some clients encode the name of an object twice, and some
+    /// names look as if they were.
+    pub fn readings(bucket: &str, object: &str) -> Result<Vec<Self>, Problem> {
+        let decoded = object.contains('%').then(|| percent_decode(object)).flatten();
+        let readings: Vec<_> =
+            [Some(object.to_owned()), decoded].into_iter().flatten().filter_map(|object| Self::new(bucket, &object)).collect();
+        if readings.is_empty() {
+            return Err(Problem::new(Code::InvalidLocation, "the bucket or the object is not one that there can be"));
+        }
+        Ok(readings)
     }
 
     /// From a stored path: `<bucket>/<key>`, or a key of `ours`.
@@ -83,7 +92,7 @@ impl Location {
         let path = path.trim_start_matches('/');
         let path = path.strip_prefix("s3/").unwrap_or(path);
         let key = path.strip_prefix(ours).and_then(|rest| rest.strip_prefix('/')).unwrap_or(path);
-        Self::parse(ours, key)
+        Self::new(ours, key).ok_or_else(|| Problem::new(Code::InvalidLocation, "the stored path is not one that an object can have"))
     }
 
     pub fn path(&self) -> String {
@@ -103,8 +112,7 @@ fn clean_key(key: &str) -> Option<String> {
             ".." => {
                 segments.pop()?;
             }
-            // Names of factories are free text, so more than ASCII has to pass; what starts with a dot is hidden.
-            _ if segment.starts_with('.') => return None,
+            // Names of factories are free text, so more has to pass than the letters of links.
             _ => segments.push(segment),
         }
     }
@@ -148,6 +156,20 @@ pub fn signed_link(state: &AppState, location: Location) -> String {
     let claims = ObjectClaims { bucket: location.bucket, object: location.object };
     let token = state.tokens.link(claims, state.commands.now());
     format!("/api/v1/storage/object?bucket={bucket}&dl_token={token}&object={object}")
+}
+
+fn object_not_found() -> Problem {
+    Problem::new(Code::ObjectNotFound, "object not found")
+}
+
+/// The first of these that is an episode's.
+async fn found(state: &AppState, readings: Vec<Location>) -> Result<(Location, EpisodeRow), Problem> {
+    for location in readings.into_iter().filter(|reading| reading.bucket == state.settings.bucket) {
+        if let Some(episode) = state.reads.episode_of_object(&location.path()).await? {
+            return Ok((location, episode));
+        }
+    }
+    Err(object_not_found())
 }
 
 /// A recording that failed its checks stays where it is.
@@ -238,7 +260,7 @@ const LIFETIME_DEFAULT_S: u64 = 600;
     (status = 409, description = "The episode failed its checks"),
 ))]
 pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<StoreLink>, Problem> {
-    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let readings = Location::readings(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
     let lifetime = match params.text("expires_seconds") {
         None => LIFETIME_DEFAULT_S,
         Some(text) => text
@@ -247,13 +269,8 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, params: Para
             .filter(|seconds| (1..=LIFETIME_MAX_S).contains(seconds))
             .ok_or_else(|| Problem::invalid(format!("expires_seconds must be between 1 and {LIFETIME_MAX_S}")))?,
     };
-    let missing = || Problem::new(Code::ObjectNotFound, "object not found");
-    if location.bucket != state.settings.bucket {
-        return Err(missing());
-    }
-    let path = location.path();
-    let episode = state.reads.episode_of_object(&path).await?.ok_or_else(missing)?;
-    refuse_if_blocked(&episode, &path)?;
+    let (location, episode) = found(&state, readings).await?;
+    refuse_if_blocked(&episode, &location.path())?;
     caller.must_see(&episode)?;
     let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
     let url = at_proxy(&signed).ok_or_else(|| store_failed(&anyhow::anyhow!("the store's link has no path")))?;
@@ -297,23 +314,21 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
         (None, Identity::Anonymous) => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
         (None, _) => None,
     };
-    let location = Location::parse(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
-    let named = ObjectClaims { bucket: location.bucket.clone(), object: location.object.clone() };
-    if linked.is_some_and(|claims| claims != named) {
-        return Err(invalid());
+    let mut readings = Location::readings(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    if let Some(claims) = linked {
+        readings.retain(|reading| reading.bucket == claims.bucket && reading.object == claims.object);
+        if readings.is_empty() {
+            return Err(invalid());
+        }
     }
-    let missing = || Problem::new(Code::ObjectNotFound, "object not found");
-    if location.bucket != state.settings.bucket {
-        return Err(missing());
-    }
+    let (location, episode) = found(&state, readings).await?;
     let path = location.path();
-    let episode = state.reads.episode_of_object(&path).await?.ok_or_else(missing)?;
     refuse_if_blocked(&episode, &path)?;
     if token.is_none() {
         caller.must_see(&episode)?;
     }
 
-    let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(missing)?;
+    let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(object_not_found)?;
     refuse_if_replaced(&episode, &path, &facts)?;
     let mut answer = HeaderMap::new();
     answer.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -363,17 +378,25 @@ fn store_failed(error: &anyhow::Error) -> Problem {
 mod tests {
     use super::*;
 
-    fn key(object: &str) -> Option<String> {
-        Location::parse("edge-f", object).ok().map(|location| location.object)
+    fn keys(object: &str) -> Vec<String> {
+        Location::readings("edge-f", object).map_or(vec![], |readings| readings.into_iter().map(|location| location.object).collect())
     }
 
     #[test]
     fn a_key_never_leaves_its_bucket() {
-        assert_eq!(key("a/./b//c.mcap").as_deref(), Some("a/b/c.mcap"));
-        assert_eq!(key("a/../b").as_deref(), Some("b"));
-        assert_eq!(key("Factory%20Shanghai/x.mcap").as_deref(), Some("Factory Shanghai/x.mcap"));
-        for bad in ["../x", "a/../../x", "/a", "", ".", "a\\b", "a/.hidden", "%2e%2e/x", "%", "%zz", "a%00b", "%ff"] {
-            assert_eq!(key(bad), None, "{bad:?}");
+        assert_eq!(keys("a/./b//c.mcap"), ["a/b/c.mcap"]);
+        assert_eq!(keys("a/../b"), ["b"]);
+        for bad in ["../x", "a/../../x", "/a", "", ".", "a\\b", "a\0b"] {
+            assert_eq!(keys(bad), [""; 0], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_encoded_is_read_as_it_is_first() {
+        assert_eq!(keys("Factory%20Shanghai/x.mcap"), ["Factory%20Shanghai/x.mcap", "Factory Shanghai/x.mcap"]);
+        // What would be harmful when it is decoded is only what it says.
+        for literal in ["%2e%2e/x", "%", "%zz", "a%00b", "%ff", "a/.hidden"] {
+            assert_eq!(keys(literal), [literal]);
         }
     }
 
@@ -382,7 +405,7 @@ mod tests {
         for (bucket, fits) in
             [("edge-f", true), ("a.b", true), ("ab", false), ("Edge", false), ("-ab", false), ("a..b", false), ("a/b", false)]
         {
-            assert_eq!(Location::parse(bucket, "x").is_ok(), fits, "{bucket}");
+            assert_eq!(Location::readings(bucket, "x").is_ok(), fits, "{bucket}");
         }
     }
 
@@ -391,6 +414,7 @@ mod tests {
         for path in ["edge-f/a/b.mcap", "/edge-f/a/b.mcap", "s3/edge-f/a/b.mcap", "a/b.mcap"] {
             assert_eq!(Location::of_path(path, "edge-f").unwrap().path(), "edge-f/a/b.mcap");
         }
+        assert_eq!(Location::of_path("edge-f/100%41/b.mcap", "edge-f").unwrap().object, "100%41/b.mcap");
     }
 
     #[test]

@@ -161,7 +161,7 @@ async fn every_key_that_s3_allows_works() {
 #[tokio::test]
 async fn a_key_that_cannot_be_is_refused_with_the_reason() {
     let shop = Shop::open().await;
-    for (key, code) in [("a/../b", "InvalidArgument"), ("a\\b", "InvalidArgument"), (&"k".repeat(1025), "KeyTooLongError")] {
+    for (key, code) in [("a//b", "InvalidArgument"), ("a\\b", "InvalidArgument"), (&"k".repeat(1025), "KeyTooLongError")] {
         let put = shop.client.put(&format!("/edge-f/{key}"), &[], "x").await;
         assert_eq!((put.status, put.code().as_str()), (400, code), "{key:?}");
     }
@@ -176,7 +176,7 @@ async fn a_key_that_cannot_be_is_refused_with_the_reason() {
         )
         .await;
     assert_eq!(deleted.status, 200, "{}", deleted.text());
-    assert_eq!(deleted.element("Error").unwrap().contains("InvalidArgument"), true, "{}", deleted.text());
+    assert!(deleted.element("Error").unwrap().contains("InvalidArgument"), "{}", deleted.text());
     assert_eq!(deleted.elements("Deleted").len(), 1);
 }
 

@@ -10,11 +10,103 @@ use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::domain::device::LinkKind;
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::harness::edge::{TestEdge, number};
+use crate::harness::edge::{Seed, TestEdge, number};
+use crate::harness::s3::encode;
 
 const DEVICE: &str = "AB-F0001-T0001-000001";
+
+/// Names of factories as people give them, and as nobody should.
+fn factory_names() -> Vec<String> {
+    let mut names: Vec<String> = [
+        "100%41",
+        "50%",
+        "%2e%2e",
+        "a?b=c&d#e",
+        "a+b c",
+        "\"it's\" <here>",
+        ".hidden",
+        "工厂 Shanghai",
+        "s3",
+        "ünï/code",
+        "~!$;:@,*()[]{}|^`",
+    ]
+    .iter()
+    .map(|name| name.replace('/', "-"))
+    .collect();
+    names.push("工".repeat(255));
+    let mut runner = TestRunner::deterministic();
+    let random = "[ -.0-~äöü工厂]{1,40}".prop_filter("a segment", |name| !matches!(name.as_str(), "." | "..") && !name.contains('\\'));
+    names.extend((0..12).map(|_| random.new_tree(&mut runner).unwrap().current()));
+    names
+}
+
+#[tokio::test]
+async fn every_name_of_a_factory_works_on_every_route() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let names = factory_names();
+    let order = json!({"organization_id": seed.organization, "scene_id": seed.scene, "name": "Plates", "target_count": names.len(),
+        "deadline": "2030-01-01T00:00:00Z"});
+    let seed = Seed { order: edge.create("/api/v1/orders", order).await["id"].clone(), ..seed };
+    let created = edge.create("/api/v1/batches", seed.batch(names.len() as i64)).await;
+    let download = async |token: &str, path: &str| {
+        let answer = edge.request(token, "GET", path).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (device, bucket) = (DeviceId::parse(DEVICE).unwrap(), edge.objects.settings.bucket.clone());
+    let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await;
+    for (name, task) in names.iter().zip(created["tasks"].as_array().unwrap()) {
+        let text = task["task_id"].as_str().unwrap();
+        let key = format!("{name}/{DEVICE}/2026-11-20/{text}.mcap");
+        let sidecar = key.replace(".mcap", ".json");
+        for (key, content) in [(&key, "recording"), (&sidecar, "sidecar")] {
+            let content = Bytes::from(format!("{content} of {name}"));
+            edge.objects.blobs.put(&ObjectKey::new(key.as_str()).unwrap(), content, &PutFacts::default()).await.unwrap();
+        }
+        let report = UploadReport {
+            object_key: key.clone(),
+            size_bytes: format!("recording of {name}").len() as u64,
+            sha256: "ab".repeat(32),
+            with_sidecar: true,
+        };
+        let (device, public) = (device.clone(), PublicTaskId::parse(text).unwrap());
+        edge.execute(UploadCompleted { device, epoch, task: public, report: report.clone(), witness: Witness::UploadComplete }).await;
+        let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1 };
+        let task = TaskId(number(&task["id"]));
+        edge.execute(AcceptUpload { task, verified, bucket: bucket.clone(), duration_sec: None, metadata: None }).await;
+
+        let (_, listed) = edge.get(&format!("/api/v1/episodes?task_id={text}")).await;
+        let episode = listed["items"][0]["id"].as_i64().unwrap_or_else(|| panic!("{name}: {listed}"));
+        for (kind, key, content) in [("mcap", &key, "recording"), ("sidecar", &sidecar, "sidecar")] {
+            let content = format!("{content} of {name}");
+            let (status, link) = edge.get(&format!("/api/v1/episodes/{episode}/presign?kind={kind}")).await;
+            assert_eq!(status, 200, "{name}: {link}");
+            assert_eq!(download("", link["url"].as_str().unwrap()).await, (200, content.clone()), "{name}: the link of its episode");
+            let query = format!("bucket={bucket}&object={}", encode(key, ""));
+            assert_eq!(
+                download(&edge.admin, &format!("/api/v1/storage/object?{query}")).await,
+                (200, content.clone()),
+                "{name}: the object itself"
+            );
+            // As older pages ask: encoded twice.
+            let twice = format!("bucket={bucket}&object={}", encode(&encode(key, ""), ""));
+            assert_eq!(
+                download(&edge.admin, &format!("/api/v1/storage/object?{twice}")).await,
+                (200, content.clone()),
+                "{name}: encoded twice"
+            );
+            let (status, link) = edge.get(&format!("/api/v1/storage/presign?{query}")).await;
+            assert_eq!(status, 200, "{name}: {link}");
+            let at_store = link["url"].as_str().unwrap().strip_prefix("/s3").unwrap();
+            let direct = reqwest::get(format!("{}{at_store}", edge.objects.s3.endpoint())).await.unwrap();
+            assert_eq!((direct.status().as_u16(), direct.text().await.unwrap()), (200, content), "{name}: the link to the store");
+        }
+    }
+}
 
 /// An edge with one episode and its file.
 pub struct Shelf {

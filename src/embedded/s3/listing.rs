@@ -198,3 +198,69 @@ fn listed(layout: &Layout, name: &Name) -> io::Result<Option<Listed>> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::super::layout::NewFile;
+    use super::super::objects;
+    use super::super::record::About;
+    use super::*;
+
+    fn put(layout: &Layout, key: &str) {
+        let (new, mut file) = NewFile::create(&layout.incoming()).unwrap();
+        file.write_all(key.as_bytes()).unwrap();
+        let about = About { etag: key.to_owned(), ..About::default() };
+        objects::put(layout, &Name::new("edge-f", key).unwrap(), new, &file, &about).unwrap();
+    }
+
+    /// All pages, as shown: keys and common prefixes in one order.
+    fn pages(layout: &Layout, asked: &mut Asked) -> Vec<String> {
+        let mut shown = vec![];
+        loop {
+            let page = list(layout, "edge-f", asked).unwrap();
+            let mut of_page: Vec<_> = page.objects.iter().map(|listed| listed.key.clone()).chain(page.prefixes).collect();
+            of_page.sort_unstable();
+            assert!(of_page.len() <= asked.max);
+            shown.append(&mut of_page);
+            match page.next {
+                Some(next) => asked.after = next,
+                None => return shown,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn pages_together_are_what_a_sorted_set_says(
+            keys in proptest::collection::btree_set("[ab/!-]{1,5}/?", 0..25),
+            prefix in "[ab/]{0,3}",
+            delimiter in proptest::option::of(prop_oneof![Just("/"), Just("-"), Just("b")]),
+            after in "[ab/]{0,3}",
+            max in 1..8_usize,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let layout = Layout::open(folder.path()).unwrap();
+            let keys: BTreeSet<String> = keys.into_iter().filter(|key| allow_key(key).is_ok()).collect();
+            for key in &keys {
+                put(&layout, key);
+            }
+            let expected: BTreeSet<String> = keys
+                .iter()
+                .filter_map(|key| {
+                    let rest = key.strip_prefix(&prefix)?;
+                    let folded = delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| format!("{prefix}{}", &rest[..at + delimiter.len()])));
+                    Some(folded.unwrap_or_else(|| key.clone()))
+                })
+                .filter(|shown| *shown > after)
+                .collect();
+            let mut asked = Asked { prefix, delimiter: delimiter.map(str::to_owned), after, max };
+            prop_assert_eq!(pages(&layout, &mut asked), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -295,3 +295,54 @@ fn remove_empty(folder: &Path) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn written(layout: &Layout, content: &str) -> (NewFile, File, About) {
+        let (new, mut file) = NewFile::create(&layout.incoming()).unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        let attributes = super::super::record::Attributes { content_type: Some(content.to_owned()), ..Default::default() };
+        (new, file, About { etag: hex::encode(Md5::checksum(content.as_bytes())), attributes, ..About::default() })
+    }
+
+    fn told(layout: &Layout, name: &Name) -> (String, Option<String>) {
+        let found = find(layout, name).unwrap().unwrap();
+        assert!(!found.recognized);
+        (fs::read_to_string(&found.path).unwrap(), found.about.attributes.content_type)
+    }
+
+    #[test]
+    fn killed_between_any_two_steps_bytes_and_record_are_of_one_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::open(folder.path()).unwrap();
+        let name = Name::new("edge-f", "a/b").unwrap();
+        for key in ["a/b", "a/b/", &"long".repeat(100)] {
+            let name = Name::new("edge-f", key).unwrap();
+            let (new, file, about) = written(&layout, "one");
+            put(&layout, &name, new, &file, &about).unwrap();
+            // Of the same size, so that only the time tells them apart; announced twice, and never put in place.
+            for _ in 0..2 {
+                let (_new, file, about) = written(&layout, "two");
+                let current = Stamp::of(&open(&layout, &name).unwrap().unwrap().2);
+                let stamp = stamp_unlike(&file, Some(current)).unwrap();
+                Record::announce(&layout, &name, Some(current), stamp, &about).unwrap();
+                assert_eq!(told(&layout, &name), ("one".to_owned(), Some("one".to_owned())));
+            }
+            let (new, file, about) = written(&layout, "two");
+            put(&layout, &name, new, &file, &about).unwrap();
+            assert_eq!(told(&layout, &name), ("two".to_owned(), Some("two".to_owned())));
+        }
+        assert_eq!(fs::read_dir(layout.incoming()).unwrap().count(), 0);
+        delete(&layout, &name).unwrap();
+        assert!(find(&layout, &name).unwrap().is_none());
+        // What was being written when the process died is gone with the next start.
+        let (left, _, _) = written(&layout, "half");
+        std::mem::forget(left);
+        let layout = Layout::open(folder.path()).unwrap();
+        assert_eq!(fs::read_dir(layout.incoming()).unwrap().count(), 0);
+    }
+}

@@ -19,6 +19,9 @@ use crate::projections::reads::registry::{EntryFilter, FactoryRow};
 
 const TIMEZONE: usize = 50;
 
+/// Robots may put the name of their factory before their own in the keys of their objects, which have 1,024 bytes.
+const NAME_BYTES: usize = 900;
+
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Factory {
     id: TextId,
@@ -81,8 +84,12 @@ impl TryFrom<NewFactory> for CreateFactory {
     type Error = Problem;
 
     fn try_from(new: NewFactory) -> Result<Self, Problem> {
+        let name = name(new.name)?;
+        if name.len() > NAME_BYTES {
+            return Err(Problem::invalid(format!("name has at most {NAME_BYTES} bytes, because robots put it into the keys of objects")));
+        }
         Ok(Self {
-            name: name(new.name)?,
+            name,
             location: optional("location", new.location, NAME)?,
             timezone: optional("timezone", new.timezone, TIMEZONE)?,
             settings: new.settings,
