@@ -281,6 +281,7 @@ pub struct Devices {
     transfer_ping_interval_s: u64,
     transfer_ping_timeout_s: u64,
     response_timeout_s: u64,
+    finish_timeout_s: u64,
     process_lease_ms: u64,
     transfer_write_timeout_s: u64,
     pub frame_bytes_max: usize,
@@ -316,6 +317,11 @@ impl Devices {
 
     pub fn response_timeout(&self) -> Duration {
         Duration::from_secs(self.response_timeout_s)
+    }
+
+    /// What a recorder does before it answers may take longer there, and never less.
+    pub fn finish_timeout(&self) -> Duration {
+        Duration::from_secs(self.finish_timeout_s.max(self.response_timeout_s))
     }
 
     pub fn process_lease(&self) -> Duration {
@@ -762,6 +768,7 @@ impl Config {
             ("devices.transfer_ping_interval_s", self.devices.transfer_ping_interval_s),
             ("devices.transfer_ping_timeout_s", self.devices.transfer_ping_timeout_s),
             ("devices.response_timeout_s", self.devices.response_timeout_s),
+            ("devices.finish_timeout_s", self.devices.finish_timeout_s),
             ("devices.process_lease_ms", self.devices.process_lease_ms),
             ("devices.transfer_write_timeout_s", self.devices.transfer_write_timeout_s),
             ("devices.frame_bytes_max", self.devices.frame_bytes_max as u64),

@@ -16,6 +16,7 @@ use crate::devices::hub::LinkInfo;
 use crate::devices::listener::TokenCheck;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
+use crate::domain::device::LinkKind;
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
 use crate::embedded::keys::{Away, Holders};
@@ -64,8 +65,10 @@ pub struct RecorderTokens(pub Reads);
 
 #[async_trait]
 impl TokenCheck for RecorderTokens {
-    async fn opens(&self, device: &DeviceId, token: &str) -> Result<bool, EffectError> {
-        let known = self.0.recorder_token(device).await.map_err(|error| EffectError::Unavailable(error.to_string()))?;
+    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError> {
+        // A robot that is retired records no more; what it still has is welcome.
+        let also_retired = kind == LinkKind::Transfer;
+        let known = self.0.recorder_token(device, also_retired).await.map_err(|error| EffectError::Unavailable(error.to_string()))?;
         // Hashes of random tokens: how alike two of them are tells nothing about either token.
         Ok(known.is_some_and(|row| row.token_hash == hash_of(token).0))
     }

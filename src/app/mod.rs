@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
-use crate::config::{self, AuthMode, Config, OnExhausted, Ordering, Secret};
+use crate::config::{self, AuthMode, Config, OnExhausted, Ordering, Secret, host_name};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
@@ -136,7 +136,7 @@ impl App {
         let wakes = Wakes::default();
         let (snapshot_sender, waiting) = snapshots::channel();
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
-        let commands = Commands::new(store).releasing_within(config.devices.response_timeout());
+        let commands = Commands::new(store).releasing_within(config.devices.finish_timeout());
         let stop = lifecycle.soft_stop().clone();
         {
             let (pool, stop) = (pool.clone(), stop.clone());
@@ -163,7 +163,10 @@ impl App {
         let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
-        let membership = Arc::new(Membership::join(pool.clone(), config.devices.process_lease(), config.http.internal_url(http)).await?);
+        let folder = data.as_ref().map(|data| folder_name(config, data)).transpose()?;
+        let lease = config.devices.process_lease();
+        let membership = Arc::new(Membership::join(pool.clone(), lease, config.http.internal_url(http), folder).await?);
+        membership.succeed(&commands).await?;
         let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
         let devices = Devices::new(effects, Some(tokens), adapters::device_settings(config));
         {
@@ -214,6 +217,7 @@ impl App {
             request_timeout: config.http.write_timeout(),
             read_timeout: config.http.read_timeout(),
             device_response_timeout: config.devices.response_timeout(),
+            device_finish_timeout: config.devices.finish_timeout(),
             endpoints: Endpoints {
                 recorder: Endpoint {
                     public_url: config.devices.recorder_public_url.clone(),
@@ -336,6 +340,16 @@ async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
+}
+
+/// Names the data folder among the processes that share the database. Where the database itself lies in it, nobody else can
+/// have had it; elsewhere a copy of the folder on another machine is another one.
+fn folder_name(config: &Config, data: &DataDir) -> anyhow::Result<String> {
+    let id = data.secret("folder")?.expose().to_owned();
+    if config.database_is_embedded() {
+        return Ok(id);
+    }
+    Ok(format!("{id} {} {}", host_name().unwrap_or_default(), data.path().display()))
 }
 
 fn busy(address: SocketAddr, setting: &str) -> String {

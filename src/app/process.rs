@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::commands::devices::CloseLink;
+use crate::commands::devices::CloseOrphanedLink;
 use crate::commands::{Commands, Context, clock};
 use crate::config::host_name;
 use crate::devices::Hub;
@@ -23,6 +23,10 @@ use crate::domain::{DeviceId, catalog};
 
 /// Links that are closed in one sweep.
 const SWEEP_MAX: i64 = 500;
+
+/// A second program with a device's id comes back within a minute and a quarter. One that has not for so many leases, three
+/// minutes unless the lease is set, is gone.
+const QUIET_LEASES: u32 = 12;
 
 /// Host and process id: what this process is called beside others.
 pub fn name() -> String {
@@ -36,25 +40,40 @@ pub struct Membership {
     lease: Duration,
     /// Where others reach this one.
     address: String,
+    /// Which data folder it holds, where it holds one: no other process can.
+    folder: Option<String>,
 }
 
 impl Membership {
     /// Enters this process, before it takes any socket.
-    pub async fn join(pool: Pool, lease: Duration, address: String) -> anyhow::Result<Self> {
-        let membership = Self { id: Uuid::new_v4(), name: name(), pool, lease, address };
+    pub async fn join(pool: Pool, lease: Duration, address: String, folder: Option<String>) -> anyhow::Result<Self> {
+        let membership = Self { id: Uuid::new_v4(), name: name(), pool, lease, address, folder };
         membership.enter().await?;
         Ok(membership)
     }
 
     async fn enter(&self) -> anyhow::Result<()> {
         let sql =
-            "insert into processes (id, name, lease_until, address) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4)
+            "insert into processes (id, name, lease_until, address, folder) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4, $5)
                    on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address
                    returning clock_timestamp()";
         let client = self.pool.get().await?;
         let asked = Instant::now();
-        let row = client.query_one(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address]).await?;
+        let row = client.query_one(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address, &self.folder]).await?;
         clock::learn(asked, row.get(0), Instant::now());
+        Ok(())
+    }
+
+    /// The process that held this one's data folder before is dead, whatever its lease says: its links are closed before
+    /// anything is asked over them.
+    pub async fn succeed(&self, commands: &Commands) -> anyhow::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let sql = "update processes set ended_at = clock_timestamp() where folder = $1 and id <> $2 and ended_at is null";
+        let ended = self.pool.get().await?.execute(sql, &[folder, &self.id]).await?;
+        if ended > 0 {
+            info!("The process that had this data folder before ended without a word; its devices are away until they connect anew");
+        }
+        while self.close_orphans(commands).await? {}
         Ok(())
     }
 
@@ -89,6 +108,7 @@ impl Membership {
                 if since.elapsed() >= self.lease {
                     self.sweep(&commands).await?;
                 }
+                commands.end_quiet_contests(self.lease * QUIET_LEASES).await?;
                 anyhow::Ok(())
             };
             if let Err(error) = step.await {
@@ -128,26 +148,30 @@ impl Membership {
             let (id, name): (Uuid, String) = (row.get(0), row.get(1));
             warn!(process.id = %id, "The process `{name}` ended without a word; its devices are away until they connect anew");
         }
-        let left = "select d.id, k.kind, k.epoch from devices d
-                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
-                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
-                    join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1";
-        let left = client.query(left, &[&SWEEP_MAX]).await?;
         let gone = "delete from processes p where p.ended_at < clock_timestamp() - interval '1 day'
                     and not exists (select from devices d where p.id in (d.recorder_process, d.transfer_process))";
         client.execute(gone, &[]).await?;
         drop(client);
+        self.close_orphans(commands).await.map(|_more| ())
+    }
+
+    /// Closes links of processes that ended. Answers whether there may be more.
+    async fn close_orphans(&self, commands: &Commands) -> anyhow::Result<bool> {
+        let left = "select d.id, k.kind, k.epoch from devices d
+                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
+                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
+                    join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1";
+        let left = self.pool.get().await?.query(left, &[&SWEEP_MAX]).await?;
         for row in &left {
             let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
             let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
             let kind = catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder);
-            let reason = "the process that held it ended".to_owned();
-            commands.execute(&Context::system(), CloseLink { device, kind, epoch: row.get(2), reason }).await?;
+            commands.execute(&Context::system(), CloseOrphanedLink { device, kind, epoch: row.get(2) }).await?;
         }
         if !left.is_empty() {
             info!(links = left.len(), "Closed {} links of processes that ended", left.len());
         }
-        Ok(())
+        Ok(i64::try_from(left.len()).unwrap_or(0) >= SWEEP_MAX)
     }
 
     /// The orderly end, after the sockets are closed.

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::callbacks::note_refused;
 use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, RecorderAction, RecorderState};
+use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
 use crate::domain::{Aggregate as _, DeviceId, PublicTaskId};
@@ -60,8 +61,46 @@ impl Command for CloseLink {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
-        let command = DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason: self.reason.clone() };
+        let command = DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason: self.reason.clone(), orphaned: false };
         work.decide(&mut device, command)?;
+        Ok(())
+    }
+}
+
+/// The process that held a socket is gone, and the socket and what was asked over it with it.
+#[derive(Clone, Debug)]
+pub struct CloseOrphanedLink {
+    pub device: DeviceId,
+    pub kind: LinkKind,
+    pub epoch: i64,
+}
+
+impl Command for CloseOrphanedLink {
+    type Answer = ();
+    const NAME: &'static str = "close_orphaned_link";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        let reason = "the process that held it ended".to_owned();
+        work.decide(&mut device, DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason, orphaned: true })?;
+        Ok(())
+    }
+}
+
+/// No second program with the device's id has been heard of for a while.
+#[derive(Clone, Debug)]
+pub struct EndContest {
+    pub device: DeviceId,
+    pub kind: LinkKind,
+}
+
+impl Command for EndContest {
+    type Answer = ();
+    const NAME: &'static str = "end_contest";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut device = work.load::<Device>(&self.device).await?;
+        work.decide(&mut device, DeviceCommand::EndContest { kind: self.kind, at: work.now })?;
         Ok(())
     }
 }
@@ -104,13 +143,17 @@ impl Command for ObserveRecorder {
             None => facts::held_tasks(&mut work.tx, &self.device).await?,
             Some(before) => before.task_id.into_iter().chain(self.task.clone()).collect(),
         };
-        let dropping =
-            device.state.open_commands.values().any(|open| matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear));
+        // What is dropped is this task, or another one: a recording that ended by itself meanwhile is a file.
+        let is_dropped = |task: &PublicTaskId| {
+            let open = device.state.open_commands.values();
+            open.filter(|open| drops(open.action)).any(|open| open.task_id.as_ref() == Some(task))
+        };
         let gone: BTreeSet<PublicTaskId> = gone.into_iter().filter(|task| Some(task) != held).collect();
         for public_id in gone {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let status = task.state.dispatched().map(|task| task.stage.status());
-            if let Some(command) = status.and_then(|status| without_the_task(status, dropping, unheard.as_ref() == Some(&public_id), at)) {
+            let (dropping, unheard) = (is_dropped(&public_id), unheard.as_ref() == Some(&public_id));
+            if let Some(command) = status.and_then(|status| without_the_task(status, dropping, unheard, at)) {
                 work.decide_for(&mut task, command, Some(&owner.device_id))?;
             }
         }
@@ -195,19 +238,35 @@ impl Command for SettleDeviceCommand {
         let command =
             DeviceCommand::SettleCommand { command_id: self.command_id.clone(), outcome: self.outcome.clone(), next: next_command(work) };
         work.decide(&mut device, command)?;
-        let (Some(open), CommandOutcome::Succeeded { .. }) = (open, &self.outcome) else { return Ok(()) };
-        let Some(public_id) = open.task_id else { return Ok(()) };
-        let (by, at) = (Witness::CommandReply, work.now);
-        let command = match open.action {
-            RecorderAction::Config => TaskCommand::Configure { by, at },
-            RecorderAction::Begin => TaskCommand::StartRecording { by, at, reported: None },
-            RecorderAction::Cancel | RecorderAction::Clear => TaskCommand::Abandon { by },
-            RecorderAction::Finish | RecorderAction::Pause | RecorderAction::Resume | RecorderAction::Quit => return Ok(()),
-        };
+        let Some(OpenCommand { action, task_id: Some(public_id), .. }) = open else { return Ok(()) };
+        let succeeded = matches!(self.outcome, CommandOutcome::Succeeded { .. });
+        // It was not dropped, as far as we know, and yet the recorder is seen without it: it ended by itself.
+        let ended = !succeeded && drops(action) && device.state.observed.as_ref().is_some_and(|seen| !seen.holds(&public_id));
+        if !succeeded && !ended {
+            return Ok(());
+        }
         let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { return Ok(()) };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        let (by, at) = (Witness::CommandReply, work.now);
+        let command = match action {
+            RecorderAction::Config => Some(TaskCommand::Configure { by, at }),
+            RecorderAction::Begin => Some(TaskCommand::StartRecording { by, at, reported: None }),
+            RecorderAction::Cancel | RecorderAction::Clear if succeeded => Some(TaskCommand::Abandon { by }),
+            RecorderAction::Cancel | RecorderAction::Clear => {
+                let status = task.state.dispatched().map(|task| task.stage.status());
+                status.and_then(|status| without_the_task(status, false, false, at))
+            }
+            RecorderAction::Finish | RecorderAction::Pause | RecorderAction::Resume | RecorderAction::Quit => None,
+        };
+        if let Some(command) = command {
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        }
         Ok(())
     }
+}
+
+/// Whether a recorder that does it has the task no more, nor a file of it.
+fn drops(action: RecorderAction) -> bool {
+    matches!(action, RecorderAction::Cancel | RecorderAction::Clear)
 }
 
 /// The transfer program queued a task's files.
@@ -284,22 +343,50 @@ impl Command for UploadFailed {
     const NAME: &'static str = "upload_failed";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_failed").await? else {
-            return Ok(());
-        };
-        let failed_before = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == TaskStatus::Failed);
-        let command = TaskCommand::FailUpload { reason: self.reason.clone(), at: work.now };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
-        let failed_now = matches!(&task.state, Task::Dispatched(t) if t.stage.status() == TaskStatus::Failed);
-        if failed_now && !failed_before {
-            let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
-            let Some((order_id, batch_id)) = brief else { return Ok(()) };
-            let mut production = Production::lock(work, order_id).await?;
-            production.settle(work, (owner.task_id, batch_id), TaskOutcome::Failed).await?;
-            production.finish(work).await?;
-        }
-        Ok(())
+        // Whatever its uploader did with it, it bears the task's name.
+        let file = format!("{}.mcap", self.task);
+        fail_upload(work, (&self.device, self.epoch), &self.task, &self.reason, Some(file)).await
     }
+}
+
+/// There is no recording of the task, and it cannot be recorded again.
+#[derive(Clone, Debug)]
+pub struct RecordingLost {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub task: PublicTaskId,
+    pub reason: String,
+}
+
+impl Command for RecordingLost {
+    type Answer = ();
+    const NAME: &'static str = "recording_lost";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        fail_upload(work, (&self.device, self.epoch), &self.task, &self.reason, None).await
+    }
+}
+
+async fn fail_upload(
+    work: &mut Work,
+    (device, epoch): (&DeviceId, i64),
+    task: &PublicTaskId,
+    reason: &str,
+    file: Option<String>,
+) -> Result<(), CommandError> {
+    let Some((owner, mut task)) = current(work, device, epoch, task, "upload_failed").await? else { return Ok(()) };
+    let has_failed = |task: &Loaded<Task>| task.state.dispatched().is_some_and(|task| task.stage.status() == TaskStatus::Failed);
+    let failed_before = has_failed(&task);
+    let command = TaskCommand::FailUpload { reason: reason.to_owned(), file, at: work.now };
+    work.decide_for(&mut task, command, Some(&owner.device_id))?;
+    if has_failed(&task) && !failed_before {
+        let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
+        let Some((order_id, batch_id)) = brief else { return Ok(()) };
+        let mut production = Production::lock(work, order_id).await?;
+        production.settle(work, (owner.task_id, batch_id), TaskOutcome::Failed).await?;
+        production.finish(work).await?;
+    }
+    Ok(())
 }
 
 /// The transfer program does not find a task's file, has it already, or never had it: its one
@@ -358,8 +445,17 @@ pub struct ReconcileUploads {
     pub under_way: Vec<PublicTaskId>,
 }
 
+/// What is to be failed after a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// The uploader gave it up, and keeps the file.
+    pub failed: Vec<(PublicTaskId, String)>,
+    /// There is no file, and nothing can be recorded any more.
+    pub lost: Vec<(PublicTaskId, String)>,
+}
+
 impl Command for ReconcileUploads {
-    type Answer = Vec<(PublicTaskId, String)>;
+    type Answer = GivenUp;
     const NAME: &'static str = "reconcile_uploads";
 
     async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
@@ -367,13 +463,13 @@ impl Command for ReconcileUploads {
             Some((epoch, since)) if epoch == self.epoch => since,
             _ => {
                 note_refused(work, Some(&self.device), "status", REPLACED).await?;
-                return Ok(vec![]);
+                return Ok(GivenUp::default());
             }
         };
         let at = work.now;
-        let mut given_up = vec![];
+        let mut given_up = GivenUp::default();
         for public_id in facts::uploading_tasks(&mut work.tx, &self.device).await? {
-            given_up.extend(self.failed.iter().find(|(task, _)| *task == public_id).cloned());
+            given_up.failed.extend(self.failed.iter().find(|(task, _)| *task == public_id).cloned());
             if self.tracked.contains(&public_id) {
                 continue;
             }
@@ -387,7 +483,7 @@ impl Command for ReconcileUploads {
                 None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at, connected_at },
             };
             if reopens_in_vain(work, &task, &command).await? {
-                given_up.extend(missing.cloned());
+                given_up.lost.extend(missing.cloned());
                 continue;
             }
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
@@ -397,6 +493,14 @@ impl Command for ReconcileUploads {
         for public_id in facts::unrecorded_tasks(&mut work.tx, &self.device, &self.under_way).await? {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
+            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        }
+        // Once given up, it is never tried again by itself: the state that the uploader keeps says so for ever.
+        let gone: Vec<PublicTaskId> =
+            self.failed.iter().map(|(task, _)| task.clone()).filter(|task| !self.under_way.contains(task)).collect();
+        for public_id in facts::failed_tasks(&mut work.tx, &self.device, &gone).await? {
+            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let command = TaskCommand::RequestGivenUp { by: Witness::TransferStatus, at, connected_at };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
         Ok(given_up)

@@ -21,6 +21,7 @@ mod production;
 mod refusal;
 pub mod registration;
 pub mod registry;
+pub mod rivals;
 pub mod tasks;
 pub mod uploads;
 mod work;
@@ -37,7 +38,7 @@ use uuid::Uuid;
 
 pub use idempotency::IdempotencyKey;
 
-pub use refusal::{Refusal, RefusalKind};
+pub use refusal::{CONTESTED, Refusal, RefusalKind};
 pub use work::Work;
 
 use crate::domain::{Actor, DeviceId, Timestamp};

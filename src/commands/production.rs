@@ -134,12 +134,23 @@ impl Production {
             if status != Some(facts.status) {
                 return Err(CommandError::Conflict);
             }
-            let held = facts.status.held_by_recorder();
+            // What was taken for finished may be seen recording again, and what is pending is perhaps being configured.
+            let held = facts.status.held_by_recorder() || facts.status == TaskStatus::Uploading || facts.being_given;
             work.decide_for(task, command(), facts.device_id.as_ref())?;
             if let Some(device) = facts.device_id.clone().filter(|_| held) {
                 self.holders.entry(device).or_default().insert(facts.public_id.clone());
             }
             self.tasks.insert(facts.task_id);
+        }
+        Ok(())
+    }
+
+    /// Fails tasks of the order, given as the tables know them, with what follows for their batches.
+    pub async fn fail_tasks(&mut self, work: &mut Work, tasks: &[TaskFacts], reason: &str) -> Result<(), CommandError> {
+        let at = work.now;
+        self.decide_tasks(work, tasks, || TaskCommand::FailByPerson { reason: reason.to_owned(), at }).await?;
+        for task in tasks {
+            self.settle(work, (task.task_id, task.batch_id), TaskOutcome::Failed).await?;
         }
         Ok(())
     }

@@ -94,6 +94,9 @@ impl Refusal {
     }
 }
 
+/// The code of: another program has the device's connection and keeps it.
+pub const CONTESTED: &str = "device_contested";
+
 /// The events that can have made the state a refusal is about.
 fn makers_of(code: &str) -> &'static [&'static str] {
     match code {
@@ -187,7 +190,9 @@ impl From<TaskRefusal> for Refusal {
         match refusal {
             TaskRefusal::NoSuchTask => Self::not_found("task_not_found", message),
             TaskRefusal::AlreadyCreated => Self::conflict("task_exists", message),
-            TaskRefusal::Ended(status) => Self::conflict("task_ended", message).with(json!({ "current_status": status.as_str() })),
+            TaskRefusal::Ended(status) | TaskRefusal::Over(status) => {
+                Self::conflict("task_ended", message).with(json!({ "current_status": status.as_str() }))
+            }
             TaskRefusal::OtherUpload => Self::conflict("other_upload", message),
             TaskRefusal::NotPending(status) => {
                 Self::conflict("task_not_pending", message).with(json!({ "current_status": status.as_str() }))
@@ -233,6 +238,7 @@ impl From<DeviceRefusal> for Refusal {
         match refusal {
             DeviceRefusal::RecorderNotConnected => Self::not_found("recorder_not_connected", refusal.to_string()),
             DeviceRefusal::CommandExists => Self::conflict("command_exists", refusal.to_string()),
+            DeviceRefusal::Contested { .. } => Self::conflict("device_contested", refusal.to_string()),
         }
     }
 }

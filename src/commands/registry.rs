@@ -310,3 +310,29 @@ impl Command for BindStation {
         Ok(StationId(id))
     }
 }
+
+/// Takes a robot out of service for good. It is bound to no workstation any more and takes no new work; what it still
+/// holds is ended order by order, after this.
+#[derive(Clone, Debug)]
+pub struct RetireRobot {
+    pub robot_id: RobotId,
+    pub reason: String,
+}
+
+impl Command for RetireRobot {
+    type Answer = ();
+    const NAME: &'static str = "retire_robot";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut robot = work.load::<Registered<Robot>>(self.robot_id).await?;
+        if robot.state.live().is_none() {
+            return Err(Refusal::not_found("robot_not_found", format!("there is no robot {}", self.robot_id)).into());
+        }
+        work.decide(&mut robot, RecordCommand::Retire { reason: self.reason.clone(), at: work.now })?;
+        if let Some(station) = facts::station_of_robot(&mut work.tx, self.robot_id).await? {
+            let mut station = work.lock_and_load::<Station>(station).await?;
+            work.decide(&mut station, StationCommand::Unbind)?;
+        }
+        Ok(())
+    }
+}

@@ -1,4 +1,4 @@
-//! Single tasks: the older way to create them, and deleting one.
+//! Single tasks: the older way to create them, deleting one, and ending one that waits for nothing any more.
 
 use super::batches::{TASKS_PER_BATCH_MAX, TaskGroup};
 use super::dispatch::{CreatedTask, Dispatch, check_station, look_up};
@@ -8,7 +8,7 @@ use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::Tally;
 use crate::domain::task::TaskCommand;
-use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId, TaskId, public_id};
+use crate::domain::{BatchId, OrderId, RobotId, SopId, StationId, SubsceneId, TaskId, public_id};
 use crate::projections::facts;
 
 /// Adds tasks to the newest open batch of an order at a workstation, or to a new one.
@@ -101,6 +101,50 @@ impl Command for DeleteTask {
         production.load_batch(work, batch_id).await?;
         production.decide_batch(work, batch_id, BatchCommand::RemoveTask { removed, at: work.now })?;
         production.decide_order(work, OrderCommand::Dispatch { batch_id, added: 0, removed: tally_of(&[removed]) })?;
+        production.finish(work).await?;
+        Ok(())
+    }
+}
+
+/// A person ends a task that has not ended: its file never comes, or never fits. A recorder that still holds it has to let
+/// go, and a recording that comes all the same is kept as one that came late.
+#[derive(Clone, Debug)]
+pub struct FailTask {
+    pub task_id: TaskId,
+    pub reason: String,
+}
+
+impl Command for FailTask {
+    type Answer = ();
+    const NAME: &'static str = "fail_task";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let no_task = || Refusal::not_found("task_not_found", format!("there is no task {}", self.task_id));
+        let order_id = facts::order_of_task(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;
+        let mut production = Production::lock(work, order_id).await?;
+        let task = facts::task_facts_of(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;
+        production.fail_tasks(work, &[task], &self.reason).await?;
+        production.finish(work).await?;
+        Ok(())
+    }
+}
+
+/// The same for what a robot holds of one order: it is not coming back.
+#[derive(Clone, Debug)]
+pub struct FailTasksOfRobot {
+    pub robot_id: RobotId,
+    pub order_id: OrderId,
+    pub reason: String,
+}
+
+impl Command for FailTasksOfRobot {
+    type Answer = ();
+    const NAME: &'static str = "fail_tasks_of_robot";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut production = Production::lock(work, self.order_id).await?;
+        let tasks = facts::open_tasks_of_robot(&mut work.tx, self.robot_id, self.order_id).await?;
+        production.fail_tasks(work, &tasks, &self.reason).await?;
         production.finish(work).await?;
         Ok(())
     }

@@ -3,9 +3,10 @@
 //! The trait is the seam for tests; the server has one implementation, for [`Commands`].
 
 use async_trait::async_trait;
+use tracing::warn;
 use uuid::Uuid;
 
-use crate::commands::{Command, CommandError, Commands, Context, RefusalKind, devices as commands};
+use crate::commands::{CONTESTED, Command, CommandError, Commands, Context, RefusalKind, devices as commands};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
 use crate::domain::task::{UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
@@ -101,6 +102,9 @@ pub struct LinkId {
 pub enum EffectError {
     #[error("{0}")]
     NotFound(String),
+    /// Another program has the connection and keeps it.
+    #[error("{0}")]
+    Contested(String),
     /// A rule said no; asking again gives the same answer.
     #[error("refused: {0}")]
     Refused(String),
@@ -140,6 +144,19 @@ impl CommandEffects {
         }
         outcome
     }
+
+    /// Once for as long as both are there: they come back every minute.
+    async fn warn_of_rival(&self, device: &DeviceId, kind: LinkKind, remote: &str, reason: &str) {
+        let kind_name = kind.as_str();
+        match self.commands.note_rival(device, kind, remote).await {
+            Ok(true) => warn!(
+                device.id = %device, link.kind = kind_name, remote, reason,
+                "Two programs connect as {kind_name} of `{device}`: {reason}; the one from {remote} is refused until the other one is stopped"
+            ),
+            Ok(false) => {}
+            Err(error) => warn!(device.id = %device, error = format!("{error:#}"), "Cannot note a second program of `{device}`: {error:#}"),
+        }
+    }
 }
 
 #[async_trait]
@@ -147,7 +164,11 @@ impl Effects for CommandEffects {
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError> {
         let context = Context::device(device, Some(remote.to_owned()));
         let command = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned(), process: Some(self.process) };
-        Ok(self.commands.execute(&context, command).await?)
+        let opened = self.commands.execute(&context, command).await.map_err(EffectError::from);
+        if let Err(EffectError::Contested(reason)) = &opened {
+            self.warn_of_rival(device, kind, remote, reason).await;
+        }
+        opened
     }
 
     async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError> {
@@ -184,7 +205,9 @@ impl Effects for CommandEffects {
                 let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed, under_way };
                 let given_up = self.commands.execute(&context, listed).await?;
                 let failed = |(task, reason)| commands::UploadFailed { device: device.clone(), epoch, task, reason };
-                self.each(&context, given_up.into_iter().map(failed)).await?;
+                self.each(&context, given_up.failed.into_iter().map(failed)).await?;
+                let lost = |(task, reason)| commands::RecordingLost { device: device.clone(), epoch, task, reason };
+                self.each(&context, given_up.lost.into_iter().map(lost)).await?;
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;
@@ -198,6 +221,7 @@ impl From<CommandError> for EffectError {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Self::NotFound(refusal.to_string()),
+            CommandError::Refused(refusal) if refusal.code == CONTESTED => Self::Contested(refusal.to_string()),
             CommandError::Refused(refusal) => Self::Refused(refusal.to_string()),
             CommandError::Conflict => Self::Unavailable("other changes kept coming first".to_owned()),
             CommandError::Unavailable(reason) | CommandError::Unfit(reason) => Self::Unavailable(reason),

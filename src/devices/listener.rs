@@ -10,7 +10,7 @@
 //! | 401 | a token is required and this one does not open this device |
 //! | 403 | a page of another origin asks, in a browser |
 //! | 404 | no robot has this device id |
-//! | 503 | storage cannot be asked, there are too many links, or the device comes too often |
+//! | 503 | storage cannot be asked, there are too many links, the device comes too often, or another program has its link |
 //!
 //! A recorder sends its token as a header. An uploader cannot send headers, so its token is
 //! part of the path: `/transfer/t/<token>/<device_id>`. Paths of these routes are therefore
@@ -54,7 +54,7 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whether a token opens a device.
 #[async_trait]
 pub trait TokenCheck: Send + Sync + 'static {
-    async fn opens(&self, device: &DeviceId, token: &str) -> Result<bool, EffectError>;
+    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError>;
 }
 
 /// Routes of one listener; each knows whether it is reached from other machines.
@@ -236,6 +236,8 @@ enum Denied {
     Unknown,
     TooManyLinks,
     TooOften,
+    /// Another program has the device's connection, and the two have been taking it from each other.
+    TwoPrograms,
     Stopping,
     Unavailable(String),
     /// A connection that began later was quicker; it has closed this one in storage, too.
@@ -253,6 +255,7 @@ impl Denied {
             Self::Unknown => "unknown_device",
             Self::TooManyLinks => "too_many_links",
             Self::TooOften => "too_often",
+            Self::TwoPrograms => "two_programs",
             Self::Stopping => "stopping",
             Self::Unavailable(_) => "storage_unavailable",
             Self::Superseded => "superseded",
@@ -266,7 +269,8 @@ impl Denied {
         match self {
             // The device's name may be anything here.
             Self::InvalidId | Self::NoHandshake => info!(link.kind = kind, remote, cause = code, "Refused a handshake: {code}"),
-            Self::ForeignOrigin | Self::Unauthorized | Self::Unknown | Self::Stopping | Self::Superseded => {
+            // The one warning about two programs is given where the first of them is refused.
+            Self::ForeignOrigin | Self::Unauthorized | Self::Unknown | Self::TwoPrograms | Self::Stopping | Self::Superseded => {
                 info!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
             }
             Self::TooManyLinks | Self::TooOften => {
@@ -284,7 +288,7 @@ impl Denied {
                 let body = axum::Json(json!({ "error": "unauthorized" }));
                 (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
             }
-            Self::TooManyLinks | Self::TooOften | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
+            Self::TooManyLinks | Self::TooOften | Self::TwoPrograms | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
                 (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable", "code": code }))).into_response()
             }
         }
@@ -295,7 +299,7 @@ impl Denied {
 async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<Option<&str>>, remote: &str) -> Result<i64, Denied> {
     if let Some(shown) = token {
         let opens = match (&inner.tokens, shown) {
-            (Some(tokens), Some(token)) => tokens.opens(device, token).await,
+            (Some(tokens), Some(token)) => tokens.opens(device, kind, token).await,
             (None, _) | (_, None) => Ok(false),
         };
         match opens {
@@ -310,6 +314,7 @@ async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<O
     }
     inner.effects.open_link(device, kind, remote).await.map_err(|error| match error {
         EffectError::NotFound(_) => Denied::Unknown,
+        EffectError::Contested(_) => Denied::TwoPrograms,
         other => Denied::Unavailable(other.to_string()),
     })
 }

@@ -126,7 +126,7 @@ impl Worker {
             };
             let outcome = match told {
                 Ok(()) => "stored",
-                Err(EffectError::Refused(reason) | EffectError::NotFound(reason)) => {
+                Err(EffectError::Refused(reason) | EffectError::NotFound(reason) | EffectError::Contested(reason)) => {
                     info!(device.id = %device, link.kind = kind, report = name, reason, "Refused `{name}` of `{device}`: {reason}");
                     "refused"
                 }

@@ -352,8 +352,7 @@ async fn a_newer_connection_takes_over_and_the_old_one_is_cut() {
     plane.storage.permits.add_permits(1000);
 
     let reason = "replaced by a newer connection".to_owned();
-    let unknown = CommandOutcome::Unknown { reason: format!("not sent: {reason}") };
-    let settled = (1, Report::Settled { command_id: "c".to_owned(), outcome: unknown });
+    let settled = (1, Report::Settled { command_id: "c".to_owned(), outcome: CommandOutcome::NotSent { reason } });
     let stored = plane.storage.until(|stored| stored.contains(&settled) && observed(stored).len() == 2).await;
     // What was begun before the takeover is stored; what only waited is not.
     assert_eq!(observed(&stored), [(1, RecorderState::Idle), (2, RecorderState::Recording)]);
@@ -468,7 +467,7 @@ struct OneToken;
 
 #[async_trait]
 impl TokenCheck for OneToken {
-    async fn opens(&self, _device: &DeviceId, token: &str) -> Result<bool, EffectError> {
+    async fn opens(&self, _device: &DeviceId, _kind: LinkKind, token: &str) -> Result<bool, EffectError> {
         match token {
             "trouble" => Err(EffectError::Unavailable("restarting".to_owned())),
             token => Ok(token == "secret"),
@@ -603,7 +602,7 @@ proptest! {
                     Op::Tell(n) if !links.is_empty() => {
                         let link = links.values().nth(n % links.len()).unwrap();
                         told += 1;
-                        let outcome = CommandOutcome::Unknown { reason: String::new() };
+                        let outcome = CommandOutcome::Unknown { reason: String::new(), cause: None };
                         let bound = Report::Observed { state: RecorderState::Idle, task: None, source: told.to_string() };
                         link.reports.push(bound).unwrap();
                         link.reports.push(Report::Settled { command_id: told.to_string(), outcome }).unwrap();

@@ -37,6 +37,8 @@ enum FromUploader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ToUploader {
     Upload,
+    /// Everything that it has and has no record of, what it gave up among it.
+    All,
     Ack,
     Status,
 }
@@ -59,6 +61,8 @@ enum Op {
     Uploader(bool),
     Verify,
     Cancel,
+    /// A person ends the task, whatever it waits for.
+    End,
     /// Another program with the device's id takes the connections for a moment. Only once: whoever answers twice, half a
     /// minute apart, is believed.
     Double,
@@ -80,6 +84,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => prop::bool::weighted(0.05).prop_map(Op::Uploader),
         4 => Just(Op::Verify),
         1 => Just(Op::Cancel),
+        1 => Just(Op::End),
         1 => Just(Op::Double),
         3 => (0..50_u8).prop_map(Op::Wait),
     ]
@@ -162,6 +167,7 @@ impl World {
                     self.outbox.push_back(ToUploader::Ack);
                 }
                 TaskEvent::UploadAckRequested { .. } => self.outbox.push_back(ToUploader::Ack),
+                TaskEvent::FailedUploadRequested { .. } => self.outbox.push_back(ToUploader::All),
                 _ => {}
             }
             self.task.evolve(&event);
@@ -237,6 +243,7 @@ impl World {
                 }
             }
             Op::Cancel => self.decide(TaskCommand::Cancel { at: self.now }),
+            Op::End => self.decide(TaskCommand::FailByPerson { reason: "scrapped".into(), at: self.now }),
             Op::Double => {
                 if !std::mem::replace(&mut self.doubled, true) {
                     self.double();
@@ -323,6 +330,11 @@ impl World {
                 self.file = File::Waiting;
                 self.from_uploader.push_back(FromUploader::Complete(self.report()));
             }
+            (ToUploader::All, File::Closed | File::GivenUp) => {
+                self.file = File::Waiting;
+                self.from_uploader.push_back(FromUploader::Complete(self.report()));
+            }
+            (ToUploader::All, _) => {}
             (ToUploader::Upload, _) => self.from_uploader.push_back(FromUploader::NotFound),
             (ToUploader::Ack, File::Waiting) => {
                 if self.verified != Some(self.recording.to_string()) {
@@ -354,7 +366,10 @@ impl World {
                 match file {
                     File::Waiting => self.decide(TaskCommand::ReportUpload { by, report, at }),
                     File::GivenUp if self.status() == TaskStatus::Uploading => {
-                        self.decide(TaskCommand::FailUpload { reason: "given up".into(), at });
+                        self.decide(TaskCommand::FailUpload { reason: "given up".into(), file: Some("t.mcap".into()), at });
+                    }
+                    File::GivenUp => {
+                        self.decide(TaskCommand::RequestGivenUp { by, at, connected_at: Some(self.connected_at) });
                     }
                     File::Absent | File::Closed if self.status() == TaskStatus::Uploading => self.decide(if not_found {
                         let recorder_is_without = self.observed.is_some_and(|(state, named)| state == RecorderState::Idle || !named);

@@ -6,7 +6,12 @@
 //! connection changes nothing.
 //!
 //! A command is answered (`succeeded`, `refused`) or it is not (`unknown`); an answer
-//! after that is recorded as late, and settles nothing.
+//! after that is recorded as late, and settles nothing. One that certainly never left is
+//! `not_sent`.
+//!
+//! Two programs with one id take the connection from each other once a second, for ever. After a while of that the
+//! link is *contested*: whoever holds it keeps it until it ends, others are refused, and people are told. A
+//! holder that is dead is found out by its silence, like any other.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -77,6 +82,37 @@ pub struct Link {
     /// Which of our processes holds it; nobody knows of links that older versions opened.
     #[serde(default)]
     pub process: Option<Uuid>,
+    /// Where the last connection came from, and when.
+    #[serde(default)]
+    pub remote: Option<String>,
+    #[serde(default)]
+    pub opened_at: Option<Timestamp>,
+    /// Connections that were taken over soon after they had opened, one upon the other.
+    #[serde(default)]
+    pub takeovers: u32,
+    #[serde(default)]
+    pub contest: Option<Contest>,
+}
+
+/// Two programs with the device's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contest {
+    pub since: Timestamp,
+    /// Where they connect from.
+    pub remotes: Vec<String>,
+}
+
+/// So many takeovers in a row are no bad network: two programs come to that within a quarter of a minute.
+const TAKEOVERS_MAX: u32 = 10;
+
+/// A connection that was taken over later than this after it had opened was no part of a fight.
+const TAKEOVER_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+
+impl Link {
+    /// Whether a connection that comes now takes over one that was just opened.
+    fn is_taken_over_soon(&self, replaces: Option<i64>, at: Timestamp) -> bool {
+        replaces.is_some() && self.opened_at.is_some_and(|last| at < last + TAKEOVER_WITHIN)
+    }
 }
 
 /// What a recorder was last seen doing.
@@ -161,7 +197,46 @@ pub enum CommandOutcome {
     /// Nobody knows whether the device did it; its next snapshot tells.
     Unknown {
         reason: String,
+        /// None in older events.
+        #[serde(default)]
+        cause: Option<UnknownCause>,
     },
+    /// It never left: the device did not do it.
+    NotSent {
+        reason: String,
+    },
+}
+
+/// Why nobody knows what became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownCause {
+    /// No answer in its time.
+    TimedOut,
+    /// Its connection ended first.
+    LinkClosed,
+    /// Another connection took the place of its own.
+    Superseded,
+    /// The process that held its connection ended.
+    ProcessEnded,
+}
+
+impl UnknownCause {
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("timed_out", Self::TimedOut),
+        ("link_closed", Self::LinkClosed),
+        ("superseded", Self::Superseded),
+        ("process_ended", Self::ProcessEnded),
+    ];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
+impl CommandOutcome {
+    pub fn unknown(cause: UnknownCause, reason: impl Into<String>) -> Self {
+        Self::Unknown { reason: reason.into(), cause: Some(cause) }
+    }
 }
 
 /// Id and deadline of the command that follows, if one does.
@@ -183,6 +258,13 @@ pub enum DeviceCommand {
         kind: LinkKind,
         epoch: i64,
         reason: String,
+        /// The process that held it is gone, and nobody settles its commands.
+        orphaned: bool,
+    },
+    /// The other program has not been heard of for a while.
+    EndContest {
+        kind: LinkKind,
+        at: Timestamp,
     },
     Observe {
         seen: Observed,
@@ -228,12 +310,26 @@ pub enum DeviceEvent {
         /// Which of our processes took it.
         #[serde(default)]
         process: Option<Uuid>,
+        /// The connection that was still open; unknown in older events.
+        #[serde(default)]
+        replaces: Option<i64>,
         at: Timestamp,
     },
     DeviceLinkClosed {
         kind: LinkKind,
         epoch: i64,
         reason: String,
+    },
+    /// Two programs with the device's id have been taking this connection from each other.
+    DeviceContested {
+        kind: LinkKind,
+        remotes: Vec<String>,
+        at: Timestamp,
+    },
+    /// Only one of them is left.
+    DeviceContestEnded {
+        kind: LinkKind,
+        at: Timestamp,
     },
     RecorderStateObserved {
         seen: Observed,
@@ -287,11 +383,13 @@ impl Event for DeviceEvent {
     }
     fn types() -> Vec<(&'static str, &'static str)> {
         vec![
-            ("device_link_opened", "1.1"),
+            ("device_link_opened", "1.2"),
             ("device_link_closed", "1.0"),
+            ("device_contested", "1.0"),
+            ("device_contest_ended", "1.0"),
             ("recorder_state_observed", "1.0"),
             ("device_command_requested", "1.2"),
-            ("device_command_settled", "1.0"),
+            ("device_command_settled", "1.1"),
             ("device_command_answered_late", "1.0"),
             ("device_report_refused", "1.0"),
             ("device_release_wanted", "1.0"),
@@ -302,6 +400,8 @@ impl Event for DeviceEvent {
         match self {
             Self::DeviceLinkOpened { .. } => "device_link_opened",
             Self::DeviceLinkClosed { .. } => "device_link_closed",
+            Self::DeviceContested { .. } => "device_contested",
+            Self::DeviceContestEnded { .. } => "device_contest_ended",
             Self::RecorderStateObserved { .. } => "recorder_state_observed",
             Self::DeviceCommandRequested { .. } => "device_command_requested",
             Self::DeviceCommandSettled { .. } => "device_command_settled",
@@ -319,6 +419,8 @@ pub enum DeviceRefusal {
     RecorderNotConnected,
     #[error("a command with this id exists already")]
     CommandExists,
+    #[error("another program is connected under this id, from {holder}")]
+    Contested { holder: String },
 }
 
 impl Device {
@@ -354,6 +456,21 @@ impl Device {
         })
     }
 
+    /// The task that the recorder was last seen with, where it has one.
+    fn held(&self) -> Option<&PublicTaskId> {
+        self.observed.as_ref().filter(|seen| seen.state != RecorderState::Idle)?.task_id.as_ref()
+    }
+
+    /// Every open command of the recorder, settled: whoever held its connection cannot do that any more.
+    fn settle_open<'a>(&'a self, cause: UnknownCause, reason: &'a str) -> impl Iterator<Item = DeviceEvent> + 'a {
+        self.open_commands.iter().map(move |(command_id, open)| DeviceEvent::DeviceCommandSettled {
+            command_id: command_id.clone(),
+            action: open.action,
+            task_id: open.task_id.clone(),
+            outcome: CommandOutcome::unknown(cause, reason),
+        })
+    }
+
     /// Whether a command that is under way may still put the task on the recorder.
     fn may_get(&self, task_id: &PublicTaskId) -> bool {
         let giving = |open: &OpenCommand| matches!(open.action, RecorderAction::Config | RecorderAction::Begin);
@@ -382,25 +499,41 @@ impl Aggregate for Device {
             // A new connection always wins; the one it replaces is over with that.
             C::OpenLink { kind, remote, process, at } => {
                 let link = self.link(kind);
+                if link.open && link.contest.is_some() {
+                    let holder = link.remote.clone().unwrap_or_else(|| "another address".to_owned());
+                    return Err(DeviceRefusal::Contested { holder });
+                }
+                let replaces = link.open.then_some(link.epoch);
+                let fight = link.is_taken_over_soon(replaces, at) && link.takeovers + 1 >= TAKEOVERS_MAX;
+                let remotes: Vec<String> = link.remote.iter().chain([&remote]).cloned().collect();
                 let mut events = vec![];
-                // Whoever held the old connection may have died without a word about its commands.
-                let orphans = self.open_commands.iter().filter(|_| kind == LinkKind::Recorder);
-                events.extend(orphans.map(|(command_id, open)| DeviceEvent::DeviceCommandSettled {
-                    command_id: command_id.clone(),
-                    action: open.action,
-                    task_id: open.task_id.clone(),
-                    outcome: CommandOutcome::Unknown { reason: "the connection was replaced before an answer came".to_owned() },
-                }));
+                if kind == LinkKind::Recorder {
+                    // Whoever held the old connection may have died without a word about its commands.
+                    events.extend(self.settle_open(UnknownCause::Superseded, "the connection was replaced before an answer came"));
+                }
                 if link.open {
                     let reason = "replaced by a newer connection".to_owned();
                     events.push(DeviceEvent::DeviceLinkClosed { kind, epoch: link.epoch, reason });
                 }
-                events.push(DeviceEvent::DeviceLinkOpened { kind, epoch: link.epoch + 1, remote, process, at });
+                events.push(DeviceEvent::DeviceLinkOpened { kind, epoch: link.epoch + 1, remote, process, replaces, at });
+                events.extend(fight.then_some(DeviceEvent::DeviceContested { kind, remotes, at }));
                 events
             }
-            C::CloseLink { kind, epoch, reason } => {
+            C::CloseLink { kind, epoch, reason, orphaned } => {
                 let link = self.link(kind);
-                if link.open && link.epoch == epoch { vec![DeviceEvent::DeviceLinkClosed { kind, epoch, reason }] } else { vec![] }
+                if !link.open || link.epoch != epoch {
+                    return Ok(vec![]);
+                }
+                let mut events = vec![];
+                if orphaned && kind == LinkKind::Recorder {
+                    events.extend(self.settle_open(UnknownCause::ProcessEnded, &reason));
+                }
+                events.push(DeviceEvent::DeviceLinkClosed { kind, epoch, reason });
+                events
+            }
+            C::EndContest { kind, at } => {
+                let contested = self.link(kind).contest.is_some();
+                contested.then_some(DeviceEvent::DeviceContestEnded { kind, at }).into_iter().collect()
             }
             C::Observe { seen, source, next } => {
                 let current = self.recorder.open && self.recorder.epoch == seen.epoch;
@@ -436,6 +569,15 @@ impl Aggregate for Device {
                     return Err(DeviceRefusal::CommandExists);
                 }
                 let epoch = self.recorder.epoch;
+                // What is asked without naming a task means the one that the recorder holds.
+                let implied = if matches!(action, RecorderAction::Config | RecorderAction::Begin) { None } else { self.held() };
+                let task_id = task_id.or_else(|| implied.cloned());
+                let params = match (action, &task_id) {
+                    (RecorderAction::Finish | RecorderAction::Cancel, Some(task)) if params.is_null() => {
+                        serde_json::json!({ "task_id": task })
+                    }
+                    _ => params,
+                };
                 // The device itself looks at no task here, and would drop whatever it holds.
                 let while_held = task_id.is_some() && matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
                 let callback_token = task_id.is_some() && action == RecorderAction::Config;
@@ -464,7 +606,7 @@ impl Aggregate for Device {
                     let again = holds.and_then(|seen| after.ask_to_release(seen, next));
                     std::iter::once(settled).chain(again).collect()
                 }
-                (None, CommandOutcome::Unknown { .. }) => vec![],
+                (None, CommandOutcome::Unknown { .. } | CommandOutcome::NotSent { .. }) => vec![],
                 (None, _) if !self.given_up.contains(&command_id) => vec![],
                 (None, outcome) => vec![DeviceEvent::DeviceCommandAnsweredLate { command_id, outcome }],
             },
@@ -478,9 +620,12 @@ impl Aggregate for Device {
 
     fn evolve(&mut self, event: &DeviceEvent) {
         match event {
-            DeviceEvent::DeviceLinkOpened { kind, epoch, process, at, .. } => {
+            DeviceEvent::DeviceLinkOpened { kind, epoch, remote, process, replaces, at } => {
                 self.refused = 0;
-                *self.link_mut(*kind) = Link { epoch: *epoch, open: true, since: Some(*at), process: *process };
+                let link = self.link_mut(*kind);
+                let takeovers = if link.is_taken_over_soon(*replaces, *at) { link.takeovers + 1 } else { 0 };
+                let (remote, opened_at, contest) = (Some(remote.clone()), Some(*at), link.contest.take());
+                *link = Link { epoch: *epoch, open: true, since: Some(*at), process: *process, remote, opened_at, takeovers, contest };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                     self.releases.values_mut().for_each(|tries| *tries = 0);
@@ -494,6 +639,13 @@ impl Aggregate for Device {
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                 }
+            }
+            DeviceEvent::DeviceContested { kind, remotes, at } => {
+                self.link_mut(*kind).contest = Some(Contest { since: *at, remotes: remotes.clone() });
+            }
+            DeviceEvent::DeviceContestEnded { kind, .. } => {
+                let link = self.link_mut(*kind);
+                (link.contest, link.takeovers) = (None, 0);
             }
             DeviceEvent::RecorderStateObserved { seen, .. } => {
                 self.observed = Some(seen.clone());
@@ -543,7 +695,8 @@ mod tests {
     }
 
     fn opened(epoch: i64) -> DeviceEvent {
-        DeviceEvent::DeviceLinkOpened { kind: LinkKind::Recorder, epoch, remote: "a".into(), process: None, at: Timestamp::UNIX_EPOCH }
+        let (kind, remote, at) = (LinkKind::Recorder, "a".to_owned(), Timestamp::UNIX_EPOCH);
+        DeviceEvent::DeviceLinkOpened { kind, epoch, remote, process: None, replaces: None, at }
     }
 
     fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
@@ -682,20 +835,125 @@ mod tests {
         assert_eq!((after.recorder.epoch, after.open_commands.len()), (2, 0));
     }
 
+    fn opens(device: &mut Device, remote: &str, seconds: i64) -> Result<Vec<&'static str>, DeviceRefusal> {
+        let at = Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds);
+        let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: remote.into(), process: None, at };
+        let events = device.decide(open)?;
+        events.iter().for_each(|event| device.evolve(event));
+        Ok(types(&events))
+    }
+
+    #[test]
+    fn two_programs_that_take_the_connection_from_each_other_are_told_apart_from_a_device_that_comes_back() {
+        let mut device = Device::default();
+        let mut events = 0;
+        for second in 0..1_000 {
+            events += opens(&mut device, if second % 2 == 0 { "a" } else { "b" }, second).map_or(0, |types| types.len());
+        }
+        // Ten takeovers, the first connection, and the word about it.
+        assert_eq!(events, 22);
+        let contest = device.recorder.contest.clone().unwrap();
+        assert_eq!(contest.remotes, ["b", "a"]);
+        assert_eq!(opens(&mut device, "b", 1_001), Err(DeviceRefusal::Contested { holder: "a".into() }));
+        // The other kind is another matter.
+        let other = DeviceCommand::OpenLink { kind: LinkKind::Transfer, remote: "b".into(), process: None, at: Timestamp::UNIX_EPOCH };
+        assert!(device.decide(other).is_ok());
+        // Once the one that has it is gone, the other one gets it.
+        let epoch = device.recorder.epoch;
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch, reason: "gone".into(), orphaned: false };
+        run(&mut device, close);
+        assert_eq!(opens(&mut device, "b", 1_002), Ok(vec!["device_link_opened"]));
+        assert_eq!(device.recorder.epoch, epoch + 1);
+        // Over, and as before.
+        let end = || DeviceCommand::EndContest { kind: LinkKind::Recorder, at: Timestamp::UNIX_EPOCH };
+        assert_eq!(types(&run(&mut device, end())), ["device_contest_ended"]);
+        assert_eq!(run(&mut device, end()), []);
+        assert_eq!(opens(&mut device, "b", 1_003), Ok(vec!["device_link_closed", "device_link_opened"]));
+    }
+
+    #[test]
+    fn a_bad_network_is_no_second_program() {
+        // It comes back every half minute, and its old connection still counts as open.
+        let mut device = Device::default();
+        assert!((0..100).all(|n| opens(&mut device, "a", n * 31).is_ok()));
+        // Or every second, after its old connection was closed.
+        for n in 0..100 {
+            let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
+            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), orphaned: false });
+            assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
+        }
+    }
+
+    #[test]
+    fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
+        let mut device = given([opened(1), requested("c1", 1)]);
+        let close = |orphaned| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), orphaned };
+        assert_eq!(types(&device.clone().decide(close(false)).unwrap()), ["device_link_closed"]);
+        let events = run(&mut device, close(true));
+        assert_eq!(types(&events), ["device_command_settled", "device_link_closed"]);
+        let cause = |event: &DeviceEvent| match event {
+            DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Unknown { cause, .. }, .. } => *cause,
+            _ => None,
+        };
+        assert_eq!(cause(&events[0]), Some(UnknownCause::ProcessEnded));
+    }
+
+    #[test]
+    fn what_names_no_task_means_the_one_that_the_recorder_holds() {
+        use RecorderAction::{Begin, Cancel, Clear, Config, Finish, Pause, Quit, Resume};
+        let asked = |device: &Device, action| {
+            let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
+            match &device.decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline }).unwrap()[..] {
+                [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
+                    (task_id.as_ref().map(ToString::to_string), params["task_id"].as_str().map(str::to_owned), *while_held)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let mut device = given([opened(1)]);
+        let t = || Some("t".to_owned());
+        assert_eq!(asked(&device, Cancel), (None, None, false), "nobody knows what it holds");
+        observe(&mut device, seen(1, RecorderState::Paused, Some("t")), "a");
+        for (action, expected) in [
+            (Finish, (t(), t(), false)),
+            (Cancel, (t(), t(), true)),
+            (Clear, (t(), None, true)),
+            (Pause, (t(), None, false)),
+            (Resume, (t(), None, false)),
+            (Quit, (t(), None, false)),
+            (Config, (None, None, false)),
+            (Begin, (None, None, false)),
+        ] {
+            assert_eq!(asked(&device, action), expected, "{action:?}");
+        }
+        // An idle recorder names the task of its last recording, and holds nothing.
+        observe(&mut device, seen(1, RecorderState::Idle, Some("t")), "b");
+        assert_eq!(asked(&device, Cancel), (None, None, false));
+    }
+
+    #[test]
+    fn what_was_not_sent_is_over_and_no_answer_to_it_is_waited_for() {
+        let mut device = given([opened(1), requested("c1", 1)]);
+        let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome, next: next("n") };
+        run(&mut device, settle(CommandOutcome::NotSent { reason: "busy".into() }));
+        assert!(device.open_commands.is_empty() && device.given_up.is_empty() && device.begun_unheard.is_none());
+        assert_eq!(device.decide(settle(CommandOutcome::Succeeded { message: None, data: None })), Ok(vec![]));
+    }
+
     #[test]
     fn what_a_replaced_connection_says_changes_nothing() {
         let device = given([opened(1), opened(2)]);
         let seen = Observed { epoch: 1, state: RecorderState::Recording, task_id: None };
         let observe = DeviceCommand::Observe { seen, source: "state_update".into(), next: next("n") };
         assert_eq!(device.decide(observe), Ok(vec![]));
-        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into() };
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into(), orphaned: false };
         assert_eq!(device.decide(close), Ok(vec![]));
     }
 
     #[test]
     fn an_answer_after_its_command_was_given_up_is_recorded_and_settles_nothing() {
         let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome, next: next("n") };
-        let unknown = CommandOutcome::Unknown { reason: "no answer in time".into() };
+        let unknown = CommandOutcome::unknown(UnknownCause::TimedOut, "no answer in time");
         let device = given([opened(1), requested("c1", 1)]);
         let events = device.decide(settle(unknown.clone())).unwrap();
         assert_eq!(types(&events), ["device_command_settled"]);
@@ -729,7 +987,7 @@ mod tests {
         for n in 0..GIVEN_UP_MAX + 5 {
             let id = format!("c{n}");
             device.evolve(&requested(&id, 1));
-            let outcome = CommandOutcome::Unknown { reason: String::new() };
+            let outcome = CommandOutcome::unknown(UnknownCause::TimedOut, "");
             run(&mut device, DeviceCommand::SettleCommand { command_id: id, outcome, next: next("n") });
         }
         assert_eq!((device.given_up.len(), device.given_up[0].as_str()), (GIVEN_UP_MAX, "c5"));

@@ -7,12 +7,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::fmt::Debug;
 
-use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId};
+use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId, Timestamp};
 
 /// One kind of registry entry.
 pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
     const TYPE: &'static str;
     const CREATED: &'static str;
+    /// The event of its end, for what can be taken out of service.
+    const RETIRED: Option<&'static str> = None;
+    fn retire(&mut self) {}
+    fn is_retired(&self) -> bool {
+        false
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,21 +41,28 @@ impl<R: Record> Registered<R> {
 #[derive(Clone, Debug)]
 pub enum RecordCommand<R> {
     Create(R),
+    /// It takes no more work, for good.
+    Retire {
+        reason: String,
+        at: Timestamp,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", bound = "R: Record")]
 pub enum RecordEvent<R: Record> {
     Created(R),
+    Retired { reason: String, at: Timestamp },
 }
 
 impl<R: Record> Event for RecordEvent<R> {
     fn types() -> Vec<(&'static str, &'static str)> {
-        vec![(R::CREATED, "1.0")]
+        std::iter::once((R::CREATED, "1.0")).chain(R::RETIRED.map(|retired| (retired, "1.0"))).collect()
     }
     fn event_type(&self) -> &'static str {
         match self {
             Self::Created(_) => R::CREATED,
+            Self::Retired { .. } => R::RETIRED.unwrap_or(R::CREATED),
         }
     }
 }
@@ -58,6 +71,10 @@ impl<R: Record> Event for RecordEvent<R> {
 pub enum RecordRefusal {
     #[error("the entry exists already")]
     AlreadyCreated,
+    #[error("there is no such entry")]
+    NoSuchEntry,
+    #[error("entries of this kind are not retired")]
+    NotRetirable,
 }
 
 impl<R: Record> Aggregate for Registered<R> {
@@ -70,24 +87,43 @@ impl<R: Record> Aggregate for Registered<R> {
         match (self, command) {
             (Self::Absent, RecordCommand::Create(record)) => Ok(vec![RecordEvent::Created(record)]),
             (Self::Live(_), RecordCommand::Create(_)) => Err(RecordRefusal::AlreadyCreated),
+            (Self::Absent, RecordCommand::Retire { .. }) => Err(RecordRefusal::NoSuchEntry),
+            (Self::Live(_), RecordCommand::Retire { .. }) if R::RETIRED.is_none() => Err(RecordRefusal::NotRetirable),
+            // Asked for again because the first answer was lost, or because something came in between.
+            (Self::Live(record), RecordCommand::Retire { .. }) if record.is_retired() => Ok(vec![]),
+            (Self::Live(_), RecordCommand::Retire { reason, at }) => Ok(vec![RecordEvent::Retired { reason, at }]),
         }
     }
 
     fn evolve(&mut self, event: &RecordEvent<R>) {
         match event {
             RecordEvent::Created(record) => *self = Self::Live(record.clone()),
+            RecordEvent::Retired { .. } => {
+                if let Self::Live(record) = self {
+                    record.retire();
+                }
+            }
         }
     }
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? })+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal)?)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
         impl Record for $name {
             const TYPE: &'static str = $kind;
             const CREATED: &'static str = $created;
+            $(
+                const RETIRED: Option<&'static str> = Some($retired);
+                fn retire(&mut self) {
+                    self.status = "retired".to_owned();
+                }
+                fn is_retired(&self) -> bool {
+                    self.status == "retired"
+                }
+            )?
         }
     )+};
 }
@@ -149,7 +185,7 @@ records! {
         /// `active`, `maintenance` or `retired`.
         status: String,
         metadata: Value,
-    }
+    } -> "robot_retired"
     /// A person who operates a robot while it records. The password is not part of it: credentials never enter events.
     DataCollector = "data_collector", "data_collector_created" {
         organization_id: OrganizationId,

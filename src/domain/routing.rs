@@ -25,7 +25,7 @@ pub fn subscribers_of(event_type: &str) -> &'static [SubscriberName] {
         // An RPC to the recorder.
         "device_command_requested" => &[DeviceCommands],
         // The recording is a file: ask for its upload.
-        "recording_finished" | "upload_requested_again" => &[DeviceCommands],
+        "recording_finished" | "upload_requested_again" | "failed_upload_requested" => &[DeviceCommands],
         "upload_reported" | "late_upload_reported" => &[UploadVerification],
         // The episode is durable: the device may delete its copy.
         "upload_verified" | "late_upload_verified" | "upload_ack_requested" => &[DeviceCommands],

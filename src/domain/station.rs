@@ -17,6 +17,8 @@ pub enum Station {
 pub struct Bound {
     pub binding: Binding,
     pub status: StationStatus,
+    /// Until it is unbound. What was made under it keeps pointing at it.
+    pub current: bool,
 }
 
 /// The pair, with the names it had when it was bound.
@@ -70,6 +72,8 @@ pub enum StationCommand {
     FollowBatches {
         any_active: bool,
     },
+    /// The pair works no more together.
+    Unbind,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,16 +81,18 @@ pub enum StationCommand {
 pub enum StationEvent {
     StationBound(Binding),
     StationStatusChanged { status: StationStatus },
+    StationUnbound {},
 }
 
 impl Event for StationEvent {
     fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("station_bound", "1.0"), ("station_status_changed", "1.0")]
+        vec![("station_bound", "1.0"), ("station_status_changed", "1.0"), ("station_unbound", "1.0")]
     }
     fn event_type(&self) -> &'static str {
         match self {
             Self::StationBound(_) => "station_bound",
             Self::StationStatusChanged { .. } => "station_status_changed",
+            Self::StationUnbound {} => "station_unbound",
         }
     }
 }
@@ -127,9 +133,13 @@ impl Aggregate for Station {
                 Ok(vec![StationEvent::StationBound(binding)])
             }
             (Station::Bound(_), StationCommand::Bind { .. }) => Err(StationRefusal::AlreadyBound),
-            (Station::Absent, StationCommand::FollowBatches { .. }) => Err(StationRefusal::NoSuchStation),
+            (Station::Absent, StationCommand::FollowBatches { .. } | StationCommand::Unbind) => Err(StationRefusal::NoSuchStation),
+            (Station::Bound(station), StationCommand::Unbind) => {
+                Ok(if station.current { vec![StationEvent::StationUnbound {}] } else { vec![] })
+            }
             (Station::Bound(station), StationCommand::FollowBatches { any_active }) => {
                 let status = match (station.status, any_active) {
+                    _ if !station.current => return Ok(vec![]),
                     (S::Offline | S::Break, _) => return Ok(vec![]),
                     (S::Active | S::Inactive, true) => S::Active,
                     (S::Active | S::Inactive, false) => S::Inactive,
@@ -142,9 +152,12 @@ impl Aggregate for Station {
     fn evolve(&mut self, event: &StationEvent) {
         match (&mut *self, event) {
             (_, StationEvent::StationBound(binding)) => {
-                *self = Station::Bound(Box::new(Bound { binding: binding.clone(), status: StationStatus::Offline }));
+                *self = Station::Bound(Box::new(Bound { binding: binding.clone(), status: StationStatus::Offline, current: true }));
             }
             (Station::Bound(station), StationEvent::StationStatusChanged { status }) => station.status = *status,
+            (Station::Bound(station), StationEvent::StationUnbound {}) => {
+                (station.status, station.current) = (StationStatus::Offline, false)
+            }
             // Nothing precedes `station_bound` in a stream.
             (Station::Absent, _) => {}
         }

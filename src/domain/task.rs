@@ -5,6 +5,7 @@
 //!     └──────────┴────────────┴──────────────┘   (verified upload: from any of the four)
 //!  pending ──► completed                         (a collector says it was done without Axon)
 //!                        in_progress | uploading ──► failed     (device gave up)
+//!  pending | ready | in_progress | uploading ──► failed          (a person ends it)
 //!               ready | in_progress ──► pending                 (device dropped it, or forgot it)
 //!                           uploading ──► pending                 (there is no file, and nobody ever saw one)
 //!                           uploading ──► in_progress             (its recorder is seen recording it after all)
@@ -118,11 +119,28 @@ pub enum Stage {
     Failed {
         reason: String,
         at: Timestamp,
+        /// What the uploader that gave it up still has.
+        #[serde(default)]
+        kept: Option<KeptFile>,
     },
     Cancelled {
         at: Timestamp,
     },
 }
+
+/// A recording that an uploader gave up. It moved the file to its folder for such, and looks there when it is asked
+/// for everything it has, if that folder lies where it looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFile {
+    pub file: String,
+    /// How often the uploader was asked for it since.
+    pub requests: u32,
+    pub requested_at: Option<Timestamp>,
+}
+
+/// How often an uploader is asked for what it gave up, each time on a later connection: the request may be lost with one,
+/// and what is given up a second time is blocked for good.
+const GIVEN_UP_REQUESTS_MAX: u32 = 3;
 
 /// What is known of an upload that has not been verified yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -356,6 +374,20 @@ pub enum TaskCommand {
     /// The device gave up uploading.
     FailUpload {
         reason: String,
+        /// The name of the file that it keeps, where there is one.
+        file: Option<String>,
+        at: Timestamp,
+    },
+    /// The uploader that gave it up is back, and may still have the file.
+    RequestGivenUp {
+        by: Witness,
+        at: Timestamp,
+        /// When the uploader connected.
+        connected_at: Option<Timestamp>,
+    },
+    /// A person says that nothing more is to be waited for.
+    FailByPerson {
+        reason: String,
         at: Timestamp,
     },
     /// The device does not know of the upload that it was asked for.
@@ -434,6 +466,18 @@ pub enum TaskEvent {
     },
     UploadFailed {
         reason: String,
+        /// Under which name the recording lies in the uploader's folder for what it gave up; unknown in older events.
+        #[serde(default)]
+        file: Option<String>,
+        at: Timestamp,
+    },
+    /// The uploader is asked for everything it has, this recording among it.
+    FailedUploadRequested {
+        by: Witness,
+        at: Timestamp,
+    },
+    TaskFailedByPerson {
+        reason: String,
         at: Timestamp,
     },
     UploadAckRequested {
@@ -480,7 +524,9 @@ impl Event for TaskEvent {
             ("late_upload_reported", "1.0"),
             ("late_upload_verified", "1.1"),
             ("late_upload_rejected", "1.0"),
-            ("upload_failed", "1.0"),
+            ("upload_failed", "1.1"),
+            ("failed_upload_requested", "1.0"),
+            ("task_failed_by_person", "1.0"),
             ("upload_ack_requested", "1.0"),
             ("upload_requested_again", "1.1"),
             ("upload_file_missing", "1.0"),
@@ -505,6 +551,8 @@ impl Event for TaskEvent {
             Self::LateUploadVerified { .. } => "late_upload_verified",
             Self::LateUploadRejected { .. } => "late_upload_rejected",
             Self::UploadFailed { .. } => "upload_failed",
+            Self::FailedUploadRequested { .. } => "failed_upload_requested",
+            Self::TaskFailedByPerson { .. } => "task_failed_by_person",
             Self::UploadAckRequested { .. } => "upload_ack_requested",
             Self::UploadRequestedAgain { .. } => "upload_requested_again",
             Self::UploadFileMissing { .. } => "upload_file_missing",
@@ -526,6 +574,8 @@ pub enum TaskRefusal {
     AlreadyCreated,
     #[error("the task is {}; a verified upload cannot complete it any more", .0.as_str())]
     Ended(TaskStatus),
+    #[error("the task is {}; only one that has not ended can be ended", .0.as_str())]
+    Over(TaskStatus),
     #[error("the upload that was verified is not the one last reported")]
     OtherUpload,
     #[error("no upload of this task waits for verification")]
@@ -726,9 +776,25 @@ impl Aggregate for Task {
             (S::Ready | S::InProgress, C::Abandon { by }) => vec![TaskEvent::RecordingAbandoned { by }],
             (_, C::Abandon { .. }) => vec![],
 
-            (S::InProgress | S::Uploading(_), C::FailUpload { reason, at }) => vec![TaskEvent::UploadFailed { reason, at }],
+            (S::InProgress | S::Uploading(_), C::FailUpload { reason, file, at }) => vec![TaskEvent::UploadFailed { reason, file, at }],
             (S::Failed { .. }, C::FailUpload { .. }) => noted(Witness::UploadFailed, Repeated, stage),
             (_, C::FailUpload { .. }) => noted(Witness::UploadFailed, Late, stage),
+
+            (S::Failed { kept: Some(kept), .. }, C::RequestGivenUp { by, at, connected_at })
+                if late.is_none()
+                    && kept.requests < GIVEN_UP_REQUESTS_MAX
+                    && kept.requested_at.is_none_or(|last| connected_at.is_some_and(|since| since > last)) =>
+            {
+                vec![TaskEvent::FailedUploadRequested { by, at }]
+            }
+            (_, C::RequestGivenUp { .. }) => vec![],
+
+            (S::Pending | S::Ready | S::InProgress | S::Uploading(_), C::FailByPerson { reason, at }) => {
+                vec![TaskEvent::TaskFailedByPerson { reason, at }]
+            }
+            (S::Completed { .. } | S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::FailByPerson { .. }) => {
+                return Err(TaskRefusal::Over(stage.status()));
+            }
 
             (S::Pending | S::Ready | S::InProgress, C::Cancel { at }) => vec![TaskEvent::TaskCancelled { at }],
             (_, C::Cancel { .. }) => vec![],
@@ -832,7 +898,23 @@ impl Aggregate for Task {
                 task.stage = Stage::CompletedExternally { by: *by, at: *at };
                 task.started_at.get_or_insert(*at);
             }
-            TaskEvent::UploadFailed { reason, at } => task.stage = Stage::Failed { reason: reason.clone(), at: *at },
+            TaskEvent::UploadFailed { reason, file, at } => {
+                let kept = file.clone().map(|file| KeptFile { file, requests: 0, requested_at: None });
+                task.stage = Stage::Failed { reason: reason.clone(), at: *at, kept };
+            }
+            TaskEvent::FailedUploadRequested { at, .. } => {
+                if let Stage::Failed { kept: Some(kept), .. } = &mut task.stage {
+                    kept.requests += 1;
+                    kept.requested_at = Some(*at);
+                }
+            }
+            TaskEvent::TaskFailedByPerson { reason, at } => {
+                // What was reported by then is verified to the end, and kept as what came late.
+                if let Stage::Uploading(Upload { report: Some(report), rejected, .. }) = &task.stage {
+                    task.late = Some(LateUpload { report: report.clone(), rejected: rejected.clone(), episode_id: None });
+                }
+                task.stage = Stage::Failed { reason: reason.clone(), at: *at, kept: None };
+            }
         }
     }
 }
@@ -893,7 +975,7 @@ pub(super) mod tests {
             "reported" => Stage::Uploading(Upload { report: Some(report()), ..Upload::default() }),
             "completed" => Stage::Completed { episode_id: EpisodeId(1), at: NOW, upload: report() },
             "completed externally" => Stage::CompletedExternally { by: CollectorId(1), at: NOW },
-            "failed" => Stage::Failed { reason: "disk".into(), at: NOW },
+            "failed" => Stage::Failed { reason: "disk".into(), at: NOW, kept: None },
             "cancelled" => Stage::Cancelled { at: NOW },
             "deleted" => return Task::Deleted,
             other => panic!("no state is called {other}"),
@@ -927,7 +1009,9 @@ pub(super) mod tests {
             "want ack" => TaskCommand::RequestAck { by },
             "ask again" => TaskCommand::RequestUpload { by, at, connected_at: None },
             "miss file" => TaskCommand::MissFile { detail: "no file".into(), at, recorder_is_without: true },
-            "give up" => TaskCommand::FailUpload { reason: "disk".into(), at },
+            "give up" => TaskCommand::FailUpload { reason: "disk".into(), file: Some("t.mcap".into()), at },
+            "ask for given up" => TaskCommand::RequestGivenUp { by, at, connected_at: None },
+            "end" => TaskCommand::FailByPerson { reason: "scrapped".into(), at },
             "abandon" => TaskCommand::Abandon { by },
             "cancel" => TaskCommand::Cancel { at },
             "externally" => TaskCommand::CompleteExternally { by: CollectorId(1), at },
@@ -942,7 +1026,7 @@ pub(super) mod tests {
     /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
     /// `x` where the command is refused, `-` where the task is gone.
     #[rustfmt::skip]
-    const MOVES: [(&str, [&str; 10]); 17] = [
+    const MOVES: [(&str, [&str; 10]); 19] = [
         ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
@@ -957,6 +1041,8 @@ pub(super) mod tests {
         ("ask again",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("miss file",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
         ("give up",    ["=", "=", "failed", "failed", "failed", "=", "=", "=", "=", "x"]),
+        ("ask for given up", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
+        ("end",        ["failed", "failed", "failed", "failed", "failed", "x", "x", "x", "x", "x"]),
         ("abandon",    ["=", "pending", "pending", "=", "=", "=", "=", "=", "=", "x"]),
         ("cancel",     ["cancelled", "cancelled", "cancelled", "=", "=", "=", "=", "=", "=", "x"]),
         ("externally", ["completed", "x", "x", "x", "x", "x", "x", "x", "x", "x"]),
@@ -1131,6 +1217,56 @@ pub(super) mod tests {
             assert_eq!(noted[0].event_type(), "device_report_noted");
             assert!(task.decide(command("delete")).is_err(), "its episode would belong to nothing");
         }
+    }
+
+    #[test]
+    fn what_was_given_up_is_asked_for_on_later_connections_and_not_for_ever() {
+        let at = |seconds| NOW + chrono::TimeDelta::seconds(seconds);
+        let mut task = task_in("uploading");
+        let mut asked = vec![];
+        let run = |task: &mut Task, command| {
+            let events = task.decide(command).unwrap();
+            events.iter().for_each(|event| task.evolve(event));
+            events.len()
+        };
+        run(&mut task, command("give up"));
+        for connected in [10, 10, 20, 30, 40, 50] {
+            let ask = TaskCommand::RequestGivenUp { by: Witness::TransferStatus, at: at(connected + 1), connected_at: Some(at(connected)) };
+            asked.push(run(&mut task, ask));
+        }
+        assert_eq!(asked, [1, 0, 1, 1, 0, 0]);
+        // It came: nothing more is asked for.
+        let mut task = task_in("uploading");
+        run(&mut task, command("give up"));
+        run(&mut task, command("report"));
+        assert_eq!(run(&mut task, command("ask for given up")), 0);
+        // What a person ended, or what has no file, is not asked for.
+        for end in ["end", "give up"] {
+            let mut task = task_in("uploading");
+            let ended = match command(end) {
+                TaskCommand::FailUpload { reason, at, .. } => TaskCommand::FailUpload { reason, file: None, at },
+                other => other,
+            };
+            run(&mut task, ended);
+            assert_eq!(run(&mut task, command("ask for given up")), 0, "{end}");
+        }
+    }
+
+    #[test]
+    fn what_was_being_verified_when_a_person_ended_the_task_is_kept() {
+        let mut task = task_in("reported");
+        for (name, types) in [
+            ("end", vec!["task_failed_by_person"]),
+            // It is being verified: no news.
+            ("report", vec![]),
+            ("accept", vec!["late_upload_verified"]),
+            ("want ack", vec!["upload_ack_requested"]),
+        ] {
+            let events = task.decide(command(name)).unwrap();
+            events.iter().for_each(|event| task.evolve(event));
+            assert_eq!(events.iter().map(Event::event_type).collect::<Vec<_>>(), types, "{name}");
+        }
+        assert_eq!(task.dispatched().unwrap().stage.status(), TaskStatus::Failed);
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub fn upcasters() -> Vec<Box<dyn EventUpcaster>> {
         added("late_upload_verified", "1.1", &["verified"], "notes", || Value::Array(vec![])),
         added("recorder_token_issued", "1.1", &[], "store_key", || Value::Null),
         added("recorder_token_rotated", "1.1", &[], "store_key", || Value::Null),
+        added("device_link_opened", "1.2", &[], "replaces", || Value::Null),
+        added("upload_failed", "1.1", &[], "file", || Value::Null),
+        added("device_command_settled", "1.1", &["outcome", "unknown"], "cause", || Value::Null),
     ]
 }
 

@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::AppState;
 use super::extract::Params;
+use super::fleet::DeviceWarning;
 use super::problem::{Code, Problem};
+use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::device_changes::{DeviceChange, WINDOW};
 use crate::projections::reads::devices::DeviceRow;
@@ -187,11 +189,17 @@ fn told_as(change: &DeviceChange, now: Timestamp, rpc_timeout: Duration) -> Vec<
             });
             vec![("recorder_state", with(data("recorder_state"), state))]
         }
+        "device_contested" | "device_contest_ended" => {
+            let kind = if text(body, "/kind") == "recorder" { LinkKind::Recorder } else { LinkKind::Transfer };
+            let contest = json!({ "since": body["at"], "remotes": body["remotes"] });
+            let warning = Some(contest).filter(|_| change.event_type == "device_contested");
+            vec![("device_warning", warned(data("device_warning"), kind, warning.as_ref()))]
+        }
         "device_command_settled" if body.pointer("/outcome/unknown").is_some() => {
             let action = text(body, "/action");
             let operation = json!({
                 "action": action, "task_id": text(body, "/task_id"), "result_unknown": true, "source": format!("rpc_timeout:{action}"),
-                "error": text(body, "/outcome/unknown/reason"), "timeout": format!("{}s", rpc_timeout.as_secs()),
+                "error": text(body, "/outcome/unknown/reason"), "cause": body.pointer("/outcome/unknown/cause"), "timeout": format!("{}s", rpc_timeout.as_secs()),
                 "timeout_ms": u64::try_from(rpc_timeout.as_millis()).unwrap_or(u64::MAX),
             });
             vec![("recorder_operation_unknown", with(data("recorder_operation_unknown"), operation))]
@@ -200,11 +208,24 @@ fn told_as(change: &DeviceChange, now: Timestamp, rpc_timeout: Duration) -> Vec<
     }
 }
 
+/// What a person has to look after, or that it is over.
+fn warned(data: Value, kind: LinkKind, contest: Option<&Value>) -> Value {
+    let warning = DeviceWarning::two_programs(kind, contest);
+    let (active, detail) = (warning.is_some(), warning.as_ref().map(|warning| warning.detail.clone()).unwrap_or_default());
+    let remotes = warning.map(|warning| warning.remotes).unwrap_or_default();
+    with(data, json!({ "code": "two_programs", "link": kind.as_str(), "active": active, "detail": detail, "remotes": remotes }))
+}
+
 /// The present state of a device, as if it had just changed.
 fn snapshot_of(row: &DeviceRow, now: Timestamp) -> Vec<(&'static str, Value)> {
     let data = |kind| base(kind, &row.id, row.version, row.updated_at);
     let links = connection(data("device_connection"), row.recorder_open, row.transfer_open, "snapshot".to_owned());
     let mut told = vec![("device_connection", links)];
+    for (kind, contest) in [(LinkKind::Recorder, &row.recorder_contest), (LinkKind::Transfer, &row.transfer_contest)] {
+        if let Some(contest) = contest.as_ref().filter(|contest| !contest.is_null()) {
+            told.push(("device_warning", warned(data("device_warning"), kind, Some(contest))));
+        }
+    }
     match &row.observed_state {
         Some(state) => {
             let state = json!({
@@ -308,7 +329,7 @@ fn wanted(params: &Params) -> Result<Option<BTreeSet<String>>, Problem> {
 #[derive(utoipa::ToSchema)]
 #[expect(dead_code, reason = "a description; events are written as text")]
 struct StreamEvent {
-    /// `device_connection`, `recorder_state`, `recorder_syncing` or `recorder_operation_unknown`.
+    /// `device_connection`, `recorder_state`, `recorder_syncing`, `recorder_operation_unknown` or `device_warning`.
     event: String,
     /// JSON.
     data: String,

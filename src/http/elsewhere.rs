@@ -100,7 +100,8 @@ pub async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> 
     let answers = join_all(processes.iter().map(async |process| {
         let question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address));
         let answer = passed_on(question, headers).timeout(LIST_WITHIN).send().await?.error_for_status()?;
-        Ok::<_, reqwest::Error>(answer.json::<Transfers>().await?.devices)
+        let told = answer.json::<Transfers>().await?.devices;
+        Ok::<_, reqwest::Error>(told.into_iter().map(|listed| listed.view).collect())
     }))
     .await;
     Ok(answers

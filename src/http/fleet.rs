@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::Instant;
+use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::devices::DeviceRow;
 
@@ -97,6 +98,33 @@ pub trait Fleet: Send + Sync {
     async fn stats(&self, device: &DeviceId, timeout: Duration) -> Result<Value, Unanswered>;
     /// Sends one message to the uploader. It answers in its own time, if at all.
     async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered>;
+}
+
+/// What a person has to look after. It goes when its cause has gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DeviceWarning {
+    /// `two_programs`: two programs connect with the device's id.
+    pub code: String,
+    pub detail: String,
+    pub since: Option<String>,
+    /// Where they connect from.
+    pub remotes: Vec<String>,
+}
+
+impl DeviceWarning {
+    /// From what the tables say of a contested link.
+    pub fn two_programs(kind: LinkKind, contest: Option<&Value>) -> Option<Self> {
+        let contest = contest.filter(|contest| !contest.is_null())?;
+        let remotes: Vec<String> =
+            contest["remotes"].as_array().into_iter().flatten().filter_map(|remote| Some(remote.as_str()?.into())).collect();
+        let what = if kind == LinkKind::Recorder { "recorder" } else { "uploader" };
+        let detail = format!(
+            "two programs connect as the {what} of this device, from {}; the one that is connected keeps its connection, and the other \
+             one is refused until one of them is stopped",
+            remotes.join(" and ")
+        );
+        Some(Self { code: "two_programs".to_owned(), detail, since: contest["since"].as_str().map(str::to_owned), remotes })
+    }
 }
 
 /// Both links of a device.

@@ -88,6 +88,8 @@ pub struct Settings {
     /// What a body may take to arrive, before that.
     pub read_timeout: Duration,
     pub device_response_timeout: Duration,
+    /// The same where the recorder closes a file first.
+    pub device_finish_timeout: Duration,
     pub endpoints: registration::Endpoints,
     pub store: registration::Store,
     /// Secrets of this server that no template may hold, for templates are served to anybody.

@@ -61,6 +61,8 @@ codes! {
     RecorderStateRefreshTimeout = "recorder_state_refresh_timeout", GATEWAY_TIMEOUT;
     RecorderBusy = "recorder_busy", CONFLICT;
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
+    RecorderOutcomeUnknown = "recorder_outcome_unknown", GATEWAY_TIMEOUT;
+    CommandNotSent = "command_not_sent", SERVICE_UNAVAILABLE;
     DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
     EpisodeBlocked = "episode_blocked", CONFLICT;
     ObjectReplaced = "object_replaced", CONFLICT;

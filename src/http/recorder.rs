@@ -13,17 +13,18 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::auth::Caller;
 use super::extract::{MaybeObject, Params, PathDevice, parse_bool, public_task_id};
-use super::fleet::{RecorderView, Unanswered, recorder_elsewhere};
+use super::fleet::{DeviceWarning, RecorderView, Unanswered, recorder_elsewhere};
 use super::problem::{Code, Problem};
 use super::tasks::callback_urls;
 use super::wire::Instant;
+use super::{AppState, Settings};
 use crate::commands::devices::RequestDeviceCommand;
-use crate::domain::device::{RecorderAction, RecorderState};
+use crate::domain::device::{LinkKind, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::reads::tasks::TaskStanding;
 
 /// A command is decided on a state that is at most this old.
@@ -109,6 +110,8 @@ pub struct RecorderListed {
     last_seen_at: Instant,
     state: RecorderListedState,
     state_synced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<DeviceWarning>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -138,6 +141,7 @@ impl From<RecorderView> for RecorderListed {
                 last_sync_error: view.error,
             },
             state_synced: view.confirmed,
+            warning: None,
         }
     }
 }
@@ -149,7 +153,12 @@ pub async fn devices(State(state): State<AppState>) -> Result<Answer<Recorders>,
     let here: BTreeSet<String> = views.iter().map(|view| view.device_id.clone()).collect();
     let linked = state.reads.linked_devices().await?;
     views.extend(linked.iter().filter(|row| !here.contains(&row.id)).filter_map(|row| recorder_elsewhere(row, now)));
-    Ok(Answer(Recorders { devices: views.into_iter().map(RecorderListed::from).collect() }))
+    let warned = |view: RecorderView| {
+        let row = linked.iter().find(|row| row.id == view.device_id);
+        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Recorder, row.recorder_contest.as_ref()));
+        RecorderListed { warning, ..RecorderListed::from(view) }
+    };
+    Ok(Answer(Recorders { devices: views.into_iter().map(warned).collect() }))
 }
 
 /// What is known of a recorder: by this process where it is connected here, else by what was committed.
@@ -310,7 +319,8 @@ fn check_standing(code: Code, task: Option<&TaskStanding>, wanted: &[TaskStatus]
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
     (status = 409, description = "The uploader is not connected, the recorder is not idle or not sure, or the task is not pending"),
-    (status = 504, description = "The device did not answer; the outcome is unknown"),
+    (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
 pub async fn config(
     State(state): State<AppState>,
@@ -344,7 +354,8 @@ pub async fn config(
     (status = 400, description = "No task_id"),
     (status = 404, description = "The recorder is not connected"),
     (status = 409, description = "The recorder is not ready for this task, or the task is over"),
-    (status = 504, description = "The device did not answer; the outcome is unknown"),
+    (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
 pub async fn begin(
     State(state): State<AppState>,
@@ -366,7 +377,8 @@ pub async fn begin(
     request_body(content = Value, description = "`{\"task_id\": …}`; without, the task that the recorder has"), responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
-    (status = 504, description = "The device did not answer; the outcome is unknown"),
+    (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
 pub async fn finish(
     State(state): State<AppState>,
@@ -375,11 +387,7 @@ pub async fn finish(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    let view = view_of(&state, &device).await?.ok_or_else(not_connected)?;
-    let seen = view.task_id.and_then(|id| PublicTaskId::parse(&id).ok());
-    let task = task_in(&body)?.or(seen);
-    let params = task.as_ref().map_or(Value::Null, |task| json!({ "task_id": task }));
-    command(&state, &caller, device, RecorderAction::Finish, task, params).await
+    command(&state, &caller, device, RecorderAction::Finish, task_in(&body)?, Value::Null).await
 }
 
 macro_rules! plain_command {
@@ -388,7 +396,8 @@ macro_rules! plain_command {
         #[utoipa::path(post, path = $path, tag = "recorder", params(("device_id" = String, Path)), responses(
             (status = 200, body = RpcAnswer),
             (status = 404, description = "The recorder is not connected"),
-            (status = 504, description = "The device did not answer; the outcome is unknown"),
+            (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
         ))]
         pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
             caller.must_operate(&state, &device).await?;
@@ -410,12 +419,14 @@ plain_command! {
     quit = "/api/v1/recorder/{device_id}/quit", Quit
 }
 
-/// Throw the recording away. With `task_id`, it is sent only while the recorder has that task, which can be recorded again then.
+/// Throw the recording away: of the task that is named, else of the one that the recorder has. It is sent only while the
+/// recorder has that task, which can be recorded again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/cancel", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
-    (status = 504, description = "The device did not answer; the outcome is unknown"),
+    (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
 pub async fn cancel(
     State(state): State<AppState>,
@@ -424,17 +435,17 @@ pub async fn cancel(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    let task = task_in(&body)?;
-    let params = task.as_ref().map_or(Value::Null, |task| json!({ "task_id": task }));
-    command(&state, &caller, device, RecorderAction::Cancel, task, params).await
+    command(&state, &caller, device, RecorderAction::Cancel, task_in(&body)?, Value::Null).await
 }
 
-/// Take the configuration back. With `task_id`, it is sent only while the recorder has that task, which can be configured again then.
+/// Take the configuration back: of the task that is named, else of the one that the recorder has. It is sent only while the
+/// recorder has that task, which can be configured again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/clear", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
-    (status = 504, description = "The device did not answer; the outcome is unknown"),
+    (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
+    (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
 pub async fn clear(
     State(state): State<AppState>,
@@ -447,6 +458,27 @@ pub async fn clear(
     command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
 }
 
+/// How long a recorder may take. It closes and hashes a file before it answers to `finish`, and may do so before `cancel`.
+fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
+    match action {
+        RecorderAction::Finish | RecorderAction::Cancel => settings.device_finish_timeout,
+        _ => settings.device_response_timeout,
+    }
+}
+
+/// An outcome that nobody knows, and why nobody does.
+fn unknown(action: RecorderAction, row: Option<DeviceCommandRow>) -> Problem {
+    let (reason, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+    let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();
+    let problem = if cause == UnknownCause::TimedOut.as_str() {
+        rpc_timeout(action.as_str())
+    } else {
+        let detail = format!("nobody knows whether the recorder did it: {}", reason.unwrap_or_default());
+        Problem::new(Code::RecorderOutcomeUnknown, detail).with("action", action.as_str()).with("result_unknown", true)
+    };
+    problem.with("cause", cause)
+}
+
 /// Asks for a command and waits for its outcome.
 async fn command(
     state: &AppState,
@@ -456,7 +488,7 @@ async fn command(
     task: Option<PublicTaskId>,
     params: Value,
 ) -> RpcResult {
-    let timeout = state.settings.device_response_timeout;
+    let timeout = limit_of(action, &state.settings);
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
@@ -479,7 +511,12 @@ async fn command(
                 let data = data.filter(|data| !data.is_null());
                 return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
-            Some("unknown") => return Err(rpc_timeout(action.as_str())),
+            Some("unknown") => return Err(unknown(action, row)),
+            Some("not_sent") => {
+                let reason = row.and_then(|row| row.message).unwrap_or_default();
+                let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
+                return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));
+            }
             _ if Moment::now() >= give_up => return Err(rpc_timeout(action.as_str())),
             _ => {}
         }

@@ -294,6 +294,8 @@ pub struct Rotated {
     /// Shown here and never again.
     ws_client_auth_token: String,
     rotated_at: Instant,
+    /// As in the answer to a registration: merged into the `device.json` of `axon-config`, this answer is all that it needs to
+    /// render its files again.
     endpoints: DeviceEndpoints,
     #[serde(flatten)]
     store: StoreAccess,

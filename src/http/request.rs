@@ -57,7 +57,8 @@ fn deadline(state: &AppState, route: &str) -> Duration {
     let settings = &state.settings;
     if route.starts_with(DEVICE_ROUTES) {
         // Once for a refresh of the state, once for the command itself.
-        settings.request_timeout + 2 * settings.device_response_timeout
+        let command = settings.device_response_timeout.max(settings.device_finish_timeout);
+        settings.request_timeout + settings.device_response_timeout + command
     } else {
         settings.request_timeout
     }

@@ -76,6 +76,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(robot_types::get))
         .routes(routes!(robots::list, robots::create))
         .routes(routes!(robots::get))
+        .routes(routes!(robots::retire))
         .routes(routes!(registration::register))
         .routes(routes!(registration::rotate))
         .routes(routes!(config_templates::raw))
@@ -95,6 +96,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(tasks::list, tasks::create))
         .routes(routes!(tasks::get, tasks::delete))
         .routes(routes!(tasks::config))
+        .routes(routes!(tasks::fail))
         .routes(routes!(statistics::breakdown))
         .routes(routes!(episodes::list))
         .routes(routes!(episodes::get))
@@ -216,6 +218,7 @@ mod tests {
             request_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
+            device_finish_timeout: Duration::from_secs(2),
             endpoints: crate::http::registration::Endpoints {
                 recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },
                 transfer: crate::http::registration::Endpoint { public_url: None, port: 8090, token_required: false },
@@ -332,7 +335,7 @@ mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 89, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 91, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

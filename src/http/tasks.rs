@@ -1,4 +1,4 @@
-//! `/tasks`: creating, reading and deleting tasks, and what a recorder is configured with.
+//! `/tasks`: creating, reading, ending and deleting tasks, and what a recorder is configured with.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, Params, PathId, number_id};
+use super::extract::{Json, Params, PathId, number_id, required};
 use super::problem::{Code, Problem};
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::dispatch::CreatedTask;
-use crate::commands::tasks::{CreateTasks, DeleteTask};
+use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::{OrderId, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
@@ -319,6 +319,39 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
     let id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), DeleteTask(id)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Characters of a reason.
+pub const REASON: usize = 1_000;
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Ending {
+    /// For those who ask later: at most 1000 characters.
+    reason: Option<String>,
+}
+
+impl Ending {
+    pub fn reason(self) -> Result<String, Problem> {
+        required("reason", self.reason, REASON)
+    }
+}
+
+/// End a task that waits for what will not come: its recording is lost, damaged, or on a robot that is gone. It counts as failed,
+/// a recorder that holds it is told to let go, and a recording that comes all the same is kept as an episode with the label
+/// `late_upload`.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/fail", tag = "tasks", params(("id" = i64, Path)), request_body = Ending, responses(
+    (status = 200, body = Task),
+    (status = 400, description = "No reason, or one that is too long"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "It has ended"),
+))]
+pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Answer<Task>, Problem> {
+    caller.must_manage()?;
+    let task_id = TaskId(id.positive()?);
+    state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
+    let row = state.reads.task(task_id).await?;
+    row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
 }
 
 #[cfg(test)]

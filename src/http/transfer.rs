@@ -15,13 +15,28 @@ use super::AppState;
 use super::auth::Caller;
 use super::elsewhere::{self, PASSED_ON};
 use super::extract::{Json, PathDevice, public_task_id};
-use super::fleet::{TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
+use crate::domain::device::LinkKind;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
-    pub devices: Vec<TransferView>,
+    pub devices: Vec<TransferListed>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct TransferListed {
+    #[serde(flatten)]
+    pub view: TransferView,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<DeviceWarning>,
+}
+
+impl From<TransferView> for TransferListed {
+    fn from(view: TransferView) -> Self {
+        Self { view, warning: None }
+    }
 }
 
 /// Uploaders that are connected, to whichever process.
@@ -29,10 +44,11 @@ pub struct Transfers {
 pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Result<Answer<Transfers>, Problem> {
     let mut devices = state.fleet.transfers();
     if headers.contains_key(&PASSED_ON) {
-        return Ok(Answer(Transfers { devices }));
+        return Ok(Answer(Transfers { devices: devices.into_iter().map(TransferListed::from).collect() }));
     }
+    let linked = state.reads.linked_devices().await?;
     let mut known: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
-    let mut away: Vec<TransferView> = state.reads.linked_devices().await?.iter().filter_map(transfer_elsewhere).collect();
+    let mut away: Vec<TransferView> = linked.iter().filter_map(transfer_elsewhere).collect();
     away.retain(|view| !known.contains(&view.device_id));
     if !away.is_empty() {
         let ids: Vec<&str> = away.iter().map(|view| view.device_id.as_str()).collect();
@@ -41,7 +57,12 @@ pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Resul
     }
     // The same list wherever it is asked for.
     devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
-    Ok(Answer(Transfers { devices }))
+    let warned = |view: TransferView| {
+        let row = linked.iter().find(|row| row.id == view.device_id);
+        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.transfer_contest.as_ref()));
+        TransferListed { view, warning }
+    };
+    Ok(Answer(Transfers { devices: devices.into_iter().map(warned).collect() }))
 }
 
 #[derive(Debug, Serialize, ToSchema)]

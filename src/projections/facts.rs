@@ -116,6 +116,16 @@ pub async fn unrecorded_tasks(tx: &mut Transaction, device: &DeviceId, among: &[
     public_ids(&tx.query(sql, &[&device.as_str(), &among]).await?)
 }
 
+/// Those of these tasks of a device that failed, and of which there is no recording here.
+pub async fn failed_tasks(tx: &mut Transaction, device: &DeviceId, among: &[PublicTaskId]) -> Result<Vec<PublicTaskId>, StoreError> {
+    if among.is_empty() {
+        return Ok(vec![]);
+    }
+    let among: Vec<&str> = among.iter().map(PublicTaskId::as_str).collect();
+    let sql = tasks_of_device_where!("t.status = 'failed' and t.episode_id is null and t.task_id = any($2)");
+    public_ids(&tx.query(sql, &[&device.as_str(), &among]).await?)
+}
+
 /// Tasks that a device's recorder is believed to have: configured or being recorded.
 pub async fn held_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
     public_ids(&tx.query(tasks_of_device_where!("t.status in ('ready', 'in_progress')"), &[&device.as_str()]).await?)
@@ -331,11 +341,14 @@ pub struct TaskFacts {
     pub subscene_name: String,
     pub status: TaskStatus,
     pub device_id: Option<DeviceId>,
+    /// A command that puts it on a recorder is under way.
+    pub being_given: bool,
 }
 
 macro_rules! task_facts_from {
     () => {
-        "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, t.scene_name, t.subscene_name, t.status, r.device_id
+        "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, t.scene_name, t.subscene_name, t.status, r.device_id,
+             exists (select from device_commands k where k.task_id = t.task_id and k.status = 'requested' and k.action in ('config', 'begin'))
          from tasks t left join stations s on s.id = t.station_id left join robots r on r.id = s.robot_id"
     };
 }
@@ -359,6 +372,21 @@ pub async fn task_facts_of(tx: &mut Transaction, task: TaskId) -> Result<Option<
     rows.first().map(task_facts).transpose()
 }
 
+/// Tasks of an order that a robot has not ended, oldest first; at most five hundred.
+pub async fn open_tasks_of_robot(tx: &mut Transaction, robot: RobotId, order: OrderId) -> Result<Vec<TaskFacts>, StoreError> {
+    let sql = concat!(
+        task_facts_from!(),
+        " where s.robot_id = $1 and t.order_id = $2 and t.status in ('pending', 'ready', 'in_progress', 'uploading') order by t.id limit 500"
+    );
+    tx.query(sql, &[&robot.0, &order.0]).await?.iter().map(task_facts).collect()
+}
+
+/// The station a robot works at now.
+pub async fn station_of_robot(tx: &mut Transaction, robot: RobotId) -> Result<Option<StationId>, StoreError> {
+    let rows = tx.query("select id from stations where robot_id = $1 and is_current", &[&robot.0]).await?;
+    Ok(rows.first().map(|row| StationId(row.get(0))))
+}
+
 fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
     let status: &str = row.get(7);
     let status = catalog::parse(&TaskStatus::ALL, status)
@@ -374,6 +402,7 @@ fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
         subscene_name: row.get(6),
         status,
         device_id: device.map(|id| name(id, DeviceId::parse)).transpose()?,
+        being_given: row.get(9),
     })
 }
 

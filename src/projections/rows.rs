@@ -8,7 +8,7 @@ use crate::domain::episode::Episode;
 use crate::domain::order::Order;
 use crate::domain::registry::{DataCollector, Factory, Organization, Record, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
 use crate::domain::station::Station;
-use crate::domain::task::{Stage, Task};
+use crate::domain::task::{KeptFile, Stage, Task};
 use crate::domain::template::ConfigTemplate;
 use crate::domain::token::RecorderToken;
 use crate::domain::{Aggregate, Timestamp};
@@ -97,7 +97,7 @@ tables! {
     "batches": batch_id order_id station_id organization_id notes metadata status task_count completed_count failed_count cancelled_count episode_count started_at ended_at;
     "tasks": task_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name initial_scene_layout factory_id organization_id status error_message ready_at started_at completed_at episode_id ended_at;
     "episodes": episode_id task_id task_public_id batch_id order_id station_id sop_id scene_id scene_name subscene_id subscene_name factory_id organization_id mcap_path sidecar_path checksum file_size_bytes etag duration_sec message_count metadata qa_status qa_score quality_flag auto_approved cloud_synced cloud_processed cloud_synced_at labels;
-    "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task recorder_process transfer_process;
+    "devices": recorder_epoch recorder_open recorder_since transfer_epoch transfer_open transfer_since observed_state observed_task recorder_process transfer_process recorder_contest transfer_contest;
     "recorder_tokens": fingerprint store_key;
     "config_templates": robot_type_id filename content;
     "device_commands": device_id action task_id status message data;
@@ -183,7 +183,7 @@ impl ReadModel for Station {
     const TABLE: &'static str = "stations";
     fn columns(_id: &str, state: &Self) -> Option<Value> {
         let Station::Bound(station) = state else { return None };
-        Some(with(fields(&station.binding)?, json!({ "status": station.status, "is_current": true, "superseded_by": null })))
+        Some(with(fields(&station.binding)?, json!({ "status": station.status, "is_current": station.current, "superseded_by": null })))
     }
 }
 
@@ -223,7 +223,11 @@ impl ReadModel for Task {
             Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string).or_else(|| upload.missing.clone())),
             Stage::Completed { episode_id, at, .. } => (Some(*at), Some(*episode_id), None),
             Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
-            Stage::Failed { reason, at } => (Some(*at), None, Some(reason.clone())),
+            Stage::Failed { reason, at, kept } => {
+                let where_it_is = |kept: &KeptFile| format!("{reason}; the robot keeps {} in its failed_uploads_dir", kept.file);
+                let kept = kept.as_ref().filter(|_| task.late.is_none());
+                (Some(*at), None, Some(kept.map_or_else(|| reason.clone(), where_it_is)))
+            }
         };
         let episode_id = episode_id.or(task.late.as_ref().and_then(|late| late.episode_id));
         // As devices and pages know it: also when the task failed, and not when it was cancelled.
@@ -258,6 +262,7 @@ impl ReadModel for Device {
             "transfer_epoch": transfer.epoch, "transfer_open": transfer.open, "transfer_since": transfer.since, "transfer_process": transfer.process,
             "observed_state": state.observed.as_ref().map(|seen| seen.state),
             "observed_task": state.observed.as_ref().and_then(|seen| seen.task_id.clone()),
+            "recorder_contest": recorder.contest, "transfer_contest": transfer.contest,
         }))
     }
 
@@ -271,7 +276,10 @@ impl ReadModel for Device {
                 let (status, message, data) = match outcome {
                     CommandOutcome::Succeeded { message, data } => ("succeeded", message.clone(), data.clone()),
                     CommandOutcome::Refused { message, data } => ("refused", message.clone(), data.clone()),
-                    CommandOutcome::Unknown { reason } => ("unknown", Some(reason.clone()), None),
+                    CommandOutcome::Unknown { reason, cause } => {
+                        ("unknown", Some(reason.clone()), cause.map(|cause| json!({ "cause": cause.as_str() })))
+                    }
+                    CommandOutcome::NotSent { reason } => ("not_sent", Some(reason.clone()), None),
                 };
                 json!({
                     "id": command_id, "device_id": id, "action": action, "task_id": task_id,

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `device_command_requested` | `rpc_request` to the recorder, on exactly the connection it was asked for |
 //! | `recording_finished`, `upload_requested_again` | `upload_request` to the uploader |
+//! | `failed_upload_requested` | `upload_all` to the uploader: what it gave up lies where no request by name finds it |
 //! | `upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
 //!
 //! Only rows for devices whose sockets are here are claimed; the others wait, and cost no
 //! attempt. Every delivery may come twice, and a repeat is harmless:
 //!
 //! - A command is bound to a connection. The session of that connection takes an id once; on
-//!   any other connection the command is settled as unknown instead of being sent, and
+//!   any other connection the command is settled as not sent, and
 //!   settling twice changes nothing.
+//! - A repeated `upload_all` finds nothing that the uploader does not know already.
 //! - A repeated `upload_request` is answered with `upload_not_found`, from which nobody
 //!   concludes anything.
 //! - A repeated `upload_ack` is met with silence. An ack is sent only for a completed task:
@@ -41,6 +43,15 @@ use crate::domain::{DeviceId, PublicTaskId, TaskId, Timestamp};
 
 /// Uploaders take the number and do nothing with it.
 const PRIORITY: i32 = 1;
+
+/// What is sent to an uploader about a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Upload,
+    /// What it gave up, and keeps.
+    GivenUp,
+    Ack,
+}
 
 /// What has to be known of a task before something is sent about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +135,7 @@ impl DeviceCommands {
         };
         let command_id = rpc.command_id.clone();
         let not_sent = if rpc.deadline <= (self.now)() {
-            "not sent: the deadline was over"
+            "the deadline was over"
         } else {
             match self.hub.send_rpc(&device, epoch, rpc) {
                 Ok(()) => return Outcome::Delivered,
@@ -137,12 +148,12 @@ impl DeviceCommands {
                 Err(error @ SendError::NotConnected) if self.hub.newest_epoch(&device, LinkKind::Recorder) < epoch => {
                     return Outcome::NotHere { error: error.to_string() };
                 }
-                Err(SendError::OtherLink { .. }) => "not sent: the connection was replaced",
-                Err(SendError::NotConnected | SendError::Lost) => "not sent: the connection was lost",
+                Err(SendError::OtherLink { .. }) => "the connection was replaced",
+                Err(SendError::NotConnected | SendError::Lost) => "the connection was lost",
             }
         };
-        info!(device.id = %device, command.id = command_id, "Command `{command_id}` to `{device}`: {not_sent}");
-        let outcome = CommandOutcome::Unknown { reason: not_sent.to_owned() };
+        info!(device.id = %device, command.id = command_id, "Command `{command_id}` was not sent to `{device}`: {not_sent}");
+        let outcome = CommandOutcome::NotSent { reason: not_sent.to_owned() };
         match self.settle.settle(delivery, SettleDeviceCommand { device, command_id, outcome }).await {
             Ok(()) => Outcome::Delivered,
             Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
@@ -150,7 +161,7 @@ impl DeviceCommands {
         }
     }
 
-    async fn transfer(&self, delivery: &Delivery, ack: bool) -> Outcome {
+    async fn transfer(&self, delivery: &Delivery, wanted: Wanted) -> Outcome {
         let device = delivery.destination.as_deref().and_then(|destination| destination.strip_prefix("transfer:")).map(DeviceId::parse);
         let Some(Ok(device)) = device else {
             return Outcome::Permanent { error: "the row names no uploader".to_owned() };
@@ -164,17 +175,18 @@ impl DeviceCommands {
             Err(error) => return Outcome::Retry { error, after: None },
         };
         let task_id = task.public_id.to_string();
-        let frame = match (ack, task.status) {
-            (true, _) if task.has_episode => ToTransfer::UploadAck { task_id },
+        let frame = match (wanted, task.status) {
+            (Wanted::Ack, _) if task.has_episode => ToTransfer::UploadAck { task_id },
             // The device would delete what nobody else has.
-            (true, status) => {
+            (Wanted::Ack, status) => {
                 let error = format!("no ack for task {id}: it is {}, and has no episode", status.as_str());
                 warn!(task.id = %id, device.id = %device, "{error}");
                 return Outcome::Permanent { error };
             }
-            (false, TaskStatus::Uploading) => ToTransfer::UploadRequest { task_id, priority: PRIORITY },
+            (Wanted::Upload, TaskStatus::Uploading) => ToTransfer::UploadRequest { task_id, priority: PRIORITY },
+            (Wanted::GivenUp, TaskStatus::Failed) if !task.has_episode => ToTransfer::UploadAll {},
             // It was uploaded, or given up, meanwhile.
-            (false, _) => return Outcome::Delivered,
+            (Wanted::Upload | Wanted::GivenUp, _) => return Outcome::Delivered,
         };
         match self.hub.send_transfer(&device, frame).await {
             Ok(()) => Outcome::Delivered,
@@ -192,8 +204,9 @@ impl Subscriber for DeviceCommands {
     async fn deliver(&self, delivery: &Delivery) -> Outcome {
         match delivery.event.event_type.as_str() {
             "device_command_requested" => self.command(delivery).await,
-            "recording_finished" | "upload_requested_again" => self.transfer(delivery, false).await,
-            "upload_verified" | "late_upload_verified" | "upload_ack_requested" => self.transfer(delivery, true).await,
+            "recording_finished" | "upload_requested_again" => self.transfer(delivery, Wanted::Upload).await,
+            "failed_upload_requested" => self.transfer(delivery, Wanted::GivenUp).await,
+            "upload_verified" | "late_upload_verified" | "upload_ack_requested" => self.transfer(delivery, Wanted::Ack).await,
             other => Outcome::Permanent { error: format!("nothing is sent for {other}") },
         }
     }
@@ -303,7 +316,7 @@ mod tests {
         fn reasons(&self) -> Vec<String> {
             let settled = self.settled.0.lock().unwrap();
             let reasons = settled.iter().map(|command| match &command.outcome {
-                CommandOutcome::Unknown { reason } => reason.clone(),
+                CommandOutcome::NotSent { reason } => reason.clone(),
                 other => panic!("{other:?}"),
             });
             reasons.collect()
@@ -369,8 +382,8 @@ mod tests {
         assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
         desk.hub.leave(&lane);
         assert_eq!(desk.subscriber.deliver(&desk.command(3, 15)).await, Outcome::Delivered);
-        let lost = "not sent: the connection was lost";
-        assert_eq!(desk.reasons(), ["not sent: the connection was replaced", "not sent: the deadline was over", lost, lost]);
+        let lost = "the connection was lost";
+        assert_eq!(desk.reasons(), ["the connection was replaced", "the deadline was over", lost, lost]);
     }
 
     #[tokio::test]
@@ -428,6 +441,26 @@ mod tests {
         }
         let desk = desk(Some(TaskStatus::Completed));
         assert_eq!(desk.subscriber.deliver(&about_task("recording_finished")).await, Outcome::Delivered);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_up_is_asked_for_while_it_is_missed() {
+        for (status, asked_for) in [(TaskStatus::Failed, true), (TaskStatus::Completed, false), (TaskStatus::Cancelled, false)] {
+            let desk = desk(Some(status));
+            let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
+            let about = about_task("failed_upload_requested");
+            let answer = async {
+                let Some(Ask::Frame { frame, written }) = asked.recv().await else { panic!("something else") };
+                written.send(()).unwrap();
+                frame
+            };
+            if asked_for {
+                let (outcome, frame) = tokio::join!(desk.subscriber.deliver(&about), answer);
+                assert_eq!((outcome, frame), (Outcome::Delivered, ToTransfer::UploadAll {}));
+            } else {
+                assert_eq!(desk.subscriber.deliver(&about).await, Outcome::Delivered);
+            }
+        }
     }
 
     #[tokio::test]

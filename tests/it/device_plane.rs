@@ -578,7 +578,7 @@ async fn an_upload_that_was_given_up_while_nobody_heard_it_has_failed() {
     let _transfer = transfer_of(&bench, json!([upload]), json!([])).await;
     bench.until_status(&task, "failed").await;
     let found = bench.client.get(&format!("/tasks/{}", task.id)).await.unwrap();
-    assert_eq!(found["error_message"], json!("curlCode: 7, Couldn't connect to server"));
+    assert!(found["error_message"].as_str().unwrap().starts_with("curlCode: 7, Couldn't connect to server; "), "{found}");
 }
 
 #[tokio::test]

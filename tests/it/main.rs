@@ -47,3 +47,4 @@ mod two_hosts;
 mod unusual_recordings;
 mod values;
 mod verified_ack;
+mod ways_out;

@@ -417,7 +417,7 @@ async fn mn_14_compensation_survives_a_device_that_is_away() {
     floor.observe(0, epoch, RecorderState::Recording, Some(&task.public_id)).await;
     assert_eq!(floor.asked_of_recorders().await.len(), 1);
     let command_id: String = floor.one("select id from device_commands where status = 'requested'").await;
-    let outcome = CommandOutcome::Unknown { reason: "no answer in time".into() };
+    let outcome = CommandOutcome::Unknown { reason: "no answer in time".into(), cause: None };
     floor.done(SettleDeviceCommand { device: device(0), command_id, outcome }).await;
     assert_eq!(floor.asked_of_recorders().await.len(), 2);
     // The end condition: it is seen without the task.

@@ -313,7 +313,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let outcome = match outcome {
                 0 => CommandOutcome::Succeeded { message: None, data: Some(json!({"ok": true})) },
                 1 => CommandOutcome::Refused { message: Some("busy".into()), data: None },
-                _ => CommandOutcome::Unknown { reason: "no answer".into() },
+                _ => CommandOutcome::Unknown { reason: "no answer".into(), cause: None },
             };
             ask(factory, SettleDeviceCommand { device: device(who), command_id: id, outcome }).await;
         }

@@ -45,6 +45,16 @@ pub fn values_of(answer: &Value) -> BTreeMap<String, String> {
     values
 }
 
+/// As `jq -s '.[0] * .[1]'` does it.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
 /// `ws://host:port/path` as address and path.
 fn parts(url: &str) -> (String, String) {
     let (address, path) = url.strip_prefix("ws://").expect("ws://").split_once('/').expect("a path");
@@ -101,9 +111,9 @@ async fn an_unmodified_axon_config_makes_files_that_its_robot_connects_with() {
     let token = line(&rendered["recorder.yaml"], "auth_token:");
     assert!(token.starts_with("kws_v1_") && token.len() == 50, "{token}");
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
-    let connected = Socket::try_connect(&recorder, &path, &bearer(&token)).await.unwrap();
+    let _connected = Socket::try_connect(&recorder, &path, &bearer(&token)).await.unwrap();
     let (transfer, base) = parts(&line(&rendered["transfer.yaml"], "url:"));
-    let upload = Socket::try_connect(&transfer, &format!("{base}/{device}"), "").await.unwrap();
+    let _upload = Socket::try_connect(&transfer, &format!("{base}/{device}"), "").await.unwrap();
 
     for headers in [String::new(), bearer("kws_v1_other"), bearer(&format!("{token}x")), format!("Authorization: bearer {token}\r\n")] {
         let refused = Socket::try_connect(&recorder, &path, &headers).await.err().expect("a refusal");
@@ -124,6 +134,26 @@ async fn an_unmodified_axon_config_makes_files_that_its_robot_connects_with() {
     assert!(Socket::try_connect(&recorder, &path, &bearer(&token)).await.is_err());
     let live = client.get(&format!("/devices/{device}/connection")).await.unwrap();
     assert_eq!(live["connected"], json!(true), "{live}");
+
+    // The way to the robot: the answer is merged into what `axon-config` keeps in its `device.json`, and `axon-config refresh`,
+    // which asks for nothing but the templates, renders both files with it.
+    let mut kept = answer.clone();
+    merge(&mut kept, &rotated);
+    let renewed = values_of(&kept);
+    let unchanged = ["device_id", "factory_id", "robot_type_id", "robot_id", "recorder_rpc_url", "callback_allowlist.allowed_host"];
+    assert!(unchanged.iter().all(|name| renewed[*name] == values[*name]), "{renewed:?}");
+    let fetched = async |file: &str| {
+        let template = http.get(format!("{api}/robot_types/{}/configs/{file}", renewed["robot_type_id"])).send().await.unwrap();
+        render(&template.text().await.unwrap(), &renewed)
+    };
+    let (recorder_file, transfer_file) = (fetched("recorder.yaml").await, fetched("transfer.yaml").await);
+    assert_eq!(line(&recorder_file, "auth_token:"), new);
+    Socket::try_connect(&recorder, &path, &bearer(&line(&recorder_file, "auth_token:"))).await.unwrap();
+    let (transfer, renewed_base) = parts(&line(&transfer_file, "url:"));
+    Socket::try_connect(&transfer, &format!("{renewed_base}/{device}"), "").await.unwrap();
+    assert!(Socket::try_connect(&transfer, &format!("{base}/{device}"), "").await.is_err(), "the old token is void");
+    let connected = Socket::try_connect(&recorder, &path, &bearer(new)).await.unwrap();
+    let upload = Socket::try_connect(&transfer, &format!("{renewed_base}/{device}"), "").await.unwrap();
     drop((connected, upload));
     Socket::try_connect(&recorder, &path, &bearer(new)).await.unwrap();
 
@@ -140,6 +170,21 @@ async fn an_unmodified_axon_config_makes_files_that_its_robot_connects_with() {
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(!log.contains("kws_v1_"), "a token is in the log");
     server.stop().await;
+}
+
+#[test]
+fn uploads_of_the_shipped_template_survive_a_server_that_is_away() {
+    let template = include_str!("../../config/templates/transfer.yaml");
+    let retry = template.split_once("\n  retry:\n").expect("retries").1;
+    let number = |key: &str| line(retry, key).parse::<f64>().expect("a number");
+    let (attempts, first, cap) = (number("max_retries:"), number("initial_delay_ms:"), number("max_delay_ms:"));
+    // What passes before the last attempt where chance makes every wait half as long as it could be.
+    let least_s = |attempts: f64| (1..attempts as i32).map(|n| (first * 2_f64.powi(n)).min(cap) / 2_000.0).sum::<f64>();
+    assert!(least_s(5.0) < 60.0, "what Axon does unless it is told otherwise");
+    assert!(least_s(attempts) > 3_600.0, "{attempts} attempts take {} s", least_s(attempts));
+    // What is given up all the same is found again where it is looked for.
+    let folder = |key: &str| line(template, key).trim_matches('"').to_owned();
+    assert!(folder("failed_uploads_dir:").starts_with(&format!("{}/", folder("data_dir:"))));
 }
 
 /// A factory and a robot type to register for.

@@ -27,7 +27,7 @@ use super::super::hub::RecorderView;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
 use crate::domain::catalog;
-use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState};
+use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::{PublicTaskId, Timestamp};
 
 /// How long `get_state` may take before the state counts as not known.
@@ -160,7 +160,7 @@ impl RecorderSession {
         if let Some(sent) = self.under_way.take_if(|sent| sent.deadline <= now.at) {
             match &sent.what {
                 What::Command { .. } => {
-                    effects.push(unknown(&sent.request_id, "the recorder did not answer in time"));
+                    effects.push(unknown(&sent.request_id, UnknownCause::TimedOut, "the recorder did not answer in time"));
                     self.doubt(now.at, "a command was not answered in time", effects);
                 }
                 What::Query { ticket, .. } => effects.push(Effect::Answer { ticket: *ticket, answer: Err(QueryError::TimedOut) }),
@@ -173,7 +173,7 @@ impl RecorderSession {
         for request in waiting {
             match request {
                 Request::Rpc(rpc) if rpc.deadline <= now.wall => {
-                    effects.push(unknown(&rpc.command_id, "not sent: the recorder was busy until the deadline"));
+                    effects.push(not_sent(&rpc.command_id, "the recorder was busy until the deadline"));
                 }
                 Request::Query { ticket, deadline, .. } if deadline <= now.at => {
                     effects.push(Effect::Answer { ticket, answer: Err(QueryError::TimedOut) });
@@ -301,7 +301,7 @@ impl RecorderSession {
             return;
         }
         if self.waiting.len() >= WAITING_MAX {
-            effects.push(unknown(&rpc.command_id, "not sent: too many commands wait for the recorder"));
+            effects.push(not_sent(&rpc.command_id, "too many commands wait for the recorder"));
             return;
         }
         if self.taken.len() >= TAKEN_MAX {
@@ -316,8 +316,12 @@ fn settled(command_id: &str, outcome: CommandOutcome) -> Effect {
     Effect::Report(Report::Settled { command_id: command_id.to_owned(), outcome })
 }
 
-fn unknown(command_id: &str, reason: &str) -> Effect {
-    settled(command_id, CommandOutcome::Unknown { reason: reason.to_owned() })
+fn unknown(command_id: &str, cause: UnknownCause, reason: &str) -> Effect {
+    settled(command_id, CommandOutcome::unknown(cause, reason))
+}
+
+fn not_sent(command_id: &str, reason: &str) -> Effect {
+    settled(command_id, CommandOutcome::NotSent { reason: reason.to_owned() })
 }
 
 fn outcome_of(response: &RpcResponse) -> CommandOutcome {
@@ -381,7 +385,9 @@ impl Session for RecorderSession {
     fn closed(&mut self, _now: Now, reason: &str) -> Vec<Effect> {
         let mut effects = vec![];
         match self.under_way.take() {
-            Some(Sent { what: What::Command { .. }, request_id, .. }) => effects.push(unknown(&request_id, reason)),
+            Some(Sent { what: What::Command { .. }, request_id, .. }) => {
+                effects.push(unknown(&request_id, UnknownCause::LinkClosed, reason))
+            }
             Some(Sent { what: What::Query { ticket, .. }, .. }) => {
                 effects.push(Effect::Answer { ticket, answer: Err(QueryError::NotConnected) });
             }
@@ -389,7 +395,7 @@ impl Session for RecorderSession {
         }
         for request in self.waiting.drain(..) {
             match request {
-                Request::Rpc(rpc) => effects.push(unknown(&rpc.command_id, &format!("not sent: {reason}"))),
+                Request::Rpc(rpc) => effects.push(not_sent(&rpc.command_id, reason)),
                 Request::Query { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Err(QueryError::NotConnected) }),
                 Request::Frame(_) => {}
             }

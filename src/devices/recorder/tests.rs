@@ -8,7 +8,7 @@ use super::session::{BUSY_MAX, RecorderSession};
 use crate::devices::effects::Report;
 use crate::devices::hub::RecorderView;
 use crate::devices::session::{Effect, Now, QueryError, Request, Rpc, Session};
-use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState};
+use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::{PublicTaskId, Timestamp};
 
 const A: &str = "9104b636-184e-406d-b5c5-9e9b0726bd1c";
@@ -150,8 +150,12 @@ fn settled(id: &str, success: bool, data: Value) -> Report {
     Report::Settled { command_id: id.to_owned(), outcome }
 }
 
-fn unknown(id: &str, reason: &str) -> Report {
-    Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::Unknown { reason: reason.to_owned() } }
+fn unknown(id: &str, cause: UnknownCause, reason: &str) -> Report {
+    Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::unknown(cause, reason) }
+}
+
+fn not_sent(id: &str, reason: &str) -> Report {
+    Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::NotSent { reason: reason.to_owned() } }
 }
 
 #[test]
@@ -269,7 +273,7 @@ fn a_command_delivered_twice_is_sent_once() {
 #[test]
 fn a_command_out_of_time_is_unknown_and_its_late_answer_is_reported() {
     let stage = Stage::idle().rpc(A, RecorderAction::Finish, Some("t"), SOON).rpc(B, RecorderAction::Clear, None, SOON * 2).after(SOON);
-    assert_eq!(stage.reports(), [unknown(A, "the recorder did not answer in time")]);
+    assert_eq!(stage.reports(), [unknown(A, UnknownCause::TimedOut, "the recorder did not answer in time")]);
     // Its state is asked for; nothing else is put on top of what it may be doing.
     assert_eq!(stage.sent(), ["finish", "get_state"]);
     assert!(!stage.view.confirmed);
@@ -294,7 +298,7 @@ impl Stage {
 #[test]
 fn a_command_that_never_got_its_turn_is_settled_at_its_deadline() {
     let stage = Stage::idle().rpc(A, RecorderAction::Finish, Some("t"), SOON * 4).rpc(B, RecorderAction::Pause, None, SOON).after(SOON);
-    assert_eq!(stage.reports(), [unknown(B, "not sent: the recorder was busy until the deadline")]);
+    assert_eq!(stage.reports(), [not_sent(B, "the recorder was busy until the deadline")]);
     assert_eq!(stage.sent(), ["finish"]);
 }
 
@@ -305,8 +309,8 @@ fn a_lost_link_leaves_no_command_without_an_outcome() {
     assert_eq!(
         stage.reports(),
         [
-            unknown(A, "replaced by a newer connection"),
-            unknown(B, "not sent: replaced by a newer connection"),
+            unknown(A, UnknownCause::LinkClosed, "replaced by a newer connection"),
+            not_sent(B, "replaced by a newer connection"),
             Report::Closed { reason: "replaced by a newer connection".to_owned() },
         ]
     );
@@ -461,7 +465,7 @@ proptest! {
         for id in &asked {
             let outcomes = outcomes_of(id);
             prop_assert!(!outcomes.is_empty(), "{} has no outcome", id);
-            let unknown = |outcome: &CommandOutcome| matches!(outcome, CommandOutcome::Unknown { .. });
+            let unknown = |outcome: &CommandOutcome| matches!(outcome, CommandOutcome::Unknown { .. } | CommandOutcome::NotSent { .. });
             prop_assert!(outcomes.iter().filter(|outcome| unknown(outcome)).count() <= 1);
             prop_assert!(outcomes[1..].iter().all(|outcome| !unknown(outcome)));
         }

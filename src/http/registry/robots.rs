@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::commands::registry::CreateRobot;
+use crate::commands::Context;
+use crate::commands::registry::{CreateRobot, RetireRobot};
+use crate::commands::tasks::FailTasksOfRobot;
 use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -14,6 +16,7 @@ use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_
 use crate::http::made::Made;
 use crate::http::problem::Problem;
 use crate::http::recorder::connected_filter;
+use crate::http::tasks::Ending;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{RobotFilter, RobotRow};
 
@@ -145,4 +148,37 @@ pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<An
 
 async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
     state.reads.robot(id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
+}
+
+/// Take a robot out of service for good. Its tasks that have not ended fail with this reason, a recorder that holds one is told to
+/// let go, its workstation is free for another pair, and it is given no more work. What it has recorded it may still upload.
+/// Asked again, it ends what has been left.
+#[utoipa::path(post, path = "/api/v1/robots/{id}/retire", tag = "registry", params(("id" = i64, Path)), request_body = Ending, responses(
+    (status = 200, body = Robot),
+    (status = 400, description = "No reason, or one that is too long"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn retire(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(ending): Json<Ending>,
+) -> Result<Answer<Robot>, Problem> {
+    caller.must_manage()?;
+    let robot_id = RobotId(id.positive()?);
+    let reason = ending.reason()?;
+    state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
+    let robot = found(&state, robot_id).await?;
+    // Order by order, each by itself. Where this breaks off, there is no answer, and the request comes again.
+    let steps = Context { idempotency: None, ..caller.context() };
+    let reason = format!("the robot {} was retired: {reason}", robot.device_id);
+    loop {
+        let orders = state.reads.orders_with_tasks_of(robot_id).await?;
+        if orders.is_empty() {
+            return Ok(Answer(robot));
+        }
+        for order_id in orders {
+            state.commands.execute(&steps, FailTasksOfRobot { robot_id, order_id, reason: reason.clone() }).await?;
+        }
+    }
 }

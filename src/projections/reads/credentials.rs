@@ -93,7 +93,7 @@ pub(super) fn keyless_robots() -> String {
 fn recorder_token() -> String {
     format!(
         "select {} from robots r join credentials k on k.subject = 'recorder' and k.subject_id = r.id \
-         where r.device_id = $1 and r.status = 'active'",
+         where r.device_id = $1 and (r.status = 'active' or $2)",
         RecorderTokenRow::COLUMNS
     )
 }
@@ -114,8 +114,9 @@ impl Reads {
     }
 
     /// The token of an active robot, if it ever got one.
-    pub async fn recorder_token(&self, device: &DeviceId) -> Result<Option<RecorderTokenRow>, ReadError> {
-        self.row(&recorder_token(), &[&device.as_str()]).await
+    /// The token of a robot that is in service; `also_retired`: or was.
+    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
+        self.row(&recorder_token(), &[&device.as_str(), &also_retired]).await
     }
 }
 

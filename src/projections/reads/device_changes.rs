@@ -30,7 +30,8 @@ row! {
 }
 
 /// The events that clients of the stream are told of.
-const SHOWN: &str = "'device_link_opened', 'device_link_closed', 'recorder_state_observed', 'device_command_settled'";
+const SHOWN: &str = "'device_link_opened', 'device_link_closed', 'recorder_state_observed', 'device_command_settled', \
+    'device_contested', 'device_contest_ended'";
 
 fn between() -> String {
     format!(

@@ -18,6 +18,9 @@ row! {
         transfer_since: Option<Timestamp> = "d.transfer_since",
         observed_state: Option<String> = "d.observed_state",
         observed_task: Option<String> = "d.observed_task",
+        /// Two programs with its id: since when, and from where.
+        recorder_contest: Option<Value> = "d.recorder_contest",
+        transfer_contest: Option<Value> = "d.transfer_contest",
         updated_at: Timestamp = "d.updated_at",
     }
 }
@@ -28,7 +31,7 @@ row! {
         device_id: String = "k.device_id",
         action: String = "k.action",
         task_id: Option<String> = "k.task_id",
-        /// `requested`, `succeeded`, `refused` or `unknown`.
+        /// `requested`, `succeeded`, `refused`, `unknown` or `not_sent`.
         status: String = "k.status",
         message: Option<String> = "k.message",
         data: Option<Value> = "k.data",

@@ -1,7 +1,7 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
 use super::{AsNumber, FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
-use crate::domain::{BatchId, PublicTaskId, TaskId, Timestamp};
+use crate::domain::{BatchId, OrderId, PublicTaskId, RobotId, TaskId, Timestamp};
 
 row! {
     TaskRow {
@@ -129,7 +129,27 @@ fn config() -> String {
     )
 }
 
+row! {
+    OrderWithTasks {
+        order_id: i64 = "t.order_id",
+    }
+}
+
+fn orders_with_tasks_of_robot() -> String {
+    format!(
+        "select distinct {} from stations w join tasks t on t.station_id = w.id \
+         where w.robot_id = $1 and t.status in ('pending', 'ready', 'in_progress', 'uploading') order by t.order_id",
+        OrderWithTasks::COLUMNS
+    )
+}
+
 impl Reads {
+    /// Orders of which a robot holds tasks that have not ended.
+    pub async fn orders_with_tasks_of(&self, robot: RobotId) -> Result<Vec<OrderId>, ReadError> {
+        let rows: Vec<OrderWithTasks> = self.rows(&orders_with_tasks_of_robot(), &[&robot.0]).await?;
+        Ok(rows.into_iter().map(|row| OrderId(row.order_id)).collect())
+    }
+
     pub async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, ReadError> {
         self.row(&get(), &[&id.0]).await
     }
@@ -169,5 +189,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks of a batch, counted", of_batch().count()),
         ("standing of a task", standing()),
         ("configuration of a task", config()),
+        ("orders with tasks of a robot", orders_with_tasks_of_robot()),
     ]
 }

@@ -73,6 +73,9 @@ const ROUTES: [Route; 27] = [
     route("POST", "/api/v1/callbacks/finish", Access::Open, 200, "error_msg"),
 ];
 
+/// What the contract does not have.
+const ADDED: [(&str, &str); 1] = [("POST", "/api/v1/tasks/{id}/fail")];
+
 /// The route of a row, by what it is called in the tables.
 fn of(name: &str) -> &'static Route {
     ROUTES.iter().find(|route| format!("{} {}", route.method, route.path.trim_start_matches("/api/v1")) == name).unwrap_or_else(|| {
@@ -159,7 +162,8 @@ fn the_routes_of_the_contract_are_those_of_the_description() {
         ["orders", "batches", "tasks", "episodes", "storage", "callbacks"].iter().any(|part| path.starts_with(&format!("/api/v1/{part}")))
     };
     let described = described();
-    let found: BTreeSet<_> = described.keys().filter(|(_, path)| ours(path)).cloned().collect();
+    let added = |(method, path): &&(String, String)| ADDED.contains(&(method.as_str(), path.as_str()));
+    let found: BTreeSet<_> = described.keys().filter(|(_, path)| ours(path)).filter(|route| !added(route)).cloned().collect();
     let wanted: BTreeSet<_> = ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
     assert_eq!(found, wanted);
     for route in &ROUTES {

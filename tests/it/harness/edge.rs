@@ -69,6 +69,7 @@ impl TestEdge {
             request_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
+            device_finish_timeout: Duration::from_secs(4),
             endpoints: Endpoints {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },
                 transfer: Endpoint { public_url: None, port: 8090, token_required: true },
