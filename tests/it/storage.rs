@@ -75,7 +75,7 @@ async fn every_name_of_a_factory_works_on_every_route() {
         };
         let (device, public) = (device.clone(), PublicTaskId::parse(text).unwrap());
         edge.execute(UploadCompleted { device, epoch, task: public, report: report.clone(), witness: Witness::UploadComplete }).await;
-        let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1 };
+        let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![] };
         let task = TaskId(number(&task["id"]));
         edge.execute(AcceptUpload { task, verified, bucket: bucket.clone(), duration_sec: None, metadata: None }).await;
 
