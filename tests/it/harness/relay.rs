@@ -109,8 +109,16 @@ impl Relay {
 
 impl State {
     fn cut(&self) {
+        self.cut_but(None);
+    }
+
+    /// Breaks every connection; the one of this client at the server's side only, so that it can be told one thing more.
+    fn cut_but(&self, client: Option<SocketAddr>) {
         for link in self.links.lock().expect("the list").drain(..) {
-            let _gone_already = (link.client.shutdown(Shutdown::Both), link.server.shutdown(Shutdown::Both));
+            let _gone_already = link.server.shutdown(Shutdown::Both);
+            if client.is_none() || link.client.peer_addr().ok() != client {
+                let _gone_already = link.client.shutdown(Shutdown::Both);
+            }
         }
     }
 }
@@ -223,16 +231,18 @@ fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
                         state.turns.fetch_add(1, Ordering::SeqCst);
                     }
                 }
-                let written = to.write_all(bytes);
-                let last_word = {
+                let committed = {
                     let conversation = conversation.lock().expect("the conversation");
                     !from_client && conversation.commits && conversation.unanswered == 0
                 };
-                if last_word && state.cut_after_commit.swap(false, Ordering::SeqCst) {
+                if committed && state.cut_after_commit.swap(false, Ordering::SeqCst) {
+                    // All else is cut before the client hears of the commit: it may read it back at once.
                     state.newcomers.store(REFUSE, Ordering::SeqCst);
-                    state.cut();
+                    state.cut_but(to.peer_addr().ok());
+                    let _gone_already = to.write_all(bytes);
+                    break;
                 }
-                if written.is_err() && !swallowed.load(Ordering::SeqCst) {
+                if to.write_all(bytes).is_err() && !swallowed.load(Ordering::SeqCst) {
                     break;
                 }
             }
