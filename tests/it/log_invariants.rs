@@ -475,7 +475,8 @@ async fn move_to_another_cluster(burn_before: u32, burn_after: u32) {
     let campaign = Campaign::start(&connector, 2, 0);
     tokio::time::sleep(campaign_time() / 3).await;
     // The new cluster comes to the transaction ids that the old one used.
-    burn_xids(&connector, burn_before).await;
+    let missing = u32::try_from(old_xid - next_xid(&connector).await).unwrap_or(0);
+    burn_xids(&connector, burn_before.max(missing)).await;
     tokio::time::sleep(campaign_time() / 3).await;
     campaign.verdict("after the move", &connector).await;
     assert!(next_xid(&connector).await > old_xid);
