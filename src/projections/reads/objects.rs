@@ -25,7 +25,7 @@ fn claim() -> String {
                  order by x.sequence desc limit 1) last \
              where t.task_id = $3 and last.payload -> last.event_type -> 'report' ->> 'object_key' = $4 \
                  and last.event_type = case t.status when 'uploading' then 'upload_reported' else 'late_upload_reported' end \
-         ) c order by c.verified desc limit 1",
+         ) c order by c.verified desc, c.task_id limit 1",
         ClaimRow::COLUMNS
     )
 }
