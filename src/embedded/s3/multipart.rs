@@ -430,8 +430,9 @@ fn chosen(wanted: &[CompletedPart], known: &HashMap<i32, Part>) -> S3Result<Vec<
 /// Hashes for checksums of the whole object, where some are wanted.
 fn whole_hasher(upload: &Upload, said: &Checksums) -> Option<ChecksumHasher> {
     let whole = |said: &Option<String>| said.as_ref().is_some_and(|said| !said.contains('-'));
-    let wanted =
-        |algorithm: &str, said: &Option<String>| (upload.full_object && upload.algorithm.as_deref() == Some(algorithm)) || whole(said);
+    // S3 knows this one of whole objects only.
+    let of_whole = upload.full_object || upload.algorithm.as_deref() == Some("CRC64NVME");
+    let wanted = |algorithm: &str, said: &Option<String>| (of_whole && upload.algorithm.as_deref() == Some(algorithm)) || whole(said);
     let hasher = ChecksumHasher {
         crc32: wanted("CRC32", &said.crc32).then(Default::default),
         crc32c: wanted("CRC32C", &said.crc32c).then(Default::default),
