@@ -61,7 +61,8 @@ async fn a_private_postgres_that_is_killed_is_started_again() {
         last = postgres_pid(&bench.server, Some(last)).await;
         bench.server.ready().await;
         // Devices, deliveries and the log go on.
-        let tasks = bench.dispatch(1).await;
+        let order = factory::place_order(&bench.client, &bench.made, &format!("Work {n}"), 1).await.expect("an order");
+        let tasks = factory::dispatch(&bench.client, &bench.made, order, &bench.made.stations[0], 1).await.expect("a batch");
         let mut again = Socket::connect(&bench.server.address(1), &format!("/recorder/{}", bench.device)).await;
         again.send(&idle()).await;
         until("its state", async || {
