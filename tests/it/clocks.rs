@@ -34,6 +34,9 @@ async fn a_command_is_sent_although_this_machines_clock_is_a_day_behind() {
     let made = factory::seed(&client, "Clocks", 1).await.expect("a factory");
     let device = made.stations[0].device_id.clone();
     let mut recorder = Socket::connect(&server.address(1), &format!("/recorder/{device}")).await;
+    let asked = recorder.wait_for("get_state", |frame| frame["action"] == "get_state").await;
+    let told = json!({"type": "rpc_response", "request_id": asked["request_id"], "success": true, "data": {"state": "idle"}});
+    recorder.send(&told).await;
     // The robot's clock is right.
     let right = chrono::Utc::now() + chrono::TimeDelta::days(1);
     let data = json!({"previous": "idle", "current": "idle"});

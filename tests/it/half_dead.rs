@@ -86,7 +86,9 @@ impl Site {
     }
 
     async fn robot(&self) -> Socket {
-        let recorder = Socket::connect(&self.server.address(1), &format!("/recorder/{}", self.device)).await;
+        let mut recorder = Socket::connect(&self.server.address(1), &format!("/recorder/{}", self.device)).await;
+        // Until that is answered, nothing else is asked of it.
+        answer(&mut recorder, "get_state", json!({"state": "idle"})).await;
         self.report(&recorder, "idle", "idle").await;
         self.until("the robot is known", Instant::now(), async || self.observed("idle").await).await;
         recorder
@@ -156,11 +158,7 @@ impl Site {
         // A command for the robot goes through the outbox.
         let (path, nothing) = (format!("/recorder/{}/clear", self.device), json!({}));
         let asked = self.client.call(Method::POST, &path, Some(&nothing));
-        let answering = async {
-            let request = recorder.wait_for("the command", |frame| frame["action"] == "clear").await;
-            let answer = json!({"type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok"});
-            recorder.send(&answer).await;
-        };
+        let answering = answer(recorder, "clear", json!({}));
         let (asked, ()) = tokio::join!(asked, answering);
         assert_eq!(asked.expect("an answer").status, StatusCode::OK);
         self.until("nothing waits in the outbox", since, async || self.one("select count(*) from outbox").await == 0).await;
@@ -181,6 +179,13 @@ impl Site {
         println!("stopped within {:.1} s", took.as_secs_f64());
         assert!(took < STOPPED_WITHIN, "{took:?}");
     }
+}
+
+/// Answers the next request of this kind as a recorder does.
+async fn answer(recorder: &mut Socket, action: &str, data: Value) {
+    let request = recorder.wait_for(action, |frame| frame["action"] == action).await;
+    let response = json!({"type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok", "data": data});
+    recorder.send(&response).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
