@@ -41,7 +41,7 @@ pub enum ReadError {
     /// No connection, or it broke: asking again later may work.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
-    /// This session could not; another one was asked, and could not either.
+    /// This session could not, or was closed before it did. Another one was asked, and could not either.
     #[error("the database session cannot read it: {0}")]
     Unfit(String),
     /// A value beyond what a query takes.
@@ -66,6 +66,8 @@ impl From<tokio_postgres::Error> for ReadError {
         match fault(&error) {
             Fault::Value => Self::Unstorable(text()),
             Fault::Unfit => Self::Unfit(text()),
+            // It may have been given up a moment before it was used; what only reads is asked again.
+            Fault::Unavailable if error.is_closed() => Self::Unfit(text()),
             // A read that ran into the changes of others may be asked again, too.
             Fault::Unavailable | Fault::Serialization | Fault::Deadlock => Self::Unavailable(text()),
             Fault::Unique { .. } | Fault::ForeignKey { .. } | Fault::Check { .. } | Fault::Other => Self::Failed(error),
@@ -145,6 +147,13 @@ impl Reads {
     }
 
     async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
+        match self.listed_once(query, parameters, page).await {
+            Err(ReadError::Unfit(_)) => self.listed_once(query, parameters, page).await,
+            listed => listed,
+        }
+    }
+
+    async fn listed_once<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
         let client = self.connection().await?;
         let (count, select) = (query.count(), query.select(R::COLUMNS));
         let after = query.after(page.after)?;
