@@ -34,7 +34,7 @@ use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
-use crate::http::registration::{Endpoint, Endpoints, Store};
+use crate::http::registration::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front};
@@ -385,7 +385,7 @@ struct Objects {
     /// What nobody outside may see.
     secrets: Vec<Secret>,
     /// The secret half of a robot's key, where keys are ours to give.
-    secret_of: Option<Arc<dyn Fn(&str) -> String + Send + Sync>>,
+    secret_of: Option<SecretOf>,
     /// What its guard refused, to be recorded.
     refused_writes: Option<RefusedWrites>,
 }

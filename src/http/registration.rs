@@ -62,6 +62,9 @@ impl Endpoint {
     }
 }
 
+/// Of a key's public half, its secret one.
+pub type SecretOf = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
 /// Where robots upload to, as they are told.
 #[derive(Clone)]
 pub struct Store {
@@ -70,7 +73,7 @@ pub struct Store {
     pub port: u16,
     pub region: String,
     /// The secret half of a robot's key. None where the store is not ours: keys to it are made there.
-    pub secret_of: Option<Arc<dyn Fn(&str) -> String + Send + Sync>>,
+    pub secret_of: Option<SecretOf>,
 }
 
 impl std::fmt::Debug for Store {
