@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use admission::{Limits, one_caller};
-pub use intake::TooSlow;
+pub use intake::{Intake, TooSlow};
 pub use origins::{ForeignOrigin, Origins};
 pub use proxies::Proxies;
 
 use admission::{Admission, Full};
-use intake::{Intake, Lingering};
+use intake::{Left, Lingering};
 
 /// For routes. Longer than the pauses of clients that keep connections, so that it is they who close them.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -92,31 +92,48 @@ pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front:
             let asks_first = parts.headers.contains_key(EXPECT);
             let (intake, left) = Intake::new(body, front.read_timeout);
             let (answer, unread) = (routes.call(Request::from_parts(parts, intake)), unread.clone());
-            async move {
-                let mut response = answer.await?;
-                if !left.read_away(asks_first).await {
-                    unread.store(true, Ordering::Relaxed);
-                    response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
-                }
-                Ok::<_, std::convert::Infallible>(response)
-            }
+            async move { Ok::<_, std::convert::Infallible>(keep_or_close(answer.await?, left, asks_first, &unread).await) }
         })
     };
     accept(listener, stop, HEAD_TIMEOUT, Door::new(limits, proxies), service).await;
 }
 
+/// The answer of a request whose body may not have been read: says where its connection takes no other.
+async fn keep_or_close<B>(mut response: Response<B>, left: Left, asks_first: bool, unread: &AtomicBool) -> Response<B> {
+    if !left.read_away(asks_first).await {
+        unread.store(true, Ordering::Relaxed);
+        response.headers_mut().insert(CONNECTION, http::HeaderValue::from_static("close"));
+    }
+    response
+}
+
 /// Serves each connection with what `service` makes for its remote address. One that is without a whole head of a
-/// request for `head_timeout`, from its start or from the last answer, is closed. After `stop` nothing new is
-/// accepted, and open requests have the time until this is dropped.
-pub async fn serve<S, B>(listener: TcpListener, stop: CancellationToken, head_timeout: Duration, service: impl Fn(SocketAddr) -> S)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Future: Send> + Send + 'static,
+/// request for `head_timeout`, from its start or from the last answer, is closed; a body has `body_timeout` to arrive. After
+/// `stop` nothing new is accepted, and open requests have the time until this is dropped.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    stop: CancellationToken,
+    head_timeout: Duration,
+    body_timeout: Duration,
+    service: impl Fn(SocketAddr) -> S,
+) where
+    S: Service<Request<Intake>, Response = Response<B>, Error: Send, Future: Send> + Send + Sync + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data: Send> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let door = Door::new(Limits::default(), Proxies::default());
-    accept(listener, stop, head_timeout, door, |peer, _unread| service(peer)).await;
+    let service = |peer: SocketAddr, unread: Arc<AtomicBool>| {
+        let service = service(peer);
+        service_fn(move |request: Request<Incoming>| {
+            let asks_first = request.headers().contains_key(EXPECT);
+            let (parts, body) = request.into_parts();
+            let (intake, left) = Intake::new(body, body_timeout);
+            let (answer, unread) = (service.call(Request::from_parts(parts, intake)), unread.clone());
+            async move { Ok::<_, S::Error>(keep_or_close(answer.await?, left, asks_first, &unread).await) }
+        })
+    };
+    accept(listener, stop, head_timeout, door, service).await;
 }
 
 /// Lets connections in as long as there is room, and says from time to time how many it did not.
@@ -231,7 +248,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(remote.to_string()))
             })
         };
-        let server = tokio::spawn(serve(listener, stop.clone(), HEAD, service));
+        let server = tokio::spawn(serve(listener, stop.clone(), HEAD, HEAD, service));
         (address, stop, server)
     }
 

@@ -17,13 +17,14 @@ use keystone_edge::simulator::factory::{self, DispatchedTask, Equipment};
 use keystone_edge::simulator::{Faults, RecordingProfile, Robot, RobotConfig, StoreConfig};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
 use crate::harness::bench::{Bench, Recording, complete, is_ack, is_upload_request, record, recording, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::s3::RawS3;
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{PrivatePostgres, temp_folder, until};
+use crate::harness::{PrivatePostgres, TestObjects, temp_folder, until};
 use crate::registration::{render, values_of};
 
 /// A new installation: nobody gave a key, and none was made by an older version.
@@ -279,6 +280,35 @@ async fn what_is_being_verified_is_not_replaced() {
     }
     let status = futures_util::future::join_all(tasks.iter().map(|task| bench.status(task))).await;
     assert!(status.iter().skip(1).step_by(2).all(|status| status == "completed"), "{status:?}");
+}
+
+/// An uploader goes on using the connection on which it was refused.
+#[tokio::test]
+async fn a_refused_upload_leaves_its_connection_usable_or_says_that_it_ends() {
+    let objects = TestObjects::new().await;
+    // Unsigned, which is enough to be refused before the body is read.
+    for (bytes, asks_first) in [(5, false), (5, true), (300 << 10, false), (8 << 20, false)] {
+        let mut stream = tokio::net::TcpStream::connect(objects.s3.address()).await.unwrap();
+        for nth in ["first", "second"] {
+            let expect = if asks_first { "Expect: 100-continue\r\n" } else { "" };
+            let head = format!("PUT /edge-f/a HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\n{expect}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            if !asks_first {
+                stream.write_all(&vec![b'x'; bytes]).await.unwrap();
+            }
+            let mut answer = String::new();
+            while !answer.ends_with("</Error>") && !answer.ends_with("</Error>\r\n0\r\n\r\n") {
+                let mut piece = [0; 4096];
+                let read = stream.read(&mut piece).await.unwrap();
+                assert!(read > 0, "{bytes} bytes, asks first: {asks_first}: the {nth} request was answered with {answer:?}");
+                answer += std::str::from_utf8(&piece[..read]).unwrap();
+            }
+            assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+            if answer.to_lowercase().contains("connection: close") {
+                break;
+            }
+        }
+    }
 }
 
 /// Lets writes wait at the guard.

@@ -28,6 +28,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::service::service_fn;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::S3ServiceBuilder;
 use tokio::net::TcpListener;
@@ -43,7 +45,7 @@ use self::store::{Local, Store};
 use super::keys::Keys;
 use crate::blobs::LocalObjects;
 use crate::config::Secret;
-use crate::listener;
+use crate::listener::{self, Intake};
 
 /// How long open requests may take to end when we stop: a part of a multipart upload
 /// has room; the robot repeats a cut one.
@@ -51,6 +53,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the body of a request may take to arrive: 5 GB, the largest that S3 takes at once, at 1.5 MB/s.
+const BODY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The list of ten thousand parts with their checksums has room.
 const XML_BYTES_MAX: usize = 4 << 20;
@@ -134,7 +139,14 @@ impl EmbeddedS3 {
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
-        let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, move |_| service.clone()));
+        let service = move |_| {
+            let service = service.clone();
+            service_fn(move |request: Request<Intake>| {
+                let service = service.clone();
+                async move { service.call(request.map(s3s::Body::http_body_unsync)).await }
+            })
+        };
+        let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, BODY_TIMEOUT, service));
         let sweeper = tokio::spawn(uploads.sweep_for_ever(upload_expiry));
         Ok(Self { address, root, keys, local, stop, server: Some(server), sweeper })
     }
