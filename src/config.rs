@@ -263,6 +263,16 @@ pub enum DeviceAuth {
     Optional,
 }
 
+/// What a callback has to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackProof {
+    /// The token in the link that the recorder was configured with.
+    Token,
+    /// That, or that it comes from where the recorder of its robot connects from.
+    KnownDevice,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Devices {
@@ -271,6 +281,7 @@ pub struct Devices {
     #[serde(deserialize_with = "bind_address")]
     pub transfer_bind: SocketAddr,
     pub auth: DeviceAuth,
+    pub callbacks: CallbackProof,
     /// What robots are told to connect to, without a path; none: where they registered.
     #[serde(deserialize_with = "set_or_none")]
     pub recorder_public_url: Option<String>,
@@ -549,6 +560,7 @@ const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_AXON_TRANSFER_WS_PORT", Effect::Port("devices.transfer_bind")),
     ("KEYSTONE_AXON_RECORDER_AUTH_ENABLED", Effect::DeviceAuth),
     ("KEYSTONE_DEVICE_AUTH", Effect::Set("devices.auth")),
+    ("KEYSTONE_DEVICE_CALLBACKS", Effect::Set("devices.callbacks")),
     ("KEYSTONE_AXON_RECORDER_PING_INTERVAL", Effect::Set("devices.recorder_ping_interval_s")),
     ("KEYSTONE_AXON_RECORDER_PING_TIMEOUT", Effect::Set("devices.recorder_ping_timeout_s")),
     ("KEYSTONE_AXON_RECORDER_RESPONSE_TIMEOUT", Effect::Set("devices.response_timeout_s")),
@@ -982,6 +994,7 @@ fn form(key: &str) -> Option<Form> {
         "http.allowed_origins" => (|value| value.parse::<Origins>().is_ok(), "origins like https://ui.factory, separated by commas"),
         "auth.mode" => (|value| matches!(value, "strict" | "compat"), "`strict` or `compat`"),
         "devices.auth" => (|value| matches!(value, "auto" | "required" | "optional"), "`auto`, `required` or `optional`"),
+        "devices.callbacks" => (|value| matches!(value, "token" | "known_device"), "`token` or `known_device`"),
         "telemetry.log_format" => (|value| matches!(value, "text" | "json"), "`text` or `json`"),
         "database.url" => (|value| crate::pg::parse_url(value).is_ok(), "postgres://user:password@host:port/database"),
         _ => return None,

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
-use crate::config::{self, AuthMode, Config, OnExhausted, Ordering, Secret, host_name};
+use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering, Secret, host_name};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
@@ -211,6 +211,7 @@ impl App {
             link_lifetime: config.s3.presign_ttl(),
             admin_username: config.auth.admin_username.clone(),
             admin_password: admin_password.expose().to_owned(),
+            callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
             body_bytes_max: config.limits.body_bytes_max,

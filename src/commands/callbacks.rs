@@ -8,6 +8,7 @@
 //! their task, which the recorder gives back. It is derived from a secret of ours and kept nowhere.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +18,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{Command, CommandError, Work};
-use crate::domain::device::{Device, DeviceCommand};
+use crate::domain::device::{Device, DeviceCommand, Link};
 use crate::domain::task::{FinishReport, Stage, Task, TaskCommand, TaskStatus, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
@@ -59,15 +60,21 @@ impl CallbackTokens {
     }
 }
 
+/// Where the last connection came from, without the port.
+fn address_of(link: &Link) -> Option<IpAddr> {
+    let remote = link.remote.as_deref()?;
+    let address = remote.parse::<IpAddr>().ok().or_else(|| Some(remote.parse::<SocketAddr>().ok()?.ip()))?;
+    Some(address.to_canonical())
+}
+
 /// Whether a callback has to show that it comes from the recorder that was configured.
 #[derive(Clone, Debug)]
 pub enum Proof {
     /// Whoever posts it is believed, as in older deployments.
     NotAsked,
-    Shown {
-        token: Option<String>,
-        tokens: CallbackTokens,
-    },
+    Token { token: String, tokens: CallbackTokens },
+    /// No token. `from` is the caller's address, where a site believes robots by theirs.
+    None { from: Option<IpAddr> },
 }
 
 impl Proof {
@@ -82,11 +89,12 @@ impl Proof {
         let owner = found.map(|(owner, _)| &owner.device_id);
         match self {
             Self::NotAsked => Ok(true),
-            Self::Shown { token: Some(shown), tokens } => Ok(device.or(owner).is_some_and(|device| tokens.fits(shown, task, device))),
-            Self::Shown { token: None, .. } => match owner.filter(|owner| device.is_none_or(|device| device == *owner)) {
-                Some(owner) => Ok(work.load::<Device>(owner).await?.state.tokenless.as_ref() == Some(task)),
-                None => Ok(false),
-            },
+            Self::Token { token, tokens } => Ok(device.or(owner).is_some_and(|device| tokens.fits(token, task, device))),
+            Self::None { from } => {
+                let Some(owner) = owner.filter(|owner| device.is_none_or(|device| device == *owner)) else { return Ok(false) };
+                let owner = work.load::<Device>(owner).await?.state;
+                Ok(owner.tokenless.as_ref() == Some(task) || from.is_some_and(|from| address_of(&owner.recorder) == Some(from.to_canonical())))
+            }
         }
     }
 }

@@ -33,10 +33,11 @@ fn cut(text: String, most: usize) -> String {
 }
 
 /// What this callback has to show, and shows.
-fn proof(state: &AppState, params: &Params) -> Proof {
-    match state.settings.auth_mode {
-        AuthMode::Compat => Proof::NotAsked,
-        AuthMode::Strict => Proof::Shown { token: params.text("token"), tokens: state.callback_tokens.clone() },
+fn proof(state: &AppState, caller: &Caller, params: &Params) -> Proof {
+    match (state.settings.auth_mode, params.text("token")) {
+        (AuthMode::Compat, _) => Proof::NotAsked,
+        (AuthMode::Strict, Some(token)) => Proof::Token { token, tokens: state.callback_tokens.clone() },
+        (AuthMode::Strict, None) => Proof::None { from: caller.address().filter(|_| state.settings.callbacks_of_known_devices) },
     }
 }
 
@@ -92,7 +93,7 @@ pub async fn start(
         let task_status = if moved { "in_progress" } else { "unknown" };
         Ok(Answer(StartedAnswer { status: "acknowledged", task_status, acknowledged_at: Instant(state.commands.now()) }))
     };
-    let proof = proof(&state, &params);
+    let proof = proof(&state, &caller, &params);
     // An id that no task can have, or that no robot can have, belongs to none of ours.
     let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), device_id.map(|text| DeviceId::parse(&text)).transpose()) else {
         return if matches!(proof, Proof::NotAsked) { answer(false) } else { Err(unproven()) };
@@ -162,7 +163,7 @@ pub async fn finish(
     let task_id = required("task_id", report.task_id)?;
     let device_id = required("device_id", report.device_id)?;
     required("output_path", report.output_path)?;
-    let proof = proof(&state, &params);
+    let proof = proof(&state, &caller, &params);
     let (Ok(task_id), Ok(device_id)) = (PublicTaskId::parse(&task_id), DeviceId::parse(&device_id)) else {
         return Err(if matches!(proof, Proof::NotAsked) { not_owned() } else { unproven() });
     };

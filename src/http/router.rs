@@ -206,6 +206,7 @@ mod tests {
         let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
         let settings = Settings {
             auth_mode,
+            callbacks_of_known_devices: false,
             jwt_secret: b"secret".to_vec(),
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),

@@ -203,6 +203,45 @@ async fn older_deployments_take_callbacks_as_they_come() {
     assert_eq!(edge.send_as("", "POST", "/api/v1/callbacks/finish", body).await.1["code"], "task_not_configured");
 }
 
+/// Where a site says so, a recorder that was configured past this server is known by where it connects from.
+#[tokio::test]
+async fn a_known_device_posts_from_where_its_recorder_connects_from() {
+    use keystone_edge::commands::devices::{ConfigApplied, OpenLink};
+    use keystone_edge::domain::device::LinkKind;
+    use keystone_edge::domain::{DeviceId, PublicTaskId};
+
+    for (known, remote, status) in [
+        (true, "127.0.0.1:4711", 200),
+        (true, "[::ffff:127.0.0.1]:4711", 200),
+        (true, "10.0.0.1:4711", 401),
+        (false, "127.0.0.1:4711", 401),
+    ] {
+        let edge = TestEdge::start_with(|settings| settings.callbacks_of_known_devices = known).await;
+        let seed = edge.seed().await;
+        let created = edge.create("/api/v1/batches", seed.batch(2)).await;
+        let device = DeviceId::parse(DEVICE).unwrap();
+        let task = |nth: usize| PublicTaskId::parse(created["tasks"][nth]["task_id"].as_str().unwrap()).unwrap();
+        let finish = async |query: &str, device: &str, task: &PublicTaskId| {
+            let body = json!({ "task_id": task, "device_id": device, "output_path": "/x.mcap" });
+            edge.send_as("", "POST", &format!("/api/v1/callbacks/finish{query}"), body).await
+        };
+        assert_eq!(finish("", DEVICE, &task(0)).await.0, 401, "it never connected");
+
+        let open = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: remote.into(), process: None };
+        let epoch = edge.execute(open).await;
+        edge.execute(ConfigApplied { device: device.clone(), epoch, task: task(0) }).await;
+        assert_eq!(finish("", "SOME-OTHER", &task(0)).await.0, 401, "the task is not that robot's");
+        assert_eq!(finish("?token=x", DEVICE, &task(0)).await.0, 401, "a wrong token is worse than none");
+        let (answered, body) = finish("", DEVICE, &task(0)).await;
+        assert_eq!(answered, status, "{known} {remote}: {body}");
+        // A callback alone moves nothing that nobody configured, known or not.
+        if status == 200 {
+            assert_eq!(body["task_status"], "uploading");
+            assert_eq!(finish("", DEVICE, &task(1)).await.1["code"], "task_not_configured");
+        }
+    }
+}
+
 /// A recorder posts to exactly the link it was given; nothing else of the server knows the token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorder_shows_the_token_it_was_configured_with() {

@@ -57,6 +57,7 @@ impl TestEdge {
         let fleet = Arc::new(ArrangedFleet::default());
         let mut settings = Settings {
             auth_mode: AuthMode::Strict,
+            callbacks_of_known_devices: false,
             jwt_secret: SECRET.into(),
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
