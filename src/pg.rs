@@ -343,6 +343,16 @@ pub fn migrations() -> Vec<Migration> {
     known
 }
 
+/// What a database was brought to, oldest first; nothing: never by us.
+pub async fn applied_migrations(client: &tokio_postgres::Client) -> Result<Vec<Migration>, tokio_postgres::Error> {
+    let there: bool = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?.get(0);
+    if !there {
+        return Ok(vec![]);
+    }
+    let rows = client.query("select version::bigint, name::text, checksum::text from refinery_schema_history order by 1", &[]).await?;
+    Ok(rows.iter().map(|row| Migration { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
+}
+
 /// Where a server on this machine listens, if the URL names one; no other server is tried then.
 fn local_socket(config: &tokio_postgres::Config) -> Option<PathBuf> {
     match config.get_hosts() {

@@ -310,7 +310,30 @@ impl App {
 
     /// Stops everything in order, within `timeout` and [`App::STOP_GRACE`]. Answers whether all of it ended in time and
     /// by itself.
-    pub async fn stop(self, timeout: Duration) -> anyhow::Result<bool> {
+    pub async fn stop(mut self, timeout: Duration) -> anyhow::Result<bool> {
+        let mut postgres = self.postgres.take();
+        let clean = {
+            // A signal to all processes of a group ends Postgres, too; what is under way needs it until its end.
+            let kept = async {
+                if let Some(postgres) = &mut postgres {
+                    let error = postgres.keep_running().await;
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "The private Postgres does not stay up while this process stops: {error}"
+                    );
+                }
+                std::future::pending().await
+            };
+            tokio::select! { clean = self.stop_in_order(timeout) => clean, () = kept => false }
+        };
+        if let Some(postgres) = postgres {
+            postgres.stop().await.context("Postgres did not stop in order")?;
+        }
+        Ok(clean)
+    }
+
+    /// All but the database.
+    async fn stop_in_order(self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         self.lifecycle.request_stop();
         let devices = tokio::time::timeout_at(deadline, self.devices.shutdown(timeout / 2)).await;
@@ -323,10 +346,7 @@ impl App {
         if let Some(s3) = self.s3 {
             s3.stop().await;
         }
-        if let Some(postgres) = self.postgres {
-            postgres.stop().await.context("Postgres did not stop in order")?;
-        }
-        Ok(devices.is_ok() && ended.is_clean() && log_ended.is_clean())
+        devices.is_ok() && ended.is_clean() && log_ended.is_clean()
     }
 }
 

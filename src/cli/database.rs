@@ -7,37 +7,75 @@ use crate::app::DATABASE_URL_FILE;
 use crate::config::{Config, Secret};
 use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
-use crate::pg::Connector;
+use crate::pg::{self, Connector, Migration};
 
 pub struct Database {
     pub pool: Pool,
+    connector: Connector,
     started: Option<(EmbeddedPostgres, DataDir)>,
 }
 
-pub async fn open(config: &Config) -> anyhow::Result<Database> {
+/// The database of an installation that is there, to look at: a wrong folder is an error, and so is a database that this
+/// program has not migrated.
+pub async fn look(config: &Config) -> anyhow::Result<Database> {
+    let database = open(config).await?;
+    let missing = missing_migrations(&database.pool).await;
+    match missing {
+        Ok(missing) if missing.is_empty() => Ok(database),
+        outcome => {
+            database.close().await?;
+            let missing = outcome?;
+            anyhow::bail!(
+                "the database is not one of this version of Keystone: {} migrations are missing, the first is `{}`; start the server, or run `keystone migrate`",
+                missing.len(),
+                missing.first().map_or("", |migration| migration.name.as_str()),
+            )
+        }
+    }
+}
+
+async fn missing_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
+    let client = pg::get(pool).await?;
+    let applied = pg::applied_migrations(&**client).await?;
+    Ok(pg::migrations().into_iter().filter(|known| !applied.iter().any(|there| there.version == known.version)).collect())
+}
+
+/// Brings its schema to this version.
+pub async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let database = open(config).await?;
+    let migrated = database.connector.migrate().await;
+    database.close().await?;
+    Ok(migrated?)
+}
+
+async fn open(config: &Config) -> anyhow::Result<Database> {
     if let Some(url) = &config.database.url {
-        return with_url(config, url, None).await;
+        return with_url(config, url, None);
     }
     let folder = &config.embedded.data_dir;
+    anyhow::ensure!(
+        folder.join("postgres").is_dir(),
+        "there is no database in {}: name the folder of an installation (KEYSTONE_DATA_DIR) or its database (KEYSTONE_DATABASE_URL)",
+        folder.display()
+    );
     match DataDir::lock(folder) {
         // Nobody serves: the cluster is ours for the moment.
         Ok(data) => {
             let options = Options { pg_bin: config.embedded.pg_bin.clone(), ..Options::default() };
             let postgres = EmbeddedPostgres::start(&data.path().join("postgres"), &options).await?;
             let url = postgres.url().clone();
-            with_url(config, &url, Some((postgres, data))).await
+            with_url(config, &url, Some((postgres, data)))
         }
         Err(taken) => {
             let url = std::fs::read_to_string(folder.join("secrets").join(DATABASE_URL_FILE)).map_err(|_| taken)?;
-            with_url(config, &Secret::new(url.trim()), None).await
+            with_url(config, &Secret::new(url.trim()), None)
         }
     }
 }
 
-async fn with_url(config: &Config, url: &Secret, started: Option<(EmbeddedPostgres, DataDir)>) -> anyhow::Result<Database> {
+fn with_url(config: &Config, url: &Secret, started: Option<(EmbeddedPostgres, DataDir)>) -> anyhow::Result<Database> {
     let connector = Connector::new(url, &config.database)?.unhurried();
-    connector.migrate().await?;
-    Ok(Database { pool: connector.pool()?, started })
+    Ok(Database { pool: connector.pool()?, connector, started })
 }
 
 impl Database {

@@ -110,7 +110,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve { with_robot } => serve(config, with_robot).await,
         Command::Demo(options) => demo::run(config, options).await,
         Command::Events { task, json } => {
-            let database = database::open(&config).await?;
+            let database = database::look(&config).await?;
             let told = story::of_task(&database.pool, &task, json).await;
             database.close().await?;
             told
@@ -118,9 +118,9 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Verify => verify(&config).await,
         Command::Rebuild => rebuild(&config).await,
         Command::Migrate => {
-            let database = database::open(&config).await?;
+            database::migrate(&config).await?;
             println!("The schema is up to date.");
-            database.close().await
+            Ok(())
         }
         Command::Simulate(_) | Command::Openapi | Command::Doctor(_) => Ok(()),
     }
@@ -217,7 +217,7 @@ async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
 }
 
 async fn verify(config: &Config) -> anyhow::Result<()> {
-    let database = database::open(config).await?;
+    let database = database::look(config).await?;
     let inspected = crate::eventstore::log::inspect(&database.pool).await;
     database.close().await?;
     let Inspection { head, breaches } = inspected?;
@@ -235,7 +235,7 @@ async fn verify(config: &Config) -> anyhow::Result<()> {
 const LONG_WAIT: Duration = Duration::from_secs(60);
 
 async fn rebuild(config: &Config) -> anyhow::Result<()> {
-    let database = database::open(config).await?;
+    let database = database::look(config).await?;
     let rebuilt = crate::projections::rebuild::rebuild(&database.pool).await;
     database.close().await?;
     let Rebuilt { position, unplaced, differences } = rebuilt?;

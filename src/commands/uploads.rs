@@ -19,6 +19,8 @@ use crate::projections::facts;
 #[derive(Clone, Debug)]
 pub struct AcceptUpload {
     pub task: TaskId,
+    /// Sequence of the event whose report was verified.
+    pub reported_in: i64,
     pub verified: VerifiedUpload,
     pub bucket: String,
     pub duration_sec: Option<f64>,
@@ -40,7 +42,8 @@ impl Command for AcceptUpload {
     async fn run(&self, work: &mut Work) -> Result<Acceptance, CommandError> {
         let (owner, mut task) = found(work, self.task).await?;
         let episode_id = EpisodeId(facts::new_ids(&mut work.tx, "episode_ids", 1).await?[0]);
-        let command = TaskCommand::AcceptUpload { verified: self.verified.clone(), episode_id, at: work.now };
+        let command =
+            TaskCommand::AcceptUpload { reported_in: self.reported_in, verified: self.verified.clone(), episode_id, at: work.now };
         if work.decide_for(&mut task, command, Some(&owner.device_id))? == 0 {
             return Ok(Acceptance::Known);
         }
@@ -100,6 +103,8 @@ impl Command for AcceptUpload {
 #[derive(Clone, Debug)]
 pub struct RejectUpload {
     pub task: TaskId,
+    /// Sequence of the event whose report was verified.
+    pub reported_in: i64,
     pub report: UploadReport,
     pub rejection: Rejection,
 }
@@ -110,7 +115,8 @@ impl Command for RejectUpload {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let (owner, mut task) = found(work, self.task).await?;
-        let command = TaskCommand::RejectUpload { report: self.report.clone(), rejection: self.rejection.clone() };
+        let command =
+            TaskCommand::RejectUpload { reported_in: self.reported_in, report: self.report.clone(), rejection: self.rejection.clone() };
         work.decide_for(&mut task, command, Some(&owner.device_id))?;
         Ok(())
     }

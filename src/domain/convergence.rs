@@ -110,7 +110,8 @@ struct World {
     begun_unheard: bool,
     connected_at: Timestamp,
     outbox: VecDeque<ToUploader>,
-    verifying: Option<UploadReport>,
+    /// With the sequence of its event.
+    verifying: Option<(i64, UploadReport)>,
     not_found: bool,
     look_again: Option<Timestamp>,
     doubled: bool,
@@ -157,10 +158,11 @@ impl World {
         let before = self.task.dispatched().map(|task| task.stage.status());
         // A refusal changes nothing, and the world goes on.
         for event in self.task.decide(command).unwrap_or_default() {
+            self.task.evolve(&event);
             match &event {
                 TaskEvent::RecordingFinished { .. } | TaskEvent::UploadRequestedAgain { .. } => self.outbox.push_back(ToUploader::Upload),
                 TaskEvent::UploadReported { report, .. } | TaskEvent::LateUploadReported { report, .. } => {
-                    self.verifying = Some(report.clone())
+                    self.verifying = Some((self.task.dispatched().unwrap().sequence, report.clone()));
                 }
                 TaskEvent::UploadVerified { verified, .. } | TaskEvent::LateUploadVerified { verified, .. } => {
                     self.verified = Some(verified.report.sha256.clone());
@@ -170,7 +172,6 @@ impl World {
                 TaskEvent::FailedUploadRequested { .. } => self.outbox.push_back(ToUploader::All),
                 _ => {}
             }
-            self.task.evolve(&event);
         }
         let over = [TaskStatus::Completed, TaskStatus::Failed, TaskStatus::Cancelled];
         if let Some(before) = before.filter(|before| over.contains(before) && *before != self.status()) {
@@ -237,9 +238,9 @@ impl World {
             Op::Deliver => self.to_uploader.extend(self.outbox.pop_front()),
             Op::Uploader(gives_up) => self.uploader(gives_up),
             Op::Verify => {
-                if let Some(report) = self.verifying.take() {
+                if let Some((reported_in, report)) = self.verifying.take() {
                     let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
-                    self.decide(TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at: self.now });
+                    self.decide(TaskCommand::AcceptUpload { reported_in, verified, episode_id: EpisodeId(1), at: self.now });
                 }
             }
             Op::Cancel => self.decide(TaskCommand::Cancel { at: self.now }),

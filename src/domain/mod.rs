@@ -22,6 +22,8 @@ pub mod tally;
 pub mod task;
 pub mod template;
 pub mod token;
+#[cfg(test)]
+mod verdicts;
 
 use std::fmt::Debug;
 

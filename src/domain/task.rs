@@ -49,6 +49,9 @@ pub struct Dispatched {
     /// A recording that came after the task had ended without one.
     #[serde(default)]
     pub late: Option<LateUpload>,
+    /// Events so far: the sequence of the last one.
+    #[serde(default)]
+    pub sequence: i64,
     /// Reports that changed nothing and were recorded all the same.
     #[serde(default)]
     pub noted: u32,
@@ -78,6 +81,9 @@ const NOTED_MAX: u32 = 50;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LateUpload {
     pub report: UploadReport,
+    /// Of the event that reported it.
+    #[serde(default)]
+    pub reported_in: i64,
     pub rejected: Option<Rejection>,
     pub episode_id: Option<EpisodeId>,
 }
@@ -146,6 +152,10 @@ const GIVEN_UP_REQUESTS_MAX: u32 = 3;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Upload {
     pub report: Option<UploadReport>,
+    /// Sequence of the event that reported it. A verdict is about that event, not about what it says: the same words said
+    /// again are about an object that may have been replaced in between.
+    #[serde(default)]
+    pub reported_in: i64,
     /// Why the last reported upload was not accepted.
     pub rejected: Option<Rejection>,
     /// Who told that the recording is a file.
@@ -356,12 +366,16 @@ pub enum TaskCommand {
     },
     /// The object is what the device said it is.
     AcceptUpload {
+        /// Sequence of the event whose report was verified.
+        reported_in: i64,
         verified: VerifiedUpload,
         episode_id: EpisodeId,
         at: Timestamp,
     },
     /// The object is not what the device said it is.
     RejectUpload {
+        /// Sequence of the event whose report was verified.
+        reported_in: i64,
         report: UploadReport,
         rejection: Rejection,
     },
@@ -700,35 +714,43 @@ impl Aggregate for Task {
                 _ => vec![TaskEvent::LateUploadReported { by, report }],
             },
 
-            (S::Uploading(upload), C::AcceptUpload { verified, episode_id, at }) => match &upload.report {
+            (S::Uploading(upload), C::AcceptUpload { reported_in, verified, episode_id, at }) => match &upload.report {
                 None => return Err(TaskRefusal::NothingToVerify),
-                Some(report) if *report != verified.report => return Err(TaskRefusal::OtherUpload),
+                // Once a verdict was given, the object may be replaced: what was read before says nothing of it.
+                Some(report) if *report != verified.report || upload.reported_in != reported_in || upload.rejected.is_some() => {
+                    return Err(TaskRefusal::OtherUpload);
+                }
                 Some(_) => vec![TaskEvent::UploadVerified { verified, episode_id, at }],
             },
             // Verified twice because a worker died between commit and settling: nothing more to do.
             (S::Completed { upload, .. }, C::AcceptUpload { verified, .. }) if *upload == verified.report => vec![],
-            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::AcceptUpload { verified, episode_id, at }) => {
-                match late {
-                    Some(known) if known.report == verified.report && known.episode_id.is_none() => {
-                        vec![TaskEvent::LateUploadVerified { verified, episode_id, at }]
-                    }
-                    Some(known) if known.report == verified.report => vec![],
-                    _ => return Err(TaskRefusal::Ended(stage.status())),
+            (
+                S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. },
+                C::AcceptUpload { reported_in, verified, episode_id, at },
+            ) => match late {
+                Some(known) if known.report == verified.report && known.episode_id.is_some() => vec![],
+                Some(known) if known.reported_in == reported_in && known.report == verified.report && known.rejected.is_none() => {
+                    vec![TaskEvent::LateUploadVerified { verified, episode_id, at }]
                 }
-            }
+                Some(_) => return Err(TaskRefusal::OtherUpload),
+                None => return Err(TaskRefusal::Ended(stage.status())),
+            },
             (S::Completed { .. }, C::AcceptUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
             (S::Pending | S::Ready | S::InProgress, C::AcceptUpload { .. } | C::RejectUpload { .. }) => {
                 return Err(TaskRefusal::NothingToVerify);
             }
 
-            (S::Uploading(upload), C::RejectUpload { report, rejection }) => match &upload.report {
+            (S::Uploading(upload), C::RejectUpload { reported_in, report, rejection }) => match &upload.report {
                 None => return Err(TaskRefusal::NothingToVerify),
-                Some(known) if *known != report => return Err(TaskRefusal::OtherUpload),
+                Some(known) if *known != report || upload.reported_in != reported_in => return Err(TaskRefusal::OtherUpload),
                 Some(_) if upload.rejected.as_ref() == Some(&rejection) => vec![],
                 Some(_) => vec![TaskEvent::UploadRejected { report, rejection }],
             },
-            (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { report, rejection }) => match late {
-                Some(known) if known.report == report && known.episode_id.is_none() => {
+            (
+                S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. },
+                C::RejectUpload { reported_in, report, rejection },
+            ) => match late {
+                Some(known) if known.reported_in == reported_in && known.report == report && known.episode_id.is_none() => {
                     let news = known.rejected.as_ref() != Some(&rejection);
                     news.then_some(TaskEvent::LateUploadRejected { report, rejection }).into_iter().collect()
                 }
@@ -823,6 +845,7 @@ impl Aggregate for Task {
                 ready_at: None,
                 started_at: None,
                 late: None,
+                sequence: 1,
                 noted: 0,
                 refused_writes: vec![],
             }));
@@ -834,6 +857,7 @@ impl Aggregate for Task {
         }
         // Nothing precedes `task_created` in a stream, and nothing follows `task_deleted`.
         let Task::Dispatched(task) = self else { return };
+        task.sequence += 1;
         match event {
             TaskEvent::TaskCreated(_) | TaskEvent::TaskDeleted {} | TaskEvent::UploadAckRequested { .. } => {}
             TaskEvent::RecordingAbandoned { .. } => {
@@ -854,7 +878,8 @@ impl Aggregate for Task {
                 task.stage = Stage::Uploading(upload);
             }
             TaskEvent::UploadReported { report, .. } => {
-                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), ..Upload::default() });
+                let reported_in = task.sequence;
+                task.stage = Stage::Uploading(Upload { report: Some(report.clone()), reported_in, ..Upload::default() });
             }
             TaskEvent::UploadRequestedAgain { at, .. } => {
                 if let Stage::Uploading(upload) = &mut task.stage {
@@ -880,18 +905,23 @@ impl Aggregate for Task {
             TaskEvent::UploadVerified { verified, episode_id, at } => {
                 task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
             }
-            TaskEvent::UploadRejected { report, rejection } => {
-                task.stage =
-                    Stage::Uploading(Upload { report: Some(report.clone()), rejected: Some(rejection.clone()), ..Upload::default() });
+            TaskEvent::UploadRejected { rejection, .. } => {
+                if let Stage::Uploading(upload) = &mut task.stage {
+                    upload.rejected = Some(rejection.clone());
+                }
             }
             TaskEvent::LateUploadReported { report, .. } => {
-                task.late = Some(LateUpload { report: report.clone(), rejected: None, episode_id: None });
+                task.late = Some(LateUpload { report: report.clone(), reported_in: task.sequence, rejected: None, episode_id: None });
             }
-            TaskEvent::LateUploadVerified { verified, episode_id, .. } => {
-                task.late = Some(LateUpload { report: verified.report.clone(), rejected: None, episode_id: Some(*episode_id) });
+            TaskEvent::LateUploadVerified { episode_id, .. } => {
+                if let Some(late) = &mut task.late {
+                    (late.rejected, late.episode_id) = (None, Some(*episode_id));
+                }
             }
-            TaskEvent::LateUploadRejected { report, rejection } => {
-                task.late = Some(LateUpload { report: report.clone(), rejected: Some(rejection.clone()), episode_id: None });
+            TaskEvent::LateUploadRejected { rejection, .. } => {
+                if let Some(late) = &mut task.late {
+                    late.rejected = Some(rejection.clone());
+                }
             }
             TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
             TaskEvent::TaskCompletedExternally { by, at } => {
@@ -910,14 +940,22 @@ impl Aggregate for Task {
             }
             TaskEvent::TaskFailedByPerson { reason, at } => {
                 // What was reported by then is verified to the end, and kept as what came late.
-                if let Stage::Uploading(Upload { report: Some(report), rejected, .. }) = &task.stage {
-                    task.late = Some(LateUpload { report: report.clone(), rejected: rejected.clone(), episode_id: None });
+                if let Stage::Uploading(Upload { report: Some(report), reported_in, rejected, .. }) = &task.stage {
+                    let (reported_in, rejected) = (*reported_in, rejected.clone());
+                    task.late = Some(LateUpload { report: report.clone(), reported_in, rejected, episode_id: None });
                 }
                 task.stage = Stage::Failed { reason: reason.clone(), at: *at, kept: None };
             }
         }
     }
 }
+
+/// After these a report waits for its verdict, and its objects keep their bytes.
+pub const CLAIMING: [&str; 2] = ["upload_reported", "late_upload_reported"];
+
+/// And after these none does. `task_failed_by_person` is not among them: what was reported is verified to the end.
+pub const RELEASING: [&str; 6] =
+    ["upload_verified", "upload_rejected", "upload_failed", "late_upload_verified", "late_upload_rejected", "task_deleted"];
 
 /// A rejected object may have been replaced by a good one under the same claim.
 fn retry_worthwhile(upload: &Upload) -> bool {
@@ -986,9 +1024,22 @@ pub(super) mod tests {
             ready_at: None,
             started_at: None,
             late: None,
+            sequence: 0,
             noted: 0,
             refused_writes: vec![],
         }))
+    }
+
+    /// The same verdict, of what the task was last told.
+    fn about_the_last_report(task: &Task, command: TaskCommand) -> TaskCommand {
+        let told = task.dispatched().and_then(|task| task.late.as_ref()).map_or(0, |late| late.reported_in);
+        match command {
+            TaskCommand::AcceptUpload { verified, episode_id, at, .. } => {
+                TaskCommand::AcceptUpload { reported_in: told, verified, episode_id, at }
+            }
+            TaskCommand::RejectUpload { report, rejection, .. } => TaskCommand::RejectUpload { reported_in: told, report, rejection },
+            other => other,
+        }
     }
 
     fn command(name: &str) -> TaskCommand {
@@ -1002,9 +1053,9 @@ pub(super) mod tests {
             "report" => TaskCommand::ReportUpload { by, report: report(), at },
             "accept" => {
                 let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
-                TaskCommand::AcceptUpload { verified, episode_id: EpisodeId(1), at }
+                TaskCommand::AcceptUpload { reported_in: 0, verified, episode_id: EpisodeId(1), at }
             }
-            "reject" => TaskCommand::RejectUpload { report: report(), rejection: Rejection::ObjectChanged {} },
+            "reject" => TaskCommand::RejectUpload { reported_in: 0, report: report(), rejection: Rejection::ObjectChanged {} },
             "refuse write" => TaskCommand::NoteRefusedWrite(refused_write(1)),
             "want ack" => TaskCommand::RequestAck { by },
             "ask again" => TaskCommand::RequestUpload { by, at, connected_at: None },
@@ -1206,7 +1257,7 @@ pub(super) mod tests {
                 ("report", vec!["upload_ack_requested"]),
                 ("want ack", vec!["upload_ack_requested"]),
             ] {
-                let events = task.decide(command(name)).unwrap();
+                let events = task.decide(about_the_last_report(&task, command(name))).unwrap();
                 events.iter().for_each(|event| task.evolve(event));
                 assert_eq!(events.iter().map(Event::event_type).collect::<Vec<_>>(), types, "{name} of {state}");
             }

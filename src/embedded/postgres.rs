@@ -48,6 +48,9 @@ const STAYS: Duration = Duration::from_secs(10);
 /// So many failed starts in a row are not chance: the process ends, and its supervisor decides.
 const FAILED_STARTS_MAX: u32 = 2;
 
+/// Between looks at whether a server that is up was told to stop.
+const STATE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Between looks at a cluster that is starting or stopping.
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -231,7 +234,7 @@ impl EmbeddedPostgres {
         let mut failed = 0;
         let mut started: Option<Instant> = None;
         loop {
-            let ended = self.child.wait().await;
+            let ended = self.end().await;
             warn!(postgres.pid = self.pid, "The private Postgres ended by itself ({ended:?}); starts it again");
             let stayed = started.is_none_or(|started| started.elapsed() >= STAYS);
             failed = if stayed { 0 } else { failed + 1 };
@@ -247,6 +250,22 @@ impl EmbeddedPostgres {
                 warn!(error = &error as &dyn std::error::Error, "The private Postgres did not start again; tries once more");
             }
             started = Some(Instant::now());
+        }
+    }
+
+    /// Waits until the server ends. One that was told to end as soon as its sessions do (SIGTERM, which somebody else sent)
+    /// takes no new ones, and ours stay: it is told to end at once.
+    async fn end(&mut self) -> io::Result<std::process::ExitStatus> {
+        let mut told = false;
+        loop {
+            if let Ok(ended) = tokio::time::timeout(STATE_INTERVAL, self.child.wait()).await {
+                return ended;
+            }
+            if !told && self.home.state(self.pid).as_deref() == Some("stopping") {
+                warn!(postgres.pid = self.pid, "The private Postgres was told to stop; it stops at once and is started again");
+                self.signal(Signal::SIGINT);
+                told = true;
+            }
         }
     }
 
@@ -661,7 +680,7 @@ impl Home {
 
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            if pid.is_some_and(|pid| self.is_ready(pid)) {
+            if pid.is_some_and(|pid| self.state(pid as i32).as_deref() == Some("ready")) {
                 return Ok((child, keeper));
             }
             let ended = child.try_wait().ok().flatten().is_some();
@@ -675,12 +694,11 @@ impl Home {
 
     /// The server writes its pid as the first and its state as the eighth line of its
     /// pid file; a file of an earlier server may still be there.
-    fn is_ready(&self, pid: u32) -> bool {
-        let Ok(text) = fs::read_to_string(self.data.join("postmaster.pid")) else {
-            return false;
-        };
-        let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        lines.first() == Some(&pid.to_string().as_str()) && lines.get(7) == Some(&"ready")
+    fn state(&self, pid: i32) -> Option<String> {
+        let text = fs::read_to_string(self.data.join("postmaster.pid")).ok()?;
+        let mut lines = text.lines().map(str::trim);
+        let ours = lines.next() == Some(pid.to_string().as_str());
+        lines.nth(6).filter(|_| ours).map(str::to_owned)
     }
 }
 

@@ -4,11 +4,13 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, number_id, required};
+use super::made::Made;
 use super::problem::{Code, Problem};
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::dispatch::CreatedTask;
@@ -346,12 +348,12 @@ impl Ending {
     (status = 404, description = "There is none"),
     (status = 409, description = "It has ended"),
 ))]
-pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Answer<Task>, Problem> {
+pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
     caller.must_manage()?;
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
-    let row = state.reads.task(task_id).await?;
-    row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
+    let read = async { state.reads.task(task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ impl UploadVerification {
             Ok(found) => {
                 let command = AcceptUpload {
                     task,
+                    reported_in: event.sequence,
                     bucket: self.blobs.bucket().to_owned(),
                     duration_sec: found.sidecar.duration_sec,
                     metadata: found.sidecar.episode_metadata(),
@@ -181,7 +182,7 @@ impl UploadVerification {
             Err(Stopped::Rejected(rejection)) => {
                 warn!(task.id = %task, error = %rejection, "Rejected the upload of task {task}: {rejection}");
                 metrics::counter!(crate::telemetry::UPLOADS_REJECTED).increment(1);
-                self.commands.execute(&context, RejectUpload { task, report, rejection }).await
+                self.commands.execute(&context, RejectUpload { task, reported_in: event.sequence, report, rejection }).await
             }
             Err(Stopped::Storage(error)) => return storage_trouble(&error),
         };

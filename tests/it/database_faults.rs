@@ -164,4 +164,13 @@ async fn what_was_committed_is_a_success_even_if_it_cannot_be_read_back() {
     let order = format!("/api/v1/orders/{}", number(&seed.order));
     made_unread(&edge, &relay, "PUT", &order, json!({"name": "Renamed"})).await;
     assert_eq!(edge.get(&order).await.1["name"], "Renamed");
+
+    let task = number(&edge.create("/api/v1/batches", seed.batch(1)).await["tasks"][0]["id"]);
+    let path = format!("/api/v1/tasks/{task}");
+    relay.cut_after_commit();
+    let ended = edge.post(&format!("{path}/fail"), json!({"reason": "scrapped"})).await;
+    relay.pass_new();
+    assert_eq!(ended, (200, json!({"id": task, "status": "failed"})), "and it was not read back");
+    until("it can be read", async || edge.get(&path).await.0 == 200).await;
+    assert_eq!(edge.get(&path).await.1["status"], "failed");
 }

@@ -12,7 +12,7 @@ use keystone_edge::commands::registry::{
 use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::order::Priority;
 use keystone_edge::domain::{
-    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId,
+    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId, TaskId,
 };
 use keystone_edge::eventstore::{EventStore, Holder, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
@@ -155,6 +155,14 @@ pub fn metadata() -> Metadata {
         trace_parent: None,
         occurred_at: keystone_edge::eventstore::transaction::stored_precision(chrono::Utc::now()),
     }
+}
+
+/// The sequence of the event in which the upload of a task was reported last; 0: never.
+pub async fn last_report(pool: &Pool, task: TaskId) -> i64 {
+    let sql = "select coalesce(max(sequence), 0) from events where aggregate_type = 'task' and aggregate_id = $1
+               and event_type in ('upload_reported', 'late_upload_reported')";
+    let client = keystone_edge::pg::get(pool).await.expect("a connection");
+    client.query_one(sql, &[&task.to_string()]).await.expect("an answer").get(0)
 }
 
 /// A stream of the kind that the tests fill with events of their own.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use keystone_edge::http::fleet::TransferOrder;
 
+use crate::factory::last_report;
 use crate::harness::edge::{Answer, Seed, TestEdge, number};
 use crate::harness::until;
 
@@ -152,8 +153,15 @@ async fn one_recording_from_order_to_download() {
     edge.execute(UploadCompleted { device: device(), epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
     let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000, notes: vec![] };
     let bucket = edge.objects.settings.bucket.clone();
-    let accept =
-        AcceptUpload { task: TaskId(task_id), verified, bucket, duration_sec: Some(3.1623), metadata: Some(json!({"asset_id": "a"})) };
+    let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;
+    let accept = AcceptUpload {
+        task: TaskId(task_id),
+        reported_in,
+        verified,
+        bucket,
+        duration_sec: Some(3.1623),
+        metadata: Some(json!({"asset_id": "a"})),
+    };
     edge.execute(accept).await;
 
     let (_, detail) = edge.get(&format!("/api/v1/tasks/{task_id}")).await;

@@ -5,6 +5,7 @@ mod harness;
 
 mod blobs;
 mod bulk;
+mod claims;
 mod clocks;
 mod contention;
 mod contract;

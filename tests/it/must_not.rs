@@ -22,7 +22,7 @@ use keystone_edge::pg::get;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
-use crate::factory::{Factory, device, done};
+use crate::factory::{Factory, device, done, last_report};
 use crate::harness::TestDatabase;
 use crate::harness::edge::{TestEdge, number};
 
@@ -99,6 +99,14 @@ impl Floor {
         self.done(observe).await;
     }
 
+    /// The verdict that what the device says of it is so.
+    async fn accept(&self, who: usize, task: TaskId, public_id: &PublicTaskId) -> AcceptUpload {
+        let reported_in = last_report(&self.database.pool, task).await;
+        let report = report(&device(who), public_id);
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+        AcceptUpload { task, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None }
+    }
+
     /// The device says that the task's recording is in the bucket.
     async fn reported(&self, who: usize, task: &PublicTaskId) {
         let epoch = self.rows("select transfer_epoch from devices where id = $1", &[&device(who).as_str()]).await;
@@ -125,12 +133,6 @@ fn report(device: &DeviceId, task: &PublicTaskId) -> UploadReport {
     UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: false }
 }
 
-fn accept(who: usize, task: TaskId, public_id: &PublicTaskId) -> AcceptUpload {
-    let verified =
-        VerifiedUpload { report: report(&device(who), public_id), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
-    AcceptUpload { task, verified, bucket: "edge".into(), duration_sec: None, metadata: None }
-}
-
 /// Rounds of a race; each is a few milliseconds, and the orders of both sides come up within them.
 const ROUNDS: i64 = 12;
 
@@ -142,7 +144,8 @@ async fn mn_01_cancelling_a_batch_does_not_overwrite_a_state_reached_meanwhile()
         let batch = floor.batch(1).await;
         let task = &batch.tasks[0];
         floor.reported(0, &task.public_id).await;
-        let (_, refused) = tokio::join!(floor.tried(accept(0, task.id, &task.public_id)), floor.tried(CancelBatch(batch.batch_id)));
+        let accept = floor.accept(0, task.id, &task.public_id).await;
+        let (_, refused) = tokio::join!(floor.tried(accept), floor.tried(CancelBatch(batch.batch_id)));
         match (floor.batch_status(&batch).await.as_str(), refused) {
             ("cancelled", Ok(_)) => cancelled += 1,
             ("completed", Err(refusal)) => {
@@ -189,7 +192,7 @@ async fn mn_03_completed_replaces_cancelled_only_as_an_event_of_its_own() {
     floor.reported(0, &late.public_id).await;
     floor.done(CancelBatch(batch.batch_id)).await;
     // The upload ends, everything is settled, and no evaluation touches the cancelled batch.
-    floor.done(accept(0, late.id, &late.public_id)).await;
+    floor.done(floor.accept(0, late.id, &late.public_id).await).await;
     assert_eq!(floor.batch_status(&batch).await, "cancelled");
     let deleted = floor.done(DeleteBatch(batch.batch_id)).await;
     assert_eq!((deleted.completed_tasks, deleted.tasks_removed), (2, 1));
@@ -207,7 +210,7 @@ async fn mn_04_no_episode_and_no_ack_for_a_task_that_is_not_completable_any_more
     floor.reported(0, &task.public_id).await;
     // It ends between the check of its object and the commit.
     floor.done(UploadFailed { device: device(0), epoch: 1, task: task.public_id.clone(), reason: "disk".into() }).await;
-    let refusal = floor.refused(accept(0, task.id, &task.public_id)).await;
+    let refusal = floor.refused(floor.accept(0, task.id, &task.public_id).await).await;
     assert_eq!((refusal.code, &refusal.extra["current_status"]), ("task_ended", &json!("failed")));
     assert_eq!(floor.one::<i64>("select count(*) from episodes").await, 0);
     assert_eq!(floor.one::<i64>("select sum(episode_count)::bigint from batches").await, 0);
@@ -228,7 +231,7 @@ async fn mn_05_the_ack_is_queued_by_the_transaction_that_makes_the_completion_du
     let batch = floor.batch(1).await;
     let task = &batch.tasks[0];
     floor.reported(0, &task.public_id).await;
-    floor.done(accept(0, task.id, &task.public_id)).await;
+    floor.done(floor.accept(0, task.id, &task.public_id).await).await;
     assert!(committed_with_the_upload(&floor).await.contains(&"episode_created".to_owned()));
     let sql = "select o.destination from outbox o join events e on e.seq = o.event_seq where e.event_type = 'upload_verified'";
     assert_eq!(floor.one::<String>(sql).await, format!("transfer:{}", device(0)));
@@ -240,7 +243,7 @@ async fn mn_06_completing_a_task_and_evaluating_batch_and_order_are_one_step() {
     let batch = floor.batch(1).await;
     let task = &batch.tasks[0];
     floor.reported(0, &task.public_id).await;
-    floor.done(accept(0, task.id, &task.public_id)).await;
+    floor.done(floor.accept(0, task.id, &task.public_id).await).await;
     let together = committed_with_the_upload(&floor).await;
     for expected in ["batch_started", "batch_completed", "order_started", "order_completed", "upload_verified"] {
         assert!(together.contains(&expected.to_owned()), "{expected} came with the upload: {together:?}");
@@ -347,7 +350,7 @@ async fn mn_11_a_task_has_one_episode_however_many_say_it_is_done() {
     floor.reported(0, &task.public_id).await;
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..8 {
-        let (factory, command) = (floor.factory.clone(), accept(0, task.id, &task.public_id));
+        let (factory, command) = (floor.factory.clone(), floor.accept(0, task.id, &task.public_id).await);
         asking.spawn(async move { done(&factory.commands, command).await });
     }
     let answers = asking.join_all().await;
@@ -461,18 +464,18 @@ async fn mn_16_an_object_of_another_episode_completes_nothing() {
     let batch = floor.batch(2).await;
     let (first, second) = (&batch.tasks[0], &batch.tasks[1]);
     floor.reported(0, &first.public_id).await;
-    floor.done(accept(0, first.id, &first.public_id)).await;
+    floor.done(floor.accept(0, first.id, &first.public_id).await).await;
     // The second task's verified upload would be the first one's object.
     let client = get(&floor.database.pool).await.unwrap();
     let sql = "update episodes set mcap_path = replace(mcap_path, $1, $2)";
     client.execute(sql, &[&first.public_id.as_str(), &second.public_id.as_str()]).await.unwrap();
     floor.reported(0, &second.public_id).await;
-    let refusal = floor.refused(accept(0, second.id, &second.public_id)).await;
+    let refusal = floor.refused(floor.accept(0, second.id, &second.public_id).await).await;
     assert_eq!(refusal.code, "object_belongs_to_another_episode");
     assert_eq!(floor.status(second.id).await, "uploading");
     // The same path as before, for the same task: it is known, and acked again.
     client.execute(sql, &[&second.public_id.as_str(), &first.public_id.as_str()]).await.unwrap();
-    assert_eq!(floor.done(accept(0, first.id, &first.public_id)).await, Acceptance::Known);
+    assert_eq!(floor.done(floor.accept(0, first.id, &first.public_id).await).await, Acceptance::Known);
 }
 
 fn legacy(floor: &Floor, quantity: i64) -> CreateTasks {
@@ -595,9 +598,9 @@ async fn mn_23_an_episode_that_arrives_after_a_recall_is_labelled_too() {
     for task in [early, late] {
         floor.reported(0, &task.public_id).await;
     }
-    floor.done(accept(0, early.id, &early.public_id)).await;
+    floor.done(floor.accept(0, early.id, &early.public_id).await).await;
     floor.done(RecallBatch(batch.batch_id)).await;
-    floor.done(accept(0, late.id, &late.public_id)).await;
+    floor.done(floor.accept(0, late.id, &late.public_id).await).await;
     let labels = floor.rows("select labels from episodes", &[]).await;
     let labels: Vec<Vec<String>> = labels.iter().map(|row| row.get(0)).collect();
     assert_eq!(labels, [["recalled_batch"], ["recalled_batch"]]);

@@ -8,7 +8,7 @@ use keystone_edge::simulator::factory;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::harness::bench::Bench;
+use crate::harness::bench::{Bench, connected};
 use crate::harness::device::Socket;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{signal, temp_folder, until};
@@ -90,6 +90,53 @@ async fn a_private_postgres_that_is_killed_is_started_again() {
     assert_eq!(bench.server.pid(), program, "the program itself went on");
     bench.client.get(&format!("/orders/{order}")).await.expect("what was accepted is there");
     bench.server.stop().await;
+}
+
+/// SIGTERM, which Postgres understands as: no new sessions, and the end when the last one is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_postgres_that_is_told_to_stop_is_started_again() {
+    let mut bench = Bench::start().await;
+    let (recorder, _transfer) = bench.sockets().await;
+    recorder.send(&idle()).await;
+    let postgres = postgres_pid(&bench.server, None).await;
+    signal(postgres, Signal::SIGTERM);
+    let started = tokio::time::Instant::now();
+    tokio::time::timeout(HEALED_WITHIN, postgres_pid(&bench.server, Some(postgres))).await.expect("another server");
+    until("an order after the signal", async || factory::place_order(&bench.client, &bench.made, "After", 1).await.is_ok()).await;
+    assert!(started.elapsed() < HEALED_WITHIN, "{:?}", started.elapsed());
+    bench.server.stop().await;
+}
+
+/// The processes that descend from one, itself among them.
+fn family(pid: i32) -> Vec<i32> {
+    let children = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flat_map(|thread| {
+        let listed = std::fs::read_to_string(thread.expect("a thread").path().join("children")).unwrap_or_default();
+        listed.split_whitespace().map(|pid| pid.parse::<i32>().expect("a pid")).collect::<Vec<_>>()
+    });
+    let children: Vec<i32> = children.collect();
+    std::iter::once(pid).chain(children.into_iter().flat_map(family)).collect()
+}
+
+/// As a supervisor ends a unit: every process of it at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_of_all_processes_at_once_is_in_order() {
+    let mut bench = Bench::start().await;
+    let (recorder, transfer) = bench.sockets().await;
+    recorder.send(&idle()).await;
+    transfer.send(&connected(&bench.device, &json!([]), &json!([]))).await;
+    let order = factory::place_order(&bench.client, &bench.made, "Before", 1).await.expect("an order");
+    factory::dispatch(&bench.client, &bench.made, order, &bench.made.stations[0], 1).await.expect("a batch");
+    let all = family(i32::try_from(bench.server.pid()).expect("a pid"));
+    assert!(all.len() > 5, "the server, Postgres and its sessions: {all:?}");
+    for pid in all {
+        signal(pid, Signal::SIGTERM);
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(60), bench.server.ended()).await.expect("an end");
+    let log = std::fs::read_to_string(bench.server.folder.join("log")).expect("the log");
+    assert!(ended.success(), "{ended}:\n{}", bench.server.tail());
+    assert!(!log.contains("not stored") && !log.contains("Could not sign off"), "{log}");
+    let (code, said) = bench.server.tool(&["verify"]).await;
+    assert_eq!((code, said.contains(" 0 not placed yet")), (0, true), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

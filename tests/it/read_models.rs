@@ -28,7 +28,7 @@ use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner}
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::factory::{Factory, device, place_all};
+use crate::factory::{Factory, device, last_report, place_all};
 use crate::harness::TestDatabase;
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
@@ -330,13 +330,16 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let (id, public_id, owner) = task(n).await;
             let report = report(&device(owner), &public_id, size);
             let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size, notes: vec![] };
-            let accept = AcceptUpload { task: id, verified, bucket: "edge".into(), duration_sec: Some(0.5), metadata: Some(json!({})) };
+            let reported_in = last_report(factory.store.pool(), id).await;
+            let accept =
+                AcceptUpload { task: id, reported_in, verified, bucket: "edge".into(), duration_sec: Some(0.5), metadata: Some(json!({})) };
             ask(factory, accept).await;
         }
         Step::Reject { task: n, size } => {
             let (task, public_id, owner) = task(n).await;
             let rejection = Rejection::SizeDiffers { reported: size, found: 0 };
-            ask(factory, RejectUpload { task, report: report(&device(owner), &public_id, size), rejection }).await;
+            let reported_in = last_report(factory.store.pool(), task).await;
+            ask(factory, RejectUpload { task, reported_in, report: report(&device(owner), &public_id, size), rejection }).await;
         }
         Step::Failed { who, task: n, epoch_back } => {
             let epoch = epoch(who, transfer, epoch_back).await;

@@ -71,6 +71,33 @@ async fn the_exit_code_says_whether_the_log_is_broken() {
     }
 }
 
+#[tokio::test]
+async fn a_wrong_folder_or_database_is_an_error_and_nothing_is_made_there() {
+    let folder = temp_folder();
+    let wrong = folder.path().join("wrong");
+    std::fs::create_dir(&wrong).unwrap();
+    let server = Server::new(&wrong);
+    for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"], &["migrate"]] {
+        let (code, said) = server.tool(tool).await;
+        assert_ne!(code, SOUND, "{tool:?}: {said}");
+        assert!(said.contains("there is no database in"), "{tool:?}: {said}");
+        assert!(!wrong.join("data").exists(), "{tool:?} made something");
+    }
+
+    // Of an older version, or somebody else's.
+    let database = TestDatabase::new().await;
+    let server = Server::sharing(folder.path(), &database.url, "http://127.0.0.1:9");
+    let forget = "delete from refinery_schema_history where version = (select max(version) from refinery_schema_history)";
+    for damage in [forget, "drop table refinery_schema_history"] {
+        database.as_superuser(damage).await;
+        for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"]] {
+            let (code, said) = server.tool(tool).await;
+            assert_ne!(code, SOUND, "{tool:?}: {said}");
+            assert!(said.contains("migrations are missing"), "{tool:?}: {said}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_orderly_stop_with_robots_connected_every_event_has_its_position() {
     let mut bench = Bench::start().await;

@@ -14,6 +14,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
+use crate::factory::last_report;
 use crate::harness::edge::{Seed, TestEdge, number};
 use crate::harness::s3::encode;
 
@@ -77,7 +78,8 @@ async fn every_name_of_a_factory_works_on_every_route() {
         edge.execute(UploadCompleted { device, epoch, task: public, report: report.clone(), witness: Witness::UploadComplete }).await;
         let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![] };
         let task = TaskId(number(&task["id"]));
-        edge.execute(AcceptUpload { task, verified, bucket: bucket.clone(), duration_sec: None, metadata: None }).await;
+        let reported_in = last_report(&edge.database.pool, task).await;
+        edge.execute(AcceptUpload { task, reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None }).await;
 
         let (_, listed) = edge.get(&format!("/api/v1/episodes?task_id={text}")).await;
         let episode = listed["items"][0]["id"].as_i64().unwrap_or_else(|| panic!("{name}: {listed}"));
@@ -132,7 +134,9 @@ impl Shelf {
         edge.execute(UploadCompleted { device, epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![] };
         let bucket = edge.objects.settings.bucket.clone();
-        let accept = AcceptUpload { task: TaskId(task_id), verified, bucket: bucket.clone(), duration_sec: None, metadata: None };
+        let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;
+        let accept =
+            AcceptUpload { task: TaskId(task_id), reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None };
         edge.execute(accept).await;
         let episode = edge.get("/api/v1/episodes").await.1["items"][0]["id"].as_i64().unwrap();
         let collector = edge.log_in("li", "li's password").await.1["access_token"].as_str().unwrap().to_owned();

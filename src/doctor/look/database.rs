@@ -15,7 +15,7 @@ use crate::doctor::report::{Asked, chain};
 use crate::doctor::robots;
 use crate::doctor::work::Work;
 use crate::outbox::standing;
-use crate::pg::{Connector, Migration, PgError, migrations, parse_url};
+use crate::pg::{Connector, PgError, migrations, parse_url};
 use crate::projections::reads::site;
 
 /// Postgres ends a question before we give up on the connection.
@@ -252,15 +252,8 @@ fn now_s() -> f64 {
 }
 
 async fn schema(client: &Client) -> Result<Schema, tokio_postgres::Error> {
-    let there: bool = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?.get(0);
-    if !there {
-        return Ok(Schema::Empty);
-    }
-    let rows = client.query("select version::bigint, name::text, checksum::text from refinery_schema_history order by 1", &[]).await?;
-    if rows.is_empty() {
-        return Ok(Schema::Empty);
-    }
-    Ok(Schema::Migrated(rows.iter().map(|row| Migration { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect()))
+    let applied = crate::pg::applied_migrations(client).await?;
+    Ok(if applied.is_empty() { Schema::Empty } else { Schema::Migrated(applied) })
 }
 
 async fn work(client: &Client) -> Result<Work, tokio_postgres::Error> {

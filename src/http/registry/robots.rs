@@ -2,6 +2,7 @@
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -158,24 +159,19 @@ async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
     (status = 400, description = "No reason, or one that is too long"),
     (status = 404, description = "There is none"),
 ))]
-pub async fn retire(
-    State(state): State<AppState>,
-    caller: Caller,
-    id: PathId,
-    Json(ending): Json<Ending>,
-) -> Result<Answer<Robot>, Problem> {
+pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Robot>, Problem> {
     caller.must_manage()?;
     let robot_id = RobotId(id.positive()?);
     let reason = ending.reason()?;
-    state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
     let robot = found(&state, robot_id).await?;
+    state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
     // Order by order, each by itself. Where this breaks off, there is no answer, and the request comes again.
     let steps = Context { idempotency: None, ..caller.context() };
     let reason = format!("the robot {} was retired: {reason}", robot.device_id);
     loop {
         let orders = state.reads.orders_with_tasks_of(robot_id).await?;
         if orders.is_empty() {
-            return Ok(Answer(robot));
+            return Ok(Made::read(StatusCode::OK, json!({ "id": TextId(robot_id.0) }), found(&state, robot_id)).await);
         }
         for order_id in orders {
             state.commands.execute(&steps, FailTasksOfRobot { robot_id, order_id, reason: reason.clone() }).await?;

@@ -1,6 +1,7 @@
 //! What the store has to know of an object before it lets it be replaced or deleted.
 
 use super::{FromRow, ReadError, Reads, row};
+use crate::domain::task::{CLAIMING, RELEASING};
 
 row! {
     /// The task whose episode names an object, or whose upload of it is being verified.
@@ -12,7 +13,8 @@ row! {
 }
 
 /// The episode is found by the MCAP, of which the sidecar's name is made. An upload under verification is in no read
-/// model; of the events that a task's upload has, the last one says whether a report waits for its verdict.
+/// model; of the events that begin and end one ([`CLAIMING`], [`RELEASING`]), the last one says whether a report waits for
+/// its verdict.
 fn claim() -> String {
     format!(
         "select {} from ( \
@@ -20,11 +22,10 @@ fn claim() -> String {
              union all \
              select t.id, false from tasks t cross join lateral ( \
                  select x.event_type, x.payload from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text \
-                     and x.event_type in ('recording_started', 'recording_finished', 'recording_abandoned', 'upload_reported', \
-                         'upload_rejected', 'upload_verified', 'late_upload_reported', 'late_upload_rejected', 'late_upload_verified') \
+                     and x.event_type = any ($5::text[] || $6::text[]) \
                  order by x.sequence desc limit 1) last \
              where t.task_id = $3 and last.payload -> last.event_type -> 'report' ->> 'object_key' = $4 \
-                 and last.event_type = case t.status when 'uploading' then 'upload_reported' else 'late_upload_reported' end \
+                 and last.event_type = any ($5::text[]) \
          ) c order by c.verified desc, c.task_id limit 1",
         ClaimRow::COLUMNS
     )
@@ -37,7 +38,7 @@ impl Reads {
         let file = mcap.rsplit('/').next().unwrap_or(&mcap);
         let task = file.strip_suffix(".mcap").unwrap_or(file);
         let (mcap_path, path) = (format!("{bucket}/{mcap}"), format!("{bucket}/{key}"));
-        self.row(&claim(), &[&mcap_path, &path, &task, &mcap]).await
+        self.row(&claim(), &[&mcap_path, &path, &task, &mcap, &&CLAIMING[..], &&RELEASING[..]]).await
     }
 }
 
