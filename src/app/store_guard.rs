@@ -6,7 +6,8 @@
 //! at once and for ever, and a success would end in an ack for a file that is not the verified one. They try again,
 //! keep their file, and the task's history tells a person why.
 //!
-//! An upload counts as being verified from the transaction that reports it on. The store decides under a lock per key,
+//! An upload counts as being verified from the transaction that reports it to the verdict about that very report, whatever
+//! becomes of the task meanwhile. The store decides under a lock per key,
 //! through which the first look of a verification passes: a write that was let through before is seen by it, and one
 //! that comes after finds the report.
 
