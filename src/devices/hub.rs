@@ -129,6 +129,26 @@ struct Inner {
     devices: Mutex<BTreeMap<DeviceId, Slots>>,
     changes: watch::Sender<u64>,
     waker: Mutex<Option<Waker>>,
+    /// How many handshakes and links of a device are not done with, reports that wait for storage included.
+    in_hand: Mutex<BTreeMap<(DeviceId, &'static str), usize>>,
+}
+
+/// A device's link, or what may become one, is seen to by a task of this process for as long as this is kept.
+pub struct InHand {
+    hub: Hub,
+    link: (DeviceId, &'static str),
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut in_hand = locked(&self.hub.0.in_hand);
+        if let Some(count) = in_hand.get_mut(&self.link) {
+            *count -= 1;
+            if *count == 0 {
+                in_hand.remove(&self.link);
+            }
+        }
+    }
 }
 
 type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -194,6 +214,17 @@ impl Hub {
 
     fn changed(&self) {
         self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    pub fn take_in_hand(&self, device: &DeviceId, kind: LinkKind) -> InHand {
+        let link = (device.clone(), kind.as_str());
+        *locked(&self.0.in_hand).entry(link.clone()).or_default() += 1;
+        InHand { hub: self.clone(), link }
+    }
+
+    /// Whether a task of this process will see to the end of a device's link.
+    pub fn has_in_hand(&self, device: &DeviceId, kind: LinkKind) -> bool {
+        locked(&self.0.in_hand).contains_key(&(device.clone(), kind.as_str()))
     }
 
     /// Makes a link the one of its device and kind, and ends the one before.

@@ -11,6 +11,7 @@
 //! | Here | What it holds |
 //! |---|---|
 //! | [`listener`] | routes, handshake rules, and the owner of all tasks of this module |
+//! | [`opening`] | from a handshake to its link, whatever becomes of the request |
 //! | [`link`] | the loop of one connection: frames, clock and asks in; effects out |
 //! | [`frames`] | messages from raw frames, and the writer |
 //! | [`allowance`] | how much is taken from one device in a while |
@@ -24,7 +25,7 @@
 //!
 //! May never happen: reading a socket waits for storage · a report of a replaced connection
 //! is begun · a command stays without an outcome while its process lives · one bad message
-//! ends a link.
+//! ends a link · a link stays open with nobody behind it.
 //!
 //! Left to others: what a report means for a task (`commands`), what is sent when
 //! (`subscribers::device_commands`), and what people see of it (`http`).
@@ -35,6 +36,7 @@ pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
+mod opening;
 pub mod queue;
 pub mod recent;
 pub mod recorder;

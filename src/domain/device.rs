@@ -258,8 +258,8 @@ pub enum DeviceCommand {
         kind: LinkKind,
         epoch: i64,
         reason: String,
-        /// The process that held it is gone, and nobody settles its commands.
-        orphaned: bool,
+        /// Why nobody settles its commands. None: whoever held it does.
+        settle: Option<UnknownCause>,
     },
     /// The other program has not been heard of for a while.
     EndContest {
@@ -519,14 +519,14 @@ impl Aggregate for Device {
                 events.extend(fight.then_some(DeviceEvent::DeviceContested { kind, remotes, at }));
                 events
             }
-            C::CloseLink { kind, epoch, reason, orphaned } => {
+            C::CloseLink { kind, epoch, reason, settle } => {
                 let link = self.link(kind);
                 if !link.open || link.epoch != epoch {
                     return Ok(vec![]);
                 }
                 let mut events = vec![];
-                if orphaned && kind == LinkKind::Recorder {
-                    events.extend(self.settle_open(UnknownCause::ProcessEnded, &reason));
+                if let Some(cause) = settle.filter(|_| kind == LinkKind::Recorder) {
+                    events.extend(self.settle_open(cause, &reason));
                 }
                 events.push(DeviceEvent::DeviceLinkClosed { kind, epoch, reason });
                 events
@@ -860,7 +860,7 @@ mod tests {
         assert!(device.decide(other).is_ok());
         // Once the one that has it is gone, the other one gets it.
         let epoch = device.recorder.epoch;
-        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch, reason: "gone".into(), orphaned: false };
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch, reason: "gone".into(), settle: None };
         run(&mut device, close);
         assert_eq!(opens(&mut device, "b", 1_002), Ok(vec!["device_link_opened"]));
         assert_eq!(device.recorder.epoch, epoch + 1);
@@ -879,7 +879,7 @@ mod tests {
         // Or every second, after its old connection was closed.
         for n in 0..100 {
             let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
-            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), orphaned: false });
+            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None });
             assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
         }
     }
@@ -887,9 +887,9 @@ mod tests {
     #[test]
     fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
         let mut device = given([opened(1), requested("c1", 1)]);
-        let close = |orphaned| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), orphaned };
-        assert_eq!(types(&device.clone().decide(close(false)).unwrap()), ["device_link_closed"]);
-        let events = run(&mut device, close(true));
+        let close = |settle| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), settle };
+        assert_eq!(types(&device.clone().decide(close(None)).unwrap()), ["device_link_closed"]);
+        let events = run(&mut device, close(Some(UnknownCause::ProcessEnded)));
         assert_eq!(types(&events), ["device_command_settled", "device_link_closed"]);
         let cause = |event: &DeviceEvent| match event {
             DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Unknown { cause, .. }, .. } => *cause,
@@ -946,7 +946,7 @@ mod tests {
         let seen = Observed { epoch: 1, state: RecorderState::Recording, task_id: None };
         let observe = DeviceCommand::Observe { seen, source: "state_update".into(), next: next("n") };
         assert_eq!(device.decide(observe), Ok(vec![]));
-        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into(), orphaned: false };
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into(), settle: None };
         assert_eq!(device.decide(close), Ok(vec![]));
     }
 

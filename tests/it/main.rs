@@ -24,6 +24,7 @@ mod http_slice;
 mod idempotency;
 mod kill;
 mod leadership;
+mod links;
 mod lists;
 mod log_invariants;
 mod must_not;
