@@ -163,6 +163,7 @@ struct Slots {
 #[derive(Default)]
 struct Slot {
     handshakes: Option<Allowance>,
+    openings: Option<Allowance>,
     /// Kept after the link is gone: a slower handshake may still come with an older one.
     newest: i64,
     /// Of the newest link. Kept, too: what a lost link told may still be on its way into storage.
@@ -304,6 +305,20 @@ impl Hub {
         let mut devices = locked(&self.0.devices);
         let slot = devices.get_mut(device).map(|slots| slots.slot_mut(kind));
         slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Allowance::new(limit, now)).try_take(now))
+    }
+
+    /// Whether another connection of it may be opened. Ask before, and tell what became of it by [`Self::count_opening`].
+    pub fn may_open(&self, device: &DeviceId, kind: LinkKind, now: Instant) -> bool {
+        let mut devices = locked(&self.0.devices);
+        let openings = devices.get_mut(device).and_then(|slots| slots.slot_mut(kind).openings.as_mut());
+        openings.is_none_or(|openings| openings.has_one(now))
+    }
+
+    /// A connection was opened in storage, whatever becomes of it.
+    pub fn count_opening(&self, device: &DeviceId, kind: LinkKind, limit: Limit, now: Instant) {
+        let mut devices = locked(&self.0.devices);
+        let slot = devices.entry(device.clone()).or_default().slot_mut(kind);
+        slot.openings.get_or_insert_with(|| Allowance::new(limit, now)).try_take(now);
     }
 
     /// Whether it has a link here, or is about to.

@@ -82,9 +82,11 @@ pub struct Settings {
     pub reports_max: usize,
     /// Links of this process, both kinds.
     pub links_max: usize,
-    /// Handshakes of one program of a device. Two with one id take the connection from each other once a second each, and
-    /// each handshake costs two events.
+    /// Handshakes of one program of a device: each asks storage something.
     pub handshakes: Limit,
+    /// Those of them that open a connection: each costs a few events, which are kept for ever. A robot whose network
+    /// breaks down every five seconds all day is never refused, and one that connects all the time waits for five seconds.
+    pub openings: Limit,
     /// How long storage may take to answer a handshake.
     pub handshake_timeout: Duration,
     /// How often timeouts are looked at.
@@ -103,6 +105,7 @@ impl Default for Settings {
             reports_max: 2_048,
             links_max: 16_384,
             handshakes: Limit { at_once: 60.0, per_second: 4.0 },
+            openings: Limit { at_once: 120.0, per_second: 0.2 },
             handshake_timeout: Duration::from_secs(5),
             tick: Duration::from_millis(500),
         }

@@ -109,10 +109,14 @@ impl Opening {
             }
         }
         // After the token: what strangers try does not count against the device.
-        if !inner.hub.may_connect(&self.device, kind, inner.settings.handshakes, Now::read().at) {
+        let now = Now::read().at;
+        if !inner.hub.may_connect(&self.device, kind, inner.settings.handshakes, now) || !inner.hub.may_open(&self.device, kind, now) {
             return Err(Denied::TooOften);
         }
         let opened = inner.effects.open_link(&self.device, kind, &self.remote, &self.gone).await;
+        if opened.is_ok() {
+            inner.hub.count_opening(&self.device, kind, inner.settings.openings, Now::read().at);
+        }
         opened.map_err(|error| match error {
             EffectError::NotFound(_) => Denied::Unknown,
             EffectError::Contested(_) => Denied::TwoPrograms,

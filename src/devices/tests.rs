@@ -539,6 +539,27 @@ async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
 }
 
 #[tokio::test]
+async fn connections_that_are_opened_again_and_again_cost_a_bounded_number_of_events() {
+    let settings = Settings { openings: Limit { at_once: 3.0, per_second: 1e-6 }, ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let recorder = format!("/recorder/{DEVICE}");
+    for expected in [101, 101, 101, 503, 503] {
+        assert_eq!(plane.refusal(&recorder, None).await, expected);
+    }
+    assert_eq!(plane.storage.epochs.load(Ordering::SeqCst), 3);
+    assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 101);
+    plane.end().await;
+
+    // A handshake that is refused costs none, and takes nothing from the device.
+    let settings = Settings { openings: Limit { at_once: 1.0, per_second: 1e-6 }, ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, Some(Arc::new(OneToken))).await;
+    for (token, expected) in [("wrong", 401), ("trouble", 503), ("secret", 101), ("secret", 503)] {
+        assert_eq!(plane.refusal(&recorder, Some(token)).await, expected);
+    }
+    plane.end().await;
+}
+
+#[tokio::test]
 async fn a_device_that_connects_again_and_again_has_to_wait() {
     let settings = Settings { handshakes: Limit { at_once: 2.0, per_second: 1e-6 }, ..Settings::default() };
     let plane = Plane::start_with(Storage::quick(), settings, None).await;

@@ -9,7 +9,7 @@
 //! after that is recorded as late, and settles nothing. One that certainly never left is
 //! `not_sent`.
 //!
-//! Two programs with one id take the connection from each other once a second, for ever. After a while of that the
+//! Two programs with one id take the connection from each other, for ever, some of them with pauses. After ten times the
 //! link is *contested*: whoever holds it keeps it until it ends, others are refused, and people are told. A
 //! holder that is dead is found out by its silence, like any other.
 
@@ -82,14 +82,12 @@ pub struct Link {
     /// Which of our processes holds it; nobody knows of links that older versions opened.
     #[serde(default)]
     pub process: Option<Uuid>,
-    /// Where the last connection came from, and when.
+    /// Where the last connection came from.
     #[serde(default)]
     pub remote: Option<String>,
+    /// When connections were taken over that were still open: the latest ones, within a window of time.
     #[serde(default)]
-    pub opened_at: Option<Timestamp>,
-    /// Connections that were taken over soon after they had opened, one upon the other.
-    #[serde(default)]
-    pub takeovers: u32,
+    pub takeovers: VecDeque<Timestamp>,
     #[serde(default)]
     pub contest: Option<Contest>,
 }
@@ -102,16 +100,18 @@ pub struct Contest {
     pub remotes: Vec<String>,
 }
 
-/// So many takeovers in a row are no bad network: two programs come to that within a quarter of a minute.
-const TAKEOVERS_MAX: u32 = 10;
+/// So many takeovers within the window are no bad network: two programs come to that within half a minute.
+const TAKEOVERS_MAX: usize = 10;
 
-/// A connection that was taken over later than this after it had opened was no part of a fight.
-const TAKEOVER_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+/// A robot finds out by the server's silence that it lost its network, which takes half a minute: in this time it cannot
+/// take over its own connection ten times. What lies between takeovers says nothing, because one of two programs may
+/// leave by itself each time.
+const TAKEOVER_WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(4);
 
 impl Link {
-    /// Whether a connection that comes now takes over one that was just opened.
-    fn is_taken_over_soon(&self, replaces: Option<i64>, at: Timestamp) -> bool {
-        replaces.is_some() && self.opened_at.is_some_and(|last| at < last + TAKEOVER_WITHIN)
+    /// The takeovers that count at this moment.
+    fn takeovers_at(&self, at: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        self.takeovers.iter().copied().filter(move |then| at < *then + TAKEOVER_WINDOW)
     }
 }
 
@@ -487,7 +487,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
-    const SNAPSHOT_VERSION: i32 = 4;
+    const SNAPSHOT_VERSION: i32 = 5;
     const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
@@ -504,7 +504,7 @@ impl Aggregate for Device {
                     return Err(DeviceRefusal::Contested { holder });
                 }
                 let replaces = link.open.then_some(link.epoch);
-                let fight = link.is_taken_over_soon(replaces, at) && link.takeovers + 1 >= TAKEOVERS_MAX;
+                let fight = replaces.is_some() && link.takeovers_at(at).count() + 1 >= TAKEOVERS_MAX;
                 let remotes: Vec<String> = link.remote.iter().chain([&remote]).cloned().collect();
                 let mut events = vec![];
                 if kind == LinkKind::Recorder {
@@ -623,9 +623,9 @@ impl Aggregate for Device {
             DeviceEvent::DeviceLinkOpened { kind, epoch, remote, process, replaces, at } => {
                 self.refused = 0;
                 let link = self.link_mut(*kind);
-                let takeovers = if link.is_taken_over_soon(*replaces, *at) { link.takeovers + 1 } else { 0 };
-                let (remote, opened_at, contest) = (Some(remote.clone()), Some(*at), link.contest.take());
-                *link = Link { epoch: *epoch, open: true, since: Some(*at), process: *process, remote, opened_at, takeovers, contest };
+                let takeovers = link.takeovers_at(*at).chain(replaces.map(|_| *at)).collect();
+                let (remote, contest) = (Some(remote.clone()), link.contest.take());
+                *link = Link { epoch: *epoch, open: true, since: Some(*at), process: *process, remote, takeovers, contest };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                     self.releases.values_mut().for_each(|tries| *tries = 0);
@@ -645,7 +645,7 @@ impl Aggregate for Device {
             }
             DeviceEvent::DeviceContestEnded { kind, .. } => {
                 let link = self.link_mut(*kind);
-                (link.contest, link.takeovers) = (None, 0);
+                (link.contest, link.takeovers) = (None, VecDeque::new());
             }
             DeviceEvent::RecorderStateObserved { seen, .. } => {
                 self.observed = Some(seen.clone());
@@ -836,7 +836,16 @@ mod tests {
     }
 
     fn opens(device: &mut Device, remote: &str, seconds: i64) -> Result<Vec<&'static str>, DeviceRefusal> {
-        let at = Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds);
+        opens_at(device, remote, 1_000 * seconds)
+    }
+
+    fn closes(device: &mut Device) -> usize {
+        let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
+        run(device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None }).len()
+    }
+
+    fn opens_at(device: &mut Device, remote: &str, ms: i64) -> Result<Vec<&'static str>, DeviceRefusal> {
+        let at = Timestamp::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
         let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: remote.into(), process: None, at };
         let events = device.decide(open)?;
         events.iter().for_each(|event| device.evolve(event));
@@ -882,6 +891,58 @@ mod tests {
             run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None });
             assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
         }
+    }
+
+    /// Two programs, by turns. Answers how many events they cost.
+    fn fight(device: &mut Device, cycles: i64, cycle_ms: i64, one: (i64, i64), other: (i64, Option<i64>)) -> usize {
+        let (mut holder, mut events) = ("", 0);
+        for cycle in 0..cycles {
+            let start = cycle * cycle_ms;
+            let turns = [(start + one.0, "one", true), (start + one.1, "one", false), (start + other.0, "other", true)];
+            let leaves = other.1.map(|at| (start + at, "other", false));
+            let mut turns: Vec<_> = turns.into_iter().chain(leaves).collect();
+            turns.sort_unstable();
+            for (ms, who, comes) in turns {
+                match (comes, holder == who) {
+                    (true, false) => {
+                        if let Ok(opened) = opens_at(device, who, ms) {
+                            (holder, events) = (who, events + opened.len());
+                        }
+                    }
+                    (false, true) => (holder, events) = ("", events + closes(device)),
+                    (true, true) | (false, false) => {}
+                }
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn a_second_program_that_comes_and_goes_is_a_second_program_all_the_same() {
+        // One is there for half a second, leaves by itself, and is back two seconds later. The other comes back a second after it was cut.
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 2_500, (0, 500), (1_000, None));
+        assert!(device.recorder.contest.is_some());
+        assert!(events < 60, "{events} events");
+        // The one that stays has it.
+        assert_eq!(device.recorder.remote.as_deref(), Some("other"));
+        // More slowly, and once in a while the link stands empty.
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 20_000, (0, 8_000), (9_000, Some(9_500)));
+        assert_eq!((device.recorder.contest.is_some(), events), (false, 1_600), "they never meet");
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 20_000, (0, 8_000), (7_000, Some(15_000)));
+        assert!(device.recorder.contest.is_some(), "{events} events");
+    }
+
+    #[test]
+    fn takeovers_of_long_ago_count_no_more() {
+        let mut device = Device::default();
+        for hour in 0..50 {
+            // One bad minute in each.
+            assert!((0..5).all(|n| opens(&mut device, "a", hour * 3_600 + n * 12).is_ok()));
+        }
+        assert_eq!(device.recorder.contest, None);
     }
 
     #[test]

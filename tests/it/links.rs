@@ -56,3 +56,29 @@ async fn a_link_that_nobody_is_behind_is_closed_by_its_process_and_locks_nobody_
     assert_eq!(answer.status.as_u16(), 404, "{}", answer.body);
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn a_second_program_that_comes_and_goes_is_found_out() {
+    let bench = Bench::start().await;
+    let path = format!("/recorder/{}", bench.device);
+    let connect = async || Socket::try_connect(&bench.server.address(1), &path, "").await;
+    let client = bench.server.database().await.get().await.unwrap();
+    let mut other = None;
+    let mut refused = 0;
+    for _ in 0..30 {
+        // It leaves by itself, and the other one is back before it.
+        let Ok(one) = connect().await else {
+            refused += 1;
+            continue;
+        };
+        one.close(1000).await;
+        drop(one);
+        let away = "select not recorder_open from devices where id = $1";
+        until("it to be gone", async || client.query_one(away, &[&bench.device]).await.unwrap().get(0)).await;
+        other = connect().await.ok();
+    }
+    assert!(refused >= 15, "{refused} were refused");
+    assert!(other.is_some_and(|other| other.is_open()));
+    let listed = bench.client.get("/recorder/devices").await.unwrap();
+    assert_eq!(listed["devices"][0]["warning"]["code"], json!("two_programs"), "{listed}");
+}
