@@ -541,15 +541,36 @@ impl Command for ReconcileUploads {
             let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
-        // Once given up, it is never tried again by itself: the state that the uploader keeps says so for ever.
-        let gone: Vec<PublicTaskId> =
-            self.failed.iter().map(|(task, _)| task.clone()).filter(|task| !self.under_way.contains(task)).collect();
-        for public_id in facts::failed_tasks(&mut work.tx, &self.device, &gone).await? {
+        Ok(given_up)
+    }
+}
+
+/// The transfer program told of uploads that it has given up. It is asked for what it still has of them: once given up, it
+/// is never tried again by itself, because the state that the program keeps says so for ever. Comes after whatever
+/// the same list made fail.
+#[derive(Clone, Debug)]
+pub struct RequestGivenUp {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub tasks: Vec<PublicTaskId>,
+}
+
+impl Command for RequestGivenUp {
+    type Answer = ();
+    const NAME: &'static str = "request_given_up";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let connected_at = match facts::transfer_link(&mut work.tx, &self.device).await? {
+            Some((epoch, since)) if epoch == self.epoch => since,
+            _ => return Ok(()),
+        };
+        let at = work.now;
+        for public_id in facts::failed_tasks(&mut work.tx, &self.device, &self.tasks).await? {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::RequestGivenUp { by: Witness::TransferStatus, at, connected_at };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
-        Ok(given_up)
+        Ok(())
     }
 }
 

@@ -205,12 +205,17 @@ impl Effects for CommandEffects {
                 self.each(&context, tasks.into_iter().map(wanted)).await?;
             }
             Report::UploadsListed { tracked, missing, failed, under_way } => {
+                // What it found again has a second record, and is on its way.
+                let kept = failed.iter().map(|(task, _)| task).filter(|task| !under_way.contains(task)).cloned().collect::<Vec<_>>();
                 let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed, under_way };
                 let given_up = self.commands.execute(&context, listed).await?;
                 let failed = |(task, reason)| commands::UploadFailed { device: device.clone(), epoch, task, reason };
                 self.each(&context, given_up.failed.into_iter().map(failed)).await?;
                 let lost = |(task, reason)| commands::RecordingLost { device: device.clone(), epoch, task, reason };
                 self.each(&context, given_up.lost.into_iter().map(lost)).await?;
+                if !kept.is_empty() {
+                    self.commands.execute(&context, commands::RequestGivenUp { device, epoch, tasks: kept }).await?;
+                }
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;

@@ -103,6 +103,8 @@ pub struct Lane {
     pub pulse: Arc<Pulse>,
     /// Of the device, whichever link it is.
     pub recent: Arc<Recent>,
+    /// When the uploader was last asked for everything it has.
+    asked_for_all: tokio::sync::Mutex<Option<Timestamp>>,
     /// The handshake is over; messages get through.
     live: AtomicBool,
     view: Mutex<View>,
@@ -118,6 +120,12 @@ impl Lane {
     fn info(&self, now: Now) -> LinkInfo {
         let last_seen = now.wall - self.pulse.silence(now.at);
         LinkInfo { epoch: self.id.epoch, remote: self.id.remote.clone(), since: self.since, last_seen }
+    }
+
+    async fn send_frame(&self, frame: ToTransfer) -> Result<(), SendError> {
+        let (written, done) = oneshot::channel();
+        self.asks.try_send(Ask::Frame { frame, written }).map_err(not_taken)?;
+        done.await.map_err(|_| SendError::Lost)
     }
 }
 
@@ -246,6 +254,7 @@ impl Hub {
                 replaced: CancellationToken::new(),
                 pulse: Arc::default(),
                 recent,
+                asked_for_all: tokio::sync::Mutex::default(),
                 live: AtomicBool::new(false),
                 view: Mutex::default(),
             });
@@ -410,10 +419,20 @@ impl Hub {
 
     /// Sends a frame on the device's present link, and answers when it was handed to the network.
     pub async fn send_transfer(&self, device: &DeviceId, frame: ToTransfer) -> Result<(), SendError> {
+        self.lane(device, LinkKind::Transfer).ok_or(SendError::NotConnected)?.send_frame(frame).await
+    }
+
+    /// Asks an uploader for everything it has, unless it was asked on its present link after this moment: it looks through
+    /// all of its files each time.
+    pub async fn ask_for_all(&self, device: &DeviceId, wanted_since: Timestamp) -> Result<(), SendError> {
         let lane = self.lane(device, LinkKind::Transfer).ok_or(SendError::NotConnected)?;
-        let (written, done) = oneshot::channel();
-        lane.asks.try_send(Ask::Frame { frame, written }).map_err(not_taken)?;
-        done.await.map_err(|_| SendError::Lost)
+        let mut asked = lane.asked_for_all.lock().await;
+        if asked.is_none_or(|asked| asked <= wanted_since) {
+            let now = Now::read().wall;
+            lane.send_frame(ToTransfer::UploadAll {}).await?;
+            *asked = Some(now);
+        }
+        Ok(())
     }
 
     /// Asks a recorder something that changes nothing there.

@@ -433,3 +433,33 @@ async fn what_a_robot_gave_up_is_asked_for_once_more_when_it_is_back() {
     bench.expect_episode(&tasks[0], &recording).await;
     assert_eq!(count(&bench, "select count(*) from events where event_type = 'failed_upload_requested'").await, 1);
 }
+
+#[tokio::test]
+async fn what_a_robot_says_it_gave_up_in_its_first_list_is_asked_for_at_once_and_once() {
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(3).await;
+    let recorder = recording_of(&bench, &tasks[0]).await;
+    for pair in tasks.windows(2) {
+        recorder.send(&state("recording", "idle", Some(&pair[0]))).await;
+        recorder.send(&state("idle", "recording", Some(&pair[1]))).await;
+    }
+    recorder.send(&state("recording", "idle", tasks.last())).await;
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    for task in &tasks {
+        bench.until_status(task, "uploading").await;
+    }
+    transfer.wait_for("a request", |frame| frame["type"] == "upload_request").await;
+    drop(transfer);
+    // Switched off before it could say so.
+    let failed: Vec<Value> = tasks.iter().map(|task| record(&bench, task, &recording(5, true), "failed")).collect();
+    let mut transfer = transfer_of(&bench, json!(failed), json!([])).await;
+    transfer.wait_for("to be asked for what it has", |frame| frame["type"] == "upload_all").await;
+    let asked_for = "select count(*) from events where event_type = 'failed_upload_requested'";
+    until("all of them to be asked for", async || count(&bench, asked_for).await == 3).await;
+    until("nothing to wait", async || count(&bench, "select count(*) from outbox where destination like 'transfer:%'").await == 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(transfer.drain().iter().filter(|frame| frame["type"] == "upload_all").count(), 1, "it looks through everything each time");
+    for task in &tasks {
+        assert_eq!(bench.status(task).await, "failed");
+    }
+}
