@@ -342,7 +342,7 @@ pub enum DeviceEvent {
         task_id: Option<PublicTaskId>,
         params: Value,
         deadline: Timestamp,
-        /// It is sent only while the recorder is seen to hold the task.
+        /// It is sent only while the recorder is seen to hold the task; where none is named, while it holds none.
         #[serde(default)]
         while_held: bool,
         /// The links for callbacks are sent with the task's token, which stands nowhere.
@@ -417,6 +417,8 @@ impl Event for DeviceEvent {
 pub enum DeviceRefusal {
     #[error("the recorder is not connected")]
     RecorderNotConnected,
+    #[error("the recorder has not told yet which task it has")]
+    StateNotTold,
     #[error("a command with this id exists already")]
     CommandExists,
     #[error("another program is connected under this id, from {holder}")]
@@ -568,6 +570,10 @@ impl Aggregate for Device {
                 if self.open_commands.contains_key(&command_id) {
                     return Err(DeviceRefusal::CommandExists);
                 }
+                let destroys = matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
+                if destroys && task_id.is_none() && self.observed.is_none() {
+                    return Err(DeviceRefusal::StateNotTold);
+                }
                 let epoch = self.recorder.epoch;
                 // What is asked without naming a task means the one that the recorder holds.
                 let implied = if matches!(action, RecorderAction::Config | RecorderAction::Begin) { None } else { self.held() };
@@ -578,8 +584,9 @@ impl Aggregate for Device {
                     }
                     _ => params,
                 };
-                // The device itself looks at no task here, and would drop whatever it holds.
-                let while_held = task_id.is_some() && matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
+                // The device itself looks at no task here, and would drop whatever it holds: also what it has begun since it
+                // was seen with none.
+                let while_held = destroys;
                 let callback_token = task_id.is_some() && action == RecorderAction::Config;
                 vec![DeviceEvent::DeviceCommandRequested {
                     command_id,
@@ -880,19 +887,6 @@ mod tests {
         assert_eq!(opens(&mut device, "b", 1_003), Ok(vec!["device_link_closed", "device_link_opened"]));
     }
 
-    #[test]
-    fn a_bad_network_is_no_second_program() {
-        // It comes back every half minute, and its old connection still counts as open.
-        let mut device = Device::default();
-        assert!((0..100).all(|n| opens(&mut device, "a", n * 31).is_ok()));
-        // Or every second, after its old connection was closed.
-        for n in 0..100 {
-            let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
-            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None });
-            assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
-        }
-    }
-
     /// Two programs, by turns. Answers how many events they cost.
     fn fight(device: &mut Device, cycles: i64, cycle_ms: i64, one: (i64, i64), other: (i64, Option<i64>)) -> usize {
         let (mut holder, mut events) = ("", 0);
@@ -946,6 +940,19 @@ mod tests {
     }
 
     #[test]
+    fn a_bad_network_is_no_second_program() {
+        // It comes back every half minute, and its old connection still counts as open.
+        let mut device = Device::default();
+        assert!((0..100).all(|n| opens(&mut device, "a", n * 31).is_ok()));
+        // Or every second, after its old connection was closed.
+        for n in 0..100 {
+            let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
+            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None });
+            assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
+        }
+    }
+
+    #[test]
     fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
         let mut device = given([opened(1), requested("c1", 1)]);
         let close = |settle| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), settle };
@@ -973,7 +980,13 @@ mod tests {
         };
         let mut device = given([opened(1)]);
         let t = || Some("t".to_owned());
-        assert_eq!(asked(&device, Cancel), (None, None, false), "nobody knows what it holds");
+        for action in [Cancel, Clear] {
+            let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
+            let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline };
+            let refused = device.decide(command).map_err(|refusal| refusal.to_string());
+            assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
+        }
+        assert_eq!(asked(&device, Finish), (None, None, false), "that destroys nothing");
         observe(&mut device, seen(1, RecorderState::Paused, Some("t")), "a");
         for (action, expected) in [
             (Finish, (t(), t(), false)),
@@ -989,7 +1002,7 @@ mod tests {
         }
         // An idle recorder names the task of its last recording, and holds nothing.
         observe(&mut device, seen(1, RecorderState::Idle, Some("t")), "b");
-        assert_eq!(asked(&device, Cancel), (None, None, false));
+        assert_eq!(asked(&device, Cancel), (None, None, true), "sent only while it holds none");
     }
 
     #[test]

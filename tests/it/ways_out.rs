@@ -271,6 +271,34 @@ async fn what_is_asked_without_naming_a_task_means_the_one_that_the_recorder_hol
     finish.abort();
 }
 
+#[tokio::test]
+async fn what_destroys_a_recording_waits_until_the_recorder_has_told_which_task_it_has() {
+    let bench = Bench::start().await;
+    let task = bench.dispatch(1).await.remove(0);
+    drop(recording_of(&bench, &task).await);
+    // It comes back recording, and says nothing yet.
+    let mut recorder = recorder_of(&bench).await;
+    let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
+    for action in ["cancel", "clear"] {
+        let (status, refused) = asking(&bench, action, json!({})).await.unwrap();
+        assert_eq!((status, &refused["code"]), (409, &json!("recorder_state_syncing")), "{refused}");
+        assert_eq!((&refused["connected"], &refused["state_synced"]), (&json!(true), &json!(false)), "{refused}");
+    }
+    let told = json!({ "state": "recording", "task_config": { "task_id": task.public_id } });
+    recorder.send(&json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": told })).await;
+    let path = format!("/recorder/{}/state", bench.device);
+    until("the state to be known", async || bench.client.get(&path).await.unwrap()["state_synced"] == json!(true)).await;
+    assert!(!recorder.drain().iter().any(|frame| frame["action"] == "cancel" || frame["action"] == "clear"));
+    assert_eq!(bench.status(&task).await, "in_progress");
+    let asked = asking(&bench, "cancel", json!({}));
+    let request = recorder.wait_for("to cancel", |frame| frame["action"] == "cancel").await;
+    assert_eq!(request["params"]["task_id"], json!(task.public_id));
+    recorder.send(&state("recording", "idle", Some(&task))).await;
+    recorder.send(&answer(&request, "idle")).await;
+    assert_eq!(asked.await.unwrap().0, 200);
+    bench.until_status(&task, "pending").await;
+}
+
 // Two programs with one id.
 
 #[tokio::test]
