@@ -1,7 +1,8 @@
 //! This process among those that share the database.
 //!
 //! Each renews its lease. Whoever finds the lease of another over says so, and closes its sockets in the
-//! streams of their devices: a device of a dead process is shown as away within its lease and not for ever. A
+//! streams of their devices: a device of a dead process is shown as away within its lease and not for ever. Links of its
+//! own that nobody in it sees to are closed as well. A
 //! process that comes back from a long silence and finds itself declared dead cuts its sockets, and
 //! its devices connect anew: nothing that was learned over them counts any more. With each renewal it learns the
 //! time of the site.
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::commands::devices::CloseOrphanedLink;
+use crate::commands::devices::{CloseOrphanedLink, Orphan};
 use crate::commands::{Commands, Context, clock};
 use crate::config::host_name;
 use crate::devices::Hub;
@@ -104,6 +105,7 @@ impl Membership {
                     self.enter().await?;
                 }
                 self.follow(&hub).await?;
+                self.close_forgotten(&commands, &hub).await?;
                 let since = *steady_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= self.lease {
                     self.sweep(&commands).await?;
@@ -139,6 +141,32 @@ impl Membership {
         Ok(())
     }
 
+    /// Closes links that the table gives to this process and nobody here sees to: their opening was stored although it
+    /// was answered with an error, or their end could not be stored.
+    async fn close_forgotten(&self, commands: &Commands, hub: &Hub) -> anyhow::Result<()> {
+        let mine = "select d.id, k.kind, k.epoch from devices d
+                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
+                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
+                    where k.open and k.process = $1";
+        let mine = self.pool.get().await?.query(mine, &[&self.id]).await?;
+        // Looked at after the table: whatever was stored by then is in hand from before that.
+        for row in &mine {
+            let (device, kind) = link_of(row)?;
+            if hub.has_in_hand(&device, kind) {
+                continue;
+            }
+            let epoch: i64 = row.get(2);
+            warn!(device.id = %device, link.kind = kind.as_str(), link.epoch = epoch, "Closes a link of `{device}` that has no socket");
+            let orphan = Orphan::NoSocket;
+            let close = CloseOrphanedLink { device: device.clone(), kind, epoch, orphan };
+            // It is found again at the next look, and the others do not wait for it.
+            if let Err(error) = commands.execute(&Context::system(), close).await {
+                warn!(device.id = %device, error = format!("{error:#}"), "Cannot close a link of `{device}`: {error:#}");
+            }
+        }
+        Ok(())
+    }
+
     /// Closes what ended processes left open.
     async fn sweep(&self, commands: &Commands) -> anyhow::Result<()> {
         let client = self.pool.get().await?;
@@ -163,10 +191,9 @@ impl Membership {
                     join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1";
         let left = self.pool.get().await?.query(left, &[&SWEEP_MAX]).await?;
         for row in &left {
-            let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
-            let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
-            let kind = catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder);
-            commands.execute(&Context::system(), CloseOrphanedLink { device, kind, epoch: row.get(2) }).await?;
+            let (device, kind) = link_of(row)?;
+            let orphan = Orphan::ProcessEnded;
+            commands.execute(&Context::system(), CloseOrphanedLink { device, kind, epoch: row.get(2), orphan }).await?;
         }
         if !left.is_empty() {
             info!(links = left.len(), "Closed {} links of processes that ended", left.len());
@@ -184,4 +211,11 @@ impl Membership {
             warn!(error = format!("{error:#}"), "Could not sign off; the lease of this process runs out: {error:#}");
         }
     }
+}
+
+/// Device and kind, the first two columns.
+fn link_of(row: &tokio_postgres::Row) -> anyhow::Result<(DeviceId, LinkKind)> {
+    let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
+    let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
+    Ok((device, catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder)))
 }

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::callbacks::note_refused;
 use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::device::{CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState};
+use crate::domain::device::{
+    CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
+};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
 use crate::domain::{Aggregate as _, DeviceId, PublicTaskId};
@@ -46,6 +49,35 @@ impl Command for OpenLink {
     }
 }
 
+/// The same for a program that waits for its handshake. Where it has left, or was told that it takes too long, nothing
+/// is opened: it would take the place of the connection with which it has come back since.
+#[derive(Clone, Debug)]
+pub struct OpenLinkInTime {
+    pub link: OpenLink,
+    pub gone: CancellationToken,
+}
+
+impl OpenLinkInTime {
+    fn still_wanted(&self) -> Result<(), Refusal> {
+        if self.gone.is_cancelled() {
+            return Err(Refusal::conflict("handshake_over", "the program that asked for the connection does not wait for it any more"));
+        }
+        Ok(())
+    }
+}
+
+impl Command for OpenLinkInTime {
+    type Answer = i64;
+    const NAME: &'static str = "open_link";
+
+    async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
+        self.still_wanted()?;
+        let epoch = self.link.run(work).await?;
+        self.still_wanted()?;
+        Ok(epoch)
+    }
+}
+
 /// A socket is gone. Says nothing about the recording.
 #[derive(Clone, Debug)]
 pub struct CloseLink {
@@ -61,18 +93,28 @@ impl Command for CloseLink {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
-        let command = DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason: self.reason.clone(), orphaned: false };
+        let command = DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason: self.reason.clone(), settle: None };
         work.decide(&mut device, command)?;
         Ok(())
     }
 }
 
-/// The process that held a socket is gone, and the socket and what was asked over it with it.
+/// Nobody sees to a link any more, nor to what was asked over it.
 #[derive(Clone, Debug)]
 pub struct CloseOrphanedLink {
     pub device: DeviceId,
     pub kind: LinkKind,
     pub epoch: i64,
+    pub orphan: Orphan,
+}
+
+/// Why nobody does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// The process that held its socket is gone, and the socket with it.
+    ProcessEnded,
+    /// Its process lives, and has no socket of it: the handshake came to nothing after it was stored, or its end was lost.
+    NoSocket,
 }
 
 impl Command for CloseOrphanedLink {
@@ -81,8 +123,12 @@ impl Command for CloseOrphanedLink {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
-        let reason = "the process that held it ended".to_owned();
-        work.decide(&mut device, DeviceCommand::CloseLink { kind: self.kind, epoch: self.epoch, reason, orphaned: true })?;
+        let (cause, reason) = match self.orphan {
+            Orphan::ProcessEnded => (UnknownCause::ProcessEnded, "the process that held it ended"),
+            Orphan::NoSocket => (UnknownCause::LinkClosed, "its process has no socket of it"),
+        };
+        let (kind, epoch, reason) = (self.kind, self.epoch, reason.to_owned());
+        work.decide(&mut device, DeviceCommand::CloseLink { kind, epoch, reason, settle: Some(cause) })?;
         Ok(())
     }
 }
@@ -495,15 +541,36 @@ impl Command for ReconcileUploads {
             let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
-        // Once given up, it is never tried again by itself: the state that the uploader keeps says so for ever.
-        let gone: Vec<PublicTaskId> =
-            self.failed.iter().map(|(task, _)| task.clone()).filter(|task| !self.under_way.contains(task)).collect();
-        for public_id in facts::failed_tasks(&mut work.tx, &self.device, &gone).await? {
+        Ok(given_up)
+    }
+}
+
+/// The transfer program told of uploads that it has given up. It is asked for what it still has of them: once given up, it
+/// is never tried again by itself, because the state that the program keeps says so for ever. Comes after whatever
+/// the same list made fail.
+#[derive(Clone, Debug)]
+pub struct RequestGivenUp {
+    pub device: DeviceId,
+    pub epoch: i64,
+    pub tasks: Vec<PublicTaskId>,
+}
+
+impl Command for RequestGivenUp {
+    type Answer = ();
+    const NAME: &'static str = "request_given_up";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let connected_at = match facts::transfer_link(&mut work.tx, &self.device).await? {
+            Some((epoch, since)) if epoch == self.epoch => since,
+            _ => return Ok(()),
+        };
+        let at = work.now;
+        for public_id in facts::failed_tasks(&mut work.tx, &self.device, &self.tasks).await? {
             let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::RequestGivenUp { by: Witness::TransferStatus, at, connected_at };
             work.decide_for(&mut task, command, Some(&owner.device_id))?;
         }
-        Ok(given_up)
+        Ok(())
     }
 }
 

@@ -38,7 +38,7 @@ use uuid::Uuid;
 
 pub use idempotency::IdempotencyKey;
 
-pub use refusal::{CONTESTED, Refusal, RefusalKind};
+pub use refusal::{CONTESTED, Refusal, RefusalKind, STATE_NOT_TOLD};
 pub use work::Work;
 
 use crate::domain::{Actor, DeviceId, Timestamp};

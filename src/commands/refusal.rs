@@ -97,6 +97,9 @@ impl Refusal {
 /// The code of: another program has the device's connection and keeps it.
 pub const CONTESTED: &str = "device_contested";
 
+/// The code of: on its present connection the recorder has not told what it does.
+pub const STATE_NOT_TOLD: &str = "recorder_state_syncing";
+
 /// The events that can have made the state a refusal is about.
 fn makers_of(code: &str) -> &'static [&'static str] {
     match code {
@@ -237,6 +240,7 @@ impl From<DeviceRefusal> for Refusal {
     fn from(refusal: DeviceRefusal) -> Self {
         match refusal {
             DeviceRefusal::RecorderNotConnected => Self::not_found("recorder_not_connected", refusal.to_string()),
+            DeviceRefusal::StateNotTold => Self::conflict(STATE_NOT_TOLD, refusal.to_string()),
             DeviceRefusal::CommandExists => Self::conflict("command_exists", refusal.to_string()),
             DeviceRefusal::Contested { .. } => Self::conflict("device_contested", refusal.to_string()),
         }

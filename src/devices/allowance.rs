@@ -35,10 +35,15 @@ impl Allowance {
         (self.left < 0.0).then(|| Duration::from_secs_f64(-self.left / self.limit.per_second))
     }
 
+    /// Whether there is one left.
+    pub fn has_one(&mut self, now: Instant) -> bool {
+        self.refill(now);
+        self.left >= 1.0
+    }
+
     /// Takes one, where there is one left.
     pub fn try_take(&mut self, now: Instant) -> bool {
-        self.refill(now);
-        let allowed = self.left >= 1.0;
+        let allowed = self.has_one(now);
         if allowed {
             self.left -= 1.0;
         }

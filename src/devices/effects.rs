@@ -3,6 +3,7 @@
 //! The trait is the seam for tests; the server has one implementation, for [`Commands`].
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -118,8 +119,9 @@ pub enum EffectError {
 
 #[async_trait]
 pub trait Effects: Send + Sync + 'static {
-    /// Makes the new connection the current one, and answers with its epoch.
-    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError>;
+    /// Makes the new connection the current one, and answers with its epoch. Where the program is gone before that is
+    /// decided, nothing is opened.
+    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str, gone: &CancellationToken) -> Result<i64, EffectError>;
     async fn report(&self, link: &LinkId, report: &Report) -> Result<(), EffectError>;
 }
 
@@ -161,9 +163,10 @@ impl CommandEffects {
 
 #[async_trait]
 impl Effects for CommandEffects {
-    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<i64, EffectError> {
+    async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str, gone: &CancellationToken) -> Result<i64, EffectError> {
         let context = Context::device(device, Some(remote.to_owned()));
-        let command = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned(), process: Some(self.process) };
+        let link = commands::OpenLink { device: device.clone(), kind, remote: remote.to_owned(), process: Some(self.process) };
+        let command = commands::OpenLinkInTime { link, gone: gone.clone() };
         let opened = self.commands.execute(&context, command).await.map_err(EffectError::from);
         if let Err(EffectError::Contested(reason)) = &opened {
             self.warn_of_rival(device, kind, remote, reason).await;
@@ -202,12 +205,17 @@ impl Effects for CommandEffects {
                 self.each(&context, tasks.into_iter().map(wanted)).await?;
             }
             Report::UploadsListed { tracked, missing, failed, under_way } => {
+                // What it found again has a second record, and is on its way.
+                let kept = failed.iter().map(|(task, _)| task).filter(|task| !under_way.contains(task)).cloned().collect::<Vec<_>>();
                 let listed = commands::ReconcileUploads { device: device.clone(), epoch, tracked, missing, failed, under_way };
                 let given_up = self.commands.execute(&context, listed).await?;
                 let failed = |(task, reason)| commands::UploadFailed { device: device.clone(), epoch, task, reason };
                 self.each(&context, given_up.failed.into_iter().map(failed)).await?;
                 let lost = |(task, reason)| commands::RecordingLost { device: device.clone(), epoch, task, reason };
                 self.each(&context, given_up.lost.into_iter().map(lost)).await?;
+                if !kept.is_empty() {
+                    self.commands.execute(&context, commands::RequestGivenUp { device, epoch, tasks: kept }).await?;
+                }
             }
             Report::Closed { reason } => {
                 self.commands.execute(&context, commands::CloseLink { device, kind: link.kind, epoch, reason }).await?;

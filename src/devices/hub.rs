@@ -103,6 +103,8 @@ pub struct Lane {
     pub pulse: Arc<Pulse>,
     /// Of the device, whichever link it is.
     pub recent: Arc<Recent>,
+    /// When the uploader was last asked for everything it has.
+    asked_for_all: tokio::sync::Mutex<Option<Timestamp>>,
     /// The handshake is over; messages get through.
     live: AtomicBool,
     view: Mutex<View>,
@@ -119,6 +121,12 @@ impl Lane {
         let last_seen = now.wall - self.pulse.silence(now.at);
         LinkInfo { epoch: self.id.epoch, remote: self.id.remote.clone(), since: self.since, last_seen }
     }
+
+    async fn send_frame(&self, frame: ToTransfer) -> Result<(), SendError> {
+        let (written, done) = oneshot::channel();
+        self.asks.try_send(Ask::Frame { frame, written }).map_err(not_taken)?;
+        done.await.map_err(|_| SendError::Lost)
+    }
 }
 
 #[derive(Clone, Default)]
@@ -129,6 +137,26 @@ struct Inner {
     devices: Mutex<BTreeMap<DeviceId, Slots>>,
     changes: watch::Sender<u64>,
     waker: Mutex<Option<Waker>>,
+    /// How many handshakes and links of a device are not done with, reports that wait for storage included.
+    in_hand: Mutex<BTreeMap<(DeviceId, &'static str), usize>>,
+}
+
+/// A device's link, or what may become one, is seen to by a task of this process for as long as this is kept.
+pub struct InHand {
+    hub: Hub,
+    link: (DeviceId, &'static str),
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        let mut in_hand = locked(&self.hub.0.in_hand);
+        if let Some(count) = in_hand.get_mut(&self.link) {
+            *count -= 1;
+            if *count == 0 {
+                in_hand.remove(&self.link);
+            }
+        }
+    }
 }
 
 type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -143,6 +171,7 @@ struct Slots {
 #[derive(Default)]
 struct Slot {
     handshakes: Option<Allowance>,
+    openings: Option<Allowance>,
     /// Kept after the link is gone: a slower handshake may still come with an older one.
     newest: i64,
     /// Of the newest link. Kept, too: what a lost link told may still be on its way into storage.
@@ -196,6 +225,17 @@ impl Hub {
         self.0.changes.send_modify(|count| *count += 1);
     }
 
+    pub fn take_in_hand(&self, device: &DeviceId, kind: LinkKind) -> InHand {
+        let link = (device.clone(), kind.as_str());
+        *locked(&self.0.in_hand).entry(link.clone()).or_default() += 1;
+        InHand { hub: self.clone(), link }
+    }
+
+    /// Whether a task of this process will see to the end of a device's link.
+    pub fn has_in_hand(&self, device: &DeviceId, kind: LinkKind) -> bool {
+        locked(&self.0.in_hand).contains_key(&(device.clone(), kind.as_str()))
+    }
+
     /// Makes a link the one of its device and kind, and ends the one before.
     pub fn enter(&self, id: LinkId, now: Now, asks: mpsc::Sender<Ask>) -> Result<Arc<Lane>, Superseded> {
         let lane = {
@@ -214,6 +254,7 @@ impl Hub {
                 replaced: CancellationToken::new(),
                 pulse: Arc::default(),
                 recent,
+                asked_for_all: tokio::sync::Mutex::default(),
                 live: AtomicBool::new(false),
                 view: Mutex::default(),
             });
@@ -273,6 +314,20 @@ impl Hub {
         let mut devices = locked(&self.0.devices);
         let slot = devices.get_mut(device).map(|slots| slots.slot_mut(kind));
         slot.is_none_or(|slot| slot.handshakes.get_or_insert_with(|| Allowance::new(limit, now)).try_take(now))
+    }
+
+    /// Whether another connection of it may be opened. Ask before, and tell what became of it by [`Self::count_opening`].
+    pub fn may_open(&self, device: &DeviceId, kind: LinkKind, now: Instant) -> bool {
+        let mut devices = locked(&self.0.devices);
+        let openings = devices.get_mut(device).and_then(|slots| slots.slot_mut(kind).openings.as_mut());
+        openings.is_none_or(|openings| openings.has_one(now))
+    }
+
+    /// A connection was opened in storage, whatever becomes of it.
+    pub fn count_opening(&self, device: &DeviceId, kind: LinkKind, limit: Limit, now: Instant) {
+        let mut devices = locked(&self.0.devices);
+        let slot = devices.entry(device.clone()).or_default().slot_mut(kind);
+        slot.openings.get_or_insert_with(|| Allowance::new(limit, now)).try_take(now);
     }
 
     /// Whether it has a link here, or is about to.
@@ -364,10 +419,20 @@ impl Hub {
 
     /// Sends a frame on the device's present link, and answers when it was handed to the network.
     pub async fn send_transfer(&self, device: &DeviceId, frame: ToTransfer) -> Result<(), SendError> {
+        self.lane(device, LinkKind::Transfer).ok_or(SendError::NotConnected)?.send_frame(frame).await
+    }
+
+    /// Asks an uploader for everything it has, unless it was asked on its present link after this moment: it looks through
+    /// all of its files each time.
+    pub async fn ask_for_all(&self, device: &DeviceId, wanted_since: Timestamp) -> Result<(), SendError> {
         let lane = self.lane(device, LinkKind::Transfer).ok_or(SendError::NotConnected)?;
-        let (written, done) = oneshot::channel();
-        lane.asks.try_send(Ask::Frame { frame, written }).map_err(not_taken)?;
-        done.await.map_err(|_| SendError::Lost)
+        let mut asked = lane.asked_for_all.lock().await;
+        if asked.is_none_or(|asked| asked <= wanted_since) {
+            let now = Now::read().wall;
+            lane.send_frame(ToTransfer::UploadAll {}).await?;
+            *asked = Some(now);
+        }
+        Ok(())
     }
 
     /// Asks a recorder something that changes nothing there.

@@ -1,8 +1,8 @@
 //! Where devices connect.
 //!
 //! A handshake is refused before it costs anything: the id is checked, then the token, and
-//! only then is the connection made the current one. Devices treat every refusal alike and
-//! come back with a growing delay, so the status is for people who look.
+//! only then is the connection made the current one, which is left to [`Opening`]. Devices treat
+//! every refusal alike and come back with a growing delay, so the status is for people who look.
 //!
 //! | | |
 //! |---|---|
@@ -28,28 +28,18 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::effects::{EffectError, Effects, LinkId, Report};
-use super::hub::{Ask, Hub, Lane};
-use super::link::{End, Link};
-use super::queue::{self, ReportQueue};
-use super::recorder::session::RecorderSession;
-use super::session::{Now, Session};
-use super::transfer::session::TransferSession;
+use super::effects::{EffectError, Effects};
+use super::hub::Hub;
+use super::opening::Opening;
 use super::{Keepalive, Settings};
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
 use crate::listener::ForeignOrigin;
-
-/// Asks that wait for a session to look at them.
-const ASKS_MAX: usize = 64;
-
-/// A handshake whose upgrade does not come about within this is over.
-const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether a token opens a device.
 #[async_trait]
@@ -66,16 +56,16 @@ struct Gate {
 
 /// The device plane of a process: its routes, its hub, and its tasks. Cheap to clone.
 #[derive(Clone)]
-pub struct Devices(Arc<Inner>);
+pub struct Devices(pub(super) Arc<Inner>);
 
-struct Inner {
-    hub: Hub,
-    effects: Arc<dyn Effects>,
-    tokens: Option<Arc<dyn TokenCheck>>,
-    settings: Arc<Settings>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    halt: CancellationToken,
+pub(super) struct Inner {
+    pub hub: Hub,
+    pub effects: Arc<dyn Effects>,
+    pub tokens: Option<Arc<dyn TokenCheck>>,
+    pub settings: Arc<Settings>,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+    pub halt: CancellationToken,
 }
 
 impl Devices {
@@ -126,7 +116,7 @@ impl Devices {
         }
     }
 
-    fn keepalive(&self, kind: LinkKind) -> Keepalive {
+    pub(super) fn keepalive(&self, kind: LinkKind) -> Keepalive {
         match kind {
             LinkKind::Recorder => self.0.settings.recorder,
             LinkKind::Transfer => self.0.settings.transfer,
@@ -172,63 +162,26 @@ async fn connect(
         return refuse(Denied::TooManyLinks);
     }
 
-    let required = token_required.then_some(token.as_deref());
-    let admitted = tokio::time::timeout(inner.settings.handshake_timeout, admit(inner, &device, kind, required, &remote)).await;
-    let epoch = match admitted.unwrap_or(Err(Denied::Unavailable("storage did not answer in time".to_owned()))) {
-        Ok(epoch) => epoch,
-        Err(denied) => return refuse(denied),
-    };
-
-    let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let id = LinkId { device, kind, epoch, remote: remote.clone() };
-    let Ok(lane) = inner.hub.enter(id.clone(), Now::read(), asks) else { return refuse(Denied::Superseded) };
-    let (reports, worker) =
-        queue::report_queue(id.clone(), inner.settings.reports_max, inner.effects.clone(), lane.replaced.clone(), inner.halt.clone());
-    inner.tasks.spawn(worker.run());
-
-    let owner = devices.clone();
-    inner.tasks.spawn(async move {
-        let socket = match tokio::time::timeout(UPGRADE_TIMEOUT, upgraded).await {
-            Ok(Ok(socket)) => socket.into_inner(),
-            Ok(Err(_)) | Err(_) => {
-                owner.0.hub.leave(&lane);
-                reports.push_last(Report::Closed { reason: "the device left during the handshake".to_owned() });
-                return;
-            }
-        };
-        let LinkId { device, epoch, remote, .. } = &id;
-        let kind_name = kind.as_str();
-        info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, remote, "Connected {kind_name} of `{device}`");
-        metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).increment(1);
-        let End { cause, reason, .. } = match kind {
-            LinkKind::Recorder => owner.talk(RecorderSession::new(Now::read()), lane, asked, reports, socket).await,
-            LinkKind::Transfer => owner.talk(TransferSession::new(device.clone()), lane, asked, reports, socket).await,
-        };
-        metrics::gauge!(crate::telemetry::DEVICE_LINKS, "kind" => kind_name).decrement(1);
-        metrics::counter!(crate::telemetry::DEVICE_LINKS_ENDED, "kind" => kind_name, "cause" => cause.as_str()).increment(1);
-        info!(device.id = %device, link.kind = kind_name, link.epoch = epoch, reason, "Lost {kind_name} of `{device}`: {reason}");
-    });
-    handshake.map(Body::new).into_response()
-}
-
-impl Devices {
-    async fn talk<S: Session>(
-        &self,
-        session: S,
-        lane: Arc<Lane>,
-        asks: mpsc::Receiver<Ask>,
-        reports: ReportQueue,
-        io: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
-    ) -> End {
-        let keepalive = self.keepalive(lane.id.kind);
-        let (hub, settings, stop) = (self.0.hub.clone(), self.0.settings.clone(), self.0.stop.clone());
-        Link { session, lane, hub, asks, reports, keepalive, settings, stop }.run(io).await
+    let (answer, answered) = oneshot::channel();
+    let asker = CancellationToken::new();
+    let (gone, leaves) = (asker.clone(), asker.drop_guard());
+    let token = token_required.then_some(token);
+    let opening = Opening { devices: devices.clone(), device, kind, token, remote: remote.clone(), gone };
+    inner.tasks.spawn(opening.run(upgraded, answer));
+    match tokio::time::timeout(inner.settings.handshake_timeout, answered).await {
+        Ok(Ok(Ok(()))) => {
+            leaves.disarm();
+            handshake.map(Body::new).into_response()
+        }
+        Ok(Ok(Err(denied))) => refuse(denied),
+        Ok(Err(_)) => refuse(Denied::Unavailable("the handshake broke off".to_owned())),
+        Err(_) => refuse(Denied::Unavailable("storage did not answer in time".to_owned())),
     }
 }
 
 /// Why a handshake is refused.
 #[derive(Debug)]
-enum Denied {
+pub(super) enum Denied {
     InvalidId,
     NoHandshake,
     ForeignOrigin,
@@ -293,28 +246,4 @@ impl Denied {
             }
         }
     }
-}
-
-/// `token`: None where none is required, else the one that was shown.
-async fn admit(inner: &Inner, device: &DeviceId, kind: LinkKind, token: Option<Option<&str>>, remote: &str) -> Result<i64, Denied> {
-    if let Some(shown) = token {
-        let opens = match (&inner.tokens, shown) {
-            (Some(tokens), Some(token)) => tokens.opens(device, kind, token).await,
-            (None, _) | (_, None) => Ok(false),
-        };
-        match opens {
-            Ok(true) => {}
-            Ok(false) => return Err(Denied::Unauthorized),
-            Err(error) => return Err(Denied::Unavailable(error.to_string())),
-        }
-    }
-    // After the token: what strangers try does not count against the device.
-    if !inner.hub.may_connect(device, kind, inner.settings.handshakes, Now::read().at) {
-        return Err(Denied::TooOften);
-    }
-    inner.effects.open_link(device, kind, remote).await.map_err(|error| match error {
-        EffectError::NotFound(_) => Denied::Unknown,
-        EffectError::Contested(_) => Denied::TwoPrograms,
-        other => Denied::Unavailable(other.to_string()),
-    })
 }

@@ -11,6 +11,7 @@
 //! | Here | What it holds |
 //! |---|---|
 //! | [`listener`] | routes, handshake rules, and the owner of all tasks of this module |
+//! | [`opening`] | from a handshake to its link, whatever becomes of the request |
 //! | [`link`] | the loop of one connection: frames, clock and asks in; effects out |
 //! | [`frames`] | messages from raw frames, and the writer |
 //! | [`allowance`] | how much is taken from one device in a while |
@@ -24,7 +25,7 @@
 //!
 //! May never happen: reading a socket waits for storage · a report of a replaced connection
 //! is begun · a command stays without an outcome while its process lives · one bad message
-//! ends a link.
+//! ends a link · a link stays open with nobody behind it.
 //!
 //! Left to others: what a report means for a task (`commands`), what is sent when
 //! (`subscribers::device_commands`), and what people see of it (`http`).
@@ -35,6 +36,7 @@ pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
+mod opening;
 pub mod queue;
 pub mod recent;
 pub mod recorder;
@@ -80,9 +82,11 @@ pub struct Settings {
     pub reports_max: usize,
     /// Links of this process, both kinds.
     pub links_max: usize,
-    /// Handshakes of one program of a device. Two with one id take the connection from each other once a second each, and
-    /// each handshake costs two events.
+    /// Handshakes of one program of a device: each asks storage something.
     pub handshakes: Limit,
+    /// Those of them that open a connection: each costs a few events, which are kept for ever. A robot whose network
+    /// breaks down every five seconds all day is never refused, and one that connects all the time waits for five seconds.
+    pub openings: Limit,
     /// How long storage may take to answer a handshake.
     pub handshake_timeout: Duration,
     /// How often timeouts are looked at.
@@ -101,6 +105,7 @@ impl Default for Settings {
             reports_max: 2_048,
             links_max: 16_384,
             handshakes: Limit { at_once: 60.0, per_second: 4.0 },
+            openings: Limit { at_once: 120.0, per_second: 0.2 },
             handshake_timeout: Duration::from_secs(5),
             tick: Duration::from_millis(500),
         }

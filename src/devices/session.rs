@@ -56,7 +56,7 @@ pub struct Rpc {
     pub task: Option<PublicTaskId>,
     pub params: Value,
     pub deadline: Timestamp,
-    /// It is sent only while the recorder is seen to hold the task.
+    /// It is sent only while the recorder is seen to hold the task; without one, while it holds none.
     pub while_held: bool,
 }
 

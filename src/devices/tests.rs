@@ -40,6 +40,8 @@ fn device() -> DeviceId {
 /// `failures` more reports find it away.
 struct Storage {
     epochs: AtomicI64,
+    /// What is opened is stored at once; how long the answer takes is the test's affair.
+    openings: Semaphore,
     permits: Semaphore,
     failures: AtomicUsize,
     refuse: Option<EffectError>,
@@ -52,8 +54,15 @@ impl Storage {
     }
 
     fn with(permits: usize, failures: usize, refuse: Option<EffectError>) -> Arc<Self> {
-        let permits = Semaphore::new(permits);
-        Arc::new(Self { epochs: AtomicI64::new(0), permits, failures: AtomicUsize::new(failures), refuse, stored: Mutex::default() })
+        let (openings, permits) = (Semaphore::new(Semaphore::MAX_PERMITS), Semaphore::new(permits));
+        Arc::new(Self {
+            epochs: AtomicI64::new(0),
+            openings,
+            permits,
+            failures: AtomicUsize::new(failures),
+            refuse,
+            stored: Mutex::default(),
+        })
     }
 
     fn stored(&self) -> Vec<(i64, Report)> {
@@ -75,10 +84,14 @@ impl Storage {
 
 #[async_trait]
 impl Effects for Storage {
-    async fn open_link(&self, _device: &DeviceId, _kind: LinkKind, _remote: &str) -> Result<i64, EffectError> {
+    async fn open_link(&self, _: &DeviceId, _: LinkKind, _: &str, _: &CancellationToken) -> Result<i64, EffectError> {
         match &self.refuse {
             Some(error) => Err(error.clone()),
-            None => Ok(self.epochs.fetch_add(1, Ordering::SeqCst) + 1),
+            None => {
+                let epoch = self.epochs.fetch_add(1, Ordering::SeqCst) + 1;
+                self.openings.acquire().await.unwrap().forget();
+                Ok(epoch)
+            }
         }
     }
 
@@ -526,6 +539,27 @@ async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
 }
 
 #[tokio::test]
+async fn connections_that_are_opened_again_and_again_cost_a_bounded_number_of_events() {
+    let settings = Settings { openings: Limit { at_once: 3.0, per_second: 1e-6 }, ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let recorder = format!("/recorder/{DEVICE}");
+    for expected in [101, 101, 101, 503, 503] {
+        assert_eq!(plane.refusal(&recorder, None).await, expected);
+    }
+    assert_eq!(plane.storage.epochs.load(Ordering::SeqCst), 3);
+    assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 101);
+    plane.end().await;
+
+    // A handshake that is refused costs none, and takes nothing from the device.
+    let settings = Settings { openings: Limit { at_once: 1.0, per_second: 1e-6 }, ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, Some(Arc::new(OneToken))).await;
+    for (token, expected) in [("wrong", 401), ("trouble", 503), ("secret", 101), ("secret", 503)] {
+        assert_eq!(plane.refusal(&recorder, Some(token)).await, expected);
+    }
+    plane.end().await;
+}
+
+#[tokio::test]
 async fn a_device_that_connects_again_and_again_has_to_wait() {
     let settings = Settings { handshakes: Limit { at_once: 2.0, per_second: 1e-6 }, ..Settings::default() };
     let plane = Plane::start_with(Storage::quick(), settings, None).await;
@@ -537,6 +571,47 @@ async fn a_device_that_connects_again_and_again_has_to_wait() {
     // Its other program is another matter, and so are other devices.
     assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 101);
     assert_eq!(plane.refusal("/recorder/another", None).await, 101);
+    plane.end().await;
+}
+
+fn closed(stored: &[(i64, Report)]) -> Vec<i64> {
+    stored.iter().filter(|(_, report)| matches!(report, Report::Closed { .. })).map(|(epoch, _)| *epoch).collect()
+}
+
+#[tokio::test]
+async fn a_connection_that_was_opened_too_late_for_its_device_is_closed_again() {
+    let settings = Settings { handshake_timeout: Duration::from_millis(100), ..Settings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    plane.storage.openings.forget_permits(Semaphore::MAX_PERMITS);
+    assert_eq!(plane.refusal(&format!("/recorder/{DEVICE}"), None).await, 503);
+    assert_eq!(plane.storage.epochs.load(Ordering::SeqCst), 1, "it is stored, and nobody knows it");
+    plane.storage.openings.add_permits(1000);
+    plane.storage.until(|stored| closed(stored) == [1]).await;
+    assert!(!plane.hub().has(&device(), LinkKind::Recorder));
+    let _back = plane.recorder().await;
+    plane.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_device_left_during_the_handshake_is_closed_again() {
+    let plane = Plane::start(Storage::quick()).await;
+    for (path, epoch) in [(format!("/recorder/{DEVICE}"), 1), (format!("/transfer/{DEVICE}"), 2)] {
+        plane.storage.openings.forget_permits(Semaphore::MAX_PERMITS);
+        let asking = tokio::spawn({
+            let address = plane.address;
+            async move { Client::connect(address, &path, None).await.map(|_| ()) }
+        });
+        while plane.storage.epochs.load(Ordering::SeqCst) < epoch {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        asking.abort();
+        let _aborted = asking.await;
+        // The server hears of it a moment later.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        plane.storage.openings.add_permits(1000);
+        plane.storage.until(|stored| closed(stored).contains(&epoch)).await;
+    }
+    assert_eq!(plane.hub().link_count(), 0);
     plane.end().await;
 }
 

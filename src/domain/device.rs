@@ -9,7 +9,7 @@
 //! after that is recorded as late, and settles nothing. One that certainly never left is
 //! `not_sent`.
 //!
-//! Two programs with one id take the connection from each other once a second, for ever. After a while of that the
+//! Two programs with one id take the connection from each other, for ever, some of them with pauses. After ten times the
 //! link is *contested*: whoever holds it keeps it until it ends, others are refused, and people are told. A
 //! holder that is dead is found out by its silence, like any other.
 
@@ -82,14 +82,12 @@ pub struct Link {
     /// Which of our processes holds it; nobody knows of links that older versions opened.
     #[serde(default)]
     pub process: Option<Uuid>,
-    /// Where the last connection came from, and when.
+    /// Where the last connection came from.
     #[serde(default)]
     pub remote: Option<String>,
+    /// When connections were taken over that were still open: the latest ones, within a window of time.
     #[serde(default)]
-    pub opened_at: Option<Timestamp>,
-    /// Connections that were taken over soon after they had opened, one upon the other.
-    #[serde(default)]
-    pub takeovers: u32,
+    pub takeovers: VecDeque<Timestamp>,
     #[serde(default)]
     pub contest: Option<Contest>,
 }
@@ -102,16 +100,18 @@ pub struct Contest {
     pub remotes: Vec<String>,
 }
 
-/// So many takeovers in a row are no bad network: two programs come to that within a quarter of a minute.
-const TAKEOVERS_MAX: u32 = 10;
+/// So many takeovers within the window are no bad network: two programs come to that within half a minute.
+const TAKEOVERS_MAX: usize = 10;
 
-/// A connection that was taken over later than this after it had opened was no part of a fight.
-const TAKEOVER_WITHIN: chrono::TimeDelta = chrono::TimeDelta::seconds(30);
+/// A robot finds out by the server's silence that it lost its network, which takes half a minute: in this time it cannot
+/// take over its own connection ten times. What lies between takeovers says nothing, because one of two programs may
+/// leave by itself each time.
+const TAKEOVER_WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(4);
 
 impl Link {
-    /// Whether a connection that comes now takes over one that was just opened.
-    fn is_taken_over_soon(&self, replaces: Option<i64>, at: Timestamp) -> bool {
-        replaces.is_some() && self.opened_at.is_some_and(|last| at < last + TAKEOVER_WITHIN)
+    /// The takeovers that count at this moment.
+    fn takeovers_at(&self, at: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        self.takeovers.iter().copied().filter(move |then| at < *then + TAKEOVER_WINDOW)
     }
 }
 
@@ -258,8 +258,8 @@ pub enum DeviceCommand {
         kind: LinkKind,
         epoch: i64,
         reason: String,
-        /// The process that held it is gone, and nobody settles its commands.
-        orphaned: bool,
+        /// Why nobody settles its commands. None: whoever held it does.
+        settle: Option<UnknownCause>,
     },
     /// The other program has not been heard of for a while.
     EndContest {
@@ -342,7 +342,7 @@ pub enum DeviceEvent {
         task_id: Option<PublicTaskId>,
         params: Value,
         deadline: Timestamp,
-        /// It is sent only while the recorder is seen to hold the task.
+        /// It is sent only while the recorder is seen to hold the task; where none is named, while it holds none.
         #[serde(default)]
         while_held: bool,
         /// The links for callbacks are sent with the task's token, which stands nowhere.
@@ -417,6 +417,8 @@ impl Event for DeviceEvent {
 pub enum DeviceRefusal {
     #[error("the recorder is not connected")]
     RecorderNotConnected,
+    #[error("the recorder has not told yet which task it has")]
+    StateNotTold,
     #[error("a command with this id exists already")]
     CommandExists,
     #[error("another program is connected under this id, from {holder}")]
@@ -487,7 +489,7 @@ impl Device {
 
 impl Aggregate for Device {
     const TYPE: &'static str = "device";
-    const SNAPSHOT_VERSION: i32 = 4;
+    const SNAPSHOT_VERSION: i32 = 5;
     const SNAPSHOT_EVERY: Option<i64> = Some(64);
     type Command = DeviceCommand;
     type Event = DeviceEvent;
@@ -504,7 +506,7 @@ impl Aggregate for Device {
                     return Err(DeviceRefusal::Contested { holder });
                 }
                 let replaces = link.open.then_some(link.epoch);
-                let fight = link.is_taken_over_soon(replaces, at) && link.takeovers + 1 >= TAKEOVERS_MAX;
+                let fight = replaces.is_some() && link.takeovers_at(at).count() + 1 >= TAKEOVERS_MAX;
                 let remotes: Vec<String> = link.remote.iter().chain([&remote]).cloned().collect();
                 let mut events = vec![];
                 if kind == LinkKind::Recorder {
@@ -519,14 +521,14 @@ impl Aggregate for Device {
                 events.extend(fight.then_some(DeviceEvent::DeviceContested { kind, remotes, at }));
                 events
             }
-            C::CloseLink { kind, epoch, reason, orphaned } => {
+            C::CloseLink { kind, epoch, reason, settle } => {
                 let link = self.link(kind);
                 if !link.open || link.epoch != epoch {
                     return Ok(vec![]);
                 }
                 let mut events = vec![];
-                if orphaned && kind == LinkKind::Recorder {
-                    events.extend(self.settle_open(UnknownCause::ProcessEnded, &reason));
+                if let Some(cause) = settle.filter(|_| kind == LinkKind::Recorder) {
+                    events.extend(self.settle_open(cause, &reason));
                 }
                 events.push(DeviceEvent::DeviceLinkClosed { kind, epoch, reason });
                 events
@@ -568,6 +570,10 @@ impl Aggregate for Device {
                 if self.open_commands.contains_key(&command_id) {
                     return Err(DeviceRefusal::CommandExists);
                 }
+                let destroys = matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
+                if destroys && task_id.is_none() && self.observed.is_none() {
+                    return Err(DeviceRefusal::StateNotTold);
+                }
                 let epoch = self.recorder.epoch;
                 // What is asked without naming a task means the one that the recorder holds.
                 let implied = if matches!(action, RecorderAction::Config | RecorderAction::Begin) { None } else { self.held() };
@@ -578,8 +584,9 @@ impl Aggregate for Device {
                     }
                     _ => params,
                 };
-                // The device itself looks at no task here, and would drop whatever it holds.
-                let while_held = task_id.is_some() && matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
+                // The device itself looks at no task here, and would drop whatever it holds: also what it has begun since it
+                // was seen with none.
+                let while_held = destroys;
                 let callback_token = task_id.is_some() && action == RecorderAction::Config;
                 vec![DeviceEvent::DeviceCommandRequested {
                     command_id,
@@ -623,9 +630,9 @@ impl Aggregate for Device {
             DeviceEvent::DeviceLinkOpened { kind, epoch, remote, process, replaces, at } => {
                 self.refused = 0;
                 let link = self.link_mut(*kind);
-                let takeovers = if link.is_taken_over_soon(*replaces, *at) { link.takeovers + 1 } else { 0 };
-                let (remote, opened_at, contest) = (Some(remote.clone()), Some(*at), link.contest.take());
-                *link = Link { epoch: *epoch, open: true, since: Some(*at), process: *process, remote, opened_at, takeovers, contest };
+                let takeovers = link.takeovers_at(*at).chain(replaces.map(|_| *at)).collect();
+                let (remote, contest) = (Some(remote.clone()), link.contest.take());
+                *link = Link { epoch: *epoch, open: true, since: Some(*at), process: *process, remote, takeovers, contest };
                 if *kind == LinkKind::Recorder {
                     self.observed = None;
                     self.releases.values_mut().for_each(|tries| *tries = 0);
@@ -645,7 +652,7 @@ impl Aggregate for Device {
             }
             DeviceEvent::DeviceContestEnded { kind, .. } => {
                 let link = self.link_mut(*kind);
-                (link.contest, link.takeovers) = (None, 0);
+                (link.contest, link.takeovers) = (None, VecDeque::new());
             }
             DeviceEvent::RecorderStateObserved { seen, .. } => {
                 self.observed = Some(seen.clone());
@@ -836,7 +843,16 @@ mod tests {
     }
 
     fn opens(device: &mut Device, remote: &str, seconds: i64) -> Result<Vec<&'static str>, DeviceRefusal> {
-        let at = Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(seconds);
+        opens_at(device, remote, 1_000 * seconds)
+    }
+
+    fn closes(device: &mut Device) -> usize {
+        let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
+        run(device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None }).len()
+    }
+
+    fn opens_at(device: &mut Device, remote: &str, ms: i64) -> Result<Vec<&'static str>, DeviceRefusal> {
+        let at = Timestamp::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
         let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: remote.into(), process: None, at };
         let events = device.decide(open)?;
         events.iter().for_each(|event| device.evolve(event));
@@ -860,7 +876,7 @@ mod tests {
         assert!(device.decide(other).is_ok());
         // Once the one that has it is gone, the other one gets it.
         let epoch = device.recorder.epoch;
-        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch, reason: "gone".into(), orphaned: false };
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch, reason: "gone".into(), settle: None };
         run(&mut device, close);
         assert_eq!(opens(&mut device, "b", 1_002), Ok(vec!["device_link_opened"]));
         assert_eq!(device.recorder.epoch, epoch + 1);
@@ -871,6 +887,58 @@ mod tests {
         assert_eq!(opens(&mut device, "b", 1_003), Ok(vec!["device_link_closed", "device_link_opened"]));
     }
 
+    /// Two programs, by turns. Answers how many events they cost.
+    fn fight(device: &mut Device, cycles: i64, cycle_ms: i64, one: (i64, i64), other: (i64, Option<i64>)) -> usize {
+        let (mut holder, mut events) = ("", 0);
+        for cycle in 0..cycles {
+            let start = cycle * cycle_ms;
+            let turns = [(start + one.0, "one", true), (start + one.1, "one", false), (start + other.0, "other", true)];
+            let leaves = other.1.map(|at| (start + at, "other", false));
+            let mut turns: Vec<_> = turns.into_iter().chain(leaves).collect();
+            turns.sort_unstable();
+            for (ms, who, comes) in turns {
+                match (comes, holder == who) {
+                    (true, false) => {
+                        if let Ok(opened) = opens_at(device, who, ms) {
+                            (holder, events) = (who, events + opened.len());
+                        }
+                    }
+                    (false, true) => (holder, events) = ("", events + closes(device)),
+                    (true, true) | (false, false) => {}
+                }
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn a_second_program_that_comes_and_goes_is_a_second_program_all_the_same() {
+        // One is there for half a second, leaves by itself, and is back two seconds later. The other comes back a second after it was cut.
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 2_500, (0, 500), (1_000, None));
+        assert!(device.recorder.contest.is_some());
+        assert!(events < 60, "{events} events");
+        // The one that stays has it.
+        assert_eq!(device.recorder.remote.as_deref(), Some("other"));
+        // More slowly, and once in a while the link stands empty.
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 20_000, (0, 8_000), (9_000, Some(9_500)));
+        assert_eq!((device.recorder.contest.is_some(), events), (false, 1_600), "they never meet");
+        let mut device = Device::default();
+        let events = fight(&mut device, 400, 20_000, (0, 8_000), (7_000, Some(15_000)));
+        assert!(device.recorder.contest.is_some(), "{events} events");
+    }
+
+    #[test]
+    fn takeovers_of_long_ago_count_no_more() {
+        let mut device = Device::default();
+        for hour in 0..50 {
+            // One bad minute in each.
+            assert!((0..5).all(|n| opens(&mut device, "a", hour * 3_600 + n * 12).is_ok()));
+        }
+        assert_eq!(device.recorder.contest, None);
+    }
+
     #[test]
     fn a_bad_network_is_no_second_program() {
         // It comes back every half minute, and its old connection still counts as open.
@@ -879,7 +947,7 @@ mod tests {
         // Or every second, after its old connection was closed.
         for n in 0..100 {
             let (kind, epoch) = (LinkKind::Recorder, device.recorder.epoch);
-            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), orphaned: false });
+            run(&mut device, DeviceCommand::CloseLink { kind, epoch, reason: "gone".into(), settle: None });
             assert_eq!(opens(&mut device, "a", 10_000 + n), Ok(vec!["device_link_opened"]));
         }
     }
@@ -887,9 +955,9 @@ mod tests {
     #[test]
     fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
         let mut device = given([opened(1), requested("c1", 1)]);
-        let close = |orphaned| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), orphaned };
-        assert_eq!(types(&device.clone().decide(close(false)).unwrap()), ["device_link_closed"]);
-        let events = run(&mut device, close(true));
+        let close = |settle| DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "it ended".into(), settle };
+        assert_eq!(types(&device.clone().decide(close(None)).unwrap()), ["device_link_closed"]);
+        let events = run(&mut device, close(Some(UnknownCause::ProcessEnded)));
         assert_eq!(types(&events), ["device_command_settled", "device_link_closed"]);
         let cause = |event: &DeviceEvent| match event {
             DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Unknown { cause, .. }, .. } => *cause,
@@ -912,7 +980,13 @@ mod tests {
         };
         let mut device = given([opened(1)]);
         let t = || Some("t".to_owned());
-        assert_eq!(asked(&device, Cancel), (None, None, false), "nobody knows what it holds");
+        for action in [Cancel, Clear] {
+            let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
+            let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline };
+            let refused = device.decide(command).map_err(|refusal| refusal.to_string());
+            assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
+        }
+        assert_eq!(asked(&device, Finish), (None, None, false), "that destroys nothing");
         observe(&mut device, seen(1, RecorderState::Paused, Some("t")), "a");
         for (action, expected) in [
             (Finish, (t(), t(), false)),
@@ -928,7 +1002,7 @@ mod tests {
         }
         // An idle recorder names the task of its last recording, and holds nothing.
         observe(&mut device, seen(1, RecorderState::Idle, Some("t")), "b");
-        assert_eq!(asked(&device, Cancel), (None, None, false));
+        assert_eq!(asked(&device, Cancel), (None, None, true), "sent only while it holds none");
     }
 
     #[test]
@@ -946,7 +1020,7 @@ mod tests {
         let seen = Observed { epoch: 1, state: RecorderState::Recording, task_id: None };
         let observe = DeviceCommand::Observe { seen, source: "state_update".into(), next: next("n") };
         assert_eq!(device.decide(observe), Ok(vec![]));
-        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into(), orphaned: false };
+        let close = DeviceCommand::CloseLink { kind: LinkKind::Recorder, epoch: 1, reason: "late".into(), settle: None };
         assert_eq!(device.decide(close), Ok(vec![]));
     }
 

@@ -21,6 +21,7 @@ use super::tasks::callback_urls;
 use super::wire::Instant;
 use super::{AppState, Settings};
 use crate::commands::devices::RequestDeviceCommand;
+use crate::commands::{CommandError, STATE_NOT_TOLD};
 use crate::domain::device::{LinkKind, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
@@ -279,6 +280,15 @@ fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem>
     }
 }
 
+/// The task that is named, else the one that the recorder is known to have at this moment.
+async fn task_meant(state: &AppState, device: &DeviceId, object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
+    if let Some(named) = task_in(object)? {
+        return Ok(Some(named));
+    }
+    let view = view_of(state, device).await?.filter(|view| view.confirmed && view.current_state != RecorderState::Idle.as_str());
+    Ok(view.and_then(|view| PublicTaskId::parse(&view.task_id?).ok()))
+}
+
 fn task_required() -> Problem {
     Problem::new(Code::TaskIdRequired, "task_id is required")
 }
@@ -419,12 +429,13 @@ plain_command! {
     quit = "/api/v1/recorder/{device_id}/quit", Quit
 }
 
-/// Throw the recording away: of the task that is named, else of the one that the recorder has. It is sent only while the
-/// recorder has that task, which can be recorded again then.
+/// Throw the recording away: of the task that is named, else of the one that the recorder has told it has. It is sent only
+/// while the recorder has that task, which can be recorded again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/cancel", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
+    (status = 409, description = "No task is named, and on its present connection the recorder has not told yet which one it has"),
     (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
@@ -435,15 +446,17 @@ pub async fn cancel(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    command(&state, &caller, device, RecorderAction::Cancel, task_in(&body)?, Value::Null).await
+    let task = task_meant(&state, &device, &body).await?;
+    command(&state, &caller, device, RecorderAction::Cancel, task, Value::Null).await
 }
 
-/// Take the configuration back: of the task that is named, else of the one that the recorder has. It is sent only while the
-/// recorder has that task, which can be configured again then.
+/// Take the configuration back: of the task that is named, else of the one that the recorder has told it has. It is sent
+/// only while the recorder has that task, which can be configured again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/clear", tag = "recorder", params(("device_id" = String, Path)),
     request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
+    (status = 409, description = "No task is named, and on its present connection the recorder has not told yet which one it has"),
     (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
 ))]
@@ -454,7 +467,7 @@ pub async fn clear(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     caller.must_operate(&state, &device).await?;
-    let task = task_in(&body)?;
+    let task = task_meant(&state, &device, &body).await?;
     command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
 }
 
@@ -492,7 +505,15 @@ async fn command(
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
-    let id = state.commands.execute(&caller.context(), RequestDeviceCommand { device, action, task, params, timeout }).await?;
+    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout };
+    let id = match state.commands.execute(&caller.context(), request).await {
+        Ok(id) => id,
+        Err(CommandError::Refused(refusal)) if refusal.code == STATE_NOT_TOLD => {
+            let known = RecorderStateAnswer::of(view_of(state, &device).await?.as_ref(), state.commands.now(), FRESH).object();
+            return Err(Problem::from(CommandError::Refused(refusal)).with_all(known));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut pause = LOOK_FIRST;
     loop {
         // Told where the device is connected here; else the table is looked at from time to time.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `device_command_requested` | `rpc_request` to the recorder, on exactly the connection it was asked for |
 //! | `recording_finished`, `upload_requested_again` | `upload_request` to the uploader |
-//! | `failed_upload_requested` | `upload_all` to the uploader: what it gave up lies where no request by name finds it |
+//! | `failed_upload_requested` | `upload_all` to the uploader, once for all that was asked for before: what it gave up lies where no request by name finds it |
 //! | `upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
 //!
 //! Only rows for devices whose sockets are here are claimed; the others wait, and cost no
@@ -175,20 +175,23 @@ impl DeviceCommands {
             Err(error) => return Outcome::Retry { error, after: None },
         };
         let task_id = task.public_id.to_string();
-        let frame = match (wanted, task.status) {
-            (Wanted::Ack, _) if task.has_episode => ToTransfer::UploadAck { task_id },
+        let sent = match (wanted, task.status) {
+            (Wanted::Ack, _) if task.has_episode => self.hub.send_transfer(&device, ToTransfer::UploadAck { task_id }).await,
             // The device would delete what nobody else has.
             (Wanted::Ack, status) => {
                 let error = format!("no ack for task {id}: it is {}, and has no episode", status.as_str());
                 warn!(task.id = %id, device.id = %device, "{error}");
                 return Outcome::Permanent { error };
             }
-            (Wanted::Upload, TaskStatus::Uploading) => ToTransfer::UploadRequest { task_id, priority: PRIORITY },
-            (Wanted::GivenUp, TaskStatus::Failed) if !task.has_episode => ToTransfer::UploadAll {},
+            (Wanted::Upload, TaskStatus::Uploading) => {
+                self.hub.send_transfer(&device, ToTransfer::UploadRequest { task_id, priority: PRIORITY }).await
+            }
+            // It says what it gave up before we store that, so whatever was asked since then covers it.
+            (Wanted::GivenUp, TaskStatus::Failed) if !task.has_episode => self.hub.ask_for_all(&device, delivery.event.recorded_at).await,
             // It was uploaded, or given up, meanwhile.
             (Wanted::Upload | Wanted::GivenUp, _) => return Outcome::Delivered,
         };
-        match self.hub.send_transfer(&device, frame).await {
+        match sent {
             Ok(()) => Outcome::Delivered,
             Err(error) => Outcome::NotHere { error: error.to_string() },
         }
@@ -461,6 +464,45 @@ mod tests {
                 assert_eq!(desk.subscriber.deliver(&about).await, Outcome::Delivered);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn all_that_was_given_up_is_asked_for_once_on_a_connection() {
+        let desk = desk(Some(TaskStatus::Failed));
+        let asked_for = async |desk: &Desk, abouts: Vec<Delivery>| {
+            let epoch = desk.hub.newest_epoch(&device(), LinkKind::Transfer) + 1;
+            let (_lane, mut asked) = desk.link(LinkKind::Transfer, epoch);
+            let uploader = tokio::spawn(async move {
+                let mut frames = 0;
+                while let Some(Ask::Frame { written, .. }) = asked.recv().await {
+                    // The first one is lost on its way, once.
+                    frames += 1;
+                    if frames > 1 {
+                        written.send(()).unwrap();
+                    }
+                }
+                frames
+            });
+            for about in abouts {
+                let mut tries = 0;
+                while desk.subscriber.deliver(&about).await != Outcome::Delivered {
+                    tries += 1;
+                    assert_eq!(tries, 1);
+                }
+            }
+            // Its connection is replaced, and with it ends what is asked over it.
+            desk.link(LinkKind::Transfer, epoch + 1);
+            drop(_lane);
+            uploader.await.unwrap()
+        };
+        let about = || about_task("failed_upload_requested");
+        assert_eq!(asked_for(&desk, (0..150).map(|_| about()).collect()).await, 2);
+        // Whatever was asked over another connection.
+        assert_eq!(asked_for(&desk, vec![about(), about()]).await, 2);
+        // What is given up after it was asked is not among what it looked for.
+        let mut later = about();
+        later.event.recorded_at = chrono::Utc::now() + chrono::TimeDelta::hours(1);
+        assert_eq!(asked_for(&desk, vec![about(), about(), later]).await, 3);
     }
 
     #[tokio::test]

@@ -25,6 +25,7 @@ mod http_slice;
 mod idempotency;
 mod kill;
 mod leadership;
+mod links;
 mod lists;
 mod log_invariants;
 mod must_not;

@@ -271,6 +271,34 @@ async fn what_is_asked_without_naming_a_task_means_the_one_that_the_recorder_hol
     finish.abort();
 }
 
+#[tokio::test]
+async fn what_destroys_a_recording_waits_until_the_recorder_has_told_which_task_it_has() {
+    let bench = Bench::start().await;
+    let task = bench.dispatch(1).await.remove(0);
+    drop(recording_of(&bench, &task).await);
+    // It comes back recording, and says nothing yet.
+    let mut recorder = recorder_of(&bench).await;
+    let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
+    for action in ["cancel", "clear"] {
+        let (status, refused) = asking(&bench, action, json!({})).await.unwrap();
+        assert_eq!((status, &refused["code"]), (409, &json!("recorder_state_syncing")), "{refused}");
+        assert_eq!((&refused["connected"], &refused["state_synced"]), (&json!(true), &json!(false)), "{refused}");
+    }
+    let told = json!({ "state": "recording", "task_config": { "task_id": task.public_id } });
+    recorder.send(&json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": told })).await;
+    let path = format!("/recorder/{}/state", bench.device);
+    until("the state to be known", async || bench.client.get(&path).await.unwrap()["state_synced"] == json!(true)).await;
+    assert!(!recorder.drain().iter().any(|frame| frame["action"] == "cancel" || frame["action"] == "clear"));
+    assert_eq!(bench.status(&task).await, "in_progress");
+    let asked = asking(&bench, "cancel", json!({}));
+    let request = recorder.wait_for("to cancel", |frame| frame["action"] == "cancel").await;
+    assert_eq!(request["params"]["task_id"], json!(task.public_id));
+    recorder.send(&state("recording", "idle", Some(&task))).await;
+    recorder.send(&answer(&request, "idle")).await;
+    assert_eq!(asked.await.unwrap().0, 200);
+    bench.until_status(&task, "pending").await;
+}
+
 // Two programs with one id.
 
 #[tokio::test]
@@ -432,4 +460,34 @@ async fn what_a_robot_gave_up_is_asked_for_once_more_when_it_is_back() {
     assert!(!transfer.heard.iter().any(|frame| frame["type"] == "upload_all"), "once is enough");
     bench.expect_episode(&tasks[0], &recording).await;
     assert_eq!(count(&bench, "select count(*) from events where event_type = 'failed_upload_requested'").await, 1);
+}
+
+#[tokio::test]
+async fn what_a_robot_says_it_gave_up_in_its_first_list_is_asked_for_at_once_and_once() {
+    let bench = Bench::start().await;
+    let tasks = bench.dispatch(3).await;
+    let recorder = recording_of(&bench, &tasks[0]).await;
+    for pair in tasks.windows(2) {
+        recorder.send(&state("recording", "idle", Some(&pair[0]))).await;
+        recorder.send(&state("idle", "recording", Some(&pair[1]))).await;
+    }
+    recorder.send(&state("recording", "idle", tasks.last())).await;
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    for task in &tasks {
+        bench.until_status(task, "uploading").await;
+    }
+    transfer.wait_for("a request", |frame| frame["type"] == "upload_request").await;
+    drop(transfer);
+    // Switched off before it could say so.
+    let failed: Vec<Value> = tasks.iter().map(|task| record(&bench, task, &recording(5, true), "failed")).collect();
+    let mut transfer = transfer_of(&bench, json!(failed), json!([])).await;
+    transfer.wait_for("to be asked for what it has", |frame| frame["type"] == "upload_all").await;
+    let asked_for = "select count(*) from events where event_type = 'failed_upload_requested'";
+    until("all of them to be asked for", async || count(&bench, asked_for).await == 3).await;
+    until("nothing to wait", async || count(&bench, "select count(*) from outbox where destination like 'transfer:%'").await == 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(transfer.drain().iter().filter(|frame| frame["type"] == "upload_all").count(), 1, "it looks through everything each time");
+    for task in &tasks {
+        assert_eq!(bench.status(task).await, "failed");
+    }
 }

@@ -131,7 +131,8 @@ impl RecorderSession {
             // What it holds is being asked: a `clear` sent now might hit another task.
             Some(Request::Rpc(rpc)) if rpc.while_held && !self.view.confirmed => self.waiting.push_front(Request::Rpc(rpc)),
             Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != self.view.task_id => {
-                let message = Some("not sent: the recorder does not hold the task".to_owned());
+                let why = if rpc.task.is_some() { "does not hold the task" } else { "has begun another task meanwhile" };
+                let message = Some(format!("not sent: the recorder {why}"));
                 effects.push(settled(&rpc.command_id, CommandOutcome::Refused { message, data: None }));
                 self.pump(now, effects);
             }

@@ -484,6 +484,11 @@ fn a_task_is_taken_from_a_recorder_only_while_it_holds_it() {
         assert_eq!(stage.sent(), Vec::<String>::new());
         assert!(matches!(&stage.reports()[..], [Report::Settled { outcome: CommandOutcome::Refused { data: None, .. }, .. }]));
     }
+    // No task was meant, and it has one by now.
+    let unnamed = |stage: Stage| stage.rpc_if(A, RecorderAction::Clear, None, SOON, true);
+    let begun = unnamed(Stage::idle().update("idle", "ready", Some("t2"), 10).forget());
+    assert_eq!(begun.sent(), Vec::<String>::new());
+    assert_eq!(unnamed(Stage::idle()).sent(), ["clear"]);
     // What it holds is not known yet: it is asked first, and then decided.
     let asked = held(Stage::open());
     assert_eq!(asked.sent(), ["get_state"]);

@@ -103,6 +103,11 @@ impl Socket {
         tokio::time::timeout(patience, until_closed).await.is_ok()
     }
 
+    /// As a program does that ends in order.
+    pub async fn close(&self, code: u16) {
+        write_frame(&self.write, 8, &code.to_be_bytes()).await.expect("a frame leaves");
+    }
+
     /// As a process does that ends: no close frame.
     pub async fn hang_up(&self) {
         self.write.lock().await.shutdown().await.expect("the end of the connection");
