@@ -133,11 +133,27 @@ pub(super) fn entries(line: &str) -> Vec<Entry<'_>> {
 /// How long a value is: to its closing quote or bracket, or to where its place ends.
 fn value_len(value: &str, ends: impl Fn(char) -> bool) -> usize {
     let whole = match value.chars().next() {
-        Some(quote @ ('"' | '\'')) if !ends(quote) => value[1..].find(quote).map(|end| end + 2),
+        Some(quote @ ('"' | '\'')) if !ends(quote) => closing_quote(value, quote),
         Some('{' | '[') => closing(value),
         _ => value.find(ends),
     };
     value[..whole.unwrap_or(value.len())].trim_end().len()
+}
+
+/// The end of a text in quotes, in which `''` and `\"` are no end.
+fn closing_quote(value: &str, quote: char) -> Option<usize> {
+    let mut chars = value.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        if c == quote {
+            let doubled = quote == '\'' && chars.next_if(|(_, next)| *next == quote).is_some();
+            if !doubled {
+                return Some(at + 1);
+            }
+        } else if c == '\\' && quote == '"' {
+            chars.next();
+        }
+    }
+    None
 }
 
 /// Lists and mappings in each other: deeper ones are not read, and not trusted.

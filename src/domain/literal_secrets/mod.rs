@@ -234,6 +234,8 @@ mod tests {
             ("{\"secret_key\":\n\"hunter2\"}", "secret_key", StoreSecretKey, "\"hunter2\""),
             ("? secret_key\n: hunter2", "secret_key", StoreSecretKey, "hunter2"),
             ("  ? \"secret_key\"\n  : hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: '{{ x }}''hunter2'", "secret_key", StoreSecretKey, "'{{ x }}''hunter2'"),
+            (r#"secret_key: "{{ x }}\"hunter2""#, "secret_key", StoreSecretKey, r#""{{ x }}\"hunter2""#),
             ("pass: hunter2", "pass", Other, "hunter2"),
             ("dbPass: hunter2", "dbPass", Other, "hunter2"),
             ("smtp_pwd: hunter2", "smtp_pwd", Other, "hunter2"),
