@@ -110,7 +110,7 @@ impl FromRecorder {
             "state_update" => {
                 let current = data.and_then(|data| text(data, "current"));
                 Self::StateUpdate(StateUpdate {
-                    timestamp_ms: frame.get("timestamp").and_then(Value::as_i64),
+                    timestamp_ms: frame.get("timestamp").and_then(whole),
                     previous: data.and_then(|data| text(data, "previous")).map(str::to_owned),
                     current: current.ok_or(Unreadable::Without { kind: "state_update", field: "data.current" })?.to_owned(),
                     task_id: data.and_then(|data| text(data, "task_id")).map(str::to_owned),
@@ -216,9 +216,9 @@ impl UploadRecord {
             status: word("status"),
             upload_mode: word("upload_mode"),
             object_key: if s3_key.is_empty() { word("object_key") } else { s3_key },
-            file_size_bytes: data.get("file_size_bytes").and_then(Value::as_u64),
+            file_size_bytes: data.get("file_size_bytes").and_then(whole),
             checksum_sha256: word("checksum_sha256").to_ascii_lowercase(),
-            retry_count: data.get("retry_count").and_then(Value::as_u64).unwrap_or_default(),
+            retry_count: data.get("retry_count").and_then(whole).unwrap_or_default(),
             last_error: word("last_error"),
             next_retry_at: text(data, "next_retry_at").map(tame_text),
             updated_at: text(data, "updated_at").map(tame_text),
@@ -261,6 +261,25 @@ fn object(frame: &[u8]) -> Result<Map<String, Value>, Unreadable> {
 
 pub(super) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
     object.get(key).and_then(Value::as_str)
+}
+
+/// A whole number on the wire. Some writers have one type for all numbers, and write `221.0`.
+pub fn whole<T: TryFrom<i64> + TryFrom<u64>>(value: &Value) -> Option<T> {
+    match (value.as_u64(), value.as_i64()) {
+        (Some(number), _) => number.try_into().ok(),
+        (None, Some(number)) => number.try_into().ok(),
+        (None, None) => whole_float(value.as_f64()?),
+    }
+}
+
+/// The whole number that a float means. Beyond 2^53 it does not say which.
+pub fn whole_float<T: TryFrom<i64>>(number: f64) -> Option<T> {
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    if number.fract() != 0.0 || number.abs() > EXACT_MAX {
+        return None;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "in range, as was just seen")]
+    (number as i64).try_into().ok()
 }
 
 /// Text that a table can hold: Postgres has no NUL.
@@ -327,6 +346,29 @@ mod tests {
         let frame = br#"{"type":"rpc_response","request_id":"r","success":true,"data":{"p99":16651541458059659401}}"#;
         let FromRecorder::RpcResponse(response) = FromRecorder::parse(frame).unwrap() else { panic!("another type") };
         assert_eq!(response.data.unwrap()["p99"], json!(16651541458059659401_u64));
+    }
+
+    #[test]
+    fn whole_numbers_are_whole_however_they_are_written() {
+        for (written, whole) in [("310", Some(310)), ("310.0", Some(310)), ("3.1e2", Some(310)), ("0.0", Some(0)), ("-0.0", Some(0))] {
+            let frame =
+                format!(r#"{{"type":"upload_complete","data":{{"task_id":"t","file_size_bytes":{written},"retry_count":{written}}}}}"#);
+            let FromTransfer::UploadComplete(record) = FromTransfer::parse(frame.as_bytes()).unwrap() else { panic!("another type") };
+            assert_eq!((record.file_size_bytes, record.retry_count), (whole, whole.unwrap_or_default()), "{written}");
+            let frame = format!(r#"{{"type":"state_update","timestamp":{written},"data":{{"current":"idle"}}}}"#);
+            let FromRecorder::StateUpdate(update) = FromRecorder::parse(frame.as_bytes()).unwrap() else { panic!("another type") };
+            assert_eq!(update.timestamp_ms, whole.map(|ms: u64| ms as i64), "{written}");
+        }
+        let update = br#"{"type":"state_update","timestamp":-7.0,"data":{"current":"idle"}}"#;
+        assert!(matches!(FromRecorder::parse(update), Ok(FromRecorder::StateUpdate(StateUpdate { timestamp_ms: Some(-7), .. }))));
+        for no_count in ["310.5", "-1", "-1.0", "1e300", "\"310\"", "null", "[310]"] {
+            let frame = format!(r#"{{"type":"upload_complete","data":{{"task_id":"t","file_size_bytes":{no_count}}}}}"#);
+            let FromTransfer::UploadComplete(record) = FromTransfer::parse(frame.as_bytes()).unwrap() else { panic!("another type") };
+            assert_eq!(record.file_size_bytes, None, "{no_count}");
+        }
+        let frame = format!(r#"{{"type":"upload_complete","data":{{"task_id":"t","file_size_bytes":{}}}}}"#, u64::MAX);
+        let FromTransfer::UploadComplete(record) = FromTransfer::parse(frame.as_bytes()).unwrap() else { panic!("another type") };
+        assert_eq!(record.file_size_bytes, Some(u64::MAX));
     }
 
     #[test]

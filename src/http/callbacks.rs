@@ -16,6 +16,7 @@ use super::wire::Instant;
 use super::{AppState, AuthMode};
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
 use crate::commands::{CommandError, Refusal};
+use crate::devices::wire::whole_float;
 use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId};
 
@@ -130,10 +131,9 @@ pub struct Finished {
     error: Option<String>,
 }
 
-/// A count on the wire: a number that may come as `221.0`.
+/// A count, as devices write it; one that is none is left out.
 fn count(number: Option<f64>) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range by the filter")]
-    number.filter(|number| number.fract() == 0.0 && (0.0..=9e15).contains(number)).map(|number| number as u64)
+    number.and_then(whole_float)
 }
 
 #[derive(Debug, Serialize, ToSchema)]

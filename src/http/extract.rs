@@ -190,10 +190,16 @@ const LIST_NUMBER_CHARS_MAX: usize = 20;
 const FREE_LIMIT_MAX: i64 = 1000;
 
 impl Params {
-    /// A value, trimmed; empty is as good as missing.
+    /// A value, trimmed; empty is as good as missing. For words and numbers, and for names, which are trimmed
+    /// before they are stored, too.
     pub fn text(&self, name: &str) -> Option<String> {
-        let value = self.0.iter().find(|(known, _)| known == name)?.1.trim();
+        let value = self.exact(name).trim();
         (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    /// A value as it was sent, for texts that others made, as keys of objects: a space belongs to them.
+    pub fn exact(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
     /// Every value of a repeated name.
@@ -416,6 +422,13 @@ mod tests {
         assert_eq!(query(&[("limit", "x"), ("offset", "-3")]).page_lax().unwrap(), page(50, 0));
         assert_eq!(query(&[("limit", "0")]).page_lax().unwrap(), page(0, 0));
         assert_eq!(query(&[("limit", "1000")]).page_lax().unwrap(), page(100, 0));
+    }
+
+    #[test]
+    fn what_is_exact_keeps_its_spaces() {
+        let query = query(&[("object", " a\u{3000}"), ("bucket", "")]);
+        assert_eq!((query.exact("object"), query.text("object")), (" a\u{3000}", Some("a".to_owned())));
+        assert_eq!((query.exact("bucket"), query.exact("none")), ("", ""));
     }
 
     #[test]

@@ -260,7 +260,7 @@ const LIFETIME_DEFAULT_S: u64 = 600;
     (status = 409, description = "The episode failed its checks"),
 ))]
 pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<StoreLink>, Problem> {
-    let readings = Location::readings(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let readings = Location::readings(params.exact("bucket"), params.exact("object"))?;
     let lifetime = match params.text("expires_seconds") {
         None => LIFETIME_DEFAULT_S,
         Some(text) => text
@@ -314,7 +314,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
         (None, Identity::Anonymous) => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
         (None, _) => None,
     };
-    let mut readings = Location::readings(&params.text("bucket").unwrap_or_default(), &params.text("object").unwrap_or_default())?;
+    let mut readings = Location::readings(params.exact("bucket"), params.exact("object"))?;
     if let Some(claims) = linked {
         readings.retain(|reading| reading.bucket == claims.bucket && reading.object == claims.object);
         if readings.is_empty() {

@@ -14,6 +14,7 @@
 //! the bytes at hand: no length found in a file is allocated, followed without
 //! a check, or waited for.
 
+mod lz4_frames;
 mod read;
 mod records;
 mod summary;

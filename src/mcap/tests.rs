@@ -650,6 +650,140 @@ fn damage_is_found_without_a_summary() {
     assert!(matches!(verdict(&hidden).unwrap_err(), Unsound::ChunkCount { .. }));
 }
 
+/// A record as it stands in a file.
+fn record(opcode: u8, body: &[u8]) -> Vec<u8> {
+    [&[opcode][..], &(body.len() as u64).to_le_bytes(), body].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+}
+
+/// A recording without a summary: its header, `data`, and its end. `crc` says whether the summary has a checksum.
+fn bare(data: &[u8], between: &[u8], summary: &[u8], summary_start: Option<usize>, crc: bool) -> Vec<u8> {
+    let mut file = [&b"\x89MCAP0\r\n"[..], &record(opcode::HEADER, &[text(""), text("bare")].concat()), data].concat();
+    file.extend(record(opcode::DATA_END, &[0; 4]));
+    let behind = file.len();
+    file.extend(between);
+    let start = file.len();
+    file.extend(summary);
+    let claimed = summary_start.map_or(0, |at| behind + at);
+    let hashed = if claimed == 0 { start } else { claimed };
+    let footer = record(opcode::FOOTER, &[&(claimed as u64).to_le_bytes()[..], &[0; 12]].concat());
+    file.extend(&footer[..25]);
+    let found = if crc { crc32fast::hash(&file[hashed..]) } else { 0 };
+    [&file[..], &found.to_le_bytes(), b"\x89MCAP0\r\n"].concat()
+}
+
+fn one_channel() -> Vec<u8> {
+    record(opcode::CHANNEL, &[&1u16.to_le_bytes()[..], &0u16.to_le_bytes(), &text("/a"), &text("cdr"), &0u32.to_le_bytes()].concat())
+}
+
+fn one_message() -> Vec<u8> {
+    record(opcode::MESSAGE, &[&1u16.to_le_bytes()[..], &[0; 4], &7u64.to_le_bytes(), &7u64.to_le_bytes(), &[5; 90]].concat())
+}
+
+/// A chunk of `records` that are packed as `packed`.
+fn chunk(packing: &str, records: &[u8], packed: &[u8]) -> Vec<u8> {
+    let (bytes, crc) = ((records.len() as u64).to_le_bytes(), crc32fast::hash(records).to_le_bytes());
+    let body = [&[0; 16][..], &bytes, &crc, &text(packing), &(packed.len() as u64).to_le_bytes(), packed].concat();
+    record(opcode::CHUNK, &body)
+}
+
+fn lz4(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = lz4::EncoderBuilder::new().build(vec![]).unwrap();
+    encoder.write_all(bytes).unwrap();
+    let (packed, ended) = encoder.finish();
+    ended.unwrap();
+    packed
+}
+
+/// What a compressor may write one after the other: frames, empty ones, and frames to be skipped.
+#[test]
+fn a_chunk_may_be_packed_in_several_frames() {
+    let (channel, message) = (one_channel(), one_message());
+    let records = [channel.clone(), message.clone()].concat();
+    let skipped = |bytes: &[u8]| [&0x184D_2A53u32.to_le_bytes()[..], &(bytes.len() as u32).to_le_bytes(), bytes].concat();
+    for packed in [
+        lz4(&records),
+        [lz4(&channel), lz4(&message)].concat(),
+        [lz4(&records[..5]), lz4(&[]), lz4(&[]), lz4(&records[5..])].concat(),
+        [skipped(b""), lz4(&records)].concat(),
+        [skipped(b"x"), skipped(&[0; 70_000]), lz4(&channel), skipped(b"12345"), lz4(&message), skipped(b"")].concat(),
+        // As before: what is no frame is none of the chunk's.
+        [&lz4(&records)[..], &[0; 20]].concat(),
+        [&lz4(&records)[..], &[4]].concat(),
+    ] {
+        let file = bare(&chunk("lz4", &records, &packed), &[], &[], None, false);
+        let read = verdict(&file).unwrap_or_else(|unsound| panic!("{unsound}: {packed:?}"));
+        assert_eq!((read.message_count, read.topics()), (1, BTreeMap::from([("/a", 1)])));
+    }
+    let whole = lz4(&records);
+    for damaged in [
+        [&lz4(&channel)[..], &lz4(&message)[..20]].concat(),
+        [&lz4(&channel)[..], &[9; 8], &lz4(&message)[..]].concat(),
+        [&skipped(&[1; 50])[..40], &whole[..]].concat(),
+        [&skipped(&[1; 50])[..6]].concat(),
+        whole[..whole.len() - 12].to_vec(),
+        [&lz4(&records)[..], &lz4(&message)].concat(),
+    ] {
+        let refused = verdict(&bare(&chunk("lz4", &records, &damaged), &[], &[], None, false)).unwrap_err();
+        assert!(matches!(refused, Unsound::Unpack { .. } | Unsound::InChunk { .. }), "{refused}: {damaged:?}");
+    }
+}
+
+/// Of frames that hold nothing a gigabyte has ninety million.
+#[test]
+fn frames_without_end_are_not_unpacked_without_end() {
+    use std::io::Read;
+    let packed = lz4(&[]).repeat(100);
+    let mut frames_left = 99;
+    let refused = super::lz4_frames::Frames::new(&mut &packed[..], &mut frames_left).read_to_end(&mut vec![]).unwrap_err();
+    assert_eq!((refused.to_string().as_str(), frames_left), ("it has too many frames", 0));
+    let mut frames_left = 200;
+    super::lz4_frames::Frames::new(&mut &packed[..], &mut frames_left).read_to_end(&mut vec![]).unwrap();
+    assert_eq!(frames_left, 100);
+}
+
+#[test]
+fn records_that_only_others_know_may_stand_before_the_summary() {
+    let data = [one_channel(), one_message()].concat();
+    let others = [record(0x80, b"x"), record(0xff, &[1; 90]), record(0x7f, b"")];
+    let private = others.concat();
+    for crc in [false, true] {
+        let counted = |file: Vec<u8>| verdict(&file).map(|read| read.message_count);
+        assert_eq!(counted(bare(&data, &private, &[], None, crc)), Ok(1));
+        // Wherever among them the summary begins.
+        for at in [0, others[0].len(), private.len() - others[2].len(), private.len()] {
+            assert_eq!(counted(bare(&data, &private, &one_channel(), Some(at), crc)), Ok(1), "{at} {crc}");
+            assert_eq!(counted(bare(&data, &private, &[], Some(at), crc)), Ok(1), "{at} {crc}");
+        }
+        for at in [1, private.len() - 1, private.len() + 1] {
+            let file = bare(&data, &private, &one_channel(), Some(at), crc);
+            let refused = read_through(&file[..], file.len() as u64).unwrap_err();
+            assert!(matches!(refused, Unsound::SummaryStart { .. }), "{at}: {refused}");
+        }
+        // A record of the summary belongs to it.
+        let within = bare(&data, &[private.clone(), one_channel()].concat(), &private, Some(private.len() + one_channel().len()), false);
+        assert!(matches!(verdict(&within), Err(Unsound::SummaryStart { .. })));
+    }
+    let mut file = bare(&data, &private, &one_channel(), Some(private.len()), true);
+    let at = file.len() - 8 - 29 - 3;
+    file[at] ^= 1;
+    assert!(matches!(verdict(&file), Err(Unsound::SummaryCrc { .. } | Unsound::Malformed { .. })));
+}
+
+/// One after the other without an end: what they cost is bounded.
+#[test]
+fn private_records_before_the_summary_take_no_memory_each() {
+    let private = record(0x80, b"").repeat(100_000);
+    let file = bare(&one_channel(), &private, &[], None, true);
+    assert_eq!(verdict(&file).unwrap().message_count, 0);
+    let file = bare(&one_channel(), &private, &one_channel(), Some(private.len()), true);
+    assert_eq!(verdict(&file).unwrap().message_count, 0);
+}
+
 #[test]
 fn a_packing_that_is_not_ours_is_named() {
     let mut file = Choices { bits: 1, compression: Some(mcap::Compression::Lz4), chunk_bytes: 1 << 20 }.write(5);

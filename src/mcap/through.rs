@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 
+use super::lz4_frames;
 use super::records::{Channel, Schema, Statistics, opcode};
 use super::summary::{ChannelFacts, SummaryCrc, SummaryFacts, Unsound, check_magic, describe};
 
@@ -23,6 +24,8 @@ const STATISTICS_BYTES_MAX: u64 = 1 << 20;
 /// What a file may unpack to: zeros compress ten thousand to one, and must not keep a thread for hours.
 const UNPACKED_BYTES_MAX: u64 = 64 << 30;
 const UNPACKED_PER_BYTE_MAX: u64 = 100;
+/// An lz4 frame costs as much as unpacking so many bytes, whatever it holds.
+const LZ4_FRAME_COSTS: u64 = 32 << 10;
 /// Windows of 128 MiB, which every zstd reader accepts, and no larger ones.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const PIECE_BYTES: usize = 64 << 10;
@@ -180,6 +183,47 @@ impl<'a, R: BufRead> Body<'a, R> {
     /// Fields that later versions of the format add at the end.
     fn rest(self) -> Result<(), Stop> {
         Ok(self.source.skip(self.left)?)
+    }
+}
+
+/// Where the summary may begin. Records that only others know may stand before it as well as in it, and which of them do,
+/// the footer says at last.
+struct Beginnings {
+    /// Each with the checksum of what lies between the data section and it.
+    places: Vec<(u64, u32)>,
+    data_end: u64,
+    open: bool,
+}
+
+/// Places that are remembered; behind them only the newest one. Nobody writes so many records of their own.
+const BEGINNINGS_MAX: usize = 10_000;
+
+impl Beginnings {
+    fn at(data_end: u64) -> Self {
+        Self { places: vec![(data_end, 0)], data_end, open: true }
+    }
+
+    /// A record that the summary may begin behind.
+    fn passed_other<R>(&mut self, source: &Source<R>) {
+        if self.open {
+            self.places.truncate(BEGINNINGS_MAX);
+            self.places.push((source.at, source.crc.clone().finalize()));
+        }
+    }
+
+    /// A record of the summary.
+    fn end(&mut self) {
+        self.open = false;
+    }
+
+    /// The checksum of what lies between `start` and `end`, where `hashed` is that from the data section to `end`;
+    /// nothing, where no summary may begin.
+    fn hash_from(&self, start: u64, hashed: &crc32fast::Hasher, end: u64) -> Option<u32> {
+        let &(start, before) = self.places.iter().find(|(place, _)| *place == start)?;
+        // The checksum of two pieces is that of the first one, moved on by the second one's length, xor that of the second.
+        let mut moved = crc32fast::Hasher::new_with_initial_len(before, start - self.data_end);
+        moved.combine(&crc32fast::Hasher::new_with_initial_len(0, end - start));
+        Some(moved.finalize() ^ hashed.clone().finalize())
     }
 }
 
@@ -363,7 +407,13 @@ impl Pass {
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(unpack)?;
                 self.records(decoder, most, start)
             }
-            "lz4" => self.records(lz4::Decoder::new(&mut records).map_err(unpack)?, most, start),
+            "lz4" => {
+                let before = self.unpacked_left / LZ4_FRAME_COSTS;
+                let mut frames_left = before;
+                let unpacked = self.records(lz4_frames::Frames::new(&mut records, &mut frames_left), most, start);
+                self.unpacked_left -= (before - frames_left) * LZ4_FRAME_COSTS;
+                unpacked
+            }
             other => return Err(Unsound::Compression { start, name: other.chars().take(PACKING_CHARS_MAX).collect() }.into()),
         };
         let left = records.limit();
@@ -408,7 +458,8 @@ impl Pass {
     }
 
     /// From the end of the data section up to and with the footer.
-    fn summary<R: BufRead>(&mut self, source: &mut Source<R>, summary_start: u64) -> Result<(), Stop> {
+    fn summary<R: BufRead>(&mut self, source: &mut Source<R>, data_end: u64) -> Result<(), Stop> {
+        let mut beginnings = Beginnings::at(data_end);
         loop {
             let mut body = Body::next(source)?;
             let (at, opcode) = (body.start, body.opcode);
@@ -425,27 +476,34 @@ impl Pass {
                 }
                 opcode::FOOTER => {
                     let (claimed, offsets) = (body.u64()?, body.u64()?);
-                    let found = body.source.crc.clone().finalize();
+                    let (hashed, end) = (body.source.crc.clone(), body.source.at);
                     let expected = body.u32()?;
                     body.rest()?;
+                    // 0: there is no summary, and what follows the data is the footer.
+                    let start = if claimed == 0 { at } else { claimed };
+                    let found = beginnings.hash_from(start, &hashed, end);
+                    let Some(found) = found else {
+                        return Err(Unsound::SummaryStart { found: claimed, expected: data_end..at }.into());
+                    };
                     if expected != 0 && expected != found {
                         return Err(Unsound::SummaryCrc { found, expected }.into());
                     }
                     self.summary_crc = Some(if expected == 0 { SummaryCrc::Absent } else { SummaryCrc::Matches(found) });
-                    self.summary_bytes = at - summary_start;
-                    let empty = self.summary_bytes == 0;
-                    if claimed != summary_start && !(empty && claimed == 0) {
-                        return Err(Unsound::SummaryStart { found: claimed, expected: summary_start..at }.into());
-                    }
-                    if offsets != 0 && !(summary_start..=at).contains(&offsets) {
-                        return Err(Unsound::SummaryOffsetStart { found: offsets, expected: summary_start..at }.into());
+                    self.summary_bytes = at - start;
+                    if offsets != 0 && !(start..=at).contains(&offsets) {
+                        return Err(Unsound::SummaryOffsetStart { found: offsets, expected: start..at }.into());
                     }
                     return Ok(());
                 }
                 opcode::ATTACHMENT_INDEX | opcode::METADATA_INDEX | opcode::SUMMARY_OFFSET => body.rest()?,
                 0..=opcode::DATA_END => return Err(Unsound::Misplaced { at, opcode }.into()),
-                _ => body.rest()?,
+                _ => {
+                    body.rest()?;
+                    beginnings.passed_other(source);
+                    continue;
+                }
             }
+            beginnings.end();
         }
     }
 

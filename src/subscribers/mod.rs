@@ -2,5 +2,6 @@
 //! and sends a command where it wants something changed.
 
 pub mod device_commands;
+mod odd_json;
 mod sidecar;
 pub mod upload_verification;

@@ -1,8 +1,9 @@
 //! What is taken from the JSON file beside a recording: values that nothing depends on. Each stands for
-//! itself; one that makes no sense is left out, and said in a note.
+//! itself; one that makes no sense is left out, and said in a note. How it may be written, [`odd_json`] says.
 
 use serde_json::{Map, Value, json};
 
+use super::odd_json;
 use crate::devices::wire::tame;
 use crate::domain::storable::nested_too_deep;
 
@@ -27,12 +28,15 @@ impl Sidecar {
     }
 
     pub fn read(bytes: &[u8]) -> Self {
-        let sidecar = match serde_json::from_slice(&readable(bytes)) {
-            Ok(Value::Object(sidecar)) => sidecar,
+        let (sidecar, goes_on) = match odd_json::read(bytes) {
+            Ok((Value::Object(sidecar), goes_on)) => (sidecar, goes_on),
             Ok(_) => return Self::unread("it is no JSON object"),
             Err(error) => return Self::unread(&format!("it is not JSON: {error}")),
         };
         let mut read = Self::default();
+        if goes_on {
+            read.notes.push("what follows the object of the sidecar is left out".to_owned());
+        }
         let none = Map::new();
         let recording = match sidecar.get("recording") {
             Some(Value::Object(recording)) => recording,
@@ -48,7 +52,7 @@ impl Sidecar {
             Some(_) => Err("not between 0 and a year"),
         });
         read.recorder_version = read.take(recording, "recording.recorder_version", |value| match value.as_str() {
-            None => Err("no text"),
+            None | Some(odd_json::ODD) => Err("no text"),
             Some(text) if text.chars().count() <= VERSION_CHARS_MAX => Ok(text.replace('\0', "\u{fffd}")),
             Some(_) => Err("longer than 255 characters"),
         });
@@ -88,74 +92,6 @@ impl Sidecar {
         }
         (!recorder.is_empty()).then(|| json!({ "recorder": recorder }))
     }
-}
-
-/// The text with what writers of JSON write and readers refuse made readable: `NaN` and infinities, numbers
-/// beyond 64-bit floats, halves of a surrogate pair, bytes that are no UTF-8. As values they make no sense, and
-/// are left out as such; as text they would take every other value with them.
-fn readable(bytes: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some(&first) = rest.first() {
-        let len = match first {
-            b'"' => string(rest, &mut out),
-            b'-' | b'+' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => word(rest, &mut out),
-            _ => {
-                out.push(first);
-                1
-            }
-        };
-        rest = &rest[len..];
-    }
-    out
-}
-
-/// A number or a name outside of texts; its length.
-fn word(rest: &[u8], out: &mut Vec<u8>) -> usize {
-    let len = rest.iter().position(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'-' | b'+' | b'.')).unwrap_or(rest.len());
-    let word = &rest[..len];
-    let number = std::str::from_utf8(word).ok().and_then(|text| text.parse::<f64>().ok());
-    match number {
-        // Rust reads `nan` and `inf`, too; a text in its place says that something stood here.
-        Some(number) if !number.is_finite() => out.extend(b"\"not a number\""),
-        _ => out.extend(word),
-    }
-    len
-}
-
-/// A text with its quotes; its length.
-fn string(rest: &[u8], out: &mut Vec<u8>) -> usize {
-    let unit = |at: usize| {
-        let digits = rest.get(at..at + 6).filter(|escape| escape.starts_with(b"\\u"))?;
-        u16::from_str_radix(std::str::from_utf8(&digits[2..]).ok()?, 16).ok()
-    };
-    out.push(b'"');
-    let mut at = 1;
-    while at < rest.len() {
-        let len = match rest[at] {
-            b'"' => {
-                out.push(b'"');
-                return at + 1;
-            }
-            b'\\' => match (unit(at), unit(at + 6)) {
-                (Some(0xD800..=0xDBFF), Some(0xDC00..=0xDFFF)) => 12,
-                (Some(0xD800..=0xDFFF), _) => {
-                    out.extend("\u{fffd}".as_bytes());
-                    at += 6;
-                    continue;
-                }
-                (Some(_), _) => 6,
-                (None, _) => 2,
-            },
-            _ => 1,
-        };
-        let end = (at + len).min(rest.len());
-        out.extend(&rest[at..end]);
-        at = end;
-    }
-    rest.len()
 }
 
 #[cfg(test)]
@@ -207,20 +143,123 @@ mod tests {
 
     #[test]
     fn what_is_no_sidecar_is_noted_and_nothing_else() {
-        for text in ["", "{", "[]", "7", "\"", "\"\\", "\"\\u", "{\"recording\":[]}", "{\"a\":tru}", &"[".repeat(10_000)] {
+        for text in
+            ["", "{", "[]", "7", "\"", "\"\\", "\"\\u", "{\"recording\":[]}", "{\"a\":1", "{\"a\":\"b}", "{\"a\":[1}]", &"[".repeat(10_000)]
+        {
             let sidecar = read(text);
             assert_eq!((sidecar.notes.len(), sidecar.duration_sec), (1, None), "{text:.20}");
         }
     }
 
-    proptest::proptest! {
-        #[test]
-        fn sound_json_stays_what_it_is(text in "\\PC{0,40}", number in proptest::num::f64::NORMAL, whole in proptest::num::i64::ANY) {
-            let value = json!({ &text: [text, number, whole, null, true], "a": {"b": format!("\u{1f600}{text}\n")} });
-            let text = value.to_string();
-            proptest::prop_assert_eq!(String::from_utf8(readable(text.as_bytes())).unwrap(), text);
+    /// What writers put where a value belongs. Each costs itself, wherever it stands; a text that is no JSON text is read.
+    #[test]
+    fn an_odd_value_costs_no_other() {
+        let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(5_000), close.repeat(5_000));
+        let (arrays, objects) = (deep("[", "]"), deep("{\"a\":", "}"));
+        for odd in [
+            &arrays,
+            &objects,
+            "\"a\tb\nc\rd\u{1}e\u{7f}f\"",
+            ".5",
+            "5.",
+            "+5",
+            "007",
+            "0x1f",
+            "1.#INF",
+            "-1.#IND",
+            "-nan(ind)",
+            "nan(0x7ff)",
+            "NaN",
+            "Infinity",
+            "1e400",
+            "1e",
+            "-",
+            "None",
+            "True",
+            "undefined",
+            "tru",
+            "nullnull",
+            "it",
+            "#N/A",
+            "<none>",
+            "12:30:00",
+            "3,9",
+            "1 234",
+            "1,234,567.5",
+            "\"it\\'s\"",
+            "\"\\x41\\q\\u12\\uZZZZ\"",
+            "\"C:\\data\\new\"",
+            "'single'",
+            "\"said \"hi\" to\"",
+            "[1,2,]",
+            "[,]",
+            "{\"b\":1,}",
+            "{,}",
+            "{b:1}",
+            "{\"b\"}",
+            "{\"b\":}",
+            "{1:2}",
+            "array([1, 2], dtype=float32)",
+            "datetime.datetime(2026, 11, 20)",
+            "",
+            "/* none */ 1 // one, \"two\"\n",
+            "\"\\ud800\"",
+        ] {
+            let sidecar = read(&format!(
+                r#"{{"first":{odd},"recording":{{"in":{odd},"duration_sec":3.9,"recorder_version":"0.4"}},"mid":{odd},"writer_health":{{"a":1}},"last":{odd}}}"#
+            ));
+            let kept = json!({"recorder": {"writer_health": {"a": 1}, "recording": {"recorder_version": "0.4"}}});
+            assert_eq!(
+                (sidecar.duration_sec, sidecar.notes.as_slice(), sidecar.episode_metadata()),
+                (Some(3.9), [].as_slice(), Some(kept)),
+                "{odd:.40}"
+            );
         }
+    }
 
+    #[test]
+    fn what_an_odd_value_means_is_taken_only_where_it_is_plain() {
+        let recording = |name: &str, odd: &str| read(&format!(r#"{{"recording":{{"{name}":{odd}}},"writer_health":{{"a":{odd}}}}}"#));
+        for (odd, seconds) in [(".5", 0.5), ("5.", 5.0), ("+5", 5.0), ("007", 7.0), ("+0.5e1", 5.0)] {
+            let sidecar = recording("duration_sec", odd);
+            assert_eq!((sidecar.duration_sec, &sidecar.writer_health), (Some(seconds), &Some(json!({"a": seconds}))), "{odd}");
+        }
+        for odd in ["None", "undefined", "nil"] {
+            let nothing = Sidecar { writer_health: Some(json!({"a": null})), ..Sidecar::default() };
+            assert_eq!(recording("duration_sec", odd), nothing, "{odd}");
+        }
+        for odd in ["3,9", "1 234", "0x1f", "1.#INF", "-nan(ind)", "3.9s", "NaN", "12:30", "", "3.9 \"4\"", "1e400", "3.9 [4]"] {
+            for (name, why) in [("duration_sec", "no number"), ("recorder_version", "no text")] {
+                let sidecar = recording(name, odd);
+                assert_eq!(sidecar.notes, [format!("recording.{name} of the sidecar is left out: {why}")], "{odd}");
+                assert_eq!((sidecar.duration_sec, sidecar.recorder_version), (None, None), "{odd}");
+                assert_eq!(sidecar.writer_health, Some(json!({"a": "\u{fffd}"})), "{odd}");
+            }
+        }
+        let health = read(r#"{"writer_health":{"a":True,"b":"x\x41\'\q","c":'it"s',"d":"\u0007\ud83d\ude00"}}"#).writer_health;
+        assert_eq!(health, Some(json!({"a": true, "b": "xA'\\q", "c": "it\"s", "d": "\u{7}\u{1f600}"})));
+    }
+
+    #[test]
+    fn it_is_read_however_it_is_encoded_and_whatever_follows() {
+        let text = "\u{feff}{\"recording\":{\"duration_sec\":3.9},\"x\":\"工\u{1f600}\"}";
+        let wide = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        for bytes in [text.as_bytes().to_vec(), wide(u16::to_le_bytes), wide(u16::to_be_bytes)] {
+            for end in [&b""[..], b"\0\0\0\0", b"\0"] {
+                let sidecar = Sidecar::read(&[&bytes, end].concat());
+                assert_eq!(sidecar, Sidecar { duration_sec: Some(3.9), ..Sidecar::default() }, "{end:?}");
+            }
+        }
+        for end in ["\n\0\n", "\u{1a}", " // the end", "\n/* the end */"] {
+            assert_eq!(read(&format!("{text}{end}\n")), Sidecar { duration_sec: Some(3.9), ..Sidecar::default() }, "{end:?}");
+        }
+        for behind in ["{}", "}", "garbage"] {
+            let sidecar = read(&format!("{text}\n{behind}"));
+            assert_eq!((sidecar.duration_sec, sidecar.notes.len()), (Some(3.9), 1), "{behind}");
+        }
+    }
+
+    proptest::proptest! {
         #[test]
         fn arbitrary_bytes_are_read_to_an_end(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
             let _ = Sidecar::read(&bytes);

@@ -34,6 +34,12 @@ fn factory_names() -> Vec<String> {
         "s3",
         "ünï/code",
         "~!$;:@,*()[]{}|^`",
+        " ahead",
+        "behind ",
+        " ",
+        "\u{a0}no break\u{a0}",
+        "\u{3000}工厂",
+        "\u{2003}",
     ]
     .iter()
     .map(|name| name.replace('/', "-"))

@@ -51,7 +51,15 @@ async fn what_the_format_allows_becomes_an_episode_and_the_event_says_what_is_un
             vec!["recording.duration_sec of the sidecar is left out: no number"],
             json!({"recorder": {"recording": {"recorder_version": "0.4.0"}, "writer_health": {"state": "normal"}}}),
         ),
-        (ordinary(), sidecar("no JSON"), 9, vec!["the sidecar is not read: it is not JSON"], json!(null)),
+        (
+            ordinary(),
+            sidecar(r#"{"pose":1.#INF,"note":"a	b",'x':None,"recording":{"duration_sec":3.9,"recorder_version":"0.4.0",},}"#),
+            9,
+            vec![],
+            json!({"recorder": {"recording": {"recorder_version": "0.4.0"}}}),
+        ),
+        (ordinary(), sidecar("no JSON"), 9, vec!["the sidecar is not read: it is no JSON object"], json!(null)),
+        (ordinary(), sidecar("{\"recording\":{"), 9, vec!["the sidecar is not read: it is not JSON"], json!(null)),
     ];
     let tasks = bench.dispatch(sound.len() + 2).await;
     for ((mcap, sidecar, messages, notes, metadata), task) in sound.into_iter().zip(&tasks) {

@@ -223,16 +223,13 @@ fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
                     // A server that is some way off: what the client sends at once arrives before its answer.
                     std::thread::sleep(DISTANCE);
                 }
-                {
+                let committed = {
                     let mut conversation = conversation.lock().expect("the conversation");
                     if !from_client {
                         conversation.server_says(bytes);
                     } else if conversation.client_says(bytes) {
                         state.turns.fetch_add(1, Ordering::SeqCst);
                     }
-                }
-                let committed = {
-                    let conversation = conversation.lock().expect("the conversation");
                     !from_client && conversation.commits && conversation.unanswered == 0
                 };
                 if committed && state.cut_after_commit.swap(false, Ordering::SeqCst) {

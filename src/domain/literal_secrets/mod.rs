@@ -3,10 +3,16 @@
 //! A template says `secret_key: "{{ store_secret_key }}"`, and each robot puts in its own. What stands there instead is
 //! found by the names that programs give their secrets. Templates are no YAML before they are rendered, so
 //! lines are read, not documents: `name: value`, `name=value`, `{"name": "value"}`, and a value on the lines below.
-//! Comments are prose and left alone, but for what is recognisable as a secret of ours anywhere.
+//! Under such a name stands a secret unless all of it is placeholders, a variable of the environment (`$NAME`,
+//! `${NAME}`), a switch, or nothing; in a list or a mapping that holds for each part. Comments are prose and left
+//! alone, but for what is recognisable as a secret of ours anywhere.
+
+mod lines;
 
 use std::borrow::Cow;
 use std::ops::Range;
+
+use lines::{blank_placeholders, comment_start, entries, explicit_name, explicit_value, literal_of, password_in_url, word_len};
 
 /// What kind of secret a name promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +54,25 @@ impl Kind {
             "credential",
             "credentials",
             "authorization",
-        ]) {
+        ]) || last_word(name, &["pass", "passcode", "pwd", "psk", "jwt", "bearer"])
+        {
             Some(Self::Other)
         } else {
             None
         }
     }
+}
+
+/// Whether the last word of a name is one of these: that of `db_pass` and `dbPass`, not that of `bypass`.
+fn last_word(name: &str, words: &[&str]) -> bool {
+    let name = name.trim_end_matches(|c: char| !c.is_alphanumeric());
+    let upper = |c: char| c.is_ascii_uppercase();
+    let begins = |(at, c): (usize, char)| {
+        let before = name[..at].chars().next_back().unwrap_or('_');
+        !before.is_alphanumeric() || (upper(c) && !upper(before))
+    };
+    let begin = name.char_indices().rev().find(|at| begins(*at)).map_or(0, |(at, _)| at);
+    words.iter().any(|word| name[begin..].eq_ignore_ascii_case(word))
 }
 
 /// A secret written out.
@@ -75,8 +94,8 @@ const NAME_CHARS_MAX: usize = 64;
 const RECOGNISABLE: [(&str, Kind); 2] = [("kws_v1_", Kind::Token), ("kss_v1_", Kind::StoreSecretKey)];
 const RECOGNISABLE_CHARS_MIN: usize = 20;
 
-/// What replaces a placeholder while lines are read: a character that no template needs.
-const FILLED: char = '\u{1}';
+/// Where so many are, the rest is not looked for.
+const FOUND_MAX: usize = 100;
 
 /// Every secret written out in `text`, in its order.
 pub fn literals(text: &str) -> Vec<Literal> {
@@ -90,31 +109,55 @@ pub fn literals(text: &str) -> Vec<Literal> {
     }
     for (n, &(start, line)) in lines.iter().enumerate() {
         let code = &line[..comment_start(line)];
-        for (name, value) in entries(code) {
-            let Some(kind) = Kind::of(name) else { continue };
-            let value = match &code[value.clone()] {
-                "" | "|" | ">" | "|-" | ">-" | "|+" | ">+" => below(&lines[n + 1..], indent(line)),
-                _ => Some(start + value.start..start + value.end),
-            };
-            if let Some(value) = value.filter(|value| is_literal(&read[value.clone()])) {
-                found.push(Literal { line: n + 1, name: name.chars().take(NAME_CHARS_MAX).collect(), kind, value });
+        let named = entries(code);
+        for (i, entry) in named.iter().enumerate() {
+            // A name inside a secret is a part of it.
+            let inside = |known: &Literal| start + entry.start < known.value.end;
+            let Some(kind) = Kind::of(entry.name).filter(|_| !found.last().is_some_and(inside)) else { continue };
+            let rest = (i + 1 == named.len()).then(|| &lines[n + 1..]);
+            if let Some(value) = literal_of((start, code), entry.value(), rest) {
+                found.push(Literal { line: n + 1, name: shown(entry.name), kind, value });
+            }
+            if found.len() >= FOUND_MAX {
+                break;
+            }
+        }
+        // `? name`, and `: value` on a line of its own.
+        if let Some((name, kind)) = explicit_name(code).and_then(|name| Some((name, Kind::of(name)?)))
+            && let Some((at, value)) = explicit_value(&lines[n + 1..])
+        {
+            let rest = &lines[n + 1..][at..];
+            if let Some(value) = literal_of(rest[0], value, Some(&rest[1..])) {
+                found.push(Literal { line: n + 1, name: shown(name), kind, value });
             }
         }
         if let Some(value) = password_in_url(code) {
             found.push(Literal { line: n + 1, name: "URL".into(), kind: Kind::Other, value: start + value.start..start + value.end });
         }
         for (prefix, kind) in RECOGNISABLE {
+            let mut passed = 0;
             for (at, _) in line.match_indices(prefix) {
-                let value = start + at..start + at + word_len(&line[at..]);
+                if at < passed {
+                    continue;
+                }
+                passed = at + word_len(&line[at..]);
+                let value = start + at..start + passed;
                 let known = found.iter().any(|known| known.value.start <= value.start && value.end <= known.value.end);
                 if value.len() >= RECOGNISABLE_CHARS_MIN && !known {
                     found.push(Literal { line: n + 1, name: prefix.into(), kind, value });
                 }
             }
         }
+        if found.len() >= FOUND_MAX {
+            break;
+        }
     }
     found.sort_by_key(|literal| literal.value.start);
     found
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(NAME_CHARS_MAX).collect()
 }
 
 /// The text as it may be shown to anybody: secrets that are `known` give way to placeholders. One under the name of a
@@ -146,108 +189,6 @@ pub fn without<'a>(text: &'a str, known: &[String]) -> Cow<'a, str> {
     Cow::Owned(shown)
 }
 
-/// The text with each `{{ placeholder }}` filled, and as long as before.
-fn blank_placeholders(text: &str) -> String {
-    let mut read = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let Some((inside, after)) = after.split_once("}}").filter(|(inside, _)| !inside.contains('\n')) else {
-            read += before;
-            read += "{{";
-            rest = after;
-            continue;
-        };
-        read += before;
-        read.extend(std::iter::repeat_n(FILLED, inside.len() + 4));
-        rest = after;
-    }
-    read + rest
-}
-
-/// Where the comment of a line begins; its end, where it has none.
-fn comment_start(line: &str) -> usize {
-    let mut quote = None;
-    let mut before = ' ';
-    for (at, c) in line.char_indices() {
-        match (quote, c) {
-            (None, '#') if before.is_whitespace() => return at,
-            (None, '"' | '\'') if !before.is_alphanumeric() => quote = Some(c),
-            (Some(open), c) if c == open => quote = None,
-            _ => {}
-        }
-        before = c;
-    }
-    line.len()
-}
-
-fn is_name(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-' | '.')
-}
-
-fn word_len(text: &str) -> usize {
-    text.find(|c: char| !is_name(c)).unwrap_or(text.len())
-}
-
-fn indent(line: &str) -> usize {
-    line.len() - line.trim_start_matches([' ', '-']).len()
-}
-
-/// Names with the values that follow them on the same line.
-fn entries(line: &str) -> Vec<(&str, Range<usize>)> {
-    let mut found = vec![];
-    let mut at = 0;
-    while let Some(skip) = line[at..].find(is_name) {
-        let begin = at + skip;
-        let end = begin + word_len(&line[begin..]);
-        at = end;
-        let after = line[end..].trim_start_matches(['"', '\'']).trim_start();
-        let Some(value) = after.strip_prefix([':', '=']) else { continue };
-        let value = value.trim_start();
-        let start = line.len() - value.len();
-        let depth = |open: [char; 2]| line[..begin].matches(open).count();
-        let in_flow = depth(['{', '[']) > depth(['}', ']']);
-        found.push((&line[begin..end], start..start + value_len(value, in_flow)));
-    }
-    found
-}
-
-/// How long a value is: to its closing quote, to the end of its place in a flow, or to the end of the line.
-fn value_len(value: &str, in_flow: bool) -> usize {
-    if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-        return value[1..].find(quote).map_or(value.len(), |end| end + 2);
-    }
-    value.find([',', '}', ']']).filter(|_| in_flow).map_or(value, |end| &value[..end]).trim_end().len()
-}
-
-/// The value of a name that stands on the lines below it, further in; a mapping there has names of its own.
-fn below(lines: &[(usize, &str)], outer: usize) -> Option<Range<usize>> {
-    let &(start, line) = lines.iter().find(|(_, line)| !line.trim().is_empty())?;
-    let code = line[..comment_start(line)].trim_end();
-    (indent(code) > outer && entries(code).is_empty() && !code.trim().is_empty()).then(|| start + indent(code)..start + code.len())
-}
-
-/// Nothing, a placeholder, a switch or a reference to the environment are no secrets.
-fn is_literal(value: &str) -> bool {
-    let value = value.trim().trim_matches(['"', '\'']).trim();
-    let harmless = value.is_empty() || value.contains(FILLED) || value.starts_with('$') || value.starts_with(['{', '[']);
-    !harmless && !["null", "~", "true", "false", "yes", "no"].iter().any(|word| value.eq_ignore_ascii_case(word))
-}
-
-/// `scheme://name:password@host`.
-fn password_in_url(line: &str) -> Option<Range<usize>> {
-    for (at, _) in line.match_indices("://") {
-        let begin = at + 3;
-        let end = line[begin..].find(|c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'')).map_or(line.len(), |end| begin + end);
-        let Some((login, _)) = line[begin..end].rsplit_once('@') else { continue };
-        let Some((name, password)) = login.split_once(':') else { continue };
-        if is_literal(password) {
-            let start = begin + name.len() + 1;
-            return Some(start..start + password.len());
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,6 +213,35 @@ mod tests {
             ("password: |\n  hunter2", "password", Other, "hunter2"),
             ("- api_key: abc", "api_key", Other, "abc"),
             ("url: http://me:hunter2@edge:9000/x", "URL", Other, "hunter2"),
+            ("url: \"http://me:pa/s?s#w@edge\"", "URL", Other, "pa/s?s#w"),
+            ("url: http://me:AKIA{{ device_id }}@edge", "URL", Other, "AKIA{{ device_id }}"),
+            ("secret_key: $hunter2secret", "secret_key", StoreSecretKey, "$hunter2secret"),
+            ("secret_key: ${PASSWORD:-hunter2}", "secret_key", StoreSecretKey, "${PASSWORD:-hunter2}"),
+            ("secret_key: AKIAREAL{{ device_id }}", "secret_key", StoreSecretKey, "AKIAREAL{{ device_id }}"),
+            ("secret_key: {{ 'hunter2' }}", "secret_key", StoreSecretKey, "{{ 'hunter2' }}"),
+            ("secret_key: {{ x | default('hunter2') }}", "secret_key", StoreSecretKey, "{{ x | default('hunter2') }}"),
+            ("secret_key: [hunter2secret]", "secret_key", StoreSecretKey, "[hunter2secret]"),
+            ("secret_key: {hunter2secretvalue}", "secret_key", StoreSecretKey, "{hunter2secretvalue}"),
+            ("secret_key: { plain: hunter2 }", "secret_key", StoreSecretKey, "{ plain: hunter2 }"),
+            ("secret_key: [ {{ store_secret_key }}, hunter2 ]", "secret_key", StoreSecretKey, "[ {{ store_secret_key }}, hunter2 ]"),
+            ("secret_key: [\n  hunter2\n]", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key:\n  plain: hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key:\n- hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: |\n  {{ store_secret_key }}\n\n  hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: {{ store_secret_key }}\n  hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: |2\n  hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: \"\n  hunter2\"", "secret_key", StoreSecretKey, "\""),
+            ("{\"secret_key\":\n\"hunter2\"}", "secret_key", StoreSecretKey, "\"hunter2\""),
+            ("? secret_key\n: hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("  ? \"secret_key\"\n  : hunter2", "secret_key", StoreSecretKey, "hunter2"),
+            ("secret_key: '{{ x }}''hunter2'", "secret_key", StoreSecretKey, "'{{ x }}''hunter2'"),
+            (r#"secret_key: "{{ x }}\"hunter2""#, "secret_key", StoreSecretKey, r#""{{ x }}\"hunter2""#),
+            ("pass: hunter2", "pass", Other, "hunter2"),
+            ("dbPass: hunter2", "dbPass", Other, "hunter2"),
+            ("smtp_pwd: hunter2", "smtp_pwd", Other, "hunter2"),
+            ("wifi.psk=hunter2", "wifi.psk", Other, "hunter2"),
+            ("cmd: \"curl -H 'Authorization: Bearer hunter2' x\"", "Authorization", Other, "Bearer hunter2"),
+            ("cmd: run --token=hunter2 --x={{ device_id }}", "--token", Token, "hunter2"),
             ("# kws_v1_aaaaaaaaaaaaaaaaaaaaaaaaaaaa", "kws_v1_", Token, "kws_v1_aaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             ("note: kss_v1_0123456789abcdef0123", "kss_v1_", StoreSecretKey, "kss_v1_0123456789abcdef0123"),
         ] {
@@ -298,10 +268,79 @@ mod tests {
             "# secret_key: ask the manager for it",
             "# tokens begin with kws_v1_ and are long",
             "url: http://edge:9000/a@b",
+            "url: http://edge/a:b@c",
+            "url: http://{{ user }}:{{ password }}@edge",
+            "password: $PASSWORD",
+            "s3: { secret_key: ${SECRET_KEY}, access_key: $ACCESS_KEY }",
+            "password: \"${DB_PASSWORD_2}\"",
+            "authorization: Bearer ${TOKEN}",
+            "secret_key: [ \"{{ store_secret_key }}\", {{store_access_key}} ]",
+            "secret_key: [\n  {{ store_secret_key }},\n]",
+            "secret_key: []",
+            "secret_key: { from: {{ store_secret_key }} }",
+            "credentials: { type: file, path: /etc/axon/key }",
+            "credentials:\n  type: file\n  path: /etc/axon/key",
+            "credentials:\n  secret_key: {{ store_secret_key }}",
+            "secret_key: |\n  {{ store_secret_key }}\nuser: me",
+            "secret_key:\n# none yet\nuser: me",
+            "? secret_key\n: {{ store_secret_key }}",
+            "s3: {\n  secret_key: {{ store_secret_key }},\n  endpoint: x }",
+            "s3: { endpoint: x,\n  secret_key: {{ store_secret_key }} }",
+            "{\n  \"secret_key\": \"{{ store_secret_key }}\",\n  \"a\": 1\n}",
+            "cmd: \"curl -H 'Authorization: Bearer {{ ws_client_auth_token }}' http://x\"",
+            "cmd: run --token={{ ws_client_auth_token }} --verbose",
+            "url: http://edge/?token={{ ws_client_auth_token }}&x=1",
+            "bypass: all\nlowpass: 5 Hz\ncompass: on",
             "key: value",
         ] {
             assert_eq!(found(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn templates_to_start_from_write_nothing_out() {
+        for text in [include_str!("../../../config/templates/recorder.yaml"), include_str!("../../../config/templates/transfer.yaml")] {
+            assert_eq!(found(text), []);
+        }
+    }
+
+    /// As hard to read as can be. Looking at something again and again would take minutes.
+    #[test]
+    fn no_template_is_read_for_long() {
+        for piece in [
+            "secret_key: [\n",
+            "secret_key: ",
+            "secret_key:\n",
+            "secret_key: |\n",
+            "? secret_key\n",
+            "token: {",
+            "{token:",
+            "a://b:c@",
+            "a://",
+            "{{",
+            "{{ a }}",
+            "://:{{ x }}",
+            "a:",
+            "-:{{ a }}",
+            "kws_v1_",
+            "token: {a:",
+            "{name:",
+            "{{ a",
+            "}",
+            "token: [],",
+            "secret_key: \"",
+            "pass='",
+            "- ",
+            "\n ",
+            "[",
+            "token=",
+        ] {
+            let text = piece.repeat((1 << 15) / piece.len());
+            literals(&text);
+            literals(&text.replace('\n', "\n  x\n"));
+        }
+        let deep: String = (0..600).map(|indent| format!("{}token:\n", " ".repeat(indent))).collect();
+        literals(&deep);
     }
 
     #[test]
