@@ -72,9 +72,14 @@ fn address_of(link: &Link) -> Option<IpAddr> {
 pub enum Proof {
     /// Whoever posts it is believed, as in older deployments.
     NotAsked,
-    Token { token: String, tokens: CallbackTokens },
+    Token {
+        token: String,
+        tokens: CallbackTokens,
+    },
     /// No token. `from` is the caller's address, where a site believes robots by theirs.
-    None { from: Option<IpAddr> },
+    None {
+        from: Option<IpAddr>,
+    },
 }
 
 impl Proof {
@@ -93,7 +98,8 @@ impl Proof {
             Self::None { from } => {
                 let Some(owner) = owner.filter(|owner| device.is_none_or(|device| device == *owner)) else { return Ok(false) };
                 let owner = work.load::<Device>(owner).await?.state;
-                Ok(owner.tokenless.as_ref() == Some(task) || from.is_some_and(|from| address_of(&owner.recorder) == Some(from.to_canonical())))
+                Ok(owner.tokenless.as_ref() == Some(task)
+                    || from.is_some_and(|from| address_of(&owner.recorder) == Some(from.to_canonical())))
             }
         }
     }

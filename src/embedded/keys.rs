@@ -66,7 +66,7 @@ pub struct Away;
 /// What is known of robots and their keys.
 #[async_trait]
 pub trait Holders: Send + Sync {
-    /// The device id of the active robot whose key it is now.
+    /// The device id of the robot whose key it is now.
     async fn robot(&self, access_key: &str) -> Result<Option<String>, Away>;
     /// Whether the robot of this device id has a key of its own.
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away>;
@@ -183,7 +183,7 @@ impl Keys {
             Signer::Robot => {
                 let device = match robot_of.get(*patience, access_key, || holders.robot(access_key)).await {
                     Ok(Some(device)) => device,
-                    Ok(None) => return Err(wait("this key was replaced by another, or its robot is not active")),
+                    Ok(None) => return Err(wait("this key was replaced by another, or is no robot's here")),
                     Err(Away) => return Err(wait("whose key this is cannot be looked up now")),
                 };
                 let own = asked.bucket == Some(bucket.as_str()) && asked.key.and_then(device_of) == Some(device.as_str());
