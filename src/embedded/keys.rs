@@ -6,7 +6,8 @@
 //! without asking anybody, and only who signed rightly is looked up.
 //!
 //! A refusal that waiting can mend (a key that was replaced, a database that is away) is 503, after which a robot
-//! tries again; 403 makes it give the file up for good, so it is only for what no waiting mends.
+//! tries again; 403 makes it give the file up for good, so it is only for what no waiting mends. The same goes for what
+//! is refused before it comes here (`s3::waiting`).
 //! What is already there is the business of the guard of the file layer.
 
 use std::collections::HashMap;
@@ -24,6 +25,10 @@ use crate::config::Secret;
 
 /// Every secret of a robot starts with it, and is found by it where it should not be.
 const SECRET_PREFIX: &str = "kss_v1_";
+
+/// How the public half of a robot's key looks, as its registration makes it: `KR` and letters.
+const PUBLIC_PREFIX: &str = "KR";
+const PUBLIC_CHARS: usize = 20;
 
 /// How long what is known of a key is taken for true: the longest that a replaced key goes on working.
 const FRESH: Duration = Duration::from_secs(2);
@@ -148,6 +153,18 @@ impl Keys {
         let shared = shared.iter().map(|shared| shared.credentials.secret_key.clone());
         let master = robots.iter().map(|RobotKeys(master)| master.clone());
         std::iter::once(own.secret_key.clone()).chain(shared).chain(master).collect()
+    }
+
+    /// Whether a key is one that robots were given, as far as it shows.
+    pub fn robots_hold(&self, access_key: &str) -> bool {
+        match self.signer(access_key) {
+            Signer::Server => false,
+            Signer::Shared => true,
+            Signer::Robot => {
+                let letters = access_key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+                access_key.starts_with(PUBLIC_PREFIX) && access_key.len() == PUBLIC_CHARS && letters
+            }
+        }
     }
 
     fn signer(&self, access_key: &str) -> Signer {

@@ -356,6 +356,41 @@ async fn a_look_waits_for_a_write_that_was_let_through() {
     endpoint.stop().await;
 }
 
+/// An uploader gives a file up for ever after 403, and a clock is set right, as a secret is.
+#[tokio::test]
+async fn a_wrong_clock_or_a_wrong_secret_makes_a_robot_wait() {
+    let bench = Bench::start().await;
+    let store = equipped(&bench, 0).await.store;
+    let path = object(&bench, &format!("1/{}/2026-11-20/a.mcap", bench.device));
+    for minutes in [-20, 20] {
+        let wrong = of_store(&bench.server, &store).ahead_by(chrono::Duration::minutes(minutes));
+        let refused = wrong.put(&path, &[], "a").await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "ServiceUnavailable"), "{}", refused.text());
+        let said = refused.element("Message").unwrap();
+        let clocks: Vec<_> = said.split(' ').filter_map(|word| chrono::DateTime::parse_from_rfc3339(word).ok()).collect();
+        let [theirs, ours] = clocks.as_slice() else { panic!("{said}") };
+        assert!(((*theirs - *ours).num_seconds() - minutes * 60).abs() < 60, "{said}");
+        assert_eq!(wrong.head(&path, &[]).await.status, 503);
+        let id = of_store(&bench.server, &store).create_upload(&path, &[]).await;
+        assert_eq!(wrong.put_part(&path, &id, 1, "a").await.status, 503);
+    }
+    for (access_key, status, code) in [
+        (store.access_key.as_str(), 503, "ServiceUnavailable"),
+        ("test", 503, "ServiceUnavailable"),
+        // No robot was ever given such a key.
+        ("keystone-server", 403, "SignatureDoesNotMatch"),
+        ("KR<&>", 403, "SignatureDoesNotMatch"),
+        ("somebody", 403, "SignatureDoesNotMatch"),
+    ] {
+        let refused = with_key(&bench.server, access_key, "another secret").put(&path, &[], "a").await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code), "{access_key}: {}", refused.text());
+    }
+    assert_eq!(of_store(&bench.server, &store).put(&path, &[], "a").await.status, 200);
+    // What is not its own, no waiting mends.
+    let foreign = object(&bench, "1/AB-another/2026-11-20/a.mcap");
+    assert_eq!(of_store(&bench.server, &store).put(&foreign, &[], "a").await.status, 403);
+}
+
 /// What it recorded before is as welcome at the store as at its uploader's socket.
 #[tokio::test]
 async fn a_retired_robot_brings_what_it_recorded_with_the_key_that_it_has() {

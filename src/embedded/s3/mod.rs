@@ -21,6 +21,7 @@ mod objects;
 mod operations;
 mod record;
 mod store;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use self::layout::{Layout, make_folders};
 use self::multipart::Uploads;
 use self::operations::Operations;
 use self::store::{Local, Store};
+use self::waiting::Signed;
 use super::keys::Keys;
 use crate::blobs::LocalObjects;
 use crate::config::Secret;
@@ -139,11 +141,15 @@ impl EmbeddedS3 {
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
+        let known = keys.clone();
         let service = move |_| {
-            let service = service.clone();
+            let (service, keys) = (service.clone(), known.clone());
             service_fn(move |request: Request<Intake>| {
-                let service = service.clone();
-                async move { service.call(request.map(s3s::Body::http_body_unsync)).await }
+                let (service, keys, signed) = (service.clone(), keys.clone(), Signed::of(&request));
+                async move {
+                    let answer = service.call(request.map(s3s::Body::http_body_unsync)).await?;
+                    Ok::<_, s3s::HttpError>(signed.answer(answer, &keys))
+                }
             })
         };
         let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, BODY_TIMEOUT, service));
