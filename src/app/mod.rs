@@ -37,7 +37,7 @@ use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
-use crate::listener::{self, Front};
+use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
@@ -257,12 +257,7 @@ impl App {
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
-        let front = Front {
-            limits: config.limits.connections(),
-            read_timeout: config.http.read_timeout(),
-            proxies: config.http.trusted_proxies.clone(),
-            origins: config.http.allowed_origins.clone(),
-        };
+        let front = Front { room: room(config), read_timeout: config.http.read_timeout(), origins: config.http.allowed_origins.clone() };
         let (recorder_routes, transfer_routes) = (
             devices.recorder_routes(config.devices.token_required_on(recorder)),
             devices.transfer_routes(config.devices.token_required_on(transfer)),
@@ -359,6 +354,11 @@ fn busy(address: SocketAddr, setting: &str) -> String {
 
 fn worker_name() -> String {
     format!("process {}", std::process::id())
+}
+
+/// The same on each port.
+fn room(config: &Config) -> Room {
+    Room { limits: config.limits.connections(), proxies: config.http.trusted_proxies.clone() }
 }
 
 fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, front: Front, routes: axum::Router) {
