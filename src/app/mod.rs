@@ -413,7 +413,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     let keys = Keys::new(own, shared, Some(robots.clone()), &config.s3.bucket, Arc::new(adapters::StoreKeys(reads.clone())));
     let secrets = keys.secrets();
     let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
-    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard);
+    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard).with_room(room(config));
     let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
     let access = Access {
         endpoint: endpoint.endpoint(),

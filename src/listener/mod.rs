@@ -107,6 +107,7 @@ async fn keep_or_close<B>(mut response: Response<B>, left: Left, asks_first: boo
 pub async fn serve<S, B>(
     listener: TcpListener,
     stop: CancellationToken,
+    room: Room,
     head_timeout: Duration,
     body_timeout: Duration,
     service: impl Fn(SocketAddr) -> S,
@@ -116,7 +117,6 @@ pub async fn serve<S, B>(
     B: Body<Data: Send> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let door = Door::new(Room::default());
     let service = |peer: SocketAddr, unread: Arc<AtomicBool>| {
         let service = service(peer);
         service_fn(move |request: Request<Incoming>| {
@@ -127,7 +127,7 @@ pub async fn serve<S, B>(
             async move { Ok::<_, S::Error>(keep_or_close(answer.await?, left, asks_first, &unread).await) }
         })
     };
-    accept(listener, stop, head_timeout, door, service).await;
+    accept(listener, stop, head_timeout, Door::new(room), service).await;
 }
 
 async fn accept<S, B>(
@@ -216,7 +216,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(remote.to_string()))
             })
         };
-        let server = tokio::spawn(serve(listener, stop.clone(), HEAD, HEAD, service));
+        let server = tokio::spawn(serve(listener, stop.clone(), Room::default(), HEAD, HEAD, service));
         (address, stop, server)
     }
 

@@ -405,6 +405,21 @@ async fn one_client_cannot_take_all_connections() {
     };
     until("all of them to be told", async || told().iter().sum::<u32>() >= 150).await;
     assert!(told().len() < 5, "one line says how many: {:?}", told());
+
+    let mut idle = vec![];
+    for _ in 0..60 {
+        idle.push(connect_to(3, [127, 0, 0, 2]).await);
+    }
+    let refused = read_all(idle.last_mut().unwrap()).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    // A proxy that is trusted brings many callers.
+    for _ in 0..60 {
+        idle.push(connect_to(3, [127, 0, 0, 9]).await);
+    }
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let answered = read_all(last).await;
+    assert!(answered.starts_with("HTTP/1.1 403"), "{answered}");
 }
 
 /// A request that is refused before its body was read costs neither its answer nor the next one.

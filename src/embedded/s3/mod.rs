@@ -47,7 +47,7 @@ use self::waiting::Signed;
 use super::keys::Keys;
 use crate::blobs::LocalObjects;
 use crate::config::Secret;
-use crate::listener::{self, Intake};
+use crate::listener::{self, Intake, Room};
 
 /// How long open requests may take to end when we stop: a part of a multipart upload
 /// has room; the robot repeats a cut one.
@@ -76,16 +76,23 @@ pub struct Options {
     /// An upload in parts ends when nobody continued it for so long.
     pub upload_expiry: Duration,
     pub guard: Arc<dyn Guard>,
+    /// For connections.
+    pub room: Room,
 }
 
 impl Options {
     pub fn new(keys: impl Into<Keys>, bucket: impl Into<String>, upload_expiry: Duration) -> Self {
-        Self { keys: keys.into(), bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded) }
+        Self { keys: keys.into(), bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded), room: Room::default() }
     }
 
     #[must_use]
     pub fn guarded_by(self, guard: Arc<dyn Guard>) -> Self {
         Self { guard, ..self }
+    }
+
+    #[must_use]
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 }
 
@@ -121,7 +128,7 @@ impl EmbeddedS3 {
     /// Serves the folder `root` on `address`; port 0 takes a free one.
     pub async fn start(root: &Path, address: SocketAddr, options: Options) -> Result<Self, S3Error> {
         let failed = |source| S3Error::Root { path: root.to_path_buf(), source };
-        let Options { keys, bucket, upload_expiry, guard } = options;
+        let Options { keys, bucket, upload_expiry, guard, room } = options;
         let layout = Layout::open(root).map_err(failed)?;
         make_folders(&layout.bucket(&bucket)).map_err(failed)?;
         let root = layout.root().to_owned();
@@ -152,7 +159,7 @@ impl EmbeddedS3 {
                 }
             })
         };
-        let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, BODY_TIMEOUT, service));
+        let server = tokio::spawn(listener::serve(listener, stop.clone(), room, HEADER_TIMEOUT, BODY_TIMEOUT, service));
         let sweeper = tokio::spawn(uploads.sweep_for_ever(upload_expiry));
         Ok(Self { address, root, keys, local, stop, server: Some(server), sweeper })
     }
