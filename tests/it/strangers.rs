@@ -133,8 +133,10 @@ async fn somebody_elses_key_opens_no_token() {
     assert_ne!(stranger.1["ws_client_auth_token"], first.1["ws_client_auth_token"]);
     assert_ne!(stranger.1["device_id"], first.1["device_id"]);
     // One that can be guessed is no secret.
-    let guessable = register(here, "robot-7").await;
-    assert_eq!((guessable.0, &guessable.1["code"]), (400, &json!("idempotency_key_invalid")));
+    for guess in ["robot-7", "aaaaaaaaaaaaaaaaaaaaaa", "0000000000000000000001", "10101010-1010-1010-1010-101010101010"] {
+        let guessable = register(here, guess).await;
+        assert_eq!((guessable.0, &guessable.1["code"]), (400, &json!("idempotency_key_invalid")), "{guess}");
+    }
     // Later on the same address, whoever comes then.
     let later =
         "update idempotency_keys set outcome = jsonb_set(outcome, '{registered_at}', '\"2026-01-01T00:00:00Z\"') where outcome is not null";
