@@ -19,6 +19,7 @@ mod locks;
 mod multipart;
 mod objects;
 mod operations;
+mod ranges;
 mod record;
 mod store;
 mod waiting;
@@ -42,6 +43,7 @@ use self::guard::{Guard, Unguarded};
 use self::layout::{Layout, make_folders};
 use self::multipart::Uploads;
 use self::operations::Operations;
+use self::ranges::Unread;
 use self::store::{Local, Store};
 use self::waiting::Signed;
 use super::keys::Keys;
@@ -139,23 +141,32 @@ impl EmbeddedS3 {
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = 0;
-        let mut builder = S3ServiceBuilder::new(Operations { store, uploads: uploads.clone() });
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        let mut builder = S3ServiceBuilder::new(Operations { store: store.clone(), uploads: uploads.clone() });
         builder.set_auth(keys.clone());
         builder.set_access(InsideTheBucket { keys: keys.clone() });
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_config(config.clone());
         let service = builder.build();
+        // Asked only for what was allowed before.
+        let mut builder = S3ServiceBuilder::new(Operations { store, uploads: uploads.clone() });
+        builder.set_config(config);
+        let allowed = builder.build();
 
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
         let known = keys.clone();
         let service = move |_| {
-            let (service, keys) = (service.clone(), known.clone());
-            service_fn(move |request: Request<Intake>| {
-                let (service, keys, signed) = (service.clone(), keys.clone(), Signed::of(&request));
+            let (service, allowed, keys) = (service.clone(), allowed.clone(), known.clone());
+            service_fn(move |mut request: Request<Intake>| {
+                let (service, allowed, keys) = (service.clone(), allowed.clone(), keys.clone());
+                let (signed, unread) = (Signed::of(&request), Unread::of(&mut request));
                 async move {
                     let answer = service.call(request.map(s3s::Body::http_body_unsync)).await?;
-                    Ok::<_, s3s::HttpError>(signed.answer(answer, &keys))
+                    match unread.and_then(|unread| unread.instead(answer.status())) {
+                        Some(meant) => allowed.call(meant).await,
+                        None => Ok(signed.answer(answer, &keys)),
+                    }
                 }
             })
         };
