@@ -37,7 +37,7 @@ use crate::http::device_stream::DeviceStream;
 use crate::http::registration::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
-use crate::listener::{self, Front};
+use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
@@ -257,12 +257,7 @@ impl App {
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
-        let front = Front {
-            limits: config.limits.connections(),
-            read_timeout: config.http.read_timeout(),
-            proxies: config.http.trusted_proxies.clone(),
-            origins: config.http.allowed_origins.clone(),
-        };
+        let front = Front { room: room(config), read_timeout: config.http.read_timeout(), origins: config.http.allowed_origins.clone() };
         let (recorder_routes, transfer_routes) = (
             devices.recorder_routes(config.devices.token_required_on(recorder)),
             devices.transfer_routes(config.devices.token_required_on(transfer)),
@@ -381,6 +376,11 @@ fn worker_name() -> String {
     format!("process {}", std::process::id())
 }
 
+/// The same on each port.
+fn room(config: &Config) -> Room {
+    Room { limits: config.limits.connections(), proxies: config.http.trusted_proxies.clone() }
+}
+
 fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, front: Front, routes: axum::Router) {
     let stop = lifecycle.soft_stop().clone();
     lifecycle.spawn(name, listener::serve_routes(listener, stop, front, routes));
@@ -433,7 +433,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     let keys = Keys::new(own, shared, Some(robots.clone()), &config.s3.bucket, Arc::new(adapters::StoreKeys(reads.clone())));
     let secrets = keys.secrets();
     let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
-    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard);
+    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard).with_room(room(config));
     let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
     let access = Access {
         endpoint: endpoint.endpoint(),

@@ -6,7 +6,8 @@
 //! without asking anybody, and only who signed rightly is looked up.
 //!
 //! A refusal that waiting can mend (a key that was replaced, a database that is away) is 503, after which a robot
-//! tries again; 403 makes it give the file up for good, so it is only for what no waiting mends.
+//! tries again; 403 makes it give the file up for good, so it is only for what no waiting mends. The same goes for what
+//! is refused before it comes here (`s3::waiting`).
 //! What is already there is the business of the guard of the file layer.
 
 use std::collections::HashMap;
@@ -24,6 +25,10 @@ use crate::config::Secret;
 
 /// Every secret of a robot starts with it, and is found by it where it should not be.
 const SECRET_PREFIX: &str = "kss_v1_";
+
+/// How the public half of a robot's key looks, as its registration makes it: `KR` and letters.
+const PUBLIC_PREFIX: &str = "KR";
+const PUBLIC_CHARS: usize = 20;
 
 /// How long what is known of a key is taken for true: the longest that a replaced key goes on working.
 const FRESH: Duration = Duration::from_secs(2);
@@ -66,7 +71,7 @@ pub struct Away;
 /// What is known of robots and their keys.
 #[async_trait]
 pub trait Holders: Send + Sync {
-    /// The device id of the active robot whose key it is now.
+    /// The device id of the robot whose key it is now.
     async fn robot(&self, access_key: &str) -> Result<Option<String>, Away>;
     /// Whether the robot of this device id has a key of its own.
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away>;
@@ -150,6 +155,18 @@ impl Keys {
         std::iter::once(own.secret_key.clone()).chain(shared).chain(master).collect()
     }
 
+    /// Whether a key is one that robots were given, as far as it shows.
+    pub fn robots_hold(&self, access_key: &str) -> bool {
+        match self.signer(access_key) {
+            Signer::Server => false,
+            Signer::Shared => true,
+            Signer::Robot => {
+                let letters = access_key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+                access_key.starts_with(PUBLIC_PREFIX) && access_key.len() == PUBLIC_CHARS && letters
+            }
+        }
+    }
+
     fn signer(&self, access_key: &str) -> Signer {
         if access_key == self.0.own.access_key {
             Signer::Server
@@ -183,7 +200,7 @@ impl Keys {
             Signer::Robot => {
                 let device = match robot_of.get(*patience, access_key, || holders.robot(access_key)).await {
                     Ok(Some(device)) => device,
-                    Ok(None) => return Err(wait("this key was replaced by another, or its robot is not active")),
+                    Ok(None) => return Err(wait("this key was replaced by another, or is no robot's here")),
                     Err(Away) => return Err(wait("whose key this is cannot be looked up now")),
                 };
                 let own = asked.bucket == Some(bucket.as_str()) && asked.key.and_then(device_of) == Some(device.as_str());

@@ -49,14 +49,16 @@ impl DataDir {
     pub fn lock(path: &Path) -> Result<Self, DataDirError> {
         let failed = |source| DataDirError::Io { path: path.to_path_buf(), source };
         if !path.exists() {
-            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+            make_folders(path).map_err(failed)?;
             // When we are root, Postgres runs as another user, which passes through to its own folder. A folder that
             // was there has the mode that its owner gave it.
             let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
             std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         }
         let path = path.canonicalize().map_err(failed)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock")).map_err(failed)?;
+        let file = open_private(&path.join("lock"), OpenOptions::new().truncate(false)).map_err(failed)?;
+        // One that another user left and that we may write keeps its mode.
+        let _ours_or_not = file.set_permissions(Permissions::from_mode(0o600));
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(DataDirError::InUse(path)),
@@ -114,7 +116,7 @@ pub fn remembered_secret(dir: &Path, name: &str) -> io::Result<Secret> {
 /// A folder that only its owner reads, also where it was there before, and whatever the umask is. One that another
 /// user gave us keeps the mode it has.
 pub fn private_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    make_folders(path)?;
     match std::fs::set_permissions(path, Permissions::from_mode(0o700)) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             tracing::warn!("{} belongs to another user; who may read it is up to that one", path.display());
@@ -124,11 +126,48 @@ pub fn private_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// An empty file for the owner only.
+/// Creates a folder and those above it that are missing, each of them usable before the next is made in it. Answers
+/// which were missing, the uppermost first.
+pub fn make_folders(folder: &Path) -> io::Result<Vec<&Path>> {
+    let mut missing = vec![];
+    let mut above = folder;
+    while !above.is_dir() {
+        missing.push(above);
+        match above.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => above = parent,
+            _ => break,
+        }
+    }
+    missing.reverse();
+    for folder in &missing {
+        match DirBuilder::new().mode(0o700).create(folder) {
+            // The umask may have taken rights away.
+            Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o700))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(missing)
+}
+
+/// An empty file for the owner only, whatever the umask is.
 pub fn create_private(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    let file = open_private(path, OpenOptions::new().truncate(true))?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
+}
+
+/// Opens a file of ours, made if it is missing. One that is there without rights was left by a process that ended before
+/// it could give them.
+fn open_private(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    options.create(true).write(true).mode(0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|_| error)?;
+            options.open(path)
+        }
+        opened => opened,
+    }
 }
 
 /// Writes a file that is either complete and on disk or not there at all, for the

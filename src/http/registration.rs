@@ -4,6 +4,7 @@
 //! again only where no answer came within ten seconds, so an answer that takes longer than
 //! half of that is given up, and nothing of it stays.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The key of a registration that is sent again opens its token, so it must not be guessed: a UUID fits.
 const KEY_CHARS_MIN: usize = 22;
+/// A long one of the same few characters is guessed as well. A UUID by chance has more.
+const KEY_DIFFERENT_CHARS_MIN: usize = 8;
 /// A client that got no answer asks again soon.
 const TOKEN_SHOWN_FOR: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
@@ -81,6 +84,11 @@ impl std::fmt::Debug for Store {
         let Self { public_url, port, region, secret_of: _ } = self;
         f.debug_struct("Store").field("public_url", public_url).field("port", port).field("region", region).finish_non_exhaustive()
     }
+}
+
+fn is_guessable(key: &str) -> bool {
+    let different: BTreeSet<char> = key.chars().collect();
+    key.len() < KEY_CHARS_MIN || different.len() < KEY_DIFFERENT_CHARS_MIN
 }
 
 /// A token is shown once. Where the same request comes again with its `Idempotency-Key`, it has to get the same
@@ -273,8 +281,10 @@ pub async fn register(
         );
     }
     // Whoever knows the key of another's registration would be shown its token.
-    if caller.idempotency().is_some_and(|key| key.key.len() < KEY_CHARS_MIN) {
-        let text = format!("the Idempotency-Key of a registration is a secret: {KEY_CHARS_MIN} characters or more, by chance");
+    if caller.idempotency().is_some_and(|key| is_guessable(&key.key)) {
+        let text = format!(
+            "the Idempotency-Key of a registration is a secret: {KEY_CHARS_MIN} characters or more by chance, and not always the same few"
+        );
         return Err(Problem::new(Code::IdempotencyKeyInvalid, text));
     }
     let token = new_token(&state, &caller);

@@ -206,9 +206,11 @@ enum Asked {
 
 fn asked(header: Option<&HeaderValue>, size: u64) -> Asked {
     let Some(header) = header else { return Asked::Whole };
-    let part = header.to_str().ok().and_then(|text| text.trim().strip_prefix("bytes=")).and_then(|spec| {
-        let (first, last) = spec.trim().split_once('-')?;
-        let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok()).flatten();
+    let part = header.to_str().ok().and_then(|text| text.trim().split_once('=')).and_then(|(unit, spec)| {
+        let (first, last) = spec.trim().split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
+        // More digits than a number has name a place beyond every end.
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = |text: &str| digits(text).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
         match (first, last) {
             ("", last) => number(last).filter(|count| *count > 0).map(|count| size.saturating_sub(count)..size),
             (first, "") => number(first).map(|first| first..size),
@@ -426,6 +428,11 @@ mod tests {
         assert_eq!(of("bytes=-3", 10), Asked::Part(7..10));
         assert_eq!(of("bytes=-30", 10), Asked::Part(0..10));
         assert_eq!(of("bytes=5-99", 10), Asked::Part(5..10));
+        // As many digits as one likes.
+        assert_eq!(of("bytes=0-18446744073709551616", 10), Asked::Part(0..10));
+        assert_eq!(of("bytes=-99999999999999999999999", 10), Asked::Part(0..10));
+        assert_eq!(of("Bytes=4-", 10), Asked::Part(4..10));
+        assert_eq!(of("bytes=18446744073709551616-18446744073709551617", 10), Asked::Unsatisfiable);
         for bad in ["bytes=10-", "bytes=5-4", "bytes=0-1,3-4", "items=0-1", "bytes=-0", "bytes=a-b", "bytes=-", "bytes=+1-2"] {
             assert_eq!(of(bad, 10), Asked::Unsatisfiable, "{bad}");
         }

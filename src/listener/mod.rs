@@ -4,6 +4,7 @@
 //! how slow a body may be, whom a request comes from, and whose pages may send it.
 
 mod admission;
+mod door;
 mod intake;
 mod origins;
 mod proxies;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -24,16 +25,17 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 pub use admission::{Limits, one_caller};
+pub use door::Room;
 pub use intake::{Intake, TooSlow};
 pub use origins::{ForeignOrigin, Origins};
 pub use proxies::Proxies;
 
-use admission::{Admission, Full};
+use door::Door;
 use intake::{Left, Lingering};
 
 /// For routes. Longer than the pauses of clients that keep connections, so that it is they who close them.
@@ -45,26 +47,18 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// A head that is larger is answered with 431. A login, some cookies, and a long query fit many times.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
-/// What is told to a connection that is not taken. It may not even have been read.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
-
-/// Connections that are not taken are many at once, or none: one line of the log says how many.
-const FULL_LOG_PAUSE: Duration = Duration::from_secs(10);
-
 /// What stands in front of routes.
 #[derive(Clone, Debug)]
 pub struct Front {
-    pub limits: Limits,
+    pub room: Room,
     /// How long a body may take to arrive.
     pub read_timeout: Duration,
-    pub proxies: Proxies,
     pub origins: Origins,
 }
 
 impl Default for Front {
     fn default() -> Self {
-        let read_timeout = Duration::from_secs(30);
-        Self { limits: Limits::default(), read_timeout, proxies: Proxies::default(), origins: Origins::default() }
+        Self { room: Room::default(), read_timeout: Duration::from_secs(30), origins: Origins::default() }
     }
 }
 
@@ -80,13 +74,13 @@ pub fn raise_open_files() -> nix::Result<u64> {
 
 /// Serves routes, whose requests know where they come from, and whether a page of another origin made them.
 pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front: Front, routes: Router) {
-    let (limits, proxies, front) = (front.limits, front.proxies.clone(), Arc::new(front));
+    let (room, front) = (front.room.clone(), Arc::new(front));
     let service = move |peer: SocketAddr, unread: Arc<AtomicBool>| {
         let (front, routes) = (front.clone(), TowerToHyperService::new(routes.clone()));
         service_fn(move |request: Request<Incoming>| {
             let (mut parts, body) = request.into_parts();
-            parts.extensions.insert(ConnectInfo(front.proxies.client(peer, &parts.headers)));
-            if !front.origins.allow(&parts.method, &parts.headers, front.proxies.trusts(peer.ip())) {
+            parts.extensions.insert(ConnectInfo(front.room.proxies.client(peer, &parts.headers)));
+            if !front.origins.allow(&parts.method, &parts.headers, front.room.proxies.trusts(peer.ip())) {
                 parts.extensions.insert(ForeignOrigin);
             }
             let asks_first = parts.headers.contains_key(EXPECT);
@@ -95,7 +89,7 @@ pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front:
             async move { Ok::<_, std::convert::Infallible>(keep_or_close(answer.await?, left, asks_first, &unread).await) }
         })
     };
-    accept(listener, stop, HEAD_TIMEOUT, Door::new(limits, proxies), service).await;
+    accept(listener, stop, HEAD_TIMEOUT, Door::new(room), service).await;
 }
 
 /// The answer of a request whose body may not have been read: says where its connection takes no other.
@@ -113,6 +107,7 @@ async fn keep_or_close<B>(mut response: Response<B>, left: Left, asks_first: boo
 pub async fn serve<S, B>(
     listener: TcpListener,
     stop: CancellationToken,
+    room: Room,
     head_timeout: Duration,
     body_timeout: Duration,
     service: impl Fn(SocketAddr) -> S,
@@ -122,7 +117,6 @@ pub async fn serve<S, B>(
     B: Body<Data: Send> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let door = Door::new(Limits::default(), Proxies::default());
     let service = |peer: SocketAddr, unread: Arc<AtomicBool>| {
         let service = service(peer);
         service_fn(move |request: Request<Incoming>| {
@@ -133,38 +127,7 @@ pub async fn serve<S, B>(
             async move { Ok::<_, S::Error>(keep_or_close(answer.await?, left, asks_first, &unread).await) }
         })
     };
-    accept(listener, stop, head_timeout, door, service).await;
-}
-
-/// Lets connections in as long as there is room, and says from time to time how many it did not.
-struct Door {
-    admission: Admission,
-    proxies: Proxies,
-    turned_away: u64,
-    told: Option<Instant>,
-}
-
-impl Door {
-    fn new(limits: Limits, proxies: Proxies) -> Self {
-        Self { admission: Admission::new(limits), proxies, turned_away: 0, told: None }
-    }
-
-    fn admit(&mut self, peer: SocketAddr, stream: &TcpStream) -> Option<admission::Place> {
-        let full = match self.admission.admit(peer.ip(), self.proxies.trusts(peer.ip())) {
-            Ok(place) => return Some(place),
-            Err(full) => full,
-        };
-        metrics::counter!(crate::telemetry::CONNECTIONS_REFUSED, "cause" => full.as_str()).increment(1);
-        // What does not fit into the socket's own buffer is not said.
-        let _said_or_not = stream.try_write(FULL);
-        self.turned_away += 1;
-        if self.told.is_none_or(|told| told.elapsed() >= FULL_LOG_PAUSE) {
-            let (count, why) = (self.turned_away, if full == Full::All { "in all" } else { "from one address" });
-            warn!(source = %peer.ip(), connections = count, "Turned away {count} connections: there are too many {why}");
-            (self.turned_away, self.told) = (0, Some(Instant::now()));
-        }
-        None
-    }
+    accept(listener, stop, head_timeout, Door::new(room), service).await;
 }
 
 async fn accept<S, B>(
@@ -188,6 +151,10 @@ async fn accept<S, B>(
             accepted = listener.accept() => accepted,
             // Ended connections are forgotten as they end.
             Some(_) = connections.join_next() => continue,
+            () = door.something_to_tell() => {
+                door.tell();
+                continue;
+            }
         };
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
@@ -222,6 +189,7 @@ async fn accept<S, B>(
         });
     }
     drop(listener);
+    door.tell();
     // What is still open when this is dropped is cut with the set.
     while connections.join_next().await.is_some() {}
 }
@@ -248,7 +216,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(remote.to_string()))
             })
         };
-        let server = tokio::spawn(serve(listener, stop.clone(), HEAD, HEAD, service));
+        let server = tokio::spawn(serve(listener, stop.clone(), Room::default(), HEAD, HEAD, service));
         (address, stop, server)
     }
 

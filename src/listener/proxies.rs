@@ -2,21 +2,31 @@
 //!
 //! A proxy says it in a header, and so can everybody. So the headers are read only of peers that the settings name, and
 //! from the right: what stands left of the first address that is none of ours was written by that caller.
+//!
+//! There are two such headers, and a proxy that writes one of them passes the other on as the caller wrote it. Where both
+//! are there and name different callers, neither is believed: the caller is the proxy then, and shares its limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderMap;
 use http::header::FORWARDED;
+use http::{HeaderMap, HeaderName};
+use tracing::warn;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Proxies in a row; what stands further left is not looked at.
 const HOPS_MAX: usize = 16;
 
 /// Addresses of proxies, as the settings name them: `10.0.0.7, 192.168.4.0/24`.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies(Vec<Network>);
+pub struct Proxies {
+    networks: Vec<Network>,
+    /// Whether it was said that headers contradict each other; once is enough.
+    contradicted: Arc<AtomicBool>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Network {
@@ -52,13 +62,14 @@ impl FromStr for Proxies {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
+        let networks = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Self { networks, ..Self::default() })
     }
 }
 
 impl Proxies {
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| number(address) & network.mask == network.address)
+        self.networks.iter().any(|network| number(address) & network.mask == network.address)
     }
 
     /// Where a request comes from. Of a forwarded one the port is not known, and is 0.
@@ -66,8 +77,30 @@ impl Proxies {
         if !self.trusts(peer.ip()) {
             return peer;
         }
+        let x_forwarded_for = headers.contains_key(X_FORWARDED_FOR).then(|| self.named(peer, &listed(headers)));
+        let forwarded = headers.contains_key(FORWARDED).then(|| self.named(peer, &nodes(headers)));
+        match (x_forwarded_for, forwarded) {
+            (None, None) => peer,
+            (Some(client), None) | (None, Some(client)) => client,
+            (Some(client), Some(same)) if client == same => client,
+            (Some(_), Some(_)) => {
+                if !self.contradicted.swap(true, Ordering::Relaxed) {
+                    warn!(
+                        proxy = %peer.ip(),
+                        "The proxy {} passes on X-Forwarded-For and Forwarded that name different callers: neither is believed. \
+                         It has to write one of them and remove the other",
+                        peer.ip()
+                    );
+                }
+                peer
+            }
+        }
+    }
+
+    /// The caller that a list of hops names, the nearest last.
+    fn named(&self, peer: SocketAddr, hops: &[&str]) -> SocketAddr {
         let mut client = peer;
-        for hop in hops(headers).into_iter().rev().take(HOPS_MAX) {
+        for hop in hops.iter().rev().take(HOPS_MAX) {
             // What cannot be read was not written by a proxy of ours.
             let Some(address) = address_of(hop) else { break };
             client = SocketAddr::new(address.to_canonical(), 0);
@@ -79,18 +112,23 @@ impl Proxies {
     }
 }
 
-/// Nearest last. Where both headers are there, the more usual one counts.
-fn hops(headers: &HeaderMap) -> Vec<&str> {
-    let values = |name: &str| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    if headers.contains_key(X_FORWARDED_FOR) {
-        return values(X_FORWARDED_FOR).map(str::trim).collect();
-    }
-    values(FORWARDED.as_str())
-        .map(|element| {
-            let pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-            pairs.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("for")).map_or("", |(_, node)| node.trim_matches('"'))
-        })
-        .collect()
+fn values(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','))
+}
+
+/// Of `X-Forwarded-For`.
+fn listed(headers: &HeaderMap) -> Vec<&str> {
+    values(headers, X_FORWARDED_FOR).map(str::trim).collect()
+}
+
+/// Of `Forwarded`.
+fn nodes(headers: &HeaderMap) -> Vec<&str> {
+    values(headers, FORWARDED).map(node_of).collect()
+}
+
+fn node_of(element: &str) -> &str {
+    let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| name.eq_ignore_ascii_case("for")).map_or("", |(_, node)| node.trim_matches('"'))
 }
 
 /// `10.0.0.1`, `10.0.0.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
@@ -129,7 +167,12 @@ mod tests {
             (one, "10.0.0.7", vec![("x-forwarded-for", "1.2.3.4, unknown")], "10.0.0.7"),
             (one, "10.0.0.7", vec![("forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=http")], "2001:db8::1"),
             (one, "10.0.0.7", vec![("forwarded", "proto=http;For=1.2.3.4")], "1.2.3.4"),
-            (one, "10.0.0.7", vec![("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "1.2.3.4")], "1.2.3.4"),
+            // Only one of them can be the proxy's; which, it does not say.
+            (one, "10.0.0.7", vec![("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "1.2.3.4")], "10.0.0.7"),
+            (one, "10.0.0.7", vec![("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "6.6.6.6")], "10.0.0.7"),
+            (one, "10.0.0.7", vec![("forwarded", "for=1.2.3.4"), ("x-forwarded-for", "")], "10.0.0.7"),
+            (one, "10.0.0.7", vec![("forwarded", "for=9.9.9.9, for=\"1.2.3.4:5\""), ("x-forwarded-for", "6.6.6.6, 1.2.3.4")], "1.2.3.4"),
+            (net, "10.0.0.7", vec![("forwarded", "for=1.2.3.4, for=10.9.9.9"), ("x-forwarded-for", "1.2.3.4")], "1.2.3.4"),
         ] {
             assert_eq!(client(trusted, peer, &headers), expected, "{trusted} {peer} {headers:?}");
         }

@@ -42,6 +42,36 @@ async fn under_any_umask_the_program_starts_and_nobody_else_reads_its_data() {
     }
 }
 
+/// What a umask took away is given back before anybody needs it, and what a process that was killed left without rights
+/// stops no later start. Root may do everything, so an ordinary user tries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_the_hardest_umask_an_ordinary_user_starts_again() {
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    let data = folder.path().join("above/data");
+    server.settings.push(("KEYSTONE_DATA_DIR", data.display().to_string()));
+    let mut through = vec!["sh", "-c", "umask 0777; exec \"$@\"", "sh"];
+    let nobody = nix::unistd::User::from_name("nobody").expect("users").expect("the user `nobody`");
+    if nix::unistd::Uid::effective().is_root() {
+        nix::unistd::chown(folder.path(), Some(nobody.uid), Some(nobody.gid)).expect("root may give it away");
+        through.splice(..0, ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
+    }
+    server.through = through.into_iter().map(str::to_owned).collect();
+    for start in 1..=3 {
+        let (code, said) = server.tool(&["migrate"]).await;
+        assert_eq!(code, 0, "start {start}: {said}");
+        assert_eq!((mode(&data), mode(&data.join("lock"))), (0o700, 0o600), "start {start}");
+        // As a process leaves them that is killed between making a file and giving it its mode.
+        for left in ["lock", "postgres/port.part"].map(|left| data.join(left)) {
+            std::fs::write(&left, "").expect("a file");
+            std::fs::set_permissions(&left, std::fs::Permissions::from_mode(0o000)).expect("a mode");
+            if nix::unistd::Uid::effective().is_root() {
+                nix::unistd::chown(&left, Some(nobody.uid), Some(nobody.gid)).expect("root may give it away");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_hard_umask_leaves_a_place_that_the_database_can_use() {
     if !nix::unistd::Uid::effective().is_root() {

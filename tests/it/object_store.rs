@@ -413,6 +413,73 @@ async fn ranges_and_conditions_are_those_of_s3() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_none_is_not_looked_at_and_one_that_is_too_large_is_cut() {
+    let shop = Shop::open().await;
+    let (path, bytes) = ("/edge-f/ranges.mcap", content(100));
+    shop.put("ranges.mcap", bytes.clone()).await;
+    for (range, expected) in
+        [("bytes=0-18446744073709551616", 0..100), ("bytes=7-9223372036854775808", 7..100), ("bytes=-18446744073709551616", 0..100)]
+    {
+        let got = shop.client.get(path, &[("range", range)]).await;
+        let told = format!("bytes {}-{}/100", expected.start, expected.end - 1);
+        assert_eq!((got.status, got.header("content-range")), (206, told.as_str()), "{range}: {}", got.text());
+        assert_eq!(got.body, bytes.slice(expected), "{range}");
+    }
+    for range in ["bytes=100-", "bytes=18446744073709551616-", "bytes=9223372036854775808-9223372036854775809", "bytes=-0"] {
+        let got = shop.client.get(path, &[("range", range)]).await;
+        assert_eq!((got.status, got.code().as_str()), (416, "InvalidRange"), "{range}");
+        assert_eq!(got.header("content-range"), "bytes */100", "{range}");
+        assert_eq!(shop.client.head(path, &[("range", range)]).await.status, 416, "{range}");
+    }
+    for range in ["bytes=5-4", "bytes=0-1,3-4", "items=0-1", "bytes=a-b", "bytes=-", "bytes=+1-2", "bytes", ""] {
+        let got = shop.client.get(path, &[("range", range)]).await;
+        assert_eq!((got.status, got.header("content-range"), got.body.len()), (200, "", 100), "{range:?}: {}", got.text());
+        assert_eq!(shop.client.head(path, &[("range", range)]).await.status, 200, "{range:?}");
+    }
+    // Who may not look hears nothing else.
+    let stranger = RawS3::new(shop.s3.address(), "keystone", "another secret");
+    assert_eq!(stranger.get(path, &[("range", "bytes=a-b")]).await.status, 403);
+    assert_eq!(shop.client.get("/edge-f/missing", &[("range", "bytes=a-b")]).await.status, 404);
+    assert_eq!(shop.client.get(path, &[("range", "bytes=a-b"), ("if-match", "\"0\"")]).await.status, 412);
+}
+
+#[tokio::test]
+async fn half_of_what_names_a_part_is_no_upload_of_the_whole() {
+    let shop = Shop::open().await;
+    shop.put("half.mcap", "whole").await;
+    let id = shop.client.create_upload("/edge-f/half.mcap", &[]).await;
+    for query in [vec![("partNumber", "1")], vec![("uploadId", id.as_str())], vec![("uploadId", "")]] {
+        for headers in [vec![], vec![("x-amz-copy-source", "/edge-f/half.mcap"), ("x-amz-metadata-directive", "REPLACE")]] {
+            let put = shop.client.send("PUT", "/edge-f/half.mcap", &query, &headers, "a part").await;
+            assert_eq!((put.status, put.code().as_str()), (400, "InvalidArgument"), "{query:?} {headers:?}");
+        }
+    }
+    assert_eq!(shop.content("half.mcap").await.unwrap(), "whole");
+}
+
+#[tokio::test]
+async fn a_prefix_lists_what_begins_with_it_whether_a_key_could_be_called_so_or_not() {
+    let shop = Shop::open().await;
+    for key in [".hidden/a", ".../b", "a/..c", "a/d"] {
+        shop.put(key, "x").await;
+    }
+    let all = [".../b", ".hidden/a", "a/..c", "a/d"];
+    for prefix in ["", ".", "..", "...", "./", "../", "a/", "a//", "a/.", "a/..", "a/../", "/", "//", "a\\", "\u{1}"] {
+        let expected: Vec<_> = all.iter().filter(|key| key.starts_with(prefix)).map(|key| (*key).to_owned()).collect();
+        for list_type in ["1", "2"] {
+            let query = [("list-type", list_type), ("prefix", prefix), ("encoding-type", "url")];
+            let query = if list_type == "1" { &query[1..] } else { &query[..] };
+            let listed = shop.client.send("GET", "/edge-f", query, &[], "").await;
+            assert_eq!((listed.status, listed.elements("Key")), (200, expected.clone()), "{prefix:?}: {}", listed.text());
+        }
+        let uploads = shop.client.send("GET", "/edge-f", &[("uploads", ""), ("prefix", prefix), ("encoding-type", "url")], &[], "").await;
+        assert_eq!((uploads.status, uploads.elements("Key").len()), (200, 0), "{prefix:?}: {}", uploads.text());
+    }
+    let elsewhere = shop.client.send("GET", "/no-bucket", &[("list-type", "2"), ("prefix", "a//")], &[], "").await;
+    assert_eq!(elsewhere.status, 404);
+}
+
+#[tokio::test]
 async fn what_is_refused_leaves_what_was_there() {
     let shop = Shop::open().await;
     let path = "/edge-f/kept.mcap";

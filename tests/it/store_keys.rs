@@ -356,6 +356,58 @@ async fn a_look_waits_for_a_write_that_was_let_through() {
     endpoint.stop().await;
 }
 
+/// An uploader gives a file up for ever after 403, and a clock is set right, as a secret is.
+#[tokio::test]
+async fn a_wrong_clock_or_a_wrong_secret_makes_a_robot_wait() {
+    let bench = Bench::start().await;
+    let store = equipped(&bench, 0).await.store;
+    let path = object(&bench, &format!("1/{}/2026-11-20/a.mcap", bench.device));
+    for minutes in [-20, 20] {
+        let wrong = of_store(&bench.server, &store).ahead_by(chrono::Duration::minutes(minutes));
+        let refused = wrong.put(&path, &[], "a").await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "ServiceUnavailable"), "{}", refused.text());
+        let said = refused.element("Message").unwrap();
+        let clocks: Vec<_> = said.split(' ').filter_map(|word| chrono::DateTime::parse_from_rfc3339(word).ok()).collect();
+        let [theirs, ours] = clocks.as_slice() else { panic!("{said}") };
+        assert!(((*theirs - *ours).num_seconds() - minutes * 60).abs() < 60, "{said}");
+        assert_eq!(wrong.head(&path, &[]).await.status, 503);
+        let id = of_store(&bench.server, &store).create_upload(&path, &[]).await;
+        assert_eq!(wrong.put_part(&path, &id, 1, "a").await.status, 503);
+    }
+    for (access_key, status, code) in [
+        (store.access_key.as_str(), 503, "ServiceUnavailable"),
+        ("test", 503, "ServiceUnavailable"),
+        // No robot was ever given such a key.
+        ("keystone-server", 403, "SignatureDoesNotMatch"),
+        ("KR<&>", 403, "SignatureDoesNotMatch"),
+        ("somebody", 403, "SignatureDoesNotMatch"),
+    ] {
+        let refused = with_key(&bench.server, access_key, "another secret").put(&path, &[], "a").await;
+        assert_eq!((refused.status, refused.code().as_str()), (status, code), "{access_key}: {}", refused.text());
+    }
+    assert_eq!(of_store(&bench.server, &store).put(&path, &[], "a").await.status, 200);
+    // What is not its own, no waiting mends.
+    let foreign = object(&bench, "1/AB-another/2026-11-20/a.mcap");
+    assert_eq!(of_store(&bench.server, &store).put(&foreign, &[], "a").await.status, 403);
+}
+
+/// What it recorded before is as welcome at the store as at its uploader's socket.
+#[tokio::test]
+async fn a_retired_robot_brings_what_it_recorded_with_the_key_that_it_has() {
+    let bench = Bench::start_with(fresh()).await;
+    let s3 = of_store(&bench.server, &equipped(&bench, 0).await.store);
+    let task = bench.dispatch(1).await.remove(0);
+    let path = format!("/robots/{}/retire", bench.made.stations[0].robot_id);
+    let retired = bench.client.call(Method::POST, &path, Some(&json!({ "reason": "scrapped" }))).await.unwrap();
+    assert_eq!(retired.status.as_u16(), 200, "{}", retired.body);
+    let sound = recording(5, true);
+    let key = episode(&s3, &bench, &task, &sound).await;
+    bench.expect_episode(&task, &sound).await;
+    // It opens no more than before.
+    assert_eq!(s3.delete(&object(&bench, &key)).await.status, 403);
+    assert_eq!(s3.put(&object(&bench, "1/AB-another/2026-11-20/a.mcap"), &[], "a").await.status, 403);
+}
+
 /// An upgrade stops no robot; each changes to its own key when it is given one, and then the old one can be switched off.
 #[tokio::test]
 async fn robots_that_share_a_key_go_on_until_each_has_its_own() {
@@ -388,6 +440,14 @@ async fn robots_that_share_a_key_go_on_until_each_has_its_own() {
     // Nobody who holds the shared key finds out another's.
     let guessed = RobotKeys::new(Secret::new("what every robot knows")).secret_of(&own.store.access_key);
     assert_ne!(guessed.expose(), own.store.secret_key);
+
+    // A robot that is retired needs it for what it still has to bring; one that never came has nothing.
+    let path_of_it = format!("/robots/{}/retire", made.stations[1].robot_id);
+    let retired = client.call(Method::POST, &path_of_it, Some(&json!({ "reason": "worn out" }))).await.unwrap();
+    assert_eq!(retired.status.as_u16(), 200, "{}", retired.body);
+    assert_eq!(keyless().await, Vec::<String>::new());
+    let _uploader = Socket::connect(&server.address(2), &format!("/transfer/{}", made.stations[1].device_id)).await;
+    assert_eq!(keyless().await, [made.stations[1].device_id.clone()]);
 
     server.stop().await;
     server.settings.push(("KEYSTONE_S3_SHARED_KEY", "refused".to_owned()));

@@ -133,8 +133,10 @@ async fn somebody_elses_key_opens_no_token() {
     assert_ne!(stranger.1["ws_client_auth_token"], first.1["ws_client_auth_token"]);
     assert_ne!(stranger.1["device_id"], first.1["device_id"]);
     // One that can be guessed is no secret.
-    let guessable = register(here, "robot-7").await;
-    assert_eq!((guessable.0, &guessable.1["code"]), (400, &json!("idempotency_key_invalid")));
+    for guess in ["robot-7", "aaaaaaaaaaaaaaaaaaaaaa", "0000000000000000000001", "10101010-1010-1010-1010-101010101010"] {
+        let guessable = register(here, guess).await;
+        assert_eq!((guessable.0, &guessable.1["code"]), (400, &json!("idempotency_key_invalid")), "{guess}");
+    }
     // Later on the same address, whoever comes then.
     let later =
         "update idempotency_keys set outcome = jsonb_set(outcome, '{registered_at}', '\"2026-01-01T00:00:00Z\"') where outcome is not null";
@@ -366,20 +368,22 @@ async fn read_all(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Idle connections from one address take no place from others.
+/// Idle connections from one address take no place from others, on the port for objects neither.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_client_cannot_take_all_connections() {
     let folder = temp_folder();
     let mut server = Server::new(folder.path());
     let settings = std::fs::read_to_string(folder.path().join("keystone.toml")).unwrap();
     std::fs::write(folder.path().join("keystone.toml"), format!("{settings}[limits]\nconnections_per_address_max = 50\n")).unwrap();
+    server.settings.push(("KEYSTONE_TRUSTED_PROXIES", "127.0.0.9".to_owned()));
     server.start();
     server.ready().await;
-    let connect = async |from: [u8; 4]| {
+    let connect_to = async |port: usize, from: [u8; 4]| {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind((from, 0).into()).unwrap();
-        socket.connect(server.address(0).parse().unwrap()).await.unwrap()
+        socket.connect(server.address(port).parse().unwrap()).await.unwrap()
     };
+    let connect = async |from| connect_to(0, from).await;
     let mut idle = vec![];
     for _ in 0..200 {
         idle.push(connect([127, 0, 0, 2]).await);
@@ -396,7 +400,28 @@ async fn one_client_cannot_take_all_connections() {
     until("its connections to be forgotten", async || again.get(&health).send().await.is_ok_and(|answer| answer.status() == 200)).await;
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert!(log.contains("Turned away"), "{}", server.tail());
-    assert!(log.matches("Turned away").count() < 5, "one line says how many");
+    let told = || {
+        let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        let lines = log.split("Turned away ").skip(1).map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap());
+        lines.collect::<Vec<_>>()
+    };
+    until("all of them to be told", async || told().iter().sum::<u32>() >= 150).await;
+    assert!(told().len() < 5, "one line says how many: {:?}", told());
+
+    let mut idle = vec![];
+    for _ in 0..60 {
+        idle.push(connect_to(3, [127, 0, 0, 2]).await);
+    }
+    let refused = read_all(idle.last_mut().unwrap()).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    // A proxy that is trusted brings many callers.
+    for _ in 0..60 {
+        idle.push(connect_to(3, [127, 0, 0, 9]).await);
+    }
+    let last = idle.last_mut().unwrap();
+    last.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let answered = read_all(last).await;
+    assert!(answered.starts_with("HTTP/1.1 403"), "{answered}");
 }
 
 /// A request that is refused before its body was read costs neither its answer nor the next one.

@@ -265,7 +265,11 @@ async fn work(client: &Client) -> Result<Work, tokio_postgres::Error> {
         dead: standing::dead(client).await?,
         robots: robots::Seen {
             robots: site::robots(client).await?,
-            keyless: site::robots_without_key(client).await?.into_iter().map(|robot| robot.device_id).collect(),
+            keyless: site::robots_without_key(client)
+                .await?
+                .into_iter()
+                .map(|robot| robots::Keyless { device_id: robot.device_id, in_service: robot.in_service })
+                .collect(),
         },
     })
 }

@@ -5,6 +5,7 @@ use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
 use super::layout::allow_key;
+use super::ranges::Allowed;
 use crate::embedded::keys::{Asked, Keys};
 
 /// Refuses what is not signed, what the signer may not do, and every key that would name
@@ -22,9 +23,12 @@ impl S3Access for InsideTheBucket {
         let path = cx.s3_path();
         let asked = Asked { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
         self.keys.check(&signer.access_key, asked).await?;
-        match path {
-            S3Path::Object { key, .. } => allow_key(key),
-            S3Path::Root | S3Path::Bucket { .. } => Ok(()),
+        if let S3Path::Object { key, .. } = path {
+            allow_key(key)?;
         }
+        if let Some(allowed) = cx.extensions_mut().get::<Allowed>() {
+            allowed.set();
+        }
+        Ok(())
     }
 }

@@ -12,9 +12,9 @@
 //! owner only, whatever the umask says.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use s3s::path::check_bucket_name;
@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::blobs::ObjectKey;
+use crate::embedded;
 
 const RESERVED: &str = ".keystone";
 
@@ -199,23 +200,8 @@ impl Drop for NewFile {
 /// Creates a folder and those above it that are missing. The uppermost folder that was there already is synced, too,
 /// so that none of them is lost with the power.
 pub fn make_folders(folder: &Path) -> io::Result<()> {
-    let mut missing = vec![];
-    let mut above = folder;
-    while !above.is_dir() {
-        missing.push(above);
-        match above.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => above = parent,
-            _ => break,
-        }
-    }
-    for folder in missing.into_iter().rev() {
-        match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
-            // The umask may have taken rights away.
-            Ok(()) => fs::set_permissions(folder, Permissions::from_mode(FOLDER_MODE))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
-            Err(error) => return Err(error),
-        }
-        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    for made in embedded::make_folders(folder)? {
+        if let Some(parent) = made.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_folder(parent)?;
         }
     }

@@ -19,8 +19,10 @@ mod locks;
 mod multipart;
 mod objects;
 mod operations;
+mod ranges;
 mod record;
 mod store;
+mod waiting;
 
 use std::io;
 use std::net::SocketAddr;
@@ -41,11 +43,13 @@ use self::guard::{Guard, Unguarded};
 use self::layout::{Layout, make_folders};
 use self::multipart::Uploads;
 use self::operations::Operations;
+use self::ranges::Unread;
 use self::store::{Local, Store};
+use self::waiting::Signed;
 use super::keys::Keys;
 use crate::blobs::LocalObjects;
 use crate::config::Secret;
-use crate::listener::{self, Intake};
+use crate::listener::{self, Intake, Room};
 
 /// How long open requests may take to end when we stop: a part of a multipart upload
 /// has room; the robot repeats a cut one.
@@ -74,16 +78,23 @@ pub struct Options {
     /// An upload in parts ends when nobody continued it for so long.
     pub upload_expiry: Duration,
     pub guard: Arc<dyn Guard>,
+    /// For connections.
+    pub room: Room,
 }
 
 impl Options {
     pub fn new(keys: impl Into<Keys>, bucket: impl Into<String>, upload_expiry: Duration) -> Self {
-        Self { keys: keys.into(), bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded) }
+        Self { keys: keys.into(), bucket: bucket.into(), upload_expiry, guard: Arc::new(Unguarded), room: Room::default() }
     }
 
     #[must_use]
     pub fn guarded_by(self, guard: Arc<dyn Guard>) -> Self {
         Self { guard, ..self }
+    }
+
+    #[must_use]
+    pub fn with_room(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 }
 
@@ -119,7 +130,7 @@ impl EmbeddedS3 {
     /// Serves the folder `root` on `address`; port 0 takes a free one.
     pub async fn start(root: &Path, address: SocketAddr, options: Options) -> Result<Self, S3Error> {
         let failed = |source| S3Error::Root { path: root.to_path_buf(), source };
-        let Options { keys, bucket, upload_expiry, guard } = options;
+        let Options { keys, bucket, upload_expiry, guard, room } = options;
         let layout = Layout::open(root).map_err(failed)?;
         make_folders(&layout.bucket(&bucket)).map_err(failed)?;
         let root = layout.root().to_owned();
@@ -130,23 +141,36 @@ impl EmbeddedS3 {
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = 0;
-        let mut builder = S3ServiceBuilder::new(Operations { store, uploads: uploads.clone() });
+        let config = Arc::new(StaticConfigProvider::new(Arc::new(config)));
+        let mut builder = S3ServiceBuilder::new(Operations { store: store.clone(), uploads: uploads.clone() });
         builder.set_auth(keys.clone());
         builder.set_access(InsideTheBucket { keys: keys.clone() });
-        builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+        builder.set_config(config.clone());
         let service = builder.build();
+        // Asked only for what was allowed before.
+        let mut builder = S3ServiceBuilder::new(Operations { store, uploads: uploads.clone() });
+        builder.set_config(config);
+        let allowed = builder.build();
 
         let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
         let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
+        let known = keys.clone();
         let service = move |_| {
-            let service = service.clone();
-            service_fn(move |request: Request<Intake>| {
-                let service = service.clone();
-                async move { service.call(request.map(s3s::Body::http_body_unsync)).await }
+            let (service, allowed, keys) = (service.clone(), allowed.clone(), known.clone());
+            service_fn(move |mut request: Request<Intake>| {
+                let (service, allowed, keys) = (service.clone(), allowed.clone(), keys.clone());
+                let (signed, unread) = (Signed::of(&request), Unread::of(&mut request));
+                async move {
+                    let answer = service.call(request.map(s3s::Body::http_body_unsync)).await?;
+                    match unread.and_then(|unread| unread.instead(answer.status())) {
+                        Some(meant) => allowed.call(meant).await,
+                        None => Ok(signed.answer(answer, &keys)),
+                    }
+                }
             })
         };
-        let server = tokio::spawn(listener::serve(listener, stop.clone(), HEADER_TIMEOUT, BODY_TIMEOUT, service));
+        let server = tokio::spawn(listener::serve(listener, stop.clone(), room, HEADER_TIMEOUT, BODY_TIMEOUT, service));
         let sweeper = tokio::spawn(uploads.sweep_for_ever(upload_expiry));
         Ok(Self { address, root, keys, local, stop, server: Some(server), sweeper })
     }

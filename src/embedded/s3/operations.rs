@@ -11,6 +11,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, stream};
+use http::header::{CONTENT_RANGE, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Uri};
 use s3s::auth::Credentials;
 use s3s::dto::*;
 use s3s::path::check_bucket_name;
@@ -134,7 +136,7 @@ fn choose(found: &Found, range: Option<s3s::dto::Range>, part: Option<i32>) -> S
         (None, None) => return Ok(Chosen { range: 0..bytes, content_range: None, parts: None }),
         (Some(_), Some(_)) => return Err(s3_error!(InvalidRequest, "A range and a part cannot be asked for together")),
         // More than there is, counted from the end, is all of it.
-        (Some(range), None) => (range.check(bytes)?, None),
+        (Some(range), None) => (range.check(bytes).map_err(|_| unsatisfiable(bytes))?, None),
         (None, Some(number)) => {
             Uploads::allow_number(number)?;
             let parts = &found.about.parts;
@@ -153,6 +155,14 @@ fn choose(found: &Found, range: Option<s3s::dto::Range>, part: Option<i32>) -> S
     // Nothing of an empty object has no first byte to name.
     let content_range = (!chosen.is_empty()).then(|| format!("bytes {}-{}/{bytes}", chosen.start, chosen.end - 1));
     Ok(Chosen { range: chosen, content_range, parts })
+}
+
+fn unsatisfiable(bytes: u64) -> S3Error {
+    let mut error = s3_error!(InvalidRange, "The object has no such range");
+    if let Ok(size) = HeaderValue::try_from(format!("bytes */{bytes}")) {
+        error.set_headers(HeaderMap::from_iter([(CONTENT_RANGE, size), (CONTENT_TYPE, HeaderValue::from_static("application/xml"))]));
+    }
+    error
 }
 
 /// Blocks of a file, each read while the one before is sent.
@@ -221,14 +231,26 @@ impl Encoding {
     }
 }
 
-fn allow_prefix(prefix: &str) -> S3Result<()> {
-    if prefix.is_empty() { Ok(()) } else { allow_key(prefix) }
+/// Whether any key can begin with it: `..` begins `...`, and `a//` begins none.
+fn begins_keys(prefix: &str) -> bool {
+    prefix.is_empty() || allow_key(prefix).is_ok() || allow_key(&format!("{prefix}x")).is_ok()
+}
+
+/// One half of what names a part is a mistake, and its body is not the object.
+fn whole(uri: &Uri) -> S3Result<()> {
+    let names = |pair: &str| matches!(pair.split('=').next(), Some("partNumber" | "uploadId"));
+    if uri.query().unwrap_or_default().split('&').any(names) {
+        return Err(s3_error!(InvalidArgument, "A part is named by partNumber and uploadId, both of them"));
+    }
+    Ok(())
 }
 
 impl Operations {
     async fn page(&self, bucket: &str, asked: Asked) -> S3Result<listing::Page> {
         self.store.must_have_bucket(bucket)?;
-        allow_prefix(&asked.prefix)?;
+        if !begins_keys(&asked.prefix) {
+            return Ok(listing::Page::default());
+        }
         let (layout, bucket) = (self.store.layout.clone(), bucket.to_owned());
         blocking(move || listing::list(&layout, &bucket, &asked)).await
     }
@@ -391,6 +413,7 @@ impl S3 for Operations {
 
     async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
         let name = Name::new(&request.input.bucket, &request.input.key)?;
+        whole(&request.uri)?;
         self.store.must_have_bucket(name.bucket())?;
         not_encrypted(request.input.sse_customer_key.as_ref())?;
         if request.input.write_offset_bytes.is_some() {
@@ -433,6 +456,7 @@ impl S3 for Operations {
     }
 
     async fn copy_object(&self, mut request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+        whole(&request.uri)?;
         let input = &mut request.input;
         let (from, to) = (source(&input.copy_source)?, Name::new(&input.bucket, &input.key)?);
         self.store.must_have_bucket(to.bucket())?;
@@ -726,7 +750,6 @@ impl S3 for Operations {
         self.store.must_have_bucket(&input.bucket)?;
         let max = page_size(input.max_uploads)?;
         let prefix = input.prefix.clone().unwrap_or_default();
-        allow_prefix(&prefix)?;
         let all = self.uploads.list(&input.bucket).await?;
         // After an upload of a key, or after all of them.
         let key_marker = input.key_marker.clone().unwrap_or_default();

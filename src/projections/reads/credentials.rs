@@ -60,7 +60,6 @@ row! {
     /// The robot that a key to the object store belongs to now.
     StoreKeyRow {
         device_id: String = "r.device_id",
-        active: bool = "r.status = 'active'",
     }
 }
 
@@ -69,6 +68,8 @@ row! {
     KeylessRobotRow {
         robot_id: i64 = "r.id",
         device_id: String = "r.device_id",
+        /// Others get no key any more, and may have something to bring.
+        in_service: bool = "r.status = 'active'",
         /// When its uploader connected, the last time.
         uploader_since: Option<Timestamp> = "d.transfer_since",
     }
@@ -85,7 +86,7 @@ fn has_store_key() -> &'static str {
 pub(super) fn keyless_robots() -> String {
     format!(
         "select {} from robots r left join recorder_tokens t on t.id = r.id left join devices d on d.id = r.device_id \
-         where r.status = 'active' and t.store_key is null order by r.device_id",
+         where t.store_key is null and (r.status = 'active' or d.id is not null) order by r.device_id",
         KeylessRobotRow::COLUMNS
     )
 }
@@ -113,7 +114,6 @@ impl Reads {
         Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None }, Login::from))
     }
 
-    /// The token of an active robot, if it ever got one.
     /// The token of a robot that is in service; `also_retired`: or was.
     pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
         self.row(&recorder_token(), &[&device.as_str(), &also_retired]).await
@@ -131,7 +131,8 @@ impl Reads {
         Ok(self.number(has_store_key(), &[&device_id]).await? > 0)
     }
 
-    /// Active robots that a switched-off shared key would keep from uploading.
+    /// Robots that a switched-off shared key would keep from uploading: those in service, and of the others those that ever
+    /// came.
     pub async fn keyless_robots(&self) -> Result<Vec<KeylessRobotRow>, ReadError> {
         self.rows(&keyless_robots(), &[]).await
     }

@@ -55,7 +55,7 @@ pub async fn leader(client: &(impl GenericClient + Sync)) -> Result<Option<Strin
     Ok(Leadership::from_row(&client.query_one(&leadership_now(), &[]).await?)?.leader)
 }
 
-/// Active robots without a key of their own to the store.
+/// Robots without a key of their own to the store.
 pub async fn robots_without_key(client: &(impl GenericClient + Sync)) -> Result<Vec<KeylessRobotRow>, tokio_postgres::Error> {
     client.query(&keyless_robots(), &[]).await?.iter().map(KeylessRobotRow::from_row).collect()
 }

@@ -14,6 +14,8 @@ pub struct RawS3 {
     address: SocketAddr,
     access_key: String,
     secret_key: String,
+    /// How far its clock is ahead.
+    ahead: chrono::Duration,
     client: reqwest::Client,
 }
 
@@ -79,7 +81,12 @@ impl RawS3 {
 
     pub fn new(address: SocketAddr, access_key: &str, secret_key: &str) -> Self {
         let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
-        Self { address, access_key, secret_key, client: reqwest::Client::new() }
+        Self { address, access_key, secret_key, ahead: chrono::Duration::zero(), client: reqwest::Client::new() }
+    }
+
+    #[must_use]
+    pub fn ahead_by(self, ahead: chrono::Duration) -> Self {
+        Self { ahead, ..self }
     }
 
     /// `path` is `/bucket/key`, not encoded.
@@ -106,7 +113,7 @@ impl RawS3 {
         body: bytes::Bytes,
         body_hash: &str,
     ) -> Reply {
-        let now = Utc::now();
+        let now = Utc::now() + self.ahead;
         let (day, time) = (now.format("%Y%m%d").to_string(), now.format("%Y%m%dT%H%M%SZ").to_string());
         let host = self.address.to_string();
         let mut signed: BTreeMap<String, String> =
