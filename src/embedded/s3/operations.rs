@@ -105,6 +105,62 @@ macro_rules! said {
     };
 }
 
+/// What a look at an object answers, with its content and without; beside it the file, and which bytes of it are meant.
+macro_rules! seen {
+    ($output:ident, $input:expr, $found:expr) => {{
+        let (input, found) = ($input, $found);
+        let tag = etag(&found.about.etag);
+        let conditions = Conditions {
+            if_match: input.if_match,
+            if_none_match: input.if_none_match,
+            if_modified_since: input.if_modified_since,
+            if_unmodified_since: input.if_unmodified_since,
+        };
+        conditions.of_read(&tag, found.modified)?;
+        let chosen = choose(&found, input.range, input.part_number)?;
+        let whole = chosen.content_range.is_none();
+        let checksum_type = kind_of(&found.about).filter(|_| whole);
+        let Found { file, modified, about: About { attributes, checksums, .. }, .. } = found;
+        let checksums = if whole { checksums } else { Checksums::default() };
+        let output = $output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: count(chosen.range.end - chosen.range.start),
+            content_range: chosen.content_range,
+            parts_count: chosen.parts,
+            e_tag: Some(tag),
+            last_modified: Some(Timestamp::from(modified)),
+            metadata: attributes.user_metadata,
+            content_type: attributes.content_type,
+            content_encoding: attributes.content_encoding,
+            content_disposition: attributes.content_disposition,
+            content_language: attributes.content_language,
+            cache_control: attributes.cache_control,
+            expires: attributes.expires.and_then(|at| Timestamp::parse(TimestampFormat::DateTime, &at).ok()),
+            website_redirect_location: attributes.website_redirect_location,
+            checksum_crc32: checksums.crc32,
+            checksum_crc32c: checksums.crc32c,
+            checksum_crc64nvme: checksums.crc64nvme,
+            checksum_sha1: checksums.sha1,
+            checksum_sha256: checksums.sha256,
+            checksum_type,
+            ..$output::default()
+        };
+        (output, file, chosen.range)
+    }};
+}
+
+/// What has to hold of the source of a copy.
+macro_rules! copy_conditions {
+    ($input:expr) => {
+        Conditions {
+            if_match: $input.copy_source_if_match.take(),
+            if_none_match: $input.copy_source_if_none_match.take(),
+            if_modified_since: $input.copy_source_if_modified_since.take(),
+            if_unmodified_since: $input.copy_source_if_unmodified_since.take(),
+        }
+    };
+}
+
 /// `aws-chunked` is about the request, not about the object.
 fn stored_encoding(sent: &str) -> Option<String> {
     let kept: Vec<_> = sent.split(',').map(str::trim).filter(|encoding| !matches!(*encoding, "" | "aws-chunked")).collect();
@@ -328,43 +384,8 @@ impl S3 for Operations {
         // A verification begins with this look: what it finds is what stays.
         self.store.settled(&name).await;
         let found = self.store.find(&name).await?;
-        let tag = etag(&found.about.etag);
-        let conditions = Conditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        };
-        conditions.of_read(&tag, found.modified)?;
-        let chosen = choose(&found, input.range, input.part_number)?;
-        let whole = chosen.content_range.is_none();
-        let checksum_type = kind_of(&found.about).filter(|_| whole);
-        let modified = found.modified;
-        let About { attributes, checksums, .. } = found.about;
-        let checksums = if whole { checksums } else { Checksums::default() };
-        answer(HeadObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: count(chosen.range.end - chosen.range.start),
-            content_range: chosen.content_range,
-            parts_count: chosen.parts,
-            e_tag: Some(tag),
-            last_modified: Some(Timestamp::from(modified)),
-            metadata: attributes.user_metadata,
-            content_type: attributes.content_type,
-            content_encoding: attributes.content_encoding,
-            content_disposition: attributes.content_disposition,
-            content_language: attributes.content_language,
-            cache_control: attributes.cache_control,
-            expires: attributes.expires.and_then(|at| Timestamp::parse(TimestampFormat::DateTime, &at).ok()),
-            website_redirect_location: attributes.website_redirect_location,
-            checksum_crc32: checksums.crc32,
-            checksum_crc32c: checksums.crc32c,
-            checksum_crc64nvme: checksums.crc64nvme,
-            checksum_sha1: checksums.sha1,
-            checksum_sha256: checksums.sha256,
-            checksum_type,
-            ..HeadObjectOutput::default()
-        })
+        let (output, ..) = seen!(HeadObjectOutput, input, found);
+        answer(output)
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
@@ -372,43 +393,8 @@ impl S3 for Operations {
         only_version(input.version_id.as_deref())?;
         not_encrypted(input.sse_customer_key.as_ref())?;
         let found = self.store.find(&Name::new(&input.bucket, &input.key)?).await?;
-        let tag = etag(&found.about.etag);
-        let conditions = Conditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        };
-        conditions.of_read(&tag, found.modified)?;
-        let chosen = choose(&found, input.range, input.part_number)?;
-        let whole = chosen.content_range.is_none();
-        let checksum_type = kind_of(&found.about).filter(|_| whole);
-        let Found { file, modified, about: About { attributes, checksums, .. }, .. } = found;
-        let checksums = if whole { checksums } else { Checksums::default() };
-        answer(GetObjectOutput {
-            body: Some(blocks(file, chosen.range.clone())),
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: count(chosen.range.end - chosen.range.start),
-            content_range: chosen.content_range,
-            parts_count: chosen.parts,
-            e_tag: Some(tag),
-            last_modified: Some(Timestamp::from(modified)),
-            metadata: attributes.user_metadata,
-            content_type: attributes.content_type,
-            content_encoding: attributes.content_encoding,
-            content_disposition: attributes.content_disposition,
-            content_language: attributes.content_language,
-            cache_control: attributes.cache_control,
-            expires: attributes.expires.and_then(|at| Timestamp::parse(TimestampFormat::DateTime, &at).ok()),
-            website_redirect_location: attributes.website_redirect_location,
-            checksum_crc32: checksums.crc32,
-            checksum_crc32c: checksums.crc32c,
-            checksum_crc64nvme: checksums.crc64nvme,
-            checksum_sha1: checksums.sha1,
-            checksum_sha256: checksums.sha256,
-            checksum_type,
-            ..GetObjectOutput::default()
-        })
+        let (output, file, range) = seen!(GetObjectOutput, input, found);
+        answer(GetObjectOutput { body: Some(blocks(file, range)), ..output })
     }
 
     async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
@@ -462,15 +448,7 @@ impl S3 for Operations {
         self.store.must_have_bucket(to.bucket())?;
         not_encrypted(input.sse_customer_key.as_ref())?;
         let found = self.store.find(&from).await?;
-        copyable(
-            &found,
-            Conditions {
-                if_match: input.copy_source_if_match.take(),
-                if_none_match: input.copy_source_if_none_match.take(),
-                if_modified_since: input.copy_source_if_modified_since.take(),
-                if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-            },
-        )?;
+        copyable(&found, copy_conditions!(input))?;
         let replaced = input.metadata_directive.as_ref().is_some_and(|directive| directive.as_str() == MetadataDirective::REPLACE);
         if from == to && !replaced {
             return Err(s3_error!(InvalidRequest, "An object cannot be copied onto itself without a change of its metadata"));
@@ -653,15 +631,7 @@ impl S3 for Operations {
         let (from, to) = (source(&input.copy_source)?, Name::new(&input.bucket, &input.key)?);
         not_encrypted(input.sse_customer_key.as_ref())?;
         let found = self.store.find(&from).await?;
-        copyable(
-            &found,
-            Conditions {
-                if_match: input.copy_source_if_match.take(),
-                if_none_match: input.copy_source_if_none_match.take(),
-                if_modified_since: input.copy_source_if_modified_since.take(),
-                if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-            },
-        )?;
+        copyable(&found, copy_conditions!(input))?;
         let range = match &input.copy_source_range {
             None => 0..found.bytes(),
             Some(range) => copied_range(range, found.bytes())?,
