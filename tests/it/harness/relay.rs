@@ -17,6 +17,8 @@ struct State {
     newcomers: AtomicU8,
     /// After the next commit was answered, the way is cut and stays so.
     cut_after_commit: AtomicBool,
+    /// How much later than usual answers arrive.
+    delay_ms: AtomicU64,
 }
 
 /// New connections are relayed, accepted and never answered, or refused.
@@ -99,6 +101,11 @@ impl Relay {
     pub fn pass_new(&self) {
         self.state.cut_after_commit.store(false, Ordering::SeqCst);
         self.state.newcomers.store(PASS, Ordering::SeqCst);
+    }
+
+    /// Answers arrive this much later than usual from now on.
+    pub fn delay(&self, delay: Duration) {
+        self.state.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// As soon as a commit has been answered, every connection breaks and new ones are refused, until [`Self::pass_new`].
@@ -221,7 +228,7 @@ fn relay(state: &Arc<State>, client: TcpStream, server: TcpStream) {
                 }
                 if !from_client {
                     // A server that is some way off: what the client sends at once arrives before its answer.
-                    std::thread::sleep(DISTANCE);
+                    std::thread::sleep(DISTANCE + Duration::from_millis(state.delay_ms.load(Ordering::SeqCst)));
                 }
                 let committed = {
                     let mut conversation = conversation.lock().expect("the conversation");
