@@ -18,6 +18,14 @@ pub struct Database {
 /// The database of an installation that is there, to look at: a wrong folder is an error, and so is a database that this
 /// program has not migrated.
 pub async fn look(config: &Config) -> anyhow::Result<Database> {
+    if config.database.url.is_none() {
+        let folder = &config.embedded.data_dir;
+        anyhow::ensure!(
+            folder.join("postgres").is_dir(),
+            "there is no database in {}: name the folder of an installation (KEYSTONE_DATA_DIR) or its database (KEYSTONE_DATABASE_URL)",
+            folder.display()
+        );
+    }
     let database = open(config).await?;
     let missing = missing_migrations(&database.pool).await;
     match missing {
@@ -40,7 +48,7 @@ async fn missing_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
     Ok(pg::migrations().into_iter().filter(|known| !applied.iter().any(|there| there.version == known.version)).collect())
 }
 
-/// Brings its schema to this version.
+/// Brings its schema to this version; where there is no database in the data folder yet, one is made.
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let database = open(config).await?;
     let migrated = database.connector.migrate().await;
@@ -53,11 +61,6 @@ async fn open(config: &Config) -> anyhow::Result<Database> {
         return with_url(config, url, None);
     }
     let folder = &config.embedded.data_dir;
-    anyhow::ensure!(
-        folder.join("postgres").is_dir(),
-        "there is no database in {}: name the folder of an installation (KEYSTONE_DATA_DIR) or its database (KEYSTONE_DATABASE_URL)",
-        folder.display()
-    );
     match DataDir::lock(folder) {
         // Nobody serves: the cluster is ours for the moment.
         Ok(data) => {

@@ -77,7 +77,7 @@ async fn a_wrong_folder_or_database_is_an_error_and_nothing_is_made_there() {
     let wrong = folder.path().join("wrong");
     std::fs::create_dir(&wrong).unwrap();
     let server = Server::new(&wrong);
-    for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"], &["migrate"]] {
+    for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"]] {
         let (code, said) = server.tool(tool).await;
         assert_ne!(code, SOUND, "{tool:?}: {said}");
         assert!(said.contains("there is no database in"), "{tool:?}: {said}");

@@ -335,11 +335,18 @@ mod tests {
             "[",
             "token=",
         ] {
-            let text = piece.repeat((1 << 15) / piece.len());
-            literals(&text);
-            literals(&text.replace('\n', "\n  x\n"));
+            // Eight times the text takes about eight times as long, not sixty-four times.
+            let timed = |bytes: usize| {
+                let text = piece.repeat(bytes / piece.len());
+                let started = std::time::Instant::now();
+                literals(&text);
+                literals(&text.replace('\n', "\n  x\n"));
+                started.elapsed()
+            };
+            let (short, long) = (timed(1 << 10), timed(1 << 13));
+            assert!(long < short * 24 + std::time::Duration::from_millis(50), "{piece:?}: {short:?}, then {long:?}");
         }
-        let deep: String = (0..600).map(|indent| format!("{}token:\n", " ".repeat(indent))).collect();
+        let deep: String = (0..150).map(|indent| format!("{}token:\n", " ".repeat(indent))).collect();
         literals(&deep);
     }
 
