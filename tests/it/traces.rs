@@ -258,8 +258,13 @@ impl Player<'_> {
             }
             ("status_query", _) => {
                 let path = format!("/transfer/{}/status_query", self.bench.device);
-                let sent = self.bench.client.call(Method::POST, &path, None).await.expect("an answer");
-                assert_eq!(sent.status.as_u16(), 200);
+                // A socket that has just been opened is heard of a moment later.
+                until("the uploader is connected", async || {
+                    let sent = self.bench.client.call(Method::POST, &path, None).await.expect("an answer");
+                    assert!(matches!(sent.status.as_u16(), 200 | 404), "{}", sent.status);
+                    sent.status.as_u16() == 200
+                })
+                .await;
                 // Where our server asked by itself already, it asks once.
                 if !self.transfer.drain().iter().any(|frame| frame["type"] == "status_query") {
                     self.transfer.wait_for("the status query", |frame| frame["type"] == "status_query").await;
