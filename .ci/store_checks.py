@@ -120,8 +120,9 @@ for key, content in before.items():
 if (size := server.head_object(Bucket=bucket, Key=mine)["ContentLength"]) != len(big):
     sys.exit(f"store-test: {mine} has {size} bytes")
 
-# No key, a made-up one, and one that was replaced.
-expect(403, "a made-up key", lambda: client(endpoint, "KRAAAAAAAAAAAAAAAAAA", "x").head_object(Bucket=bucket, Key=mine))
+# A made-up key, one that looks like a robot's (which may be one that is restored soon), and one that was replaced.
+expect(403, "a made-up key", lambda: client(endpoint, "somebody", "x").head_object(Bucket=bucket, Key=mine))
+expect(503, "a made-up key of a robot", lambda: client(endpoint, "KRAAAAAAAAAAAAAAAAAA", "x").head_object(Bucket=bucket, Key=mine))
 again = ask(f"/robots/{robots[0]['robot_id']}/ws-client-auth-token/rotate", token=token, method="POST")
 fresh = client(endpoint, again["store_access_key"], again["store_secret_key"])
 expect(200, "the new key", lambda: fresh.put_object(Bucket=bucket, Key=mine, Body=b"renewed"))

@@ -129,6 +129,7 @@ fn recorder_view(device: &DeviceId, link: &LinkInfo, seen: &crate::devices::Reco
         task_id: seen.task_id.as_ref().map(ToString::to_string),
         updated_at: seen.updated_at,
         confirmed: seen.confirmed,
+        foreign_task: seen.foreign_task,
         source: seen.source.clone(),
         age: seen.age(Instant::now()),
         error: seen.error.clone(),

@@ -240,6 +240,8 @@ pub struct RequestDeviceCommand {
     pub task: Option<PublicTaskId>,
     pub params: Value,
     pub timeout: Duration,
+    /// The recorder says at this moment that it is busy with a task that is none of ours.
+    pub foreign_task: bool,
 }
 
 impl Command for RequestDeviceCommand {
@@ -256,6 +258,7 @@ impl Command for RequestDeviceCommand {
             task_id: self.task.clone(),
             params: self.params.clone(),
             deadline: work.now + self.timeout,
+            foreign_task: self.foreign_task,
         };
         work.decide(&mut device, command)?;
         Ok(command_id)

@@ -32,6 +32,8 @@ pub struct RecorderView {
     pub task_id: Option<PublicTaskId>,
     /// False while the state is asked for (again): it may be another one by now.
     pub confirmed: bool,
+    /// It said last that it is busy with a task that cannot be one of ours, or that it does not name.
+    pub foreign_task: bool,
     /// `state_update`, `get_state`, `rpc_response:<action>`; empty before the first snapshot.
     pub source: String,
     pub updated_at: Option<Timestamp>,

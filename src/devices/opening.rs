@@ -49,6 +49,16 @@ impl Opening {
     /// Ends with the link. The answer is for the request, which may be over by then.
     pub async fn run(self, upgraded: UpgradeFut, answer: oneshot::Sender<Result<(), Denied>>) {
         let inner = &self.devices.0;
+        let proven = tokio::select! {
+            proven = self.prove() => proven,
+            // Nothing is written for that, and whoever has no token has nothing in hand.
+            () = self.gone.cancelled() => Err(Denied::Superseded),
+            () = inner.halt.cancelled() => Err(Denied::Stopping),
+        };
+        if let Err(denied) = proven {
+            let _nobody_waits = answer.send(Err(denied));
+            return;
+        }
         let in_hand = inner.hub.take_in_hand(&self.device, self.kind);
         let opened = tokio::select! {
             opened = self.open() => opened,
@@ -94,20 +104,23 @@ impl Opening {
         }
     }
 
+    /// Whether the token that was shown is the device's, where one is required.
+    async fn prove(&self) -> Result<(), Denied> {
+        let Some(shown) = &self.token else { return Ok(()) };
+        let opens = match (&self.devices.0.tokens, shown) {
+            (Some(tokens), Some(token)) => tokens.opens(&self.device, self.kind, token).await,
+            (None, _) | (_, None) => Ok(false),
+        };
+        match opens {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Denied::Unauthorized),
+            Err(error) => Err(Denied::Unavailable(error.to_string())),
+        }
+    }
+
     /// Makes the connection the current one, and answers with its epoch.
     async fn open(&self) -> Result<i64, Denied> {
         let (inner, kind) = (&self.devices.0, self.kind);
-        if let Some(shown) = &self.token {
-            let opens = match (&inner.tokens, shown) {
-                (Some(tokens), Some(token)) => tokens.opens(&self.device, kind, token).await,
-                (None, _) | (_, None) => Ok(false),
-            };
-            match opens {
-                Ok(true) => {}
-                Ok(false) => return Err(Denied::Unauthorized),
-                Err(error) => return Err(Denied::Unavailable(error.to_string())),
-            }
-        }
         // After the token: what strangers try does not count against the device.
         let now = Now::read().at;
         if !inner.hub.may_connect(&self.device, kind, inner.settings.handshakes, now) || !inner.hub.may_open(&self.device, kind, now) {

@@ -104,9 +104,9 @@ impl Aggregate for ConfigTemplate {
         match (self, command) {
             (_, TemplateCommand::Write(template)) if template.content.trim().is_empty() => Err(TemplateRefusal::Blank),
             (_, TemplateCommand::Write(template)) if template.content.len() > CONTENT_BYTES_MAX => Err(TemplateRefusal::TooLarge),
-            (known, TemplateCommand::Write(template)) => match literals(&template.content).into_iter().next() {
+            (Self::Written(known), TemplateCommand::Write(template)) if *known == template => Ok(vec![]),
+            (_, TemplateCommand::Write(template)) => match literals(&template.content).into_iter().next() {
                 Some(secret) => Err(TemplateRefusal::LiteralSecret { line: secret.line, name: secret.name, kind: secret.kind }),
-                None if *known == Self::Written(template.clone()) => Ok(vec![]),
                 None => Ok(vec![TemplateEvent::ConfigTemplateWritten(template)]),
             },
             (Self::Written(_), TemplateCommand::Delete) => Ok(vec![TemplateEvent::ConfigTemplateDeleted {}]),

@@ -38,7 +38,9 @@ fn proof(state: &AppState, caller: &Caller, params: &Params) -> Proof {
     match (state.settings.auth_mode, params.text("token")) {
         (AuthMode::Compat, _) => Proof::NotAsked,
         (AuthMode::Strict, Some(token)) => Proof::Token { token, tokens: state.callback_tokens.clone() },
-        (AuthMode::Strict, None) => Proof::None { from: caller.address().filter(|_| state.settings.callbacks_of_known_devices) },
+        (AuthMode::Strict, None) => {
+            Proof::None { from: caller.established_address().filter(|_| state.settings.callbacks_of_known_devices) }
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct RecorderView {
     pub age: Option<Duration>,
     /// A valid snapshot exists on this connection, and no refresh has failed since.
     pub confirmed: bool,
+    /// It said last that it is busy with a task that cannot be one of ours.
+    pub foreign_task: bool,
     pub source: String,
     /// Why it is not confirmed.
     pub error: Option<String>,
@@ -165,6 +167,7 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
         connected_at: since,
         last_seen_at: row.updated_at,
         confirmed: state.is_some(),
+        foreign_task: false,
         current_state: state.unwrap_or_else(|| "unknown".to_owned()),
         previous_state: String::new(),
         task_id: row.observed_task.clone(),

@@ -280,13 +280,28 @@ fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem>
     }
 }
 
-/// The task that is named, else the one that the recorder is known to have at this moment.
-async fn task_meant(state: &AppState, device: &DeviceId, object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
-    if let Some(named) = task_in(object)? {
-        return Ok(Some(named));
+/// What a command is about.
+#[derive(Default)]
+struct Meant {
+    task: Option<PublicTaskId>,
+    foreign_task: bool,
+}
+
+impl From<Option<PublicTaskId>> for Meant {
+    fn from(task: Option<PublicTaskId>) -> Self {
+        Self { task, foreign_task: false }
     }
-    let view = view_of(state, device).await?.filter(|view| view.confirmed && view.current_state != RecorderState::Idle.as_str());
-    Ok(view.and_then(|view| PublicTaskId::parse(&view.task_id?).ok()))
+}
+
+/// The task that is named, else the one that the recorder is known to have at this moment, which may be none of ours.
+async fn task_meant(state: &AppState, device: &DeviceId, object: &Map<String, Value>) -> Result<Meant, Problem> {
+    if let Some(named) = task_in(object)? {
+        return Ok(Some(named).into());
+    }
+    let Some(view) = view_of(state, device).await? else { return Ok(Meant::default()) };
+    let busy = view.confirmed && view.current_state != RecorderState::Idle.as_str();
+    let task = view.task_id.filter(|_| busy).and_then(|task| PublicTaskId::parse(&task).ok());
+    Ok(Meant { task, foreign_task: view.foreign_task })
 }
 
 fn task_required() -> Problem {
@@ -498,14 +513,15 @@ async fn command(
     caller: &Caller,
     device: DeviceId,
     action: RecorderAction,
-    task: Option<PublicTaskId>,
+    meant: impl Into<Meant>,
     params: Value,
 ) -> RpcResult {
+    let Meant { task, foreign_task } = meant.into();
     let timeout = limit_of(action, &state.settings);
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
-    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout };
+    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, foreign_task };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
         Err(CommandError::Refused(refusal)) if refusal.code == STATE_NOT_TOLD => {
@@ -569,6 +585,7 @@ mod tests {
             updated_at: Some(at),
             age: Some(Duration::from_millis(400)),
             confirmed: true,
+            foreign_task: false,
             source: "state_update".into(),
             error: None,
         }

@@ -47,6 +47,10 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// A head that is larger is answered with 431. A login, some cookies, and a long query fit many times.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// On a request whose only known address is that of a proxy of ours: whom it comes from is not established.
+#[derive(Clone, Copy, Debug)]
+pub struct ProxyItself;
+
 /// What stands in front of routes.
 #[derive(Clone, Debug)]
 pub struct Front {
@@ -79,7 +83,11 @@ pub async fn serve_routes(listener: TcpListener, stop: CancellationToken, front:
         let (front, routes) = (front.clone(), TowerToHyperService::new(routes.clone()));
         service_fn(move |request: Request<Incoming>| {
             let (mut parts, body) = request.into_parts();
-            parts.extensions.insert(ConnectInfo(front.room.proxies.client(peer, &parts.headers)));
+            let client = front.room.proxies.client(peer, &parts.headers);
+            parts.extensions.insert(ConnectInfo(client));
+            if front.room.proxies.trusts(client.ip()) {
+                parts.extensions.insert(ProxyItself);
+            }
             if !front.origins.allow(&parts.method, &parts.headers, front.room.proxies.trusts(peer.ip())) {
                 parts.extensions.insert(ForeignOrigin);
             }

@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
         loop {
             self.pass_to(|c| !is_space(c));
             let rest = self.rest();
-            let len = if rest.starts_with("//") && self.at < self.last_newline {
+            let len = if rest.starts_with("//") && self.at < self.last_newline && !self.text[..self.at].ends_with(':') {
                 rest.find('\n')
             } else if rest.starts_with("/*") && self.at + 2 <= self.last_comment_end {
                 rest[2..].find("*/").map(|end| end + 4)
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
                     fields.extend(last.replace((name, self.value(depth)?)));
                 }
                 // A name alone, and no part of a number.
-                (Some(_), _) if behind_comma && !c.is_ascii_digit() => {}
+                (Some(_), _) if behind_comma && !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-') => {}
                 _ => {
                     if let Some((_, value)) = &mut last {
                         *value = odd();

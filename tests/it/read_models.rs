@@ -300,7 +300,10 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Request { who, task: n, action } => {
             let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));
             let timeout = Duration::from_secs(15);
-            if let Some(id) = ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout }).await {
+            if let Some(id) =
+                ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, foreign_task: false })
+                    .await
+            {
                 memory.lock().await.commands.push(id);
             }
         }

@@ -244,6 +244,28 @@ async fn a_known_device_posts_from_where_its_recorder_connects_from() {
     }
 }
 
+/// An address that a proxy of ours has, or that nobody established, proves nothing.
+#[tokio::test]
+async fn the_address_of_a_proxy_is_no_known_device() {
+    for (trusted, contradicted) in [("", 200), ("127.0.0.1", 401)] {
+        let settings = [("KEYSTONE_DEVICE_CALLBACKS", "known_device"), ("KEYSTONE_TRUSTED_PROXIES", trusted)];
+        let bench = Bench::start_with(settings.map(|(name, value)| (name, value.to_owned())).to_vec()).await;
+        let task = bench.dispatch(1).await.remove(0);
+        let (_recorder, _transfer) = bench.sockets().await;
+        let body = json!({ "task_id": task.public_id, "device_id": bench.device });
+        let post = async |headers: &[(&str, &str)]| {
+            let url = format!("{}/api/v1/callbacks/start", bench.server.base());
+            let request = reqwest::Client::new().post(url).json(&body);
+            let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(post(&[]).await, contradicted, "{trusted}");
+        assert_eq!(post(&[("X-Forwarded-For", "9.9.9.9"), ("Forwarded", "for=8.8.8.8")]).await, contradicted, "{trusted}");
+        assert_eq!(post(&[("X-Forwarded-For", "9.9.9.9"), ("Forwarded", "x")]).await, contradicted, "{trusted}");
+        assert_eq!(post(&[("X-Forwarded-For", "9.9.9.9")]).await, contradicted, "{trusted}");
+    }
+}
+
 /// A recorder posts to exactly the link it was given; nothing else of the server knows the token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorder_shows_the_token_it_was_configured_with() {
@@ -334,7 +356,15 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
     for created in created["tasks"].as_array().unwrap() {
         let task = PublicTaskId::parse(created["task_id"].as_str().unwrap()).unwrap();
         let (action, params, timeout) = (RecorderAction::Config, json!({}), Duration::from_secs(15));
-        edge.execute(RequestDeviceCommand { device: device.clone(), action, task: Some(task.clone()), params, timeout }).await;
+        edge.execute(RequestDeviceCommand {
+            device: device.clone(),
+            action,
+            task: Some(task.clone()),
+            params,
+            timeout,
+            foreign_task: false,
+        })
+        .await;
         if public_ids.is_empty() {
             // As that version wrote it.
             let older = "set session_replication_role = replica;

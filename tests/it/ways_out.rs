@@ -299,6 +299,45 @@ async fn what_destroys_a_recording_waits_until_the_recorder_has_told_which_task_
     bench.until_status(&task, "pending").await;
 }
 
+/// Somebody configured it by hand, with an id that is none of ours: a person can still clear it.
+#[tokio::test]
+async fn a_recorder_that_is_busy_with_a_task_of_nobodys_can_be_cleared() {
+    let bench = Bench::start().await;
+    let foreign = |current: &str| {
+        let now = chrono::Utc::now().timestamp_millis();
+        json!({ "type": "state_update", "timestamp": now, "data": { "previous": current, "current": current, "task_id": "local test 1" } })
+    };
+    let heard = async || {
+        let measures = reqwest::get(format!("{}/metrics", bench.server.base())).await.unwrap().text().await.unwrap();
+        let line = measures.lines().find(|line| line.contains("cause=\"state_without_task\""));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<i64>().ok()).unwrap_or(0)
+    };
+    // So it greets, or so it becomes while we look.
+    for greeting in [None, Some(state("idle", "idle", None))] {
+        let before = heard().await;
+        let mut recorder = recorder_of(&bench).await;
+        if let Some(greeting) = greeting {
+            recorder.send(&greeting).await;
+        }
+        recorder.send(&foreign("ready")).await;
+        until("it to be heard", async || heard().await > before).await;
+        for action in ["clear", "cancel"] {
+            let asked = asking(&bench, action, json!({}));
+            let request = loop {
+                let request = recorder.wait_for("a request", |frame| frame["type"] == "rpc_request").await;
+                if request["action"] != "get_state" {
+                    break request;
+                }
+                let told = json!({ "state": "ready", "task_config": { "task_id": "local test 1" } });
+                recorder.send(&json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "data": told })).await;
+            };
+            assert_eq!((&request["action"], request["params"].get("task_id")), (&json!(action), None), "{request}");
+            recorder.send(&answer(&request, "ready")).await;
+            assert_eq!(asked.await.unwrap().0, 200);
+        }
+    }
+}
+
 // Two programs with one id.
 
 #[tokio::test]

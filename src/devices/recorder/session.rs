@@ -43,6 +43,9 @@ pub const BUSY_MAX: Duration = Duration::from_secs(600);
 /// recorder itself calls differences below this normal; beyond, the answer to `get_state` decides.
 const CLOCK_TOLERANCE_MS: i64 = 1000;
 
+/// While something waits until it is known what the recorder holds, it is asked so often.
+const HELD_PAUSE: Duration = Duration::from_secs(1);
+
 /// Requests waiting for their turn.
 const WAITING_MAX: usize = 32;
 
@@ -126,11 +129,16 @@ impl RecorderSession {
         if self.unanswered.values().any(|sent| sent.what.is_command()) {
             return;
         }
-        match self.waiting.pop_front() {
+        // What it holds is being asked: a `clear` sent now might hit another task. Others do not wait for that.
+        let known = self.view.confirmed || self.view.foreign_task;
+        let next = self.waiting.iter().position(|request| known || !matches!(request, Request::Rpc(rpc) if rpc.while_held));
+        if next.is_none() && !self.waiting.is_empty() {
+            self.refresh_at(now.at + HELD_PAUSE);
+        }
+        let held = if self.view.confirmed { self.view.task_id.clone() } else { None };
+        match next.and_then(|next| self.waiting.remove(next)) {
             None => {}
-            // What it holds is being asked: a `clear` sent now might hit another task.
-            Some(Request::Rpc(rpc)) if rpc.while_held && !self.view.confirmed => self.waiting.push_front(Request::Rpc(rpc)),
-            Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != self.view.task_id => {
+            Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != held => {
                 let why = if rpc.task.is_some() { "does not hold the task" } else { "has begun another task meanwhile" };
                 let message = Some(format!("not sent: the recorder {why}"));
                 effects.push(settled(&rpc.command_id, CommandOutcome::Refused { message, data: None }));
@@ -227,6 +235,7 @@ impl RecorderSession {
             (_, Some(named), _) => Some(named),
             (_, None, _) => {
                 effects.push(Effect::Note { cause: "state_without_task", detail: state.as_str().to_owned() });
+                self.view.foreign_task = true;
                 return self.doubt(now.at + REFRESH_PAUSE, "the recorder is busy with a task it does not name", effects);
             }
         };
@@ -237,6 +246,7 @@ impl RecorderSession {
             // It is not doing anything with that task any more.
             task_id: task.clone().filter(|_| state != RecorderState::Idle),
             confirmed: true,
+            foreign_task: false,
             source: source.to_owned(),
             updated_at: Some(now.wall),
             seen_at: Some(now.at),

@@ -8,9 +8,35 @@ use super::{Kind, last_word};
 const FILLED: char = '\u{1}';
 
 /// Under the name of a secret these say where or what it is.
-const ABOUT: [&str; 16] = [
-    "file", "path", "dir", "env", "from", "ref", "name", "type", "kind", "url", "endpoint", "header", "provider", "source", "user",
+const ABOUT: [&str; 28] = [
+    "file",
+    "path",
+    "dir",
+    "env",
+    "from",
+    "ref",
+    "name",
+    "type",
+    "kind",
+    "url",
+    "endpoint",
+    "header",
+    "provider",
+    "source",
+    "user",
     "username",
+    "region",
+    "profile",
+    "issuer",
+    "audience",
+    "algorithm",
+    "timeout",
+    "ttl",
+    "mount",
+    "mode",
+    "enabled",
+    "scope",
+    "format",
 ];
 
 /// What of a value on this line is a secret, and on the `rest`, where it may go on there.
@@ -111,6 +137,10 @@ pub(super) fn entries(line: &str) -> Vec<Entry<'_>> {
         let begin = at + skip;
         let end = begin + word_len(&line[begin..]);
         at = end;
+        // A variable with nothing where it is not set.
+        if line[..begin].ends_with("${") && line[end..].starts_with(":-}") {
+            continue;
+        }
         let after = line[end..].trim_start_matches(['"', '\'']).trim_start();
         let Some(value) = after.strip_prefix([':', '=']) else { continue };
         let assigned = after.starts_with('=') && value.starts_with(|c: char| !c.is_whitespace());
@@ -320,11 +350,12 @@ fn is_literal_scalar(value: &str) -> bool {
     !(value.is_empty() || filled() || is_variable(value) || switch())
 }
 
-/// `$NAME` and `${NAME}`, as the environment has names.
+/// `$NAME`, `${NAME}`, and `${NAME:-}` with nothing where it is not set, as the environment has names.
 fn is_variable(value: &str) -> bool {
     let Some(name) = value.strip_prefix('$') else { return false };
     // The bracket behind it may have been taken for one of the flow around it.
     let name = name.strip_prefix('{').map_or(name, |name| name.strip_suffix('}').unwrap_or(name));
+    let name = name.strip_suffix(":-").unwrap_or(name);
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }

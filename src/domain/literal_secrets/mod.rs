@@ -54,13 +54,21 @@ impl Kind {
             "credential",
             "credentials",
             "authorization",
-        ]) || last_word(name, &["pass", "passcode", "pwd", "psk", "jwt", "bearer"])
+        ]) || last_word(name, &["pass", "passcode", "pwd", "psk", "jwt", "bearer"]) && !is_about_something_else(name)
         {
             Some(Self::Other)
         } else {
             None
         }
     }
+}
+
+/// `low_pass` of a filter, `first_pass` of a planner, and `pwd` alone, which is a folder.
+fn is_about_something_else(name: &str) -> bool {
+    let plain = name.to_ascii_lowercase();
+    let before = plain.trim_end_matches("pass").trim_end_matches(['_', '-', '.', ' ']);
+    let passes = ["low", "high", "band", "all", "first", "second", "last", "multi", "single", "two"];
+    plain == "pwd" || (plain.ends_with("pass") && passes.iter().any(|word| before.ends_with(word)))
 }
 
 /// Whether the last word of a name is one of these: that of `db_pass` and `dbPass`, not that of `bypass`.
@@ -291,6 +299,12 @@ mod tests {
             "cmd: run --token={{ ws_client_auth_token }} --verbose",
             "url: http://edge/?token={{ ws_client_auth_token }}&x=1",
             "bypass: all\nlowpass: 5 Hz\ncompass: on",
+            "low_pass: 5.0\nhighPass: 0.5\nband_pass: [1, 40]\nfirst_pass: 2",
+            "pwd: /opt/axon",
+            "jwt:\n  issuer: keystone\n  enabled: true\n  algorithm: HS256",
+            "credentials:\n  region: us-east-1\n  profile: default\n  timeout: 30s",
+            "secret:\n  mount: /run/secrets/x",
+            "password: ${PASSWORD:-}\nother: \"${PASSWORD:-}\"",
             "key: value",
         ] {
             assert_eq!(found(text), [], "{text}");

@@ -25,6 +25,7 @@ use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
 use crate::domain::{Actor, CollectorId, DeviceId};
+use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
 
 /// Who a request comes from.
@@ -129,6 +130,8 @@ pub struct Caller {
     pub identity: Identity,
     request_id: String,
     source_address: Option<String>,
+    /// Whether that is the caller's own, and not that of a proxy of ours.
+    established: bool,
     idempotency: Option<IdempotencyKey>,
     trace_parent: Option<String>,
 }
@@ -149,6 +152,11 @@ impl Caller {
 
     pub fn address(&self) -> Option<std::net::IpAddr> {
         self.source_address.as_deref().and_then(|address| address.parse().ok())
+    }
+
+    /// The address, where it proves something.
+    pub fn established_address(&self) -> Option<std::net::IpAddr> {
+        self.address().filter(|_| self.established)
     }
 
     pub fn context_as(&self, actor: Actor) -> Context {
@@ -210,6 +218,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             identity,
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
+            established: parts.extensions.get::<ProxyItself>().is_none(),
             idempotency: parts.extensions.get::<IdempotencyKey>().cloned(),
             trace_parent: header("traceparent", 64),
         })

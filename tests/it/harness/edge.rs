@@ -230,6 +230,7 @@ impl ArrangedFleet {
             task_id: task.map(str::to_owned),
             updated_at: Some(now),
             confirmed: true,
+            foreign_task: false,
             source: "state_update".into(),
             age: Some(Duration::ZERO),
             error: None,

@@ -76,6 +76,12 @@ impl Server {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_keystone")]);
         let mut command = Command::new(words.next().expect("a program"));
+        // What is set for the tests, or for the developer's own server, is not for this one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("KEYSTONE_") && name != "KEYSTONE_PG_BIN" {
+                command.env_remove(name);
+            }
+        }
         command
             .args(words)
             .args(["--config", "keystone.toml"])
