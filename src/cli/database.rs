@@ -44,7 +44,7 @@ pub async fn look(config: &Config) -> anyhow::Result<Database> {
 
 async fn missing_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
     let client = pg::get(pool).await?;
-    let applied = pg::applied_migrations(&**client).await?;
+    let applied = pg::applied_migrations(&client).await?;
     Ok(pg::migrations().into_iter().filter(|known| !applied.iter().any(|there| there.version == known.version)).collect())
 }
 
