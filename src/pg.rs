@@ -343,6 +343,11 @@ pub fn migrations() -> Vec<Migration> {
     known
 }
 
+/// What of `known` is not among the applied ones.
+pub fn missing<'a>(known: &'a [Migration], applied: &[Migration]) -> Vec<&'a Migration> {
+    known.iter().filter(|ours| !applied.iter().any(|theirs| theirs.version == ours.version)).collect()
+}
+
 /// What a database was brought to, oldest first; nothing: never by us.
 pub async fn applied_migrations(client: &tokio_postgres::Client) -> Result<Vec<Migration>, tokio_postgres::Error> {
     let there: bool = client.query_one("select to_regclass('refinery_schema_history') is not null", &[]).await?.get(0);

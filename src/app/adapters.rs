@@ -23,6 +23,7 @@ use crate::embedded::keys::{Away, Holders};
 use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::registration::hash_of;
 use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
+use crate::listener::address_of;
 use crate::projections::reads::{ReadError, Reads};
 use crate::subscribers::device_commands::{TaskFacts, Tasks};
 
@@ -284,5 +285,5 @@ impl Objects for BucketObjects {
 
 /// Without the port, which says nothing about a device.
 fn ip_of(remote: &str) -> String {
-    remote.parse::<std::net::SocketAddr>().map_or_else(|_| remote.to_owned(), |address| address.ip().to_string())
+    address_of(remote).map_or_else(|| remote.to_owned(), |address| address.to_string())
 }

@@ -144,11 +144,8 @@ impl Membership {
     /// Closes links that the table gives to this process and nobody here sees to: their opening was stored although it
     /// was answered with an error, or their end could not be stored.
     async fn close_forgotten(&self, commands: &Commands, hub: &Hub) -> anyhow::Result<()> {
-        let mine = "select d.id, k.kind, k.epoch from devices d
-                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
-                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
-                    where k.open and k.process = $1";
-        let mine = self.pool.get().await?.query(mine, &[&self.id]).await?;
+        let mine = format!("{LINKS} where k.open and k.process = $1");
+        let mine = self.pool.get().await?.query(&mine, &[&self.id]).await?;
         // Looked at after the table: whatever was stored by then is in hand from before that.
         for row in &mine {
             let (device, kind) = link_of(row)?;
@@ -185,11 +182,8 @@ impl Membership {
 
     /// Closes links of processes that ended. Answers whether there may be more.
     async fn close_orphans(&self, commands: &Commands) -> anyhow::Result<bool> {
-        let left = "select d.id, k.kind, k.epoch from devices d
-                    cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
-                                               ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)
-                    join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1";
-        let left = self.pool.get().await?.query(left, &[&SWEEP_MAX]).await?;
+        let left = format!("{LINKS} join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1");
+        let left = self.pool.get().await?.query(&left, &[&SWEEP_MAX]).await?;
         for row in &left {
             let (device, kind) = link_of(row)?;
             let orphan = Orphan::ProcessEnded;
@@ -213,7 +207,13 @@ impl Membership {
     }
 }
 
-/// Device and kind, the first two columns.
+/// The two links of each device: device, kind and epoch.
+const LINKS: &str = "
+select d.id, k.kind, k.epoch from devices d
+cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
+                           ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)";
+
+/// Device and kind of a row of [`LINKS`].
 fn link_of(row: &tokio_postgres::Row) -> anyhow::Result<(DeviceId, LinkKind)> {
     let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
     let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];

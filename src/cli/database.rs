@@ -1,5 +1,5 @@
 //! The database for commands beside the server: the configured one, that of a running server,
-//! or the private cluster started for the moment.
+//! or the private cluster started for the moment. Who only looks makes nothing and migrates nothing.
 
 use deadpool_postgres::Pool;
 
@@ -27,8 +27,9 @@ pub async fn look(config: &Config) -> anyhow::Result<Database> {
         );
     }
     let database = open(config).await?;
-    let missing = missing_migrations(&database.pool).await;
-    match missing {
+    let applied = applied_migrations(&database.pool).await;
+    let known = pg::migrations();
+    match applied.map(|applied| pg::missing(&known, &applied)) {
         Ok(missing) if missing.is_empty() => Ok(database),
         outcome => {
             database.close().await?;
@@ -42,10 +43,9 @@ pub async fn look(config: &Config) -> anyhow::Result<Database> {
     }
 }
 
-async fn missing_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
+async fn applied_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
     let client = pg::get(pool).await?;
-    let applied = pg::applied_migrations(&client).await?;
-    Ok(pg::migrations().into_iter().filter(|known| !applied.iter().any(|there| there.version == known.version)).collect())
+    Ok(pg::applied_migrations(&client).await?)
 }
 
 /// Brings its schema to this version; where there is no database in the data folder yet, one is made.

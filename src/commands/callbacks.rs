@@ -5,10 +5,11 @@
 //! it comes, and never decisive alone.
 //!
 //! A recorder has no login, and posts to the links it was configured with. They carry a token of
-//! their task, which the recorder gives back. It is derived from a secret of ours and kept nowhere.
+//! their task, which the recorder gives back. It is derived from a secret of ours and kept nowhere. Where a site says so, a
+//! recorder without one is known by the address that it connects from.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,10 +19,11 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{Command, CommandError, Work};
-use crate::domain::device::{Device, DeviceCommand, Link};
+use crate::domain::device::{Device, DeviceCommand};
 use crate::domain::task::{FinishReport, Stage, Task, TaskCommand, TaskStatus, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::eventstore::Loaded;
+use crate::listener::address_of;
 use crate::projections::facts::{self, TaskOwner};
 
 /// Makes and checks the tokens of callbacks.
@@ -60,13 +62,6 @@ impl CallbackTokens {
     }
 }
 
-/// Where the last connection came from, without the port.
-fn address_of(link: &Link) -> Option<IpAddr> {
-    let remote = link.remote.as_deref()?;
-    let address = remote.parse::<IpAddr>().ok().or_else(|| Some(remote.parse::<SocketAddr>().ok()?.ip()))?;
-    Some(address.to_canonical())
-}
-
 /// Whether a callback has to show that it comes from the recorder that was configured.
 #[derive(Clone, Debug)]
 pub enum Proof {
@@ -98,8 +93,9 @@ impl Proof {
             Self::None { from } => {
                 let Some(owner) = owner.filter(|owner| device.is_none_or(|device| device == *owner)) else { return Ok(false) };
                 let owner = work.load::<Device>(owner).await?.state;
-                Ok(owner.tokenless.as_ref() == Some(task)
-                    || from.is_some_and(|from| address_of(&owner.recorder) == Some(from.to_canonical())))
+                let linked_from = owner.recorder.remote.as_deref().and_then(address_of);
+                let known = from.is_some_and(|from| linked_from.is_some_and(|linked| linked.to_canonical() == from.to_canonical()));
+                Ok(known || owner.tokenless.as_ref() == Some(task))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::report::{Asked, Finding};
 use super::robots::SharedKey;
 use super::work::Work;
-use crate::pg::{Migration, POSTGRES_MAJOR_MIN};
+use crate::pg::{Migration, POSTGRES_MAJOR_MIN, missing};
 
 /// A database that is off by more makes deadlines and tokens wrong by as much.
 const CLOCK_OFF_WARN_S: f64 = 2.0;
@@ -448,7 +448,7 @@ fn judge_schema(schema: &Schema, known: &[Migration]) -> Finding {
         let seen = format!("{} was applied with another text than this program has", changed.join(", "));
         return Finding::problem(id, seen, "run the program that belongs to this database; a start of this one is refused");
     }
-    let missing = known.iter().filter(|ours| !applied.iter().any(|theirs| theirs.version == ours.version)).count();
+    let missing = missing(known, applied).len();
     let is = applied.iter().map(|migration| migration.version).max().unwrap_or_default();
     if missing > 0 {
         let seen = format!("missing migrations: {missing} (the schema is at V{is}, this program at V{newest})");

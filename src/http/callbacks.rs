@@ -1,7 +1,7 @@
 //! `/callbacks`: what recorders post when a recording starts and when its file is closed.
 //!
 //! Recorders post once, without a login, and read nothing of the answer. The links they were given carry the
-//! token of their task. What they say is a witness among others; whether the task is theirs is decided with it.
+//! token of their task, or a site knows them by their address. What they say is a witness among others; whether the task is theirs is decided with it.
 
 use axum::Json as Answer;
 use axum::extract::State;

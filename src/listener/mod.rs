@@ -33,7 +33,7 @@ pub use admission::{Limits, one_caller};
 pub use door::Room;
 pub use intake::{Intake, TooSlow};
 pub use origins::{ForeignOrigin, Origins};
-pub use proxies::Proxies;
+pub use proxies::{Proxies, address_of};
 
 use door::Door;
 use intake::{Left, Lingering};

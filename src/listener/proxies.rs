@@ -131,8 +131,8 @@ fn node_of(element: &str) -> &str {
     pairs.find(|(name, _)| name.eq_ignore_ascii_case("for")).map_or("", |(_, node)| node.trim_matches('"'))
 }
 
-/// `10.0.0.1`, `10.0.0.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
-fn address_of(node: &str) -> Option<IpAddr> {
+/// Of `10.0.0.1`, `10.0.0.1:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
+pub fn address_of(node: &str) -> Option<IpAddr> {
     let bare = node.strip_prefix('[').and_then(|node| node.strip_suffix(']')).unwrap_or(node);
     bare.parse().ok().or_else(|| node.parse().ok().map(|address: SocketAddr| address.ip()))
 }

@@ -135,10 +135,11 @@ impl RecorderSession {
         if next.is_none() && !self.waiting.is_empty() {
             self.refresh_at(now.at + HELD_PAUSE);
         }
-        let held = if self.view.confirmed { self.view.task_id.clone() } else { None };
         match next.and_then(|next| self.waiting.remove(next)) {
             None => {}
-            Some(Request::Rpc(rpc)) if rpc.while_held && rpc.task != held => {
+            Some(Request::Rpc(rpc))
+                if rpc.while_held && rpc.task.as_ref() != self.view.task_id.as_ref().filter(|_| self.view.confirmed) =>
+            {
                 let why = if rpc.task.is_some() { "does not hold the task" } else { "has begun another task meanwhile" };
                 let message = Some(format!("not sent: the recorder {why}"));
                 effects.push(settled(&rpc.command_id, CommandOutcome::Refused { message, data: None }));
