@@ -240,8 +240,8 @@ pub struct RequestDeviceCommand {
     pub task: Option<PublicTaskId>,
     pub params: Value,
     pub timeout: Duration,
-    /// The recorder says at this moment that it is busy with a task that is none of ours.
-    pub foreign_task: bool,
+    /// The recorder says at this moment that it holds no task of ours.
+    pub holds_none: bool,
 }
 
 impl Command for RequestDeviceCommand {
@@ -258,7 +258,7 @@ impl Command for RequestDeviceCommand {
             task_id: self.task.clone(),
             params: self.params.clone(),
             deadline: work.now + self.timeout,
-            foreign_task: self.foreign_task,
+            holds_none: self.holds_none,
         };
         work.decide(&mut device, command)?;
         Ok(command_id)

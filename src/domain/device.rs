@@ -282,8 +282,8 @@ pub enum DeviceCommand {
         task_id: Option<PublicTaskId>,
         params: Value,
         deadline: Timestamp,
-        /// The recorder says at this moment that it is busy with a task that is none of ours.
-        foreign_task: bool,
+        /// The recorder says at this moment that it holds no task of ours.
+        holds_none: bool,
     },
     SettleCommand {
         command_id: String,
@@ -565,7 +565,7 @@ impl Aggregate for Device {
                     Some(_) => vec![],
                 }
             }
-            C::RequestCommand { command_id, action, task_id, params, deadline, foreign_task } => {
+            C::RequestCommand { command_id, action, task_id, params, deadline, holds_none } => {
                 if !self.recorder.open {
                     return Err(DeviceRefusal::RecorderNotConnected);
                 }
@@ -573,13 +573,13 @@ impl Aggregate for Device {
                     return Err(DeviceRefusal::CommandExists);
                 }
                 let destroys = matches!(action, RecorderAction::Cancel | RecorderAction::Clear);
-                if destroys && task_id.is_none() && self.observed.is_none() && !foreign_task {
+                if destroys && task_id.is_none() && self.observed.is_none() && !holds_none {
                     return Err(DeviceRefusal::StateNotTold);
                 }
                 let epoch = self.recorder.epoch;
                 // What is asked without naming a task means the one that the recorder holds.
                 let names_its_own = matches!(action, RecorderAction::Config | RecorderAction::Begin);
-                let implied = if names_its_own || foreign_task { None } else { self.held() };
+                let implied = if names_its_own || holds_none { None } else { self.held() };
                 let task_id = task_id.or_else(|| implied.cloned());
                 let params = match (action, &task_id) {
                     (RecorderAction::Finish | RecorderAction::Cancel, Some(task)) if params.is_null() => {
@@ -804,7 +804,7 @@ mod tests {
             task_id: Some(task("t")),
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
-            foreign_task: false,
+            holds_none: false,
         };
         run(&mut device, config);
         assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
@@ -976,7 +976,7 @@ mod tests {
         let asked = |device: &Device, action| {
             let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
             match &device
-                .decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, foreign_task: false })
+                .decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false })
                 .unwrap()[..]
             {
                 [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
@@ -989,7 +989,7 @@ mod tests {
         let t = || Some("t".to_owned());
         for action in [Cancel, Clear] {
             let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
-            let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, foreign_task: false };
+            let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false };
             let refused = device.decide(command).map_err(|refusal| refusal.to_string());
             assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
         }
@@ -1096,7 +1096,7 @@ mod tests {
             task_id: Some(task(name)),
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
-            foreign_task: false,
+            holds_none: false,
         };
         let older: DeviceEvent = serde_json::from_value(serde_json::json!({ "device_command_requested": {
             "command_id": "a", "epoch": 1, "action": "config", "task_id": "t-1", "params": {}, "deadline": "2026-11-20T19:53:07Z",
@@ -1112,7 +1112,7 @@ mod tests {
                 task_id: Some(task("t-1")),
                 params: Value::Null,
                 deadline: Timestamp::UNIX_EPOCH,
-                foreign_task: false,
+                holds_none: false,
             },
         );
         assert_eq!(device.tokenless, Some(task("t-1")));

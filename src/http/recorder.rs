@@ -284,24 +284,26 @@ fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem>
 #[derive(Default)]
 struct Meant {
     task: Option<PublicTaskId>,
-    foreign_task: bool,
+    /// The recorder says at this moment that it holds no task of ours.
+    holds_none: bool,
 }
 
 impl From<Option<PublicTaskId>> for Meant {
     fn from(task: Option<PublicTaskId>) -> Self {
-        Self { task, foreign_task: false }
+        Self { task, holds_none: false }
     }
 }
 
-/// The task that is named, else the one that the recorder is known to have at this moment, which may be none of ours.
+/// The task that is named, else the one that the recorder says it has at this moment, which may be none of ours. What it
+/// says may be on its way into storage still.
 async fn task_meant(state: &AppState, device: &DeviceId, object: &Map<String, Value>) -> Result<Meant, Problem> {
     if let Some(named) = task_in(object)? {
         return Ok(Some(named).into());
     }
     let Some(view) = view_of(state, device).await? else { return Ok(Meant::default()) };
-    let busy = view.confirmed && view.current_state != RecorderState::Idle.as_str();
-    let task = view.task_id.filter(|_| busy).and_then(|task| PublicTaskId::parse(&task).ok());
-    Ok(Meant { task, foreign_task: view.foreign_task })
+    let idle = view.current_state == RecorderState::Idle.as_str();
+    let task = view.task_id.filter(|_| view.confirmed && !idle).and_then(|task| PublicTaskId::parse(&task).ok());
+    Ok(Meant { task, holds_none: view.foreign_task || (view.confirmed && idle) })
 }
 
 fn task_required() -> Problem {
@@ -516,12 +518,12 @@ async fn command(
     meant: impl Into<Meant>,
     params: Value,
 ) -> RpcResult {
-    let Meant { task, foreign_task } = meant.into();
+    let Meant { task, holds_none } = meant.into();
     let timeout = limit_of(action, &state.settings);
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
-    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, foreign_task };
+    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, holds_none };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
         Err(CommandError::Refused(refusal)) if refusal.code == STATE_NOT_TOLD => {

@@ -1,17 +1,17 @@
 //! A verdict is about one report: until it is given the objects of that report keep their bytes, whatever becomes of the
 //! task, and afterwards nothing that was read before counts.
 
+use keystone_edge::commands::Command;
 use keystone_edge::commands::batches::CreatedTask;
 use keystone_edge::commands::devices::{OpenLink, UploadCompleted, UploadFailed};
 use keystone_edge::commands::tasks::FailTask;
 use keystone_edge::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
-use keystone_edge::commands::{Command, CommandError, Context};
 
 use keystone_edge::domain::device::LinkKind;
 use keystone_edge::domain::task::{Rejection, UploadReport, VerifiedUpload, Witness};
 use keystone_edge::projections::reads::Reads;
 
-use crate::factory::{Factory, device, done, last_report};
+use crate::factory::{Factory, device, done, last_report, refused};
 use crate::harness::TestDatabase;
 
 struct Bench {
@@ -63,20 +63,14 @@ impl Bench {
     }
 
     async fn refused<C: Command>(&self, command: C) -> &'static str {
-        match self.factory.commands.execute(&Context::system(), command).await {
-            Err(CommandError::Refused(refusal)) => refusal.code,
-            Err(other) => panic!("{other:?}"),
-            Ok(_) => panic!("`{}` was not refused", C::NAME),
-        }
+        refused(&self.factory.commands, command).await.code
     }
 
     /// Whether the object keeps its bytes.
     async fn kept(&self, folder: &str) -> bool {
-        let key = self.key(folder);
-        let claims = [&key, &key.replace(".mcap", ".json")].map(|key| key.to_owned());
-        let reads = Reads::new(self.database.pool.clone());
-        let mcap = reads.claim_to_object("edge", &claims[0]).await.unwrap();
-        let sidecar = reads.claim_to_object("edge", &claims[1]).await.unwrap();
+        let (key, reads) = (self.key(folder), Reads::new(self.database.pool.clone()));
+        let mcap = reads.claim_to_object("edge", &key).await.unwrap();
+        let sidecar = reads.claim_to_object("edge", &key.replace(".mcap", ".json")).await.unwrap();
         assert!(mcap.as_ref().is_some_and(|claim| claim.verified) || mcap.is_some() == sidecar.is_some());
         mcap.is_some()
     }

@@ -5,6 +5,7 @@ use keystone_edge::simulator::factory;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::harness::bench::rpc_response;
 use crate::harness::device::Socket;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{TestDatabase, TestObjects, temp_folder, until};
@@ -35,8 +36,7 @@ async fn a_command_is_sent_although_this_machines_clock_is_a_day_behind() {
     let device = made.stations[0].device_id.clone();
     let mut recorder = Socket::connect(&server.address(1), &format!("/recorder/{device}")).await;
     let asked = recorder.wait_for("get_state", |frame| frame["action"] == "get_state").await;
-    let told = json!({"type": "rpc_response", "request_id": asked["request_id"], "success": true, "data": {"state": "idle"}});
-    recorder.send(&told).await;
+    recorder.send(&rpc_response(&asked, json!({"state": "idle"}))).await;
     // The robot's clock is right.
     let right = chrono::Utc::now() + chrono::TimeDelta::days(1);
     let data = json!({"previous": "idle", "current": "idle"});

@@ -9,7 +9,7 @@ use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
     CreateSubscene,
 };
-use keystone_edge::commands::{Command, Commands, Context};
+use keystone_edge::commands::{Command, CommandError, Commands, Context, Refusal};
 use keystone_edge::domain::order::Priority;
 use keystone_edge::domain::{
     Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId, TaskId,
@@ -140,6 +140,15 @@ pub async fn done<C: Command>(commands: &Commands, command: C) -> C::Answer {
     match commands.execute(&Context::system(), command).await {
         Ok(answer) => answer,
         Err(error) => panic!("`{}` failed: {error:?}", C::NAME),
+    }
+}
+
+/// Runs a command that must be refused.
+pub async fn refused<C: Command>(commands: &Commands, command: C) -> Refusal {
+    match commands.execute(&Context::system(), command).await {
+        Err(CommandError::Refused(refusal)) => refusal,
+        Err(other) => panic!("`{}`: {other:?}", C::NAME),
+        Ok(_) => panic!("`{}` was not refused", C::NAME),
     }
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
+use crate::harness::bench::rpc_response;
 use crate::harness::device::Socket;
 use crate::harness::relay::Relay;
 use crate::harness::server::{PASSWORD, Server};
@@ -184,8 +185,7 @@ impl Site {
 /// Answers the next request of this kind as a recorder does.
 async fn answer(recorder: &mut Socket, action: &str, data: Value) {
     let request = recorder.wait_for(action, |frame| frame["action"] == action).await;
-    let response = json!({"type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok", "data": data});
-    recorder.send(&response).await;
+    recorder.send(&rpc_response(&request, data)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

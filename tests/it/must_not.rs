@@ -22,7 +22,7 @@ use keystone_edge::pg::get;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
-use crate::factory::{Factory, device, done, last_report};
+use crate::factory::{Factory, device, done, last_report, refused};
 use crate::harness::TestDatabase;
 use crate::harness::edge::{TestEdge, number};
 
@@ -50,11 +50,7 @@ impl Floor {
     }
 
     async fn refused<C: Command>(&self, command: C) -> Refusal {
-        match self.factory.commands.execute(&Context::system(), command).await {
-            Err(CommandError::Refused(refusal)) => refusal,
-            Err(other) => panic!("`{}`: {other:?}", C::NAME),
-            Ok(_) => panic!("`{}` was not refused", C::NAME),
-        }
+        refused(&self.factory.commands, command).await
     }
 
     /// Done or refused; anything else is a fault.
@@ -381,7 +377,7 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     unmoved().await;
     for action in [RecorderAction::Config, RecorderAction::Begin, RecorderAction::Cancel, RecorderAction::Clear] {
         let (params, timeout) = (json!({}), Duration::from_secs(15));
-        let ask = RequestDeviceCommand { device: device(1), action, task: Some(task.clone()), params, timeout, foreign_task: false };
+        let ask = RequestDeviceCommand { device: device(1), action, task: Some(task.clone()), params, timeout, holds_none: false };
         let command_id = floor.done(ask).await;
         let outcome = CommandOutcome::Succeeded { message: None, data: None };
         floor.done(SettleDeviceCommand { device: device(1), command_id, outcome }).await;
@@ -621,7 +617,7 @@ async fn mn_24_a_recording_that_starts_over_forgets_when_the_first_one_started()
         task: Some(task.public_id.clone()),
         params,
         timeout,
-        foreign_task: false,
+        holds_none: false,
     };
     let command_id = floor.done(cancel).await;
     let outcome = CommandOutcome::Succeeded { message: None, data: None };

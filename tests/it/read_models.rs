@@ -301,7 +301,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));
             let timeout = Duration::from_secs(15);
             if let Some(id) =
-                ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, foreign_task: false })
+                ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, holds_none: false })
                     .await
             {
                 memory.lock().await.commands.push(id);

@@ -11,7 +11,7 @@ use keystone_edge::simulator::factory::{self, DispatchedTask};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::bench::{Bench, complete, is_ack, is_upload_request, now_iso, record, recording, transfer_of};
+use crate::harness::bench::{Bench, complete, is_ack, is_upload_request, now_iso, record, recording, rpc_response, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::edge::{Seed, TestEdge, number};
 use crate::harness::until;
@@ -25,7 +25,7 @@ fn state(previous: &str, current: &str, task: Option<&DispatchedTask>) -> Value 
 }
 
 fn answer(request: &Value, state: &str) -> Value {
-    json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok", "data": { "state": state } })
+    rpc_response(request, json!({ "state": state }))
 }
 
 /// Tasks of another order.
@@ -44,7 +44,7 @@ async fn recording_of(bench: &Bench, task: &DispatchedTask) -> Socket {
     recorder.send(&state("recording", "recording", Some(task))).await;
     let question = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
     let told = json!({ "state": "recording", "task_config": { "task_id": task.public_id } });
-    recorder.send(&json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": told })).await;
+    recorder.send(&rpc_response(&question, told)).await;
     bench.until_status(task, "in_progress").await;
     recorder
 }
@@ -285,7 +285,7 @@ async fn what_destroys_a_recording_waits_until_the_recorder_has_told_which_task_
         assert_eq!((&refused["connected"], &refused["state_synced"]), (&json!(true), &json!(false)), "{refused}");
     }
     let told = json!({ "state": "recording", "task_config": { "task_id": task.public_id } });
-    recorder.send(&json!({ "type": "rpc_response", "request_id": question["request_id"], "success": true, "data": told })).await;
+    recorder.send(&rpc_response(&question, told)).await;
     let path = format!("/recorder/{}/state", bench.device);
     until("the state to be known", async || bench.client.get(&path).await.unwrap()["state_synced"] == json!(true)).await;
     assert!(!recorder.drain().iter().any(|frame| frame["action"] == "cancel" || frame["action"] == "clear"));
@@ -329,7 +329,7 @@ async fn a_recorder_that_is_busy_with_a_task_of_nobodys_can_be_cleared() {
                     break request;
                 }
                 let told = json!({ "state": "ready", "task_config": { "task_id": "local test 1" } });
-                recorder.send(&json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "data": told })).await;
+                recorder.send(&rpc_response(&request, told)).await;
             };
             assert_eq!((&request["action"], request["params"].get("task_id")), (&json!(action), None), "{request}");
             recorder.send(&answer(&request, "ready")).await;

@@ -175,6 +175,11 @@ pub fn connected(device: &str, uploads: &Value, waiting: &Value) -> Value {
     }})
 }
 
+/// What a recorder answers when it does what it was asked.
+pub fn rpc_response(request: &Value, data: Value) -> Value {
+    json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok", "data": data })
+}
+
 pub fn is_upload_request(frame: &Value, task: &str) -> bool {
     frame["type"] == "upload_request" && frame["task_id"] == task
 }
