@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, BatchId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,6 +76,15 @@ pub enum EpisodeRefusal {
     AlreadyCreated,
     #[error("there is no such episode")]
     NoSuchEpisode,
+}
+
+impl Refused for EpisodeRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::AlreadyCreated => RefusalCode::EpisodeExists,
+            Self::NoSuchEpisode => RefusalCode::EpisodeNotFound,
+        }
+    }
 }
 
 impl Aggregate for Episode {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, CollectorId, DeviceId, FactoryId, OrganizationId, RobotId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -97,6 +98,18 @@ pub enum StationRefusal {
     CollectorNotActive(String),
     #[error("the data collector's organization belongs to factory {collector}, the robot to factory {robot}")]
     FactoryMismatch { robot: FactoryId, collector: FactoryId },
+}
+
+impl Refused for StationRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchStation => RefusalCode::StationNotFound,
+            Self::AlreadyBound => RefusalCode::StationExists,
+            Self::RobotNotActive(_) => RefusalCode::RobotNotActive,
+            Self::CollectorNotActive(_) => RefusalCode::DataCollectorNotActive,
+            Self::FactoryMismatch { .. } => RefusalCode::FactoryMismatch,
+        }
+    }
 }
 
 impl Aggregate for Station {
