@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::wire::Instant;
 use crate::domain::device::LinkKind;
+use crate::domain::device::RecorderState;
 use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::devices::DeviceRow;
 
@@ -168,7 +169,7 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
         last_seen_at: row.updated_at,
         confirmed: state.is_some(),
         foreign_task: false,
-        current_state: state.unwrap_or_else(|| "unknown".to_owned()),
+        current_state: state.map_or("unknown", RecorderState::as_str).to_owned(),
         previous_state: String::new(),
         task_id: row.observed_task.clone(),
         updated_at: Some(row.updated_at),
