@@ -161,7 +161,7 @@ impl Connection {
 /// A recorder that is connected to another process: what it was last seen doing is in the tables.
 pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderView> {
     let since = row.recorder_since.filter(|_| row.recorder_open)?;
-    let state = row.observed_state.clone();
+    let state = row.observed_state;
     Some(RecorderView {
         device_id: row.id.clone(),
         remote_ip: String::new(),
