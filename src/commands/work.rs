@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
-use crate::domain::routing::{SubscriberName, subscribers_of};
-use crate::domain::{DeviceId, Event, StreamId, Timestamp};
+use crate::domain::{StreamId, Timestamp, routing};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
-use crate::outbox::Queued;
 use crate::projections::rows::{row_of, stamp_event_row};
 use crate::projections::{ReadModel, RowWrite, delete_sql, upsert_sql};
 
@@ -81,19 +80,6 @@ impl Work {
     where
         super::Refusal: From<A::Refusal>,
     {
-        self.decide_for(stream, command, None)
-    }
-
-    /// The same for a stream whose device deliveries go to the transfer program of a device.
-    pub fn decide_for<A: ReadModel>(
-        &mut self,
-        stream: &mut Loaded<A>,
-        command: A::Command,
-        transfer: Option<&DeviceId>,
-    ) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -103,10 +89,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = subscribers_of(event.event_type())
-                .iter()
-                .map(|&subscriber| Queued { subscriber, destination: destination(subscriber, &id, transfer), expires_at: event.deadline() })
-                .collect();
+            let queued = routing::deliveries(A::routed(event), stream.subject()).with_context(|| format!("{id} has to be told about"))?;
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             for mut write in A::event_rows(&stream.id, event) {
                 stamp_event_row(&mut write, stream.version, self.now);
@@ -188,14 +171,5 @@ impl Work {
 
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         self.tx.roll_back().await
-    }
-}
-
-/// Whose socket a delivery has to go through.
-fn destination(subscriber: SubscriberName, stream: &StreamId, transfer: Option<&DeviceId>) -> Option<String> {
-    match (subscriber, transfer) {
-        (SubscriberName::DeviceCommands, Some(device)) => Some(format!("transfer:{device}")),
-        (SubscriberName::DeviceCommands, None) => Some(format!("recorder:{}", stream.aggregate_id)),
-        (SubscriberName::UploadVerification, _) => None,
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::routing::Routed;
 use super::{Aggregate, Event, PublicTaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -377,12 +378,6 @@ pub enum DeviceEvent {
 }
 
 impl Event for DeviceEvent {
-    fn deadline(&self) -> Option<Timestamp> {
-        match self {
-            Self::DeviceCommandRequested { deadline, .. } => Some(*deadline),
-            _ => None,
-        }
-    }
     fn types() -> Vec<(&'static str, &'static str)> {
         vec![
             ("device_link_opened", "1.2"),
@@ -496,6 +491,10 @@ impl Aggregate for Device {
     type Command = DeviceCommand;
     type Event = DeviceEvent;
     type Refusal = DeviceRefusal;
+
+    fn routed(event: &DeviceEvent) -> Routed<'_> {
+        Routed::Device(event)
+    }
 
     fn decide(&self, command: DeviceCommand) -> Result<Vec<DeviceEvent>, DeviceRefusal> {
         use DeviceCommand as C;

@@ -41,10 +41,6 @@ pub trait Event: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send
     fn types() -> Vec<(&'static str, &'static str)>;
     /// The stored name of this event: past tense, unique over all aggregates.
     fn event_type(&self) -> &'static str;
-    /// After this instant nobody need hear of the event any more.
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
     /// The version of the payload's shape; older ones are upcast when read.
     fn event_version(&self) -> &'static str {
         let name = self.event_type();
@@ -69,6 +65,10 @@ pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + Deseriali
     /// Whether the event counts as a change of the thing itself (`updated_at`).
     fn touches(_event: &Self::Event) -> bool {
         true
+    }
+    /// The event as `routing` sees it.
+    fn routed(_event: &Self::Event) -> routing::Routed<'_> {
+        routing::Routed::Other
     }
 }
 

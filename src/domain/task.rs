@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::device::RecorderState;
+use super::routing::Routed;
 use super::tally::TaskOutcome;
 use super::{
     Aggregate, BatchId, CollectorId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId,
@@ -648,6 +649,10 @@ impl Aggregate for Task {
     type Command = TaskCommand;
     type Event = TaskEvent;
     type Refusal = TaskRefusal;
+
+    fn routed(event: &TaskEvent) -> Routed<'_> {
+        Routed::Task(event)
+    }
 
     fn decide(&self, command: TaskCommand) -> Result<Vec<TaskEvent>, TaskRefusal> {
         use Disposition::{Late, Repeated};

@@ -12,6 +12,7 @@ mod contract;
 mod data_folder;
 mod database_faults;
 mod demo;
+mod destinations;
 mod device_plane;
 mod doctor;
 mod embedded_postgres;
