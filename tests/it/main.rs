@@ -48,6 +48,7 @@ mod trace_links;
 mod traces;
 mod two_hosts;
 mod unusual_recordings;
+mod upgrade;
 mod values;
 mod verified_ack;
 mod ways_out;
