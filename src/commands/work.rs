@@ -76,10 +76,7 @@ impl Work {
     }
 
     /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
-    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
+    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError> {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -89,7 +86,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = routing::deliveries(A::routed(event), stream.subject()).with_context(|| format!("{id} has to be told about"))?;
+            let queued = routing::deliveries(event, stream.subject()).with_context(|| format!("{id} has to be told about"))?;
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             for mut write in A::event_rows(&stream.id, event) {
                 stamp_event_row(&mut write, stream.version, self.now);

@@ -164,17 +164,23 @@ impl State {
         Ok((rows, left.values().any(|left| *left <= 0)))
     }
 
-    /// Each destination gets its part of a batch, and one row at least, whatever the others have under way.
+    /// Each destination that can be delivered to now gets its part of a batch, and one row at least, whatever the others
+    /// have under way.
     fn shares(&self, waiting: Vec<Destination>) -> Vec<Share> {
-        let (now, part) = (Instant::now(), (self.worker.settings.batch_size / waiting.len().max(1)).max(1));
-        let share = |destination: Destination| {
-            let reached = self.worker.subscriber.reaches(&destination);
-            let to = Some(destination.clone());
-            let room = if reached { self.targets.room(&to, now) } else { 0 };
-            let limit = if room > 0 { room.min(part) } else { part };
-            Share { destination, limit: number(limit), only_expired: room == 0 }
+        let now = Instant::now();
+        let room = |to: Option<Destination>| match &to {
+            Some(destination) if !self.worker.subscriber.reaches(destination) => 0,
+            _ => self.targets.room(&to, now),
         };
-        waiting.into_iter().map(share).collect()
+        let rooms: Vec<(Destination, usize)> = waiting.into_iter().map(|to| (to.clone(), room(Some(to)))).collect();
+        let open = rooms.iter().filter(|(_, room)| *room > 0).count();
+        let part = (self.worker.settings.batch_size / open.max(1)).max(1);
+        let share = |(destination, room): (Destination, usize)| Share {
+            destination,
+            limit: number(if room > 0 { room.min(part) } else { part }),
+            only_expired: room == 0,
+        };
+        rooms.into_iter().map(share).collect()
     }
 
     fn claim_of<'a>(&'a self, wanted: Wanted<'a>) -> Claim<'a> {

@@ -4,11 +4,12 @@
 //! Subscribers here are built in. Rows for subscriptions that are stored will be inserted by a
 //! follower of the log (`docs/adr/0015-destinations.md`).
 
+use std::any::Any;
 use std::fmt;
 
 use super::device::{DeviceEvent, LinkKind};
 use super::task::TaskEvent;
-use super::{DeviceId, Timestamp};
+use super::{DeviceId, Event, Timestamp};
 
 macro_rules! subscribers {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
@@ -99,15 +100,6 @@ impl Queued {
     }
 }
 
-/// An event, as far as something may be sent because of it.
-#[derive(Clone, Copy, Debug)]
-pub enum Routed<'a> {
-    Device(&'a DeviceEvent),
-    Task(&'a TaskEvent),
-    /// Of a kind of stream that nobody is told about.
-    Other,
-}
-
 /// What an event is about.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -122,56 +114,70 @@ pub struct Subject<'a> {
 #[error("it names no device that could be told")]
 pub struct NoDevice;
 
-/// The deliveries that an event asks for. Every event of a stream that anybody is told about stands
-/// here, so that a new one has to be given its place.
-pub fn deliveries(event: Routed<'_>, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
-    use SubscriberName::{DeviceCommands, UploadVerification};
+/// The deliveries that an event asks for. Streams that are not named here are followed by nobody.
+pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    let event: &dyn Any = event;
+    if let Some(event) = event.downcast_ref() {
+        of_device(event, subject)
+    } else if let Some(event) = event.downcast_ref() {
+        of_task(event, subject)
+    } else {
+        Ok(vec![])
+    }
+}
+
+// Every event stands here, so that a new one has to be given its place.
+
+fn of_device(event: &DeviceEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    use DeviceEvent as E;
     Ok(match event {
-        Routed::Device(event) => match event {
-            // An RPC to the recorder.
-            DeviceEvent::DeviceCommandRequested { deadline, .. } => {
-                let recorder = Destination::Recorder(DeviceId::parse(subject.id).map_err(|_| NoDevice)?);
-                vec![Queued { expires_at: Some(*deadline), ..Queued::to(DeviceCommands, recorder) }]
-            }
-            DeviceEvent::DeviceLinkOpened { .. }
-            | DeviceEvent::DeviceLinkClosed { .. }
-            | DeviceEvent::DeviceContested { .. }
-            | DeviceEvent::DeviceContestEnded { .. }
-            | DeviceEvent::RecorderStateObserved { .. }
-            | DeviceEvent::DeviceCommandSettled { .. }
-            | DeviceEvent::DeviceCommandAnsweredLate { .. }
-            | DeviceEvent::DeviceReportRefused { .. }
-            | DeviceEvent::DeviceReleaseWanted { .. }
-            | DeviceEvent::DeviceReleased { .. } => vec![],
-        },
-        Routed::Task(event) => match event {
-            // The recording is a file: ask for its upload.
-            TaskEvent::RecordingFinished { .. }
-            | TaskEvent::UploadRequestedAgain { .. }
-            | TaskEvent::FailedUploadRequested { .. }
-            // The episode is durable: the device may delete its copy.
-            | TaskEvent::UploadVerified { .. }
-            | TaskEvent::LateUploadVerified { .. }
-            | TaskEvent::UploadAckRequested { .. } => {
-                vec![Queued::to(DeviceCommands, Destination::Transfer(subject.device.ok_or(NoDevice)?.clone()))]
-            }
-            TaskEvent::UploadReported { .. } | TaskEvent::LateUploadReported { .. } => vec![Queued::anywhere(UploadVerification)],
-            TaskEvent::TaskCreated { .. }
-            | TaskEvent::TaskConfigured { .. }
-            | TaskEvent::RecordingStarted { .. }
-            | TaskEvent::UploadRejected { .. }
-            | TaskEvent::LateUploadRejected { .. }
-            | TaskEvent::UploadFailed { .. }
-            | TaskEvent::TaskFailedByPerson { .. }
-            | TaskEvent::UploadFileMissing { .. }
-            | TaskEvent::RecordingAbandoned { .. }
-            | TaskEvent::TaskCancelled { .. }
-            | TaskEvent::TaskCompletedExternally { .. }
-            | TaskEvent::TaskDeleted { .. }
-            | TaskEvent::DeviceReportNoted { .. }
-            | TaskEvent::ObjectWriteRefused { .. } => vec![],
-        },
-        Routed::Other => vec![],
+        // An RPC to the recorder.
+        E::DeviceCommandRequested { deadline, .. } => {
+            let recorder = Destination::Recorder(DeviceId::parse(subject.id).map_err(|_| NoDevice)?);
+            vec![Queued { expires_at: Some(*deadline), ..Queued::to(SubscriberName::DeviceCommands, recorder) }]
+        }
+        E::DeviceLinkOpened { .. }
+        | E::DeviceLinkClosed { .. }
+        | E::DeviceContested { .. }
+        | E::DeviceContestEnded { .. }
+        | E::RecorderStateObserved { .. }
+        | E::DeviceCommandSettled { .. }
+        | E::DeviceCommandAnsweredLate { .. }
+        | E::DeviceReportRefused { .. }
+        | E::DeviceReleaseWanted { .. }
+        | E::DeviceReleased { .. } => vec![],
+    })
+}
+
+fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    use TaskEvent as E;
+    Ok(match event {
+        // The recording is a file: ask for its upload.
+        E::RecordingFinished { .. }
+        | E::UploadRequestedAgain { .. }
+        | E::FailedUploadRequested { .. }
+        // The episode is durable: the device may delete its copy.
+        | E::UploadVerified { .. }
+        | E::LateUploadVerified { .. }
+        | E::UploadAckRequested { .. } => {
+            let uploader = Destination::Transfer(subject.device.ok_or(NoDevice)?.clone());
+            vec![Queued::to(SubscriberName::DeviceCommands, uploader)]
+        }
+        E::UploadReported { .. } | E::LateUploadReported { .. } => vec![Queued::anywhere(SubscriberName::UploadVerification)],
+        E::TaskCreated { .. }
+        | E::TaskConfigured { .. }
+        | E::RecordingStarted { .. }
+        | E::UploadRejected { .. }
+        | E::LateUploadRejected { .. }
+        | E::UploadFailed { .. }
+        | E::TaskFailedByPerson { .. }
+        | E::UploadFileMissing { .. }
+        | E::RecordingAbandoned { .. }
+        | E::TaskCancelled { .. }
+        | E::TaskCompletedExternally { .. }
+        | E::TaskDeleted { .. }
+        | E::DeviceReportNoted { .. }
+        | E::ObjectWriteRefused { .. } => vec![],
     })
 }
 
@@ -181,9 +187,9 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::domain::Aggregate;
     use crate::domain::device::Device;
     use crate::domain::task::Task;
-    use crate::domain::{Aggregate, Event};
 
     fn device() -> DeviceId {
         DeviceId::parse("AB-F0001-T0001-000001").unwrap()
@@ -209,7 +215,7 @@ mod tests {
         for (name, version) in A::Event::types() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/events/{name}.v{version}.json"));
             let event: A::Event = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-            let queued = deliveries(A::routed(&event), Subject { id, device: Some(&device()) }).unwrap();
+            let queued = deliveries(&event, Subject { id, device: Some(&device()) }).unwrap();
             let row = |queued: &Queued| (queued.subscriber.as_str(), queued.destination.as_ref().map(ToString::to_string));
             rows.insert(name, queued.iter().map(row).collect());
         }
@@ -239,18 +245,18 @@ mod tests {
         let text = include_str!("../../tests/golden/events/device_command_requested.v1.2.json");
         let event: DeviceEvent = serde_json::from_str(text).unwrap();
         let DeviceEvent::DeviceCommandRequested { deadline, .. } = &event else { panic!("{event:?}") };
-        let queued = deliveries(Routed::Device(&event), Subject { id: device().as_str(), device: None }).unwrap();
+        let queued = deliveries(&event, Subject { id: device().as_str(), device: None }).unwrap();
         assert_eq!(queued[0].expires_at, Some(*deadline));
         let ack = TaskEvent::UploadAckRequested { by: crate::domain::task::Witness::TransferStatus };
-        let queued = deliveries(Routed::Task(&ack), Subject { id: "17", device: Some(&device()) }).unwrap();
+        let queued = deliveries(&ack, Subject { id: "17", device: Some(&device()) }).unwrap();
         assert_eq!(queued[0].expires_at, None);
     }
 
     #[test]
     fn what_has_to_be_told_a_device_is_not_forgotten_where_none_is_known() {
         let ack = TaskEvent::UploadAckRequested { by: crate::domain::task::Witness::TransferStatus };
-        assert_eq!(deliveries(Routed::Task(&ack), Subject { id: "17", device: None }), Err(NoDevice));
-        assert_eq!(deliveries(Routed::Task(&TaskEvent::TaskDeleted {}), Subject { id: "17", device: None }), Ok(vec![]));
+        assert_eq!(deliveries(&ack, Subject { id: "17", device: None }), Err(NoDevice));
+        assert_eq!(deliveries(&TaskEvent::TaskDeleted {}, Subject { id: "17", device: None }), Ok(vec![]));
     }
 
     #[test]
