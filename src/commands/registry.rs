@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Command, CommandError, Refusal, Work};
+use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::registry::{
     DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
 };
@@ -230,7 +231,7 @@ impl Command for CreateRobot {
             factory_id: self.factory_id,
             device_id: self.device_id.clone(),
             asset_id: self.asset_id.clone(),
-            status: "active".into(),
+            status: RobotStatus::Active,
             metadata: self.metadata.clone(),
         };
         Ok(RobotId(register(work, "robot_ids", record).await?))
@@ -264,7 +265,7 @@ impl Command for CreateDataCollector {
             operator_id: self.operator_id.clone(),
             email: self.email.clone(),
             certification: self.certification.clone(),
-            status: "active".into(),
+            status: CollectorStatus::Active,
             metadata: self.metadata.clone(),
         };
         let id = register(work, "data_collector_ids", record).await?;
