@@ -206,15 +206,13 @@ impl State {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;
         }
-        let destination = match row.destination.as_deref().map(Destination::parse) {
-            None => None,
-            Some(Some(destination)) => Some(destination),
-            Some(None) => {
-                let error = format!("this version does not know the destination {:?}", row.destination.as_deref().unwrap_or_default());
-                self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::PermanentError, &error)));
-                return;
-            }
-        };
+        let destination = row.destination.as_deref().map(Destination::parse);
+        if destination == Some(None) {
+            let error = format!("this version does not know the destination {:?}", row.destination.as_deref().unwrap_or_default());
+            self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::PermanentError, &error)));
+            return;
+        }
+        let destination = destination.flatten();
         let mut event = row.event.clone();
         // Rows may have been queued by an older program.
         event.payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload);

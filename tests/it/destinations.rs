@@ -286,6 +286,15 @@ async fn a_look_for_destinations_passes_over_what_waits_for_one_that_is_away() {
     assert!(after.1 - before.1 < 1_000, "{} entries of indexes were read for 20 rows", after.1 - before.1);
 }
 
+#[tokio::test]
+async fn no_column_that_a_claim_or_a_settlement_changes_is_indexed() {
+    let database = TestDatabase::new().await;
+    let sql = "select count(*) from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
+               where i.indrelid = 'outbox'::regclass
+                 and a.attname in ('attempt', 'epoch', 'leased_until', 'leased_by', 'failures')";
+    assert_eq!(number(&database.pool, sql).await, 0);
+}
+
 #[test]
 fn every_subscriber_has_its_settings_and_none_is_left_over() {
     let tables: Vec<String> = Config::defaults().outbox.subscribers.keys().cloned().collect();
