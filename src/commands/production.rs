@@ -137,7 +137,8 @@ impl Production {
             }
             // What was taken for finished may be seen recording again, and what is pending is perhaps being configured.
             let held = facts.status.held_by_recorder() || facts.status == TaskStatus::Uploading || facts.being_given;
-            work.decide_for(task, command(), facts.device_id.as_ref())?;
+            task.device = facts.device_id.clone();
+            work.decide(task, command())?;
             if let Some(device) = facts.device_id.clone().filter(|_| held) {
                 self.holders.entry(device).or_default().insert(facts.public_id.clone());
             }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
-use crate::domain::routing::{SubscriberName, subscribers_of};
-use crate::domain::{DeviceId, Event, OrderId, StreamId, Timestamp};
+use crate::domain::{OrderId, StreamId, Timestamp, routing};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
-use crate::outbox::Queued;
 use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
 use crate::projections::{ReadModel, RowWrite};
 
@@ -95,16 +94,6 @@ impl Work {
 
     /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
     pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError> {
-        self.decide_for(stream, command, None)
-    }
-
-    /// The same for a stream whose device deliveries go to the transfer program of a device.
-    pub fn decide_for<A: ReadModel>(
-        &mut self,
-        stream: &mut Loaded<A>,
-        command: A::Command,
-        transfer: Option<&DeviceId>,
-    ) -> Result<usize, CommandError> {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -114,14 +103,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = subscribers_of(event.event_type())
-                .iter()
-                .map(|&subscriber| Queued {
-                    subscriber,
-                    destination: destination(subscriber, &id, transfer),
-                    expires_at: A::deadline(event),
-                })
-                .collect();
+            let queued = routing::deliveries(event, stream.subject()).with_context(|| format!("{id} has to be told about"))?;
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
             if let Some(write) = A::shown_event(&stream.id, event, head)? {
@@ -218,14 +200,5 @@ impl Work {
 
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         self.tx.roll_back().await
-    }
-}
-
-/// Whose socket a delivery has to go through.
-fn destination(subscriber: SubscriberName, stream: &StreamId, transfer: Option<&DeviceId>) -> Option<String> {
-    match (subscriber, transfer) {
-        (SubscriberName::DeviceCommands, Some(device)) => Some(format!("transfer:{device}")),
-        (SubscriberName::DeviceCommands, None) => Some(format!("recorder:{}", stream.aggregate_id)),
-        (SubscriberName::UploadVerification, _) => None,
     }
 }
