@@ -270,10 +270,7 @@ impl Blobs {
                 .with_secret_access_key(access.secret_key.expose())
                 .with_virtual_hosted_style_request(false)
                 .with_client_options(
-                    ClientOptions::new()
-                        .with_allow_http(true)
-                        .with_connect_timeout(CONNECT_TIMEOUT)
-                        .with_timeout(settings.request_timeout()),
+                    ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT).with_timeout(settings.request_timeout),
                 )
                 .with_retry(RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() })
                 .build()
@@ -287,7 +284,7 @@ impl Blobs {
         };
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(settings.request_timeout())
+            .timeout(settings.request_timeout)
             .build()
             .map_err(|error| BlobError::Invalid(error.into()))?;
         Ok(Self {

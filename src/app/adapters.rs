@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::blobs::{BlobError, Blobs, ObjectKey};
-use crate::config::Config;
+use crate::config;
 use crate::devices::effects::EffectError;
 use crate::devices::hub::LinkInfo;
 use crate::devices::listener::TokenCheck;
@@ -27,18 +27,17 @@ use crate::listener::address_of;
 use crate::projections::reads::{ReadError, Reads};
 use crate::subscribers::device_commands::{TaskFacts, Tasks};
 
-pub fn device_settings(config: &Config) -> Settings {
+pub fn device_settings(devices: &config::Devices) -> Settings {
     let keepalive = |interval: Duration, timeout: Duration| Keepalive {
         ping_interval: (!interval.is_zero()).then_some(interval),
         pong_timeout: if timeout.is_zero() { interval } else { timeout },
     };
-    let devices = &config.devices;
     Settings {
-        recorder: keepalive(devices.recorder_ping_interval(), devices.recorder_ping_timeout()),
-        transfer: keepalive(devices.transfer_ping_interval(), devices.transfer_ping_timeout()),
+        recorder: keepalive(devices.recorder_ping_interval, devices.recorder_ping_timeout),
+        transfer: keepalive(devices.transfer_ping_interval, devices.transfer_ping_timeout),
         frame_bytes_max: devices.frame_bytes_max,
         links_max: devices.links_max,
-        write_timeout: devices.transfer_write_timeout(),
+        write_timeout: devices.transfer_write_timeout,
         ..Settings::default()
     }
 }

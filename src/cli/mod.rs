@@ -134,7 +134,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     }
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
-    let timeout = config.http.shutdown_timeout();
+    let timeout = config.http.shutdown_timeout;
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     println!("{}", greeting(&app));
     if let Some(robots) = with_robot {

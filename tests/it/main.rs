@@ -2,6 +2,7 @@
 //! harness; a file per feature.
 
 mod harness;
+mod sources;
 
 mod blobs;
 mod bulk;
@@ -37,6 +38,7 @@ mod processes;
 mod read_models;
 mod registration;
 mod round_trips;
+mod settings;
 mod soak;
 mod sound_log;
 mod storage;

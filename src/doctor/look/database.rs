@@ -9,13 +9,13 @@ use tokio_postgres::Client;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::LIMIT;
-use crate::config::{Config, Secret};
+use crate::config::{self, Config, Embedded, Secret, parse_url};
 use crate::doctor::database::{Database, Facts, Role, Schema, Sessions, Unreachable, Way};
 use crate::doctor::report::{Asked, chain};
 use crate::doctor::robots;
 use crate::doctor::work::Work;
 use crate::outbox::standing;
-use crate::pg::{Connector, PgError, migrations, parse_url};
+use crate::pg::{Connector, PgError, migrations};
 use crate::projections::reads::site;
 
 /// Postgres ends a question before we give up on the connection.
@@ -67,14 +67,14 @@ from (select) one left join lateral (
 
 /// The configured database, or that of a running server. `held`: a server holds the data folder.
 pub async fn look(config: &Config, url: Option<&Secret>, held: bool) -> Database {
-    let embedded = config.database_is_embedded();
+    let embedded = config.database.is_embedded();
     let Some(url) = url else {
-        return if held { not_named() } else { asleep(config).await };
+        return if held { not_named() } else { asleep(&config.embedded).await };
     };
-    match connect(config, url).await {
+    match connect(&config.database, url).await {
         Ok(client) => facts(&client, way(url)).await,
         // Its address is of the last time a server ran.
-        Err(_) if embedded && !held => asleep(config).await,
+        Err(_) if embedded && !held => asleep(&config.embedded).await,
         Err((why, text)) => Database::Unreachable { why, text },
     }
 }
@@ -84,8 +84,8 @@ fn not_named() -> Database {
     Database::Unreachable { why: Unreachable::NotAcceptingYet, text }
 }
 
-async fn asleep(config: &Config) -> Database {
-    let programs = tokio::time::timeout(LIMIT, crate::embedded::postgres::installed(config.embedded.pg_bin.as_deref())).await;
+async fn asleep(embedded: &Embedded) -> Database {
+    let programs = tokio::time::timeout(LIMIT, crate::embedded::postgres::installed(embedded.pg_bin.as_deref())).await;
     let programs = match programs {
         Ok(Ok((bin, major))) => Ok(format!("Postgres {major} of {}", bin.display())),
         Ok(Err(error)) => Err(chain(&error)),
@@ -94,9 +94,9 @@ async fn asleep(config: &Config) -> Database {
     Database::Asleep { programs }
 }
 
-async fn connect(config: &Config, url: &Secret) -> Result<Connection, (Unreachable, String)> {
+async fn connect(database: &config::Database, url: &Secret) -> Result<Connection, (Unreachable, String)> {
     let told = |error: PgError| (why(&error), text(&error));
-    let connector = Connector::new(url, &config.database).map_err(told)?;
+    let connector = Connector::new(url, database).map_err(told)?;
     match tokio::time::timeout(LIMIT, connector.connect()).await {
         Ok(Ok(dedicated)) => Ok(dedicated),
         Ok(Err(error)) => Err(told(error)),

@@ -27,7 +27,7 @@ pub async fn look(config: &Config, password_remembered: bool) -> Listening {
     };
     let public_store = async {
         match &config.s3.public_endpoint {
-            Some(url) if serves || !config.s3_is_embedded() => led(&client, url).await,
+            Some(url) if serves || !config.s3.is_embedded() => led(&client, url).await,
             _ => Led::NotTried,
         }
     };
