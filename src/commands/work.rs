@@ -105,7 +105,11 @@ impl Work {
             apply(stream, event, self.now);
             let queued = subscribers_of(event.event_type())
                 .iter()
-                .map(|&subscriber| Queued { subscriber, destination: destination(subscriber, &id, transfer), expires_at: event.deadline() })
+                .map(|&subscriber| Queued {
+                    subscriber,
+                    destination: destination(subscriber, &id, transfer),
+                    expires_at: A::deadline(event),
+                })
                 .collect();
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             for mut write in A::event_rows(&stream.id, event) {

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::aggregate::events;
 use super::literal_secrets::{Kind, literals};
-use super::{Aggregate, Event, RobotTypeId};
+use super::{Aggregate, RobotTypeId};
 
 /// The largest template, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 262_144;
@@ -58,22 +59,10 @@ pub enum TemplateCommand {
     Delete,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TemplateEvent {
-    ConfigTemplateWritten(Template),
-    ConfigTemplateDeleted {},
-}
-
-impl Event for TemplateEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("config_template_written", "1.0"), ("config_template_deleted", "1.0")]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::ConfigTemplateWritten(_) => "config_template_written",
-            Self::ConfigTemplateDeleted {} => "config_template_deleted",
-        }
+events! {
+    TemplateEvent {
+        ConfigTemplateWritten = "config_template_written", "1.0" (Template),
+        ConfigTemplateDeleted = "config_template_deleted", "1.0" {},
     }
 }
 
@@ -130,6 +119,7 @@ impl Aggregate for ConfigTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Event;
 
     fn write(content: &str) -> TemplateCommand {
         TemplateCommand::Write(Template { robot_type_id: RobotTypeId(1), filename: TemplateFile::Recorder, content: content.into() })
