@@ -44,6 +44,7 @@ mod sound_log;
 mod storage;
 mod store_keys;
 mod strangers;
+mod structure;
 mod tidy;
 mod trace_links;
 mod traces;
