@@ -33,7 +33,8 @@ fn uses(code: &str) -> (String, Vec<(bool, String)>) {
     while let Some(line) = lines.next() {
         let start = line.trim_start();
         let public = start.starts_with("pub");
-        let after = if public { start.split_once("use ").filter(|(before, _)| !before.contains(' ') || before.trim_end() == "pub") } else { None };
+        let after =
+            if public { start.split_once("use ").filter(|(before, _)| !before.contains(' ') || before.trim_end() == "pub") } else { None };
         let text = match (after, start.strip_prefix("use ")) {
             (Some((before, text)), _) if before.trim_start_matches("pub").trim().chars().all(|c| !c.is_whitespace()) => text,
             (_, Some(text)) => text,
@@ -255,7 +256,12 @@ impl Files {
         let mut found = vec![];
         for (module, file) in self.0.iter().filter(|(_, file)| names.contains(&file.name)) {
             let used = self.used_by(module, file);
-            found.extend(used.iter().map(|used| &self.0[used].name).filter(|name| names.contains(*name)).map(|used| format!("{} -> {used}", file.name)));
+            found.extend(
+                used.iter()
+                    .map(|used| &self.0[used].name)
+                    .filter(|name| names.contains(*name))
+                    .map(|used| format!("{} -> {used}", file.name)),
+            );
         }
         found
     }
