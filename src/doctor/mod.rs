@@ -5,6 +5,7 @@
 //! wait for nothing. A new check is a fact there, a [`Finding`] here, and a row in `docs/operations.md`.
 
 mod addresses;
+mod clock;
 mod database;
 mod host;
 mod look;
