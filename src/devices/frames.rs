@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBu
 use tokio::sync::{mpsc, oneshot};
 
 use super::allowance::{Allowance, Limit};
-use super::session::clock;
+use super::clock::clock;
 
 pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;

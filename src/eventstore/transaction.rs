@@ -173,11 +173,13 @@ from unnest($9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $1
 join appended a on a.aggregate_type = q.aggregate_type and a.aggregate_id = q.aggregate_id and a.sequence = q.sequence
 order by a.seq";
 
-impl Transaction {
-    pub(super) async fn begin(store: &EventStore) -> Result<Self, StoreError> {
-        Ok(Self { client: Some(store.pool.get().await?), begun: false, store: store.clone(), upcasters: store.upcasters.clone() })
+impl EventStore {
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        Ok(Transaction { client: Some(self.pool.get().await?), begun: false, store: self.clone(), upcasters: self.upcasters.clone() })
     }
+}
 
+impl Transaction {
     fn client(&self) -> Result<&Client, StoreError> {
         self.client.as_ref().ok_or_else(|| StoreError::Unavailable("the transaction is over".into()))
     }

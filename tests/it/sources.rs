@@ -99,3 +99,13 @@ pub fn module_of(path: &Path) -> String {
 pub fn source_files() -> Vec<PathBuf> {
     files_in(&root().join("src"), "rs").into_iter().filter(|path| path.file_name().is_some_and(|name| name != "tests.rs")).collect()
 }
+
+/// One row of a table in a document: its cells, without what marks them as code.
+pub fn table_rows(text: &str) -> Vec<Vec<String>> {
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim().to_owned()).collect()).collect()
+}
+
+pub fn code_words(cell: &str) -> Vec<String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}

@@ -1,5 +1,5 @@
-//! What no compiler checks: the arrows between modules, the purity of the rules, and that
-//! the documents say what the code does. Reads files, starts nothing.
+//! What no compiler checks: the purity of the rules, and that the documents say what the code does. Reads files,
+//! starts nothing. How the program hangs together, `structure` looks at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,44 +12,7 @@ use keystone_edge::domain::routing::{SubscriberName, subscribers_of};
 use keystone_edge::eventstore::upcast::{upcast, upcasters};
 use serde_json::Value;
 
-use crate::sources::{code_of, crate_paths, files_in, is_word, module_of, read, root, source_files};
-
-/// Which modules of `src/` a module may use, beside itself. `app`, `cli`, `main` and `lib` put
-/// everything together and may use all of it.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("domain", &[]),
-    ("eventstore", &["domain", "outbox", "pg"]),
-    ("outbox", &["domain", "pg"]),
-    ("projections", &["domain", "eventstore", "pg"]),
-    ("commands", &["domain", "eventstore", "projections"]),
-    ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
-    ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
-    ("devices", &["domain", "commands", "projections"]),
-    ("http", &["domain", "commands", "projections", "devices", "blobs"]),
-    ("mcap", &["domain"]),
-    ("blobs", &["config"]),
-    // Its data folder and object keys have the shapes of `blobs`; the oldest Postgres is named in `pg`.
-    ("embedded", &["config", "blobs", "pg"]),
-    ("simulator", &[]),
-    // Beside the server: it asks what the server uses.
-    ("doctor", &["config", "pg", "blobs", "embedded", "outbox", "projections"]),
-    ("pg", &["config"]),
-    ("config", &[]),
-    ("lifecycle", &["config"]),
-    ("listener", &[]),
-    ("telemetry", &["config"]),
-];
-
-/// Paths beyond the table, each with its reason.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    // The rows that go into the outbox with the events are made where the events are decided.
-    ("commands", "outbox::Queued"),
-];
-
-/// May be used by everyone: names of measures, the owner of tasks, and what accepts connections.
-const EVERYWHERE: &[&str] = &["telemetry", "lifecycle", "listener"];
-
-const COMPOSITION: &[&str] = &["app", "cli", "main", "lib"];
+use crate::sources::{code_of, code_words, files_in, is_word, module_of, read, root, source_files, table_rows};
 
 /// What the rules do not touch: whatever waits, stores, logs, or knows the time.
 const IMPURE: &[&str] = &[
@@ -74,25 +37,6 @@ const IMPURE: &[&str] = &[
     "println!",
 ];
 
-/// Paths of a module's code that its arrows do not allow.
-fn forbidden_paths(module: &str, code: &str) -> Vec<String> {
-    if COMPOSITION.contains(&module) {
-        return vec![];
-    }
-    let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == module) else {
-        return vec![format!("`{module}` is not in the table of arrows")];
-    };
-    let known = |target: &str| ARROWS.iter().any(|(name, _)| *name == target) || COMPOSITION.contains(&target);
-    crate_paths(code)
-        .into_iter()
-        .filter(|path| {
-            let target = path.split("::").next().unwrap_or_default();
-            let excepted = EXCEPTIONS.iter().any(|(from, to)| *from == module && path.starts_with(to));
-            known(target) && target != module && !allowed.contains(&target) && !EVERYWHERE.contains(&target) && !excepted
-        })
-        .collect()
-}
-
 /// Words of [`IMPURE`] that stand in a piece of code.
 fn impurities(code: &str) -> Vec<&'static str> {
     let stands_in = |word: &str| {
@@ -103,32 +47,6 @@ fn impurities(code: &str) -> Vec<&'static str> {
 
 fn code_has_path(code: &str, start: &str) -> bool {
     code.match_indices(start).any(|(at, _)| !code[..at].ends_with(is_word))
-}
-
-#[test]
-fn modules_use_only_what_the_arrows_allow() {
-    let mut broken = vec![];
-    for path in source_files() {
-        for found in forbidden_paths(&module_of(&path), &code_of(&read(&path))) {
-            broken.push(format!("{}: {found}", path.display()));
-        }
-    }
-    assert!(broken.is_empty(), "arrows that docs/ARCHITECTURE.md does not have:\n{}", broken.join("\n"));
-}
-
-#[test]
-fn a_planted_arrow_is_found() {
-    let planted =
-        "use crate::{domain::{TaskId, ids}, eventstore::{\n    EventStore,\n}, commands::Commands,};\nfn f() { crate::outbox::claim(); }";
-    assert_eq!(crate_paths(planted), ["domain::TaskId", "domain::ids", "eventstore::EventStore", "commands::Commands", "outbox::claim"]);
-    assert_eq!(forbidden_paths("http", planted), ["eventstore::EventStore", "outbox::claim"]);
-    assert_eq!(forbidden_paths("domain", "use crate::commands::Commands;"), ["commands::Commands"]);
-    assert_eq!(forbidden_paths("dispatcher", "use crate::subscribers::webhooks;"), ["subscribers::webhooks"]);
-    assert_eq!(forbidden_paths("projections", "let x = crate::commands::Commands::new();"), ["commands::Commands::new"]);
-    assert_eq!(forbidden_paths("brand_new", "").len(), 1);
-    assert!(forbidden_paths("http", &code_of("// crate::outbox\n#[cfg(test)]\nmod tests {\n use crate::outbox::Queued;\n}")).is_empty());
-    assert!(forbidden_paths("commands", "use crate::outbox::Queued;").is_empty());
-    assert_eq!(forbidden_paths("commands", "use crate::outbox::settle;"), ["outbox::settle"]);
 }
 
 #[test]
@@ -227,16 +145,6 @@ fn a_type_of_event_belongs_to_one_kind_of_stream() {
             assert_eq!(owners.insert(name, kind.stream), None, "`{name}` is written by two kinds of streams");
         }
     }
-}
-
-/// One row of a table in a document: its cells, without what marks them as code.
-fn table_rows(text: &str) -> Vec<Vec<String>> {
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
-    rows.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim().to_owned()).collect()).collect()
-}
-
-fn code_words(cell: &str) -> Vec<String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 fn golden_folder() -> PathBuf {
