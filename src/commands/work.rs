@@ -12,8 +12,8 @@ use crate::domain::{DeviceId, Event, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::outbox::Queued;
-use crate::projections::rows::{row_of, stamp_event_row};
-use crate::projections::{ReadModel, RowWrite, delete_sql, upsert_sql};
+use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
+use crate::projections::{ReadModel, RowWrite};
 
 type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
 
@@ -28,9 +28,9 @@ pub struct Work {
     /// Where each stream stands with what was decided: a second load would not show it.
     heads: BTreeMap<StreamId, i64>,
     /// Rows of streams, the newest state of each; then rows of single events.
-    rows: BTreeMap<(&'static str, String), Value>,
-    /// Numbers of things that are gone, by table.
-    gone: BTreeMap<&'static str, Vec<i64>>,
+    rows: BTreeMap<(&'static TableName, String), Value>,
+    /// Ids of things that are gone, by table.
+    gone: BTreeMap<&'static TableName, Vec<Value>>,
     snapshots: Vec<SnapshotOffer>,
     /// Hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
@@ -77,10 +77,7 @@ impl Work {
     }
 
     /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
-    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
+    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError> {
         self.decide_for(stream, command, None)
     }
 
@@ -90,10 +87,7 @@ impl Work {
         stream: &mut Loaded<A>,
         command: A::Command,
         transfer: Option<&DeviceId>,
-    ) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
+    ) -> Result<usize, CommandError> {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -112,8 +106,8 @@ impl Work {
                 })
                 .collect();
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
-            for mut write in A::event_rows(&stream.id, event) {
-                stamp_event_row(&mut write, stream.version, self.now);
+            let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
+            if let Some(write) = A::shown_event(&stream.id, event, head)? {
                 self.keep(write);
             }
         }
@@ -122,9 +116,9 @@ impl Work {
             return Ok(0);
         }
         if let (Some(created_at), Some(updated_at)) = (stream.created_at, stream.updated_at) {
-            match row_of(&stream.id, stream.version, &stream.state, created_at, updated_at) {
-                Some(write) => self.keep(write),
-                None => self.drop_row(A::TABLE, &stream.id)?,
+            match row_of(&stream.id, stream.version, &stream.state, created_at, updated_at)? {
+                Shown::Row(write) => self.keep(write),
+                Shown::Gone => self.drop_row(A::Row::NAME, &stream.id)?,
             }
         }
         if A::SNAPSHOT_EVERY.is_some_and(|every| before / every != stream.version / every) {
@@ -135,16 +129,15 @@ impl Work {
     }
 
     /// The thing is gone, and its row with it.
-    fn drop_row(&mut self, table: &'static str, id: &str) -> Result<(), CommandError> {
-        self.rows.remove(&(table, id.to_owned()));
-        let number = id.parse().map_err(|_| anyhow::anyhow!("{table} has no row with the id {id:?} to delete"))?;
-        self.gone.entry(table).or_default().push(number);
+    fn drop_row(&mut self, table: &'static TableName, stream: &str) -> Result<(), StoreError> {
+        let id = table.id(stream)?;
+        self.rows.remove(&(table, id.to_string()));
+        self.gone.entry(table).or_default().push(id);
         Ok(())
     }
 
     fn keep(&mut self, write: RowWrite) {
-        let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
-        self.rows.insert((write.table, id), write.row);
+        self.rows.insert((write.table, write.key()), write.row);
     }
 
     /// Keeps the hash of a password or a token beside the events of its owner, in place of the one before.
@@ -158,12 +151,11 @@ impl Work {
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
-            tables.entry(table).or_default().push(row);
+            rows.entry(table).or_default().push(row);
         }
-        let tables: Vec<(&'static str, Value)> =
-            tables.into_iter().filter_map(|(table, rows)| Some((upsert_sql(table)?, Value::Array(rows)))).collect();
+        let rows: Vec<(&'static str, Value)> = rows.into_iter().map(|(table, rows)| (table.upsert, Value::Array(rows))).collect();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
         // First of all: where a twin came first, that is the reason, and not the name that it took.
         let fingerprints: Vec<&[u8]> = self.outcomes.iter().map(|kept| &kept.key.fingerprint[..]).collect();
@@ -171,12 +163,9 @@ impl Work {
             also.extend(kept.queries(fingerprint));
         }
         // Names of what is gone are free for what comes now.
-        let gone: Vec<(&'static str, &Vec<i64>)> = self.gone.iter().filter_map(|(table, ids)| Some((delete_sql(table)?, ids))).collect();
-        for (sql, ids) in &gone {
-            also.push((sql, vec![*ids]));
-        }
-        for (sql, rows) in &tables {
-            also.push((sql, vec![rows]));
+        let gone: Vec<(&'static str, Value)> = self.gone.into_iter().map(|(table, ids)| (table.delete, Value::Array(ids))).collect();
+        for (sql, values) in gone.iter().chain(&rows) {
+            also.push((sql, vec![values]));
         }
         for (subject, id, hash) in &self.credentials {
             let sql = "insert into credentials (subject, subject_id, password_hash) values ($1, $2, $3)

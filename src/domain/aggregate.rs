@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::refusal::Refused;
 use super::time::Timestamp;
 
 /// Something that happened, as it is stored for ever.
@@ -30,7 +31,7 @@ pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + Deseriali
     const SNAPSHOT_EVERY: Option<i64> = None;
     type Command: Send;
     type Event: Event;
-    type Refusal: std::error::Error + Send + Sync + 'static;
+    type Refusal: Refused;
 
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
     fn evolve(&mut self, event: &Self::Event);

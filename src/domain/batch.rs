@@ -15,9 +15,10 @@
 //! its own, and nothing else leads out of `cancelled`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
 use super::{Aggregate, EpisodeId, OrderId, OrganizationId, StationId, TaskId, Timestamp};
 
@@ -176,6 +177,27 @@ pub enum BatchRefusal {
     NotRecallable(BatchStatus),
     #[error("the batch is {}; only a pending or cancelled one can be deleted", .0.as_str())]
     NotDeletable(BatchStatus),
+}
+
+impl Refused for BatchRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchBatch => RefusalCode::BatchNotFound,
+            Self::AlreadyCreated => RefusalCode::BatchExists,
+            Self::NotOpen { .. } => RefusalCode::BatchNotOpen,
+            Self::NotRecallable(_) => RefusalCode::BatchNotRecallable,
+            Self::NotDeletable(_) => RefusalCode::BatchNotDeletable,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::NotOpen { status, .. } | Self::NotRecallable(status) | Self::NotDeletable(status) => {
+                json!({ "current_status": status })
+            }
+            Self::NoSuchBatch | Self::AlreadyCreated => Value::Null,
+        }
+    }
 }
 
 impl Batch {

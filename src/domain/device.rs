@@ -20,6 +20,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, PublicTaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -387,6 +388,17 @@ pub enum DeviceRefusal {
     CommandExists,
     #[error("another program is connected under this id, from {holder}")]
     Contested { holder: String },
+}
+
+impl Refused for DeviceRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::RecorderNotConnected => RefusalCode::RecorderNotConnected,
+            Self::StateNotTold => RefusalCode::RecorderStateSyncing,
+            Self::CommandExists => RefusalCode::CommandExists,
+            Self::Contested { .. } => RefusalCode::DeviceContested,
+        }
+    }
 }
 
 impl Device {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, BatchId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,36 @@ pub struct Known {
     pub created: Created,
     /// Words that people and rules put on it, each once, in the order they came.
     pub labels: Vec<String>,
+}
+
+/// How the episode stands with quality checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QaStatus {
+    /// Not checked yet.
+    PendingQa,
+    QaRunning,
+    Approved,
+    /// A person has to look at it.
+    NeedsInspection,
+    InspectorApproved,
+    Rejected,
+    Failed,
+}
+
+impl QaStatus {
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("pending_qa", Self::PendingQa),
+        ("qa_running", Self::QaRunning),
+        ("approved", Self::Approved),
+        ("needs_inspection", Self::NeedsInspection),
+        ("inspector_approved", Self::InspectorApproved),
+        ("rejected", Self::Rejected),
+        ("failed", Self::Failed),
+    ];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
 }
 
 /// Put on the episodes of a recalled batch.
@@ -75,6 +106,15 @@ pub enum EpisodeRefusal {
     AlreadyCreated,
     #[error("there is no such episode")]
     NoSuchEpisode,
+}
+
+impl Refused for EpisodeRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::AlreadyCreated => RefusalCode::EpisodeExists,
+            Self::NoSuchEpisode => RefusalCode::EpisodeNotFound,
+        }
+    }
 }
 
 impl Aggregate for Episode {

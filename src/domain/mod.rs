@@ -16,6 +16,7 @@ pub mod ids;
 pub mod kinds;
 pub mod literal_secrets;
 pub mod order;
+pub mod refusal;
 pub mod registry;
 pub mod routing;
 pub mod station;
@@ -33,6 +34,7 @@ use serde::Serialize;
 pub use aggregate::{Aggregate, Event};
 pub use ids::*;
 pub use kinds::{Kind, Listed};
+pub use refusal::{RefusalCode, RefusalKind, Refused};
 pub use time::Timestamp;
 
 /// Names one stream.

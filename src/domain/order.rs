@@ -21,9 +21,10 @@
 //! An edit to the state the order is in changes nothing. Every other edit is refused.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
 use super::{Aggregate, BatchId, FactoryId, OrganizationId, SceneId, TaskId, Timestamp};
 
@@ -206,6 +207,36 @@ pub enum OrderRefusal {
     HasBatches,
     #[error("the order has tasks; only an order without any can be deleted")]
     HasTasks,
+}
+
+impl Refused for OrderRefusal {
+    fn code(&self) -> RefusalCode {
+        use RefusalCode as C;
+        match self {
+            Self::NoSuchOrder => C::OrderNotFound,
+            Self::AlreadyPlaced => C::OrderExists,
+            Self::FactoryMismatch { .. } => C::FactoryMismatch,
+            Self::TargetNotPositive => C::TargetCountInvalid,
+            Self::TargetBelowCompleted { .. } => C::TargetBelowCompleted,
+            Self::UnknownStatus => C::OrderStatusUnknown,
+            Self::StatusNotReachable { .. } => C::OrderStatusNotReachable,
+            Self::NotOpen(_) => C::OrderNotOpen,
+            Self::QuotaExceeded { .. } => C::QuotaExceeded,
+            Self::HasBatches => C::OrderHasBatches,
+            Self::HasTasks => C::OrderHasTasks,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::TargetBelowCompleted { completed, .. } => json!({ "completed_count": completed }),
+            Self::StatusNotReachable { from: status, .. } | Self::NotOpen(status) => json!({ "current_status": status }),
+            Self::QuotaExceeded { target_count, task_count, remaining, requested } => json!({
+                "target_count": target_count, "task_count": task_count, "remaining": remaining, "requested": requested,
+            }),
+            _ => Value::Null,
+        }
+    }
 }
 
 impl Order {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::fmt::Debug;
 
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId, Timestamp};
 
 /// One kind of registry entry.
@@ -77,6 +78,12 @@ pub enum RecordRefusal {
     NotRetirable,
 }
 
+impl Refused for RecordRefusal {
+    fn code(&self) -> RefusalCode {
+        RefusalCode::EntryExists
+    }
+}
+
 impl<R: Record> Aggregate for Registered<R> {
     const TYPE: &'static str = R::TYPE;
     type Command = RecordCommand<R>;
@@ -107,6 +114,39 @@ impl<R: Record> Aggregate for Registered<R> {
     }
 }
 
+/// Whether a robot takes work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RobotStatus {
+    Active,
+    Maintenance,
+    /// For good.
+    Retired,
+}
+
+impl RobotStatus {
+    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("maintenance", Self::Maintenance), ("retired", Self::Retired)];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
+/// Whether a data collector is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectorStatus {
+    Active,
+    Inactive,
+    OnLeave,
+}
+
+impl CollectorStatus {
+    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("inactive", Self::Inactive), ("on_leave", Self::OnLeave)];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
 macro_rules! records {
     ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal)?)+) => {$(
         $(#[$doc])*
@@ -118,10 +158,10 @@ macro_rules! records {
             $(
                 const RETIRED: Option<&'static str> = Some($retired);
                 fn retire(&mut self) {
-                    self.status = "retired".to_owned();
+                    self.status = RobotStatus::Retired;
                 }
                 fn is_retired(&self) -> bool {
-                    self.status == "retired"
+                    self.status == RobotStatus::Retired
                 }
             )?
         }
@@ -182,8 +222,7 @@ records! {
         factory_id: FactoryId,
         device_id: DeviceId,
         asset_id: Option<String>,
-        /// `active`, `maintenance` or `retired`.
-        status: String,
+        status: RobotStatus,
         metadata: Value,
     } -> "robot_retired"
     /// A person who operates a robot while it records. The password is not part of it: credentials never enter events.
@@ -193,7 +232,7 @@ records! {
         operator_id: String,
         email: Option<String>,
         certification: Option<String>,
-        status: String,
+        status: CollectorStatus,
         metadata: Value,
     }
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
+use super::registry::{CollectorStatus, RobotStatus};
 use super::{Aggregate, CollectorId, DeviceId, FactoryId, OrganizationId, RobotId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,8 +60,8 @@ impl StationStatus {
 /// What has to be true of a pair, looked up before it is bound.
 #[derive(Clone, Debug)]
 pub struct BindingFacts {
-    pub robot_status: String,
-    pub collector_status: String,
+    pub robot_status: RobotStatus,
+    pub collector_status: CollectorStatus,
     pub organization_factory: FactoryId,
 }
 
@@ -91,12 +93,24 @@ pub enum StationRefusal {
     NoSuchStation,
     #[error("the station is bound already")]
     AlreadyBound,
-    #[error("the robot is {0}; only an active robot can be bound")]
-    RobotNotActive(String),
-    #[error("the data collector is {0}; only an active one can be bound")]
-    CollectorNotActive(String),
+    #[error("the robot is {}; only an active robot can be bound", .0.as_str())]
+    RobotNotActive(RobotStatus),
+    #[error("the data collector is {}; only an active one can be bound", .0.as_str())]
+    CollectorNotActive(CollectorStatus),
     #[error("the data collector's organization belongs to factory {collector}, the robot to factory {robot}")]
     FactoryMismatch { robot: FactoryId, collector: FactoryId },
+}
+
+impl Refused for StationRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchStation => RefusalCode::StationNotFound,
+            Self::AlreadyBound => RefusalCode::StationExists,
+            Self::RobotNotActive(_) => RefusalCode::RobotNotActive,
+            Self::CollectorNotActive(_) => RefusalCode::DataCollectorNotActive,
+            Self::FactoryMismatch { .. } => RefusalCode::FactoryMismatch,
+        }
+    }
 }
 
 impl Aggregate for Station {
@@ -109,10 +123,10 @@ impl Aggregate for Station {
         use StationStatus as S;
         match (self, command) {
             (Station::Absent, StationCommand::Bind { binding, facts }) => {
-                if facts.robot_status != "active" {
+                if facts.robot_status != RobotStatus::Active {
                     return Err(StationRefusal::RobotNotActive(facts.robot_status));
                 }
-                if facts.collector_status != "active" {
+                if facts.collector_status != CollectorStatus::Active {
                     return Err(StationRefusal::CollectorNotActive(facts.collector_status));
                 }
                 if facts.organization_factory != binding.factory_id {

@@ -22,10 +22,11 @@
 //! stage is noted, with what was concluded from it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::aggregate::events;
 use super::device::RecorderState;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::TaskOutcome;
 use super::{
     Aggregate, BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId,
@@ -544,6 +545,29 @@ pub enum TaskRefusal {
     NotPending(TaskStatus),
     #[error("the task is {}; what is uploading or completed cannot be deleted", .0.as_str())]
     NotDeletable(TaskStatus),
+}
+
+impl Refused for TaskRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchTask => RefusalCode::TaskNotFound,
+            Self::AlreadyCreated => RefusalCode::TaskExists,
+            Self::Ended(_) | Self::Over(_) => RefusalCode::TaskEnded,
+            Self::OtherUpload => RefusalCode::OtherUpload,
+            Self::NothingToVerify => RefusalCode::NothingToVerify,
+            Self::NotPending(_) => RefusalCode::TaskNotPending,
+            Self::NotDeletable(_) => RefusalCode::TaskNotDeletable,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::Ended(status) | Self::Over(status) | Self::NotPending(status) | Self::NotDeletable(status) => {
+                json!({ "current_status": status })
+            }
+            Self::NoSuchTask | Self::AlreadyCreated | Self::OtherUpload | Self::NothingToVerify => Value::Null,
+        }
+    }
 }
 
 impl Task {

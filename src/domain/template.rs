@@ -2,9 +2,11 @@
 //! hold placeholders where each robot has a secret of its own.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::aggregate::events;
 use super::literal_secrets::{Kind, literals};
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, RobotTypeId};
 
 /// The largest template, in bytes.
@@ -74,6 +76,23 @@ pub enum TemplateRefusal {
     TooLarge,
     #[error("line {line} writes out a secret (`{name}`), and anybody can read a template; {}", instead_of(*kind))]
     LiteralSecret { line: usize, name: String, kind: Kind },
+}
+
+impl Refused for TemplateRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::Blank => RefusalCode::TemplateBlank,
+            Self::TooLarge => RefusalCode::TemplateTooLarge,
+            Self::LiteralSecret { .. } => RefusalCode::TemplateWithSecret,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::LiteralSecret { line, name, kind } => json!({ "line": line, "name": name, "placeholder": kind.placeholder() }),
+            Self::Blank | Self::TooLarge => Value::Null,
+        }
+    }
 }
 
 fn instead_of(kind: Kind) -> String {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
 use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 
 /// The token of one robot. One is valid at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +48,12 @@ events! {
 /// A token can always be replaced by a new one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {}
+
+impl Refused for TokenRefusal {
+    fn code(&self) -> RefusalCode {
+        match *self {}
+    }
+}
 
 impl Aggregate for RecorderToken {
     const TYPE: &'static str = "recorder_token";

@@ -20,13 +20,14 @@ use super::problem::{Code, Problem};
 use super::tasks::callback_urls;
 use super::wire::Instant;
 use super::{AppState, Settings};
+use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
-use crate::commands::{CommandError, STATE_NOT_TOLD};
 use crate::domain::device::{LinkKind, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Timestamp};
 use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::reads::tasks::TaskStanding;
+use crate::projections::rows::device::CommandStatus;
 
 /// A command is decided on a state that is at most this old.
 const FRESH: Duration = Duration::from_secs(1);
@@ -526,7 +527,7 @@ async fn command(
     let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, holds_none };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
-        Err(CommandError::Refused(refusal)) if refusal.code == STATE_NOT_TOLD => {
+        Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
             let known = RecorderStateAnswer::of(view_of(state, &device).await?.as_ref(), state.commands.now(), FRESH).object();
             return Err(Problem::from(CommandError::Refused(refusal)).with_all(known));
         }
@@ -543,15 +544,15 @@ async fn command(
             tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
             None
         });
-        match row.as_ref().map(|row| row.status.as_str()) {
-            Some("succeeded" | "refused") => {
-                let success = row.as_ref().is_some_and(|row| row.status == "succeeded");
+        match row.as_ref().map(|row| row.status) {
+            Some(status @ (CommandStatus::Succeeded | CommandStatus::Refused)) => {
+                let success = status == CommandStatus::Succeeded;
                 let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
                 return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
-            Some("unknown") => return Err(unknown(action, row)),
-            Some("not_sent") => {
+            Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
+            Some(CommandStatus::NotSent) => {
                 let reason = row.and_then(|row| row.message).unwrap_or_default();
                 let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
                 return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));

@@ -28,6 +28,7 @@ use super::extract::Params;
 use super::problem::{Code, Problem};
 use crate::blobs::same_etag;
 use crate::domain::Timestamp;
+use crate::domain::episode::QaStatus;
 use crate::projections::reads::episodes::EpisodeRow;
 
 /// What is known of an object without reading it.
@@ -174,7 +175,7 @@ async fn found(state: &AppState, readings: Vec<Location>) -> Result<(Location, E
 
 /// A recording that failed its checks stays where it is.
 pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem> {
-    if episode.qa_status != "failed" || episode.mcap_path != path {
+    if episode.qa_status != QaStatus::Failed || episode.mcap_path != path {
         return Ok(());
     }
     let problem = Problem::new(Code::EpisodeBlocked, "the recording failed its checks and cannot be downloaded");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
+use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
@@ -193,7 +194,7 @@ pub struct RobotFacts {
     pub device_id: DeviceId,
     pub factory_id: FactoryId,
     pub type_name: String,
-    pub status: String,
+    pub status: RobotStatus,
 }
 
 pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFacts>, StoreError> {
@@ -216,7 +217,7 @@ pub struct CollectorFacts {
     pub operator_id: String,
     pub organization_id: OrganizationId,
     pub organization_factory: FactoryId,
-    pub status: String,
+    pub status: CollectorStatus,
 }
 
 pub async fn collector(tx: &mut Transaction, id: CollectorId) -> Result<Option<CollectorFacts>, StoreError> {

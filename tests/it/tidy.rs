@@ -242,46 +242,6 @@ fn every_version_of_an_event_ever_stored_can_be_read() {
     assert!(read_back(&kinds, &upcasters, "order_started", "1.0", &planted).is_err(), "a changed shape is noticed");
 }
 
-/// Codes of refusals and problems, as the code spells them.
-fn problem_codes() -> BTreeSet<String> {
-    let mut codes = BTreeSet::new();
-    for path in source_files().into_iter().filter(|path| matches!(module_of(path).as_str(), "commands" | "http")) {
-        let code = code_of(&read(&path));
-        for call in [
-            "Refusal::invalid(",
-            "Refusal::not_found(",
-            "Refusal::conflict(",
-            "Self::invalid(",
-            "Self::not_found(",
-            "Self::conflict(",
-            "Refusal::forbidden(",
-            "in_state(",
-        ] {
-            for (at, _) in code.match_indices(call) {
-                let after = code[at + call.len()..].trim_start();
-                codes.extend(after.strip_prefix('"').and_then(|text| text.split('"').next()).map(str::to_owned));
-            }
-        }
-        for (at, _) in code.match_indices("Refusal::new(") {
-            codes.extend(code[at..].split('"').nth(1).map(str::to_owned));
-        }
-        // A line of `codes!`: NotFound = "not_found", NOT_FOUND;
-        for line in code.lines() {
-            if let [before, word, after] = line.split('"').collect::<Vec<_>>().as_slice()
-                && before.trim_end().ends_with('=')
-                && after.starts_with(", ")
-                && after.trim_end().ends_with(';')
-                && after.trim_matches([',', ' ', ';']).chars().all(|c| c.is_ascii_uppercase() || c == '_')
-            {
-                codes.insert((*word).to_owned());
-            }
-        }
-    }
-    // What a helper passes on is no literal; a code is one.
-    codes.retain(|code| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-    codes
-}
-
 #[test]
 fn measures_that_are_documented_exist() {
     let sources: String = source_files().iter().map(|path| code_of(&read(path))).collect();
@@ -290,19 +250,4 @@ fn measures_that_are_documented_exist() {
             assert!(sources.contains(&format!("\"{name}\"")), "docs/operations.md names `{name}`, which nothing records");
         }
     }
-}
-
-#[test]
-fn every_problem_is_explained() {
-    let path = root().join("docs/problems.md");
-    if !path.exists() {
-        return;
-    }
-    let rows = table_rows(&read(&path)).into_iter().filter(|cells| cells.len() >= 3);
-    let explained: BTreeSet<String> = rows.map(|cells| code_words(&cells[0]).remove(0)).collect();
-    let codes = problem_codes();
-    let missing: Vec<_> = codes.difference(&explained).collect();
-    assert!(missing.is_empty(), "docs/problems.md does not explain {missing:?}");
-    let idle: Vec<_> = explained.difference(&codes).collect();
-    assert!(idle.is_empty(), "docs/problems.md explains what nothing answers: {idle:?}");
 }

@@ -24,6 +24,7 @@ use super::problem::{Code, Problem};
 use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
+use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, CollectorId, DeviceId};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
@@ -175,7 +176,7 @@ impl Caller {
     /// that says who may see the files of an episode.
     pub fn must_see(&self, episode: &EpisodeRow) -> Result<(), Problem> {
         match &self.identity {
-            Identity::Collector { .. } if episode.qa_status == "rejected" => {
+            Identity::Collector { .. } if episode.qa_status == QaStatus::Rejected => {
                 Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
             }
             Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),
