@@ -6,6 +6,8 @@
 //! `…_SECRET_KEY` an S3 server of yours is a fourth; its bucket `edge-bench` is made and filled.
 //! `KEYSTONE_BENCH_RUNS` sets how often (5), `KEYSTONE_BENCH_SCALE` the share of the sizes above, in percent (100).
 
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 

@@ -30,9 +30,10 @@ use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-pub use fault::{Fault, fault};
+pub use fault::{Fault, NoSession, fault, no_session, said};
 
 use crate::config::{Database, Secret, parse_url};
+use crate::telemetry::chain;
 use watch::{GivenUp, InTheClear, Patience, Pulse, Watch, Watched};
 
 /// The lowest version that has what the schema uses.
@@ -98,13 +99,6 @@ impl PgError {
             Self::Busy | Self::Unreachable(_) | Self::Timeout => Fault::Unavailable,
             _ => Fault::Other,
         }
-    }
-}
-
-impl PgError {
-    /// With its causes, for a log.
-    pub fn in_full(self) -> String {
-        format!("{:#}", anyhow::Error::new(self))
     }
 }
 
@@ -245,7 +239,7 @@ impl Connector {
             let stream = match UnixStream::connect(&socket).await {
                 Ok(stream) => Either::Left(stream),
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "Cannot open {}", socket.display());
+                    warn!(error = chain(&error), "Cannot open {}", socket.display());
                     // Errors of the driver are made by the driver only; this says that the connection is closed.
                     Either::Right(tokio::io::empty())
                 }
@@ -269,7 +263,7 @@ impl Connector {
                 Ok(connected) => return Ok(connected),
                 Err(error @ (PgError::Unreachable(_) | PgError::Timeout)) if tokio::time::Instant::now() < deadline && may_pass(&error) => {
                     if !std::mem::replace(&mut told, true) {
-                        warn!(error = &error as &dyn std::error::Error, "Waiting for the database");
+                        warn!(error = chain(&error), "Waiting for the database");
                     }
                     tokio::time::sleep(START_RETRY).await;
                 }
@@ -431,7 +425,7 @@ impl Dedicated {
                     Ok(_) => {}
                     Err(error) if GivenUp::is_reason_of(&error) => return,
                     Err(error) => {
-                        warn!(error = &error as &dyn std::error::Error, "Lost a dedicated database connection");
+                        warn!(error = chain(&error), "Lost a dedicated database connection");
                         return;
                     }
                 }
@@ -469,7 +463,7 @@ impl Connect for PoolOpener {
                         Ok(_) => {}
                         Err(error) if GivenUp::is_reason_of(&error) => return,
                         Err(error) => {
-                            warn!(error = &error as &dyn std::error::Error, "Lost a database connection of the pool");
+                            warn!(error = chain(&error), "Lost a database connection of the pool");
                             return;
                         }
                     }
@@ -516,5 +510,6 @@ mod tests {
         let connector = Connector::new(&url, &Config::defaults().database).unwrap();
         let error = get(&connector.pool().unwrap()).await.unwrap_err();
         assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
+        assert!(chain(&error).contains("Connection refused"), "{}", chain(&error));
     }
 }

@@ -44,6 +44,7 @@ use crate::projections::reads::Reads;
 use crate::subscribers::device_commands::DeviceCommands;
 use crate::subscribers::upload_verification::UploadVerification;
 use crate::telemetry::Metrics;
+use crate::telemetry::chain;
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
 
@@ -127,10 +128,7 @@ impl App {
         let s3_endpoint = access.endpoint.clone();
         let blobs = Blobs::new(access, &config.s3)?;
         if let Err(error) = blobs.ensure_bucket().await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket
-            );
+            warn!(error = chain(&error), "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket);
         }
 
         let wakes = Wakes::default();
@@ -316,10 +314,7 @@ impl App {
             let kept = async {
                 if let Some(postgres) = &mut postgres {
                     let error = postgres.keep_running().await;
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "The private Postgres does not stay up while this process stops: {error}"
-                    );
+                    warn!(error = chain(&error), "The private Postgres does not stay up while this process stops: {error}");
                 }
                 std::future::pending().await
             };
@@ -529,7 +524,7 @@ async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watc
             run = run => match run {
                 Ok(Left::Stopped) => return,
                 Ok(Left::Lost) => info!("Another process leads the log"),
-                Err(error) => warn!(error = %error, "The sequencer lost its place; starts again"),
+                Err(error) => warn!(error = format!("{error:#}"), "The sequencer lost its place; starts again"),
             },
             () = given_up => {
                 warn!("The last events may have no position; the next leader gives it to them");
@@ -550,7 +545,7 @@ async fn wake_abroad(connector: Connector, wakes: Wakes, stop: CancellationToken
             anyhow::Ok(())
         };
         if let Err(error) = run.await {
-            warn!(error = %error, "The connection between processes is lost; polling goes on");
+            warn!(error = format!("{error:#}"), "The connection between processes is lost; polling goes on");
         }
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RECONNECT) => {} }
     }

@@ -142,7 +142,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
             tokio::select! {
                 () = stop.cancelled() => {}
                 outcome = work.run() => if let Err(error) = outcome {
-                    tracing::error!(error = %format!("{error:#}"), "The simulated robots stopped");
+                    tracing::error!(error = format!("{error:#}"), "The simulated robots stopped");
                 },
             }
         });

@@ -135,7 +135,7 @@ async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyho
             match collector.record(&task, |_| {}).await {
                 Ok(episode) => println!("{}: {} became episode {episode}", place.device_id, task.public_id),
                 Err(error) => {
-                    tracing::warn!(device.id = %place.device_id, error = %format!("{error:#}"), "A simulated recording did not come to its end")
+                    tracing::warn!(device.id = %place.device_id, error = format!("{error:#}"), "A simulated recording did not come to its end")
                 }
             }
             tokio::time::sleep(REST).await;

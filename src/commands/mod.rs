@@ -44,6 +44,7 @@ pub use work::Work;
 use crate::domain::{Actor, DeviceId, RefusalCode, Timestamp};
 pub use crate::eventstore::Cause;
 use crate::eventstore::{EventStore, Metadata, StoreError, log};
+use crate::telemetry::chain;
 
 /// Tries of a command whose races are lost. With jitter between them, losing all means that
 /// the stream is busier than it can ever be in a factory.
@@ -288,7 +289,7 @@ impl Commands {
             Err(error) => {
                 // The refusal is the answer, whether or not the connection could say goodbye.
                 if let Err(trouble) = work.roll_back().await {
-                    debug!(error = %trouble, "Could not roll back; the connection is closed instead");
+                    debug!(error = chain(&trouble), "Could not roll back; the connection is closed instead");
                 }
                 Err(error)
             }

@@ -23,7 +23,8 @@ use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
 use crate::domain::{Aggregate, Event, StreamId, Timestamp};
 use crate::outbox::Queued;
-use crate::pg::{Fault, PgError, fault};
+use crate::pg::{Fault, PgError, fault, said};
+use crate::telemetry::chain;
 
 /// A statement with its parameters.
 pub type Query<'a> = (&'a str, Vec<&'a (dyn ToSql + Sync)>);
@@ -52,7 +53,7 @@ pub enum StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        let text = || said(&error);
         match fault(&error) {
             // The twin of a request came first; the next try finds its outcome.
             Fault::Unique { constraint: "one_event_per_version" | "one_outcome_per_idempotency_key" } => Self::Conflict,
@@ -71,7 +72,7 @@ impl From<tokio_postgres::Error> for StoreError {
 /// Without a connection nothing was asked, whatever the reason.
 impl From<deadpool_postgres::PoolError> for StoreError {
     fn from(error: deadpool_postgres::PoolError) -> Self {
-        Self::Unavailable(PgError::from(error).in_full())
+        Self::Unavailable(chain(&PgError::from(error)))
     }
 }
 

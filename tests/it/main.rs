@@ -1,6 +1,9 @@
 //! Features, tested through the front door on a real Postgres. One binary, one
 //! harness; a file per feature.
 
+// Tests play the world around the server, which has clocks and chance.
+#![allow(clippy::disallowed_methods)]
+
 mod harness;
 mod sources;
 

@@ -11,12 +11,13 @@ use tokio_postgres::config::{Host, SslMode};
 use super::LIMIT;
 use crate::config::{self, Config, Embedded, Secret, parse_url};
 use crate::doctor::database::{Database, Facts, Role, Schema, Sessions, Unreachable, Way};
-use crate::doctor::report::{Asked, chain};
+use crate::doctor::report::Asked;
 use crate::doctor::robots;
 use crate::doctor::work::Work;
 use crate::outbox::standing;
-use crate::pg::{Connector, PgError, migrations};
+use crate::pg::{Connector, NoSession, PgError, migrations, no_session};
 use crate::projections::reads::site;
+use crate::telemetry::chain;
 
 /// Postgres ends a question before we give up on the connection.
 const SESSION: &str = "set default_transaction_read_only = on; set statement_timeout = '4s'; set lock_timeout = '2s'";
@@ -125,12 +126,12 @@ fn why(error: &PgError) -> Unreachable {
         PgError::Unreachable(error) | PgError::Postgres(error) => error,
         _ => return Unreachable::Other,
     };
-    match error.code().map(|code| code.code()) {
-        Some("28P01" | "28000") => return Unreachable::WrongLogin,
-        Some("3D000") => return Unreachable::NoDatabase,
-        Some("53300") => return Unreachable::TooManyConnections,
-        Some(code) if code.starts_with("57P") => return Unreachable::NotAcceptingYet,
-        _ => {}
+    match no_session(error) {
+        Some(NoSession::WrongLogin) => return Unreachable::WrongLogin,
+        Some(NoSession::NoDatabase) => return Unreachable::NoDatabase,
+        Some(NoSession::TooManyConnections) => return Unreachable::TooManyConnections,
+        Some(NoSession::NotAcceptingYet) => return Unreachable::NotAcceptingYet,
+        None => {}
     }
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
         Some(io::ErrorKind::TimedOut) => Unreachable::Silent,

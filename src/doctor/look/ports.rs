@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use super::body;
 use crate::config::{Config, reachable};
 use crate::doctor::addresses::{Led, Listening, Port, Rest};
-use crate::doctor::report::{brief, chain};
+use crate::doctor::report::brief;
+use crate::telemetry::chain;
 
 /// Everything here is near, or should be.
 const NEAR: Duration = Duration::from_secs(3);

@@ -8,8 +8,8 @@ use super::{LIMIT, body};
 use crate::blobs::{self, BlobError, Blobs, BucketAnswer};
 use crate::config::{self, Config, S3, Secret, reachable};
 use crate::doctor::addresses::is_loopback;
-use crate::doctor::report::chain;
 use crate::doctor::store::{Access, Embedded, Foreign, Protection, Store, Told, Way, element, told};
+use crate::telemetry::chain;
 
 /// `held`: a server holds the data folder.
 pub async fn look(config: &Config, held: bool) -> Store {

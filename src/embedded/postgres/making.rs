@@ -10,6 +10,7 @@ use super::options::Options;
 use super::programs::Programs;
 use crate::config::Secret;
 use crate::embedded::write_private;
+use crate::telemetry::chain;
 
 pub(super) const SUPERUSER: &str = "postgres";
 pub(super) const SERVICE_USER: &str = "keystone";
@@ -86,7 +87,7 @@ pub(super) async fn prepare(url_of: impl Fn(&str) -> Secret, service: &Secret) -
     let inside = connect(&url_of(DATABASE)).await?;
     if let Err(error) = inside.batch_execute(&format!("create extension if not exists {EXTENSION}")).await {
         warn!(
-            error = &error as &dyn std::error::Error,
+            error = chain(&error),
             "Without the extension {EXTENSION} text search is slower (Debian, Ubuntu: apt-get install postgresql-contrib)"
         );
     }

@@ -43,6 +43,7 @@ use self::making::{DATABASE, SERVICE_USER, SUPERUSER, prepare};
 use self::programs::Programs;
 use self::signals::ENDINGS;
 use crate::config::Secret;
+use crate::telemetry::chain;
 
 /// So many failed starts in a row are not chance: the process ends, and its supervisor decides.
 const FAILED_STARTS_MAX: u32 = 2;
@@ -120,7 +121,7 @@ impl EmbeddedPostgres {
                 if failed == FAILED_STARTS_MAX {
                     return error;
                 }
-                warn!(error = &error as &dyn std::error::Error, "The private Postgres did not start again; tries once more");
+                warn!(error = chain(&error), "The private Postgres did not start again; tries once more");
             }
             started = Some(Instant::now());
         }

@@ -28,7 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pg", &["config"]),
     ("listener", &["telemetry"]),
     ("telemetry", &["config"]),
-    ("lifecycle", &[]),
+    ("lifecycle", &["telemetry"]),
 ];
 
 /// May be used by everyone who uses anything: names of measures, the owner of tasks, and what accepts connections.
