@@ -17,6 +17,17 @@ use crate::projections::{ReadModel, RowWrite};
 
 type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
 
+/// What is known of a person, which stands beside the log and not in it.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// What kind of person, as in `credentials`.
+    pub subject: &'static str,
+    pub id: i64,
+    pub name: String,
+    pub operator_id: Option<String>,
+    pub email: Option<String>,
+}
+
 pub struct Work {
     pub tx: Transaction,
     pub now: Timestamp,
@@ -34,6 +45,8 @@ pub struct Work {
     snapshots: Vec<SnapshotOffer>,
     /// Hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
+    /// Who people are, which never enters events, either.
+    people: Vec<Person>,
     /// What the command answers, where the same request may come again.
     outcomes: Vec<KeptOutcome>,
 }
@@ -57,6 +70,7 @@ impl Work {
             gone: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
+            people: vec![],
             outcomes: vec![],
         })
     }
@@ -145,6 +159,11 @@ impl Work {
         self.credentials.push((subject, id, hash));
     }
 
+    /// Keeps who somebody is beside the log, in place of what was known before.
+    pub fn set_person(&mut self, person: Person) {
+        self.people.push(person);
+    }
+
     pub(super) fn keep_outcome(&mut self, key: IdempotencyKey, step: &'static str, outcome: Value) {
         let (at, forgotten_before) = (self.now, self.now - REMEMBERED);
         self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
@@ -164,6 +183,13 @@ impl Work {
         }
         // Names of what is gone are free for what comes now.
         let gone: Vec<(&'static str, Value)> = self.gone.into_iter().map(|(table, ids)| (table.delete, Value::Array(ids))).collect();
+        // Rows take from them who is who.
+        for person in &self.people {
+            let sql = "insert into people (subject, subject_id, name, operator_id, email) values ($1, $2, $3, $4, $5)
+                       on conflict (subject, subject_id) do update set (name, operator_id, email, changed_at)
+                           = (excluded.name, excluded.operator_id, excluded.email, clock_timestamp())";
+            also.push((sql, vec![&person.subject, &person.id, &person.name, &person.operator_id, &person.email]));
+        }
         for (sql, values) in gone.iter().chain(&rows) {
             also.push((sql, vec![values]));
         }

@@ -24,7 +24,7 @@ pub struct Bound {
     pub current: bool,
 }
 
-/// The pair, with the names it had when it was bound.
+/// The pair, with the robot's names when it was bound. Who the collector is stands beside the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
     pub name: String,
@@ -32,8 +32,11 @@ pub struct Binding {
     pub robot_name: String,
     pub robot_serial: DeviceId,
     pub data_collector_id: CollectorId,
-    pub collector_name: String,
-    pub collector_operator_id: String,
+    /// In events of version 1 only, like the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector_operator_id: Option<String>,
     pub factory_id: FactoryId,
     pub organization_id: OrganizationId,
     pub metadata: Value,
@@ -81,7 +84,7 @@ pub enum StationCommand {
 
 events! {
     StationEvent {
-        StationBound = "station_bound", "1.0" (Binding),
+        StationBound = "station_bound", "2.0" (Binding),
         StationStatusChanged = "station_status_changed", "1.0" { status: StationStatus },
         StationUnbound = "station_unbound", "1.0" {},
     }

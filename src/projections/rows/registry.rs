@@ -71,12 +71,10 @@ table! {
     }
     DataCollectorRow in "data_collectors" by number {
         organization_id: OrganizationId,
-        name: String,
-        operator_id: String,
-        email: Option<String>,
         certification: Option<String>,
         status: CollectorStatus,
-        metadata: Value,
+        metadata: Value;
+        of the person by id name from name else "forgotten person ", operator_id from operator_id else "forgotten-", email from email
     }
     StationRow in "stations" by number {
         name: String,
@@ -84,14 +82,14 @@ table! {
         robot_name: String,
         robot_serial: DeviceId,
         data_collector_id: CollectorId,
-        collector_name: String,
-        collector_operator_id: String,
         factory_id: FactoryId,
         organization_id: OrganizationId,
         status: StationStatus,
         metadata: Value,
         is_current: bool,
-        superseded_by: Option<StationId>,
+        superseded_by: Option<StationId>;
+        of the person by data_collector_id
+        collector_name from name else "forgotten person ", collector_operator_id from operator_id else "forgotten-"
     }
     RecorderTokenRow in "recorder_tokens" by number {
         fingerprint: String,

@@ -68,21 +68,32 @@ impl TableName {
     }
 }
 
-/// Declares rows: `Name in "table" by number|text { column: type }`.
+/// Declares rows: `Name in "table" by number|text { column: type }`. Behind `of the person by`, columns that tell who a
+/// person is: they are taken from `people`, from the row only where an old event told it; of somebody who was forgotten
+/// there is what stands behind `else`, and the person's number.
 macro_rules! table {
-    ($($(#[$doc:meta])* $row:ident in $table:literal by $id:ident { $($(#[$about:meta])* $column:ident: $type:ty),+ $(,)? })+) => {$(
+    ($($(#[$doc:meta])* $row:ident in $table:literal by $id:ident {
+        $($(#[$about:meta])* $column:ident: $type:ty),+ $(,)?
+        $(; of the person by $person:ident $($told:ident from $known:ident $(else $forgotten:literal)?),+)?
+    })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-        pub struct $row { $($(#[$about])* pub $column: $type),+ }
+        pub struct $row { $($(#[$about])* pub $column: $type,)+ $($(pub $told: Option<String>),+)? }
 
         impl $crate::projections::rows::Table for $row {
             const NAME: &'static $crate::projections::rows::TableName = &$crate::projections::rows::TableName {
                 name: $table,
                 numeric_id: $crate::projections::rows::table::is_number!($id),
                 upsert: concat!(
-                    "insert into ", $table, " as t select * from jsonb_populate_recordset(null::", $table, ", $1) ",
-                    "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column)),+,
-                    ") = (excluded.version, excluded.updated_at", $(", excluded.", stringify!($column)),+,
+                    "insert into ", $table, " as t (id, version, created_at, updated_at", $(", ", stringify!($column),)+
+                    $($(", ", stringify!($told),)+)?
+                    ") select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+
+                    $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)? ")",)+)?
+                    " from jsonb_populate_recordset(null::", $table, ", $1) r ",
+                    $("left join people p on p.subject = 'data_collector' and p.subject_id = r.", stringify!($person), " ",)?
+                    "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+ $($(", ", stringify!($told),)+)?
+                    ") = (excluded.version, excluded.updated_at", $(", excluded.", stringify!($column),)+
+                    $($(", excluded.", stringify!($told),)+)?
                     ") where t.version < excluded.version"
                 ),
                 delete: concat!(
