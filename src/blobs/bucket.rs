@@ -1,5 +1,7 @@
 //! Questions and orders about the bucket itself.
 
+#![expect(clippy::disallowed_methods, reason = "a signature carries the time of this machine")]
+
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 

@@ -13,6 +13,8 @@
 //! A device that sends more than `FRAMES` allows is read more slowly, and has to wait with the
 //! rest: nothing is dropped, and it costs the others nothing.
 
+#![expect(clippy::disallowed_methods, reason = "a device that sends too much is read more slowly")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
