@@ -40,10 +40,11 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 }
 
 impl Production {
-    /// Waits for whoever changes the same order, and loads it.
+    /// Waits for whoever changes the same order, and loads it. From then on nothing is committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
         let order = work.lock_and_load::<Order>(order_id).await?;
         let status_before = order.state.placed().map(|order| order.status);
+        work.unfinished = Some(order_id);
         Ok(Self {
             order_id,
             order,
@@ -212,6 +213,7 @@ impl Production {
         }
         self.follow_stations(work).await?;
         self.release_tasks(work).await?;
+        work.unfinished = None;
         Ok(Finished { batches: self.batches })
     }
 

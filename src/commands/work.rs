@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
 use crate::domain::routing::{SubscriberName, subscribers_of};
-use crate::domain::{DeviceId, Event, StreamId, Timestamp};
+use crate::domain::{DeviceId, Event, OrderId, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::outbox::Queued;
@@ -47,6 +47,8 @@ pub struct Work {
     credentials: Vec<(&'static str, i64, String)>,
     /// Who people are, which never enters events, either.
     people: Vec<Person>,
+    /// An order was locked, and what follows from what was decided about it was not decided yet.
+    pub(super) unfinished: Option<OrderId>,
     /// What the command answers, where the same request may come again.
     outcomes: Vec<KeptOutcome>,
 }
@@ -71,6 +73,7 @@ impl Work {
             snapshots: vec![],
             credentials: vec![],
             people: vec![],
+            unfinished: None,
             outcomes: vec![],
         })
     }
@@ -169,7 +172,15 @@ impl Work {
         self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
     }
 
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(self) -> Result<(), CommandError> {
+        if let Some(order) = self.unfinished {
+            return Err(anyhow::anyhow!("a command that changes order {order} did not finish its production").into());
+        }
+        self.store_all().await?;
+        Ok(())
+    }
+
+    async fn store_all(self) -> Result<(), StoreError> {
         let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
             rows.entry(table).or_default().push(row);

@@ -14,10 +14,9 @@ use super::made::Made;
 use super::problem::{Code, Problem};
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
-use crate::commands::batches::{
-    AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch, TaskGroup,
-};
+use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch};
 use crate::domain::batch::BatchStatus;
+use crate::domain::workload::TaskGroup;
 use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};
