@@ -3,6 +3,8 @@
 //!
 //! `KEYSTONE_BENCH_SOCKETS` sets the idle sockets (5000); a tenth as many are busy.
 
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 

@@ -4,6 +4,8 @@
 //! clients. Absolute figures belong to the machine; the ratios are what is looked at.
 //! `KEYSTONE_BENCH_SECONDS` sets the seconds per figure.
 
+#![allow(clippy::disallowed_methods)]
+
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod baseline;
 #[path = "../tests/it/factory.rs"]

@@ -6,6 +6,8 @@
 //! `…_SECRET_KEY` an S3 server of yours is a fourth; its bucket `edge-bench` is made and filled.
 //! `KEYSTONE_BENCH_RUNS` sets how often (5), `KEYSTONE_BENCH_SCALE` the share of the sizes above, in percent (100).
 
+#![allow(clippy::disallowed_methods)]
+
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
@@ -153,7 +155,7 @@ async fn main() {
     let runs = number("KEYSTONE_BENCH_RUNS", 5).max(1);
     let folder = harness::temp_folder();
     let credentials = Credentials { access_key: "bench".to_owned(), secret_key: Secret::new("bench-secret") };
-    let options = Options::new(credentials, "edge-bench", Config::defaults().embedded.s3_upload_expiry());
+    let options = Options::new(credentials, "edge-bench", Config::defaults().embedded.s3_upload_expiry);
     let s3 = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), options).await.expect("an endpoint");
     let here = Access { local: Some(s3.local()), ..harness::access(&s3) };
     let elsewhere = Access { local: None, ..here.clone() };

@@ -3,6 +3,8 @@
 //!
 //! `KEYSTONE_BENCH_SECONDS` sets the seconds per figure, `KEYSTONE_BENCH_ROWS` the tasks of the larger factory.
 
+#![allow(clippy::disallowed_methods)]
+
 #[allow(dead_code, reason = "the other benchmark uses the rest")]
 mod baseline;
 #[path = "../tests/it/bulk.rs"]

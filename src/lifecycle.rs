@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::telemetry::chain;
 use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -210,7 +211,7 @@ pub fn end_within(limit: Duration) {
         std::process::exit(1);
     });
     if let Err(error) = watched {
-        warn!(error = &error as &dyn std::error::Error, "Cannot watch over the end of this process");
+        warn!(error = chain(&error), "Cannot watch over the end of this process");
     }
 }
 

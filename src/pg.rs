@@ -13,7 +13,6 @@ mod watch;
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +30,10 @@ use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-pub use fault::{Fault, fault};
+pub use fault::{Fault, NoSession, fault, no_session, said};
 
-use crate::config::{Database, Secret};
+use crate::config::{Database, Secret, parse_url};
+use crate::telemetry::chain;
 use watch::{GivenUp, InTheClear, Patience, Pulse, Watch, Watched};
 
 /// The lowest version that has what the schema uses.
@@ -102,13 +102,6 @@ impl PgError {
     }
 }
 
-impl PgError {
-    /// With its causes, for a log.
-    pub fn in_full(self) -> String {
-        format!("{:#}", anyhow::Error::new(self))
-    }
-}
-
 impl From<PoolError> for PgError {
     fn from(error: PoolError) -> Self {
         match error {
@@ -118,13 +111,6 @@ impl From<PoolError> for PgError {
             PoolError::PostCreateHook(_) | PoolError::Closed | PoolError::NoRuntimeSpecified => Self::Closed,
         }
     }
-}
-
-/// Reads a URL. `sslmode=verify-ca` and `verify-full` are taken as `require`, because
-/// we always verify the server.
-pub fn parse_url(url: &str) -> Result<tokio_postgres::Config, tokio_postgres::Error> {
-    let url = url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-    tokio_postgres::Config::from_str(&url)
 }
 
 /// Where to connect and how. Made once; pool, migrations and dedicated connections
@@ -157,14 +143,14 @@ impl Connector {
         // Ours first: what the URL says comes later and wins.
         let options = format!(
             "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {SERVER_KEEPALIVES} {}",
-            settings.statement_timeout().as_millis(),
-            settings.idle_in_transaction_timeout().as_millis(),
+            settings.statement_timeout.as_millis(),
+            settings.idle_in_transaction_timeout.as_millis(),
             config.get_options().unwrap_or_default(),
         );
         config
             .options(options.trim())
-            .connect_timeout(settings.connect_timeout())
-            .tcp_user_timeout(settings.tcp_user_timeout())
+            .connect_timeout(settings.connect_timeout)
+            .tcp_user_timeout(settings.tcp_user_timeout)
             .keepalives(true)
             .keepalives_idle(KEEPALIVE_IDLE)
             .keepalives_interval(KEEPALIVE_INTERVAL)
@@ -181,7 +167,7 @@ impl Connector {
         if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let statement_timeout = settings.statement_timeout();
+        let statement_timeout = settings.statement_timeout;
         Ok(Self { config, tls, settings: settings.clone(), pulse: Arc::default(), statement_timeout })
     }
 
@@ -214,8 +200,8 @@ impl Connector {
         Pool::builder(manager)
             .max_size(self.settings.pool_max)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(self.settings.pool_wait_timeout()))
-            .create_timeout(Some(self.settings.connect_timeout()))
+            .wait_timeout(Some(self.settings.pool_wait_timeout))
+            .create_timeout(Some(self.settings.connect_timeout))
             .post_create(Hook::sync_fn(|_, _| {
                 metrics::counter!(crate::telemetry::POOL_OPENED).increment(1);
                 Ok(())
@@ -229,7 +215,7 @@ impl Connector {
 
     /// One connection outside the pool, for LISTEN and for session locks.
     pub async fn connect(&self) -> Result<Dedicated, PgError> {
-        let limit = self.settings.connect_timeout();
+        let limit = self.settings.connect_timeout;
         match tokio::time::timeout(limit, self.connect_unbounded()).await {
             Ok(connected) => connected,
             Err(_) => Err(PgError::Timeout),
@@ -253,7 +239,7 @@ impl Connector {
             let stream = match UnixStream::connect(&socket).await {
                 Ok(stream) => Either::Left(stream),
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "Cannot open {}", socket.display());
+                    warn!(error = chain(&error), "Cannot open {}", socket.display());
                     // Errors of the driver are made by the driver only; this says that the connection is closed.
                     Either::Right(tokio::io::empty())
                 }
@@ -270,14 +256,14 @@ impl Connector {
 
     /// Waits for a database that is still starting, up to the configured time.
     pub async fn connect_patiently(&self) -> Result<Dedicated, PgError> {
-        let deadline = tokio::time::Instant::now() + self.settings.start_timeout();
+        let deadline = tokio::time::Instant::now() + self.settings.start_timeout;
         let mut told = false;
         loop {
             match self.connect().await {
                 Ok(connected) => return Ok(connected),
                 Err(error @ (PgError::Unreachable(_) | PgError::Timeout)) if tokio::time::Instant::now() < deadline && may_pass(&error) => {
                     if !std::mem::replace(&mut told, true) {
-                        warn!(error = &error as &dyn std::error::Error, "Waiting for the database");
+                        warn!(error = chain(&error), "Waiting for the database");
                     }
                     tokio::time::sleep(START_RETRY).await;
                 }
@@ -295,7 +281,7 @@ impl Connector {
         require_version(client).await?;
         // A process that is suspended between two migrations has no transaction that could end; its session does, and
         // the lock with it.
-        let idle = self.settings.idle_in_transaction_timeout().as_millis();
+        let idle = self.settings.idle_in_transaction_timeout.as_millis();
         client.batch_execute(&format!("set idle_session_timeout = {idle}")).await?;
 
         let mut told = false;
@@ -439,7 +425,7 @@ impl Dedicated {
                     Ok(_) => {}
                     Err(error) if GivenUp::is_reason_of(&error) => return,
                     Err(error) => {
-                        warn!(error = &error as &dyn std::error::Error, "Lost a dedicated database connection");
+                        warn!(error = chain(&error), "Lost a dedicated database connection");
                         return;
                     }
                 }
@@ -477,7 +463,7 @@ impl Connect for PoolOpener {
                         Ok(_) => {}
                         Err(error) if GivenUp::is_reason_of(&error) => return,
                         Err(error) => {
-                            warn!(error = &error as &dyn std::error::Error, "Lost a database connection of the pool");
+                            warn!(error = chain(&error), "Lost a database connection of the pool");
                             return;
                         }
                     }
@@ -499,12 +485,6 @@ pub async fn get(pool: &Pool) -> Result<Object, PgError> {
 mod tests {
     use super::*;
     use crate::config::Config;
-
-    #[test]
-    fn a_url_that_wants_more_verification_gets_what_we_always_do() {
-        let url = "postgres://u:p@db.example/keystone?sslmode=verify-full";
-        assert_eq!(parse_url(url).unwrap().get_ssl_mode(), SslMode::Require);
-    }
 
     #[test]
     fn our_session_settings_stand_before_those_of_the_url() {
@@ -530,5 +510,6 @@ mod tests {
         let connector = Connector::new(&url, &Config::defaults().database).unwrap();
         let error = get(&connector.pool().unwrap()).await.unwrap_err();
         assert_eq!(error.fault(), Fault::Unavailable, "{error:?}");
+        assert!(chain(&error).contains("Connection refused"), "{}", chain(&error));
     }
 }

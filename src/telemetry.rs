@@ -51,6 +51,16 @@ pub const CONNECTIONS_GIVEN_UP: &str = "keystone_database_connections_given_up_t
 /// From half a millisecond, a command without a wait, to the longest delivery.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
 
+/// An error with all its causes, on one line: for what is kept or logged as text. The text of an error alone says what
+/// failed and leaves out why, and so does an error that is given to a log of JSON lines as it is.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // Some errors repeat their cause in their own text.
+    texts.dedup_by(|cause, error| error.ends_with(cause.as_str()));
+    texts.join(": ")
+}
+
 /// Sends logs to standard error from here on. Fails when a subscriber is set already.
 pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log)?;
@@ -270,5 +280,29 @@ mod tests {
         let text = handle.render();
         assert!(text.contains("# HELP keystone_command_seconds Time from a command"));
         assert!(text.contains(r#"keystone_command_seconds_bucket{command="PlaceOrder",le="0.005"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn an_error_keeps_its_causes_in_every_log() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the database cannot be reached")]
+        struct Unreachable(#[source] io::Error);
+        let broken = || Unreachable(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused by 10.0.0.7"));
+        let error = broken();
+        assert_eq!(chain(&error), "the database cannot be reached: connection refused by 10.0.0.7");
+        let filter = || EnvFilter::new("info");
+        let (text, json) = (Lines::default(), Lines::default());
+        let (to_text, to_json) = (text.clone(), json.clone());
+        let log = || {
+            tracing::warn!(error = chain(&error), "Waiting for the database");
+            tracing::warn!(error = format!("{:#}", anyhow::Error::new(broken())), "The sequencer lost its place");
+        };
+        tracing::subscriber::with_default(text_lines(filter(), false, move || to_text.clone()), log);
+        tracing::subscriber::with_default(json_lines(filter(), move || to_json.clone()), log);
+        for lines in [text, json] {
+            let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let without: Vec<_> = lines.lines().filter(|line| !line.contains("refused by 10.0.0.7")).collect();
+            assert!(without.is_empty(), "{without:?}");
+        }
     }
 }

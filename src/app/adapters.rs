@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::blobs::{BlobError, Blobs, ObjectKey};
-use crate::config::Config;
+use crate::config;
 use crate::devices::effects::EffectError;
 use crate::devices::hub::LinkInfo;
-use crate::devices::listener::TokenCheck;
 use crate::devices::wire::ToTransfer;
-use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TransferStatus};
+use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TokenCheck, TransferStatus};
 use crate::domain::device::LinkKind;
 use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
@@ -26,19 +25,19 @@ use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
 use crate::listener::address_of;
 use crate::projections::reads::{ReadError, Reads};
 use crate::subscribers::device_commands::{TaskFacts, Tasks};
+use crate::telemetry::chain;
 
-pub fn device_settings(config: &Config) -> Settings {
+pub fn device_settings(devices: &config::Devices) -> Settings {
     let keepalive = |interval: Duration, timeout: Duration| Keepalive {
         ping_interval: (!interval.is_zero()).then_some(interval),
         pong_timeout: if timeout.is_zero() { interval } else { timeout },
     };
-    let devices = &config.devices;
     Settings {
-        recorder: keepalive(devices.recorder_ping_interval(), devices.recorder_ping_timeout()),
-        transfer: keepalive(devices.transfer_ping_interval(), devices.transfer_ping_timeout()),
+        recorder: keepalive(devices.recorder_ping_interval, devices.recorder_ping_timeout),
+        transfer: keepalive(devices.transfer_ping_interval, devices.transfer_ping_timeout),
         frame_bytes_max: devices.frame_bytes_max,
         links_max: devices.links_max,
-        write_timeout: devices.transfer_write_timeout(),
+        write_timeout: devices.transfer_write_timeout,
         ..Settings::default()
     }
 }
@@ -54,7 +53,7 @@ impl Tasks for TaskTable {
             let statement = client.prepare_cached("select task_id, status, episode_id is not null from tasks where id = $1").await?;
             anyhow::Ok(client.query_opt(&statement, &[&id.0]).await?)
         };
-        let Some(row) = found.await.map_err(|error| error.to_string())? else { return Ok(None) };
+        let Some(row) = found.await.map_err(|error| format!("{error:#}"))? else { return Ok(None) };
         let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
         let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
         Ok(Some(TaskFacts { public_id, status, has_episode: row.get(2) }))
@@ -69,7 +68,7 @@ impl TokenCheck for RecorderTokens {
     async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError> {
         // A robot that is retired records no more; what it still has is welcome.
         let also_retired = kind == LinkKind::Transfer;
-        let known = self.0.recorder_token(device, also_retired).await.map_err(|error| EffectError::Unavailable(error.to_string()))?;
+        let known = self.0.recorder_token(device, also_retired).await.map_err(|error| EffectError::Unavailable(chain(&error)))?;
         // Hashes of random tokens: how alike two of them are tells nothing about either token.
         Ok(known.is_some_and(|row| row.token_hash == hash_of(token).0))
     }
@@ -86,7 +85,7 @@ pub async fn looked_up<V>(what: &str, ask: impl Future<Output = Result<V, ReadEr
     match tokio::time::timeout(LOOK_UP_MAX, ask).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => {
-            warn!(error = &error as &dyn std::error::Error, "Cannot look up {what}: {error}");
+            warn!(error = chain(&error), "Cannot look up {what}: {error}");
             Err(Away)
         }
         Err(_) => {

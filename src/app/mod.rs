@@ -44,6 +44,7 @@ use crate::pg::Connector;
 use crate::projections::reads::Reads;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
+use crate::telemetry::chain;
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
 
@@ -115,7 +116,7 @@ impl App {
         for notice in &config.notices {
             warn!("{notice}");
         }
-        let embedded = config.database_is_embedded() || config.s3_is_embedded();
+        let embedded = config.database.is_embedded() || config.s3.is_embedded();
         let data = embedded.then(|| DataDir::lock(&config.embedded.data_dir)).transpose()?;
         let (postgres, url) = start_database(config, data.as_ref()).await?;
         let connector = Connector::new(&url, &config.database)?;
@@ -127,10 +128,7 @@ impl App {
         let s3_endpoint = access.endpoint.clone();
         let blobs = Blobs::new(access, &config.s3)?;
         if let Err(error) = blobs.ensure_bucket().await {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket
-            );
+            warn!(error = chain(&error), "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket);
         }
 
         let wakes = Wakes::default();
@@ -150,7 +148,7 @@ impl App {
         let (head, log_head) = watch::channel(0);
         let log_lifecycle = lifecycle.later();
         let log_stop = log_lifecycle.soft_stop().clone();
-        log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval(), head, log_stop));
+        log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
         lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
 
         let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
@@ -163,12 +161,12 @@ impl App {
         let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
-        let folder = data.as_ref().map(|data| folder_name(config, data)).transpose()?;
-        let lease = config.devices.process_lease();
+        let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
+        let lease = config.devices.process_lease;
         let membership = Arc::new(Membership::join(pool.clone(), lease, config.http.internal_url(http), folder).await?);
         membership.succeed(&commands).await?;
         let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
-        let devices = Devices::new(effects, Some(tokens), adapters::device_settings(config));
+        let devices = Devices::new(effects, Some(tokens), adapters::device_settings(&config.devices));
         {
             let (membership, commands, hub, stop) = (membership.clone(), commands.clone(), devices.hub().clone(), stop.clone());
             lifecycle.spawn("membership", async move { membership.run(commands, hub, stop).await });
@@ -177,7 +175,7 @@ impl App {
             let wakes = wakes.clone();
             devices.hub().on_open(move || wakes.wake(SubscriberName::DeviceCommands));
         }
-        let jwt_secret = jwt_secret(config, data.as_ref())?;
+        let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
@@ -190,7 +188,7 @@ impl App {
             let worker = Worker {
                 pool: pool.clone(),
                 subscriber: subscribers::make(name, &parts),
-                settings: delivery_settings(config, name.as_str()),
+                settings: delivery_settings(&config.outbox, name.as_str()),
                 wake: wakes.of(name),
                 name: worker_name(),
             };
@@ -200,7 +198,7 @@ impl App {
 
         lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
 
-        let (admin_password, admin_password_is_new) = admin_password(config, data.as_ref())?;
+        let (admin_password, admin_password_is_new) = admin_password(&config.auth, data.as_ref())?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,
@@ -208,17 +206,17 @@ impl App {
             },
             jwt_secret: jwt_secret.expose().as_bytes().to_vec(),
             jwt_issuer: config.auth.jwt_issuer.clone(),
-            jwt_lifetime: config.auth.jwt_expiry(),
-            link_lifetime: config.s3.presign_ttl(),
+            jwt_lifetime: config.auth.jwt_expiry,
+            link_lifetime: config.s3.presign_ttl,
             admin_username: config.auth.admin_username.clone(),
             admin_password: admin_password.expose().to_owned(),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
             body_bytes_max: config.limits.body_bytes_max,
-            request_timeout: config.http.write_timeout(),
-            read_timeout: config.http.read_timeout(),
-            device_response_timeout: config.devices.response_timeout(),
+            request_timeout: config.http.write_timeout,
+            read_timeout: config.http.read_timeout,
+            device_response_timeout: config.devices.response_timeout,
             device_finish_timeout: config.devices.finish_timeout(),
             endpoints: Endpoints {
                 recorder: Endpoint {
@@ -258,7 +256,11 @@ impl App {
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
-        let front = Front { room: room(config), read_timeout: config.http.read_timeout(), origins: config.http.allowed_origins.clone() };
+        let front = Front {
+            room: room(&config.limits, &config.http),
+            read_timeout: config.http.read_timeout,
+            origins: config.http.allowed_origins.clone(),
+        };
         let (recorder_routes, transfer_routes) = (
             devices.recorder_routes(config.devices.token_required_on(recorder)),
             devices.transfer_routes(config.devices.token_required_on(transfer)),
@@ -313,10 +315,7 @@ impl App {
             let kept = async {
                 if let Some(postgres) = &mut postgres {
                     let error = postgres.keep_running().await;
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "The private Postgres does not stay up while this process stops: {error}"
-                    );
+                    warn!(error = chain(&error), "The private Postgres does not stay up while this process stops: {error}");
                 }
                 std::future::pending().await
             };
@@ -361,9 +360,9 @@ async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
 
 /// Names the data folder among the processes that share the database. Where the database itself lies in it, nobody else can
 /// have had it; elsewhere a copy of the folder on another machine is another one.
-fn folder_name(config: &Config, data: &DataDir) -> anyhow::Result<String> {
+fn folder_name(database: &config::Database, data: &DataDir) -> anyhow::Result<String> {
     let id = data.secret("folder")?.expose().to_owned();
-    if config.database_is_embedded() {
+    if database.is_embedded() {
         return Ok(id);
     }
     Ok(format!("{id} {} {}", host_name().unwrap_or_default(), data.path().display()))
@@ -378,8 +377,9 @@ fn worker_name() -> String {
 }
 
 /// The same on each port.
-fn room(config: &Config) -> Room {
-    Room { limits: config.limits.connections(), proxies: config.http.trusted_proxies.clone() }
+fn room(limits: &config::Limits, http: &config::Http) -> Room {
+    let limits = listener::Limits { connections: limits.connections_max, per_address: limits.connections_per_address_max };
+    Room { limits, proxies: http.trusted_proxies.clone() }
 }
 
 fn serve(lifecycle: &Lifecycle, name: &'static str, listener: TcpListener, front: Front, routes: axum::Router) {
@@ -430,11 +430,13 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     // Three secrets that have nothing to do with each other: who holds the shared key must not find out the others.
     let own = Credentials { access_key: SERVER_KEY.to_owned(), secret_key: data.secret("s3_server")? };
     let robots = RobotKeys::new(data.secret("s3_robots")?);
-    let shared = shared_key(config, data)?;
+    let shared = shared_key(&config.s3, data)?;
     let keys = Keys::new(own, shared, Some(robots.clone()), &config.s3.bucket, Arc::new(adapters::StoreKeys(reads.clone())));
     let secrets = keys.secrets();
     let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
-    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry()).guarded_by(guard).with_room(room(config));
+    let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry)
+        .guarded_by(guard)
+        .with_room(room(&config.limits, &config.http));
     let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
     let access = Access {
         endpoint: endpoint.endpoint(),
@@ -448,11 +450,11 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
 }
 
 /// The key that robots shared before each had its own: given, or made by an older version. A new installation has none.
-fn shared_key(config: &Config, data: &DataDir) -> anyhow::Result<Option<SharedKey>> {
-    let allowed = config.s3.shared_key != config::SharedKey::Refused;
-    let credentials = match (&config.s3.access_key, &config.s3.secret_key) {
+fn shared_key(s3: &config::S3, data: &DataDir) -> anyhow::Result<Option<SharedKey>> {
+    let allowed = s3.shared_key != config::SharedKey::Refused;
+    let credentials = match (&s3.access_key, &s3.secret_key) {
         (Some(access_key), Some(secret_key)) => Credentials { access_key: access_key.clone(), secret_key: secret_key.clone() },
-        _ if data.has_secret(OLD_SECRET) || config.s3.shared_key == config::SharedKey::Allowed => {
+        _ if data.has_secret(OLD_SECRET) || s3.shared_key == config::SharedKey::Allowed => {
             Credentials { access_key: OLD_KEY.to_owned(), secret_key: data.secret(OLD_SECRET)? }
         }
         _ => return Ok(None),
@@ -460,8 +462,8 @@ fn shared_key(config: &Config, data: &DataDir) -> anyhow::Result<Option<SharedKe
     Ok(Some(SharedKey { credentials, allowed }))
 }
 
-fn jwt_secret(config: &Config, data: Option<&DataDir>) -> anyhow::Result<Secret> {
-    match (&config.auth.jwt_secret, data) {
+fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Secret> {
+    match (&auth.jwt_secret, data) {
         (Some(secret), _) => Ok(secret.clone()),
         (None, Some(data)) => Ok(data.secret("jwt")?),
         (None, None) => anyhow::bail!("KEYSTONE_JWT_SECRET is needed where nothing is embedded, because all processes share it"),
@@ -469,8 +471,8 @@ fn jwt_secret(config: &Config, data: Option<&DataDir>) -> anyhow::Result<Secret>
 }
 
 /// The configured password, the remembered one, or a new one that has to be shown.
-fn admin_password(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Secret, bool)> {
-    match (&config.auth.admin_password, data) {
+fn admin_password(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<(Secret, bool)> {
+    match (&auth.admin_password, data) {
         (Some(password), _) => Ok((password.clone(), false)),
         (None, Some(data)) => {
             let new = !data.has_secret(ADMIN_PASSWORD);
@@ -480,19 +482,19 @@ fn admin_password(config: &Config, data: Option<&DataDir>) -> anyhow::Result<(Se
     }
 }
 
-fn delivery_settings(config: &Config, subscriber: &str) -> DeliverySettings {
-    let delivery = config.outbox.delivery(subscriber);
+fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
+    let delivery = outbox.delivery(subscriber);
     DeliverySettings {
         concurrency: delivery.concurrency,
         attempts_max: delivery.attempts_max(),
         deadline: delivery.deadline(),
-        backoff: Backoff { base: delivery.backoff_base(), cap: delivery.backoff_cap() },
-        lease: delivery.lease(),
-        timeout: delivery.timeout(),
+        backoff: Backoff { base: delivery.backoff_base, cap: delivery.backoff_cap },
+        lease: delivery.lease,
+        timeout: delivery.timeout,
         batch_size: delivery.batch_size,
         per_stream: delivery.ordering == Ordering::PerStream,
         block_on_dead: delivery.on_exhausted == OnExhausted::Block,
-        poll: config.outbox.poll_interval(),
+        poll: outbox.poll_interval,
         causation_depth_max: CAUSATION_DEPTH_MAX,
     }
 }
@@ -523,7 +525,7 @@ async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watc
             run = run => match run {
                 Ok(Left::Stopped) => return,
                 Ok(Left::Lost) => info!("Another process leads the log"),
-                Err(error) => warn!(error = %error, "The sequencer lost its place; starts again"),
+                Err(error) => warn!(error = format!("{error:#}"), "The sequencer lost its place; starts again"),
             },
             () = given_up => {
                 warn!("The last events may have no position; the next leader gives it to them");
@@ -544,7 +546,7 @@ async fn wake_abroad(connector: Connector, wakes: Wakes, stop: CancellationToken
             anyhow::Ok(())
         };
         if let Err(error) = run.await {
-            warn!(error = %error, "The connection between processes is lost; polling goes on");
+            warn!(error = format!("{error:#}"), "The connection between processes is lost; polling goes on");
         }
         tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(RECONNECT) => {} }
     }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -215,7 +216,7 @@ cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.rec
 
 /// Device and kind of a row of [`LINKS`].
 fn link_of(row: &tokio_postgres::Row) -> anyhow::Result<(DeviceId, LinkKind)> {
-    let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
+    let device = DeviceId::parse(row.get(0)).context("a device id")?;
     let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
     Ok((device, catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder)))
 }

@@ -25,6 +25,7 @@ use crate::domain::TaskId;
 use crate::domain::task::RefusedWrite;
 use crate::embedded::s3::guard::{Delete, Deleting, Guard, Refusal, RefusalKind, Replace, Replacing};
 use crate::projections::reads::Reads;
+use crate::telemetry::chain;
 
 /// Refused writes that wait to be recorded. A robot repeats its own, so one that finds no room is not lost.
 const WAITING_MAX: usize = 64;
@@ -85,7 +86,7 @@ impl Guard for StoreGuard {
             }
             (Ok(false), _) => Replace::Refuse(later("whether this object may be replaced cannot be looked up now")),
             (Err(error), _) => {
-                warn!(error = &error as &dyn std::error::Error, object.key = write.key, "Cannot compare two objects: {error}");
+                warn!(error = chain(&error), object.key = write.key, "Cannot compare two objects: {error}");
                 Replace::Refuse(later("the object that is there cannot be read now"))
             }
         }
@@ -118,7 +119,7 @@ impl RefusedWrites {
             match commands.execute(&Context::system(), refused).await {
                 // The task was deleted meanwhile.
                 Ok(()) | Err(CommandError::Refused(_)) => {}
-                Err(error) => warn!(error = %error, "Cannot record that an object was kept: {error:#}"),
+                Err(error) => warn!(error = format!("{error:#}"), "Cannot record that an object was kept: {error:#}"),
             }
         }
     }

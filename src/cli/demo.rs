@@ -59,7 +59,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
     let app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
-    let timeout = config.http.shutdown_timeout();
+    let timeout = config.http.shutdown_timeout;
     let outcome = tokio::select! {
         outcome = shift(&app, &folder, &options) => outcome,
         () = lifecycle.stop_requested() => Err(anyhow::anyhow!("stopped before the end")),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::output::say;
 use crate::app::{ADMIN_PASSWORD, DATABASE_URL_FILE, OLD_SECRET};
 use crate::config::Config;
 use crate::doctor::{Level, Remembered, examine};
@@ -31,7 +32,7 @@ pub async fn run(file: Option<&Path>, options: &Options) -> ! {
     let files = Remembered { database_url: DATABASE_URL_FILE, shared_key: OLD_SECRET, admin_password: ADMIN_PASSWORD };
     let report = examine(&config, files).await;
     let text = if options.json { serde_json::to_string_pretty(&report) } else { Ok(report.to_string()) };
-    let said = text.map_err(anyhow::Error::from).and_then(|text| super::say(&text));
+    let said = text.map_err(anyhow::Error::from).and_then(|text| say(&text));
     if let Err(error) = said {
         eprintln!("keystone: {error:#}");
         std::process::exit(2);

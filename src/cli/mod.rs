@@ -3,30 +3,28 @@
 mod database;
 mod demo;
 mod doctor;
+mod output;
+mod robots_at_work;
 mod shift;
 mod story;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::config::{Config, reachable};
-use crate::embedded::{private_folder, write_private};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
 use crate::projections::rebuild::{REBUILT_SCHEMA, Rebuilt};
-use crate::simulator::client::Client;
-use crate::simulator::collector::Collector;
-use crate::simulator::factory::Equipment;
-use crate::simulator::{Faults, Robot, RobotConfig, SimulateOptions, StoreConfig, factory, simulate};
+use crate::simulator::{SimulateOptions, simulate};
 use crate::telemetry::{self, Metrics};
+use output::say;
+use robots_at_work::RobotsAtWork;
 
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
 #[derive(Parser)]
@@ -134,7 +132,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     }
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
-    let timeout = config.http.shutdown_timeout();
+    let timeout = config.http.shutdown_timeout;
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     println!("{}", greeting(&app));
     if let Some(robots) = with_robot {
@@ -144,7 +142,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
             tokio::select! {
                 () = stop.cancelled() => {}
                 outcome = work.run() => if let Err(error) = outcome {
-                    tracing::error!(error = %format!("{error:#}"), "The simulated robots stopped");
+                    tracing::error!(error = format!("{error:#}"), "The simulated robots stopped");
                 },
             }
         });
@@ -154,14 +152,6 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let ended = app.stop(timeout).await?;
     reason?;
     if ended { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
-}
-
-/// Prints a line; whoever reads it may have seen enough (`| head`).
-fn say(line: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => Ok(outcome?),
-    }
 }
 
 /// Addresses and logins.
@@ -248,151 +238,5 @@ async fn rebuild(config: &Config) -> anyhow::Result<()> {
         Ok(())
     } else {
         Err(Broken(format!("{} rows differ: the live ones are wrong", differences.len())).into())
-    }
-}
-
-/// Robots that keep working for as long as the server runs.
-pub(crate) struct RobotsAtWork {
-    base: String,
-    account: String,
-    password: String,
-    /// Where the store is not our own: the key that all robots have.
-    given_key: Option<(String, String)>,
-    folder: PathBuf,
-    robots: u16,
-}
-
-/// How long each recording of a robot at work runs, and how long it rests between two.
-const RECORDING: Duration = Duration::from_secs(3);
-const REST: Duration = Duration::from_secs(2);
-/// One task may take this long before it is given up and the next one is tried.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Tasks dispatched at once to each robot at work.
-const BATCH: usize = 5;
-
-impl RobotsAtWork {
-    fn of(app: &App, config: &Config, robots: u16) -> Self {
-        Self {
-            base: format!("http://{}", reachable(app.http)),
-            account: app.admin_username.clone(),
-            password: app.admin_password.expose().to_owned(),
-            given_key: given_key(config),
-            folder: config.embedded.data_dir.join("robots"),
-            robots,
-        }
-    }
-
-    async fn run(self) -> anyhow::Result<()> {
-        let client = Client::sign_in(&self.base, &self.account, &self.password).await?;
-        let made = self.factory(&client).await?;
-        println!("{} workstation(s) at work; their collectors log in as:", made.stations.len());
-        for place in &made.stations {
-            println!("  {}  {}   (robot {})", place.operator_id, place.password, place.device_id);
-        }
-        let mut workers = tokio::task::JoinSet::new();
-        for (n, place) in made.stations.iter().cloned().enumerate() {
-            // As robots do that are registered anew: with a token and a key of its own.
-            let Equipment { token, recorder_url, transfer_url, store } = Equipment::renewed(&client, place.robot_id).await?;
-            let config = RobotConfig {
-                device_id: place.device_id.clone(),
-                factory_id: made.factory_id.to_string(),
-                recorder_url,
-                transfer_url,
-                recorder_token: Some(token),
-                store: with_key(store, self.given_key.as_ref()),
-                data_dir: self.folder.join(&place.device_id),
-                pace: 1.0,
-                profile: crate::simulator::RecordingProfile::small(2304),
-                attempts_max: RobotConfig::ATTEMPTS_MAX,
-                seed: n as u64,
-                faults: Faults::default(),
-            };
-            let (client, made) = (client.clone(), made.clone());
-            workers.spawn(async move {
-                let _robot = Robot::start(config)?;
-                work_forever(client, made, n).await
-            });
-        }
-        while let Some(ended) = workers.join_next().await {
-            ended.context("a robot at work panicked")??;
-        }
-        Ok(())
-    }
-}
-
-impl RobotsAtWork {
-    /// The factory of an earlier start, or a new one that later starts find again.
-    async fn factory(&self, client: &Client) -> anyhow::Result<factory::Factory> {
-        let file = self.folder.join("factory.json");
-        if let Ok(text) = std::fs::read(&file) {
-            let made: factory::Factory = serde_json::from_slice(&text).with_context(|| format!("{} cannot be read", file.display()))?;
-            let known = client.call(reqwest::Method::GET, &format!("/factories/{}", made.factory_id), None).await?;
-            if known.status.is_success() && made.stations.len() == usize::from(self.robots) {
-                return Ok(made);
-            }
-        }
-        let name = format!("Demo {}", chrono::Utc::now().format("%Y%m%d-%H%M%S"));
-        let made = factory::seed(client, &name, usize::from(self.robots)).await?;
-        private_folder(&self.folder)?;
-        // Holds the passwords of simulated collectors, which open nothing but this factory.
-        write_private(&file, &serde_json::to_vec_pretty(&made)?).with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(made)
-    }
-}
-
-/// Tasks that nobody has begun, an earlier start's among them.
-async fn waiting_tasks(client: &Client, place: &factory::Workplace) -> anyhow::Result<Vec<factory::DispatchedTask>> {
-    let found = client.get(&format!("/tasks?status=pending&workstation_id={}", place.station_id)).await?;
-    let items = found["items"].as_array().cloned().unwrap_or_default();
-    items
-        .iter()
-        .map(|task| {
-            let public_id = task["task_id"].as_str().unwrap_or_default().to_owned();
-            Ok(factory::DispatchedTask { id: crate::simulator::client::id_of(&task["id"])?, public_id })
-        })
-        .collect()
-}
-
-/// Records what waits, then one order of [`BATCH`] tasks after the other.
-async fn work_forever(client: Client, made: factory::Factory, n: usize) -> anyhow::Result<()> {
-    let place = made.stations[n].clone();
-    let collector = Collector {
-        client: client.clone(),
-        device_id: place.device_id.clone(),
-        recording: RECORDING,
-        patience: PATIENCE,
-        // As often as a page of a person, whose log stays readable.
-        look_again: Duration::from_secs(1),
-    };
-    loop {
-        let mut tasks = waiting_tasks(&client, &place).await?;
-        if tasks.is_empty() {
-            let name = format!("Shelves, robot {}, {}", n + 1, chrono::Utc::now().format("%Y-%m-%d %H:%M:%S"));
-            let order = factory::place_order(&client, &made, &name, BATCH).await?;
-            tasks = factory::dispatch(&client, &made, order, &place, BATCH).await?;
-        }
-        for task in tasks {
-            match collector.record(&task, |_| {}).await {
-                Ok(episode) => println!("{}: {} became episode {episode}", place.device_id, task.public_id),
-                Err(error) => {
-                    tracing::warn!(device.id = %place.device_id, error = %format!("{error:#}"), "A simulated recording did not come to its end")
-                }
-            }
-            tokio::time::sleep(REST).await;
-        }
-    }
-}
-
-/// The key of an S3 server that is not our own.
-pub(crate) fn given_key(config: &Config) -> Option<(String, String)> {
-    config.s3.endpoint.as_ref()?;
-    Some((config.s3.access_key.clone()?, config.s3.secret_key.as_ref()?.expose().to_owned()))
-}
-
-/// The store with a key, which it has already where it is our own.
-pub(crate) fn with_key(store: StoreConfig, given: Option<&(String, String)>) -> StoreConfig {
-    match given {
-        Some((access_key, secret_key)) => StoreConfig { access_key: access_key.clone(), secret_key: secret_key.clone(), ..store },
-        None => store,
     }
 }

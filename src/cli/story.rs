@@ -3,6 +3,7 @@
 use deadpool_postgres::Pool;
 use serde_json::{Value, json};
 
+use super::output::say;
 use crate::eventstore::log::{Told, story_of_task};
 
 /// A payload longer than this is cut in the text form.
@@ -15,9 +16,9 @@ pub async fn of_task(pool: &Pool, task: &str, as_json: bool) -> anyhow::Result<(
     }
     for told in &story {
         if as_json {
-            super::say(&line_json(told).to_string())?;
+            say(&line_json(told).to_string())?;
         } else {
-            super::say(&line(told))?;
+            say(&line(told))?;
         }
     }
     Ok(())

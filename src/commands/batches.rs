@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub use super::dispatch::CreatedTask;
 use super::dispatch::{Dispatch, check_station, look_up};
 use super::production::{Ending, Production};
-use super::{Command, CommandError, Refusal, Work};
+use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::batch::{self, BatchCommand, BatchStatus, Removed, tally_of};
 use crate::domain::episode::{Episode, EpisodeCommand, RECALLED_BATCH};
 use crate::domain::order::OrderCommand;
@@ -76,7 +76,7 @@ impl Command for CreateBatch {
         let found = look_up(work, self.station_id, &self.groups).await?;
         let station = check_station(&found, self.station_id, &terms, true)?;
         let brief = batch::Brief {
-            batch_id: public_id("batch", work.now, 0, rand::random()),
+            batch_id: public_id("batch", work.now, 0, chance::part()),
             order_id: self.order_id,
             station_id: self.station_id,
             organization_id: terms.organization_id,

@@ -4,6 +4,8 @@
 //! go by one clock, and it is the one that the leases in SQL go by. A process learns it when it renews its own lease,
 //! and counts on from there by its steady clock: a wall clock that is wrong, or jumps, changes nothing.
 
+#![expect(clippy::disallowed_methods, reason = "commands take their time from here")]
+
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::callbacks::note_refused;
 use super::production::{Production, next_command};
-use super::{Command, CommandError, Refusal, Work};
+use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::device::{
     CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
 };
@@ -254,7 +254,7 @@ impl Command for RequestDeviceCommand {
 
     async fn run(&self, work: &mut Work) -> Result<String, CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
-        let command_id = Uuid::new_v4().to_string();
+        let command_id = chance::id().to_string();
         let command = DeviceCommand::RequestCommand {
             command_id: command_id.clone(),
             action: self.action,

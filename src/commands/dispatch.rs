@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandError, Refusal, Work};
+use super::{CommandError, Refusal, Work, chance};
 use crate::domain::order::Terms;
 use crate::domain::task::{self, Task, TaskCommand};
 use crate::domain::workload::TaskGroup;
@@ -73,7 +73,7 @@ impl Dispatch<'_> {
                 return Err(Refusal::new(RefusalCode::SubsceneOfOtherScene, text).into());
             }
             for id in ids.by_ref().take(usize::try_from(group.quantity).unwrap_or_default()) {
-                let text = public_id("task", work.now, tasks.len(), rand::random());
+                let text = public_id("task", work.now, tasks.len(), chance::part());
                 let public_id = PublicTaskId::parse(&text).map_err(anyhow::Error::new)?;
                 let brief = task::Brief {
                     task_id: public_id.clone(),

@@ -11,6 +11,7 @@
 
 pub mod batches;
 pub mod callbacks;
+mod chance;
 pub mod clock;
 pub mod devices;
 pub mod dispatch;
@@ -44,6 +45,7 @@ pub use work::Work;
 use crate::domain::{Actor, DeviceId, RefusalCode, Timestamp};
 pub use crate::eventstore::Cause;
 use crate::eventstore::{EventStore, Metadata, StoreError, log};
+use crate::telemetry::chain;
 
 /// Tries of a command whose races are lost. With jitter between them, losing all means that
 /// the stream is busier than it can ever be in a factory.
@@ -71,7 +73,7 @@ impl Context {
     pub fn of(actor: Actor) -> Self {
         Self {
             actor,
-            correlation_id: Uuid::new_v4(),
+            correlation_id: chance::id(),
             cause: None,
             request_id: None,
             source_address: None,
@@ -239,8 +241,9 @@ impl Commands {
             }
             metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => C::NAME).increment(1);
             let bound = RETRY_BASE * 2_u32.pow(tries - 1);
-            let wait = bound.mul_f64(rand::random::<f64>());
+            let wait = bound.mul_f64(chance::share());
             debug!(command.name = C::NAME, tries, "Another change came first; tries `{}` again", C::NAME);
+            #[expect(clippy::disallowed_methods, reason = "a command that lost a race is tried again a moment later")]
             tokio::time::sleep(wait).await;
         }
     }
@@ -288,7 +291,7 @@ impl Commands {
             Err(error) => {
                 // The refusal is the answer, whether or not the connection could say goodbye.
                 if let Err(trouble) = work.roll_back().await {
-                    debug!(error = %trouble, "Could not roll back; the connection is closed instead");
+                    debug!(error = chain(&trouble), "Could not roll back; the connection is closed instead");
                 }
                 Err(error)
             }

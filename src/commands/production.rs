@@ -9,9 +9,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use uuid::Uuid;
-
-use super::{CommandError, Refusal, Work};
+use super::{CommandError, Refusal, Work, chance};
 use crate::domain::batch::{Batch, BatchCommand, BatchStatus};
 use crate::domain::device::{Device, DeviceCommand, NextCommand};
 use crate::domain::order::{Order, OrderCommand, OrderStatus, Placed};
@@ -278,7 +276,7 @@ impl Finished {
 
 /// Id and deadline for a command to a recorder that may follow.
 pub(super) fn next_command(work: &Work) -> NextCommand {
-    NextCommand { command_id: Uuid::new_v4().to_string(), deadline: work.now + work.release_timeout }
+    NextCommand { command_id: chance::id().to_string(), deadline: work.now + work.release_timeout }
 }
 
 fn no_batch(id: BatchId) -> Refusal {

@@ -1,5 +1,6 @@
 //! Robots that register themselves: their ids, their tokens, the templates of their files.
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::registry::register;
@@ -73,8 +74,8 @@ impl Command for RegisterDevice {
         let robot_type_id = robot_type.ok_or_else(|| Refusal::new(RefusalCode::RobotTypeNotFound, "robot_type not found"))?;
         let device_id = loop {
             let number = facts::next_device_number(&mut work.tx, factory_id, robot_type_id).await?;
-            let device_id = DeviceId::parse(&format!("AB-F{:04}-T{:04}-{number:06}", factory_id.0, robot_type_id.0))
-                .map_err(|error| anyhow::anyhow!("a made device id: {error}"))?;
+            let device_id =
+                DeviceId::parse(&format!("AB-F{:04}-T{:04}-{number:06}", factory_id.0, robot_type_id.0)).context("a made device id")?;
             // Somebody may have given it by hand.
             if !facts::robot_exists(&mut work.tx, &device_id).await? {
                 break device_id;

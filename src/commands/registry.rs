@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::work::Person;
-use super::{Command, CommandError, Refusal, Work};
+use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::registry::{
     DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
@@ -16,12 +16,6 @@ use crate::projections::facts::{self, FactoryTable};
 
 const SLUG_LENGTH: usize = 10;
 const STATION_NAME_LENGTH: usize = 8;
-
-/// Random text of `[a-z0-9]`.
-fn random_text(length: usize) -> String {
-    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
-}
 
 /// Registers a record under a new id.
 pub(super) async fn register<R: Record>(work: &mut Work, sequence: &'static str, record: R) -> Result<i64, CommandError>
@@ -54,7 +48,7 @@ impl Command for CreateFactory {
     async fn run(&self, work: &mut Work) -> Result<FactoryId, CommandError> {
         let record = Factory {
             name: self.name.clone(),
-            slug: format!("fac-{}", random_text(SLUG_LENGTH)),
+            slug: format!("fac-{}", chance::text(SLUG_LENGTH)),
             location: self.location.clone(),
             timezone: self.timezone.clone().unwrap_or_else(|| "UTC".into()),
             settings: self.settings.clone(),
@@ -79,7 +73,7 @@ impl Command for CreateOrganization {
         let record = Organization {
             factory_id: self.factory_id,
             name: self.name.clone(),
-            slug: format!("org-{}", random_text(SLUG_LENGTH)),
+            slug: format!("org-{}", chance::text(SLUG_LENGTH)),
             description: self.description.clone(),
             settings: self.settings.clone(),
         };
@@ -300,7 +294,7 @@ impl Command for BindStation {
             Refusal::new(RefusalCode::DataCollectorNotFound, format!("there is no data collector {}", self.data_collector_id))
         })?;
         let binding = Binding {
-            name: format!("ws-{}", random_text(STATION_NAME_LENGTH)),
+            name: format!("ws-{}", chance::text(STATION_NAME_LENGTH)),
             robot_id: self.robot_id,
             robot_name: robot.type_name,
             robot_serial: robot.device_id,

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use super::devices::EndContest;
 use super::{CommandError, Commands, Context};
 use crate::domain::device::LinkKind;
@@ -45,7 +47,7 @@ impl Commands {
         };
         let quiet = look.await?;
         for row in &quiet {
-            let device = DeviceId::parse(row.get(0)).map_err(|error| anyhow::anyhow!("a device id: {error}"))?;
+            let device = DeviceId::parse(row.get(0)).context("a device id")?;
             let kind = catalog::parse(&KINDS, row.get(1)).unwrap_or(LinkKind::Recorder);
             self.execute(&Context::system(), EndContest { device: device.clone(), kind }).await?;
             let client = self.store.pool().get().await.map_err(StoreError::from)?;

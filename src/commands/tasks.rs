@@ -2,7 +2,7 @@
 
 use super::dispatch::{CreatedTask, Dispatch, check_station, look_up};
 use super::production::Production;
-use super::{Command, CommandError, Refusal, Work};
+use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::Tally;
@@ -66,7 +66,7 @@ impl CreateTasks {
             BatchCommand::Adjust { added: tasks.iter().map(|task| task.id).collect(), removed: vec![], at: work.now }
         } else {
             BatchCommand::Create(batch::Brief {
-                batch_id: public_id("batch", work.now, 0, rand::random()),
+                batch_id: public_id("batch", work.now, 0, chance::part()),
                 order_id,
                 station_id,
                 organization_id: terms.organization_id,

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::production::Production;
-use super::{Command, CommandError, Refusal, Work};
+use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::batch::{BatchCommand, BatchStatus};
 use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, RECALLED_BATCH};
 use crate::domain::tally::TaskOutcome;
@@ -65,7 +64,7 @@ impl Command for AcceptUpload {
         let path = |key: &str| format!("{}/{key}", self.bucket);
         let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json"));
         let created = episode::Created {
-            episode_id: Uuid::new_v4().to_string(),
+            episode_id: chance::id().to_string(),
             task_id: self.task,
             public_task_id: owner.public_id.clone(),
             batch_id: brief.batch_id,

@@ -13,6 +13,8 @@
 //! A device that sends more than `FRAMES` allows is read more slowly, and has to wait with the
 //! rest: nothing is dropped, and it costs the others nothing.
 
+#![expect(clippy::disallowed_methods, reason = "a device that sends too much is read more slowly")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Join, ReadBu
 use tokio::sync::{mpsc, oneshot};
 
 use super::allowance::{Allowance, Limit};
-use super::session::clock;
+use super::clock::clock;
 
 pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;

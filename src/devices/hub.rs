@@ -19,35 +19,11 @@ use super::frames::Pulse;
 use super::recent::{Entry, Recent};
 use super::session::{Now, QueryError, Rpc};
 use super::transfer::status::TransferStatus;
+use super::view::RecorderView;
 use super::wire::{RpcResponse, ToTransfer};
-use crate::domain::device::{LinkKind, RecorderState};
+use crate::domain::device::LinkKind;
 use crate::domain::routing::Destination;
-use crate::domain::{DeviceId, PublicTaskId, Timestamp};
-
-/// What a recorder was last seen doing, on its present connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RecorderView {
-    /// None before the first snapshot.
-    pub state: Option<RecorderState>,
-    pub previous: Option<RecorderState>,
-    pub task_id: Option<PublicTaskId>,
-    /// False while the state is asked for (again): it may be another one by now.
-    pub confirmed: bool,
-    /// It said last that it is busy with a task that cannot be one of ours, or that it does not name.
-    pub foreign_task: bool,
-    /// `state_update`, `get_state`, `rpc_response:<action>`; empty before the first snapshot.
-    pub source: String,
-    pub updated_at: Option<Timestamp>,
-    pub seen_at: Option<Instant>,
-    /// Why it is not confirmed.
-    pub error: Option<String>,
-}
-
-impl RecorderView {
-    pub fn age(&self, now: Instant) -> Option<Duration> {
-        self.seen_at.map(|seen_at| now.saturating_duration_since(seen_at))
-    }
-}
+use crate::domain::{DeviceId, Timestamp};
 
 /// A live link, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,35 +17,22 @@
 //! never logged.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
-use super::effects::{EffectError, Effects};
-use super::hub::Hub;
+use super::denied::Denied;
 use super::opening::Opening;
-use super::{Keepalive, Settings};
+use super::plane::Devices;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
 use crate::listener::ForeignOrigin;
-
-/// Whether a token opens a device.
-#[async_trait]
-pub trait TokenCheck: Send + Sync + 'static {
-    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError>;
-}
 
 /// Routes of one listener; each knows whether it is reached from other machines.
 #[derive(Clone)]
@@ -54,38 +41,7 @@ struct Gate {
     token_required: bool,
 }
 
-/// The device plane of a process: its routes, its hub, and its tasks. Cheap to clone.
-#[derive(Clone)]
-pub struct Devices(pub(super) Arc<Inner>);
-
-pub(super) struct Inner {
-    pub hub: Hub,
-    pub effects: Arc<dyn Effects>,
-    pub tokens: Option<Arc<dyn TokenCheck>>,
-    pub settings: Arc<Settings>,
-    pub tasks: TaskTracker,
-    pub stop: CancellationToken,
-    pub halt: CancellationToken,
-}
-
 impl Devices {
-    /// Without `tokens`, listeners that require one let nobody in.
-    pub fn new(effects: Arc<dyn Effects>, tokens: Option<Arc<dyn TokenCheck>>, settings: Settings) -> Self {
-        Self(Arc::new(Inner {
-            hub: Hub::new(),
-            effects,
-            tokens,
-            settings: Arc::new(settings),
-            tasks: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            halt: CancellationToken::new(),
-        }))
-    }
-
-    pub fn hub(&self) -> &Hub {
-        &self.0.hub
-    }
-
     pub fn recorder_routes(&self, token_required: bool) -> Router {
         Router::new()
             .route("/recorder/", get(|| async { StatusCode::BAD_REQUEST }))
@@ -103,24 +59,6 @@ impl Devices {
     /// Both, for the main port.
     pub fn routes(&self, token_required: bool) -> Router {
         self.recorder_routes(token_required).merge(self.transfer_routes(token_required))
-    }
-
-    /// Says goodbye to every device, waits until what they told is stored, and gives up on
-    /// the rest after `grace`.
-    pub async fn shutdown(&self, grace: Duration) {
-        self.0.stop.cancel();
-        self.0.tasks.close();
-        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            self.0.halt.cancel();
-            self.0.tasks.wait().await;
-        }
-    }
-
-    pub(super) fn keepalive(&self, kind: LinkKind) -> Keepalive {
-        match kind {
-            LinkKind::Recorder => self.0.settings.recorder,
-            LinkKind::Transfer => self.0.settings.transfer,
-        }
     }
 }
 
@@ -176,74 +114,5 @@ async fn connect(
         Ok(Ok(Err(denied))) => refuse(denied),
         Ok(Err(_)) => refuse(Denied::Unavailable("the handshake broke off".to_owned())),
         Err(_) => refuse(Denied::Unavailable("storage did not answer in time".to_owned())),
-    }
-}
-
-/// Why a handshake is refused.
-#[derive(Debug)]
-pub(super) enum Denied {
-    InvalidId,
-    NoHandshake,
-    ForeignOrigin,
-    Unauthorized,
-    Unknown,
-    TooManyLinks,
-    TooOften,
-    /// Another program has the device's connection, and the two have been taking it from each other.
-    TwoPrograms,
-    Stopping,
-    Unavailable(String),
-    /// A connection that began later was quicker; it has closed this one in storage, too.
-    Superseded,
-}
-
-impl Denied {
-    /// One word for each: in the answer, and counted.
-    fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidId => "invalid_device_id",
-            Self::NoHandshake => "no_handshake",
-            Self::ForeignOrigin => "foreign_origin",
-            Self::Unauthorized => "unauthorized",
-            Self::Unknown => "unknown_device",
-            Self::TooManyLinks => "too_many_links",
-            Self::TooOften => "too_often",
-            Self::TwoPrograms => "two_programs",
-            Self::Stopping => "stopping",
-            Self::Unavailable(_) => "storage_unavailable",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    /// What the refused are told. Devices look at nothing of it.
-    fn answer(&self, kind: LinkKind, device: &str, remote: &str) -> Response {
-        let (kind, code) = (kind.as_str(), self.code());
-        metrics::counter!(crate::telemetry::DEVICE_HANDSHAKES_REFUSED, "kind" => kind, "cause" => code).increment(1);
-        match self {
-            // The device's name may be anything here.
-            Self::InvalidId | Self::NoHandshake => info!(link.kind = kind, remote, cause = code, "Refused a handshake: {code}"),
-            // The one warning about two programs is given where the first of them is refused.
-            Self::ForeignOrigin | Self::Unauthorized | Self::Unknown | Self::TwoPrograms | Self::Stopping | Self::Superseded => {
-                info!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
-            }
-            Self::TooManyLinks | Self::TooOften => {
-                warn!(device.id = device, link.kind = kind, remote, cause = code, "Refused `{device}`: {code}");
-            }
-            Self::Unavailable(reason) => {
-                warn!(device.id = device, link.kind = kind, remote, cause = code, reason, "Refused `{device}`: {reason}");
-            }
-        }
-        match self {
-            Self::InvalidId | Self::NoHandshake => StatusCode::BAD_REQUEST.into_response(),
-            Self::ForeignOrigin => StatusCode::FORBIDDEN.into_response(),
-            Self::Unknown => StatusCode::NOT_FOUND.into_response(),
-            Self::Unauthorized => {
-                let body = axum::Json(json!({ "error": "unauthorized" }));
-                (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
-            }
-            Self::TooManyLinks | Self::TooOften | Self::TwoPrograms | Self::Stopping | Self::Unavailable(_) | Self::Superseded => {
-                (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "service unavailable", "code": code }))).into_response()
-            }
-        }
     }
 }

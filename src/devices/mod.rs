@@ -31,17 +31,21 @@
 //! (`subscribers::device_commands`), and what people see of it (`http`).
 
 pub mod allowance;
+mod clock;
+mod denied;
 pub mod effects;
 pub mod frames;
 pub mod hub;
 pub mod link;
 pub mod listener;
 mod opening;
+mod plane;
 pub mod queue;
 pub mod recent;
 pub mod recorder;
 pub mod session;
 pub mod transfer;
+pub mod view;
 pub mod wire;
 
 #[cfg(test)]
@@ -53,10 +57,11 @@ use std::time::Duration;
 
 pub use allowance::Limit;
 pub use effects::{EffectError, Effects, LinkId, Report};
-pub use hub::{Hub, LinkInfo, Presence, RecorderView, SendError};
-pub use listener::{Devices, TokenCheck};
+pub use hub::{Hub, LinkInfo, Presence, SendError};
+pub use plane::{Devices, TokenCheck};
 pub use session::{QueryError, Rpc};
 pub use transfer::status::TransferStatus;
+pub use view::RecorderView;
 
 /// When a silent device counts as gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::denied::Denied;
 use super::effects::{EffectError, LinkId, Report};
 use super::hub::{Ask, Lane};
 use super::link::{End, Link};
-use super::listener::{Denied, Devices};
+use super::plane::Devices;
 use super::queue::{self, ReportQueue};
 use super::recorder::session::RecorderSession;
 use super::session::{Now, Session};

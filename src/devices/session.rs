@@ -4,30 +4,13 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+pub use super::clock::{Now, clock};
 use super::effects::Report;
-use super::hub::RecorderView;
 use super::transfer::status::TransferStatus;
+use super::view::RecorderView;
 use super::wire::{RpcResponse, ToTransfer};
 use crate::domain::device::RecorderAction;
 use crate::domain::{PublicTaskId, Timestamp};
-
-/// The clock that waiting follows.
-pub fn clock() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// The present moment: one clock for waiting, one for telling.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    pub at: Instant,
-    pub wall: Timestamp,
-}
-
-impl Now {
-    pub fn read() -> Self {
-        Self { at: clock(), wall: crate::commands::clock::now() }
-    }
-}
 
 /// What a session wants done. In order.
 #[derive(Clone, Debug, PartialEq)]

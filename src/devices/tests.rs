@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::{EffectError, Effects, LinkId, Report};
 use super::hub::{Hub, SendError};
-use super::listener::{Devices, TokenCheck};
+use super::plane::{Devices, TokenCheck};
 use super::queue::{self, ReportQueue, Worker};
 use super::session::{Now, Rpc};
 use super::wire::ToTransfer;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::report::Finding;
-use crate::config::{AuthMode, Config, DeviceAuth};
+use crate::config::{Auth, AuthMode, Config, DeviceAuth, Devices, Http};
 
 /// Below this a secret that signs logins can be guessed from a login.
 const JWT_SECRET_BYTES_GOOD: usize = 32;
@@ -57,15 +57,15 @@ pub struct Listening {
 }
 
 pub fn judge(config: &Config, seen: &Listening) -> Vec<Finding> {
-    let mut findings = vec![rest(config, seen)];
+    let mut findings = vec![rest(&config.http, seen)];
     findings.extend(sockets(config, seen));
     findings.push(callbacks(config, &seen.callback));
-    findings.extend(public_sockets(config));
+    findings.extend(public_sockets(&config.devices));
     findings.push(store_for_robots(config));
     findings.extend(links(config, &seen.public_store));
     findings.push(device_logins(config));
-    findings.push(mode(config));
-    findings.extend(signing(config));
+    findings.push(mode(&config.auth));
+    findings.extend(signing(&config.auth));
     findings.push(password(config, seen.password_remembered));
     findings.extend(
         config
@@ -78,8 +78,8 @@ pub fn judge(config: &Config, seen: &Listening) -> Vec<Finding> {
 }
 
 /// Where robots come from, as far as the settings tell.
-fn robots_elsewhere(config: &Config) -> bool {
-    [config.devices.recorder_bind, config.devices.transfer_bind].iter().any(|bind| !bind.ip().is_loopback())
+fn robots_elsewhere(devices: &Devices) -> bool {
+    [devices.recorder_bind, devices.transfer_bind].iter().any(|bind| !bind.ip().is_loopback())
 }
 
 /// The host of `scheme://host:port`.
@@ -96,8 +96,8 @@ pub fn is_loopback(url: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback() || ip.is_unspecified())
 }
 
-fn rest(config: &Config, seen: &Listening) -> Finding {
-    let (id, bind) = ("address.http", config.http.bind);
+fn rest(http: &Http, seen: &Listening) -> Finding {
+    let (id, bind) = ("address.http", http.bind);
     match &seen.rest {
         Rest::Any => Finding::warning(id, "the port is chosen at each start", "give KEYSTONE_BIND_ADDR a fixed port"),
         Rest::Quiet => Finding::ok(id, format!("nothing listens on {bind}: no server runs here")),
@@ -151,7 +151,7 @@ fn sockets(config: &Config, seen: &Listening) -> [Finding; 2] {
 
 fn callbacks(config: &Config, led: &Led) -> Finding {
     let id = "address.callback";
-    let elsewhere = robots_elsewhere(config);
+    let elsewhere = robots_elsewhere(&config.devices);
     let todo = "set KEYSTONE_CALLBACK_PUBLIC_BASE_URL to http://<an address of this host that robots reach>:<port>";
     match &config.http.callback_public_base_url {
         None if config.http.bind.ip().is_unspecified() && elsewhere => {
@@ -185,8 +185,7 @@ fn callbacks(config: &Config, led: &Led) -> Finding {
     }
 }
 
-fn public_sockets(config: &Config) -> Vec<Finding> {
-    let devices = &config.devices;
+fn public_sockets(devices: &Devices) -> Vec<Finding> {
     [
         ("address.recorder_public", &devices.recorder_public_url, devices.recorder_bind, "KEYSTONE_RECORDER_PUBLIC_URL"),
         ("address.transfer_public", &devices.transfer_public_url, devices.transfer_bind, "KEYSTONE_TRANSFER_PUBLIC_URL"),
@@ -206,7 +205,7 @@ fn public_sockets(config: &Config) -> Vec<Finding> {
 /// Whether a robot that may connect may also upload.
 fn store_for_robots(config: &Config) -> Finding {
     let id = "address.store";
-    let elsewhere = robots_elsewhere(config);
+    let elsewhere = robots_elsewhere(&config.devices);
     match (&config.s3.endpoint, &config.s3.public_endpoint) {
         (None, _) if config.embedded.s3_bind.ip().is_loopback() && elsewhere => Finding::problem(
             id,
@@ -234,10 +233,10 @@ fn links(config: &Config, led: &Led) -> Vec<Finding> {
     let id = "address.store_public";
     let todo = "set KEYSTONE_S3_PUBLIC_ENDPOINT to an address of the store that browsers and robots reach";
     match &config.s3.public_endpoint {
-        None if config.s3_is_embedded() && !config.embedded.s3_bind.ip().is_loopback() => {
+        None if config.s3.is_embedded() && !config.embedded.s3_bind.ip().is_loopback() => {
             vec![Finding::warning(id, "signed links name an address that only this host can follow", todo)]
         }
-        Some(url) if is_loopback(url) && robots_elsewhere(config) => {
+        Some(url) if is_loopback(url) && robots_elsewhere(&config.devices) => {
             vec![Finding::warning(id, format!("signed links name {url}, which is the machine of whatever follows them"), todo)]
         }
         Some(url) => vec![match led {
@@ -254,19 +253,19 @@ fn links(config: &Config, led: &Led) -> Vec<Finding> {
 
 fn device_logins(config: &Config) -> Finding {
     let id = "settings.device_auth";
-    if config.devices.auth == DeviceAuth::Optional && robots_elsewhere(config) {
+    if config.devices.auth == DeviceAuth::Optional && robots_elsewhere(&config.devices) {
         return Finding::warning(
             id,
             "anything on the network may connect as any robot (`devices.auth` is `optional`, and the sockets listen beyond loopback)",
             "set KEYSTONE_DEVICE_AUTH=required once the robots have their tokens",
         );
     }
-    Finding::ok(id, if robots_elsewhere(config) { "robots on other machines show a token" } else { "robots on this machine only" })
+    Finding::ok(id, if robots_elsewhere(&config.devices) { "robots on other machines show a token" } else { "robots on this machine only" })
 }
 
-fn mode(config: &Config) -> Finding {
+fn mode(auth: &Auth) -> Finding {
     let id = "settings.auth_mode";
-    match config.auth.mode {
+    match auth.mode {
         AuthMode::Strict => Finding::ok(id, "every route that changes or shows something asks for a login"),
         AuthMode::Compat => Finding::warning(
             id,
@@ -276,10 +275,10 @@ fn mode(config: &Config) -> Finding {
     }
 }
 
-fn signing(config: &Config) -> Option<Finding> {
+fn signing(auth: &Auth) -> Option<Finding> {
     let id = "settings.jwt_secret";
     let todo = "make a good one (openssl rand -hex 32) and give it to all processes as KEYSTONE_JWT_SECRET; everybody signs in again";
-    let bytes = config.auth.jwt_secret.as_ref()?.expose().len();
+    let bytes = auth.jwt_secret.as_ref()?.expose().len();
     Some(match bytes {
         ..JWT_SECRET_BYTES_GOOD => {
             Finding::warning(id, format!("the secret that signs logins has {bytes} bytes, and can be guessed from a login"), todo)
@@ -301,7 +300,7 @@ fn password(config: &Config, remembered: bool) -> Finding {
             id,
             "the administrator's password was made at the first start and lies in secrets/admin_password of the data folder",
         ),
-        None if config.database_is_embedded() || config.s3_is_embedded() => {
+        None if config.database.is_embedded() || config.s3.is_embedded() => {
             Finding::ok(id, "the administrator's password is made, and shown, at the first start")
         }
         None => Finding::warning(

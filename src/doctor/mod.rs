@@ -5,6 +5,7 @@
 //! wait for nothing. A new check is a fact there, a [`Finding`] here, and a row in `docs/operations.md`.
 
 mod addresses;
+mod clock;
 mod database;
 mod host;
 mod look;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 pub use report::{Finding, Level, Report};
 
-use crate::config::{Config, SharedKey, host_name};
+use crate::config::{Config, S3, SharedKey, host_name};
 
 /// What the server remembers in the `secrets` of its data folder.
 #[derive(Clone, Copy, Debug)]
@@ -48,12 +49,12 @@ pub async fn examine(config: &Config, files: Remembered) -> Report {
     );
 
     let wanted = database::Wanted {
-        embedded: config.database_is_embedded(),
+        embedded: config.database.is_embedded(),
         pool_max: config.database.pool_max as u64,
-        statement_timeout: config.database.statement_timeout(),
-        idle_in_transaction_timeout: config.database.idle_in_transaction_timeout(),
+        statement_timeout: config.database.statement_timeout,
+        idle_in_transaction_timeout: config.database.idle_in_transaction_timeout,
         known: crate::pg::migrations(),
-        shared_key: shared_key_of(config, shared_key),
+        shared_key: shared_key_of(&config.s3, shared_key),
     };
     let mut findings = database::judge(&database, &wanted);
     findings.extend(store::judge(&store));
@@ -63,10 +64,10 @@ pub async fn examine(config: &Config, files: Remembered) -> Report {
 }
 
 /// As the server decides it at its start.
-fn shared_key_of(config: &Config, remembered: bool) -> robots::SharedKey {
-    let there = config.s3.access_key.is_some() || remembered;
-    match config.s3.shared_key {
-        _ if !config.s3_is_embedded() => robots::SharedKey::Elsewhere,
+fn shared_key_of(s3: &S3, remembered: bool) -> robots::SharedKey {
+    let there = s3.access_key.is_some() || remembered;
+    match s3.shared_key {
+        _ if !s3.is_embedded() => robots::SharedKey::Elsewhere,
         SharedKey::Refused => robots::SharedKey::Refused,
         SharedKey::Auto if !there => robots::SharedKey::Absent,
         SharedKey::Auto | SharedKey::Allowed => robots::SharedKey::Opens,

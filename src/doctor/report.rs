@@ -65,15 +65,6 @@ pub fn brief(text: &str) -> String {
 /// An answer to one question of ours, or why there is none.
 pub type Asked<T> = Result<T, String>;
 
-/// An error with all its causes, on one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    // Some errors repeat their cause in their own text.
-    texts.dedup_by(|cause, error| error.ends_with(cause.as_str()));
-    texts.join(": ")
-}
-
 /// Everything that was looked at.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {

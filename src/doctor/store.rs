@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::database::clock;
+use super::clock::clock;
 use super::report::Finding;
 
 const GUIDE: &str = "docs/operations.md, A store of your own";

@@ -20,7 +20,6 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
 
-use super::s3::Credentials;
 use crate::config::Secret;
 
 /// Every secret of a robot starts with it, and is found by it where it should not be.
@@ -38,6 +37,12 @@ const STALE_MAX: Duration = Duration::from_secs(6 * 3600);
 
 /// Keys remembered at most; a factory has hundreds.
 const REMEMBERED_MAX: usize = 4096;
+
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    pub access_key: String,
+    pub secret_key: Secret,
+}
 
 /// From which the secrets of all robots are derived.
 #[derive(Clone, Debug)]

@@ -35,7 +35,7 @@ pub fn channel() -> (SnapshotSender, mpsc::Receiver<Snapshot>) {
 pub async fn write_snapshots(pool: Pool, mut waiting: mpsc::Receiver<Snapshot>) {
     while let Some(snapshot) = waiting.recv().await {
         if let Err(error) = write(&pool, &snapshot).await {
-            warn!(stream.kind = snapshot.aggregate_type, stream.id = %snapshot.aggregate_id, error = %error, "Could not write a snapshot; the stream is read from its events");
+            warn!(stream.kind = snapshot.aggregate_type, stream.id = %snapshot.aggregate_id, error = format!("{error:#}"), "Could not write a snapshot; the stream is read from its events");
         }
     }
 }

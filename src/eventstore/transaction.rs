@@ -23,7 +23,8 @@ use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
 use crate::domain::routing::{Queued, Subject};
 use crate::domain::{Aggregate, DeviceId, Event, StreamId, Timestamp};
-use crate::pg::{Fault, PgError, fault};
+use crate::pg::{Fault, PgError, fault, said};
+use crate::telemetry::chain;
 
 /// A statement with its parameters.
 pub type Query<'a> = (&'a str, Vec<&'a (dyn ToSql + Sync)>);
@@ -52,7 +53,7 @@ pub enum StoreError {
 
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        let text = || said(&error);
         match fault(&error) {
             // The twin of a request came first; the next try finds its outcome.
             Fault::Unique { constraint: "one_event_per_version" | "one_outcome_per_idempotency_key" } => Self::Conflict,
@@ -71,7 +72,7 @@ impl From<tokio_postgres::Error> for StoreError {
 /// Without a connection nothing was asked, whatever the reason.
 impl From<deadpool_postgres::PoolError> for StoreError {
     fn from(error: deadpool_postgres::PoolError) -> Self {
-        Self::Unavailable(PgError::from(error).in_full())
+        Self::Unavailable(chain(&PgError::from(error)))
     }
 }
 
@@ -180,11 +181,13 @@ from unnest($9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $1
 join appended a on a.aggregate_type = q.aggregate_type and a.aggregate_id = q.aggregate_id and a.sequence = q.sequence
 order by a.seq";
 
-impl Transaction {
-    pub(super) async fn begin(store: &EventStore) -> Result<Self, StoreError> {
-        Ok(Self { client: Some(store.pool.get().await?), begun: false, store: store.clone(), upcasters: store.upcasters.clone() })
+impl EventStore {
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        Ok(Transaction { client: Some(self.pool.get().await?), begun: false, store: self.clone(), upcasters: self.upcasters.clone() })
     }
+}
 
+impl Transaction {
     fn client(&self) -> Result<&Client, StoreError> {
         self.client.as_ref().ok_or_else(|| StoreError::Unavailable("the transaction is over".into()))
     }

@@ -5,6 +5,8 @@
 //! One follower per process reads the log for all clients and hands each window on; a
 //! client that is too slow for the buffer reads the log itself from where it is. Nothing is left out.
 
+#![expect(clippy::disallowed_methods, reason = "the log is looked at again after a while")]
+
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;

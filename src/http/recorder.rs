@@ -4,6 +4,8 @@
 //! for its outcome as long as a device may take, and hears that nobody knows after that. What
 //! is known of a recorder is checked before, where doing the wrong thing would lose a task.
 
+#![expect(clippy::disallowed_methods, reason = "the outcome of a command is looked at again after a while")]
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant as Moment};
 

@@ -4,6 +4,8 @@
 //! again only where no answer came within ten seconds, so an answer that takes longer than
 //! half of that is given up, and nothing of it stays.
 
+#![expect(clippy::disallowed_methods, reason = "keys and tokens of robots are made here")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

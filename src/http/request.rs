@@ -1,6 +1,8 @@
 //! What happens around every request: it gets an id, a span, a deadline and a line in the
 //! log; it is counted; a panic becomes an answer; a problem becomes a body.
 
+#![expect(clippy::disallowed_methods, reason = "a request without an id gets one")]
+
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -35,6 +35,7 @@ pub use intake::{Intake, TooSlow};
 pub use origins::{ForeignOrigin, Origins};
 pub use proxies::{Proxies, address_of};
 
+use crate::telemetry::chain;
 use door::Door;
 use intake::{Left, Lingering};
 
@@ -167,7 +168,7 @@ async fn accept<S, B>(
         let (stream, remote) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                warn!(error = &error as &dyn Error, "Cannot accept a connection");
+                warn!(error = chain(&error), "Cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             }
@@ -175,7 +176,7 @@ async fn accept<S, B>(
         let Some(place) = door.admit(remote, &stream) else { continue };
         // Requests to devices and acks are single small writes that should leave at once.
         if let Err(error) = stream.set_nodelay(true) {
-            debug!(error = &error as &dyn Error, "Could not turn off delayed sending");
+            debug!(error = chain(&error), "Could not turn off delayed sending");
         }
         let unread = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Lingering::new(stream, unread.clone()));
@@ -192,7 +193,7 @@ async fn accept<S, B>(
                 }
             };
             if let Err(error) = outcome {
-                debug!(error = &error as &dyn Error, %remote, "A connection broke");
+                debug!(error = chain(&error), %remote, "A connection broke");
             }
         });
     }

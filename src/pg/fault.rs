@@ -4,6 +4,8 @@ use std::error::Error as _;
 
 use tokio_postgres::error::SqlState;
 
+use crate::telemetry::chain;
+
 /// What kind of failure an error is, as far as a caller can act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault<'a> {
@@ -61,6 +63,35 @@ pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
     }
 }
 
+/// What Postgres said, or why nothing was heard of it.
+pub fn said(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| chain(error), ToString::to_string)
+}
+
+/// Why Postgres takes no session of ours, where it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSession {
+    WrongLogin,
+    NoDatabase,
+    TooManyConnections,
+    /// It starts, recovers or stops.
+    NotAcceptingYet,
+}
+
+pub fn no_session(error: &tokio_postgres::Error) -> Option<NoSession> {
+    no_session_by(error.code()?.code())
+}
+
+fn no_session_by(code: &str) -> Option<NoSession> {
+    match code {
+        "28P01" | "28000" => Some(NoSession::WrongLogin),
+        "3D000" => Some(NoSession::NoDatabase),
+        "53300" => Some(NoSession::TooManyConnections),
+        code if code.starts_with("57P") => Some(NoSession::NotAcceptingYet),
+        _ => None,
+    }
+}
+
 /// A statement that was cut or divides by zero is our own doing.
 fn of_values(code: &str) -> bool {
     matches!(code, "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P05" | "54000")
@@ -101,6 +132,14 @@ mod tests {
         for code in ["25006", "0A000", "26000", "57P01", "57P03", "08006", "XX000", "25P03"] {
             assert!(condemns(code), "{code}");
         }
+    }
+
+    #[test]
+    fn why_there_is_no_session_is_told_apart() {
+        let told = ["28P01", "28000", "3D000", "53300", "57P03", "42601"].map(no_session_by);
+        use NoSession::{NoDatabase, NotAcceptingYet, TooManyConnections, WrongLogin};
+        let expected = [Some(WrongLogin), Some(WrongLogin), Some(NoDatabase), Some(TooManyConnections), Some(NotAcceptingYet), None];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Collector {
             Ok(reply) if reply.status.is_success() && reply.body["success"] == true => Ok(()),
             Ok(reply) => self.look_again(action, &reply),
             Err(error) => {
-                debug!(device.id = %self.device_id, error = %error, "The server could not be reached for `{action}`");
+                debug!(device.id = %self.device_id, error = format!("{error:#}"), "The server could not be reached for `{action}`");
                 Ok(())
             }
         }

@@ -31,6 +31,7 @@ use crate::domain::routing::SubscriberName;
 use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
 use crate::domain::{RefusalCode, TaskId};
 use crate::mcap::{RangedRead, ReadSummaryError, SummaryFacts, read_pieces, read_summary};
+use crate::telemetry::chain;
 
 pub struct UploadVerification {
     commands: Commands,
@@ -206,7 +207,7 @@ impl UploadVerification {
 }
 
 fn storage_trouble(error: &BlobError) -> Outcome {
-    let text = error.to_string();
+    let text = chain(error);
     match error {
         BlobError::Unavailable(_) => Outcome::DestinationDown { error: text },
         _ => Outcome::Retry { error: text, after: None },
@@ -227,5 +228,29 @@ impl Subscriber for UploadVerification {
             (_, Err(error)) => Outcome::Permanent { error: format!("the event has no upload report: {error}") },
             (Err(error), _) => Outcome::Permanent { error: format!("the stream is no task: {error}") },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blobs::Access;
+    use crate::config::{Config, Secret};
+
+    /// What is kept beside a delivery, and in its dead letter, says why and not only what.
+    #[tokio::test]
+    async fn trouble_with_the_store_is_told_with_its_causes() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", taken.local_addr().unwrap());
+        drop(taken);
+        let access = Access { endpoint, public_endpoint: None, access_key: "k".into(), secret_key: Secret::new("s"), local: None };
+        let blobs = Blobs::new(access, &Config::defaults().s3).unwrap();
+        let away = blobs.head(&ObjectKey::new("a/b.mcap").unwrap()).await.unwrap_err();
+        let Outcome::DestinationDown { error } = storage_trouble(&away) else { panic!("{away:?}") };
+        assert!(error.starts_with("the object store is not available: ") && error.contains("Connection refused"), "{error}");
+
+        let denied = BlobError::Denied("SignatureDoesNotMatch".into());
+        let Outcome::Retry { error, .. } = storage_trouble(&denied) else { panic!("{denied:?}") };
+        assert_eq!(error, "the object store refused our credentials or rights: SignatureDoesNotMatch");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{TestDatabase, TestObjects, temp_folder};
+use crate::sources::{code_of, module_of, read, root, source_files};
 
 /// Also on a busy machine: every look has a limit of a few seconds, and most are made at the same time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -348,10 +349,6 @@ fn settings_that_cannot_be_used_end_with_2() {
     assert!(String::from_utf8_lossy(&ran.stderr).contains("did you mean `KEYSTONE_DATABASE_URL`?"));
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 #[test]
 fn every_check_is_explained() {
     let areas = ["database", "work", "robots", "store", "host", "address", "settings"];
@@ -360,10 +357,8 @@ fn every_check_is_explained() {
         matches!(parts.as_slice(), [area, check] if areas.contains(area) && check.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
     let mut checks = BTreeSet::new();
-    for file in fs::read_dir(root().join("src/doctor")).expect("the folder").flatten().filter(|file| file.path().is_file()) {
-        let text = fs::read_to_string(file.path()).expect("a source");
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        checks.extend(code.split('"').filter(|word| is_id(word)).map(str::to_owned));
+    for file in source_files().into_iter().filter(|file| module_of(file) == "doctor") {
+        checks.extend(code_of(&read(&file)).split('"').filter(|word| is_id(word)).map(str::to_owned));
     }
     assert!(checks.len() > 30, "{checks:?}");
     let document = fs::read_to_string(root().join("docs/operations.md")).expect("the document");

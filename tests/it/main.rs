@@ -1,7 +1,11 @@
 //! Features, tested through the front door on a real Postgres. One binary, one
 //! harness; a file per feature.
 
+// Tests play the world around the server, which has clocks and chance.
+#![allow(clippy::disallowed_methods)]
+
 mod harness;
+mod sources;
 
 mod blobs;
 mod bulk;
@@ -39,11 +43,13 @@ mod processes;
 mod read_models;
 mod registration;
 mod round_trips;
+mod settings;
 mod soak;
 mod sound_log;
 mod storage;
 mod store_keys;
 mod strangers;
+mod structure;
 mod tidy;
 mod trace_links;
 mod traces;

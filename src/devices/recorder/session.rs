@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::super::effects::Report;
-use super::super::hub::RecorderView;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
+use super::super::view::RecorderView;
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
 use crate::domain::catalog;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};

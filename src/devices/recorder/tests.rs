@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::session::{BUSY_MAX, RecorderSession};
 use crate::devices::effects::Report;
-use crate::devices::hub::RecorderView;
 use crate::devices::session::{Effect, Now, QueryError, Request, Rpc, Session};
+use crate::devices::view::RecorderView;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::{PublicTaskId, Timestamp};
 

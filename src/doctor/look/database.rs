@@ -9,14 +9,15 @@ use tokio_postgres::Client;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::LIMIT;
-use crate::config::{Config, Secret};
+use crate::config::{self, Config, Embedded, Secret, parse_url};
 use crate::doctor::database::{Database, Facts, Role, Schema, Sessions, Unreachable, Way};
-use crate::doctor::report::{Asked, chain};
+use crate::doctor::report::Asked;
 use crate::doctor::robots;
 use crate::doctor::work::Work;
 use crate::outbox::standing;
-use crate::pg::{Connector, PgError, migrations, parse_url};
+use crate::pg::{Connector, NoSession, PgError, migrations, no_session};
 use crate::projections::reads::site;
+use crate::telemetry::chain;
 
 /// Postgres ends a question before we give up on the connection.
 const SESSION: &str = "set default_transaction_read_only = on; set statement_timeout = '4s'; set lock_timeout = '2s'";
@@ -67,14 +68,14 @@ from (select) one left join lateral (
 
 /// The configured database, or that of a running server. `held`: a server holds the data folder.
 pub async fn look(config: &Config, url: Option<&Secret>, held: bool) -> Database {
-    let embedded = config.database_is_embedded();
+    let embedded = config.database.is_embedded();
     let Some(url) = url else {
-        return if held { not_named() } else { asleep(config).await };
+        return if held { not_named() } else { asleep(&config.embedded).await };
     };
-    match connect(config, url).await {
+    match connect(&config.database, url).await {
         Ok(client) => facts(&client, way(url)).await,
         // Its address is of the last time a server ran.
-        Err(_) if embedded && !held => asleep(config).await,
+        Err(_) if embedded && !held => asleep(&config.embedded).await,
         Err((why, text)) => Database::Unreachable { why, text },
     }
 }
@@ -84,8 +85,8 @@ fn not_named() -> Database {
     Database::Unreachable { why: Unreachable::NotAcceptingYet, text }
 }
 
-async fn asleep(config: &Config) -> Database {
-    let programs = tokio::time::timeout(LIMIT, crate::embedded::postgres::installed(config.embedded.pg_bin.as_deref())).await;
+async fn asleep(embedded: &Embedded) -> Database {
+    let programs = tokio::time::timeout(LIMIT, crate::embedded::postgres::installed(embedded.pg_bin.as_deref())).await;
     let programs = match programs {
         Ok(Ok((bin, major))) => Ok(format!("Postgres {major} of {}", bin.display())),
         Ok(Err(error)) => Err(chain(&error)),
@@ -94,9 +95,9 @@ async fn asleep(config: &Config) -> Database {
     Database::Asleep { programs }
 }
 
-async fn connect(config: &Config, url: &Secret) -> Result<Connection, (Unreachable, String)> {
+async fn connect(database: &config::Database, url: &Secret) -> Result<Connection, (Unreachable, String)> {
     let told = |error: PgError| (why(&error), text(&error));
-    let connector = Connector::new(url, &config.database).map_err(told)?;
+    let connector = Connector::new(url, database).map_err(told)?;
     match tokio::time::timeout(LIMIT, connector.connect()).await {
         Ok(Ok(dedicated)) => Ok(dedicated),
         Ok(Err(error)) => Err(told(error)),
@@ -125,12 +126,12 @@ fn why(error: &PgError) -> Unreachable {
         PgError::Unreachable(error) | PgError::Postgres(error) => error,
         _ => return Unreachable::Other,
     };
-    match error.code().map(|code| code.code()) {
-        Some("28P01" | "28000") => return Unreachable::WrongLogin,
-        Some("3D000") => return Unreachable::NoDatabase,
-        Some("53300") => return Unreachable::TooManyConnections,
-        Some(code) if code.starts_with("57P") => return Unreachable::NotAcceptingYet,
-        _ => {}
+    match no_session(error) {
+        Some(NoSession::WrongLogin) => return Unreachable::WrongLogin,
+        Some(NoSession::NoDatabase) => return Unreachable::NoDatabase,
+        Some(NoSession::TooManyConnections) => return Unreachable::TooManyConnections,
+        Some(NoSession::NotAcceptingYet) => return Unreachable::NotAcceptingYet,
+        None => {}
     }
     match error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind) {
         Some(io::ErrorKind::TimedOut) => Unreachable::Silent,

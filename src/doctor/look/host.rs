@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::config::{Config, Secret};
+use crate::config::{Config, Devices, Secret};
 use crate::doctor::host::{Disk, Files, Folder, Host, Inside};
 
 /// The process that holds the data folder. Read from the kernel's list: taking the lock to see whether it is free
@@ -47,7 +47,7 @@ pub fn remembered(folder: &Path, name: &str) -> Option<Secret> {
 /// `database`: the folder of an external Postgres, where it is on this host and shows itself.
 pub fn look(config: &Config, holder: Option<u32>, database: Option<PathBuf>) -> Host {
     let folder =
-        if config.database_is_embedded() || config.s3_is_embedded() { folder(&config.embedded.data_dir, holder) } else { Folder::NotUsed };
+        if config.database.is_embedded() || config.s3.is_embedded() { folder(&config.embedded.data_dir, holder) } else { Folder::NotUsed };
     let mut disks = vec![];
     if let Folder::Seen(inside) = &folder {
         disks.extend(disk("the data folder", &inside.path));
@@ -57,13 +57,13 @@ pub fn look(config: &Config, holder: Option<u32>, database: Option<PathBuf>) -> 
     let inside = config.embedded.data_dir.join("postgres");
     let data = database
         .filter(|data| data.join("PG_VERSION").exists())
-        .or_else(|| (config.database_is_embedded() && inside.is_dir()).then_some(inside));
+        .or_else(|| (config.database.is_embedded() && inside.is_dir()).then_some(inside));
     if let Some(data) = data
         && !disks.iter().any(|known| same_disk(&known.path, &data))
     {
         disks.extend(disk("Postgres", &data));
     }
-    Host { folder, disks, files: files(config, holder) }
+    Host { folder, disks, files: files(&config.devices, holder) }
 }
 
 fn folder(path: &Path, holder: Option<u32>) -> Folder {
@@ -122,8 +122,8 @@ fn disk(what: &'static str, path: &Path) -> Option<Disk> {
     })
 }
 
-fn files(config: &Config, server: Option<u32>) -> Files {
-    let links_max = config.devices.links_max as u64;
+fn files(devices: &Devices, server: Option<u32>) -> Files {
+    let links_max = devices.links_max as u64;
     let of_server = server.and_then(|pid| limit_of(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?));
     match of_server {
         Some(limit) => Files { limit, of_server: true, links_max },

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use super::body;
 use crate::config::{Config, reachable};
 use crate::doctor::addresses::{Led, Listening, Port, Rest};
-use crate::doctor::report::{brief, chain};
+use crate::doctor::report::brief;
+use crate::telemetry::chain;
 
 /// Everything here is near, or should be.
 const NEAR: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ pub async fn look(config: &Config, password_remembered: bool) -> Listening {
     };
     let public_store = async {
         match &config.s3.public_endpoint {
-            Some(url) if serves || !config.s3_is_embedded() => led(&client, url).await,
+            Some(url) if serves || !config.s3.is_embedded() => led(&client, url).await,
             _ => Led::NotTried,
         }
     };

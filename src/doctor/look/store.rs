@@ -6,22 +6,22 @@ use chrono::{DateTime, Utc};
 
 use super::{LIMIT, body};
 use crate::blobs::{self, BlobError, Blobs, BucketAnswer};
-use crate::config::{Config, Secret, reachable};
+use crate::config::{self, Config, S3, Secret, reachable};
 use crate::doctor::addresses::is_loopback;
-use crate::doctor::report::chain;
 use crate::doctor::store::{Access, Embedded, Foreign, Protection, Store, Told, Way, element, told};
+use crate::telemetry::chain;
 
 /// `held`: a server holds the data folder.
 pub async fn look(config: &Config, held: bool) -> Store {
     match &config.s3.endpoint {
-        None => Store::Embedded(inside(config, held).await),
-        Some(endpoint) => Store::Foreign(outside(config, endpoint).await),
+        None => Store::Embedded(inside(&config.embedded, held).await),
+        Some(endpoint) => Store::Foreign(outside(&config.s3, endpoint).await),
     }
 }
 
 /// Asked without a signature: a refusal as S3 has it is the answer of a store that is well.
-async fn inside(config: &Config, held: bool) -> Embedded {
-    let bind = config.embedded.s3_bind;
+async fn inside(embedded: &config::Embedded, held: bool) -> Embedded {
+    let bind = embedded.s3_bind;
     if bind.port() == 0 {
         return Embedded::AnyPort;
     }
@@ -45,21 +45,21 @@ async fn inside(config: &Config, held: bool) -> Embedded {
     }
 }
 
-async fn outside(config: &Config, endpoint: &str) -> Foreign {
+async fn outside(s3: &S3, endpoint: &str) -> Foreign {
     let way = match endpoint {
         near if is_loopback(near) => Way::SameHost,
         far if far.starts_with("https://") => Way::Encrypted,
         _ => Way::InTheClear,
     };
-    let unseen = |access| Foreign { way, bucket: config.s3.bucket.clone(), access, ahead_s: None, protection: None };
+    let unseen = |access| Foreign { way, bucket: s3.bucket.clone(), access, ahead_s: None, protection: None };
     let access = blobs::Access {
         endpoint: endpoint.to_owned(),
         public_endpoint: None,
-        access_key: config.s3.access_key.clone().unwrap_or_default(),
-        secret_key: config.s3.secret_key.clone().unwrap_or_else(|| Secret::new("")),
+        access_key: s3.access_key.clone().unwrap_or_default(),
+        secret_key: s3.secret_key.clone().unwrap_or_else(|| Secret::new("")),
         local: None,
     };
-    let bucket = match Blobs::new(access, &config.s3) {
+    let bucket = match Blobs::new(access, s3) {
         Ok(bucket) => bucket,
         Err(error) => return unseen(Access::Odd(chain(&error))),
     };

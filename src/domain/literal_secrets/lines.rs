@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Kind, last_word};
+use super::names::{Kind, last_word};
 
 /// What replaces a placeholder while lines are read: a character that no template needs.
 const FILLED: char = '\u{1}';

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use crate::telemetry::chain;
 use http::HeaderMap;
 use http::header::{ETAG, LAST_MODIFIED};
 use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
@@ -12,7 +13,7 @@ use tracing::error;
 /// What the file system would not do. The client hears little, and may try again where that helps.
 pub fn failed(error: io::Error) -> S3Error {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    error!(error = &error as &dyn std::error::Error, "The object store failed: {error}");
+    error!(error = chain(&error), "The object store failed: {error}");
     match error.kind() {
         StorageFull | QuotaExceeded => s3_error!(ServiceUnavailable, "There is no space left"),
         ReadOnlyFilesystem => s3_error!(ServiceUnavailable, "Nothing can be written"),

@@ -38,6 +38,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use super::keys::Credentials;
+
 use self::access::InsideTheBucket;
 use self::guard::{Guard, Unguarded};
 use self::layout::{Layout, make_folders};
@@ -48,7 +50,6 @@ use self::store::{Local, Store};
 use self::waiting::Signed;
 use super::keys::Keys;
 use crate::blobs::LocalObjects;
-use crate::config::Secret;
 use crate::listener::{self, Intake, Room};
 
 /// How long open requests may take to end when we stop: a part of a multipart upload
@@ -63,12 +64,6 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// The list of ten thousand parts with their checksums has room.
 const XML_BYTES_MAX: usize = 4 << 20;
-
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    pub access_key: String,
-    pub secret_key: Secret,
-}
 
 /// What an endpoint is started with.
 pub struct Options {

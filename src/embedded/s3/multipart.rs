@@ -25,6 +25,7 @@ use super::locks::Locks;
 use super::objects::etag_of_parts;
 use super::record::{About, Attributes, Checksums};
 use super::store::{Complete, Placed, Store, blocking, detached};
+use crate::telemetry::chain;
 
 /// S3's own limits.
 const PARTS_MAX: i32 = 10_000;
@@ -498,7 +499,7 @@ impl Uploads {
         let pause = (expiry / 4).clamp(Duration::from_secs(1), Duration::from_secs(3600));
         loop {
             if let Err(error) = self.sweep(expiry).await {
-                tracing::warn!(error = %error, "Cannot end abandoned uploads; tries again later");
+                tracing::warn!(error = chain(&error), "Cannot end abandoned uploads; tries again later");
             }
             tokio::time::sleep(pause).await;
         }

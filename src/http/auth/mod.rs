@@ -8,6 +8,8 @@
 //! - [`login`]: `/auth/login`, `/auth/me`, `/auth/logout`.
 //! - [`throttle`]: how often a login may be tried.
 
+#![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
+
 pub mod login;
 pub mod throttle;
 pub mod tokens;

@@ -25,7 +25,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::domain::{Timestamp, storable};
-use crate::pg::{Fault, PgError, fault};
+use crate::pg::{Fault, PgError, fault, said};
+use crate::telemetry::chain;
 use place::{KEYS_MAX, Key, KeyType};
 pub use place::{NotAPlace, Place};
 
@@ -56,13 +57,13 @@ pub enum ReadError {
 
 impl From<PoolError> for ReadError {
     fn from(error: PoolError) -> Self {
-        Self::Unavailable(PgError::from(error).in_full())
+        Self::Unavailable(chain(&PgError::from(error)))
     }
 }
 
 impl From<tokio_postgres::Error> for ReadError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let text = || error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        let text = || said(&error);
         match fault(&error) {
             Fault::Value => Self::Unstorable(text()),
             Fault::Unfit => Self::Unfit(text()),

@@ -154,7 +154,7 @@ impl TestObjects {
         let folder = temp_folder();
         let settings = Config::defaults().s3;
         let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
-        let options = S3Options::new(credentials, &settings.bucket, Config::defaults().embedded.s3_upload_expiry());
+        let options = S3Options::new(credentials, &settings.bucket, Config::defaults().embedded.s3_upload_expiry);
         let s3 = EmbeddedS3::start(&folder.path().join("objects"), (host, 0).into(), options).await.expect("an S3 endpoint");
         let blobs = Blobs::new(access(&s3), &settings).expect("a client");
         Self { s3, blobs, settings, folder }

@@ -1,34 +1,33 @@
 //! What S3 clients ask for, in terms of the modules beside this one. An operation that is not here is answered as not
 //! implemented.
 
-use std::fs::File;
+mod asked;
+mod pages;
+mod reading;
+
 use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use futures_util::{StreamExt, TryFutureExt, stream};
-use http::header::{CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Uri};
-use s3s::auth::Credentials;
 use s3s::dto::*;
 use s3s::path::check_bucket_name;
-use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
+use self::asked::{
+    attributes, checksums, copied_range, copy_conditions, copyable, not_encrypted, only_version, said, signer, source, stored_encoding,
+    whole, written,
+};
+use self::pages::{Encoding, UploadsPage, begins_keys, contents, page_size};
+use self::reading::{blocks, choose, count, kind_of, seen};
 use super::answers::{Conditions, etag};
 use super::incoming::{Said, receive};
-use super::layout::{Name, NewFile, allow_key};
+use super::layout::{Name, NewFile};
 use super::listing::{self, Asked, PAGE_MAX};
 use super::multipart::{SaidOfWhole, Uploads};
 use super::objects::Found;
 use super::record::{About, Attributes, Checksums};
 use super::store::{Complete, Store, blocking};
-
-/// Sent at once; two are in memory for each reader.
-const BLOCK_BYTES: u64 = 512 * 1024;
 
 pub struct Operations {
     pub store: Arc<Store>,
@@ -41,266 +40,6 @@ fn answer<T>(output: T) -> Answer<T> {
     Ok(S3Response::new(output))
 }
 
-fn signer(credentials: Option<&Credentials>) -> String {
-    credentials.map(|credentials| credentials.access_key.clone()).unwrap_or_default()
-}
-
-fn count(bytes: u64) -> Option<i64> {
-    i64::try_from(bytes).ok()
-}
-
-/// Objects have one version, called `null`.
-fn only_version(id: Option<&str>) -> S3Result<()> {
-    match id {
-        None | Some("" | "null") => Ok(()),
-        Some(_) => Err(s3_error!(NotImplemented, "Versions are not kept")),
-    }
-}
-
-fn not_encrypted(customer_key: Option<&String>) -> S3Result<()> {
-    match customer_key {
-        None => Ok(()),
-        Some(_) => Err(s3_error!(NotImplemented, "Keys of customers are not supported")),
-    }
-}
-
-/// The attributes of any input that has them.
-macro_rules! attributes {
-    ($input:expr) => {
-        Attributes {
-            user_metadata: $input.metadata.take(),
-            content_type: $input.content_type.take(),
-            content_encoding: $input.content_encoding.take().and_then(|encoding| stored_encoding(&encoding)),
-            content_disposition: $input.content_disposition.take(),
-            content_language: $input.content_language.take(),
-            cache_control: $input.cache_control.take(),
-            expires: $input.expires.take().and_then(|at| written(&at)),
-            website_redirect_location: $input.website_redirect_location.take(),
-        }
-    };
-}
-
-macro_rules! checksums {
-    ($input:expr) => {
-        Checksums {
-            crc32: $input.checksum_crc32.take(),
-            crc32c: $input.checksum_crc32c.take(),
-            crc64nvme: $input.checksum_crc64nvme.take(),
-            sha1: $input.checksum_sha1.take(),
-            sha256: $input.checksum_sha256.take(),
-        }
-    };
-}
-
-macro_rules! said {
-    ($request:expr) => {
-        Said {
-            bytes: $request.input.content_length,
-            content_md5: $request.input.content_md5.take(),
-            checksums: checksums!($request.input),
-            algorithm: $request.input.checksum_algorithm.take(),
-            trailers: $request.trailing_headers.take(),
-            trailer_promised: $request.headers.contains_key("x-amz-trailer"),
-        }
-    };
-}
-
-/// What a look at an object answers, with its content and without; beside it the file, and which bytes of it are meant.
-macro_rules! seen {
-    ($output:ident, $input:expr, $found:expr) => {{
-        let (input, found) = ($input, $found);
-        let tag = etag(&found.about.etag);
-        let conditions = Conditions {
-            if_match: input.if_match,
-            if_none_match: input.if_none_match,
-            if_modified_since: input.if_modified_since,
-            if_unmodified_since: input.if_unmodified_since,
-        };
-        conditions.of_read(&tag, found.modified)?;
-        let chosen = choose(&found, input.range, input.part_number)?;
-        let whole = chosen.content_range.is_none();
-        let checksum_type = kind_of(&found.about).filter(|_| whole);
-        let Found { file, modified, about: About { attributes, checksums, .. }, .. } = found;
-        let checksums = if whole { checksums } else { Checksums::default() };
-        let output = $output {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: count(chosen.range.end - chosen.range.start),
-            content_range: chosen.content_range,
-            parts_count: chosen.parts,
-            e_tag: Some(tag),
-            last_modified: Some(Timestamp::from(modified)),
-            metadata: attributes.user_metadata,
-            content_type: attributes.content_type,
-            content_encoding: attributes.content_encoding,
-            content_disposition: attributes.content_disposition,
-            content_language: attributes.content_language,
-            cache_control: attributes.cache_control,
-            expires: attributes.expires.and_then(|at| Timestamp::parse(TimestampFormat::DateTime, &at).ok()),
-            website_redirect_location: attributes.website_redirect_location,
-            checksum_crc32: checksums.crc32,
-            checksum_crc32c: checksums.crc32c,
-            checksum_crc64nvme: checksums.crc64nvme,
-            checksum_sha1: checksums.sha1,
-            checksum_sha256: checksums.sha256,
-            checksum_type,
-            ..$output::default()
-        };
-        (output, file, chosen.range)
-    }};
-}
-
-/// What has to hold of the source of a copy.
-macro_rules! copy_conditions {
-    ($input:expr) => {
-        Conditions {
-            if_match: $input.copy_source_if_match.take(),
-            if_none_match: $input.copy_source_if_none_match.take(),
-            if_modified_since: $input.copy_source_if_modified_since.take(),
-            if_unmodified_since: $input.copy_source_if_unmodified_since.take(),
-        }
-    };
-}
-
-/// `aws-chunked` is about the request, not about the object.
-fn stored_encoding(sent: &str) -> Option<String> {
-    let kept: Vec<_> = sent.split(',').map(str::trim).filter(|encoding| !matches!(*encoding, "" | "aws-chunked")).collect();
-    (!kept.is_empty()).then(|| kept.join(","))
-}
-
-fn written(at: &Timestamp) -> Option<String> {
-    let mut text = vec![];
-    at.format(TimestampFormat::DateTime, &mut text).ok()?;
-    String::from_utf8(text).ok()
-}
-
-fn kind_of(about: &About) -> Option<ChecksumType> {
-    let kind = if about.composite { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
-    (about.checksums != Checksums::default()).then(|| ChecksumType::from_static(kind))
-}
-
-/// Which bytes are asked for, and how that is told.
-#[derive(Debug, PartialEq, Eq)]
-struct Chosen {
-    range: Range<u64>,
-    content_range: Option<String>,
-    parts: Option<i32>,
-}
-
-fn choose(found: &Found, range: Option<s3s::dto::Range>, part: Option<i32>) -> S3Result<Chosen> {
-    let bytes = found.bytes();
-    let (chosen, parts) = match (range, part) {
-        (None, None) => return Ok(Chosen { range: 0..bytes, content_range: None, parts: None }),
-        (Some(_), Some(_)) => return Err(s3_error!(InvalidRequest, "A range and a part cannot be asked for together")),
-        // More than there is, counted from the end, is all of it.
-        (Some(range), None) => (range.check(bytes).map_err(|_| unsatisfiable(bytes))?, None),
-        (None, Some(number)) => {
-            Uploads::allow_number(number)?;
-            let parts = &found.about.parts;
-            let nth = usize::try_from(number - 1).unwrap_or_default();
-            let range = match parts.get(nth) {
-                Some(part) => {
-                    let start = parts[..nth].iter().sum::<u64>();
-                    start..start + part
-                }
-                None if parts.is_empty() && nth == 0 => 0..bytes,
-                None => return Err(s3_error!(InvalidRange, "The object has no such part")),
-            };
-            (range, i32::try_from(parts.len()).ok().filter(|parts| *parts > 0))
-        }
-    };
-    // Nothing of an empty object has no first byte to name.
-    let content_range = (!chosen.is_empty()).then(|| format!("bytes {}-{}/{bytes}", chosen.start, chosen.end - 1));
-    Ok(Chosen { range: chosen, content_range, parts })
-}
-
-fn unsatisfiable(bytes: u64) -> S3Error {
-    let mut error = s3_error!(InvalidRange, "The object has no such range");
-    if let Ok(size) = HeaderValue::try_from(format!("bytes */{bytes}")) {
-        error.set_headers(HeaderMap::from_iter([(CONTENT_RANGE, size), (CONTENT_TYPE, HeaderValue::from_static("application/xml"))]));
-    }
-    error
-}
-
-/// Blocks of a file, each read while the one before is sent.
-fn blocks(file: File, range: Range<u64>) -> StreamingBlob {
-    let file = Arc::new(file);
-    let starts = (range.start..range.end).step_by(BLOCK_BYTES as usize);
-    let read = stream::iter(starts).map(move |start| {
-        let (file, length) = (file.clone(), (range.end - start).min(BLOCK_BYTES));
-        tokio::task::spawn_blocking(move || {
-            let mut block = vec![0; length as usize];
-            file.read_exact_at(&mut block, start)?;
-            Ok(Bytes::from(block))
-        })
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
-    });
-    StreamingBlob::wrap(read.buffered(2))
-}
-
-fn source(copied: &CopySource) -> S3Result<Name> {
-    match copied {
-        CopySource::Bucket { bucket, key, version_id } => {
-            only_version(version_id.as_deref())?;
-            Name::new(bucket, key)
-        }
-        CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => Err(s3_error!(NotImplemented, "Only a bucket can be a source")),
-    }
-}
-
-/// `bytes=first-last`, both of which are there.
-fn copied_range(text: &str, bytes: u64) -> S3Result<Range<u64>> {
-    let invalid = || s3_error!(InvalidArgument, "The range of a copy is `bytes=first-last`");
-    let (first, last) = text.strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(invalid)?;
-    let (first, last): (u64, u64) = (first.parse().map_err(|_| invalid())?, last.parse().map_err(|_| invalid())?);
-    if first > last || last >= bytes {
-        return Err(s3_error!(InvalidRange, "The source has no such range"));
-    }
-    Ok(first..last + 1)
-}
-
-fn page_size(asked: Option<i32>) -> S3Result<usize> {
-    let asked = asked.unwrap_or(PAGE_MAX as i32);
-    let asked = usize::try_from(asked).map_err(|_| s3_error!(InvalidArgument, "The number of results must not be negative"))?;
-    Ok(asked.min(PAGE_MAX))
-}
-
-/// What XML cannot carry goes as in links, where the client asks for it.
-struct Encoding(Option<EncodingType>);
-
-impl Encoding {
-    fn text(&self, text: &str) -> String {
-        if self.0.is_none() {
-            return text.to_owned();
-        }
-        let mut encoded = String::with_capacity(text.len());
-        for byte in text.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => encoded.push(char::from(byte)),
-                _ => encoded += &format!("%{byte:02X}"),
-            }
-        }
-        encoded
-    }
-
-    fn optional(&self, text: Option<String>) -> Option<String> {
-        text.map(|text| self.text(&text))
-    }
-}
-
-/// Whether any key can begin with it: `..` begins `...`, and `a//` begins none.
-fn begins_keys(prefix: &str) -> bool {
-    prefix.is_empty() || allow_key(prefix).is_ok() || allow_key(&format!("{prefix}x")).is_ok()
-}
-
-/// One half of what names a part is a mistake, and its body is not the object.
-fn whole(uri: &Uri) -> S3Result<()> {
-    let names = |pair: &str| matches!(pair.split('=').next(), Some("partNumber" | "uploadId"));
-    if uri.query().unwrap_or_default().split('&').any(names) {
-        return Err(s3_error!(InvalidArgument, "A part is named by partNumber and uploadId, both of them"));
-    }
-    Ok(())
-}
-
 impl Operations {
     async fn page(&self, bucket: &str, asked: Asked) -> S3Result<listing::Page> {
         self.store.must_have_bucket(bucket)?;
@@ -310,23 +49,6 @@ impl Operations {
         let (layout, bucket) = (self.store.layout.clone(), bucket.to_owned());
         blocking(move || listing::list(&layout, &bucket, &asked)).await
     }
-}
-
-fn contents(page: &mut listing::Page, encoding: &Encoding) -> (Option<ObjectList>, Option<CommonPrefixList>) {
-    let objects: ObjectList = page
-        .objects
-        .drain(..)
-        .map(|listed| Object {
-            key: Some(encoding.text(&listed.key)),
-            size: count(listed.bytes),
-            e_tag: listed.etag.as_deref().map(etag),
-            last_modified: Some(Timestamp::from(listed.modified)),
-            storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
-            ..Object::default()
-        })
-        .collect();
-    let prefixes: CommonPrefixList = page.prefixes.drain(..).map(|prefix| CommonPrefix { prefix: Some(encoding.text(&prefix)) }).collect();
-    ((!objects.is_empty()).then_some(objects), (!prefixes.is_empty()).then_some(prefixes))
 }
 
 #[async_trait::async_trait]
@@ -719,42 +441,14 @@ impl S3 for Operations {
         let input = request.input;
         self.store.must_have_bucket(&input.bucket)?;
         let max = page_size(input.max_uploads)?;
-        let prefix = input.prefix.clone().unwrap_or_default();
         let all = self.uploads.list(&input.bucket).await?;
-        // After an upload of a key, or after all of them.
-        let key_marker = input.key_marker.clone().unwrap_or_default();
-        let marked = input.upload_id_marker.as_ref().and_then(|marker| all.iter().position(|(id, _)| id.to_string() == *marker));
-        let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
-        let (mut uploads, mut prefixes, mut last, mut truncated) = (vec![], vec![], None, false);
-        for (nth, (id, upload)) in all.iter().enumerate() {
-            let Some(rest) = upload.key.strip_prefix(&prefix) else { continue };
-            let passed = match marked {
-                Some(marked) => nth <= marked,
-                None => upload.key <= key_marker,
-            };
-            if passed {
-                continue;
-            }
-            let folded =
-                delimiter.and_then(|delimiter| rest.find(delimiter).map(|at| format!("{prefix}{}", &rest[..at + delimiter.len()])));
-            if folded.as_ref().is_some_and(|folded| *folded <= key_marker || prefixes.last() == Some(folded)) {
-                continue;
-            }
-            if uploads.len() + prefixes.len() == max {
-                truncated = max > 0;
-                break;
-            }
-            match folded {
-                Some(folded) => {
-                    last = Some((folded.clone(), String::new()));
-                    prefixes.push(folded);
-                }
-                None => {
-                    last = Some((upload.key.clone(), id.to_string()));
-                    uploads.push((id, upload));
-                }
-            }
-        }
+        let asked = Asked {
+            prefix: input.prefix.clone().unwrap_or_default(),
+            delimiter: input.delimiter.clone(),
+            after: input.key_marker.clone().unwrap_or_default(),
+            max,
+        };
+        let UploadsPage { uploads, prefixes, next } = UploadsPage::of(&all, &asked, input.upload_id_marker.as_deref());
         let encoding = Encoding(input.encoding_type);
         let uploads: Vec<_> = uploads
             .into_iter()
@@ -767,7 +461,8 @@ impl S3 for Operations {
             })
             .collect();
         let prefixes: Vec<_> = prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encoding.text(prefix)) }).collect();
-        let (next_key, next_id) = last.filter(|_| truncated).unzip();
+        let truncated = next.is_some();
+        let (next_key, next_id) = next.unzip();
         answer(ListMultipartUploadsOutput {
             bucket: Some(input.bucket),
             uploads: (!uploads.is_empty()).then_some(uploads),
@@ -778,16 +473,10 @@ impl S3 for Operations {
             next_key_marker: encoding.optional(next_key),
             next_upload_id_marker: next_id.filter(|id: &String| !id.is_empty()),
             max_uploads: i32::try_from(max).ok(),
-            prefix: Some(encoding.text(&prefix)),
+            prefix: Some(encoding.text(&input.prefix.unwrap_or_default())),
             delimiter: encoding.optional(input.delimiter),
             encoding_type: encoding.0,
             ..ListMultipartUploadsOutput::default()
         })
     }
-}
-
-/// Other than a read, a copy that the client has already is refused, too.
-fn copyable(found: &Found, conditions: Conditions) -> S3Result<()> {
-    let refused = |_: S3Error| s3_error!(PreconditionFailed, "The source is not as the request wants it");
-    conditions.of_read(&etag(&found.about.etag), found.modified).map_err(refused)
 }

@@ -1,0 +1,81 @@
+//! Objects that are files of this machine.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::error::BlobError;
+use super::facts::{ContentHash, same_etag};
+use super::key::ObjectKey;
+
+/// Hashed where it lies: so much between two moments at which a verification can be given up, and so much read at
+/// once.
+const LOCAL_STRETCH_BYTES: u64 = 64 * 1024 * 1024;
+const LOCAL_BLOCK_BYTES: usize = 1024 * 1024;
+
+/// An object as a file. It stays what it is, also where the object is replaced or deleted meanwhile.
+#[derive(Debug)]
+pub struct LocalObject {
+    pub file: File,
+    pub bytes: u64,
+    pub etag: String,
+}
+
+/// Objects of one bucket that are files of this machine. Its methods block.
+pub trait LocalObjects: fmt::Debug + Send + Sync {
+    /// Below which all of them lie.
+    fn folder(&self) -> &Path;
+    /// What is there now, if anything.
+    fn open(&self, key: &ObjectKey) -> io::Result<Option<LocalObject>>;
+    /// Returns once the object and what belongs to it are on disk.
+    fn sync(&self, key: &ObjectKey) -> io::Result<()>;
+}
+
+pub(super) async fn in_files<T: Send + 'static>(
+    key: &ObjectKey,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, BlobError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| BlobError::Unavailable(error.into()))?;
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
+        _ => BlobError::Unavailable(error.into()),
+    })
+}
+
+/// The file that was opened first is read to its end whatever happens; that it was the object all the while is seen
+/// afterwards.
+pub(super) async fn sha256_of_file(local: &Arc<dyn LocalObjects>, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
+    let open = || {
+        let (local, opened) = (local.clone(), key.clone());
+        in_files(key, move || local.open(&opened))
+    };
+    let Some(LocalObject { file, bytes, etag: found }) = open().await? else { return Err(BlobError::NotFound(key.clone())) };
+    if !same_etag(&found, etag) {
+        return Err(BlobError::Changed(key.clone()));
+    }
+    let (file, mut hash, mut at) = (Arc::new(file), Sha256::new(), 0);
+    while at < bytes {
+        let (file, end) = (file.clone(), bytes.min(at + LOCAL_STRETCH_BYTES));
+        hash = in_files(key, move || {
+            let mut block = vec![0; LOCAL_BLOCK_BYTES];
+            while at < end {
+                let length = LOCAL_BLOCK_BYTES.min(usize::try_from(end - at).unwrap_or(LOCAL_BLOCK_BYTES));
+                file.read_exact_at(&mut block[..length], at)?;
+                hash.update(&block[..length]);
+                at += length as u64;
+            }
+            Ok(hash)
+        })
+        .await?;
+        at = end;
+    }
+    match open().await? {
+        Some(after) if after.etag == found && after.bytes == bytes => Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes }),
+        _ => Err(BlobError::Changed(key.clone())),
+    }
+}

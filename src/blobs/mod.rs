@@ -1,0 +1,319 @@
+//! Object storage: facts about an object, ranged reads, checksums, signed links.
+//!
+//! Every read after the first names the entity tag it expects, so that an object that
+//! is replaced while we read it is noticed ([`BlobError::Changed`]) and never mixed.
+//! Retries here are short and only bridge a dropped connection; whoever works from
+//! the outbox is retried by it.
+//!
+//! Where the store is a folder of this machine, objects are hashed where they lie ([`LocalObjects`]).
+//!
+//! What lies there is not necessarily on disk: an operator may have copied it, or an earlier version written it.
+//! [`Blobs::make_durable`] has to have returned before anything that a robot takes as permission to delete its copy.
+
+mod access;
+mod bucket;
+mod error;
+mod facts;
+mod key;
+mod local;
+mod signature;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::signer::Signer;
+use object_store::{
+    Attribute, ClientOptions, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
+    RetryConfig, WriteMultipart,
+};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use access::Access;
+pub use bucket::BucketAnswer;
+pub use error::BlobError;
+pub use facts::{ContentHash, IfMatch, ObjectFacts, PutFacts, same_etag};
+pub use key::{InvalidKey, ObjectKey};
+pub use local::{LocalObject, LocalObjects};
+
+use self::bucket::BucketAdmin;
+use self::error::no_etag;
+use self::facts::quoted;
+use self::local::{in_files, sha256_of_file};
+use crate::config::S3;
+
+/// One ranged read while hashing or streaming. Large enough that the round trip does
+/// not count, small enough that a few at a time are nothing.
+const RANGE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Ranges that are under way or waiting while the caller works on one.
+const RANGES_AHEAD: usize = 2;
+
+/// One part of a multipart upload; S3 allows ten thousand of at least 5 MiB.
+const PART_BYTES: usize = 16 * 1024 * 1024;
+
+/// Parts under way at the same time.
+const PARTS_IN_FLIGHT: usize = 3;
+
+/// Repeats of one request, and the time within which they start.
+const RETRIES: usize = 2;
+const RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// User metadata in which uploaders may name the hash of what they sent: Axon's, and others'.
+const SHA256_METADATA: [&str; 2] = ["checksum-sha256", "sha256"];
+
+/// Our bucket.
+#[derive(Clone)]
+pub struct Blobs {
+    store: Arc<AmazonS3>,
+    /// Signs links with the address under which others reach the store.
+    public: Arc<AmazonS3>,
+    admin: Arc<BucketAdmin>,
+    /// Our bucket, where its objects are files of this machine.
+    local: Option<Arc<dyn LocalObjects>>,
+    bucket: Arc<str>,
+}
+
+impl Blobs {
+    pub fn new(access: Access, settings: &S3) -> Result<Self, BlobError> {
+        let build = |endpoint: &str| {
+            AmazonS3Builder::new()
+                .with_endpoint(endpoint)
+                .with_region(&settings.region)
+                .with_bucket_name(&settings.bucket)
+                .with_access_key_id(&access.access_key)
+                .with_secret_access_key(access.secret_key.expose())
+                .with_virtual_hosted_style_request(false)
+                .with_client_options(
+                    ClientOptions::new().with_allow_http(true).with_connect_timeout(CONNECT_TIMEOUT).with_timeout(settings.request_timeout),
+                )
+                .with_retry(RetryConfig { max_retries: RETRIES, retry_timeout: RETRY_TIMEOUT, ..RetryConfig::default() })
+                .build()
+                .map(Arc::new)
+                .map_err(|error| BlobError::Invalid(error.into()))
+        };
+        let store = build(&access.endpoint)?;
+        let public = match &access.public_endpoint {
+            Some(endpoint) => build(endpoint)?,
+            None => store.clone(),
+        };
+        let client = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(settings.request_timeout)
+            .build()
+            .map_err(|error| BlobError::Invalid(error.into()))?;
+        Ok(Self {
+            store,
+            public,
+            local: access.local.clone(),
+            admin: Arc::new(BucketAdmin { client, endpoint: access.endpoint.clone(), region: settings.region.clone(), access }),
+            bucket: settings.bucket.as_str().into(),
+        })
+    }
+
+    /// Of the endpoint inside this process: where its buckets lie.
+    pub fn folder(&self) -> Option<&Path> {
+        self.local.as_deref().map(LocalObjects::folder)
+    }
+
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, BlobError> {
+        let options = GetOptions::new().with_head(true);
+        let found = self.store.get_opts(&key.location()?, options).await.map_err(|error| BlobError::from_store(key, error))?;
+        let attribute = |name: Attribute| found.attributes.get(&name).map(|value| value.as_ref().to_owned());
+        Ok(ObjectFacts {
+            size: found.meta.size,
+            etag: found.meta.e_tag.clone().ok_or_else(no_etag)?,
+            last_modified: found.meta.last_modified,
+            content_type: attribute(Attribute::ContentType),
+            claimed_sha256: SHA256_METADATA
+                .into_iter()
+                .find_map(|name| attribute(Attribute::Metadata(name.into())))
+                .map(|claimed| claimed.to_ascii_lowercase()),
+        })
+    }
+
+    /// The bytes of `range`; less where the object ends before it.
+    pub async fn read_range(&self, key: &ObjectKey, range: Range<u64>, if_match: IfMatch<'_>) -> Result<Bytes, BlobError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.get(key, GetRange::Bounded(range), if_match).await?.bytes().await.map_err(|error| BlobError::from_store(key, error))
+    }
+
+    /// The last `bytes` of the object that `facts` are about, or all of a shorter one.
+    /// Counted from its known size: servers differ over a suffix longer than the object.
+    pub async fn tail(&self, key: &ObjectKey, bytes: u64, facts: &ObjectFacts) -> Result<Bytes, BlobError> {
+        let range = facts.size.saturating_sub(bytes)..facts.size;
+        self.read_range(key, range, Some(&facts.etag)).await
+    }
+
+    /// The whole content, range by range, so that neither memory nor one request's
+    /// timeout depends on the size. Ranges are read ahead by tasks of their own: the
+    /// network works on the next ones while the caller works on one. They end with the stream.
+    pub fn stream(&self, key: &ObjectKey, facts: &ObjectFacts) -> impl Stream<Item = Result<Bytes, BlobError>> + Send + use<> {
+        let this = self.clone();
+        let key = key.clone();
+        let etag = facts.etag.clone();
+        let size = facts.size;
+        let starts = (0..size).step_by(RANGE_BYTES as usize);
+        stream::iter(starts)
+            .map(move |start| {
+                let (this, key, etag) = (this.clone(), key.clone(), etag.clone());
+                let read = async move {
+                    let range = start..size.min(start + RANGE_BYTES);
+                    let expected = range.end - range.start;
+                    let bytes = this.read_range(&key, range, Some(&etag)).await?;
+                    if bytes.len() as u64 != expected {
+                        return Err(BlobError::Changed(key));
+                    }
+                    Ok(bytes)
+                };
+                let read = AbortOnDropHandle::new(tokio::spawn(read));
+                async move { read.await.map_err(|error| BlobError::Unavailable(error.into()))? }
+            })
+            .buffered(1 + RANGES_AHEAD)
+            .boxed()
+    }
+
+    /// Reads the object seen with `etag` completely and hashes it.
+    pub async fn sha256(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
+        match &self.local {
+            Some(local) => sha256_of_file(local, key, etag).await,
+            None => self.sha256_of_ranges(key, etag).await,
+        }
+    }
+
+    async fn sha256_of_ranges(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
+        let facts = self.head(key).await?;
+        if !same_etag(&facts.etag, etag) {
+            return Err(BlobError::Changed(key.clone()));
+        }
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut ranges = std::pin::pin!(self.stream(key, &facts));
+        while let Some(range) = ranges.try_next().await? {
+            bytes += range.len() as u64;
+            // Hashing 8 MiB takes milliseconds, which is long for a worker thread that
+            // also serves sockets.
+            hash = tokio::task::spawn_blocking(move || {
+                hash.update(&range);
+                hash
+            })
+            .await
+            .map_err(|error| BlobError::Unavailable(error.into()))?;
+        }
+        // A replacement within the last range would otherwise go unseen by a store
+        // that learns the new tag after the new content.
+        let after = self.head(key).await?;
+        if after.etag != facts.etag || after.size != facts.size {
+            return Err(BlobError::Changed(key.clone()));
+        }
+        Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes })
+    }
+
+    /// Writes a small object in one request. A repeat with the same content is the
+    /// same object.
+    pub async fn put(&self, key: &ObjectKey, content: Bytes, about: &PutFacts) -> Result<String, BlobError> {
+        let options = PutOptions { attributes: about.attributes(), ..PutOptions::default() };
+        let put = self
+            .store
+            .put_opts(&key.location()?, PutPayload::from_bytes(content), options)
+            .await
+            .map_err(|error| BlobError::from_store(key, error))?;
+        put.e_tag.ok_or_else(no_etag)
+    }
+
+    /// Writes everything that `reader` gives, in parts, and returns how many bytes that
+    /// were. On a failure the parts are given up.
+    pub async fn put_from(&self, key: &ObjectKey, mut reader: impl AsyncRead + Unpin + Send, about: &PutFacts) -> Result<u64, BlobError> {
+        let options = PutMultipartOptions { attributes: about.attributes(), ..PutMultipartOptions::default() };
+        let failed = |error| BlobError::from_store(key, error);
+        let upload = self.store.put_multipart_opts(&key.location()?, options).await.map_err(failed)?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        let mut bytes = 0;
+        let copied = async {
+            loop {
+                let mut buffer = BytesMut::with_capacity(64 * 1024);
+                let read = reader.read_buf(&mut buffer).await.map_err(|error| BlobError::Unavailable(error.into()))?;
+                if read == 0 {
+                    return Ok(());
+                }
+                bytes += read as u64;
+                upload.wait_for_capacity(PARTS_IN_FLIGHT).await.map_err(failed)?;
+                upload.put(buffer.freeze());
+            }
+        }
+        .await;
+        match copied {
+            Ok(()) => {
+                upload.finish().await.map_err(failed)?;
+                Ok(bytes)
+            }
+            Err(error) => {
+                // The first failure is the one worth telling.
+                let _ = upload.abort().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// A link with which anybody can read the object for `ttl`.
+    pub async fn presign_get(&self, key: &ObjectKey, ttl: Duration) -> Result<String, BlobError> {
+        let url =
+            self.public.signed_url(http::Method::GET, &key.location()?, ttl).await.map_err(|error| BlobError::from_store(key, error))?;
+        Ok(url.to_string())
+    }
+
+    /// Deletes; an object that is not there is deleted already.
+    pub async fn delete(&self, key: &ObjectKey) -> Result<(), BlobError> {
+        match self.store.delete(&key.location()?).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(BlobError::from_store(key, error)),
+        }
+    }
+
+    /// Creates the bucket if it is missing.
+    pub async fn ensure_bucket(&self) -> Result<(), BlobError> {
+        self.admin.ensure_bucket(&self.bucket).await
+    }
+
+    /// Asks about the bucket itself: `versioning=`, `lifecycle=`, or nothing for whether it is there. Changes nothing.
+    /// `query` is sorted and percent-encoded, as the signature wants it.
+    pub async fn ask_bucket(&self, query: &str) -> Result<BucketAnswer, BlobError> {
+        self.admin.ask(&self.bucket, query).await
+    }
+
+    /// Returns once the object is on disk. Any other S3 server has done that before it
+    /// answered the upload.
+    pub async fn make_durable(&self, key: &ObjectKey) -> Result<(), BlobError> {
+        let Some(local) = self.local.clone() else {
+            return Ok(());
+        };
+        let synced = key.clone();
+        in_files(key, move || local.sync(&synced)).await
+    }
+
+    async fn get(&self, key: &ObjectKey, range: GetRange, if_match: IfMatch<'_>) -> Result<GetResult, BlobError> {
+        let options = GetOptions::new().with_range(Some(range)).with_if_match(if_match.map(quoted));
+        let found = self.store.get_opts(&key.location()?, options).await.map_err(|error| BlobError::from_store(key, error))?;
+        // Not every server heeds the condition on a read.
+        match (if_match, &found.meta.e_tag) {
+            (Some(expected), Some(found)) if !same_etag(expected, found) => Err(BlobError::Changed(key.clone())),
+            (Some(_), None) => Err(no_etag()),
+            _ => Ok(found),
+        }
+    }
+}

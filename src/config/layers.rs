@@ -1,0 +1,76 @@
+//! One table of settings laid over another.
+
+use toml::{Table, Value};
+
+use super::error::{ConfigError, nearest};
+
+pub(super) fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    text.parse::<Table>().map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), message: error.to_string() })
+}
+
+/// Lays `given` over `base`. What `base` does not have is a mistake, except that a
+/// subscriber's table may name any key of `outbox.defaults`.
+pub(super) fn merge(base: &mut Table, given: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
+    let delivery_keys = base.get("defaults").filter(|_| path == "outbox").and_then(Value::as_table).cloned();
+    for (key, value) in given {
+        let full = join(path, &key);
+        let Some(slot) = base.get_mut(&key) else {
+            let keys = base.keys().map(|known| join(path, known));
+            return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&full, keys), key: full });
+        };
+        if full == "outbox.subscribers"
+            && let (Some(defaults), Some(tables)) = (&delivery_keys, slot.as_table_mut())
+        {
+            for (_, table) in tables.iter_mut() {
+                complete(table, defaults);
+            }
+        }
+        match (slot, value) {
+            (Value::Table(slot), Value::Table(value)) => merge(slot, value, origin, &full)?,
+            (slot, value) if slot.same_type(&value) => *slot = value,
+            (slot, value) => {
+                return Err(ConfigError::WrongType { origin: origin.to_owned(), key: full, expected: kind(slot), found: kind(&value) });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a time",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+/// A subscriber's table inherits what it does not say.
+pub(super) fn complete_subscribers(settings: &mut Table) {
+    let Some(outbox) = settings.get_mut("outbox").and_then(Value::as_table_mut) else {
+        return;
+    };
+    let Some(defaults) = outbox.get("defaults").and_then(Value::as_table).cloned() else {
+        return;
+    };
+    if let Some(tables) = outbox.get_mut("subscribers").and_then(Value::as_table_mut) {
+        for (_, table) in tables.iter_mut() {
+            complete(table, &defaults);
+        }
+    }
+}
+
+fn complete(table: &mut Value, defaults: &Table) {
+    if let Some(table) = table.as_table_mut() {
+        for (key, value) in defaults {
+            table.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! `[limits]`: how much is taken from whom.
+
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub body_bytes_max: usize,
+    pub sidecar_bytes_max: u64,
+    pub registrations_per_minute: u32,
+    /// On each port.
+    pub connections_max: usize,
+    pub connections_per_address_max: usize,
+}

@@ -1,0 +1,137 @@
+//! Typed settings.
+//!
+//! Three layers: `config/default.toml` (compiled in, and the documentation of every
+//! key), an optional file, `KEYSTONE_*` variables. They are read once, checked as a
+//! whole, and handed out in sections. Nothing else in the program reads the
+//! environment.
+//!
+//! Every key stands in the default file. So a key that is not there is a mistake,
+//! and so is one whose type differs; both are reported with where they stand. The
+//! names of variables that deployments of the predecessor carry are all understood;
+//! those without a meaning here become [`Config::notices`] instead of errors.
+//!
+//! A section is a file: its keys, their forms, and what it checks. `tests/it/settings.rs`
+//! looks whether every key is read.
+
+mod auth;
+mod check;
+mod database;
+mod devices;
+mod embedded;
+mod environment;
+mod error;
+mod forms;
+mod http;
+mod layers;
+mod limits;
+mod outbox;
+mod s3;
+mod secret;
+mod sequencer;
+mod telemetry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Value;
+
+pub use auth::{Auth, AuthMode};
+pub use database::{Database, parse_url};
+pub use devices::{CallbackProof, DeviceAuth, Devices};
+pub use embedded::Embedded;
+pub use error::ConfigError;
+pub use http::{Http, host_name, reachable};
+pub use limits::Limits;
+pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
+pub use s3::{S3, SharedKey};
+pub use secret::Secret;
+pub use sequencer::Sequencer;
+pub use telemetry::{LogFormat, Telemetry};
+
+use check::Findings;
+
+/// The documentation of every key, and its default.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
+/// All settings, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub factory_id: String,
+    pub http: Http,
+    pub database: Database,
+    pub embedded: Embedded,
+    pub s3: S3,
+    pub auth: Auth,
+    pub devices: Devices,
+    pub outbox: Outbox,
+    pub sequencer: Sequencer,
+    pub limits: Limits,
+    pub telemetry: Telemetry,
+    /// What an operator should know about the given settings; logged at start.
+    #[serde(skip)]
+    pub notices: Vec<String>,
+}
+
+impl Config {
+    /// Reads the defaults, then `file` (or what KEYSTONE_CONFIG names), then the
+    /// environment. A `.env` file in the working directory stands behind the real
+    /// environment and never overrides it.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let environment = environment::given();
+        let named = environment.get("KEYSTONE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        match file.map(Path::to_path_buf).or(named) {
+            None => Self::from_parts(None, &environment),
+            Some(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+                Self::from_parts(Some((&path.display().to_string(), &text)), &environment)
+            }
+        }
+    }
+
+    /// The same from values, for tests and for programs that start a server inside
+    /// themselves. `file` is its name and its text.
+    pub fn from_parts(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        let mut settings = layers::parse("config/default.toml", DEFAULTS)?;
+        if let Some((name, text)) = file {
+            layers::merge(&mut settings, layers::parse(name, text)?, name, "")?;
+        }
+        let mut findings = Findings::default();
+        environment::apply(&mut settings, environment, &mut findings.notices)?;
+        layers::complete_subscribers(&mut settings);
+        findings.need_more_than_none(&settings, "");
+
+        let mut config: Config =
+            Value::Table(settings).try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(error.message().to_owned()))?;
+        config.check(&mut findings);
+        if !findings.wrong.is_empty() {
+            return Err(ConfigError::Refused(findings.wrong));
+        }
+        config.notices = findings.notices;
+        Ok(config)
+    }
+
+    /// The settings without a file and without an environment.
+    pub fn defaults() -> Self {
+        Self::from_parts(None, &BTreeMap::new()).expect("the compiled-in defaults are valid")
+    }
+
+    /// Fills what follows from other keys and checks the whole, so that an operator
+    /// sees every mistake at once.
+    fn check(&mut self, findings: &mut Findings) {
+        self.http.check(findings);
+        self.database.check(findings);
+        self.s3.check(&self.factory_id, findings);
+        self.auth.check(findings);
+        self.devices.check(findings);
+        self.outbox.check(findings);
+        self.telemetry.check(findings);
+        findings.need(
+            self.database.is_embedded() || self.auth.jwt_secret.is_some(),
+            "with `database.url`, `auth.jwt_secret` (KEYSTONE_JWT_SECRET) is required: every process has to sign alike",
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! What all devices of a process share: their hub, their tasks, and how both end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::effects::{EffectError, Effects};
+use super::hub::Hub;
+use super::{Keepalive, Settings};
+use crate::domain::DeviceId;
+use crate::domain::device::LinkKind;
+
+/// Whether a token opens a device.
+#[async_trait]
+pub trait TokenCheck: Send + Sync + 'static {
+    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError>;
+}
+
+/// The device plane of a process: its routes, its hub, and its tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Devices(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub hub: Hub,
+    pub effects: Arc<dyn Effects>,
+    pub tokens: Option<Arc<dyn TokenCheck>>,
+    pub settings: Arc<Settings>,
+    pub tasks: TaskTracker,
+    pub stop: CancellationToken,
+    pub halt: CancellationToken,
+}
+
+impl Devices {
+    /// Without `tokens`, listeners that require one let nobody in.
+    pub fn new(effects: Arc<dyn Effects>, tokens: Option<Arc<dyn TokenCheck>>, settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            hub: Hub::new(),
+            effects,
+            tokens,
+            settings: Arc::new(settings),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            halt: CancellationToken::new(),
+        }))
+    }
+
+    pub fn hub(&self) -> &Hub {
+        &self.0.hub
+    }
+
+    /// Says goodbye to every device, waits until what they told is stored, and gives up on
+    /// the rest after `grace`.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
+            self.0.halt.cancel();
+            self.0.tasks.wait().await;
+        }
+    }
+
+    pub(super) fn keepalive(&self, kind: LinkKind) -> Keepalive {
+        match kind {
+            LinkKind::Recorder => self.0.settings.recorder,
+            LinkKind::Transfer => self.0.settings.transfer,
+        }
+    }
+}
