@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
-use crate::domain::{OrderId, StreamId, Timestamp, routing};
+use crate::domain::{OrderId, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
@@ -103,8 +102,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = routing::deliveries(event, stream.subject()).with_context(|| format!("{id} has to be told about"))?;
-            self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
+            self.events.push(NewEvent::new(id.clone(), stream.subject(), stream.version, event)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
             if let Some(write) = A::shown_event(&stream.id, event, head)? {
                 self.keep(write);
