@@ -11,7 +11,9 @@ use super::AppState;
 use super::auth::{Caller, Identity};
 use super::extract::{Json, LONG_TEXT, MaybeJson, Params, PathId, fold_keys, number_id, optional};
 use super::made::Made;
-use super::problem::{Code, Problem};
+use super::policy::{COLLECTORS, Policy, needs};
+use super::problem::Problem;
+use super::routes::Routes;
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
 use crate::commands::batches::{
@@ -21,6 +23,20 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(cancel))
+        .at(Policy::MANAGE, routes!(delete))
+        .at(Policy::READ, routes!(tasks))
+        .at(Policy::MANAGE.keyed(), routes!(adjust))
+        .at(Policy::MANAGE.keyed(), routes!(recall))
+        .at(Policy::READ.closed().by(COLLECTORS).keyed(), routes!(complete_tasks))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Batch {
@@ -206,7 +222,6 @@ pub async fn create(
     caller: Caller,
     Json(batch): Json<NewBatch>,
 ) -> Result<Made<CreatedBatchAnswer>, Problem> {
-    caller.must_manage()?;
     let created = state.commands.execute(&caller.context(), CreateBatch::try_from(batch)?).await?;
     let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
     let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
@@ -270,7 +285,6 @@ pub async fn adjust(
     id: PathId,
     Json(adjustment): Json<BatchAdjustment>,
 ) -> Result<Answer<BatchAdjusted>, Problem> {
-    caller.must_manage()?;
     let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups)? };
     let adjusted = state.commands.execute(&caller.context(), command).await?;
     Ok(Answer(BatchAdjusted {
@@ -320,7 +334,6 @@ pub async fn cancel(
     id: PathId,
     Json(edit): Json<BatchEdit>,
 ) -> Result<Answer<BatchEnded>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     if edit.status.as_deref() != Some(BatchStatus::Cancelled.as_str()) {
         return Err(Problem::invalid("status must be cancelled: nothing else of a batch can be edited"));
@@ -335,7 +348,6 @@ pub async fn cancel(
     (status = 409, description = "The batch is neither active nor completed"),
 ))]
 pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchEnded>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     Ok(Answer(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
 }
@@ -357,7 +369,6 @@ pub struct BatchDeleted {
     (status = 409, description = "The batch is neither pending nor cancelled, or some of its tasks are uploading"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchDeleted>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     let deleted = state.commands.execute(&caller.context(), DeleteBatch(id)).await?;
     let kept = deleted.completed_tasks > 0;
@@ -434,9 +445,7 @@ pub async fn complete_tasks(
     id: PathId,
     MaybeJson(done): MaybeJson<TasksDone>,
 ) -> Result<Answer<TasksCompleted>, Problem> {
-    let Identity::Collector { id: collector, .. } = caller.identity else {
-        return Err(Problem::new(Code::Forbidden, "this needs the role data_collector"));
-    };
+    let Identity::Collector { id: collector, .. } = caller.identity else { return Err(needs(COLLECTORS)) };
     let quantity = done.quantity.unwrap_or(1);
     if quantity < 1 {
         return Err(Problem::invalid("quantity must be at least 1"));

@@ -11,7 +11,10 @@ use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::extract::{Json, Params};
+use super::intake::CALLBACK_BYTES_MAX;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::Instant;
 use super::{AppState, AuthMode};
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
@@ -19,6 +22,13 @@ use crate::commands::{CommandError, Refusal};
 use crate::devices::wire::whole_float;
 use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(start))
+        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(finish))
+}
 
 /// Topics kept with the event; a robot has a few dozen.
 const TOPICS_MAX: usize = 256;

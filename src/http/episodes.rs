@@ -9,11 +9,18 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Params, PathId};
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::storage::{Location, refuse_if_blocked, signed_link};
 use super::wire::{Instant, Paged};
 use crate::domain::EpisodeId;
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Episode {

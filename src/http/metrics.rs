@@ -8,6 +8,13 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::AppState;
+use super::policy::Policy;
+use super::routes::Routes;
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::OPEN.probed(), routes!(page))
+}
 
 /// Counts a request as long as it is answered.
 pub struct InFlight;

@@ -16,7 +16,9 @@ use utoipa::ToSchema;
 use super::auth::Caller;
 use super::extract::{MaybeObject, Params, PathDevice, parse_bool, public_task_id};
 use super::fleet::{DeviceWarning, RecorderView, Unanswered, recorder_elsewhere};
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::tasks::callback_urls;
 use super::wire::Instant;
 use super::{AppState, Settings};
@@ -27,6 +29,22 @@ use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::reads::tasks::TaskStanding;
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.waiting(), routes!(devices))
+        .at(Policy::READ.waiting(), routes!(state))
+        .at(Policy::READ.waiting().over(LinkKind::Recorder), routes!(stats))
+        .at(Policy::OPERATE.waiting(), routes!(config))
+        .at(Policy::OPERATE.waiting(), routes!(begin))
+        .at(Policy::OPERATE.waiting(), routes!(finish))
+        .at(Policy::OPERATE.waiting(), routes!(pause))
+        .at(Policy::OPERATE.waiting(), routes!(resume))
+        .at(Policy::OPERATE.waiting(), routes!(cancel))
+        .at(Policy::OPERATE.waiting(), routes!(clear))
+        .at(Policy::OPERATE.waiting(), routes!(quit))
+}
 
 /// A command is decided on a state that is at most this old.
 const FRESH: Duration = Duration::from_secs(1);
@@ -355,7 +373,6 @@ pub async fn config(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    caller.must_operate(&state, &device).await?;
     if !state.reads.device(&device).await?.is_some_and(|row| row.transfer_open) {
         return Err(Problem::new(Code::TransferNotConnected, "the uploader is not connected, so a recording could not be uploaded"));
     }
@@ -390,7 +407,6 @@ pub async fn begin(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    caller.must_operate(&state, &device).await?;
     let task = task_in(&body)?.ok_or_else(task_required)?;
     let standing = owned(&state, &device, &task).await?;
     check_standing(Code::TaskNotBeginable, standing.as_ref(), &[TaskStatus::Pending, TaskStatus::Ready])?;
@@ -413,7 +429,6 @@ pub async fn finish(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    caller.must_operate(&state, &device).await?;
     command(&state, &caller, device, RecorderAction::Finish, task_in(&body)?, Value::Null).await
 }
 
@@ -427,7 +442,6 @@ macro_rules! plain_command {
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
         ))]
         pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
-            caller.must_operate(&state, &device).await?;
             command(&state, &caller, device, RecorderAction::$action, None, Value::Null).await
         }
     };
@@ -462,7 +476,6 @@ pub async fn cancel(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    caller.must_operate(&state, &device).await?;
     let task = task_meant(&state, &device, &body).await?;
     command(&state, &caller, device, RecorderAction::Cancel, task, Value::Null).await
 }
@@ -483,7 +496,6 @@ pub async fn clear(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    caller.must_operate(&state, &device).await?;
     let task = task_meant(&state, &device, &body).await?;
     command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
 }

@@ -22,10 +22,20 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, NAME, PathId, required};
+use super::intake::NAMES_BYTES_MAX;
+use super::policy::{Key, Policy};
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::Instant;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.keeping(Key::RefusalOnly).at_most(NAMES_BYTES_MAX), routes!(register))
+        .at(Policy::MANAGE.closed().keeping(Key::RefusalOnly), routes!(rotate))
+}
 
 /// What a registration may take. The device waits twice as long.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -327,7 +337,6 @@ pub async fn rotate(
     PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<Answer<Rotated>, Problem> {
-    caller.must_manage()?;
     let robot_id = RobotId(PathId(id).positive()?);
     let token = new_token(&state, &caller);
     let rotate = RotateToken { robot_id, credentials: credentials_of(&state, &token) };

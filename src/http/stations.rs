@@ -10,12 +10,19 @@ use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, text_id};
 use super::made::Made;
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::registry::BindStation;
 use crate::domain::station::StationStatus;
 use crate::domain::{CollectorId, RobotId, StationId};
 use crate::projections::reads::stations::{StationFilter, StationRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(bind)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Station {
@@ -143,7 +150,6 @@ impl TryFrom<NewStation> for BindStation {
     (status = 409, description = "Robot or collector is bound elsewhere: `error` is ROBOT_ALREADY_ASSIGNED or DATA_COLLECTOR_ALREADY_ASSIGNED"),
 ))]
 pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): Json<NewStation>) -> Result<Made<Station>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }

@@ -8,11 +8,18 @@ use utoipa::ToSchema;
 use super::AppState;
 use super::auth::{Caller, Identity};
 use super::extract::Params;
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::wire::{Paged, TextId};
 use crate::domain::StationId;
 use crate::domain::task::TaskStatus;
 use crate::projections::reads::breakdown::{BreakdownFilter, BreakdownRow, Dimension};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ.closed().by_offset_only(), routes!(breakdown))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Breakdown {

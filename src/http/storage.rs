@@ -25,10 +25,17 @@ use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
 use super::extract::Params;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use crate::blobs::same_etag;
 use crate::domain::Timestamp;
 use crate::projections::reads::episodes::EpisodeRow;
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
+}
 
 /// What is known of an object without reading it.
 #[derive(Clone, Debug)]

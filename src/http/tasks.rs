@@ -11,13 +11,26 @@ use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, number_id, required};
 use super::made::Made;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::{OrderId, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed().saying("error_msg"), routes!(create))
+        .at(Policy::READ.saying("error_msg"), routes!(get))
+        .at(Policy::MANAGE.saying("error_msg"), routes!(delete))
+        .at(Policy::READ.saying("error_msg"), routes!(config))
+        .at(Policy::MANAGE.keyed(), routes!(fail))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskItem {
@@ -290,7 +303,6 @@ pub async fn create(
     caller: Caller,
     Json(tasks): Json<NewTasks>,
 ) -> Result<(StatusCode, Answer<CreatedTasks>), Problem> {
-    caller.must_manage()?;
     let command = CreateTasks {
         order_id: OrderId(number_id("order_id", tasks.order_id)?),
         sop_id: SopId(number_id("sop_id", tasks.sop_id)?),
@@ -317,7 +329,6 @@ pub async fn create(
     (status = 409, description = "It is uploading or completed"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<StatusCode, Problem> {
-    caller.must_manage()?;
     let id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), DeleteTask(id)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -349,7 +360,6 @@ impl Ending {
     (status = 409, description = "It has ended"),
 ))]
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
-    caller.must_manage()?;
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
     let read = async { state.reads.task(task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };

@@ -17,10 +17,21 @@ use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::CollectorId;
 use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
+use crate::http::intake::NAMES_BYTES_MAX;
+use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem, failed};
 use crate::http::request::source_address;
+use crate::http::routes::Routes;
 use crate::http::wire::TextId;
 use crate::telemetry::brief;
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(login))
+        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(logout))
+        .at(Policy::READ.closed().of_the_site(), routes!(me))
+}
 
 /// Work factor of stored passwords; the contract's, so that hashes can be moved over.
 pub const HASH_COST: u32 = 10;

@@ -14,9 +14,16 @@ use crate::http::auth::Caller;
 use crate::http::auth::login::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 const OPERATOR_ID: usize = 100;
 const CERTIFICATION: usize = 100;
@@ -129,7 +136,6 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewDataCollector>,
 ) -> Result<Made<DataCollector>, Problem> {
-    caller.must_manage()?;
     let (create, password) = new.check(&state.settings.admin_username)?;
     let create = CreateDataCollector { password_hash: state.logins.hash(password).await?, ..create };
     let id = state.commands.execute(&caller.context(), create).await?;

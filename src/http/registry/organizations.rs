@@ -13,9 +13,16 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Organization {
@@ -97,7 +104,6 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewOrganization>,
 ) -> Result<Made<Organization>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }

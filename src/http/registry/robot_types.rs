@@ -13,9 +13,19 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, present};
 use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 const END_EFFECTOR: usize = 100;
 
@@ -102,7 +112,6 @@ impl TryFrom<NewRobotType> for CreateRobotType {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobotType>) -> Result<Made<RobotType>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobotType::try_from(new)?).await?;
     Ok(Made::created(id.0, found(&state, id)).await)
 }

@@ -15,11 +15,22 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::recorder::connected_filter;
+use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{RobotFilter, RobotRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE.keyed(), routes!(retire))
+}
 
 const ASSET_ID: usize = 100;
 
@@ -133,7 +144,6 @@ impl TryFrom<NewRobot> for CreateRobot {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobot::try_from(new)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
@@ -160,7 +170,6 @@ async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
     (status = 404, description = "There is none"),
 ))]
 pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Robot>, Problem> {
-    caller.must_manage()?;
     let robot_id = RobotId(id.positive()?);
     let reason = ending.reason()?;
     let robot = found(&state, robot_id).await?;

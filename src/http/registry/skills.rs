@@ -13,9 +13,19 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{SkillRow, SlugFilter};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Skill {
@@ -87,7 +97,6 @@ impl TryFrom<NewSkill> for CreateSkill {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSkill>) -> Result<Made<Skill>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSkill::try_from(new)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }

@@ -12,9 +12,19 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{SlugFilter, SopRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 fn skills(ids: Vec<String>) -> Result<Vec<SkillId>, Problem> {
     ids.into_iter().map(|id| text_id("skill_sequence", Some(id)).map(SkillId)).collect()
@@ -91,7 +101,6 @@ impl TryFrom<NewSop> for CreateSop {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<Made<Sop>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }

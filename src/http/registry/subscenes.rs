@@ -12,9 +12,16 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
+use utoipa_axum::routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Subscene {
@@ -88,7 +95,6 @@ impl TryFrom<NewSubscene> for CreateSubscene {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSubscene>) -> Result<Made<Subscene>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSubscene::try_from(new)?).await?;
     Ok(Made::created(TextId(id.0), found(&state, id)).await)
 }
