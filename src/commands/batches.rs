@@ -15,7 +15,9 @@ use crate::domain::episode::{Episode, EpisodeCommand, RECALLED_BATCH};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::{Tally, TaskOutcome, count};
 use crate::domain::task::{TaskCommand, TaskStatus};
-use crate::domain::{BatchId, CollectorId, OrderId, PublicTaskId, SopId, StationId, StreamId, SubsceneId, TaskId, Timestamp, public_id};
+use crate::domain::{
+    BatchId, CollectorId, OrderId, PublicTaskId, RefusalCode, SopId, StationId, StreamId, SubsceneId, TaskId, Timestamp, public_id,
+};
 use crate::projections::facts::{self, TaskFacts};
 
 /// Tasks that a batch may be created with.
@@ -31,15 +33,15 @@ fn task_ids(tasks: &[TaskFacts]) -> Vec<TaskId> {
 /// What is wrong with groups themselves. Answers how many tasks they name.
 fn check_groups(groups: &[TaskGroup], quantity_min: i64) -> Result<i64, Refusal> {
     if groups.is_empty() {
-        return Err(Refusal::invalid("task_groups_empty", "task_groups must name at least one group"));
+        return Err(Refusal::new(RefusalCode::TaskGroupsEmpty, "task_groups must name at least one group"));
     }
     if let Some(index) = groups.iter().position(|group| group.quantity < quantity_min) {
-        return Err(Refusal::invalid("quantity_invalid", format!("task_groups[{index}].quantity must be at least {quantity_min}")));
+        return Err(Refusal::new(RefusalCode::QuantityInvalid, format!("task_groups[{index}].quantity must be at least {quantity_min}")));
     }
     let mut seen = BTreeSet::new();
     if let Some(group) = groups.iter().find(|group| !seen.insert((group.sop_id, group.subscene_id))) {
         let text = format!("task_groups names sop_id {} with subscene_id {} twice", group.sop_id, group.subscene_id);
-        return Err(Refusal::invalid("task_group_repeated", text));
+        return Err(Refusal::new(RefusalCode::TaskGroupRepeated, text));
     }
     Ok(groups.iter().fold(0, |total, group| total.saturating_add(group.quantity)))
 }
@@ -48,7 +50,7 @@ fn check_total(total: i64, most: i64) -> Result<(), Refusal> {
     if total <= most {
         return Ok(());
     }
-    Err(Refusal::invalid("too_many_tasks", format!("{total} tasks are more than the {most} that one request may create")))
+    Err(Refusal::new(RefusalCode::TooManyTasks, format!("{total} tasks are more than the {most} that one request may create")))
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +79,7 @@ impl Command for CreateBatch {
         let terms = production
             .order()
             .map(|order| order.terms.clone())
-            .ok_or_else(|| Refusal::invalid("order_not_found", format!("there is no order {}", self.order_id)))?;
+            .ok_or_else(|| Refusal::invalid(RefusalCode::OrderNotFound, format!("there is no order {}", self.order_id)))?;
         let batch_id = BatchId(facts::new_ids(&mut work.tx, "batch_ids", 1).await?[0]);
         production.decide_order(work, OrderCommand::Dispatch { batch_id, added: total, removed: Tally::default() })?;
         let found = look_up(work, self.station_id, &self.groups).await?;
@@ -156,7 +158,7 @@ impl Command for AdjustBatch {
                 "{} tasks of sop_id {} with subscene_id {} are fewer than the {locked} that are under way or done",
                 group.quantity, group.sop_id, group.subscene_id
             );
-            let refusal = Refusal::invalid("quantity_below_locked", text).with(json!({ "locked": locked }));
+            let refusal = Refusal::new(RefusalCode::QuantityBelowLocked, text).with(json!({ "locked": locked }));
             return Err(refusal.about(&StreamId::of::<batch::Batch>(batch_id)).into());
         }
 
@@ -178,7 +180,7 @@ impl Command for AdjustBatch {
 /// A refused quota, in the numbers of an adjustment.
 fn with_room(error: CommandError, order: &crate::domain::order::Placed, current: i64, requested: i64) -> CommandError {
     let CommandError::Refused(mut refusal) = error else { return error };
-    if refusal.code == "quota_exceeded" {
+    if refusal.code == RefusalCode::QuotaExceeded {
         let (target, tasks) = (order.terms.target_count, order.tally.tasks);
         refusal.extra.clear();
         refusal = refusal.with(json!({
@@ -267,7 +269,7 @@ impl Command for DeleteBatch {
         let uploading: Vec<&str> = tasks.iter().filter(|task| task.status == Uploading).map(|task| task.public_id.as_str()).collect();
         if !uploading.is_empty() {
             let text = format!("{} of its tasks are uploading; delete the batch when they are done", uploading.len());
-            return Err(Refusal::conflict("batch_has_uploads", text).with(json!({ "uploading": uploading })).into());
+            return Err(Refusal::new(RefusalCode::BatchHasUploads, text).with(json!({ "uploading": uploading })).into());
         }
         production.decide_tasks(work, &tasks, || TaskCommand::Delete).await?;
         production.decide_order(work, OrderCommand::Dispatch { batch_id, added: 0, removed: tally })?;
@@ -306,7 +308,7 @@ impl Command for CompleteTasks {
     async fn run(&self, work: &mut Work) -> Result<CompletedTasks, CommandError> {
         let station = facts::station_of_collector(&mut work.tx, self.collector)
             .await?
-            .ok_or_else(|| Refusal::not_found("no_current_workstation", "you have no workstation now"))?;
+            .ok_or_else(|| Refusal::new(RefusalCode::NoCurrentWorkstation, "you have no workstation now"))?;
         let batch_id = self.batch_id;
         let mut production = Production::lock_batch(work, batch_id).await?;
         let stream = StreamId::of::<batch::Batch>(batch_id);
@@ -316,33 +318,33 @@ impl Command for CompleteTasks {
         };
         if brief.station_id != station {
             let text = format!("the batch was given to workstation {}, yours is {station}", brief.station_id);
-            return Err(Refusal::forbidden("not_your_workstation", text).into());
+            return Err(Refusal::new(RefusalCode::NotYourWorkstation, text).into());
         }
         if !status.is_open() {
             let text = format!("the batch is {}; only a pending or active one can be worked on", status.as_str());
             let numbers = json!({
                 "current_status": status.as_str(), "completed_count": tally.completed, "task_count": tally.tasks,
             });
-            return Err(Refusal::conflict("batch_not_open", text).with(numbers).about(&stream).into());
+            return Err(Refusal::new(RefusalCode::BatchNotOpen, text).with(numbers).about(&stream).into());
         }
         if self.quantity > tally.tasks {
             let text = format!("{} tasks are more than the {} of the batch", self.quantity, tally.tasks);
             let numbers = json!({ "task_count": tally.tasks, "requested": self.quantity });
-            return Err(Refusal::invalid("quantity_exceeds_batch", text).with(numbers).about(&stream).into());
+            return Err(Refusal::new(RefusalCode::QuantityExceedsBatch, text).with(numbers).about(&stream).into());
         }
         let all: Vec<TaskStatus> = TaskStatus::ALL.iter().map(|(_, status)| *status).collect();
         let mut tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
         tasks.retain(|task| (task.sop_id, task.subscene_id) == (self.sop_id, self.subscene_id));
         let Some(names) = tasks.first().map(|task| (task.scene_name.clone(), task.subscene_name.clone())) else {
             let text = format!("the batch has no task of sop_id {} with subscene_id {}", self.sop_id, self.subscene_id);
-            return Err(Refusal::not_found("task_group_not_found", text).into());
+            return Err(Refusal::new(RefusalCode::TaskGroupNotFound, text).into());
         };
         tasks.retain(|task| task.status == TaskStatus::Pending);
         let pending = count(&tasks);
         if pending < self.quantity {
             let text = format!("{} tasks are more than the {pending} of the group that are pending", self.quantity);
             let numbers = json!({ "pending_count": pending, "requested": self.quantity });
-            return Err(Refusal::invalid("quantity_exceeds_pending", text).with(numbers).about(&stream).into());
+            return Err(Refusal::new(RefusalCode::QuantityExceedsPending, text).with(numbers).about(&stream).into());
         }
         // Oldest first.
         tasks.truncate(usize::try_from(self.quantity).unwrap_or_default());
@@ -376,12 +378,12 @@ mod tests {
     fn groups_name_each_pair_once_and_enough_tasks() {
         assert_eq!(check_groups(&[group(1, 2), group(2, 3)], 1), Ok(5));
         assert_eq!(check_groups(&[group(1, i64::MAX), group(2, 1)], 1), Ok(i64::MAX));
-        let code = |groups: &[TaskGroup], least| check_groups(groups, least).map_err(|refusal| refusal.code);
+        let code = |groups: &[TaskGroup], least| check_groups(groups, least).map_err(|refusal| refusal.code.as_str());
         assert_eq!(code(&[], 1), Err("task_groups_empty"));
         assert_eq!(code(&[group(1, 0)], 1), Err("quantity_invalid"));
         assert_eq!(code(&[group(1, 0)], 0), Ok(0));
         assert_eq!(code(&[group(1, -1)], 0), Err("quantity_invalid"));
         assert_eq!(code(&[group(1, 1), group(1, 2)], 1), Err("task_group_repeated"));
-        assert_eq!(check_total(1001, TASKS_PER_BATCH_MAX).map_err(|refusal| refusal.code), Err("too_many_tasks"));
+        assert_eq!(check_total(1001, TASKS_PER_BATCH_MAX).map_err(|refusal| refusal.code.as_str()), Err("too_many_tasks"));
     }
 }

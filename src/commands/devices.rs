@@ -19,7 +19,7 @@ use crate::domain::device::{
 };
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
-use crate::domain::{Aggregate as _, DeviceId, PublicTaskId};
+use crate::domain::{Aggregate as _, DeviceId, PublicTaskId, RefusalCode};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskOwner};
 
@@ -40,7 +40,7 @@ impl Command for OpenLink {
 
     async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
         if !facts::robot_exists(&mut work.tx, &self.device).await? {
-            return Err(Refusal::not_found("device_not_found", format!("no robot has the device_id {}", self.device)).into());
+            return Err(Refusal::new(RefusalCode::DeviceNotFound, format!("no robot has the device_id {}", self.device)).into());
         }
         let mut device = work.load::<Device>(&self.device).await?;
         let command = DeviceCommand::OpenLink { kind: self.kind, remote: self.remote.clone(), process: self.process, at: work.now };
@@ -60,7 +60,10 @@ pub struct OpenLinkInTime {
 impl OpenLinkInTime {
     fn still_wanted(&self) -> Result<(), Refusal> {
         if self.gone.is_cancelled() {
-            return Err(Refusal::conflict("handshake_over", "the program that asked for the connection does not wait for it any more"));
+            return Err(Refusal::new(
+                RefusalCode::HandshakeOver,
+                "the program that asked for the connection does not wait for it any more",
+            ));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Refusal, Work};
 use crate::domain::order::Terms;
 use crate::domain::task::{self, Task, TaskCommand};
-use crate::domain::{BatchId, OrderId, PublicTaskId, SopId, StationId, SubsceneId, TaskId, Timestamp, public_id};
+use crate::domain::{BatchId, OrderId, PublicTaskId, RefusalCode, SopId, StationId, SubsceneId, TaskId, Timestamp, public_id};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, DispatchFacts, StationFacts};
 
@@ -38,14 +38,14 @@ pub(super) async fn look_up(work: &mut Work, station: StationId, groups: &[TaskG
 /// The station, if work of this order may be given to it. `grows`: whether new work is given.
 pub(super) fn check_station(found: &DispatchFacts, id: StationId, terms: &Terms, grows: bool) -> Result<StationFacts, Refusal> {
     let station =
-        found.station.clone().ok_or_else(|| Refusal::invalid("workstation_not_found", format!("there is no workstation {id}")))?;
+        found.station.clone().ok_or_else(|| Refusal::new(RefusalCode::WorkstationNotFound, format!("there is no workstation {id}")))?;
     if station.organization_id != terms.organization_id {
         let text = format!("workstation {id} belongs to organization {}, the order to {}", station.organization_id, terms.organization_id);
-        return Err(Refusal::invalid("organization_mismatch", text));
+        return Err(Refusal::new(RefusalCode::OrganizationMismatch, text));
     }
     if grows && !station.is_current {
         let text = format!("workstation {id} is a superseded binding; dispatch to the current one");
-        return Err(Refusal::invalid("workstation_superseded", text));
+        return Err(Refusal::new(RefusalCode::WorkstationSuperseded, text));
     }
     Ok(station)
 }
@@ -67,17 +67,17 @@ impl Dispatch<'_> {
         let mut tasks = vec![];
         for group in groups {
             if !self.found.sops.contains(&group.sop_id) {
-                return Err(Refusal::invalid("sop_not_found", format!("there is no SOP {}", group.sop_id)).into());
+                return Err(Refusal::new(RefusalCode::SopNotFound, format!("there is no SOP {}", group.sop_id)).into());
             }
             let subscene = self
                 .found
                 .subscenes
                 .get(&group.subscene_id)
-                .ok_or_else(|| Refusal::invalid("subscene_not_found", format!("there is no subscene {}", group.subscene_id)))?;
+                .ok_or_else(|| Refusal::new(RefusalCode::SubsceneNotFound, format!("there is no subscene {}", group.subscene_id)))?;
             if subscene.scene_id != self.terms.scene_id {
                 let (id, scene, ordered) = (group.subscene_id, subscene.scene_id, self.terms.scene_id);
                 let text = format!("subscene {id} belongs to scene {scene}; the order is for scene {ordered}");
-                return Err(Refusal::invalid("subscene_of_other_scene", text).into());
+                return Err(Refusal::new(RefusalCode::SubsceneOfOtherScene, text).into());
             }
             for id in ids.by_ref().take(usize::try_from(group.quantity).unwrap_or_default()) {
                 let text = public_id("task", work.now, tasks.len(), rand::random());

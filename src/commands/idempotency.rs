@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::{Command, CommandError, Commands, Refusal, Work};
-use crate::domain::Timestamp;
+use crate::domain::{RefusalCode, Timestamp};
 use crate::eventstore::StoreError;
 
 /// How long a key is remembered.
@@ -50,7 +50,7 @@ fn used_for_something_else(row: &Row, key: &IdempotencyKey) -> Result<(), Refusa
         return Ok(());
     }
     let text = "this Idempotency-Key was used for another request; choose a new one";
-    Err(Refusal::new(super::RefusalKind::Unprocessable, "idempotency_key_reused", text))
+    Err(Refusal::new(RefusalCode::IdempotencyKeyReused, text))
 }
 
 /// What a command of the same request answered before.

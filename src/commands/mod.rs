@@ -38,10 +38,10 @@ use uuid::Uuid;
 
 pub use idempotency::IdempotencyKey;
 
-pub use refusal::{CONTESTED, Refusal, RefusalKind, STATE_NOT_TOLD};
+pub use refusal::Refusal;
 pub use work::Work;
 
-use crate::domain::{Actor, DeviceId, Timestamp};
+use crate::domain::{Actor, DeviceId, RefusalCode, Timestamp};
 pub use crate::eventstore::Cause;
 use crate::eventstore::{EventStore, Metadata, StoreError, log};
 
@@ -115,7 +115,7 @@ pub trait Command: Send + Sync {
     /// For logs and metrics.
     const NAME: &'static str;
     /// A refusal that means a race was lost, because the command itself chose what was taken meanwhile. It is run again.
-    const LOST_RACE: Option<&'static str> = None;
+    const LOST_RACE: Option<RefusalCode> = None;
 
     /// Loads, decides, and buffers events in `work`. May run several times; the last run is the one that counts.
     fn run(&self, work: &mut Work) -> impl Future<Output = Result<Self::Answer, CommandError>> + Send;
@@ -155,7 +155,7 @@ impl From<StoreError> for CommandError {
             },
             StoreError::Unstorable(reason) => {
                 tracing::warn!(reason, "A value was refused by its table only: {reason}");
-                Self::Refused(Refusal::invalid("not_storable", "a value is beyond what can be stored"))
+                Self::Refused(Refusal::new(RefusalCode::NotStorable, "a value is beyond what can be stored"))
             }
             StoreError::Unavailable(reason) => Self::Unavailable(reason),
             StoreError::Unfit(reason) => Self::Unfit(reason),

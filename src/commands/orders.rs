@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::production::Production;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::order::{Order, OrderCommand, Priority, Revision, Terms};
-use crate::domain::{OrderId, OrganizationId, SceneId, Timestamp};
+use crate::domain::{OrderId, OrganizationId, RefusalCode, SceneId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, FactoryTable};
 
@@ -27,10 +27,10 @@ impl Command for PlaceOrder {
     async fn run(&self, work: &mut Work) -> Result<OrderId, CommandError> {
         let organization_factory = facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0)
             .await?
-            .ok_or_else(|| Refusal::invalid("organization_not_found", format!("there is no organization {}", self.organization_id)))?;
+            .ok_or_else(|| Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)))?;
         let scene_factory = facts::factory_of(&mut work.tx, FactoryTable::Scenes, self.scene_id.0)
             .await?
-            .ok_or_else(|| Refusal::invalid("scene_not_found", format!("there is no scene {}", self.scene_id)))?;
+            .ok_or_else(|| Refusal::new(RefusalCode::SceneNotFound, format!("there is no scene {}", self.scene_id)))?;
         let id = facts::new_ids(&mut work.tx, "order_ids", 1).await?[0];
         let terms = Terms {
             organization_id: self.organization_id,

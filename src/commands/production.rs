@@ -18,7 +18,7 @@ use crate::domain::order::{Order, OrderCommand, OrderStatus, Placed};
 use crate::domain::station::{Station, StationCommand};
 use crate::domain::tally::{TaskOutcome, count};
 use crate::domain::task::{Task, TaskCommand, TaskStatus};
-use crate::domain::{BatchId, DeviceId, OrderId, PublicTaskId, StationId, StreamId, TaskId};
+use crate::domain::{BatchId, DeviceId, OrderId, PublicTaskId, RefusalCode, StationId, StreamId, TaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, TaskFacts};
 
@@ -279,5 +279,5 @@ pub(super) fn next_command(work: &Work) -> NextCommand {
 }
 
 fn no_batch(id: BatchId) -> Refusal {
-    Refusal::not_found("batch_not_found", format!("there is no batch {id}"))
+    Refusal::new(RefusalCode::BatchNotFound, format!("there is no batch {id}"))
 }

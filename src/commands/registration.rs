@@ -7,7 +7,7 @@ use super::{Command, CommandError, Refusal, Work};
 use crate::domain::registry::Robot;
 use crate::domain::template::{ConfigTemplate, Template, TemplateCommand, TemplateFile, stream_of};
 use crate::domain::token::{RecorderToken, TokenCommand};
-use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Timestamp};
+use crate::domain::{DeviceId, FactoryId, RefusalCode, RobotId, RobotTypeId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
 
@@ -64,12 +64,12 @@ impl Command for RegisterDevice {
     type Answer = RegisteredDevice;
     const NAME: &'static str = "register_device";
     // The number was given by hand after it was looked at: the next one, then.
-    const LOST_RACE: Option<&'static str> = Some("name_taken");
+    const LOST_RACE: Option<RefusalCode> = Some(RefusalCode::NameTaken);
 
     async fn run(&self, work: &mut Work) -> Result<RegisteredDevice, CommandError> {
         let (factory, robot_type) = facts::named_for_registration(&mut work.tx, &self.factory, &self.robot_type).await?;
-        let factory_id = factory.ok_or_else(|| Refusal::not_found("factory_not_found", "factory not found"))?;
-        let robot_type_id = robot_type.ok_or_else(|| Refusal::not_found("robot_type_not_found", "robot_type not found"))?;
+        let factory_id = factory.ok_or_else(|| Refusal::new(RefusalCode::FactoryNotFound, "factory not found"))?;
+        let robot_type_id = robot_type.ok_or_else(|| Refusal::new(RefusalCode::RobotTypeNotFound, "robot_type not found"))?;
         let device_id = loop {
             let number = facts::next_device_number(&mut work.tx, factory_id, robot_type_id).await?;
             let device_id = DeviceId::parse(&format!("AB-F{:04}-T{:04}-{number:06}", factory_id.0, robot_type_id.0))
@@ -113,9 +113,9 @@ impl Command for RotateToken {
 
     async fn run(&self, work: &mut Work) -> Result<RotatedToken, CommandError> {
         let robot =
-            facts::robot(&mut work.tx, self.robot_id).await?.ok_or_else(|| Refusal::not_found("robot_not_found", "robot not found"))?;
+            facts::robot(&mut work.tx, self.robot_id).await?.ok_or_else(|| Refusal::new(RefusalCode::RobotNotFound, "robot not found"))?;
         if robot.status != "active" {
-            return Err(Refusal::invalid("robot_not_active", "robot is not active").into());
+            return Err(Refusal::new(RefusalCode::RobotNotActive, "robot is not active").into());
         }
         let mut token = work.load::<RecorderToken>(self.robot_id).await?;
         issue(work, &mut token, self.robot_id, &self.credentials)?;
@@ -166,5 +166,5 @@ async fn robot_type_must_exist(work: &mut Work, id: RobotTypeId) -> Result<(), C
     if facts::robot_type_exists(&mut work.tx, id.0).await? {
         return Ok(());
     }
-    Err(Refusal::not_found("robot_type_not_found", "robot_type not found").into())
+    Err(Refusal::new(RefusalCode::RobotTypeNotFound, "robot_type not found").into())
 }

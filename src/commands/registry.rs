@@ -7,7 +7,7 @@ use crate::domain::registry::{
     DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
 };
 use crate::domain::station::{Binding, BindingFacts, Station, StationCommand};
-use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, StationId};
+use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RefusalCode, RobotId, RobotTypeId, SceneId, SkillId, StationId};
 use crate::eventstore::Loaded;
 use crate::projections::ReadModel;
 use crate::projections::facts::{self, FactoryTable};
@@ -34,7 +34,7 @@ where
 async fn factory_must_exist(work: &mut Work, id: FactoryId) -> Result<(), CommandError> {
     match facts::factory_of(&mut work.tx, FactoryTable::Factories, id.0).await? {
         Some(_) => Ok(()),
-        None => Err(Refusal::invalid("factory_not_found", format!("there is no factory {id}")).into()),
+        None => Err(Refusal::invalid(RefusalCode::FactoryNotFound, format!("there is no factory {id}")).into()),
     }
 }
 
@@ -123,7 +123,7 @@ impl Command for CreateSubscene {
     async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
         let template = facts::scene_template(&mut work.tx, self.scene_id)
             .await?
-            .ok_or_else(|| Refusal::invalid("scene_not_found", format!("there is no scene {}", self.scene_id)))?;
+            .ok_or_else(|| Refusal::new(RefusalCode::SceneNotFound, format!("there is no scene {}", self.scene_id)))?;
         let record = Subscene {
             scene_id: self.scene_id,
             name: self.name.clone(),
@@ -222,7 +222,7 @@ impl Command for CreateRobot {
     const NAME: &'static str = "create_robot";
     async fn run(&self, work: &mut Work) -> Result<RobotId, CommandError> {
         if !facts::robot_type_exists(&mut work.tx, self.robot_type_id.0).await? {
-            return Err(Refusal::invalid("robot_type_not_found", format!("there is no robot type {}", self.robot_type_id)).into());
+            return Err(Refusal::invalid(RefusalCode::RobotTypeNotFound, format!("there is no robot type {}", self.robot_type_id)).into());
         }
         factory_must_exist(work, self.factory_id).await?;
         let record = Robot {
@@ -254,7 +254,9 @@ impl Command for CreateDataCollector {
     const NAME: &'static str = "create_data_collector";
     async fn run(&self, work: &mut Work) -> Result<CollectorId, CommandError> {
         if facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0).await?.is_none() {
-            return Err(Refusal::invalid("organization_not_found", format!("there is no organization {}", self.organization_id)).into());
+            return Err(
+                Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)).into()
+            );
         }
         let record = DataCollector {
             organization_id: self.organization_id,
@@ -284,9 +286,9 @@ impl Command for BindStation {
     async fn run(&self, work: &mut Work) -> Result<StationId, CommandError> {
         let robot = facts::robot(&mut work.tx, self.robot_id)
             .await?
-            .ok_or_else(|| Refusal::invalid("robot_not_found", format!("there is no robot {}", self.robot_id)))?;
+            .ok_or_else(|| Refusal::invalid(RefusalCode::RobotNotFound, format!("there is no robot {}", self.robot_id)))?;
         let collector = facts::collector(&mut work.tx, self.data_collector_id).await?.ok_or_else(|| {
-            Refusal::invalid("data_collector_not_found", format!("there is no data collector {}", self.data_collector_id))
+            Refusal::new(RefusalCode::DataCollectorNotFound, format!("there is no data collector {}", self.data_collector_id))
         })?;
         let binding = Binding {
             name: format!("ws-{}", random_text(STATION_NAME_LENGTH)),
@@ -326,7 +328,7 @@ impl Command for RetireRobot {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut robot = work.load::<Registered<Robot>>(self.robot_id).await?;
         if robot.state.live().is_none() {
-            return Err(Refusal::not_found("robot_not_found", format!("there is no robot {}", self.robot_id)).into());
+            return Err(Refusal::new(RefusalCode::RobotNotFound, format!("there is no robot {}", self.robot_id)).into());
         }
         work.decide(&mut robot, RecordCommand::Retire { reason: self.reason.clone(), at: work.now })?;
         if let Some(station) = facts::station_of_robot(&mut work.tx, self.robot_id).await? {

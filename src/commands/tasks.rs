@@ -3,12 +3,12 @@
 use super::batches::{TASKS_PER_BATCH_MAX, TaskGroup};
 use super::dispatch::{CreatedTask, Dispatch, check_station, look_up};
 use super::production::Production;
-use super::{Command, CommandError, Refusal, RefusalKind, Work};
+use super::{Command, CommandError, Refusal, Work};
 use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::Tally;
 use crate::domain::task::TaskCommand;
-use crate::domain::{BatchId, OrderId, RobotId, SopId, StationId, SubsceneId, TaskId, public_id};
+use crate::domain::{BatchId, OrderId, RefusalCode, RefusalKind, RobotId, SopId, StationId, SubsceneId, TaskId, public_id};
 use crate::projections::facts;
 
 /// Adds tasks to the newest open batch of an order at a workstation, or to a new one.
@@ -28,7 +28,7 @@ impl Command for CreateTasks {
     async fn run(&self, work: &mut Work) -> Result<Vec<CreatedTask>, CommandError> {
         if !(1..=TASKS_PER_BATCH_MAX).contains(&self.quantity) {
             let text = format!("quantity must be between 1 and {TASKS_PER_BATCH_MAX}");
-            return Err(Refusal::invalid("quantity_invalid", text).into());
+            return Err(Refusal::new(RefusalCode::QuantityInvalid, text).into());
         }
         self.create(work).await.map_err(invalid)
     }
@@ -50,7 +50,7 @@ impl CreateTasks {
         let terms = production
             .order()
             .map(|order| order.terms.clone())
-            .ok_or_else(|| Refusal::invalid("order_not_found", format!("there is no order {order_id}")))?;
+            .ok_or_else(|| Refusal::invalid(RefusalCode::OrderNotFound, format!("there is no order {order_id}")))?;
         let found = look_up(work, station_id, &groups).await?;
         let station = check_station(&found, station_id, &terms, true)?;
         let open = facts::newest_open_batch(&mut work.tx, order_id, station_id).await?;
@@ -91,7 +91,7 @@ impl Command for DeleteTask {
     const NAME: &'static str = "delete_task";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let no_task = || Refusal::not_found("task_not_found", format!("there is no task {}", self.0));
+        let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.0));
         let order_id = facts::order_of_task(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
         let mut production = Production::lock(work, order_id).await?;
         let task = facts::task_facts_of(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
@@ -119,7 +119,7 @@ impl Command for FailTask {
     const NAME: &'static str = "fail_task";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let no_task = || Refusal::not_found("task_not_found", format!("there is no task {}", self.task_id));
+        let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.task_id));
         let order_id = facts::order_of_task(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;
         let mut production = Production::lock(work, order_id).await?;
         let task = facts::task_facts_of(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;

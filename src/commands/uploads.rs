@@ -10,7 +10,7 @@ use crate::domain::batch::{BatchCommand, BatchStatus};
 use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, RECALLED_BATCH};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{RefusedWrite, Rejection, TaskCommand, UploadReport, VerifiedUpload};
-use crate::domain::{EpisodeId, TaskId};
+use crate::domain::{EpisodeId, RefusalCode, TaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
 
@@ -141,7 +141,7 @@ impl Command for NoteRefusedWrite {
 }
 
 fn no_task(id: TaskId) -> Refusal {
-    Refusal::not_found("task_not_found", format!("there is no task {id}"))
+    Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {id}"))
 }
 
 async fn found(work: &mut Work, id: TaskId) -> Result<(facts::TaskOwner, Loaded<crate::domain::task::Task>), CommandError> {

@@ -77,10 +77,7 @@ impl Work {
     }
 
     /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
-    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
+    pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError> {
         self.decide_for(stream, command, None)
     }
 
@@ -90,10 +87,7 @@ impl Work {
         stream: &mut Loaded<A>,
         command: A::Command,
         transfer: Option<&DeviceId>,
-    ) -> Result<usize, CommandError>
-    where
-        super::Refusal: From<A::Refusal>,
-    {
+    ) -> Result<usize, CommandError> {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -105,7 +99,11 @@ impl Work {
             apply(stream, event, self.now);
             let queued = subscribers_of(event.event_type())
                 .iter()
-                .map(|&subscriber| Queued { subscriber, destination: destination(subscriber, &id, transfer), expires_at: event.deadline() })
+                .map(|&subscriber| Queued {
+                    subscriber,
+                    destination: destination(subscriber, &id, transfer),
+                    expires_at: A::deadline(event),
+                })
                 .collect();
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             for mut write in A::event_rows(&stream.id, event) {

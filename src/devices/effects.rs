@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::commands::{CONTESTED, Command, CommandError, Commands, Context, RefusalKind, devices as commands};
+use crate::commands::{Command, CommandError, Commands, Context, devices as commands};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderState};
 use crate::domain::task::{UploadReport, Witness};
-use crate::domain::{DeviceId, PublicTaskId};
+use crate::domain::{DeviceId, PublicTaskId, RefusalCode};
 
 /// Something a device told that matters. All but outcomes of commands count only while the link on which it was told is current.
 #[derive(Clone, Debug, PartialEq)]
@@ -228,8 +228,8 @@ impl Effects for CommandEffects {
 impl From<CommandError> for EffectError {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Refused(refusal) if refusal.kind == RefusalKind::NotFound => Self::NotFound(refusal.to_string()),
-            CommandError::Refused(refusal) if refusal.code == CONTESTED => Self::Contested(refusal.to_string()),
+            CommandError::Refused(refusal) if refusal.kind == crate::domain::RefusalKind::NotFound => Self::NotFound(refusal.to_string()),
+            CommandError::Refused(refusal) if refusal.code == RefusalCode::DeviceContested => Self::Contested(refusal.to_string()),
             CommandError::Refused(refusal) => Self::Refused(refusal.to_string()),
             CommandError::Conflict => Self::Unavailable("other changes kept coming first".to_owned()),
             CommandError::Unavailable(reason) | CommandError::Unfit(reason) => Self::Unavailable(reason),

@@ -15,10 +15,12 @@
 //! its own, and nothing else leads out of `cancelled`.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
-use super::{Aggregate, EpisodeId, Event, OrderId, OrganizationId, StationId, TaskId, Timestamp};
+use super::{Aggregate, EpisodeId, OrderId, OrganizationId, StationId, TaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,58 +147,21 @@ pub enum BatchCommand {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BatchEvent {
-    BatchCreated(Brief),
-    BatchAdjusted { added: Vec<TaskId>, removed: Vec<TaskId> },
-    BatchTaskRemoved { removed: Removed },
-    BatchTaskSettled { task_id: TaskId, outcome: TaskOutcome },
-    BatchTasksSettled { task_ids: Vec<TaskId>, outcome: TaskOutcome },
-    BatchStarted { at: Timestamp },
-    BatchCompleted { at: Timestamp },
-    BatchEpisodeAdded { episode_id: EpisodeId },
-    BatchCancelled { cancelled_tasks: Vec<TaskId>, at: Timestamp },
-    BatchRecalled { cancelled_tasks: Vec<TaskId>, at: Timestamp },
-    BatchFinalized { cancelled_tasks: Vec<TaskId>, at: Timestamp },
-    BatchTrimmed { removed: Vec<Removed>, at: Timestamp },
-    BatchDeleted { removed: Vec<Removed>, at: Timestamp },
-}
-
-impl Event for BatchEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("batch_created", "1.0"),
-            ("batch_adjusted", "1.0"),
-            ("batch_task_removed", "1.0"),
-            ("batch_task_settled", "1.0"),
-            ("batch_tasks_settled", "1.0"),
-            ("batch_started", "1.0"),
-            ("batch_completed", "1.0"),
-            ("batch_episode_added", "1.0"),
-            ("batch_cancelled", "1.0"),
-            ("batch_recalled", "1.0"),
-            ("batch_finalized", "1.0"),
-            ("batch_trimmed", "1.0"),
-            ("batch_deleted", "1.0"),
-        ]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::BatchCreated(_) => "batch_created",
-            Self::BatchAdjusted { .. } => "batch_adjusted",
-            Self::BatchTaskRemoved { .. } => "batch_task_removed",
-            Self::BatchTaskSettled { .. } => "batch_task_settled",
-            Self::BatchTasksSettled { .. } => "batch_tasks_settled",
-            Self::BatchStarted { .. } => "batch_started",
-            Self::BatchCompleted { .. } => "batch_completed",
-            Self::BatchEpisodeAdded { .. } => "batch_episode_added",
-            Self::BatchCancelled { .. } => "batch_cancelled",
-            Self::BatchRecalled { .. } => "batch_recalled",
-            Self::BatchFinalized { .. } => "batch_finalized",
-            Self::BatchTrimmed { .. } => "batch_trimmed",
-            Self::BatchDeleted { .. } => "batch_deleted",
-        }
+events! {
+    BatchEvent {
+        BatchCreated = "batch_created", "1.0" (Brief),
+        BatchAdjusted = "batch_adjusted", "1.0" { added: Vec<TaskId>, removed: Vec<TaskId> },
+        BatchTaskRemoved = "batch_task_removed", "1.0" { removed: Removed },
+        BatchTaskSettled = "batch_task_settled", "1.0" { task_id: TaskId, outcome: TaskOutcome },
+        BatchTasksSettled = "batch_tasks_settled", "1.0" { task_ids: Vec<TaskId>, outcome: TaskOutcome },
+        BatchStarted = "batch_started", "1.0" { at: Timestamp },
+        BatchCompleted = "batch_completed", "1.0" { at: Timestamp },
+        BatchEpisodeAdded = "batch_episode_added", "1.0" { episode_id: EpisodeId },
+        BatchCancelled = "batch_cancelled", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+        BatchRecalled = "batch_recalled", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+        BatchFinalized = "batch_finalized", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+        BatchTrimmed = "batch_trimmed", "1.0" { removed: Vec<Removed>, at: Timestamp },
+        BatchDeleted = "batch_deleted", "1.0" { removed: Vec<Removed>, at: Timestamp },
     }
 }
 
@@ -212,6 +177,27 @@ pub enum BatchRefusal {
     NotRecallable(BatchStatus),
     #[error("the batch is {}; only a pending or cancelled one can be deleted", .0.as_str())]
     NotDeletable(BatchStatus),
+}
+
+impl Refused for BatchRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchBatch => RefusalCode::BatchNotFound,
+            Self::AlreadyCreated => RefusalCode::BatchExists,
+            Self::NotOpen { .. } => RefusalCode::BatchNotOpen,
+            Self::NotRecallable(_) => RefusalCode::BatchNotRecallable,
+            Self::NotDeletable(_) => RefusalCode::BatchNotDeletable,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::NotOpen { status, .. } | Self::NotRecallable(status) | Self::NotDeletable(status) => {
+                json!({ "current_status": status })
+            }
+            Self::NoSuchBatch | Self::AlreadyCreated => Value::Null,
+        }
+    }
 }
 
 impl Batch {
@@ -367,6 +353,7 @@ impl Aggregate for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Event;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Aggregate, Event, PublicTaskId, Timestamp};
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
+use super::{Aggregate, PublicTaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -302,116 +304,77 @@ pub enum DeviceCommand {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceEvent {
-    DeviceLinkOpened {
-        kind: LinkKind,
-        epoch: i64,
-        remote: String,
-        /// Which of our processes took it.
-        #[serde(default)]
-        process: Option<Uuid>,
-        /// The connection that was still open; unknown in older events.
-        #[serde(default)]
-        replaces: Option<i64>,
-        at: Timestamp,
-    },
-    DeviceLinkClosed {
-        kind: LinkKind,
-        epoch: i64,
-        reason: String,
-    },
-    /// Two programs with the device's id have been taking this connection from each other.
-    DeviceContested {
-        kind: LinkKind,
-        remotes: Vec<String>,
-        at: Timestamp,
-    },
-    /// Only one of them is left.
-    DeviceContestEnded {
-        kind: LinkKind,
-        at: Timestamp,
-    },
-    RecorderStateObserved {
-        seen: Observed,
-        source: String,
-    },
-    DeviceCommandRequested {
-        command_id: String,
-        epoch: i64,
-        action: RecorderAction,
-        task_id: Option<PublicTaskId>,
-        params: Value,
-        deadline: Timestamp,
-        /// It is sent only while the recorder is seen to hold the task; where none is named, while it holds none.
-        #[serde(default)]
-        while_held: bool,
-        /// The links for callbacks are sent with the task's token, which stands nowhere.
-        #[serde(default)]
-        callback_token: bool,
-    },
-    DeviceCommandSettled {
-        command_id: String,
-        action: RecorderAction,
-        task_id: Option<PublicTaskId>,
-        outcome: CommandOutcome,
-    },
-    /// An answer that came after its command was given up.
-    DeviceCommandAnsweredLate {
-        command_id: String,
-        outcome: CommandOutcome,
-    },
-    DeviceReportRefused {
-        report: String,
-        reason: String,
-    },
-    /// The recorder shall let go of a task.
-    DeviceReleaseWanted {
-        task_id: PublicTaskId,
-    },
-    /// The recorder was seen without the task.
-    DeviceReleased {
-        task_id: PublicTaskId,
-    },
-}
-
-impl Event for DeviceEvent {
-    fn deadline(&self) -> Option<Timestamp> {
-        match self {
-            Self::DeviceCommandRequested { deadline, .. } => Some(*deadline),
-            _ => None,
-        }
-    }
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("device_link_opened", "1.2"),
-            ("device_link_closed", "1.0"),
-            ("device_contested", "1.0"),
-            ("device_contest_ended", "1.0"),
-            ("recorder_state_observed", "1.0"),
-            ("device_command_requested", "1.2"),
-            ("device_command_settled", "1.1"),
-            ("device_command_answered_late", "1.0"),
-            ("device_report_refused", "1.0"),
-            ("device_release_wanted", "1.0"),
-            ("device_released", "1.0"),
-        ]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::DeviceLinkOpened { .. } => "device_link_opened",
-            Self::DeviceLinkClosed { .. } => "device_link_closed",
-            Self::DeviceContested { .. } => "device_contested",
-            Self::DeviceContestEnded { .. } => "device_contest_ended",
-            Self::RecorderStateObserved { .. } => "recorder_state_observed",
-            Self::DeviceCommandRequested { .. } => "device_command_requested",
-            Self::DeviceCommandSettled { .. } => "device_command_settled",
-            Self::DeviceCommandAnsweredLate { .. } => "device_command_answered_late",
-            Self::DeviceReportRefused { .. } => "device_report_refused",
-            Self::DeviceReleaseWanted { .. } => "device_release_wanted",
-            Self::DeviceReleased { .. } => "device_released",
-        }
+events! {
+    DeviceEvent {
+        DeviceLinkOpened = "device_link_opened", "1.2" {
+            kind: LinkKind,
+            epoch: i64,
+            remote: String,
+            /// Which of our processes took it.
+            #[serde(default)]
+            process: Option<Uuid>,
+            /// The connection that was still open; unknown in older events.
+            #[serde(default)]
+            replaces: Option<i64>,
+            at: Timestamp,
+        },
+        DeviceLinkClosed = "device_link_closed", "1.0" {
+            kind: LinkKind,
+            epoch: i64,
+            reason: String,
+        },
+        /// Two programs with the device's id have been taking this connection from each other.
+        DeviceContested = "device_contested", "1.0" {
+            kind: LinkKind,
+            remotes: Vec<String>,
+            at: Timestamp,
+        },
+        /// Only one of them is left.
+        DeviceContestEnded = "device_contest_ended", "1.0" {
+            kind: LinkKind,
+            at: Timestamp,
+        },
+        RecorderStateObserved = "recorder_state_observed", "1.0" {
+            seen: Observed,
+            source: String,
+        },
+        DeviceCommandRequested = "device_command_requested", "1.2" {
+            command_id: String,
+            epoch: i64,
+            action: RecorderAction,
+            task_id: Option<PublicTaskId>,
+            params: Value,
+            deadline: Timestamp,
+            /// It is sent only while the recorder is seen to hold the task; where none is named, while it holds none.
+            #[serde(default)]
+            while_held: bool,
+            /// The links for callbacks are sent with the task's token, which stands nowhere.
+            #[serde(default)]
+            callback_token: bool,
+        },
+        DeviceCommandSettled = "device_command_settled", "1.1" {
+            command_id: String,
+            action: RecorderAction,
+            task_id: Option<PublicTaskId>,
+            outcome: CommandOutcome,
+        },
+        /// An answer that came after its command was given up.
+        DeviceCommandAnsweredLate = "device_command_answered_late", "1.0" {
+            command_id: String,
+            outcome: CommandOutcome,
+        },
+        DeviceReportRefused = "device_report_refused", "1.0" {
+            report: String,
+            reason: String,
+        },
+        /// The recorder shall let go of a task.
+        DeviceReleaseWanted = "device_release_wanted", "1.0" {
+            task_id: PublicTaskId,
+        },
+        /// The recorder was seen without the task.
+        DeviceReleased = "device_released", "1.0" {
+            task_id: PublicTaskId,
+        },
     }
 }
 
@@ -425,6 +388,17 @@ pub enum DeviceRefusal {
     CommandExists,
     #[error("another program is connected under this id, from {holder}")]
     Contested { holder: String },
+}
+
+impl Refused for DeviceRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::RecorderNotConnected => RefusalCode::RecorderNotConnected,
+            Self::StateNotTold => RefusalCode::RecorderStateSyncing,
+            Self::CommandExists => RefusalCode::CommandExists,
+            Self::Contested { .. } => RefusalCode::DeviceContested,
+        }
+    }
 }
 
 impl Device {
@@ -496,6 +470,13 @@ impl Aggregate for Device {
     type Command = DeviceCommand;
     type Event = DeviceEvent;
     type Refusal = DeviceRefusal;
+
+    fn deadline(event: &DeviceEvent) -> Option<Timestamp> {
+        match event {
+            DeviceEvent::DeviceCommandRequested { deadline, .. } => Some(*deadline),
+            _ => None,
+        }
+    }
 
     fn decide(&self, command: DeviceCommand) -> Result<Vec<DeviceEvent>, DeviceRefusal> {
         use DeviceCommand as C;
@@ -697,6 +678,7 @@ impl Aggregate for Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Event;
 
     fn given(events: impl IntoIterator<Item = DeviceEvent>) -> Device {
         let mut device = Device::default();

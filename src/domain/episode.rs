@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Aggregate, BatchId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId};
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
+use super::{Aggregate, BatchId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,22 +63,10 @@ pub enum EpisodeCommand {
     Label { label: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EpisodeEvent {
-    EpisodeCreated(Created),
-    EpisodeLabelled { label: String },
-}
-
-impl Event for EpisodeEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("episode_created", "1.0"), ("episode_labelled", "1.0")]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::EpisodeCreated(_) => "episode_created",
-            Self::EpisodeLabelled { .. } => "episode_labelled",
-        }
+events! {
+    EpisodeEvent {
+        EpisodeCreated = "episode_created", "1.0" (Created),
+        EpisodeLabelled = "episode_labelled", "1.0" { label: String },
     }
 }
 
@@ -86,6 +76,15 @@ pub enum EpisodeRefusal {
     AlreadyCreated,
     #[error("there is no such episode")]
     NoSuchEpisode,
+}
+
+impl Refused for EpisodeRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::AlreadyCreated => RefusalCode::EpisodeExists,
+            Self::NoSuchEpisode => RefusalCode::EpisodeNotFound,
+        }
+    }
 }
 
 impl Aggregate for Episode {

@@ -81,7 +81,7 @@ checked_names! {
 }
 
 /// `task_<YYYYMMDD>_<HHMMSS>_<mmm>_<nn>_<8 hex>`: the recipe shared by tasks and batches.
-pub fn public_id(kind: &str, at: super::Timestamp, ordinal: usize, random: u32) -> String {
+pub fn public_id(kind: &str, at: super::time::Timestamp, ordinal: usize, random: u32) -> String {
     format!("{kind}_{}_{:03}_{:02}_{random:08x}", at.format("%Y%m%d_%H%M%S"), at.timestamp_subsec_millis().min(999), ordinal % 100)
 }
 

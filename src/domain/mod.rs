@@ -5,6 +5,7 @@
 //! decides nothing. Nothing here waits, stores, logs, or knows what time it is: times,
 //! ids and random parts come in with the command.
 
+pub mod aggregate;
 pub mod batch;
 pub mod catalog;
 #[cfg(test)]
@@ -12,8 +13,10 @@ mod convergence;
 pub mod device;
 pub mod episode;
 pub mod ids;
+pub mod kinds;
 pub mod literal_secrets;
 pub mod order;
+pub mod refusal;
 pub mod registry;
 pub mod routing;
 pub mod station;
@@ -21,56 +24,18 @@ pub mod storable;
 pub mod tally;
 pub mod task;
 pub mod template;
+pub mod time;
 pub mod token;
 #[cfg(test)]
 mod verdicts;
 
-use std::fmt::Debug;
-
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+pub use aggregate::{Aggregate, Event};
 pub use ids::*;
-
-/// An instant, always UTC. Read models show whole seconds; events keep microseconds.
-pub type Timestamp = chrono::DateTime<chrono::Utc>;
-
-/// Something that happened, as it is stored for ever.
-pub trait Event: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
-    /// Every type this enum can be, with the version written today.
-    fn types() -> Vec<(&'static str, &'static str)>;
-    /// The stored name of this event: past tense, unique over all aggregates.
-    fn event_type(&self) -> &'static str;
-    /// After this instant nobody need hear of the event any more.
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
-    /// The version of the payload's shape; older ones are upcast when read.
-    fn event_version(&self) -> &'static str {
-        let name = self.event_type();
-        Self::types().into_iter().find_map(|(known, version)| (known == name).then_some(version)).unwrap_or("1.0")
-    }
-}
-
-/// A consistency boundary: one stream of events, and the rules over it.
-pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The stored name of the kind of stream.
-    const TYPE: &'static str;
-    /// Changes when stored snapshots of this state can no longer be read.
-    const SNAPSHOT_VERSION: i32 = 1;
-    /// Events between two snapshots of a stream that grows for ever; none where streams stay short.
-    const SNAPSHOT_EVERY: Option<i64> = None;
-    type Command: Send;
-    type Event: Event;
-    type Refusal: std::error::Error + Send + Sync + 'static;
-
-    fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
-    fn evolve(&mut self, event: &Self::Event);
-    /// Whether the event counts as a change of the thing itself (`updated_at`).
-    fn touches(_event: &Self::Event) -> bool {
-        true
-    }
-}
+pub use kinds::{Kind, Listed};
+pub use refusal::{RefusalCode, RefusalKind, Refused};
+pub use time::Timestamp;
 
 /// Names one stream.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -21,10 +21,12 @@
 //! An edit to the state the order is in changes nothing. Every other edit is refused.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
-use super::{Aggregate, BatchId, Event, FactoryId, OrganizationId, SceneId, TaskId, Timestamp};
+use super::{Aggregate, BatchId, FactoryId, OrganizationId, SceneId, TaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -139,82 +141,45 @@ pub enum OrderCommand {
     },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderEvent {
-    OrderPlaced(Terms),
-    /// What can be edited, as it is after the edit.
-    OrderRevised {
-        name: String,
-        target_count: i64,
-        priority: Priority,
-        deadline: Option<Timestamp>,
-        metadata: Option<Value>,
-    },
-    OrderTasksDispatched {
-        batch_id: BatchId,
-        count: i64,
-    },
-    OrderTasksRemoved {
-        batch_id: BatchId,
-        removed: Tally,
-    },
-    OrderTaskSettled {
-        task_id: TaskId,
-        outcome: TaskOutcome,
-    },
-    OrderTasksSettled {
-        batch_id: BatchId,
-        outcome: TaskOutcome,
-        count: i64,
-    },
-    OrderStarted {},
-    OrderPaused {},
-    OrderResumed {
-        status: OrderStatus,
-    },
-    OrderCompleted {},
-    OrderCancelled {},
-    OrderReopened {
-        status: OrderStatus,
-    },
-    OrderDeleted {},
-}
-
-impl Event for OrderEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("order_placed", "1.0"),
-            ("order_revised", "1.0"),
-            ("order_tasks_dispatched", "1.0"),
-            ("order_tasks_removed", "1.0"),
-            ("order_task_settled", "1.0"),
-            ("order_tasks_settled", "1.0"),
-            ("order_started", "1.0"),
-            ("order_paused", "1.0"),
-            ("order_resumed", "1.0"),
-            ("order_completed", "1.0"),
-            ("order_cancelled", "1.0"),
-            ("order_reopened", "1.0"),
-            ("order_deleted", "1.0"),
-        ]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::OrderPlaced(_) => "order_placed",
-            Self::OrderRevised { .. } => "order_revised",
-            Self::OrderTasksDispatched { .. } => "order_tasks_dispatched",
-            Self::OrderTasksRemoved { .. } => "order_tasks_removed",
-            Self::OrderTaskSettled { .. } => "order_task_settled",
-            Self::OrderTasksSettled { .. } => "order_tasks_settled",
-            Self::OrderStarted {} => "order_started",
-            Self::OrderPaused {} => "order_paused",
-            Self::OrderResumed { .. } => "order_resumed",
-            Self::OrderCompleted {} => "order_completed",
-            Self::OrderCancelled {} => "order_cancelled",
-            Self::OrderReopened { .. } => "order_reopened",
-            Self::OrderDeleted {} => "order_deleted",
-        }
+events! {
+    OrderEvent {
+        OrderPlaced = "order_placed", "1.0" (Terms),
+        /// What can be edited, as it is after the edit.
+        OrderRevised = "order_revised", "1.0" {
+            name: String,
+            target_count: i64,
+            priority: Priority,
+            deadline: Option<Timestamp>,
+            metadata: Option<Value>,
+        },
+        OrderTasksDispatched = "order_tasks_dispatched", "1.0" {
+            batch_id: BatchId,
+            count: i64,
+        },
+        OrderTasksRemoved = "order_tasks_removed", "1.0" {
+            batch_id: BatchId,
+            removed: Tally,
+        },
+        OrderTaskSettled = "order_task_settled", "1.0" {
+            task_id: TaskId,
+            outcome: TaskOutcome,
+        },
+        OrderTasksSettled = "order_tasks_settled", "1.0" {
+            batch_id: BatchId,
+            outcome: TaskOutcome,
+            count: i64,
+        },
+        OrderStarted = "order_started", "1.0" {},
+        OrderPaused = "order_paused", "1.0" {},
+        OrderResumed = "order_resumed", "1.0" {
+            status: OrderStatus,
+        },
+        OrderCompleted = "order_completed", "1.0" {},
+        OrderCancelled = "order_cancelled", "1.0" {},
+        OrderReopened = "order_reopened", "1.0" {
+            status: OrderStatus,
+        },
+        OrderDeleted = "order_deleted", "1.0" {},
     }
 }
 
@@ -242,6 +207,36 @@ pub enum OrderRefusal {
     HasBatches,
     #[error("the order has tasks; only an order without any can be deleted")]
     HasTasks,
+}
+
+impl Refused for OrderRefusal {
+    fn code(&self) -> RefusalCode {
+        use RefusalCode as C;
+        match self {
+            Self::NoSuchOrder => C::OrderNotFound,
+            Self::AlreadyPlaced => C::OrderExists,
+            Self::FactoryMismatch { .. } => C::FactoryMismatch,
+            Self::TargetNotPositive => C::TargetCountInvalid,
+            Self::TargetBelowCompleted { .. } => C::TargetBelowCompleted,
+            Self::UnknownStatus => C::OrderStatusUnknown,
+            Self::StatusNotReachable { .. } => C::OrderStatusNotReachable,
+            Self::NotOpen(_) => C::OrderNotOpen,
+            Self::QuotaExceeded { .. } => C::QuotaExceeded,
+            Self::HasBatches => C::OrderHasBatches,
+            Self::HasTasks => C::OrderHasTasks,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::TargetBelowCompleted { completed, .. } => json!({ "completed_count": completed }),
+            Self::StatusNotReachable { from: status, .. } | Self::NotOpen(status) => json!({ "current_status": status }),
+            Self::QuotaExceeded { target_count, task_count, remaining, requested } => json!({
+                "target_count": target_count, "task_count": task_count, "remaining": remaining, "requested": requested,
+            }),
+            _ => Value::Null,
+        }
+    }
 }
 
 impl Order {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::fmt::Debug;
 
+use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId, Timestamp};
 
 /// One kind of registry entry.
@@ -75,6 +76,12 @@ pub enum RecordRefusal {
     NoSuchEntry,
     #[error("entries of this kind are not retired")]
     NotRetirable,
+}
+
+impl Refused for RecordRefusal {
+    fn code(&self) -> RefusalCode {
+        RefusalCode::EntryExists
+    }
 }
 
 impl<R: Record> Aggregate for Registered<R> {

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Aggregate, CollectorId, DeviceId, Event, FactoryId, OrganizationId, RobotId};
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
+use super::{Aggregate, CollectorId, DeviceId, FactoryId, OrganizationId, RobotId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,24 +78,11 @@ pub enum StationCommand {
     Unbind,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StationEvent {
-    StationBound(Binding),
-    StationStatusChanged { status: StationStatus },
-    StationUnbound {},
-}
-
-impl Event for StationEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("station_bound", "1.0"), ("station_status_changed", "1.0"), ("station_unbound", "1.0")]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::StationBound(_) => "station_bound",
-            Self::StationStatusChanged { .. } => "station_status_changed",
-            Self::StationUnbound {} => "station_unbound",
-        }
+events! {
+    StationEvent {
+        StationBound = "station_bound", "1.0" (Binding),
+        StationStatusChanged = "station_status_changed", "1.0" { status: StationStatus },
+        StationUnbound = "station_unbound", "1.0" {},
     }
 }
 
@@ -109,6 +98,18 @@ pub enum StationRefusal {
     CollectorNotActive(String),
     #[error("the data collector's organization belongs to factory {collector}, the robot to factory {robot}")]
     FactoryMismatch { robot: FactoryId, collector: FactoryId },
+}
+
+impl Refused for StationRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchStation => RefusalCode::StationNotFound,
+            Self::AlreadyBound => RefusalCode::StationExists,
+            Self::RobotNotActive(_) => RefusalCode::RobotNotActive,
+            Self::CollectorNotActive(_) => RefusalCode::DataCollectorNotActive,
+            Self::FactoryMismatch { .. } => RefusalCode::FactoryMismatch,
+        }
+    }
 }
 
 impl Aggregate for Station {

@@ -22,13 +22,15 @@
 //! stage is noted, with what was concluded from it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::aggregate::events;
 use super::device::RecorderState;
+use super::refusal::{RefusalCode, Refused};
 use super::tally::TaskOutcome;
 use super::{
-    Aggregate, BatchId, CollectorId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId,
-    SubsceneId, Timestamp,
+    Aggregate, BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -434,149 +436,94 @@ pub enum TaskCommand {
     Delete,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskEvent {
-    TaskCreated(Brief),
-    TaskConfigured {
-        by: Witness,
-        at: Timestamp,
-    },
-    RecordingStarted {
-        by: Witness,
-        at: Timestamp,
-        reported: Option<Value>,
-    },
-    RecordingFinished {
-        by: Witness,
-        at: Timestamp,
-        report: Option<FinishReport>,
-    },
-    UploadReported {
-        by: Witness,
-        report: UploadReport,
-    },
-    UploadVerified {
-        verified: VerifiedUpload,
-        episode_id: EpisodeId,
-        at: Timestamp,
-    },
-    UploadRejected {
-        report: UploadReport,
-        rejection: Rejection,
-    },
-    LateUploadReported {
-        by: Witness,
-        report: UploadReport,
-    },
-    LateUploadVerified {
-        verified: VerifiedUpload,
-        episode_id: EpisodeId,
-        at: Timestamp,
-    },
-    LateUploadRejected {
-        report: UploadReport,
-        rejection: Rejection,
-    },
-    UploadFailed {
-        reason: String,
-        /// Under which name the recording lies in the uploader's folder for what it gave up; unknown in older events.
-        #[serde(default)]
-        file: Option<String>,
-        at: Timestamp,
-    },
-    /// The uploader is asked for everything it has, this recording among it.
-    FailedUploadRequested {
-        by: Witness,
-        at: Timestamp,
-    },
-    TaskFailedByPerson {
-        reason: String,
-        at: Timestamp,
-    },
-    UploadAckRequested {
-        by: Witness,
-    },
-    UploadRequestedAgain {
-        by: Witness,
-        #[serde(default)]
-        at: Option<Timestamp>,
-    },
-    UploadFileMissing {
-        detail: String,
-        at: Timestamp,
-    },
-    RecordingAbandoned {
-        by: Witness,
-    },
-    TaskCancelled {
-        at: Timestamp,
-    },
-    TaskCompletedExternally {
-        by: CollectorId,
-        at: Timestamp,
-    },
-    TaskDeleted {},
-    DeviceReportNoted {
-        report: Witness,
-        disposition: Disposition,
-        status: TaskStatus,
-    },
-    ObjectWriteRefused(RefusedWrite),
-}
-
-impl Event for TaskEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![
-            ("task_created", "1.0"),
-            ("task_configured", "1.0"),
-            ("recording_started", "1.0"),
-            ("recording_finished", "1.0"),
-            ("upload_reported", "1.0"),
-            ("upload_verified", "1.1"),
-            ("upload_rejected", "1.0"),
-            ("late_upload_reported", "1.0"),
-            ("late_upload_verified", "1.1"),
-            ("late_upload_rejected", "1.0"),
-            ("upload_failed", "1.1"),
-            ("failed_upload_requested", "1.0"),
-            ("task_failed_by_person", "1.0"),
-            ("upload_ack_requested", "1.0"),
-            ("upload_requested_again", "1.1"),
-            ("upload_file_missing", "1.0"),
-            ("recording_abandoned", "1.0"),
-            ("task_cancelled", "1.0"),
-            ("task_completed_externally", "1.0"),
-            ("task_deleted", "1.0"),
-            ("device_report_noted", "1.0"),
-            ("object_write_refused", "1.0"),
-        ]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::TaskCreated(_) => "task_created",
-            Self::TaskConfigured { .. } => "task_configured",
-            Self::RecordingStarted { .. } => "recording_started",
-            Self::RecordingFinished { .. } => "recording_finished",
-            Self::UploadReported { .. } => "upload_reported",
-            Self::UploadVerified { .. } => "upload_verified",
-            Self::UploadRejected { .. } => "upload_rejected",
-            Self::LateUploadReported { .. } => "late_upload_reported",
-            Self::LateUploadVerified { .. } => "late_upload_verified",
-            Self::LateUploadRejected { .. } => "late_upload_rejected",
-            Self::UploadFailed { .. } => "upload_failed",
-            Self::FailedUploadRequested { .. } => "failed_upload_requested",
-            Self::TaskFailedByPerson { .. } => "task_failed_by_person",
-            Self::UploadAckRequested { .. } => "upload_ack_requested",
-            Self::UploadRequestedAgain { .. } => "upload_requested_again",
-            Self::UploadFileMissing { .. } => "upload_file_missing",
-            Self::RecordingAbandoned { .. } => "recording_abandoned",
-            Self::TaskCancelled { .. } => "task_cancelled",
-            Self::TaskCompletedExternally { .. } => "task_completed_externally",
-            Self::TaskDeleted {} => "task_deleted",
-            Self::DeviceReportNoted { .. } => "device_report_noted",
-            Self::ObjectWriteRefused(_) => "object_write_refused",
-        }
+events! {
+    TaskEvent {
+        TaskCreated = "task_created", "1.0" (Brief),
+        TaskConfigured = "task_configured", "1.0" {
+            by: Witness,
+            at: Timestamp,
+        },
+        RecordingStarted = "recording_started", "1.0" {
+            by: Witness,
+            at: Timestamp,
+            reported: Option<Value>,
+        },
+        RecordingFinished = "recording_finished", "1.0" {
+            by: Witness,
+            at: Timestamp,
+            report: Option<FinishReport>,
+        },
+        UploadReported = "upload_reported", "1.0" {
+            by: Witness,
+            report: UploadReport,
+        },
+        UploadVerified = "upload_verified", "1.1" {
+            verified: VerifiedUpload,
+            episode_id: EpisodeId,
+            at: Timestamp,
+        },
+        UploadRejected = "upload_rejected", "1.0" {
+            report: UploadReport,
+            rejection: Rejection,
+        },
+        LateUploadReported = "late_upload_reported", "1.0" {
+            by: Witness,
+            report: UploadReport,
+        },
+        LateUploadVerified = "late_upload_verified", "1.1" {
+            verified: VerifiedUpload,
+            episode_id: EpisodeId,
+            at: Timestamp,
+        },
+        LateUploadRejected = "late_upload_rejected", "1.0" {
+            report: UploadReport,
+            rejection: Rejection,
+        },
+        UploadFailed = "upload_failed", "1.1" {
+            reason: String,
+            /// Under which name the recording lies in the uploader's folder for what it gave up; unknown in older events.
+            #[serde(default)]
+            file: Option<String>,
+            at: Timestamp,
+        },
+        /// The uploader is asked for everything it has, this recording among it.
+        FailedUploadRequested = "failed_upload_requested", "1.0" {
+            by: Witness,
+            at: Timestamp,
+        },
+        TaskFailedByPerson = "task_failed_by_person", "1.0" {
+            reason: String,
+            at: Timestamp,
+        },
+        UploadAckRequested = "upload_ack_requested", "1.0" {
+            by: Witness,
+        },
+        UploadRequestedAgain = "upload_requested_again", "1.1" {
+            by: Witness,
+            #[serde(default)]
+            at: Option<Timestamp>,
+        },
+        UploadFileMissing = "upload_file_missing", "1.0" {
+            detail: String,
+            at: Timestamp,
+        },
+        RecordingAbandoned = "recording_abandoned", "1.0" {
+            by: Witness,
+        },
+        TaskCancelled = "task_cancelled", "1.0" {
+            at: Timestamp,
+        },
+        TaskCompletedExternally = "task_completed_externally", "1.0" {
+            by: CollectorId,
+            at: Timestamp,
+        },
+        TaskDeleted = "task_deleted", "1.0" {},
+        DeviceReportNoted = "device_report_noted", "1.0" {
+            report: Witness,
+            disposition: Disposition,
+            status: TaskStatus,
+        },
+        ObjectWriteRefused = "object_write_refused", "1.0" (RefusedWrite),
     }
 }
 
@@ -598,6 +545,29 @@ pub enum TaskRefusal {
     NotPending(TaskStatus),
     #[error("the task is {}; what is uploading or completed cannot be deleted", .0.as_str())]
     NotDeletable(TaskStatus),
+}
+
+impl Refused for TaskRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::NoSuchTask => RefusalCode::TaskNotFound,
+            Self::AlreadyCreated => RefusalCode::TaskExists,
+            Self::Ended(_) | Self::Over(_) => RefusalCode::TaskEnded,
+            Self::OtherUpload => RefusalCode::OtherUpload,
+            Self::NothingToVerify => RefusalCode::NothingToVerify,
+            Self::NotPending(_) => RefusalCode::TaskNotPending,
+            Self::NotDeletable(_) => RefusalCode::TaskNotDeletable,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::Ended(status) | Self::Over(status) | Self::NotPending(status) | Self::NotDeletable(status) => {
+                json!({ "current_status": status })
+            }
+            Self::NoSuchTask | Self::AlreadyCreated | Self::OtherUpload | Self::NothingToVerify => Value::Null,
+        }
+    }
 }
 
 impl Task {
@@ -975,6 +945,7 @@ fn may_be_mended(rejection: &Rejection) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::domain::Event;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

@@ -2,9 +2,12 @@
 //! hold placeholders where each robot has a secret of its own.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use super::aggregate::events;
 use super::literal_secrets::{Kind, literals};
-use super::{Aggregate, Event, RobotTypeId};
+use super::refusal::{RefusalCode, Refused};
+use super::{Aggregate, RobotTypeId};
 
 /// The largest template, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 262_144;
@@ -58,22 +61,10 @@ pub enum TemplateCommand {
     Delete,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TemplateEvent {
-    ConfigTemplateWritten(Template),
-    ConfigTemplateDeleted {},
-}
-
-impl Event for TemplateEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("config_template_written", "1.0"), ("config_template_deleted", "1.0")]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::ConfigTemplateWritten(_) => "config_template_written",
-            Self::ConfigTemplateDeleted {} => "config_template_deleted",
-        }
+events! {
+    TemplateEvent {
+        ConfigTemplateWritten = "config_template_written", "1.0" (Template),
+        ConfigTemplateDeleted = "config_template_deleted", "1.0" {},
     }
 }
 
@@ -85,6 +76,23 @@ pub enum TemplateRefusal {
     TooLarge,
     #[error("line {line} writes out a secret (`{name}`), and anybody can read a template; {}", instead_of(*kind))]
     LiteralSecret { line: usize, name: String, kind: Kind },
+}
+
+impl Refused for TemplateRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::Blank => RefusalCode::TemplateBlank,
+            Self::TooLarge => RefusalCode::TemplateTooLarge,
+            Self::LiteralSecret { .. } => RefusalCode::TemplateWithSecret,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::LiteralSecret { line, name, kind } => json!({ "line": line, "name": name, "placeholder": kind.placeholder() }),
+            Self::Blank | Self::TooLarge => Value::Null,
+        }
+    }
 }
 
 fn instead_of(kind: Kind) -> String {
@@ -130,6 +138,7 @@ impl Aggregate for ConfigTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Event;
 
     fn write(content: &str) -> TemplateCommand {
         TemplateCommand::Write(Template { robot_type_id: RobotTypeId(1), filename: TemplateFile::Recorder, content: content.into() })

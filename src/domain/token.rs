@@ -8,7 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Aggregate, Event};
+use super::Aggregate;
+use super::aggregate::events;
+use super::refusal::{RefusalCode, Refused};
 
 /// The token of one robot. One is valid at a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,39 +27,33 @@ pub enum TokenCommand {
     Issue { fingerprint: String, store_key: Option<String> },
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenEvent {
-    RecorderTokenIssued {
-        fingerprint: String,
-        #[serde(default)]
-        store_key: Option<String>,
-    },
-    RecorderTokenRotated {
-        fingerprint: String,
-        /// Of the token that is void now.
-        revoked: String,
-        /// In place of the one before, which is void, too.
-        #[serde(default)]
-        store_key: Option<String>,
-    },
-}
-
-impl Event for TokenEvent {
-    fn types() -> Vec<(&'static str, &'static str)> {
-        vec![("recorder_token_issued", "1.1"), ("recorder_token_rotated", "1.1")]
-    }
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::RecorderTokenIssued { .. } => "recorder_token_issued",
-            Self::RecorderTokenRotated { .. } => "recorder_token_rotated",
-        }
+events! {
+    TokenEvent {
+        RecorderTokenIssued = "recorder_token_issued", "1.1" {
+            fingerprint: String,
+            #[serde(default)]
+            store_key: Option<String>,
+        },
+        RecorderTokenRotated = "recorder_token_rotated", "1.1" {
+            fingerprint: String,
+            /// Of the token that is void now.
+            revoked: String,
+            /// In place of the one before, which is void, too.
+            #[serde(default)]
+            store_key: Option<String>,
+        },
     }
 }
 
 /// A token can always be replaced by a new one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {}
+
+impl Refused for TokenRefusal {
+    fn code(&self) -> RefusalCode {
+        match *self {}
+    }
+}
 
 impl Aggregate for RecorderToken {
     const TYPE: &'static str = "recorder_token";

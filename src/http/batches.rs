@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
@@ -23,7 +24,6 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -8,6 +8,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::extract::{Json, Params};
@@ -21,8 +22,7 @@ use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswe
 use crate::commands::{CommandError, Refusal};
 use crate::devices::wire::whole_float;
 use crate::domain::task::{FinishReport, TaskStatus};
-use crate::domain::{Actor, DeviceId, PublicTaskId};
-use utoipa_axum::routes;
+use crate::domain::{Actor, DeviceId, PublicTaskId, RefusalCode};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -197,11 +197,11 @@ pub async fn finish(
         FinishAnswer::Repeated(status) => ("known already", status, false),
         FinishAnswer::Ended(status) => {
             let detail = format!("the task is {}", status.as_str());
-            let refusal = Refusal::conflict("task_ended", detail).with(json!({ "current_status": status.as_str() }));
+            let refusal = Refusal::new(RefusalCode::TaskEnded, detail).with(json!({ "current_status": status.as_str() }));
             return Err(CommandError::Refused(refusal).into());
         }
         FinishAnswer::NotConfigured => {
-            let refusal = Refusal::conflict("task_not_configured", "no recorder was configured with the task");
+            let refusal = Refusal::new(RefusalCode::TaskNotConfigured, "no recorder was configured with the task");
             return Err(CommandError::Refused(refusal.with(json!({ "current_status": TaskStatus::Pending.as_str() }))).into());
         }
         FinishAnswer::NotOwned => return Err(not_owned()),
@@ -211,7 +211,7 @@ pub async fn finish(
 }
 
 fn not_owned() -> Problem {
-    CommandError::Refused(Refusal::conflict("task_not_owned", "there is no such task, or it belongs to another device")).into()
+    CommandError::Refused(Refusal::new(RefusalCode::TaskNotOwned, "there is no such task, or it belongs to another device")).into()
 }
 
 #[cfg(test)]

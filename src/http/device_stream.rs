@@ -21,6 +21,7 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::Params;
@@ -33,7 +34,6 @@ use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::device_changes::{DeviceChange, WINDOW};
 use crate::projections::reads::devices::DeviceRow;
 use crate::projections::reads::{ReadError, Reads};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.or_cookie(), routes!(stream))

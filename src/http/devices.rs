@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::{Params, PathDevice};
@@ -12,7 +13,6 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
 use crate::domain::device::LinkKind;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(connection)).at(Policy::READ.over(LinkKind::Transfer), routes!(messages))

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
@@ -16,7 +17,6 @@ use super::storage::{Location, refuse_if_blocked, signed_link};
 use super::wire::{Instant, Paged};
 use crate::domain::EpisodeId;
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))

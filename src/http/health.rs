@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::AppState;
@@ -18,7 +19,6 @@ use super::probe::Probe;
 use super::routes::Routes;
 use super::wire::Instant;
 use crate::projections::reads::log::LogStanding;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))

@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::policy::Policy;
 use super::routes::Routes;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(page))

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
@@ -20,7 +21,6 @@ use crate::domain::catalog;
 use crate::domain::order::{OrderStatus, Priority, Revision};
 use crate::domain::{OrderId, OrganizationId, SceneId};
 use crate::projections::reads::orders::{OrderFilter, OrderRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -12,6 +12,7 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::extract::{MaybeObject, Params, PathDevice, parse_bool, public_task_id};
@@ -22,14 +23,13 @@ use super::routes::Routes;
 use super::tasks::callback_urls;
 use super::wire::Instant;
 use super::{AppState, Settings};
+use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
-use crate::commands::{CommandError, STATE_NOT_TOLD};
 use crate::domain::device::{LinkKind, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Timestamp};
 use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::reads::tasks::TaskStanding;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -538,7 +538,7 @@ async fn command(
     let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, holds_none };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
-        Err(CommandError::Refused(refusal)) if refusal.code == STATE_NOT_TOLD => {
+        Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
             let known = RecorderStateAnswer::of(view_of(state, &device).await?.as_ref(), state.commands.now(), FRESH).object();
             return Err(Problem::from(CommandError::Refused(refusal)).with_all(known));
         }

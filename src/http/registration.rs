@@ -18,6 +18,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
@@ -29,7 +30,6 @@ use super::routes::Routes;
 use super::wire::Instant;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
@@ -18,7 +19,6 @@ use crate::commands::registry::BindStation;
 use crate::domain::station::StationStatus;
 use crate::domain::{CollectorId, RobotId, StationId};
 use crate::projections::reads::stations::{StationFilter, StationRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(bind)).at(Policy::READ, routes!(get))

@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
@@ -15,7 +16,6 @@ use super::wire::{Paged, TextId};
 use crate::domain::StationId;
 use crate::domain::task::TaskStatus;
 use crate::projections::reads::breakdown::{BreakdownFilter, BreakdownRow, Dimension};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed().by_offset_only(), routes!(breakdown))

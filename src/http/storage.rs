@@ -20,6 +20,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
@@ -31,7 +32,6 @@ use super::routes::Routes;
 use crate::blobs::same_etag;
 use crate::domain::Timestamp;
 use crate::projections::reads::episodes::EpisodeRow;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))

@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::elsewhere::{self, PASSED_ON};
@@ -20,7 +21,6 @@ use super::problem::{Code, Problem};
 use super::routes::Routes;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -7,15 +7,8 @@ use serde_json::Value;
 use tokio_postgres::IsolationLevel;
 
 use super::rows::{ReadModel, RowWrite, TABLES, row_of, stamp_event_row, upsert_sql};
-use crate::domain::batch::Batch;
-use crate::domain::device::Device;
-use crate::domain::episode::Episode;
-use crate::domain::order::Order;
-use crate::domain::registry::{DataCollector, Factory, Organization, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
-use crate::domain::station::Station;
-use crate::domain::task::Task;
-use crate::domain::template::ConfigTemplate;
-use crate::domain::token::RecorderToken;
+use crate::domain::Kind;
+use crate::domain::kinds::aggregates;
 use crate::eventstore::log;
 use crate::eventstore::transaction::apply;
 use crate::eventstore::upcast::{upcast, upcasters};
@@ -30,7 +23,7 @@ const PAGE: i64 = 1000;
 /// Every stream folded from the log, in memory, in the log's order.
 #[derive(Default)]
 struct Folds {
-    streams: BTreeMap<(String, String), Box<dyn Fold>>,
+    streams: BTreeMap<(Kind, String), Box<dyn Fold>>,
     event_rows: BTreeMap<(&'static str, String), Value>,
 }
 
@@ -57,31 +50,14 @@ impl<A: ReadModel> Fold for Loaded<A> {
     }
 }
 
-fn new_fold(kind: &str, id: &str) -> Option<Box<dyn Fold>> {
-    fn of<A: ReadModel>(id: &str) -> Box<dyn Fold> {
-        Box::new(Loaded::<A>::absent(id))
-    }
-    Some(match kind {
-        "factory" => of::<Registered<Factory>>(id),
-        "organization" => of::<Registered<Organization>>(id),
-        "scene" => of::<Registered<Scene>>(id),
-        "subscene" => of::<Registered<Subscene>>(id),
-        "skill" => of::<Registered<Skill>>(id),
-        "sop" => of::<Registered<Sop>>(id),
-        "robot_type" => of::<Registered<RobotType>>(id),
-        "robot" => of::<Registered<Robot>>(id),
-        "data_collector" => of::<Registered<DataCollector>>(id),
-        "station" => of::<Station>(id),
-        "order" => of::<Order>(id),
-        "batch" => of::<Batch>(id),
-        "task" => of::<Task>(id),
-        "episode" => of::<Episode>(id),
-        "device" => of::<Device>(id),
-        "recorder_token" => of::<RecorderToken>(id),
-        "config_template" => of::<ConfigTemplate>(id),
-        _ => return None,
-    })
+macro_rules! folds {
+    ($($kind:ident: $aggregate:ty;)+) => {
+        fn new_fold(kind: Kind, id: &str) -> Box<dyn Fold> {
+            match kind { $(Kind::$kind => Box::new(Loaded::<$aggregate>::absent(id))),+ }
+        }
+    };
 }
+aggregates!(folds);
 
 /// What a rebuild found.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,12 +106,11 @@ pub async fn rebuild(pool: &Pool) -> Result<Rebuilt, StoreError> {
 
 impl Folds {
     fn apply(&mut self, event: &StoredEvent) -> Result<(), StoreError> {
-        let key = (event.aggregate_type.clone(), event.aggregate_id.clone());
-        if !self.streams.contains_key(&key) {
-            let Some(fold) = new_fold(&key.0, &key.1) else { return Ok(()) };
-            self.streams.insert(key.clone(), fold);
-        }
-        let Some(fold) = self.streams.get_mut(&key) else { return Ok(()) };
+        // One that another version wrote would be missing in every row it belongs to.
+        let unknown =
+            || StoreError::Unreadable(format!("{}: this version knows no stream of the kind {}", event.event_id(), event.aggregate_type));
+        let kind = Kind::parse(&event.aggregate_type).ok_or_else(unknown)?;
+        let fold = self.streams.entry((kind, event.aggregate_id.clone())).or_insert_with(|| new_fold(kind, &event.aggregate_id));
         for write in fold.apply(event)? {
             let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
             merge_event_row(&mut self.event_rows, (write.table, id), write.row);

@@ -11,7 +11,7 @@ use crate::domain::station::Station;
 use crate::domain::task::{KeptFile, Stage, Task};
 use crate::domain::template::ConfigTemplate;
 use crate::domain::token::RecorderToken;
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Listed, Timestamp};
 
 /// A row to write, as the table's columns.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub struct RowWrite {
 }
 
 /// A stream that is shown as one row.
-pub trait ReadModel: Aggregate {
+pub trait ReadModel: Listed {
     const TABLE: &'static str;
     /// The row's own columns; `id`, `version`, `created_at` and `updated_at` are the same for all.
     fn columns(id: &str, state: &Self) -> Option<Value>;

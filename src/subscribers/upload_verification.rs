@@ -27,9 +27,9 @@ use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{Cause, CommandError, Commands, Context};
 use crate::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
-use crate::domain::TaskId;
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
+use crate::domain::{RefusalCode, TaskId};
 use crate::mcap::{RangedRead, ReadSummaryError, SummaryFacts, read_pieces, read_summary};
 
 pub struct UploadVerification {
@@ -190,7 +190,10 @@ impl UploadVerification {
             Ok(()) => Outcome::Delivered,
             // The device reported something newer meanwhile, or the task ended: that report is no longer of interest.
             Err(CommandError::Refused(refusal))
-                if matches!(refusal.code, "task_ended" | "task_not_found" | "other_upload" | "nothing_to_verify") =>
+                if matches!(
+                    refusal.code,
+                    RefusalCode::TaskEnded | RefusalCode::TaskNotFound | RefusalCode::OtherUpload | RefusalCode::NothingToVerify
+                ) =>
             {
                 info!(task.id = %task, reason = %refusal, "The verified upload of task {task} changes nothing");
                 Outcome::Delivered

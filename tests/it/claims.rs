@@ -63,7 +63,7 @@ impl Bench {
     }
 
     async fn refused<C: Command>(&self, command: C) -> &'static str {
-        refused(&self.factory.commands, command).await.code
+        refused(&self.factory.commands, command).await.code.as_str()
     }
 
     /// Whether the object keeps its bytes.

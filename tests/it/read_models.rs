@@ -564,3 +564,14 @@ async fn a_row_that_was_changed_by_hand_is_a_difference() {
     let sides: Vec<(&str, &str)> = found.iter().map(|(table, side, _)| (table.as_str(), side.as_str())).collect();
     assert_eq!(sides, [("orders", "live"), ("orders", "rebuilt"), ("batches", "rebuilt")]);
 }
+
+#[tokio::test]
+async fn a_rebuild_skips_no_stream_that_this_version_does_not_know() {
+    let database = TestDatabase::new().await;
+    let client = get(&database.pool).await.unwrap();
+    let sql = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+               values ('satellite', '7', 1, 'satellite_launched', '1.0', '{}', '{}')";
+    client.batch_execute(sql).await.unwrap();
+    let said = rebuild(&database.pool).await.unwrap_err().to_string();
+    assert!(said.contains("satellite/7/1") && said.contains("no stream of the kind satellite"), "{said}");
+}

@@ -6,17 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cqrs_es::persist::EventUpcaster;
-use keystone_edge::domain::batch::Batch;
-use keystone_edge::domain::device::Device;
-use keystone_edge::domain::episode::Episode;
-use keystone_edge::domain::order::Order;
-use keystone_edge::domain::registry::{DataCollector, Factory, Organization, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene};
+use keystone_edge::domain::Event;
+use keystone_edge::domain::kinds::{EachKind, Listed, each_kind};
 use keystone_edge::domain::routing::{SubscriberName, subscribers_of};
-use keystone_edge::domain::station::Station;
-use keystone_edge::domain::task::Task;
-use keystone_edge::domain::template::ConfigTemplate;
-use keystone_edge::domain::token::RecorderToken;
-use keystone_edge::domain::{Aggregate, Event};
 use keystone_edge::eventstore::upcast::{upcast, upcasters};
 use serde_json::Value;
 
@@ -298,60 +290,25 @@ struct Kind {
     round_trip: fn(Value) -> Result<(&'static str, Value), String>,
 }
 
-fn kind<A: Aggregate>() -> Kind {
-    Kind {
-        stream: A::TYPE,
-        types: A::Event::types(),
-        round_trip: |payload| {
-            let event: A::Event = serde_json::from_value(payload).map_err(|error| error.to_string())?;
-            Ok((event.event_type(), serde_json::to_value(&event).map_err(|error| error.to_string())?))
-        },
+struct Kinds(Vec<Kind>);
+
+impl EachKind for Kinds {
+    fn kind<A: Listed>(&mut self) {
+        self.0.push(Kind {
+            stream: A::TYPE,
+            types: A::Event::types(),
+            round_trip: |payload| {
+                let event: A::Event = serde_json::from_value(payload).map_err(|error| error.to_string())?;
+                Ok((event.event_type(), serde_json::to_value(&event).map_err(|error| error.to_string())?))
+            },
+        });
     }
 }
 
 fn kinds() -> Vec<Kind> {
-    vec![
-        kind::<Order>(),
-        kind::<Batch>(),
-        kind::<Task>(),
-        kind::<Episode>(),
-        kind::<Device>(),
-        kind::<Station>(),
-        kind::<RecorderToken>(),
-        kind::<ConfigTemplate>(),
-        kind::<Registered<Factory>>(),
-        kind::<Registered<Organization>>(),
-        kind::<Registered<Scene>>(),
-        kind::<Registered<Subscene>>(),
-        kind::<Registered<Skill>>(),
-        kind::<Registered<Sop>>(),
-        kind::<Registered<RobotType>>(),
-        kind::<Registered<Robot>>(),
-        kind::<Registered<DataCollector>>(),
-    ]
-}
-
-#[test]
-fn every_aggregate_of_the_domain_is_looked_at_here() {
-    let mut in_code = BTreeSet::new();
-    for path in files_in(&root().join("src/domain"), "rs") {
-        for line in code_of(&read(&path)).lines() {
-            if let Some((_, after)) = line.split_once("const TYPE: &'static str = \"") {
-                in_code.extend(after.split('"').next().map(str::to_owned));
-            }
-            // A line of `records!`: Factory = "factory", "factory_created" {
-            let words: Vec<&str> = line.split('"').collect();
-            if let [before, kind, ", ", created, after] = words.as_slice()
-                && before.trim_end().ends_with('=')
-                && after.trim() == "{"
-                && created.ends_with("_created")
-            {
-                in_code.insert((*kind).to_owned());
-            }
-        }
-    }
-    let here: BTreeSet<String> = kinds().iter().map(|kind| kind.stream.to_owned()).collect();
-    assert_eq!(in_code, here);
+    let mut kinds = Kinds(vec![]);
+    each_kind(&mut kinds);
+    kinds.0
 }
 
 #[test]
@@ -469,46 +426,6 @@ fn every_version_of_an_event_ever_stored_can_be_read() {
     assert!(read_back(&kinds, &upcasters, "order_started", "1.0", &planted).is_err(), "a changed shape is noticed");
 }
 
-/// Codes of refusals and problems, as the code spells them.
-fn problem_codes() -> BTreeSet<String> {
-    let mut codes = BTreeSet::new();
-    for path in source_files().into_iter().filter(|path| matches!(module_of(path).as_str(), "commands" | "http")) {
-        let code = code_of(&read(&path));
-        for call in [
-            "Refusal::invalid(",
-            "Refusal::not_found(",
-            "Refusal::conflict(",
-            "Self::invalid(",
-            "Self::not_found(",
-            "Self::conflict(",
-            "Refusal::forbidden(",
-            "in_state(",
-        ] {
-            for (at, _) in code.match_indices(call) {
-                let after = code[at + call.len()..].trim_start();
-                codes.extend(after.strip_prefix('"').and_then(|text| text.split('"').next()).map(str::to_owned));
-            }
-        }
-        for (at, _) in code.match_indices("Refusal::new(") {
-            codes.extend(code[at..].split('"').nth(1).map(str::to_owned));
-        }
-        // A line of `codes!`: NotFound = "not_found", NOT_FOUND;
-        for line in code.lines() {
-            if let [before, word, after] = line.split('"').collect::<Vec<_>>().as_slice()
-                && before.trim_end().ends_with('=')
-                && after.starts_with(", ")
-                && after.trim_end().ends_with(';')
-                && after.trim_matches([',', ' ', ';']).chars().all(|c| c.is_ascii_uppercase() || c == '_')
-            {
-                codes.insert((*word).to_owned());
-            }
-        }
-    }
-    // What a helper passes on is no literal; a code is one.
-    codes.retain(|code| !code.is_empty() && code.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-    codes
-}
-
 #[test]
 fn measures_that_are_documented_exist() {
     let sources: String = source_files().iter().map(|path| code_of(&read(path))).collect();
@@ -517,19 +434,4 @@ fn measures_that_are_documented_exist() {
             assert!(sources.contains(&format!("\"{name}\"")), "docs/operations.md names `{name}`, which nothing records");
         }
     }
-}
-
-#[test]
-fn every_problem_is_explained() {
-    let path = root().join("docs/problems.md");
-    if !path.exists() {
-        return;
-    }
-    let rows = table_rows(&read(&path)).into_iter().filter(|cells| cells.len() >= 3);
-    let explained: BTreeSet<String> = rows.map(|cells| code_words(&cells[0]).remove(0)).collect();
-    let codes = problem_codes();
-    let missing: Vec<_> = codes.difference(&explained).collect();
-    assert!(missing.is_empty(), "docs/problems.md does not explain {missing:?}");
-    let idle: Vec<_> = explained.difference(&codes).collect();
-    assert!(idle.is_empty(), "docs/problems.md explains what nothing answers: {idle:?}");
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::throttle::Throttle;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
@@ -24,7 +25,6 @@ use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
 use crate::telemetry::brief;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -6,6 +6,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::commands::CommandError;
 use crate::commands::registration::{DeleteTemplate, WriteTemplate};
@@ -20,7 +21,6 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::Instant;
 use crate::projections::reads::templates::TemplateRow;
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateOrganization;
@@ -18,7 +19,6 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))

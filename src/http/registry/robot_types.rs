@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateRobotType;
@@ -18,7 +19,6 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, present};
 use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::commands::Context;
 use crate::commands::registry::{CreateRobot, RetireRobot};
@@ -22,7 +23,6 @@ use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{RobotFilter, RobotRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

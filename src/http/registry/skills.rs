@@ -5,6 +5,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{slug, version};
 use crate::commands::registry::CreateSkill;
@@ -18,7 +19,6 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{SkillRow, SlugFilter};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -4,6 +4,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{slug, version};
 use crate::commands::registry::CreateSop;
@@ -17,7 +18,6 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{SlugFilter, SopRow};
-use utoipa_axum::routes;
 
 pub fn routes() -> Routes {
     Routes::default()

@@ -1,0 +1,71 @@
+//! The one list of aggregates. Rebuild, read models, golden files and documentation follow it: what is missing
+//! here has no row and can be changed by no command.
+
+use super::Aggregate;
+
+/// Hands the list to a macro: `Kind: Aggregate;` for each.
+macro_rules! aggregates {
+    ($then:ident) => {
+        $then! {
+            Factory: $crate::domain::registry::Registered<$crate::domain::registry::Factory>;
+            Organization: $crate::domain::registry::Registered<$crate::domain::registry::Organization>;
+            Scene: $crate::domain::registry::Registered<$crate::domain::registry::Scene>;
+            Subscene: $crate::domain::registry::Registered<$crate::domain::registry::Subscene>;
+            Skill: $crate::domain::registry::Registered<$crate::domain::registry::Skill>;
+            Sop: $crate::domain::registry::Registered<$crate::domain::registry::Sop>;
+            RobotType: $crate::domain::registry::Registered<$crate::domain::registry::RobotType>;
+            Robot: $crate::domain::registry::Registered<$crate::domain::registry::Robot>;
+            DataCollector: $crate::domain::registry::Registered<$crate::domain::registry::DataCollector>;
+            Station: $crate::domain::station::Station;
+            Order: $crate::domain::order::Order;
+            Batch: $crate::domain::batch::Batch;
+            Task: $crate::domain::task::Task;
+            Episode: $crate::domain::episode::Episode;
+            Device: $crate::domain::device::Device;
+            RecorderToken: $crate::domain::token::RecorderToken;
+            ConfigTemplate: $crate::domain::template::ConfigTemplate;
+        }
+    };
+}
+pub(crate) use aggregates;
+
+/// An aggregate of the list.
+pub trait Listed: Aggregate {
+    const KIND: Kind;
+}
+
+/// What is done with each aggregate of the list.
+pub trait EachKind {
+    fn kind<A: Listed>(&mut self);
+}
+
+macro_rules! kinds {
+    ($($kind:ident: $aggregate:ty;)+) => {
+        /// A kind of stream.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind { $($kind),+ }
+
+        impl Kind {
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The name it is stored under.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$kind => <$aggregate>::TYPE),+ }
+            }
+
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.as_str() == text)
+            }
+        }
+
+        $(impl Listed for $aggregate {
+            const KIND: Kind = Kind::$kind;
+        })+
+
+        /// Does it with each, in the order in which things refer to each other.
+        pub fn each_kind(what: &mut impl EachKind) {
+            $(what.kind::<$aggregate>();)+
+        }
+    };
+}
+aggregates!(kinds);

@@ -1,0 +1,168 @@
+//! Refusals: the codes under which a rule says no.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// What kind of no it is. The edges know which status goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// The request itself is wrong.
+    Invalid,
+    NotFound,
+    /// It does not fit what is there now.
+    Conflict,
+    Forbidden,
+    /// It contradicts what the same caller said before.
+    Unprocessable,
+}
+
+/// What an aggregate answers instead of events.
+pub trait Refused: std::error::Error + Send + Sync + 'static {
+    fn code(&self) -> RefusalCode;
+    /// An object of values the caller needs, beside the text.
+    fn values(&self) -> Value {
+        Value::Null
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $kind:ident $(, made by $makers:expr)?;)+) => {
+        /// Which rule says no, as a word for programs. Each stands in `docs/problems.md`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum RefusalCode { $($name),+ }
+
+        impl RefusalCode {
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),+ }
+            }
+
+            pub fn kind(self) -> RefusalKind {
+                match self { $(Self::$name => RefusalKind::$kind),+ }
+            }
+
+            /// The events that can have made the state it is about; none named: any.
+            pub fn made_by(self) -> &'static [&'static str] {
+                match self {
+                    $($(Self::$name => $makers,)?)+
+                    _ => &[],
+                }
+            }
+        }
+    };
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Events that change the status of an order.
+const ORDER_STATUS: &[&str] =
+    &["order_placed", "order_started", "order_paused", "order_resumed", "order_completed", "order_cancelled", "order_reopened"];
+/// Events that change the status of a batch.
+const BATCH_STATUS: &[&str] =
+    &["batch_created", "batch_started", "batch_completed", "batch_cancelled", "batch_recalled", "batch_finalized", "batch_trimmed"];
+/// Events that change how many tasks a batch has, or how many of them are settled.
+const BATCH_TASKS: &[&str] = &["batch_created", "batch_adjusted", "batch_task_removed", "batch_task_settled", "batch_tasks_settled"];
+
+codes! {
+    BatchExists = "batch_exists", Conflict;
+    BatchHasUploads = "batch_has_uploads", Conflict;
+    BatchNotDeletable = "batch_not_deletable", Conflict, made by BATCH_STATUS;
+    BatchNotFound = "batch_not_found", NotFound;
+    BatchNotOpen = "batch_not_open", Conflict, made by BATCH_STATUS;
+    BatchNotRecallable = "batch_not_recallable", Conflict, made by BATCH_STATUS;
+    CommandExists = "command_exists", Conflict;
+    DataCollectorAlreadyAssigned = "data_collector_already_assigned", Conflict;
+    DataCollectorNotActive = "data_collector_not_active", Invalid;
+    DataCollectorNotFound = "data_collector_not_found", Invalid;
+    DeviceContested = "device_contested", Conflict;
+    DeviceNotFound = "device_not_found", NotFound;
+    EntryExists = "entry_exists", Conflict;
+    EpisodeExists = "episode_exists", Conflict;
+    EpisodeNotFound = "episode_not_found", NotFound;
+    FactoryMismatch = "factory_mismatch", Invalid;
+    FactoryNotFound = "factory_not_found", NotFound;
+    HandshakeOver = "handshake_over", Conflict;
+    IdempotencyKeyReused = "idempotency_key_reused", Unprocessable;
+    NameTaken = "name_taken", Invalid;
+    NoCurrentWorkstation = "no_current_workstation", NotFound;
+    NotStorable = "not_storable", Invalid;
+    NotYourWorkstation = "not_your_workstation", Forbidden;
+    NothingToVerify = "nothing_to_verify", Conflict;
+    ObjectBelongsToAnotherEpisode = "object_belongs_to_another_episode", Conflict;
+    OrderExists = "order_exists", Conflict;
+    OrderHasBatches = "order_has_batches", Invalid, made by &["order_tasks_dispatched"];
+    OrderHasTasks = "order_has_tasks", Invalid, made by &["order_tasks_dispatched"];
+    OrderNotFound = "order_not_found", NotFound;
+    OrderNotOpen = "order_not_open", Conflict, made by ORDER_STATUS;
+    OrderStatusNotReachable = "order_status_not_reachable", Conflict, made by ORDER_STATUS;
+    OrderStatusUnknown = "order_status_unknown", Invalid;
+    OrganizationMismatch = "organization_mismatch", Invalid;
+    OrganizationNotFound = "organization_not_found", Invalid;
+    OtherUpload = "other_upload", Conflict;
+    QuantityBelowLocked = "quantity_below_locked", Invalid, made by BATCH_TASKS;
+    QuantityExceedsBatch = "quantity_exceeds_batch", Invalid, made by BATCH_TASKS;
+    QuantityExceedsPending = "quantity_exceeds_pending", Invalid, made by BATCH_TASKS;
+    QuantityInvalid = "quantity_invalid", Invalid;
+    QuotaExceeded = "quota_exceeded", Invalid, made by &["order_placed", "order_revised", "order_tasks_dispatched", "order_tasks_removed"];
+    RecorderNotConnected = "recorder_not_connected", NotFound;
+    RecorderStateSyncing = "recorder_state_syncing", Conflict;
+    RobotAlreadyAssigned = "robot_already_assigned", Conflict;
+    RobotNotActive = "robot_not_active", Invalid;
+    RobotNotFound = "robot_not_found", NotFound;
+    RobotTypeNotFound = "robot_type_not_found", NotFound;
+    SceneNotFound = "scene_not_found", Invalid;
+    SopNotFound = "sop_not_found", Invalid;
+    StationExists = "station_exists", Conflict;
+    StationNotFound = "station_not_found", NotFound;
+    SubsceneNotFound = "subscene_not_found", Invalid;
+    SubsceneOfOtherScene = "subscene_of_other_scene", Invalid;
+    TargetBelowCompleted = "target_below_completed", Invalid, made by &["order_task_settled", "order_tasks_settled"];
+    TargetCountInvalid = "target_count_invalid", Invalid;
+    TaskEnded = "task_ended", Conflict;
+    TaskExists = "task_exists", Conflict;
+    TaskGroupNotFound = "task_group_not_found", NotFound;
+    TaskGroupRepeated = "task_group_repeated", Invalid;
+    TaskGroupsEmpty = "task_groups_empty", Invalid;
+    TaskNotConfigured = "task_not_configured", Conflict;
+    TaskNotDeletable = "task_not_deletable", Conflict;
+    TaskNotFound = "task_not_found", NotFound;
+    TaskNotOwned = "task_not_owned", Conflict;
+    TaskNotPending = "task_not_pending", Conflict;
+    TemplateBlank = "template_blank", Invalid;
+    TemplateTooLarge = "template_too_large", Invalid;
+    TemplateWithSecret = "template_with_secret", Invalid;
+    TooManyTasks = "too_many_tasks", Invalid;
+    WorkstationNotFound = "workstation_not_found", Invalid;
+    WorkstationSuperseded = "workstation_superseded", Invalid;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::Event;
+    use crate::domain::kinds::{EachKind, Listed, each_kind};
+
+    #[test]
+    fn only_events_that_exist_are_named_as_reasons() {
+        struct Known(BTreeSet<&'static str>);
+        impl EachKind for Known {
+            fn kind<A: Listed>(&mut self) {
+                self.0.extend(A::Event::types().into_iter().map(|(name, _)| name));
+            }
+        }
+        let mut known = Known(BTreeSet::new());
+        each_kind(&mut known);
+        for code in RefusalCode::ALL {
+            let unknown: Vec<_> = code.made_by().iter().filter(|event| !known.0.contains(**event)).collect();
+            assert!(unknown.is_empty(), "{code}: {unknown:?}");
+        }
+    }
+}
