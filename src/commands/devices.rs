@@ -15,7 +15,7 @@ use super::callbacks::note_refused;
 use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{
-    CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
+    CommandOutcome, Device, DeviceCommand, DeviceRefusal, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
 };
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
@@ -253,6 +253,9 @@ impl Command for RequestDeviceCommand {
     const NAME: &'static str = "request_device_command";
 
     async fn run(&self, work: &mut Work) -> Result<String, CommandError> {
+        if !work.sees_device(&self.device).await? {
+            return Err(Refusal::from(DeviceRefusal::RecorderNotConnected).into());
+        }
         let mut device = work.load::<Device>(&self.device).await?;
         let command_id = Uuid::new_v4().to_string();
         let command = DeviceCommand::RequestCommand {

@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
 use crate::domain::routing::{SubscriberName, subscribers_of};
-use crate::domain::{DeviceId, Event, StreamId, Timestamp};
+use crate::domain::{DeviceId, Event, OrganizationId, Scope, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::outbox::Queued;
+use crate::projections::facts::{self, FactoryTable};
 use crate::projections::rows::{row_of, stamp_event_row};
 use crate::projections::{ReadModel, RowWrite, delete_sql, upsert_sql};
 
@@ -20,6 +21,8 @@ type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
 pub struct Work {
     pub tx: Transaction,
     pub now: Timestamp,
+    /// What the caller may speak of.
+    pub scope: Scope,
     /// How long a recorder may take to let go of a task.
     pub release_timeout: Duration,
     store: EventStore,
@@ -42,12 +45,14 @@ impl Work {
     pub(super) async fn begin(
         store: &EventStore,
         metadata: Metadata,
+        scope: Scope,
         now: Timestamp,
         release_timeout: Duration,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             tx: store.begin().await?,
             now,
+            scope,
             release_timeout,
             store: store.clone(),
             metadata,
@@ -59,6 +64,24 @@ impl Work {
             credentials: vec![],
             outcomes: vec![],
         })
+    }
+
+    /// Whether what belongs to an organization is there for the caller; looked up only where not everything is.
+    pub async fn sees(&mut self, organization: OrganizationId) -> Result<bool, StoreError> {
+        if self.scope == Scope::Everything {
+            return Ok(true);
+        }
+        let factory = facts::factory_of(&mut self.tx, FactoryTable::Organizations, organization.0).await?;
+        Ok(factory.is_some_and(|factory| self.scope.contains(factory, Some(organization))))
+    }
+
+    /// The same for a robot, by the id of its device.
+    pub async fn sees_device(&mut self, device: &DeviceId) -> Result<bool, StoreError> {
+        if self.scope == Scope::Everything {
+            return Ok(true);
+        }
+        let factory = facts::factory_of_device(&mut self.tx, device).await?;
+        Ok(factory.is_some_and(|factory| self.scope.contains(factory, None)))
     }
 
     /// Loads several streams of one kind in one round trip.

@@ -21,7 +21,7 @@ use crate::commands::batches::{
     AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch, TaskGroup,
 };
 use crate::domain::batch::BatchStatus;
-use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
+use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};
 
@@ -107,7 +107,7 @@ impl From<BatchRow> for Batch {
     ("collector_operator_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Batch>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
     let page = params.page_free()?;
     let filter = BatchFilter {
         order_id: params.text("order_id"),
@@ -118,7 +118,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         collector_operator_id: params.text("collector_operator_id"),
         status: params.word("status", &BatchStatus::ALL)?,
     };
-    let listed = state.reads.batches(&filter, page).await?;
+    let listed = state.reads.batches(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -225,7 +225,7 @@ pub async fn create(
     let created = state.commands.execute(&caller.context(), CreateBatch::try_from(batch)?).await?;
     let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
     let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
-    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, created.batch_id).await?, tasks }) };
+    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, &caller.scope, created.batch_id).await?, tasks }) };
     Ok(Made::read(StatusCode::CREATED, known, whole).await)
 }
 
@@ -234,12 +234,12 @@ pub async fn create(
     (status = 200, body = Batch),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Batch>, Problem> {
-    Ok(Answer(found(&state, BatchId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Batch>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, BatchId(id)).await?))
 }
 
-async fn found(state: &AppState, id: BatchId) -> Result<Batch, Problem> {
-    state.reads.batch(id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
+async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Problem> {
+    state.reads.batch(scope, id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
 }
 
 /// The tasks of a batch, oldest first; all of them unless a page is asked for.
@@ -248,12 +248,12 @@ async fn found(state: &AppState, id: BatchId) -> Result<Batch, Problem> {
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
-pub async fn tasks(State(state): State<AppState>, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let id = BatchId(id.positive()?);
     let paged = params.has("limit") || params.has("offset") || params.has("after");
     let page = if paged { params.page_free()? } else { Page::ALL };
-    found(&state, id).await?;
-    let listed = state.reads.tasks_of_batch(id, page).await?;
+    found(&state, &caller.scope, id).await?;
+    let listed = state.reads.tasks_of_batch(&caller.scope, id, page).await?;
     Ok(Answer(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 

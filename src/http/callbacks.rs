@@ -117,7 +117,7 @@ pub async fn start(
         "started_at": report.started_at.map(|text| cut(text, WORD_CHARS_MAX)),
         "topics": topics.collect::<Vec<_>>(),
     });
-    let context = caller.context_as(device_id.clone().map_or(Actor::System, Actor::Device));
+    let context = device_id.clone().map_or_else(|| caller.context(), |device| caller.context_as(Actor::Device(device)));
     match state.commands.execute(&context, StartCallback { task_id, device_id, reported, proof }).await? {
         StartAnswer::Moved => answer(true),
         StartAnswer::Unmoved => answer(false),

@@ -17,7 +17,7 @@ use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::registry::BindStation;
 use crate::domain::station::StationStatus;
-use crate::domain::{CollectorId, RobotId, StationId};
+use crate::domain::{CollectorId, RobotId, Scope, StationId};
 use crate::projections::reads::stations::{StationFilter, StationRow};
 
 pub fn routes() -> Routes {
@@ -97,7 +97,7 @@ impl From<StationRow> for Station {
     ("status" = Option<String>, Query),
     ("keyword" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Station>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
     let page = params.page_to_100()?;
     let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| item.to_lowercase()).collect::<Vec<_>>());
     let known = |status: &String| StationStatus::ALL.iter().any(|(word, _)| word == status);
@@ -114,7 +114,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         statuses,
         keyword: params.keyword(),
     };
-    let listed = state.reads.stations(&filter, page).await?;
+    let listed = state.reads.stations(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -151,7 +151,7 @@ impl TryFrom<NewStation> for BindStation {
 ))]
 pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): Json<NewStation>) -> Result<Made<Station>, Problem> {
     let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// One workstation, current or not.
@@ -159,12 +159,12 @@ pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): 
     (status = 200, body = Station),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
-    Ok(Answer(found(&state, StationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, StationId(id)).await?))
 }
 
-async fn found(state: &AppState, id: StationId) -> Result<Station, Problem> {
-    state.reads.station(id).await?.map(Station::from).ok_or_else(|| Problem::not_found("station"))
+async fn found(state: &AppState, scope: &Scope, id: StationId) -> Result<Station, Problem> {
+    state.reads.station(scope, id).await?.map(Station::from).ok_or_else(|| Problem::not_found("station"))
 }
 
 #[cfg(test)]

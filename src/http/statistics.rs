@@ -74,6 +74,6 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
     };
     let status = params.word("status", &TaskStatus::ALL)?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };
-    let listed = state.reads.breakdown(&filter, page).await?;
+    let listed = state.reads.breakdown(&caller.scope, &filter, page).await?;
     Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, &page) }))
 }

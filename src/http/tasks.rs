@@ -153,14 +153,14 @@ impl From<TaskRow> for Task {
     ("workstation_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
     let filter = TaskFilter {
         task_id: params.text("task_id"),
         station_id: params.text("workstation_id"),
         status: params.word("status", &TaskStatus::ALL)?,
     };
-    let listed = state.reads.tasks(&filter, page).await?;
+    let listed = state.reads.tasks(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -169,8 +169,8 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     (status = 200, body = Task),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Answer<Task>, Problem> {
-    let row = state.reads.task(TaskId(id.positive()?)).await?;
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<Task>, Problem> {
+    let row = state.reads.task(&caller.scope, TaskId(id.positive()?)).await?;
     row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
 }
 
@@ -242,8 +242,8 @@ impl TaskConfig {
     (status = 404, description = "There is no such task"),
     (status = 409, description = "The task is not pending, or lacks something"),
 ))]
-pub async fn config(State(state): State<AppState>, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
-    let row = state.reads.task_config(TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
+pub async fn config(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
+    let row = state.reads.task_config(&caller.scope, TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
     TaskConfig::of(row, &state.settings.callback_base_url).map(Answer)
 }
 
@@ -362,7 +362,7 @@ impl Ending {
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
-    let read = async { state.reads.task(task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
+    let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
     Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
 }
 

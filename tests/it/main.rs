@@ -37,6 +37,7 @@ mod processes;
 mod read_models;
 mod registration;
 mod round_trips;
+mod scope;
 mod soak;
 mod sound_log;
 mod storage;

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::throttle::Throttle;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
-use crate::domain::CollectorId;
+use crate::domain::{CollectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
 use crate::http::intake::NAMES_BYTES_MAX;
@@ -233,7 +233,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
         }
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
-    let collector = state.reads.data_collector(id).await?.filter(|collector| collector.status == "active");
+    let collector = state.reads.data_collector(&Scope::Everything, id).await?.filter(|collector| collector.status == "active");
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
     Ok(Answer(Me {

@@ -26,7 +26,7 @@ use super::problem::{Code, Problem};
 use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
-use crate::domain::{Actor, CollectorId};
+use crate::domain::{Actor, CollectorId, Scope};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
 
@@ -58,6 +58,13 @@ impl Identity {
             Identity::Admin => Some(Role::Admin),
             Identity::Collector { .. } => Some(Role::DataCollector),
             Identity::Anonymous => None,
+        }
+    }
+
+    /// What they see and change.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Scope::Everything,
         }
     }
 }
@@ -129,6 +136,7 @@ async fn must_be_own(state: &AppState, parts: &mut Parts) -> Result<(), Problem>
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
+    pub scope: Scope,
     request_id: String,
     source_address: Option<String>,
     /// Whether that is the caller's own, and not that of a proxy of ours.
@@ -139,12 +147,13 @@ pub struct Caller {
 
 impl Caller {
     pub fn context(&self) -> Context {
-        self.context_as(match &self.identity {
+        let actor = match &self.identity {
             Identity::Admin => Actor::Admin,
             Identity::Collector { id, .. } => Actor::Collector(*id),
-            // Only in `compat` mode; the source address is all that is known.
-            Identity::Anonymous => Actor::System,
-        })
+            // The source address is all that is known.
+            Identity::Anonymous => Actor::Anonymous,
+        };
+        Context { scope: self.scope.clone(), ..self.context_as(actor) }
     }
 
     pub fn idempotency(&self) -> Option<&IdempotencyKey> {
@@ -160,9 +169,11 @@ impl Caller {
         self.address().filter(|_| self.established)
     }
 
+    /// The same where a device speaks, whoever carries its words.
     pub fn context_as(&self, actor: Actor) -> Context {
         Context {
             actor,
+            scope: Scope::Everything,
             correlation_id: Uuid::new_v4(),
             cause: None,
             request_id: Some(self.request_id.clone()),
@@ -198,6 +209,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             return Err(Problem::new(Code::Unauthenticated, "a login is required"));
         };
         Ok(Self {
+            scope: identity.scope(),
             identity,
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),

@@ -10,9 +10,9 @@ use utoipa_axum::routes;
 
 use crate::commands::CommandError;
 use crate::commands::registration::{DeleteTemplate, WriteTemplate};
-use crate::domain::RobotTypeId;
 use crate::domain::literal_secrets::{self, Kind};
 use crate::domain::template::{Template, TemplateFile, TemplateRefusal};
+use crate::domain::{RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, PathId, PathTexts};
@@ -78,7 +78,7 @@ fn file((id, filename): &(String, String)) -> Result<(RobotTypeId, TemplateFile)
 }
 
 async fn must_exist(state: &AppState, id: RobotTypeId) -> Result<(), Problem> {
-    state.reads.robot_type(id).await?.map(|_| ()).ok_or_else(|| Problem::not_found("robot_type"))
+    state.reads.robot_type(&Scope::Everything, id).await?.map(|_| ()).ok_or_else(|| Problem::not_found("robot_type"))
 }
 
 async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<TemplateRow, Problem> {

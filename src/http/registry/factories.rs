@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateFactory;
-use crate::domain::FactoryId;
+use crate::domain::{FactoryId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional};
@@ -70,10 +70,10 @@ impl From<FactoryRow> for Factory {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Factory>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
-    let listed = state.reads.factories(&filter, page).await?;
+    let listed = state.reads.factories(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -111,7 +111,7 @@ impl TryFrom<NewFactory> for CreateFactory {
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewFactory>) -> Result<Made<Factory>, Problem> {
     let id = state.commands.execute(&caller.context(), CreateFactory::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A factory.
@@ -119,10 +119,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Factory),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
-    Ok(Answer(found(&state, FactoryId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, FactoryId(id)).await?))
 }
 
-async fn found(state: &AppState, id: FactoryId) -> Result<Factory, Problem> {
-    state.reads.factory(id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
+async fn found(state: &AppState, scope: &Scope, id: FactoryId) -> Result<Factory, Problem> {
+    state.reads.factory(scope, id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateOrganization;
-use crate::domain::{FactoryId, OrganizationId};
+use crate::domain::{FactoryId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
@@ -61,14 +61,14 @@ impl From<OrganizationRow> for Organization {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Organization>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter {
         ids: params.id_list(&["organization_id", "id"])?,
         parent_ids: params.id_list(&["factory_id"])?,
         keyword: params.keyword(),
     };
-    let listed = state.reads.organizations(&filter, page).await?;
+    let listed = state.reads.organizations(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -105,7 +105,7 @@ pub async fn create(
     Json(new): Json<NewOrganization>,
 ) -> Result<Made<Organization>, Problem> {
     let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// An organization.
@@ -113,10 +113,10 @@ pub async fn create(
     (status = 200, body = Organization),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
-    Ok(Answer(found(&state, OrganizationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, OrganizationId(id)).await?))
 }
 
-async fn found(state: &AppState, id: OrganizationId) -> Result<Organization, Problem> {
-    state.reads.organization(id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
+async fn found(state: &AppState, scope: &Scope, id: OrganizationId) -> Result<Organization, Problem> {
+    state.reads.organization(scope, id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::commands::Context;
 use crate::commands::registry::{CreateRobot, RetireRobot};
 use crate::commands::tasks::FailTasksOfRobot;
-use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
+use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
@@ -100,7 +100,7 @@ impl Robot {
     ("connected" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Robot>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
     let page = params.page_to_100()?;
     let filter = RobotFilter {
         factory_ids: params.id_list(&["factory_id"])?,
@@ -110,7 +110,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         connected: connected_filter(&params)?,
         keyword: params.keyword(),
     };
-    let listed = state.reads.robots(&filter, page).await?;
+    let listed = state.reads.robots(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed.map(Robot::of), &page)))
 }
 
@@ -145,7 +145,7 @@ impl TryFrom<NewRobot> for CreateRobot {
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
     let id = state.commands.execute(&caller.context(), CreateRobot::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A robot.
@@ -153,12 +153,12 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Robot),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Robot>, Problem> {
-    Ok(Answer(found(&state, RobotId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Robot>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, RobotId(id)).await?))
 }
 
-async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
-    state.reads.robot(id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
+async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Problem> {
+    state.reads.robot(scope, id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
 }
 
 /// Take a robot out of service for good. Its tasks that have not ended fail with this reason, a recorder that holds one is told to
@@ -172,7 +172,7 @@ async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
 pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Robot>, Problem> {
     let robot_id = RobotId(id.positive()?);
     let reason = ending.reason()?;
-    let robot = found(&state, robot_id).await?;
+    let robot = found(&state, &caller.scope, robot_id).await?;
     state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
     // Order by order, each by itself. Where this breaks off, there is no answer, and the request comes again.
     let steps = Context { idempotency: None, ..caller.context() };
@@ -180,7 +180,7 @@ pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, J
     loop {
         let orders = state.reads.orders_with_tasks_of(robot_id).await?;
         if orders.is_empty() {
-            return Ok(Made::read(StatusCode::OK, json!({ "id": TextId(robot_id.0) }), found(&state, robot_id)).await);
+            return Ok(Made::read(StatusCode::OK, json!({ "id": TextId(robot_id.0) }), found(&state, &caller.scope, robot_id)).await);
         }
         for order_id in orders {
             state.commands.execute(&steps, FailTasksOfRobot { robot_id, order_id, reason: reason.clone() }).await?;

@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateScene;
-use crate::domain::{FactoryId, SceneId};
+use crate::domain::{FactoryId, SceneId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
@@ -61,11 +61,11 @@ impl From<SceneRow> for Scene {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Scene>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
     let page = params.page_to_100()?;
     let filter =
         EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
-    let listed = state.reads.scenes(&filter, page).await?;
+    let listed = state.reads.scenes(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -98,7 +98,7 @@ impl TryFrom<NewScene> for CreateScene {
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewScene>) -> Result<Made<Scene>, Problem> {
     let id = state.commands.execute(&caller.context(), CreateScene::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A scene.
@@ -106,10 +106,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Scene),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
-    Ok(Answer(found(&state, SceneId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SceneId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SceneId) -> Result<Scene, Problem> {
-    state.reads.scene(id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
+async fn found(state: &AppState, scope: &Scope, id: SceneId) -> Result<Scene, Problem> {
+    state.reads.scene(scope, id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
 }

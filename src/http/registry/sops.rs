@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 
 use super::{slug, version};
 use crate::commands::registry::CreateSop;
-use crate::domain::{SkillId, SopId};
+use crate::domain::{Scope, SkillId, SopId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
@@ -64,10 +64,10 @@ impl From<SopRow> for Sop {
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Sop>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "sop_slug"])?, keyword: params.keyword() };
-    let listed = state.reads.sops(&filter, page).await?;
+    let listed = state.reads.sops(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -102,7 +102,7 @@ impl TryFrom<NewSop> for CreateSop {
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<Made<Sop>, Problem> {
     let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// An SOP.
@@ -110,10 +110,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Sop),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
-    Ok(Answer(found(&state, SopId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SopId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SopId) -> Result<Sop, Problem> {
-    state.reads.sop(id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
+async fn found(state: &AppState, scope: &Scope, id: SopId) -> Result<Sop, Problem> {
+    state.reads.sop(scope, id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
 }
