@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::registry::register;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::registry::Robot;
+use crate::domain::registry::RobotStatus;
 use crate::domain::template::{ConfigTemplate, Template, TemplateCommand, TemplateFile, stream_of};
 use crate::domain::token::{RecorderToken, TokenCommand};
 use crate::domain::{DeviceId, FactoryId, RefusalCode, RobotId, RobotTypeId, Timestamp};
@@ -84,7 +85,7 @@ impl Command for RegisterDevice {
             factory_id,
             device_id: device_id.clone(),
             asset_id: None,
-            status: "active".into(),
+            status: RobotStatus::Active,
             metadata: serde_json::json!({}),
         };
         let robot_id = RobotId(register(work, "robot_ids", record).await?);
@@ -115,7 +116,7 @@ impl Command for RotateToken {
         let robot = facts::robot(&mut work.tx, self.robot_id).await?;
         let seen = robot.filter(|robot| work.scope.contains(robot.factory_id, None));
         let robot = seen.ok_or_else(|| Refusal::new(RefusalCode::RobotNotFound, "robot not found"))?;
-        if robot.status != "active" {
+        if robot.status != RobotStatus::Active {
             return Err(Refusal::new(RefusalCode::RobotNotActive, "robot is not active").into());
         }
         let mut token = work.load::<RecorderToken>(self.robot_id).await?;

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use super::work::Person;
 use super::{Command, CommandError, Refusal, Work};
+use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::registry::{
     DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
 };
@@ -231,7 +233,7 @@ impl Command for CreateRobot {
             factory_id: self.factory_id,
             device_id: self.device_id.clone(),
             asset_id: self.asset_id.clone(),
-            status: "active".into(),
+            status: RobotStatus::Active,
             metadata: self.metadata.clone(),
         };
         Ok(RobotId(register(work, "robot_ids", record).await?))
@@ -262,15 +264,22 @@ impl Command for CreateDataCollector {
         }
         let record = DataCollector {
             organization_id: self.organization_id,
-            name: self.name.clone(),
-            operator_id: self.operator_id.clone(),
-            email: self.email.clone(),
+            name: None,
+            operator_id: None,
+            email: None,
             certification: self.certification.clone(),
-            status: "active".into(),
+            status: CollectorStatus::Active,
             metadata: self.metadata.clone(),
         };
         let id = register(work, "data_collector_ids", record).await?;
         work.set_credential("data_collector", id, self.password_hash.clone());
+        work.set_person(Person {
+            subject: "data_collector",
+            id,
+            name: self.name.clone(),
+            operator_id: Some(self.operator_id.clone()),
+            email: self.email.clone(),
+        });
         Ok(CollectorId(id))
     }
 }
@@ -301,8 +310,8 @@ impl Command for BindStation {
             robot_name: robot.type_name,
             robot_serial: robot.device_id,
             data_collector_id: self.data_collector_id,
-            collector_name: collector.name,
-            collector_operator_id: collector.operator_id,
+            collector_name: None,
+            collector_operator_id: None,
             factory_id: robot.factory_id,
             organization_id: collector.organization_id,
             metadata: self.metadata.clone(),

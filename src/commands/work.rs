@@ -13,10 +13,21 @@ use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::outbox::Queued;
 use crate::projections::facts::{self, FactoryTable};
-use crate::projections::rows::{row_of, stamp_event_row};
-use crate::projections::{ReadModel, RowWrite, delete_sql, upsert_sql};
+use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
+use crate::projections::{ReadModel, RowWrite};
 
 type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
+
+/// What is known of a person, which stands beside the log and not in it.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// What kind of person, as in `credentials`.
+    pub subject: &'static str,
+    pub id: i64,
+    pub name: String,
+    pub operator_id: Option<String>,
+    pub email: Option<String>,
+}
 
 pub struct Work {
     pub tx: Transaction,
@@ -31,12 +42,14 @@ pub struct Work {
     /// Where each stream stands with what was decided: a second load would not show it.
     heads: BTreeMap<StreamId, i64>,
     /// Rows of streams, the newest state of each; then rows of single events.
-    rows: BTreeMap<(&'static str, String), Value>,
-    /// Numbers of things that are gone, by table.
-    gone: BTreeMap<&'static str, Vec<i64>>,
+    rows: BTreeMap<(&'static TableName, String), Value>,
+    /// Ids of things that are gone, by table.
+    gone: BTreeMap<&'static TableName, Vec<Value>>,
     snapshots: Vec<SnapshotOffer>,
     /// Hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
+    /// Who people are, which never enters events, either.
+    people: Vec<Person>,
     /// What the command answers, where the same request may come again.
     outcomes: Vec<KeptOutcome>,
 }
@@ -62,6 +75,7 @@ impl Work {
             gone: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
+            people: vec![],
             outcomes: vec![],
         })
     }
@@ -129,8 +143,8 @@ impl Work {
                 })
                 .collect();
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
-            for mut write in A::event_rows(&stream.id, event) {
-                stamp_event_row(&mut write, stream.version, self.now);
+            let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
+            if let Some(write) = A::shown_event(&stream.id, event, head)? {
                 self.keep(write);
             }
         }
@@ -139,9 +153,9 @@ impl Work {
             return Ok(0);
         }
         if let (Some(created_at), Some(updated_at)) = (stream.created_at, stream.updated_at) {
-            match row_of(&stream.id, stream.version, &stream.state, created_at, updated_at) {
-                Some(write) => self.keep(write),
-                None => self.drop_row(A::TABLE, &stream.id)?,
+            match row_of(&stream.id, stream.version, &stream.state, created_at, updated_at)? {
+                Shown::Row(write) => self.keep(write),
+                Shown::Gone => self.drop_row(A::Row::NAME, &stream.id)?,
             }
         }
         if A::SNAPSHOT_EVERY.is_some_and(|every| before / every != stream.version / every) {
@@ -152,21 +166,25 @@ impl Work {
     }
 
     /// The thing is gone, and its row with it.
-    fn drop_row(&mut self, table: &'static str, id: &str) -> Result<(), CommandError> {
-        self.rows.remove(&(table, id.to_owned()));
-        let number = id.parse().map_err(|_| anyhow::anyhow!("{table} has no row with the id {id:?} to delete"))?;
-        self.gone.entry(table).or_default().push(number);
+    fn drop_row(&mut self, table: &'static TableName, stream: &str) -> Result<(), StoreError> {
+        let id = table.id(stream)?;
+        self.rows.remove(&(table, id.to_string()));
+        self.gone.entry(table).or_default().push(id);
         Ok(())
     }
 
     fn keep(&mut self, write: RowWrite) {
-        let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
-        self.rows.insert((write.table, id), write.row);
+        self.rows.insert((write.table, write.key()), write.row);
     }
 
     /// Keeps the hash of a password or a token beside the events of its owner, in place of the one before.
     pub fn set_credential(&mut self, subject: &'static str, id: i64, hash: String) {
         self.credentials.push((subject, id, hash));
+    }
+
+    /// Keeps who somebody is beside the log, in place of what was known before.
+    pub fn set_person(&mut self, person: Person) {
+        self.people.push(person);
     }
 
     pub(super) fn keep_outcome(&mut self, key: IdempotencyKey, step: &'static str, outcome: Value) {
@@ -175,12 +193,11 @@ impl Work {
     }
 
     pub(super) async fn commit(self) -> Result<(), StoreError> {
-        let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+        let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
-            tables.entry(table).or_default().push(row);
+            rows.entry(table).or_default().push(row);
         }
-        let tables: Vec<(&'static str, Value)> =
-            tables.into_iter().filter_map(|(table, rows)| Some((upsert_sql(table)?, Value::Array(rows)))).collect();
+        let rows: Vec<(&'static str, Value)> = rows.into_iter().map(|(table, rows)| (table.upsert, Value::Array(rows))).collect();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
         // First of all: where a twin came first, that is the reason, and not the name that it took.
         let fingerprints: Vec<&[u8]> = self.outcomes.iter().map(|kept| &kept.key.fingerprint[..]).collect();
@@ -188,12 +205,16 @@ impl Work {
             also.extend(kept.queries(fingerprint));
         }
         // Names of what is gone are free for what comes now.
-        let gone: Vec<(&'static str, &Vec<i64>)> = self.gone.iter().filter_map(|(table, ids)| Some((delete_sql(table)?, ids))).collect();
-        for (sql, ids) in &gone {
-            also.push((sql, vec![*ids]));
+        let gone: Vec<(&'static str, Value)> = self.gone.into_iter().map(|(table, ids)| (table.delete, Value::Array(ids))).collect();
+        // Rows take from them who is who.
+        for person in &self.people {
+            let sql = "insert into people (subject, subject_id, name, operator_id, email) values ($1, $2, $3, $4, $5)
+                       on conflict (subject, subject_id) do update set (name, operator_id, email, changed_at)
+                           = (excluded.name, excluded.operator_id, excluded.email, clock_timestamp())";
+            also.push((sql, vec![&person.subject, &person.id, &person.name, &person.operator_id, &person.email]));
         }
-        for (sql, rows) in &tables {
-            also.push((sql, vec![rows]));
+        for (sql, values) in gone.iter().chain(&rows) {
+            also.push((sql, vec![values]));
         }
         for (subject, id, hash) in &self.credentials {
             let sql = "insert into credentials (subject, subject_id, password_hash) values ($1, $2, $3)

@@ -22,6 +22,36 @@ pub struct Known {
     pub labels: Vec<String>,
 }
 
+/// How the episode stands with quality checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QaStatus {
+    /// Not checked yet.
+    PendingQa,
+    QaRunning,
+    Approved,
+    /// A person has to look at it.
+    NeedsInspection,
+    InspectorApproved,
+    Rejected,
+    Failed,
+}
+
+impl QaStatus {
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("pending_qa", Self::PendingQa),
+        ("qa_running", Self::QaRunning),
+        ("approved", Self::Approved),
+        ("needs_inspection", Self::NeedsInspection),
+        ("inspector_approved", Self::InspectorApproved),
+        ("rejected", Self::Rejected),
+        ("failed", Self::Failed),
+    ];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
 /// Put on the episodes of a recalled batch.
 pub const RECALLED_BATCH: &str = "recalled_batch";
 /// Its task had ended before without a recording: cancelled, failed, or completed with other equipment.

@@ -14,6 +14,8 @@ use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, 
 pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
     const TYPE: &'static str;
     const CREATED: &'static str;
+    /// The version of that event that is written today.
+    const VERSION: &'static str = "1.0";
     /// The event of its end, for what can be taken out of service.
     const RETIRED: Option<&'static str> = None;
     fn retire(&mut self) {}
@@ -58,7 +60,7 @@ pub enum RecordEvent<R: Record> {
 
 impl<R: Record> Event for RecordEvent<R> {
     fn types() -> Vec<(&'static str, &'static str)> {
-        std::iter::once((R::CREATED, "1.0")).chain(R::RETIRED.map(|retired| (retired, "1.0"))).collect()
+        std::iter::once((R::CREATED, R::VERSION)).chain(R::RETIRED.map(|retired| (retired, "1.0"))).collect()
     }
     fn event_type(&self) -> &'static str {
         match self {
@@ -114,21 +116,55 @@ impl<R: Record> Aggregate for Registered<R> {
     }
 }
 
+/// Whether a robot takes work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RobotStatus {
+    Active,
+    Maintenance,
+    /// For good.
+    Retired,
+}
+
+impl RobotStatus {
+    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("maintenance", Self::Maintenance), ("retired", Self::Retired)];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
+/// Whether a data collector is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectorStatus {
+    Active,
+    Inactive,
+    OnLeave,
+}
+
+impl CollectorStatus {
+    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("inactive", Self::Inactive), ("on_leave", Self::OnLeave)];
+    pub fn as_str(self) -> &'static str {
+        super::catalog::word(&Self::ALL, self)
+    }
+}
+
 macro_rules! records {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal)?)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal $(, $version:literal)? { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal)?)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
         impl Record for $name {
             const TYPE: &'static str = $kind;
             const CREATED: &'static str = $created;
+            $(const VERSION: &'static str = $version;)?
             $(
                 const RETIRED: Option<&'static str> = Some($retired);
                 fn retire(&mut self) {
-                    self.status = "retired".to_owned();
+                    self.status = RobotStatus::Retired;
                 }
                 fn is_retired(&self) -> bool {
-                    self.status == "retired"
+                    self.status == RobotStatus::Retired
                 }
             )?
         }
@@ -189,18 +225,22 @@ records! {
         factory_id: FactoryId,
         device_id: DeviceId,
         asset_id: Option<String>,
-        /// `active`, `maintenance` or `retired`.
-        status: String,
+        status: RobotStatus,
         metadata: Value,
     } -> "robot_retired"
-    /// A person who operates a robot while it records. The password is not part of it: credentials never enter events.
-    DataCollector = "data_collector", "data_collector_created" {
+    /// A person who operates a robot while it records. Who it is and the password are not part of it: what is known of
+    /// people, and credentials, stand beside the log.
+    DataCollector = "data_collector", "data_collector_created", "2.0" {
         organization_id: OrganizationId,
-        name: String,
-        operator_id: String,
+        /// In events of version 1 only, like the next two.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        operator_id: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         email: Option<String>,
         certification: Option<String>,
-        status: String,
+        status: CollectorStatus,
         metadata: Value,
     }
 }

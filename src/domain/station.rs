@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
+use super::registry::{CollectorStatus, RobotStatus};
 use super::{Aggregate, CollectorId, DeviceId, FactoryId, OrganizationId, RobotId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Bound {
     pub current: bool,
 }
 
-/// The pair, with the names it had when it was bound.
+/// The pair, with the robot's names when it was bound. Who the collector is stands beside the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
     pub name: String,
@@ -31,8 +32,11 @@ pub struct Binding {
     pub robot_name: String,
     pub robot_serial: DeviceId,
     pub data_collector_id: CollectorId,
-    pub collector_name: String,
-    pub collector_operator_id: String,
+    /// In events of version 1 only, like the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector_operator_id: Option<String>,
     pub factory_id: FactoryId,
     pub organization_id: OrganizationId,
     pub metadata: Value,
@@ -59,8 +63,8 @@ impl StationStatus {
 /// What has to be true of a pair, looked up before it is bound.
 #[derive(Clone, Debug)]
 pub struct BindingFacts {
-    pub robot_status: String,
-    pub collector_status: String,
+    pub robot_status: RobotStatus,
+    pub collector_status: CollectorStatus,
     pub organization_factory: FactoryId,
 }
 
@@ -80,7 +84,7 @@ pub enum StationCommand {
 
 events! {
     StationEvent {
-        StationBound = "station_bound", "1.0" (Binding),
+        StationBound = "station_bound", "2.0" (Binding),
         StationStatusChanged = "station_status_changed", "1.0" { status: StationStatus },
         StationUnbound = "station_unbound", "1.0" {},
     }
@@ -92,10 +96,10 @@ pub enum StationRefusal {
     NoSuchStation,
     #[error("the station is bound already")]
     AlreadyBound,
-    #[error("the robot is {0}; only an active robot can be bound")]
-    RobotNotActive(String),
-    #[error("the data collector is {0}; only an active one can be bound")]
-    CollectorNotActive(String),
+    #[error("the robot is {}; only an active robot can be bound", .0.as_str())]
+    RobotNotActive(RobotStatus),
+    #[error("the data collector is {}; only an active one can be bound", .0.as_str())]
+    CollectorNotActive(CollectorStatus),
     #[error("the data collector's organization belongs to factory {collector}, the robot to factory {robot}")]
     FactoryMismatch { robot: FactoryId, collector: FactoryId },
 }
@@ -122,10 +126,10 @@ impl Aggregate for Station {
         use StationStatus as S;
         match (self, command) {
             (Station::Absent, StationCommand::Bind { binding, facts }) => {
-                if facts.robot_status != "active" {
+                if facts.robot_status != RobotStatus::Active {
                     return Err(StationRefusal::RobotNotActive(facts.robot_status));
                 }
-                if facts.collector_status != "active" {
+                if facts.collector_status != CollectorStatus::Active {
                     return Err(StationRefusal::CollectorNotActive(facts.collector_status));
                 }
                 if facts.organization_factory != binding.factory_id {

@@ -96,7 +96,7 @@ impl From<EpisodeRow> for Episode {
             file_size_bytes: Some(row.file_size_bytes),
             message_count: row.message_count,
             duration_sec: row.duration_sec.map(|seconds| rounded(seconds, 2)),
-            qa_status: row.qa_status,
+            qa_status: row.qa_status.as_str().to_owned(),
             qa_score: row.qa_score.map(|score| rounded(score, 3)),
             quality_flag: row.quality_flag,
             auto_approved: row.auto_approved,

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::wire::Instant;
 use crate::domain::device::LinkKind;
+use crate::domain::device::RecorderState;
 use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::devices::DeviceRow;
 
@@ -160,7 +161,7 @@ impl Connection {
 /// A recorder that is connected to another process: what it was last seen doing is in the tables.
 pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderView> {
     let since = row.recorder_since.filter(|_| row.recorder_open)?;
-    let state = row.observed_state.clone();
+    let state = row.observed_state;
     Some(RecorderView {
         device_id: row.id.clone(),
         remote_ip: String::new(),
@@ -168,7 +169,7 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
         last_seen_at: row.updated_at,
         confirmed: state.is_some(),
         foreign_task: false,
-        current_state: state.unwrap_or_else(|| "unknown".to_owned()),
+        current_state: state.map_or("unknown", RecorderState::as_str).to_owned(),
         previous_state: String::new(),
         task_id: row.observed_task.clone(),
         updated_at: Some(row.updated_at),

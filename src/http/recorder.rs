@@ -30,6 +30,7 @@ use crate::domain::task::TaskStatus;
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Timestamp};
 use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::reads::tasks::TaskStanding;
+use crate::projections::rows::device::CommandStatus;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -555,15 +556,15 @@ async fn command(
             tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
             None
         });
-        match row.as_ref().map(|row| row.status.as_str()) {
-            Some("succeeded" | "refused") => {
-                let success = row.as_ref().is_some_and(|row| row.status == "succeeded");
+        match row.as_ref().map(|row| row.status) {
+            Some(status @ (CommandStatus::Succeeded | CommandStatus::Refused)) => {
+                let success = status == CommandStatus::Succeeded;
                 let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
                 return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
-            Some("unknown") => return Err(unknown(action, row)),
-            Some("not_sent") => {
+            Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
+            Some(CommandStatus::NotSent) => {
                 let reason = row.and_then(|row| row.message).unwrap_or_default();
                 let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
                 return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));

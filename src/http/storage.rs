@@ -30,6 +30,7 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use crate::blobs::same_etag;
+use crate::domain::episode::QaStatus;
 use crate::domain::{Scope, Timestamp};
 use crate::projections::reads::episodes::EpisodeRow;
 
@@ -181,7 +182,7 @@ async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Resu
 
 /// A recording that failed its checks stays where it is.
 pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem> {
-    if episode.qa_status != "failed" || episode.mcap_path != path {
+    if episode.qa_status != QaStatus::Failed || episode.mcap_path != path {
         return Ok(());
     }
     let problem = Problem::new(Code::EpisodeBlocked, "the recording failed its checks and cannot be downloaded");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
+use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
@@ -199,7 +200,7 @@ pub struct RobotFacts {
     pub device_id: DeviceId,
     pub factory_id: FactoryId,
     pub type_name: String,
-    pub status: String,
+    pub status: RobotStatus,
 }
 
 pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFacts>, StoreError> {
@@ -218,22 +219,18 @@ pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFact
 /// What a binding copies and checks of a data collector.
 #[derive(Clone, Debug)]
 pub struct CollectorFacts {
-    pub name: String,
-    pub operator_id: String,
     pub organization_id: OrganizationId,
     pub organization_factory: FactoryId,
-    pub status: String,
+    pub status: CollectorStatus,
 }
 
 pub async fn collector(tx: &mut Transaction, id: CollectorId) -> Result<Option<CollectorFacts>, StoreError> {
-    let sql = "select c.name, c.operator_id, c.organization_id, o.factory_id, c.status
+    let sql = "select c.organization_id, o.factory_id, c.status
                from data_collectors c join organizations o on o.id = c.organization_id where c.id = $1";
     Ok(tx.query(sql, &[&id.0]).await?.first().map(|row| CollectorFacts {
-        name: row.get(0),
-        operator_id: row.get(1),
-        organization_id: OrganizationId(row.get(2)),
-        organization_factory: FactoryId(row.get(3)),
-        status: row.get(4),
+        organization_id: OrganizationId(row.get(0)),
+        organization_factory: FactoryId(row.get(1)),
+        status: row.get(2),
     }))
 }
 

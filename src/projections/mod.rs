@@ -15,5 +15,6 @@ pub mod facts;
 pub mod reads;
 pub mod rebuild;
 pub mod rows;
+mod sql_types;
 
-pub use rows::{ReadModel, RowWrite, delete_sql, upsert_sql};
+pub use rows::{ReadModel, RowWrite};

@@ -6,7 +6,7 @@ use deadpool_postgres::{GenericClient, Pool};
 use serde_json::Value;
 use tokio_postgres::IsolationLevel;
 
-use super::rows::{ReadModel, RowWrite, TABLES, row_of, stamp_event_row, upsert_sql};
+use super::rows::{Head, ReadModel, RowWrite, Shown, TableName, row_of, tables};
 use crate::domain::Kind;
 use crate::domain::kinds::aggregates;
 use crate::eventstore::log;
@@ -24,29 +24,28 @@ const PAGE: i64 = 1000;
 #[derive(Default)]
 struct Folds {
     streams: BTreeMap<(Kind, String), Box<dyn Fold>>,
-    event_rows: BTreeMap<(&'static str, String), Value>,
+    event_rows: BTreeMap<(&'static TableName, String), Value>,
 }
 
 trait Fold: Send {
-    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError>;
-    fn row(&self) -> Option<RowWrite>;
+    fn apply(&mut self, event: &StoredEvent) -> Result<Option<RowWrite>, StoreError>;
+    fn row(&self) -> Result<Shown<RowWrite>, StoreError>;
 }
 
 impl<A: ReadModel> Fold for Loaded<A> {
-    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError> {
+    fn apply(&mut self, event: &StoredEvent) -> Result<Option<RowWrite>, StoreError> {
         let payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload.clone());
         let typed: A::Event =
             serde_json::from_value(payload).map_err(|error| StoreError::Unreadable(format!("{}: {error}", event.event_id())))?;
         let occurred = event.metadata.get("occurred_at").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let at = occurred.unwrap_or(event.recorded_at);
         apply(self, &typed, at);
-        let mut rows = A::event_rows(&self.id, &typed);
-        rows.iter_mut().for_each(|row| stamp_event_row(row, event.sequence, at));
-        Ok(rows)
+        A::shown_event(&self.id, &typed, Head { id: &self.id, version: event.sequence, created_at: at, updated_at: at })
     }
 
-    fn row(&self) -> Option<RowWrite> {
-        row_of(&self.id, self.version, &self.state, self.created_at?, self.updated_at?)
+    fn row(&self) -> Result<Shown<RowWrite>, StoreError> {
+        let (Some(created_at), Some(updated_at)) = (self.created_at, self.updated_at) else { return Ok(Shown::Gone) };
+        row_of(&self.id, self.version, &self.state, created_at, updated_at)
     }
 }
 
@@ -111,28 +110,28 @@ impl Folds {
             || StoreError::Unreadable(format!("{}: this version knows no stream of the kind {}", event.event_id(), event.aggregate_type));
         let kind = Kind::parse(&event.aggregate_type).ok_or_else(unknown)?;
         let fold = self.streams.entry((kind, event.aggregate_id.clone())).or_insert_with(|| new_fold(kind, &event.aggregate_id));
-        for write in fold.apply(event)? {
-            let id = write.row.get("id").map(ToString::to_string).unwrap_or_default();
-            merge_event_row(&mut self.event_rows, (write.table, id), write.row);
+        if let Some(write) = fold.apply(event)? {
+            merge_event_row(&mut self.event_rows, (write.table, write.key()), write.row);
         }
         Ok(())
     }
 
     async fn write(self, client: &impl GenericClient) -> Result<(), StoreError> {
-        let mut tables: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
-        for row in self.streams.values().filter_map(|fold| fold.row()) {
-            tables.entry(row.table).or_default().push(row.row);
+        let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
+        for fold in self.streams.values() {
+            if let Shown::Row(write) = fold.row()? {
+                rows.entry(write.table).or_default().push(write.row);
+            }
         }
         for ((table, _), row) in self.event_rows {
-            tables.entry(table).or_default().push(row);
+            rows.entry(table).or_default().push(row);
         }
         client.batch_execute(&format!("drop schema if exists {REBUILT_SCHEMA} cascade; create schema {REBUILT_SCHEMA}")).await?;
-        for (table, _) in TABLES {
+        for TableName { name: table, .. } in tables() {
             client.batch_execute(&format!("create table {REBUILT_SCHEMA}.{table} (like public.{table} including all)")).await?;
         }
-        for (table, rows) in tables {
-            let Some(sql) = upsert_sql(table) else { continue };
-            let sql = sql.replacen(&format!("insert into {table} "), &format!("insert into {REBUILT_SCHEMA}.{table} "), 1);
+        for (TableName { name: table, upsert, .. }, rows) in rows {
+            let sql = upsert.replacen(&format!("insert into {table} "), &format!("insert into {REBUILT_SCHEMA}.{table} "), 1);
             for chunk in rows.chunks(1000) {
                 client.execute(&sql, &[&Value::Array(chunk.to_vec())]).await?;
             }
@@ -142,7 +141,7 @@ impl Folds {
 }
 
 /// A later row of the same id replaces the earlier one and keeps its creation, as the live upsert does.
-fn merge_event_row(rows: &mut BTreeMap<(&'static str, String), Value>, key: (&'static str, String), mut row: Value) {
+fn merge_event_row(rows: &mut BTreeMap<(&'static TableName, String), Value>, key: (&'static TableName, String), mut row: Value) {
     if let (Some(created_at), Some(map)) = (rows.get(&key).and_then(|earlier| earlier.get("created_at").cloned()), row.as_object_mut()) {
         map.insert("created_at".into(), created_at);
     }
@@ -151,7 +150,7 @@ fn merge_event_row(rows: &mut BTreeMap<(&'static str, String), Value>, key: (&'s
 
 async fn differences(client: &impl GenericClient) -> Result<Vec<(String, String, Value)>, StoreError> {
     let mut found = vec![];
-    for (table, _) in TABLES {
+    for TableName { name: table, .. } in tables() {
         let sql = format!(
             "(select 'live' as side, to_jsonb(l) as row from (select * from public.{table} except select * from {REBUILT_SCHEMA}.{table}) l)
              union all

@@ -31,6 +31,7 @@ mod log_invariants;
 mod must_not;
 mod object_store;
 mod outbox;
+mod people;
 mod pg;
 mod private_postgres;
 mod processes;

@@ -23,6 +23,7 @@ use keystone_edge::domain::{BatchId, DeviceId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
 use keystone_edge::projections::rebuild::rebuild;
+use keystone_edge::projections::rows::tables;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner};
 use serde_json::json;
@@ -563,6 +564,24 @@ async fn a_row_that_was_changed_by_hand_is_a_difference() {
     let found = rebuild(&database.pool).await.unwrap().differences;
     let sides: Vec<(&str, &str)> = found.iter().map(|(table, side, _)| (table.as_str(), side.as_str())).collect();
     assert_eq!(sides, [("orders", "live"), ("orders", "rebuilt"), ("batches", "rebuilt")]);
+}
+
+#[tokio::test]
+async fn every_row_that_is_declared_has_the_columns_of_its_table() {
+    let database = TestDatabase::new().await;
+    let client = get(&database.pool).await.unwrap();
+    for table in tables() {
+        for sql in [table.upsert, table.delete] {
+            client.prepare(sql).await.unwrap_or_else(|error| panic!("{sql}: {}", error.as_db_error().unwrap()));
+        }
+        let sql = "select column_name::text from information_schema.columns where table_schema = 'public' and table_name = $1";
+        let columns = client.query(sql, &[&table.name]).await.unwrap();
+        assert!(columns.len() > 4, "{} has no columns of its own", table.name);
+        let written: Vec<&str> = table.upsert.split(|c: char| c != '_' && !c.is_alphanumeric()).collect();
+        for column in columns.iter().map(|row| row.get::<_, &str>(0)).filter(|column| *column != "created_at") {
+            assert!(written.contains(&column), "{} declares no column {column}", table.name);
+        }
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use super::throttle::Throttle;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
+use crate::domain::registry::CollectorStatus;
 use crate::domain::{CollectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
@@ -160,7 +161,7 @@ pub async fn login(
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
         // Whoever is inactive or on leave does not get in, and is not told why.
-        let Some(row) = found.filter(|row| proven && row.status == "active") else {
+        let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
             tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
             return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
         };
@@ -233,7 +234,8 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
         }
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
-    let collector = state.reads.data_collector(&Scope::Everything, id).await?.filter(|collector| collector.status == "active");
+    let collector = state.reads.data_collector(&Scope::Everything, id).await?;
+    let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
     Ok(Answer(Me {

@@ -26,6 +26,7 @@ use super::problem::{Code, Problem};
 use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
+use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, CollectorId, Scope};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
@@ -187,7 +188,7 @@ impl Caller {
     /// that says who may see the files of an episode.
     pub fn must_see(&self, episode: &EpisodeRow) -> Result<(), Problem> {
         match &self.identity {
-            Identity::Collector { .. } if episode.qa_status == "rejected" => {
+            Identity::Collector { .. } if episode.qa_status == QaStatus::Rejected => {
                 Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
             }
             Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),

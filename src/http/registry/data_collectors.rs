@@ -58,7 +58,7 @@ impl From<DataCollectorRow> for DataCollector {
             operator_id: row.operator_id,
             email: row.email,
             certification: row.certification,
-            status: row.status,
+            status: row.status.as_str().to_owned(),
             metadata: present(Some(row.metadata)),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),

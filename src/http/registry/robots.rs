@@ -81,7 +81,7 @@ impl Robot {
             factory_name: row.factory_name,
             factory_slug: row.factory_slug,
             asset_id: row.asset_id,
-            status: row.status,
+            status: row.status.as_str().to_owned(),
             metadata: present(Some(row.metadata)),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),

@@ -1,6 +1,7 @@
 //! Who may log in, and with what. Not a read model: secrets live beside the events.
 
 use super::{FromRow, ReadError, Reads, row};
+use crate::domain::registry::CollectorStatus;
 use crate::domain::{DeviceId, Timestamp};
 
 row! {
@@ -9,7 +10,7 @@ row! {
         collector_id: Option<i64> = "c.id",
         operator_id: Option<String> = "c.operator_id",
         name: Option<String> = "c.name",
-        status: Option<String> = "c.status",
+        status: Option<CollectorStatus> = "c.status",
         password_hash: Option<String> = "k.password_hash",
     }
 }
@@ -29,7 +30,7 @@ pub struct CollectorLogin {
     pub collector_id: i64,
     pub operator_id: String,
     pub name: String,
-    pub status: String,
+    pub status: CollectorStatus,
     pub password_hash: String,
 }
 

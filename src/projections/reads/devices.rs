@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::{FromRow, ReadError, Reads, row};
-use crate::domain::device::LinkKind;
+use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
 use crate::domain::{DeviceId, Timestamp};
+use crate::projections::rows::device::CommandStatus;
 
 row! {
     DeviceRow {
@@ -16,7 +17,7 @@ row! {
         transfer_epoch: i64 = "d.transfer_epoch",
         transfer_open: bool = "d.transfer_open",
         transfer_since: Option<Timestamp> = "d.transfer_since",
-        observed_state: Option<String> = "d.observed_state",
+        observed_state: Option<RecorderState> = "d.observed_state",
         observed_task: Option<String> = "d.observed_task",
         /// Two programs with its id: since when, and from where.
         recorder_contest: Option<Value> = "d.recorder_contest",
@@ -29,10 +30,9 @@ row! {
     DeviceCommandRow {
         id: String = "k.id",
         device_id: String = "k.device_id",
-        action: String = "k.action",
+        action: RecorderAction = "k.action",
         task_id: Option<String> = "k.task_id",
-        /// `requested`, `succeeded`, `refused`, `unknown` or `not_sent`.
-        status: String = "k.status",
+        status: CommandStatus = "k.status",
         message: Option<String> = "k.message",
         data: Option<Value> = "k.data",
     }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use crate::domain::episode::QaStatus;
 use crate::domain::{EpisodeId, Scope, Timestamp};
 
 row! {
@@ -24,7 +25,7 @@ row! {
         etag: Option<String> = "e.etag",
         message_count: i64 = "e.message_count",
         duration_sec: Option<f64> = "e.duration_sec",
-        qa_status: String = "e.qa_status",
+        qa_status: QaStatus = "e.qa_status",
         qa_score: Option<f64> = "e.qa_score",
         quality_flag: Option<String> = "e.quality_flag",
         auto_approved: bool = "e.auto_approved",

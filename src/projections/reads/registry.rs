@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::{FromRow, Home, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
+use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, Scope, SkillId, SopId, SubsceneId, Timestamp};
 
 row! {
@@ -110,7 +111,7 @@ row! {
         factory_slug: Option<String> = "f.slug",
         device_id: String = "x.device_id",
         asset_id: Option<String> = "x.asset_id",
-        status: String = "x.status",
+        status: RobotStatus = "x.status",
         metadata: Value = "x.metadata",
         created_at: Timestamp = "x.created_at",
         updated_at: Timestamp = "x.updated_at",
@@ -128,7 +129,7 @@ row! {
         operator_id: String = "x.operator_id",
         email: Option<String> = "x.email",
         certification: Option<String> = "x.certification",
-        status: String = "x.status",
+        status: CollectorStatus = "x.status",
         metadata: Value = "x.metadata",
         created_at: Timestamp = "x.created_at",
         updated_at: Timestamp = "x.updated_at",

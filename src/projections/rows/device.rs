@@ -1,0 +1,103 @@
+//! Rows of devices, and of the commands sent to them.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::table::table;
+use super::{Head, ReadModel, RowWrite, Shown, Table, TableName};
+use crate::domain::device::{CommandOutcome, Contest, Device, DeviceEvent, LinkKind, RecorderAction, RecorderState};
+use crate::domain::{PublicTaskId, Timestamp};
+use crate::eventstore::StoreError;
+
+table! {
+    DeviceRow in "devices" by text {
+        recorder_epoch: i64,
+        recorder_open: bool,
+        recorder_since: Option<Timestamp>,
+        transfer_epoch: i64,
+        transfer_open: bool,
+        transfer_since: Option<Timestamp>,
+        observed_state: Option<RecorderState>,
+        observed_task: Option<PublicTaskId>,
+        recorder_process: Option<Uuid>,
+        transfer_process: Option<Uuid>,
+        recorder_contest: Option<Contest>,
+        transfer_contest: Option<Contest>,
+    }
+    /// What became of a command, for whoever waits for it.
+    DeviceCommandRow in "device_commands" by text {
+        device_id: String,
+        action: RecorderAction,
+        task_id: Option<PublicTaskId>,
+        status: CommandStatus,
+        message: Option<String>,
+        data: Option<Value>,
+    }
+}
+
+/// Whether a command was answered, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandStatus {
+    Requested,
+    Succeeded,
+    Refused,
+    Unknown,
+    NotSent,
+}
+
+impl CommandStatus {
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("requested", Self::Requested),
+        ("succeeded", Self::Succeeded),
+        ("refused", Self::Refused),
+        ("unknown", Self::Unknown),
+        ("not_sent", Self::NotSent),
+    ];
+}
+
+impl ReadModel for Device {
+    type Row = DeviceRow;
+    const EVENT_TABLE: Option<&'static TableName> = Some(DeviceCommandRow::NAME);
+
+    fn shown(state: &Self) -> Shown<DeviceRow> {
+        let (recorder, transfer) = (state.link(LinkKind::Recorder), state.link(LinkKind::Transfer));
+        Shown::Row(DeviceRow {
+            recorder_epoch: recorder.epoch,
+            recorder_open: recorder.open,
+            recorder_since: recorder.since,
+            transfer_epoch: transfer.epoch,
+            transfer_open: transfer.open,
+            transfer_since: transfer.since,
+            observed_state: state.observed.as_ref().map(|seen| seen.state),
+            observed_task: state.observed.as_ref().and_then(|seen| seen.task_id.clone()),
+            recorder_process: recorder.process,
+            transfer_process: transfer.process,
+            recorder_contest: recorder.contest.clone(),
+            transfer_contest: transfer.contest.clone(),
+        })
+    }
+
+    fn shown_event(id: &str, event: &DeviceEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+        let (command_id, action, task_id, (status, message, data)) = match event {
+            DeviceEvent::DeviceCommandRequested { command_id, action, task_id, .. } => {
+                (command_id, action, task_id, (CommandStatus::Requested, None, None))
+            }
+            DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome } => (command_id, action, task_id, told(outcome)),
+            _ => return Ok(None),
+        };
+        let row = DeviceCommandRow { device_id: id.to_owned(), action: *action, task_id: task_id.clone(), status, message, data };
+        Ok(Some(RowWrite::new(Head { id: command_id, ..head }, &row)?))
+    }
+}
+
+fn told(outcome: &CommandOutcome) -> (CommandStatus, Option<String>, Option<Value>) {
+    match outcome {
+        CommandOutcome::Succeeded { message, data } => (CommandStatus::Succeeded, message.clone(), data.clone()),
+        CommandOutcome::Refused { message, data } => (CommandStatus::Refused, message.clone(), data.clone()),
+        CommandOutcome::Unknown { reason, cause } => {
+            (CommandStatus::Unknown, Some(reason.clone()), cause.map(|cause| json!({ "cause": cause.as_str() })))
+        }
+        CommandOutcome::NotSent { reason } => (CommandStatus::NotSent, Some(reason.clone()), None),
+    }
+}

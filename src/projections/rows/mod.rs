@@ -1,0 +1,70 @@
+//! Which table a stream is shown in, and how its state becomes a row.
+//!
+//! - [`table`]: what a table is, and the statements that write it.
+//! - [`production`], [`registry`], [`device`]: the rows.
+
+pub mod device;
+pub mod production;
+pub mod registry;
+pub mod table;
+
+use crate::domain::kinds::aggregates;
+use crate::domain::{Listed, Timestamp};
+use crate::eventstore::StoreError;
+pub use table::{Head, RowWrite, Table, TableName};
+
+/// What is shown of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown<R> {
+    Row(R),
+    /// There is nothing to show: it was deleted, or nothing has happened yet.
+    Gone,
+}
+
+impl<R> From<Option<R>> for Shown<R> {
+    fn from(row: Option<R>) -> Self {
+        row.map_or(Self::Gone, Self::Row)
+    }
+}
+
+/// A stream that is shown as one row.
+pub trait ReadModel: Listed {
+    type Row: Table;
+    /// The table of rows that show single events of the stream, where there is one.
+    const EVENT_TABLE: Option<&'static TableName> = None;
+
+    fn shown(state: &Self) -> Shown<Self::Row>;
+
+    /// The row that shows this event, beside the row of the stream's state.
+    fn shown_event(_id: &str, _event: &Self::Event, _head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+        Ok(None)
+    }
+}
+
+/// The whole row of a stream.
+pub fn row_of<A: ReadModel>(
+    id: &str,
+    version: i64,
+    state: &A,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+) -> Result<Shown<RowWrite>, StoreError> {
+    Ok(match A::shown(state) {
+        Shown::Row(row) => Shown::Row(RowWrite::new(Head { id, version, created_at, updated_at }, &row)?),
+        Shown::Gone => Shown::Gone,
+    })
+}
+
+macro_rules! tables {
+    ($($kind:ident: $aggregate:ty;)+) => {
+        /// Every read model's table.
+        pub fn tables() -> Vec<&'static TableName> {
+            [$((Some(<<$aggregate as ReadModel>::Row as Table>::NAME), <$aggregate as ReadModel>::EVENT_TABLE)),+]
+                .into_iter()
+                .flat_map(|(table, of_events)| [table, of_events])
+                .flatten()
+                .collect()
+        }
+    };
+}
+aggregates!(tables);

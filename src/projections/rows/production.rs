@@ -1,0 +1,228 @@
+//! Rows of production units.
+
+use serde_json::Value;
+
+use super::table::table;
+use super::{ReadModel, Shown};
+use crate::domain::batch::{Batch, BatchStatus};
+use crate::domain::episode::{Episode, QaStatus};
+use crate::domain::order::{Order, OrderStatus, Priority};
+use crate::domain::task::{KeptFile, Stage, Task, TaskStatus};
+use crate::domain::{
+    BatchId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
+};
+
+table! {
+    OrderRow in "orders" by number {
+        organization_id: OrganizationId,
+        scene_id: SceneId,
+        name: String,
+        target_count: i64,
+        priority: Priority,
+        deadline: Option<Timestamp>,
+        metadata: Option<Value>,
+        status: OrderStatus,
+        task_count: i64,
+        completed_count: i64,
+        failed_count: i64,
+        cancelled_count: i64,
+    }
+    BatchRow in "batches" by number {
+        batch_id: String,
+        order_id: OrderId,
+        station_id: StationId,
+        organization_id: OrganizationId,
+        notes: Option<String>,
+        metadata: Option<Value>,
+        status: BatchStatus,
+        task_count: i64,
+        completed_count: i64,
+        failed_count: i64,
+        cancelled_count: i64,
+        episode_count: i64,
+        started_at: Option<Timestamp>,
+        ended_at: Option<Timestamp>,
+    }
+    TaskRow in "tasks" by number {
+        task_id: PublicTaskId,
+        batch_id: BatchId,
+        order_id: OrderId,
+        station_id: StationId,
+        sop_id: SopId,
+        scene_id: SceneId,
+        scene_name: String,
+        subscene_id: SubsceneId,
+        subscene_name: String,
+        initial_scene_layout: String,
+        factory_id: FactoryId,
+        organization_id: OrganizationId,
+        status: TaskStatus,
+        error_message: Option<String>,
+        ready_at: Option<Timestamp>,
+        started_at: Option<Timestamp>,
+        /// As devices and pages know it: also when the task failed, and not when it was cancelled.
+        completed_at: Option<Timestamp>,
+        episode_id: Option<EpisodeId>,
+        ended_at: Option<Timestamp>,
+    }
+    EpisodeRow in "episodes" by number {
+        episode_id: String,
+        task_id: TaskId,
+        task_public_id: PublicTaskId,
+        batch_id: BatchId,
+        order_id: OrderId,
+        station_id: StationId,
+        sop_id: SopId,
+        scene_id: SceneId,
+        scene_name: String,
+        subscene_id: SubsceneId,
+        subscene_name: String,
+        factory_id: FactoryId,
+        organization_id: OrganizationId,
+        mcap_path: String,
+        sidecar_path: Option<String>,
+        checksum: String,
+        file_size_bytes: u64,
+        etag: Option<String>,
+        duration_sec: Option<f64>,
+        message_count: u64,
+        metadata: Option<Value>,
+        qa_status: QaStatus,
+        qa_score: Option<f64>,
+        quality_flag: Option<String>,
+        auto_approved: bool,
+        cloud_synced: bool,
+        cloud_processed: bool,
+        cloud_synced_at: Option<Timestamp>,
+        labels: Vec<String>,
+    }
+}
+
+impl ReadModel for Order {
+    type Row = OrderRow;
+
+    fn shown(state: &Self) -> Shown<OrderRow> {
+        let Some(order) = state.placed() else { return Shown::Gone };
+        let (terms, tally) = (order.terms.clone(), order.tally);
+        Shown::Row(OrderRow {
+            organization_id: terms.organization_id,
+            scene_id: terms.scene_id,
+            name: terms.name,
+            target_count: terms.target_count,
+            priority: terms.priority,
+            deadline: terms.deadline,
+            metadata: terms.metadata,
+            status: order.status,
+            task_count: tally.tasks,
+            completed_count: tally.completed,
+            failed_count: tally.failed,
+            cancelled_count: tally.cancelled,
+        })
+    }
+}
+
+impl ReadModel for Batch {
+    type Row = BatchRow;
+
+    fn shown(state: &Self) -> Shown<BatchRow> {
+        let Some(batch) = state.created() else { return Shown::Gone };
+        let (brief, tally) = (batch.brief.clone(), batch.tally);
+        Shown::Row(BatchRow {
+            batch_id: brief.batch_id,
+            order_id: brief.order_id,
+            station_id: brief.station_id,
+            organization_id: brief.organization_id,
+            notes: brief.notes,
+            metadata: brief.metadata,
+            status: batch.status,
+            task_count: tally.tasks,
+            completed_count: tally.completed,
+            failed_count: tally.failed,
+            cancelled_count: tally.cancelled,
+            episode_count: batch.episode_count,
+            started_at: batch.started_at,
+            ended_at: batch.ended_at,
+        })
+    }
+}
+
+impl ReadModel for Task {
+    type Row = TaskRow;
+
+    fn shown(state: &Self) -> Shown<TaskRow> {
+        let Some(task) = state.dispatched() else { return Shown::Gone };
+        let (ended_at, episode_id, error_message) = match &task.stage {
+            Stage::Pending | Stage::Ready | Stage::InProgress => (None, None, None),
+            Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string).or_else(|| upload.missing.clone())),
+            Stage::Completed { episode_id, at, .. } => (Some(*at), Some(*episode_id), None),
+            Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
+            Stage::Failed { reason, at, kept } => {
+                let where_it_is = |kept: &KeptFile| format!("{reason}; the robot keeps {} in its failed_uploads_dir", kept.file);
+                let kept = kept.as_ref().filter(|_| task.late.is_none());
+                (Some(*at), None, Some(kept.map_or_else(|| reason.clone(), where_it_is)))
+            }
+        };
+        let brief = task.brief.clone();
+        Shown::Row(TaskRow {
+            task_id: brief.task_id,
+            batch_id: brief.batch_id,
+            order_id: brief.order_id,
+            station_id: brief.station_id,
+            sop_id: brief.sop_id,
+            scene_id: brief.scene_id,
+            scene_name: brief.scene_name,
+            subscene_id: brief.subscene_id,
+            subscene_name: brief.subscene_name,
+            initial_scene_layout: brief.initial_scene_layout,
+            factory_id: brief.factory_id,
+            organization_id: brief.organization_id,
+            status: task.stage.status(),
+            error_message,
+            ready_at: task.ready_at,
+            started_at: task.started_at,
+            completed_at: ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. })),
+            episode_id: episode_id.or(task.late.as_ref().and_then(|late| late.episode_id)),
+            ended_at,
+        })
+    }
+}
+
+impl ReadModel for Episode {
+    type Row = EpisodeRow;
+
+    fn shown(state: &Self) -> Shown<EpisodeRow> {
+        let Episode::Known(episode) = state else { return Shown::Gone };
+        let created = episode.created.clone();
+        Shown::Row(EpisodeRow {
+            episode_id: created.episode_id,
+            task_id: created.task_id,
+            task_public_id: created.public_task_id,
+            batch_id: created.batch_id,
+            order_id: created.order_id,
+            station_id: created.station_id,
+            sop_id: created.sop_id,
+            scene_id: created.scene_id,
+            scene_name: created.scene_name,
+            subscene_id: created.subscene_id,
+            subscene_name: created.subscene_name,
+            factory_id: created.factory_id,
+            organization_id: created.organization_id,
+            mcap_path: created.mcap_path,
+            sidecar_path: created.sidecar_path,
+            checksum: created.checksum,
+            file_size_bytes: created.file_size_bytes,
+            etag: created.etag,
+            duration_sec: created.duration_sec,
+            message_count: created.message_count,
+            metadata: created.metadata,
+            qa_status: QaStatus::PendingQa,
+            qa_score: None,
+            quality_flag: None,
+            auto_approved: false,
+            cloud_synced: false,
+            cloud_processed: false,
+            cloud_synced_at: None,
+            labels: episode.labels.clone(),
+        })
+    }
+}
