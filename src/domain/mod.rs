@@ -16,6 +16,7 @@ pub mod ids;
 pub mod kinds;
 pub mod literal_secrets;
 pub mod order;
+pub mod recorder;
 pub mod refusal;
 pub mod registry;
 pub mod routing;

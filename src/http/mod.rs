@@ -33,6 +33,7 @@ pub mod policy;
 mod probe;
 pub mod problem;
 pub mod recorder;
+mod recorder_state;
 pub mod registration;
 pub mod registry;
 pub mod request;

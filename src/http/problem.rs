@@ -52,15 +52,12 @@ codes! {
     NotStorable = "not_storable", BAD_REQUEST;
     LostRace = "lost_race", CONFLICT;
     TaskNotConfigurable = "task_not_configurable", CONFLICT;
-    TaskNotBeginable = "task_not_beginable", CONFLICT;
     TaskIncomplete = "task_incomplete", CONFLICT;
     TaskIdRequired = "task_id_required", BAD_REQUEST;
-    TransferNotConnected = "transfer_not_connected", CONFLICT;
     DeviceNotConnected = "device_not_connected", NOT_FOUND;
     RecorderStateSyncing = "recorder_state_syncing", CONFLICT;
     RecorderStateRefreshFailed = "recorder_state_refresh_failed", CONFLICT;
     RecorderStateRefreshTimeout = "recorder_state_refresh_timeout", GATEWAY_TIMEOUT;
-    RecorderBusy = "recorder_busy", CONFLICT;
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
     RecorderOutcomeUnknown = "recorder_outcome_unknown", GATEWAY_TIMEOUT;
     CommandNotSent = "command_not_sent", SERVICE_UNAVAILABLE;

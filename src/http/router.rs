@@ -18,8 +18,8 @@ use super::registry::{config_templates, data_collectors, factories, organization
 use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::{
-    AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, registration, stations,
-    statistics, storage, tasks, transfer,
+    AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, recorder_state,
+    registration, stations, statistics, storage, tasks, transfer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -83,6 +83,7 @@ fn routes() -> Routes {
         episodes::routes,
         storage::routes,
         callbacks::routes,
+        recorder_state::routes,
         recorder::routes,
         transfer::routes,
         devices::routes,

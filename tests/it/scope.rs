@@ -241,6 +241,7 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
         params: json!(null),
         timeout: Duration::from_secs(1),
         holds_none: false,
+        sight: None,
     };
     let link = keystone_edge::commands::devices::OpenLink {
         device: here.stations[0].1.clone(),

@@ -368,8 +368,16 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
     for created in created["tasks"].as_array().unwrap() {
         let task = PublicTaskId::parse(created["task_id"].as_str().unwrap()).unwrap();
         let (action, params, timeout) = (RecorderAction::Config, json!({}), Duration::from_secs(15));
-        edge.execute(RequestDeviceCommand { device: device.clone(), action, task: Some(task.clone()), params, timeout, holds_none: false })
-            .await;
+        edge.execute(RequestDeviceCommand {
+            device: device.clone(),
+            action,
+            task: Some(task.clone()),
+            params,
+            timeout,
+            holds_none: false,
+            sight: None,
+        })
+        .await;
         if public_ids.is_empty() {
             // As that version wrote it.
             let older = "set session_replication_role = replica;

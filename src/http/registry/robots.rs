@@ -14,11 +14,10 @@ use crate::commands::tasks::FailTasksOfRobot;
 use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
+use crate::http::extract::{Json, NAME, Params, PathId, optional, parse_bool, required, text_id};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
-use crate::http::recorder::connected_filter;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Instant, Paged, TextId, present};
@@ -37,6 +36,14 @@ const ASSET_ID: usize = 100;
 fn device_id(text: Option<String>) -> Result<DeviceId, Problem> {
     let text = required("device_id", text, NAME)?;
     DeviceId::parse(&text).map_err(|error| Problem::invalid(format!("device_id {error}")))
+}
+
+/// `connected=true,false` and the like, as a set.
+fn connected_filter(params: &Params) -> Result<Option<bool>, Problem> {
+    let Some(items) = params.list(&["connected"])? else { return Ok(None) };
+    let wanted: Option<Vec<bool>> = items.iter().map(|item| parse_bool(item)).collect();
+    let wanted = wanted.ok_or_else(|| Problem::invalid("connected must be true or false"))?;
+    Ok(if wanted.contains(&true) && wanted.contains(&false) { None } else { wanted.first().copied() })
 }
 
 #[derive(Debug, Serialize, ToSchema)]

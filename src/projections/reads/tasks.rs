@@ -1,7 +1,7 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
 use super::{AsNumber, FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
-use crate::domain::{BatchId, OrderId, PublicTaskId, RobotId, Scope, TaskId, Timestamp};
+use crate::domain::{BatchId, OrderId, RobotId, Scope, TaskId, Timestamp};
 
 row! {
     TaskRow {
@@ -30,16 +30,6 @@ row! {
         episode_row_id: Option<i64> = "e.id",
         episode_id: Option<String> = "e.episode_id",
         created_at: Timestamp = "t.created_at",
-    }
-}
-
-row! {
-    /// Whose a task is and how far it is: what has to be known before a device is told about it.
-    TaskStanding {
-        id: i64 = "t.id",
-        task_id: String = "t.task_id",
-        status: String = "t.status",
-        device_id: Option<String> = "r.device_id",
     }
 }
 
@@ -117,13 +107,6 @@ fn get() -> String {
     format!("select {} from {FROM} where t.id = $1", TaskRow::COLUMNS)
 }
 
-fn standing() -> String {
-    format!(
-        "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id where t.task_id = $1",
-        TaskStanding::COLUMNS
-    )
-}
-
 fn config() -> String {
     format!(
         "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id \
@@ -174,10 +157,6 @@ impl Reads {
         self.listed(scope, of_batch(), &[&id.0], page).await
     }
 
-    pub async fn task_standing(&self, id: &PublicTaskId) -> Result<Option<TaskStanding>, ReadError> {
-        self.row(&standing(), &[&id.as_str()]).await
-    }
-
     pub async fn task_config(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
         self.seen(scope, HOME, config(), &[&id.0]).await
     }
@@ -191,7 +170,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks, counted by orders", counted_by_orders()),
         ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
         ("tasks of a batch, counted", of_batch().count()),
-        ("standing of a task", standing()),
         ("configuration of a task", config()),
         ("orders with tasks of a robot", orders_with_tasks_of_robot()),
     ]
