@@ -27,7 +27,8 @@ use crate::commands::callbacks::CallbackTokens;
 use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering, Secret, host_name};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
-use crate::dispatcher::{self, DeliverySettings, Subscriber, Worker};
+use crate::dispatcher::{self, DeliverySettings, Worker};
+use crate::domain::routing::SubscriberName;
 use crate::embedded::DataDir;
 use crate::embedded::keys::{Keys, RobotKeys, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
@@ -41,8 +42,7 @@ use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
-use crate::subscribers::device_commands::DeviceCommands;
-use crate::subscribers::upload_verification::UploadVerification;
+use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
@@ -175,23 +175,24 @@ impl App {
         }
         {
             let wakes = wakes.clone();
-            devices.hub().on_open(move || wakes.wake(crate::domain::routing::SubscriberName::DeviceCommands));
+            devices.hub().on_open(move || wakes.wake(SubscriberName::DeviceCommands));
         }
         let jwt_secret = jwt_secret(config, data.as_ref())?;
-        let callback_tokens = CallbackTokens::new(jwt_secret.expose().as_bytes());
-        let tasks = Arc::new(adapters::TaskTable(pool.clone()));
-        let subscribers: [Arc<dyn Subscriber>; 2] = [
-            Arc::new(DeviceCommands::new(devices.hub().clone(), commands.clone(), tasks, callback_tokens)),
-            Arc::new(UploadVerification::new(commands.clone(), blobs.clone(), config.limits.sidecar_bytes_max)),
-        ];
-        for subscriber in subscribers {
-            let name = subscriber.name();
+        let parts = Parts {
+            hub: devices.hub().clone(),
+            commands: commands.clone(),
+            tasks: Arc::new(adapters::TaskTable(pool.clone())),
+            callbacks: CallbackTokens::new(jwt_secret.expose().as_bytes()),
+            blobs: blobs.clone(),
+            sidecar_bytes_max: config.limits.sidecar_bytes_max,
+        };
+        for &name in SubscriberName::ALL {
             let worker = Worker {
                 pool: pool.clone(),
+                subscriber: subscribers::make(name, &parts),
                 settings: delivery_settings(config, name.as_str()),
                 wake: wakes.of(name),
                 name: worker_name(),
-                subscriber,
             };
             let hard = lifecycle.hard_stop().clone();
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));

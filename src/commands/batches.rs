@@ -1,12 +1,12 @@
 //! Batches: created with their tasks, adjusted, cancelled, recalled, deleted, and completed
 //! without recordings. Order, batch and tasks change together or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use super::dispatch::{CreatedTask, TaskGroup};
+pub use super::dispatch::CreatedTask;
 use super::dispatch::{Dispatch, check_station, look_up};
 use super::production::{Ending, Production};
 use super::{Command, CommandError, Refusal, Work};
@@ -15,42 +15,33 @@ use crate::domain::episode::{Episode, EpisodeCommand, RECALLED_BATCH};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::{Tally, TaskOutcome, count};
 use crate::domain::task::{TaskCommand, TaskStatus};
+use crate::domain::workload::{
+    self, Completion, Standing, TASKS_PER_ADJUSTMENT_MAX, TASKS_PER_BATCH_MAX, TaskGroup, WorkloadRefusal, check_groups, check_total,
+};
 use crate::domain::{
     BatchId, CollectorId, OrderId, PublicTaskId, RefusalCode, SopId, StationId, StreamId, SubsceneId, TaskId, Timestamp, public_id,
 };
 use crate::projections::facts::{self, TaskFacts};
 
-/// Tasks that a batch may be created with.
-pub const TASKS_PER_BATCH_MAX: i64 = 1000;
+fn standing(tasks: &[TaskFacts]) -> Vec<Standing> {
+    let standing =
+        |task: &TaskFacts| Standing { task_id: task.task_id, sop_id: task.sop_id, subscene_id: task.subscene_id, status: task.status };
+    tasks.iter().map(standing).collect()
+}
 
-/// Tasks that one adjustment may add. The contract names no limit; memory does.
-pub const TASKS_PER_ADJUSTMENT_MAX: i64 = 10_000;
+/// Those of the tasks that a plan names, in its order.
+fn chosen(tasks: Vec<TaskFacts>, plan: &[TaskId]) -> Vec<TaskFacts> {
+    let mut by_id: BTreeMap<TaskId, TaskFacts> = tasks.into_iter().map(|task| (task.task_id, task)).collect();
+    plan.iter().filter_map(|id| by_id.remove(id)).collect()
+}
+
+/// A refusal with what made the batch as it is.
+fn refused(refusal: WorkloadRefusal, batch_id: BatchId) -> Refusal {
+    Refusal::from(refusal).about(&StreamId::of::<batch::Batch>(batch_id))
+}
 
 fn task_ids(tasks: &[TaskFacts]) -> Vec<TaskId> {
     tasks.iter().map(|task| task.task_id).collect()
-}
-
-/// What is wrong with groups themselves. Answers how many tasks they name.
-fn check_groups(groups: &[TaskGroup], quantity_min: i64) -> Result<i64, Refusal> {
-    if groups.is_empty() {
-        return Err(Refusal::new(RefusalCode::TaskGroupsEmpty, "task_groups must name at least one group"));
-    }
-    if let Some(index) = groups.iter().position(|group| group.quantity < quantity_min) {
-        return Err(Refusal::new(RefusalCode::QuantityInvalid, format!("task_groups[{index}].quantity must be at least {quantity_min}")));
-    }
-    let mut seen = BTreeSet::new();
-    if let Some(group) = groups.iter().find(|group| !seen.insert((group.sop_id, group.subscene_id))) {
-        let text = format!("task_groups names sop_id {} with subscene_id {} twice", group.sop_id, group.subscene_id);
-        return Err(Refusal::new(RefusalCode::TaskGroupRepeated, text));
-    }
-    Ok(groups.iter().fold(0, |total, group| total.saturating_add(group.quantity)))
-}
-
-fn check_total(total: i64, most: i64) -> Result<(), Refusal> {
-    if total <= most {
-        return Ok(());
-    }
-    Err(Refusal::new(RefusalCode::TooManyTasks, format!("{total} tasks are more than the {most} that one request may create")))
 }
 
 #[derive(Clone, Debug)]
@@ -73,8 +64,8 @@ impl Command for CreateBatch {
     const NAME: &'static str = "create_batch";
 
     async fn run(&self, work: &mut Work) -> Result<CreatedBatch, CommandError> {
-        let total = check_groups(&self.groups, 1)?;
-        check_total(total, TASKS_PER_BATCH_MAX)?;
+        let total = check_groups(&self.groups, 1).map_err(Refusal::from)?;
+        check_total(total, TASKS_PER_BATCH_MAX).map_err(Refusal::from)?;
         let no_order = || Refusal::invalid(RefusalCode::OrderNotFound, format!("there is no order {}", self.order_id));
         let mut production = Production::lock_of(work, self.order_id, no_order).await?;
         let terms = production.order().map(|order| order.terms.clone()).ok_or_else(no_order)?;
@@ -119,7 +110,7 @@ impl Command for AdjustBatch {
     const NAME: &'static str = "adjust_batch";
 
     async fn run(&self, work: &mut Work) -> Result<Adjustment, CommandError> {
-        check_groups(&self.groups, 0)?;
+        check_groups(&self.groups, 0).map_err(Refusal::from)?;
         let batch_id = self.batch_id;
         let mut production = Production::lock_batch(work, batch_id).await?;
         let order = production.order().cloned().ok_or_else(|| anyhow::anyhow!("batch {batch_id} belongs to an order that is gone"))?;
@@ -130,43 +121,21 @@ impl Command for AdjustBatch {
 
         let all: Vec<TaskStatus> = TaskStatus::ALL.iter().map(|(_, status)| *status).collect();
         let tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
-        let (mut added, mut removed) = (vec![], vec![]);
-        let mut too_few = None;
-        for group in &self.groups {
-            let pair: Vec<&TaskFacts> =
-                tasks.iter().filter(|task| (task.sop_id, task.subscene_id) == (group.sop_id, group.subscene_id)).collect();
-            let pending: Vec<&TaskFacts> = pair.iter().copied().filter(|task| task.status == TaskStatus::Pending).collect();
-            let (current, locked) = (count(&pair), count(&pair) - count(&pending));
-            if group.quantity < locked {
-                too_few.get_or_insert((*group, locked));
-            } else if group.quantity > current {
-                added.push(TaskGroup { quantity: group.quantity - current, ..*group });
-            } else {
-                // Newest first.
-                let fewer = usize::try_from(current - group.quantity).unwrap_or_default();
-                removed.extend(pending.into_iter().rev().take(fewer).cloned());
-            }
-        }
-        let growth: i64 = added.iter().fold(0_i64, |total, group| total.saturating_add(group.quantity));
-        check_total(growth, TASKS_PER_ADJUSTMENT_MAX)?;
-        let found = look_up(work, station_id, &added).await?;
-        let station = check_station(&found, station_id, &order.terms, !added.is_empty())?;
-        if let Some((group, locked)) = too_few {
-            let text = format!(
-                "{} tasks of sop_id {} with subscene_id {} are fewer than the {locked} that are under way or done",
-                group.quantity, group.sop_id, group.subscene_id
-            );
-            let refusal = Refusal::new(RefusalCode::QuantityBelowLocked, text).with(json!({ "locked": locked }));
-            return Err(refusal.about(&StreamId::of::<batch::Batch>(batch_id)).into());
-        }
+        let plan = workload::Adjustment::plan(&self.groups, &standing(&tasks));
+        let growth = plan.growth();
+        check_total(growth, TASKS_PER_ADJUSTMENT_MAX).map_err(Refusal::from)?;
+        let found = look_up(work, station_id, &plan.added).await?;
+        let station = check_station(&found, station_id, &order.terms, !plan.added.is_empty())?;
+        plan.check().map_err(|refusal| refused(refusal, batch_id))?;
 
+        let removed = chosen(tasks, &plan.removed);
         let taken_out = Tally { tasks: count(&removed), ..Tally::default() };
         let quota = OrderCommand::Dispatch { batch_id, added: growth, removed: taken_out };
         production.decide_order(work, quota).map_err(|error| with_room(error, &order, before, before + growth - count(&removed)))?;
         production.decide_tasks(work, &removed, || TaskCommand::Delete).await?;
         let dispatch =
             Dispatch { order_id: production.order_id(), batch_id, station_id, terms: &order.terms, station: &station, found: &found };
-        let created = dispatch.create(work, &added)?;
+        let created = dispatch.create(work, &plan.added)?;
         let added: Vec<TaskId> = created.iter().map(|task| task.id).collect();
         let deleted = task_ids(&removed);
         production.decide_batch(work, batch_id, BatchCommand::Adjust { added, removed: deleted.clone(), at: work.now })?;
@@ -309,79 +278,31 @@ impl Command for CompleteTasks {
             .ok_or_else(|| Refusal::new(RefusalCode::NoCurrentWorkstation, "you have no workstation now"))?;
         let batch_id = self.batch_id;
         let mut production = Production::lock_batch(work, batch_id).await?;
-        let stream = StreamId::of::<batch::Batch>(batch_id);
-        let (brief, status, tally) = {
-            let batch = production.batch(batch_id)?;
-            (batch.brief.clone(), batch.status, batch.tally)
-        };
-        if brief.station_id != station {
-            let text = format!("the batch was given to workstation {}, yours is {station}", brief.station_id);
-            return Err(Refusal::new(RefusalCode::NotYourWorkstation, text).into());
-        }
-        if !status.is_open() {
-            let text = format!("the batch is {}; only a pending or active one can be worked on", status.as_str());
-            let numbers = json!({
-                "current_status": status.as_str(), "completed_count": tally.completed, "task_count": tally.tasks,
-            });
-            return Err(Refusal::new(RefusalCode::BatchNotOpen, text).with(numbers).about(&stream).into());
-        }
-        if self.quantity > tally.tasks {
-            let text = format!("{} tasks are more than the {} of the batch", self.quantity, tally.tasks);
-            let numbers = json!({ "task_count": tally.tasks, "requested": self.quantity });
-            return Err(Refusal::new(RefusalCode::QuantityExceedsBatch, text).with(numbers).about(&stream).into());
-        }
+        let group = TaskGroup { sop_id: self.sop_id, subscene_id: self.subscene_id, quantity: self.quantity };
+        let completion = Completion { station, group };
+        let batch = production.batch(batch_id)?;
+        completion.check(batch).map_err(|refusal| refused(refusal, batch_id))?;
+        let public_batch_id = batch.brief.batch_id.clone();
         let all: Vec<TaskStatus> = TaskStatus::ALL.iter().map(|(_, status)| *status).collect();
-        let mut tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
-        tasks.retain(|task| (task.sop_id, task.subscene_id) == (self.sop_id, self.subscene_id));
-        let Some(names) = tasks.first().map(|task| (task.scene_name.clone(), task.subscene_name.clone())) else {
-            let text = format!("the batch has no task of sop_id {} with subscene_id {}", self.sop_id, self.subscene_id);
-            return Err(Refusal::new(RefusalCode::TaskGroupNotFound, text).into());
-        };
-        tasks.retain(|task| task.status == TaskStatus::Pending);
-        let pending = count(&tasks);
-        if pending < self.quantity {
-            let text = format!("{} tasks are more than the {pending} of the group that are pending", self.quantity);
-            let numbers = json!({ "pending_count": pending, "requested": self.quantity });
-            return Err(Refusal::new(RefusalCode::QuantityExceedsPending, text).with(numbers).about(&stream).into());
-        }
-        // Oldest first.
-        tasks.truncate(usize::try_from(self.quantity).unwrap_or_default());
+        let tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
+        let done = completion.plan(&standing(&tasks)).map_err(|refusal| refused(refusal, batch_id))?;
+        let tasks = chosen(tasks, &done);
         let (by, at, outcome) = (self.collector, work.now, TaskOutcome::Completed);
         production.decide_tasks(work, &tasks, || TaskCommand::CompleteExternally { by, at }).await?;
         production.decide_batch(work, batch_id, BatchCommand::SettleMany { task_ids: task_ids(&tasks), outcome, at })?;
         production.decide_order(work, OrderCommand::SettleMany { batch_id, outcome, count: count(&tasks) })?;
         let finished = production.finish(work).await?;
         let batch = finished.batch(batch_id)?;
+        let (scene_name, subscene_name) =
+            tasks.first().map(|task| (task.scene_name.clone(), task.subscene_name.clone())).unwrap_or_default();
         Ok(CompletedTasks {
-            public_batch_id: brief.batch_id,
-            scene_name: names.0,
-            subscene_name: names.1,
+            public_batch_id,
+            scene_name,
+            subscene_name,
             tasks: tasks.into_iter().map(|task| (task.task_id, task.public_id)).collect(),
             completed_at: at,
             batch_status: batch.status,
             batch_tally: batch.tally,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(sop: i64, quantity: i64) -> TaskGroup {
-        TaskGroup { sop_id: SopId(sop), subscene_id: SubsceneId(1), quantity }
-    }
-
-    #[test]
-    fn groups_name_each_pair_once_and_enough_tasks() {
-        assert_eq!(check_groups(&[group(1, 2), group(2, 3)], 1), Ok(5));
-        assert_eq!(check_groups(&[group(1, i64::MAX), group(2, 1)], 1), Ok(i64::MAX));
-        let code = |groups: &[TaskGroup], least| check_groups(groups, least).map_err(|refusal| refusal.code.as_str());
-        assert_eq!(code(&[], 1), Err("task_groups_empty"));
-        assert_eq!(code(&[group(1, 0)], 1), Err("quantity_invalid"));
-        assert_eq!(code(&[group(1, 0)], 0), Ok(0));
-        assert_eq!(code(&[group(1, -1)], 0), Err("quantity_invalid"));
-        assert_eq!(code(&[group(1, 1), group(1, 2)], 1), Err("task_group_repeated"));
-        assert_eq!(check_total(1001, TASKS_PER_BATCH_MAX).map_err(|refusal| refusal.code.as_str()), Err("too_many_tasks"));
     }
 }

@@ -139,7 +139,7 @@ impl Command for StartCallback {
         }
         let before = status(&task.state);
         let command = TaskCommand::StartRecording { by: Witness::StartCallback, at: work.now, reported: Some(self.reported.clone()) };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         Ok(if before == status(&task.state) { StartAnswer::Unmoved } else { StartAnswer::Moved })
     }
 }
@@ -185,7 +185,7 @@ impl Command for FinishCallback {
         };
         let before = status(&task.state);
         let command = TaskCommand::FinishRecording { by: Witness::FinishCallback, at: work.now, report: Some(self.report.clone()) };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         let after = status(&task.state).unwrap_or(TaskStatus::Pending);
         Ok(match after {
             _ if before != Some(after) => FinishAnswer::Moved { transfer_open: owner.transfer_open },

@@ -182,11 +182,11 @@ impl Command for ObserveRecorder {
         let at = work.now;
         let held = self.task.as_ref().filter(|_| self.state != RecorderState::Idle);
         if let Some(public_id) = held
-            && let Some((owner, mut task)) = owned(work, &self.device, public_id).await?
+            && let Some((_, mut task)) = owned(work, &self.device, public_id).await?
             && let Some(command) = with_the_task(self.state, at)
             && !reopens_in_vain(work, &task, &command).await?
         {
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            work.decide(&mut task, command)?;
         }
         // What it had and has no more: after a connection that is new, whatever it is believed to have.
         let gone = match before {
@@ -200,11 +200,11 @@ impl Command for ObserveRecorder {
         };
         let gone: BTreeSet<PublicTaskId> = gone.into_iter().filter(|task| Some(task) != held).collect();
         for public_id in gone {
-            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let status = task.state.dispatched().map(|task| task.stage.status());
             let (dropping, unheard) = (is_dropped(&public_id), unheard.as_ref() == Some(&public_id));
             if let Some(command) = status.and_then(|status| without_the_task(status, dropping, unheard, at)) {
-                work.decide_for(&mut task, command, Some(&owner.device_id))?;
+                work.decide(&mut task, command)?;
             }
         }
         Ok(())
@@ -231,7 +231,7 @@ impl Command for ConfigApplied {
             return note_refused(work, Some(&self.device), "config_applied", REPLACED).await;
         }
         let command = TaskCommand::Configure { by: Witness::ConfigApplied, at: work.now };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         Ok(())
     }
 }
@@ -321,7 +321,7 @@ impl Command for SettleDeviceCommand {
         if !succeeded && !ended {
             return Ok(());
         }
-        let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { return Ok(()) };
+        let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { return Ok(()) };
         let (by, at) = (Witness::CommandReply, work.now);
         let command = match action {
             RecorderAction::Config => Some(TaskCommand::Configure { by, at }),
@@ -334,7 +334,7 @@ impl Command for SettleDeviceCommand {
             RecorderAction::Finish | RecorderAction::Pause | RecorderAction::Resume | RecorderAction::Quit => None,
         };
         if let Some(command) = command {
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            work.decide(&mut task, command)?;
         }
         Ok(())
     }
@@ -358,11 +358,11 @@ impl Command for UploadStarted {
     const NAME: &'static str = "upload_started";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_started").await? else {
+        let Some((_, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_started").await? else {
             return Ok(());
         };
         let command = TaskCommand::FinishRecording { by: Witness::UploadStarted, at: work.now, report: None };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         Ok(())
     }
 }
@@ -382,14 +382,14 @@ impl Command for UploadCompleted {
     const NAME: &'static str = "upload_completed";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_complete").await? else {
+        let Some((_, mut task)) = current(work, &self.device, self.epoch, &self.task, "upload_complete").await? else {
             return Ok(());
         };
         if let Err(reason) = check_object_key(&self.report.object_key, &self.device, &self.task) {
             return note_refused(work, Some(&self.device), "upload_complete", &reason).await;
         }
         let command = TaskCommand::ReportUpload { by: self.witness, report: self.report.clone(), at: work.now };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         Ok(())
     }
 }
@@ -454,7 +454,7 @@ async fn fail_upload(
     let has_failed = |task: &Loaded<Task>| task.state.dispatched().is_some_and(|task| task.stage.status() == TaskStatus::Failed);
     let failed_before = has_failed(&task);
     let command = TaskCommand::FailUpload { reason: reason.to_owned(), file, at: work.now };
-    work.decide_for(&mut task, command, Some(&owner.device_id))?;
+    work.decide(&mut task, command)?;
     if has_failed(&task) && !failed_before {
         let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
         let Some((order_id, batch_id)) = brief else { return Ok(()) };
@@ -497,10 +497,10 @@ impl Command for AckWanted {
     const NAME: &'static str = "ack_wanted";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let Some((owner, mut task)) = current(work, &self.device, self.epoch, &self.task, "waiting_ack").await? else {
+        let Some((_, mut task)) = current(work, &self.device, self.epoch, &self.task, "waiting_ack").await? else {
             return Ok(());
         };
-        work.decide_for(&mut task, TaskCommand::RequestAck { by: Witness::TransferStatus }, Some(&owner.device_id))?;
+        work.decide(&mut task, TaskCommand::RequestAck { by: Witness::TransferStatus })?;
         Ok(())
     }
 }
@@ -549,7 +549,7 @@ impl Command for ReconcileUploads {
             if self.tracked.contains(&public_id) {
                 continue;
             }
-            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let missing = self.missing.iter().find(|(task, _)| *task == public_id);
             let command = match missing {
                 Some((_, detail)) => {
@@ -562,14 +562,14 @@ impl Command for ReconcileUploads {
                 given_up.lost.extend(missing.cloned());
                 continue;
             }
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            work.decide(&mut task, command)?;
         }
         // It says so once, when it begins, and that may have been lost. Whoever recorded the task now would write over
         // the file that is being uploaded.
         for public_id in facts::unrecorded_tasks(&mut work.tx, &self.device, &self.under_way).await? {
-            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::FinishRecording { by: Witness::TransferStatus, at, report: None };
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            work.decide(&mut task, command)?;
         }
         Ok(given_up)
     }
@@ -596,9 +596,9 @@ impl Command for RequestGivenUp {
         };
         let at = work.now;
         for public_id in facts::failed_tasks(&mut work.tx, &self.device, &self.tasks).await? {
-            let Some((owner, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
+            let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { continue };
             let command = TaskCommand::RequestGivenUp { by: Witness::TransferStatus, at, connected_at };
-            work.decide_for(&mut task, command, Some(&owner.device_id))?;
+            work.decide(&mut task, command)?;
         }
         Ok(())
     }

@@ -6,17 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{CommandError, Refusal, Work};
 use crate::domain::order::Terms;
 use crate::domain::task::{self, Task, TaskCommand};
+use crate::domain::workload::TaskGroup;
 use crate::domain::{BatchId, OrderId, PublicTaskId, RefusalCode, SopId, StationId, SubsceneId, TaskId, Timestamp, public_id};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, DispatchFacts, StationFacts};
-
-/// So many tasks of one procedure in one variant of the scene.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TaskGroup {
-    pub sop_id: SopId,
-    pub subscene_id: SubsceneId,
-    pub quantity: i64,
-}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CreatedTask {

@@ -43,6 +43,7 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 
 impl Production {
     /// Waits for whoever changes the same order, and loads it. One that the caller's scope does not contain is not there.
+    /// From then on nothing is committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
         let none = || Refusal::new(RefusalCode::OrderNotFound, format!("there is no order {order_id}"));
         Self::lock_of(work, order_id, none).await
@@ -58,6 +59,7 @@ impl Production {
             return Err(none().into());
         }
         let status_before = order.state.placed().map(|order| order.status);
+        work.unfinished = Some(order_id);
         Ok(Self {
             order_id,
             order,
@@ -148,7 +150,8 @@ impl Production {
             }
             // What was taken for finished may be seen recording again, and what is pending is perhaps being configured.
             let held = facts.status.held_by_recorder() || facts.status == TaskStatus::Uploading || facts.being_given;
-            work.decide_for(task, command(), facts.device_id.as_ref())?;
+            task.device = facts.device_id.clone();
+            work.decide(task, command())?;
             if let Some(device) = facts.device_id.clone().filter(|_| held) {
                 self.holders.entry(device).or_default().insert(facts.public_id.clone());
             }
@@ -226,6 +229,7 @@ impl Production {
         }
         self.follow_stations(work).await?;
         self.release_tasks(work).await?;
+        work.unfinished = None;
         Ok(Finished { batches: self.batches })
     }
 

@@ -1,6 +1,5 @@
 //! Single tasks: the older way to create them, deleting one, and ending one that waits for nothing any more.
 
-use super::batches::{TASKS_PER_BATCH_MAX, TaskGroup};
 use super::dispatch::{CreatedTask, Dispatch, check_station, look_up};
 use super::production::Production;
 use super::{Command, CommandError, Refusal, Work};
@@ -8,6 +7,7 @@ use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::Tally;
 use crate::domain::task::TaskCommand;
+use crate::domain::workload::{TASKS_PER_BATCH_MAX, TaskGroup};
 use crate::domain::{BatchId, OrderId, RefusalCode, RefusalKind, RobotId, SopId, StationId, SubsceneId, TaskId, public_id};
 use crate::projections::facts;
 

@@ -44,7 +44,7 @@ impl Command for AcceptUpload {
         let episode_id = EpisodeId(facts::new_ids(&mut work.tx, "episode_ids", 1).await?[0]);
         let command =
             TaskCommand::AcceptUpload { reported_in: self.reported_in, verified: self.verified.clone(), episode_id, at: work.now };
-        if work.decide_for(&mut task, command, Some(&owner.device_id))? == 0 {
+        if work.decide(&mut task, command)? == 0 {
             return Ok(Acceptance::Known);
         }
         let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
@@ -114,10 +114,10 @@ impl Command for RejectUpload {
     const NAME: &'static str = "reject_upload";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let (owner, mut task) = found(work, self.task).await?;
+        let (_, mut task) = found(work, self.task).await?;
         let command =
             TaskCommand::RejectUpload { reported_in: self.reported_in, report: self.report.clone(), rejection: self.rejection.clone() };
-        work.decide_for(&mut task, command, Some(&owner.device_id))?;
+        work.decide(&mut task, command)?;
         Ok(())
     }
 }
@@ -134,8 +134,8 @@ impl Command for NoteRefusedWrite {
     const NAME: &'static str = "note_refused_write";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let (owner, mut task) = found(work, self.task).await?;
-        work.decide_for(&mut task, TaskCommand::NoteRefusedWrite(self.write.clone()), Some(&owner.device_id))?;
+        let (_, mut task) = found(work, self.task).await?;
+        work.decide(&mut task, TaskCommand::NoteRefusedWrite(self.write.clone()))?;
         Ok(())
     }
 }

@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
-use crate::domain::routing::{SubscriberName, subscribers_of};
-use crate::domain::{DeviceId, Event, OrganizationId, Scope, StreamId, Timestamp};
+use crate::domain::{DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp, routing};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
-use crate::outbox::Queued;
 use crate::projections::facts::{self, FactoryTable};
 use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
 use crate::projections::{ReadModel, RowWrite};
@@ -50,6 +49,8 @@ pub struct Work {
     credentials: Vec<(&'static str, i64, String)>,
     /// Who people are, which never enters events, either.
     people: Vec<Person>,
+    /// An order was locked, and what follows from what was decided about it was not decided yet.
+    pub(super) unfinished: Option<OrderId>,
     /// What the command answers, where the same request may come again.
     outcomes: Vec<KeptOutcome>,
 }
@@ -76,6 +77,7 @@ impl Work {
             snapshots: vec![],
             credentials: vec![],
             people: vec![],
+            unfinished: None,
             outcomes: vec![],
         })
     }
@@ -115,16 +117,6 @@ impl Work {
 
     /// Decides on a stream, folds what was decided into it, and keeps it for the commit.
     pub fn decide<A: ReadModel>(&mut self, stream: &mut Loaded<A>, command: A::Command) -> Result<usize, CommandError> {
-        self.decide_for(stream, command, None)
-    }
-
-    /// The same for a stream whose device deliveries go to the transfer program of a device.
-    pub fn decide_for<A: ReadModel>(
-        &mut self,
-        stream: &mut Loaded<A>,
-        command: A::Command,
-        transfer: Option<&DeviceId>,
-    ) -> Result<usize, CommandError> {
         let before = stream.version;
         let id = stream.stream();
         let decided = stream.state.decide(command).map_err(|refusal| super::Refusal::from(refusal).about(&id))?;
@@ -134,14 +126,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = subscribers_of(event.event_type())
-                .iter()
-                .map(|&subscriber| Queued {
-                    subscriber,
-                    destination: destination(subscriber, &id, transfer),
-                    expires_at: A::deadline(event),
-                })
-                .collect();
+            let queued = routing::deliveries(event, stream.subject()).with_context(|| format!("{id} has to be told about"))?;
             self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
             if let Some(write) = A::shown_event(&stream.id, event, head)? {
@@ -192,7 +177,15 @@ impl Work {
         self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
     }
 
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(self) -> Result<(), CommandError> {
+        if let Some(order) = self.unfinished {
+            return Err(anyhow::anyhow!("a command that changes order {order} did not finish its production").into());
+        }
+        self.store_all().await?;
+        Ok(())
+    }
+
+    async fn store_all(self) -> Result<(), StoreError> {
         let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
             rows.entry(table).or_default().push(row);
@@ -230,14 +223,5 @@ impl Work {
 
     pub(super) async fn roll_back(self) -> Result<(), StoreError> {
         self.tx.roll_back().await
-    }
-}
-
-/// Whose socket a delivery has to go through.
-fn destination(subscriber: SubscriberName, stream: &StreamId, transfer: Option<&DeviceId>) -> Option<String> {
-    match (subscriber, transfer) {
-        (SubscriberName::DeviceCommands, Some(device)) => Some(format!("transfer:{device}")),
-        (SubscriberName::DeviceCommands, None) => Some(format!("recorder:{}", stream.aggregate_id)),
-        (SubscriberName::UploadVerification, _) => None,
     }
 }

@@ -21,6 +21,7 @@ use super::session::{Now, QueryError, Rpc};
 use super::transfer::status::TransferStatus;
 use super::wire::{RpcResponse, ToTransfer};
 use crate::domain::device::{LinkKind, RecorderState};
+use crate::domain::routing::Destination;
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 
 /// What a recorder was last seen doing, on its present connection.
@@ -377,12 +378,10 @@ impl Hub {
         devices.iter().flat_map(of_device).flatten().collect()
     }
 
-    /// Whether outbox rows for this destination, `recorder:<device>` or `transfer:<device>`, can be delivered from here.
-    pub fn reaches(&self, destination: &str) -> bool {
-        let Some((kind, device)) = destination.split_once(':') else { return false };
-        let kind = [LinkKind::Recorder, LinkKind::Transfer].into_iter().find(|known| known.as_str() == kind);
-        let device = DeviceId::parse(device).ok();
-        kind.zip(device).is_some_and(|(kind, device)| self.lane(&device, kind).is_some())
+    /// Whether outbox rows for this destination can be delivered from here.
+    pub fn reaches(&self, destination: &Destination) -> bool {
+        let (device, kind) = destination.link();
+        self.lane(device, kind).is_some()
     }
 
     /// The newest epoch this process has seen, whether or not its link is still there.

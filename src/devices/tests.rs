@@ -27,6 +27,7 @@ use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
 use super::{Keepalive, Limit, Settings};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use crate::domain::routing::Destination;
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::listener::{Front, serve_routes};
 
@@ -250,7 +251,7 @@ async fn a_command_goes_out_and_its_answer_is_stored() {
     assert!(asked["timestamp_ms"].is_i64());
     recorder.text(json!({"type": "rpc_response", "request_id": asked["request_id"], "success": true, "data": {"state": "idle"}})).await;
     plane.storage.until(|stored| observed(stored) == [(1, RecorderState::Idle)]).await;
-    assert_eq!((plane.hub().reaches(&format!("recorder:{DEVICE}")), woken.load(Ordering::SeqCst)), (true, 1));
+    assert_eq!((plane.hub().reaches(&Destination::Recorder(DeviceId::parse(DEVICE).unwrap())), woken.load(Ordering::SeqCst)), (true, 1));
     assert_eq!(plane.hub().connected(&device()), (true, false));
 
     assert_eq!(plane.hub().send_rpc(&device(), 7, rpc("x", Duration::from_secs(9))), Err(SendError::OtherLink { here: 1 }));
@@ -369,7 +370,7 @@ async fn a_newer_connection_takes_over_and_the_old_one_is_cut() {
     let stored = plane.storage.until(|stored| stored.contains(&settled) && observed(stored).len() == 2).await;
     // What was begun before the takeover is stored; what only waited is not.
     assert_eq!(observed(&stored), [(1, RecorderState::Idle), (2, RecorderState::Recording)]);
-    assert!(plane.hub().reaches(&format!("recorder:{DEVICE}")));
+    assert!(plane.hub().reaches(&Destination::Recorder(DeviceId::parse(DEVICE).unwrap())));
     plane.end().await;
 }
 

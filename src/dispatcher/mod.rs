@@ -1,6 +1,7 @@
 //! Claims outbox rows, has them delivered, settles them.
 //!
-//! One worker per subscriber and process; any number of processes. A worker is quick by wakes
+//! One worker per subscriber and process; any number of processes. Circuits, concurrency and order are
+//! per destination: one that is down never stops another. A worker is quick by wakes
 //! and right by polling. It claims a batch under a lease, delivers outside any transaction with
 //! bounded concurrency, extends the leases of what takes long, and settles in batches. A
 //! worker that dies leaves rows whose lease ends; an orderly stop gives its rows back at once,
@@ -12,6 +13,7 @@
 
 mod abroad;
 mod circuit;
+mod targets;
 mod worker;
 
 use std::time::Duration;
@@ -22,7 +24,7 @@ pub use abroad::hear_and_tell;
 pub use worker::{Worker, run};
 
 use crate::domain::Timestamp;
-use crate::domain::routing::SubscriberName;
+use crate::domain::routing::{Destination, SubscriberName};
 pub use crate::eventstore::StoredEvent;
 use crate::outbox::Backoff;
 
@@ -32,7 +34,7 @@ pub struct Delivery {
     pub event: StoredEvent,
     /// 1 = the first.
     pub attempt: i32,
-    pub destination: Option<String>,
+    pub destination: Option<Destination>,
     pub deadline: Option<Timestamp>,
     pub causation_depth: i32,
 }
@@ -54,7 +56,7 @@ pub enum Outcome {
     NotHere {
         error: String,
     },
-    /// Nobody can be delivered to at the moment. No attempt is counted, and one delivery at a
+    /// Nothing can be delivered to the destination at the moment. No attempt is counted, and one delivery at a
     /// time probes until it works again.
     DestinationDown {
         error: String,
@@ -73,12 +75,8 @@ pub trait Subscriber: Send + Sync + 'static {
         false
     }
 
-    /// Whether a row is only for processes that reach its destination; else any row will do.
-    fn is_bound(&self) -> bool {
-        false
-    }
-
-    fn reaches(&self, _destination: &str) -> bool {
+    /// Whether this process can deliver there; rows for other destinations are left to others.
+    fn reaches(&self, _destination: &Destination) -> bool {
         true
     }
 }
@@ -86,6 +84,7 @@ pub trait Subscriber: Send + Sync + 'static {
 /// How a subscriber's rows are worked on. All values come from the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliverySettings {
+    /// Deliveries at the same time to one destination.
     pub concurrency: usize,
     pub attempts_max: Option<u32>,
     /// Age at which a row is given up.
@@ -94,6 +93,7 @@ pub struct DeliverySettings {
     pub lease: Duration,
     pub timeout: Duration,
     pub batch_size: usize,
+    /// What goes to one destination goes in the order of its stream.
     pub per_stream: bool,
     pub block_on_dead: bool,
     pub poll: Duration,

@@ -10,11 +10,11 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::circuit::Circuit;
+use super::targets::Targets;
 use super::{Delivery, DeliverySettings, Outcome, Subscriber};
-use crate::domain::routing::SubscriberName;
+use crate::domain::routing::{Destination, SubscriberName};
 use crate::eventstore::upcast::{upcast, upcasters};
-use crate::outbox::{Claim, Claimed, DeadReason, Settlement, claim, extend, settle, waiting_destinations};
+use crate::outbox::{Claim, Claimed, DeadReason, Settlement, Share, Wanted, claim, extend, settle, waiting_destinations};
 
 /// The wait after the database refused a claim or a settlement.
 const DATABASE_REST: Duration = Duration::from_millis(500);
@@ -37,6 +37,7 @@ pub struct Worker {
 
 struct InFlight {
     row: Claimed,
+    destination: Option<Destination>,
 }
 
 /// What came back from one delivery.
@@ -47,11 +48,11 @@ type Finished = (Id, Outcome);
 pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToken) {
     let mut state = State {
         name: worker.subscriber.name(),
+        targets: Targets::new(worker.settings.concurrency),
         worker,
         running: JoinSet::new(),
         held: HashMap::new(),
         unsettled: vec![],
-        circuit: Circuit::default(),
     };
     info!(outbox.subscriber = state.name.as_str(), "Delivers to `{}`", state.name.as_str());
     let lease_third = state.worker.settings.lease / 3;
@@ -75,7 +76,7 @@ pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToke
         if soft.is_cancelled() && state.held.is_empty() && state.unsettled.is_empty() {
             return;
         }
-        if look && !soft.is_cancelled() && state.room() > 0 && state.unsettled.is_empty() {
+        if look && !soft.is_cancelled() && state.unsettled.is_empty() {
             continue;
         }
         let wake = state.worker.wake.clone();
@@ -114,57 +115,77 @@ struct State {
     /// Rows under lease, by the task that delivers them.
     held: HashMap<Id, InFlight>,
     unsettled: Vec<(i64, i64, Settlement)>,
-    circuit: Circuit,
+    targets: Targets,
 }
 
 impl State {
-    fn room(&self) -> usize {
-        let free = self.worker.settings.concurrency.saturating_sub(self.held.len());
-        self.circuit.allows(Instant::now(), free)
-    }
-
     fn next_look(&self) -> Duration {
-        let poll = self.worker.settings.poll;
-        match self.circuit.probe_at() {
-            // The rows that went back become due a little later than the probe, by the database's clock.
-            Some(at) if at + PROBE_PATIENCE > Instant::now() => {
-                at.saturating_duration_since(Instant::now()).clamp(PROBE_LOOK, poll.max(PROBE_LOOK))
-            }
-            _ => poll,
-        }
+        let (poll, now) = (self.worker.settings.poll, Instant::now());
+        // The rows that went back become due a little later than the probe, by the database's clock.
+        let probe = self.targets.probes().filter(|at| *at + PROBE_PATIENCE > now).min();
+        probe.map_or(poll, |at| at.saturating_duration_since(now).clamp(PROBE_LOOK, poll.max(PROBE_LOOK)))
     }
 
     /// Claims what there is room for and starts delivering. Answers whether there may be more.
     async fn claim_some(&mut self) -> anyhow::Result<bool> {
-        let limit = self.room().min(self.worker.settings.batch_size);
-        if limit == 0 {
-            return Ok(false);
-        }
-        let client = self.worker.pool.get().await?;
-        let subscriber = &self.worker.subscriber;
-        let destinations = if subscriber.is_bound() {
-            // Few wait at any time; naming all that can be reached would cost more the more devices there are.
-            let waiting = waiting_destinations(&client, self.name).await?;
-            Some(waiting.into_iter().filter(|destination| subscriber.reaches(destination)).collect::<Vec<_>>())
-        } else {
-            None
-        };
-        let wanted = Claim {
-            subscriber: self.name,
-            worker: &self.worker.name,
-            lease: self.worker.settings.lease,
-            limit: i64::try_from(limit).unwrap_or(i64::MAX),
-            destinations: destinations.as_deref(),
-            per_stream: self.worker.settings.per_stream,
-        };
-        let rows = claim(&client, &wanted).await?;
-        drop(client);
-        let full = rows.len() == limit;
+        let (rows, more) = if self.name.has_destinations() { self.claim_for_each().await? } else { self.claim_any().await? };
         metrics::counter!(crate::telemetry::OUTBOX_CLAIMED, "subscriber" => self.name.as_str()).increment(rows.len() as u64);
         for row in rows {
             self.start(row);
         }
-        Ok(full)
+        Ok(more)
+    }
+
+    async fn claim_any(&self) -> anyhow::Result<(Vec<Claimed>, bool)> {
+        let limit = self.targets.room(&None, Instant::now()).min(self.worker.settings.batch_size);
+        if limit == 0 {
+            return Ok((vec![], false));
+        }
+        let client = self.worker.pool.get().await?;
+        let rows = claim(&client, &self.claim_of(Wanted::Any { limit: number(limit) })).await?;
+        let more = rows.len() == limit;
+        Ok((rows, more))
+    }
+
+    async fn claim_for_each(&self) -> anyhow::Result<(Vec<Claimed>, bool)> {
+        let client = self.worker.pool.get().await?;
+        // Few wait at any time; naming all that can be reached would cost more the more devices there are.
+        let shares = self.shares(waiting_destinations(&client, self.name).await?);
+        if shares.is_empty() {
+            return Ok((vec![], false));
+        }
+        let rows = claim(&client, &self.claim_of(Wanted::For(&shares))).await?;
+        let mut left: HashMap<String, i64> = shares.iter().map(|share| (share.destination.to_string(), share.limit)).collect();
+        for row in &rows {
+            if let Some(left) = row.destination.as_ref().and_then(|destination| left.get_mut(destination)) {
+                *left -= 1;
+            }
+        }
+        Ok((rows, left.values().any(|left| *left <= 0)))
+    }
+
+    /// Each destination that can be delivered to now gets its part of a batch, and one row at least, whatever the others
+    /// have under way.
+    fn shares(&self, waiting: Vec<Destination>) -> Vec<Share> {
+        let now = Instant::now();
+        let room = |to: Option<Destination>| match &to {
+            Some(destination) if !self.worker.subscriber.reaches(destination) => 0,
+            _ => self.targets.room(&to, now),
+        };
+        let rooms: Vec<(Destination, usize)> = waiting.into_iter().map(|to| (to.clone(), room(Some(to)))).collect();
+        let open = rooms.iter().filter(|(_, room)| *room > 0).count();
+        let part = (self.worker.settings.batch_size / open.max(1)).max(1);
+        let share = |(destination, room): (Destination, usize)| Share {
+            destination,
+            limit: number(if room > 0 { room.min(part) } else { part }),
+            only_expired: room == 0,
+        };
+        rooms.into_iter().map(share).collect()
+    }
+
+    fn claim_of<'a>(&'a self, wanted: Wanted<'a>) -> Claim<'a> {
+        let Worker { name, settings, .. } = &self.worker;
+        Claim { subscriber: self.name, worker: name, lease: settings.lease, wanted, per_stream: settings.per_stream }
     }
 
     fn start(&mut self, row: Claimed) {
@@ -185,18 +206,27 @@ impl State {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;
         }
+        let destination = row.destination.as_deref().map(Destination::parse);
+        if destination == Some(None) {
+            let error = format!("this version does not know the destination {:?}", row.destination.as_deref().unwrap_or_default());
+            self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::PermanentError, &error)));
+            return;
+        }
+        let destination = destination.flatten();
         let mut event = row.event.clone();
         // Rows may have been queued by an older program.
         event.payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload);
         let delivery = Delivery {
             event,
             attempt: row.attempt,
-            destination: row.destination.clone(),
+            destination: destination.clone(),
             deadline: row.expires_at,
             causation_depth: row.causation_depth,
         };
         let subscriber = self.worker.subscriber.clone();
-        self.circuit.started();
+        // Where rows need no destination, they share one circuit.
+        let destination = destination.filter(|_| self.name.has_destinations());
+        self.targets.started(destination.clone());
         let task = self.running.spawn(async move {
             let started = Instant::now();
             let delivered = tokio::time::timeout(settings.timeout, subscriber.deliver(&delivery)).await;
@@ -206,7 +236,7 @@ impl State {
                 Err(_) => Outcome::Retry { error: format!("no outcome within {:?}", settings.timeout), after: None },
             }
         });
-        self.held.insert(task.id(), InFlight { row });
+        self.held.insert(task.id(), InFlight { row, destination });
     }
 
     fn note(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
@@ -217,9 +247,9 @@ impl State {
                 (failure.id(), Outcome::Retry { error: format!("the delivery panicked: {failure}"), after: None })
             }
         };
-        let Some(InFlight { row }) = self.held.remove(&id) else { return };
+        let Some(InFlight { row, destination }) = self.held.remove(&id) else { return };
         if !matches!(outcome, Outcome::DestinationDown { .. }) {
-            self.circuit.reached();
+            self.targets.reached(&destination);
         }
         let event = row.event.event_id();
         let name = self.name.as_str();
@@ -233,8 +263,9 @@ impl State {
                 Settlement::Release { after: NOT_HERE_REST }
             }
             Outcome::DestinationDown { error } => {
-                let rest = self.circuit.down(Instant::now());
-                warn!(outbox.subscriber = name, event.id = %event, error, "The destination of `{name}` is down; probes again in {rest:?}");
+                let rest = self.targets.down(destination, Instant::now());
+                let place = row.destination.as_deref().unwrap_or("the destination");
+                warn!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} is down; probes again in {rest:?}");
                 Settlement::Release { after: rest }
             }
             Outcome::Retry { error, after } if !self.used_up(&row) => {
@@ -317,4 +348,8 @@ impl State {
         self.unsettled.extend(rest);
         self.settle_all().await;
     }
+}
+
+fn number(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::refusal::Refused;
-use super::time::Timestamp;
 
 /// Something that happened, as it is stored for ever.
 pub trait Event: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static {
@@ -38,10 +37,6 @@ pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + Deseriali
     /// Whether the event counts as a change of the thing itself (`updated_at`).
     fn touches(_event: &Self::Event) -> bool {
         true
-    }
-    /// After this instant nobody need hear of the event any more.
-    fn deadline(_event: &Self::Event) -> Option<Timestamp> {
-        None
     }
 }
 

@@ -439,13 +439,6 @@ impl Aggregate for Device {
     type Event = DeviceEvent;
     type Refusal = DeviceRefusal;
 
-    fn deadline(event: &DeviceEvent) -> Option<Timestamp> {
-        match event {
-            DeviceEvent::DeviceCommandRequested { deadline, .. } => Some(*deadline),
-            _ => None,
-        }
-    }
-
     fn decide(&self, command: DeviceCommand) -> Result<Vec<DeviceEvent>, DeviceRefusal> {
         use DeviceCommand as C;
         Ok(match command {

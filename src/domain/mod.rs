@@ -30,6 +30,7 @@ pub mod time;
 pub mod token;
 #[cfg(test)]
 mod verdicts;
+pub mod workload;
 
 use serde::Serialize;
 

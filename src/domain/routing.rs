@@ -1,34 +1,271 @@
-//! Which subscriber has work to do because of which event. Pure, and complete: what is
-//! not named here is not sent anywhere.
+//! Who has to be told of which event, and where. Pure, and complete: what is not named here is
+//! not sent anywhere.
+//!
+//! Subscribers here are built in. Rows for subscriptions that are stored will be inserted by a
+//! follower of the log (`docs/adr/0015-destinations.md`).
 
-/// A follower that has work to do, with one outbox row per event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SubscriberName {
+use std::any::Any;
+use std::fmt;
+
+use super::device::{DeviceEvent, LinkKind};
+use super::task::TaskEvent;
+use super::{DeviceId, Event, Timestamp};
+
+macro_rules! subscribers {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
+        /// Has work to do because of events: one outbox row per event and destination.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum SubscriberName { $($(#[$doc])* $name),+ }
+
+        impl SubscriberName {
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word),+ }
+            }
+        }
+    };
+}
+
+subscribers! {
     /// Sends requests and acks to recorder and transfer sockets.
-    DeviceCommands,
+    DeviceCommands = "device_commands",
     /// Compares an uploaded object with what the device said about it.
-    UploadVerification,
+    UploadVerification = "upload_verification",
 }
 
 impl SubscriberName {
-    pub const ALL: [(&'static str, Self); 2] =
-        [("device_commands", Self::DeviceCommands), ("upload_verification", Self::UploadVerification)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+    /// Whether each of its rows names a destination.
+    pub fn has_destinations(self) -> bool {
+        match self {
+            Self::DeviceCommands => true,
+            Self::UploadVerification => false,
+        }
     }
 }
 
-/// The subscribers of an event, by its stored type.
-pub fn subscribers_of(event_type: &str) -> &'static [SubscriberName] {
-    use SubscriberName::{DeviceCommands, UploadVerification};
-    match event_type {
+/// Where a delivery goes. Stored as `recorder:<device>`, `transfer:<device>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    Recorder(DeviceId),
+    Transfer(DeviceId),
+}
+
+impl Destination {
+    /// None for what another version of this program stored.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, device) = text.split_once(':')?;
+        let device = DeviceId::parse(device).ok()?;
+        match kind {
+            "recorder" => Some(Self::Recorder(device)),
+            "transfer" => Some(Self::Transfer(device)),
+            _ => None,
+        }
+    }
+
+    /// The socket that leads there.
+    pub fn link(&self) -> (&DeviceId, LinkKind) {
+        match self {
+            Self::Recorder(device) => (device, LinkKind::Recorder),
+            Self::Transfer(device) => (device, LinkKind::Transfer),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Recorder(device) => write!(f, "recorder:{device}"),
+            Self::Transfer(device) => write!(f, "transfer:{device}"),
+        }
+    }
+}
+
+/// A delivery to queue with its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    pub subscriber: SubscriberName,
+    pub destination: Option<Destination>,
+    /// After this instant delivering makes no sense any more.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Queued {
+    fn to(subscriber: SubscriberName, destination: Destination) -> Self {
+        Self { subscriber, destination: Some(destination), expires_at: None }
+    }
+
+    fn anywhere(subscriber: SubscriberName) -> Self {
+        Self { subscriber, destination: None, expires_at: None }
+    }
+}
+
+/// What an event is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The id of its stream.
+    pub id: &'a str,
+    /// Of a task: the device that records it.
+    pub device: Option<&'a DeviceId>,
+}
+
+/// An event asks for a delivery to a device, and its stream names none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it names no device that could be told")]
+pub struct NoDevice;
+
+/// The deliveries that an event asks for. Streams that are not named here are followed by nobody.
+pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    let event: &dyn Any = event;
+    if let Some(event) = event.downcast_ref() {
+        of_device(event, subject)
+    } else if let Some(event) = event.downcast_ref() {
+        of_task(event, subject)
+    } else {
+        Ok(vec![])
+    }
+}
+
+// Every event stands here, so that a new one has to be given its place.
+
+fn of_device(event: &DeviceEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    use DeviceEvent as E;
+    Ok(match event {
         // An RPC to the recorder.
-        "device_command_requested" => &[DeviceCommands],
+        E::DeviceCommandRequested { deadline, .. } => {
+            let recorder = Destination::Recorder(DeviceId::parse(subject.id).map_err(|_| NoDevice)?);
+            vec![Queued { expires_at: Some(*deadline), ..Queued::to(SubscriberName::DeviceCommands, recorder) }]
+        }
+        E::DeviceLinkOpened { .. }
+        | E::DeviceLinkClosed { .. }
+        | E::DeviceContested { .. }
+        | E::DeviceContestEnded { .. }
+        | E::RecorderStateObserved { .. }
+        | E::DeviceCommandSettled { .. }
+        | E::DeviceCommandAnsweredLate { .. }
+        | E::DeviceReportRefused { .. }
+        | E::DeviceReleaseWanted { .. }
+        | E::DeviceReleased { .. } => vec![],
+    })
+}
+
+fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
+    use TaskEvent as E;
+    Ok(match event {
         // The recording is a file: ask for its upload.
-        "recording_finished" | "upload_requested_again" | "failed_upload_requested" => &[DeviceCommands],
-        "upload_reported" | "late_upload_reported" => &[UploadVerification],
+        E::RecordingFinished { .. }
+        | E::UploadRequestedAgain { .. }
+        | E::FailedUploadRequested { .. }
         // The episode is durable: the device may delete its copy.
-        "upload_verified" | "late_upload_verified" | "upload_ack_requested" => &[DeviceCommands],
-        _ => &[],
+        | E::UploadVerified { .. }
+        | E::LateUploadVerified { .. }
+        | E::UploadAckRequested { .. } => {
+            let uploader = Destination::Transfer(subject.device.ok_or(NoDevice)?.clone());
+            vec![Queued::to(SubscriberName::DeviceCommands, uploader)]
+        }
+        E::UploadReported { .. } | E::LateUploadReported { .. } => vec![Queued::anywhere(SubscriberName::UploadVerification)],
+        E::TaskCreated { .. }
+        | E::TaskConfigured { .. }
+        | E::RecordingStarted { .. }
+        | E::UploadRejected { .. }
+        | E::LateUploadRejected { .. }
+        | E::UploadFailed { .. }
+        | E::TaskFailedByPerson { .. }
+        | E::UploadFileMissing { .. }
+        | E::RecordingAbandoned { .. }
+        | E::TaskCancelled { .. }
+        | E::TaskCompletedExternally { .. }
+        | E::TaskDeleted { .. }
+        | E::DeviceReportNoted { .. }
+        | E::ObjectWriteRefused { .. } => vec![],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::domain::Aggregate;
+    use crate::domain::device::Device;
+    use crate::domain::task::Task;
+
+    fn device() -> DeviceId {
+        DeviceId::parse("AB-F0001-T0001-000001").unwrap()
+    }
+
+    /// What events have asked for since the first version: subscriber and destination, as they are stored.
+    const ROWS: [(&str, &str, Option<&str>); 9] = [
+        ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
+        ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("failed_upload_requested", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("upload_verified", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("late_upload_verified", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("upload_ack_requested", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
+        ("upload_reported", "upload_verification", None),
+        ("late_upload_reported", "upload_verification", None),
+    ];
+
+    type Rows = BTreeMap<&'static str, Vec<(&'static str, Option<String>)>>;
+
+    /// The rows for the stored example of every event of a kind of stream.
+    fn rows_of<A: Aggregate>(id: &str, rows: &mut Rows) {
+        for (name, version) in A::Event::types() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/events/{name}.v{version}.json"));
+            let event: A::Event = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            let queued = deliveries(&event, Subject { id, device: Some(&device()) }).unwrap();
+            let row = |queued: &Queued| (queued.subscriber.as_str(), queued.destination.as_ref().map(ToString::to_string));
+            rows.insert(name, queued.iter().map(row).collect());
+        }
+    }
+
+    #[test]
+    fn every_event_asks_for_the_rows_it_has_always_asked_for() {
+        let mut rows = Rows::new();
+        rows_of::<Device>(device().as_str(), &mut rows);
+        rows_of::<Task>("17", &mut rows);
+        for (name, made) in rows {
+            let known: Vec<_> = ROWS.iter().filter(|row| row.0 == name).map(|row| (row.1, row.2.map(str::to_owned))).collect();
+            assert_eq!(made, known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_subscriber_with_destinations_gets_one_with_every_row() {
+        for (name, subscriber, destination) in ROWS {
+            let subscriber = SubscriberName::ALL.iter().find(|known| known.as_str() == subscriber).unwrap();
+            assert_eq!(destination.is_some(), subscriber.has_destinations(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_command_expires_with_its_deadline_and_nothing_else_does() {
+        let text = include_str!("../../tests/golden/events/device_command_requested.v1.2.json");
+        let event: DeviceEvent = serde_json::from_str(text).unwrap();
+        let DeviceEvent::DeviceCommandRequested { deadline, .. } = &event else { panic!("{event:?}") };
+        let queued = deliveries(&event, Subject { id: device().as_str(), device: None }).unwrap();
+        assert_eq!(queued[0].expires_at, Some(*deadline));
+        let ack = TaskEvent::UploadAckRequested { by: crate::domain::task::Witness::TransferStatus };
+        let queued = deliveries(&ack, Subject { id: "17", device: Some(&device()) }).unwrap();
+        assert_eq!(queued[0].expires_at, None);
+    }
+
+    #[test]
+    fn what_has_to_be_told_a_device_is_not_forgotten_where_none_is_known() {
+        let ack = TaskEvent::UploadAckRequested { by: crate::domain::task::Witness::TransferStatus };
+        assert_eq!(deliveries(&ack, Subject { id: "17", device: None }), Err(NoDevice));
+        assert_eq!(deliveries(&TaskEvent::TaskDeleted {}, Subject { id: "17", device: None }), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_destination_is_read_as_it_was_written() {
+        for destination in [Destination::Recorder(device()), Destination::Transfer(device())] {
+            assert_eq!(Destination::parse(&destination.to_string()), Some(destination));
+        }
+        for other in ["", "recorder", "recorder:", "recorder:a/b", "webhook:1", "AB-F0001-T0001-000001"] {
+            assert_eq!(Destination::parse(other), None, "{other:?}");
+        }
     }
 }

@@ -21,8 +21,8 @@ use super::envelope::Metadata;
 use super::snapshots::Snapshot;
 use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
-use crate::domain::{Aggregate, Event, StreamId, Timestamp};
-use crate::outbox::Queued;
+use crate::domain::routing::{Queued, Subject};
+use crate::domain::{Aggregate, DeviceId, Event, StreamId, Timestamp};
 use crate::pg::{Fault, PgError, fault};
 
 /// A statement with its parameters.
@@ -84,12 +84,19 @@ pub struct Loaded<A: Aggregate> {
     pub state: A,
     pub created_at: Option<Timestamp>,
     pub updated_at: Option<Timestamp>,
+    /// Of a task: the device that records it, which its events do not say.
+    pub device: Option<DeviceId>,
 }
 
 impl<A: Aggregate> Loaded<A> {
     /// A stream that does not exist yet.
     pub fn absent(id: impl ToString) -> Self {
-        Self { id: id.to_string(), version: 0, state: A::default(), created_at: None, updated_at: None }
+        Self { id: id.to_string(), version: 0, state: A::default(), created_at: None, updated_at: None, device: None }
+    }
+
+    /// What its events are about.
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { id: &self.id, device: self.device.as_ref() }
     }
 
     pub fn stream(&self) -> StreamId {
@@ -268,7 +275,7 @@ impl Transaction {
         let q_ids: Vec<&str> = queued.iter().map(|(e, _)| e.stream.aggregate_id.as_str()).collect();
         let q_sequences: Vec<i64> = queued.iter().map(|(e, _)| e.sequence).collect();
         let q_subscribers: Vec<&str> = queued.iter().map(|(_, q)| q.subscriber.as_str()).collect();
-        let q_destinations: Vec<Option<&str>> = queued.iter().map(|(_, q)| q.destination.as_deref()).collect();
+        let q_destinations: Vec<Option<String>> = queued.iter().map(|(_, q)| q.destination.as_ref().map(ToString::to_string)).collect();
         let q_expiries: Vec<Option<Timestamp>> = queued.iter().map(|(_, q)| q.expires_at).collect();
 
         let mut append: Vec<&(dyn ToSql + Sync)> = vec![&kinds, &ids, &sequences, &types, &versions, &payloads, &metadata];

@@ -17,10 +17,9 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
-use crate::commands::batches::{
-    AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch, TaskGroup,
-};
+use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch};
 use crate::domain::batch::BatchStatus;
+use crate::domain::workload::TaskGroup;
 use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio_postgres::types::ToSql;
 
 use super::pinned;
 use crate::domain::Timestamp;
-use crate::domain::routing::SubscriberName;
+use crate::domain::routing::{Destination, SubscriberName};
 
 /// What to claim.
 #[derive(Clone, Debug)]
@@ -15,11 +16,28 @@ pub struct Claim<'a> {
     /// Who claims: shown to operators, never compared.
     pub worker: &'a str,
     pub lease: Duration,
-    pub limit: i64,
-    /// Only rows for these destinations; none means any row.
-    pub destinations: Option<&'a [String]>,
-    /// One row per stream at a time, in the order of the stream.
+    pub wanted: Wanted<'a>,
+    /// One row per stream and destination at a time, in the order of the stream.
     pub per_stream: bool,
+}
+
+/// Which rows, and how many.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// Whatever is due, wherever it goes.
+    Any { limit: i64 },
+    /// So many for each of these destinations.
+    For(&'a [Share]),
+}
+
+/// How much is wanted for one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub destination: Destination,
+    pub limit: i64,
+    /// It cannot be delivered to from here or now. What has expired is for any process all the same: none may ever
+    /// reach it again.
+    pub only_expired: bool,
 }
 
 /// An event as it is stored.
@@ -57,6 +75,7 @@ pub struct Claimed {
     pub outbox_id: i64,
     pub epoch: i64,
     pub attempt: i32,
+    /// As it is stored.
     pub destination: Option<String>,
     pub causation_depth: i32,
     pub expires_at: Option<Timestamp>,
@@ -67,26 +86,36 @@ pub struct Claimed {
 }
 
 // The lease's end is part of the claim itself, so no sweeper stands between a dead worker and
-// the next claim. The CTE is materialized: a nested loop over a subquery could lock more rows
-// than the limit says. A claim of a row whose lease has run out notes what became of the last one.
-const CLAIM: &str = "
-with due as materialized (
-    select o.outbox_id from outbox o
-    where o.subscriber = $1 and o.due_at <= clock_timestamp()
-      and (o.leased_until is null or o.leased_until < clock_timestamp())
-      -- What has expired is for anybody: nobody may ever reach its destination again.
-      and ($2::text[] is null or o.destination = any ($2) or o.expires_at < clock_timestamp())
-      and (not $3 or (
-            not exists (select from outbox p where p.subscriber = o.subscriber and p.stream_key = o.stream_key and p.outbox_id < o.outbox_id)
+// the next claim.
+macro_rules! due {
+    () => {
+        "o.due_at <= clock_timestamp() and (o.leased_until is null or o.leased_until < clock_timestamp())"
+    };
+}
+
+macro_rules! in_order {
+    ($asked_for:literal) => {
+        concat!(
+            "(not ",
+            $asked_for,
+            " or (
+            not exists (select from outbox p where p.subscriber = o.subscriber and p.stream_key = o.stream_key
+                         and coalesce(p.destination, '') = coalesce(o.destination, '') and p.outbox_id < o.outbox_id)
         and not exists (select from dead_letters d where d.subscriber = o.subscriber and d.stream_key = o.stream_key
-                         and d.resolved_at is null and d.blocks_stream)))
-    order by o.due_at, o.outbox_id
-    limit $4
-    for update of o skip locked
-), taken as (
+                         and coalesce(d.destination, '') = coalesce(o.destination, '')
+                         and d.resolved_at is null and d.blocks_stream)))"
+        )
+    };
+}
+
+// Follows a CTE `due`, which is materialized: a nested loop over a subquery could lock more rows than the limit
+// says. A claim of a row whose lease has run out notes what became of the last one.
+macro_rules! take_due {
+    () => {
+        ", taken as (
     update outbox o set
         attempt = o.attempt + 1, epoch = o.epoch + 1,
-        leased_until = clock_timestamp() + make_interval(secs => $5), leased_by = $6,
+        leased_until = clock_timestamp() + make_interval(secs => $2), leased_by = $3,
         failures = case when o.leased_until is null then o.failures else o.failures || jsonb_build_array(jsonb_build_object(
             'attempt', o.attempt, 'at', clock_timestamp(), 'error', 'the lease ended before the worker ' || coalesce(o.leased_by, '?') || ' settled it')) end
     from due where o.outbox_id = due.outbox_id
@@ -97,32 +126,90 @@ select t.outbox_id, t.epoch, t.attempt, t.destination, t.causation_depth, t.expi
        extract(epoch from clock_timestamp() - t.created_at)::float8 as age_s,
        e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at
 from taken t join events e on e.seq = t.event_seq
-order by t.outbox_id";
+order by t.outbox_id"
+    };
+}
 
-const WAITING: &str = "
-select distinct destination from outbox
-where subscriber = $1 and destination is not null and due_at <= clock_timestamp()
-  and (leased_until is null or leased_until < clock_timestamp())";
+const CLAIM_ANY: &str = concat!(
+    "
+with due as materialized (
+    select o.outbox_id from outbox o
+    where o.subscriber = $1 and ",
+    due!(),
+    " and ",
+    in_order!("$4"),
+    "
+    order by o.due_at, o.outbox_id
+    limit $5
+    for update of o skip locked
+)",
+    take_due!()
+);
 
-/// Where rows wait that are due. One round trip.
+const CLAIM_FOR: &str = concat!(
+    "
+with due as materialized (
+    select r.outbox_id from unnest($5::text[], $6::bigint[], $7::bool[]) s (destination, most, only_expired)
+    cross join lateral (
+        select o.outbox_id from outbox o
+        where o.subscriber = $1 and o.destination = s.destination and ",
+    due!(),
+    "
+          and (not s.only_expired or o.expires_at < clock_timestamp()) and ",
+    in_order!("$4"),
+    "
+        order by o.due_at, o.outbox_id
+        limit s.most
+        for update of o skip locked) r
+)",
+    take_due!()
+);
+
+// Steps from one destination to the next, past all rows in between: what waits for one that is away costs the others nothing.
+const WAITING: &str = concat!(
+    "
+with recursive known as (
+    (select o.destination from outbox o where o.subscriber = $1 and o.destination is not null order by o.destination limit 1)
+    union all
+    select (select o.destination from outbox o where o.subscriber = $1 and o.destination > k.destination order by o.destination limit 1)
+    from known k where k.destination is not null)
+select k.destination from known k
+where exists (select from outbox o where o.subscriber = $1 and o.destination = k.destination and ",
+    due!(),
+    ")"
+);
+
+/// Where rows wait that are due. One round trip. Destinations that another version of this program made are left to it.
 pub async fn waiting_destinations(
     client: &deadpool_postgres::Client,
     subscriber: SubscriberName,
-) -> Result<Vec<String>, tokio_postgres::Error> {
+) -> Result<Vec<Destination>, tokio_postgres::Error> {
     let statement = client.prepare_cached(WAITING).await?;
     let rows = pinned(client, client.query(&statement, &[&subscriber.as_str()])).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
+    Ok(rows.iter().filter_map(|row| Destination::parse(row.get(0))).collect())
 }
 
-/// Takes up to `limit` rows that are due, and leases them. One round trip.
+/// Takes rows that are due, and leases them. One round trip.
 pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
     let subscriber = claim.subscriber.as_str();
-    let destinations = claim.destinations.map(<[String]>::to_vec);
     let lease = claim.lease.as_secs_f64();
-    let statement = client.prepare_cached(CLAIM).await?;
-    let rows =
-        pinned(client, client.query(&statement, &[&subscriber, &destinations, &claim.per_stream, &claim.limit, &lease, &claim.worker]))
-            .await?;
+    let shares = if let Wanted::For(shares) = claim.wanted { shares } else { &[] };
+    let destinations: Vec<String> = shares.iter().map(|share| share.destination.to_string()).collect();
+    let limits: Vec<i64> = shares.iter().map(|share| share.limit).collect();
+    let only_expired: Vec<bool> = shares.iter().map(|share| share.only_expired).collect();
+    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&subscriber, &lease, &claim.worker, &claim.per_stream];
+    let sql = match &claim.wanted {
+        Wanted::Any { limit } => {
+            params.push(limit);
+            CLAIM_ANY
+        }
+        Wanted::For(_) => {
+            params.extend_from_slice(&[&destinations, &limits, &only_expired]);
+            CLAIM_FOR
+        }
+    };
+    let statement = client.prepare_cached(sql).await?;
+    let rows = pinned(client, client.query(&statement, &params)).await?;
     Ok(rows
         .iter()
         .map(|row| Claimed {

@@ -1,6 +1,6 @@
 //! What has to be sent: rows committed with the events that ask for it.
 //!
-//! Rows are inserted by the event store (`RowsToQueue`), claimed with `SKIP LOCKED` under a lease,
+//! Rows are inserted by the event store in the statement that appends their event, claimed with `SKIP LOCKED` under a lease,
 //! and settled by whoever claimed them last: every statement of a settlement is fenced by the
 //! row's epoch, which grows with each claim. Only the database's clock is used. A delivered
 //! row leaves the table at once; one that is given up moves to `dead_letters` with the time
@@ -14,7 +14,7 @@ pub mod settle;
 pub mod standing;
 pub mod wake;
 
-pub use claim::{Claim, Claimed, StoredEvent, claim, waiting_destinations};
+pub use claim::{Claim, Claimed, Share, StoredEvent, Wanted, claim, waiting_destinations};
 pub use schedule::Backoff;
 pub use settle::{DeadReason, Settlement, extend, settle};
 pub use wake::Wakes;
@@ -22,9 +22,6 @@ pub use wake::Wakes;
 use std::future::Future;
 
 use tokio_postgres::Error;
-
-use crate::domain::Timestamp;
-use crate::domain::routing::SubscriberName;
 
 /// Planner settings for the statements of this module. A generic plan lives as long as its
 /// connection, and one made while the tables were empty would scan all of a backlog for every
@@ -39,12 +36,4 @@ async fn pinned<T>(client: &deadpool_postgres::Client, statement: impl Future<Ou
     let answer = answer?;
     committed?;
     Ok(answer)
-}
-
-/// A row to insert with its event.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Queued {
-    pub subscriber: SubscriberName,
-    pub destination: Option<String>,
-    pub expires_at: Option<Timestamp>,
 }

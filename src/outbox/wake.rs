@@ -17,7 +17,7 @@ pub struct Wakes {
 
 impl Default for Wakes {
     fn default() -> Self {
-        let subscribers = SubscriberName::ALL.iter().map(|(_, name)| (*name, Arc::default())).collect();
+        let subscribers = SubscriberName::ALL.iter().map(|name| (*name, Arc::default())).collect();
         Self { subscribers: Arc::new(subscribers), log: Arc::default(), abroad: Arc::default() }
     }
 }

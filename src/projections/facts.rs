@@ -59,7 +59,8 @@ fn found_task(answers: Vec<Vec<Row>>, tx: &Transaction) -> Result<Option<(TaskOw
     let [owner, events] = answers.as_slice() else { return Ok(None) };
     let Some(row) = owner.first() else { return Ok(None) };
     let owner = task_owner(row)?;
-    let task = tx.fold(&owner.task_id.to_string(), events)?;
+    let mut task = tx.fold::<Task>(&owner.task_id.to_string(), events)?;
+    task.device = Some(owner.device_id.clone());
     Ok(Some((owner, task)))
 }
 

@@ -37,9 +37,9 @@ use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Rpc, SendError};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind};
-use crate::domain::routing::SubscriberName;
+use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, TaskId, Timestamp};
+use crate::domain::{PublicTaskId, TaskId, Timestamp};
 
 /// Uploaders take the number and do nothing with it.
 const PRIORITY: i32 = 1;
@@ -110,9 +110,8 @@ impl DeviceCommands {
     }
 
     async fn command(&self, delivery: &Delivery) -> Outcome {
-        let device = match DeviceId::parse(&delivery.event.aggregate_id) {
-            Ok(device) => device,
-            Err(error) => return Outcome::Permanent { error: format!("the stream is no device: {error}") },
+        let Some(Destination::Recorder(device)) = &delivery.destination else {
+            return Outcome::Permanent { error: "the row names no recorder".to_owned() };
         };
         let (rpc, epoch) = match serde_json::from_value(delivery.event.payload.clone()) {
             Ok(DeviceEvent::DeviceCommandRequested {
@@ -126,7 +125,7 @@ impl DeviceCommands {
                 callback_token,
             }) => {
                 if let Some(task) = task_id.as_ref().filter(|_| callback_token) {
-                    add_callback_token(&mut params, &self.callbacks.token(task, &device));
+                    add_callback_token(&mut params, &self.callbacks.token(task, device));
                 }
                 (Rpc { command_id, action, task: task_id, params, deadline, while_held }, epoch)
             }
@@ -137,15 +136,15 @@ impl DeviceCommands {
         let not_sent = if rpc.deadline <= (self.now)() {
             "the deadline was over"
         } else {
-            match self.hub.send_rpc(&device, epoch, rpc) {
+            match self.hub.send_rpc(device, epoch, rpc) {
                 Ok(()) => return Outcome::Delivered,
                 Err(error @ SendError::Busy) => return Outcome::NotHere { error: error.to_string() },
                 // Asked for on a newer connection than ours: that one is in another process.
                 Err(error @ SendError::OtherLink { here }) if here < epoch => {
-                    self.hub.supersede(&device, LinkKind::Recorder, epoch);
+                    self.hub.supersede(device, LinkKind::Recorder, epoch);
                     return Outcome::NotHere { error: error.to_string() };
                 }
-                Err(error @ SendError::NotConnected) if self.hub.newest_epoch(&device, LinkKind::Recorder) < epoch => {
+                Err(error @ SendError::NotConnected) if self.hub.newest_epoch(device, LinkKind::Recorder) < epoch => {
                     return Outcome::NotHere { error: error.to_string() };
                 }
                 Err(SendError::OtherLink { .. }) => "the connection was replaced",
@@ -154,7 +153,7 @@ impl DeviceCommands {
         };
         info!(device.id = %device, command.id = command_id, "Command `{command_id}` was not sent to `{device}`: {not_sent}");
         let outcome = CommandOutcome::NotSent { reason: not_sent.to_owned() };
-        match self.settle.settle(delivery, SettleDeviceCommand { device, command_id, outcome }).await {
+        match self.settle.settle(delivery, SettleDeviceCommand { device: device.clone(), command_id, outcome }).await {
             Ok(()) => Outcome::Delivered,
             Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
             Err(error) => Outcome::Retry { error: format!("{error:#}"), after: None },
@@ -162,8 +161,7 @@ impl DeviceCommands {
     }
 
     async fn transfer(&self, delivery: &Delivery, wanted: Wanted) -> Outcome {
-        let device = delivery.destination.as_deref().and_then(|destination| destination.strip_prefix("transfer:")).map(DeviceId::parse);
-        let Some(Ok(device)) = device else {
+        let Some(Destination::Transfer(device)) = &delivery.destination else {
             return Outcome::Permanent { error: "the row names no uploader".to_owned() };
         };
         let Ok(id) = delivery.event.aggregate_id.parse().map(TaskId) else {
@@ -176,7 +174,7 @@ impl DeviceCommands {
         };
         let task_id = task.public_id.to_string();
         let sent = match (wanted, task.status) {
-            (Wanted::Ack, _) if task.has_episode => self.hub.send_transfer(&device, ToTransfer::UploadAck { task_id }).await,
+            (Wanted::Ack, _) if task.has_episode => self.hub.send_transfer(device, ToTransfer::UploadAck { task_id }).await,
             // The device would delete what nobody else has.
             (Wanted::Ack, status) => {
                 let error = format!("no ack for task {id}: it is {}, and has no episode", status.as_str());
@@ -184,10 +182,10 @@ impl DeviceCommands {
                 return Outcome::Permanent { error };
             }
             (Wanted::Upload, TaskStatus::Uploading) => {
-                self.hub.send_transfer(&device, ToTransfer::UploadRequest { task_id, priority: PRIORITY }).await
+                self.hub.send_transfer(device, ToTransfer::UploadRequest { task_id, priority: PRIORITY }).await
             }
             // It says what it gave up before we store that, so whatever was asked since then covers it.
-            (Wanted::GivenUp, TaskStatus::Failed) if !task.has_episode => self.hub.ask_for_all(&device, delivery.event.recorded_at).await,
+            (Wanted::GivenUp, TaskStatus::Failed) if !task.has_episode => self.hub.ask_for_all(device, delivery.event.recorded_at).await,
             // It was uploaded, or given up, meanwhile.
             (Wanted::Upload | Wanted::GivenUp, _) => return Outcome::Delivered,
         };
@@ -219,11 +217,7 @@ impl Subscriber for DeviceCommands {
         true
     }
 
-    fn is_bound(&self) -> bool {
-        true
-    }
-
-    fn reaches(&self, destination: &str) -> bool {
+    fn reaches(&self, destination: &Destination) -> bool {
         self.hub.reaches(destination)
     }
 }
@@ -240,6 +234,7 @@ mod tests {
     use crate::devices::hub::{Ask, Lane};
     use crate::devices::session::Now;
     use crate::dispatcher::StoredEvent;
+    use crate::domain::DeviceId;
     use crate::domain::device::RecorderAction;
 
     const DEVICE: &str = "AB-F0001-T0003-000001";
@@ -313,7 +308,7 @@ mod tests {
                 while_held: false,
                 callback_token: false,
             };
-            delivery("device", DEVICE, "device_command_requested", serde_json::to_value(event).unwrap(), &format!("recorder:{DEVICE}"))
+            delivery("device", DEVICE, "device_command_requested", serde_json::to_value(event).unwrap(), Destination::Recorder(device()))
         }
 
         fn reasons(&self) -> Vec<String> {
@@ -326,7 +321,7 @@ mod tests {
         }
     }
 
-    fn delivery(kind: &str, id: &str, event_type: &str, payload: Value, destination: &str) -> Delivery {
+    fn delivery(kind: &str, id: &str, event_type: &str, payload: Value, destination: Destination) -> Delivery {
         let event = StoredEvent {
             aggregate_type: kind.to_owned(),
             aggregate_id: id.to_owned(),
@@ -338,11 +333,11 @@ mod tests {
             seq: 1,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
-        Delivery { event, attempt: 1, destination: Some(destination.to_owned()), deadline: None, causation_depth: 0 }
+        Delivery { event, attempt: 1, destination: Some(destination), deadline: None, causation_depth: 0 }
     }
 
     fn about_task(event_type: &str) -> Delivery {
-        delivery("task", "17", event_type, json!({}), &format!("transfer:{DEVICE}"))
+        delivery("task", "17", event_type, json!({}), Destination::Transfer(device()))
     }
 
     #[tokio::test]
@@ -508,12 +503,13 @@ mod tests {
     #[tokio::test]
     async fn only_devices_whose_sockets_are_here_are_served() {
         let desk = desk(None);
-        let here = |kind: &str| desk.subscriber.reaches(&format!("{kind}:{DEVICE}"));
-        assert!(desk.subscriber.is_bound() && !here("recorder") && !here("transfer"));
+        let here = |destination: fn(DeviceId) -> Destination| desk.subscriber.reaches(&destination(device()));
+        assert!(!here(Destination::Recorder) && !here(Destination::Transfer));
         let (_recorder, _asked) = desk.link(LinkKind::Recorder, 1);
         let (transfer, _asks) = desk.link(LinkKind::Transfer, 1);
-        assert!(here("recorder") && here("transfer") && !here("other") && !desk.subscriber.reaches(DEVICE));
+        let other = Destination::Recorder(DeviceId::parse("AB-F0001-T0003-000002").unwrap());
+        assert!(here(Destination::Recorder) && here(Destination::Transfer) && !desk.subscriber.reaches(&other));
         desk.hub.leave(&transfer);
-        assert!(here("recorder") && !here("transfer"));
+        assert!(here(Destination::Recorder) && !here(Destination::Transfer));
     }
 }

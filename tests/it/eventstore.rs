@@ -138,7 +138,7 @@ async fn several_streams_are_appended_all_or_none() {
 
     let tx = store.begin().await.unwrap();
     let mut last = started("c", 1);
-    last.queued = vec![keystone_edge::outbox::Queued {
+    last.queued = vec![keystone_edge::domain::routing::Queued {
         subscriber: keystone_edge::domain::routing::SubscriberName::DeviceCommands,
         destination: None,
         expires_at: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::Pool;
-use keystone_edge::commands::batches::{CompleteTasks, CreateBatch, CreatedBatch, TaskGroup};
+use keystone_edge::commands::batches::{CompleteTasks, CreateBatch, CreatedBatch};
 use keystone_edge::commands::orders::PlaceOrder;
 use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
@@ -11,6 +11,7 @@ use keystone_edge::commands::registry::{
 };
 use keystone_edge::commands::{Command, CommandError, Commands, Context, Refusal};
 use keystone_edge::domain::order::Priority;
+use keystone_edge::domain::workload::TaskGroup;
 use keystone_edge::domain::{
     Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId, TaskId,
 };

@@ -11,9 +11,11 @@ use deadpool_postgres::Pool;
 use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
 use keystone_edge::domain::Timestamp;
 use keystone_edge::domain::order::OrderEvent;
-use keystone_edge::domain::routing::SubscriberName;
+use keystone_edge::domain::routing::{Destination, Queued, SubscriberName};
 use keystone_edge::eventstore::{Cause, EventStore, NewEvent};
-use keystone_edge::outbox::{Backoff, Claim, Claimed, DeadReason, Queued, Settlement, Wakes, claim, extend, settle, waiting_destinations};
+use keystone_edge::outbox::{
+    Backoff, Claim, Claimed, DeadReason, Settlement, Share, Wakes, Wanted, claim, extend, settle, waiting_destinations,
+};
 use keystone_edge::pg::get;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -34,13 +36,17 @@ struct Rows<'a> {
     depth: Option<i32>,
 }
 
+pub fn to(text: &str) -> Destination {
+    Destination::parse(text).expect("a destination")
+}
+
 fn rows(stream: &str, versions: std::ops::RangeInclusive<i64>) -> Rows<'_> {
     Rows { stream, versions, destination: None, expires_at: None, depth: None }
 }
 
 impl Rows<'_> {
     async fn queue(self, pool: &Pool) {
-        let queued = Queued { subscriber: NAME, destination: self.destination.map(str::to_owned), expires_at: self.expires_at };
+        let queued = Queued { subscriber: NAME, destination: self.destination.map(to), expires_at: self.expires_at };
         let event = |n| NewEvent::new(order_stream(self.stream), n, &OrderEvent::OrderStarted {}, vec![queued.clone()]).unwrap();
         let events: Vec<NewEvent> = self.versions.map(event).collect();
         let mut metadata = metadata();
@@ -50,7 +56,7 @@ impl Rows<'_> {
 }
 
 fn wanted(lease_ms: u64, limit: i64) -> Claim<'static> {
-    Claim { subscriber: NAME, worker: "a test", lease: Duration::from_millis(lease_ms), limit, destinations: None, per_stream: false }
+    Claim { subscriber: NAME, worker: "a test", lease: Duration::from_millis(lease_ms), wanted: Wanted::Any { limit }, per_stream: false }
 }
 
 async fn take(pool: &Pool, lease_ms: u64, limit: i64) -> Vec<Claimed> {
@@ -61,11 +67,11 @@ async fn settle_one(pool: &Pool, row: &Claimed, settlement: Settlement) -> u64 {
     settle(&get(pool).await.unwrap(), &[(row.outbox_id, row.epoch, settlement)]).await.unwrap()
 }
 
-async fn number(pool: &Pool, sql: &str) -> i64 {
+pub async fn number(pool: &Pool, sql: &str) -> i64 {
     get(pool).await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
 }
 
-async fn waiting(pool: &Pool) -> i64 {
+pub async fn waiting(pool: &Pool) -> i64 {
     number(pool, "select count(*) from outbox").await
 }
 
@@ -157,12 +163,12 @@ async fn a_claim_takes_no_more_than_it_asked_for_and_only_what_it_can_reach() {
     for (stream, destination) in [("a", Some("recorder:1")), ("b", Some("recorder:2")), ("c", None)] {
         Rows { destination, ..rows(stream, 1..=4) }.queue(pool).await;
     }
-    let reach = ["recorder:2".to_owned()];
+    let reach = [Share { destination: to("recorder:2"), limit: 3, only_expired: false }];
     let client = get(pool).await.unwrap();
     let mut waiting = waiting_destinations(&client, NAME).await.unwrap();
     waiting.sort_unstable();
-    assert_eq!(waiting, ["recorder:1", "recorder:2"]);
-    let taken = claim(&client, &Claim { destinations: Some(&reach), ..wanted(60_000, 3) }).await.unwrap();
+    assert_eq!(waiting, [to("recorder:1"), to("recorder:2")]);
+    let taken = claim(&client, &Claim { wanted: Wanted::For(&reach), ..wanted(60_000, 3) }).await.unwrap();
     assert_eq!(taken.len(), 3);
     assert!(taken.iter().all(|row| row.event.aggregate_id == "b"));
     assert_eq!(take(pool, 60_000, 100).await.len(), 9);
@@ -204,7 +210,7 @@ impl<F> Player<F> {
     }
 }
 
-fn settings() -> DeliverySettings {
+pub fn settings() -> DeliverySettings {
     DeliverySettings {
         concurrency: 8,
         attempts_max: Some(3),
@@ -220,13 +226,13 @@ fn settings() -> DeliverySettings {
     }
 }
 
-struct Running {
+pub struct Running {
     soft: CancellationToken,
-    hard: CancellationToken,
-    task: JoinHandle<()>,
+    pub hard: CancellationToken,
+    pub task: JoinHandle<()>,
 }
 
-fn dispatch(pool: &Pool, subscriber: Arc<dyn Subscriber>, settings: DeliverySettings, name: &str) -> Running {
+pub fn dispatch(pool: &Pool, subscriber: Arc<dyn Subscriber>, settings: DeliverySettings, name: &str) -> Running {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let worker = Worker { pool: pool.clone(), subscriber, settings, wake: Arc::new(Notify::new()), name: name.to_owned() };
     let task = tokio::spawn(dispatcher::run(worker, soft.clone(), hard.clone()));
@@ -234,13 +240,13 @@ fn dispatch(pool: &Pool, subscriber: Arc<dyn Subscriber>, settings: DeliverySett
 }
 
 impl Running {
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.soft.cancel();
         self.task.await.unwrap();
     }
 }
 
-async fn until_empty(pool: &Pool) {
+pub async fn until_empty(pool: &Pool) {
     until("an empty outbox", async || waiting(pool).await == 0).await;
 }
 

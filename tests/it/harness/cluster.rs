@@ -32,8 +32,8 @@ fi
 rm -rf "$2"
 "#;
 
-/// URLs of a new database: as its owner, and as superuser.
-pub async fn fresh_database() -> (Secret, Secret) {
+/// URLs of a new database, migrated or empty: as its owner, and as superuser.
+pub async fn fresh_database(migrated: bool) -> (Secret, Secret) {
     let folder = run_folder();
     let urls = tokio::task::spawn_blocking({
         let folder = folder.clone();
@@ -42,11 +42,12 @@ pub async fn fresh_database() -> (Secret, Secret) {
     .await
     .expect("the shared cluster");
     let (service, superuser) = urls;
+    let template = if migrated { TEMPLATE } else { "template0" };
     let name = format!("test_{}", uuid::Uuid::new_v4().simple());
     let (client, connection) = tokio_postgres::connect(superuser.expose(), NoTls).await.expect("the shared cluster answers");
     tokio::spawn(connection);
     client
-        .batch_execute(&format!("create database {name} template {TEMPLATE} owner keystone strategy file_copy"))
+        .batch_execute(&format!("create database {name} template {template} owner keystone strategy file_copy"))
         .await
         .expect("a database from the template");
     let in_database = |url: &Secret| {

@@ -40,7 +40,14 @@ pub struct TestDatabase {
 impl TestDatabase {
     pub async fn new() -> Self {
         log_to_tests();
-        let (url, superuser_url) = cluster::fresh_database().await;
+        let (url, superuser_url) = cluster::fresh_database(true).await;
+        Self::of(url, superuser_url)
+    }
+
+    /// Not migrated.
+    pub async fn empty() -> Self {
+        log_to_tests();
+        let (url, superuser_url) = cluster::fresh_database(false).await;
         Self::of(url, superuser_url)
     }
 
