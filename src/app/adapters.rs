@@ -249,7 +249,7 @@ impl Objects for BucketObjects {
 
     async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream> {
         let key = ObjectKey::new(key)?;
-        // One version from the first byte to the last, whoever replaces the object meanwhile.
+        // One version from the first byte to the last, even where the object is replaced meanwhile.
         let etag = match etag {
             Some(etag) => etag.to_owned(),
             None => self.0.head(&key).await?.etag,

@@ -65,7 +65,7 @@ impl CallbackTokens {
 /// Whether a callback has to show that it comes from the recorder that was configured.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// Whoever posts it is believed, as in older deployments.
+    /// Every caller is believed, as in older deployments.
     NotAsked,
     Token {
         token: String,
@@ -160,7 +160,7 @@ pub enum FinishAnswer {
     Repeated(TaskStatus),
     /// The task failed or was cancelled before.
     Ended(TaskStatus),
-    /// Nobody configured a recorder with it, or not any more.
+    /// No recorder is configured with it, or not any more.
     NotConfigured,
     /// There is no such task, or it belongs to another device.
     NotOwned,
@@ -219,7 +219,7 @@ async fn note_stranger(
 }
 
 /// Records on the device's own stream that something it said was not accepted. Devices that
-/// nobody registered leave no trace here: anybody could invent them.
+/// were never registered leave no trace here: any caller could invent them.
 pub(super) async fn note_refused(work: &mut Work, device: Option<&DeviceId>, report: &str, reason: &str) -> Result<(), CommandError> {
     let Some(device) = device else { return Ok(()) };
     if !facts::robot_exists(&mut work.tx, device).await? {

@@ -103,7 +103,7 @@ impl Command for CloseLink {
     }
 }
 
-/// Nobody sees to a link any more, nor to what was asked over it.
+/// No task sees to a link any more, nor to what was asked over it.
 #[derive(Clone, Debug)]
 pub struct CloseOrphanedLink {
     pub device: DeviceId,
@@ -112,7 +112,7 @@ pub struct CloseOrphanedLink {
     pub orphan: Orphan,
 }
 
-/// Why nobody does.
+/// Why none does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orphan {
     /// The process that held its socket is gone, and the socket with it.
@@ -506,7 +506,7 @@ impl Command for AckWanted {
 }
 
 /// The transfer program told all it knows; what it should upload and does not know is asked for again. Answers
-/// what it has given up and nobody here knows of, or has lost for good.
+/// what it has given up and the server does not know of, or has lost for good.
 #[derive(Clone, Debug)]
 pub struct ReconcileUploads {
     pub device: DeviceId,
@@ -564,7 +564,7 @@ impl Command for ReconcileUploads {
             }
             work.decide(&mut task, command)?;
         }
-        // It says so once, when it begins, and that may have been lost. Whoever recorded the task now would write over
+        // It says so once, when it begins, and that may have been lost. A robot that recorded the task now would write over
         // the file that is being uploaded.
         for public_id in facts::unrecorded_tasks(&mut work.tx, &self.device, &self.under_way).await? {
             let Some((_, mut task)) = owned(work, &self.device, &public_id).await? else { continue };

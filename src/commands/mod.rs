@@ -113,7 +113,7 @@ impl Context {
     }
 }
 
-/// A wish to change something.
+/// A change that is asked for.
 pub trait Command: Send + Sync {
     /// What the one who asked is told after the commit. Kept where the request may be repeated.
     type Answer: Send + Serialize + DeserializeOwned;
@@ -125,7 +125,7 @@ pub trait Command: Send + Sync {
     /// Loads, decides, and buffers events in `work`. May run several times; the last run is the one that counts.
     fn run(&self, work: &mut Work) -> impl Future<Output = Result<Self::Answer, CommandError>> + Send;
 
-    /// What somebody in this process may be waiting for, when this is committed. They look for themselves.
+    /// What a task of this process may be waiting for, when this is committed. It looks for itself.
     fn tells(&self) -> Option<&str> {
         None
     }

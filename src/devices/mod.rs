@@ -25,7 +25,7 @@
 //!
 //! May never happen: reading a socket waits for storage · a report of a replaced connection
 //! is begun · a command stays without an outcome while its process lives · one bad message
-//! ends a link · a link stays open with nobody behind it.
+//! ends a link · a link stays open with no device behind it.
 //!
 //! Left to others: what a report means for a task (`commands`), what is sent when
 //! (`subscribers::device_commands`), and what people see of it (`http`).

@@ -10,7 +10,7 @@
 //! `not_sent`.
 //!
 //! Two programs with one id take the connection from each other, for ever, some of them with pauses. After ten times the
-//! link is *contested*: whoever holds it keeps it until it ends, others are refused, and people are told. A
+//! link is *contested*: the one that holds it keeps it until it ends, others are refused, and people are told. A
 //! holder that is dead is found out by its silence, like any other.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -54,7 +54,7 @@ const REFUSED_MAX: u32 = 100;
 /// Those of them that need not have come from the device: anybody can post a callback, and leaves the rest to it.
 const REFUSED_STRANGERS_MAX: u32 = 20;
 
-/// Commands whose late answers are recorded. A device cannot fill the log with answers to what nobody asked.
+/// Commands whose late answers are recorded. A device cannot fill the log with answers to what it was not asked.
 const GIVEN_UP_MAX: usize = 32;
 
 /// How often a recorder is asked on one link to let go of a task. What it does not do then is
@@ -152,7 +152,7 @@ pub enum CommandOutcome {
         message: Option<String>,
         data: Option<Value>,
     },
-    /// Nobody knows whether the device did it; its next snapshot tells.
+    /// It is not known whether the device did it; its next snapshot tells.
     Unknown {
         reason: String,
         /// None in older events.
@@ -165,7 +165,7 @@ pub enum CommandOutcome {
     },
 }
 
-/// Why nobody knows what became of a command.
+/// Why it is not known what became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownCause {
@@ -216,7 +216,7 @@ pub enum DeviceCommand {
         kind: LinkKind,
         epoch: i64,
         reason: String,
-        /// Why nobody settles its commands. None: whoever held it does.
+        /// Why its commands have to be settled here. None: the process that held it does.
         settle: Option<UnknownCause>,
     },
     /// The other program has not been heard of for a while.
@@ -325,7 +325,7 @@ events! {
             report: String,
             reason: String,
         },
-        /// The recorder shall let go of a task.
+        /// The recorder is to let go of a task.
         DeviceReleaseWanted = "device_release_wanted", "1.0" {
             task_id: PublicTaskId,
         },
@@ -377,7 +377,7 @@ impl Device {
         }
     }
 
-    /// The command that makes the recorder let go of a task it holds and shall not, unless it was asked
+    /// The command that makes the recorder let go of a task it must not hold, unless it was asked
     /// often enough or is being asked.
     fn ask_to_release(&self, seen: &Observed, next: NextCommand) -> Option<DeviceEvent> {
         let task_id = seen.task_id.as_ref().filter(|task| seen.holds(task))?;
@@ -407,7 +407,7 @@ impl Device {
         self.observed.as_ref().filter(|seen| seen.state != RecorderState::Idle)?.task_id.as_ref()
     }
 
-    /// Every open command of the recorder, settled: whoever held its connection cannot do that any more.
+    /// Every open command of the recorder, settled: the process that held its connection cannot do that any more.
     fn settle_open<'a>(&'a self, cause: UnknownCause, reason: &'a str) -> impl Iterator<Item = DeviceEvent> + 'a {
         self.open_commands.iter().map(move |(command_id, open)| DeviceEvent::DeviceCommandSettled {
             command_id: command_id.clone(),
@@ -454,7 +454,7 @@ impl Aggregate for Device {
                 let remotes: Vec<String> = link.remote.iter().chain([&remote]).cloned().collect();
                 let mut events = vec![];
                 if kind == LinkKind::Recorder {
-                    // Whoever held the old connection may have died without a word about its commands.
+                    // The process that held the old connection may have died without a word about its commands.
                     events.extend(self.settle_open(UnknownCause::Superseded, "the connection was replaced before an answer came"));
                 }
                 if link.open {
@@ -500,7 +500,7 @@ impl Aggregate for Device {
                 let mut after = self.clone();
                 after.evolve(&wanted);
                 match &self.observed {
-                    // Nobody knows what it holds; it is asked when it is seen.
+                    // It is not known what it holds; it is asked when it is seen.
                     None => vec![wanted],
                     Some(seen) if seen.holds(&task_id) => std::iter::once(wanted).chain(after.ask_to_release(seen, next)).collect(),
                     Some(_) if self.may_get(&task_id) => vec![wanted],
@@ -553,7 +553,7 @@ impl Aggregate for Device {
                     let settled = DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome };
                     let mut after = self.clone();
                     after.evolve(&settled);
-                    // What it holds and shall not, it is asked for: once more where it refused or was not heard,
+                    // It is asked to let go of what it must not hold: once more where it refused or was not heard,
                     // for the first time where it was dropping another task until now.
                     let dropped = matches!(open.action, RecorderAction::Cancel | RecorderAction::Clear)
                         && matches!(settled, DeviceEvent::DeviceCommandSettled { outcome: CommandOutcome::Succeeded { .. }, .. });
@@ -712,7 +712,7 @@ mod tests {
             let mut device = given([opened(1)]);
             observe(&mut device, seen(1, state, Some("t")), "a");
             assert_eq!(asked(&release(&mut device, "t", "r1")), [action]);
-            // Asked once, however often it is wished.
+            // Asked once, however often it is wanted.
             assert_eq!(asked(&release(&mut device, "t", "r2")), []);
             assert_eq!(observe(&mut device, seen(1, RecorderState::Idle, None), "b"), ["recorder_state_observed", "device_released"]);
             assert!(device.releases.is_empty());

@@ -68,7 +68,7 @@ pub enum Actor {
     Collector(CollectorId),
     Device(DeviceId),
     Subscriber(String),
-    /// Nobody knows who: without a login, in `compat` mode or on a route that is open to all.
+    /// A caller without a login, in `compat` mode or on a route that is open to all.
     Anonymous,
     System,
 }

@@ -7,7 +7,7 @@
 //!                        in_progress | uploading ──► failed     (device gave up)
 //!  pending | ready | in_progress | uploading ──► failed          (a person ends it)
 //!               ready | in_progress ──► pending                 (device dropped it, or forgot it)
-//!                           uploading ──► pending                 (there is no file, and nobody ever saw one)
+//!                           uploading ──► pending                 (there is no file, and none was ever seen)
 //!                           uploading ──► in_progress             (its recorder is seen recording it after all)
 //!     pending | ready | in_progress ──► cancelled               (with its batch, or its order)
 //!  all but uploading and completed ──► deleted
@@ -75,7 +75,7 @@ pub struct RefusedWrite {
 /// Different writes that are recorded of one task. A robot repeats the same one; what makes up new ones is not heard.
 const REFUSED_WRITES_MAX: usize = 10;
 
-/// Reports that change nothing are recorded so often. A device says a thing once or twice; whoever says it more often
+/// Reports that change nothing are recorded so often. A device says a thing once or twice; one that says it more often
 /// does not make the stream longer, which is read whenever the task is.
 const NOTED_MAX: u32 = 50;
 
@@ -267,7 +267,7 @@ impl Witness {
 pub enum Disposition {
     /// It was known already.
     Repeated,
-    /// The task was at another stage when it came: it had moved on, had ended, or nobody had configured it.
+    /// The task was at another stage when it came: it had moved on, had ended, or was never configured.
     Late,
 }
 
@@ -424,7 +424,7 @@ pub enum TaskCommand {
     Abandon {
         by: Witness,
     },
-    /// Nobody shall record it any more. What was recorded already is left to finish.
+    /// It must not be recorded any more. What was recorded already is left to finish.
     Cancel {
         at: Timestamp,
     },
@@ -759,7 +759,7 @@ impl Aggregate for Task {
                 } else if !recorder_is_without {
                     vec![]
                 } else {
-                    // Nobody ever saw a file: the recording was dropped, or broke off.
+                    // No file was ever seen: the recording was dropped, or broke off.
                     vec![TaskEvent::RecordingAbandoned { by: Witness::TransferStatus }]
                 }
             }
@@ -1177,7 +1177,7 @@ pub(super) mod tests {
         let anew = |seconds| TaskCommand::RequestUpload { by: Witness::TransferStatus, at: at(seconds), connected_at: Some(at(1)) };
         assert_eq!(run(&mut task, anew(2)), ["upload_requested_again"]);
         assert_eq!(run(&mut task, anew(3)), Vec::<&str>::new());
-        // Whoever connects after it was given up is asked, once.
+        // An uploader that connects after it was given up is asked, once.
         let mut task = task_in("in_progress");
         run(&mut task, TaskCommand::FinishRecording { by: Witness::FinishCallback, at: at(0), report: None });
         for (seconds, types) in [(10, vec!["upload_file_missing"]), (40, vec!["upload_file_missing"]), (70, vec![])] {

@@ -259,7 +259,7 @@ pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, pa
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct BatchAdjustment {
-    /// How many tasks of each pair the batch shall have; pairs not named stay as they are.
+    /// How many tasks of each pair the batch is to have; pairs not named stay as they are.
     #[serde(deserialize_with = "groups")]
     task_groups: Vec<NewTaskGroup>,
 }
@@ -270,7 +270,7 @@ pub struct BatchAdjusted {
     deleted_task_ids: Vec<TextId>,
 }
 
-/// Say how many tasks of each group the batch shall have. Only pending tasks are taken out, newest first.
+/// Say how many tasks of each group the batch is to have. Only pending tasks are taken out, newest first.
 #[utoipa::path(post, path = "/api/v1/batches/{id}/tasks", tag = "batches", params(("id" = i64, Path)), request_body = BatchAdjustment,
     responses(
         (status = 200, body = BatchAdjusted),
@@ -320,7 +320,7 @@ impl From<EndedBatch> for BatchEnded {
     }
 }
 
-/// Cancel a batch: what nobody has recorded yet is cancelled with it; uploads are left to finish.
+/// Cancel a batch: what is not recorded yet is cancelled with it; uploads are left to finish.
 #[utoipa::path(patch, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path)), request_body = BatchEdit, responses(
     (status = 200, body = BatchEnded),
     (status = 400, description = "Anything but `cancelled` was asked for"),

@@ -32,7 +32,7 @@ pub fn routes() -> Routes {
 
 /// Topics kept with the event; a robot has a few dozen.
 const TOPICS_MAX: usize = 256;
-/// What is longer is cut: nobody reads an answer that says so.
+/// What is longer is cut: a recorder reads no answer that says so.
 const WORD_CHARS_MAX: usize = 256;
 const TEXT_CHARS_MAX: usize = 1000;
 

@@ -93,7 +93,7 @@ impl DeviceStream {
         let head = reads.log_head().await?;
         let mut after = match *told {
             Some(told) => told,
-            // Whoever came since the last look may be behind this, and hears of it.
+            // A reader that came since the last look may be behind this, and hears of it.
             None => {
                 let _ = self.windows.send(Arc::new(Window { after: head, upto: head, changes: vec![] }));
                 head
@@ -249,7 +249,7 @@ fn snapshot_of(row: &DeviceRow, now: Timestamp) -> Vec<(&'static str, Value)> {
     told
 }
 
-/// The id stands on the last event of a position only: whoever lost one of them gets them all again.
+/// The id stands on the last event of a position only: a reader that lost one of them gets them all again.
 fn events(told: Vec<(&'static str, Value)>, position: i64) -> impl Iterator<Item = Event> {
     let last = told.len().saturating_sub(1);
     told.into_iter().enumerate().map(move |(n, (name, data))| {

@@ -18,7 +18,7 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(connection)).at(Policy::READ.over(LinkKind::Transfer), routes!(messages))
 }
 
-/// Whether both links of a device are up. A device that nobody knows is not connected.
+/// Whether both links of a device are up. A device that is not known is not connected.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/connection", tag = "devices", params(("device_id" = String, Path)), responses(
     (status = 200, body = Connection),
 ))]

@@ -79,7 +79,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// JSON that can be stored and read again, wherever in it something stands.
 fn storable_json(bytes: &[u8]) -> Result<Value, Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
-    // Postgres keeps no NUL in texts; nobody means one.
+    // Postgres keeps no NUL in texts, and none is ever meant.
     if has_nul(&value) {
         return Err(Problem::invalid("a text in the body contains a NUL character"));
     }
@@ -99,7 +99,7 @@ fn has_nul(value: &Value) -> bool {
 }
 
 /// Lower-cases the keys of an object. An exact key wins over one that differs by case.
-/// Only this object: what is inside may be somebody's own JSON.
+/// Only this object: what is inside may be the caller's own JSON.
 pub fn fold_keys(value: &mut Value) {
     let Value::Object(object) = value else { return };
     if object.keys().all(|key| !key.chars().any(char::is_uppercase)) {

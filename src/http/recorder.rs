@@ -1,7 +1,7 @@
 //! `/recorder`: telling recorders what to do.
 //!
 //! A command is an event first and reaches the device through the outbox; the caller waits
-//! for its outcome as long as a device may take, and hears that nobody knows after that. Whether it fits
+//! for its outcome as long as a device may take, and hears that it is not known after that. Whether it fits
 //! what the recorder does is the device's decision (`domain::recorder`); what it does at this moment is asked here.
 
 #![expect(clippy::disallowed_methods, reason = "the outcome of a command is looked at again after a while")]
@@ -247,7 +247,7 @@ fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
     }
 }
 
-/// An outcome that nobody knows, and why nobody does.
+/// An outcome that is not known, and why.
 fn unknown(action: RecorderAction, row: Option<DeviceCommandRow>) -> Problem {
     let (reason, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
     let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();

@@ -292,7 +292,7 @@ pub async fn register(
             Problem::new(Code::RegistrationThrottled, "too many registrations from this address; try again later").retry_after(wait_s)
         );
     }
-    // Whoever knows the key of another's registration would be shown its token.
+    // A caller who knows the key of another's registration would be shown its token.
     if caller.idempotency().is_some_and(|key| is_guessable(&key.key)) {
         let text = format!(
             "the Idempotency-Key of a registration is a secret: {KEY_CHARS_MIN} characters or more by chance, and not always the same few"

@@ -45,7 +45,7 @@ pub struct ObjectFacts {
     /// With or without quotes.
     pub etag: Option<String>,
     pub content_type: Option<String>,
-    /// What whoever stored it claims, in lower-case hex.
+    /// What the uploader claims of it, in lower-case hex.
     pub claimed_sha256: Option<String>,
     pub last_modified: Option<Timestamp>,
 }
@@ -258,7 +258,7 @@ pub struct StoreLink {
 const LIFETIME_MAX_S: u64 = 3600;
 const LIFETIME_DEFAULT_S: u64 = 600;
 
-/// A link to an object at the object store itself, for whoever reaches it through a proxy.
+/// A link to an object at the object store itself, for callers that reach it through a proxy.
 #[utoipa::path(get, path = "/api/v1/storage/presign", tag = "storage", params(
     ("bucket" = String, Query),
     ("object" = String, Query),
@@ -314,7 +314,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
     let invalid = || Problem::new(Code::DownloadTokenInvalid, "the link is not valid for this object");
     // Who may not ask hears nothing else.
     let linked = match (&token, &caller.identity) {
-        // A link decides alone, whoever carries it.
+        // A link decides alone, for any caller.
         (Some(token), _) => match state.tokens.check_link(token, state.commands.now()) {
             Ok(claims) => Some(claims),
             Err(TokenError::Expired) => return Err(Problem::new(Code::DownloadTokenExpired, "the link has expired")),

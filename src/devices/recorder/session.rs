@@ -120,7 +120,7 @@ impl RecorderSession {
         if self.refresh_due.is_some_and(|due| due <= now.at) && !refresh_unanswered {
             self.refresh_due = None;
             self.refreshes += 1;
-            // Not a UUID: nobody takes its late answer for that of a command.
+            // Not a UUID: its late answer is not taken for that of a command.
             let request_id = format!("state-{}-{}", self.opened_at.timestamp_millis(), self.refreshes);
             let sent = Sent { request_id, what: What::Refresh, at: now.at, deadline: now.at + REFRESH_TIMEOUT };
             self.send(now, sent, "get_state", &Value::Null, effects);

@@ -185,7 +185,7 @@ impl TransferSession {
         let known = self.reported.get(task).filter(|(_, at)| now.at < *at + REPEAT_AFTER);
         let news = match (known, report) {
             (None, _) => true,
-            // A wish for an ack says less than a report.
+            // A request for an ack says less than a report.
             (Some(_), None) => false,
             (Some((known, _)), Some(report)) => known.as_ref() != Some(report),
         };

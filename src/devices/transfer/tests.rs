@@ -170,7 +170,7 @@ fn hundreds_of_uploads_are_few_reports_however_they_are_told() {
 }
 
 #[test]
-fn an_id_without_a_record_is_a_wish_for_an_ack_and_no_claim_of_an_upload() {
+fn an_id_without_a_record_is_a_request_for_an_ack_and_no_claim_of_an_upload() {
     let no_size = json!({"task_id": "v", "status": "uploaded_wait_ack", "s3_key": key("v")});
     let stage = Stage::open().message("connected", status(&["t", "v"], json!([record("t", "active"), no_size])));
     let list = Report::UploadsListed { tracked: vec![task("t"), task("v")], missing: vec![], failed: vec![], under_way: vec![task("t")] };

@@ -162,7 +162,7 @@ pub async fn login(
     } else {
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
-        // Whoever is inactive or on leave does not get in, and is not told why.
+        // A collector who is inactive or on leave does not get in, and is not told why.
         let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
             tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
             return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
