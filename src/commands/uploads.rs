@@ -1,4 +1,4 @@
-//! What verification found out about an uploaded object.
+//! What verification found out about an uploaded object, and what the store refused to write.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -5,7 +5,7 @@
 //! | `device_command_requested` | `rpc_request` to the recorder, on exactly the connection it was asked for |
 //! | `recording_finished`, `upload_requested_again` | `upload_request` to the uploader |
 //! | `failed_upload_requested` | `upload_all` to the uploader, once for all that was asked for before: what it gave up lies where no request by name finds it |
-//! | `upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
+//! | `upload_verified`, `late_upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
 //!
 //! Only rows for devices whose sockets are here are claimed; the others wait, and cost no
 //! attempt. Every delivery may come twice, and a repeat is harmless:
