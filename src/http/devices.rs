@@ -1,13 +1,12 @@
 //! `/devices`: whether a robot is reachable, and what it lately said.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::extract::{Params, PathDevice};
+use super::extract::{Json, Params, PathDevice};
 use super::fleet::{Connection, DeviceMessage};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -22,9 +21,9 @@ pub fn routes() -> Routes {
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/connection", tag = "devices", params(("device_id" = String, Path)), responses(
     (status = 200, body = Connection),
 ))]
-pub async fn connection(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Answer<Connection>, Problem> {
+pub async fn connection(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Json<Connection>, Problem> {
     let row = state.reads.device(&device).await?;
-    Ok(Answer(Connection::of(&device, row.as_ref())))
+    Ok(Json(Connection::of(&device, row.as_ref())))
 }
 
 /// What was lately said.
@@ -44,7 +43,7 @@ pub struct Messages {
     (status = 200, body = Messages),
     (status = 400, description = "A limit that cannot be"),
 ))]
-pub async fn messages(State(state): State<AppState>, PathDevice(device): PathDevice, params: Params) -> Result<Answer<Messages>, Problem> {
+pub async fn messages(State(state): State<AppState>, PathDevice(device): PathDevice, params: Params) -> Result<Json<Messages>, Problem> {
     let limit = params.page_to_100()?.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
-    Ok(Answer(Messages { device_id: device.to_string(), items: state.fleet.recent(&device, limit) }))
+    Ok(Json(Messages { device_id: device.to_string(), items: state.fleet.recent(&device, limit) }))
 }

@@ -2,6 +2,8 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,10 +18,16 @@ use crate::telemetry::brief;
 pub const LONG_TEXT: usize = 65_535;
 pub const NAME: usize = 255;
 
-/// A JSON body. Keys of its object match whatever their case, unknown ones are ignored, a
+/// A JSON body, on its way in and out. On the way in keys of its object match whatever their case, unknown ones are ignored, a
 /// wrong type is refused, and so is a body that is missing.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;

@@ -17,7 +17,7 @@ use super::disk::can_be_written;
 use super::policy::Policy;
 use super::probe::Probe;
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::projections::reads::log::LogStanding;
 
 pub fn routes() -> Routes {
@@ -111,7 +111,7 @@ impl Findings {
 fn body(state: &AppState, findings: &Findings) -> Value {
     json!({
         "status": if findings.well() { "healthy" } else { "unhealthy" },
-        "timestamp": Instant(state.commands.now()),
+        "timestamp": WholeSecond(state.commands.now()),
         "components": findings.components(),
         "version": env!("CARGO_PKG_VERSION"),
     })

@@ -8,7 +8,6 @@
 
 use std::time::{Duration, Instant as Moment};
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::auth::Caller;
-use super::extract::{MaybeObject, PathDevice, public_task_id};
+use super::extract::{Json, MaybeObject, PathDevice, public_task_id};
 use super::fleet::RecorderView;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
@@ -62,7 +61,7 @@ pub struct RpcAnswer {
     data: Option<Value>,
 }
 
-type RpcResult = Result<Answer<RpcAnswer>, Problem>;
+type RpcResult = Result<Json<RpcAnswer>, Problem>;
 
 /// A task id in a body: text, or missing.
 fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
@@ -318,7 +317,7 @@ async fn command(
                 let success = status == CommandStatus::Succeeded;
                 let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
-                return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
+                return Ok(Json(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
             Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
             Some(CommandStatus::NotSent) => {

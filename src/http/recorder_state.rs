@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -11,12 +10,12 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::extract::{Params, PathDevice};
+use super::extract::{Json, Params, PathDevice};
 use super::fleet::{DeviceWarning, RecorderView, Unanswered, recorder_elsewhere};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Timestamp};
 
@@ -38,7 +37,7 @@ pub struct RecorderStateAnswer {
     current_state: String,
     previous_state: String,
     task_id: String,
-    updated_at: Instant,
+    updated_at: WholeSecond,
     state_synced: bool,
     syncing: bool,
     fresh: bool,
@@ -56,7 +55,7 @@ impl RecorderStateAnswer {
                 current_state: "unknown".into(),
                 previous_state: String::new(),
                 task_id: String::new(),
-                updated_at: Instant(now),
+                updated_at: WholeSecond(now),
                 state_synced: false,
                 syncing: false,
                 fresh: false,
@@ -70,7 +69,7 @@ impl RecorderStateAnswer {
             current_state: view.current_state.clone(),
             previous_state: view.previous_state.clone(),
             task_id: view.task_id.clone().unwrap_or_default(),
-            updated_at: Instant(view.updated_at.unwrap_or(view.connected_at)),
+            updated_at: WholeSecond(view.updated_at.unwrap_or(view.connected_at)),
             state_synced: view.confirmed,
             syncing: !view.confirmed,
             fresh: view.confirmed && view.age.is_some_and(|age| age <= fresh_within),
@@ -101,8 +100,8 @@ pub struct Recorders {
 pub struct RecorderListed {
     device_id: String,
     remote_ip: String,
-    connected_at: Instant,
-    last_seen_at: Instant,
+    connected_at: WholeSecond,
+    last_seen_at: WholeSecond,
     state: RecorderListedState,
     state_synced: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,7 +113,7 @@ pub struct RecorderListedState {
     current_state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<String>,
-    updated_at: Option<Instant>,
+    updated_at: Option<WholeSecond>,
     #[serde(skip_serializing_if = "String::is_empty")]
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +130,7 @@ impl From<RecorderView> for RecorderListed {
             state: RecorderListedState {
                 current_state: view.current_state,
                 task_id: view.task_id,
-                updated_at: view.updated_at.map(Instant),
+                updated_at: view.updated_at.map(WholeSecond),
                 source: view.source,
                 last_sync_error: view.error,
             },
@@ -143,7 +142,7 @@ impl From<RecorderView> for RecorderListed {
 
 /// Recorders that are connected.
 #[utoipa::path(get, path = "/api/v1/recorder/devices", tag = "recorder", responses((status = 200, body = Recorders)))]
-pub async fn devices(State(state): State<AppState>) -> Result<Answer<Recorders>, Problem> {
+pub async fn devices(State(state): State<AppState>) -> Result<Json<Recorders>, Problem> {
     let (mut views, now) = (state.fleet.recorders(), state.commands.now());
     let here: BTreeSet<String> = views.iter().map(|view| view.device_id.clone()).collect();
     let linked = state.reads.linked_devices().await?;
@@ -153,7 +152,7 @@ pub async fn devices(State(state): State<AppState>) -> Result<Answer<Recorders>,
         let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Recorder, row.recorder_contest.as_ref()));
         RecorderListed { warning, ..RecorderListed::from(view) }
     };
-    Ok(Answer(Recorders { devices: views.into_iter().map(warned).collect() }))
+    Ok(Json(Recorders { devices: views.into_iter().map(warned).collect() }))
 }
 
 /// What is known of a recorder: by this process where it is connected here, else by what was committed.
@@ -178,7 +177,7 @@ pub async fn state(
     State(state): State<AppState>,
     PathDevice(device): PathDevice,
     params: Params,
-) -> Result<Answer<RecorderStateAnswer>, Problem> {
+) -> Result<Json<RecorderStateAnswer>, Problem> {
     let refresh = params.text("refresh").is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"));
     let age_max = params.text("max_age_ms").and_then(|text| text.parse().ok()).map_or(FRESH, Duration::from_millis);
     let view = match view_of(&state, &device).await? {
@@ -186,7 +185,7 @@ pub async fn state(
         view => view,
     };
     let version = state.reads.device(&device).await?.map_or(0, |row| row.version);
-    Ok(Answer(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
+    Ok(Json(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
 }
 
 /// What the recorder does, no older than asked; or the state body that says why not.
@@ -222,10 +221,10 @@ pub struct Stats {
     (status = 200, body = Stats),
     (status = 504, description = "The device did not answer"),
 ))]
-pub async fn stats(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Answer<Stats>, Problem> {
+pub async fn stats(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Json<Stats>, Problem> {
     match state.fleet.stats(&device, state.settings.device_response_timeout).await {
-        Ok(data) => Ok(Answer(Stats { connected: true, data })),
-        Err(Unanswered::NotConnected) => Ok(Answer(Stats { connected: false, data: json!({}) })),
+        Ok(data) => Ok(Json(Stats { connected: true, data })),
+        Err(Unanswered::NotConnected) => Ok(Json(Stats { connected: false, data: json!({}) })),
         Err(Unanswered::TimedOut) => Err(rpc_timeout("get_stats")),
         Err(Unanswered::Failed(reason)) => Err(super::problem::failed(&anyhow::anyhow!("statistics of {device}: {reason}"))),
     }

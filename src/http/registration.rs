@@ -29,7 +29,7 @@ use super::intake::NAMES_BYTES_MAX;
 use super::policy::{Key, Policy};
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
 
@@ -318,7 +318,7 @@ pub struct Rotated {
     robot_id: String,
     /// Shown here and never again.
     ws_client_auth_token: String,
-    rotated_at: Instant,
+    rotated_at: WholeSecond,
     /// As in the answer to a registration: merged into the `device.json` of `axon-config`, this answer is all that it needs to
     /// render its files again.
     endpoints: DeviceEndpoints,

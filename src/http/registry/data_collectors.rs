@@ -18,7 +18,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
 
 pub fn routes() -> Routes {
@@ -44,8 +44,8 @@ pub struct DataCollector {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<DataCollectorRow> for DataCollector {
