@@ -4,7 +4,7 @@ use super::command::TaskCommand;
 use super::event::TaskEvent;
 use super::refusal::TaskRefusal;
 use super::state::{Dispatched, Stage, Task};
-use super::upload::{LateUpload, may_be_mended, retry_worthwhile};
+use super::upload::{Heard, Judged, Verdict};
 use super::witness::{Disposition, Witness};
 
 /// Different writes that are recorded of one task. A robot repeats the same one; what makes up new ones is not heard.
@@ -34,7 +34,7 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
         (Task::Dispatched(_), C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
         (Task::Dispatched(task), command) => (task, command),
     };
-    let Dispatched { stage, late, noted: times_noted, refused_writes, .. } = task.as_ref();
+    let Dispatched { stage, upload, noted: times_noted, refused_writes, .. } = task.as_ref();
     let events = match (stage, command) {
         (_, C::Create(_)) => return Err(TaskRefusal::AlreadyCreated),
 
@@ -49,8 +49,8 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
         (S::Pending | S::Ready, C::StartRecording { by, at, reported }) => vec![TaskEvent::RecordingStarted { by, at, reported }],
         (S::InProgress, C::StartRecording { by, .. }) => noted(by, Repeated, stage),
         // It was taken for finished because a recorder was seen without it; the recorder still has it.
-        (S::Uploading(upload), C::StartRecording { by: by @ Witness::Snapshot, at, reported })
-            if upload.report.is_none() && upload.finished_by == Some(Witness::Snapshot) =>
+        (S::Uploading(awaited), C::StartRecording { by: by @ Witness::Snapshot, at, reported })
+            if upload.is_none() && awaited.finished_by == Some(Witness::Snapshot) =>
         {
             vec![TaskEvent::RecordingStarted { by, at, reported }]
         }
@@ -65,84 +65,48 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
         (S::Pending | S::Ready | S::InProgress, C::ReportUpload { by, report, at }) => {
             vec![TaskEvent::RecordingFinished { by, at, report: None }, TaskEvent::UploadReported { by, report }]
         }
-        // The same report while it is being verified, or after it was rejected, is no news.
-        (S::Uploading(upload), C::ReportUpload { report, .. }) if upload.report.as_ref() == Some(&report) && !retry_worthwhile(upload) => {
-            vec![]
-        }
-        (S::Uploading(_), C::ReportUpload { by, report, .. }) => vec![TaskEvent::UploadReported { by, report }],
-        // The device asks again because it did not get the ack.
-        (S::Completed { upload, .. }, C::ReportUpload { by, report, .. }) if *upload == report => {
-            vec![TaskEvent::UploadAckRequested { by }]
-        }
-        (S::Completed { .. }, C::ReportUpload { by, .. }) => noted(by, Late, stage),
-        // The device has a recording, and waits for an ack for ever: it is verified like any other.
-        (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::ReportUpload { by, report, .. }) => match late {
-            Some(LateUpload { report: known, episode_id: Some(_), .. }) if *known == report => {
-                vec![TaskEvent::UploadAckRequested { by }]
-            }
-            Some(LateUpload { episode_id: Some(_), .. }) => noted(by, Late, stage),
-            Some(known) if known.report == report && !known.rejected.as_ref().is_some_and(may_be_mended) => vec![],
-            _ => vec![TaskEvent::LateUploadReported { by, report }],
+        // The device may have a recording of a task that had ended, and waits for an ack for ever: it is verified like any other.
+        (_, C::ReportUpload { by, report, .. }) => match upload.as_ref().map_or(Heard::News, |upload| upload.hear(&report)) {
+            Heard::News if stage.ended_without_recording() => vec![TaskEvent::LateUploadReported { by, report }],
+            Heard::News => vec![TaskEvent::UploadReported { by, report }],
+            Heard::Known => vec![],
+            Heard::AckWanted => vec![TaskEvent::UploadAckRequested { by }],
+            Heard::TooLate => noted(by, Late, stage),
         },
 
-        (S::Uploading(upload), C::AcceptUpload { reported_in, verified, episode_id, at }) => match &upload.report {
-            None => return Err(TaskRefusal::NothingToVerify),
-            // Once a verdict was given, the object may be replaced: what was read before says nothing of it.
-            Some(report) if *report != verified.report || upload.reported_in != reported_in || upload.rejected.is_some() => {
-                return Err(TaskRefusal::OtherUpload);
-            }
-            Some(_) => vec![TaskEvent::UploadVerified { verified, episode_id, at }],
-        },
-        // Verified twice because a worker died between commit and settling: nothing more to do.
-        (S::Completed { upload, .. }, C::AcceptUpload { verified, .. }) if *upload == verified.report => vec![],
-        (
-            S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. },
-            C::AcceptUpload { reported_in, verified, episode_id, at },
-        ) => match late {
-            Some(known) if known.report == verified.report && known.episode_id.is_some() => vec![],
-            Some(known) if known.reported_in == reported_in && known.report == verified.report && known.rejected.is_none() => {
-                vec![TaskEvent::LateUploadVerified { verified, episode_id, at }]
-            }
-            Some(_) => return Err(TaskRefusal::OtherUpload),
-            None => return Err(TaskRefusal::Ended(stage.status())),
-        },
-        (S::Completed { .. }, C::AcceptUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
-        (S::Pending | S::Ready | S::InProgress, C::AcceptUpload { .. } | C::RejectUpload { .. }) => {
-            return Err(TaskRefusal::NothingToVerify);
-        }
-
-        (S::Uploading(upload), C::RejectUpload { reported_in, report, rejection }) => match &upload.report {
-            None => return Err(TaskRefusal::NothingToVerify),
-            Some(known) if *known != report || upload.reported_in != reported_in => return Err(TaskRefusal::OtherUpload),
-            Some(_) if upload.rejected.as_ref() == Some(&rejection) => vec![],
-            Some(_) => vec![TaskEvent::UploadRejected { report, rejection }],
-        },
-        (S::CompletedExternally { .. } | S::Failed { .. } | S::Cancelled { .. }, C::RejectUpload { reported_in, report, rejection }) => {
-            match late {
-                Some(known) if known.reported_in == reported_in && known.report == report && known.episode_id.is_none() => {
-                    let news = known.rejected.as_ref() != Some(&rejection);
-                    news.then_some(TaskEvent::LateUploadRejected { report, rejection }).into_iter().collect()
-                }
-                _ => return Err(TaskRefusal::Ended(stage.status())),
+        (_, C::AcceptUpload { reported_in, verified, episode_id, at }) => {
+            let Some(upload) = upload else { return Err(nothing_to_verify(stage)) };
+            match upload.judge(reported_in, &verified.report, &Verdict::Accepted(episode_id)) {
+                Judged::News if stage.ended_without_recording() => vec![TaskEvent::LateUploadVerified { verified, episode_id, at }],
+                Judged::News => vec![TaskEvent::UploadVerified { verified, episode_id, at }],
+                Judged::Known => vec![],
+                Judged::Other if matches!(stage, S::Completed { .. }) => return Err(TaskRefusal::Ended(stage.status())),
+                Judged::Other => return Err(TaskRefusal::OtherUpload),
             }
         }
-        (S::Completed { .. }, C::RejectUpload { .. }) => return Err(TaskRefusal::Ended(stage.status())),
+        (_, C::RejectUpload { reported_in, report, rejection }) => {
+            let Some(upload) = upload else { return Err(nothing_to_verify(stage)) };
+            match upload.judge(reported_in, &report, &Verdict::Rejected(rejection.clone())) {
+                Judged::News if stage.ended_without_recording() => vec![TaskEvent::LateUploadRejected { report, rejection }],
+                Judged::News => vec![TaskEvent::UploadRejected { report, rejection }],
+                Judged::Known => vec![],
+                Judged::Other if matches!(stage, S::Uploading(_)) => return Err(TaskRefusal::OtherUpload),
+                Judged::Other => return Err(TaskRefusal::Ended(stage.status())),
+            }
+        }
 
         (_, C::NoteRefusedWrite(write)) if refused_writes.contains(&write) || refused_writes.len() >= REFUSED_WRITES_MAX => vec![],
         (_, C::NoteRefusedWrite(write)) => vec![TaskEvent::ObjectWriteRefused(write)],
 
-        (S::Completed { .. }, C::RequestAck { by }) => vec![TaskEvent::UploadAckRequested { by }],
-        (_, C::RequestAck { by }) if late.as_ref().is_some_and(|late| late.episode_id.is_some()) => {
-            vec![TaskEvent::UploadAckRequested { by }]
-        }
+        (_, C::RequestAck { by }) if task.episode_id().is_some() => vec![TaskEvent::UploadAckRequested { by }],
         (_, C::RequestAck { .. }) => vec![],
 
         // Without a report there is nothing to wait for but a request that may have been lost.
-        (S::Uploading(upload), C::RequestUpload { by, at, connected_at })
-            if upload.report.is_none()
-                && upload.requested_at.is_none_or(|last| {
+        (S::Uploading(awaited), C::RequestUpload { by, at, connected_at })
+            if upload.is_none()
+                && awaited.requested_at.is_none_or(|last| {
                     // Another connection may be that of another program, which finds more.
-                    connected_at.is_some_and(|since| since > last) || (upload.misses < MISSES_MAX && at >= last + REQUEST_PAUSE)
+                    connected_at.is_some_and(|since| since > last) || (awaited.misses < MISSES_MAX && at >= last + REQUEST_PAUSE)
                 }) =>
         {
             vec![TaskEvent::UploadRequestedAgain { by, at: Some(at) }]
@@ -150,11 +114,9 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
         (_, C::RequestUpload { .. }) => vec![],
 
         // Two programs with one device id may answer in turn, so both are heard for a while.
-        (S::Uploading(upload), C::MissFile { at, .. }) if upload.missed_at.is_some_and(|last| at < last + REQUEST_PAUSE) => vec![],
-        (S::Uploading(upload), C::MissFile { detail, at, recorder_is_without })
-            if upload.report.is_none() && upload.misses < MISSES_MAX =>
-        {
-            if upload.misses + 1 < MISSES_MAX || upload.finished_by.is_some_and(Witness::saw_the_file) {
+        (S::Uploading(awaited), C::MissFile { at, .. }) if awaited.missed_at.is_some_and(|last| at < last + REQUEST_PAUSE) => vec![],
+        (S::Uploading(awaited), C::MissFile { detail, at, recorder_is_without }) if upload.is_none() && awaited.misses < MISSES_MAX => {
+            if awaited.misses + 1 < MISSES_MAX || awaited.finished_by.is_some_and(Witness::saw_the_file) {
                 vec![TaskEvent::UploadFileMissing { detail, at }]
             } else if !recorder_is_without {
                 vec![]
@@ -173,7 +135,7 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
         (_, C::FailUpload { .. }) => noted(Witness::UploadFailed, Late, stage),
 
         (S::Failed { kept: Some(kept), .. }, C::RequestGivenUp { by, at, connected_at })
-            if late.is_none()
+            if upload.is_none()
                 && kept.requests < GIVEN_UP_REQUESTS_MAX
                 && kept.requested_at.is_none_or(|last| connected_at.is_some_and(|since| since > last)) =>
         {
@@ -198,7 +160,7 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
             return Err(TaskRefusal::NotDeletable(stage.status()));
         }
         // Its episode would belong to nothing.
-        (_, C::Delete) if late.as_ref().is_some_and(|late| late.episode_id.is_some()) => {
+        (_, C::Delete) if task.episode_id().is_some() => {
             return Err(TaskRefusal::NotDeletable(stage.status()));
         }
         (S::Pending | S::Ready | S::InProgress | S::Failed { .. } | S::Cancelled { .. }, C::Delete) => vec![TaskEvent::TaskDeleted {}],
@@ -214,4 +176,9 @@ fn noted(by: Witness, disposition: Disposition, stage: &Stage) -> Vec<TaskEvent>
     } else {
         vec![]
     }
+}
+
+/// Nothing was reported: not yet, or it will not be any more.
+fn nothing_to_verify(stage: &Stage) -> TaskRefusal {
+    if stage.ended_without_recording() { TaskRefusal::Ended(stage.status()) } else { TaskRefusal::NothingToVerify }
 }

@@ -1,8 +1,8 @@
 //! What an event changes.
 
 use super::event::TaskEvent;
-use super::state::{Dispatched, KeptFile, Stage, Task};
-use super::upload::{LateUpload, Upload};
+use super::state::{Awaited, Dispatched, KeptFile, Stage, Task};
+use super::upload::{Upload, Verdict};
 
 pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
     if let TaskEvent::TaskCreated(brief) = event {
@@ -11,7 +11,7 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
             stage: Stage::Pending,
             ready_at: None,
             started_at: None,
-            late: None,
+            upload: None,
             sequence: 1,
             noted: 0,
             refused_writes: vec![],
@@ -28,76 +28,63 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
     match event {
         TaskEvent::TaskCreated(_) | TaskEvent::TaskDeleted {} | TaskEvent::UploadAckRequested { .. } => {}
         TaskEvent::RecordingAbandoned { .. } => {
-            task.stage = Stage::Pending;
+            task.enter(Stage::Pending);
             task.ready_at = None;
             task.started_at = None;
         }
         TaskEvent::TaskConfigured { at, .. } => {
-            task.stage = Stage::Ready;
+            task.enter(Stage::Ready);
             task.ready_at.get_or_insert(*at);
         }
         TaskEvent::RecordingStarted { at, .. } => {
-            task.stage = Stage::InProgress;
+            task.enter(Stage::InProgress);
             task.started_at.get_or_insert(*at);
         }
         TaskEvent::RecordingFinished { by, at, .. } => {
-            let upload = Upload { finished_by: Some(*by), requested_at: Some(*at), ..Upload::default() };
-            task.stage = Stage::Uploading(upload);
+            task.enter(Stage::Uploading(Awaited { finished_by: Some(*by), requested_at: Some(*at), ..Awaited::default() }));
         }
         TaskEvent::UploadReported { report, .. } => {
-            let reported_in = task.sequence;
-            task.stage = Stage::Uploading(Upload { report: Some(report.clone()), reported_in, ..Upload::default() });
+            task.stage = Stage::Uploading(Awaited::default());
+            task.upload = Some(Upload::waiting(report.clone(), task.sequence));
         }
         TaskEvent::UploadRequestedAgain { at, .. } => {
-            if let Stage::Uploading(upload) = &mut task.stage {
-                upload.requested_at = at.or(upload.requested_at);
+            if let Stage::Uploading(awaited) = &mut task.stage {
+                awaited.requested_at = at.or(awaited.requested_at);
             }
         }
         TaskEvent::UploadFileMissing { detail, at } => {
-            if let Stage::Uploading(upload) = &mut task.stage {
-                upload.misses += 1;
-                upload.missed_at = Some(*at);
-                upload.missing = Some(detail.clone());
+            if let Stage::Uploading(awaited) = &mut task.stage {
+                awaited.misses += 1;
+                awaited.missed_at = Some(*at);
+                awaited.missing = Some(detail.clone());
             }
         }
         TaskEvent::DeviceReportNoted { report, .. } => {
             task.noted += 1;
-            if let Stage::Uploading(upload) = &mut task.stage
+            if let Stage::Uploading(awaited) = &mut task.stage
                 && report.saw_the_file()
             {
-                upload.finished_by = Some(*report);
+                awaited.finished_by = Some(*report);
             }
         }
         TaskEvent::ObjectWriteRefused(write) => task.refused_writes.push(write.clone()),
-        TaskEvent::UploadVerified { verified, episode_id, at } => {
-            task.stage = Stage::Completed { episode_id: *episode_id, at: *at, upload: verified.report.clone() };
+        TaskEvent::LateUploadReported { report, .. } => task.upload = Some(Upload::waiting(report.clone(), task.sequence)),
+        TaskEvent::UploadVerified { episode_id, at, .. } => {
+            task.stage = Stage::Completed { at: *at };
+            task.conclude(Verdict::Accepted(*episode_id));
         }
-        TaskEvent::UploadRejected { rejection, .. } => {
-            if let Stage::Uploading(upload) = &mut task.stage {
-                upload.rejected = Some(rejection.clone());
-            }
+        TaskEvent::LateUploadVerified { episode_id, .. } => task.conclude(Verdict::Accepted(*episode_id)),
+        TaskEvent::UploadRejected { rejection, .. } | TaskEvent::LateUploadRejected { rejection, .. } => {
+            task.conclude(Verdict::Rejected(rejection.clone()));
         }
-        TaskEvent::LateUploadReported { report, .. } => {
-            task.late = Some(LateUpload { report: report.clone(), reported_in: task.sequence, rejected: None, episode_id: None });
-        }
-        TaskEvent::LateUploadVerified { episode_id, .. } => {
-            if let Some(late) = &mut task.late {
-                (late.rejected, late.episode_id) = (None, Some(*episode_id));
-            }
-        }
-        TaskEvent::LateUploadRejected { rejection, .. } => {
-            if let Some(late) = &mut task.late {
-                late.rejected = Some(rejection.clone());
-            }
-        }
-        TaskEvent::TaskCancelled { at } => task.stage = Stage::Cancelled { at: *at },
+        TaskEvent::TaskCancelled { at } => task.enter(Stage::Cancelled { at: *at }),
         TaskEvent::TaskCompletedExternally { by, at } => {
-            task.stage = Stage::CompletedExternally { by: *by, at: *at };
+            task.enter(Stage::CompletedExternally { by: *by, at: *at });
             task.started_at.get_or_insert(*at);
         }
         TaskEvent::UploadFailed { reason, file, at } => {
             let kept = file.clone().map(|file| KeptFile { file, requests: 0, requested_at: None });
-            task.stage = Stage::Failed { reason: reason.clone(), at: *at, kept };
+            task.enter(Stage::Failed { reason: reason.clone(), at: *at, kept });
         }
         TaskEvent::FailedUploadRequested { at, .. } => {
             if let Stage::Failed { kept: Some(kept), .. } = &mut task.stage {
@@ -107,11 +94,21 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
         }
         TaskEvent::TaskFailedByPerson { reason, at } => {
             // What was reported by then is verified to the end, and kept as what came late.
-            if let Stage::Uploading(Upload { report: Some(report), reported_in, rejected, .. }) = &task.stage {
-                let (reported_in, rejected) = (*reported_in, rejected.clone());
-                task.late = Some(LateUpload { report: report.clone(), reported_in, rejected, episode_id: None });
-            }
             task.stage = Stage::Failed { reason: reason.clone(), at: *at, kept: None };
+        }
+    }
+}
+
+impl Dispatched {
+    /// Goes on, or back, or ends, without an upload: one that was given up is none any more.
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.upload = None;
+    }
+
+    fn conclude(&mut self, verdict: Verdict) {
+        if let Some(upload) = &mut self.upload {
+            upload.verdict = Some(verdict);
         }
     }
 }

@@ -38,9 +38,9 @@ pub use command::TaskCommand;
 pub use event::TaskEvent;
 pub use refusal::TaskRefusal;
 pub use seen::{with_the_task, without_the_task};
-pub use state::{Brief, Dispatched, KeptFile, RefusedWrite, Stage, Task};
+pub use state::{Awaited, Brief, Dispatched, KeptFile, RefusedWrite, Stage, Task};
 pub use status::TaskStatus;
-pub use upload::{CLAIMING, LateUpload, RELEASING, Rejection, Upload, UploadReport, VerifiedUpload};
+pub use upload::{CLAIMING, RELEASING, Rejection, Upload, UploadReport, Verdict, VerifiedUpload};
 pub use witness::{Disposition, FinishReport, Witness};
 
 use super::Aggregate;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::status::TaskStatus;
-use super::upload::{LateUpload, Upload, UploadReport};
+use super::upload::Upload;
+use super::witness::Witness;
 use crate::domain::{
     BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, Timestamp,
 };
@@ -23,9 +24,10 @@ pub struct Dispatched {
     pub stage: Stage,
     pub ready_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,
-    /// A recording that came after the task had ended without one.
+    /// What was reported of its recording, whether it goes on or had ended: in the latter case the recording is kept, marked,
+    /// and shown to a person.
     #[serde(default)]
-    pub late: Option<LateUpload>,
+    pub upload: Option<Upload>,
     /// Events so far: the sequence of the last one.
     #[serde(default)]
     pub sequence: i64,
@@ -70,11 +72,10 @@ pub enum Stage {
     Pending,
     Ready,
     InProgress,
-    Uploading(Upload),
+    Uploading(Awaited),
+    /// Its upload was accepted.
     Completed {
-        episode_id: EpisodeId,
         at: Timestamp,
-        upload: UploadReport,
     },
     /// Recorded with other equipment: there is no episode.
     CompletedExternally {
@@ -91,6 +92,21 @@ pub enum Stage {
     Cancelled {
         at: Timestamp,
     },
+}
+
+/// What was done to get a recording that is a file and that nobody has reported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// Who told that the recording is a file.
+    pub finished_by: Option<Witness>,
+    /// When the uploader was asked for it, the last time.
+    pub requested_at: Option<Timestamp>,
+    /// How often the uploader neither found the file nor knew of it.
+    pub misses: u32,
+    /// The last time of these.
+    pub missed_at: Option<Timestamp>,
+    /// What it said about that.
+    pub missing: Option<String>,
 }
 
 /// A recording that an uploader gave up. It moved the file to its folder for such, and looks there when it is asked
@@ -112,7 +128,22 @@ impl Task {
     }
 }
 
+impl Dispatched {
+    /// The episode that its recording became.
+    pub fn episode_id(&self) -> Option<EpisodeId> {
+        self.upload.as_ref()?.episode_id()
+    }
+}
+
 impl Stage {
+    /// The task is over, and not by a recording: what is reported of it now comes late, and its stage stays.
+    pub fn ended_without_recording(&self) -> bool {
+        match self {
+            Stage::Pending | Stage::Ready | Stage::InProgress | Stage::Uploading(_) | Stage::Completed { .. } => false,
+            Stage::CompletedExternally { .. } | Stage::Failed { .. } | Stage::Cancelled { .. } => true,
+        }
+    }
+
     pub fn status(&self) -> TaskStatus {
         match self {
             Stage::Pending => TaskStatus::Pending,

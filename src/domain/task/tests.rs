@@ -36,13 +36,19 @@ pub fn brief() -> Brief {
 
 fn task_in(state: &str) -> Task {
     let brief = brief();
+    let waiting = Upload::waiting(report(), 0);
+    let accepted = Upload { verdict: Some(Verdict::Accepted(EpisodeId(1))), ..waiting.clone() };
+    let upload = match state {
+        "reported" => Some(waiting),
+        "completed" => Some(accepted),
+        _ => None,
+    };
     let stage = match state {
         "pending" => Stage::Pending,
         "ready" => Stage::Ready,
         "in_progress" => Stage::InProgress,
-        "uploading" => Stage::Uploading(Upload::default()),
-        "reported" => Stage::Uploading(Upload { report: Some(report()), ..Upload::default() }),
-        "completed" => Stage::Completed { episode_id: EpisodeId(1), at: NOW, upload: report() },
+        "uploading" | "reported" => Stage::Uploading(Awaited::default()),
+        "completed" => Stage::Completed { at: NOW },
         "completed externally" => Stage::CompletedExternally { by: CollectorId(1), at: NOW },
         "failed" => Stage::Failed { reason: "disk".into(), at: NOW, kept: None },
         "cancelled" => Stage::Cancelled { at: NOW },
@@ -54,7 +60,7 @@ fn task_in(state: &str) -> Task {
         stage,
         ready_at: None,
         started_at: None,
-        late: None,
+        upload,
         sequence: 0,
         noted: 0,
         refused_writes: vec![],
@@ -63,7 +69,7 @@ fn task_in(state: &str) -> Task {
 
 /// The same verdict, of what the task was last told.
 fn about_the_last_report(task: &Task, command: TaskCommand) -> TaskCommand {
-    let told = task.dispatched().and_then(|task| task.late.as_ref()).map_or(0, |late| late.reported_in);
+    let told = task.dispatched().and_then(|task| task.upload.as_ref()).map_or(0, |upload| upload.reported_in);
     match command {
         TaskCommand::AcceptUpload { verified, episode_id, at, .. } => {
             TaskCommand::AcceptUpload { reported_in: told, verified, episode_id, at }
@@ -267,6 +273,32 @@ fn a_recorder_that_is_seen_recording_again_had_never_finished() {
     let before = task.clone();
     task.decide(start(Witness::Snapshot)).unwrap().iter().for_each(|event| task.evolve(event));
     assert_eq!(task.dispatched().unwrap().stage, before.dispatched().unwrap().stage, "what was uploaded is finished");
+}
+
+#[test]
+fn an_upload_is_one_machine() {
+    use super::upload::{Heard, Judged};
+    let accepted = Verdict::Accepted(EpisodeId(1));
+    let changed = Verdict::Rejected(Rejection::ObjectChanged {});
+    let unsound = Verdict::Rejected(Rejection::Unsound { defect: "no footer".into() });
+    let other = UploadReport { sha256: "bb".into(), ..report() };
+    // What it is, what the same and another report are to it, and what three verdicts are: accepted, rejected, rejected for good.
+    for (verdict, heard, judged) in [
+        (None, [Heard::Known, Heard::News], [Judged::News, Judged::News, Judged::News]),
+        (Some(&accepted), [Heard::AckWanted, Heard::TooLate], [Judged::Known, Judged::Other, Judged::Other]),
+        (Some(&changed), [Heard::News, Heard::News], [Judged::Other, Judged::Known, Judged::News]),
+        (Some(&unsound), [Heard::Known, Heard::News], [Judged::Other, Judged::News, Judged::Known]),
+    ] {
+        let upload = Upload { verdict: verdict.cloned(), ..Upload::waiting(report(), 3) };
+        assert_eq!([upload.hear(&report()), upload.hear(&other)], heard, "{verdict:?}");
+        assert_eq!([&accepted, &changed, &unsound].map(|found| upload.judge(3, &report(), found)), judged, "{verdict:?}");
+        // A verdict about another report, or about the same words said earlier.
+        for found in [&accepted, &changed, &unsound] {
+            assert_eq!(upload.judge(3, &other, found), Judged::Other, "{verdict:?} {found:?}");
+            let known = verdict == Some(&accepted) && *found == accepted;
+            assert_eq!(upload.judge(2, &report(), found), if known { Judged::Known } else { Judged::Other }, "{verdict:?} {found:?}");
+        }
+    }
 }
 
 #[test]
