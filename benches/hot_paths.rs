@@ -26,10 +26,10 @@ use keystone_edge::commands::callbacks::{Proof, StartAnswer, StartCallback};
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
-use keystone_edge::domain::device::DeviceEvent;
+use keystone_edge::domain::device::{Device, DeviceEvent};
 use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::domain::workload::TaskGroup;
-use keystone_edge::domain::{Actor, PublicTaskId, StreamId};
+use keystone_edge::domain::{Actor, PublicTaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::eventstore::cqrs::EventRepository;
 use keystone_edge::eventstore::{EventStore, Holder, Metadata, NewEvent, Sequencer};
@@ -272,8 +272,7 @@ async fn append_one(store: EventStore, id: String) {
         report: "bench".to_owned(),
         reason: "a text of an ordinary size, some dozens of bytes".to_owned(),
     };
-    let stream = StreamId { aggregate_type: "device", aggregate_id: id };
-    let event = NewEvent::new(stream, 1, &event, vec![]).expect("an event");
+    let event = NewEvent::of::<Device>(&id, 1, &event).expect("an event");
     let metadata = Metadata {
         actor: Actor::System,
         correlation_id: uuid::Uuid::new_v4(),

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use deadpool_postgres::Pool;
 use keystone_edge::commands::Context;
 use keystone_edge::config::Config;
-use keystone_edge::domain::{BatchId, TaskId};
+use keystone_edge::domain::{BatchId, Scope, TaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::pg::Connector;
 use keystone_edge::projections::reads::tasks::TaskFilter;
@@ -62,7 +62,7 @@ impl Bench {
         let ours = rate(clients, move |_| {
             let (reads, filter) = (reads.clone(), filter.clone());
             async move {
-                let Listed { rows, total, .. } = reads.tasks(&filter, PAGE).await.expect("a page");
+                let Listed { rows, total, .. } = reads.tasks(&Scope::Everything, &filter, PAGE).await.expect("a page");
                 assert!(rows.len() == 50 && total >= 50);
                 Some(())
             }
@@ -92,7 +92,7 @@ impl Bench {
         let id = move |n: u64| (n.wrapping_mul(7_919) % rows + 1) as i64;
         let ours = rate(clients, move |n| {
             let reads = reads.clone();
-            async move { reads.task(TaskId(id(n))).await.expect("an answer").map(|_| ()) }
+            async move { reads.task(&Scope::Everything, TaskId(id(n))).await.expect("an answer").map(|_| ()) }
         })
         .await;
         let pool = self.pool.clone();

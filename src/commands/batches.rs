@@ -66,11 +66,9 @@ impl Command for CreateBatch {
     async fn run(&self, work: &mut Work) -> Result<CreatedBatch, CommandError> {
         let total = check_groups(&self.groups, 1).map_err(Refusal::from)?;
         check_total(total, TASKS_PER_BATCH_MAX).map_err(Refusal::from)?;
-        let mut production = Production::lock(work, self.order_id).await?;
-        let terms = production
-            .order()
-            .map(|order| order.terms.clone())
-            .ok_or_else(|| Refusal::invalid(RefusalCode::OrderNotFound, format!("there is no order {}", self.order_id)))?;
+        let no_order = || Refusal::invalid(RefusalCode::OrderNotFound, format!("there is no order {}", self.order_id));
+        let mut production = Production::lock_of(work, self.order_id, no_order).await?;
+        let terms = production.order().map(|order| order.terms.clone()).ok_or_else(no_order)?;
         let batch_id = BatchId(facts::new_ids(&mut work.tx, "batch_ids", 1).await?[0]);
         production.decide_order(work, OrderCommand::Dispatch { batch_id, added: total, removed: Tally::default() })?;
         let found = look_up(work, self.station_id, &self.groups).await?;

@@ -15,8 +15,9 @@ use super::callbacks::note_refused;
 use super::production::{Production, next_command};
 use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::device::{
-    CommandOutcome, Device, DeviceCommand, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
+    CommandOutcome, Device, DeviceCommand, DeviceRefusal, LinkKind, Observed, OpenCommand, RecorderAction, RecorderState, UnknownCause,
 };
+use crate::domain::recorder::{Sight, task_fits};
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskEvent, TaskStatus, UploadReport, Witness, with_the_task, without_the_task};
 use crate::domain::{Aggregate as _, DeviceId, PublicTaskId, RefusalCode};
@@ -245,6 +246,19 @@ pub struct RequestDeviceCommand {
     pub timeout: Duration,
     /// The recorder says at this moment that it holds no task of ours.
     pub holds_none: bool,
+    /// What it says at this moment, where a person asks: then recorder and task must be where the action wants them.
+    pub sight: Option<Sight>,
+}
+
+impl RequestDeviceCommand {
+    /// Whether the task is where the action wants it.
+    async fn task_fits(&self, work: &mut Work) -> Result<Result<(), Refusal>, CommandError> {
+        let gated = self.sight.is_some() && matches!(self.action, RecorderAction::Config | RecorderAction::Begin);
+        let Some(task) = self.task.as_ref().filter(|_| gated) else { return Ok(Ok(())) };
+        let task = owned(work, &self.device, task).await?;
+        let status = task.and_then(|(_, task)| task.state.dispatched().map(|task| task.stage.status()));
+        Ok(task_fits(self.action, status).map_err(Refusal::from))
+    }
 }
 
 impl Command for RequestDeviceCommand {
@@ -253,6 +267,9 @@ impl Command for RequestDeviceCommand {
     const NAME: &'static str = "request_device_command";
 
     async fn run(&self, work: &mut Work) -> Result<String, CommandError> {
+        if !work.sees_device(&self.device).await? {
+            return Err(Refusal::from(DeviceRefusal::RecorderNotConnected).into());
+        }
         let mut device = work.load::<Device>(&self.device).await?;
         let command_id = chance::id().to_string();
         let command = DeviceCommand::RequestCommand {
@@ -262,8 +279,15 @@ impl Command for RequestDeviceCommand {
             params: self.params.clone(),
             deadline: work.now + self.timeout,
             holds_none: self.holds_none,
+            sight: self.sight.clone(),
         };
+        let task_fits = self.task_fits(work).await?;
+        // Of what does not fit in both, the contract names the task first where recording begins, and last before.
+        if self.action == RecorderAction::Begin {
+            task_fits.clone()?;
+        }
         work.decide(&mut device, command)?;
+        task_fits?;
         Ok(command_id)
     }
 }

@@ -42,7 +42,7 @@ pub use idempotency::IdempotencyKey;
 pub use refusal::Refusal;
 pub use work::Work;
 
-use crate::domain::{Actor, DeviceId, RefusalCode, Timestamp};
+use crate::domain::{Actor, DeviceId, RefusalCode, Scope, Timestamp};
 pub use crate::eventstore::Cause;
 use crate::eventstore::{EventStore, Metadata, StoreError, log};
 use crate::telemetry::chain;
@@ -61,6 +61,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Context {
     pub actor: Actor,
+    /// What the command may speak of. Devices, subscribers and the system change what they are told to.
+    pub scope: Scope,
     pub correlation_id: Uuid,
     pub cause: Option<Cause>,
     pub request_id: Option<String>,
@@ -73,6 +75,7 @@ impl Context {
     pub fn of(actor: Actor) -> Self {
         Self {
             actor,
+            scope: Scope::Everything,
             correlation_id: chance::id(),
             cause: None,
             request_id: None,
@@ -265,7 +268,7 @@ impl Commands {
 
     async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
         let now = self.now();
-        let mut work = Work::begin(&self.store, context.metadata(now), now, self.release_timeout).await?;
+        let mut work = Work::begin(&self.store, context.metadata(now), context.scope.clone(), now, self.release_timeout).await?;
         if let Some(key) = &context.idempotency {
             match idempotency::outcome_of::<C>(&mut work, key).await {
                 Ok(None) => {}

@@ -27,9 +27,11 @@ impl Command for PlaceOrder {
     async fn run(&self, work: &mut Work) -> Result<OrderId, CommandError> {
         let organization_factory = facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0)
             .await?
+            .filter(|factory| work.scope.contains(*factory, Some(self.organization_id)))
             .ok_or_else(|| Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)))?;
         let scene_factory = facts::factory_of(&mut work.tx, FactoryTable::Scenes, self.scene_id.0)
             .await?
+            .filter(|factory| work.scope.contains(*factory, None))
             .ok_or_else(|| Refusal::new(RefusalCode::SceneNotFound, format!("there is no scene {}", self.scene_id)))?;
         let id = facts::new_ids(&mut work.tx, "order_ids", 1).await?[0];
         let terms = Terms {

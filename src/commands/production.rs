@@ -40,9 +40,22 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 }
 
 impl Production {
-    /// Waits for whoever changes the same order, and loads it. From then on nothing is committed before [`Self::finish`].
+    /// Waits for whoever changes the same order, and loads it. One that the caller's scope does not contain is not there.
+    /// From then on nothing is committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
+        let none = || Refusal::new(RefusalCode::OrderNotFound, format!("there is no order {order_id}"));
+        Self::lock_of(work, order_id, none).await
+    }
+
+    /// The same where the caller asked for something of the order, and hears that this is not there.
+    pub async fn lock_of(work: &mut Work, order_id: OrderId, none: impl FnOnce() -> Refusal) -> Result<Self, CommandError> {
         let order = work.lock_and_load::<Order>(order_id).await?;
+        let organization = order.state.placed().map(|order| order.terms.organization_id);
+        if let Some(organization) = organization
+            && !work.sees(organization).await?
+        {
+            return Err(none().into());
+        }
         let status_before = order.state.placed().map(|order| order.status);
         work.unfinished = Some(order_id);
         Ok(Self {
@@ -59,7 +72,7 @@ impl Production {
     /// The same for a batch that is asked for by its number: the order it belongs to, and it.
     pub async fn lock_batch(work: &mut Work, batch_id: BatchId) -> Result<Self, CommandError> {
         let order_id = facts::order_of_batch(&mut work.tx, batch_id).await?.ok_or_else(|| no_batch(batch_id))?;
-        let mut production = Self::lock(work, order_id).await?;
+        let mut production = Self::lock_of(work, order_id, || no_batch(batch_id)).await?;
         production.load_batch(work, batch_id).await?;
         // It may have been deleted while we waited.
         production.batch(batch_id)?;

@@ -114,8 +114,9 @@ impl Command for RotateToken {
     const NAME: &'static str = "rotate_token";
 
     async fn run(&self, work: &mut Work) -> Result<RotatedToken, CommandError> {
-        let robot =
-            facts::robot(&mut work.tx, self.robot_id).await?.ok_or_else(|| Refusal::new(RefusalCode::RobotNotFound, "robot not found"))?;
+        let robot = facts::robot(&mut work.tx, self.robot_id).await?;
+        let seen = robot.filter(|robot| work.scope.contains(robot.factory_id, None));
+        let robot = seen.ok_or_else(|| Refusal::new(RefusalCode::RobotNotFound, "robot not found"))?;
         if robot.status != RobotStatus::Active {
             return Err(Refusal::new(RefusalCode::RobotNotActive, "robot is not active").into());
         }

@@ -12,7 +12,7 @@ use crate::domain::station::{Binding, BindingFacts, Station, StationCommand};
 use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RefusalCode, RobotId, RobotTypeId, SceneId, SkillId, StationId};
 use crate::eventstore::Loaded;
 use crate::projections::ReadModel;
-use crate::projections::facts::{self, FactoryTable};
+use crate::projections::facts::{self, CollectorFacts, FactoryTable};
 
 const SLUG_LENGTH: usize = 10;
 const STATION_NAME_LENGTH: usize = 8;
@@ -29,8 +29,8 @@ where
 
 async fn factory_must_exist(work: &mut Work, id: FactoryId) -> Result<(), CommandError> {
     match facts::factory_of(&mut work.tx, FactoryTable::Factories, id.0).await? {
-        Some(_) => Ok(()),
-        None => Err(Refusal::invalid(RefusalCode::FactoryNotFound, format!("there is no factory {id}")).into()),
+        Some(factory) if work.scope.contains(factory, None) => Ok(()),
+        _ => Err(Refusal::invalid(RefusalCode::FactoryNotFound, format!("there is no factory {id}")).into()),
     }
 }
 
@@ -117,8 +117,9 @@ impl Command for CreateSubscene {
     type Answer = crate::domain::SubsceneId;
     const NAME: &'static str = "create_subscene";
     async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
-        let template = facts::scene_template(&mut work.tx, self.scene_id)
+        let (_, template) = facts::scene_template(&mut work.tx, self.scene_id)
             .await?
+            .filter(|(factory, _)| work.scope.contains(*factory, None))
             .ok_or_else(|| Refusal::new(RefusalCode::SceneNotFound, format!("there is no scene {}", self.scene_id)))?;
         let record = Subscene {
             scene_id: self.scene_id,
@@ -249,7 +250,8 @@ impl Command for CreateDataCollector {
     type Answer = CollectorId;
     const NAME: &'static str = "create_data_collector";
     async fn run(&self, work: &mut Work) -> Result<CollectorId, CommandError> {
-        if facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0).await?.is_none() {
+        let factory = facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0).await?;
+        if !factory.is_some_and(|factory| work.scope.contains(factory, Some(self.organization_id))) {
             return Err(
                 Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)).into()
             );
@@ -289,8 +291,11 @@ impl Command for BindStation {
     async fn run(&self, work: &mut Work) -> Result<StationId, CommandError> {
         let robot = facts::robot(&mut work.tx, self.robot_id)
             .await?
+            .filter(|robot| work.scope.contains(robot.factory_id, None))
             .ok_or_else(|| Refusal::invalid(RefusalCode::RobotNotFound, format!("there is no robot {}", self.robot_id)))?;
-        let collector = facts::collector(&mut work.tx, self.data_collector_id).await?.ok_or_else(|| {
+        let collector = facts::collector(&mut work.tx, self.data_collector_id).await?;
+        let seen = |collector: &CollectorFacts| work.scope.contains(collector.organization_factory, Some(collector.organization_id));
+        let collector = collector.filter(seen).ok_or_else(|| {
             Refusal::new(RefusalCode::DataCollectorNotFound, format!("there is no data collector {}", self.data_collector_id))
         })?;
         let binding = Binding {
@@ -330,7 +335,7 @@ impl Command for RetireRobot {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut robot = work.load::<Registered<Robot>>(self.robot_id).await?;
-        if robot.state.live().is_none() {
+        if !robot.state.live().is_some_and(|robot| work.scope.contains(robot.factory_id, None)) {
             return Err(Refusal::new(RefusalCode::RobotNotFound, format!("there is no robot {}", self.robot_id)).into());
         }
         work.decide(&mut robot, RecordCommand::Retire { reason: self.reason.clone(), at: work.now })?;

@@ -93,7 +93,7 @@ impl Command for DeleteTask {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.0));
         let order_id = facts::order_of_task(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
-        let mut production = Production::lock(work, order_id).await?;
+        let mut production = Production::lock_of(work, order_id, no_task).await?;
         let task = facts::task_facts_of(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
         let batch_id = task.batch_id;
         let removed = Removed { task_id: self.0, outcome: task.status.outcome() };
@@ -121,7 +121,7 @@ impl Command for FailTask {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.task_id));
         let order_id = facts::order_of_task(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;
-        let mut production = Production::lock(work, order_id).await?;
+        let mut production = Production::lock_of(work, order_id, no_task).await?;
         let task = facts::task_facts_of(&mut work.tx, self.task_id).await?.ok_or_else(no_task)?;
         production.fail_tasks(work, &[task], &self.reason).await?;
         production.finish(work).await?;

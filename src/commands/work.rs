@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
 use super::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
-use crate::domain::{OrderId, StreamId, Timestamp, routing};
+use crate::domain::{DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
+use crate::projections::facts::{self, FactoryTable};
 use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
 use crate::projections::{ReadModel, RowWrite};
 
@@ -30,6 +30,8 @@ pub struct Person {
 pub struct Work {
     pub tx: Transaction,
     pub now: Timestamp,
+    /// What the caller may speak of.
+    pub scope: Scope,
     /// How long a recorder may take to let go of a task.
     pub release_timeout: Duration,
     store: EventStore,
@@ -56,12 +58,14 @@ impl Work {
     pub(super) async fn begin(
         store: &EventStore,
         metadata: Metadata,
+        scope: Scope,
         now: Timestamp,
         release_timeout: Duration,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             tx: store.begin().await?,
             now,
+            scope,
             release_timeout,
             store: store.clone(),
             metadata,
@@ -75,6 +79,24 @@ impl Work {
             unfinished: None,
             outcomes: vec![],
         })
+    }
+
+    /// Whether what belongs to an organization is there for the caller; looked up only where not everything is.
+    pub async fn sees(&mut self, organization: OrganizationId) -> Result<bool, StoreError> {
+        if self.scope == Scope::Everything {
+            return Ok(true);
+        }
+        let factory = facts::factory_of(&mut self.tx, FactoryTable::Organizations, organization.0).await?;
+        Ok(factory.is_some_and(|factory| self.scope.contains(factory, Some(organization))))
+    }
+
+    /// The same for a robot, by the id of its device.
+    pub async fn sees_device(&mut self, device: &DeviceId) -> Result<bool, StoreError> {
+        if self.scope == Scope::Everything {
+            return Ok(true);
+        }
+        let factory = facts::factory_of_device(&mut self.tx, device).await?;
+        Ok(factory.is_some_and(|factory| self.scope.contains(factory, None)))
     }
 
     /// Loads several streams of one kind in one round trip.
@@ -103,8 +125,7 @@ impl Work {
         }
         for event in &decided {
             apply(stream, event, self.now);
-            let queued = routing::deliveries(event, stream.subject()).with_context(|| format!("{id} has to be told about"))?;
-            self.events.push(NewEvent::new(id.clone(), stream.version, event, queued)?);
+            self.events.push(NewEvent::new(id.clone(), stream.subject(), stream.version, event)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
             if let Some(write) = A::shown_event(&stream.id, event, head)? {
                 self.keep(write);

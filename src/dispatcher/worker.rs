@@ -15,6 +15,7 @@ use super::{Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::outbox::{Claim, Claimed, DeadReason, Settlement, Share, Wanted, claim, extend, settle, waiting_destinations};
+use crate::telemetry::chain;
 
 /// The wait after the database refused a claim or a settlement.
 const DATABASE_REST: Duration = Duration::from_millis(500);
@@ -63,7 +64,7 @@ pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToke
             look = match state.claim_some().await {
                 Ok(full) => full,
                 Err(trouble) => {
-                    warn!(outbox.subscriber = state.name.as_str(), error = %trouble, "Could not claim; tries again");
+                    warn!(outbox.subscriber = state.name.as_str(), error = chain(trouble.as_ref()), "Could not claim; tries again");
                     tokio::time::sleep(DATABASE_REST).await;
                     false
                 }
@@ -243,7 +244,7 @@ impl State {
         let (id, outcome) = match finished {
             Ok(finished) => finished,
             Err(failure) => {
-                error!(outbox.subscriber = self.name.as_str(), error = %failure, "A delivery to `{}` panicked", self.name.as_str());
+                error!(outbox.subscriber = self.name.as_str(), error = chain(&failure), "A delivery to `{}` panicked", self.name.as_str());
                 (failure.id(), Outcome::Retry { error: format!("the delivery panicked: {failure}"), after: None })
             }
         };
@@ -307,7 +308,12 @@ impl State {
         match self.try_settle().await {
             Ok(()) => self.unsettled.clear(),
             Err(trouble) => {
-                warn!(outbox.subscriber = self.name.as_str(), error = %trouble, "Could not settle {} deliveries; tries again", self.unsettled.len());
+                warn!(
+                    outbox.subscriber = self.name.as_str(),
+                    error = chain(trouble.as_ref()),
+                    "Could not settle {} deliveries; tries again",
+                    self.unsettled.len()
+                );
                 tokio::time::sleep(DATABASE_REST).await;
             }
         }
@@ -336,7 +342,11 @@ impl State {
             Ok(lost) if lost.is_empty() => {}
             Ok(lost) => warn!(outbox.subscriber = self.name.as_str(), "Lost the lease of {} deliveries under way", lost.len()),
             Err(trouble) => {
-                warn!(outbox.subscriber = self.name.as_str(), error = %trouble, "Could not extend leases; another worker may repeat what is under way")
+                warn!(
+                    outbox.subscriber = self.name.as_str(),
+                    error = chain(trouble.as_ref()),
+                    "Could not extend leases; another worker may repeat what is under way"
+                )
             }
         }
     }

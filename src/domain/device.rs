@@ -20,6 +20,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::aggregate::events;
+use super::recorder::{GateRefusal, Sight, recorder_fits};
+pub use super::recorder::{RecorderAction, RecorderState};
 use super::refusal::{RefusalCode, Refused};
 use super::{Aggregate, PublicTaskId, Timestamp};
 
@@ -132,57 +134,11 @@ impl Observed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecorderState {
-    Idle,
-    Ready,
-    Recording,
-    Paused,
-}
-
-impl RecorderState {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("idle", Self::Idle), ("ready", Self::Ready), ("recording", Self::Recording), ("paused", Self::Paused)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenCommand {
     pub epoch: i64,
     pub action: RecorderAction,
     pub task_id: Option<PublicTaskId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecorderAction {
-    Config,
-    Begin,
-    Finish,
-    Pause,
-    Resume,
-    Cancel,
-    Clear,
-    Quit,
-}
-
-impl RecorderAction {
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("config", Self::Config),
-        ("begin", Self::Begin),
-        ("finish", Self::Finish),
-        ("pause", Self::Pause),
-        ("resume", Self::Resume),
-        ("cancel", Self::Cancel),
-        ("clear", Self::Clear),
-        ("quit", Self::Quit),
-    ];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -286,6 +242,8 @@ pub enum DeviceCommand {
         deadline: Timestamp,
         /// The recorder says at this moment that it holds no task of ours.
         holds_none: bool,
+        /// What it says at this moment, where a person asks and must ask for what fits. None: it is sent as it is.
+        sight: Option<Sight>,
     },
     SettleCommand {
         command_id: String,
@@ -384,6 +342,8 @@ pub enum DeviceRefusal {
     RecorderNotConnected,
     #[error("the recorder has not told yet which task it has")]
     StateNotTold,
+    #[error(transparent)]
+    NotNow(#[from] GateRefusal),
     #[error("a command with this id exists already")]
     CommandExists,
     #[error("another program is connected under this id, from {holder}")]
@@ -395,8 +355,16 @@ impl Refused for DeviceRefusal {
         match self {
             Self::RecorderNotConnected => RefusalCode::RecorderNotConnected,
             Self::StateNotTold => RefusalCode::RecorderStateSyncing,
+            Self::NotNow(refusal) => refusal.code(),
             Self::CommandExists => RefusalCode::CommandExists,
             Self::Contested { .. } => RefusalCode::DeviceContested,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::NotNow(refusal) => refusal.values(),
+            Self::RecorderNotConnected | Self::StateNotTold | Self::CommandExists | Self::Contested { .. } => Value::Null,
         }
     }
 }
@@ -539,7 +507,10 @@ impl Aggregate for Device {
                     Some(_) => vec![],
                 }
             }
-            C::RequestCommand { command_id, action, task_id, params, deadline, holds_none } => {
+            C::RequestCommand { command_id, action, task_id, params, deadline, holds_none, sight } => {
+                if let Some(sight) = sight {
+                    recorder_fits(action, task_id.as_ref(), self.transfer.open, &sight)?;
+                }
                 if !self.recorder.open {
                     return Err(DeviceRefusal::RecorderNotConnected);
                 }
@@ -780,6 +751,7 @@ mod tests {
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
+            sight: None,
         };
         run(&mut device, config);
         assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
@@ -951,7 +923,15 @@ mod tests {
         let asked = |device: &Device, action| {
             let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
             match &device
-                .decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false })
+                .decide(DeviceCommand::RequestCommand {
+                    command_id: "c".into(),
+                    action,
+                    task_id,
+                    params,
+                    deadline,
+                    holds_none: false,
+                    sight: None,
+                })
                 .unwrap()[..]
             {
                 [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
@@ -964,7 +944,8 @@ mod tests {
         let t = || Some("t".to_owned());
         for action in [Cancel, Clear] {
             let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
-            let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false };
+            let command =
+                DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false, sight: None };
             let refused = device.decide(command).map_err(|refusal| refusal.to_string());
             assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
         }
@@ -985,6 +966,42 @@ mod tests {
         // An idle recorder names the task of its last recording, and holds nothing.
         observe(&mut device, seen(1, RecorderState::Idle, Some("t")), "b");
         assert_eq!(asked(&device, Cancel), (None, None, true), "sent only while it holds none");
+    }
+
+    #[test]
+    fn what_a_person_asks_is_decided_on_what_the_recorder_says_and_not_on_what_is_stored() {
+        let transfer = DeviceEvent::DeviceLinkOpened {
+            kind: LinkKind::Transfer,
+            epoch: 1,
+            remote: "a".into(),
+            process: None,
+            replaces: None,
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let mut device = given([opened(1), transfer]);
+        observe(&mut device, seen(1, RecorderState::Ready, Some("t")), "a");
+        let ask = |action, sight| {
+            device.decide(DeviceCommand::RequestCommand {
+                command_id: "c".into(),
+                action,
+                task_id: Some(task("t")),
+                params: Value::Null,
+                deadline: Timestamp::UNIX_EPOCH,
+                holds_none: false,
+                sight,
+            })
+        };
+        let says = |state| Some(Sight::Seen { state, task_id: Some(task("t")) });
+        let not_now = |refusal| Err(DeviceRefusal::NotNow(refusal));
+        assert!(ask(RecorderAction::Config, says(RecorderState::Idle)).is_ok() && ask(RecorderAction::Config, None).is_ok());
+        assert!(ask(RecorderAction::Begin, says(RecorderState::Ready)).is_ok());
+        let task_id = Some(task("t"));
+        let busy = GateRefusal::Busy { state: RecorderState::Recording, task_id: task_id.clone() };
+        assert_eq!(ask(RecorderAction::Config, says(RecorderState::Recording)), not_now(busy));
+        let not_ready = GateRefusal::NotReady { state: RecorderState::Idle, task_id };
+        assert_eq!(ask(RecorderAction::Begin, says(RecorderState::Idle)), not_now(not_ready));
+        assert_eq!(ask(RecorderAction::Begin, Some(Sight::Unknown)), not_now(GateRefusal::StateNotTold));
+        assert!(ask(RecorderAction::Cancel, says(RecorderState::Recording)).is_ok(), "the device itself looks at that");
     }
 
     #[test]
@@ -1072,6 +1089,7 @@ mod tests {
             params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
+            sight: None,
         };
         let older: DeviceEvent = serde_json::from_value(serde_json::json!({ "device_command_requested": {
             "command_id": "a", "epoch": 1, "action": "config", "task_id": "t-1", "params": {}, "deadline": "2026-11-20T19:53:07Z",
@@ -1088,6 +1106,7 @@ mod tests {
                 params: Value::Null,
                 deadline: Timestamp::UNIX_EPOCH,
                 holds_none: false,
+                sight: None,
             },
         );
         assert_eq!(device.tokenless, Some(task("t-1")));

@@ -16,9 +16,11 @@ pub mod ids;
 pub mod kinds;
 pub mod literal_secrets;
 pub mod order;
+pub mod recorder;
 pub mod refusal;
 pub mod registry;
 pub mod routing;
+pub mod scope;
 pub mod station;
 pub mod storable;
 pub mod tally;
@@ -36,6 +38,7 @@ pub use aggregate::{Aggregate, Event};
 pub use ids::*;
 pub use kinds::{Kind, Listed};
 pub use refusal::{RefusalCode, RefusalKind, Refused};
+pub use scope::Scope;
 pub use time::Timestamp;
 
 /// Names one stream.
@@ -65,6 +68,8 @@ pub enum Actor {
     Collector(CollectorId),
     Device(DeviceId),
     Subscriber(String),
+    /// Nobody knows who: without a login, in `compat` mode or on a route that is open to all.
+    Anonymous,
     System,
 }
 
@@ -75,6 +80,7 @@ impl Actor {
             Actor::Collector(_) => "data_collector",
             Actor::Device(_) => "device",
             Actor::Subscriber(_) => "subscriber",
+            Actor::Anonymous => "anonymous",
             Actor::System => "system",
         }
     }
@@ -87,6 +93,7 @@ impl std::fmt::Display for Actor {
             Actor::Collector(id) => write!(f, "user:collector:{id}"),
             Actor::Device(id) => write!(f, "device:{id}"),
             Actor::Subscriber(name) => write!(f, "subscriber:{name}"),
+            Actor::Anonymous => f.write_str("anonymous"),
             Actor::System => f.write_str("system"),
         }
     }

@@ -110,6 +110,7 @@ codes! {
     QuantityExceedsPending = "quantity_exceeds_pending", Invalid, made by BATCH_TASKS;
     QuantityInvalid = "quantity_invalid", Invalid;
     QuotaExceeded = "quota_exceeded", Invalid, made by &["order_placed", "order_revised", "order_tasks_dispatched", "order_tasks_removed"];
+    RecorderBusy = "recorder_busy", Conflict;
     RecorderNotConnected = "recorder_not_connected", NotFound;
     RecorderStateSyncing = "recorder_state_syncing", Conflict;
     RobotAlreadyAssigned = "robot_already_assigned", Conflict;
@@ -129,6 +130,8 @@ codes! {
     TaskGroupNotFound = "task_group_not_found", NotFound;
     TaskGroupRepeated = "task_group_repeated", Invalid;
     TaskGroupsEmpty = "task_groups_empty", Invalid;
+    TaskNotBeginable = "task_not_beginable", Conflict;
+    TaskNotConfigurable = "task_not_configurable", Conflict;
     TaskNotConfigured = "task_not_configured", Conflict;
     TaskNotDeletable = "task_not_deletable", Conflict;
     TaskNotFound = "task_not_found", NotFound;
@@ -138,6 +141,7 @@ codes! {
     TemplateTooLarge = "template_too_large", Invalid;
     TemplateWithSecret = "template_with_secret", Invalid;
     TooManyTasks = "too_many_tasks", Invalid;
+    TransferNotConnected = "transfer_not_connected", Conflict;
     WorkstationNotFound = "workstation_not_found", Invalid;
     WorkstationSuperseded = "workstation_superseded", Invalid;
 }

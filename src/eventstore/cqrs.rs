@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::StoreError;
-use crate::domain::{Aggregate, Event};
+use crate::domain::{Aggregate, Event, Kind, routing};
 
 /// One of our aggregates, seen by `cqrs-es`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,8 +51,8 @@ impl<A: Aggregate> cqrs_es::Aggregate for Adapted<A> {
     }
 }
 
-/// Our table behind `cqrs-es`, for programs that bring its framework. What is written here has
-/// no read models and no outbox rows; our own commands go through `Transaction`.
+/// Our table behind `cqrs-es`, for programs that bring its framework. What is written here has no read models, and only
+/// what asks for no delivery can be written: nothing is appended past the outbox.
 #[derive(Clone)]
 pub struct EventRepository {
     pool: Pool,
@@ -134,6 +134,10 @@ impl PersistedEventRepository for EventRepository {
         events: &[SerializedEvent],
         snapshot: Option<(String, Value, usize)>,
     ) -> Result<(), PersistenceError> {
+        if Kind::parse(A::TYPE).is_none_or(routing::asks_for_deliveries) {
+            let reason = format!("events of a {} ask for deliveries: they are appended by commands only", A::TYPE);
+            return Err(PersistenceError::UnknownError(reason.into()));
+        }
         if snapshot.is_some() {
             return Err(PersistenceError::UnknownError("snapshots of cqrs-es are not kept here: use its event mode".into()));
         }

@@ -21,7 +21,7 @@ use super::envelope::Metadata;
 use super::snapshots::Snapshot;
 use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
-use crate::domain::routing::{Queued, Subject};
+use crate::domain::routing::{self, Queued, Subject};
 use crate::domain::{Aggregate, DeviceId, Event, StreamId, Timestamp};
 use crate::pg::{Fault, PgError, fault, said};
 use crate::telemetry::chain;
@@ -105,27 +105,35 @@ impl<A: Aggregate> Loaded<A> {
     }
 }
 
-/// An event to append.
+/// An event to append, with the deliveries that it asks for: there is no way to make one without them.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    pub stream: StreamId,
-    pub sequence: i64,
-    pub event_type: &'static str,
-    pub event_version: &'static str,
-    pub payload: Value,
-    pub queued: Vec<Queued>,
+    stream: StreamId,
+    sequence: i64,
+    event_type: &'static str,
+    event_version: &'static str,
+    payload: Value,
+    queued: Vec<Queued>,
 }
 
 impl NewEvent {
-    pub fn new<E: Event>(stream: StreamId, sequence: i64, event: &E, queued: Vec<Queued>) -> Result<Self, StoreError> {
-        Ok(Self {
-            stream,
-            sequence,
-            event_type: event.event_type(),
-            event_version: event.event_version(),
-            payload: serde_json::to_value(event).map_err(|error| StoreError::Unreadable(error.to_string()))?,
-            queued,
-        })
+    pub fn new<E: Event>(stream: StreamId, subject: Subject<'_>, sequence: i64, event: &E) -> Result<Self, StoreError> {
+        let fault = |reason: &dyn std::fmt::Display| StoreError::Unreadable(format!("{stream}/{sequence}: {reason}"));
+        let queued = routing::deliveries(event, subject).map_err(|error| fault(&error))?;
+        let payload = serde_json::to_value(event).map_err(|error| fault(&error))?;
+        let (event_type, event_version) = (event.event_type(), event.event_version());
+        Ok(Self { stream, sequence, event_type, event_version, payload, queued })
+    }
+
+    /// The same for a stream that is about no device.
+    pub fn of<A: Aggregate>(id: &str, sequence: i64, event: &A::Event) -> Result<Self, StoreError> {
+        Self::new(StreamId::of::<A>(id), Subject { id, device: None }, sequence, event)
+    }
+
+    /// Asks for more deliveries than the rules name.
+    pub fn and_queue(mut self, more: impl IntoIterator<Item = Queued>) -> Self {
+        self.queued.extend(more);
+        self
     }
 }
 

@@ -6,20 +6,36 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
 use super::extract::{Json, LONG_TEXT, MaybeJson, Params, PathId, fold_keys, number_id, optional};
 use super::made::Made;
-use super::problem::{Code, Problem};
+use super::policy::{COLLECTORS, Policy, needs};
+use super::problem::Problem;
+use super::routes::Routes;
 use super::tasks::TaskItem;
 use super::wire::{Instant, Paged, TextId, present};
 use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch};
 use crate::domain::batch::BatchStatus;
 use crate::domain::workload::TaskGroup;
-use crate::domain::{BatchId, OrderId, SopId, StationId, SubsceneId};
+use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(cancel))
+        .at(Policy::MANAGE, routes!(delete))
+        .at(Policy::READ, routes!(tasks))
+        .at(Policy::MANAGE.keyed(), routes!(adjust))
+        .at(Policy::MANAGE.keyed(), routes!(recall))
+        .at(Policy::READ.closed().by(COLLECTORS).keyed(), routes!(complete_tasks))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Batch {
@@ -90,7 +106,7 @@ impl From<BatchRow> for Batch {
     ("collector_operator_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Batch>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
     let page = params.page_free()?;
     let filter = BatchFilter {
         order_id: params.text("order_id"),
@@ -101,7 +117,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         collector_operator_id: params.text("collector_operator_id"),
         status: params.word("status", &BatchStatus::ALL)?,
     };
-    let listed = state.reads.batches(&filter, page).await?;
+    let listed = state.reads.batches(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -205,11 +221,10 @@ pub async fn create(
     caller: Caller,
     Json(batch): Json<NewBatch>,
 ) -> Result<Made<CreatedBatchAnswer>, Problem> {
-    caller.must_manage()?;
     let created = state.commands.execute(&caller.context(), CreateBatch::try_from(batch)?).await?;
     let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
     let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
-    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, created.batch_id).await?, tasks }) };
+    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, &caller.scope, created.batch_id).await?, tasks }) };
     Ok(Made::read(StatusCode::CREATED, known, whole).await)
 }
 
@@ -218,12 +233,12 @@ pub async fn create(
     (status = 200, body = Batch),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Batch>, Problem> {
-    Ok(Answer(found(&state, BatchId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Batch>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, BatchId(id)).await?))
 }
 
-async fn found(state: &AppState, id: BatchId) -> Result<Batch, Problem> {
-    state.reads.batch(id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
+async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Problem> {
+    state.reads.batch(scope, id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
 }
 
 /// The tasks of a batch, oldest first; all of them unless a page is asked for.
@@ -232,12 +247,12 @@ async fn found(state: &AppState, id: BatchId) -> Result<Batch, Problem> {
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
-pub async fn tasks(State(state): State<AppState>, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let id = BatchId(id.positive()?);
     let paged = params.has("limit") || params.has("offset") || params.has("after");
     let page = if paged { params.page_free()? } else { Page::ALL };
-    found(&state, id).await?;
-    let listed = state.reads.tasks_of_batch(id, page).await?;
+    found(&state, &caller.scope, id).await?;
+    let listed = state.reads.tasks_of_batch(&caller.scope, id, page).await?;
     Ok(Answer(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 
@@ -269,7 +284,6 @@ pub async fn adjust(
     id: PathId,
     Json(adjustment): Json<BatchAdjustment>,
 ) -> Result<Answer<BatchAdjusted>, Problem> {
-    caller.must_manage()?;
     let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups)? };
     let adjusted = state.commands.execute(&caller.context(), command).await?;
     Ok(Answer(BatchAdjusted {
@@ -319,7 +333,6 @@ pub async fn cancel(
     id: PathId,
     Json(edit): Json<BatchEdit>,
 ) -> Result<Answer<BatchEnded>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     if edit.status.as_deref() != Some(BatchStatus::Cancelled.as_str()) {
         return Err(Problem::invalid("status must be cancelled: nothing else of a batch can be edited"));
@@ -334,7 +347,6 @@ pub async fn cancel(
     (status = 409, description = "The batch is neither active nor completed"),
 ))]
 pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchEnded>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     Ok(Answer(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
 }
@@ -356,7 +368,6 @@ pub struct BatchDeleted {
     (status = 409, description = "The batch is neither pending nor cancelled, or some of its tasks are uploading"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchDeleted>, Problem> {
-    caller.must_manage()?;
     let id = BatchId(id.positive()?);
     let deleted = state.commands.execute(&caller.context(), DeleteBatch(id)).await?;
     let kept = deleted.completed_tasks > 0;
@@ -433,9 +444,7 @@ pub async fn complete_tasks(
     id: PathId,
     MaybeJson(done): MaybeJson<TasksDone>,
 ) -> Result<Answer<TasksCompleted>, Problem> {
-    let Identity::Collector { id: collector, .. } = caller.identity else {
-        return Err(Problem::new(Code::Forbidden, "this needs the role data_collector"));
-    };
+    let Identity::Collector { id: collector, .. } = caller.identity else { return Err(needs(COLLECTORS)) };
     let quantity = done.quantity.unwrap_or(1);
     if quantity < 1 {
         return Err(Problem::invalid("quantity must be at least 1"));

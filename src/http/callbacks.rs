@@ -8,10 +8,14 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::extract::{Json, Params};
+use super::intake::CALLBACK_BYTES_MAX;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::Instant;
 use super::{AppState, AuthMode};
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
@@ -19,6 +23,12 @@ use crate::commands::{CommandError, Refusal};
 use crate::devices::wire::whole_float;
 use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId, RefusalCode};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(start))
+        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(finish))
+}
 
 /// Topics kept with the event; a robot has a few dozen.
 const TOPICS_MAX: usize = 256;
@@ -107,7 +117,7 @@ pub async fn start(
         "started_at": report.started_at.map(|text| cut(text, WORD_CHARS_MAX)),
         "topics": topics.collect::<Vec<_>>(),
     });
-    let context = caller.context_as(device_id.clone().map_or(Actor::System, Actor::Device));
+    let context = device_id.clone().map_or_else(|| caller.context(), |device| caller.context_as(Actor::Device(device)));
     match state.commands.execute(&context, StartCallback { task_id, device_id, reported, proof }).await? {
         StartAnswer::Moved => answer(true),
         StartAnswer::Unmoved => answer(false),

@@ -4,28 +4,25 @@
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
-use super::auth::{Access, access};
-use super::idempotency::takes_key;
-
-/// The one list with an offset that is counted anew for every page.
-const BY_OFFSET_ONLY: &str = "/api/v1/tasks/statistics/breakdown";
+use super::policy::{Access, Policy};
+use super::routes::Policies;
 
 /// Completes the description of the routes.
-pub fn complete(mut description: Value) -> Value {
+pub fn complete(mut description: Value, policies: &Policies) -> Value {
     description["components"]["schemas"]["Problem"] = problem();
     let Some(paths) = description["paths"].as_object_mut() else { return description };
     for (path, item) in paths {
         let Some(operations) = item.as_object_mut() else { continue };
         for (method, operation) in operations {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
-            complete_operation(&method, path, operation);
+            complete_operation(&method, &policies.of(&method, path), operation);
         }
     }
     description
 }
 
-fn complete_operation(method: &Method, route: &str, operation: &mut Value) {
-    if takes_key(method, route) {
+fn complete_operation(method: &Method, policy: &Policy, operation: &mut Value) {
+    if policy.takes_key() {
         let key = json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "The same request with the same key within 24 hours gets the first answer again.",
@@ -37,20 +34,20 @@ fn complete_operation(method: &Method, route: &str, operation: &mut Value) {
         }
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    if let Some(parameters) = parameters.filter(|all| route != BY_OFFSET_ONLY && all.iter().any(|one| one["name"] == "offset")) {
+    if let Some(parameters) = parameters.filter(|all| policy.pages_by_place && all.iter().any(|one| one["name"] == "offset")) {
         parameters.push(json!({
             "name": "after", "in": "query", "required": false, "schema": {"type": "string"},
             "description": "`next_after` of the page before: begins behind its last row, whatever was added meanwhile, and costs as much \
                             as the first page however far in the list. Instead of `offset`.",
         }));
     }
-    let open = access(method, route) == Access::Open;
+    let open = policy.access == Access::Open;
     if open {
         operation["security"] = json!([]);
     }
     let Some(responses) = operation["responses"].as_object_mut() else { return };
     let closed = (!open).then_some([("401", "A login is required"), ("403", "The login may not do this")]);
-    let keyed = takes_key(method, route).then_some(("422", "The Idempotency-Key was used for another request"));
+    let keyed = policy.takes_key().then_some(("422", "The Idempotency-Key was used for another request"));
     let any = [("400", "Something in the request does not fit"), ("500", "A fault of ours"), ("503", "The database cannot be reached")];
     let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH).then_some(("413", "The body is too large"));
     for (status, description) in any.into_iter().chain(closed.into_iter().flatten()).chain(keyed).chain(bodied) {

@@ -23,16 +23,23 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::Params;
 use super::fleet::DeviceWarning;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Timestamp};
 use crate::projections::reads::device_changes::{DeviceChange, WINDOW};
 use crate::projections::reads::devices::DeviceRow;
 use crate::projections::reads::{ReadError, Reads};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ.or_cookie(), routes!(stream))
+}
 
 /// How often the log is looked at where no signal came.
 const POLL: Duration = Duration::from_millis(200);

@@ -4,11 +4,19 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::{Params, PathDevice};
 use super::fleet::{Connection, DeviceMessage};
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
+use crate::domain::device::LinkKind;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(connection)).at(Policy::READ.over(LinkKind::Transfer), routes!(messages))
+}
 
 /// Whether both links of a device are up. A device that nobody knows is not connected.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/connection", tag = "devices", params(("device_id" = String, Path)), responses(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -15,6 +15,7 @@ use tracing::warn;
 use super::AppState;
 use super::fleet::TransferView;
 use super::intake::whole;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::request::REQUEST_ID;
 use super::transfer::Transfers;
@@ -34,22 +35,8 @@ pub fn client() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
 }
 
-/// Which socket a route is about, where only the process that holds it can answer.
-fn socket_of(route: &str) -> Option<LinkKind> {
-    match route.strip_prefix("/api/v1")? {
-        "/recorder/{device_id}/stats" => Some(LinkKind::Recorder),
-        "/transfer/{device_id}/upload_request"
-        | "/transfer/{device_id}/upload_all"
-        | "/transfer/{device_id}/status_query"
-        | "/transfer/{device_id}/cancel" => Some(LinkKind::Transfer),
-        // Both sockets are usually at one process; the uploader says more.
-        "/devices/{device_id}/messages" => Some(LinkKind::Transfer),
-        _ => None,
-    }
-}
-
 pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let Some(kind) = request.extensions().get::<MatchedPath>().and_then(|route| socket_of(route.as_str())) else {
+    let Some(kind) = request.extensions().get::<Policy>().and_then(|policy| policy.passed_on) else {
         return next.run(request).await;
     };
     let Some(device) = request.uri().path().split('/').nth(4).and_then(|id| DeviceId::parse(id).ok()) else {
@@ -118,14 +105,19 @@ pub async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> 
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+    use crate::http::router::policies;
 
     #[test]
     fn only_what_needs_the_socket_itself_is_passed_on() {
-        assert_eq!(socket_of("/api/v1/recorder/{device_id}/stats"), Some(LinkKind::Recorder));
-        assert_eq!(socket_of("/api/v1/transfer/{device_id}/upload_all"), Some(LinkKind::Transfer));
-        for route in ["/api/v1/recorder/{device_id}/begin", "/api/v1/transfer/devices", "/metrics", ""] {
-            assert_eq!(socket_of(route), None, "{route}");
+        let socket_of = |method, route| policies().of(&method, route).passed_on;
+        assert_eq!(socket_of(Method::GET, "/api/v1/recorder/{device_id}/stats"), Some(LinkKind::Recorder));
+        assert_eq!(socket_of(Method::POST, "/api/v1/transfer/{device_id}/upload_all"), Some(LinkKind::Transfer));
+        assert_eq!(socket_of(Method::POST, "/api/v1/recorder/{device_id}/begin"), None);
+        for route in ["/api/v1/transfer/devices", "/metrics", ""] {
+            assert_eq!(socket_of(Method::GET, route), None, "{route}");
         }
     }
 }

@@ -5,15 +5,22 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Params, PathId};
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::storage::{Location, refuse_if_blocked, signed_link};
 use super::wire::{Instant, Paged};
-use crate::domain::EpisodeId;
+use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Episode {
@@ -121,7 +128,7 @@ impl From<EpisodeRow> for Episode {
     ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
     ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive"),
 ), responses((status = 200, body = Paged<Episode>), (status = 400, description = "A time that is none")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
     let page = params.page_lax()?;
     let task = params.text("task_id");
     let task_id = task.as_ref().and_then(|text| text.parse().ok());
@@ -138,7 +145,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         created_from: params.instant("created_at_from")?,
         created_to: params.instant("created_at_to")?,
     };
-    let listed = state.reads.episodes(&filter, page).await?;
+    let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -147,12 +154,12 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     (status = 200, body = Episode),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Answer<Episode>, Problem> {
-    Ok(Answer(Episode::in_detail(found(&state, id).await?)))
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<Episode>, Problem> {
+    Ok(Answer(Episode::in_detail(found(&state, &caller.scope, id).await?)))
 }
 
-async fn found(state: &AppState, id: PathId) -> Result<EpisodeRow, Problem> {
-    state.reads.episode(EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
+async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeRow, Problem> {
+    state.reads.episode(scope, EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -177,7 +184,7 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, 
     if !matches!(kind.as_str(), "mcap" | "sidecar") {
         return Err(Problem::invalid("kind must be mcap or sidecar"));
     }
-    let episode = found(&state, id).await?;
+    let episode = found(&state, &caller.scope, id).await?;
     caller.must_see(&episode)?;
     let path = match kind.as_str() {
         "mcap" => {

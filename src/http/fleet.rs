@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::wire::Instant;
 use crate::domain::device::LinkKind;
-use crate::domain::device::RecorderState;
-use crate::domain::{DeviceId, Timestamp};
+use crate::domain::recorder::{RecorderState, Sight};
+use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
 use crate::projections::reads::devices::DeviceRow;
 
 /// A connected recorder and its last known state.
@@ -36,6 +36,14 @@ pub struct RecorderView {
     pub source: String,
     /// Why it is not confirmed.
     pub error: Option<String>,
+}
+
+impl RecorderView {
+    /// As a decision looks at it.
+    pub fn sight(&self) -> Sight {
+        let task_id = self.task_id.as_deref().and_then(|task| PublicTaskId::parse(task).ok());
+        catalog::parse(&RecorderState::ALL, &self.current_state).map_or(Sight::Unknown, |state| Sight::Seen { state, task_id })
+    }
 }
 
 /// One message to an uploader.

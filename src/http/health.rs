@@ -9,13 +9,20 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::AppState;
 use super::disk::can_be_written;
+use super::policy::Policy;
 use super::probe::Probe;
+use super::routes::Routes;
 use super::wire::Instant;
 use crate::projections::reads::log::LogStanding;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
+}
 
 /// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
 const LAG_MAX_S: f64 = 10.0;

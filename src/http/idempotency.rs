@@ -10,10 +10,10 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -22,6 +22,7 @@ use super::AppState;
 use super::auth::Identity;
 use super::intake::whole;
 use super::made::Incomplete;
+use super::policy::{Key, Policy};
 use super::problem::{Code, Problem, render};
 use super::request::{RequestId, source_address};
 use crate::commands::idempotency::{IdempotencyKey, KeptAnswer};
@@ -40,24 +41,14 @@ const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// For keeping an answer, which must not keep the caller waiting for it.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Whether a route knows keys at all.
-pub fn takes_key(method: &Method, route: &str) -> bool {
-    method == Method::POST && !route.starts_with("/api/v1/auth/") && !route.starts_with("/api/v1/callbacks/")
-}
-
-/// The state of a device may be another one in a moment.
-fn asks_a_device(route: &str) -> bool {
-    route.starts_with("/api/v1/recorder/") || route.starts_with("/api/v1/transfer/")
-}
-
-/// Its answer is made anew from the outcome: a token is derived from the key, and kept nowhere.
-fn tells_a_secret(route: &str) -> bool {
-    matches!(route, "/api/v1/devices/register" | "/api/v1/robots/{id}/ws-client-auth-token/rotate")
-}
-
-fn worth_keeping(status: StatusCode, code: Option<&str>, route: &str, known: bool) -> bool {
+fn worth_keeping(status: StatusCode, code: Option<&str>, key: Key, known: bool) -> bool {
     let decided = matches!(status.as_u16(), 400 | 404 | 409) && code.is_some_and(|code| code != Code::LostRace.as_str());
-    (status.is_success() && !tells_a_secret(route)) || (known && decided && !asks_a_device(route))
+    match key {
+        Key::NotTaken => false,
+        Key::Answer => status.is_success() || (known && decided),
+        Key::SuccessOnly => status.is_success(),
+        Key::RefusalOnly => known && decided,
+    }
 }
 
 /// Who asks, and for what; of a caller without a login, from where.
@@ -74,17 +65,17 @@ fn scope_of(who: &Identity, parts: &Parts) -> String {
 }
 
 pub async fn idempotent(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()).unwrap_or_default();
-    let Some(given) = request.headers().get(&IDEMPOTENCY_KEY).filter(|_| takes_key(request.method(), &route)).cloned() else {
+    let policy = request.extensions().get::<Policy>().copied().filter(Policy::takes_key);
+    let Some((policy, given)) = policy.zip(request.headers().get(&IDEMPOTENCY_KEY).cloned()) else {
         return next.run(request).await;
     };
-    match with_key(&state, &given, &route, request, next).await {
+    match with_key(&state, &given, &policy, request, next).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: Request, next: Next) -> Result<Response, Problem> {
+async fn with_key(state: &AppState, given: &HeaderValue, policy: &Policy, request: Request, next: Next) -> Result<Response, Problem> {
     let key = given.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()));
     let key = key.ok_or_else(|| {
         Problem::new(Code::IdempotencyKeyInvalid, format!("an Idempotency-Key is 1 to {KEY_MAX} visible ASCII characters"))
@@ -113,11 +104,11 @@ async fn with_key(state: &AppState, given: &HeaderValue, route: &str, request: R
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
 
     let code = response.extensions().get::<Problem>().map(Problem::code);
-    if !worth_keeping(response.status(), code, route, known) || response.extensions().get::<Incomplete>().is_some() {
+    if !worth_keeping(response.status(), code, policy.key, known) || response.extensions().get::<Incomplete>().is_some() {
         return Ok(response);
     }
     // Written here already, with the id of this request: that is what is sent again.
-    let (parts, body) = render(response, "POST", route, &request_id).into_parts();
+    let (parts, body) = render(response, policy.error_key, &request_id).into_parts();
     let body = to_bytes(body, usize::MAX).await.map_err(|error| super::problem::failed(&anyhow::Error::new(error)))?;
     if body.len() <= ANSWER_BYTES_MAX {
         let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -149,12 +140,15 @@ fn sent_again(kept: KeptAnswer) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::extract::ConnectInfo;
+    use axum::http::Method;
 
     use super::*;
+    use crate::http::router::policies;
 
     #[test]
     fn only_decisions_are_kept() {
-        let keep = |status, code, route| worth_keeping(StatusCode::from_u16(status).unwrap(), code, route, true);
+        let key_of = |route| policies().of(&Method::POST, route).key;
+        let keep = |status, code, route| worth_keeping(StatusCode::from_u16(status).unwrap(), code, key_of(route), true);
         let orders = "/api/v1/orders";
         for (status, code, kept) in [
             (201, None, true),
@@ -174,7 +168,7 @@ mod tests {
         assert!(!keep(409, Some("recorder_busy"), "/api/v1/recorder/{device_id}/begin"));
         assert!(keep(200, None, "/api/v1/recorder/{device_id}/begin"));
         assert!(!keep(201, None, "/api/v1/devices/register"));
-        let stranger = |status, code| worth_keeping(StatusCode::from_u16(status).unwrap(), code, orders, false);
+        let stranger = |status, code| worth_keeping(StatusCode::from_u16(status).unwrap(), code, key_of(orders), false);
         assert!(stranger(201, None) && !stranger(404, Some("factory_not_found")) && !stranger(400, Some("invalid_request")));
     }
 
@@ -194,6 +188,7 @@ mod tests {
 
     #[test]
     fn secrets_and_devices_callbacks_take_no_key() {
+        let takes_key = |method: &Method, route| policies().of(method, route).takes_key();
         assert!(takes_key(&Method::POST, "/api/v1/orders"));
         for (method, route) in
             [(Method::PUT, "/api/v1/orders/{id}"), (Method::POST, "/api/v1/auth/login"), (Method::POST, "/api/v1/callbacks/start")]

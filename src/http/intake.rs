@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -16,21 +16,18 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, SizeHint};
 
 use super::AppState;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
 use crate::listener::TooSlow;
 
 /// An account and a password, or two names, however they are escaped.
-const NAMES_BYTES_MAX: usize = 16 << 10;
+pub const NAMES_BYTES_MAX: usize = 16 << 10;
 /// What a recorder tells of a recording: a few hundred topics.
-const CALLBACK_BYTES_MAX: usize = 256 << 10;
+pub const CALLBACK_BYTES_MAX: usize = 256 << 10;
 
-/// How much a route takes, where that is less than the setting says.
-fn bytes_max(route: &str, setting: usize) -> usize {
-    match route {
-        "/api/v1/auth/login" | "/api/v1/auth/logout" | "/api/v1/devices/register" => setting.min(NAMES_BYTES_MAX),
-        "/api/v1/callbacks/start" | "/api/v1/callbacks/finish" => setting.min(CALLBACK_BYTES_MAX),
-        _ => setting,
-    }
+/// How much a route takes.
+fn bytes_max(policy: Option<&Policy>, setting: usize) -> usize {
+    policy.and_then(|policy| policy.body_bytes_max).map_or(setting, |most| most.min(setting))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +67,7 @@ impl HttpBody for Limited {
 }
 
 pub async fn limited(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let most = bytes_max(route, state.settings.body_bytes_max);
+    let most = bytes_max(request.extensions().get(), state.settings.body_bytes_max);
     if request.body().size_hint().lower() > most as u64 {
         return too_large(most).into_response();
     }
@@ -98,7 +94,10 @@ pub async fn whole(body: Body) -> Result<Bytes, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+    use crate::http::router::policies;
 
     #[tokio::test]
     async fn a_body_is_taken_up_to_its_limit() {
@@ -107,8 +106,9 @@ mod tests {
             let answered = whole(body).await.map(|bytes| bytes.len()).map_err(|problem| problem.status().as_u16());
             assert_eq!(answered.err(), status, "{bytes}");
         }
-        assert_eq!(bytes_max("/api/v1/auth/login", 1 << 20), NAMES_BYTES_MAX);
-        assert_eq!(bytes_max("/api/v1/auth/login", 100), 100);
-        assert_eq!(bytes_max("/api/v1/orders", 1 << 20), 1 << 20);
+        let of = |path, setting| bytes_max(Some(&policies().of(&Method::POST, path)), setting);
+        assert_eq!(of("/api/v1/auth/login", 1 << 20), NAMES_BYTES_MAX);
+        assert_eq!(of("/api/v1/auth/login", 100), 100);
+        assert_eq!(of("/api/v1/orders", 1 << 20), 1 << 20);
     }
 }

@@ -6,8 +6,15 @@ use axum::extract::State;
 use axum::http::Method;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::routes;
 
 use super::AppState;
+use super::policy::Policy;
+use super::routes::Routes;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::OPEN.probed(), routes!(page))
+}
 
 /// Counts a request as long as it is answered.
 pub struct InFlight;

@@ -4,7 +4,8 @@
 //! the answer. Rules live in `domain`, rows in `projections`; a status code appears nowhere
 //! but here.
 //!
-//! - [`router`]: every route, and what surrounds them; [`openapi`] describes the same list.
+//! - [`routes`], [`policy`]: lists of routes, each with who may ask and how it is treated.
+//! - [`router`]: all of them, and what surrounds them; [`openapi`] describes the same lists.
 //! - [`auth`]: who asks, and the guard in front of all routes.
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fleet`], [`storage`]: what is asked of live devices and of the object store.
@@ -24,15 +25,20 @@ pub mod health;
 pub mod idempotency;
 mod intake;
 mod made;
+#[cfg(test)]
+mod matrix;
 pub mod metrics;
 pub mod orders;
+pub mod policy;
 mod probe;
 pub mod problem;
 pub mod recorder;
+mod recorder_state;
 pub mod registration;
 pub mod registry;
 pub mod request;
 mod router;
+mod routes;
 pub mod stations;
 pub mod statistics;
 pub mod storage;

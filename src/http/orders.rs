@@ -6,18 +6,30 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, NAME, Params, PathId, instant, required, text_id};
 use super::made::Made;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId, present};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use crate::domain::catalog;
 use crate::domain::order::{OrderStatus, Priority, Revision};
-use crate::domain::{OrderId, OrganizationId, SceneId};
+use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
 use crate::projections::reads::orders::{OrderFilter, OrderRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(place))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(edit))
+        .at(Policy::MANAGE, routes!(delete))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Order {
@@ -81,7 +93,7 @@ impl From<OrderRow> for Order {
     ("ids" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "In the names of order, scene and organization; also `q`, `search`"),
 ), responses((status = 200, body = Paged<Order>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Order>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Order>>, Problem> {
     let page = params.page_to_100()?;
     let filter = OrderFilter {
         organization_ids: params.id_list(&["organization_id"])?,
@@ -92,7 +104,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         ids: params.id_list(&["ids"])?,
         keyword: params.keyword(),
     };
-    let listed = state.reads.orders(&filter, page).await?;
+    let listed = state.reads.orders(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -145,9 +157,8 @@ impl TryFrom<NewOrder> for PlaceOrder {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or the name is taken"),
 ))]
 pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): Json<NewOrder>) -> Result<Made<Order>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), PlaceOrder::try_from(order)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// One order.
@@ -155,12 +166,12 @@ pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): J
     (status = 200, body = Order),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Order>, Problem> {
-    Ok(Answer(found(&state, OrderId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Order>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, OrderId(id)).await?))
 }
 
-async fn found(state: &AppState, id: OrderId) -> Result<Order, Problem> {
-    state.reads.order(id).await?.map(Order::from).ok_or_else(|| Problem::not_found("order"))
+async fn found(state: &AppState, scope: &Scope, id: OrderId) -> Result<Order, Problem> {
+    state.reads.order(scope, id).await?.map(Order::from).ok_or_else(|| Problem::not_found("order"))
 }
 
 /// What is not named stays as it is.
@@ -239,12 +250,11 @@ pub async fn edit(
     PathId(id): PathId,
     Json(edit): Json<OrderEdit>,
 ) -> Result<Made<Order>, Problem> {
-    caller.must_manage()?;
     let order_id = OrderId(id);
     let revision = Revision::try_from(edit)?;
     state.commands.execute(&caller.context(), ReviseOrder { order_id, revision }).await?;
     let known = json!({ "id": TextId(id) });
-    Ok(Made::read(StatusCode::OK, known, found(&state, order_id)).await)
+    Ok(Made::read(StatusCode::OK, known, found(&state, &caller.scope, order_id)).await)
 }
 
 /// Delete an order that nothing belongs to.
@@ -254,7 +264,6 @@ pub async fn edit(
     (status = 404, description = "There is none"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    caller.must_manage()?;
     state.commands.execute(&caller.context(), DeleteOrder(OrderId(id))).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -2,8 +2,8 @@
 //!
 //! Bodies keep the contract's keys (`error`, or `error_msg` on the routes that say so, and
 //! the extra keys of each route) and add `code`, `detail` and `request_id`. A handler
-//! answers with a [`Problem`]; the body is written once, by [`render`], where the route and
-//! the request's id are known. `docs/problems.md` explains every code.
+//! answers with a [`Problem`]; the body is written once, by [`render`], where the route's policy
+//! and the request's id are known. `docs/problems.md` explains every code.
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -52,15 +52,12 @@ codes! {
     NotStorable = "not_storable", BAD_REQUEST;
     LostRace = "lost_race", CONFLICT;
     TaskNotConfigurable = "task_not_configurable", CONFLICT;
-    TaskNotBeginable = "task_not_beginable", CONFLICT;
     TaskIncomplete = "task_incomplete", CONFLICT;
     TaskIdRequired = "task_id_required", BAD_REQUEST;
-    TransferNotConnected = "transfer_not_connected", CONFLICT;
     DeviceNotConnected = "device_not_connected", NOT_FOUND;
     RecorderStateSyncing = "recorder_state_syncing", CONFLICT;
     RecorderStateRefreshFailed = "recorder_state_refresh_failed", CONFLICT;
     RecorderStateRefreshTimeout = "recorder_state_refresh_timeout", GATEWAY_TIMEOUT;
-    RecorderBusy = "recorder_busy", CONFLICT;
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
     RecorderOutcomeUnknown = "recorder_outcome_unknown", GATEWAY_TIMEOUT;
     CommandNotSent = "command_not_sent", SERVICE_UNAVAILABLE;
@@ -146,18 +143,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Which key holds the text: fixed per route by the contract.
-fn error_key(method: &str, route: &str) -> &'static str {
-    match (method, route) {
-        (_, "/api/v1/callbacks/start" | "/api/v1/callbacks/finish") => "error_msg",
-        (_, "/api/v1/tasks/{id}" | "/api/v1/tasks/{id}/config") => "error_msg",
-        ("POST", "/api/v1/tasks") => "error_msg",
-        _ => "error",
-    }
-}
-
 /// Writes the body of a problem into its response, and leaves other responses alone.
-pub fn render(mut response: Response, method: &str, route: &str, request_id: &str) -> Response {
+pub fn render(mut response: Response, error_key: &str, request_id: &str) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
@@ -167,7 +154,7 @@ pub fn render(mut response: Response, method: &str, route: &str, request_id: &st
     if problem.code == Code::Unauthenticated.as_str() {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    *response.body_mut() = Body::from(problem.body(error_key(method, route), request_id).to_string());
+    *response.body_mut() = Body::from(problem.body(error_key, request_id).to_string());
     response
 }
 
@@ -231,9 +218,11 @@ mod tests {
     use super::*;
     use crate::commands::Refusal;
     use crate::domain::RefusalCode;
+    use crate::http::router::policies;
 
     async fn body_of(problem: Problem, method: &str, route: &str) -> (StatusCode, Value) {
-        let response = render(problem.into_response(), method, route, "req-1");
+        let error_key = policies().of(&method.parse().unwrap(), route).error_key;
+        let response = render(problem.into_response(), error_key, "req-1");
         let status = response.status();
         (status, serde_json::from_slice(&to_bytes(response.into_body(), 10_000).await.unwrap()).unwrap())
     }

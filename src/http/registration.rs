@@ -20,14 +20,24 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, NAME, PathId, required};
+use super::intake::NAMES_BYTES_MAX;
+use super::policy::{Key, Policy};
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::Instant;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.keeping(Key::RefusalOnly).at_most(NAMES_BYTES_MAX), routes!(register))
+        .at(Policy::MANAGE.closed().keeping(Key::RefusalOnly), routes!(rotate))
+}
 
 /// What a registration may take. The device waits twice as long.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -329,7 +339,6 @@ pub async fn rotate(
     PathId(id): PathId,
     headers: HeaderMap,
 ) -> Result<Answer<Rotated>, Problem> {
-    caller.must_manage()?;
     let robot_id = RobotId(PathId(id).positive()?);
     let token = new_token(&state, &caller);
     let rotate = RotateToken { robot_id, credentials: credentials_of(&state, &token) };

@@ -18,6 +18,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::policy::Policy;
 use super::problem::{Code, Problem, render};
 use super::{AppState, metrics};
 use crate::listener::ForeignOrigin;
@@ -49,15 +50,10 @@ pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr>
     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
-/// How long answers may take beyond the wait for a device, on routes that wait for one.
-const DEVICE_ROUTES: &str = "/api/v1/recorder/";
-
-/// Asked every few seconds by whoever watches us.
-const PROBES: [&str; 3] = ["/metrics", "/api/v1/health", "/api/v1/ready"];
-
-fn deadline(state: &AppState, route: &str) -> Duration {
+/// A route that waits for a device may take as long as that, beyond what every route may.
+fn deadline(state: &AppState, policy: &Policy) -> Duration {
     let settings = &state.settings;
-    if route.starts_with(DEVICE_ROUTES) {
+    if policy.waits_for_device {
         // Once for a refresh of the state, once for the command itself.
         let command = settings.device_response_timeout.max(settings.device_finish_timeout);
         settings.request_timeout + settings.device_response_timeout + command
@@ -72,13 +68,14 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let policy = request.extensions().get::<Policy>().copied().unwrap_or(Policy::READ);
     let source = source_address(request.extensions()).map(|address| address.to_string());
     request.extensions_mut().insert(id.clone());
 
     // The wire knows no HEAD; probes of load balancers do.
-    let headless = method == axum::http::Method::HEAD && !PROBES.contains(&route.as_str());
+    let headless = method == axum::http::Method::HEAD && !policy.probe;
     let span = tracing::info_span!("request", request.id = %id.0, http.method = %brief(method.as_str()), http.route = %route);
-    let limit = deadline(&state, &route) + if request.body().is_end_stream() { Duration::ZERO } else { state.settings.read_timeout };
+    let limit = deadline(&state, &policy) + if request.body().is_end_stream() { Duration::ZERO } else { state.settings.read_timeout };
     let counted = metrics::InFlight::enter();
     let answer = AssertUnwindSafe(tokio::time::timeout(limit, async {
         if request.extensions().get::<ForeignOrigin>().is_some() {
@@ -104,7 +101,7 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
         }
     };
     let code = response.extensions().get::<Problem>().map(Problem::code);
-    let mut response = render(response, method.as_str(), &route, &id.0);
+    let mut response = render(response, policy.error_key, &id.0);
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -115,7 +112,7 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3;
     let (method, path) = (brief(method.as_str()), brief(&path));
     // Probes and scrapes come every few seconds and say nothing new.
-    if PROBES.contains(&route.as_str()) && status == 200 {
+    if policy.probe && status == 200 {
         tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");
     } else {
         tracing::info!(http.status = status, duration_ms, code, source, "Answered {method} {path} with {status}");

@@ -1,24 +1,29 @@
 //! Every route, what surrounds them, and their description.
 
+use std::sync::Arc;
+
 use axum::middleware::from_fn_with_state;
 use axum::{Json as Answer, Router};
 use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::auth::{guard, login};
+use super::auth::{guard, login, own_robot};
 use super::elsewhere::pass_on;
 use super::idempotency::idempotent;
 use super::intake::limited;
+use super::policy::Policy;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
+use super::routes::{Policies, Routes, matched};
 use super::{
-    AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, registration, stations,
-    statistics, storage, tasks, transfer,
+    AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, recorder_state,
+    registration, stations, statistics, storage, tasks, transfer,
 };
+
+const DOCS: &str = "/api/v1/docs";
+const DESCRIPTION: &str = "/api/v1/openapi.json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,114 +60,84 @@ impl utoipa::Modify for Login {
     }
 }
 
-fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(login::login))
-        .routes(routes!(login::logout))
-        .routes(routes!(login::me))
-        .routes(routes!(factories::list, factories::create))
-        .routes(routes!(factories::get))
-        .routes(routes!(organizations::list, organizations::create))
-        .routes(routes!(organizations::get))
-        .routes(routes!(scenes::list, scenes::create))
-        .routes(routes!(scenes::get))
-        .routes(routes!(subscenes::list, subscenes::create))
-        .routes(routes!(subscenes::get))
-        .routes(routes!(skills::list, skills::create))
-        .routes(routes!(skills::get))
-        .routes(routes!(sops::list, sops::create))
-        .routes(routes!(sops::get))
-        .routes(routes!(robot_types::list, robot_types::create))
-        .routes(routes!(robot_types::get))
-        .routes(routes!(robots::list, robots::create))
-        .routes(routes!(robots::get))
-        .routes(routes!(robots::retire))
-        .routes(routes!(registration::register))
-        .routes(routes!(registration::rotate))
-        .routes(routes!(config_templates::raw))
-        .routes(routes!(config_templates::list))
-        .routes(routes!(config_templates::get, config_templates::put, config_templates::delete))
-        .routes(routes!(data_collectors::list, data_collectors::create))
-        .routes(routes!(data_collectors::get))
-        .routes(routes!(stations::list, stations::bind))
-        .routes(routes!(stations::get))
-        .routes(routes!(orders::list, orders::place))
-        .routes(routes!(orders::get, orders::edit, orders::delete))
-        .routes(routes!(batches::list, batches::create))
-        .routes(routes!(batches::get, batches::cancel, batches::delete))
-        .routes(routes!(batches::tasks, batches::adjust))
-        .routes(routes!(batches::recall))
-        .routes(routes!(batches::complete_tasks))
-        .routes(routes!(tasks::list, tasks::create))
-        .routes(routes!(tasks::get, tasks::delete))
-        .routes(routes!(tasks::config))
-        .routes(routes!(tasks::fail))
-        .routes(routes!(statistics::breakdown))
-        .routes(routes!(episodes::list))
-        .routes(routes!(episodes::get))
-        .routes(routes!(episodes::presign))
-        .routes(routes!(storage::presign))
-        .routes(routes!(storage::object))
-        .routes(routes!(callbacks::start))
-        .routes(routes!(callbacks::finish))
-        .routes(routes!(recorder::devices))
-        .routes(routes!(recorder::state))
-        .routes(routes!(recorder::stats))
-        .routes(routes!(recorder::config))
-        .routes(routes!(recorder::begin))
-        .routes(routes!(recorder::finish))
-        .routes(routes!(recorder::pause))
-        .routes(routes!(recorder::resume))
-        .routes(routes!(recorder::cancel))
-        .routes(routes!(recorder::clear))
-        .routes(routes!(recorder::quit))
-        .routes(routes!(transfer::devices))
-        .routes(routes!(transfer::upload_request))
-        .routes(routes!(transfer::upload_all))
-        .routes(routes!(transfer::status_query))
-        .routes(routes!(transfer::cancel))
-        .routes(routes!(devices::connection))
-        .routes(routes!(devices::messages))
-        .routes(routes!(device_stream::stream))
-        .routes(routes!(health::health))
-        .routes(routes!(health::ready))
-        .routes(routes!(metrics::page))
+/// Every family, with the pages that are served beside them.
+fn routes() -> Routes {
+    let families = [
+        login::routes,
+        factories::routes,
+        organizations::routes,
+        scenes::routes,
+        subscenes::routes,
+        skills::routes,
+        sops::routes,
+        robot_types::routes,
+        robots::routes,
+        registration::routes,
+        config_templates::routes,
+        data_collectors::routes,
+        stations::routes,
+        orders::routes,
+        batches::routes,
+        tasks::routes,
+        statistics::routes,
+        episodes::routes,
+        storage::routes,
+        callbacks::routes,
+        recorder_state::routes,
+        recorder::routes,
+        transfer::routes,
+        devices::routes,
+        device_stream::routes,
+        health::routes,
+        metrics::routes,
+    ];
+    let pages = [DESCRIPTION, DOCS, "/api/v1/docs/", "/api/v1/docs/{*rest}"];
+    let listed = families.into_iter().fold(Routes::described_by(Description::openapi()), |all, family| all.with(family()));
+    pages.into_iter().fold(listed, |all, page| all.page(Policy::OPEN, page))
+}
+
+/// The policy of every route.
+#[cfg(test)]
+pub fn policies() -> Policies {
+    routes().split().2
 }
 
 /// The description of every route, without starting anything.
 pub fn openapi() -> Value {
-    described(&routes().into_openapi())
+    let (_, openapi, policies) = routes().split();
+    described(&openapi, &policies)
 }
 
-fn described(openapi: &utoipa::openapi::OpenApi) -> Value {
-    describe::complete(serde_json::to_value(openapi).expect("a description of ours is JSON"))
+fn described(openapi: &utoipa::openapi::OpenApi, policies: &Policies) -> Value {
+    describe::complete(serde_json::to_value(openapi).expect("a description of ours is JSON"), policies)
 }
 
 /// The whole edge. Serve it with [`serve_routes`](crate::listener::serve_routes), so that requests know where they
 /// come from.
 pub fn router(state: AppState) -> Router {
-    let (router, openapi) = routes().split_for_parts();
-    let docs = SwaggerUi::new("/api/v1/docs").config(Config::from("/api/v1/openapi.json"));
-    let openapi = described(&openapi);
+    let (router, openapi, policies) = routes().split();
+    let docs = SwaggerUi::new(DOCS).config(Config::from(DESCRIPTION));
+    let openapi = described(&openapi, &policies);
     let description = axum::routing::get(move || async move { Answer(openapi) });
     router
         .merge(docs)
-        .route("/api/v1/openapi.json", description)
+        .route(DESCRIPTION, description)
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
+        .layer(from_fn_with_state(state.clone(), own_robot))
         .layer(from_fn_with_state(state.clone(), pass_on))
         .layer(from_fn_with_state(state.clone(), idempotent))
         .layer(from_fn_with_state(state.clone(), limited))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))
+        .layer(from_fn_with_state(Arc::new(policies), matched))
         .with_state(state)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
     use std::ops::Range;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use axum::body::{Body, to_bytes};
@@ -174,8 +149,9 @@ mod tests {
     use super::*;
     use crate::commands::Commands;
     use crate::eventstore::EventStore;
-    use crate::http::auth::{Access, Identity, access};
+    use crate::http::auth::Identity;
     use crate::http::fleet::fake::FakeFleet;
+    use crate::http::policy::Access;
     use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
     use crate::http::{AuthMode, Settings};
     use crate::projections::reads::Reads;
@@ -199,7 +175,7 @@ mod tests {
     }
 
     /// The whole edge over a database that nobody answers for.
-    fn state(auth_mode: AuthMode) -> AppState {
+    pub fn state(auth_mode: AuthMode) -> AppState {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(1).connect_timeout(Duration::from_millis(200));
         let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
@@ -234,11 +210,15 @@ mod tests {
         AppState::new(commands, Reads::new(pool), Arc::new(FakeFleet::default()), Arc::new(NoObjects), stream, settings, measures).unwrap()
     }
 
-    async fn send(state: &AppState, request: Request<Body>) -> Response {
-        TowerToHyperService::new(router(state.clone())).call(request).await.unwrap()
+    pub fn served(state: &AppState) -> TowerToHyperService<Router> {
+        TowerToHyperService::new(router(state.clone()))
     }
 
-    fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Request<Body> {
+    async fn send(state: &AppState, request: Request<Body>) -> Response {
+        served(state).call(request).await.unwrap()
+    }
+
+    pub fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Request<Body> {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
@@ -253,7 +233,7 @@ mod tests {
     }
 
     /// Every operation that is described: method and path pattern.
-    fn operations() -> Vec<(String, String, Value)> {
+    pub fn operations() -> Vec<(String, String, Value)> {
         let description = openapi();
         let paths = description["paths"].as_object().unwrap();
         paths
@@ -271,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_route_asks_for_a_login_but_the_listed_ones() {
-        let state = state(AuthMode::Strict);
+        let edge = served(&state(AuthMode::Strict));
         let open: BTreeSet<(&str, &str)> = [
             ("POST", "/api/v1/auth/login"),
             ("POST", "/api/v1/auth/logout"),
@@ -284,19 +264,20 @@ mod tests {
             ("GET", "/metrics"),
         ]
         .into();
+        let policies = policies();
         for (method, path, _) in operations() {
             let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
-            let response = send(&state, request(&method, &concrete, None, "")).await;
+            let response = edge.call(request(&method, &concrete, None, "")).await.unwrap();
             let closed = response.status() == StatusCode::UNAUTHORIZED;
             assert_eq!(closed, !open.contains(&(method.as_str(), path.as_str())), "{method} {path}: {}", response.status());
-            let listed_open = access(&method.parse().unwrap(), &path) == Access::Open;
+            let listed_open = policies.of(&method.parse().unwrap(), &path).access == Access::Open;
             assert_eq!(closed, !listed_open, "{method} {path}");
         }
     }
 
     #[tokio::test]
     async fn compat_opens_what_was_open_and_keeps_the_rest_closed() {
-        let state = state(AuthMode::Compat);
+        let edge = served(&state(AuthMode::Compat));
         let closed: BTreeSet<&str> = [
             "/api/v1/auth/me",
             "/api/v1/episodes/{id}/presign",
@@ -311,7 +292,7 @@ mod tests {
         .into();
         for (method, path, _) in operations() {
             let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
-            let response = send(&state, request(&method, &concrete, None, "")).await;
+            let response = edge.call(request(&method, &concrete, None, "")).await.unwrap();
             assert_eq!(
                 response.status() == StatusCode::UNAUTHORIZED,
                 closed.contains(path.as_str()),

@@ -5,17 +5,24 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, text_id};
 use super::made::Made;
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::registry::BindStation;
 use crate::domain::station::StationStatus;
-use crate::domain::{CollectorId, RobotId, StationId};
+use crate::domain::{CollectorId, RobotId, Scope, StationId};
 use crate::projections::reads::stations::{StationFilter, StationRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(bind)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Station {
@@ -90,7 +97,7 @@ impl From<StationRow> for Station {
     ("status" = Option<String>, Query),
     ("keyword" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Station>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
     let page = params.page_to_100()?;
     let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| item.to_lowercase()).collect::<Vec<_>>());
     let known = |status: &String| StationStatus::ALL.iter().any(|(word, _)| word == status);
@@ -107,7 +114,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         statuses,
         keyword: params.keyword(),
     };
-    let listed = state.reads.stations(&filter, page).await?;
+    let listed = state.reads.stations(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -143,9 +150,8 @@ impl TryFrom<NewStation> for BindStation {
     (status = 409, description = "Robot or collector is bound elsewhere: `error` is ROBOT_ALREADY_ASSIGNED or DATA_COLLECTOR_ALREADY_ASSIGNED"),
 ))]
 pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): Json<NewStation>) -> Result<Made<Station>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// One workstation, current or not.
@@ -153,12 +159,12 @@ pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): 
     (status = 200, body = Station),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
-    Ok(Answer(found(&state, StationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, StationId(id)).await?))
 }
 
-async fn found(state: &AppState, id: StationId) -> Result<Station, Problem> {
-    state.reads.station(id).await?.map(Station::from).ok_or_else(|| Problem::not_found("station"))
+async fn found(state: &AppState, scope: &Scope, id: StationId) -> Result<Station, Problem> {
+    state.reads.station(scope, id).await?.map(Station::from).ok_or_else(|| Problem::not_found("station"))
 }
 
 #[cfg(test)]

@@ -4,15 +4,22 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
 use super::extract::Params;
+use super::policy::Policy;
 use super::problem::Problem;
+use super::routes::Routes;
 use super::wire::{Paged, TextId};
 use crate::domain::StationId;
 use crate::domain::task::TaskStatus;
 use crate::projections::reads::breakdown::{BreakdownFilter, BreakdownRow, Dimension};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ.closed().by_offset_only(), routes!(breakdown))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Breakdown {
@@ -67,6 +74,6 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
     };
     let status = params.word("status", &TaskStatus::ALL)?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };
-    let listed = state.reads.breakdown(&filter, page).await?;
+    let listed = state.reads.breakdown(&caller.scope, &filter, page).await?;
     Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, &page) }))
 }

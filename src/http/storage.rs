@@ -20,16 +20,23 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
 use super::extract::Params;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use crate::blobs::same_etag;
-use crate::domain::Timestamp;
 use crate::domain::episode::QaStatus;
+use crate::domain::{Scope, Timestamp};
 use crate::projections::reads::episodes::EpisodeRow;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
+}
 
 /// What is known of an object without reading it.
 #[derive(Clone, Debug)]
@@ -164,9 +171,9 @@ fn object_not_found() -> Problem {
 }
 
 /// The first of these that is an episode's.
-async fn found(state: &AppState, readings: Vec<Location>) -> Result<(Location, EpisodeRow), Problem> {
+async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Result<(Location, EpisodeRow), Problem> {
     for location in readings.into_iter().filter(|reading| reading.bucket == state.settings.bucket) {
-        if let Some(episode) = state.reads.episode_of_object(&location.path()).await? {
+        if let Some(episode) = state.reads.episode_of_object(scope, &location.path()).await? {
             return Ok((location, episode));
         }
     }
@@ -272,7 +279,7 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, params: Para
             .filter(|seconds| (1..=LIFETIME_MAX_S).contains(seconds))
             .ok_or_else(|| Problem::invalid(format!("expires_seconds must be between 1 and {LIFETIME_MAX_S}")))?,
     };
-    let (location, episode) = found(&state, readings).await?;
+    let (location, episode) = found(&state, &caller.scope, readings).await?;
     refuse_if_blocked(&episode, &location.path())?;
     caller.must_see(&episode)?;
     let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
@@ -324,7 +331,9 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
             return Err(invalid());
         }
     }
-    let (location, episode) = found(&state, readings).await?;
+    // Who made the link saw the episode.
+    let scope = if token.is_some() { &Scope::Everything } else { &caller.scope };
+    let (location, episode) = found(&state, scope, readings).await?;
     let path = location.path();
     refuse_if_blocked(&episode, &path)?;
     if token.is_none() {

@@ -6,18 +6,31 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, number_id, required};
 use super::made::Made;
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use super::wire::{Instant, Paged, TextId};
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::{OrderId, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed().saying("error_msg"), routes!(create))
+        .at(Policy::READ.saying("error_msg"), routes!(get))
+        .at(Policy::MANAGE.saying("error_msg"), routes!(delete))
+        .at(Policy::READ.saying("error_msg"), routes!(config))
+        .at(Policy::MANAGE.keyed(), routes!(fail))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskItem {
@@ -140,14 +153,14 @@ impl From<TaskRow> for Task {
     ("workstation_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
     let filter = TaskFilter {
         task_id: params.text("task_id"),
         station_id: params.text("workstation_id"),
         status: params.word("status", &TaskStatus::ALL)?,
     };
-    let listed = state.reads.tasks(&filter, page).await?;
+    let listed = state.reads.tasks(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -156,8 +169,8 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
     (status = 200, body = Task),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Answer<Task>, Problem> {
-    let row = state.reads.task(TaskId(id.positive()?)).await?;
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<Task>, Problem> {
+    let row = state.reads.task(&caller.scope, TaskId(id.positive()?)).await?;
     row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
 }
 
@@ -229,8 +242,8 @@ impl TaskConfig {
     (status = 404, description = "There is no such task"),
     (status = 409, description = "The task is not pending, or lacks something"),
 ))]
-pub async fn config(State(state): State<AppState>, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
-    let row = state.reads.task_config(TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
+pub async fn config(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
+    let row = state.reads.task_config(&caller.scope, TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
     TaskConfig::of(row, &state.settings.callback_base_url).map(Answer)
 }
 
@@ -290,7 +303,6 @@ pub async fn create(
     caller: Caller,
     Json(tasks): Json<NewTasks>,
 ) -> Result<(StatusCode, Answer<CreatedTasks>), Problem> {
-    caller.must_manage()?;
     let command = CreateTasks {
         order_id: OrderId(number_id("order_id", tasks.order_id)?),
         sop_id: SopId(number_id("sop_id", tasks.sop_id)?),
@@ -317,7 +329,6 @@ pub async fn create(
     (status = 409, description = "It is uploading or completed"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<StatusCode, Problem> {
-    caller.must_manage()?;
     let id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), DeleteTask(id)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -349,10 +360,9 @@ impl Ending {
     (status = 409, description = "It has ended"),
 ))]
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
-    caller.must_manage()?;
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
-    let read = async { state.reads.task(task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
+    let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
     Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
 }
 

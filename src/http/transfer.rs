@@ -10,15 +10,26 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::Caller;
 use super::elsewhere::{self, PASSED_ON};
 use super::extract::{Json, PathDevice, public_task_id};
 use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::policy::Policy;
 use super::problem::{Code, Problem};
+use super::routes::Routes;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(devices))
+        .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(upload_request))
+        .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(upload_all))
+        .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(status_query))
+        .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(cancel))
+}
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
@@ -87,8 +98,7 @@ impl UploadWanted {
     }
 }
 
-async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: TransferOrder) -> SentResult {
-    caller.must_operate(state, device).await?;
+async fn tell(state: &AppState, device: &DeviceId, order: TransferOrder) -> SentResult {
     match state.fleet.tell_transfer(device, order).await {
         Ok(()) => Ok(Answer(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
@@ -104,14 +114,9 @@ async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: Trans
     (status = 400, description = "No task_id"),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn upload_request(
-    State(state): State<AppState>,
-    caller: Caller,
-    PathDevice(device): PathDevice,
-    Json(wanted): Json<UploadWanted>,
-) -> SentResult {
+pub async fn upload_request(State(state): State<AppState>, PathDevice(device): PathDevice, Json(wanted): Json<UploadWanted>) -> SentResult {
     let order = TransferOrder::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
-    tell(&state, &caller, &device, order).await
+    tell(&state, &device, order).await
 }
 
 /// Ask for every recording that the device still has.
@@ -119,8 +124,8 @@ pub async fn upload_request(
     (status = 200, body = Sent),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::UploadAll).await
+pub async fn upload_all(State(state): State<AppState>, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &device, TransferOrder::UploadAll).await
 }
 
 /// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
@@ -128,8 +133,8 @@ pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevic
     (status = 200, body = Sent),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::StatusQuery).await
+pub async fn status_query(State(state): State<AppState>, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &device, TransferOrder::StatusQuery).await
 }
 
 /// Ask to give an upload up. No uploader does so yet.
@@ -139,12 +144,7 @@ pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDev
     (status = 400, description = "No task_id"),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn cancel(
-    State(state): State<AppState>,
-    caller: Caller,
-    PathDevice(device): PathDevice,
-    Json(wanted): Json<UploadWanted>,
-) -> SentResult {
+pub async fn cancel(State(state): State<AppState>, PathDevice(device): PathDevice, Json(wanted): Json<UploadWanted>) -> SentResult {
     let order = TransferOrder::Cancel { task_id: wanted.task()? };
-    tell(&state, &caller, &device, order).await
+    tell(&state, &device, order).await
 }

@@ -142,6 +142,12 @@ pub async fn robot_exists(tx: &mut Transaction, device: &DeviceId) -> Result<boo
     Ok(!tx.query("select 1 from robots where device_id = $1", &[&device.as_str()]).await?.is_empty())
 }
 
+/// The factory of a robot, by the id of its device.
+pub async fn factory_of_device(tx: &mut Transaction, device: &DeviceId) -> Result<Option<FactoryId>, StoreError> {
+    let rows = tx.query("select factory_id from robots where device_id = $1", &[&device.as_str()]).await?;
+    Ok(rows.first().map(|row| FactoryId(row.get(0))))
+}
+
 /// The factory of a row that names one, by table. `None` where there is no such row.
 pub async fn factory_of(tx: &mut Transaction, table: FactoryTable, id: i64) -> Result<Option<FactoryId>, StoreError> {
     let sql = match table {
@@ -159,10 +165,10 @@ pub enum FactoryTable {
     Scenes,
 }
 
-/// The template a new subscene starts from; the outer `None` means that there is no such scene.
-pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Option<Option<String>>, StoreError> {
-    let rows = tx.query("select initial_scene_layout_template from scenes where id = $1", &[&scene.0]).await?;
-    Ok(rows.first().map(|row| row.get(0)))
+/// A scene's factory, and the template that a new subscene starts from.
+pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Option<(FactoryId, Option<String>)>, StoreError> {
+    let rows = tx.query("select factory_id, initial_scene_layout_template from scenes where id = $1", &[&scene.0]).await?;
+    Ok(rows.first().map(|row| (FactoryId(row.get(0)), row.get(1))))
 }
 
 pub async fn robot_type_exists(tx: &mut Transaction, id: i64) -> Result<bool, StoreError> {

@@ -11,13 +11,13 @@ use deadpool_postgres::Pool;
 use keystone_edge::config::Config;
 use keystone_edge::dispatcher::{Delivery, DeliverySettings, Outcome, Subscriber};
 use keystone_edge::domain::Timestamp;
-use keystone_edge::domain::order::OrderEvent;
+use keystone_edge::domain::order::{Order, OrderEvent};
 use keystone_edge::domain::routing::{Destination, Queued, SubscriberName};
 use keystone_edge::eventstore::{EventStore, NewEvent, StoreError};
 use keystone_edge::outbox::{Claim, Share, Wakes, Wanted, claim, waiting_destinations};
 use keystone_edge::pg::get;
 
-use crate::factory::{metadata, order_stream};
+use crate::factory::metadata;
 use crate::harness::{TestDatabase, until};
 use crate::outbox::{dispatch, number, settings, to, until_empty, waiting};
 
@@ -29,7 +29,7 @@ fn row_to(destination: &str) -> Queued {
 
 /// Appends one event with these rows.
 async fn append(pool: &Pool, stream: &str, version: i64, queued: Vec<Queued>) -> Result<(), StoreError> {
-    let event = NewEvent::new(order_stream(stream), version, &OrderEvent::OrderStarted {}, queued)?;
+    let event = NewEvent::of::<Order>(stream, version, &OrderEvent::OrderStarted {})?.and_queue(queued);
     EventStore::new(pool.clone(), Wakes::default()).begin().await?.commit(&[event], &metadata(), &[]).await
 }
 

@@ -8,9 +8,10 @@ use cqrs_es::{AggregateContext, CqrsFramework, EventStore as _};
 use deadpool_postgres::Pool;
 use keystone_edge::commands::{CommandError, Context};
 use keystone_edge::config::Config;
+use keystone_edge::domain::device::{Device, DeviceCommand, LinkKind};
 use keystone_edge::domain::order::{Order, OrderCommand, OrderEvent, OrderRefusal, Priority, Terms};
 use keystone_edge::domain::tally::TaskOutcome;
-use keystone_edge::domain::{BatchId, FactoryId, OrganizationId, SceneId, TaskId};
+use keystone_edge::domain::{BatchId, FactoryId, OrganizationId, SceneId, TaskId, Timestamp};
 use keystone_edge::eventstore::cqrs::{Adapted, AdaptedEvent, EventRepository};
 use keystone_edge::eventstore::{EventStore, Loaded, NewEvent, StoreError, snapshots};
 use keystone_edge::outbox::Wakes;
@@ -19,7 +20,7 @@ use postgres_es::PostgresEventRepository;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::factory::{Factory, metadata, order_stream};
+use crate::factory::{Factory, metadata};
 use crate::harness::{TestDatabase, until};
 
 fn terms(target_count: i64) -> Terms {
@@ -47,7 +48,7 @@ fn completed(task: i64) -> OrderCommand {
 }
 
 fn started(id: &str, sequence: i64) -> NewEvent {
-    NewEvent::new(order_stream(id), sequence, &OrderEvent::OrderStarted {}, vec![]).unwrap()
+    NewEvent::of::<Order>(id, sequence, &OrderEvent::OrderStarted {}).unwrap()
 }
 
 fn store(pool: &Pool) -> EventStore {
@@ -137,12 +138,11 @@ async fn several_streams_are_appended_all_or_none() {
     tx.commit(&[started("a", 1), started("b", 1)], &metadata(), &[]).await.unwrap();
 
     let tx = store.begin().await.unwrap();
-    let mut last = started("c", 1);
-    last.queued = vec![keystone_edge::domain::routing::Queued {
+    let last = started("c", 1).and_queue([keystone_edge::domain::routing::Queued {
         subscriber: keystone_edge::domain::routing::SubscriberName::DeviceCommands,
         destination: None,
         expires_at: None,
-    }];
+    }]);
     let also = ("insert into credentials (subject, subject_id, password_hash) values ('x', 1, 'y')", vec![]);
     let outcome = tx.commit(&[started("a", 2), started("b", 1), last], &metadata(), &[also]).await;
     assert!(matches!(outcome, Err(StoreError::Conflict)), "{outcome:?}");
@@ -321,6 +321,15 @@ async fn through_cqrs_es_a_lost_race_is_a_conflict() {
     first.commit(event(1), fresh, Default::default()).await.unwrap();
     let outcome = second.commit(event(2), stale, Default::default()).await;
     assert!(matches!(outcome, Err(cqrs_es::AggregateError::AggregateConflict)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn through_cqrs_es_nothing_is_appended_past_the_outbox() {
+    let database = TestDatabase::new().await;
+    let repository = PersistedEventStore::<_, Adapted<Device>>::new_event_store(EventRepository::new(database.pool.clone()));
+    let open = DeviceCommand::OpenLink { kind: LinkKind::Recorder, remote: "a".into(), process: None, at: Timestamp::UNIX_EPOCH };
+    let refused = CqrsFramework::new(repository, vec![], ()).execute("AB-1", open).await.unwrap_err();
+    assert!(refused.to_string().contains("appended by commands only"), "{refused}");
 }
 
 #[test]

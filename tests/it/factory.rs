@@ -13,7 +13,7 @@ use keystone_edge::commands::{Command, CommandError, Commands, Context, Refusal}
 use keystone_edge::domain::order::Priority;
 use keystone_edge::domain::workload::TaskGroup;
 use keystone_edge::domain::{
-    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, StreamId, SubsceneId, TaskId,
+    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, SubsceneId, TaskId,
 };
 use keystone_edge::eventstore::{EventStore, Holder, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
@@ -176,9 +176,6 @@ pub async fn last_report(pool: &Pool, task: TaskId) -> i64 {
 }
 
 /// A stream of the kind that the tests fill with events of their own.
-pub fn order_stream(id: impl ToString) -> StreamId {
-    StreamId::of::<keystone_edge::domain::order::Order>(id)
-}
 
 /// Becomes the leader of the log, once whoever was it is gone.
 pub async fn lead(connector: &Connector) -> Sequencer {

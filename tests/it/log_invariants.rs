@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use keystone_edge::domain::order::OrderEvent;
+use keystone_edge::domain::order::{Order, OrderEvent};
 use keystone_edge::embedded::postgres::Options;
 use keystone_edge::eventstore::log::{self, Breach};
 use keystone_edge::eventstore::sequencer;
@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::factory::{lead, metadata, order_stream, place_all};
+use crate::factory::{lead, metadata, place_all};
 use crate::harness::{PrivatePostgres, TestDatabase, signal, until};
 
 const WRITERS: usize = 10;
@@ -502,7 +502,7 @@ async fn writing_goes_on_after_a_restore_into_a_cluster_with_higher_transaction_
 
 async fn append(pool: &Pool, id: &str, sequence: i64) {
     let store = EventStore::new(pool.clone(), Wakes::default());
-    let event = NewEvent::new(order_stream(id), sequence, &OrderEvent::OrderStarted {}, vec![]).unwrap();
+    let event = NewEvent::of::<Order>(id, sequence, &OrderEvent::OrderStarted {}).unwrap();
     store.begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();
 }
 

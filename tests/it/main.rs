@@ -43,6 +43,7 @@ mod processes;
 mod read_models;
 mod registration;
 mod round_trips;
+mod scope;
 mod settings;
 mod soak;
 mod sound_log;

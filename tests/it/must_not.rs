@@ -377,7 +377,8 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     unmoved().await;
     for action in [RecorderAction::Config, RecorderAction::Begin, RecorderAction::Cancel, RecorderAction::Clear] {
         let (params, timeout) = (json!({}), Duration::from_secs(15));
-        let ask = RequestDeviceCommand { device: device(1), action, task: Some(task.clone()), params, timeout, holds_none: false };
+        let ask =
+            RequestDeviceCommand { device: device(1), action, task: Some(task.clone()), params, timeout, holds_none: false, sight: None };
         let command_id = floor.done(ask).await;
         let outcome = CommandOutcome::Succeeded { message: None, data: None };
         floor.done(SettleDeviceCommand { device: device(1), command_id, outcome }).await;
@@ -618,6 +619,7 @@ async fn mn_24_a_recording_that_starts_over_forgets_when_the_first_one_started()
         params,
         timeout,
         holds_none: false,
+        sight: None,
     };
     let command_id = floor.done(cancel).await;
     let outcome = CommandOutcome::Succeeded { message: None, data: None };

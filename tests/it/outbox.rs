@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Pool;
 use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
 use keystone_edge::domain::Timestamp;
-use keystone_edge::domain::order::OrderEvent;
+use keystone_edge::domain::order::{Order, OrderEvent};
 use keystone_edge::domain::routing::{Destination, Queued, SubscriberName};
 use keystone_edge::eventstore::{Cause, EventStore, NewEvent};
 use keystone_edge::outbox::{
@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::factory::{metadata, order_stream};
+use crate::factory::metadata;
 use crate::harness::{TestDatabase, until};
 
 const NAME: SubscriberName = SubscriberName::UploadVerification;
@@ -47,7 +47,7 @@ fn rows(stream: &str, versions: std::ops::RangeInclusive<i64>) -> Rows<'_> {
 impl Rows<'_> {
     async fn queue(self, pool: &Pool) {
         let queued = Queued { subscriber: NAME, destination: self.destination.map(to), expires_at: self.expires_at };
-        let event = |n| NewEvent::new(order_stream(self.stream), n, &OrderEvent::OrderStarted {}, vec![queued.clone()]).unwrap();
+        let event = |n| NewEvent::of::<Order>(self.stream, n, &OrderEvent::OrderStarted {}).unwrap().and_queue([queued.clone()]);
         let events: Vec<NewEvent> = self.versions.map(event).collect();
         let mut metadata = metadata();
         metadata.cause = self.depth.map(|depth| Cause { event_id: "order/0/1".into(), depth: depth - 1 });
@@ -288,7 +288,7 @@ async fn a_signal_is_quicker_than_the_poll() {
     for n in 1..=3 {
         tokio::time::sleep(Duration::from_millis(30)).await;
         let queued = Queued { subscriber: NAME, destination: None, expires_at: None };
-        let event = NewEvent::new(order_stream("a"), n, &OrderEvent::OrderStarted {}, vec![queued]).unwrap();
+        let event = NewEvent::of::<Order>("a", n, &OrderEvent::OrderStarted {}).unwrap().and_queue([queued]);
         store.begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();
         until_empty(pool).await;
     }

@@ -301,9 +301,11 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Request { who, task: n, action } => {
             let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));
             let timeout = Duration::from_secs(15);
-            if let Some(id) =
-                ask(factory, RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, holds_none: false })
-                    .await
+            if let Some(id) = ask(
+                factory,
+                RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, holds_none: false, sight: None },
+            )
+            .await
             {
                 memory.lock().await.commands.push(id);
             }

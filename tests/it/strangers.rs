@@ -205,6 +205,18 @@ async fn older_deployments_take_callbacks_as_they_come() {
     assert_eq!(edge.send_as("", "POST", "/api/v1/callbacks/finish", body).await.1["code"], "task_not_configured");
 }
 
+#[tokio::test]
+async fn who_changes_something_without_a_login_is_recorded_as_nobody_known() {
+    let edge = TestEdge::start_with(|settings| settings.auth_mode = AuthMode::Compat).await;
+    assert_eq!(edge.send_as("", "POST", "/api/v1/factories", json!({"name": "Suzhou"})).await.0, 201);
+    edge.create("/api/v1/factories", json!({"name": "Wuhan"})).await;
+    let client = edge.database.pool.get().await.unwrap();
+    let sql = "select metadata ->> 'actor', metadata ->> 'role', metadata ? 'source_address' from events order by seq";
+    let rows = client.query(sql, &[]).await.unwrap();
+    let recorded: Vec<(&str, &str, bool)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    assert_eq!(recorded, [("anonymous", "anonymous", true), ("user:admin", "admin", true)]);
+}
+
 /// Where a site says so, a recorder that was configured past this server is known by where it connects from.
 #[tokio::test]
 async fn a_known_device_posts_from_where_its_recorder_connects_from() {
@@ -356,8 +368,16 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
     for created in created["tasks"].as_array().unwrap() {
         let task = PublicTaskId::parse(created["task_id"].as_str().unwrap()).unwrap();
         let (action, params, timeout) = (RecorderAction::Config, json!({}), Duration::from_secs(15));
-        edge.execute(RequestDeviceCommand { device: device.clone(), action, task: Some(task.clone()), params, timeout, holds_none: false })
-            .await;
+        edge.execute(RequestDeviceCommand {
+            device: device.clone(),
+            action,
+            task: Some(task.clone()),
+            params,
+            timeout,
+            holds_none: false,
+            sight: None,
+        })
+        .await;
         if public_ids.is_empty() {
             // As that version wrote it.
             let older = "set session_replication_role = replica;

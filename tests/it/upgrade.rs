@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use keystone_edge::domain::order::OrderEvent;
+use keystone_edge::domain::order::{Order, OrderEvent};
 use keystone_edge::domain::routing::{Queued, SubscriberName};
 use keystone_edge::eventstore::{EventStore, NewEvent, log};
 use keystone_edge::outbox::{DeadReason, Settlement, Wakes, settle};
@@ -16,7 +16,7 @@ use keystone_edge::projections::rebuild::rebuild;
 use keystone_edge::simulator::factory::Workplace;
 use tokio_postgres::NoTls;
 
-use crate::factory::{metadata, order_stream};
+use crate::factory::metadata;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{TestDatabase, TestObjects, temp_folder, until};
 use crate::outbox::{number, to};
@@ -114,7 +114,7 @@ async fn the_version_before_inserts_claims_and_settles_beside_this_one() {
     // What this version queues for two destinations, the version before takes and settles.
     let queued = ["recorder:1", "recorder:2"].map(|place| Queued { subscriber: NAME, destination: Some(to(place)), expires_at: None });
     for version in 1..=2 {
-        let event = NewEvent::new(order_stream("a"), version, &OrderEvent::OrderStarted {}, queued.to_vec()).unwrap();
+        let event = NewEvent::of::<Order>("a", version, &OrderEvent::OrderStarted {}).unwrap().and_queue(queued.to_vec());
         EventStore::new(pool.clone(), Wakes::default()).begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();
     }
     let mut places: Vec<String> = client.query(&waiting, &[&NAME.as_str()]).await.unwrap().iter().map(|row| row.get(0)).collect();

@@ -13,17 +13,28 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::throttle::Throttle;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
-use crate::domain::CollectorId;
 use crate::domain::registry::CollectorStatus;
+use crate::domain::{CollectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
+use crate::http::intake::NAMES_BYTES_MAX;
+use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem, failed};
 use crate::http::request::source_address;
+use crate::http::routes::Routes;
 use crate::http::wire::TextId;
 use crate::telemetry::brief;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(login))
+        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(logout))
+        .at(Policy::READ.closed().of_the_site(), routes!(me))
+}
 
 /// Work factor of stored passwords; the contract's, so that hashes can be moved over.
 pub const HASH_COST: u32 = 10;
@@ -225,7 +236,8 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
         }
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
-    let collector = state.reads.data_collector(id).await?.filter(|collector| collector.status == CollectorStatus::Active);
+    let collector = state.reads.data_collector(&Scope::Everything, id).await?;
+    let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
     Ok(Answer(Me {

@@ -1,7 +1,7 @@
 //! Who is asking, and whether they may.
 //!
-//! [`guard`] stands in front of every route there is, and a route is closed unless [`access`]
-//! names it. Two kinds of token are signed with one secret; each says which kind it is, and
+//! [`guard`] stands in front of every route there is, and a route is closed unless its policy
+//! opens it. Two kinds of token are signed with one secret; each says which kind it is, and
 //! neither works as the other.
 //!
 //! - [`tokens`]: signing and checking.
@@ -14,20 +14,22 @@ pub mod login;
 pub mod throttle;
 pub mod tokens;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
+use super::extract::PathDevice;
+use super::policy::{Access, Policy, Reach, Role};
 use super::problem::{Code, Problem};
 use super::request::{RequestId, source_address};
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
 use crate::domain::episode::QaStatus;
-use crate::domain::{Actor, CollectorId, DeviceId};
+use crate::domain::{Actor, CollectorId, Scope};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
 
@@ -52,19 +54,22 @@ impl Identity {
             Identity::Anonymous => "anonymous".to_owned(),
         }
     }
-}
 
-/// Who may use a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Anybody.
-    Open,
-    /// Whoever is logged in; anybody in `compat` mode, as in older deployments.
-    LoginUnlessCompat,
-    /// Whoever is logged in.
-    Login,
-    /// A signed link, or a login. The route looks at the link itself.
-    LoginOrLink,
+    /// None without a login.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Identity::Admin => Some(Role::Admin),
+            Identity::Collector { .. } => Some(Role::DataCollector),
+            Identity::Anonymous => None,
+        }
+    }
+
+    /// What they see and change.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Scope::Everything,
+        }
+    }
 }
 
 /// The stream that browsers follow. Their `EventSource` can send no header of its choice, but it sends
@@ -79,58 +84,62 @@ fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.into_iter().find_map(|(name, value)| (name == STREAM_COOKIE).then_some(value))
 }
 
-/// The one list of routes that differ from "closed".
-pub fn access(method: &Method, route: &str) -> Access {
-    let read = method == Method::GET || method == Method::HEAD;
-    match route {
-        "/metrics" | "/api/v1/health" | "/api/v1/ready" | "/api/v1/openapi.json" if read => Access::Open,
-        "/api/v1/auth/login" | "/api/v1/auth/logout" if method == Method::POST => Access::Open,
-        "/api/v1/callbacks/start" | "/api/v1/callbacks/finish" if method == Method::POST => Access::Open,
-        "/api/v1/devices/register" if method == Method::POST => Access::Open,
-        "/api/v1/robot_types/{id}/configs/{filename}" if read => Access::Open,
-        docs if read && (docs == "/api/v1/docs" || docs.starts_with("/api/v1/docs/")) => Access::Open,
-        "/api/v1/storage/object" if read => Access::LoginOrLink,
-        // Closed in older deployments too.
-        "/api/v1/auth/me"
-        | "/api/v1/episodes/{id}/presign"
-        | "/api/v1/storage/presign"
-        | "/api/v1/batches/{id}/complete-tasks"
-        | "/api/v1/tasks/statistics/breakdown"
-        | "/api/v1/robots/{id}/ws-client-auth-token/rotate"
-        | "/api/v1/robot_types/{id}/config_templates"
-        | "/api/v1/robot_types/{id}/config_templates/{filename}" => Access::Login,
-        _ => Access::LoginUnlessCompat,
-    }
-}
-
+/// Who asks, and whether the route is for them.
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // What matches no route is answered with 404 behind us, and there is nothing else there.
-    let Some(route) = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned()) else {
-        return next.run(request).await;
+    let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
+    match identify(&state, &policy, &request).and_then(|who| policy.admits(&who).map(|()| who)) {
+        Ok(who) => request.extensions_mut().insert(who),
+        Err(problem) => return problem.into_response(),
     };
+    next.run(request).await
+}
+
+fn identify(state: &AppState, policy: &Policy, request: &Request) -> Result<Identity, Problem> {
     let (headers, now) = (request.headers(), state.commands.now());
-    let cookie = stream_cookie(headers).filter(|_| route == STREAM_ROUTE && !headers.contains_key(AUTHORIZATION));
+    let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
     let identity = match cookie {
         Some(cookie) => state.tokens.identify_stream(cookie, now),
         None => state.tokens.identify(headers.get(AUTHORIZATION), now),
     };
     let compat = state.settings.auth_mode == AuthMode::Compat;
-    let linked = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token=")));
-    let identity = match (access(request.method(), &route), identity) {
-        (_, Ok(identity)) => identity,
-        (Access::Open, Err(_)) => Identity::Anonymous,
-        (Access::LoginUnlessCompat, Err(_)) if compat => Identity::Anonymous,
-        (Access::LoginOrLink, Err(_)) if linked => Identity::Anonymous,
-        (_, Err(problem)) => return problem.into_response(),
-    };
-    request.extensions_mut().insert(identity);
-    next.run(request).await
+    let linked = || request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token=")));
+    identity.or_else(|problem| match policy.access {
+        Access::Open => Ok(Identity::Anonymous),
+        Access::LoginUnlessCompat if compat => Ok(Identity::Anonymous),
+        Access::LoginOrLink if linked() => Ok(Identity::Anonymous),
+        Access::LoginUnlessCompat | Access::LoginOrLink | Access::Login => Err(problem),
+    })
+}
+
+/// A data collector operates the robot of their own station, and no other.
+pub async fn own_robot(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if request.extensions().get::<Policy>().is_none_or(|policy| policy.reach != Reach::OwnRobot) {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    match must_be_own(&state, &mut parts).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn must_be_own(state: &AppState, parts: &mut Parts) -> Result<(), Problem> {
+    let Some(Identity::Collector { id, .. }) = parts.extensions.get::<Identity>() else { return Ok(()) };
+    let id = *id;
+    let PathDevice(device) = PathDevice::from_request_parts(parts, state).await?;
+    let station = state.reads.current_station_of(id).await?;
+    if station.is_some_and(|station| station.robot_serial == device.as_str()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::NotYourDevice, format!("the robot {device} does not belong to your station")))
 }
 
 /// The request's author and circumstances, for handlers and for the metadata of events.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub identity: Identity,
+    pub scope: Scope,
     request_id: String,
     source_address: Option<String>,
     /// Whether that is the caller's own, and not that of a proxy of ours.
@@ -141,12 +150,13 @@ pub struct Caller {
 
 impl Caller {
     pub fn context(&self) -> Context {
-        self.context_as(match &self.identity {
+        let actor = match &self.identity {
             Identity::Admin => Actor::Admin,
             Identity::Collector { id, .. } => Actor::Collector(*id),
-            // Only in `compat` mode; the source address is all that is known.
-            Identity::Anonymous => Actor::System,
-        })
+            // The source address is all that is known.
+            Identity::Anonymous => Actor::Anonymous,
+        };
+        Context { scope: self.scope.clone(), ..self.context_as(actor) }
     }
 
     pub fn idempotency(&self) -> Option<&IdempotencyKey> {
@@ -162,9 +172,11 @@ impl Caller {
         self.address().filter(|_| self.established)
     }
 
+    /// The same where a device speaks, whoever carries its words.
     pub fn context_as(&self, actor: Actor) -> Context {
         Context {
             actor,
+            scope: Scope::Everything,
             correlation_id: Uuid::new_v4(),
             cause: None,
             request_id: Some(self.request_id.clone()),
@@ -184,24 +196,6 @@ impl Caller {
             Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),
         }
     }
-
-    /// Master data, orders and batches are made by administrators.
-    pub fn must_manage(&self) -> Result<(), Problem> {
-        match &self.identity {
-            Identity::Admin | Identity::Anonymous => Ok(()),
-            Identity::Collector { .. } => Err(Problem::new(Code::Forbidden, "this needs the role admin")),
-        }
-    }
-
-    /// A data collector operates the robot of their own station, and no other.
-    pub async fn must_operate(&self, state: &AppState, device: &DeviceId) -> Result<(), Problem> {
-        let Identity::Collector { id, .. } = &self.identity else { return Ok(()) };
-        let station = state.reads.current_station_of(*id).await?;
-        if station.is_some_and(|station| station.robot_serial == device.as_str()) {
-            return Ok(());
-        }
-        Err(Problem::new(Code::NotYourDevice, format!("the robot {device} does not belong to your station")))
-    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -218,6 +212,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             return Err(Problem::new(Code::Unauthenticated, "a login is required"));
         };
         Ok(Self {
+            scope: identity.scope(),
             identity,
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
@@ -230,7 +225,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+    use crate::http::router::policies;
 
     #[test]
     fn a_route_that_nobody_thought_of_is_closed() {
@@ -241,7 +239,7 @@ mod tests {
             (Method::GET, "/api/v1/docsomething"),
             (Method::DELETE, "/api/v1/anything"),
         ] {
-            assert_eq!(access(&method, route), Access::LoginUnlessCompat, "{method} {route}");
+            assert_eq!(policies().of(&method, route).access, Access::LoginUnlessCompat, "{method} {route}");
         }
     }
 
@@ -258,7 +256,7 @@ mod tests {
     #[test]
     fn compat_opens_nothing_that_was_closed_before() {
         for route in ["/api/v1/auth/me", "/api/v1/episodes/{id}/presign", "/api/v1/storage/presign"] {
-            assert_eq!(access(&Method::GET, route), Access::Login);
+            assert_eq!(policies().of(&Method::GET, route).access, Access::Login);
         }
     }
 }

@@ -6,18 +6,30 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::commands::CommandError;
 use crate::commands::registration::{DeleteTemplate, WriteTemplate};
-use crate::domain::RobotTypeId;
 use crate::domain::literal_secrets::{self, Kind};
 use crate::domain::template::{Template, TemplateFile, TemplateRefusal};
+use crate::domain::{RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, PathId, PathTexts};
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::Instant;
 use crate::projections::reads::templates::TemplateRow;
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::OPEN, routes!(raw))
+        .at(Policy::MANAGE.closed().of_the_site(), routes!(list))
+        .at(Policy::MANAGE.closed().of_the_site(), routes!(get))
+        .at(Policy::MANAGE.closed().of_the_site(), routes!(put))
+        .at(Policy::MANAGE.closed().of_the_site(), routes!(delete))
+}
 
 /// One of the two files that a robot type may have.
 #[derive(Debug, Serialize, ToSchema)]
@@ -66,7 +78,7 @@ fn file((id, filename): &(String, String)) -> Result<(RobotTypeId, TemplateFile)
 }
 
 async fn must_exist(state: &AppState, id: RobotTypeId) -> Result<(), Problem> {
-    state.reads.robot_type(id).await?.map(|_| ()).ok_or_else(|| Problem::not_found("robot_type"))
+    state.reads.robot_type(&Scope::Everything, id).await?.map(|_| ()).ok_or_else(|| Problem::not_found("robot_type"))
 }
 
 async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<TemplateRow, Problem> {
@@ -98,8 +110,7 @@ pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
     (status = 200, body = Slots),
     (status = 404, description = "There is no such robot type"),
 ))]
-pub async fn list(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Slots>, Problem> {
-    caller.must_manage()?;
+pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Slots>, Problem> {
     let id = robot_type(&id.to_string())?;
     must_exist(&state, id).await?;
     let rows = state.reads.templates(id).await?;
@@ -114,8 +125,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, PathId(id): Pat
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses((status = 200, body = Content), (status = 404, description = "There is no such robot type, or it has no such template")))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathTexts(path): PathTexts) -> Result<Answer<Content>, Problem> {
-    caller.must_manage()?;
+pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<Answer<Content>, Problem> {
     let (id, file) = file(&path)?;
     let row = found(&state, id, file).await?;
     let (created_at, updated_at) = (row.created_at.into(), row.updated_at.into());
@@ -136,7 +146,6 @@ pub async fn put(
     PathTexts(path): PathTexts,
     Json(new): Json<NewContent>,
 ) -> Result<Answer<Written>, Problem> {
-    caller.must_manage()?;
     let (robot_type_id, filename) = file(&path)?;
     let content = new.content.unwrap_or_default();
     if content.contains('\0') {
@@ -157,7 +166,6 @@ pub async fn put(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses((status = 204), (status = 404, description = "There is no such robot type")))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathTexts(path): PathTexts) -> Result<StatusCode, Problem> {
-    caller.must_manage()?;
     let (id, file) = file(&path)?;
     state.commands.execute(&caller.context(), DeleteTemplate(id, file)).await?;
     Ok(StatusCode::NO_CONTENT)

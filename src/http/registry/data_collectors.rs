@@ -5,18 +5,25 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateDataCollector;
-use crate::domain::{CollectorId, OrganizationId};
+use crate::domain::{CollectorId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::auth::login::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 const OPERATOR_ID: usize = 100;
 const CERTIFICATION: usize = 100;
@@ -69,7 +76,7 @@ impl From<DataCollectorRow> for DataCollector {
     ("collector_name" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<DataCollector>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<DataCollector>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<DataCollector>>, Problem> {
     let page = params.page_to_100()?;
     let filter = CollectorFilter {
         organization_ids: params.id_list(&["organization_id"])?,
@@ -78,7 +85,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         names: params.list(&["collector_name", "name"])?,
         keyword: params.first(&["keyword", "q", "search", "operator_id"]),
     };
-    let listed = state.reads.data_collectors(&filter, page).await?;
+    let listed = state.reads.data_collectors(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -129,11 +136,10 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewDataCollector>,
 ) -> Result<Made<DataCollector>, Problem> {
-    caller.must_manage()?;
     let (create, password) = new.check(&state.settings.admin_username)?;
     let create = CreateDataCollector { password_hash: state.logins.hash(password).await?, ..create };
     let id = state.commands.execute(&caller.context(), create).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A data collector.
@@ -141,12 +147,12 @@ pub async fn create(
     (status = 200, body = DataCollector),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<DataCollector>, Problem> {
-    Ok(Answer(found(&state, CollectorId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<DataCollector>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, CollectorId(id)).await?))
 }
 
-async fn found(state: &AppState, id: CollectorId) -> Result<DataCollector, Problem> {
-    state.reads.data_collector(id).await?.map(DataCollector::from).ok_or_else(|| Problem::not_found("data collector"))
+async fn found(state: &AppState, scope: &Scope, id: CollectorId) -> Result<DataCollector, Problem> {
+    state.reads.data_collector(scope, id).await?.map(DataCollector::from).ok_or_else(|| Problem::not_found("data collector"))
 }
 
 #[cfg(test)]

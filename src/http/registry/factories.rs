@@ -5,17 +5,24 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateFactory;
-use crate::domain::FactoryId;
+use crate::domain::{FactoryId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, FactoryRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 const TIMEZONE: usize = 50;
 
@@ -63,10 +70,10 @@ impl From<FactoryRow> for Factory {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Factory>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
-    let listed = state.reads.factories(&filter, page).await?;
+    let listed = state.reads.factories(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -103,9 +110,8 @@ impl TryFrom<NewFactory> for CreateFactory {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewFactory>) -> Result<Made<Factory>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateFactory::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A factory.
@@ -113,10 +119,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Factory),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
-    Ok(Answer(found(&state, FactoryId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, FactoryId(id)).await?))
 }
 
-async fn found(state: &AppState, id: FactoryId) -> Result<Factory, Problem> {
-    state.reads.factory(id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
+async fn found(state: &AppState, scope: &Scope, id: FactoryId) -> Result<Factory, Problem> {
+    state.reads.factory(scope, id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
 }

@@ -5,17 +5,24 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateOrganization;
-use crate::domain::{FactoryId, OrganizationId};
+use crate::domain::{FactoryId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Organization {
@@ -54,14 +61,14 @@ impl From<OrganizationRow> for Organization {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Organization>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter {
         ids: params.id_list(&["organization_id", "id"])?,
         parent_ids: params.id_list(&["factory_id"])?,
         keyword: params.keyword(),
     };
-    let listed = state.reads.organizations(&filter, page).await?;
+    let listed = state.reads.organizations(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -97,9 +104,8 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewOrganization>,
 ) -> Result<Made<Organization>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// An organization.
@@ -107,10 +113,10 @@ pub async fn create(
     (status = 200, body = Organization),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
-    Ok(Answer(found(&state, OrganizationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, OrganizationId(id)).await?))
 }
 
-async fn found(state: &AppState, id: OrganizationId) -> Result<Organization, Problem> {
-    state.reads.organization(id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
+async fn found(state: &AppState, scope: &Scope, id: OrganizationId) -> Result<Organization, Problem> {
+    state.reads.organization(scope, id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
 }

@@ -5,17 +5,27 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateRobotType;
-use crate::domain::RobotTypeId;
+use crate::domain::{RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, present};
 use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 const END_EFFECTOR: usize = 100;
 
@@ -61,10 +71,10 @@ impl From<RobotTypeRow> for RobotType {
     ("robot_type_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<RobotType>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<RobotType>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<RobotType>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["robot_type_id", "id"])?, parent_ids: None, keyword: params.keyword() };
-    let listed = state.reads.robot_types(&filter, page).await?;
+    let listed = state.reads.robot_types(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -102,9 +112,8 @@ impl TryFrom<NewRobotType> for CreateRobotType {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobotType>) -> Result<Made<RobotType>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobotType::try_from(new)?).await?;
-    Ok(Made::created(id.0, found(&state, id)).await)
+    Ok(Made::created(id.0, found(&state, &caller.scope, id)).await)
 }
 
 /// A robot type.
@@ -112,10 +121,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = RobotType),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<RobotType>, Problem> {
-    Ok(Answer(found(&state, RobotTypeId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<RobotType>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, RobotTypeId(id)).await?))
 }
 
-async fn found(state: &AppState, id: RobotTypeId) -> Result<RobotType, Problem> {
-    state.reads.robot_type(id).await?.map(RobotType::from).ok_or_else(|| Problem::not_found("robot type"))
+async fn found(state: &AppState, scope: &Scope, id: RobotTypeId) -> Result<RobotType, Problem> {
+    state.reads.robot_type(scope, id).await?.map(RobotType::from).ok_or_else(|| Problem::not_found("robot type"))
 }

@@ -6,26 +6,44 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use crate::commands::Context;
 use crate::commands::registry::{CreateRobot, RetireRobot};
 use crate::commands::tasks::FailTasksOfRobot;
-use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId};
+use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
+use crate::http::extract::{Json, NAME, Params, PathId, optional, parse_bool, required, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
-use crate::http::recorder::connected_filter;
+use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{RobotFilter, RobotRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE.keyed(), routes!(retire))
+}
 
 const ASSET_ID: usize = 100;
 
 fn device_id(text: Option<String>) -> Result<DeviceId, Problem> {
     let text = required("device_id", text, NAME)?;
     DeviceId::parse(&text).map_err(|error| Problem::invalid(format!("device_id {error}")))
+}
+
+/// `connected=true,false` and the like, as a set.
+fn connected_filter(params: &Params) -> Result<Option<bool>, Problem> {
+    let Some(items) = params.list(&["connected"])? else { return Ok(None) };
+    let wanted: Option<Vec<bool>> = items.iter().map(|item| parse_bool(item)).collect();
+    let wanted = wanted.ok_or_else(|| Problem::invalid("connected must be true or false"))?;
+    Ok(if wanted.contains(&true) && wanted.contains(&false) { None } else { wanted.first().copied() })
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,7 +107,7 @@ impl Robot {
     ("connected" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Robot>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
     let page = params.page_to_100()?;
     let filter = RobotFilter {
         factory_ids: params.id_list(&["factory_id"])?,
@@ -99,7 +117,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answe
         connected: connected_filter(&params)?,
         keyword: params.keyword(),
     };
-    let listed = state.reads.robots(&filter, page).await?;
+    let listed = state.reads.robots(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed.map(Robot::of), &page)))
 }
 
@@ -133,9 +151,8 @@ impl TryFrom<NewRobot> for CreateRobot {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateRobot::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A robot.
@@ -143,12 +160,12 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Robot),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Robot>, Problem> {
-    Ok(Answer(found(&state, RobotId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Robot>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, RobotId(id)).await?))
 }
 
-async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
-    state.reads.robot(id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
+async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Problem> {
+    state.reads.robot(scope, id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
 }
 
 /// Take a robot out of service for good. Its tasks that have not ended fail with this reason, a recorder that holds one is told to
@@ -160,10 +177,9 @@ async fn found(state: &AppState, id: RobotId) -> Result<Robot, Problem> {
     (status = 404, description = "There is none"),
 ))]
 pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Robot>, Problem> {
-    caller.must_manage()?;
     let robot_id = RobotId(id.positive()?);
     let reason = ending.reason()?;
-    let robot = found(&state, robot_id).await?;
+    let robot = found(&state, &caller.scope, robot_id).await?;
     state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
     // Order by order, each by itself. Where this breaks off, there is no answer, and the request comes again.
     let steps = Context { idempotency: None, ..caller.context() };
@@ -171,7 +187,7 @@ pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, J
     loop {
         let orders = state.reads.orders_with_tasks_of(robot_id).await?;
         if orders.is_empty() {
-            return Ok(Made::read(StatusCode::OK, json!({ "id": TextId(robot_id.0) }), found(&state, robot_id)).await);
+            return Ok(Made::read(StatusCode::OK, json!({ "id": TextId(robot_id.0) }), found(&state, &caller.scope, robot_id)).await);
         }
         for order_id in orders {
             state.commands.execute(&steps, FailTasksOfRobot { robot_id, order_id, reason: reason.clone() }).await?;

@@ -4,17 +4,24 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateScene;
-use crate::domain::{FactoryId, SceneId};
+use crate::domain::{FactoryId, SceneId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, SceneRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Scene {
@@ -54,11 +61,11 @@ impl From<SceneRow> for Scene {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Scene>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
     let page = params.page_to_100()?;
     let filter =
         EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
-    let listed = state.reads.scenes(&filter, page).await?;
+    let listed = state.reads.scenes(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -90,9 +97,8 @@ impl TryFrom<NewScene> for CreateScene {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewScene>) -> Result<Made<Scene>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateScene::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A scene.
@@ -100,10 +106,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Scene),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
-    Ok(Answer(found(&state, SceneId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SceneId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SceneId) -> Result<Scene, Problem> {
-    state.reads.scene(id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
+async fn found(state: &AppState, scope: &Scope, id: SceneId) -> Result<Scene, Problem> {
+    state.reads.scene(scope, id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
 }

@@ -5,17 +5,27 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{slug, version};
 use crate::commands::registry::CreateSkill;
-use crate::domain::SkillId;
+use crate::domain::{Scope, SkillId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId, present};
 use crate::projections::reads::registry::{SkillRow, SlugFilter};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Skill {
@@ -51,10 +61,10 @@ impl From<SkillRow> for Skill {
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Skill>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Skill>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Skill>>, Problem> {
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "skill_slug"])?, keyword: params.keyword() };
-    let listed = state.reads.skills(&filter, page).await?;
+    let listed = state.reads.skills(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -87,9 +97,8 @@ impl TryFrom<NewSkill> for CreateSkill {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSkill>) -> Result<Made<Skill>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSkill::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A skill.
@@ -97,10 +106,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Skill),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Skill>, Problem> {
-    Ok(Answer(found(&state, SkillId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Skill>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SkillId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SkillId) -> Result<Skill, Problem> {
-    state.reads.skill(id).await?.map(Skill::from).ok_or_else(|| Problem::not_found("skill"))
+async fn found(state: &AppState, scope: &Scope, id: SkillId) -> Result<Skill, Problem> {
+    state.reads.skill(scope, id).await?.map(Skill::from).ok_or_else(|| Problem::not_found("skill"))
 }

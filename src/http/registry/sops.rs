@@ -4,17 +4,27 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::{slug, version};
 use crate::commands::registry::CreateSop;
-use crate::domain::{SkillId, SopId};
+use crate::domain::{Scope, SkillId, SopId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{SlugFilter, SopRow};
+
+pub fn routes() -> Routes {
+    Routes::default()
+        .at(Policy::READ.of_the_site(), routes!(list))
+        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
+        .at(Policy::READ.of_the_site(), routes!(get))
+}
 
 fn skills(ids: Vec<String>) -> Result<Vec<SkillId>, Problem> {
     ids.into_iter().map(|id| text_id("skill_sequence", Some(id)).map(SkillId)).collect()
@@ -54,10 +64,10 @@ impl From<SopRow> for Sop {
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Sop>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "sop_slug"])?, keyword: params.keyword() };
-    let listed = state.reads.sops(&filter, page).await?;
+    let listed = state.reads.sops(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -91,9 +101,8 @@ impl TryFrom<NewSop> for CreateSop {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<Made<Sop>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// An SOP.
@@ -101,10 +110,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Sop),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
-    Ok(Answer(found(&state, SopId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SopId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SopId) -> Result<Sop, Problem> {
-    state.reads.sop(id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
+async fn found(state: &AppState, scope: &Scope, id: SopId) -> Result<Sop, Problem> {
+    state.reads.sop(scope, id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
 }

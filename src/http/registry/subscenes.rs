@@ -4,17 +4,24 @@ use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa_axum::routes;
 
 use super::name;
 use crate::commands::registry::CreateSubscene;
-use crate::domain::{SceneId, SubsceneId};
+use crate::domain::{SceneId, Scope, SubsceneId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
 use crate::http::made::Made;
+use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::routes::Routes;
 use crate::http::wire::{Instant, Paged, TextId};
 use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+}
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Subscene {
@@ -51,11 +58,11 @@ impl From<SubsceneRow> for Subscene {
     ("scene_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Subscene>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Answer<Paged<Subscene>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Subscene>>, Problem> {
     let page = params.page_to_100()?;
     let filter =
         EntryFilter { ids: params.id_list(&["subscene_id", "id"])?, parent_ids: params.id_list(&["scene_id"])?, keyword: params.keyword() };
-    let listed = state.reads.subscenes(&filter, page).await?;
+    let listed = state.reads.subscenes(&caller.scope, &filter, page).await?;
     Ok(Answer(Paged::new(listed, &page)))
 }
 
@@ -88,9 +95,8 @@ impl TryFrom<NewSubscene> for CreateSubscene {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSubscene>) -> Result<Made<Subscene>, Problem> {
-    caller.must_manage()?;
     let id = state.commands.execute(&caller.context(), CreateSubscene::try_from(new)?).await?;
-    Ok(Made::created(TextId(id.0), found(&state, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
 /// A subscene.
@@ -98,10 +104,10 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Subscene),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Subscene>, Problem> {
-    Ok(Answer(found(&state, SubsceneId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Subscene>, Problem> {
+    Ok(Answer(found(&state, &caller.scope, SubsceneId(id)).await?))
 }
 
-async fn found(state: &AppState, id: SubsceneId) -> Result<Subscene, Problem> {
-    state.reads.subscene(id).await?.map(Subscene::from).ok_or_else(|| Problem::not_found("subscene"))
+async fn found(state: &AppState, scope: &Scope, id: SubsceneId) -> Result<Subscene, Problem> {
+    state.reads.subscene(scope, id).await?.map(Subscene::from).ok_or_else(|| Problem::not_found("subscene"))
 }

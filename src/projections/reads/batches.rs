@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{AsNumber, FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
-use crate::domain::{BatchId, Timestamp};
+use super::{AsNumber, FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use crate::domain::{BatchId, Scope, Timestamp};
 
 row! {
     BatchRow {
@@ -42,6 +42,8 @@ pub struct BatchFilter {
 
 const FROM: &str = "batches b left join organizations g on g.id = b.organization_id";
 
+const HOME: Home = Home::Organization { factory: "g.factory_id", organization: "b.organization_id" };
+
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
@@ -56,6 +58,7 @@ fn list() -> ListQuery {
         order: vec![Key::down(KeyType::Number, "b.id")],
         parameters: 7,
         counted: None,
+        home: HOME,
     }
 }
 
@@ -64,11 +67,11 @@ fn get() -> String {
 }
 
 impl Reads {
-    pub async fn batch(&self, id: BatchId) -> Result<Option<BatchRow>, ReadError> {
-        self.row(&get(), &[&id.0]).await
+    pub async fn batch(&self, scope: &Scope, id: BatchId) -> Result<Option<BatchRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.0]).await
     }
 
-    pub async fn batches(&self, filter: &BatchFilter, page: Page) -> Result<Listed<BatchRow>, ReadError> {
+    pub async fn batches(&self, scope: &Scope, filter: &BatchFilter, page: Page) -> Result<Listed<BatchRow>, ReadError> {
         let f = filter;
         let ids = [&f.order_id, &f.station_id, &f.organization_id, &f.scene_id].map(|text| AsNumber::of(text.as_deref()));
         if ids.contains(&AsNumber::None) {
@@ -76,7 +79,7 @@ impl Reads {
         }
         let [order, station, organization, scene] = ids.map(AsNumber::number);
         let (device, operator) = (&f.device_id, &f.collector_operator_id);
-        self.listed(&list(), &[&order, &station, &organization, &scene, device, operator, &f.status], page).await
+        self.listed(scope, list(), &[&order, &station, &organization, &scene, device, operator, &f.status], page).await
     }
 }
 

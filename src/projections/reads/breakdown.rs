@@ -1,7 +1,8 @@
 //! How many tasks there are of each scene, or of each SOP.
 
-use super::{FromRow, Listed, Page, ReadError, Reads, row};
-use crate::domain::{CollectorId, StationId, Timestamp};
+use super::home::Within;
+use super::{FromRow, Home, Listed, Page, ReadError, Reads, row, with};
+use crate::domain::{CollectorId, Scope, StationId, Timestamp};
 
 row! {
     BreakdownRow {
@@ -32,8 +33,12 @@ pub struct BreakdownFilter {
     pub collector: Option<CollectorId>,
 }
 
+const HOME: Home = Home::Organization { factory: "t.factory_id", organization: "t.organization_id" };
+/// Of the groups, without their scope.
+const PARAMETERS: usize = 5;
+
 /// Names are those the tasks were created with; where there is none, the number stands for it.
-fn groups(dimension: Dimension) -> String {
+fn groups(dimension: Dimension, within: &str) -> String {
     let (key, name, from) = match dimension {
         Dimension::Scene => ("t.scene_id", "coalesce(nullif(max(t.scene_name), ''), '场景 #' || t.scene_id, '未分类')", "tasks t"),
         Dimension::Sop => (
@@ -46,21 +51,25 @@ fn groups(dimension: Dimension) -> String {
         "select {key} as id, {name} as name, count(*) as count from {from} \
          where ($1::text is null or t.status = $1) and ($2::timestamptz is null or t.created_at >= $2) \
            and ($3::timestamptz is null or t.created_at < $3) and ($4::bigint is null or t.station_id = $4) \
-           and ($5::bigint is null or t.station_id in (select s.id from stations s where s.data_collector_id = $5)) group by {key}"
+           and ($5::bigint is null or t.station_id in (select s.id from stations s where s.data_collector_id = $5)){within} group by {key}"
     )
 }
 
-fn page(dimension: Dimension) -> String {
-    let columns = BreakdownRow::COLUMNS;
-    format!("select {columns} from ({}) g order by g.count desc, g.name, g.id limit $6::bigint offset $7::bigint", groups(dimension))
+fn page(dimension: Dimension, within: &Within) -> String {
+    let (columns, limit) = (BreakdownRow::COLUMNS, PARAMETERS + within.values.len() + 1);
+    format!(
+        "select {columns} from ({}) g order by g.count desc, g.name, g.id limit ${limit}::bigint offset ${}::bigint",
+        groups(dimension, &within.sql),
+        limit + 1
+    )
 }
 
-fn count(dimension: Dimension) -> String {
-    format!("select count(*) as count from ({}) g", groups(dimension))
+fn count(dimension: Dimension, within: &Within) -> String {
+    format!("select count(*) as count from ({}) g", groups(dimension, &within.sql))
 }
 
 impl Reads {
-    pub async fn breakdown(&self, filter: &BreakdownFilter, at: Page) -> Result<Listed<BreakdownRow>, ReadError> {
+    pub async fn breakdown(&self, scope: &Scope, filter: &BreakdownFilter, at: Page) -> Result<Listed<BreakdownRow>, ReadError> {
         let station = match filter.station {
             Some(None) => return Ok(Listed::NOTHING),
             Some(Some(id)) => Some(id.0),
@@ -68,17 +77,20 @@ impl Reads {
         };
         let collector = filter.collector.map(|id| id.0);
         let f = filter;
-        let rows = self.rows(&page(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector, &at.limit, &at.offset]).await?;
-        let total = self.number(&count(f.dimension), &[&f.status, &f.from, &f.until, &station, &collector]).await?;
+        let within = HOME.within(scope, PARAMETERS);
+        let parameters = with(&[&f.status, &f.from, &f.until, &station, &collector], &within.values);
+        let rows = self.rows(&page(f.dimension, &within), &[&parameters[..], &[&at.limit, &at.offset]].concat()).await?;
+        let total = self.number(&count(f.dimension, &within), &parameters).await?;
         Ok(Listed { rows, total, next: None })
     }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
+    let all = Within::default();
     vec![
-        ("tasks by scene", page(Dimension::Scene)),
-        ("tasks by scene, counted", count(Dimension::Scene)),
-        ("tasks by SOP", page(Dimension::Sop)),
-        ("tasks by SOP, counted", count(Dimension::Sop)),
+        ("tasks by scene", page(Dimension::Scene, &all)),
+        ("tasks by scene, counted", count(Dimension::Scene, &all)),
+        ("tasks by SOP", page(Dimension::Sop, &all)),
+        ("tasks by SOP, counted", count(Dimension::Sop, &all)),
     ]
 }

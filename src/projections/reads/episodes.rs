@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::{FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
 use crate::domain::episode::QaStatus;
-use crate::domain::{EpisodeId, Timestamp};
+use crate::domain::{EpisodeId, Scope, Timestamp};
 
 row! {
     EpisodeRow {
@@ -56,6 +56,8 @@ pub struct EpisodeFilter {
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
                     left join robots r on r.id = w.robot_id left join data_collectors c on c.id = w.data_collector_id";
 
+const HOME: Home = Home::Organization { factory: "e.factory_id", organization: "e.organization_id" };
+
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
@@ -73,6 +75,7 @@ fn list() -> ListQuery {
         order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
         parameters: 11,
         counted: None,
+        home: HOME,
     }
 }
 
@@ -87,20 +90,21 @@ fn by_path() -> String {
 }
 
 impl Reads {
-    pub async fn episode(&self, id: EpisodeId) -> Result<Option<EpisodeRow>, ReadError> {
-        self.row(&get(), &[&id.0]).await
+    pub async fn episode(&self, scope: &Scope, id: EpisodeId) -> Result<Option<EpisodeRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.0]).await
     }
 
-    pub async fn episode_of_object(&self, path: &str) -> Result<Option<EpisodeRow>, ReadError> {
+    pub async fn episode_of_object(&self, scope: &Scope, path: &str) -> Result<Option<EpisodeRow>, ReadError> {
         let beside = path.rsplit_once('.').map(|(stem, _)| format!("{stem}.mcap"));
         let candidates: Vec<String> = [Some(path.to_owned()), beside].into_iter().flatten().collect();
-        self.row(&by_path(), &[&candidates, &path]).await
+        self.seen(scope, HOME, by_path(), &[&candidates, &path]).await
     }
 
-    pub async fn episodes(&self, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeRow>, ReadError> {
+    pub async fn episodes(&self, scope: &Scope, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeRow>, ReadError> {
         let f = filter;
         self.listed(
-            &list(),
+            scope,
+            list(),
             &[
                 &f.task_id,
                 &f.task_public_id,

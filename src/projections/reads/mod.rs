@@ -2,7 +2,8 @@
 //!
 //! Each resource has one file with its statements. A statement never changes its text
 //! with the filters given: a filter that is not set is `null` and matches everything,
-//! so every statement can be prepared, pinned and tested as it stands.
+//! so every statement can be prepared, pinned and tested as it stands. What belongs to a factory is
+//! asked for with the caller's scope; one that is not everything adds a condition, the same everywhere ([`home`]).
 
 pub mod batches;
 pub mod breakdown;
@@ -10,6 +11,7 @@ pub mod credentials;
 pub mod device_changes;
 pub mod devices;
 pub mod episodes;
+mod home;
 pub mod log;
 pub mod objects;
 pub mod orders;
@@ -24,9 +26,10 @@ use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::domain::{Timestamp, storable};
+use crate::domain::{Scope, Timestamp, storable};
 use crate::pg::{Fault, PgError, fault, said};
 use crate::telemetry::chain;
+use home::Home;
 use place::{KEYS_MAX, Key, KeyType};
 pub use place::{NotAPlace, Place};
 
@@ -141,15 +144,41 @@ impl Reads {
         Ok(self.rows(statement, parameters).await?.pop())
     }
 
+    /// The row, where the scope contains it. The statement ends with its conditions.
+    async fn seen<R: FromRow>(
+        &self,
+        scope: &Scope,
+        home: Home,
+        statement: String,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<R>, ReadError> {
+        let within = home.within(scope, parameters.len());
+        self.row(&(statement + &within.sql), &with(parameters, &within.values)).await
+    }
+
     /// One number, where a statement answers nothing else.
     async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<i64, ReadError> {
         let rows = self.query(statement, parameters).await?;
         Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
     }
 
-    async fn listed<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
-        match self.listed_once(query, parameters, page).await {
-            Err(ReadError::Unfit(_)) => self.listed_once(query, parameters, page).await,
+    /// What the scope contains of a list.
+    async fn listed<R: FromRow>(
+        &self,
+        scope: &Scope,
+        mut query: ListQuery,
+        parameters: &[Parameter<'_>],
+        page: Page,
+    ) -> Result<Listed<R>, ReadError> {
+        let within = query.home.within(scope, parameters.len());
+        if !within.values.is_empty() {
+            query.matches += &within.sql;
+            query.parameters += within.values.len();
+            query.counted = None;
+        }
+        let parameters = with(parameters, &within.values);
+        match self.listed_once(&query, &parameters, page).await {
+            Err(ReadError::Unfit(_)) => self.listed_once(&query, &parameters, page).await,
             listed => listed,
         }
     }
@@ -160,8 +189,7 @@ impl Reads {
         let after = query.after(page.after)?;
         // One more tells whether there is a next page.
         let limit = page.limit.map(|limit| limit.saturating_add(1));
-        let mut with_page = parameters.to_vec();
-        with_page.extend(after.iter().map(|value| &**value as Parameter<'_>));
+        let mut with_page = with(parameters, &after);
         with_page.push(&limit);
         with_page.push(&page.offset);
         // Planned each time, for the filters that are set: a plan for all of them would use no index.
@@ -174,6 +202,11 @@ impl Reads {
         let next = last.map(|row| query.place_of(row)).transpose()?;
         Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
     }
+}
+
+/// Parameters, and further ones.
+fn with<'a>(parameters: &[Parameter<'a>], further: &'a [Box<dyn ToSql + Sync + Send>]) -> Vec<Parameter<'a>> {
+    parameters.iter().copied().chain(further.iter().map(|value| &**value as Parameter<'a>)).collect()
 }
 
 /// An id that is compared as text: what is no number is the id of nothing.
@@ -216,8 +249,9 @@ struct ListQuery {
     order: Vec<Key>,
     /// How many parameters `matches` takes; those of the place come after them, then limit and offset.
     parameters: usize,
-    /// A faster count of the same, where there is one.
+    /// A faster count of the same, where there is one and everything is seen.
     counted: Option<String>,
+    home: Home,
 }
 
 impl ListQuery {
@@ -387,7 +421,7 @@ mod tests {
     #[test]
     fn limit_and_offset_follow_the_filters() {
         let order = vec![Key::up(KeyType::Number, "id")];
-        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order, parameters: 1, counted: None };
+        let query = ListQuery { from: "t", matches: "$1::bigint is null".into(), order, parameters: 1, counted: None, home: Home::Site };
         assert!(
             query.select("id").ends_with("and ($2::bigint is null or (id) > ($2::bigint)) order by id limit $3::bigint offset $4::bigint")
         );

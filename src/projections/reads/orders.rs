@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
-use crate::domain::{OrderId, Timestamp};
+use super::{FromRow, Home, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
+use crate::domain::{OrderId, Scope, Timestamp};
 
 row! {
     OrderRow {
@@ -40,6 +40,8 @@ pub struct OrderFilter {
 
 const FROM: &str = "orders o left join organizations g on g.id = o.organization_id left join scenes s on s.id = o.scene_id";
 
+const HOME: Home = Home::Organization { factory: "g.factory_id", organization: "o.organization_id" };
+
 fn list() -> ListQuery {
     let keyword = Keyword::over(7, &["o.name", "s.name", "g.name"]);
     // Each name by an index of its own: an `or` over three tables would look at every order.
@@ -61,6 +63,7 @@ fn list() -> ListQuery {
         order: ranked(&keyword, [Key::down(KeyType::Number, "o.id")]),
         parameters: 7,
         counted: None,
+        home: HOME,
     }
 }
 
@@ -69,13 +72,14 @@ fn get() -> String {
 }
 
 impl Reads {
-    pub async fn order(&self, id: OrderId) -> Result<Option<OrderRow>, ReadError> {
-        self.row(&get(), &[&id.0]).await
+    pub async fn order(&self, scope: &Scope, id: OrderId) -> Result<Option<OrderRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.0]).await
     }
 
-    pub async fn orders(&self, filter: &OrderFilter, page: Page) -> Result<Listed<OrderRow>, ReadError> {
+    pub async fn orders(&self, scope: &Scope, filter: &OrderFilter, page: Page) -> Result<Listed<OrderRow>, ReadError> {
         self.listed(
-            &list(),
+            scope,
+            list(),
             &[
                 &filter.organization_ids,
                 &filter.scene_ids,

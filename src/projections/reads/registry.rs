@@ -4,9 +4,9 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
+use super::{FromRow, Home, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
-use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, SopId, SubsceneId, Timestamp};
+use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, Scope, SkillId, SopId, SubsceneId, Timestamp};
 
 row! {
     FactoryRow {
@@ -174,7 +174,14 @@ const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id
                       left join devices d on d.id = x.device_id";
 const COLLECTORS: &str = "data_collectors x left join organizations g on g.id = x.organization_id";
 
-fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
+const FACTORIES_HOME: Home = Home::Factory("x.id");
+const ORGANIZATIONS_HOME: Home = Home::Organization { factory: "x.factory_id", organization: "x.id" };
+/// Of scenes and robots.
+const FACTORY_HOME: Home = Home::Factory("x.factory_id");
+const SUBSCENES_HOME: Home = Home::Factory("(select s.factory_id from scenes s where s.id = x.scene_id)");
+const COLLECTORS_HOME: Home = Home::Organization { factory: "g.factory_id", organization: "x.organization_id" };
+
+fn entries(from: &'static str, parent: &str, fields: &[&str], home: Home) -> ListQuery {
     let keyword = Keyword::over(3, fields);
     ListQuery {
         from,
@@ -185,6 +192,7 @@ fn entries(from: &'static str, parent: &str, fields: &[&str]) -> ListQuery {
         order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 3,
         counted: None,
+        home,
     }
 }
 
@@ -196,27 +204,28 @@ fn slugged(from: &'static str, version: &str, order: impl IntoIterator<Item = Ke
         order: ranked(&keyword, order),
         parameters: 2,
         counted: None,
+        home: Home::Site,
     }
 }
 
 fn factories() -> ListQuery {
-    entries("factories x", "null::bigint", &["x.name", "x.slug", "x.location"])
+    entries("factories x", "null::bigint", &["x.name", "x.slug", "x.location"], FACTORIES_HOME)
 }
 
 fn organizations() -> ListQuery {
-    entries("organizations x", "x.factory_id", &["x.name", "x.slug", "x.description"])
+    entries("organizations x", "x.factory_id", &["x.name", "x.slug", "x.description"], ORGANIZATIONS_HOME)
 }
 
 fn scenes() -> ListQuery {
-    entries("scenes x", "x.factory_id", &["x.name", "x.description"])
+    entries("scenes x", "x.factory_id", &["x.name", "x.description"], FACTORY_HOME)
 }
 
 fn subscenes() -> ListQuery {
-    entries("subscenes x", "x.scene_id", &["x.name", "x.description"])
+    entries("subscenes x", "x.scene_id", &["x.name", "x.description"], SUBSCENES_HOME)
 }
 
 fn robot_types() -> ListQuery {
-    entries("robot_types x", "null::bigint", &["x.name", "x.model", "x.manufacturer", "x.end_effector"])
+    entries("robot_types x", "null::bigint", &["x.name", "x.model", "x.manufacturer", "x.end_effector"], Home::Site)
 }
 
 fn skills() -> ListQuery {
@@ -240,6 +249,7 @@ fn robots() -> ListQuery {
         order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 6,
         counted: None,
+        home: FACTORY_HOME,
     }
 }
 
@@ -255,6 +265,7 @@ fn data_collectors() -> ListQuery {
         order: ranked(&keyword, [Key::down(KeyType::Number, "x.id")]),
         parameters: 5,
         counted: None,
+        home: COLLECTORS_HOME,
     }
 }
 
@@ -263,10 +274,10 @@ fn get<R: FromRow>(from: &str) -> String {
 }
 
 macro_rules! reads_of {
-    ($($one:ident($id:ty), $many:ident: $row:ident from $from:expr;)+) => {
+    ($($one:ident($id:ty), $many:ident: $row:ident from $from:expr, of $home:expr;)+) => {
         impl Reads {
-            $(pub async fn $one(&self, id: $id) -> Result<Option<$row>, ReadError> {
-                self.row(&get::<$row>($from), &[&id.0]).await
+            $(pub async fn $one(&self, scope: &Scope, id: $id) -> Result<Option<$row>, ReadError> {
+                self.seen(scope, $home, get::<$row>($from), &[&id.0]).await
             })+
         }
         pub(super) fn statements() -> Vec<(&'static str, String)> {
@@ -280,57 +291,62 @@ macro_rules! reads_of {
 }
 
 reads_of! {
-    factory(FactoryId), factories: FactoryRow from "factories x";
-    organization(OrganizationId), organizations: OrganizationRow from "organizations x";
-    scene(SceneId), scenes: SceneRow from "scenes x";
-    subscene(SubsceneId), subscenes: SubsceneRow from "subscenes x";
-    skill(SkillId), skills: SkillRow from "skills x";
-    sop(SopId), sops: SopRow from "sops x";
-    robot_type(RobotTypeId), robot_types: RobotTypeRow from "robot_types x";
-    robot(RobotId), robots: RobotRow from ROBOTS;
-    data_collector(CollectorId), data_collectors: DataCollectorRow from COLLECTORS;
+    factory(FactoryId), factories: FactoryRow from "factories x", of FACTORIES_HOME;
+    organization(OrganizationId), organizations: OrganizationRow from "organizations x", of ORGANIZATIONS_HOME;
+    scene(SceneId), scenes: SceneRow from "scenes x", of FACTORY_HOME;
+    subscene(SubsceneId), subscenes: SubsceneRow from "subscenes x", of SUBSCENES_HOME;
+    skill(SkillId), skills: SkillRow from "skills x", of Home::Site;
+    sop(SopId), sops: SopRow from "sops x", of Home::Site;
+    robot_type(RobotTypeId), robot_types: RobotTypeRow from "robot_types x", of Home::Site;
+    robot(RobotId), robots: RobotRow from ROBOTS, of FACTORY_HOME;
+    data_collector(CollectorId), data_collectors: DataCollectorRow from COLLECTORS, of COLLECTORS_HOME;
 }
 
 impl Reads {
-    pub async fn factories(&self, filter: &EntryFilter, page: Page) -> Result<Listed<FactoryRow>, ReadError> {
-        self.entries(factories(), filter, page).await
+    pub async fn factories(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<FactoryRow>, ReadError> {
+        self.entries(scope, factories(), filter, page).await
     }
 
-    pub async fn organizations(&self, filter: &EntryFilter, page: Page) -> Result<Listed<OrganizationRow>, ReadError> {
-        self.entries(organizations(), filter, page).await
+    pub async fn organizations(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<OrganizationRow>, ReadError> {
+        self.entries(scope, organizations(), filter, page).await
     }
 
-    pub async fn scenes(&self, filter: &EntryFilter, page: Page) -> Result<Listed<SceneRow>, ReadError> {
-        self.entries(scenes(), filter, page).await
+    pub async fn scenes(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<SceneRow>, ReadError> {
+        self.entries(scope, scenes(), filter, page).await
     }
 
-    pub async fn subscenes(&self, filter: &EntryFilter, page: Page) -> Result<Listed<SubsceneRow>, ReadError> {
-        self.entries(subscenes(), filter, page).await
+    pub async fn subscenes(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<SubsceneRow>, ReadError> {
+        self.entries(scope, subscenes(), filter, page).await
     }
 
-    pub async fn robot_types(&self, filter: &EntryFilter, page: Page) -> Result<Listed<RobotTypeRow>, ReadError> {
-        self.entries(robot_types(), filter, page).await
+    pub async fn robot_types(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<RobotTypeRow>, ReadError> {
+        self.entries(scope, robot_types(), filter, page).await
     }
 
-    pub async fn skills(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SkillRow>, ReadError> {
-        self.listed(&skills(), &[&filter.slugs, &filter.keyword], page).await
+    pub async fn skills(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SkillRow>, ReadError> {
+        self.listed(scope, skills(), &[&filter.slugs, &filter.keyword], page).await
     }
 
-    pub async fn sops(&self, filter: &SlugFilter, page: Page) -> Result<Listed<SopRow>, ReadError> {
-        self.listed(&sops(), &[&filter.slugs, &filter.keyword], page).await
+    pub async fn sops(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SopRow>, ReadError> {
+        self.listed(scope, sops(), &[&filter.slugs, &filter.keyword], page).await
     }
 
-    pub async fn robots(&self, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
+    pub async fn robots(&self, scope: &Scope, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
         let f = filter;
-        self.listed(&robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.connected, &f.keyword], page).await
+        self.listed(scope, robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.connected, &f.keyword], page).await
     }
 
-    pub async fn data_collectors(&self, filter: &CollectorFilter, page: Page) -> Result<Listed<DataCollectorRow>, ReadError> {
+    pub async fn data_collectors(
+        &self,
+        scope: &Scope,
+        filter: &CollectorFilter,
+        page: Page,
+    ) -> Result<Listed<DataCollectorRow>, ReadError> {
         let f = filter;
-        self.listed(&data_collectors(), &[&f.organization_ids, &f.statuses, &f.operator_ids, &f.names, &f.keyword], page).await
+        self.listed(scope, data_collectors(), &[&f.organization_ids, &f.statuses, &f.operator_ids, &f.names, &f.keyword], page).await
     }
 
-    async fn entries<R: FromRow>(&self, query: ListQuery, filter: &EntryFilter, page: Page) -> Result<Listed<R>, ReadError> {
-        self.listed(&query, &[&filter.ids, &filter.parent_ids, &filter.keyword], page).await
+    async fn entries<R: FromRow>(&self, scope: &Scope, query: ListQuery, filter: &EntryFilter, page: Page) -> Result<Listed<R>, ReadError> {
+        self.listed(scope, query, &[&filter.ids, &filter.parent_ids, &filter.keyword], page).await
     }
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
-use crate::domain::{CollectorId, StationId, Timestamp};
+use super::{FromRow, Home, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
+use crate::domain::{CollectorId, Scope, StationId, Timestamp};
 
 row! {
     StationRow {
@@ -48,6 +48,8 @@ pub struct StationFilter {
 const FROM: &str = "stations w join robots r on r.id = w.robot_id join robot_types y on y.id = r.robot_type_id \
                     join factories f on f.id = w.factory_id join organizations g on g.id = w.organization_id";
 
+const HOME: Home = Home::Organization { factory: "w.factory_id", organization: "w.organization_id" };
+
 fn list() -> ListQuery {
     let keyword = Keyword::over(8, &["w.name", "w.robot_serial", "w.collector_operator_id", "w.robot_name", "w.collector_name"]);
     ListQuery {
@@ -62,6 +64,7 @@ fn list() -> ListQuery {
         order: ranked(&keyword, [Key::down(KeyType::Number, "w.id")]),
         parameters: 8,
         counted: None,
+        home: HOME,
     }
 }
 
@@ -74,18 +77,19 @@ fn current_of_collector() -> String {
 }
 
 impl Reads {
-    pub async fn station(&self, id: StationId) -> Result<Option<StationRow>, ReadError> {
-        self.row(&get(), &[&id.0]).await
+    pub async fn station(&self, scope: &Scope, id: StationId) -> Result<Option<StationRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.0]).await
     }
 
     pub async fn current_station_of(&self, collector: CollectorId) -> Result<Option<StationRow>, ReadError> {
         self.row(&current_of_collector(), &[&collector.0]).await
     }
 
-    pub async fn stations(&self, filter: &StationFilter, page: Page) -> Result<Listed<StationRow>, ReadError> {
+    pub async fn stations(&self, scope: &Scope, filter: &StationFilter, page: Page) -> Result<Listed<StationRow>, ReadError> {
         let f = filter;
         self.listed(
-            &list(),
+            scope,
+            list(),
             &[
                 &f.factory_ids,
                 &f.organization_ids,

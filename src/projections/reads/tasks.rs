@@ -1,7 +1,7 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
-use super::{AsNumber, FromRow, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
-use crate::domain::{BatchId, OrderId, PublicTaskId, RobotId, TaskId, Timestamp};
+use super::{AsNumber, FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use crate::domain::{BatchId, OrderId, RobotId, Scope, TaskId, Timestamp};
 
 row! {
     TaskRow {
@@ -30,16 +30,6 @@ row! {
         episode_row_id: Option<i64> = "e.id",
         episode_id: Option<String> = "e.episode_id",
         created_at: Timestamp = "t.created_at",
-    }
-}
-
-row! {
-    /// Whose a task is and how far it is: what has to be known before a device is told about it.
-    TaskStanding {
-        id: i64 = "t.id",
-        task_id: String = "t.task_id",
-        status: String = "t.status",
-        device_id: Option<String> = "r.device_id",
     }
 }
 
@@ -75,6 +65,8 @@ pub struct TaskFilter {
 
 const FROM: &str = "tasks t left join stations w on w.id = t.station_id left join episodes e on e.task_id = t.id";
 
+const HOME: Home = Home::Organization { factory: "t.factory_id", organization: "t.organization_id" };
+
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
@@ -84,6 +76,7 @@ fn list() -> ListQuery {
         order: vec![Key::down(KeyType::Instant, "t.created_at"), Key::down(KeyType::Number, "t.id")],
         parameters: 3,
         counted: None,
+        home: HOME,
     }
 }
 
@@ -106,18 +99,12 @@ fn of_batch() -> ListQuery {
         order: vec![Key::up(KeyType::Instant, "t.created_at"), Key::up(KeyType::Number, "t.id")],
         parameters: 1,
         counted: None,
+        home: HOME,
     }
 }
 
 fn get() -> String {
     format!("select {} from {FROM} where t.id = $1", TaskRow::COLUMNS)
-}
-
-fn standing() -> String {
-    format!(
-        "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id where t.task_id = $1",
-        TaskStanding::COLUMNS
-    )
 }
 
 fn config() -> String {
@@ -150,11 +137,11 @@ impl Reads {
         Ok(rows.into_iter().map(|row| OrderId(row.order_id)).collect())
     }
 
-    pub async fn task(&self, id: TaskId) -> Result<Option<TaskRow>, ReadError> {
-        self.row(&get(), &[&id.0]).await
+    pub async fn task(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.0]).await
     }
 
-    pub async fn tasks(&self, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
+    pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
         let station = AsNumber::of(filter.station_id.as_deref());
         if station == AsNumber::None {
             return Ok(Listed::NOTHING);
@@ -163,19 +150,15 @@ impl Reads {
         if filter.task_id.is_none() && station == AsNumber::NotGiven {
             query.counted = Some(counted_by_orders());
         }
-        self.listed(&query, &[&filter.task_id, &station.number(), &filter.status], page).await
+        self.listed(scope, query, &[&filter.task_id, &station.number(), &filter.status], page).await
     }
 
-    pub async fn tasks_of_batch(&self, id: BatchId, page: Page) -> Result<Listed<TaskRow>, ReadError> {
-        self.listed(&of_batch(), &[&id.0], page).await
+    pub async fn tasks_of_batch(&self, scope: &Scope, id: BatchId, page: Page) -> Result<Listed<TaskRow>, ReadError> {
+        self.listed(scope, of_batch(), &[&id.0], page).await
     }
 
-    pub async fn task_standing(&self, id: &PublicTaskId) -> Result<Option<TaskStanding>, ReadError> {
-        self.row(&standing(), &[&id.as_str()]).await
-    }
-
-    pub async fn task_config(&self, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
-        self.row(&config(), &[&id.0]).await
+    pub async fn task_config(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
+        self.seen(scope, HOME, config(), &[&id.0]).await
     }
 }
 
@@ -187,7 +170,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks, counted by orders", counted_by_orders()),
         ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
         ("tasks of a batch, counted", of_batch().count()),
-        ("standing of a task", standing()),
         ("configuration of a task", config()),
         ("orders with tasks of a robot", orders_with_tasks_of_robot()),
     ]

@@ -1,0 +1,53 @@
+//! Which part of a site a caller sees and changes.
+
+use std::collections::BTreeSet;
+
+use super::{FactoryId, OrganizationId};
+
+/// A value of every query and of every command that a person asks for. What it does not contain is not there for the caller.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    #[default]
+    Everything,
+    /// What belongs to one of these factories.
+    Factories(BTreeSet<FactoryId>),
+    /// What belongs to this organization of a factory, and what belongs to that factory as a whole.
+    Organization(FactoryId, OrganizationId),
+}
+
+impl Scope {
+    /// Whether it contains what belongs to a factory, and where it is so, to one of its organizations.
+    pub fn contains(&self, factory: FactoryId, organization: Option<OrganizationId>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Factories(factories) => factories.contains(&factory),
+            Self::Organization(of, only) => *of == factory && organization.is_none_or(|organization| organization == *only),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_contains_what_belongs_to_it_and_nothing_beside() {
+        let (here, there) = (FactoryId(1), FactoryId(2));
+        let (ours, theirs) = (Some(OrganizationId(7)), Some(OrganizationId(8)));
+        let factory = Scope::Factories([here].into());
+        let organization = Scope::Organization(here, OrganizationId(7));
+        for (scope, place, contained) in [
+            (&Scope::Everything, (there, theirs), true),
+            (&factory, (here, theirs), true),
+            (&factory, (here, None), true),
+            (&factory, (there, None), false),
+            (&Scope::Factories([].into()), (here, None), false),
+            (&organization, (here, ours), true),
+            (&organization, (here, None), true),
+            (&organization, (here, theirs), false),
+            (&organization, (there, None), false),
+        ] {
+            assert_eq!(scope.contains(place.0, place.1), contained, "{scope:?} {place:?}");
+        }
+    }
+}

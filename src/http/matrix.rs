@@ -1,0 +1,142 @@
+//! Every route × every kind of caller, on the whole edge; `docs/access.md` is what came out.
+
+use axum::http::Method;
+use hyper::service::Service;
+
+use super::AuthMode;
+use super::auth::Identity;
+use super::policy::{Access, Key, Policy, Reach};
+use super::router::policies;
+use super::router::tests::{operations, request, served, state};
+use crate::domain::CollectorId;
+use crate::domain::device::LinkKind;
+
+/// What a caller hears, as far as it depends on who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    LetIn,
+    NotLoggedIn,
+    NotForThisRole,
+}
+
+impl Heard {
+    fn of(status: u16) -> Self {
+        match status {
+            401 => Self::NotLoggedIn,
+            403 => Self::NotForThisRole,
+            _ => Self::LetIn,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::LetIn => "yes",
+            Self::NotLoggedIn => "401",
+            Self::NotForThisRole => "403",
+        }
+    }
+}
+
+fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
+    match (who.role(), policy.access) {
+        (Some(role), _) if policy.roles.contains(&role) => Heard::LetIn,
+        (Some(_), _) => Heard::NotForThisRole,
+        (None, Access::Open) => Heard::LetIn,
+        (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,
+        // None of the callers here shows a link.
+        (None, Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink) => Heard::NotLoggedIn,
+    }
+}
+
+fn reach(policy: &Policy) -> &'static str {
+    match policy.reach {
+        Reach::Site => "site",
+        Reach::Scope => "scope",
+        Reach::OwnRobot => "own robot",
+    }
+}
+
+fn key(policy: &Policy) -> &'static str {
+    match policy.key {
+        Key::NotTaken => "",
+        Key::Answer => "answer",
+        Key::SuccessOnly => "success",
+        Key::RefusalOnly => "refusal",
+    }
+}
+
+fn further(policy: &Policy) -> String {
+    let bytes = policy.body_bytes_max.map(|bytes| format!("at most {} KiB", bytes >> 10));
+    let socket = policy.passed_on.map(|socket| match socket {
+        LinkKind::Recorder => "over the recorder's socket".to_owned(),
+        LinkKind::Transfer => "over the uploader's socket".to_owned(),
+    });
+    let said = |so: bool, word: &str| so.then(|| word.to_owned());
+    [
+        said(policy.access == Access::LoginOrLink, "or a signed link"),
+        said(policy.takes_cookie, "or the cookie of streams"),
+        said(policy.error_key != "error", &format!("`{}`", policy.error_key)),
+        bytes,
+        socket,
+        said(policy.waits_for_device, "waits for a device"),
+        said(policy.probe, "a probe"),
+        said(!policy.pages_by_place, "pages by offset only"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+const HEAD: &str = "# Access
+
+Every route, and what a caller hears. *yes*: the route is theirs; 401: a login is required; 403: it is for another role.
+A robot's token opens sockets, and no route: it is as if there were none. *Reach* is what part of the site a route is about: `site`,
+what belongs to no factory; `scope`, what the caller's scope contains; `own robot`, for data collectors the robot of their own
+workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`.
+
+The page is written by the test that asks every route as every caller (`KEYSTONE_WRITE_DOCS=1 cargo test every_route_is_for_whom`);
+the policies stand in the lists of `src/http`.
+
+| Route | no login | no login, `compat` | robot's token | data collector | admin | Reach | Key | |
+|---|---|---|---|---|---|---|---|---|
+";
+
+#[tokio::test]
+async fn every_route_is_for_whom_its_policy_and_the_page_say() {
+    let (strict, compat) = (state(AuthMode::Strict), state(AuthMode::Compat));
+    let login = |who: &Identity| strict.tokens.login(who, strict.commands.now());
+    let collector = Identity::Collector { id: CollectorId(1), operator_id: "op".into() };
+    let robots = Some(format!("kws_v1_{}", "A".repeat(43)));
+    let (at_strict, at_compat) = (served(&strict), served(&compat));
+    let callers = [
+        (&at_strict, AuthMode::Strict, Identity::Anonymous, None),
+        (&at_compat, AuthMode::Compat, Identity::Anonymous, None),
+        (&at_strict, AuthMode::Strict, Identity::Anonymous, robots),
+        (&at_strict, AuthMode::Strict, collector.clone(), login(&collector)),
+        (&at_strict, AuthMode::Strict, Identity::Admin, login(&Identity::Admin)),
+    ];
+    let policies = policies();
+    let mut rows = vec![];
+    for (method, path, _) in operations() {
+        let policy = policies.of(&method.parse::<Method>().unwrap(), &path);
+        let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
+        let mut cells = vec![format!("`{method} {path}`")];
+        for (edge, mode, who, token) in &callers {
+            let asked = request(&method, &concrete, token.as_deref(), "");
+            let heard = Heard::of(edge.call(asked).await.unwrap().status().as_u16());
+            assert_eq!(heard, wanted(&policy, who, *mode), "{method} {path} as {}", who.name());
+            cells.push(heard.as_str().to_owned());
+        }
+        cells.extend([reach(&policy).to_owned(), key(&policy).to_owned(), further(&policy)]);
+        rows.push((path, format!("| {} |\n", cells.join(" | "))));
+    }
+    rows.sort();
+    let page = HEAD.to_owned() + &rows.into_iter().map(|(_, row)| row).collect::<String>();
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/access.md");
+    if std::env::var_os("KEYSTONE_WRITE_DOCS").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(known == page, "docs/access.md says something else; write it anew with KEYSTONE_WRITE_DOCS=1 and look at the difference");
+}

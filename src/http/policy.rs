@@ -1,0 +1,181 @@
+//! What a route is, beside its path: who may ask, for what part of the site, and how request and answer are treated.
+//!
+//! A family says it in its list of routes ([`super::routes`]). Everything that stands around a route reads the policy
+//! of the route that was matched; nothing there knows a path.
+
+use super::auth::Identity;
+use super::problem::{Code, Problem};
+use crate::domain::device::LinkKind;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Open,
+    /// A login; anybody in `compat` mode, as in older deployments.
+    LoginUnlessCompat,
+    /// A login.
+    Login,
+    /// A signed link, or a login. The route looks at the link itself.
+    LoginOrLink,
+}
+
+/// What a login is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Admin,
+    DataCollector,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::DataCollector => "data_collector",
+        }
+    }
+}
+
+const ALL: &[Role] = &[Role::Admin, Role::DataCollector];
+const MANAGERS: &[Role] = &[Role::Admin];
+pub const COLLECTORS: &[Role] = &[Role::DataCollector];
+
+/// Which part of the site a route is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// What belongs to no factory: the server itself, skills, robot types.
+    Site,
+    /// What the caller's scope contains.
+    Scope,
+    /// One robot: a data collector reaches that of their own workstation, and no other.
+    OwnRobot,
+}
+
+/// What is kept of an answer to a request with an `Idempotency-Key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// The route takes no key.
+    NotTaken,
+    Answer,
+    /// Only that it was done: the state of a device may be another one in a moment.
+    SuccessOnly,
+    /// Only that it was refused. What was done is answered anew from its outcome, because the answer tells a secret.
+    RefusalOnly,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    pub access: Access,
+    /// Of those who are logged in.
+    pub roles: &'static [Role],
+    pub reach: Reach,
+    pub key: Key,
+    /// The key that holds the text of an error: the contract's.
+    pub error_key: &'static str,
+    /// Where the route takes less than the setting says.
+    pub body_bytes_max: Option<usize>,
+    /// The socket that only the process which holds it can speak over.
+    pub passed_on: Option<LinkKind>,
+    /// Whether the answer may wait for a device.
+    pub waits_for_device: bool,
+    /// Whether the cookie of streams is as good as a login.
+    pub takes_cookie: bool,
+    /// Asked every few seconds by what watches us, also with `HEAD`.
+    pub probe: bool,
+    /// Whether pages can be asked for by place, and not only by offset.
+    pub pages_by_place: bool,
+}
+
+impl Policy {
+    /// Read by everybody who is logged in. What no list names is no more open than this.
+    pub const READ: Self = Self {
+        access: Access::LoginUnlessCompat,
+        roles: ALL,
+        reach: Reach::Scope,
+        key: Key::NotTaken,
+        error_key: "error",
+        body_bytes_max: None,
+        passed_on: None,
+        waits_for_device: false,
+        takes_cookie: false,
+        probe: false,
+        pages_by_place: true,
+    };
+    /// Without a login.
+    pub const OPEN: Self = Self { access: Access::Open, ..Self::READ }.of_the_site();
+    /// Master data, orders and batches are made by administrators.
+    pub const MANAGE: Self = Self { roles: MANAGERS, ..Self::READ };
+    /// Telling a robot something.
+    pub const OPERATE: Self = Self { reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
+
+    /// Closed in `compat` mode, too.
+    pub const fn closed(self) -> Self {
+        Self { access: Access::Login, ..self }
+    }
+
+    pub const fn or_link(self) -> Self {
+        Self { access: Access::LoginOrLink, ..self }
+    }
+
+    pub const fn or_cookie(self) -> Self {
+        Self { takes_cookie: true, ..self }
+    }
+
+    pub const fn by(self, roles: &'static [Role]) -> Self {
+        Self { roles, ..self }
+    }
+
+    pub const fn of_the_site(self) -> Self {
+        Self { reach: Reach::Site, ..self }
+    }
+
+    pub const fn keyed(self) -> Self {
+        self.keeping(Key::Answer)
+    }
+
+    pub const fn keeping(self, key: Key) -> Self {
+        Self { key, ..self }
+    }
+
+    pub const fn saying(self, error_key: &'static str) -> Self {
+        Self { error_key, ..self }
+    }
+
+    pub const fn at_most(self, bytes: usize) -> Self {
+        Self { body_bytes_max: Some(bytes), ..self }
+    }
+
+    pub const fn over(self, socket: LinkKind) -> Self {
+        Self { passed_on: Some(socket), ..self }
+    }
+
+    pub const fn waiting(self) -> Self {
+        Self { waits_for_device: true, ..self }
+    }
+
+    pub const fn probed(self) -> Self {
+        Self { probe: true, ..self }
+    }
+
+    pub const fn by_offset_only(self) -> Self {
+        Self { pages_by_place: false, ..self }
+    }
+
+    /// Whether this caller has a role for the route. Who was let in without a login, because the site is in `compat`
+    /// mode, may do what was open to everybody.
+    pub fn admits(&self, who: &Identity) -> Result<(), Problem> {
+        match who.role() {
+            Some(role) if !self.roles.contains(&role) => Err(needs(self.roles)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub fn takes_key(&self) -> bool {
+        self.key != Key::NotTaken
+    }
+}
+
+pub fn needs(roles: &[Role]) -> Problem {
+    let words: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+    Problem::new(Code::Forbidden, format!("this needs the role {}", words.join(" or ")))
+}
