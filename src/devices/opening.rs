@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::denied::Denied;
-use super::effects::{EffectError, LinkId, Report};
+use super::effects::{EffectError, LinkId};
 use super::hub::{Ask, Lane};
 use super::link::{End, Link};
 use super::plane::Devices;
@@ -27,6 +27,7 @@ use super::session::{Now, Session};
 use super::transfer::session::TransferSession;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+use crate::domain::report::Report;
 
 /// Asks that wait for a session to look at them.
 const ASKS_MAX: usize = 64;

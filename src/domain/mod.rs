@@ -19,6 +19,7 @@ pub mod order;
 pub mod recorder;
 pub mod refusal;
 pub mod registry;
+pub mod report;
 pub mod routing;
 pub mod scope;
 pub mod station;

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::effects::Report;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use super::super::view::RecorderView;
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
 use crate::domain::catalog;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
+use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
 /// How long `get_state` may take before the state counts as not known.
