@@ -35,7 +35,7 @@ use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
-use crate::http::registration::{Endpoint, Endpoints, SecretOf, Store};
+use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};

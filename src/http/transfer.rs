@@ -4,23 +4,27 @@
 //! ack is never sent from here: only a verified upload is acknowledged.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::elsewhere::{self, PASSED_ON};
 use super::extract::{Json, PathDevice, public_task_id};
 use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -30,6 +34,9 @@ pub fn routes() -> Routes {
         .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(status_query))
         .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(cancel))
 }
+
+/// For a list that is worth something without what one of them says.
+const LIST_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
@@ -63,7 +70,7 @@ pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Resul
     away.retain(|view| !known.contains(&view.device_id));
     if !away.is_empty() {
         let ids: Vec<&str> = away.iter().map(|view| view.device_id.as_str()).collect();
-        let told = elsewhere::uploaders(&state, &headers, &ids).await?;
+        let told = uploaders(&state, &headers, &ids).await?;
         devices.extend(told.into_iter().chain(away).filter(|view| known.insert(view.device_id.clone())));
     }
     // The same list wherever it is asked for.
@@ -74,6 +81,28 @@ pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Resul
         TransferListed { view, warning }
     };
     Ok(Answer(Transfers { devices: devices.into_iter().map(warned).collect() }))
+}
+
+/// What the processes that hold these uploaders say of all they hold. A process that does not answer in time is left out.
+async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> Result<Vec<TransferView>, Problem> {
+    let processes = state.reads.processes_with_uploaders(away).await?;
+    let answers = join_all(processes.iter().map(async |process| {
+        let question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address));
+        let answer = passed_on(question, headers).timeout(LIST_WITHIN).send().await?.error_for_status()?;
+        let told = answer.json::<Transfers>().await?.devices;
+        Ok::<_, reqwest::Error>(told.into_iter().map(|listed| listed.view).collect())
+    }))
+    .await;
+    Ok(answers
+        .into_iter()
+        .zip(&processes)
+        .flat_map(|(answer, process)| {
+            answer.unwrap_or_else(|error| {
+                warn!(error = chain(&error), "The process at {} did not say what its uploaders do: {error}", process.address);
+                vec![]
+            })
+        })
+        .collect())
 }
 
 #[derive(Debug, Serialize, ToSchema)]

@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::Timestamp;
 
 /// Positions that one look covers, whatever else stands at them.
