@@ -17,8 +17,9 @@ use utoipa_axum::routes;
 
 use super::feed::{Seat, Window};
 use super::told::{snapshot_of, told_as};
-use crate::domain::DeviceId;
+use crate::domain::{DeviceId, Scope};
 use crate::http::AppState;
+use crate::http::auth::Caller;
 use crate::http::extract::Params;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
@@ -38,6 +39,7 @@ const DEVICES_MAX: usize = 1_000;
 /// One client: what it wants, and how far it is.
 struct Client {
     state: AppState,
+    scope: Scope,
     wanted: Option<BTreeSet<String>>,
     windows: broadcast::Receiver<Arc<Window>>,
     /// Everything up to here was told, or does not concern it.
@@ -63,19 +65,22 @@ impl Client {
     }
 
     /// Tells what is new to it.
-    fn take(&mut self, changes: &[DeviceChange], upto: i64) {
+    async fn take(&mut self, changes: &[DeviceChange], upto: i64) -> Result<(), ReadError> {
+        let devices: BTreeSet<&str> = changes.iter().map(|change| change.device_id.as_str()).filter(|device| self.wants(device)).collect();
+        let seen = self.state.reads.seen_devices(&self.scope, devices).await?;
         let (now, timeout) = (self.state.commands.now(), self.state.settings.device_response_timeout);
-        let news = changes.iter().filter(|change| change.position > self.position && self.wants(&change.device_id));
+        let news = changes.iter().filter(|change| change.position > self.position && seen.contains(&change.device_id));
         let told: Vec<Event> = news.flat_map(|change| events(told_as(change, now, timeout), change.position)).collect();
         self.ready.extend(told);
         self.position = self.position.max(upto);
+        Ok(())
     }
 
     async fn snapshot(&mut self) -> Result<(), ReadError> {
         // Read before the rows: what is committed in between is told twice, and not left out.
         let head = self.state.reads.log_head().await?;
         let now = self.state.commands.now();
-        let rows = self.state.reads.devices().await?;
+        let rows = self.state.reads.devices(&self.scope).await?;
         let told: Vec<_> = rows.iter().filter(|row| self.wants(&row.id)).flat_map(|row| snapshot_of(row, now)).collect();
         self.ready.extend(events(told, head));
         self.position = head;
@@ -86,7 +91,7 @@ impl Client {
     async fn catch_up(&mut self, target: i64) -> Result<(), ReadError> {
         let upto = target.min(self.position + WINDOW);
         let changes = self.state.reads.device_changes(self.position, upto).await?;
-        self.take(&changes, upto);
+        self.take(&changes, upto).await?;
         if self.position >= target {
             self.behind = None;
         }
@@ -111,7 +116,7 @@ impl Client {
             match window {
                 Ok(window) if window.upto <= self.position => {}
                 Ok(window) if window.after > self.position => self.behind = Some(window.upto),
-                Ok(window) => self.take(&window.changes, window.upto),
+                Ok(window) => self.take(&window.changes, window.upto).await.ok()?,
                 Err(broadcast::error::RecvError::Lagged(_)) => self.behind = Some(self.state.reads.log_head().await.ok()?),
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
@@ -156,7 +161,7 @@ struct StreamEvent {
     (status = 400, description = "A device id that cannot be one"),
     (status = 503, description = "Too many clients"),
 ))]
-pub async fn stream(State(state): State<AppState>, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn stream(State(state): State<AppState>, caller: Caller, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
     let wanted = wanted(&params)?;
     let feed = state.device_stream.clone();
     let full = || Problem::new(Code::Unavailable, "too many clients follow devices here; try again later").retry_after(5);
@@ -164,7 +169,7 @@ pub async fn stream(State(state): State<AppState>, params: Params, headers: Head
     // Before anything is read: whatever is committed after that is heard.
     let windows = feed.windows.subscribe();
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.trim().parse::<i64>().ok());
-    let mut client = Client { wanted, windows, position: 0, behind: None, ready: VecDeque::new(), _seat: seat, state };
+    let mut client = Client { scope: caller.scope, wanted, windows, position: 0, behind: None, ready: VecDeque::new(), _seat: seat, state };
     let head = client.state.reads.log_head().await?;
     match last.filter(|last| (head - CATCH_UP_MAX..=head).contains(last) && *last > 0) {
         Some(last) => {

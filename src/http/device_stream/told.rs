@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-use crate::domain::Timestamp;
-use crate::domain::device::LinkKind;
+use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind, RecorderState};
+use crate::domain::{PublicTaskId, Timestamp};
 use crate::http::fleet::DeviceWarning;
 use crate::projections::reads::device_changes::DeviceChange;
 use crate::projections::reads::devices::DeviceRow;
@@ -42,53 +42,57 @@ fn age(now: Timestamp, at: Timestamp) -> i64 {
     (now - at).num_milliseconds().max(0)
 }
 
-fn text<'a>(value: &'a Value, path: &str) -> &'a str {
-    value.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// What a change is told as: event name and data.
 pub(super) fn told_as(change: &DeviceChange, now: Timestamp, rpc_timeout: Duration) -> Vec<(&'static str, Value)> {
-    let body = &change.payload[&change.event_type];
     let data = |kind| base(kind, &change.device_id, change.version, change.at);
-    match change.event_type.as_str() {
-        "device_link_opened" | "device_link_closed" => {
-            let (kind, open) = (text(body, "/kind"), change.event_type == "device_link_opened");
-            let (recorder, transfer) = match kind {
-                "recorder" => (open, change.transfer_open),
-                _ => (change.recorder_open, open),
-            };
-            let source = format!("{kind}_{}", if open { "connected" } else { "disconnected" });
-            let mut told = vec![("device_connection", connection(data("device_connection"), recorder, transfer, source))];
-            if kind == "recorder" && open {
-                told.push(("recorder_syncing", syncing(data("recorder_syncing"), now, change.at)));
-            }
-            told
+    let link = |kind: LinkKind, open: bool| {
+        let (recorder, transfer) = match kind {
+            LinkKind::Recorder => (open, change.transfer_open),
+            LinkKind::Transfer => (change.recorder_open, open),
+        };
+        let source = format!("{}_{}", kind.as_str(), if open { "connected" } else { "disconnected" });
+        ("device_connection", connection(data("device_connection"), recorder, transfer, source))
+    };
+    match &change.event {
+        DeviceEvent::DeviceLinkOpened { kind: LinkKind::Recorder, .. } => {
+            vec![link(LinkKind::Recorder, true), ("recorder_syncing", syncing(data("recorder_syncing"), now, change.at))]
         }
-        "recorder_state_observed" => {
+        DeviceEvent::DeviceLinkOpened { kind, .. } => vec![link(*kind, true)],
+        DeviceEvent::DeviceLinkClosed { kind, .. } => vec![link(*kind, false)],
+        DeviceEvent::RecorderStateObserved { seen, source } => {
             let state = json!({
-                "current_state": text(body, "/seen/state"), "previous_state": change.previous.clone().unwrap_or_default(),
-                "task_id": text(body, "/seen/task_id"), "state_synced": true, "syncing": false, "fresh": true,
-                "age_ms": age(now, change.at), "source": text(body, "/source"),
+                "current_state": seen.state.as_str(), "previous_state": change.previous.map_or("", RecorderState::as_str),
+                "task_id": text_of(seen.task_id.as_ref()), "state_synced": true, "syncing": false, "fresh": true,
+                "age_ms": age(now, change.at), "source": source,
             });
             vec![("recorder_state", with(data("recorder_state"), state))]
         }
-        "device_contested" | "device_contest_ended" => {
-            let kind = if text(body, "/kind") == "recorder" { LinkKind::Recorder } else { LinkKind::Transfer };
-            let contest = json!({ "since": body["at"], "remotes": body["remotes"] });
-            let warning = Some(contest).filter(|_| change.event_type == "device_contested");
-            vec![("device_warning", warned(data("device_warning"), kind, warning.as_ref()))]
+        DeviceEvent::DeviceContested { kind, remotes, at } => {
+            let contest = json!({ "since": at, "remotes": remotes });
+            vec![("device_warning", warned(data("device_warning"), *kind, Some(&contest)))]
         }
-        "device_command_settled" if body.pointer("/outcome/unknown").is_some() => {
-            let action = text(body, "/action");
+        DeviceEvent::DeviceContestEnded { kind, .. } => vec![("device_warning", warned(data("device_warning"), *kind, None))],
+        DeviceEvent::DeviceCommandSettled { action, task_id, outcome: CommandOutcome::Unknown { reason, cause }, .. } => {
+            let action = action.as_str();
             let operation = json!({
-                "action": action, "task_id": text(body, "/task_id"), "result_unknown": true, "source": format!("rpc_timeout:{action}"),
-                "error": text(body, "/outcome/unknown/reason"), "cause": body.pointer("/outcome/unknown/cause"), "timeout": format!("{}s", rpc_timeout.as_secs()),
+                "action": action, "task_id": text_of(task_id.as_ref()), "result_unknown": true, "source": format!("rpc_timeout:{action}"),
+                "error": reason, "cause": cause, "timeout": format!("{}s", rpc_timeout.as_secs()),
                 "timeout_ms": u64::try_from(rpc_timeout.as_millis()).unwrap_or(u64::MAX),
             });
             vec![("recorder_operation_unknown", with(data("recorder_operation_unknown"), operation))]
         }
-        _ => vec![],
+        DeviceEvent::DeviceCommandSettled { .. }
+        | DeviceEvent::DeviceCommandRequested { .. }
+        | DeviceEvent::DeviceCommandAnsweredLate { .. }
+        | DeviceEvent::DeviceReportRefused { .. }
+        | DeviceEvent::DeviceReleaseWanted { .. }
+        | DeviceEvent::DeviceReleased { .. } => vec![],
     }
+}
+
+/// Clients know no task as the empty text.
+fn text_of(task: Option<&PublicTaskId>) -> &str {
+    task.map_or("", PublicTaskId::as_str)
 }
 
 /// What a person has to look after, or that it is over.
@@ -132,12 +136,11 @@ mod tests {
             position: 7,
             device_id: "AB-1".into(),
             version: 3,
-            event_type: event_type.into(),
-            payload: json!({ event_type: body }),
+            event: serde_json::from_value(json!({ event_type: body })).expect("an event as it is stored"),
             at: Timestamp::UNIX_EPOCH,
             recorder_open: false,
             transfer_open: true,
-            previous: Some("ready".into()),
+            previous: Some(RecorderState::Ready),
         }
     }
 
@@ -147,7 +150,10 @@ mod tests {
 
     #[test]
     fn each_change_is_told_as_clients_know_it() {
-        let opened = told(&change("device_link_opened", json!({ "kind": "recorder", "epoch": 2 })));
+        let opened = told(&change(
+            "device_link_opened",
+            json!({ "kind": "recorder", "epoch": 2, "remote": "10.0.0.1", "at": "1970-01-01T00:00:00Z" }),
+        ));
         assert_eq!(opened.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["device_connection", "recorder_syncing"]);
         assert_eq!(
             opened[0].1,
