@@ -23,6 +23,7 @@ mod execute;
 pub mod idempotency;
 pub mod orders;
 mod probe;
+pub mod processes;
 mod production;
 mod refusal;
 pub mod registration;

@@ -14,6 +14,7 @@ pub mod episodes;
 mod error;
 mod home;
 mod keyword;
+pub mod links;
 mod list;
 pub mod log;
 pub mod objects;
@@ -41,6 +42,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         device_changes::statements(),
         devices::statements(),
         episodes::statements(),
+        links::statements(),
         log::statements(),
         objects::statements(),
         orders::statements(),
