@@ -41,7 +41,8 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 
 impl Production {
     /// Waits for whoever changes the same order, and loads it. One that the caller's scope does not contain is not there.
-    /// From then on nothing is committed before [`Self::finish`].
+    /// Once something is decided, nothing is
+    /// committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
         let none = || Refusal::new(RefusalCode::OrderNotFound, format!("there is no order {order_id}"));
         Self::lock_of(work, order_id, none).await
@@ -57,7 +58,6 @@ impl Production {
             return Err(none().into());
         }
         let status_before = order.state.placed().map(|order| order.status);
-        work.unfinished = Some(order_id);
         Ok(Self {
             order_id,
             order,
@@ -100,12 +100,14 @@ impl Production {
     }
 
     pub fn decide_order(&mut self, work: &mut Work, command: OrderCommand) -> Result<(), CommandError> {
+        work.unfinished = Some(self.order_id);
         work.decide(&mut self.order, command)?;
         Ok(())
     }
 
     /// Decides on a loaded batch, or on one that does not exist yet.
     pub fn decide_batch(&mut self, work: &mut Work, batch_id: BatchId, command: BatchCommand) -> Result<(), CommandError> {
+        work.unfinished = Some(self.order_id);
         let batch = self.batches.entry(batch_id).or_insert_with(|| Loaded::absent(batch_id));
         let known = batch.state.created().map(|batch| (batch.brief.station_id, batch.status));
         work.decide(batch, command)?;
@@ -139,6 +141,7 @@ impl Production {
         tasks: &[TaskFacts],
         command: impl Fn() -> TaskCommand,
     ) -> Result<(), CommandError> {
+        work.unfinished = Some(self.order_id);
         let ids: Vec<String> = tasks.iter().map(|task| task.task_id.to_string()).collect();
         let mut loaded = work.load_many::<Task>(&ids).await?;
         for (facts, task) in tasks.iter().zip(&mut loaded) {

@@ -175,8 +175,6 @@ pub async fn last_report(pool: &Pool, task: TaskId) -> i64 {
     client.query_one(sql, &[&task.to_string()]).await.expect("an answer").get(0)
 }
 
-/// A stream of the kind that the tests fill with events of their own.
-
 /// Becomes the leader of the log, once whoever was it is gone.
 pub async fn lead(connector: &Connector) -> Sequencer {
     let holder = Holder::new("test");
