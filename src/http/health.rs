@@ -2,23 +2,18 @@
 //! says whether to send it work. Who gives positions to events, and how far they are behind, is shown and is no reason
 //! against this process: another one may lead, and takes the lead over within seconds.
 
-use std::path::PathBuf;
-
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::AppState;
 use super::disk::can_be_written;
 use super::policy::Policy;
-use super::probe::Probe;
 use super::routes::Routes;
 use super::wire::Instant;
-use crate::projections::reads::log::LogStanding;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
@@ -26,23 +21,6 @@ pub fn routes() -> Routes {
 
 /// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
 const LAG_MAX_S: f64 = 10.0;
-
-/// Each is what it names, tried: a write in the database, the object store as we use it, a write on the disk.
-#[derive(Default)]
-pub struct Probes {
-    process: Uuid,
-    disk_folder: Option<PathBuf>,
-    write: Probe<()>,
-    log: Probe<LogStanding>,
-    storage: Probe<()>,
-    disk: Probe<()>,
-}
-
-impl Probes {
-    pub fn of(process: Uuid, disk_folder: Option<PathBuf>) -> Self {
-        Self { process, disk_folder, ..Self::default() }
-    }
-}
 
 /// What the probes found: nothing, or what is wrong.
 #[derive(Clone, Debug, Default)]

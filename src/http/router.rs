@@ -151,8 +151,8 @@ pub(super) mod tests {
     use crate::eventstore::EventStore;
     use crate::http::auth::Identity;
     use crate::http::fleet::fake::FakeFleet;
+    use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
     use crate::http::policy::Access;
-    use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
     use crate::http::{AuthMode, Settings};
     use crate::projections::reads::Reads;
 
@@ -196,11 +196,11 @@ pub(super) mod tests {
             read_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
             device_finish_timeout: Duration::from_secs(2),
-            endpoints: crate::http::registration::Endpoints {
-                recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },
-                transfer: crate::http::registration::Endpoint { public_url: None, port: 8090, token_required: false },
+            endpoints: crate::http::endpoints::Endpoints {
+                recorder: crate::http::endpoints::Endpoint { public_url: None, port: 8091, token_required: false },
+                transfer: crate::http::endpoints::Endpoint { public_url: None, port: 8090, token_required: false },
             },
-            store: crate::http::registration::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
+            store: crate::http::endpoints::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
             secrets: vec![],
             registrations_per_minute: 30,
         };

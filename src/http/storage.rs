@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
@@ -16,8 +15,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -26,6 +23,7 @@ use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
 use super::extract::Params;
+use super::objects::ObjectFacts;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
@@ -36,32 +34,6 @@ use crate::projections::reads::episodes::EpisodeRow;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
-}
-
-/// What is known of an object without reading it.
-#[derive(Clone, Debug)]
-pub struct ObjectFacts {
-    pub size_bytes: u64,
-    /// With or without quotes.
-    pub etag: Option<String>,
-    pub content_type: Option<String>,
-    /// What whoever stored it claims, in lower-case hex.
-    pub claimed_sha256: Option<String>,
-    pub last_modified: Option<Timestamp>,
-}
-
-pub type ObjectStream = BoxStream<'static, std::io::Result<Bytes>>;
-
-/// Objects of the factory's bucket, by key.
-#[async_trait]
-pub trait Objects: Send + Sync {
-    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>>;
-    /// Of the version with this entity tag, and of no other, where one is named.
-    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream>;
-    /// An address at the object store with which anybody can read the object for `lifetime`.
-    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String>;
-    /// Whether the store answers at all.
-    async fn probe(&self) -> anyhow::Result<()>;
 }
 
 /// Where an object lies: a bucket and a key that cannot lead out of it.

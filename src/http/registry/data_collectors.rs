@@ -12,7 +12,7 @@ use crate::commands::registry::CreateDataCollector;
 use crate::domain::{CollectorId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::auth::login::PASSWORD_BYTES_MAX;
+use crate::http::auth::passwords::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
