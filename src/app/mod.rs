@@ -35,7 +35,7 @@ use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
 use crate::http::device_stream::DeviceStream;
-use crate::http::registration::{Endpoint, Endpoints, SecretOf, Store};
+use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
@@ -163,13 +163,13 @@ impl App {
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
         let lease = config.devices.process_lease;
-        let membership = Arc::new(Membership::join(pool.clone(), lease, config.http.internal_url(http), folder).await?);
-        membership.succeed(&commands).await?;
+        let membership = Arc::new(Membership::join(commands.clone(), reads.clone(), lease, config.http.internal_url(http), folder).await?);
+        membership.succeed().await?;
         let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
         let devices = Devices::new(effects, Some(tokens), adapters::device_settings(&config.devices));
         {
-            let (membership, commands, hub, stop) = (membership.clone(), commands.clone(), devices.hub().clone(), stop.clone());
-            lifecycle.spawn("membership", async move { membership.run(commands, hub, stop).await });
+            let (membership, hub, stop) = (membership.clone(), devices.hub().clone(), stop.clone());
+            lifecycle.spawn("membership", async move { membership.run(hub, stop).await });
         }
         {
             let wakes = wakes.clone();

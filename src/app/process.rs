@@ -7,21 +7,20 @@
 //! its devices connect anew: nothing that was learned over them counts any more. With each renewal it learns the
 //! time of the site.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use deadpool_postgres::Pool;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::commands::devices::{CloseOrphanedLink, Orphan};
-use crate::commands::{Commands, Context, clock};
+use crate::commands::processes::Process;
+use crate::commands::{Commands, Context};
 use crate::config::host_name;
 use crate::devices::Hub;
-use crate::domain::device::LinkKind;
-use crate::domain::{DeviceId, catalog};
+use crate::projections::reads::Reads;
+use crate::projections::reads::links::LinkRow;
+use crate::telemetry::chain;
 
 /// Links that are closed in one sweep.
 const SWEEP_MAX: i64 = 500;
@@ -37,81 +36,50 @@ pub fn name() -> String {
 
 pub struct Membership {
     pub id: Uuid,
-    name: String,
-    pool: Pool,
-    lease: Duration,
-    /// Where others reach this one.
-    address: String,
-    /// Which data folder it holds, where it holds one: no other process can.
-    folder: Option<String>,
+    process: Process,
+    commands: Commands,
+    reads: Reads,
 }
 
 impl Membership {
     /// Enters this process, before it takes any socket.
-    pub async fn join(pool: Pool, lease: Duration, address: String, folder: Option<String>) -> anyhow::Result<Self> {
-        let membership = Self { id: Uuid::new_v4(), name: name(), pool, lease, address, folder };
-        membership.enter().await?;
-        Ok(membership)
-    }
-
-    async fn enter(&self) -> anyhow::Result<()> {
-        let sql =
-            "insert into processes (id, name, lease_until, address, folder) values ($1, $2, clock_timestamp() + make_interval(secs => $3), $4, $5)
-                   on conflict (id) do update set lease_until = excluded.lease_until, ended_at = null, address = excluded.address
-                   returning clock_timestamp()";
-        let client = self.pool.get().await?;
-        let asked = Instant::now();
-        let row = client.query_one(sql, &[&self.id, &self.name, &self.lease.as_secs_f64(), &self.address, &self.folder]).await?;
-        clock::learn(asked, row.get(0), Instant::now());
-        Ok(())
+    pub async fn join(commands: Commands, reads: Reads, lease: Duration, address: String, folder: Option<String>) -> anyhow::Result<Self> {
+        let process = Process { id: Uuid::new_v4(), name: name(), lease, address, folder };
+        commands.enter_process(&process).await?;
+        Ok(Self { id: process.id, process, commands, reads })
     }
 
     /// The process that held this one's data folder before is dead, whatever its lease says: its links are closed before
     /// anything is asked over them.
-    pub async fn succeed(&self, commands: &Commands) -> anyhow::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let sql = "update processes set ended_at = clock_timestamp() where folder = $1 and id <> $2 and ended_at is null";
-        let ended = self.pool.get().await?.execute(sql, &[folder, &self.id]).await?;
-        if ended > 0 {
+    pub async fn succeed(&self) -> anyhow::Result<()> {
+        let Some(folder) = &self.process.folder else { return Ok(()) };
+        if self.commands.end_predecessors(self.id, folder).await? > 0 {
             info!("The process that had this data folder before ended without a word; its devices are away until they connect anew");
         }
-        while self.close_orphans(commands).await? {}
+        while self.close_orphans().await? {}
         Ok(())
     }
 
-    /// False where others found the lease over.
-    async fn renew(&self) -> anyhow::Result<bool> {
-        let sql = "update processes set lease_until = clock_timestamp() + make_interval(secs => $2) where id = $1 and ended_at is null
-                   returning clock_timestamp()";
-        let client = self.pool.get().await?;
-        let asked = Instant::now();
-        let renewed = client.query_opt(sql, &[&self.id, &self.lease.as_secs_f64()]).await?;
-        if let Some(row) = &renewed {
-            clock::learn(asked, row.get(0), Instant::now());
-        }
-        Ok(renewed.is_some())
-    }
-
-    pub async fn run(&self, commands: Commands, hub: Hub, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(self.lease / 3);
+    pub async fn run(&self, hub: Hub, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(self.process.lease / 3);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // After a silence of the database everybody's lease is over, and everybody gets the time to renew it.
         let mut steady_since: Option<Instant> = None;
         loop {
             tokio::select! { () = stop.cancelled() => return, _ = ticks.tick() => {} }
             let step = async {
-                if !self.renew().await? {
+                if !self.commands.renew_process(&self.process).await? {
                     warn!(process.id = %self.id, "This process was taken for dead; its devices connect anew");
                     hub.cut_all();
-                    self.enter().await?;
+                    self.commands.enter_process(&self.process).await?;
                 }
                 self.follow(&hub).await?;
-                self.close_forgotten(&commands, &hub).await?;
+                self.close_forgotten(&hub).await?;
                 let since = *steady_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.lease {
-                    self.sweep(&commands).await?;
+                if since.elapsed() >= self.process.lease {
+                    self.sweep().await?;
                 }
-                commands.end_quiet_contests(self.lease * QUIET_LEASES).await?;
+                self.commands.end_quiet_contests(self.process.lease * QUIET_LEASES).await?;
                 anyhow::Ok(())
             };
             if let Err(error) = step.await {
@@ -128,15 +96,12 @@ impl Membership {
             return Ok(());
         }
         let ids: Vec<&str> = links.iter().map(|(device, ..)| device.as_str()).collect();
-        let sql = "select id, recorder_epoch, transfer_epoch from devices where id = any ($1)";
-        let rows = self.pool.get().await?.query(sql, &[&ids]).await?;
-        let newest: BTreeMap<String, (i64, i64)> = rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))).collect();
+        let newest = self.reads.newest_links(&ids).await?;
         for (device, kind, epoch) in links {
-            let Some((recorder, transfer)) = newest.get(device.as_str()) else { continue };
-            let now = if kind == LinkKind::Recorder { *recorder } else { *transfer };
-            if now > epoch {
+            let Some(now) = newest.iter().find(|link| link.device_id == device && link.kind == kind) else { continue };
+            if now.epoch > epoch {
                 info!(device.id = %device, link.kind = kind.as_str(), "Cut a socket of `{device}`: it has connected to another process");
-                hub.supersede(&device, kind, now);
+                hub.supersede(&device, kind, now.epoch);
             }
         }
         Ok(())
@@ -144,51 +109,38 @@ impl Membership {
 
     /// Closes links that the table gives to this process and no task here sees to: their opening was stored although it
     /// was answered with an error, or their end could not be stored.
-    async fn close_forgotten(&self, commands: &Commands, hub: &Hub) -> anyhow::Result<()> {
-        let mine = format!("{LINKS} where k.open and k.process = $1");
-        let mine = self.pool.get().await?.query(&mine, &[&self.id]).await?;
+    async fn close_forgotten(&self, hub: &Hub) -> anyhow::Result<()> {
+        let mine = self.reads.links_of_process(self.id).await?;
         // Looked at after the table: whatever was stored by then is in hand from before that.
-        for row in &mine {
-            let (device, kind) = link_of(row)?;
+        for LinkRow { device_id: device, kind, epoch } in mine {
             if hub.has_in_hand(&device, kind) {
                 continue;
             }
-            let epoch: i64 = row.get(2);
             warn!(device.id = %device, link.kind = kind.as_str(), link.epoch = epoch, "Closes a link of `{device}` that has no socket");
             let orphan = Orphan::NoSocket;
             let close = CloseOrphanedLink { device: device.clone(), kind, epoch, orphan };
             // It is found again at the next look, and the others do not wait for it.
-            if let Err(error) = commands.execute(&Context::system(), close).await {
-                warn!(device.id = %device, error = format!("{error:#}"), "Cannot close a link of `{device}`: {error:#}");
+            if let Err(error) = self.commands.execute(&Context::system(), close).await {
+                warn!(device.id = %device, error = chain(&error), "Cannot close a link of `{device}`: {error}");
             }
         }
         Ok(())
     }
 
     /// Closes what ended processes left open.
-    async fn sweep(&self, commands: &Commands) -> anyhow::Result<()> {
-        let client = self.pool.get().await?;
-        let ended = "update processes set ended_at = clock_timestamp() where ended_at is null and lease_until < clock_timestamp()
-                     returning id, name";
-        for row in client.query(ended, &[]).await? {
-            let (id, name): (Uuid, String) = (row.get(0), row.get(1));
+    async fn sweep(&self) -> anyhow::Result<()> {
+        for (id, name) in self.commands.end_silent_processes().await? {
             warn!(process.id = %id, "The process `{name}` ended without a word; its devices are away until they connect anew");
         }
-        let gone = "delete from processes p where p.ended_at < clock_timestamp() - interval '1 day'
-                    and not exists (select from devices d where p.id in (d.recorder_process, d.transfer_process))";
-        client.execute(gone, &[]).await?;
-        drop(client);
-        self.close_orphans(commands).await.map(|_more| ())
+        self.close_orphans().await.map(|_more| ())
     }
 
     /// Closes links of processes that ended. Answers whether there may be more.
-    async fn close_orphans(&self, commands: &Commands) -> anyhow::Result<bool> {
-        let left = format!("{LINKS} join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1");
-        let left = self.pool.get().await?.query(&left, &[&SWEEP_MAX]).await?;
-        for row in &left {
-            let (device, kind) = link_of(row)?;
-            let orphan = Orphan::ProcessEnded;
-            commands.execute(&Context::system(), CloseOrphanedLink { device, kind, epoch: row.get(2), orphan }).await?;
+    async fn close_orphans(&self) -> anyhow::Result<bool> {
+        let left = self.reads.orphaned_links(SWEEP_MAX).await?;
+        for LinkRow { device_id, kind, epoch } in &left {
+            let close = CloseOrphanedLink { device: device_id.clone(), kind: *kind, epoch: *epoch, orphan: Orphan::ProcessEnded };
+            self.commands.execute(&Context::system(), close).await?;
         }
         if !left.is_empty() {
             info!(links = left.len(), "Closed {} links of processes that ended", left.len());
@@ -198,25 +150,8 @@ impl Membership {
 
     /// The orderly end, after the sockets are closed.
     pub async fn leave(&self) {
-        let left = async {
-            let sql = "update processes set ended_at = clock_timestamp() where id = $1";
-            anyhow::Ok(self.pool.get().await?.execute(sql, &[&self.id]).await?)
-        };
-        if let Err(error) = left.await {
-            warn!(error = format!("{error:#}"), "Could not sign off; the lease of this process runs out: {error:#}");
+        if let Err(error) = self.commands.end_process(self.id).await {
+            warn!(error = chain(&error), "Could not sign off; the lease of this process runs out: {error}");
         }
     }
-}
-
-/// The two links of each device: device, kind and epoch.
-const LINKS: &str = "
-select d.id, k.kind, k.epoch from devices d
-cross join lateral (values ('recorder', d.recorder_epoch, d.recorder_open, d.recorder_process),
-                           ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)";
-
-/// Device and kind of a row of [`LINKS`].
-fn link_of(row: &tokio_postgres::Row) -> anyhow::Result<(DeviceId, LinkKind)> {
-    let device = DeviceId::parse(row.get(0)).context("a device id")?;
-    let kinds = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
-    Ok((device, catalog::parse(&kinds, row.get(1)).unwrap_or(LinkKind::Recorder)))
 }

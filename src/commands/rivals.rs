@@ -29,8 +29,6 @@ const QUIET: &str = "select d.id, k.kind from devices d
 
 const FORGET: &str = "delete from device_rivals where device_id = $1 and kind = $2";
 
-const KINDS: [(&str, LinkKind); 2] = [("recorder", LinkKind::Recorder), ("transfer", LinkKind::Transfer)];
-
 impl Commands {
     /// A program was refused. Answers whether it is the first time in this contest.
     pub async fn note_rival(&self, device: &DeviceId, kind: LinkKind, remote: &str) -> Result<bool, CommandError> {
@@ -48,7 +46,7 @@ impl Commands {
         let quiet = look.await?;
         for row in &quiet {
             let device = DeviceId::parse(row.get(0)).context("a device id")?;
-            let kind = catalog::parse(&KINDS, row.get(1)).unwrap_or(LinkKind::Recorder);
+            let kind = catalog::parse(&LinkKind::ALL, row.get(1)).unwrap_or(LinkKind::Recorder);
             self.execute(&Context::system(), EndContest { device: device.clone(), kind }).await?;
             let client = self.store.pool().get().await.map_err(StoreError::from)?;
             client.execute(FORGET, &[&device.as_str(), &kind.as_str()]).await.map_err(StoreError::from)?;

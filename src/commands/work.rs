@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::CommandError;
+use super::error::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
 use crate::domain::{DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;

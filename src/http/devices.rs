@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::auth::Caller;
 use super::extract::{Json, Params, PathDevice};
 use super::fleet::{Connection, DeviceMessage};
 use super::policy::Policy;
@@ -21,8 +22,12 @@ pub fn routes() -> Routes {
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/connection", tag = "devices", params(("device_id" = String, Path)), responses(
     (status = 200, body = Connection),
 ))]
-pub async fn connection(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Json<Connection>, Problem> {
-    let row = state.reads.device(&device).await?;
+pub async fn connection(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+) -> Result<Json<Connection>, Problem> {
+    let row = state.reads.device(&caller.scope, &device).await?;
     Ok(Json(Connection::of(&device, row.as_ref())))
 }
 
@@ -43,7 +48,14 @@ pub struct Messages {
     (status = 200, body = Messages),
     (status = 400, description = "A limit that cannot be"),
 ))]
-pub async fn messages(State(state): State<AppState>, PathDevice(device): PathDevice, params: Params) -> Result<Json<Messages>, Problem> {
+pub async fn messages(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    params: Params,
+) -> Result<Json<Messages>, Problem> {
     let limit = params.page_to_100()?.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
-    Ok(Json(Messages { device_id: device.to_string(), items: state.fleet.recent(&device, limit) }))
+    let seen = state.reads.sees_device(&caller.scope, &device).await?;
+    let items = if seen { state.fleet.recent(&device, limit) } else { vec![] };
+    Ok(Json(Messages { device_id: device.to_string(), items }))
 }

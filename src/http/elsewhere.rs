@@ -1,39 +1,21 @@
 //! Questions and messages for a device whose socket another process holds: the request goes there as it is, with
 //! the caller's own login, and its answer comes back. Commands need none of this; they go through the outbox.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures_util::future::join_all;
 use tracing::warn;
 
 use super::AppState;
-use super::fleet::TransferView;
 use super::intake::whole;
+use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
-use super::request::REQUEST_ID;
-use super::transfer::Transfers;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
-
-/// On a request that was passed on: it is answered where it arrives, even where another process holds the socket by then.
-pub const PASSED_ON: HeaderName = HeaderName::from_static("x-keystone-passed-on");
-
-/// The processes of a site are close to each other.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-
-/// For a list that is worth something without what one of them says.
-const LIST_WITHIN: Duration = Duration::from_secs(3);
-
-pub fn client() -> anyhow::Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().connect_timeout(CONNECT_WITHIN).redirect(reqwest::redirect::Policy::none()).no_proxy().build()?)
-}
+use crate::telemetry::chain;
 
 pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(kind) = request.extensions().get::<Policy>().and_then(|policy| policy.passed_on) else {
@@ -56,20 +38,13 @@ pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next
     }
 }
 
-/// With the caller's own login, and marked.
-fn passed_on(request: reqwest::RequestBuilder, headers: &HeaderMap) -> reqwest::RequestBuilder {
-    let kept =
-        [AUTHORIZATION, CONTENT_TYPE, ACCEPT, REQUEST_ID].into_iter().filter_map(|name| Some((name.clone(), headers.get(name)?.clone())));
-    request.headers(kept.chain([(PASSED_ON, HeaderValue::from_static("1"))]).collect())
-}
-
 async fn ask(state: &AppState, address: &str, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let body = whole(body).await?;
     let passed = passed_on(state.neighbours.request(parts.method, format!("{address}{target}")), &parts.headers).body(body);
     let failed = |error: reqwest::Error| {
-        warn!(error = %error, "The process at {address}, which holds a device's socket, did not answer: {error}");
+        warn!(error = chain(&error), "The process at {address}, which holds a device's socket, did not answer: {error}");
         Problem::new(Code::Unavailable, "the process that holds the device's socket does not answer; try again")
     };
     let answer = passed.send().await.map_err(failed)?;
@@ -79,28 +54,6 @@ async fn ask(state: &AppState, address: &str, request: Request) -> Result<Respon
     }
     let bytes = answer.bytes().await.map_err(failed)?;
     response.body(Body::from(bytes)).map_err(|error| super::problem::failed(&error.into()))
-}
-
-/// What the processes that hold these uploaders say of all they hold. A process that does not answer in time is left out.
-pub async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> Result<Vec<TransferView>, Problem> {
-    let processes = state.reads.processes_with_uploaders(away).await?;
-    let answers = join_all(processes.iter().map(async |process| {
-        let question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address));
-        let answer = passed_on(question, headers).timeout(LIST_WITHIN).send().await?.error_for_status()?;
-        let told = answer.json::<Transfers>().await?.devices;
-        Ok::<_, reqwest::Error>(told.into_iter().map(|listed| listed.view).collect())
-    }))
-    .await;
-    Ok(answers
-        .into_iter()
-        .zip(&processes)
-        .flat_map(|(answer, process)| {
-            answer.unwrap_or_else(|error| {
-                warn!(error = %error, "The process at {} did not say what its uploaders do: {error}", process.address);
-                vec![]
-            })
-        })
-        .collect())
 }
 
 #[cfg(test)]

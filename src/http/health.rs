@@ -2,23 +2,18 @@
 //! says whether to send it work. Who gives positions to events, and how far they are behind, is shown and is no reason
 //! against this process: another one may lead, and takes the lead over within seconds.
 
-use std::path::PathBuf;
-
-use axum::Json as Answer;
+use super::extract::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
-use uuid::Uuid;
 
 use super::AppState;
 use super::disk::can_be_written;
 use super::policy::Policy;
-use super::probe::Probe;
 use super::routes::Routes;
 use super::wire::WholeSecond;
-use crate::projections::reads::log::LogStanding;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
@@ -26,23 +21,6 @@ pub fn routes() -> Routes {
 
 /// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
 const LAG_MAX_S: f64 = 10.0;
-
-/// Each is what it names, tried: a write in the database, the object store as we use it, a write on the disk.
-#[derive(Default)]
-pub struct Probes {
-    process: Uuid,
-    disk_folder: Option<PathBuf>,
-    write: Probe<()>,
-    log: Probe<LogStanding>,
-    storage: Probe<()>,
-    disk: Probe<()>,
-}
-
-impl Probes {
-    pub fn of(process: Uuid, disk_folder: Option<PathBuf>) -> Self {
-        Self { process, disk_folder, ..Self::default() }
-    }
-}
 
 /// What the probes found: nothing, or what is wrong.
 #[derive(Clone, Debug, Default)]
@@ -119,9 +97,9 @@ fn body(state: &AppState, findings: &Findings) -> Value {
 
 /// This process answers; what it sees is in the body.
 #[utoipa::path(get, path = "/api/v1/health", tag = "operation", security(()), responses((status = 200, body = Value)))]
-pub async fn health(State(state): State<AppState>) -> Answer<Value> {
+pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let findings = Findings::gather(&state).await;
-    Answer(body(&state, &findings))
+    Json(body(&state, &findings))
 }
 
 /// Whether work may be sent here: database and object store are as they should be.
@@ -132,7 +110,7 @@ pub async fn health(State(state): State<AppState>) -> Answer<Value> {
 pub async fn ready(State(state): State<AppState>) -> Response {
     let findings = Findings::gather(&state).await;
     let status = if findings.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Answer(body(&state, &findings))).into_response()
+    (status, Json(body(&state, &findings))).into_response()
 }
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ use super::intake::whole;
 use super::made::Incomplete;
 use super::policy::{Key, Policy};
 use super::problem::{Code, Problem, render};
-use super::request::{RequestId, source_address};
+use super::request::source_address;
+use super::request_id::RequestId;
 use crate::commands::idempotency::{IdempotencyKey, KeptAnswer};
 use crate::listener::one_caller;
 

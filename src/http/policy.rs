@@ -4,6 +4,7 @@
 //! of the route that was matched; nothing there knows a path.
 
 use super::auth::Identity;
+pub use super::auth::Role;
 use super::problem::{Code, Problem};
 use crate::domain::device::LinkKind;
 
@@ -18,22 +19,6 @@ pub enum Access {
     Login,
     /// A signed link, or a login. The route looks at the link itself.
     LoginOrLink,
-}
-
-/// What a login is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Admin,
-    DataCollector,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::DataCollector => "data_collector",
-        }
-    }
 }
 
 const ALL: &[Role] = &[Role::Admin, Role::DataCollector];

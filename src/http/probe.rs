@@ -1,12 +1,16 @@
 //! A question that anybody may cause us to ask, asked once for all of them.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
+use uuid::Uuid;
+
+use crate::projections::reads::log::LogStanding;
 
 /// An answer is good for this long.
 const REMEMBERED: Duration = Duration::from_secs(1);
@@ -61,6 +65,23 @@ impl<T: Clone + Send + Sync + 'static> Probe<T> {
             Ok(Ok(())) => news.borrow().as_ref().map_or(Err("it was not asked".to_owned()), |found| found.outcome.clone()),
             _ => Err("no answer in time".to_owned()),
         }
+    }
+}
+
+/// Each is what it names, tried: a write in the database, the object store as we use it, a write on the disk.
+#[derive(Default)]
+pub struct Probes {
+    pub(super) process: Uuid,
+    pub(super) disk_folder: Option<PathBuf>,
+    pub(super) write: Probe<()>,
+    pub(super) log: Probe<LogStanding>,
+    pub(super) storage: Probe<()>,
+    pub(super) disk: Probe<()>,
+}
+
+impl Probes {
+    pub fn of(process: Uuid, disk_folder: Option<PathBuf>) -> Self {
+        Self { process, disk_folder, ..Self::default() }
     }
 }
 

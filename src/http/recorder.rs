@@ -27,7 +27,7 @@ use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
 use crate::domain::recorder::{RecorderAction, RecorderState, Sight};
-use crate::domain::{DeviceId, PublicTaskId, RefusalCode};
+use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Scope};
 use crate::projections::reads::devices::DeviceCommandRow;
 use crate::projections::rows::device::CommandStatus;
 
@@ -90,11 +90,11 @@ impl From<Option<PublicTaskId>> for Meant {
 
 /// The task that is named, else the one that the recorder says it has at this moment, which may be none of ours. What it
 /// says may be on its way into storage still.
-async fn task_meant(state: &AppState, device: &DeviceId, object: &Map<String, Value>) -> Result<Meant, Problem> {
+async fn task_meant(state: &AppState, scope: &Scope, device: &DeviceId, object: &Map<String, Value>) -> Result<Meant, Problem> {
     if let Some(named) = task_in(object)? {
         return Ok(Some(named).into());
     }
-    let Some(view) = view_of(state, device).await? else { return Ok(Meant::default()) };
+    let Some(view) = view_of(state, scope, device).await? else { return Ok(Meant::default()) };
     let idle = view.current_state == RecorderState::Idle.as_str();
     let task = view.task_id.filter(|_| view.confirmed && !idle).and_then(|task| PublicTaskId::parse(&task).ok());
     Ok(Meant { task, holds_none: view.foreign_task || (view.confirmed && idle), sight: None })
@@ -214,7 +214,7 @@ pub async fn cancel(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    let task = task_meant(&state, &device, &body).await?;
+    let task = task_meant(&state, &caller.scope, &device, &body).await?;
     command(&state, &caller, device, RecorderAction::Cancel, task, Value::Null).await
 }
 
@@ -234,7 +234,7 @@ pub async fn clear(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    let task = task_meant(&state, &device, &body).await?;
+    let task = task_meant(&state, &caller.scope, &device, &body).await?;
     command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
 }
 
@@ -269,7 +269,7 @@ async fn gated(
     task: PublicTaskId,
     params: Value,
 ) -> RpcResult {
-    let view = confirmed(state, &device).await;
+    let view = confirmed(state, &caller.scope, &device).await;
     let sight = view.as_ref().map_or(Sight::Unknown, RecorderView::sight);
     let meant = Meant { task: Some(task), holds_none: false, sight: Some(sight) };
     match (command(state, caller, device, action, meant, params).await, view) {
@@ -296,7 +296,8 @@ async fn command(
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
         Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
-            let known = RecorderStateAnswer::of(view_of(state, &device).await?.as_ref(), state.commands.now(), FRESH).object();
+            let known =
+                RecorderStateAnswer::of(view_of(state, &caller.scope, &device).await?.as_ref(), state.commands.now(), FRESH).object();
             return Err(Problem::from(CommandError::Refused(refusal)).with_all(known));
         }
         Err(error) => return Err(error.into()),

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::auth::Caller;
 use super::extract::{Json, Params, PathDevice};
 use super::fleet::{DeviceWarning, RecorderView, Unanswered, recorder_elsewhere};
 use super::policy::Policy;
@@ -17,7 +18,7 @@ use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::WholeSecond;
 use crate::domain::device::LinkKind;
-use crate::domain::{DeviceId, Timestamp};
+use crate::domain::{DeviceId, Scope, Timestamp};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -142,10 +143,12 @@ impl From<RecorderView> for RecorderListed {
 
 /// Recorders that are connected.
 #[utoipa::path(get, path = "/api/v1/recorder/devices", tag = "recorder", responses((status = 200, body = Recorders)))]
-pub async fn devices(State(state): State<AppState>) -> Result<Json<Recorders>, Problem> {
+pub async fn devices(State(state): State<AppState>, caller: Caller) -> Result<Json<Recorders>, Problem> {
     let (mut views, now) = (state.fleet.recorders(), state.commands.now());
     let here: BTreeSet<String> = views.iter().map(|view| view.device_id.clone()).collect();
-    let linked = state.reads.linked_devices().await?;
+    let seen = state.reads.seen_devices(&caller.scope, here.iter().map(String::as_str)).await?;
+    views.retain(|view| seen.contains(&view.device_id));
+    let linked = state.reads.linked_devices(&caller.scope).await?;
     views.extend(linked.iter().filter(|row| !here.contains(&row.id)).filter_map(|row| recorder_elsewhere(row, now)));
     let warned = |view: RecorderView| {
         let row = linked.iter().find(|row| row.id == view.device_id);
@@ -156,11 +159,11 @@ pub async fn devices(State(state): State<AppState>) -> Result<Json<Recorders>, P
 }
 
 /// What is known of a recorder: by this process where it is connected here, else by what was committed.
-pub async fn view_of(state: &AppState, device: &DeviceId) -> Result<Option<RecorderView>, Problem> {
+pub async fn view_of(state: &AppState, scope: &Scope, device: &DeviceId) -> Result<Option<RecorderView>, Problem> {
     if let Some(view) = state.fleet.recorder(device) {
-        return Ok(Some(view));
+        return Ok(state.reads.sees_device(scope, device).await?.then_some(view));
     }
-    Ok(state.reads.device(device).await?.and_then(|row| recorder_elsewhere(&row, state.commands.now())))
+    Ok(state.reads.device(scope, device).await?.and_then(|row| recorder_elsewhere(&row, state.commands.now())))
 }
 
 /// What a recorder does.
@@ -175,26 +178,27 @@ pub async fn view_of(state: &AppState, device: &DeviceId) -> Result<Option<Recor
 ))]
 pub async fn state(
     State(state): State<AppState>,
+    caller: Caller,
     PathDevice(device): PathDevice,
     params: Params,
 ) -> Result<Json<RecorderStateAnswer>, Problem> {
     let refresh = params.text("refresh").is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"));
     let age_max = params.text("max_age_ms").and_then(|text| text.parse().ok()).map_or(FRESH, Duration::from_millis);
-    let view = match view_of(&state, &device).await? {
-        Some(_) if refresh => Some(fresh(&state, &device, age_max).await?),
+    let view = match view_of(&state, &caller.scope, &device).await? {
+        Some(_) if refresh => Some(fresh(&state, &caller.scope, &device, age_max).await?),
         view => view,
     };
-    let version = state.reads.device(&device).await?.map_or(0, |row| row.version);
+    let version = state.reads.device(&caller.scope, &device).await?.map_or(0, |row| row.version);
     Ok(Json(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
 }
 
-/// What the recorder does, no older than asked; or the state body that says why not.
-async fn fresh(state: &AppState, device: &DeviceId, age_max: Duration) -> Result<RecorderView, Problem> {
+/// What a recorder that the caller sees does, no older than asked; or the state body that says why not.
+async fn fresh(state: &AppState, scope: &Scope, device: &DeviceId, age_max: Duration) -> Result<RecorderView, Problem> {
     let known = || RecorderStateAnswer::of(state.fleet.recorder(device).as_ref(), state.commands.now(), age_max).object();
     match state.fleet.refresh(device, age_max, state.settings.device_response_timeout).await {
         Ok(view) => Ok(view),
         // The process that holds it commits every change of its state; the device itself checks the rest.
-        Err(Unanswered::NotConnected) => view_of(state, device).await?.ok_or_else(not_connected),
+        Err(Unanswered::NotConnected) => view_of(state, scope, device).await?.ok_or_else(not_connected),
         Err(Unanswered::TimedOut) => {
             let problem = Problem::new(Code::RecorderStateRefreshTimeout, "the recorder did not tell its state in time");
             Err(problem.with_all(known()).with("result_unknown", true))
@@ -221,7 +225,10 @@ pub struct Stats {
     (status = 200, body = Stats),
     (status = 504, description = "The device did not answer"),
 ))]
-pub async fn stats(State(state): State<AppState>, PathDevice(device): PathDevice) -> Result<Json<Stats>, Problem> {
+pub async fn stats(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> Result<Json<Stats>, Problem> {
+    if !state.reads.sees_device(&caller.scope, &device).await? {
+        return Ok(Json(Stats { connected: false, data: json!({}) }));
+    }
     match state.fleet.stats(&device, state.settings.device_response_timeout).await {
         Ok(data) => Ok(Json(Stats { connected: true, data })),
         Err(Unanswered::NotConnected) => Ok(Json(Stats { connected: false, data: json!({}) })),
@@ -235,13 +242,13 @@ pub fn rpc_timeout(action: &str) -> Problem {
 }
 
 /// The recorder, connected and in a state that is sure and fresh.
-pub async fn confirmed(state: &AppState, device: &DeviceId) -> Result<RecorderView, Problem> {
-    let view = view_of(state, device).await?.ok_or_else(not_connected)?;
+pub async fn confirmed(state: &AppState, scope: &Scope, device: &DeviceId) -> Result<RecorderView, Problem> {
+    let view = view_of(state, scope, device).await?.ok_or_else(not_connected)?;
     if !view.confirmed {
         let known = RecorderStateAnswer::of(Some(&view), state.commands.now(), FRESH).object();
         return Err(Problem::new(Code::RecorderStateSyncing, "the recorder's state is not confirmed yet; try again").with_all(known));
     }
-    fresh(state, device, FRESH).await
+    fresh(state, scope, device, FRESH).await
 }
 
 #[cfg(test)]

@@ -7,10 +7,8 @@
 #![expect(clippy::disallowed_methods, reason = "keys and tokens of robots are made here")]
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, StatusCode};
@@ -24,6 +22,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
+use super::endpoints::Store;
 use super::extract::{Json, NAME, PathId, required};
 use super::intake::NAMES_BYTES_MAX;
 use super::policy::{Key, Policy};
@@ -55,48 +54,6 @@ const TOKEN_PREFIX: &str = "kws_v1_";
 /// The public half of every robot's key to the store starts with it, and has as many characters in all.
 const STORE_KEY_PREFIX: &str = "KR";
 const STORE_KEY_CHARS: usize = 20;
-
-/// Where the sockets are, as devices are told.
-#[derive(Clone, Debug)]
-pub struct Endpoints {
-    pub recorder: Endpoint,
-    pub transfer: Endpoint,
-}
-
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// `ws://host:port`; where it is not set, the host that the device registered at, with the port.
-    pub public_url: Option<String>,
-    pub port: u16,
-    pub token_required: bool,
-}
-
-impl Endpoint {
-    fn base(&self, host: &str) -> String {
-        self.public_url.clone().unwrap_or_else(|| format!("ws://{host}:{}", self.port))
-    }
-}
-
-/// Of a key's public half, its secret one.
-pub type SecretOf = Arc<dyn Fn(&str) -> String + Send + Sync>;
-
-/// Where robots upload to, as they are told.
-#[derive(Clone)]
-pub struct Store {
-    /// Where it is not set, the host that the device registered at, with the port.
-    pub public_url: Option<String>,
-    pub port: u16,
-    pub region: String,
-    /// The secret half of a robot's key. None where the store is not ours: keys to it are made there.
-    pub secret_of: Option<SecretOf>,
-}
-
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { public_url, port, region, secret_of: _ } = self;
-        f.debug_struct("Store").field("public_url", public_url).field("port", port).field("region", region).finish_non_exhaustive()
-    }
-}
 
 fn is_guessable(key: &str) -> bool {
     let different: BTreeSet<char> = key.chars().collect();
@@ -284,7 +241,7 @@ pub async fn register(
     caller: Caller,
     headers: HeaderMap,
     Json(new): Json<NewDevice>,
-) -> Result<(StatusCode, Answer<Registered>), Problem> {
+) -> Result<(StatusCode, Json<Registered>), Problem> {
     let factory = required("factory", new.factory, NAME)?;
     let robot_type = required("robot_type", new.robot_type, NAME)?;
     if let Err(wait_s) = state.registrations.attempt("", caller.address(), state.commands.now()) {
@@ -308,7 +265,7 @@ pub async fn register(
         let text = format!("{} was registered with this key some time ago, and its token was shown then; rotate it", made.device_id);
         return Err(Problem::new(Code::RegistrationAnswered, text).with("device_id", made.device_id.as_str()));
     }
-    Ok((StatusCode::CREATED, Answer(answer(&state, &headers, (factory, robot_type), &made, token))))
+    Ok((StatusCode::CREATED, Json(answer(&state, &headers, (factory, robot_type), &made, token))))
 }
 
 /// A token that replaced the one before it.
@@ -338,12 +295,12 @@ pub async fn rotate(
     caller: Caller,
     PathId(id): PathId,
     headers: HeaderMap,
-) -> Result<Answer<Rotated>, Problem> {
+) -> Result<Json<Rotated>, Problem> {
     let robot_id = RobotId(PathId(id).positive()?);
     let token = new_token(&state, &caller);
     let rotate = RotateToken { robot_id, credentials: credentials_of(&state, &token) };
     let rotated = state.commands.execute(&caller.context(), rotate).await?;
-    Ok(Answer(Rotated {
+    Ok(Json(Rotated {
         device_id: rotated.device_id.to_string(),
         robot_id: robot_id.to_string(),
         rotated_at: rotated.rotated_at.into(),

@@ -1,49 +1,25 @@
 //! What happens around every request: it gets an id, a span, a deadline and a line in the
 //! log; it is counted; a panic becomes an answer; a problem becomes a body.
 
-#![expect(clippy::disallowed_methods, reason = "a request without an id gets one")]
-
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::HttpBody as _;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::ORIGIN;
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::policy::Policy;
 use super::problem::{Code, Problem, render};
+use super::request_id::{REQUEST_ID, RequestId};
 use super::{AppState, metrics};
 use crate::listener::ForeignOrigin;
 use crate::telemetry::brief;
-
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Names one request in answers, logs and events. The caller's, if it is presentable.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub Arc<str>);
-
-impl RequestId {
-    fn of(request: &Request) -> Self {
-        let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| presentable(id));
-        Self(match given {
-            Some(id) => id.into(),
-            None => Uuid::new_v4().to_string().into(),
-        })
-    }
-}
-
-/// A request id ends up in log lines: a short word, or it is replaced.
-fn presentable(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/'))
-}
 
 /// Where a request came from: its connection, or what a proxy that is trusted said of it.
 pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr> {
@@ -149,15 +125,6 @@ pub async fn unmatched(method: axum::http::Method, uri: Uri) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_id_that_could_forge_a_log_line_is_replaced() {
-        for (id, kept) in [("abc-1", true), ("a b", false), ("a\tb", false), ("", false), ("{\"x\"", false)] {
-            let mut request = Request::new(axum::body::Body::empty());
-            request.headers_mut().insert(REQUEST_ID, HeaderValue::from_str(id).unwrap());
-            assert_eq!(&*RequestId::of(&request).0 == id, kept, "{id:?}");
-        }
-    }
 
     #[tokio::test]
     async fn a_trailing_slash_leads_to_the_path_without_it_and_never_elsewhere() {

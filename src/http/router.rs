@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::{Json as Answer, Router};
 use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -11,6 +11,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
 use super::elsewhere::pass_on;
+use super::extract::Json;
 use super::idempotency::idempotent;
 use super::intake::limited;
 use super::policy::Policy;
@@ -118,7 +119,7 @@ pub fn router(state: AppState) -> Router {
     let (router, openapi, policies) = routes().split();
     let docs = SwaggerUi::new(DOCS).config(Config::from(DESCRIPTION));
     let openapi = described(&openapi, &policies);
-    let description = axum::routing::get(move || async move { Answer(openapi) });
+    let description = axum::routing::get(move || async move { Json(openapi) });
     router
         .merge(docs)
         .route(DESCRIPTION, description)
@@ -151,8 +152,8 @@ pub(super) mod tests {
     use crate::eventstore::EventStore;
     use crate::http::auth::Identity;
     use crate::http::fleet::fake::FakeFleet;
+    use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
     use crate::http::policy::Access;
-    use crate::http::storage::{ObjectFacts, ObjectStream, Objects};
     use crate::http::{AuthMode, Settings};
     use crate::projections::reads::Reads;
 
@@ -196,11 +197,11 @@ pub(super) mod tests {
             read_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
             device_finish_timeout: Duration::from_secs(2),
-            endpoints: crate::http::registration::Endpoints {
-                recorder: crate::http::registration::Endpoint { public_url: None, port: 8091, token_required: false },
-                transfer: crate::http::registration::Endpoint { public_url: None, port: 8090, token_required: false },
+            endpoints: crate::http::endpoints::Endpoints {
+                recorder: crate::http::endpoints::Endpoint { public_url: None, port: 8091, token_required: false },
+                transfer: crate::http::endpoints::Endpoint { public_url: None, port: 8090, token_required: false },
             },
-            store: crate::http::registration::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
+            store: crate::http::endpoints::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
             secrets: vec![],
             registrations_per_minute: 30,
         };

@@ -6,8 +6,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
@@ -16,8 +14,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -25,7 +21,8 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
-use super::extract::Params;
+use super::extract::{Json, Params};
+use super::objects::ObjectFacts;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
@@ -36,32 +33,6 @@ use crate::projections::reads::episodes::EpisodeRow;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
-}
-
-/// What is known of an object without reading it.
-#[derive(Clone, Debug)]
-pub struct ObjectFacts {
-    pub size_bytes: u64,
-    /// With or without quotes.
-    pub etag: Option<String>,
-    pub content_type: Option<String>,
-    /// What the uploader claims of it, in lower-case hex.
-    pub claimed_sha256: Option<String>,
-    pub last_modified: Option<Timestamp>,
-}
-
-pub type ObjectStream = BoxStream<'static, std::io::Result<Bytes>>;
-
-/// Objects of the factory's bucket, by key.
-#[async_trait]
-pub trait Objects: Send + Sync {
-    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>>;
-    /// Of the version with this entity tag, and of no other, where one is named.
-    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream>;
-    /// An address at the object store with which anybody can read the object for `lifetime`.
-    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String>;
-    /// Whether the store answers at all.
-    async fn probe(&self) -> anyhow::Result<()>;
 }
 
 /// Where an object lies: a bucket and a key that cannot lead out of it.
@@ -269,7 +240,7 @@ const LIFETIME_DEFAULT_S: u64 = 600;
     (status = 404, description = "No episode has this object"),
     (status = 409, description = "The episode failed its checks"),
 ))]
-pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<StoreLink>, Problem> {
+pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<StoreLink>, Problem> {
     let readings = Location::readings(params.exact("bucket"), params.exact("object"))?;
     let lifetime = match params.text("expires_seconds") {
         None => LIFETIME_DEFAULT_S,
@@ -284,7 +255,7 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, params: Para
     caller.must_see(&episode)?;
     let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
     let url = at_proxy(&signed).ok_or_else(|| store_failed(&anyhow::anyhow!("the store's link has no path")))?;
-    Ok(Answer(StoreLink { url }))
+    Ok(Json(StoreLink { url }))
 }
 
 /// The path and query of a link to the store, where the proxy takes them.

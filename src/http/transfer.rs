@@ -4,23 +4,27 @@
 //! ack is never sent from here: only a verified upload is acknowledged.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::elsewhere::{self, PASSED_ON};
+use super::auth::Caller;
 use super::extract::{Json, PathDevice, public_task_id};
 use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -30,6 +34,9 @@ pub fn routes() -> Routes {
         .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(status_query))
         .at(Policy::OPERATE.over(LinkKind::Transfer), routes!(cancel))
 }
+
+/// For a list that is worth something without what one of them says.
+const LIST_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
@@ -52,18 +59,20 @@ impl From<TransferView> for TransferListed {
 
 /// Uploaders that are connected, to whichever process.
 #[utoipa::path(get, path = "/api/v1/transfer/devices", tag = "transfer", responses((status = 200, body = Transfers)))]
-pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Result<Answer<Transfers>, Problem> {
+pub async fn devices(State(state): State<AppState>, caller: Caller, headers: HeaderMap) -> Result<Json<Transfers>, Problem> {
     let mut devices = state.fleet.transfers();
+    let seen = state.reads.seen_devices(&caller.scope, devices.iter().map(|view| view.device_id.as_str())).await?;
+    devices.retain(|view| seen.contains(&view.device_id));
     if headers.contains_key(&PASSED_ON) {
-        return Ok(Answer(Transfers { devices: devices.into_iter().map(TransferListed::from).collect() }));
+        return Ok(Json(Transfers { devices: devices.into_iter().map(TransferListed::from).collect() }));
     }
-    let linked = state.reads.linked_devices().await?;
+    let linked = state.reads.linked_devices(&caller.scope).await?;
     let mut known: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
     let mut away: Vec<TransferView> = linked.iter().filter_map(transfer_elsewhere).collect();
     away.retain(|view| !known.contains(&view.device_id));
     if !away.is_empty() {
         let ids: Vec<&str> = away.iter().map(|view| view.device_id.as_str()).collect();
-        let told = elsewhere::uploaders(&state, &headers, &ids).await?;
+        let told = uploaders(&state, &headers, &ids).await?;
         devices.extend(told.into_iter().chain(away).filter(|view| known.insert(view.device_id.clone())));
     }
     // The same list wherever it is asked for.
@@ -73,7 +82,29 @@ pub async fn devices(State(state): State<AppState>, headers: HeaderMap) -> Resul
         let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.transfer_contest.as_ref()));
         TransferListed { view, warning }
     };
-    Ok(Answer(Transfers { devices: devices.into_iter().map(warned).collect() }))
+    Ok(Json(Transfers { devices: devices.into_iter().map(warned).collect() }))
+}
+
+/// What the processes that hold these uploaders say of all they hold. A process that does not answer in time is left out.
+async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> Result<Vec<TransferView>, Problem> {
+    let processes = state.reads.processes_with_uploaders(away).await?;
+    let answers = join_all(processes.iter().map(async |process| {
+        let question = state.neighbours.get(format!("{}/api/v1/transfer/devices", process.address));
+        let answer = passed_on(question, headers).timeout(LIST_WITHIN).send().await?.error_for_status()?;
+        let told = answer.json::<Transfers>().await?.devices;
+        Ok::<_, reqwest::Error>(told.into_iter().map(|listed| listed.view).collect())
+    }))
+    .await;
+    Ok(answers
+        .into_iter()
+        .zip(&processes)
+        .flat_map(|(answer, process)| {
+            answer.unwrap_or_else(|error| {
+                warn!(error = chain(&error), "The process at {} did not say what its uploaders do: {error}", process.address);
+                vec![]
+            })
+        })
+        .collect())
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -81,7 +112,7 @@ pub struct Sent {
     status: &'static str,
 }
 
-type SentResult = Result<Answer<Sent>, Problem>;
+type SentResult = Result<Json<Sent>, Problem>;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
@@ -98,11 +129,18 @@ impl UploadWanted {
     }
 }
 
-async fn tell(state: &AppState, device: &DeviceId, order: TransferOrder) -> SentResult {
+fn not_connected() -> Problem {
+    Problem::new(Code::DeviceNotConnected, "transfer not connected")
+}
+
+async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: TransferOrder) -> SentResult {
+    if !state.reads.sees_device(&caller.scope, device).await? {
+        return Err(not_connected());
+    }
     match state.fleet.tell_transfer(device, order).await {
-        Ok(()) => Ok(Answer(Sent { status: "sent" })),
+        Ok(()) => Ok(Json(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
-        Err(Unanswered::NotConnected) => Err(Problem::new(Code::DeviceNotConnected, "transfer not connected")),
+        Err(Unanswered::NotConnected) => Err(not_connected()),
         Err(Unanswered::Failed(reason)) => Err(Problem::new(Code::DeviceNotConnected, reason)),
     }
 }
@@ -114,9 +152,14 @@ async fn tell(state: &AppState, device: &DeviceId, order: TransferOrder) -> Sent
     (status = 400, description = "No task_id"),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn upload_request(State(state): State<AppState>, PathDevice(device): PathDevice, Json(wanted): Json<UploadWanted>) -> SentResult {
+pub async fn upload_request(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    Json(wanted): Json<UploadWanted>,
+) -> SentResult {
     let order = TransferOrder::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
-    tell(&state, &device, order).await
+    tell(&state, &caller, &device, order).await
 }
 
 /// Ask for every recording that the device still has.
@@ -124,8 +167,8 @@ pub async fn upload_request(State(state): State<AppState>, PathDevice(device): P
     (status = 200, body = Sent),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn upload_all(State(state): State<AppState>, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &device, TransferOrder::UploadAll).await
+pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &caller, &device, TransferOrder::UploadAll).await
 }
 
 /// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
@@ -133,8 +176,8 @@ pub async fn upload_all(State(state): State<AppState>, PathDevice(device): PathD
     (status = 200, body = Sent),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn status_query(State(state): State<AppState>, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &device, TransferOrder::StatusQuery).await
+pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
+    tell(&state, &caller, &device, TransferOrder::StatusQuery).await
 }
 
 /// Ask to give an upload up. No uploader does so yet.
@@ -144,7 +187,12 @@ pub async fn status_query(State(state): State<AppState>, PathDevice(device): Pat
     (status = 400, description = "No task_id"),
     (status = 404, description = "The uploader is not connected"),
 ))]
-pub async fn cancel(State(state): State<AppState>, PathDevice(device): PathDevice, Json(wanted): Json<UploadWanted>) -> SentResult {
+pub async fn cancel(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathDevice(device): PathDevice,
+    Json(wanted): Json<UploadWanted>,
+) -> SentResult {
     let order = TransferOrder::Cancel { task_id: wanted.task()? };
-    tell(&state, &device, order).await
+    tell(&state, &caller, &device, order).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
-use super::pinned;
+use super::plans::pinned;
 use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
 

@@ -8,7 +8,7 @@ use deadpool_postgres::GenericClient;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
-use super::pinned;
+use super::plans::pinned;
 
 /// Why a delivery was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

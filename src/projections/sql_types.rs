@@ -2,10 +2,10 @@
 
 use tokio_postgres::types::{FromSql, Type, accepts};
 
-use crate::domain::catalog;
-use crate::domain::device::{RecorderAction, RecorderState};
+use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
+use crate::domain::{DeviceId, catalog};
 use crate::projections::rows::device::CommandStatus;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
@@ -22,4 +22,11 @@ macro_rules! words {
     )+};
 }
 
-words! { CollectorStatus, CommandStatus, QaStatus, RecorderAction, RecorderState, RobotStatus }
+words! { CollectorStatus, CommandStatus, LinkKind, QaStatus, RecorderAction, RecorderState, RobotStatus }
+
+impl<'a> FromSql<'a> for DeviceId {
+    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        Ok(Self::parse(<&str>::from_sql(of, raw)?)?)
+    }
+    accepts!(TEXT);
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreateBatch, DeleteBatch, RecallBatch};
-use keystone_edge::commands::devices::RequestDeviceCommand;
+use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
 use keystone_edge::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use keystone_edge::commands::registration::{Credentials, RotateToken, TokenHash};
 use keystone_edge::commands::registry::{
@@ -12,7 +12,7 @@ use keystone_edge::commands::registry::{
 };
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use keystone_edge::commands::{Command, CommandError, Commands, Context};
-use keystone_edge::domain::device::RecorderAction;
+use keystone_edge::domain::device::{LinkKind, RecorderAction};
 use keystone_edge::domain::order::Revision;
 use keystone_edge::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, RefusalCode, RefusalKind, RobotId, RobotTypeId, SceneId,
@@ -135,11 +135,38 @@ async fn found(reads: &Reads, scope: &Scope, list: &str, id: i64) -> bool {
     }
 }
 
+fn open_recorder(device: &DeviceId) -> OpenLink {
+    OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "10.0.0.1".into(), process: None }
+}
+
+/// The devices that are there, which is the same whichever way they are asked for.
+async fn devices(reads: &Reads, scope: &Scope) -> Vec<String> {
+    let all = reads.devices(&Scope::Everything).await.unwrap();
+    let there: Vec<String> = reads.devices(scope).await.unwrap().into_iter().map(|row| row.id).collect();
+    let linked: Vec<String> = reads.linked_devices(scope).await.unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(linked, there);
+    let seen = reads.seen_devices(scope, all.iter().map(|row| row.id.as_str())).await.unwrap();
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), there);
+    for row in all {
+        let id = DeviceId::parse(&row.id).unwrap();
+        assert_eq!(reads.device(scope, &id).await.unwrap().is_some(), there.contains(&row.id), "{id}");
+        assert_eq!(reads.sees_device(scope, &id).await.unwrap(), there.contains(&row.id), "{id}");
+    }
+    there
+}
+
 #[tokio::test]
 async fn a_scope_shows_what_it_contains_and_nothing_else() {
     let database = TestDatabase::new().await;
     let reads = Reads::new(database.pool.clone());
     let [here, there] = two_factories(&database).await;
+    // A device that no robot has, and one of each factory.
+    let stray = device(18);
+    for device in [&here.stations[0].1, &there.stations[0].1, &stray] {
+        done(&here.commands, open_recorder(device)).await;
+    }
+    let all = [&here.stations[0].1, &there.stations[0].1, &stray].map(ToString::to_string);
+    assert_eq!(devices(&reads, &Scope::Everything).await.into_iter().collect::<BTreeSet<_>>(), all.into());
     let everything = listed(&reads, &Scope::Everything).await;
     let of_there = listed(&reads, &Scope::Factories([there.factory_id].into())).await;
     for scope in [Scope::Factories([here.factory_id].into()), Scope::Organization(here.factory_id, here.organization_id)] {
@@ -152,6 +179,7 @@ async fn a_scope_shows_what_it_contains_and_nothing_else() {
                 assert_eq!(found(&reads, &scope, list, *id).await, ours.contains(id), "{list} {id}");
             }
         }
+        assert_eq!(devices(&reads, &scope).await, [here.stations[0].1.to_string()], "devices");
         // What belongs to nobody is there for everybody.
         assert!(reads.robot_type(&scope, TYPE).await.unwrap().is_some() && reads.sop(&scope, here.sop_id).await.unwrap().is_some());
     }
@@ -163,6 +191,7 @@ async fn a_scope_shows_what_it_contains_and_nothing_else() {
         assert_eq!(!ids.is_empty(), shared, "{list}: {ids:?}");
     }
     assert!(listed(&reads, &Scope::Factories([].into())).await.values().all(BTreeSet::is_empty));
+    assert_eq!(devices(&reads, &Scope::Factories([].into())).await, [""; 0]);
 }
 
 async fn outcome<C: Command>(commands: &Commands, scope: Scope, command: C) -> Result<(), (RefusalCode, RefusalKind)> {
@@ -243,13 +272,7 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
         holds_none: false,
         sight: None,
     };
-    let link = keystone_edge::commands::devices::OpenLink {
-        device: here.stations[0].1.clone(),
-        kind: keystone_edge::domain::device::LinkKind::Recorder,
-        remote: "10.0.0.1".into(),
-        process: None,
-    };
-    done(&here.commands, link).await;
+    done(&here.commands, open_recorder(&here.stations[0].1)).await;
     let not_connected = outcome(&here.commands, Scope::Everything, ask(device(98))).await;
     assert_eq!(outcome(&here.commands, outside, ask(here.stations[0].1.clone())).await, not_connected);
 

@@ -26,7 +26,7 @@ use super::aggregate::events;
 use super::recorder::{GateRefusal, Sight, recorder_fits};
 pub use super::recorder::{RecorderAction, RecorderState};
 use super::refusal::{RefusalCode, Refused};
-use super::{Aggregate, PublicTaskId, Timestamp};
+use super::{Aggregate, PublicTaskId, Timestamp, catalog};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -72,11 +72,9 @@ pub enum LinkKind {
 }
 
 impl LinkKind {
+    pub const ALL: [(&'static str, Self); 2] = [("recorder", Self::Recorder), ("transfer", Self::Transfer)];
     pub fn as_str(self) -> &'static str {
-        match self {
-            LinkKind::Recorder => "recorder",
-            LinkKind::Transfer => "transfer",
-        }
+        catalog::word(&Self::ALL, self)
     }
 }
 

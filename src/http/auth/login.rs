@@ -1,21 +1,14 @@
 //! Logging in, and who one is.
 
-#![expect(clippy::disallowed_methods, reason = "the password of nobody is made up")]
-
-use std::sync::Arc;
-
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{Extensions, HeaderName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::throttle::Throttle;
+use super::passwords::same;
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::registry::CollectorStatus;
 use crate::domain::{CollectorId, Scope};
@@ -23,7 +16,7 @@ use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
 use crate::http::intake::NAMES_BYTES_MAX;
 use crate::http::policy::Policy;
-use crate::http::problem::{Code, Problem, failed};
+use crate::http::problem::{Code, Problem};
 use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
@@ -36,69 +29,10 @@ pub fn routes() -> Routes {
         .at(Policy::READ.closed().of_the_site(), routes!(me))
 }
 
-/// Work factor of stored passwords; the contract's, so that hashes can be moved over.
-pub const HASH_COST: u32 = 10;
-/// bcrypt looks at no more; longer passwords are refused instead of being cut.
-pub const PASSWORD_BYTES_MAX: usize = 72;
 /// The administrator's is compared as it is, and may be a sentence.
 const ANY_PASSWORD_BYTES_MAX: usize = 1024;
-/// A person mistypes a few times; a program guesses thousands of times.
-const FAILURES_MAX: u32 = 8;
-/// Of one address, whatever the accounts: a shift that mistypes behind one router passes, a list of names does not.
-const FAILURES_PER_ADDRESS_MAX: u32 = 300;
-/// After this the counts start anew.
-const WINDOW_S: i64 = 5 * 60;
 /// Counted as no collector's account can be.
 const ADMIN: &str = "\0admin";
-/// Hashing takes a core for a while: logins at the same time share this many.
-const HASHES_AT_ONCE: usize = 4;
-
-/// What logging in needs besides the database.
-pub struct Logins {
-    /// By the account that a name means.
-    accounts: Throttle,
-    addresses: Throttle,
-    hashing: tokio::sync::Semaphore,
-    /// Verified when there is no such account, so that the answer takes as long.
-    nobody: String,
-}
-
-impl Logins {
-    pub fn new() -> Result<Self, bcrypt::BcryptError> {
-        Ok(Self {
-            accounts: Throttle::new(FAILURES_MAX, WINDOW_S),
-            addresses: Throttle::new(FAILURES_PER_ADDRESS_MAX, WINDOW_S),
-            hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
-            nobody: bcrypt::hash(uuid::Uuid::new_v4().to_string(), HASH_COST)?,
-        })
-    }
-
-    /// Hashes a new password, off the threads that serve requests.
-    pub async fn hash(self: &Arc<Self>, password: String) -> Result<String, Problem> {
-        let logins = Arc::clone(self);
-        let _permit = logins.hashing.acquire().await.map_err(|error| failed(&error.into()))?;
-        let hashed = tokio::task::spawn_blocking(move || bcrypt::hash(password, HASH_COST)).await;
-        hashed.map_err(anyhow::Error::new).and_then(|hash| hash.map_err(anyhow::Error::new)).map_err(|error| failed(&error))
-    }
-
-    async fn matches(self: &Arc<Self>, password: String, hash: Option<String>) -> Result<bool, Problem> {
-        let logins = Arc::clone(self);
-        let _permit = logins.hashing.acquire().await.map_err(|error| failed(&error.into()))?;
-        let known = hash.is_some();
-        let hash = hash.unwrap_or_else(|| self.nobody.clone());
-        let fits = password.len() <= PASSWORD_BYTES_MAX;
-        let verified = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
-        let verified =
-            verified.map_err(anyhow::Error::new).and_then(|same| same.map_err(anyhow::Error::new)).map_err(|error| failed(&error))?;
-        Ok(verified && known && fits)
-    }
-}
-
-/// Takes as long for a near miss as for a far one, whatever the lengths.
-fn same(given: &str, known: &str) -> bool {
-    Sha256::digest(given.as_bytes()).as_slice().ct_eq(Sha256::digest(known.as_bytes()).as_slice()).into()
-}
-
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct LoginRequest {
@@ -136,7 +70,7 @@ pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
     Json(request): Json<LoginRequest>,
-) -> Result<([(HeaderName, String); 1], Answer<LoginAnswer>), Problem> {
+) -> Result<([(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
     let account = optional("account", request.account, NAME)?.or(optional("operator_id", request.operator_id, NAME)?);
     let account = account.ok_or_else(|| Problem::invalid("account is required"))?;
     let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
@@ -183,7 +117,7 @@ pub async fn login(
         role: if collector.is_some() { "data_collector" } else { "admin" },
         collector,
     };
-    Ok(([set_stream_cookie(&stream, expires_in)], Answer(answer)))
+    Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
 }
 
 /// Neither scripts nor other sites get at it.
@@ -193,8 +127,8 @@ fn set_stream_cookie(value: &str, lifetime_s: u64) -> (HeaderName, String) {
 
 /// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, description = "Always")))]
-pub async fn logout() -> ([(HeaderName, String); 1], Answer<Value>) {
-    ([set_stream_cookie("", 0)], Answer(serde_json::json!({ "ok": true })))
+pub async fn logout() -> ([(HeaderName, String); 1], Json<Value>) {
+    ([set_stream_cookie("", 0)], Json(serde_json::json!({ "ok": true })))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -220,11 +154,11 @@ pub struct MyRobotType {
 
 /// Who is logged in, and at which station.
 #[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", responses((status = 200, body = Me), (status = 401, description = "No valid login")))]
-pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<Me>, Problem> {
+pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me>, Problem> {
     let id = match caller.identity {
         Identity::Collector { id, .. } => id,
         Identity::Admin => {
-            return Ok(Answer(Me {
+            return Ok(Json(Me {
                 collector_id: None,
                 operator_id: "admin".into(),
                 name: "Administrator".into(),
@@ -240,7 +174,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
     let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
-    Ok(Answer(Me {
+    Ok(Json(Me {
         collector_id: Some(collector.id),
         operator_id: collector.operator_id,
         name: collector.name,
@@ -254,26 +188,4 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
             capabilities: Some(station.robot_type_capabilities),
         })),
     }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comparing_secrets_is_exact() {
-        assert!(same("a b ", "a b "));
-        assert!(!same("a b", "a b "));
-        assert!(!same("", "x"));
-    }
-
-    #[tokio::test]
-    async fn a_hash_fits_its_password_and_nothing_longer_is_cut_to_fit() {
-        let logins = Arc::new(Logins::new().unwrap());
-        let long = "x".repeat(PASSWORD_BYTES_MAX);
-        let hash = logins.hash(long.clone()).await.unwrap();
-        assert!(logins.matches(long.clone(), Some(hash.clone())).await.unwrap());
-        assert!(!logins.matches(format!("{long}y"), Some(hash)).await.unwrap());
-        assert!(!logins.matches("anything".into(), None).await.unwrap());
-    }
 }

@@ -4,15 +4,21 @@
 //! opens it. Two kinds of token are signed with one secret; each says which kind it is, and
 //! neither works as the other.
 //!
+//! - [`identity`]: who there is.
 //! - [`tokens`]: signing and checking.
 //! - [`login`]: `/auth/login`, `/auth/me`, `/auth/logout`.
+//! - [`passwords`]: hashing and comparing them.
 //! - [`throttle`]: how often a login may be tried.
 
 #![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
 
+mod identity;
 pub mod login;
+pub mod passwords;
 pub mod throttle;
 pub mod tokens;
+
+pub use identity::{Identity, Role};
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::HeaderMap;
@@ -23,54 +29,16 @@ use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use super::extract::PathDevice;
-use super::policy::{Access, Policy, Reach, Role};
+use super::policy::{Access, Policy, Reach};
 use super::problem::{Code, Problem};
-use super::request::{RequestId, source_address};
+use super::request::source_address;
+use super::request_id::RequestId;
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
 use crate::domain::episode::QaStatus;
-use crate::domain::{Actor, CollectorId, Scope};
+use crate::domain::{Actor, Scope};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeRow;
-
-/// Who a request comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    Admin,
-    Collector {
-        id: CollectorId,
-        operator_id: String,
-    },
-    /// A caller without a login.
-    Anonymous,
-}
-
-impl Identity {
-    /// One word for each who can ask.
-    pub fn name(&self) -> String {
-        match self {
-            Identity::Admin => "admin".to_owned(),
-            Identity::Collector { id, .. } => format!("collector:{id}"),
-            Identity::Anonymous => "anonymous".to_owned(),
-        }
-    }
-
-    /// None without a login.
-    pub fn role(&self) -> Option<Role> {
-        match self {
-            Identity::Admin => Some(Role::Admin),
-            Identity::Collector { .. } => Some(Role::DataCollector),
-            Identity::Anonymous => None,
-        }
-    }
-
-    /// What they see and change.
-    pub fn scope(&self) -> Scope {
-        match self {
-            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Scope::Everything,
-        }
-    }
-}
 
 /// The stream that browsers follow. Their `EventSource` can send no header of its choice, but it sends
 /// cookies: a login sets one that is good for this route and no other.

@@ -1,6 +1,5 @@
 //! `/data_collectors`: data collectors: people who operate robots.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use crate::commands::registry::CreateDataCollector;
 use crate::domain::{CollectorId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::auth::login::PASSWORD_BYTES_MAX;
+use crate::http::auth::passwords::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
@@ -76,7 +75,7 @@ impl From<DataCollectorRow> for DataCollector {
     ("collector_name" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<DataCollector>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<DataCollector>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<DataCollector>>, Problem> {
     let page = params.page_to_100()?;
     let filter = CollectorFilter {
         organization_ids: params.id_list(&["organization_id"])?,
@@ -86,7 +85,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.first(&["keyword", "q", "search", "operator_id"]),
     };
     let listed = state.reads.data_collectors(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -147,8 +146,8 @@ pub async fn create(
     (status = 200, body = DataCollector),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<DataCollector>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, CollectorId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<DataCollector>, Problem> {
+    Ok(Json(found(&state, &caller.scope, CollectorId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: CollectorId) -> Result<DataCollector, Problem> {

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{AsNumber, FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::error::ReadError;
+use super::home::Home;
+use super::list::{AsNumber, ListQuery, Listed, Page};
+use super::place::{Key, KeyType};
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::{BatchId, Scope, Timestamp};
 
 row! {

@@ -1,7 +1,10 @@
 //! How many tasks there are of each scene, or of each SOP.
 
-use super::home::Within;
-use super::{FromRow, Home, Listed, Page, ReadError, Reads, row, with};
+use super::error::ReadError;
+use super::home::{Home, Within};
+use super::list::{Listed, Page};
+use super::queries::{Reads, with};
+use super::row::{FromRow, row};
 use crate::domain::{CollectorId, Scope, StationId, Timestamp};
 
 row! {

@@ -1,6 +1,8 @@
 //! Who may log in, and with what. Not a read model: secrets live beside the events.
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::registry::CollectorStatus;
 use crate::domain::{DeviceId, Timestamp};
 

@@ -1,10 +1,15 @@
 //! Devices: their links as committed, and the outcomes of commands sent to them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::home::Home;
+use super::queries::{Reads, with};
+use super::row::{FromRow, row};
 use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
-use crate::domain::{DeviceId, Timestamp};
+use crate::domain::{DeviceId, Scope, Timestamp};
 use crate::projections::rows::device::CommandStatus;
 
 row! {
@@ -68,12 +73,26 @@ fn get() -> String {
     format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
 }
 
-fn all() -> String {
-    format!("select {} from devices d order by d.id", DeviceRow::COLUMNS)
+/// A device is where its robot is. One that no robot has is there for who sees everything.
+const HOME: Home = Home::Factory("(select r.factory_id from robots r where r.device_id = d.id)");
+
+fn all(within: &str) -> String {
+    format!("select {} from devices d where true{within} order by d.id", DeviceRow::COLUMNS)
 }
 
-fn linked() -> String {
-    format!("select {} from devices d where d.recorder_open or d.transfer_open order by d.id", DeviceRow::COLUMNS)
+fn linked(within: &str) -> String {
+    format!("select {} from devices d where (d.recorder_open or d.transfer_open){within} order by d.id", DeviceRow::COLUMNS)
+}
+
+row! {
+    /// A device that is seen.
+    SeenRow {
+        id: String = "d.id",
+    }
+}
+
+fn seen(within: &str) -> String {
+    format!("select {} from unnest($1::text[]) d (id) where true{within}", SeenRow::COLUMNS)
 }
 
 fn command() -> String {
@@ -81,13 +100,29 @@ fn command() -> String {
 }
 
 impl Reads {
-    pub async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRow>, ReadError> {
-        self.row(&get(), &[&id.as_str()]).await
+    pub async fn device(&self, scope: &Scope, id: &DeviceId) -> Result<Option<DeviceRow>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id.as_str()]).await
     }
 
     /// Every device that ever connected.
-    pub async fn devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
-        self.rows(&all(), &[]).await
+    pub async fn devices(&self, scope: &Scope) -> Result<Vec<DeviceRow>, ReadError> {
+        let within = HOME.within(scope, 0);
+        self.rows(&all(&within.sql), &with(&[], &within.values)).await
+    }
+
+    /// Which of these devices the scope contains: for what is known of them elsewhere than in the tables.
+    pub async fn seen_devices(&self, scope: &Scope, ids: impl IntoIterator<Item = &str> + Send) -> Result<BTreeSet<String>, ReadError> {
+        let ids: Vec<&str> = ids.into_iter().collect();
+        if *scope == Scope::Everything || ids.is_empty() {
+            return Ok(ids.into_iter().map(str::to_owned).collect());
+        }
+        let within = HOME.within(scope, 1);
+        let rows: Vec<SeenRow> = self.rows(&seen(&within.sql), &with(&[&ids], &within.values)).await?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    pub async fn sees_device(&self, scope: &Scope, id: &DeviceId) -> Result<bool, ReadError> {
+        Ok(!self.seen_devices(scope, [id.as_str()]).await?.is_empty())
     }
 
     /// The process that holds a socket of the device.
@@ -101,8 +136,9 @@ impl Reads {
     }
 
     /// Devices with a link, to whichever process.
-    pub async fn linked_devices(&self) -> Result<Vec<DeviceRow>, ReadError> {
-        self.rows(&linked(), &[]).await
+    pub async fn linked_devices(&self, scope: &Scope) -> Result<Vec<DeviceRow>, ReadError> {
+        let within = HOME.within(scope, 0);
+        self.rows(&linked(&within.sql), &with(&[], &within.values)).await
     }
 
     pub async fn device_command(&self, id: &str) -> Result<Option<DeviceCommandRow>, ReadError> {
@@ -113,8 +149,9 @@ impl Reads {
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("device", get()),
-        ("devices", all()),
-        ("devices with a link", linked()),
+        ("devices", all("")),
+        ("devices with a link", linked("")),
+        ("devices that are seen", seen("")),
         ("command to a device", command()),
         ("process with a socket", holder()),
         ("processes with uploaders", uploader_holders()),

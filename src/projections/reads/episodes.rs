@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::error::ReadError;
+use super::home::Home;
+use super::list::{ListQuery, Listed, Page};
+use super::place::{Key, KeyType};
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
 use crate::domain::{EpisodeId, Scope, Timestamp};
 

@@ -1,6 +1,8 @@
 //! How the log stands: whether it can be read, and how far positions are behind commits.
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::queries::Reads;
+use super::row::{FromRow, row};
 
 row! {
     LogStanding {

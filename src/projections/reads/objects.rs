@@ -1,6 +1,8 @@
 //! What the store has to know of an object before it lets it be replaced or deleted.
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::task::{CLAIMING, RELEASING};
 
 row! {

@@ -4,7 +4,13 @@
 
 use serde_json::Value;
 
-use super::{FromRow, Home, Key, KeyType, Keyword, ListQuery, Listed, Page, ReadError, Reads, ranked, row};
+use super::error::ReadError;
+use super::home::Home;
+use super::keyword::{Keyword, ranked};
+use super::list::{ListQuery, Listed, Page};
+use super::place::{Key, KeyType};
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, Scope, SkillId, SopId, SubsceneId, Timestamp};
 

@@ -5,7 +5,7 @@ use tokio_postgres::GenericClient;
 
 use super::credentials::{KeylessRobotRow, keyless_robots};
 use super::log::{self, LogStanding};
-use super::{FromRow, row};
+use super::row::{FromRow, row};
 
 row! {
     Processes {

@@ -1,6 +1,11 @@
 //! Tasks: as list items, in detail, and as what a recorder is configured with.
 
-use super::{AsNumber, FromRow, Home, Key, KeyType, ListQuery, Listed, Page, ReadError, Reads, row};
+use super::error::ReadError;
+use super::home::Home;
+use super::list::{AsNumber, ListQuery, Listed, Page};
+use super::place::{Key, KeyType};
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::{BatchId, OrderId, RobotId, Scope, TaskId, Timestamp};
 
 row! {

@@ -1,6 +1,8 @@
 //! Config templates of robot types.
 
-use super::{FromRow, ReadError, Reads, row};
+use super::error::ReadError;
+use super::queries::Reads;
+use super::row::{FromRow, row};
 use crate::domain::template::TemplateFile;
 use crate::domain::{RobotTypeId, Timestamp};
 

@@ -8,9 +8,6 @@ const WITHOUT_CAUSES: &[&str] = &["error = %", "error = ?", "as &dyn Error", "as
 /// A rejection of an upload has no causes.
 const NO_ERRORS: &[&str] = &["error = %rejection"];
 
-/// Files that are held to it when they are next changed.
-const LEFT: &[&str] = &["http/elsewhere.rs"];
-
 fn logged_without_causes(code: &str) -> Vec<&str> {
     let lines = code.lines().filter(|line| !NO_ERRORS.iter().any(|fine| line.contains(fine)));
     lines.filter(|line| WITHOUT_CAUSES.iter().any(|way| line.contains(way))).map(str::trim).collect()
@@ -19,19 +16,14 @@ fn logged_without_causes(code: &str) -> Vec<&str> {
 #[test]
 fn an_error_in_a_log_keeps_its_causes() {
     let source = root().join("src");
-    let (mut found, mut left) = (vec![], LEFT.to_vec());
+    let mut found = vec![];
     for path in source_files() {
         let name = path.strip_prefix(&source).expect("a file in src").display().to_string();
         let code = code_of(&read(&path));
         let without = logged_without_causes(&code);
-        if LEFT.contains(&name.as_str()) {
-            left.retain(|known| *known != name || without.is_empty());
-        } else {
-            found.extend(without.into_iter().map(|line| format!("{name}: {line}")));
-        }
+        found.extend(without.into_iter().map(|line| format!("{name}: {line}")));
     }
     assert_eq!(found, Vec::<String>::new(), "`telemetry::chain` has the causes");
-    assert_eq!(left, Vec::<&str>::new(), "these need no exception any more");
     assert_eq!(logged_without_causes("warn!(error = %error, \"x\");\nwarn!(error = chain(&error));"), ["warn!(error = %error, \"x\");"]);
 }
 

@@ -1,0 +1,58 @@
+//! Who a request comes from, and what a login is for.
+
+use crate::domain::{CollectorId, Scope};
+
+/// What a login is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Admin,
+    DataCollector,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::DataCollector => "data_collector",
+        }
+    }
+}
+
+/// Who a request comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    Admin,
+    Collector {
+        id: CollectorId,
+        operator_id: String,
+    },
+    /// A caller without a login.
+    Anonymous,
+}
+
+impl Identity {
+    /// One word for each who can ask.
+    pub fn name(&self) -> String {
+        match self {
+            Identity::Admin => "admin".to_owned(),
+            Identity::Collector { id, .. } => format!("collector:{id}"),
+            Identity::Anonymous => "anonymous".to_owned(),
+        }
+    }
+
+    /// None without a login.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Identity::Admin => Some(Role::Admin),
+            Identity::Collector { .. } => Some(Role::DataCollector),
+            Identity::Anonymous => None,
+        }
+    }
+
+    /// What they see and change.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Scope::Everything,
+        }
+    }
+}

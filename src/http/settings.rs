@@ -1,0 +1,42 @@
+//! What the edge has to be told.
+
+use std::time::Duration;
+
+use super::endpoints::{Endpoints, Store};
+
+/// Whether routes that older deployments left open ask for a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    Strict,
+    Compat,
+}
+
+pub struct Settings {
+    pub auth_mode: AuthMode,
+    pub jwt_secret: Vec<u8>,
+    pub jwt_issuer: String,
+    pub jwt_lifetime: Duration,
+    /// Of links that work without a login.
+    pub link_lifetime: Duration,
+    pub admin_username: String,
+    pub admin_password: String,
+    /// Whether a callback without its token is believed from where the recorder of its robot connects from.
+    pub callbacks_of_known_devices: bool,
+    /// Start of the links that recorders post to; no slash at the end.
+    pub callback_base_url: String,
+    /// The one bucket whose objects are served.
+    pub bucket: String,
+    pub body_bytes_max: usize,
+    pub request_timeout: Duration,
+    /// What a body may take to arrive, before that.
+    pub read_timeout: Duration,
+    pub device_response_timeout: Duration,
+    /// The same where the recorder closes a file first.
+    pub device_finish_timeout: Duration,
+    pub endpoints: Endpoints,
+    pub store: Store,
+    /// Secrets of this server that no template may hold, for templates are served to anybody.
+    pub secrets: Vec<String>,
+    /// From one address.
+    pub registrations_per_minute: u32,
+}

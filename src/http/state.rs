@@ -1,0 +1,83 @@
+//! What every handler can reach.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::auth::passwords::Logins;
+use super::auth::throttle::Throttle;
+use super::auth::tokens::Tokens;
+use super::device_stream::DeviceStream;
+use super::fleet::Fleet;
+use super::neighbours;
+use super::objects::Objects;
+use super::probe::Probes;
+use super::settings::{AuthMode, Settings};
+use crate::commands::Commands;
+use crate::commands::callbacks::CallbackTokens;
+use crate::projections::reads::Reads;
+
+/// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
+const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
+
+#[derive(Clone)]
+pub struct AppState {
+    pub commands: Commands,
+    pub reads: Reads,
+    pub fleet: Arc<dyn Fleet>,
+    pub objects: Arc<dyn Objects>,
+    pub settings: Arc<Settings>,
+    pub tokens: Tokens,
+    pub logins: Arc<Logins>,
+    pub callback_tokens: CallbackTokens,
+    pub registrations: Arc<Throttle>,
+    pub anonymous_keys: Arc<Throttle>,
+    pub device_stream: Arc<DeviceStream>,
+    /// For the other processes of the site.
+    pub neighbours: reqwest::Client,
+    pub probes: Arc<Probes>,
+    /// Renders the measurements for Prometheus.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl AppState {
+    /// What readiness asks: the row of this process, and the folder it keeps its data in, if it keeps any.
+    pub fn probing(self, process: Uuid, disk: Option<PathBuf>) -> Self {
+        Self { probes: Arc::new(Probes::of(process, disk)), ..self }
+    }
+
+    pub fn new(
+        commands: Commands,
+        reads: Reads,
+        fleet: Arc<dyn Fleet>,
+        objects: Arc<dyn Objects>,
+        device_stream: Arc<DeviceStream>,
+        settings: Settings,
+        metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> anyhow::Result<Self> {
+        if settings.auth_mode == AuthMode::Compat {
+            tracing::warn!(
+                "auth.mode is `compat`: ANYBODY who reaches this server can read and change orders, batches, tasks and the registry"
+            );
+        }
+        let tokens = Tokens::new(&settings.jwt_secret, &settings.jwt_issuer, settings.jwt_lifetime, settings.link_lifetime);
+        let registrations = Arc::new(Throttle::new(settings.registrations_per_minute, 60));
+        Ok(Self {
+            callback_tokens: CallbackTokens::new(&settings.jwt_secret),
+            registrations,
+            anonymous_keys: Arc::new(Throttle::new(ANONYMOUS_KEYS_PER_MINUTE, 60)),
+            device_stream,
+            neighbours: neighbours::client()?,
+            commands,
+            reads,
+            fleet,
+            objects,
+            settings: Arc::new(settings),
+            tokens,
+            logins: Arc::new(Logins::new()?),
+            probes: Arc::new(Probes::default()),
+            metrics,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! How every query is run: on a connection of the pool, and once more where a session could not.
+
+use deadpool_postgres::{Object, Pool};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::error::ReadError;
+use super::home::Home;
+use super::list::{ListQuery, Listed, Page, Parameter, typed};
+use super::row::FromRow;
+use crate::domain::Scope;
+
+/// The queries, over a pool of connections.
+#[derive(Clone)]
+pub struct Reads {
+    pool: Pool,
+}
+
+impl Reads {
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
+    }
+
+    async fn connection(&self) -> Result<Object, ReadError> {
+        Ok(self.pool.get().await?)
+    }
+
+    pub(super) async fn rows<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let rows = self.query(statement, parameters).await?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
+    /// Once more where the session could not: it has left the pool then.
+    pub(super) async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
+        match self.query_once(statement, parameters).await {
+            Err(ReadError::Unfit(_)) => self.query_once(statement, parameters).await,
+            answer => answer,
+        }
+    }
+
+    async fn query_once(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
+        let client = self.connection().await?;
+        let prepared = client.prepare_cached(statement).await?;
+        Ok(client.query(&prepared, parameters).await?)
+    }
+
+    pub(super) async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
+        Ok(self.rows(statement, parameters).await?.pop())
+    }
+
+    /// The row, where the scope contains it. The statement ends with its conditions.
+    pub(super) async fn seen<R: FromRow>(
+        &self,
+        scope: &Scope,
+        home: Home,
+        statement: String,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Option<R>, ReadError> {
+        let within = home.within(scope, parameters.len());
+        self.row(&(statement + &within.sql), &with(parameters, &within.values)).await
+    }
+
+    /// One number, where a statement answers nothing else.
+    pub(super) async fn number(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<i64, ReadError> {
+        let rows = self.query(statement, parameters).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
+    }
+
+    /// What the scope contains of a list.
+    pub(super) async fn listed<R: FromRow>(
+        &self,
+        scope: &Scope,
+        mut query: ListQuery,
+        parameters: &[Parameter<'_>],
+        page: Page,
+    ) -> Result<Listed<R>, ReadError> {
+        let within = query.home.within(scope, parameters.len());
+        if !within.values.is_empty() {
+            query.matches += &within.sql;
+            query.parameters += within.values.len();
+            query.counted = None;
+        }
+        let parameters = with(parameters, &within.values);
+        match self.listed_once(&query, &parameters, page).await {
+            Err(ReadError::Unfit(_)) => self.listed_once(&query, &parameters, page).await,
+            listed => listed,
+        }
+    }
+
+    async fn listed_once<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
+        let client = self.connection().await?;
+        let (count, select) = (query.count(), query.select(R::COLUMNS));
+        let after = query.after(page.after)?;
+        // One more tells whether there is a next page.
+        let limit = page.limit.map(|limit| limit.saturating_add(1));
+        let mut with_page = with(parameters, &after);
+        with_page.push(&limit);
+        with_page.push(&page.offset);
+        // Planned each time, for the filters that are set: a plan for all of them would use no index.
+        let (of_count, of_select) = (typed(&count, parameters), typed(&select, &with_page));
+        let (count, rows) = tokio::try_join!(client.query_typed(&count, &of_count), client.query_typed(&select, &of_select))?;
+        let total = count.first().map_or(Ok(0), |row| row.try_get(0))?;
+        let most = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let (rows, more) = rows.split_at(rows.len().min(most));
+        let last = rows.last().filter(|_| !more.is_empty());
+        let next = last.map(|row| query.place_of(row)).transpose()?;
+        Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
+    }
+}
+
+/// Parameters, and further ones.
+pub(super) fn with<'a>(parameters: &[Parameter<'a>], further: &'a [Box<dyn ToSql + Sync + Send>]) -> Vec<Parameter<'a>> {
+    parameters.iter().copied().chain(further.iter().map(|value| &**value as Parameter<'a>)).collect()
+}
