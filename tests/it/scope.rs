@@ -162,9 +162,12 @@ async fn a_scope_shows_what_it_contains_and_nothing_else() {
     let [here, there] = two_factories(&database).await;
     // A device that no robot has, and one of each factory.
     let stray = device(18);
-    for device in [&here.stations[0].1, &there.stations[0].1, &stray] {
+    for device in [&here.stations[0].1, &there.stations[0].1] {
         done(&here.commands, open_recorder(device)).await;
     }
+    let sql = "insert into devices (id, version, created_at, updated_at, recorder_epoch, recorder_open, transfer_epoch, transfer_open)
+               values ($1, 1, now(), now(), 1, true, 0, false)";
+    database.pool.get().await.unwrap().execute(sql, &[&stray.as_str()]).await.unwrap();
     let all = [&here.stations[0].1, &there.stations[0].1, &stray].map(ToString::to_string);
     assert_eq!(devices(&reads, &Scope::Everything).await.into_iter().collect::<BTreeSet<_>>(), all.into());
     let everything = listed(&reads, &Scope::Everything).await;
