@@ -139,7 +139,7 @@ pub enum Heard {
 
 /// Frames wait here for the writer.
 #[derive(Clone)]
-pub struct Outbox {
+pub struct FrameQueue {
     messages: mpsc::Sender<Outgoing>,
     control: mpsc::Sender<Control>,
     /// Places for messages of the session itself.
@@ -160,11 +160,11 @@ enum Control {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct OutboxFull;
+pub struct FrameQueueFull;
 
-impl Outbox {
-    pub fn message(&self, message: Outgoing) -> Result<(), OutboxFull> {
-        self.messages.try_send(message).map_err(|_| OutboxFull)
+impl FrameQueue {
+    pub fn message(&self, message: Outgoing) -> Result<(), FrameQueueFull> {
+        self.messages.try_send(message).map_err(|_| FrameQueueFull)
     }
 
     /// Waits until there is room for what others ask, beside what a session has to say by itself.
@@ -195,7 +195,7 @@ pub struct Reader<R> {
     /// The fragments so far of a message that is not complete.
     partial: Option<Vec<u8>>,
     message_bytes_max: usize,
-    outbox: Outbox,
+    frame_queue: FrameQueue,
     allowance: Allowance,
     /// The last frame came too soon; the next one is read after this.
     wait: Option<Duration>,
@@ -203,7 +203,7 @@ pub struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    pub fn new(read: R, pulse: Arc<Pulse>, message_bytes_max: usize, outbox: Outbox) -> Self {
+    pub fn new(read: R, pulse: Arc<Pulse>, message_bytes_max: usize, frame_queue: FrameQueue) -> Self {
         let stream = tokio::io::join(Counted { inner: read, pulse }, tokio::io::sink());
         let mut socket = WebSocket::after_handshake(stream, Role::Server);
         // Answers go through the writer.
@@ -211,7 +211,15 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         socket.set_auto_close(false);
         // The library refuses what is as large as this, we what is larger.
         socket.set_max_message_size(message_bytes_max + 1);
-        Self { socket, partial: None, message_bytes_max, outbox, allowance: Allowance::new(FRAMES, clock()), wait: None, slowed: false }
+        Self {
+            socket,
+            partial: None,
+            message_bytes_max,
+            frame_queue,
+            allowance: Allowance::new(FRAMES, clock()),
+            wait: None,
+            slowed: false,
+        }
     }
 
     /// Hands over what comes until the link ends, which is the last thing it hands over.
@@ -253,7 +261,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             };
             self.wait = self.allowance.take(clock(), 1.0 + frame.payload.len() as f64 / BYTES_PER_FRAME);
             match frame.opcode {
-                OpCode::Ping => self.outbox.pong(&frame.payload),
+                OpCode::Ping => self.frame_queue.pong(&frame.payload),
                 OpCode::Pong => {}
                 OpCode::Close => return closed_by_peer(&frame.payload),
                 OpCode::Text | OpCode::Binary => {
@@ -309,12 +317,12 @@ fn closed_by_peer(payload: &[u8]) -> Heard {
     Heard::Close { answer, cause: EndCause::ClosedByDevice, reason }
 }
 
-/// The way out of a link: an outbox, and the future that writes what is put there.
+/// The way out of a link: a queue of frames, and the future that writes what is put there.
 pub fn writer<W: AsyncWrite + Unpin>(
     write: W,
     waiting_max: usize,
     timeout: Duration,
-) -> (Outbox, impl Future<Output = Result<(), (EndCause, String)>>) {
+) -> (FrameQueue, impl Future<Output = Result<(), (EndCause, String)>>) {
     let (messages, mut message_queue) = mpsc::channel::<Outgoing>(waiting_max);
     let (control, mut control_queue) = mpsc::channel::<Control>(8);
     let run = async move {
@@ -356,7 +364,7 @@ pub fn writer<W: AsyncWrite + Unpin>(
             }
         }
     };
-    (Outbox { messages, control, kept: waiting_max / 8 }, run)
+    (FrameQueue { messages, control, kept: waiting_max / 8 }, run)
 }
 
 #[cfg(test)]
@@ -376,9 +384,9 @@ mod tests {
         const MORE: usize = 250;
         let whole = FRAMES.at_once as usize + MORE;
         let (mut device, socket) = tokio::io::duplex(1 << 16);
-        let (outbox, _write) = writer(tokio::io::sink(), 1, Duration::from_secs(1));
+        let (frame_queue, _write) = writer(tokio::io::sink(), 1, Duration::from_secs(1));
         let (heard_here, mut heard) = mpsc::channel(16);
-        tokio::spawn(Reader::new(socket, Arc::default(), 1 << 20, outbox).run(heard_here));
+        tokio::spawn(Reader::new(socket, Arc::default(), 1 << 20, frame_queue).run(heard_here));
         let started = tokio::time::Instant::now();
         tokio::spawn(async move {
             for _ in 0..whole {

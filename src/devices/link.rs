@@ -1,8 +1,8 @@
 //! One connection: the loop between a socket, its session, and everyone else.
 //!
 //! ```text
-//!  socket ──► Reader ──► ┌───────────┐ ──► Outbox ──► writer ──► socket
-//!                        │  Session  │ ──► ReportQueue ──► Worker ──► commands
+//!  socket ──► Reader ──► ┌───────────┐ ──► FrameQueue ──► writer ──► socket
+//!                        │  Session  │ ──► ReportQueue ──► ReportWriter ──► commands
 //!  hub (asks), clock ──► └───────────┘ ──► hub (views)
 //! ```
 //!
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::frames::{self, EndCause, Heard, Outbox, Outgoing, Reader};
+use super::frames::{self, EndCause, FrameQueue, Heard, Outgoing, Reader};
 use super::hub::{Ask, Hub, Lane};
 use super::queue::ReportQueue;
 use super::recent::Direction;
@@ -53,7 +53,8 @@ impl End {
     }
 }
 
-pub struct Link<S> {
+/// The loop of one connection, and what it holds.
+pub struct LinkLoop<S> {
     pub session: S,
     pub lane: Arc<Lane>,
     pub hub: Hub,
@@ -66,13 +67,13 @@ pub struct Link<S> {
 
 type Tickets = BTreeMap<u64, oneshot::Sender<Result<RpcResponse, QueryError>>>;
 
-impl<S: Session> Link<S> {
+impl<S: Session> LinkLoop<S> {
     /// Talks until the link ends, and answers why it did.
     pub async fn run<IO: AsyncRead + AsyncWrite + Send + 'static>(mut self, io: IO) -> End {
         let (read, write) = tokio::io::split(io);
-        let (outbox, write) = frames::writer(write, self.settings.outgoing_max, self.settings.write_timeout);
+        let (frame_queue, write) = frames::writer(write, self.settings.outgoing_max, self.settings.write_timeout);
         let (heard_here, mut heard) = mpsc::channel(HEARD_MAX);
-        let reader = Reader::new(read, self.lane.pulse.clone(), self.settings.frame_bytes_max, outbox.clone());
+        let reader = Reader::new(read, self.lane.pulse.clone(), self.settings.frame_bytes_max, frame_queue.clone());
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(heard_here)));
         let mut writer = AbortOnDropHandle::new(tokio::spawn(write));
         self.lane.pulse.beat();
@@ -83,7 +84,7 @@ impl<S: Session> Link<S> {
         let mut tickets = Tickets::new();
         let mut next_ticket = 0;
         let opened = self.session.opened(Now::read());
-        let mut end = self.apply(opened, &outbox, &mut tickets);
+        let mut end = self.apply(opened, &frame_queue, &mut tickets);
 
         let mut tick = interval(self.settings.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,7 +121,7 @@ impl<S: Session> Link<S> {
                     None => break End::cut(EndCause::Lost, "the reader ended"),
                 },
                 // What is asked while the device takes nothing waits, here and then with those who ask.
-                Some(ask) = async { outbox.room().await; self.asks.recv().await } => match ask {
+                Some(ask) = async { frame_queue.room().await; self.asks.recv().await } => match ask {
                     Ask::Rpc(rpc) => self.session.request(Now::read(), Request::Rpc(rpc)),
                     Ask::Query { action, params, deadline, answer } => {
                         next_ticket += 1;
@@ -129,7 +130,7 @@ impl<S: Session> Link<S> {
                     }
                     Ask::Frame { frame, written } => {
                         let effects = self.session.request(Now::read(), Request::Frame(frame));
-                        end = self.apply_with(effects, &outbox, &mut tickets, Some(written));
+                        end = self.apply_with(effects, &frame_queue, &mut tickets, Some(written));
                         continue;
                     }
                 },
@@ -141,13 +142,13 @@ impl<S: Session> Link<S> {
                         }
                         if now.at.saturating_duration_since(last_ping) >= every {
                             last_ping = now.at;
-                            outbox.ping();
+                            frame_queue.ping();
                         }
                     }
                     self.session.tick(now)
                 }
             };
-            end = self.apply(effects, &outbox, &mut tickets);
+            end = self.apply(effects, &frame_queue, &mut tickets);
         };
 
         self.note("closed", &end.reason);
@@ -164,7 +165,7 @@ impl<S: Session> Link<S> {
         self.settle(closed, &mut tickets);
 
         if let Some(code) = end.code {
-            outbox.close(code);
+            frame_queue.close(code);
             drop(heard);
             let _ = tokio::time::timeout(LINGER, async {
                 (&mut writer).await.ok();
@@ -175,15 +176,15 @@ impl<S: Session> Link<S> {
         end
     }
 
-    fn apply(&self, effects: Vec<Effect>, outbox: &Outbox, tickets: &mut Tickets) -> Option<End> {
-        self.apply_with(effects, outbox, tickets, None)
+    fn apply(&self, effects: Vec<Effect>, frame_queue: &FrameQueue, tickets: &mut Tickets) -> Option<End> {
+        self.apply_with(effects, frame_queue, tickets, None)
     }
 
     /// Answers with the end of the link where an effect has no room. The rest is done all the same.
     fn apply_with(
         &self,
         effects: Vec<Effect>,
-        outbox: &Outbox,
+        frame_queue: &FrameQueue,
         tickets: &mut Tickets,
         mut written: Option<oneshot::Sender<()>>,
     ) -> Option<End> {
@@ -192,7 +193,7 @@ impl<S: Session> Link<S> {
             match effect {
                 Effect::Send(text) => {
                     self.lane.recent.message(Now::read().wall, self.lane.id.kind, Direction::Sent, text.as_bytes());
-                    if outbox.message(Outgoing { text, written: written.take() }).is_err() {
+                    if frame_queue.message(Outgoing { text, written: written.take() }).is_err() {
                         end = Some(End::cut(EndCause::Stuck, "the device takes nothing: too many messages wait"));
                     }
                 }

@@ -19,7 +19,7 @@ use tracing::info;
 use super::denied::Denied;
 use super::effects::{EffectError, LinkId};
 use super::hub::{Ask, Lane};
-use super::link::{End, Link};
+use super::link::{End, LinkLoop};
 use super::plane::Devices;
 use super::queue::{self, ReportQueue};
 use super::recorder::session::RecorderSession;
@@ -172,6 +172,6 @@ impl Devices {
     ) -> End {
         let keepalive = self.keepalive(lane.id.kind);
         let (hub, settings, stop) = (self.0.hub.clone(), self.0.settings.clone(), self.0.stop.clone());
-        Link { session, lane, hub, asks, reports, keepalive, settings, stop }.run(io).await
+        LinkLoop { session, lane, hub, asks, reports, keepalive, settings, stop }.run(io).await
     }
 }

@@ -58,7 +58,7 @@ impl ReportQueue {
 }
 
 /// Stores the reports of one link.
-pub struct Worker {
+pub struct ReportWriter {
     link: LinkId,
     reports: mpsc::UnboundedReceiver<Report>,
     waiting: Arc<AtomicUsize>,
@@ -75,14 +75,14 @@ pub fn report_queue(
     effects: Arc<dyn Effects>,
     replaced: CancellationToken,
     halt: CancellationToken,
-) -> (ReportQueue, Worker) {
+) -> (ReportQueue, ReportWriter) {
     let (sender, reports) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let worker = Worker { link, reports, waiting: waiting.clone(), effects, replaced, halt };
+    let worker = ReportWriter { link, reports, waiting: waiting.clone(), effects, replaced, halt };
     (ReportQueue { reports: sender, waiting, waiting_max }, worker)
 }
 
-impl Worker {
+impl ReportWriter {
     pub async fn run(mut self) {
         while self.step().await {}
         let left = self.waiting.load(Ordering::Relaxed);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::effects::{EffectError, Effects, LinkId};
 use super::hub::{Hub, SendError};
 use super::plane::{Devices, TokenCheck};
-use super::queue::{self, ReportQueue, Worker};
+use super::queue::{self, ReportQueue, ReportWriter};
 use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
 use super::{Keepalive, Limit, Settings};
@@ -644,7 +644,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Played {
     lane: Arc<super::hub::Lane>,
     reports: ReportQueue,
-    worker: Worker,
+    worker: ReportWriter,
 }
 
 proptest! {
