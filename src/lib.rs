@@ -1,6 +1,6 @@
 //! Keystone Edge: the server of a robot-data factory.
 //!
-//! A request, a device frame or a subscriber's wish becomes a command; a pure
+//! What a request, a device frame or a subscriber asks for becomes a command; a pure
 //! function decides; events, read models and outbox rows are committed together;
 //! what has to be sent is sent from the outbox until it has arrived. There is no
 //! second door. `docs/ARCHITECTURE.md` walks through one recording.

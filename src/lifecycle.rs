@@ -2,7 +2,7 @@
 //!
 //! Every background task is spawned here, under a name. Stopping has two stages: a
 //! soft stop asks everybody to take nothing new and finish what they do; a hard stop
-//! tells them to leave now. A task that panics or ends although nobody asked would
+//! tells them to leave now. A task that panics or ends without being asked would
 //! leave a server that looks alive and does half its work, so that, too, starts a
 //! soft stop, and the process ends with an error.
 //!
@@ -57,7 +57,7 @@ struct Running {
 /// How everything ended.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Ended {
-    /// Tasks that panicked or ended although nobody had asked them to.
+    /// Tasks that panicked, or ended without being asked to.
     pub lost: Vec<String>,
     /// Tasks that did not end in time and were cut off.
     pub unfinished: Vec<String>,
@@ -172,7 +172,7 @@ impl Lifecycle {
         }
     }
 
-    /// Waits until somebody asks for a stop.
+    /// Waits until a stop is asked for.
     pub async fn stop_requested(&self) {
         self.soft.cancelled().await;
     }

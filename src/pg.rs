@@ -419,7 +419,7 @@ impl Dedicated {
             while let Some(message) = messages.next().await {
                 match message {
                     Ok(AsyncMessage::Notification(notification)) => {
-                        // Nobody listens: fine, the client may still be used.
+                        // The receiver is gone: fine, the client may still be used.
                         let _ = sender.send(notification);
                     }
                     Ok(_) => {}

@@ -140,8 +140,8 @@ fn transfer_view(device: &DeviceId, link: &LinkInfo, status: &TransferStatus) ->
     TransferView {
         device_id: device.to_string(),
         remote_ip: ip_of(&link.remote),
-        connected_at: crate::http::wire::Instant(link.since),
-        last_seen_at: crate::http::wire::Instant(link.last_seen),
+        connected_at: crate::http::wire::WholeSecond(link.since),
+        last_seen_at: crate::http::wire::WholeSecond(link.last_seen),
         status: serde_json::to_value(status).unwrap_or_else(|_| json!({})),
     }
 }
@@ -177,7 +177,7 @@ impl Fleet for HubFleet {
     fn recent(&self, device: &DeviceId, limit: usize) -> Vec<DeviceMessage> {
         let entries = self.0.recent(device, limit).into_iter();
         let shown = entries.map(|entry| DeviceMessage {
-            at: crate::http::wire::Instant(entry.at),
+            at: crate::http::wire::WholeSecond(entry.at),
             link: entry.link.as_str(),
             direction: entry.direction.as_str(),
             kind: entry.what,
@@ -249,7 +249,7 @@ impl Objects for BucketObjects {
 
     async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream> {
         let key = ObjectKey::new(key)?;
-        // One version from the first byte to the last, whoever replaces the object meanwhile.
+        // One version from the first byte to the last, even where the object is replaced meanwhile.
         let etag = match etag {
             Some(etag) => etag.to_owned(),
             None => self.0.head(&key).await?.etag,

@@ -2,7 +2,7 @@
 //!
 //! Start: data folder and embedded services → schema → core tasks → subscribers → listeners.
 //! Stop: listeners and devices first, so that nothing new comes in; then the dispatcher, which
-//! gives back what it does not finish; then the sequencer, when nobody appends any more and all that was appended
+//! gives back what it does not finish; then the sequencer, when nothing is appended any more and all that was appended
 //! gets its position; Postgres and objects last. All of it ends within a stated time, whatever hangs.
 
 mod adapters;
@@ -149,7 +149,7 @@ impl App {
         let log_lifecycle = lifecycle.later();
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
-        lifecycle.spawn("wakes", wake_abroad(connector.clone(), wakes.clone(), stop.clone()));
+        lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
         let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
         let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
@@ -404,7 +404,7 @@ struct Objects {
     /// Where it is in this process.
     s3: Option<EmbeddedS3>,
     access: Access,
-    /// What nobody outside may see.
+    /// What must not be seen outside.
     secrets: Vec<Secret>,
     /// The secret half of a robot's key, where keys are ours to give.
     secret_of: Option<SecretOf>,
@@ -503,7 +503,7 @@ fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySetti
 async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watch::Sender<i64>, stop: CancellationToken) {
     let holder = Holder::new(process::name());
     loop {
-        // One more try after the stop: what was appended last has its position before we go, whoever led until then.
+        // One more try after the stop: what was appended last has its position before we go, even where another process led until then.
         let stopping = stop.is_cancelled();
         let run = async {
             let connection = Arc::new(connector.connect().await?);
@@ -539,7 +539,7 @@ async fn sequence(connector: Connector, wakes: Wakes, poll: Duration, head: watc
     }
 }
 
-async fn wake_abroad(connector: Connector, wakes: Wakes, stop: CancellationToken) {
+async fn wake_neighbours(connector: Connector, wakes: Wakes, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let run = async {
             dispatcher::hear_and_tell(connector.connect().await?, &wakes, &stop).await?;

@@ -1,8 +1,8 @@
 //! This process among those that share the database.
 //!
-//! Each renews its lease. Whoever finds the lease of another over says so, and closes its sockets in the
+//! Each renews its lease. A process that finds the lease of another over says so, and closes its sockets in the
 //! streams of their devices: a device of a dead process is shown as away within its lease and not for ever. Links of its
-//! own that nobody in it sees to are closed as well. A
+//! own that no task of it sees to are closed as well. A
 //! process that comes back from a long silence and finds itself declared dead cuts its sockets, and
 //! its devices connect anew: nothing that was learned over them counts any more. With each renewal it learns the
 //! time of the site.
@@ -107,7 +107,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Closes links that the table gives to this process and nobody here sees to: their opening was stored although it
+    /// Closes links that the table gives to this process and no task here sees to: their opening was stored although it
     /// was answered with an error, or their end could not be stored.
     async fn close_forgotten(&self, hub: &Hub) -> anyhow::Result<()> {
         let mine = self.reads.links_of_process(self.id).await?;

@@ -66,7 +66,7 @@ fn later(reason: &str) -> Refusal {
 #[async_trait]
 impl Guard for StoreGuard {
     async fn replace(&self, write: Replacing<'_>) -> Replace {
-        // Where there is nothing, nothing can be lost, and nobody need be asked.
+        // Where there is nothing, nothing can be lost, and the database need not be asked.
         if write.old.is_none() || write.bucket != self.bucket {
             return Replace::Allow;
         }

@@ -2,8 +2,8 @@
 //!
 //! Every read after the first names the entity tag it expects, so that an object that
 //! is replaced while we read it is noticed ([`BlobError::Changed`]) and never mixed.
-//! Retries here are short and only bridge a dropped connection; whoever works from
-//! the outbox is retried by it.
+//! Retries here are short and only bridge a dropped connection; a subscriber is
+//! retried by the outbox.
 //!
 //! Where the store is a folder of this machine, objects are hashed where they lie ([`LocalObjects`]).
 //!

@@ -62,7 +62,7 @@ async fn open(config: &Config) -> anyhow::Result<Database> {
     }
     let folder = &config.embedded.data_dir;
     match DataDir::lock(folder) {
-        // Nobody serves: the cluster is ours for the moment.
+        // No server runs: the cluster is ours for the moment.
         Ok(data) => {
             let options = Options { pg_bin: config.embedded.pg_bin.clone(), ..Options::default() };
             let postgres = EmbeddedPostgres::start(&data.path().join("postgres"), &options).await?;

@@ -100,7 +100,7 @@ impl RobotsAtWork {
     }
 }
 
-/// Tasks that nobody has begun, an earlier start's among them.
+/// Tasks that no robot has begun, an earlier start's among them.
 async fn waiting_tasks(client: &Client, place: &factory::Workplace) -> anyhow::Result<Vec<factory::DispatchedTask>> {
     let found = client.get(&format!("/tasks?status=pending&workstation_id={}", place.station_id)).await?;
     let items = found["items"].as_array().cloned().unwrap_or_default();

@@ -248,7 +248,7 @@ impl Workstation {
                     tokio::time::sleep(half).await;
                     let report = robot.report();
                     robot.crash().await;
-                    // The server sees that nobody is there.
+                    // The server sees that no robot is there.
                     let connected = || async { client.get(&format!("/devices/{device}/connection")).await };
                     while connected().await?["connected"] == true {
                         tokio::time::sleep(Collector::LOOK_AGAIN).await;

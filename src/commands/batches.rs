@@ -91,7 +91,7 @@ impl Command for CreateBatch {
     }
 }
 
-/// Sets how many tasks of each named group the batch shall have. Only tasks that nobody has been
+/// Sets how many tasks of each named group the batch is to have. Only tasks that no device has been
 /// told of yet are taken out.
 #[derive(Clone, Debug)]
 pub struct AdjustBatch {
@@ -168,7 +168,7 @@ pub struct EndedBatch {
     pub updated_at: Timestamp,
 }
 
-/// Nothing more of it shall be recorded. What was recorded already is left to finish.
+/// Nothing more of it is to be recorded. What was recorded already is left to finish.
 #[derive(Clone, Copy, Debug)]
 pub struct CancelBatch(pub BatchId);
 

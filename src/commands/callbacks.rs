@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::Sha256;
 
+use super::reports::{not_owned, note_refused};
 use super::{Command, CommandError, Work};
 use crate::domain::device::{Device, DeviceCommand};
 use crate::domain::task::{FinishReport, Stage, Task, TaskCommand, TaskStatus, Witness};
@@ -65,7 +66,7 @@ impl CallbackTokens {
 /// Whether a callback has to show that it comes from the recorder that was configured.
 #[derive(Clone, Debug)]
 pub enum Proof {
-    /// Whoever posts it is believed, as in older deployments.
+    /// Every caller is believed, as in older deployments.
     NotAsked,
     Token {
         token: String,
@@ -160,7 +161,7 @@ pub enum FinishAnswer {
     Repeated(TaskStatus),
     /// The task failed or was cancelled before.
     Ended(TaskStatus),
-    /// Nobody configured a recorder with it, or not any more.
+    /// No recorder is configured with it, or not any more.
     NotConfigured,
     /// There is no such task, or it belongs to another device.
     NotOwned,
@@ -179,8 +180,7 @@ impl Command for FinishCallback {
             return Ok(FinishAnswer::Unproven);
         }
         let Some((owner, mut task)) = found.filter(|(owner, _)| owner.device_id == self.device_id) else {
-            let reason = format!("the task {} does not exist or belongs to another device", self.task_id);
-            note_refused(work, Some(&self.device_id), "finish_callback", &reason).await?;
+            note_refused(work, Some(&self.device_id), "finish_callback", &not_owned(&self.task_id)).await?;
             return Ok(FinishAnswer::NotOwned);
         };
         let before = status(&task.state);
@@ -215,19 +215,6 @@ async fn note_stranger(
     let mut stream = work.load::<Device>(device).await?;
     let reason = format!("it did not show the token of the task {task}");
     work.decide(&mut stream, DeviceCommand::RefuseStranger { report: report.to_owned(), reason })?;
-    Ok(())
-}
-
-/// Records on the device's own stream that something it said was not accepted. Devices that
-/// nobody registered leave no trace here: anybody could invent them.
-pub(super) async fn note_refused(work: &mut Work, device: Option<&DeviceId>, report: &str, reason: &str) -> Result<(), CommandError> {
-    let Some(device) = device else { return Ok(()) };
-    if !facts::robot_exists(&mut work.tx, device).await? {
-        return Ok(());
-    }
-    let mut stream = work.load::<Device>(device).await?;
-    let command = DeviceCommand::RefuseReport { report: report.to_owned(), reason: reason.to_owned() };
-    work.decide(&mut stream, command)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ pub fn id() -> Uuid {
     Uuid::new_v4()
 }
 
-/// The part of a public id that nobody guesses.
+/// The part of a public id that cannot be guessed.
 pub fn part() -> u32 {
     rand::random()
 }

@@ -69,14 +69,14 @@ impl Commands {
 
     /// Runs a command and commits what it decided.
     pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
-        let started = std::time::Instant::now();
+        let (name, started) = (command.name(), std::time::Instant::now());
         let (mut tries, mut unfit) = (0, false);
         loop {
             tries += 1;
             let outcome = match self.try_once(context, &command).await {
                 Err(CommandError::Unfit(reason)) if std::mem::replace(&mut unfit, true) => Err(CommandError::Unavailable(reason)),
                 Err(CommandError::Unfit(reason)) => {
-                    debug!(command.name = C::NAME, reason, "The session cannot do it; takes another one");
+                    debug!(command.name = name, reason, "The session cannot do it; takes another one");
                     continue;
                 }
                 Err(CommandError::Refused(refusal)) if C::LOST_RACE == Some(refusal.code) => Err(CommandError::Conflict),
@@ -95,17 +95,17 @@ impl Commands {
                     Err(CommandError::Unavailable(_) | CommandError::Unfit(_)) => "unavailable",
                     Err(CommandError::Failed(_)) => "failed",
                 };
-                metrics::counter!(crate::telemetry::COMMANDS, "command" => C::NAME, "outcome" => word).increment(1);
-                metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => C::NAME).record(started.elapsed());
+                metrics::counter!(crate::telemetry::COMMANDS, "command" => name, "outcome" => word).increment(1);
+                metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => name).record(started.elapsed());
                 if let (Ok(_), Some(name)) = (&outcome, command.tells()) {
                     let _ = self.told.send(name.into());
                 }
                 return outcome;
             }
-            metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => C::NAME).increment(1);
+            metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => name).increment(1);
             let bound = RETRY_BASE * 2_u32.pow(tries - 1);
             let wait = bound.mul_f64(chance::share());
-            debug!(command.name = C::NAME, tries, "Another change came first; tries `{}` again", C::NAME);
+            debug!(command.name = name, tries, "Another change came first; tries `{name}` again");
             #[expect(clippy::disallowed_methods, reason = "a command that lost a race is tried again a moment later")]
             tokio::time::sleep(wait).await;
         }

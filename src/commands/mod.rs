@@ -28,6 +28,7 @@ mod production;
 mod refusal;
 pub mod registration;
 pub mod registry;
+pub mod reports;
 pub mod rivals;
 pub mod tasks;
 pub mod uploads;

@@ -1,4 +1,4 @@
-//! Placing orders.
+//! Orders: placed, revised, deleted.
 
 use serde_json::Value;
 

@@ -40,7 +40,7 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 }
 
 impl Production {
-    /// Waits for whoever changes the same order, and loads it. One that the caller's scope does not contain is not there.
+    /// Waits for commands that change the same order, and loads it. One that the caller's scope does not contain is not there.
     /// Once something is decided, nothing is
     /// committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
@@ -171,7 +171,7 @@ impl Production {
         Ok(())
     }
 
-    /// Cancels what nobody has recorded yet, and tells which tasks these are, by batch.
+    /// Cancels what is not recorded yet, and tells which tasks these are, by batch.
     pub async fn cancel_tasks(&mut self, work: &mut Work, batch_ids: &[BatchId]) -> Result<BTreeMap<BatchId, Vec<TaskId>>, CommandError> {
         const UNRECORDED: [TaskStatus; 3] = [TaskStatus::Pending, TaskStatus::Ready, TaskStatus::InProgress];
         let mut tasks = facts::tasks_of(&mut work.tx, batch_ids, &UNRECORDED).await?;

@@ -62,7 +62,7 @@ impl Refusal {
     }
 }
 
-/// The rule behind a table's constraint, in the words of whoever broke it.
+/// The rule behind a table's constraint, in the words of the caller who broke it.
 pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
     let taken = |what: &str| Refusal::new(RefusalCode::NameTaken, format!("{what} is in use already"));
     Some(match constraint {

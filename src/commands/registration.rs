@@ -76,7 +76,7 @@ impl Command for RegisterDevice {
             let number = facts::next_device_number(&mut work.tx, factory_id, robot_type_id).await?;
             let device_id =
                 DeviceId::parse(&format!("AB-F{:04}-T{:04}-{number:06}", factory_id.0, robot_type_id.0)).context("a made device id")?;
-            // Somebody may have given it by hand.
+            // A person may have given it by hand.
             if !facts::robot_exists(&mut work.tx, &device_id).await? {
                 break device_id;
             }

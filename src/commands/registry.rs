@@ -1,4 +1,4 @@
-//! Creating registry entries, and binding stations.
+//! Creating registry entries, binding stations, retiring robots.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What verification found out about an uploaded object.
+//! What verification found out about an uploaded object, and what the store refused to write.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl Command for AcceptUpload {
         }
         let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
         let (task_id, batch_id) = (self.task, brief.batch_id);
-        let late = task.state.dispatched().is_some_and(|task| task.late.is_some());
+        let late = task.state.dispatched().is_some_and(|task| task.stage.ended_without_recording());
         let mut production = Production::lock(work, brief.order_id).await?;
         if late {
             // The task keeps its end, and its tallies do; the recording is not lost.

@@ -104,7 +104,7 @@ impl Work {
         self.tx.load_many(ids).await
     }
 
-    /// Waits for whoever changes the stream, and loads it: one round trip.
+    /// Waits for commands that change the stream, and loads it: one round trip.
     pub async fn lock_and_load<A: ReadModel>(&mut self, id: impl ToString) -> Result<Loaded<A>, StoreError> {
         let mut loaded = self.tx.lock_and_load(&[StreamId::of::<A>(id.to_string())], &[id.to_string()]).await?;
         Ok(loaded.remove(0))
@@ -165,7 +165,7 @@ impl Work {
         self.credentials.push((subject, id, hash));
     }
 
-    /// Keeps who somebody is beside the log, in place of what was known before.
+    /// Keeps who a person is beside the log, in place of what was known before.
     pub fn set_person(&mut self, person: Person) {
         self.people.push(person);
     }

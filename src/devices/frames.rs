@@ -347,7 +347,7 @@ pub fn writer<W: AsyncWrite + Unpin>(
                 Err(_) => return Err((EndCause::Stuck, "the device took nothing for too long".to_owned())),
             }
             if let Some(written) = written {
-                // Nobody listening any more is fine.
+                // The caller may have stopped waiting.
                 let _ = written.send(());
             }
             if last {

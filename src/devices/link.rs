@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 
-use super::effects::Report;
 use super::frames::{self, EndCause, Heard, Outbox, Outgoing, Reader};
 use super::hub::{Ask, Hub, Lane};
 use super::queue::ReportQueue;
@@ -27,6 +26,7 @@ use super::recent::Direction;
 use super::session::{Effect, Now, QueryError, Request, Session};
 use super::wire::RpcResponse;
 use super::{Keepalive, Settings};
+use crate::domain::report::Report;
 
 /// Messages read and not yet looked at. Looking takes microseconds.
 const HEARD_MAX: usize = 16;

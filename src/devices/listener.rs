@@ -95,7 +95,7 @@ async fn connect(
     if inner.stop.is_cancelled() {
         return refuse(Denied::Stopping);
     }
-    // Whoever comes back replaces a link, and adds none.
+    // A device that comes back replaces a link, and adds none.
     if inner.hub.link_count() >= inner.settings.links_max && !inner.hub.has(&device, kind) {
         return refuse(Denied::TooManyLinks);
     }

@@ -18,16 +18,16 @@
 //! | [`recorder`], [`transfer`] | the sessions: pure machines, tested as tables |
 //! | [`session`] | what sessions are told and what they answer |
 //! | [`queue`] | reports on their way into storage, in order, tried until it works |
-//! | [`effects`] | reports as commands: the one seam to the rest |
+//! | [`effects`] | opening links, and having reports heard: the one seam to the rest |
 //! | [`hub`] | live links, observed states, sending |
 //! | [`recent`] | what was lately said, for people who look for a cause |
 //! | [`wire`] | messages as devices write and read them |
 //!
 //! May never happen: reading a socket waits for storage · a report of a replaced connection
 //! is begun · a command stays without an outcome while its process lives · one bad message
-//! ends a link · a link stays open with nobody behind it.
+//! ends a link · a link stays open with no device behind it.
 //!
-//! Left to others: what a report means for a task (`commands`), what is sent when
+//! Left to others: what can be told (`domain::report`) and what it means for a task (`commands::reports`), what is sent when
 //! (`subscribers::device_commands`), and what people see of it (`http`).
 
 pub mod allowance;
@@ -56,7 +56,7 @@ mod tests;
 use std::time::Duration;
 
 pub use allowance::Limit;
-pub use effects::{EffectError, Effects, LinkId, Report};
+pub use effects::{EffectError, Effects, LinkId};
 pub use hub::{Hub, LinkInfo, Presence, SendError};
 pub use plane::{Devices, TokenCheck};
 pub use session::{QueryError, Rpc};

@@ -2,10 +2,10 @@
 //!
 //! A request is dropped with its connection, and answered after a while whatever storage does. What was begun in
 //! storage for it is not undone by that: an opening that was sent may be stored, and the device never hears of it. So
-//! the opening is a task of its own. It goes on where its request has ended, and closes what nobody waits for.
+//! the opening is a task of its own. It goes on where its request has ended, and closes what no request waits for.
 //!
 //! The process has the device's link *in hand* from the first question to storage until the last report is stored. What
-//! storage gives to this process and nobody here has in hand is closed by `app::process`.
+//! storage gives to this process and no task here has in hand is closed by `app::process`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::denied::Denied;
-use super::effects::{EffectError, LinkId, Report};
+use super::effects::{EffectError, LinkId};
 use super::hub::{Ask, Lane};
 use super::link::{End, Link};
 use super::plane::Devices;
@@ -27,6 +27,7 @@ use super::session::{Now, Session};
 use super::transfer::session::TransferSession;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
+use crate::domain::report::Report;
 
 /// Asks that wait for a session to look at them.
 const ASKS_MAX: usize = 64;
@@ -52,7 +53,7 @@ impl Opening {
         let inner = &self.devices.0;
         let proven = tokio::select! {
             proven = self.prove() => proven,
-            // Nothing is written for that, and whoever has no token has nothing in hand.
+            // Nothing is written for that, and a caller without a token has nothing in hand.
             () = self.gone.cancelled() => Err(Denied::Superseded),
             () = inner.halt.cancelled() => Err(Denied::Stopping),
         };

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::effects::{EffectError, Effects, LinkId, Report};
+use super::effects::{EffectError, Effects, LinkId};
+use crate::domain::report::Report;
 
 /// The wait before a second try is between zero and this; it doubles up to the cap. Many
 /// devices wait for the same database.

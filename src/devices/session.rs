@@ -5,11 +5,11 @@ use std::time::Instant;
 use serde_json::Value;
 
 pub use super::clock::{Now, clock};
-use super::effects::Report;
 use super::transfer::status::TransferStatus;
 use super::view::RecorderView;
 use super::wire::{RpcResponse, ToTransfer};
 use crate::domain::device::RecorderAction;
+use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
 /// What a session wants done. In order.

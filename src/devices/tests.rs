@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::effects::{EffectError, Effects, LinkId, Report};
+use super::effects::{EffectError, Effects, LinkId};
 use super::hub::{Hub, SendError};
 use super::plane::{Devices, TokenCheck};
 use super::queue::{self, ReportQueue, Worker};
@@ -27,6 +27,7 @@ use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
 use super::{Keepalive, Limit, Settings};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use crate::domain::report::Report;
 use crate::domain::routing::Destination;
 use crate::domain::{DeviceId, PublicTaskId};
 use crate::listener::{Front, serve_routes};

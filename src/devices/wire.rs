@@ -73,7 +73,7 @@ pub enum FromRecorder {
     ConfigApplied {
         task_id: String,
     },
-    /// A type that nobody here knows.
+    /// A type that we do not know.
     Other(String),
 }
 

@@ -11,8 +11,8 @@
 //!
 //! Never here: a concrete subscriber, and anything about what an event means.
 
-mod abroad;
 mod circuit;
+mod neighbours;
 mod targets;
 mod worker;
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use abroad::hear_and_tell;
+pub use neighbours::hear_and_tell;
 pub use worker::{Worker, run};
 
 use crate::domain::Timestamp;

@@ -49,7 +49,7 @@ impl Targets {
         }
     }
 
-    /// A delivery ended, and nobody can be delivered to there. Answers how long to rest.
+    /// A delivery ended, and nothing can be delivered there. Answers how long to rest.
     pub fn down(&mut self, to: Option<Destination>, now: Instant) -> Duration {
         let target = self.busy.entry(to).or_default();
         target.under_way = target.under_way.saturating_sub(1);

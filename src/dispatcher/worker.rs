@@ -202,7 +202,7 @@ impl State {
             return;
         }
         if settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() > max) {
-            // Nobody lived to say so: whoever delivered it last never settled it.
+            // The worker that delivered it last ended before it settled it.
             let error = "its attempts were used up by workers that did not settle them";
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;

@@ -79,7 +79,7 @@ pub struct Protection {
     pub lifecycle: Told,
 }
 
-/// What a status and a body mean, whoever made the store.
+/// What a status and a body mean, of any make of store.
 pub fn told(status: u16, body: &str) -> Told {
     let code = element(body, "Code").unwrap_or_default();
     match (status, code.as_str()) {

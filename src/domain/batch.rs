@@ -126,7 +126,7 @@ pub enum BatchCommand {
     AddEpisode {
         episode_id: EpisodeId,
     },
-    /// `cancelled_tasks`, here and below: those that nobody has recorded yet.
+    /// `cancelled_tasks`, here and below: those that are not recorded yet.
     Cancel {
         cancelled_tasks: Vec<TaskId>,
         at: Timestamp,

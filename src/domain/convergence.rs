@@ -63,7 +63,7 @@ enum Op {
     Cancel,
     /// A person ends the task, whatever it waits for.
     End,
-    /// Another program with the device's id takes the connections for a moment. Only once: whoever answers twice, half a
+    /// Another program with the device's id takes the connections for a moment. Only once: one that answers twice, half a
     /// minute apart, is believed.
     Double,
     Wait(u8),
@@ -420,7 +420,7 @@ proptest! {
             (TaskStatus::Completed, _, file) => file == File::Acked,
             (_, RecorderState::Ready, _) => status == TaskStatus::Ready,
             (_, RecorderState::Recording, _) => status == TaskStatus::InProgress,
-            // A file that somebody saw and nobody finds waits for a person.
+            // A file that was seen and is not found waits for a person.
             (TaskStatus::Pending | TaskStatus::Uploading, RecorderState::Idle, file) => file == File::Absent,
             _ => false,
         };

@@ -19,6 +19,7 @@ pub mod order;
 pub mod recorder;
 pub mod refusal;
 pub mod registry;
+pub mod report;
 pub mod routing;
 pub mod scope;
 pub mod station;
@@ -68,7 +69,7 @@ pub enum Actor {
     Collector(CollectorId),
     Device(DeviceId),
     Subscriber(String),
-    /// Nobody knows who: without a login, in `compat` mode or on a route that is open to all.
+    /// A caller without a login, in `compat` mode or on a route that is open to all.
     Anonymous,
     System,
 }

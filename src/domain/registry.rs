@@ -1,7 +1,7 @@
 //! The registry: the things a factory consists of, before any work is ordered.
 //!
 //! All of them live the same way, so there is one rule for all: a record is created
-//! once. What a record must refer to, and which names are taken, is kept by the tables.
+//! once, and some kinds are retired. What a record must refer to, and which names are taken, is kept by the tables.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;

@@ -114,7 +114,7 @@ pub struct Subject<'a> {
 #[error("it names no device that could be told")]
 pub struct NoDevice;
 
-/// The deliveries that an event asks for. Streams that are not named here are followed by nobody.
+/// The deliveries that an event asks for. Streams that are not named here are followed by no subscriber.
 pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queued>, NoDevice> {
     let event: &dyn Any = event;
     if let Some(event) = event.downcast_ref() {

@@ -87,13 +87,8 @@ impl World {
 
     /// The same, by the state.
     fn awaited(&self) -> Option<&str> {
-        let task = self.task.dispatched()?;
-        let late = task.late.as_ref().filter(|late| late.rejected.is_none() && late.episode_id.is_none());
-        let waiting = match &task.stage {
-            Stage::Uploading(upload) => upload.report.as_ref().filter(|_| upload.rejected.is_none()),
-            _ => late.map(|late| &late.report),
-        };
-        waiting.map(|report| report.object_key.as_str())
+        let upload = self.task.dispatched()?.upload.as_ref()?;
+        upload.verdict.is_none().then_some(upload.report.object_key.as_str())
     }
 
     fn step(&mut self, op: Op) {

@@ -129,7 +129,7 @@ pub struct Adjustment {
     pub added: Vec<TaskGroup>,
     /// Pending ones, the newest first.
     pub removed: Vec<TaskId>,
-    /// The first group of which more tasks are under way or done than there shall be.
+    /// The first group of which more tasks are under way or done than there are to be.
     pub too_few: Option<(TaskGroup, i64)>,
 }
 
@@ -156,7 +156,7 @@ impl Adjustment {
         total_of(&self.added)
     }
 
-    /// Nobody takes out what was taken up.
+    /// What was taken up is not taken out.
     pub fn check(&self) -> Result<(), WorkloadRefusal> {
         self.too_few.map_or(Ok(()), |(group, locked)| Err(WorkloadRefusal::BelowLocked { group, locked }))
     }

@@ -152,7 +152,7 @@ impl Keys {
         &self.0.own
     }
 
-    /// Secrets that nobody outside may see.
+    /// Secrets that must not be seen outside.
     pub fn secrets(&self) -> Vec<Secret> {
         let Inner { own, shared, robots, .. } = self.0.as_ref();
         let shared = shared.iter().map(|shared| shared.credentials.secret_key.clone());

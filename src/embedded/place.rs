@@ -85,7 +85,7 @@ fn make_place(link: &Path) -> Result<PathBuf, PlaceError> {
     let place = root.join(&id);
     private_folder(&place).map_err(io_at(&place))?;
     mark(link, &place, &id)?;
-    // An empty folder may be left from before; one with content is somebody's data.
+    // An empty folder may be left from before; one with content holds data that is not ours to delete.
     if link.is_dir() {
         fs::remove_dir(link).map_err(io_at(link))?;
     }

@@ -1,7 +1,7 @@
 //! Gapless positions in commit order, and the hash chain over them.
 //!
 //! Commit order is not the order of `seq`: an event with a lower number may become visible
-//! later, so whoever reads `where seq > $last` skips it. One sequencer therefore takes what
+//! later, so a reader of `where seq > $last` skips it. One sequencer therefore takes what
 //! became visible since its last snapshot and gives it the next positions in `log`, some
 //! milliseconds behind the commit and off the write path.
 //!
@@ -38,7 +38,7 @@ const EARLIER_LOCK: i64 = 0x6b65_7973_7365_7171;
 /// Ticks behind this many newer ones say nothing any more.
 const TICKS_KEPT: i64 = 1000;
 
-/// For a step that finds what was committed while nobody led: millions of events.
+/// For a step that finds what was committed while no process led: millions of events.
 const CATCH_UP: Duration = Duration::from_secs(300);
 
 /// Where the sequencer stands.

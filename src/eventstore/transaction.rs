@@ -223,7 +223,7 @@ impl Transaction {
     }
 
     /// Locks the heads of streams until the end of this transaction, in one order for everybody.
-    /// Streams share these locks with nobody else.
+    /// Only streams have these locks.
     pub async fn lock(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
         self.query(LOCK, &[&lock_keys(streams)]).await?;
         Ok(())
@@ -267,7 +267,7 @@ impl Transaction {
         fold_rows(&self.upcasters, id, rows)
     }
 
-    /// Appends, executes the given statements, and commits: one round trip. Wakes whoever has work now.
+    /// Appends, executes the given statements, and commits: one round trip. Wakes the workers that have work now.
     pub async fn commit(mut self, events: &[NewEvent], metadata: &Metadata, also: &[Query<'_>]) -> Result<(), StoreError> {
         if events.is_empty() && also.is_empty() {
             return self.roll_back().await;

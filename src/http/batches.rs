@@ -1,6 +1,5 @@
 //! `/batches`: dispatching work, changing and ending it, reading it.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -16,7 +15,7 @@ use super::policy::{COLLECTORS, Policy, needs};
 use super::problem::Problem;
 use super::routes::Routes;
 use super::tasks::TaskItem;
-use super::wire::{Instant, Paged, TextId, present};
+use super::wire::{Paged, TextId, WholeSecond, present};
 use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch};
 use crate::domain::batch::BatchStatus;
 use crate::domain::workload::TaskGroup;
@@ -59,13 +58,13 @@ pub struct Batch {
     episode_count: i64,
     /// When the first task was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<Instant>,
+    started_at: Option<WholeSecond>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended_at: Option<Instant>,
+    ended_at: Option<WholeSecond>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<BatchRow> for Batch {
@@ -85,8 +84,8 @@ impl From<BatchRow> for Batch {
             cancelled_count: row.cancelled_count,
             failed_count: row.failed_count,
             episode_count: row.episode_count,
-            started_at: row.started_at.map(Instant),
-            ended_at: row.ended_at.map(Instant),
+            started_at: row.started_at.map(WholeSecond),
+            ended_at: row.ended_at.map(WholeSecond),
             metadata: present(row.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
@@ -106,7 +105,7 @@ impl From<BatchRow> for Batch {
     ("collector_operator_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Batch>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Batch>>, Problem> {
     let page = params.page_free()?;
     let filter = BatchFilter {
         order_id: params.text("order_id"),
@@ -118,7 +117,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         status: params.word("status", &BatchStatus::ALL)?,
     };
     let listed = state.reads.batches(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -194,7 +193,7 @@ pub struct CreatedTaskItem {
     sop_id: TextId,
     subscene_id: TextId,
     status: &'static str,
-    created_at: Instant,
+    created_at: WholeSecond,
 }
 
 impl From<CreatedTask> for CreatedTaskItem {
@@ -233,8 +232,8 @@ pub async fn create(
     (status = 200, body = Batch),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Batch>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, BatchId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Batch>, Problem> {
+    Ok(Json(found(&state, &caller.scope, BatchId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Problem> {
@@ -247,19 +246,19 @@ async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Pr
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
-pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
     let id = BatchId(id.positive()?);
     let paged = params.has("limit") || params.has("offset") || params.has("after");
     let page = if paged { params.page_free()? } else { Page::ALL };
     found(&state, &caller.scope, id).await?;
     let listed = state.reads.tasks_of_batch(&caller.scope, id, page).await?;
-    Ok(Answer(Paged::new(listed.map(TaskItem::in_batch), &page)))
+    Ok(Json(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct BatchAdjustment {
-    /// How many tasks of each pair the batch shall have; pairs not named stay as they are.
+    /// How many tasks of each pair the batch is to have; pairs not named stay as they are.
     #[serde(deserialize_with = "groups")]
     task_groups: Vec<NewTaskGroup>,
 }
@@ -270,7 +269,7 @@ pub struct BatchAdjusted {
     deleted_task_ids: Vec<TextId>,
 }
 
-/// Say how many tasks of each group the batch shall have. Only pending tasks are taken out, newest first.
+/// Say how many tasks of each group the batch is to have. Only pending tasks are taken out, newest first.
 #[utoipa::path(post, path = "/api/v1/batches/{id}/tasks", tag = "batches", params(("id" = i64, Path)), request_body = BatchAdjustment,
     responses(
         (status = 200, body = BatchAdjusted),
@@ -283,10 +282,10 @@ pub async fn adjust(
     caller: Caller,
     id: PathId,
     Json(adjustment): Json<BatchAdjustment>,
-) -> Result<Answer<BatchAdjusted>, Problem> {
+) -> Result<Json<BatchAdjusted>, Problem> {
     let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups)? };
     let adjusted = state.commands.execute(&caller.context(), command).await?;
-    Ok(Answer(BatchAdjusted {
+    Ok(Json(BatchAdjusted {
         created_tasks: adjusted.created.into_iter().map(CreatedTaskItem::from).collect(),
         deleted_task_ids: adjusted.deleted.into_iter().map(|id| TextId(id.0)).collect(),
     }))
@@ -304,9 +303,9 @@ pub struct BatchEnded {
     id: TextId,
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<Instant>,
+    started_at: Option<WholeSecond>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    updated_at: Option<Instant>,
+    updated_at: Option<WholeSecond>,
 }
 
 impl From<EndedBatch> for BatchEnded {
@@ -314,13 +313,13 @@ impl From<EndedBatch> for BatchEnded {
         Self {
             id: TextId(batch.batch_id.0),
             status: batch.status.as_str(),
-            started_at: batch.started_at.map(Instant),
-            updated_at: Some(Instant(batch.updated_at)),
+            started_at: batch.started_at.map(WholeSecond),
+            updated_at: Some(WholeSecond(batch.updated_at)),
         }
     }
 }
 
-/// Cancel a batch: what nobody has recorded yet is cancelled with it; uploads are left to finish.
+/// Cancel a batch: what is not recorded yet is cancelled with it; uploads are left to finish.
 #[utoipa::path(patch, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path)), request_body = BatchEdit, responses(
     (status = 200, body = BatchEnded),
     (status = 400, description = "Anything but `cancelled` was asked for"),
@@ -332,12 +331,12 @@ pub async fn cancel(
     caller: Caller,
     id: PathId,
     Json(edit): Json<BatchEdit>,
-) -> Result<Answer<BatchEnded>, Problem> {
+) -> Result<Json<BatchEnded>, Problem> {
     let id = BatchId(id.positive()?);
     if edit.status.as_deref() != Some(BatchStatus::Cancelled.as_str()) {
         return Err(Problem::invalid("status must be cancelled: nothing else of a batch can be edited"));
     }
-    Ok(Answer(state.commands.execute(&caller.context(), CancelBatch(id)).await?.into()))
+    Ok(Json(state.commands.execute(&caller.context(), CancelBatch(id)).await?.into()))
 }
 
 /// Recall a batch: its recordings are not wanted. Their episodes are labelled `recalled_batch`.
@@ -346,9 +345,9 @@ pub async fn cancel(
     (status = 404, description = "There is no such batch"),
     (status = 409, description = "The batch is neither active nor completed"),
 ))]
-pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchEnded>, Problem> {
+pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<BatchEnded>, Problem> {
     let id = BatchId(id.positive()?);
-    Ok(Answer(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
+    Ok(Json(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -367,11 +366,11 @@ pub struct BatchDeleted {
     (status = 404, description = "There is no such batch"),
     (status = 409, description = "The batch is neither pending nor cancelled, or some of its tasks are uploading"),
 ))]
-pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<BatchDeleted>, Problem> {
+pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<BatchDeleted>, Problem> {
     let id = BatchId(id.positive()?);
     let deleted = state.commands.execute(&caller.context(), DeleteBatch(id)).await?;
     let kept = deleted.completed_tasks > 0;
-    Ok(Answer(BatchDeleted {
+    Ok(Json(BatchDeleted {
         batch_deleted: !kept,
         tasks_removed: deleted.tasks_removed,
         completed_tasks: deleted.completed_tasks,
@@ -418,7 +417,7 @@ pub struct CompletedTask {
     id: TextId,
     task_id: String,
     status: &'static str,
-    completed_at: Instant,
+    completed_at: WholeSecond,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -443,7 +442,7 @@ pub async fn complete_tasks(
     caller: Caller,
     id: PathId,
     MaybeJson(done): MaybeJson<TasksDone>,
-) -> Result<Answer<TasksCompleted>, Problem> {
+) -> Result<Json<TasksCompleted>, Problem> {
     let Identity::Collector { id: collector, .. } = caller.identity else { return Err(needs(COLLECTORS)) };
     let quantity = done.quantity.unwrap_or(1);
     if quantity < 1 {
@@ -464,7 +463,7 @@ pub async fn complete_tasks(
         completed_at: completed.completed_at.into(),
     };
     let tally = completed.batch_tally;
-    Ok(Answer(TasksCompleted {
+    Ok(Json(TasksCompleted {
         batch_id: completed.public_batch_id,
         requested_count: quantity,
         completed_count: crate::domain::tally::count(&completed.tasks),

@@ -3,7 +3,6 @@
 //! Recorders post once, without a login, and read nothing of the answer. The links they were given carry the
 //! token of their task, or a site knows them by their address. What they say is a witness among others; whether the task is theirs is decided with it.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use super::intake::CALLBACK_BYTES_MAX;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use super::{AppState, AuthMode};
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
 use crate::commands::{CommandError, Refusal};
@@ -32,7 +31,7 @@ pub fn routes() -> Routes {
 
 /// Topics kept with the event; a robot has a few dozen.
 const TOPICS_MAX: usize = 256;
-/// What is longer is cut: nobody reads an answer that says so.
+/// What is longer is cut: a recorder reads no answer that says so.
 const WORD_CHARS_MAX: usize = 256;
 const TEXT_CHARS_MAX: usize = 1000;
 
@@ -76,7 +75,7 @@ pub struct StartedAnswer {
     status: &'static str,
     /// `in_progress` when this call moved the task, else `unknown`.
     task_status: &'static str,
-    acknowledged_at: Instant,
+    acknowledged_at: WholeSecond,
 }
 
 fn given(text: Option<String>) -> Option<String> {
@@ -99,12 +98,12 @@ pub async fn start(
     caller: Caller,
     params: Params,
     Json(report): Json<Started>,
-) -> Result<Answer<StartedAnswer>, Problem> {
+) -> Result<Json<StartedAnswer>, Problem> {
     let task_id = given(report.task_id).ok_or_else(|| Problem::invalid("task_id is required"))?;
     let device_id = given(report.device_id);
     let answer = |moved| {
         let task_status = if moved { "in_progress" } else { "unknown" };
-        Ok(Answer(StartedAnswer { status: "acknowledged", task_status, acknowledged_at: Instant(state.commands.now()) }))
+        Ok(Json(StartedAnswer { status: "acknowledged", task_status, acknowledged_at: WholeSecond(state.commands.now()) }))
     };
     let proof = proof(&state, &caller, &params);
     // An id that no task can have, or that no robot can have, belongs to none of ours.
@@ -170,7 +169,7 @@ pub async fn finish(
     caller: Caller,
     params: Params,
     Json(report): Json<Finished>,
-) -> Result<Answer<FinishedAnswer>, Problem> {
+) -> Result<Json<FinishedAnswer>, Problem> {
     let required = |field: &str, text: Option<String>| given(text).ok_or_else(|| Problem::invalid(format!("{field} is required")));
     let task_id = required("task_id", report.task_id)?;
     let device_id = required("device_id", report.device_id)?;
@@ -207,7 +206,7 @@ pub async fn finish(
         FinishAnswer::NotOwned => return Err(not_owned()),
         FinishAnswer::Unproven => return Err(unproven()),
     };
-    Ok(Answer(FinishedAnswer { success: true, message, task_status: task_status.as_str(), upload_request_sent }))
+    Ok(Json(FinishedAnswer { success: true, message, task_status: task_status.as_str(), upload_request_sent }))
 }
 
 fn not_owned() -> Problem {

@@ -1,6 +1,5 @@
 //! `/devices`: whether a robot is reachable, and what it lately said.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Params, PathDevice};
+use super::extract::{Json, Params, PathDevice};
 use super::fleet::{Connection, DeviceMessage};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -19,7 +18,7 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(connection)).at(Policy::READ.over(LinkKind::Transfer), routes!(messages))
 }
 
-/// Whether both links of a device are up. A device that nobody knows is not connected.
+/// Whether both links of a device are up. A device that is not known is not connected.
 #[utoipa::path(get, path = "/api/v1/devices/{device_id}/connection", tag = "devices", params(("device_id" = String, Path)), responses(
     (status = 200, body = Connection),
 ))]
@@ -27,9 +26,9 @@ pub async fn connection(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-) -> Result<Answer<Connection>, Problem> {
+) -> Result<Json<Connection>, Problem> {
     let row = state.reads.device(&caller.scope, &device).await?;
-    Ok(Answer(Connection::of(&device, row.as_ref())))
+    Ok(Json(Connection::of(&device, row.as_ref())))
 }
 
 /// What was lately said.
@@ -54,9 +53,9 @@ pub async fn messages(
     caller: Caller,
     PathDevice(device): PathDevice,
     params: Params,
-) -> Result<Answer<Messages>, Problem> {
+) -> Result<Json<Messages>, Problem> {
     let limit = params.page_to_100()?.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_default();
     let seen = state.reads.sees_device(&caller.scope, &device).await?;
     let items = if seen { state.fleet.recent(&device, limit) } else { vec![] };
-    Ok(Answer(Messages { device_id: device.to_string(), items }))
+    Ok(Json(Messages { device_id: device.to_string(), items }))
 }

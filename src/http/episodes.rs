@@ -1,6 +1,5 @@
 //! `/episodes`: verified recordings.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
@@ -9,12 +8,12 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Params, PathId};
+use super::extract::{Json, Params, PathId};
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
 use super::storage::{Location, refuse_if_blocked, signed_link};
-use super::wire::{Instant, Paged};
+use super::wire::{Paged, WholeSecond};
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
 
@@ -52,11 +51,11 @@ pub struct Episode {
     auto_approved: bool,
     inspector_id: Option<String>,
     inspection_decision: Option<String>,
-    inspected_at: Option<Instant>,
+    inspected_at: Option<WholeSecond>,
     cloud_synced: bool,
     cloud_processed: bool,
-    cloud_synced_at: Option<Instant>,
-    created_at: Instant,
+    cloud_synced_at: Option<WholeSecond>,
+    created_at: WholeSecond,
     labels: Vec<String>,
     /// Only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,7 +104,7 @@ impl From<EpisodeRow> for Episode {
             inspected_at: None,
             cloud_synced: row.cloud_synced,
             cloud_processed: row.cloud_processed,
-            cloud_synced_at: row.cloud_synced_at.map(Instant),
+            cloud_synced_at: row.cloud_synced_at.map(WholeSecond),
             created_at: row.created_at.into(),
             labels: row.labels,
             metadata: None,
@@ -128,7 +127,7 @@ impl From<EpisodeRow> for Episode {
     ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
     ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive"),
 ), responses((status = 200, body = Paged<Episode>), (status = 400, description = "A time that is none")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Episode>>, Problem> {
     let page = params.page_lax()?;
     let task = params.text("task_id");
     let task_id = task.as_ref().and_then(|text| text.parse().ok());
@@ -146,7 +145,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         created_to: params.instant("created_at_to")?,
     };
     let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 /// One episode.
@@ -154,8 +153,8 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     (status = 200, body = Episode),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<Episode>, Problem> {
-    Ok(Answer(Episode::in_detail(found(&state, &caller.scope, id).await?)))
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Episode>, Problem> {
+    Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeRow, Problem> {
@@ -163,7 +162,8 @@ async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeRow
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Link {
+#[schema(as = Link)]
+pub struct SignedLink {
     /// A path on this server; works without a login for as long as `s3.presign_ttl_s` says, 15 minutes by default.
     url: String,
 }
@@ -173,12 +173,12 @@ pub struct Link {
     ("id" = i64, Path),
     ("kind" = Option<String>, Query, description = "`mcap` (default) or `sidecar`"),
 ), responses(
-    (status = 200, body = Link),
+    (status = 200, body = SignedLink),
     (status = 400, description = "Another kind, or a stored path that cannot be used"),
     (status = 404, description = "There is no such episode"),
     (status = 409, description = "The recording failed its checks"),
 ))]
-pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Link>, Problem> {
+pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Json<SignedLink>, Problem> {
     let id = PathId(id.positive()?);
     let kind = params.text("kind").map_or_else(|| "mcap".to_owned(), |kind| kind.to_lowercase());
     if !matches!(kind.as_str(), "mcap" | "sidecar") {
@@ -194,5 +194,5 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, 
         _ => episode.sidecar_path.clone().unwrap_or_default(),
     };
     let location = Location::of_path(&path, &state.settings.bucket)?;
-    Ok(Answer(Link { url: signed_link(&state, location) }))
+    Ok(Json(SignedLink { url: signed_link(&state, location) }))
 }

@@ -2,6 +2,8 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -16,10 +18,16 @@ use crate::telemetry::brief;
 pub const LONG_TEXT: usize = 65_535;
 pub const NAME: usize = 255;
 
-/// A JSON body. Keys of its object match whatever their case, unknown ones are ignored, a
+/// A JSON body, on its way in and out. On the way in keys of its object match whatever their case, unknown ones are ignored, a
 /// wrong type is refused, and so is a body that is missing.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
@@ -79,7 +87,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// JSON that can be stored and read again, wherever in it something stands.
 fn storable_json(bytes: &[u8]) -> Result<Value, Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
-    // Postgres keeps no NUL in texts; nobody means one.
+    // Postgres keeps no NUL in texts, and none is ever meant.
     if has_nul(&value) {
         return Err(Problem::invalid("a text in the body contains a NUL character"));
     }
@@ -99,7 +107,7 @@ fn has_nul(value: &Value) -> bool {
 }
 
 /// Lower-cases the keys of an object. An exact key wins over one that differs by case.
-/// Only this object: what is inside may be somebody's own JSON.
+/// Only this object: what is inside may be the caller's own JSON.
 pub fn fold_keys(value: &mut Value) {
     let Value::Object(object) = value else { return };
     if object.keys().all(|key| !key.chars().any(char::is_uppercase)) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::domain::device::LinkKind;
 use crate::domain::recorder::{RecorderState, Sight};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
@@ -66,8 +66,8 @@ pub enum TransferOrder {
 pub struct TransferView {
     pub device_id: String,
     pub remote_ip: String,
-    pub connected_at: Instant,
-    pub last_seen_at: Instant,
+    pub connected_at: WholeSecond,
+    pub last_seen_at: WholeSecond,
     /// As the device last told it.
     pub status: Value,
 }
@@ -75,7 +75,7 @@ pub struct TransferView {
 /// Something that was said over a link of a device, or about the link.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeviceMessage {
-    pub at: Instant,
+    pub at: WholeSecond,
     /// `recorder` or `transfer`.
     pub link: &'static str,
     /// `heard` from the device, `sent` to it, or `noted` about the link or a message that changed nothing.
@@ -146,7 +146,7 @@ pub struct Connection {
     pub connected: bool,
     /// The later of the two.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub connected_at: Option<Instant>,
+    pub connected_at: Option<WholeSecond>,
     pub recorder_connected: bool,
     pub transfer_connected: bool,
 }
@@ -159,7 +159,7 @@ impl Connection {
         Self {
             device_id: device.to_string(),
             connected: recorder && transfer,
-            connected_at: since.filter(|_| recorder && transfer).map(Instant),
+            connected_at: since.filter(|_| recorder && transfer).map(WholeSecond),
             recorder_connected: recorder,
             transfer_connected: transfer,
         }

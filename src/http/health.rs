@@ -2,7 +2,7 @@
 //! says whether to send it work. Who gives positions to events, and how far they are behind, is shown and is no reason
 //! against this process: another one may lead, and takes the lead over within seconds.
 
-use axum::Json as Answer;
+use super::extract::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,7 @@ use super::AppState;
 use super::disk::can_be_written;
 use super::policy::Policy;
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
@@ -89,7 +89,7 @@ impl Findings {
 fn body(state: &AppState, findings: &Findings) -> Value {
     json!({
         "status": if findings.well() { "healthy" } else { "unhealthy" },
-        "timestamp": Instant(state.commands.now()),
+        "timestamp": WholeSecond(state.commands.now()),
         "components": findings.components(),
         "version": env!("CARGO_PKG_VERSION"),
     })
@@ -97,9 +97,9 @@ fn body(state: &AppState, findings: &Findings) -> Value {
 
 /// This process answers; what it sees is in the body.
 #[utoipa::path(get, path = "/api/v1/health", tag = "operation", security(()), responses((status = 200, body = Value)))]
-pub async fn health(State(state): State<AppState>) -> Answer<Value> {
+pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let findings = Findings::gather(&state).await;
-    Answer(body(&state, &findings))
+    Json(body(&state, &findings))
 }
 
 /// Whether work may be sent here: database and object store are as they should be.
@@ -110,7 +110,7 @@ pub async fn health(State(state): State<AppState>) -> Answer<Value> {
 pub async fn ready(State(state): State<AppState>) -> Response {
     let findings = Findings::gather(&state).await;
     let status = if findings.well() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Answer(body(&state, &findings))).into_response()
+    (status, Json(body(&state, &findings))).into_response()
 }
 
 #[cfg(test)]

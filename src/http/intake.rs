@@ -1,6 +1,6 @@
 //! Bodies on their way in: how large they may be, and what is said of one that does not arrive.
 //!
-//! A route without a login takes little: nobody is known who could answer for the rest. [`limited`] stands in front of
+//! A route without a login takes little: no caller is known who could answer for the rest. [`limited`] stands in front of
 //! everything that reads a body, so no handler has to think of it.
 
 use std::error::Error;

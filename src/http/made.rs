@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::extract::Json;
 use super::problem::Problem;
 
 /// Reading one row takes milliseconds; the rest of the request's time is for the change itself.
@@ -46,9 +46,9 @@ impl<T> Made<T> {
 impl<T: Serialize> IntoResponse for Made<T> {
     fn into_response(self) -> Response {
         match self {
-            Self::Whole(status, whole) => (status, Answer(whole)).into_response(),
+            Self::Whole(status, whole) => (status, Json(whole)).into_response(),
             Self::Known(status, known) => {
-                let mut response = (status, Answer(known)).into_response();
+                let mut response = (status, Json(known)).into_response();
                 response.extensions_mut().insert(Incomplete);
                 response
             }

@@ -1,8 +1,8 @@
 //! The REST edge: routes, one file per resource; what is refused and how it is said; who may ask.
 //!
 //! A handler turns text into typed values, sends one command or asks one query, and shapes
-//! the answer. Rules live in `domain`, rows in `projections`; a status code appears nowhere
-//! but here.
+//! the answer. Rules live in `domain`, rows in `projections`; which status says a rule's no
+//! is decided nowhere but here.
 //!
 //! - [`routes`], [`policy`]: lists of routes, each with who may ask and how it is treated.
 //! - [`router`]: all of them, and what surrounds them; [`openapi`] describes the same lists.

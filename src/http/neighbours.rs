@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request_id::REQUEST_ID;
 
-/// On a request that was passed on: it is answered where it arrives, whoever holds the socket by then.
+/// On a request that was passed on: it is answered where it arrives, even where another process holds the socket by then.
 pub const PASSED_ON: HeaderName = HeaderName::from_static("x-keystone-passed-on");
 
 /// The processes of a site are close to each other.

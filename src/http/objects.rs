@@ -16,7 +16,7 @@ pub struct ObjectFacts {
     /// With or without quotes.
     pub etag: Option<String>,
     pub content_type: Option<String>,
-    /// What whoever stored it claims, in lower-case hex.
+    /// What the uploader claims of it, in lower-case hex.
     pub claimed_sha256: Option<String>,
     pub last_modified: Option<Timestamp>,
 }

@@ -1,6 +1,5 @@
 //! `/orders`: placing, reading, editing, deleting.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,7 +14,7 @@ use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::{Instant, Paged, TextId, present};
+use super::wire::{Paged, TextId, WholeSecond, present};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use crate::domain::catalog;
 use crate::domain::order::{OrderStatus, Priority, Revision};
@@ -50,11 +49,11 @@ pub struct Order {
     status: String,
     priority: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deadline: Option<Instant>,
+    deadline: Option<WholeSecond>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<OrderRow> for Order {
@@ -73,7 +72,7 @@ impl From<OrderRow> for Order {
             failed_count: row.failed_count,
             status: row.status,
             priority: row.priority,
-            deadline: row.deadline.map(Instant),
+            deadline: row.deadline.map(WholeSecond),
             metadata: present(row.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
@@ -93,7 +92,7 @@ impl From<OrderRow> for Order {
     ("ids" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "In the names of order, scene and organization; also `q`, `search`"),
 ), responses((status = 200, body = Paged<Order>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Order>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Order>>, Problem> {
     let page = params.page_to_100()?;
     let filter = OrderFilter {
         organization_ids: params.id_list(&["organization_id"])?,
@@ -105,7 +104,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.keyword(),
     };
     let listed = state.reads.orders(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -166,8 +165,8 @@ pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): J
     (status = 200, body = Order),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Order>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, OrderId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Order>, Problem> {
+    Ok(Json(found(&state, &caller.scope, OrderId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: OrderId) -> Result<Order, Problem> {
@@ -328,6 +327,6 @@ mod tests {
     fn an_empty_deadline_is_none_and_offsets_become_utc() {
         assert_eq!(placed(json!({"deadline": ""})).unwrap().deadline, None);
         let deadline = placed(json!({"deadline": "2026-01-01T02:00:00.5+02:00"})).unwrap().deadline.unwrap();
-        assert_eq!(json!(Instant(deadline)), "2026-01-01T00:00:00Z");
+        assert_eq!(json!(WholeSecond(deadline)), "2026-01-01T00:00:00Z");
     }
 }

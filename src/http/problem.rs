@@ -176,7 +176,7 @@ impl From<CommandError> for Problem {
                 Self { status, code: refusal.code.as_str(), detail: refusal.message, ..Self::invalid("") }.with_all(refusal.extra)
             }
             CommandError::Conflict => {
-                Self::new(Code::LostRace, "somebody else changed the same thing at the same moment; try again").retry_after(1)
+                Self::new(Code::LostRace, "another request changed the same thing at the same moment; try again").retry_after(1)
             }
             CommandError::Unavailable(reason) | CommandError::Unfit(reason) => unavailable(&reason),
             CommandError::Failed(error) => failed(&error),

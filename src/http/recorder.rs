@@ -1,14 +1,13 @@
 //! `/recorder`: telling recorders what to do.
 //!
 //! A command is an event first and reaches the device through the outbox; the caller waits
-//! for its outcome as long as a device may take, and hears that nobody knows after that. Whether it fits
+//! for its outcome as long as a device may take, and hears that it is not known after that. Whether it fits
 //! what the recorder does is the device's decision (`domain::recorder`); what it does at this moment is asked here.
 
 #![expect(clippy::disallowed_methods, reason = "the outcome of a command is looked at again after a while")]
 
 use std::time::{Duration, Instant as Moment};
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -16,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::auth::Caller;
-use super::extract::{MaybeObject, PathDevice, public_task_id};
+use super::extract::{Json, MaybeObject, PathDevice, public_task_id};
 use super::fleet::RecorderView;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
@@ -62,7 +61,7 @@ pub struct RpcAnswer {
     data: Option<Value>,
 }
 
-type RpcResult = Result<Answer<RpcAnswer>, Problem>;
+type RpcResult = Result<Json<RpcAnswer>, Problem>;
 
 /// A task id in a body: text, or missing.
 fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
@@ -247,7 +246,7 @@ fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
     }
 }
 
-/// An outcome that nobody knows, and why nobody does.
+/// An outcome that is not known, and why.
 fn unknown(action: RecorderAction, row: Option<DeviceCommandRow>) -> Problem {
     let (reason, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
     let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();
@@ -319,7 +318,7 @@ async fn command(
                 let success = status == CommandStatus::Succeeded;
                 let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
-                return Ok(Answer(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
+                return Ok(Json(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
             Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
             Some(CommandStatus::NotSent) => {

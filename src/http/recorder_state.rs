@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -12,12 +11,12 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Params, PathDevice};
+use super::extract::{Json, Params, PathDevice};
 use super::fleet::{DeviceWarning, RecorderView, Unanswered, recorder_elsewhere};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Scope, Timestamp};
 
@@ -39,7 +38,7 @@ pub struct RecorderStateAnswer {
     current_state: String,
     previous_state: String,
     task_id: String,
-    updated_at: Instant,
+    updated_at: WholeSecond,
     state_synced: bool,
     syncing: bool,
     fresh: bool,
@@ -57,7 +56,7 @@ impl RecorderStateAnswer {
                 current_state: "unknown".into(),
                 previous_state: String::new(),
                 task_id: String::new(),
-                updated_at: Instant(now),
+                updated_at: WholeSecond(now),
                 state_synced: false,
                 syncing: false,
                 fresh: false,
@@ -71,7 +70,7 @@ impl RecorderStateAnswer {
             current_state: view.current_state.clone(),
             previous_state: view.previous_state.clone(),
             task_id: view.task_id.clone().unwrap_or_default(),
-            updated_at: Instant(view.updated_at.unwrap_or(view.connected_at)),
+            updated_at: WholeSecond(view.updated_at.unwrap_or(view.connected_at)),
             state_synced: view.confirmed,
             syncing: !view.confirmed,
             fresh: view.confirmed && view.age.is_some_and(|age| age <= fresh_within),
@@ -102,8 +101,8 @@ pub struct Recorders {
 pub struct RecorderListed {
     device_id: String,
     remote_ip: String,
-    connected_at: Instant,
-    last_seen_at: Instant,
+    connected_at: WholeSecond,
+    last_seen_at: WholeSecond,
     state: RecorderListedState,
     state_synced: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +114,7 @@ pub struct RecorderListedState {
     current_state: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<String>,
-    updated_at: Option<Instant>,
+    updated_at: Option<WholeSecond>,
     #[serde(skip_serializing_if = "String::is_empty")]
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +131,7 @@ impl From<RecorderView> for RecorderListed {
             state: RecorderListedState {
                 current_state: view.current_state,
                 task_id: view.task_id,
-                updated_at: view.updated_at.map(Instant),
+                updated_at: view.updated_at.map(WholeSecond),
                 source: view.source,
                 last_sync_error: view.error,
             },
@@ -144,7 +143,7 @@ impl From<RecorderView> for RecorderListed {
 
 /// Recorders that are connected.
 #[utoipa::path(get, path = "/api/v1/recorder/devices", tag = "recorder", responses((status = 200, body = Recorders)))]
-pub async fn devices(State(state): State<AppState>, caller: Caller) -> Result<Answer<Recorders>, Problem> {
+pub async fn devices(State(state): State<AppState>, caller: Caller) -> Result<Json<Recorders>, Problem> {
     let (mut views, now) = (state.fleet.recorders(), state.commands.now());
     let here: BTreeSet<String> = views.iter().map(|view| view.device_id.clone()).collect();
     let seen = state.reads.seen_devices(&caller.scope, here.iter().map(String::as_str)).await?;
@@ -156,7 +155,7 @@ pub async fn devices(State(state): State<AppState>, caller: Caller) -> Result<An
         let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Recorder, row.recorder_contest.as_ref()));
         RecorderListed { warning, ..RecorderListed::from(view) }
     };
-    Ok(Answer(Recorders { devices: views.into_iter().map(warned).collect() }))
+    Ok(Json(Recorders { devices: views.into_iter().map(warned).collect() }))
 }
 
 /// What is known of a recorder: by this process where it is connected here, else by what was committed.
@@ -182,7 +181,7 @@ pub async fn state(
     caller: Caller,
     PathDevice(device): PathDevice,
     params: Params,
-) -> Result<Answer<RecorderStateAnswer>, Problem> {
+) -> Result<Json<RecorderStateAnswer>, Problem> {
     let refresh = params.text("refresh").is_some_and(|text| matches!(text.as_str(), "1" | "true" | "yes"));
     let age_max = params.text("max_age_ms").and_then(|text| text.parse().ok()).map_or(FRESH, Duration::from_millis);
     let view = match view_of(&state, &caller.scope, &device).await? {
@@ -190,7 +189,7 @@ pub async fn state(
         view => view,
     };
     let version = state.reads.device(&caller.scope, &device).await?.map_or(0, |row| row.version);
-    Ok(Answer(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
+    Ok(Json(RecorderStateAnswer::of(view.as_ref(), state.commands.now(), age_max).at_version(version)))
 }
 
 /// What a recorder that the caller sees does, no older than asked; or the state body that says why not.
@@ -226,13 +225,13 @@ pub struct Stats {
     (status = 200, body = Stats),
     (status = 504, description = "The device did not answer"),
 ))]
-pub async fn stats(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> Result<Answer<Stats>, Problem> {
+pub async fn stats(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> Result<Json<Stats>, Problem> {
     if !state.reads.sees_device(&caller.scope, &device).await? {
-        return Ok(Answer(Stats { connected: false, data: json!({}) }));
+        return Ok(Json(Stats { connected: false, data: json!({}) }));
     }
     match state.fleet.stats(&device, state.settings.device_response_timeout).await {
-        Ok(data) => Ok(Answer(Stats { connected: true, data })),
-        Err(Unanswered::NotConnected) => Ok(Answer(Stats { connected: false, data: json!({}) })),
+        Ok(data) => Ok(Json(Stats { connected: true, data })),
+        Err(Unanswered::NotConnected) => Ok(Json(Stats { connected: false, data: json!({}) })),
         Err(Unanswered::TimedOut) => Err(rpc_timeout("get_stats")),
         Err(Unanswered::Failed(reason)) => Err(super::problem::failed(&anyhow::anyhow!("statistics of {device}: {reason}"))),
     }

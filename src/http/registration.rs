@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, StatusCode};
@@ -29,7 +28,7 @@ use super::intake::NAMES_BYTES_MAX;
 use super::policy::{Key, Policy};
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::Instant;
+use super::wire::WholeSecond;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
 
@@ -242,7 +241,7 @@ pub async fn register(
     caller: Caller,
     headers: HeaderMap,
     Json(new): Json<NewDevice>,
-) -> Result<(StatusCode, Answer<Registered>), Problem> {
+) -> Result<(StatusCode, Json<Registered>), Problem> {
     let factory = required("factory", new.factory, NAME)?;
     let robot_type = required("robot_type", new.robot_type, NAME)?;
     if let Err(wait_s) = state.registrations.attempt("", caller.address(), state.commands.now()) {
@@ -250,7 +249,7 @@ pub async fn register(
             Problem::new(Code::RegistrationThrottled, "too many registrations from this address; try again later").retry_after(wait_s)
         );
     }
-    // Whoever knows the key of another's registration would be shown its token.
+    // A caller who knows the key of another's registration would be shown its token.
     if caller.idempotency().is_some_and(|key| is_guessable(&key.key)) {
         let text = format!(
             "the Idempotency-Key of a registration is a secret: {KEY_CHARS_MIN} characters or more by chance, and not always the same few"
@@ -266,7 +265,7 @@ pub async fn register(
         let text = format!("{} was registered with this key some time ago, and its token was shown then; rotate it", made.device_id);
         return Err(Problem::new(Code::RegistrationAnswered, text).with("device_id", made.device_id.as_str()));
     }
-    Ok((StatusCode::CREATED, Answer(answer(&state, &headers, (factory, robot_type), &made, token))))
+    Ok((StatusCode::CREATED, Json(answer(&state, &headers, (factory, robot_type), &made, token))))
 }
 
 /// A token that replaced the one before it.
@@ -276,7 +275,7 @@ pub struct Rotated {
     robot_id: String,
     /// Shown here and never again.
     ws_client_auth_token: String,
-    rotated_at: Instant,
+    rotated_at: WholeSecond,
     /// As in the answer to a registration: merged into the `device.json` of `axon-config`, this answer is all that it needs to
     /// render its files again.
     endpoints: DeviceEndpoints,
@@ -296,12 +295,12 @@ pub async fn rotate(
     caller: Caller,
     PathId(id): PathId,
     headers: HeaderMap,
-) -> Result<Answer<Rotated>, Problem> {
+) -> Result<Json<Rotated>, Problem> {
     let robot_id = RobotId(PathId(id).positive()?);
     let token = new_token(&state, &caller);
     let rotate = RotateToken { robot_id, credentials: credentials_of(&state, &token) };
     let rotated = state.commands.execute(&caller.context(), rotate).await?;
-    Ok(Answer(Rotated {
+    Ok(Json(Rotated {
         device_id: rotated.device_id.to_string(),
         robot_id: robot_id.to_string(),
         rotated_at: rotated.rotated_at.into(),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::{Json as Answer, Router};
 use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -11,6 +11,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
 use super::elsewhere::pass_on;
+use super::extract::Json;
 use super::idempotency::idempotent;
 use super::intake::limited;
 use super::policy::Policy;
@@ -118,7 +119,7 @@ pub fn router(state: AppState) -> Router {
     let (router, openapi, policies) = routes().split();
     let docs = SwaggerUi::new(DOCS).config(Config::from(DESCRIPTION));
     let openapi = described(&openapi, &policies);
-    let description = axum::routing::get(move || async move { Answer(openapi) });
+    let description = axum::routing::get(move || async move { Json(openapi) });
     router
         .merge(docs)
         .route(DESCRIPTION, description)

@@ -79,7 +79,7 @@ impl Policies {
         self.0.entry(path.to_owned()).or_default().push((method, policy));
     }
 
-    /// A method that no list names is answered like one that does not exist, and to nobody who is not logged in.
+    /// A method that no list names is answered like one that does not exist, and only to callers who are logged in.
     pub fn of(&self, method: &Method, path: &str) -> Policy {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let listed = self.0.get(path).and_then(|policies| policies.iter().find(|(known, _)| known == method));

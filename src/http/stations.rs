@@ -1,6 +1,5 @@
 //! `/stations`: workstations, each one binding of a robot and a data collector.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
-use super::wire::{Instant, Paged, TextId};
+use super::wire::{Paged, TextId, WholeSecond};
 use crate::commands::registry::BindStation;
 use crate::domain::station::StationStatus;
 use crate::domain::{CollectorId, RobotId, Scope, StationId};
@@ -52,8 +51,8 @@ pub struct Station {
     superseded_by: Option<TextId>,
     #[serde(skip_serializing_if = "Value::is_null")]
     metadata: Value,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<StationRow> for Station {
@@ -97,7 +96,7 @@ impl From<StationRow> for Station {
     ("status" = Option<String>, Query),
     ("keyword" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Station>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Station>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Station>>, Problem> {
     let page = params.page_to_100()?;
     let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| item.to_lowercase()).collect::<Vec<_>>());
     let known = |status: &String| StationStatus::ALL.iter().any(|(word, _)| word == status);
@@ -115,7 +114,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.keyword(),
     };
     let listed = state.reads.stations(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -159,8 +158,8 @@ pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): 
     (status = 200, body = Station),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Station>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, StationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Station>, Problem> {
+    Ok(Json(found(&state, &caller.scope, StationId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: StationId) -> Result<Station, Problem> {

@@ -1,6 +1,5 @@
 //! `/tasks/statistics`: how the work is spread.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -8,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
-use super::extract::Params;
+use super::extract::{Json, Params};
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
@@ -52,7 +51,7 @@ impl From<BreakdownRow> for BreakdownItem {
     ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Breakdown), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Breakdown>, Problem> {
+pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Breakdown>, Problem> {
     if params.has("after") {
         // Groups are counted anew for every page, so a place in the list would save nothing.
         return Err(Problem::invalid("pages of this list are asked for by offset"));
@@ -75,5 +74,5 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
     let status = params.word("status", &TaskStatus::ALL)?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };
     let listed = state.reads.breakdown(&caller.scope, &filter, page).await?;
-    Ok(Answer(Breakdown { dimension: name, page: Paged::new(listed, &page) }))
+    Ok(Json(Breakdown { dimension: name, page: Paged::new(listed, &page) }))
 }

@@ -6,7 +6,6 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
@@ -22,7 +21,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::tokens::{ObjectClaims, TokenError};
 use super::auth::{Caller, Identity};
-use super::extract::Params;
+use super::extract::{Json, Params};
 use super::objects::ObjectFacts;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
@@ -230,7 +229,7 @@ pub struct StoreLink {
 const LIFETIME_MAX_S: u64 = 3600;
 const LIFETIME_DEFAULT_S: u64 = 600;
 
-/// A link to an object at the object store itself, for whoever reaches it through a proxy.
+/// A link to an object at the object store itself, for callers that reach it through a proxy.
 #[utoipa::path(get, path = "/api/v1/storage/presign", tag = "storage", params(
     ("bucket" = String, Query),
     ("object" = String, Query),
@@ -241,7 +240,7 @@ const LIFETIME_DEFAULT_S: u64 = 600;
     (status = 404, description = "No episode has this object"),
     (status = 409, description = "The episode failed its checks"),
 ))]
-pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<StoreLink>, Problem> {
+pub async fn presign(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<StoreLink>, Problem> {
     let readings = Location::readings(params.exact("bucket"), params.exact("object"))?;
     let lifetime = match params.text("expires_seconds") {
         None => LIFETIME_DEFAULT_S,
@@ -256,7 +255,7 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, params: Para
     caller.must_see(&episode)?;
     let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
     let url = at_proxy(&signed).ok_or_else(|| store_failed(&anyhow::anyhow!("the store's link has no path")))?;
-    Ok(Answer(StoreLink { url }))
+    Ok(Json(StoreLink { url }))
 }
 
 /// The path and query of a link to the store, where the proxy takes them.
@@ -286,7 +285,7 @@ pub async fn object(State(state): State<AppState>, caller: Caller, params: Param
     let invalid = || Problem::new(Code::DownloadTokenInvalid, "the link is not valid for this object");
     // Who may not ask hears nothing else.
     let linked = match (&token, &caller.identity) {
-        // A link decides alone, whoever carries it.
+        // A link decides alone, for any caller.
         (Some(token), _) => match state.tokens.check_link(token, state.commands.now()) {
             Ok(claims) => Some(claims),
             Err(TokenError::Expired) => return Err(Problem::new(Code::DownloadTokenExpired, "the link has expired")),

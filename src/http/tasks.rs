@@ -1,6 +1,5 @@
 //! `/tasks`: creating, reading, ending and deleting tasks, and what a recorder is configured with.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
-use super::wire::{Instant, Paged, TextId};
+use super::wire::{Paged, TextId, WholeSecond};
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
@@ -49,7 +48,7 @@ pub struct TaskItem {
     subscene_name: String,
     status: String,
     error_message: Option<String>,
-    assigned_at: Option<Instant>,
+    assigned_at: Option<WholeSecond>,
 }
 
 impl From<TaskRow> for TaskItem {
@@ -100,13 +99,13 @@ pub struct Task {
     organization_id: Option<i64>,
     status: String,
     error_message: Option<String>,
-    created_at: Option<Instant>,
-    assigned_at: Option<Instant>,
-    started_at: Option<Instant>,
+    created_at: Option<WholeSecond>,
+    assigned_at: Option<WholeSecond>,
+    started_at: Option<WholeSecond>,
     /// When it was completed or failed; null where it was cancelled.
-    completed_at: Option<Instant>,
+    completed_at: Option<WholeSecond>,
     /// When it reached its end, whichever it was.
-    ended_at: Option<Instant>,
+    ended_at: Option<WholeSecond>,
     episode: Option<TaskEpisode>,
 }
 
@@ -137,9 +136,9 @@ impl From<TaskRow> for Task {
             error_message: row.error_message,
             created_at: Some(row.created_at.into()),
             assigned_at: Some(row.assigned_at.into()),
-            started_at: row.started_at.map(Instant),
-            completed_at: row.completed_at.map(Instant),
-            ended_at: row.ended_at.map(Instant),
+            started_at: row.started_at.map(WholeSecond),
+            completed_at: row.completed_at.map(WholeSecond),
+            ended_at: row.ended_at.map(WholeSecond),
             episode: row.episode_row_id.map(|id| TaskEpisode { id, episode_id: row.episode_id }),
         }
     }
@@ -153,7 +152,7 @@ impl From<TaskRow> for Task {
     ("workstation_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
     let filter = TaskFilter {
         task_id: params.text("task_id"),
@@ -161,7 +160,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         status: params.word("status", &TaskStatus::ALL)?,
     };
     let listed = state.reads.tasks(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 /// One task.
@@ -169,9 +168,9 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     (status = 200, body = Task),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<Task>, Problem> {
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Task>, Problem> {
     let row = state.reads.task(&caller.scope, TaskId(id.positive()?)).await?;
-    row.map(|row| Answer(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
+    row.map(|row| Json(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
 }
 
 /// What a recorder is configured with. The names of the fields do not mean ids: most are names.
@@ -242,9 +241,9 @@ impl TaskConfig {
     (status = 404, description = "There is no such task"),
     (status = 409, description = "The task is not pending, or lacks something"),
 ))]
-pub async fn config(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Answer<TaskConfig>, Problem> {
+pub async fn config(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<TaskConfig>, Problem> {
     let row = state.reads.task_config(&caller.scope, TaskId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("task"))?;
-    TaskConfig::of(row, &state.settings.callback_base_url).map(Answer)
+    TaskConfig::of(row, &state.settings.callback_base_url).map(Json)
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -265,7 +264,7 @@ pub struct CreatedTasks {
     /// Of the first task.
     task_id: String,
     status: &'static str,
-    created_at: Instant,
+    created_at: WholeSecond,
     tasks: Vec<CreatedTaskEntry>,
 }
 
@@ -274,7 +273,7 @@ pub struct CreatedTaskEntry {
     id: TextId,
     task_id: String,
     status: &'static str,
-    created_at: Instant,
+    created_at: WholeSecond,
     /// Always null.
     #[schema(value_type = Option<Object>)]
     tasks: Option<()>,
@@ -302,7 +301,7 @@ pub async fn create(
     State(state): State<AppState>,
     caller: Caller,
     Json(tasks): Json<NewTasks>,
-) -> Result<(StatusCode, Answer<CreatedTasks>), Problem> {
+) -> Result<(StatusCode, Json<CreatedTasks>), Problem> {
     let command = CreateTasks {
         order_id: OrderId(number_id("order_id", tasks.order_id)?),
         sop_id: SopId(number_id("sop_id", tasks.sop_id)?),
@@ -319,7 +318,7 @@ pub async fn create(
         created_at: first.created_at.into(),
         tasks: created.into_iter().map(CreatedTaskEntry::from).collect(),
     };
-    Ok((StatusCode::CREATED, Answer(answer)))
+    Ok((StatusCode::CREATED, Json(answer)))
 }
 
 /// Delete a task. A recorder that holds it is told to let go.

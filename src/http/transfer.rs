@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use futures_util::future::join_all;
@@ -60,12 +59,12 @@ impl From<TransferView> for TransferListed {
 
 /// Uploaders that are connected, to whichever process.
 #[utoipa::path(get, path = "/api/v1/transfer/devices", tag = "transfer", responses((status = 200, body = Transfers)))]
-pub async fn devices(State(state): State<AppState>, caller: Caller, headers: HeaderMap) -> Result<Answer<Transfers>, Problem> {
+pub async fn devices(State(state): State<AppState>, caller: Caller, headers: HeaderMap) -> Result<Json<Transfers>, Problem> {
     let mut devices = state.fleet.transfers();
     let seen = state.reads.seen_devices(&caller.scope, devices.iter().map(|view| view.device_id.as_str())).await?;
     devices.retain(|view| seen.contains(&view.device_id));
     if headers.contains_key(&PASSED_ON) {
-        return Ok(Answer(Transfers { devices: devices.into_iter().map(TransferListed::from).collect() }));
+        return Ok(Json(Transfers { devices: devices.into_iter().map(TransferListed::from).collect() }));
     }
     let linked = state.reads.linked_devices(&caller.scope).await?;
     let mut known: BTreeSet<String> = devices.iter().map(|view| view.device_id.clone()).collect();
@@ -83,7 +82,7 @@ pub async fn devices(State(state): State<AppState>, caller: Caller, headers: Hea
         let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.transfer_contest.as_ref()));
         TransferListed { view, warning }
     };
-    Ok(Answer(Transfers { devices: devices.into_iter().map(warned).collect() }))
+    Ok(Json(Transfers { devices: devices.into_iter().map(warned).collect() }))
 }
 
 /// What the processes that hold these uploaders say of all they hold. A process that does not answer in time is left out.
@@ -113,7 +112,7 @@ pub struct Sent {
     status: &'static str,
 }
 
-type SentResult = Result<Answer<Sent>, Problem>;
+type SentResult = Result<Json<Sent>, Problem>;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default)]
@@ -139,7 +138,7 @@ async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: Trans
         return Err(not_connected());
     }
     match state.fleet.tell_transfer(device, order).await {
-        Ok(()) => Ok(Answer(Sent { status: "sent" })),
+        Ok(()) => Ok(Json(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
         Err(Unanswered::NotConnected) => Err(not_connected()),
         Err(Unanswered::Failed(reason)) => Err(Problem::new(Code::DeviceNotConnected, reason)),

@@ -20,22 +20,22 @@ impl Serialize for TextId {
 
 /// An instant: UTC, whole seconds, `Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(value_type = String, example = "2026-05-11T10:31:00Z")]
-pub struct Instant(pub Timestamp);
+#[schema(as = Instant, value_type = String, example = "2026-05-11T10:31:00Z")]
+pub struct WholeSecond(pub Timestamp);
 
-impl Serialize for Instant {
+impl Serialize for WholeSecond {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0.format("%Y-%m-%dT%H:%M:%SZ"))
     }
 }
 
-impl<'de> Deserialize<'de> for Instant {
+impl<'de> Deserialize<'de> for WholeSecond {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Timestamp::deserialize(deserializer).map(Self)
     }
 }
 
-impl From<Timestamp> for Instant {
+impl From<Timestamp> for WholeSecond {
     fn from(at: Timestamp) -> Self {
         Self(at)
     }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn instants_are_whole_seconds_in_utc() {
         let at = chrono::DateTime::parse_from_rfc3339("2026-05-11T12:31:00.999+02:00").unwrap().to_utc();
-        assert_eq!(json!(Instant(at)), json!("2026-05-11T10:31:00Z"));
+        assert_eq!(json!(WholeSecond(at)), json!("2026-05-11T10:31:00Z"));
     }
 
     #[test]

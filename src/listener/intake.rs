@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Of a body that nobody wants, so much is read to keep the connection.
+/// Of a body that is not wanted, so much is read to keep the connection.
 const LEFT_BYTES_MAX: u64 = 256 << 10;
 const LEFT_TIME: Duration = Duration::from_secs(1);
 

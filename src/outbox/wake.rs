@@ -12,13 +12,13 @@ use crate::domain::routing::SubscriberName;
 pub struct Wakes {
     subscribers: Arc<BTreeMap<SubscriberName, Arc<Notify>>>,
     log: Arc<Notify>,
-    abroad: Arc<Notify>,
+    neighbours: Arc<Notify>,
 }
 
 impl Default for Wakes {
     fn default() -> Self {
         let subscribers = SubscriberName::ALL.iter().map(|name| (*name, Arc::default())).collect();
-        Self { subscribers: Arc::new(subscribers), log: Arc::default(), abroad: Arc::default() }
+        Self { subscribers: Arc::new(subscribers), log: Arc::default(), neighbours: Arc::default() }
     }
 }
 
@@ -29,10 +29,10 @@ impl Wakes {
         for name in subscribers {
             self.wake(name);
         }
-        self.abroad.notify_one();
+        self.neighbours.notify_one();
     }
 
-    /// Something may be there for this subscriber, whoever committed it.
+    /// Something may be there for this subscriber, from any process.
     pub fn wake(&self, name: SubscriberName) {
         if let Some(bell) = self.subscribers.get(&name) {
             bell.notify_one();
@@ -40,7 +40,7 @@ impl Wakes {
     }
 
     /// Another process committed something.
-    pub fn heard_from_abroad(&self) {
+    pub fn heard_from_neighbours(&self) {
         self.log.notify_one();
         self.subscribers.values().for_each(|bell| bell.notify_one());
     }
@@ -53,7 +53,7 @@ impl Wakes {
         self.log.clone()
     }
 
-    pub fn abroad(&self) -> Arc<Notify> {
-        self.abroad.clone()
+    pub fn for_neighbours(&self) -> Arc<Notify> {
+        self.neighbours.clone()
     }
 }

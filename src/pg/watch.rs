@@ -3,7 +3,7 @@
 //! Every connection, pooled or dedicated, in the clear or encrypted, speaks through a [`Watched`] stream. It reads
 //! along: what was asked and is not answered yet, and what errors say. One that owes an answer and says nothing for
 //! longer than its limit is closed, as is one whose server said that this session is of no use any more
-//! ([`fault::condemns`]). Whoever waits on it, for whatever, hears that the connection is closed; the pool replaces it.
+//! ([`fault::condemns`]). Each caller that waits on it hears that the connection is closed; the pool replaces it.
 //!
 //! Connections of one [`Connector`](super::Connector) learn from each other by a [`Pulse`]: the first that is found
 //! silent makes all that are as old suspect, so that an outage is not found out once per connection.

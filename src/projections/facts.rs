@@ -108,7 +108,7 @@ pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<
     public_ids(&tx.query(tasks_of_device_where!("t.status = 'uploading'"), &[&device.as_str()]).await?)
 }
 
-/// Those of these tasks of a device that nobody has recorded, as far as we know.
+/// Those of these tasks of a device that are not recorded, as far as we know.
 pub async fn unrecorded_tasks(tx: &mut Transaction, device: &DeviceId, among: &[PublicTaskId]) -> Result<Vec<PublicTaskId>, StoreError> {
     if among.is_empty() {
         return Ok(vec![]);
@@ -187,7 +187,7 @@ pub async fn named_for_registration(
     Ok((id(0).map(FactoryId), id(1).map(RobotTypeId)))
 }
 
-/// The next number of a device of a factory and a robot type, which nobody else gets unless this is rolled back.
+/// The next number of a device of a factory and a robot type, which no other device gets unless this is rolled back.
 pub async fn next_device_number(tx: &mut Transaction, factory: FactoryId, robot_type: RobotTypeId) -> Result<i64, StoreError> {
     let sql = "insert into device_sequences as s (factory_id, robot_type_id, last) values ($1, $2, 1)
                on conflict (factory_id, robot_type_id) do update set last = s.last + 1 returning last";

@@ -2,10 +2,11 @@
 //! over them.
 //!
 //! A row is the state of one stream at one version, written as a whole. So it equals the fold
-//! of its stream by construction, a rebuild is loading every stream, and an old write can never
-//! overwrite a newer one: the row's version says no.
+//! of its stream by construction, a rebuild is folding every stream, and an old write can never
+//! overwrite a newer one: the row's version says no. Only who people are comes from beside the log (`people`).
 //!
 //! - [`rows`]: which table a stream is shown in, and how.
+//! - [`reads`]: what the edges read.
 //! - [`facts`]: what a command has to know of other things before it decides.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
 //!

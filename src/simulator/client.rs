@@ -1,6 +1,6 @@
 //! The server's REST interface, as a person at a workstation uses it through a browser.
 //!
-//! A server that restarts is not an error here: whoever waits for a robot reloads the page.
+//! A server that restarts is not an error here: a person who waits for a robot reloads the page.
 
 use std::time::Duration;
 

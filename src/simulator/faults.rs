@@ -1,7 +1,7 @@
 //! What goes wrong on a factory floor, on purpose and by chance.
 //!
 //! Shares are of 0 to 1; rates are per minute of the robot's own time, so a robot at twenty times the
-//! pace has twenty times as many per minute of the wall. All are zero unless somebody asks for them.
+//! pace has twenty times as many per minute of the wall. All are zero unless they are asked for.
 
 use std::time::Duration;
 

@@ -99,20 +99,20 @@ impl Outgoing {
     }
 }
 
-pub struct Link {
+pub struct Connection {
     pub heard: mpsc::Receiver<Heard>,
     pub out: Outgoing,
 }
 
-/// A link and the task that drives it until `stop`.
-pub fn link(config: LinkConfig, stop: CancellationToken) -> (Link, impl Future<Output = ()> + Send) {
+/// A connection and the task that drives it until `stop`.
+pub fn link(config: LinkConfig, stop: CancellationToken) -> (Connection, impl Future<Output = ()> + Send) {
     let (queue, waiting) = mpsc::unbounded_channel();
     let (heard_tx, heard) = mpsc::channel(1);
     let rng = StdRng::seed_from_u64(config.seed);
     let faults_rng = StdRng::seed_from_u64(config.faults_seed);
     let out = Outgoing { queue, queued: Arc::default(), left: Arc::default() };
     let driver = Driver { config, out: waiting, left: out.left.clone(), heard: heard_tx, stop, rng, faults_rng };
-    (Link { heard, out }, driver.run())
+    (Connection { heard, out }, driver.run())
 }
 
 struct Driver {

@@ -5,7 +5,7 @@
 //! | `device_command_requested` | `rpc_request` to the recorder, on exactly the connection it was asked for |
 //! | `recording_finished`, `upload_requested_again` | `upload_request` to the uploader |
 //! | `failed_upload_requested` | `upload_all` to the uploader, once for all that was asked for before: what it gave up lies where no request by name finds it |
-//! | `upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
+//! | `upload_verified`, `late_upload_verified`, `upload_ack_requested` | `upload_ack` to the uploader |
 //!
 //! Only rows for devices whose sockets are here are claimed; the others wait, and cost no
 //! attempt. Every delivery may come twice, and a repeat is harmless:
@@ -14,8 +14,8 @@
 //!   any other connection the command is settled as not sent, and
 //!   settling twice changes nothing.
 //! - A repeated `upload_all` finds nothing that the uploader does not know already.
-//! - A repeated `upload_request` is answered with `upload_not_found`, from which nobody
-//!   concludes anything.
+//! - A repeated `upload_request` is answered with `upload_not_found`, from which nothing
+//!   is concluded.
 //! - A repeated `upload_ack` is met with silence. An ack is sent only for a completed task:
 //!   one whose episode is durable.
 //!
@@ -175,7 +175,7 @@ impl DeviceCommands {
         let task_id = task.public_id.to_string();
         let sent = match (wanted, task.status) {
             (Wanted::Ack, _) if task.has_episode => self.hub.send_transfer(device, ToTransfer::UploadAck { task_id }).await,
-            // The device would delete what nobody else has.
+            // The device would delete the only copy.
             (Wanted::Ack, status) => {
                 let error = format!("no ack for task {id}: it is {}, and has no episode", status.as_str());
                 warn!(task.id = %id, device.id = %device, "{error}");
@@ -212,7 +212,7 @@ impl Subscriber for DeviceCommands {
         }
     }
 
-    /// A command that nobody can hear any more gets an outcome.
+    /// A command that cannot be heard any more gets an outcome.
     fn wants_expired(&self) -> bool {
         true
     }
@@ -425,7 +425,7 @@ mod tests {
     async fn an_upload_is_asked_for_while_it_is_wanted() {
         for event_type in ["recording_finished", "upload_requested_again"] {
             let desk = desk(Some(TaskStatus::Uploading));
-            // Nobody there: the row waits.
+            // No link is there: the row waits.
             assert!(matches!(desk.subscriber.deliver(&about_task(event_type)).await, Outcome::NotHere { .. }));
             let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
             // The connection is lost before the frame leaves: again.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A recording whose summary is missing or says too little is read once more, record by record, and what was
-//! found is noted. So is what the sidecar says and nobody can use.
+//! found is noted. So is what the sidecar says and cannot be used.
 //!
 //! A repeat reads the object again and finds the task completed by this very upload: nothing
 //! changes. An object store that is away opens the circuit and costs no attempts.

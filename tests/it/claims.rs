@@ -3,15 +3,16 @@
 
 use keystone_edge::commands::Command;
 use keystone_edge::commands::batches::CreatedTask;
-use keystone_edge::commands::devices::{OpenLink, UploadCompleted, UploadFailed};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::tasks::FailTask;
 use keystone_edge::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 
 use keystone_edge::domain::device::LinkKind;
-use keystone_edge::domain::task::{Rejection, UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::report::Report;
+use keystone_edge::domain::task::{Rejection, UploadReport, VerifiedUpload};
 use keystone_edge::projections::reads::Reads;
 
-use crate::factory::{Factory, device, done, last_report, refused};
+use crate::factory::{Factory, device, done, last_report, refused, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
 
 struct Bench {
@@ -43,14 +44,13 @@ impl Bench {
     /// The device reports it; the event that a verification would be about.
     async fn report(&self, folder: &str) -> i64 {
         let (task, report) = (self.task.public_id.clone(), self.says(folder));
-        let completed = UploadCompleted { device: device(0), epoch: self.epoch, task, report, witness: Witness::UploadComplete };
-        done(&self.factory.commands, completed).await;
+        done(&self.factory.commands, uploaded(&device(0), self.epoch, task, report)).await;
         last_report(&self.database.pool, self.task.id).await
     }
 
     async fn gives_up(&self) {
         let (task, reason) = (self.task.public_id.clone(), "disk".to_owned());
-        done(&self.factory.commands, UploadFailed { device: device(0), epoch: self.epoch, task, reason }).await;
+        done(&self.factory.commands, uploader_tells(&device(0), self.epoch, Report::UploadFailed { task, reason })).await;
     }
 
     fn accept(&self, reported_in: i64, folder: &str) -> AcceptUpload {

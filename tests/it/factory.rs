@@ -9,11 +9,15 @@ use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
     CreateSubscene,
 };
+use keystone_edge::commands::reports::DeviceReport;
 use keystone_edge::commands::{Command, CommandError, Commands, Context, Refusal};
+use keystone_edge::domain::device::LinkKind;
 use keystone_edge::domain::order::Priority;
+use keystone_edge::domain::report::Report;
+use keystone_edge::domain::task::{UploadReport, Witness};
 use keystone_edge::domain::workload::TaskGroup;
 use keystone_edge::domain::{
-    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, SceneId, SopId, StationId, SubsceneId, TaskId,
+    Actor, BatchId, CollectorId, DeviceId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
 };
 use keystone_edge::eventstore::{EventStore, Holder, Metadata, Sequencer};
 use keystone_edge::outbox::Wakes;
@@ -137,6 +141,21 @@ pub fn device(n: usize) -> DeviceId {
 }
 
 /// Runs a command that must not be refused.
+/// What a device tells over its recorder's connection.
+pub fn recorder_tells(device: &DeviceId, epoch: i64, report: Report) -> DeviceReport {
+    DeviceReport { device: device.clone(), link: LinkKind::Recorder, epoch, report }
+}
+
+/// What a device tells over its uploader's connection.
+pub fn uploader_tells(device: &DeviceId, epoch: i64, report: Report) -> DeviceReport {
+    DeviceReport { device: device.clone(), link: LinkKind::Transfer, epoch, report }
+}
+
+/// Its uploader says that the files of a task are in the bucket.
+pub fn uploaded(device: &DeviceId, epoch: i64, task: PublicTaskId, report: UploadReport) -> DeviceReport {
+    uploader_tells(device, epoch, Report::UploadsCompleted { uploads: vec![(task, report)], witness: Witness::UploadComplete })
+}
+
 pub async fn done<C: Command>(commands: &Commands, command: C) -> C::Answer {
     match commands.execute(&Context::system(), command).await {
         Ok(answer) => answer,

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use keystone_edge::blobs::{ObjectKey, PutFacts};
-use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand, UploadCompleted};
+use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand};
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::domain::device::{CommandOutcome, LinkKind};
-use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 use serde_json::{Value, json};
 
 use keystone_edge::http::fleet::TransferOrder;
 
-use crate::factory::last_report;
+use crate::factory::{last_report, uploaded};
 use crate::harness::edge::{Answer, Seed, TestEdge, number};
 use crate::harness::until;
 
@@ -150,7 +150,7 @@ async fn one_recording_from_order_to_download() {
     edge.objects.blobs.put(&ObjectKey::new(key.as_str()).unwrap(), content.clone(), &PutFacts::default()).await.unwrap();
     let report = UploadReport { object_key: key, size_bytes: 100_000, sha256: "ab".repeat(32), with_sidecar: false };
     let task = PublicTaskId::parse(&public_id).unwrap();
-    edge.execute(UploadCompleted { device: device(), epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
+    edge.execute(uploaded(&device(), epoch, task, report.clone())).await;
     let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000, notes: vec![] };
     let bucket = edge.objects.settings.bucket.clone();
     let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
-use keystone_edge::commands::devices::{
-    CloseLink, ConfigApplied, ObserveRecorder, OpenLink, RequestDeviceCommand, SettleDeviceCommand, UploadCompleted, UploadFailed,
-};
+use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
 use keystone_edge::commands::orders::ReviseOrder;
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSubscene};
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
@@ -16,13 +14,14 @@ use keystone_edge::commands::uploads::{AcceptUpload, Acceptance};
 use keystone_edge::commands::{Command, CommandError, Context, Refusal};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
 use keystone_edge::domain::order::Revision;
-use keystone_edge::domain::task::{FinishReport, UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::report::Report;
+use keystone_edge::domain::task::{FinishReport, UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::pg::get;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
-use crate::factory::{Factory, device, done, last_report, refused};
+use crate::factory::{Factory, device, done, last_report, recorder_tells, refused, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
 use crate::harness::edge::{TestEdge, number};
 
@@ -91,8 +90,8 @@ impl Floor {
     }
 
     async fn observe(&self, who: usize, epoch: i64, state: RecorderState, task: Option<&PublicTaskId>) {
-        let observe = ObserveRecorder { device: device(who), epoch, state, task: task.cloned(), source: "state_update".into() };
-        self.done(observe).await;
+        let seen = Report::Observed { state, task: task.cloned(), source: "state_update".into() };
+        self.done(recorder_tells(&device(who), epoch, seen)).await;
     }
 
     /// The verdict that what the device says of it is so.
@@ -111,7 +110,7 @@ impl Floor {
             None => self.done(OpenLink { device: device(who), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await,
         };
         let report = report(&device(who), task);
-        self.done(UploadCompleted { device: device(who), epoch, task: task.clone(), report, witness: Witness::UploadComplete }).await;
+        self.done(uploaded(&device(who), epoch, task.clone(), report)).await;
     }
 
     /// Commands to recorders that were queued: device, action, whether only while the task is held.
@@ -205,7 +204,8 @@ async fn mn_04_no_episode_and_no_ack_for_a_task_that_is_not_completable_any_more
     let task = &batch.tasks[0];
     floor.reported(0, &task.public_id).await;
     // It ends between the check of its object and the commit.
-    floor.done(UploadFailed { device: device(0), epoch: 1, task: task.public_id.clone(), reason: "disk".into() }).await;
+    let gave_up = Report::UploadFailed { task: task.public_id.clone(), reason: "disk".into() };
+    floor.done(uploader_tells(&device(0), 1, gave_up)).await;
     let refusal = floor.refused(floor.accept(0, task.id, &task.public_id).await).await;
     assert_eq!((refusal.code.as_str(), &refusal.extra["current_status"]), ("task_ended", &json!("failed")));
     assert_eq!(floor.one::<i64>("select count(*) from episodes").await, 0);
@@ -254,7 +254,7 @@ async fn mn_07_adjusting_never_takes_a_task_that_a_device_holds() {
     for round in 0..ROUNDS {
         let batch = floor.batch(1).await;
         let task = &batch.tasks[0];
-        let configured = ConfigApplied { device: device(0), epoch, task: task.public_id.clone() };
+        let configured = recorder_tells(&device(0), epoch, Report::ConfigApplied { task: task.public_id.clone() });
         let adjust = AdjustBatch { batch_id: batch.batch_id, groups: vec![floor.factory.group(0)] };
         // The device speaks at another moment of the adjustment in every round.
         let device_speaks = async {
@@ -366,7 +366,7 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     let start = StartCallback { task_id: task.clone(), device_id: Some(device(1)), reported: json!({}), proof: Proof::NotAsked };
     assert_eq!(floor.done(start).await, StartAnswer::Unmoved);
     unmoved().await;
-    floor.done(ConfigApplied { device: device(1), epoch: other, task: task.clone() }).await;
+    floor.done(recorder_tells(&device(1), other, Report::ConfigApplied { task: task.clone() })).await;
     unmoved().await;
     for (_, state) in RecorderState::ALL {
         floor.observe(1, other, state, Some(&task)).await;
@@ -409,7 +409,7 @@ async fn mn_14_compensation_survives_a_device_that_is_away() {
     let batch = floor.batch(1).await;
     let task = &batch.tasks[0];
     floor.observe(0, epoch, RecorderState::Recording, Some(&task.public_id)).await;
-    floor.done(CloseLink { device: device(0), kind: LinkKind::Recorder, epoch, reason: "gone".into() }).await;
+    floor.done(recorder_tells(&device(0), epoch, Report::Closed { reason: "gone".into() })).await;
     floor.done(CancelBatch(batch.batch_id)).await;
     assert_eq!(floor.asked_of_recorders().await, [], "nobody could hear it");
     // Back, and still recording: now it is told, and again after an answer that never came.

@@ -7,18 +7,17 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedTask, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishCallback, Proof, StartCallback};
-use keystone_edge::commands::devices::{
-    AckWanted, CloseLink, ConfigApplied, ObserveRecorder, OpenLink, ReconcileUploads, RequestDeviceCommand, SettleDeviceCommand,
-    UploadCompleted, UploadFailed, UploadNotFound, UploadStarted,
-};
+use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSkill, CreateSubscene};
+use keystone_edge::commands::reports::DeviceReport;
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::{AcceptUpload, RejectUpload};
 use keystone_edge::commands::{Command, CommandError, Context};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
 use keystone_edge::domain::order::{Priority, Revision};
-use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::report::{Report, UploadList};
+use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, VerifiedUpload};
 use keystone_edge::domain::{BatchId, DeviceId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
@@ -29,7 +28,7 @@ use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner}
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::factory::{Factory, device, last_report, place_all};
+use crate::factory::{Factory, device, last_report, place_all, recorder_tells, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
@@ -278,17 +277,19 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::CloseLink { who, recorder, epoch_back } => {
             let kind = if recorder { LinkKind::Recorder } else { LinkKind::Transfer };
             let epoch = epoch(who, kind, epoch_back).await;
-            ask(factory, CloseLink { device: device(who), kind, epoch, reason: "gone".into() }).await;
+            let report = Report::Closed { reason: "gone".into() };
+            ask(factory, DeviceReport { device: device(who), link: kind, epoch, report }).await;
         }
         Step::Observe { who, task: n, state, epoch_back } => {
             let (_, public_id, _) = task(n).await;
             let epoch = epoch(who, LinkKind::Recorder, epoch_back).await;
             let (state, task) = (RecorderState::ALL[state].1, Some(public_id));
-            ask(factory, ObserveRecorder { device: device(who), epoch, state, task, source: "state_update".into() }).await;
+            let seen = Report::Observed { state, task, source: "state_update".into() };
+            ask(factory, recorder_tells(&device(who), epoch, seen)).await;
         }
         Step::ConfigApplied { who, task: n, epoch_back } => {
             let epoch = epoch(who, LinkKind::Recorder, epoch_back).await;
-            ask(factory, ConfigApplied { device: device(who), epoch, task: task(n).await.1 }).await;
+            ask(factory, recorder_tells(&device(who), epoch, Report::ConfigApplied { task: task(n).await.1 })).await;
         }
         Step::Start { who, task: n } => {
             let reported = json!({"topics": ["/joint_states"]});
@@ -325,12 +326,12 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::UploadStarted { who, task: n, epoch_back } => {
             let epoch = epoch(who, transfer, epoch_back).await;
-            ask(factory, UploadStarted { device: device(who), epoch, task: task(n).await.1 }).await;
+            ask(factory, uploader_tells(&device(who), epoch, Report::UploadStarted { task: task(n).await.1 })).await;
         }
         Step::Uploaded { who, task: n, size, epoch_back } => {
             let (device, task) = (device(who), task(n).await.1);
             let (report, epoch) = (report(&device, &task, size), epoch(who, transfer, epoch_back).await);
-            ask(factory, UploadCompleted { device, epoch, task, report, witness: Witness::UploadComplete }).await;
+            ask(factory, uploaded(&device, epoch, task, report)).await;
         }
         Step::Accept { task: n, size } => {
             let (id, public_id, owner) = task(n).await;
@@ -349,15 +350,17 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::Failed { who, task: n, epoch_back } => {
             let epoch = epoch(who, transfer, epoch_back).await;
-            ask(factory, UploadFailed { device: device(who), epoch, task: task(n).await.1, reason: "disk full".into() }).await;
+            let gave_up = Report::UploadFailed { task: task(n).await.1, reason: "disk full".into() };
+            ask(factory, uploader_tells(&device(who), epoch, gave_up)).await;
         }
         Step::AckWanted { who, task: n } => {
             let epoch = epoch(who, transfer, 0).await;
-            ask(factory, AckWanted { device: device(who), epoch, task: task(n).await.1 }).await;
+            ask(factory, uploader_tells(&device(who), epoch, Report::AcksWanted { tasks: vec![task(n).await.1] })).await;
         }
         Step::NotFound { who, task: n } => {
             let epoch = epoch(who, transfer, 0).await;
-            ask(factory, UploadNotFound { device: device(who), epoch, task: task(n).await.1, detail: "no file".into() }).await;
+            let not_found = Report::UploadNotFound { task: task(n).await.1, detail: "no file".into() };
+            ask(factory, uploader_tells(&device(who), epoch, not_found)).await;
         }
         Step::Reconcile { who, task: n, missing } => {
             let epoch = epoch(who, transfer, 0).await;
@@ -365,7 +368,8 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let under_way = if missing { vec![] } else { vec![named.0.clone()] };
             let missing = missing.then_some(named).into_iter().collect();
             let tracked = under_way.clone();
-            ask(factory, ReconcileUploads { device: device(who), epoch, tracked, missing, failed: vec![], under_way }).await;
+            let list = UploadList { tracked, missing, failed: vec![], under_way };
+            ask(factory, uploader_tells(&device(who), epoch, Report::UploadsListed(list))).await;
         }
     }
 }

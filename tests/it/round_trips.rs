@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{Proof, StartCallback};
-use keystone_edge::commands::devices::{ObserveRecorder, OpenLink, RequestDeviceCommand, UploadCompleted};
+use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::AcceptUpload;
@@ -12,13 +12,14 @@ use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::domain::device::{LinkKind, RecorderAction, RecorderState};
 use keystone_edge::domain::order::Revision;
-use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::report::Report;
+use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
 use serde_json::json;
 
-use crate::factory::{Factory, last_report};
+use crate::factory::{Factory, last_report, recorder_tells, uploaded};
 use crate::harness::TestDatabase;
 use crate::harness::relay::Relay;
 
@@ -127,13 +128,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
         let task = &batch.tasks[0];
         let object_key = format!("1/{device_id}/2026-11-20/{}.mcap", task.public_id);
         let report = UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: false };
-        uploads.push(UploadCompleted {
-            device: device_id.clone(),
-            epoch,
-            task: task.public_id.clone(),
-            report: report.clone(),
-            witness: Witness::UploadComplete,
-        });
+        uploads.push(uploaded(&device_id, epoch, task.public_id.clone(), report.clone()));
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
         accepted.push((task.id, verified));
     }
@@ -147,7 +142,8 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
 
     let link = OpenLink { device: device_id.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
     let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();
-    let observed = |state| ObserveRecorder { device: device_id.clone(), epoch, state, task: None, source: "state_update".into() };
+    let seen = |state| Report::Observed { state, task: None, source: "state_update".into() };
+    let observed = |state| recorder_tells(&device_id, epoch, seen(state));
     bench.count("state of a recorder that is no news", vec![observed(RecorderState::Idle); TRIES]).await;
     let states = [RecorderState::Ready, RecorderState::Idle].iter().cycle().take(TRIES).map(|state| observed(*state));
     bench.count("state of a recorder that is news", states.collect()).await;

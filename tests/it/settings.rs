@@ -1,6 +1,9 @@
 //! Every setting is read: an operator who sets a key that nothing looks at believes in a limit that is not there.
 
+use std::collections::BTreeSet;
+
 use keystone_edge::config::DEFAULTS;
+use keystone_edge::domain::routing::SubscriberName;
 use toml::{Table, Value};
 
 use crate::sources::{code_of, crate_paths, is_word, module_of, read, source_files};
@@ -80,13 +83,16 @@ fn every_setting_is_read_outside_the_settings() {
     assert_eq!(unread(&planted, &readers), ["planted.read_timeout_s"]);
 }
 
-/// A key that only a subscriber's table has would be looked for nowhere above.
+/// A key that only a subscriber's table has would be looked for nowhere above, and a table that is missing can be set by no file.
 #[test]
-fn a_subscribers_table_has_no_keys_of_its_own() {
+fn every_subscriber_has_a_table_and_no_keys_of_its_own() {
     let settings: Table = DEFAULTS.parse().expect("TOML");
     let outbox = settings["outbox"].as_table().expect("a table");
     let defaults = outbox["defaults"].as_table().expect("a table");
-    for (name, table) in outbox["subscribers"].as_table().expect("a table") {
+    let tables = outbox["subscribers"].as_table().expect("a table");
+    let names: BTreeSet<&str> = tables.keys().map(String::as_str).collect();
+    assert_eq!(names, SubscriberName::ALL.iter().map(|name| name.as_str()).collect());
+    for (name, table) in tables {
         let odd: Vec<_> = table.as_table().expect("a table").keys().filter(|key| !defaults.contains_key(*key)).collect();
         assert!(odd.is_empty(), "{name}: {odd:?}");
     }

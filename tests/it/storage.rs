@@ -5,16 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use keystone_edge::blobs::{ObjectKey, PutFacts};
-use keystone_edge::commands::devices::{OpenLink, UploadCompleted};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::domain::device::LinkKind;
-use keystone_edge::domain::task::{UploadReport, VerifiedUpload, Witness};
+use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::factory::last_report;
+use crate::factory::{last_report, uploaded};
 use crate::harness::edge::{Seed, TestEdge, number};
 use crate::harness::s3::encode;
 
@@ -81,7 +81,7 @@ async fn every_name_of_a_factory_works_on_every_route() {
             with_sidecar: true,
         };
         let (device, public) = (device.clone(), PublicTaskId::parse(text).unwrap());
-        edge.execute(UploadCompleted { device, epoch, task: public, report: report.clone(), witness: Witness::UploadComplete }).await;
+        edge.execute(uploaded(&device, epoch, public, report.clone())).await;
         let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![] };
         let task = TaskId(number(&task["id"]));
         let reported_in = last_report(&edge.database.pool, task).await;
@@ -137,7 +137,7 @@ impl Shelf {
         let (device, task) = (DeviceId::parse(DEVICE).unwrap(), PublicTaskId::parse(&text).unwrap());
         let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await;
         let report = UploadReport { object_key: key.clone(), size_bytes: size as u64, sha256: "ab".repeat(32), with_sidecar: true };
-        edge.execute(UploadCompleted { device, epoch, task, report: report.clone(), witness: Witness::UploadComplete }).await;
+        edge.execute(uploaded(&device, epoch, task, report.clone())).await;
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![] };
         let bucket = edge.objects.settings.bucket.clone();
         let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;

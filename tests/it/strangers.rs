@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use keystone_edge::domain::report::Report;
 use keystone_edge::http::AuthMode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::factory::recorder_tells;
 use crate::harness::bench::Bench;
 use crate::harness::device::Socket;
 use crate::harness::edge::{TestEdge, number};
@@ -220,7 +222,7 @@ async fn who_changes_something_without_a_login_is_recorded_as_nobody_known() {
 /// Where a site says so, a recorder that was configured past this server is known by where it connects from.
 #[tokio::test]
 async fn a_known_device_posts_from_where_its_recorder_connects_from() {
-    use keystone_edge::commands::devices::{ConfigApplied, OpenLink};
+    use keystone_edge::commands::devices::OpenLink;
     use keystone_edge::domain::device::LinkKind;
     use keystone_edge::domain::{DeviceId, PublicTaskId};
 
@@ -243,7 +245,7 @@ async fn a_known_device_posts_from_where_its_recorder_connects_from() {
 
         let open = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: remote.into(), process: None };
         let epoch = edge.execute(open).await;
-        edge.execute(ConfigApplied { device: device.clone(), epoch, task: task(0) }).await;
+        edge.execute(recorder_tells(&device, epoch, Report::ConfigApplied { task: task(0) })).await;
         assert_eq!(finish("", "SOME-OTHER", &task(0)).await.0, 401, "the task is not that robot's");
         assert_eq!(finish("?token=x", DEVICE, &task(0)).await.0, 401, "a wrong token is worse than none");
         let (answered, body) = finish("", DEVICE, &task(0)).await;
@@ -355,7 +357,7 @@ async fn a_recorder_shows_the_token_it_was_configured_with() {
 /// What a version before tokens configured has links without one, and goes on.
 #[tokio::test]
 async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
-    use keystone_edge::commands::devices::{ConfigApplied, OpenLink, RequestDeviceCommand};
+    use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
     use keystone_edge::domain::device::{LinkKind, RecorderAction};
     use keystone_edge::domain::{DeviceId, PublicTaskId};
 
@@ -388,7 +390,7 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
             tokio::spawn(connection);
             client.batch_execute(older).await.unwrap();
         }
-        edge.execute(ConfigApplied { device: device.clone(), epoch, task: task.clone() }).await;
+        edge.execute(recorder_tells(&device, epoch, Report::ConfigApplied { task: task.clone() })).await;
         let body = json!({ "task_id": task, "device_id": DEVICE, "output_path": "/x.mcap" });
         let finished = edge.send_as("", "POST", "/api/v1/callbacks/finish", body.clone()).await;
         let wrong = edge.send_as("", "POST", "/api/v1/callbacks/finish?token=x", body).await;

@@ -256,3 +256,32 @@ fn measures_that_are_documented_exist() {
         }
     }
 }
+
+/// Words for which the field has a plainer one: *the caller*, *another process*, *a request*, *must*.
+const SHUNNED: [&str; 5] = ["whoever", "somebody", "wish", "abroad", "shall"];
+
+/// Migrations that were made with such words: a migration is never edited.
+const AS_THEY_ARE: [&str; 4] =
+    ["schema/V3__read_models.sql", "schema/V7__idempotency.sql", "schema/V9__processes.sql", "schema/V16__contests_and_predecessors.sql"];
+
+fn shunned(text: &str) -> Vec<&'static str> {
+    let text = text.to_lowercase();
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphabetic()).collect();
+    SHUNNED.into_iter().filter(|word| words.contains(word)).collect()
+}
+
+#[test]
+fn texts_name_who_does_what() {
+    let mut texts = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    for folder in ["src", "docs", "schema", "config"] {
+        texts.extend(["rs", "md", "sql", "toml", "yaml"].iter().flat_map(|extension| files_in(&root().join(folder), extension)));
+    }
+    let mut broken = vec![];
+    for path in texts.into_iter().filter(|path| !AS_THEY_ARE.iter().any(|known| path.ends_with(known))) {
+        for (number, line) in read(&path).lines().enumerate() {
+            broken.extend(shunned(line).into_iter().map(|word| format!("{}:{}: {word}", path.display(), number + 1)));
+        }
+    }
+    assert!(broken.is_empty(), "plainer words:\n{}", broken.join("\n"));
+    assert_eq!(shunned("Whoever comes; heard_from_abroad, wishful, shallow"), ["whoever", "abroad"]);
+}

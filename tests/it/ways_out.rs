@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use keystone_edge::commands::callbacks::{FinishCallback, Proof};
-use keystone_edge::commands::devices::{ConfigApplied, OpenLink};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::report::Report;
 use keystone_edge::domain::task::FinishReport;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::simulator::factory::{self, DispatchedTask};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::factory::recorder_tells;
 use crate::harness::bench::{Bench, complete, is_ack, is_upload_request, now_iso, record, recording, rpc_response, transfer_of};
 use crate::harness::device::Socket;
 use crate::harness::edge::{Seed, TestEdge, number};
@@ -87,7 +89,7 @@ async fn a_person_ends_a_task_in_any_state_in_which_it_waits() {
     let open = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "10.0.0.1:1".into(), process: None };
     let epoch = edge.execute(open).await;
     for (_, task) in &tasks[1..] {
-        edge.execute(ConfigApplied { device: device.clone(), epoch, task: task.clone() }).await;
+        edge.execute(recorder_tells(&device, epoch, Report::ConfigApplied { task: task.clone() })).await;
     }
     let (task_id, proof) = (tasks[2].1.clone(), Proof::NotAsked);
     edge.execute(FinishCallback { task_id, device_id: device.clone(), report: FinishReport::default(), proof }).await;

@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::super::effects::Report;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use super::super::view::RecorderView;
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
 use crate::domain::catalog;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
+use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
 /// How long `get_state` may take before the state counts as not known.
@@ -120,7 +120,7 @@ impl RecorderSession {
         if self.refresh_due.is_some_and(|due| due <= now.at) && !refresh_unanswered {
             self.refresh_due = None;
             self.refreshes += 1;
-            // Not a UUID: nobody takes its late answer for that of a command.
+            // Not a UUID: its late answer is not taken for that of a command.
             let request_id = format!("state-{}-{}", self.opened_at.timestamp_millis(), self.refreshes);
             let sent = Sent { request_id, what: What::Refresh, at: now.at, deadline: now.at + REFRESH_TIMEOUT };
             self.send(now, sent, "get_state", &Value::Null, effects);

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::session::{BUSY_MAX, RecorderSession};
-use crate::devices::effects::Report;
 use crate::devices::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use crate::devices::view::RecorderView;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
+use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
 const A: &str = "9104b636-184e-406d-b5c5-9e9b0726bd1c";

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::super::effects::Report;
 use super::super::session::{Effect, Now, QueryError, Request, Session};
 use super::super::wire::{self, FromTransfer, ToTransfer, UploadRecord};
 use super::status::{self, TransferStatus};
+use crate::domain::report::{Report, UploadList};
 use crate::domain::task::{UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId};
 
@@ -148,7 +148,7 @@ impl TransferSession {
             if !missing.is_empty() {
                 self.missing_due = Some(now.at + MISSING_AGAIN);
             }
-            effects.push(Effect::Report(Report::UploadsListed { tracked, missing, failed, under_way }));
+            effects.push(Effect::Report(Report::UploadsListed(UploadList { tracked, missing, failed, under_way })));
         }
         if someone_waits {
             self.query_by(now.at + self.waiting_pause);
@@ -185,7 +185,7 @@ impl TransferSession {
         let known = self.reported.get(task).filter(|(_, at)| now.at < *at + REPEAT_AFTER);
         let news = match (known, report) {
             (None, _) => true,
-            // A wish for an ack says less than a report.
+            // A request for an ack says less than a report.
             (Some(_), None) => false,
             (Some((known, _)), Some(report)) => known.as_ref() != Some(report),
         };

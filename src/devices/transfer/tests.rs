@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::session::TransferSession;
 use super::status::TransferStatus;
-use crate::devices::effects::Report;
 use crate::devices::session::{Effect, Now, Request, Session};
 use crate::devices::wire::ToTransfer;
+use crate::domain::report::{Report, UploadList};
 use crate::domain::task::{UploadReport, Witness};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 
@@ -110,7 +110,7 @@ fn completed(id: &str, witness: Witness) -> Report {
 }
 
 fn listed(ids: &[&str]) -> Report {
-    Report::UploadsListed { tracked: ids.iter().map(|id| task(id)).collect(), missing: vec![], failed: vec![], under_way: vec![] }
+    Report::UploadsListed(UploadList { tracked: ids.iter().map(|id| task(id)).collect(), ..UploadList::default() })
 }
 
 #[test]
@@ -170,10 +170,11 @@ fn hundreds_of_uploads_are_few_reports_however_they_are_told() {
 }
 
 #[test]
-fn an_id_without_a_record_is_a_wish_for_an_ack_and_no_claim_of_an_upload() {
+fn an_id_without_a_record_is_a_request_for_an_ack_and_no_claim_of_an_upload() {
     let no_size = json!({"task_id": "v", "status": "uploaded_wait_ack", "s3_key": key("v")});
     let stage = Stage::open().message("connected", status(&["t", "v"], json!([record("t", "active"), no_size])));
-    let list = Report::UploadsListed { tracked: vec![task("t"), task("v")], missing: vec![], failed: vec![], under_way: vec![task("t")] };
+    let list =
+        Report::UploadsListed(UploadList { tracked: vec![task("t"), task("v")], under_way: vec![task("t")], ..UploadList::default() });
     assert_eq!(stage.reports(), [Report::AcksWanted { tasks: vec![task("v"), task("t")] }, list]);
 }
 
@@ -254,7 +255,7 @@ fn uploads_that_are_under_way_are_told_as_such() {
     let states = ["pending", "active", "retry-wait", "uploaded_wait_ack", "completed", "failed", "something"];
     let uploads: Vec<Value> = states.iter().map(|state| record(state, state)).collect();
     let stage = Stage::open().message("connected", status(&[], json!(uploads)));
-    let Some(Report::UploadsListed { under_way, .. }) = stage.reports().pop() else { panic!("no list") };
+    let Some(Report::UploadsListed(UploadList { under_way, .. })) = stage.reports().pop() else { panic!("no list") };
     assert_eq!(under_way, [task("pending"), task("active"), task("retry-wait")]);
 }
 
@@ -269,12 +270,8 @@ fn mcap_only_uploads_are_reported_as_such() {
 #[test]
 fn a_file_that_was_missing_is_looked_for_again_whatever_happens_meanwhile() {
     let not_found = |stage: Stage| stage.message("upload_not_found", json!({"task_id": "t", "detail": "No MCAP file matching t"}));
-    let missing = Report::UploadsListed {
-        tracked: vec![],
-        missing: vec![(task("t"), "No MCAP file matching t".to_owned())],
-        failed: vec![],
-        under_way: vec![],
-    };
+    let missing =
+        Report::UploadsListed(UploadList { missing: vec![(task("t"), "No MCAP file matching t".to_owned())], ..UploadList::default() });
     let stage = not_found(Stage::open().after(5)).message("status", status(&[], json!([])));
     assert_eq!(stage.reports().last(), Some(&missing));
     // Another list, and one in which something waits for its ack for long.
@@ -300,5 +297,5 @@ fn what_was_given_up_is_in_the_list_if_its_message_was_lost() {
     let stage = Stage::open().message("connected", status(&[], json!([upload, record("u", "failed"), record("v", "retry-wait")])));
     let failed = vec![(task("t"), "curlCode: 7".to_owned()), (task("u"), "the upload was given up".to_owned())];
     let (tracked, under_way) = (vec![task("t"), task("u"), task("v")], vec![task("v")]);
-    assert_eq!(stage.reports(), [Report::UploadsListed { tracked, missing: vec![], failed, under_way }]);
+    assert_eq!(stage.reports(), [Report::UploadsListed(UploadList { tracked, missing: vec![], failed, under_way })]);
 }

@@ -16,7 +16,7 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// Of an answer that is read to see who gives it.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// What blocks runs on a thread of its own, which nobody waits for: a disk or a file system on the network may
+/// What blocks runs on a thread of its own, which is not waited for: a disk or a file system on the network may
 /// never answer.
 pub async fn on_a_thread<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> Asked<T> {
     let (sender, seen) = tokio::sync::oneshot::channel();

@@ -37,7 +37,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("max_wal_size", "2GB"),
     ("checkpoint_timeout", "10min"),
     ("wal_compression", "on"),
-    // Nobody follows this cluster; an operator who wants that brings a database.
+    // No replica follows this cluster; an operator who wants that brings a database.
     ("wal_level", "minimal"),
     ("max_wal_senders", "0"),
     // The outbox is updated all the time: vacuum small and often.

@@ -36,7 +36,7 @@ impl Home {
 
     /// Postgres takes any living process with the number in its pid file for a server.
     /// In a restarted container the numbers repeat, so we look more closely: when
-    /// nobody works in the folder, the file means nothing. A number that belongs to
+    /// no server works in the folder, the file means nothing. A number that belongs to
     /// nobody is left to Postgres, which then also checks for orphaned sessions.
     fn remove_misleading_pid_file(&self) -> Result<(), Error> {
         let file = self.data.join("postmaster.pid");

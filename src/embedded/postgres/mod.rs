@@ -69,7 +69,7 @@ pub struct EmbeddedPostgres {
 
 impl EmbeddedPostgres {
     /// Starts the cluster in `dir`, which is made at the first start. The caller holds
-    /// the data folder's lock, so nobody else starts it at the same time.
+    /// the data folder's lock, so no other process starts it at the same time.
     pub async fn start(dir: &Path, options: &Options) -> Result<Self, Error> {
         let programs = Programs::find(options.pg_bin.as_deref()).await?;
         let home = Home::prepare(dir)?;

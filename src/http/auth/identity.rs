@@ -26,7 +26,7 @@ pub enum Identity {
         id: CollectorId,
         operator_id: String,
     },
-    /// Nobody in particular: a route without login.
+    /// A caller without a login.
     Anonymous,
 }
 

@@ -1,6 +1,5 @@
 //! Logging in, and who one is.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{Extensions, HeaderName};
@@ -71,7 +70,7 @@ pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
     Json(request): Json<LoginRequest>,
-) -> Result<([(HeaderName, String); 1], Answer<LoginAnswer>), Problem> {
+) -> Result<([(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
     let account = optional("account", request.account, NAME)?.or(optional("operator_id", request.operator_id, NAME)?);
     let account = account.ok_or_else(|| Problem::invalid("account is required"))?;
     let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
@@ -97,7 +96,7 @@ pub async fn login(
     } else {
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
-        // Whoever is inactive or on leave does not get in, and is not told why.
+        // A collector who is inactive or on leave does not get in, and is not told why.
         let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
             tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
             return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
@@ -118,7 +117,7 @@ pub async fn login(
         role: if collector.is_some() { "data_collector" } else { "admin" },
         collector,
     };
-    Ok(([set_stream_cookie(&stream, expires_in)], Answer(answer)))
+    Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
 }
 
 /// Neither scripts nor other sites get at it.
@@ -128,8 +127,8 @@ fn set_stream_cookie(value: &str, lifetime_s: u64) -> (HeaderName, String) {
 
 /// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, description = "Always")))]
-pub async fn logout() -> ([(HeaderName, String); 1], Answer<Value>) {
-    ([set_stream_cookie("", 0)], Answer(serde_json::json!({ "ok": true })))
+pub async fn logout() -> ([(HeaderName, String); 1], Json<Value>) {
+    ([set_stream_cookie("", 0)], Json(serde_json::json!({ "ok": true })))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -155,11 +154,11 @@ pub struct MyRobotType {
 
 /// Who is logged in, and at which station.
 #[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", responses((status = 200, body = Me), (status = 401, description = "No valid login")))]
-pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<Me>, Problem> {
+pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me>, Problem> {
     let id = match caller.identity {
         Identity::Collector { id, .. } => id,
         Identity::Admin => {
-            return Ok(Answer(Me {
+            return Ok(Json(Me {
                 collector_id: None,
                 operator_id: "admin".into(),
                 name: "Administrator".into(),
@@ -175,7 +174,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Answer<
     let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
-    Ok(Answer(Me {
+    Ok(Json(Me {
         collector_id: Some(collector.id),
         operator_id: collector.operator_id,
         name: collector.name,

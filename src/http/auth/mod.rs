@@ -140,7 +140,7 @@ impl Caller {
         self.address().filter(|_| self.established)
     }
 
-    /// The same where a device speaks, whoever carries its words.
+    /// The same where a device speaks through the caller.
     pub fn context_as(&self, actor: Actor) -> Context {
         Context {
             actor,
@@ -173,7 +173,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let header = |name: &str, most: usize| {
             parts.headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| (1..=most).contains(&text.len())).map(str::to_owned)
         };
-        // Both are put there before any handler runs; without them nobody is let through.
+        // Both are put there before any handler runs; without them no caller is let through.
         let identity = parts.extensions.get::<Identity>().cloned();
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string());
         let (Some(identity), Some(request_id)) = (identity, request_id) else {

@@ -76,7 +76,7 @@ impl Tokens {
         self.login_lifetime
     }
 
-    /// A login of somebody known. There is none for nobody.
+    /// A login. An anonymous caller gets none.
     pub fn login(&self, identity: &Identity, now: Timestamp) -> Option<String> {
         self.sign_identity(LOGIN, identity, now)
     }

@@ -50,7 +50,7 @@ struct Client {
     _seat: Seat,
 }
 
-/// The id stands on the last event of a position only: whoever lost one of them gets them all again.
+/// The id stands on the last event of a position only: a reader that lost one of them gets them all again.
 fn events(told: Vec<(&'static str, Value)>, position: i64) -> impl Iterator<Item = Event> {
     let last = told.len().saturating_sub(1);
     told.into_iter().enumerate().map(move |(n, (name, data))| {

@@ -67,7 +67,7 @@ impl DeviceStream {
         let head = reads.log_head().await?;
         let mut after = match *told {
             Some(told) => told,
-            // Whoever came since the last look may be behind this, and hears of it.
+            // A reader that came since the last look may be behind this, and hears of it.
             None => {
                 let _ = self.windows.send(Arc::new(Window { after: head, upto: head, changes: vec![] }));
                 head

@@ -1,6 +1,5 @@
 //! `/robot_types/{id}/config_templates`, and the files that robots download.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, StatusCode};
@@ -19,7 +18,7 @@ use crate::http::extract::{Json, PathId, PathTexts};
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::Instant;
+use crate::http::wire::WholeSecond;
 use crate::projections::reads::templates::TemplateRow;
 
 pub fn routes() -> Routes {
@@ -36,7 +35,7 @@ pub fn routes() -> Routes {
 pub struct Slot {
     filename: String,
     exists: bool,
-    updated_at: Option<Instant>,
+    updated_at: Option<WholeSecond>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,8 +47,8 @@ pub struct Slots {
 pub struct Content {
     filename: String,
     content: String,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -63,8 +62,8 @@ pub struct NewContent {
 pub struct Written {
     filename: String,
     exists: bool,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 fn robot_type(text: &str) -> Result<RobotTypeId, Problem> {
@@ -110,7 +109,7 @@ pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
     (status = 200, body = Slots),
     (status = 404, description = "There is no such robot type"),
 ))]
-pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<Answer<Slots>, Problem> {
+pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<Json<Slots>, Problem> {
     let id = robot_type(&id.to_string())?;
     must_exist(&state, id).await?;
     let rows = state.reads.templates(id).await?;
@@ -118,18 +117,18 @@ pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<A
         let row = rows.iter().find(|row| row.filename == *name);
         Slot { filename: (*name).to_owned(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
     };
-    Ok(Answer(Slots { templates: TemplateFile::ALL.iter().map(slot).collect() }))
+    Ok(Json(Slots { templates: TemplateFile::ALL.iter().map(slot).collect() }))
 }
 
 /// A template, for editing.
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
     ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
 ), responses((status = 200, body = Content), (status = 404, description = "There is no such robot type, or it has no such template")))]
-pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<Answer<Content>, Problem> {
+pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<Json<Content>, Problem> {
     let (id, file) = file(&path)?;
     let row = found(&state, id, file).await?;
     let (created_at, updated_at) = (row.created_at.into(), row.updated_at.into());
-    Ok(Answer(Content { filename: row.filename, content: row.content, created_at, updated_at }))
+    Ok(Json(Content { filename: row.filename, content: row.content, created_at, updated_at }))
 }
 
 /// Write or replace a template. What it says is not looked into, but for secrets: anybody can read it.
@@ -145,7 +144,7 @@ pub async fn put(
     caller: Caller,
     PathTexts(path): PathTexts,
     Json(new): Json<NewContent>,
-) -> Result<Answer<Written>, Problem> {
+) -> Result<Json<Written>, Problem> {
     let (robot_type_id, filename) = file(&path)?;
     let content = new.content.unwrap_or_default();
     if content.contains('\0') {
@@ -158,7 +157,7 @@ pub async fn put(
     }
     let written = state.commands.execute(&caller.context(), WriteTemplate(Template { robot_type_id, filename, content })).await?;
     let (created_at, updated_at) = (written.created_at.into(), written.updated_at.into());
-    Ok(Answer(Written { filename: filename.as_str().to_owned(), exists: true, created_at, updated_at }))
+    Ok(Json(Written { filename: filename.as_str().to_owned(), exists: true, created_at, updated_at }))
 }
 
 /// Take a template away. One that is not there is gone already.

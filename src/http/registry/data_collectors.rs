@@ -1,6 +1,5 @@
 //! `/data_collectors`: data collectors: people who operate robots.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
 
 pub fn routes() -> Routes {
@@ -44,8 +43,8 @@ pub struct DataCollector {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<DataCollectorRow> for DataCollector {
@@ -76,7 +75,7 @@ impl From<DataCollectorRow> for DataCollector {
     ("collector_name" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<DataCollector>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<DataCollector>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<DataCollector>>, Problem> {
     let page = params.page_to_100()?;
     let filter = CollectorFilter {
         organization_ids: params.id_list(&["organization_id"])?,
@@ -86,7 +85,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.first(&["keyword", "q", "search", "operator_id"]),
     };
     let listed = state.reads.data_collectors(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Default, Deserialize, ToSchema)]
@@ -147,8 +146,8 @@ pub async fn create(
     (status = 200, body = DataCollector),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<DataCollector>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, CollectorId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<DataCollector>, Problem> {
+    Ok(Json(found(&state, &caller.scope, CollectorId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: CollectorId) -> Result<DataCollector, Problem> {

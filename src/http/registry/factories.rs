@@ -1,6 +1,5 @@
 //! `/factories`: factories.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId};
+use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, FactoryRow};
 
 pub fn routes() -> Routes {
@@ -42,8 +41,8 @@ pub struct Factory {
     scene_count: i64,
     #[serde(rename = "orgCount")]
     organization_count: i64,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<FactoryRow> for Factory {
@@ -70,11 +69,11 @@ impl From<FactoryRow> for Factory {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Factory>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Factory>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Factory>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
     let listed = state.reads.factories(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -119,8 +118,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Factory),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Factory>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, FactoryId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Factory>, Problem> {
+    Ok(Json(found(&state, &caller.scope, FactoryId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: FactoryId) -> Result<Factory, Problem> {

@@ -1,6 +1,5 @@
 //! `/organizations`: organizations of a factory.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
 
 pub fn routes() -> Routes {
@@ -34,8 +33,8 @@ pub struct Organization {
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<OrganizationRow> for Organization {
@@ -61,7 +60,7 @@ impl From<OrganizationRow> for Organization {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Organization>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Organization>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Organization>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter {
         ids: params.id_list(&["organization_id", "id"])?,
@@ -69,7 +68,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.keyword(),
     };
     let listed = state.reads.organizations(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -113,8 +112,8 @@ pub async fn create(
     (status = 200, body = Organization),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Organization>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, OrganizationId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Organization>, Problem> {
+    Ok(Json(found(&state, &caller.scope, OrganizationId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: OrganizationId) -> Result<Organization, Problem> {

@@ -1,6 +1,5 @@
 //! `/robot_types`: robot types. Their ids are numbers.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,7 +16,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, present};
+use crate::http::wire::{Paged, WholeSecond, present};
 use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
 
 pub fn routes() -> Routes {
@@ -43,8 +42,8 @@ pub struct RobotType {
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<Value>,
     ros_topics: Vec<String>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<RobotTypeRow> for RobotType {
@@ -71,11 +70,11 @@ impl From<RobotTypeRow> for RobotType {
     ("robot_type_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<RobotType>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<RobotType>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<RobotType>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter { ids: params.id_list(&["robot_type_id", "id"])?, parent_ids: None, keyword: params.keyword() };
     let listed = state.reads.robot_types(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -121,8 +120,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = RobotType),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<RobotType>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, RobotTypeId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<RobotType>, Problem> {
+    Ok(Json(found(&state, &caller.scope, RobotTypeId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: RobotTypeId) -> Result<RobotType, Problem> {

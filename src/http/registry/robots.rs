@@ -1,6 +1,5 @@
 //! `/robots`: robots.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
-use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{RobotFilter, RobotRow};
 
 pub fn routes() -> Routes {
@@ -66,19 +65,19 @@ pub struct Robot {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
     /// Both sockets are up, right now.
     connected: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    connected_at: Option<Instant>,
+    connected_at: Option<WholeSecond>,
 }
 
 impl Robot {
     fn of(row: RobotRow) -> Self {
         Self {
             connected: row.connected_at.is_some(),
-            connected_at: row.connected_at.map(Instant),
+            connected_at: row.connected_at.map(WholeSecond),
             id: TextId(row.id),
             robot_type_id: TextId(row.robot_type_id),
             robot_type_name: row.robot_type_name,
@@ -107,7 +106,7 @@ impl Robot {
     ("connected" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Robot>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Robot>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Robot>>, Problem> {
     let page = params.page_to_100()?;
     let filter = RobotFilter {
         factory_ids: params.id_list(&["factory_id"])?,
@@ -118,7 +117,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         keyword: params.keyword(),
     };
     let listed = state.reads.robots(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed.map(Robot::of), &page)))
+    Ok(Json(Paged::new(listed.map(Robot::of), &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -160,8 +159,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Robot),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Robot>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, RobotId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Robot>, Problem> {
+    Ok(Json(found(&state, &caller.scope, RobotId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Problem> {

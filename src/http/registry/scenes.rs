@@ -1,6 +1,5 @@
 //! `/scenes`: scenes of a factory.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +15,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId};
+use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, SceneRow};
 
 pub fn routes() -> Routes {
@@ -34,8 +33,8 @@ pub struct Scene {
     initial_scene_layout_template: Option<String>,
     #[serde(rename = "subsceneCount")]
     subscene_count: i64,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<SceneRow> for Scene {
@@ -61,12 +60,12 @@ impl From<SceneRow> for Scene {
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Scene>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Scene>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Scene>>, Problem> {
     let page = params.page_to_100()?;
     let filter =
         EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
     let listed = state.reads.scenes(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -106,8 +105,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Scene),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Scene>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, SceneId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Scene>, Problem> {
+    Ok(Json(found(&state, &caller.scope, SceneId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: SceneId) -> Result<Scene, Problem> {

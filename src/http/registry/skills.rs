@@ -1,6 +1,5 @@
 //! `/skills`: skills, each in versions.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,7 +16,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId, present};
+use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{SkillRow, SlugFilter};
 
 pub fn routes() -> Routes {
@@ -36,8 +35,8 @@ pub struct Skill {
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<SkillRow> for Skill {
@@ -61,11 +60,11 @@ impl From<SkillRow> for Skill {
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Skill>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Skill>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Skill>>, Problem> {
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "skill_slug"])?, keyword: params.keyword() };
     let listed = state.reads.skills(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -106,8 +105,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Skill),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Skill>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, SkillId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Skill>, Problem> {
+    Ok(Json(found(&state, &caller.scope, SkillId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: SkillId) -> Result<Skill, Problem> {

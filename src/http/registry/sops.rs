@@ -1,6 +1,5 @@
 //! `/sops`: standard operating procedures: which skills, in which order.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +15,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId};
+use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{SlugFilter, SopRow};
 
 pub fn routes() -> Routes {
@@ -39,8 +38,8 @@ pub struct Sop {
     version: String,
     /// Ids of skills, in order.
     skill_sequence: Vec<TextId>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<SopRow> for Sop {
@@ -64,11 +63,11 @@ impl From<SopRow> for Sop {
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Sop>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Sop>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Sop>>, Problem> {
     let page = params.page_to_100()?;
     let filter = SlugFilter { slugs: params.list(&["slug", "sop_slug"])?, keyword: params.keyword() };
     let listed = state.reads.sops(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -110,8 +109,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Sop),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Sop>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, SopId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Sop>, Problem> {
+    Ok(Json(found(&state, &caller.scope, SopId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: SopId) -> Result<Sop, Problem> {

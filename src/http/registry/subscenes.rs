@@ -1,6 +1,5 @@
 //! `/subscenes`: subscenes of a scene.
 
-use axum::Json as Answer;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +15,7 @@ use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
-use crate::http::wire::{Instant, Paged, TextId};
+use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
 
 pub fn routes() -> Routes {
@@ -32,8 +31,8 @@ pub struct Subscene {
     description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     initial_scene_layout: Option<String>,
-    created_at: Instant,
-    updated_at: Instant,
+    created_at: WholeSecond,
+    updated_at: WholeSecond,
 }
 
 impl From<SubsceneRow> for Subscene {
@@ -58,12 +57,12 @@ impl From<SubsceneRow> for Subscene {
     ("scene_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
 ), responses((status = 200, body = Paged<Subscene>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Subscene>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Subscene>>, Problem> {
     let page = params.page_to_100()?;
     let filter =
         EntryFilter { ids: params.id_list(&["subscene_id", "id"])?, parent_ids: params.id_list(&["scene_id"])?, keyword: params.keyword() };
     let listed = state.reads.subscenes(&caller.scope, &filter, page).await?;
-    Ok(Answer(Paged::new(listed, &page)))
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -104,8 +103,8 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
     (status = 200, body = Subscene),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Answer<Subscene>, Problem> {
-    Ok(Answer(found(&state, &caller.scope, SubsceneId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Subscene>, Problem> {
+    Ok(Json(found(&state, &caller.scope, SubsceneId(id)).await?))
 }
 
 async fn found(state: &AppState, scope: &Scope, id: SubsceneId) -> Result<Subscene, Problem> {

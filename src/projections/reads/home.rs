@@ -7,7 +7,7 @@ use crate::domain::Scope;
 /// Where a row says whom it belongs to, as SQL over it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Home {
-    /// To nobody: everybody sees it.
+    /// To no factory: every caller sees it.
     Site,
     Factory(&'static str),
     Organization {

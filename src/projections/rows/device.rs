@@ -24,7 +24,7 @@ table! {
         recorder_contest: Option<Contest>,
         transfer_contest: Option<Contest>,
     }
-    /// What became of a command, for whoever waits for it.
+    /// What became of a command, for the caller that waits for it.
     DeviceCommandRow in "device_commands" by text {
         device_id: String,
         action: RecorderAction,

@@ -7,7 +7,7 @@ use super::{ReadModel, Shown};
 use crate::domain::batch::{Batch, BatchStatus};
 use crate::domain::episode::{Episode, QaStatus};
 use crate::domain::order::{Order, OrderStatus, Priority};
-use crate::domain::task::{KeptFile, Stage, Task, TaskStatus};
+use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
     BatchId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
@@ -151,15 +151,15 @@ impl ReadModel for Task {
 
     fn shown(state: &Self) -> Shown<TaskRow> {
         let Some(task) = state.dispatched() else { return Shown::Gone };
-        let (ended_at, episode_id, error_message) = match &task.stage {
-            Stage::Pending | Stage::Ready | Stage::InProgress => (None, None, None),
-            Stage::Uploading(upload) => (None, None, upload.rejected.as_ref().map(ToString::to_string).or_else(|| upload.missing.clone())),
-            Stage::Completed { episode_id, at, .. } => (Some(*at), Some(*episode_id), None),
-            Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None, None),
+        let rejection = task.upload.as_ref().and_then(Upload::rejection);
+        let (ended_at, error_message) = match &task.stage {
+            Stage::Pending | Stage::Ready | Stage::InProgress => (None, None),
+            Stage::Uploading(awaited) => (None, rejection.map(ToString::to_string).or_else(|| awaited.missing.clone())),
+            Stage::Completed { at } | Stage::CompletedExternally { at, .. } | Stage::Cancelled { at } => (Some(*at), None),
             Stage::Failed { reason, at, kept } => {
                 let where_it_is = |kept: &KeptFile| format!("{reason}; the robot keeps {} in its failed_uploads_dir", kept.file);
-                let kept = kept.as_ref().filter(|_| task.late.is_none());
-                (Some(*at), None, Some(kept.map_or_else(|| reason.clone(), where_it_is)))
+                let kept = kept.as_ref().filter(|_| task.upload.is_none());
+                (Some(*at), Some(kept.map_or_else(|| reason.clone(), where_it_is)))
             }
         };
         let brief = task.brief.clone();
@@ -181,7 +181,7 @@ impl ReadModel for Task {
             ready_at: task.ready_at,
             started_at: task.started_at,
             completed_at: ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. })),
-            episode_id: episode_id.or(task.late.as_ref().and_then(|late| late.episode_id)),
+            episode_id: task.episode_id(),
             ended_at,
         })
     }

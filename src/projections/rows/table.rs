@@ -69,7 +69,7 @@ impl TableName {
 }
 
 /// Declares rows: `Name in "table" by number|text { column: type }`. Behind `of the person by`, columns that tell who a
-/// person is: they are taken from `people`, from the row only where an old event told it; of somebody who was forgotten
+/// person is: they are taken from `people`, from the row only where an old event told it; of a person who was forgotten
 /// there is what stands behind `else`, and the person's number.
 macro_rules! table {
     ($($(#[$doc:meta])* $row:ident in $table:literal by $id:ident {

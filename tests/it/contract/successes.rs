@@ -1,12 +1,14 @@
 //! Every route once as it should go: status, and every field of the answer.
 
-use keystone_edge::commands::devices::{ConfigApplied, OpenLink};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::report::Report;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use serde_json::{Value, json};
 
 use super::shapes::{self, check, check_page};
 use super::{ROUTES, World, of};
+use crate::factory::recorder_tells;
 use crate::storage::Shelf;
 
 async fn go(world: &World, token: &str, name: &str, path: &str, body: Value, seen: &mut Vec<&'static str>) -> Value {
@@ -82,7 +84,7 @@ async fn every_route_answers_with_the_fields_of_its_table() {
     let link = OpenLink { device: as_device.clone(), kind: LinkKind::Recorder, remote: "10.0.0.1".into(), process: None };
     let epoch = world.edge.execute(link).await;
     let task = PublicTaskId::parse(public_id.as_str().unwrap()).unwrap();
-    world.edge.execute(ConfigApplied { device: as_device, epoch, task }).await;
+    world.edge.execute(recorder_tells(&as_device, epoch, Report::ConfigApplied { task })).await;
     let link = |which| world.edge.callback(which, public_id.as_str().unwrap(), device).replace("/api/v1", "");
     let started = go("", "POST /callbacks/start", &link("start"), start, &mut seen).await;
     check("started", &started, shapes::STARTED);

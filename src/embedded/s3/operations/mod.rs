@@ -34,9 +34,9 @@ pub struct Operations {
     pub uploads: Arc<Uploads>,
 }
 
-type Answer<T> = S3Result<S3Response<T>>;
+type S3Answer<T> = S3Result<S3Response<T>>;
 
-fn answer<T>(output: T) -> Answer<T> {
+fn answer<T>(output: T) -> S3Answer<T> {
     Ok(S3Response::new(output))
 }
 
@@ -53,22 +53,22 @@ impl Operations {
 
 #[async_trait::async_trait]
 impl S3 for Operations {
-    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
+    async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Answer<CreateBucketOutput> {
         self.store.create_bucket(&request.input.bucket).await?;
         answer(CreateBucketOutput { location: Some(format!("/{}", request.input.bucket)) })
     }
 
-    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
+    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Answer<HeadBucketOutput> {
         self.store.must_have_bucket(&request.input.bucket)?;
         answer(HeadBucketOutput::default())
     }
 
-    async fn get_bucket_location(&self, request: S3Request<GetBucketLocationInput>) -> Answer<GetBucketLocationOutput> {
+    async fn get_bucket_location(&self, request: S3Request<GetBucketLocationInput>) -> S3Answer<GetBucketLocationOutput> {
         self.store.must_have_bucket(&request.input.bucket)?;
         answer(GetBucketLocationOutput::default())
     }
 
-    async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
+    async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Answer<DeleteBucketOutput> {
         self.store.must_have_bucket(&request.input.bucket)?;
         if !self.uploads.list(&request.input.bucket).await?.is_empty() {
             return Err(s3_error!(BucketNotEmpty, "There are uploads under way in the bucket"));
@@ -77,7 +77,7 @@ impl S3 for Operations {
         answer(DeleteBucketOutput {})
     }
 
-    async fn list_buckets(&self, _request: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
+    async fn list_buckets(&self, _request: S3Request<ListBucketsInput>) -> S3Answer<ListBucketsOutput> {
         let root = self.store.layout.root().to_owned();
         let buckets = blocking(move || {
             let mut buckets = vec![];
@@ -98,7 +98,7 @@ impl S3 for Operations {
         answer(ListBucketsOutput { buckets: Some(buckets.await?), ..ListBucketsOutput::default() })
     }
 
-    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Answer<HeadObjectOutput> {
         let input = request.input;
         only_version(input.version_id.as_deref())?;
         not_encrypted(input.sse_customer_key.as_ref())?;
@@ -110,7 +110,7 @@ impl S3 for Operations {
         answer(output)
     }
 
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Answer<GetObjectOutput> {
         let input = request.input;
         only_version(input.version_id.as_deref())?;
         not_encrypted(input.sse_customer_key.as_ref())?;
@@ -119,7 +119,7 @@ impl S3 for Operations {
         answer(GetObjectOutput { body: Some(blocks(file, range)), ..output })
     }
 
-    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
+    async fn put_object(&self, mut request: S3Request<PutObjectInput>) -> S3Answer<PutObjectOutput> {
         let name = Name::new(&request.input.bucket, &request.input.key)?;
         whole(&request.uri)?;
         self.store.must_have_bucket(name.bucket())?;
@@ -159,11 +159,11 @@ impl S3 for Operations {
     }
 
     /// Its body would have to be kept in memory.
-    async fn post_object(&self, _request: S3Request<PostObjectInput>) -> Answer<PostObjectOutput> {
+    async fn post_object(&self, _request: S3Request<PostObjectInput>) -> S3Answer<PostObjectOutput> {
         Err(s3_error!(NotImplemented, "Objects are not taken from forms"))
     }
 
-    async fn copy_object(&self, mut request: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
+    async fn copy_object(&self, mut request: S3Request<CopyObjectInput>) -> S3Answer<CopyObjectOutput> {
         whole(&request.uri)?;
         let input = &mut request.input;
         let (from, to) = (source(&input.copy_source)?, Name::new(&input.bucket, &input.key)?);
@@ -204,7 +204,7 @@ impl S3 for Operations {
         answer(CopyObjectOutput { copy_object_result: Some(result), ..CopyObjectOutput::default() })
     }
 
-    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Answer<DeleteObjectOutput> {
         let input = request.input;
         if input.if_match.is_some() || input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
             return Err(s3_error!(NotImplemented, "Deleting has no conditions here"));
@@ -215,7 +215,7 @@ impl S3 for Operations {
         answer(DeleteObjectOutput::default())
     }
 
-    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> Answer<DeleteObjectsOutput> {
+    async fn delete_objects(&self, request: S3Request<DeleteObjectsInput>) -> S3Answer<DeleteObjectsOutput> {
         let input = request.input;
         self.store.must_have_bucket(&input.bucket)?;
         if input.delete.objects.len() > PAGE_MAX {
@@ -250,7 +250,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> Answer<ListObjectsOutput> {
+    async fn list_objects(&self, request: S3Request<ListObjectsInput>) -> S3Answer<ListObjectsOutput> {
         let input = request.input;
         let max = page_size(input.max_keys)?;
         let asked = Asked {
@@ -278,7 +278,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> Answer<ListObjectsV2Output> {
+    async fn list_objects_v2(&self, request: S3Request<ListObjectsV2Input>) -> S3Answer<ListObjectsV2Output> {
         let input = request.input;
         let max = page_size(input.max_keys)?;
         // A token is the key after which it goes on, in letters that go everywhere.
@@ -313,7 +313,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn create_multipart_upload(&self, mut request: S3Request<CreateMultipartUploadInput>) -> Answer<CreateMultipartUploadOutput> {
+    async fn create_multipart_upload(&self, mut request: S3Request<CreateMultipartUploadInput>) -> S3Answer<CreateMultipartUploadOutput> {
         let input = &mut request.input;
         let name = Name::new(&input.bucket, &input.key)?;
         not_encrypted(input.sse_customer_key.as_ref())?;
@@ -331,7 +331,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
+    async fn upload_part(&self, mut request: S3Request<UploadPartInput>) -> S3Answer<UploadPartOutput> {
         let name = Name::new(&request.input.bucket, &request.input.key)?;
         not_encrypted(request.input.sse_customer_key.as_ref())?;
         let body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody, "There is no body"))?;
@@ -348,7 +348,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn upload_part_copy(&self, mut request: S3Request<UploadPartCopyInput>) -> Answer<UploadPartCopyOutput> {
+    async fn upload_part_copy(&self, mut request: S3Request<UploadPartCopyInput>) -> S3Answer<UploadPartCopyOutput> {
         let input = &mut request.input;
         let (from, to) = (source(&input.copy_source)?, Name::new(&input.bucket, &input.key)?);
         not_encrypted(input.sse_customer_key.as_ref())?;
@@ -370,7 +370,7 @@ impl S3 for Operations {
     async fn complete_multipart_upload(
         &self,
         mut request: S3Request<CompleteMultipartUploadInput>,
-    ) -> Answer<CompleteMultipartUploadOutput> {
+    ) -> S3Answer<CompleteMultipartUploadOutput> {
         let input = &mut request.input;
         let name = Name::new(&input.bucket, &input.key)?;
         self.store.must_have_bucket(name.bucket())?;
@@ -396,13 +396,13 @@ impl S3 for Operations {
         })
     }
 
-    async fn abort_multipart_upload(&self, request: S3Request<AbortMultipartUploadInput>) -> Answer<AbortMultipartUploadOutput> {
+    async fn abort_multipart_upload(&self, request: S3Request<AbortMultipartUploadInput>) -> S3Answer<AbortMultipartUploadOutput> {
         let input = request.input;
         self.uploads.abort(&Name::new(&input.bucket, &input.key)?, &input.upload_id).await?;
         answer(AbortMultipartUploadOutput::default())
     }
 
-    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> Answer<ListPartsOutput> {
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Answer<ListPartsOutput> {
         let input = request.input;
         let (id, upload) = self.uploads.get(&Name::new(&input.bucket, &input.key)?, &input.upload_id).await?;
         let max = page_size(input.max_parts)?;
@@ -437,7 +437,7 @@ impl S3 for Operations {
         })
     }
 
-    async fn list_multipart_uploads(&self, request: S3Request<ListMultipartUploadsInput>) -> Answer<ListMultipartUploadsOutput> {
+    async fn list_multipart_uploads(&self, request: S3Request<ListMultipartUploadsInput>) -> S3Answer<ListMultipartUploadsOutput> {
         let input = request.input;
         self.store.must_have_bucket(&input.bucket)?;
         let max = page_size(input.max_uploads)?;

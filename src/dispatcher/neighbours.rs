@@ -16,18 +16,18 @@ const CHANNEL: &str = "keystone_committed";
 /// Commits within this time are told in one message: at most 200 a second.
 const COALESCE: Duration = Duration::from_millis(5);
 
-/// A connection that only listens is asked something so often, because one that nobody speaks to can be dead
+/// A connection that only listens is asked something so often, because one that is never spoken to can be dead
 /// for days.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
-/// Listens and tells until asked to stop or the connection is lost; whoever calls connects again.
+/// Listens and tells until asked to stop or the connection is lost; the caller connects again.
 pub async fn hear_and_tell(mut connection: Dedicated, wakes: &Wakes, stop: &CancellationToken) -> Result<(), tokio_postgres::Error> {
     let client = &connection.client;
     let ours: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
     client.batch_execute(&format!("listen {CHANNEL}")).await?;
     // What was committed before we listened.
-    wakes.heard_from_abroad();
-    let bell = wakes.abroad();
+    wakes.heard_from_neighbours();
+    let bell = wakes.for_neighbours();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -37,7 +37,7 @@ pub async fn hear_and_tell(mut connection: Dedicated, wakes: &Wakes, stop: &Canc
             }
             () = tokio::time::sleep(HEARTBEAT) => client.batch_execute("").await?,
             message = connection.notifications.recv() => match message {
-                Some(message) if message.process_id() != ours => wakes.heard_from_abroad(),
+                Some(message) if message.process_id() != ours => wakes.heard_from_neighbours(),
                 Some(_) => {}
                 None => return Ok(()),
             },
