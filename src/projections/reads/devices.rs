@@ -73,7 +73,7 @@ fn get() -> String {
     format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
 }
 
-/// A device is where its robot is. One that no robot has is there for who sees everything.
+/// A device is where its robot is.
 const HOME: Home = Home::Factory("(select r.factory_id from robots r where r.device_id = d.id)");
 
 fn all(within: &str) -> String {
