@@ -41,8 +41,7 @@ fn batch_status(batch: &Loaded<Batch>) -> Option<BatchStatus> {
 
 impl Production {
     /// Waits for commands that change the same order, and loads it. One that the caller's scope does not contain is not there.
-    /// Once something is decided, nothing is
-    /// committed before [`Self::finish`].
+    /// Once something is decided, nothing is committed before [`Self::finish`].
     pub async fn lock(work: &mut Work, order_id: OrderId) -> Result<Self, CommandError> {
         let none = || Refusal::new(RefusalCode::OrderNotFound, format!("there is no order {order_id}"));
         Self::lock_of(work, order_id, none).await
