@@ -134,7 +134,7 @@ impl PersistedEventRepository for EventRepository {
         events: &[SerializedEvent],
         snapshot: Option<(String, Value, usize)>,
     ) -> Result<(), PersistenceError> {
-        if Kind::parse(A::TYPE).is_none_or(routing::asks_for_deliveries) {
+        if Kind::parse(A::TYPE).is_some_and(routing::asks_for_deliveries) {
             let reason = format!("events of a {} ask for deliveries: they are appended by commands only", A::TYPE);
             return Err(PersistenceError::UnknownError(reason.into()));
         }
