@@ -132,6 +132,7 @@ impl Membership {
         for (id, name) in self.commands.end_silent_processes().await? {
             warn!(process.id = %id, "The process `{name}` ended without a word; its devices are away until they connect anew");
         }
+        self.commands.forget_processes().await?;
         self.close_orphans().await.map(|_more| ())
     }
 

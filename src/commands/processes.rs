@@ -71,11 +71,16 @@ impl Commands {
         Ok(self.of_processes(END_PREDECESSORS, &[&folder, &process]).await?.len())
     }
 
-    /// Ends processes whose lease is over, and forgets those that ended long ago. Answers which ended.
+    /// Ends processes whose lease is over. Answers which.
     pub async fn end_silent_processes(&self) -> Result<Vec<(Uuid, String)>, CommandError> {
         let ended = self.of_processes(END_SILENT, &[]).await?;
-        self.of_processes(FORGET, &[]).await?;
         Ok(ended.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Forgets those that ended long ago.
+    pub async fn forget_processes(&self) -> Result<(), CommandError> {
+        self.of_processes(FORGET, &[]).await?;
+        Ok(())
     }
 
     /// An orderly end.

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::work::Person;
 use super::{Command, CommandError, Refusal, Work, chance};
-use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::registry::{
-    DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotType, Scene, Skill, Sop, Subscene,
+    CollectorStatus, DataCollector, Factory, Organization, Record, RecordCommand, RecordRefusal, Registered, Robot, RobotStatus, RobotType,
+    Scene, Skill, Sop, Subscene,
 };
 use crate::domain::station::{Binding, BindingFacts, Station, StationCommand};
 use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RefusalCode, RobotId, RobotTypeId, SceneId, SkillId, StationId};
@@ -266,9 +266,9 @@ impl Command for CreateDataCollector {
             metadata: self.metadata.clone(),
         };
         let id = register(work, "data_collector_ids", record).await?;
-        work.set_credential("data_collector", id, self.password_hash.clone());
+        work.set_credential(DataCollector::TYPE, id, self.password_hash.clone());
         work.set_person(Person {
-            subject: "data_collector",
+            subject: DataCollector::TYPE,
             id,
             name: self.name.clone(),
             operator_id: Some(self.operator_id.clone()),

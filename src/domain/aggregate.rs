@@ -14,10 +14,7 @@ pub trait Event: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send
     /// The stored name of this event: past tense, unique over all aggregates.
     fn event_type(&self) -> &'static str;
     /// The version of the payload's shape.
-    fn event_version(&self) -> &'static str {
-        let name = self.event_type();
-        Self::types().into_iter().find_map(|(known, version)| (known == name).then_some(version)).unwrap_or("1.0")
-    }
+    fn event_version(&self) -> &'static str;
 }
 
 /// A consistency boundary: one stream of events, and the rules over it.
@@ -57,6 +54,9 @@ macro_rules! events {
             }
             fn event_type(&self) -> &'static str {
                 match self { $(Self::$variant { .. } => $stored),+ }
+            }
+            fn event_version(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $version),+ }
             }
         }
     };

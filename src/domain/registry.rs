@@ -58,14 +58,23 @@ pub enum RecordEvent<R: Record> {
     Retired { reason: String, at: Timestamp },
 }
 
+/// Of the event of an entry's end.
+const RETIRED_VERSION: &str = "1.0";
+
 impl<R: Record> Event for RecordEvent<R> {
     fn types() -> Vec<(&'static str, &'static str)> {
-        std::iter::once((R::CREATED, R::VERSION)).chain(R::RETIRED.map(|retired| (retired, "1.0"))).collect()
+        std::iter::once((R::CREATED, R::VERSION)).chain(R::RETIRED.map(|retired| (retired, RETIRED_VERSION))).collect()
     }
     fn event_type(&self) -> &'static str {
         match self {
             Self::Created(_) => R::CREATED,
             Self::Retired { .. } => R::RETIRED.unwrap_or(R::CREATED),
+        }
+    }
+    fn event_version(&self) -> &'static str {
+        match self {
+            Self::Created(_) => R::VERSION,
+            Self::Retired { .. } => RETIRED_VERSION,
         }
     }
 }

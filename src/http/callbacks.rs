@@ -17,8 +17,8 @@ use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::WholeSecond;
 use super::{AppState, AuthMode};
+use crate::commands::Refusal;
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
-use crate::commands::{CommandError, Refusal};
 use crate::devices::wire::whole_float;
 use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId, RefusalCode};
@@ -197,11 +197,11 @@ pub async fn finish(
         FinishAnswer::Ended(status) => {
             let detail = format!("the task is {}", status.as_str());
             let refusal = Refusal::new(RefusalCode::TaskEnded, detail).with(json!({ "current_status": status.as_str() }));
-            return Err(CommandError::Refused(refusal).into());
+            return Err(refusal.into());
         }
         FinishAnswer::NotConfigured => {
             let refusal = Refusal::new(RefusalCode::TaskNotConfigured, "no recorder was configured with the task");
-            return Err(CommandError::Refused(refusal.with(json!({ "current_status": TaskStatus::Pending.as_str() }))).into());
+            return Err(refusal.with(json!({ "current_status": TaskStatus::Pending.as_str() })).into());
         }
         FinishAnswer::NotOwned => return Err(not_owned()),
         FinishAnswer::Unproven => return Err(unproven()),
@@ -210,7 +210,7 @@ pub async fn finish(
 }
 
 fn not_owned() -> Problem {
-    CommandError::Refused(Refusal::new(RefusalCode::TaskNotOwned, "there is no such task, or it belongs to another device")).into()
+    Refusal::new(RefusalCode::TaskNotOwned, "there is no such task, or it belongs to another device").into()
 }
 
 #[cfg(test)]

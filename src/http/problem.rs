@@ -11,8 +11,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-use crate::commands::CommandError;
-use crate::domain::RefusalKind;
+use crate::commands::{CommandError, Refusal};
+use crate::domain::{RefusalCode, RefusalKind};
 use crate::projections::reads::ReadError;
 
 macro_rules! codes {
@@ -49,13 +49,10 @@ codes! {
     RegistrationAnswered = "registration_answered", CONFLICT;
     Forbidden = "forbidden", FORBIDDEN;
     NotYourDevice = "not_your_device", FORBIDDEN;
-    NotStorable = "not_storable", BAD_REQUEST;
     LostRace = "lost_race", CONFLICT;
-    TaskNotConfigurable = "task_not_configurable", CONFLICT;
     TaskIncomplete = "task_incomplete", CONFLICT;
     TaskIdRequired = "task_id_required", BAD_REQUEST;
     DeviceNotConnected = "device_not_connected", NOT_FOUND;
-    RecorderStateSyncing = "recorder_state_syncing", CONFLICT;
     RecorderStateRefreshFailed = "recorder_state_refresh_failed", CONFLICT;
     RecorderStateRefreshTimeout = "recorder_state_refresh_timeout", GATEWAY_TIMEOUT;
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
@@ -168,13 +165,17 @@ fn status_of(kind: RefusalKind) -> StatusCode {
     }
 }
 
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = status_of(refusal.kind);
+        Self { status, code: refusal.code.as_str(), detail: refusal.message, extra: refusal.extra, retry_after_s: None }
+    }
+}
+
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Refused(refusal) => {
-                let status = status_of(refusal.kind);
-                Self { status, code: refusal.code.as_str(), detail: refusal.message, ..Self::invalid("") }.with_all(refusal.extra)
-            }
+            CommandError::Refused(refusal) => refusal.into(),
             CommandError::Conflict => {
                 Self::new(Code::LostRace, "another request changed the same thing at the same moment; try again").retry_after(1)
             }
@@ -190,7 +191,7 @@ impl From<ReadError> for Problem {
             ReadError::Unavailable(reason) | ReadError::Unfit(reason) => unavailable(&reason),
             ReadError::Unstorable(reason) => {
                 tracing::warn!(reason, "A value was refused by its query only: {reason}");
-                Self::new(Code::NotStorable, "a value is beyond what can be stored")
+                Refusal::new(RefusalCode::NotStorable, "a value is beyond what can be stored").into()
             }
             ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
             ReadError::NotAPlace(_) => Self::invalid("after is not the next_after of a page of this list"),
@@ -216,8 +217,6 @@ mod tests {
     use axum::body::to_bytes;
 
     use super::*;
-    use crate::commands::Refusal;
-    use crate::domain::RefusalCode;
     use crate::http::router::policies;
 
     async fn body_of(problem: Problem, method: &str, route: &str) -> (StatusCode, Value) {

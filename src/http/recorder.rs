@@ -298,7 +298,7 @@ async fn command(
         Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
             let known =
                 RecorderStateAnswer::of(view_of(state, &caller.scope, &device).await?.as_ref(), state.commands.now(), FRESH).object();
-            return Err(Problem::from(CommandError::Refused(refusal)).with_all(known));
+            return Err(Problem::from(refusal).with_all(known));
         }
         Err(error) => return Err(error.into()),
     };

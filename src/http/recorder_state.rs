@@ -17,8 +17,9 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::WholeSecond;
+use crate::commands::Refusal;
 use crate::domain::device::LinkKind;
-use crate::domain::{DeviceId, Scope, Timestamp};
+use crate::domain::{DeviceId, RefusalCode, Scope, Timestamp};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -246,7 +247,8 @@ pub async fn confirmed(state: &AppState, scope: &Scope, device: &DeviceId) -> Re
     let view = view_of(state, scope, device).await?.ok_or_else(not_connected)?;
     if !view.confirmed {
         let known = RecorderStateAnswer::of(Some(&view), state.commands.now(), FRESH).object();
-        return Err(Problem::new(Code::RecorderStateSyncing, "the recorder's state is not confirmed yet; try again").with_all(known));
+        return Err(Problem::from(Refusal::new(RefusalCode::RecorderStateSyncing, "the recorder's state is not confirmed yet; try again"))
+            .with_all(known));
     }
     fresh(state, scope, device, FRESH).await
 }

@@ -15,10 +15,11 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
+use crate::commands::Refusal;
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
-use crate::domain::{OrderId, SopId, StationId, SubsceneId, TaskId};
+use crate::domain::{OrderId, RefusalCode, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
 
 pub fn routes() -> Routes {
@@ -207,7 +208,7 @@ impl TaskConfig {
     fn of(row: TaskConfigRow, callback_base: &str) -> Result<Self, Problem> {
         if row.status != TaskStatus::Pending.as_str() {
             let detail = format!("the task is {}; only a pending one can be configured", row.status);
-            return Err(Problem::new(Code::TaskNotConfigurable, detail).with("current_status", row.status));
+            return Err(Problem::from(Refusal::new(RefusalCode::TaskNotConfigurable, detail)).with("current_status", row.status));
         }
         let there = |what: &str, text: Option<String>| {
             text.filter(|text| !text.trim().is_empty())

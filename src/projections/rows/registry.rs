@@ -74,7 +74,7 @@ table! {
         certification: Option<String>,
         status: CollectorStatus,
         metadata: Value;
-        of the person by id name from name else "forgotten person ", operator_id from operator_id else "forgotten-", email from email
+        of the person "data_collector" by id name from name else "forgotten person ", operator_id from operator_id else "forgotten-", email from email
     }
     StationRow in "stations" by number {
         name: String,
@@ -88,7 +88,7 @@ table! {
         metadata: Value,
         is_current: bool,
         superseded_by: Option<StationId>;
-        of the person by data_collector_id
+        of the person "data_collector" by data_collector_id
         collector_name from name else "forgotten person ", collector_operator_id from operator_id else "forgotten-"
     }
     RecorderTokenRow in "recorder_tokens" by number {

@@ -68,13 +68,13 @@ impl TableName {
     }
 }
 
-/// Declares rows: `Name in "table" by number|text { column: type }`. Behind `of the person by`, columns that tell who a
+/// Declares rows: `Name in "table" by number|text { column: type }`. Behind `of the person`, with what kind of person it is, columns that tell who a
 /// person is: they are taken from `people`, from the row only where an old event told it; of a person who was forgotten
 /// there is what stands behind `else`, and the person's number.
 macro_rules! table {
     ($($(#[$doc:meta])* $row:ident in $table:literal by $id:ident {
         $($(#[$about:meta])* $column:ident: $type:ty),+ $(,)?
-        $(; of the person by $person:ident $($told:ident from $known:ident $(else $forgotten:literal)?),+)?
+        $(; of the person $subject:literal by $person:ident $($told:ident from $known:ident $(else $forgotten:literal)?),+)?
     })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -90,7 +90,7 @@ macro_rules! table {
                     ") select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+
                     $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)? ")",)+)?
                     " from jsonb_populate_recordset(null::", $table, ", $1) r ",
-                    $("left join people p on p.subject = 'data_collector' and p.subject_id = r.", stringify!($person), " ",)?
+                    $("left join people p on p.subject = '", $subject, "' and p.subject_id = r.", stringify!($person), " ",)?
                     "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+ $($(", ", stringify!($told),)+)?
                     ") = (excluded.version, excluded.updated_at", $(", excluded.", stringify!($column),)+
                     $($(", excluded.", stringify!($told),)+)?
