@@ -16,6 +16,7 @@ mod contract;
 mod data_folder;
 mod database_faults;
 mod demo;
+mod description;
 mod destinations;
 mod device_plane;
 mod doctor;
