@@ -146,7 +146,7 @@ pub struct NewBatch {
     order_id: GivenId,
     /// Who it is given to.
     workstation_id: GivenId,
-    /// What it consists of: each pair of SOP and subscene once, at most 1000 tasks in all.
+    /// What it consists of: each pair of SOP and subscene once.
     #[serde(default, deserialize_with = "groups")]
     #[schema(required, min_items = 1)]
     task_groups: Vec<NewTaskGroup>,
@@ -271,7 +271,7 @@ async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Pr
 /// The tasks of a batch, oldest first; all of them unless a page is asked for.
 #[utoipa::path(get, path = "/api/v1/batches/{id}/tasks", tag = "batches", params(
     ("id" = i64, Path),
-    ("limit" = Option<i64>, Query),
+    ("limit" = Option<i64>, Query, description = "How many entries the page has at most; all of them where no page is asked for"),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
 pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {

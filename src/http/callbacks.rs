@@ -69,11 +69,11 @@ pub struct Started {
     task_id: Option<String>,
     /// The robot's device id.
     device_id: Option<String>,
-    /// What the recorder calls its state; kept to 256 characters.
+    /// What the recorder calls its state; what is long is cut.
     status: Option<String>,
-    /// When, by the robot's clock; kept as it is, to 256 characters.
+    /// When, by the robot's clock; kept as it is, what is long is cut.
     started_at: Option<String>,
-    /// Topics that are recorded; the first 256 are kept.
+    /// Topics that are recorded; the first hundreds are kept.
     topics: Option<Vec<String>>,
 }
 
@@ -150,9 +150,9 @@ pub struct Finished {
     output_path: Option<String>,
     /// What the recorder calls its state; not kept.
     status: Option<String>,
-    /// When it started, by the robot's clock; kept as it is, to 256 characters.
+    /// When it started, by the robot's clock; kept as it is, what is long is cut.
     started_at: Option<String>,
-    /// When its file was closed, by the robot's clock; kept as it is, to 256 characters.
+    /// When its file was closed, by the robot's clock; kept as it is, what is long is cut.
     finished_at: Option<String>,
     /// Seconds.
     duration_sec: Option<f64>,
@@ -166,7 +166,7 @@ pub struct Finished {
     topics: Option<Vec<String>>,
     /// What the recorder was configured with; not kept.
     metadata: Option<Value>,
-    /// Why the recording failed, if it did; kept to 1000 characters.
+    /// Why the recording failed, if it did; what is long is cut.
     error: Option<String>,
 }
 

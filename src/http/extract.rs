@@ -215,6 +215,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
+/// The contract's pages.
+pub const PAGE_DEFAULT: i64 = 50;
+pub const PAGE_MAX: i64 = 100;
 /// Limits of list filters, from the contract.
 const LIST_BYTES_MAX: usize = 8192;
 const LIST_ITEMS_MAX: usize = 100;
@@ -315,7 +318,7 @@ impl Params {
 
     /// The contract's **P100**: default 50, at most 100, garbage refused.
     pub fn page_to_100(&self) -> Result<Page, Problem> {
-        self.strict_page(100)
+        self.strict_page(PAGE_MAX)
     }
 
     /// The contract's **Pfree**: as much as asked for, up to what we hold in memory.
@@ -325,7 +328,7 @@ impl Params {
 
     fn strict_page(&self, most: i64) -> Result<Page, Problem> {
         let limit = match self.text("limit") {
-            None => 50,
+            None => PAGE_DEFAULT,
             Some(text) => text
                 .parse::<i64>()
                 .ok()
@@ -354,7 +357,7 @@ impl Params {
     pub fn page_lax(&self) -> Result<Page, Problem> {
         let number = |name: &str| self.text(name).and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
         let offset = number("offset").unwrap_or(0);
-        Ok(Page { limit: Some(number("limit").unwrap_or(50).min(100)), offset, after: self.after(offset)? })
+        Ok(Page { limit: Some(number("limit").unwrap_or(PAGE_DEFAULT).min(PAGE_MAX)), offset, after: self.after(offset)? })
     }
 }
 

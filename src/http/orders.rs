@@ -102,7 +102,7 @@ impl From<OrderRow> for Order {
 
 /// Orders, newest first.
 #[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query, description = "One or several, separated by commas; so are all filters here"),
     ("scene_id" = Option<String>, Query),

@@ -131,9 +131,11 @@ async fn task_meant(state: &AppState, scope: &Scope, device: &DeviceId, named: T
     Ok(Meant { task, holds_none: view.foreign_task || (view.confirmed && idle), sight: None })
 }
 
-fn task_required() -> Problem {
-    Problem::new(Code::TaskIdRequired, "task_id is required").with("field", "task_id")
+fn task_required(field: &str) -> Problem {
+    Problem::new(Code::TaskIdRequired, format!("{field} is required")).with("field", field)
 }
+
+const IN_CONFIG: &str = "task_config.task_id";
 
 /// Tell a recorder which task comes next. It must be idle, and the task pending.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/config", tag = "recorder", params(("device_id" = String, Path)),
@@ -150,13 +152,13 @@ pub async fn config(
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<RecorderConfig>,
 ) -> RpcResult {
-    let mut task_config = body.task_config.ok_or_else(task_required)?;
+    let mut task_config = body.task_config.ok_or_else(|| task_required(IN_CONFIG))?;
     let named = match task_config.get("task_id") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.clone()),
-        Some(_) => return Err(Problem::of_field("task_config.task_id", "must be a string")),
+        Some(_) => return Err(Problem::of_field(IN_CONFIG, "must be a string")),
     };
-    let task = task_of(named)?.ok_or_else(task_required)?;
+    let task = task_of(named)?.ok_or_else(|| task_required(IN_CONFIG))?;
     // A configuration from elsewhere must not send callbacks elsewhere.
     let (start, finish) = callback_urls(&state.settings.callback_base_url);
     task_config.insert("start_callback_url".into(), start.into());
@@ -180,7 +182,7 @@ pub async fn begin(
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskToBegin>,
 ) -> RpcResult {
-    let task = task_of(body.task_id)?.ok_or_else(task_required)?;
+    let task = task_of(body.task_id)?.ok_or_else(|| task_required("task_id"))?;
     let params = json!({ "task_id": task });
     gated(&state, &caller, device, RecorderAction::Begin, task, params).await
 }

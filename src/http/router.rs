@@ -6,7 +6,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use serde_json::Value;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{Flow, Http, HttpAuthScheme, OAuth2, Password, Scopes, SecurityScheme};
+use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
@@ -18,6 +18,7 @@ use super::policy::Policy;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
+use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, recorder_state,
     registration, stations, statistics, storage, tasks, transfer,
@@ -35,6 +36,8 @@ const LOGIN: &str = "/api/v1/auth/login";
         license(name = "Apache-2.0")
     ),
     modifiers(&Login),
+    // Stand in queries only, and are not found there.
+    components(schemas(EpisodeFileWord)),
     security(("account" = []), ("login" = [])),
     tags(
         (name = "orders", description = "What was ordered"),
@@ -58,10 +61,14 @@ struct Login;
 impl utoipa::Modify for Login {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("login", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let login = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The `access_token` of a login."));
+        components.add_security_scheme("login", SecurityScheme::Http(login.build()));
         // With which the page of the description asks for account and password, and logs in by itself.
         let account = Flow::Password(Password::new(LOGIN, Scopes::new()));
-        components.add_security_scheme("account", SecurityScheme::OAuth2(OAuth2::new([account])));
+        components.add_security_scheme(
+            "account",
+            SecurityScheme::OAuth2(OAuth2::with_description([account], "Account and password; the rest stays empty.")),
+        );
     }
 }
 

@@ -108,7 +108,7 @@ impl From<StationRow> for Station {
 
 /// Current workstations, newest first.
 #[utoipa::path(get, path = "/api/v1/stations", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query, description = "One or several, separated by commas; so are all filters here"),
     ("organization_id" = Option<String>, Query),

@@ -57,7 +57,7 @@ impl From<BreakdownRow> for BreakdownItem {
     ("start_time" = Option<String>, Query, description = "Created then or later; RFC 3339"),
     ("end_time" = Option<String>, Query, description = "Created before then; RFC 3339, after `start_time`"),
     ("workstation_id" = Option<String>, Query, description = "Of administrators only; without effect for others"),
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Breakdown), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Breakdown>, Problem> {

@@ -121,6 +121,24 @@ fn every_operation_has_an_example() {
 }
 
 #[test]
+fn whatever_is_mentioned_is_described() {
+    fn mentions(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| mentions(item, found)),
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|value| mentions(value, found));
+            }
+            _ => {}
+        }
+    }
+    let (description, mut found) = (openapi(), vec![]);
+    mentions(&description, &mut found);
+    found.retain(|path| description.pointer(&path[1..]).is_none());
+    assert!(found.is_empty(), "mentioned and not there: {found:?}");
+}
+
+#[test]
 fn refusals_are_problems() {
     let description = openapi();
     for (name, operation) in operations(&description) {

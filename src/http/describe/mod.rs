@@ -85,5 +85,9 @@ fn problem() -> Value {
     json!({
         "type": "object", "description": "Why a request was not done. Each code has its own further keys.",
         "required": ["code", "detail", "request_id"], "properties": properties,
+        "example": {
+            "code": "invalid_request", "detail": "name is required", "error": "name is required", "field": "name",
+            "request_id": "99b4f92a-34bf-4c2e-9e3e-553d0c12b2c8",
+        },
     })
 }

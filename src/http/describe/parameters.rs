@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::http::extract::{PAGE_DEFAULT, PAGE_MAX};
+
 /// Names of paths and queries.
 const COMMON: &[(&str, &str)] = &[
     ("bucket", "The bucket of the object"),
@@ -13,7 +15,6 @@ const COMMON: &[(&str, &str)] = &[
     ("id", "The id, as the answer gave it that made the thing, or a list of such things"),
     ("ids", "Only these"),
     ("keyword", "Only where one of the names has this in it"),
-    ("limit", "How many entries the page has at most: 1 to 100, default 50"),
     ("object", "The key of the object"),
     ("offset", "How many entries come before the page; default 0"),
     ("order_id", "Only of this order"),
@@ -33,7 +34,7 @@ const COMMON: &[(&str, &str)] = &[
 /// Lists of these tags take several values of each filter.
 const OF_SEVERAL: [&str; 2] = ["orders", "registry"];
 /// Names that mean one value everywhere.
-const OF_ONE: [&str; 4] = ["keyword", "limit", "offset", "id"];
+const OF_ONE: [&str; 3] = ["keyword", "offset", "id"];
 
 pub fn complete(operation: &mut Value) {
     let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
@@ -47,6 +48,7 @@ pub fn complete(operation: &mut Value) {
                 Some(format!("{text}; or one of several, separated by commas"))
             }
             Some((_, text)) => Some((*text).to_owned()),
+            None if name == "limit" => Some(format!("How many entries the page has at most: 1 to {PAGE_MAX}, default {PAGE_DEFAULT}")),
             None => None,
         };
         if let Some(said) = said.filter(|_| parameter.get("description").is_none()) {

@@ -119,7 +119,7 @@ async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/configs/{filename}", tag = "devices", security(()), params(
     ("id" = i64, Path, description = "The robot type's id"), ("filename" = TemplateFileWord, Path, description = "Which of the two"),
 ), responses(
-    (status = 200, body = String, content_type = "text/yaml; charset=utf-8"),
+    (status = 200, body = Value, content_type = "text/yaml; charset=utf-8", description = "The file"),
     (status = 404, description = "There is no such robot type, or it has no such template"),
 ))]
 pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<([(HeaderName, &'static str); 1], String), Problem> {

@@ -81,7 +81,7 @@ impl From<DataCollectorRow> for DataCollector {
 
 /// Data collectors, newest first.
 #[utoipa::path(get, path = "/api/v1/data_collectors", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query),
     ("status" = Option<String>, Query),

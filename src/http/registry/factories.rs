@@ -76,7 +76,7 @@ impl From<FactoryRow> for Factory {
 
 /// Factories, newest first.
 #[utoipa::path(get, path = "/api/v1/factories", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
@@ -90,7 +90,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewFactory {
-    /// Unique; at most 900 bytes, because robots put it into the keys of objects.
+    /// Unique. Robots put it into the keys of objects, so its bytes are counted, too.
     name: Name,
     /// Where it is, in words.
     location: Option<ShortText>,

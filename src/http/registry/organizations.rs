@@ -63,7 +63,7 @@ impl From<OrganizationRow> for Organization {
 
 /// Organizations, newest first.
 #[utoipa::path(get, path = "/api/v1/organizations", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query),
     ("factory_id" = Option<String>, Query),

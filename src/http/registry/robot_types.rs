@@ -76,7 +76,7 @@ impl From<RobotTypeRow> for RobotType {
 
 /// Robot types, newest first.
 #[utoipa::path(get, path = "/api/v1/robot_types", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("robot_type_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),

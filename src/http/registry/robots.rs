@@ -109,7 +109,7 @@ impl Robot {
 
 /// Robots, newest first.
 #[utoipa::path(get, path = "/api/v1/robots", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query),
     ("robot_type_id" = Option<String>, Query),

@@ -64,7 +64,7 @@ impl From<SkillRow> for Skill {
 
 /// Skills, newest first.
 #[utoipa::path(get, path = "/api/v1/skills", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),

@@ -59,7 +59,7 @@ impl From<SubsceneRow> for Subscene {
 
 /// Subscenes, newest first.
 #[utoipa::path(get, path = "/api/v1/subscenes", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("subscene_id" = Option<String>, Query),
     ("scene_id" = Option<String>, Query),
