@@ -16,8 +16,7 @@ use crate::devices::hub::LinkInfo;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TokenCheck, TransferStatus};
 use crate::domain::device::LinkKind;
-use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
+use crate::domain::{DeviceId, PublicTaskId, TaskId};
 use crate::embedded::keys::{Away, Holders};
 use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
@@ -55,7 +54,7 @@ impl Tasks for TaskTable {
         };
         let Some(row) = found.await.map_err(|error| format!("{error:#}"))? else { return Ok(None) };
         let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
-        let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
+        let status = row.try_get(1).map_err(|error| format!("the status of task {id}: {error}"))?;
         Ok(Some(TaskFacts { public_id, status, has_episode: row.get(2) }))
     }
 }
@@ -100,7 +99,7 @@ impl Holders for StoreKeys {
     async fn robot(&self, access_key: &str) -> Result<Option<String>, Away> {
         let found = looked_up("whose a store key is", self.0.store_key(access_key)).await?;
         // Also of a robot that is retired, as at its uploader's socket: what it still has is welcome.
-        Ok(found.map(|row| row.device_id))
+        Ok(found.map(|row| row.device_id.into()))
     }
 
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away> {

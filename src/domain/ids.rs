@@ -60,6 +60,10 @@ macro_rules! checked_names {
             pub fn parse(text: &str) -> Result<Self, InvalidName> { check_name(text).map(|()| Self(text.to_owned())) }
             pub fn as_str(&self) -> &str { &self.0 }
         }
+        impl std::str::FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> { Self::parse(text) }
+        }
         impl TryFrom<String> for $name {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> { Self::parse(&text) }

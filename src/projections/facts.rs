@@ -9,7 +9,7 @@ use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
-    StationId, SubsceneId, TaskId, Timestamp, catalog,
+    StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -393,8 +393,8 @@ pub async fn station_of_robot(tx: &mut Transaction, robot: RobotId) -> Result<Op
 
 fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
     let status: &str = row.get(7);
-    let status = catalog::parse(&TaskStatus::ALL, status)
-        .ok_or_else(|| StoreError::Unreadable(format!("the status {status:?} of a task in a table")))?;
+    let status =
+        status.parse().map_err(|unknown| StoreError::Unreadable(format!("the status {status:?} of a task in a table {unknown}")))?;
     let device: Option<&str> = row.get(8);
     Ok(TaskFacts {
         task_id: TaskId(row.get(0)),
