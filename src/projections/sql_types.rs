@@ -8,29 +8,27 @@ use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_
 use crate::domain::batch::BatchStatus;
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
+use crate::domain::ids::{self, numeric_ids};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::station::StationStatus;
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
-use crate::domain::{
-    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SkillId,
-    SopId, StationId, SubsceneId, TaskId,
-};
+use crate::domain::{DeviceId, PublicTaskId};
 use crate::projections::rows::device::CommandStatus;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
 
 macro_rules! numbers {
-    ($($id:ident),+ $(,)?) => {$(
-        impl<'a> FromSql<'a> for $id {
+    ($($(#[$doc:meta])* $id:ident),+ $(,)?) => {$(
+        impl<'a> FromSql<'a> for ids::$id {
             fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
                 i64::from_sql(of, raw).map(Self)
             }
             accepts!(INT8);
         }
 
-        impl ToSql for $id {
+        impl ToSql for ids::$id {
             fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
                 self.0.to_sql(of, out)
             }
@@ -60,10 +58,7 @@ macro_rules! texts {
     )+};
 }
 
-numbers! {
-    OrganizationId, FactoryId, SceneId, SubsceneId, SkillId, SopId, RobotTypeId, RobotId, CollectorId, StationId, OrderId, BatchId, TaskId,
-    EpisodeId,
-}
+numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
