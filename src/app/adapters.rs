@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use deadpool_postgres::{GenericClient, Pool};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use tracing::warn;
@@ -15,16 +14,14 @@ use crate::devices::effects::EffectError;
 use crate::devices::hub::LinkInfo;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TokenCheck, TransferStatus};
+use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
-use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
 use crate::embedded::keys::{Away, Holders};
 use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
 use crate::http::registration::hash_of;
 use crate::listener::address_of;
 use crate::projections::reads::{ReadError, Reads};
-use crate::subscribers::device_commands::{TaskFacts, Tasks};
 use crate::telemetry::chain;
 
 pub fn device_settings(devices: &config::Devices) -> Settings {
@@ -39,24 +36,6 @@ pub fn device_settings(devices: &config::Devices) -> Settings {
         links_max: devices.links_max,
         write_timeout: devices.transfer_write_timeout,
         ..Settings::default()
-    }
-}
-
-/// What the deliveries to devices have to know of tasks.
-pub struct TaskTable(pub Pool);
-
-#[async_trait]
-impl Tasks for TaskTable {
-    async fn task(&self, id: TaskId) -> Result<Option<TaskFacts>, String> {
-        let found = async {
-            let client = self.0.get().await?;
-            let statement = client.prepare_cached("select task_id, status, episode_id is not null from tasks where id = $1").await?;
-            anyhow::Ok(client.query_opt(&statement, &[&id.0]).await?)
-        };
-        let Some(row) = found.await.map_err(|error| format!("{error:#}"))? else { return Ok(None) };
-        let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
-        let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
-        Ok(Some(TaskFacts { public_id, status, has_episode: row.get(2) }))
     }
 }
 

@@ -179,7 +179,7 @@ impl App {
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
-            tasks: Arc::new(adapters::TaskTable(pool.clone())),
+            reads: reads.clone(),
             callbacks: CallbackTokens::new(jwt_secret.expose().as_bytes()),
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
@@ -196,7 +196,7 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
-        lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
+        lifecycle.spawn("what is kept for a day", forget(commands.clone(), stop.clone()));
 
         let (admin_password, admin_password_is_new) = admin_password(&config.auth, data.as_ref())?;
         let settings = http::Settings {
@@ -345,14 +345,17 @@ impl App {
     }
 }
 
-/// Keys are ignored after their day; here they go, little by little.
-async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
+/// What is kept beside the log for a day goes, little by little: idempotency keys, and what recorders were configured with.
+async fn forget(commands: Commands, stop: CancellationToken) {
     const PAUSE: Duration = Duration::from_secs(600);
     loop {
         match commands.forget_old_keys().await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
+        }
+        if let Err(error) = commands.forget_old_params().await {
+            warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }

@@ -5,7 +5,8 @@ use tokio_postgres::types::{FromSql, Type, accepts};
 use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
-use crate::domain::{DeviceId, catalog};
+use crate::domain::task::TaskStatus;
+use crate::domain::{DeviceId, PublicTaskId, catalog};
 use crate::projections::rows::device::CommandStatus;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
@@ -22,11 +23,17 @@ macro_rules! words {
     )+};
 }
 
-words! { CollectorStatus, CommandStatus, LinkKind, QaStatus, RecorderAction, RecorderState, RobotStatus }
+words! { CollectorStatus, CommandStatus, LinkKind, QaStatus, RecorderAction, RecorderState, RobotStatus, TaskStatus }
 
-impl<'a> FromSql<'a> for DeviceId {
-    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
-        Ok(Self::parse(<&str>::from_sql(of, raw)?)?)
-    }
-    accepts!(TEXT);
+macro_rules! texts {
+    ($($id:ty),+) => {$(
+        impl<'a> FromSql<'a> for $id {
+            fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+                Ok(Self::parse(<&str>::from_sql(of, raw)?)?)
+            }
+            accepts!(TEXT);
+        }
+    )+};
 }
+
+texts! { DeviceId, PublicTaskId }

@@ -1,6 +1,6 @@
 //! Who a request comes from, and what a login is for.
 
-use crate::domain::{CollectorId, Scope};
+use crate::domain::{CollectorId, Scope, catalog};
 
 /// What a login is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,11 +10,9 @@ pub enum Role {
 }
 
 impl Role {
+    pub const ALL: [(&'static str, Self); 2] = [("admin", Self::Admin), ("data_collector", Self::DataCollector)];
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::DataCollector => "data_collector",
-        }
+        catalog::word(&Self::ALL, self)
     }
 }
 

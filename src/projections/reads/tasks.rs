@@ -6,7 +6,8 @@ use super::list::{AsNumber, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::{BatchId, OrderId, RobotId, Scope, TaskId, Timestamp};
+use crate::domain::task::TaskStatus;
+use crate::domain::{BatchId, OrderId, PublicTaskId, RobotId, Scope, TaskId, Timestamp};
 
 row! {
     TaskRow {
@@ -58,6 +59,20 @@ row! {
                                 join skills k on k.id = step.skill_id order by step.place)",
         topics: Vec<String> = "coalesce(y.ros_topics, '{}')",
     }
+}
+
+row! {
+    /// What has to be known of a task before something is sent about it.
+    TaskToSend {
+        task_id: PublicTaskId = "t.task_id",
+        status: TaskStatus = "t.status",
+        /// A verified recording of it is in the store.
+        has_episode: bool = "t.episode_id is not null",
+    }
+}
+
+fn to_send() -> String {
+    format!("select {} from tasks t where t.id = $1", TaskToSend::COLUMNS)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -162,6 +177,11 @@ impl Reads {
         self.listed(scope, of_batch(), &[&id.0], page).await
     }
 
+    /// For a delivery to its device.
+    pub async fn task_to_send(&self, id: TaskId) -> Result<Option<TaskToSend>, ReadError> {
+        self.row(&to_send(), &[&id.0]).await
+    }
+
     pub async fn task_config(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
         self.seen(scope, HOME, config(), &[&id.0]).await
     }
@@ -176,6 +196,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
         ("tasks of a batch, counted", of_batch().count()),
         ("configuration of a task", config()),
+        ("task to send something about", to_send()),
         ("orders with tasks of a robot", orders_with_tasks_of_robot()),
     ]
 }
