@@ -22,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::recorder_state::{FRESH, RecorderStateAnswer, confirmed, rpc_timeout, view_of};
 use super::routes::Routes;
 use super::tasks::callback_urls;
-use super::{AppState, Settings};
+use super::{AppState, EdgeSettings};
 use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
@@ -238,7 +238,7 @@ pub async fn clear(
 }
 
 /// How long a recorder may take. It closes and hashes a file before it answers to `finish`, and may do so before `cancel`.
-fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
+fn limit_of(action: RecorderAction, settings: &EdgeSettings) -> Duration {
     match action {
         RecorderAction::Finish | RecorderAction::Cancel => settings.device_finish_timeout,
         _ => settings.device_response_timeout,

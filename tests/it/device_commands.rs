@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use keystone_edge::commands::Commands;
 use keystone_edge::commands::batches::CreatedTask;
-use keystone_edge::commands::callbacks::CallbackTokens;
+use keystone_edge::commands::callbacks::{CallbackTokens, FinishCallback, Proof};
 use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
+use keystone_edge::config::Secret;
 use keystone_edge::devices::hub::{Ask, Lane};
 use keystone_edge::devices::session::Now;
 use keystone_edge::devices::wire::ToTransfer;
@@ -14,7 +15,7 @@ use keystone_edge::devices::{Hub, LinkId, Rpc, SendError};
 use keystone_edge::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction};
 use keystone_edge::domain::routing::Destination;
-use keystone_edge::domain::task::TaskStatus;
+use keystone_edge::domain::task::{FinishReport, TaskStatus};
 use keystone_edge::domain::{DeviceId, Timestamp};
 use keystone_edge::pg::get;
 use keystone_edge::projections::reads::Reads;
@@ -24,7 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::factory::{Factory, device, done};
 use crate::harness::TestDatabase;
-use crate::outbox::number;
+use crate::outbox::{dispatch, number, settings, until_empty};
 
 const URL: &str = "http://edge:8080/api/v1/callbacks/finish";
 
@@ -273,6 +274,28 @@ async fn a_command_whose_content_is_gone_is_settled_as_not_sent() {
     assert_eq!(desk.subscriber.deliver(&delivery).await, Outcome::Delivered);
     assert!(asked.try_recv().is_err());
     assert_eq!(desk.reasons().await, ["what it is sent with is not kept any more"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
+    let desk = Desk::new().await;
+    let (_lane, _asked) = desk.link(LinkKind::Transfer, 1);
+    let finished =
+        FinishCallback { task_id: desk.task.public_id.clone(), device_id: device(0), report: FinishReport::default(), proof: Proof::NotAsked };
+    done(&desk.factory.commands, finished).await;
+    // The worker reaches the outbox, and no table beside it.
+    let nobody = Secret::new("postgres://keystone@127.0.0.1:1/keystone");
+    let away = Reads::new(TestDatabase::of(nobody, desk.database.superuser_url.clone()).pool);
+    let subscriber = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), away, CallbackTokens::new(b"secret"));
+    let running = dispatch(&desk.database.pool, Arc::new(subscriber), settings(), "w");
+    until_empty(&desk.database.pool).await;
+    running.stop().await;
+    let client = get(&desk.database.pool).await.unwrap();
+    let row = client.query_one("select reason, failures from dead_letters", &[]).await.unwrap();
+    let (reason, failures): (String, Value) = (row.get(0), row.get(1));
+    let errors: Vec<&str> = failures.as_array().unwrap().iter().filter_map(|failure| failure["error"].as_str()).collect();
+    let said = "the database cannot be reached: error connecting to server: Connection refused (os error 111)";
+    assert_eq!((reason.as_str(), errors), ("attempts_used_up", vec![said; 3]));
 }
 
 #[tokio::test]

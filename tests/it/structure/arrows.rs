@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commands", &["domain", "eventstore", "projections"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
     ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
-    ("devices", &["domain", "commands"]),
+    ("devices", &["domain", "commands", "projections"]),
     ("http", &["domain", "commands", "projections", "devices", "blobs"]),
     ("mcap", &[]),
     ("blobs", &["config"]),
