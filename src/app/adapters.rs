@@ -52,7 +52,7 @@ impl Holders for StoreKeys {
     async fn robot(&self, access_key: &str) -> Result<Option<String>, Away> {
         let found = looked_up("whose a store key is", self.0.store_key(access_key)).await?;
         // Also of a robot that is retired, as at its uploader's socket: what it still has is welcome.
-        Ok(found.map(|row| row.device_id))
+        Ok(found.map(|row| row.device_id.into()))
     }
 
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away> {

@@ -280,8 +280,12 @@ async fn a_command_whose_content_is_gone_is_settled_as_not_sent() {
 async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
     let desk = Desk::new().await;
     let (_lane, _asked) = desk.link(LinkKind::Transfer, 1);
-    let finished =
-        FinishCallback { task_id: desk.task.public_id.clone(), device_id: device(0), report: FinishReport::default(), proof: Proof::NotAsked };
+    let finished = FinishCallback {
+        task_id: desk.task.public_id.clone(),
+        device_id: device(0),
+        report: FinishReport::default(),
+        proof: Proof::NotAsked,
+    };
     done(&desk.factory.commands, finished).await;
     // The worker reaches the outbox, and no table beside it.
     let nobody = Secret::new("postgres://keystone@127.0.0.1:1/keystone");
@@ -302,7 +306,8 @@ async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
 async fn an_ack_is_sent_for_a_completed_task_and_for_no_other() {
     let desk = Desk::new().await;
     for (epoch, event_type) in ["upload_verified", "upload_ack_requested"].into_iter().enumerate() {
-        for (word, status) in TaskStatus::ALL {
+        for &status in TaskStatus::ALL {
+            let word = status.as_str();
             desk.put(status).await;
             let hub = Hub::new();
             let subscriber = Desk::over(&hub, &desk.factory.commands, &desk.database);

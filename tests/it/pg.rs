@@ -143,6 +143,28 @@ async fn a_wrong_password_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn a_password_beside_the_url_may_have_any_character() {
+    let database = TestDatabase::new().await;
+    let odd = r#"p@s:s/w%rd$1#"&' x\ü"#;
+    let client = get(&database.pool).await.unwrap();
+    let role = format!("role_{}", uuid::Uuid::new_v4().simple());
+    client.batch_execute(&format!("create role {role} login password '{}'", odd.replace('\'', "''"))).await.unwrap();
+    let (_, place) = database.url.expose().rsplit_once('@').unwrap();
+    let of = |password: &str| {
+        let environment =
+            [("KEYSTONE_DATABASE_URL", format!("postgres://{role}@{place}")), ("KEYSTONE_DATABASE_PASSWORD", password.to_owned())]
+                .into_iter()
+                .chain([("KEYSTONE_JWT_SECRET", "a secret of the test that is long".to_owned())]);
+        let config = Config::from_parts(None, &environment.map(|(name, value)| (name.to_owned(), value)).collect()).unwrap();
+        Connector::new(config.database.url.as_ref().unwrap(), &config.database).unwrap().pool().unwrap()
+    };
+    let who: String = get(&of(odd)).await.unwrap().query_one("select current_user::text", &[]).await.unwrap().get(0);
+    assert_eq!(who, role);
+    assert!(get(&of("another")).await.is_err());
+    client.batch_execute(&format!("drop role {role}")).await.unwrap();
+}
+
+#[tokio::test]
 async fn tls_that_the_server_does_not_offer_is_an_error_and_not_ignored() {
     let database = TestDatabase::new().await;
     let url = format!("{}?sslmode=require", database.url.expose());

@@ -1,19 +1,11 @@
 //! Who a request comes from, and what a login is for.
 
-use crate::domain::{CollectorId, Scope, catalog};
+use crate::domain::words::words;
+use crate::domain::{CollectorId, Scope};
 
-/// What a login is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Admin,
-    DataCollector,
-}
-
-impl Role {
-    pub const ALL: [(&'static str, Self); 2] = [("admin", Self::Admin), ("data_collector", Self::DataCollector)];
-    pub fn as_str(self) -> &'static str {
-        catalog::word(&Self::ALL, self)
-    }
+words! {
+    /// What a login is for.
+    Role { Admin = "admin", DataCollector = "data_collector" }
 }
 
 /// Who a request comes from.

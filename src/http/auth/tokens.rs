@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Role};
-use crate::domain::{CollectorId, Timestamp, catalog};
+use crate::domain::{CollectorId, Timestamp};
 use crate::http::problem::{Code, Problem};
 
 const LOGIN: &str = "login_v1";
@@ -127,9 +127,9 @@ impl Tokens {
             Err(TokenError::Expired) => return refuse("the login has expired"),
             Err(TokenError::Invalid) => return refuse("the login token is not valid"),
         };
-        match (catalog::parse(&Role::ALL, &claims.role), claims.collector_id) {
-            (Some(Role::Admin), 0) => Ok(Identity::Admin),
-            (Some(Role::DataCollector), id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
+        match (claims.role.parse(), claims.collector_id) {
+            (Ok(Role::Admin), 0) => Ok(Identity::Admin),
+            (Ok(Role::DataCollector), id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
             _ => refuse("the login token is not valid"),
         }
     }

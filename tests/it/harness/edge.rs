@@ -223,7 +223,7 @@ impl ArrangedDevices {
     /// Both links of a device are there, and this is what its recorder does. It answers when its state is asked for, and nothing else.
     pub fn connect(&self, device: &str, state: &str, task: Option<&str>) {
         let view = RecorderView {
-            state: RecorderState::ALL.into_iter().find(|(word, _)| *word == state).map(|(_, state)| state),
+            state: state.parse().ok(),
             previous: Some(RecorderState::Idle),
             task_id: task.map(|task| PublicTaskId::parse(task).expect("a task id")),
             confirmed: true,
