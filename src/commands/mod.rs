@@ -22,6 +22,7 @@ mod error;
 mod execute;
 pub mod idempotency;
 pub mod orders;
+pub mod params;
 mod probe;
 pub mod processes;
 mod production;

@@ -17,6 +17,7 @@ mod data_folder;
 mod database_faults;
 mod demo;
 mod destinations;
+mod device_commands;
 mod device_plane;
 mod doctor;
 mod embedded_postgres;
