@@ -44,8 +44,6 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let temporary = std::env::temp_dir().join(format!("keystone-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
     let folder = options.data_dir.clone().unwrap_or_else(|| temporary.clone());
     config.embedded.data_dir = folder.clone();
-    config.database.url = None;
-    config.s3.endpoint = None;
     let any = ([127, 0, 0, 1], 0).into();
     config.http.bind = any;
     config.devices.recorder_bind = any;

@@ -16,11 +16,11 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, reachable};
+use crate::config::{Config, Purpose, reachable};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
-use crate::projections::rebuild::{REBUILT_SCHEMA, Rebuilt};
+use crate::projections::rebuild::Rebuilt;
 use crate::simulator::{SimulateOptions, simulate};
 use crate::telemetry::{self, Metrics};
 use output::say;
@@ -70,6 +70,16 @@ enum Command {
     Openapi,
 }
 
+impl Command {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Serve { .. } | Self::Doctor(_) | Self::Simulate(_) | Self::Openapi => Purpose::Serve,
+            Self::Demo(_) => Purpose::Embedded,
+            Self::Events { .. } | Self::Verify | Self::Rebuild | Self::Migrate => Purpose::Database,
+        }
+    }
+}
+
 /// What `verify` and `rebuild` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
 /// that could not be found out. Other commands end with 1 upon any error.
 const BROKEN: u8 = 1;
@@ -103,7 +113,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Doctor(options) = &arguments.command {
         doctor::run(arguments.config.as_deref(), options).await;
     }
-    let config = Config::load(arguments.config.as_deref())?;
+    let config = Config::load_for(arguments.command.purpose(), arguments.config.as_deref())?;
     match arguments.command {
         Command::Serve { with_robot } => serve(config, with_robot).await,
         Command::Demo(options) => demo::run(config, options).await,
@@ -229,7 +239,7 @@ async fn rebuild(config: &Config) -> anyhow::Result<()> {
     let rebuilt = crate::projections::rebuild::rebuild(&database.pool).await;
     database.close().await?;
     let Rebuilt { position, unplaced, differences } = rebuilt?;
-    println!("Folded {position} events in order and {unplaced} not placed yet into the schema `{REBUILT_SCHEMA}`");
+    println!("Folded {position} events in order and {unplaced} not placed yet");
     for (table, side, row) in &differences {
         println!("only {side}, in {table}: {row}");
     }

@@ -36,6 +36,14 @@ pub(super) fn merge(base: &mut Table, given: Table, origin: &str, path: &str) ->
     Ok(())
 }
 
+/// Gives sections their defaults back.
+pub(super) fn reset(settings: &mut Table, section: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
+    let mut defaults = parse("config/default.toml", super::DEFAULTS)?;
+    complete_subscribers(&mut defaults);
+    settings.extend(defaults.into_iter().filter(|(key, _)| section(key)));
+    Ok(())
+}
+
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
