@@ -6,6 +6,7 @@
 //! gets its position; Postgres and objects last. All of it ends within a stated time, whatever hangs.
 
 mod adapters;
+mod administrator;
 mod process;
 mod store_guard;
 
@@ -34,6 +35,8 @@ use crate::embedded::keys::{Keys, RobotKeys, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
+use crate::http::auth::Identity;
+use crate::http::auth::tokens::Tokens;
 use crate::http::device_stream::DeviceStream;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::{self, AppState};
@@ -45,6 +48,7 @@ use crate::projections::reads::Reads;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
+pub use administrator::{ADMIN_PASSWORD, AdminPassword};
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
 
@@ -71,9 +75,6 @@ const SERVER_KEY: &str = "keystone-server";
 const OLD_KEY: &str = "keystone";
 pub const OLD_SECRET: &str = "s3";
 
-/// The data folder's file that remembers the password made for the administrator.
-pub const ADMIN_PASSWORD: &str = "admin_password";
-
 /// A shorter secret may stand in a template by chance.
 const SECRET_BYTES_MIN: usize = 8;
 
@@ -88,9 +89,8 @@ pub struct App {
     pub s3_endpoint: String,
     pub bucket: String,
     pub admin_username: String,
-    pub admin_password: Secret,
-    /// Whether the password was made by this very start, and has to be shown.
-    pub admin_password_is_new: bool,
+    pub admin_password: AdminPassword,
+    tokens: Tokens,
     pub pool: Pool,
     pub commands: Commands,
     /// The last position of the log.
@@ -198,7 +198,7 @@ impl App {
 
         lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
 
-        let (admin_password, admin_password_is_new) = admin_password(&config.auth, data.as_ref())?;
+        let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::Settings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,
@@ -209,7 +209,6 @@ impl App {
             jwt_lifetime: config.auth.jwt_expiry,
             link_lifetime: config.s3.presign_ttl,
             admin_username: config.auth.admin_username.clone(),
-            admin_password: admin_password.expose().to_owned(),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
@@ -238,7 +237,7 @@ impl App {
                 secret_of,
             },
             secrets: {
-                let ours = secrets.iter().chain([&jwt_secret, &admin_password]).map(|secret| secret.expose().to_owned());
+                let ours = secrets.iter().chain([&jwt_secret]).chain(admin_password.known()).map(|secret| secret.expose().to_owned());
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
@@ -255,6 +254,7 @@ impl App {
             Arc::new(move || metrics.render()),
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
+        let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         let front = Front {
             room: room(&config.limits, &config.http),
@@ -278,7 +278,7 @@ impl App {
             bucket: config.s3.bucket.clone(),
             admin_username: config.auth.admin_username.clone(),
             admin_password,
-            admin_password_is_new,
+            tokens,
             pool,
             commands,
             log_head,
@@ -290,6 +290,12 @@ impl App {
             s3,
             _data: data,
         })
+    }
+
+    /// A login of the administrator, for programs inside this one.
+    pub fn admin_login(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let (tokens, commands) = (self.tokens.clone(), self.commands.clone());
+        move || tokens.login(&Identity::Admin, commands.now())
     }
 
     /// Waits for a reason to stop: a signal, or the end of something that should not end. Meanwhile a private Postgres
@@ -467,18 +473,6 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
         (Some(secret), _) => Ok(secret.clone()),
         (None, Some(data)) => Ok(data.secret("jwt")?),
         (None, None) => anyhow::bail!("KEYSTONE_JWT_SECRET is needed where nothing is embedded, because all processes share it"),
-    }
-}
-
-/// The configured password, the remembered one, or a new one that has to be shown.
-fn admin_password(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<(Secret, bool)> {
-    match (&auth.admin_password, data) {
-        (Some(password), _) => Ok((password.clone(), false)),
-        (None, Some(data)) => {
-            let new = !data.has_secret(ADMIN_PASSWORD);
-            Ok((data.secret(ADMIN_PASSWORD)?, new))
-        }
-        (None, None) => Ok((Secret::new(hex::encode(rand::random::<[u8; 12]>())), true)),
     }
 }
 

@@ -82,7 +82,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
 async fn shift(app: &App, folder: &std::path::Path, options: &Options) -> anyhow::Result<()> {
     private_folder(&folder.join("robots"))?;
     let base = format!("http://{}", app.http);
-    let client = Client::sign_in(&base, &app.admin_username, app.admin_password.expose()).await?;
+    let client = Client::signed_in(&base, app.admin_login())?;
     let made = factory::seed(&client, "Demo", PLAN.len()).await?;
     let order = factory::place_order(&client, &made, "Shelves in aisle A", TASKS).await?;
     println!("Seeded a factory with {} workstations; placed order {order} for {TASKS} recordings", PLAN.len());

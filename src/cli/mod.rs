@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{AdminPassword, App};
 use crate::config::{Config, Purpose, reachable};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
@@ -146,7 +146,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     println!("{}", greeting(&app));
     if let Some(robots) = with_robot {
-        let work = RobotsAtWork::of(&app, &config, robots);
+        let work = RobotsAtWork::of(&app, &config, robots)?;
         let stop = lifecycle.soft_stop().clone();
         lifecycle.spawn("robots at work", async move {
             tokio::select! {
@@ -166,10 +166,12 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
 
 /// Addresses and logins.
 fn greeting(app: &App) -> String {
-    let password = if app.admin_password_is_new {
-        format!("{}   (made at this first start and not shown again)", app.admin_password.expose())
-    } else {
-        "as set before".to_owned()
+    let password = match &app.admin_password {
+        AdminPassword::Made(password, Some(file)) => format!("{}   (also in {})", password.expose(), file.display()),
+        AdminPassword::Made(password, None) => format!("{}   (made now and shown this once)", password.expose()),
+        AdminPassword::InFile(_, file) => format!("in {}", file.display()),
+        AdminPassword::Given(_) => "as the settings say".to_owned(),
+        AdminPassword::Kept => "as before; KEYSTONE_ADMIN_PASSWORD sets another one".to_owned(),
     };
     let (http, recorder, transfer) = (reachable(app.http), reachable(app.recorder), reachable(app.transfer));
     format!(

@@ -15,9 +15,7 @@ use crate::simulator::{Faults, RecordingProfile, Robot, RobotConfig, StoreConfig
 
 /// They end with the server.
 pub struct RobotsAtWork {
-    base: String,
-    account: String,
-    password: String,
+    client: Client,
     /// Where the store is not our own: the key that all robots have.
     given_key: Option<(String, String)>,
     folder: PathBuf,
@@ -33,19 +31,17 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const BATCH: usize = 5;
 
 impl RobotsAtWork {
-    pub fn of(app: &App, config: &Config, robots: u16) -> Self {
-        Self {
-            base: format!("http://{}", reachable(app.http)),
-            account: app.admin_username.clone(),
-            password: app.admin_password.expose().to_owned(),
+    pub fn of(app: &App, config: &Config, robots: u16) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: Client::signed_in(&format!("http://{}", reachable(app.http)), app.admin_login())?,
             given_key: given_key(config),
             folder: config.embedded.data_dir.join("robots"),
             robots,
-        }
+        })
     }
 
     pub async fn run(self) -> anyhow::Result<()> {
-        let client = Client::sign_in(&self.base, &self.account, &self.password).await?;
+        let client = self.client.clone();
         let made = self.factory(&client).await?;
         println!("{} workstation(s) at work; their collectors log in as:", made.stations.len());
         for place in &made.stations {

@@ -44,6 +44,7 @@ pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
 pub use error::ConfigError;
 pub use http::{Http, host_name, reachable};
+pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
 pub use s3::{S3, SharedKey};
@@ -52,9 +53,6 @@ pub use sequencer::Sequencer;
 pub use telemetry::{LogFormat, Telemetry};
 
 use check::Findings;
-
-/// The documentation of every key, and its default.
-pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// All settings, checked.
 #[derive(Clone, Debug, Deserialize)]

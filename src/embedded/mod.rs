@@ -92,6 +92,11 @@ impl DataDir {
         write_private(&dir.join(name), secret.expose().as_bytes())
     }
 
+    /// Removes the secret called `name`.
+    pub fn forget(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join("secrets").join(name))
+    }
+
     /// The secret called `name`, generated at the first call.
     pub fn secret(&self, name: &str) -> io::Result<Secret> {
         remembered_secret(&self.path.join("secrets"), name)

@@ -7,6 +7,7 @@
 mod harness;
 mod sources;
 
+mod administrator;
 mod blobs;
 mod bulk;
 mod claims;
