@@ -1,12 +1,13 @@
 //! The composition root: everything is made here, handed what it needs, and stopped in order.
 //!
-//! Start: data folder and embedded services → schema → core tasks → subscribers → listeners.
+//! Start: data folder → ports → embedded services → schema → core tasks → subscribers → listeners.
 //! Stop: listeners and devices first, so that nothing new comes in; then the dispatcher, which
 //! gives back what it does not finish; then the sequencer, when nothing is appended any more and all that was appended
 //! gets its position; Postgres and objects last. All of it ends within a stated time, whatever hangs.
 
 mod adapters;
 mod administrator;
+mod ports;
 mod process;
 mod store_guard;
 
@@ -49,6 +50,7 @@ use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
+use ports::{Port, Ports};
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
 
@@ -118,17 +120,22 @@ impl App {
         }
         let embedded = config.database.is_embedded() || config.s3.is_embedded();
         let data = embedded.then(|| DataDir::lock(&config.embedded.data_dir)).transpose()?;
+        let ports = Ports::take(config)?;
+        let (http, recorder, transfer) = (ports.http.address, ports.recorder.address, ports.transfer.address);
         let (postgres, url) = start_database(config, data.as_ref()).await?;
         let connector = Connector::new(&url, &config.database)?;
-        connector.migrate().await.context("the schema could not be brought up to date")?;
+        connector.migrate().await.context(unusable(&config.database))?;
         let pool = connector.pool()?;
 
         let reads = Reads::new(pool.clone());
-        let Objects { s3, access, secrets, secret_of, refused_writes } = start_objects(config, data.as_ref(), &reads).await?;
+        let Objects { s3, access, secrets, secret_of, refused_writes } = start_objects(config, data.as_ref(), ports.s3, &reads).await?;
         let s3_endpoint = access.endpoint.clone();
         let blobs = Blobs::new(access, &config.s3)?;
         if let Err(error) = blobs.ensure_bucket().await {
-            warn!(error = chain(&error), "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket);
+            warn!(
+                error = chain(&error),
+                "The bucket `{}` could not be checked; uploads wait until it can; see KEYSTONE_S3_ENDPOINT and its keys", config.s3.bucket
+            );
         }
 
         let wakes = Wakes::default();
@@ -136,6 +143,8 @@ impl App {
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
         let commands = Commands::new(store).releasing_within(config.devices.finish_timeout());
         let stop = lifecycle.soft_stop().clone();
+        // A start that fails from here on asks its tasks to end before it takes away what they need.
+        let starting = stop.clone().drop_guard();
         {
             let (pool, stop) = (pool.clone(), stop.clone());
             lifecycle.spawn("snapshots", async move {
@@ -150,15 +159,6 @@ impl App {
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
-
-        let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
-        let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
-            .await
-            .with_context(|| busy(config.devices.recorder_bind, "KEYSTONE_RECORDER_BIND"))?;
-        let transfer_listening = TcpListener::bind(config.devices.transfer_bind)
-            .await
-            .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
-        let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
         let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
@@ -265,9 +265,10 @@ impl App {
             devices.recorder_routes(config.devices.token_required_on(recorder)),
             devices.transfer_routes(config.devices.token_required_on(transfer)),
         );
-        serve(&lifecycle, "http", listening, front.clone(), main_routes);
-        serve(&lifecycle, "recorder sockets", recorder_listening, front.clone(), recorder_routes);
-        serve(&lifecycle, "transfer sockets", transfer_listening, front, transfer_routes);
+        serve(&lifecycle, "http", ports.http.listen()?, front.clone(), main_routes);
+        serve(&lifecycle, "recorder sockets", ports.recorder.listen()?, front.clone(), recorder_routes);
+        serve(&lifecycle, "transfer sockets", ports.transfer.listen()?, front, transfer_routes);
+        starting.disarm();
 
         info!(http.address = %http, recorder.address = %recorder, transfer.address = %transfer, "Serves on http://{http}");
         Ok(Self {
@@ -364,6 +365,14 @@ async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
     }
 }
 
+/// What is said of a database that cannot be looked at, or be brought up to date.
+pub fn unusable(database: &config::Database) -> &'static str {
+    match database.is_embedded() {
+        true => "the database in the data folder cannot be used",
+        false => "the database that KEYSTONE_DATABASE_URL (or `database.url`) names cannot be used",
+    }
+}
+
 /// Names the data folder among the processes that share the database. Where the database itself lies in it, nobody else can
 /// have had it; elsewhere a copy of the folder on another machine is another one.
 fn folder_name(database: &config::Database, data: &DataDir) -> anyhow::Result<String> {
@@ -372,10 +381,6 @@ fn folder_name(database: &config::Database, data: &DataDir) -> anyhow::Result<St
         return Ok(id);
     }
     Ok(format!("{id} {} {}", host_name().unwrap_or_default(), data.path().display()))
-}
-
-fn busy(address: SocketAddr, setting: &str) -> String {
-    format!("cannot listen on {address}; stop what listens there, or set {setting} to a free address")
 }
 
 fn worker_name() -> String {
@@ -418,7 +423,7 @@ struct Objects {
     refused_writes: Option<RefusedWrites>,
 }
 
-async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -> anyhow::Result<Objects> {
+async fn start_objects(config: &Config, data: Option<&DataDir>, port: Option<Port>, reads: &Reads) -> anyhow::Result<Objects> {
     let given =
         |value: &Option<String>, name: &str| value.clone().with_context(|| format!("{name} is needed with an S3 server of your own"));
     if let Some(endpoint) = &config.s3.endpoint {
@@ -433,6 +438,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
         return Ok(Objects { s3: None, access, secrets: vec![secret], secret_of: None, refused_writes: None });
     }
     let data = data.context("embedded objects need a data folder")?;
+    let listener = port.context("embedded objects need a port")?.listen()?;
     // Three secrets that have nothing to do with each other: who holds the shared key must not find out the others.
     let own = Credentials { access_key: SERVER_KEY.to_owned(), secret_key: data.secret("s3_server")? };
     let robots = RobotKeys::new(data.secret("s3_robots")?);
@@ -443,7 +449,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry)
         .guarded_by(guard)
         .with_room(room(&config.limits, &config.http));
-    let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
+    let endpoint = EmbeddedS3::serve(&data.folder("objects")?, listener, options)?;
     let access = Access {
         endpoint: endpoint.endpoint(),
         public_endpoint: config.s3.public_endpoint.clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use deadpool_postgres::Pool;
 
-use crate::app::DATABASE_URL_FILE;
+use crate::app::{DATABASE_URL_FILE, unusable};
 use crate::config::{Config, Secret};
 use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
@@ -31,7 +31,7 @@ pub async fn look(config: &Config) -> anyhow::Result<Database> {
         Ok(missing) if missing.is_empty() => Ok(database),
         outcome => {
             database.close().await?;
-            let missing = outcome?;
+            let missing = outcome.context(unusable(&config.database))?;
             anyhow::bail!(
                 "this database is not one of this version of Keystone: {} migrations are missing, the first is `{}`; name another \
                  ({NAMES}), or let `keystone migrate` bring it up to date",
@@ -69,7 +69,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let database = open(config).await?;
     let migrated = database.connector.migrate().await;
     database.close().await?;
-    Ok(migrated?)
+    migrated.context(unusable(&config.database))
 }
 
 async fn open(config: &Config) -> anyhow::Result<Database> {

@@ -49,7 +49,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     config.devices.recorder_bind = any;
     config.devices.transfer_bind = any;
     config.embedded.s3_bind = any;
-    config.telemetry.log = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "error".to_owned());
+    config.telemetry.log = Some(std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "error".to_owned()));
     telemetry::init_logs(&config.telemetry)?;
 
     let started = Instant::now();

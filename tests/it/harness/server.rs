@@ -95,8 +95,8 @@ impl Server {
             .env("KEYSTONE_S3_ACCESS_KEY", "test")
             .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
             .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
-            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()));
+            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)));
         command
     }
 
