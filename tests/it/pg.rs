@@ -151,9 +151,10 @@ async fn a_password_beside_the_url_may_have_any_character() {
     client.batch_execute(&format!("create role {role} login password '{}'", odd.replace('\'', "''"))).await.unwrap();
     let (_, place) = database.url.expose().rsplit_once('@').unwrap();
     let of = |password: &str| {
-        let environment = [("KEYSTONE_DATABASE_URL", format!("postgres://{role}@{place}")), ("KEYSTONE_DATABASE_PASSWORD", password.to_owned())]
-            .into_iter()
-            .chain([("KEYSTONE_JWT_SECRET", "a secret of the test that is long".to_owned())]);
+        let environment =
+            [("KEYSTONE_DATABASE_URL", format!("postgres://{role}@{place}")), ("KEYSTONE_DATABASE_PASSWORD", password.to_owned())]
+                .into_iter()
+                .chain([("KEYSTONE_JWT_SECRET", "a secret of the test that is long".to_owned())]);
         let config = Config::from_parts(None, &environment.map(|(name, value)| (name.to_owned(), value)).collect()).unwrap();
         Connector::new(config.database.url.as_ref().unwrap(), &config.database).unwrap().pool().unwrap()
     };
