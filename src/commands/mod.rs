@@ -9,6 +9,7 @@
 //! Neighbours: edges and subscribers call in here; rules are in `domain`, rows in
 //! `projections`, events in `eventstore`.
 
+mod administrator;
 mod answers;
 pub mod batches;
 pub mod callbacks;
@@ -22,6 +23,7 @@ mod error;
 mod execute;
 pub mod idempotency;
 pub mod orders;
+pub mod params;
 mod probe;
 pub mod processes;
 mod production;

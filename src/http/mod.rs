@@ -57,5 +57,5 @@ pub mod wire;
 pub mod words;
 
 pub use router::{openapi, router};
-pub use settings::{AuthMode, Settings};
+pub use settings::{AuthMode, EdgeSettings};
 pub use state::AppState;

@@ -18,9 +18,9 @@ use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond, present};
 use super::words::{OrderStatusWord, PriorityWord};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
-use crate::domain::order::{OrderStatus, Priority, Revision};
+use crate::domain::order::{Priority, Revision};
 use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
-use crate::projections::reads::orders::{OrderFilter, OrderRow};
+use crate::projections::reads::orders::{OrderFilter, OrderShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -60,10 +60,10 @@ pub struct Order {
     failed_count: i64,
     /// What is done about it.
     #[schema(value_type = OrderStatusWord)]
-    status: String,
+    status: &'static str,
     /// How urgent it is.
     #[schema(value_type = PriorityWord)]
-    priority: String,
+    priority: &'static str,
     /// When it has to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<WholeSecond>,
@@ -76,24 +76,24 @@ pub struct Order {
     updated_at: WholeSecond,
 }
 
-impl From<OrderRow> for Order {
-    fn from(row: OrderRow) -> Self {
+impl From<OrderShown> for Order {
+    fn from(row: OrderShown) -> Self {
         Self {
-            id: TextId(row.id),
-            scene_id: TextId(row.scene_id),
+            id: TextId(row.id.0),
+            scene_id: TextId(row.own.scene_id.0),
             scene_name: row.scene_name,
-            organization_id: TextId(row.organization_id),
+            organization_id: TextId(row.own.organization_id.0),
             organization_name: row.organization_name,
-            name: row.name,
-            target_count: row.target_count,
-            task_count: row.task_count,
-            completed_count: row.completed_count,
-            cancelled_count: row.cancelled_count,
-            failed_count: row.failed_count,
-            status: row.status,
-            priority: row.priority,
-            deadline: row.deadline.map(WholeSecond),
-            metadata: present(row.metadata),
+            name: row.own.name,
+            target_count: row.own.target_count,
+            task_count: row.own.task_count,
+            completed_count: row.own.completed_count,
+            cancelled_count: row.own.cancelled_count,
+            failed_count: row.own.failed_count,
+            status: row.own.status.as_str(),
+            priority: row.own.priority.as_str(),
+            deadline: row.own.deadline.map(WholeSecond),
+            metadata: present(row.own.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -115,12 +115,12 @@ impl From<OrderRow> for Order {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Order>>, Problem> {
     let page = params.page_to_100()?;
     let filter = OrderFilter {
-        organization_ids: params.id_list(&["organization_id"])?,
-        scene_ids: params.id_list(&["scene_id"])?,
-        priorities: params.word_list("priority", &Priority::ALL)?,
-        statuses: params.word_list("status", &OrderStatus::ALL)?,
+        organization_ids: params.id_list(&["organization_id"], OrganizationId)?,
+        scene_ids: params.id_list(&["scene_id"], SceneId)?,
+        priorities: params.word_list("priority")?,
+        statuses: params.word_list("status")?,
         names: params.list(&["order_name", "name"])?,
-        ids: params.id_list(&["ids"])?,
+        ids: params.id_list(&["ids"], OrderId)?,
         keyword: params.keyword(),
     };
     let listed = state.reads.orders(&caller.scope, &filter, page).await?;

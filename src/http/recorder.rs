@@ -23,13 +23,13 @@ use super::recorder_state::{FRESH, RecorderStateAnswer, confirmed, rpc_timeout, 
 use super::routes::Routes;
 use super::tasks::callback_urls;
 use super::words::AnswerWord;
-use super::{AppState, Settings};
+use super::{AppState, EdgeSettings};
 use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
 use crate::domain::recorder::{RecorderAction, RecorderState, Sight};
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Scope};
-use crate::projections::reads::devices::DeviceCommandRow;
+use crate::projections::reads::devices::DeviceCommandShown;
 use crate::projections::rows::device::CommandStatus;
 
 pub fn routes() -> Routes {
@@ -163,7 +163,7 @@ pub async fn config(
     let (start, finish) = callback_urls(&state.settings.callback_base_url);
     task_config.insert("start_callback_url".into(), start.into());
     task_config.insert("finish_callback_url".into(), finish.into());
-    gated(&state, &caller, device, RecorderAction::Config, task, json!({ "task_config": task_config })).await
+    gated(&state, &caller, device, RecorderAction::Config, task, Some(json!({ "task_config": task_config }))).await
 }
 
 /// Start recording. The recorder must be ready for this task.
@@ -183,8 +183,7 @@ pub async fn begin(
     MaybeJson(body): MaybeJson<TaskToBegin>,
 ) -> RpcResult {
     let task = task_of(body.task_id)?.ok_or_else(|| task_required("task_id"))?;
-    let params = json!({ "task_id": task });
-    gated(&state, &caller, device, RecorderAction::Begin, task, params).await
+    gated(&state, &caller, device, RecorderAction::Begin, task, None).await
 }
 
 /// Finish the recording: its file is closed and then uploaded.
@@ -201,7 +200,7 @@ pub async fn finish(
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
-    command(&state, &caller, device, RecorderAction::Finish, task_of(body.task_id)?, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Finish, task_of(body.task_id)?, None).await
 }
 
 macro_rules! plain_command {
@@ -214,7 +213,7 @@ macro_rules! plain_command {
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
         ))]
         pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
-            command(&state, &caller, device, RecorderAction::$action, None, Value::Null).await
+            command(&state, &caller, device, RecorderAction::$action, None, None).await
         }
     };
 }
@@ -249,7 +248,7 @@ pub async fn cancel(
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, body).await?;
-    command(&state, &caller, device, RecorderAction::Cancel, task, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Cancel, task, None).await
 }
 
 /// Take the configuration back: of the task that is named, else of the one that the recorder has told it has. It is sent
@@ -269,11 +268,11 @@ pub async fn clear(
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, body).await?;
-    command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Clear, task, None).await
 }
 
 /// How long a recorder may take. It closes and hashes a file before it answers to `finish`, and may do so before `cancel`.
-fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
+fn limit_of(action: RecorderAction, settings: &EdgeSettings) -> Duration {
     match action {
         RecorderAction::Finish | RecorderAction::Cancel => settings.device_finish_timeout,
         _ => settings.device_response_timeout,
@@ -281,8 +280,8 @@ fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
 }
 
 /// An outcome that is not known, and why.
-fn unknown(action: RecorderAction, row: Option<DeviceCommandRow>) -> Problem {
-    let (reason, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+fn unknown(action: RecorderAction, row: Option<DeviceCommandShown>) -> Problem {
+    let (reason, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
     let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();
     let problem = if cause == UnknownCause::TimedOut.as_str() {
         rpc_timeout(action.as_str())
@@ -301,12 +300,12 @@ async fn gated(
     device: DeviceId,
     action: RecorderAction,
     task: PublicTaskId,
-    params: Value,
+    config: Option<Value>,
 ) -> RpcResult {
     let view = confirmed(state, &caller.scope, &device).await;
     let sight = view.as_ref().map_or(Sight::Unknown, RecorderView::sight);
     let meant = Meant { task: Some(task), holds_none: false, sight: Some(sight) };
-    match (command(state, caller, device, action, meant, params).await, view) {
+    match (command(state, caller, device, action, meant, config).await, view) {
         (Err(refused), Err(unknown)) if refused.code() == RefusalCode::RecorderStateSyncing.as_str() => Err(unknown),
         (answer, _) => answer,
     }
@@ -319,14 +318,14 @@ async fn command(
     device: DeviceId,
     action: RecorderAction,
     meant: impl Into<Meant>,
-    params: Value,
+    config: Option<Value>,
 ) -> RpcResult {
     let Meant { task, holds_none, sight } = meant.into();
     let timeout = limit_of(action, &state.settings);
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
-    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, holds_none, sight };
+    let request = RequestDeviceCommand { device: device.clone(), action, task, config, timeout, holds_none, sight };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
         Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
@@ -347,16 +346,16 @@ async fn command(
             tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
             None
         });
-        match row.as_ref().map(|row| row.status) {
+        match row.as_ref().map(|row| row.own.status) {
             Some(status @ (CommandStatus::Succeeded | CommandStatus::Refused)) => {
                 let success = status == CommandStatus::Succeeded;
-                let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+                let (message, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
                 return Ok(Json(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
             Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
             Some(CommandStatus::NotSent) => {
-                let reason = row.and_then(|row| row.message).unwrap_or_default();
+                let reason = row.and_then(|row| row.own.message).unwrap_or_default();
                 let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
                 return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));
             }

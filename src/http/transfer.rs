@@ -17,12 +17,13 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, PathDevice, public_task_id};
-use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::fleet::{DeviceWarning, TransferView, Unanswered, transfer_elsewhere};
 use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::words::SentWord;
+use crate::devices::wire::ToTransfer;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
 use crate::telemetry::chain;
@@ -84,8 +85,8 @@ pub async fn devices(State(state): State<AppState>, caller: Caller, headers: Hea
     // The same list wherever it is asked for.
     devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
     let warned = |view: TransferView| {
-        let row = linked.iter().find(|row| row.id == view.device_id);
-        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.transfer_contest.as_ref()));
+        let row = linked.iter().find(|row| row.id.as_str() == view.device_id);
+        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.own.transfer_contest.as_ref()));
         TransferListed { view, warning }
     };
     Ok(Json(Transfers { devices: devices.into_iter().map(warned).collect() }))
@@ -144,11 +145,11 @@ fn not_connected() -> Problem {
     Problem::new(Code::DeviceNotConnected, "transfer not connected")
 }
 
-async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: TransferOrder) -> SentResult {
+async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, message: ToTransfer) -> SentResult {
     if !state.reads.sees_device(&caller.scope, device).await? {
         return Err(not_connected());
     }
-    match state.fleet.tell_transfer(device, order).await {
+    match state.fleet.tell_transfer(device, message).await {
         Ok(()) => Ok(Json(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
         Err(Unanswered::NotConnected) => Err(not_connected()),
@@ -169,8 +170,8 @@ pub async fn upload_request(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let order = TransferOrder::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
-    tell(&state, &caller, &device, order).await
+    let message = ToTransfer::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
+    tell(&state, &caller, &device, message).await
 }
 
 /// Ask for every recording that the device still has.
@@ -179,7 +180,7 @@ pub async fn upload_request(
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::UploadAll).await
+    tell(&state, &caller, &device, ToTransfer::UploadAll {}).await
 }
 
 /// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
@@ -188,7 +189,7 @@ pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevic
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::StatusQuery).await
+    tell(&state, &caller, &device, ToTransfer::StatusQuery {}).await
 }
 
 /// Ask to give an upload up. No uploader does so yet.
@@ -204,6 +205,6 @@ pub async fn cancel(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let order = TransferOrder::Cancel { task_id: wanted.task()? };
-    tell(&state, &caller, &device, order).await
+    let message = ToTransfer::Cancel { task_id: wanted.task()? };
+    tell(&state, &caller, &device, message).await
 }

@@ -1,6 +1,8 @@
 //! Words of closed lists, as they stand in bodies, queries and answers: the description has them from the lists that the
 //! code goes by.
 
+use std::str::FromStr;
+
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::RefOr;
@@ -9,7 +11,6 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::{described_as, field};
 use crate::domain::batch::BatchStatus;
-use crate::domain::catalog;
 use crate::domain::device::LinkKind;
 use crate::domain::episode::QaStatus;
 use crate::domain::order::{OrderStatus, Priority};
@@ -18,10 +19,11 @@ use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::station::StationStatus;
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
+use crate::domain::words::UnknownWord;
 
-/// A closed list: every word, and what it stands for.
-pub trait Listed: Copy + 'static {
-    const WORDS: &'static [(&'static str, Self)];
+/// A closed list of the domain.
+pub trait Listed: FromStr<Err = UnknownWord> {
+    fn words() -> impl Iterator<Item = &'static str>;
 }
 
 /// A word of such a list.
@@ -30,16 +32,13 @@ pub struct Word<T>(pub T);
 
 impl<'de, T: Listed> Deserialize<'de> for Word<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let words = || T::WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-        catalog::parse(T::WORDS, &text).map(Self).ok_or_else(|| D::Error::custom(format_args!("must be one of {}", words())))
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
     }
 }
 
 impl<T: Listed> PartialSchema for Word<T> {
     fn schema() -> RefOr<Schema> {
-        let words = T::WORDS.iter().map(|(word, _)| *word);
-        described_as(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)))
+        described_as(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(T::words())))
     }
 }
 field!(Word<T>, T: Listed);
@@ -47,7 +46,9 @@ field!(Word<T>, T: Listed);
 macro_rules! listed {
     ($($word:ident = $kind:ident,)+) => {$(
         impl Listed for $kind {
-            const WORDS: &'static [(&'static str, Self)] = &$kind::ALL;
+            fn words() -> impl Iterator<Item = &'static str> {
+                $kind::ALL.iter().map(|value| value.as_str())
+            }
         }
         pub type $word = Word<$kind>;
     )+};

@@ -318,13 +318,8 @@ impl World {
     async fn after(&mut self, operation: &str) {
         match operation {
             "POST /api/v1/stations" => {
-                let place = Workplace {
-                    station_id: 1,
-                    robot_id: 1,
-                    device_id: DEVICE.to_owned(),
-                    operator_id: String::new(),
-                    password: String::new(),
-                };
+                let place =
+                    Workplace { station_id: 1, robot_id: 1, device_id: DEVICE.to_owned(), operator_id: String::new(), password: None };
                 self.robot = Some(self.server.robot(&place, 1, 7));
                 self.wait_for("GET /api/v1/recorder/{device_id}/state", "/state_synced", &json!(true)).await;
                 self.wait_for("GET /api/v1/devices/{device_id}/connection", "/connected", &json!(true)).await;

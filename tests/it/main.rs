@@ -7,6 +7,7 @@
 mod harness;
 mod sources;
 
+mod administrator;
 mod blobs;
 mod bulk;
 mod claims;
@@ -18,6 +19,7 @@ mod database_faults;
 mod demo;
 mod description;
 mod destinations;
+mod device_commands;
 mod device_plane;
 mod doctor;
 mod embedded_postgres;
@@ -46,8 +48,10 @@ mod registration;
 mod round_trips;
 mod scope;
 mod settings;
+mod simulate;
 mod soak;
 mod sound_log;
+mod starts;
 mod storage;
 mod store_keys;
 mod strangers;

@@ -8,10 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::passwords::same;
-use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
+use super::passwords::{admin_digest, same};
+use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
+use crate::domain::Scope;
 use crate::domain::registry::CollectorStatus;
-use crate::domain::{CollectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, JsonOrForm};
 use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
@@ -31,7 +31,7 @@ pub fn routes() -> Routes {
         .at(Policy::READ.closed().of_the_site(), routes!(me))
 }
 
-/// The administrator's is compared as it is, and may be a sentence.
+/// The administrator's may be a sentence.
 const ANY_PASSWORD_BYTES_MAX: usize = 1024;
 /// Counted as no collector's account can be.
 const ADMIN: &str = "\0admin";
@@ -112,18 +112,24 @@ pub async fn login(
     let counted = meant.as_ref().map_or(ADMIN, |meant| &meant.comparable);
     logins.accounts.attempt(counted, address, now).map_err(throttled)?;
 
-    let (identity, collector) = if admin && same(&password, &state.settings.admin_password) {
+    let refused = || {
+        tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
+        Problem::new(Code::LoginRefused, "wrong account or password")
+    };
+    let (identity, collector) = if admin {
+        if !logins.matches(admin_digest(&password), state.reads.admin_password_hash().await?).await? {
+            return Err(refused());
+        }
         (Identity::Admin, None)
     } else {
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
         // A collector who is inactive or on leave does not get in, and is not told why.
         let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
-            tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
-            return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
+            return Err(refused());
         };
-        let identity = Identity::Collector { id: CollectorId(row.collector_id), operator_id: row.operator_id.clone() };
-        (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id.clone(), name: row.name.clone() }))
+        let identity = Identity::Collector { id: row.collector_id, operator_id: row.operator_id.clone() };
+        (identity, Some(LoginCollector { id: TextId(row.collector_id.0), operator_id: row.operator_id.clone(), name: row.name.clone() }))
     };
     logins.accounts.forgive(counted, address);
     logins.addresses.take_back("", address);
@@ -135,7 +141,7 @@ pub async fn login(
         access_token,
         token_type: "Bearer",
         expires_in,
-        role: if collector.is_some() { "data_collector" } else { "admin" },
+        role: if collector.is_some() { Role::DataCollector } else { Role::Admin }.as_str(),
         collector,
     };
     Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
@@ -208,7 +214,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
                 collector_id: None,
                 operator_id: "admin".into(),
                 name: "Administrator".into(),
-                role: "admin",
+                role: Role::Admin.as_str(),
                 workstation_id: None,
                 robot_id: None,
                 robot_type: None,
@@ -217,18 +223,18 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
     let collector = state.reads.data_collector(&Scope::Everything, id).await?;
-    let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
+    let collector = collector.filter(|collector| collector.own.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
     Ok(Json(Me {
-        collector_id: Some(collector.id),
-        operator_id: collector.operator_id,
-        name: collector.name,
-        role: "data_collector",
-        workstation_id: station.as_ref().map(|station| TextId(station.id)),
-        robot_id: station.as_ref().map(|station| TextId(station.robot_id)),
+        collector_id: Some(collector.id.0),
+        operator_id: collector.own.operator_id.unwrap_or_default(),
+        name: collector.own.name.unwrap_or_default(),
+        role: Role::DataCollector.as_str(),
+        workstation_id: station.as_ref().map(|station| TextId(station.id.0)),
+        robot_id: station.as_ref().map(|station| TextId(station.own.robot_id.0)),
         robot_type: Some(station.map(|station| MyRobotType {
-            id: TextId(station.robot_type_id),
+            id: TextId(station.robot_type_id.0),
             name: station.robot_type_name,
             model: station.robot_type_model,
             capabilities: Some(station.robot_type_capabilities),

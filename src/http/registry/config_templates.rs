@@ -37,7 +37,7 @@ pub fn routes() -> Routes {
 pub struct Slot {
     /// `recorder.yaml` or `transfer.yaml`.
     #[schema(value_type = TemplateFileWord)]
-    filename: String,
+    filename: &'static str,
     /// Whether the robot type has it.
     exists: bool,
     /// When it was written last; null where it does not exist.
@@ -57,7 +57,7 @@ pub struct Slots {
 pub struct Content {
     /// `recorder.yaml` or `transfer.yaml`.
     #[schema(value_type = TemplateFileWord)]
-    filename: String,
+    filename: &'static str,
     /// Text with `{{ placeholders }}`.
     content: String,
     /// When it was written first.
@@ -81,7 +81,7 @@ pub struct NewContent {
 pub struct Written {
     /// `recorder.yaml` or `transfer.yaml`.
     #[schema(value_type = TemplateFileWord)]
-    filename: String,
+    filename: &'static str,
     /// Always true.
     exists: bool,
     /// When it was written first.
@@ -97,7 +97,7 @@ fn robot_type(text: &str) -> Result<RobotTypeId, Problem> {
 
 fn file((id, filename): &(String, String)) -> Result<(RobotTypeId, TemplateFile), Problem> {
     let id = robot_type(id)?;
-    Ok((id, TemplateFile::parse(filename).ok_or_else(|| Problem::invalid("invalid config filename"))?))
+    Ok((id, filename.parse().map_err(|_| Problem::invalid("invalid config filename"))?))
 }
 
 async fn must_exist(state: &AppState, id: RobotTypeId) -> Result<(), Problem> {
@@ -137,9 +137,9 @@ pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<J
     let id = robot_type(&id.to_string())?;
     must_exist(&state, id).await?;
     let rows = state.reads.templates(id).await?;
-    let slot = |(name, _): &(&'static str, TemplateFile)| {
-        let row = rows.iter().find(|row| row.filename == *name);
-        Slot { filename: (*name).to_owned(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
+    let slot = |file: &TemplateFile| {
+        let row = rows.iter().find(|row| row.filename == *file);
+        Slot { filename: file.as_str(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
     };
     Ok(Json(Slots { templates: TemplateFile::ALL.iter().map(slot).collect() }))
 }
@@ -152,7 +152,7 @@ pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
     let (id, file) = file(&path)?;
     let row = found(&state, id, file).await?;
     let (created_at, updated_at) = (row.created_at.into(), row.updated_at.into());
-    Ok(Json(Content { filename: row.filename, content: row.content, created_at, updated_at }))
+    Ok(Json(Content { filename: row.filename.as_str(), content: row.content, created_at, updated_at }))
 }
 
 /// Write or replace a template. What it says is not looked into, but for secrets: anybody can read it.
@@ -181,7 +181,7 @@ pub async fn put(
     }
     let written = state.commands.execute(&caller.context(), WriteTemplate(Template { robot_type_id, filename, content })).await?;
     let (created_at, updated_at) = (written.created_at.into(), written.updated_at.into());
-    Ok(Json(Written { filename: filename.as_str().to_owned(), exists: true, created_at, updated_at }))
+    Ok(Json(Written { filename: filename.as_str(), exists: true, created_at, updated_at }))
 }
 
 /// Take a template away. One that is not there is gone already.

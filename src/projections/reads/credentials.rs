@@ -4,12 +4,12 @@ use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::registry::CollectorStatus;
-use crate::domain::{DeviceId, Timestamp};
+use crate::domain::{CollectorId, DeviceId, RobotId, Timestamp};
 
 row! {
     LoginRow {
         comparable: String = "n.comparable",
-        collector_id: Option<i64> = "c.id",
+        collector_id: Option<CollectorId> = "c.id",
         operator_id: Option<String> = "c.operator_id",
         name: Option<String> = "c.name",
         status: Option<CollectorStatus> = "c.status",
@@ -29,7 +29,7 @@ pub struct Login {
 /// A data collector who has a password.
 #[derive(Clone, Debug)]
 pub struct CollectorLogin {
-    pub collector_id: i64,
+    pub collector_id: CollectorId,
     pub operator_id: String,
     pub name: String,
     pub status: CollectorStatus,
@@ -53,7 +53,7 @@ impl From<LoginRow> for Login {
 
 row! {
     /// A robot whose programs may connect with a token.
-    RecorderTokenRow {
+    TokenHashRow {
         /// Lower-case hex SHA-256.
         token_hash: String = "k.password_hash",
     }
@@ -62,15 +62,15 @@ row! {
 row! {
     /// The robot that a key to the object store belongs to now.
     StoreKeyRow {
-        device_id: String = "r.device_id",
+        device_id: DeviceId = "r.device_id",
     }
 }
 
 row! {
     /// A robot that has no key of its own and can upload only with one that several robots hold.
     KeylessRobotRow {
-        robot_id: i64 = "r.id",
-        device_id: String = "r.device_id",
+        robot_id: RobotId = "r.id",
+        device_id: DeviceId = "r.device_id",
         /// Others get no key any more, and may have something to bring.
         in_service: bool = "r.status = 'active'",
         /// When its uploader connected, the last time.
@@ -78,8 +78,18 @@ row! {
     }
 }
 
+row! {
+    AdminRow {
+        password_hash: String = "k.password_hash",
+    }
+}
+
+fn admin_password() -> String {
+    format!("select {} from credentials k where k.subject = 'administrator' and k.subject_id = 0", AdminRow::columns())
+}
+
 fn store_key() -> String {
-    format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::COLUMNS)
+    format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::columns())
 }
 
 fn has_store_key() -> &'static str {
@@ -90,7 +100,7 @@ pub(super) fn keyless_robots() -> String {
     format!(
         "select {} from robots r left join recorder_tokens t on t.id = r.id left join devices d on d.id = r.device_id \
          where t.store_key is null and (r.status = 'active' or d.id is not null) order by r.device_id",
-        KeylessRobotRow::COLUMNS
+        KeylessRobotRow::columns()
     )
 }
 
@@ -98,7 +108,7 @@ fn recorder_token() -> String {
     format!(
         "select {} from robots r join credentials k on k.subject = 'recorder' and k.subject_id = r.id \
          where r.device_id = $1 and (r.status = 'active' or $2)",
-        RecorderTokenRow::COLUMNS
+        TokenHashRow::columns()
     )
 }
 
@@ -107,19 +117,25 @@ fn collector_login() -> String {
         "select {} from (select comparable($1) as comparable) n \
          left join data_collectors c on comparable(c.operator_id) = n.comparable \
          left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id",
-        LoginRow::COLUMNS
+        LoginRow::columns()
     )
 }
 
 impl Reads {
+    /// Of the administrator's password; none before the first start of a server.
+    pub async fn admin_password_hash(&self) -> Result<Option<String>, ReadError> {
+        let row: Option<AdminRow> = self.row(&admin_password(), &[]).await?;
+        Ok(row.map(|row| row.password_hash))
+    }
+
     pub async fn collector_login(&self, operator_id: &str) -> Result<Login, ReadError> {
         let row: Option<LoginRow> = self.row(&collector_login(), &[&operator_id]).await?;
         Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None }, Login::from))
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
-    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
-        self.row(&recorder_token(), &[&device.as_str(), &also_retired]).await
+    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<TokenHashRow>, ReadError> {
+        self.row(&recorder_token(), &[&device, &also_retired]).await
     }
 }
 
@@ -146,6 +162,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("holder of a store key", store_key()),
         ("whether a robot has a store key", has_store_key().to_owned()),
         ("robots without a store key", keyless_robots()),
+        ("login of the administrator", admin_password()),
         ("login of a data collector", collector_login()),
         ("token of a recorder", recorder_token()),
     ]
