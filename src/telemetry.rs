@@ -9,6 +9,7 @@
 //! reaches it, in either format, and [`brief`] is how a text from outside gets into a message at all.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -61,10 +62,22 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     texts.join(": ")
 }
 
+/// What is logged where nothing is set.
+const FULL: &str = "info,refinery_core=warn,s3s=off";
+/// The same for a person at a terminal.
+const SHORT: &str = "warn,s3s=off";
+
+/// Whether a person reads along: standard output and error are a terminal, and the log is text.
+pub fn is_watched(settings: &Telemetry) -> bool {
+    settings.log_format == LogFormat::Text && std::io::stdout().is_terminal() && std::io::stderr().is_terminal()
+}
+
 /// Sends logs to standard error from here on. Fails when a subscriber is set already.
 pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&settings.log)?;
-    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let default = if is_watched(settings) { SHORT } else { FULL };
+    let filter = EnvFilter::try_new(settings.log.as_deref().unwrap_or(default))?;
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !plain;
     match settings.log_format {
         LogFormat::Json => json_lines(filter, std::io::stderr).try_init()?,
         LogFormat::Text => text_lines(filter, colours, std::io::stderr).try_init()?,

@@ -1,11 +1,13 @@
 //! The composition root: everything is made here, handed what it needs, and stopped in order.
 //!
-//! Start: data folder and embedded services → schema → core tasks → subscribers → listeners.
+//! Start: data folder → ports → embedded services → schema → core tasks → subscribers → listeners.
 //! Stop: listeners and devices first, so that nothing new comes in; then the dispatcher, which
 //! gives back what it does not finish; then the sequencer, when nothing is appended any more and all that was appended
 //! gets its position; Postgres and objects last. All of it ends within a stated time, whatever hangs.
 
 mod adapters;
+mod administrator;
+mod ports;
 mod process;
 mod store_guard;
 
@@ -34,6 +36,8 @@ use crate::embedded::keys::{Keys, RobotKeys, Robots, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
+use crate::http::auth::Identity;
+use crate::http::auth::tokens::Tokens;
 use crate::http::device_stream::DeviceStream;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::fleet::Fleet;
@@ -46,6 +50,8 @@ use crate::projections::reads::Reads;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
+pub use administrator::{ADMIN_PASSWORD, AdminPassword};
+use ports::{Port, Ports};
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
 
@@ -72,9 +78,6 @@ const SERVER_KEY: &str = "keystone-server";
 const OLD_KEY: &str = "keystone";
 pub const OLD_SECRET: &str = "s3";
 
-/// The data folder's file that remembers the password made for the administrator.
-pub const ADMIN_PASSWORD: &str = "admin_password";
-
 /// A shorter secret may stand in a template by chance.
 const SECRET_BYTES_MIN: usize = 8;
 
@@ -89,9 +92,8 @@ pub struct App {
     pub s3_endpoint: String,
     pub bucket: String,
     pub admin_username: String,
-    pub admin_password: Secret,
-    /// Whether the password was made by this very start, and has to be shown.
-    pub admin_password_is_new: bool,
+    pub admin_password: AdminPassword,
+    tokens: Tokens,
     pub pool: Pool,
     pub commands: Commands,
     /// The last position of the log.
@@ -119,17 +121,22 @@ impl App {
         }
         let embedded = config.database.is_embedded() || config.s3.is_embedded();
         let data = embedded.then(|| DataDir::lock(&config.embedded.data_dir)).transpose()?;
+        let ports = Ports::take(config)?;
+        let (http, recorder, transfer) = (ports.http.address, ports.recorder.address, ports.transfer.address);
         let (postgres, url) = start_database(config, data.as_ref()).await?;
         let connector = Connector::new(&url, &config.database)?;
-        connector.migrate().await.context("the schema could not be brought up to date")?;
+        connector.migrate().await.context(unusable(&config.database))?;
         let pool = connector.pool()?;
 
         let reads = Reads::new(pool.clone());
-        let Objects { s3, access, secrets, secret_of, refused_writes } = start_objects(config, data.as_ref(), &reads).await?;
+        let Objects { s3, access, secrets, secret_of, refused_writes } = start_objects(config, data.as_ref(), ports.s3, &reads).await?;
         let s3_endpoint = access.endpoint.clone();
         let blobs = Blobs::new(access, &config.s3)?;
         if let Err(error) = blobs.ensure_bucket().await {
-            warn!(error = chain(&error), "The bucket `{}` could not be checked; uploads wait until it can", config.s3.bucket);
+            warn!(
+                error = chain(&error),
+                "The bucket `{}` could not be checked; uploads wait until it can; see KEYSTONE_S3_ENDPOINT and its keys", config.s3.bucket
+            );
         }
 
         let wakes = Wakes::default();
@@ -137,6 +144,8 @@ impl App {
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
         let commands = Commands::new(store).releasing_within(config.devices.finish_timeout());
         let stop = lifecycle.soft_stop().clone();
+        // A start that fails from here on asks its tasks to end before it takes away what they need.
+        let starting = stop.clone().drop_guard();
         {
             let (pool, stop) = (pool.clone(), stop.clone());
             lifecycle.spawn("snapshots", async move {
@@ -151,15 +160,6 @@ impl App {
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
-
-        let listening = TcpListener::bind(config.http.bind).await.with_context(|| busy(config.http.bind, "KEYSTONE_BIND_ADDR"))?;
-        let recorder_listening = TcpListener::bind(config.devices.recorder_bind)
-            .await
-            .with_context(|| busy(config.devices.recorder_bind, "KEYSTONE_RECORDER_BIND"))?;
-        let transfer_listening = TcpListener::bind(config.devices.transfer_bind)
-            .await
-            .with_context(|| busy(config.devices.transfer_bind, "KEYSTONE_TRANSFER_BIND"))?;
-        let (http, recorder, transfer) = (listening.local_addr()?, recorder_listening.local_addr()?, transfer_listening.local_addr()?);
 
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
         let lease = config.devices.process_lease;
@@ -198,7 +198,7 @@ impl App {
 
         lifecycle.spawn("what is kept for a day", forget(commands.clone(), stop.clone()));
 
-        let (admin_password, admin_password_is_new) = admin_password(&config.auth, data.as_ref())?;
+        let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,
@@ -209,7 +209,6 @@ impl App {
             jwt_lifetime: config.auth.jwt_expiry,
             link_lifetime: config.s3.presign_ttl,
             admin_username: config.auth.admin_username.clone(),
-            admin_password: admin_password.expose().to_owned(),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
@@ -238,7 +237,7 @@ impl App {
                 secret_of,
             },
             secrets: {
-                let ours = secrets.iter().chain([&jwt_secret, &admin_password]).map(|secret| secret.expose().to_owned());
+                let ours = secrets.iter().chain([&jwt_secret]).chain(admin_password.known()).map(|secret| secret.expose().to_owned());
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
@@ -255,6 +254,7 @@ impl App {
             Arc::new(move || metrics.render()),
         )?
         .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
+        let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         let front = Front {
             room: room(&config.limits, &config.http),
@@ -265,9 +265,10 @@ impl App {
             devices.recorder_routes(config.devices.token_required_on(recorder)),
             devices.transfer_routes(config.devices.token_required_on(transfer)),
         );
-        serve(&lifecycle, "http", listening, front.clone(), main_routes);
-        serve(&lifecycle, "recorder sockets", recorder_listening, front.clone(), recorder_routes);
-        serve(&lifecycle, "transfer sockets", transfer_listening, front, transfer_routes);
+        serve(&lifecycle, "http", ports.http.listen()?, front.clone(), main_routes);
+        serve(&lifecycle, "recorder sockets", ports.recorder.listen()?, front.clone(), recorder_routes);
+        serve(&lifecycle, "transfer sockets", ports.transfer.listen()?, front, transfer_routes);
+        starting.disarm();
 
         info!(http.address = %http, recorder.address = %recorder, transfer.address = %transfer, "Serves on http://{http}");
         Ok(Self {
@@ -278,7 +279,7 @@ impl App {
             bucket: config.s3.bucket.clone(),
             admin_username: config.auth.admin_username.clone(),
             admin_password,
-            admin_password_is_new,
+            tokens,
             pool,
             commands,
             log_head,
@@ -290,6 +291,12 @@ impl App {
             s3,
             _data: data,
         })
+    }
+
+    /// A login of the administrator, for programs inside this one.
+    pub fn admin_login(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let (tokens, commands) = (self.tokens.clone(), self.commands.clone());
+        move || tokens.login(&Identity::Admin, commands.now())
     }
 
     /// Waits for a reason to stop: a signal, or the end of something that should not end. Meanwhile a private Postgres
@@ -361,6 +368,14 @@ async fn forget(commands: Commands, stop: CancellationToken) {
     }
 }
 
+/// What is said of a database that cannot be looked at, or be brought up to date.
+pub fn unusable(database: &config::Database) -> &'static str {
+    match database.is_embedded() {
+        true => "the database in the data folder cannot be used",
+        false => "the database that KEYSTONE_DATABASE_URL (or `database.url`) names cannot be used",
+    }
+}
+
 /// Names the data folder among the processes that share the database. Where the database itself lies in it, nobody else can
 /// have had it; elsewhere a copy of the folder on another machine is another one.
 fn folder_name(database: &config::Database, data: &DataDir) -> anyhow::Result<String> {
@@ -369,10 +384,6 @@ fn folder_name(database: &config::Database, data: &DataDir) -> anyhow::Result<St
         return Ok(id);
     }
     Ok(format!("{id} {} {}", host_name().unwrap_or_default(), data.path().display()))
-}
-
-fn busy(address: SocketAddr, setting: &str) -> String {
-    format!("cannot listen on {address}; stop what listens there, or set {setting} to a free address")
 }
 
 fn worker_name() -> String {
@@ -415,7 +426,7 @@ struct Objects {
     refused_writes: Option<RefusedWrites>,
 }
 
-async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -> anyhow::Result<Objects> {
+async fn start_objects(config: &Config, data: Option<&DataDir>, port: Option<Port>, reads: &Reads) -> anyhow::Result<Objects> {
     let given =
         |value: &Option<String>, name: &str| value.clone().with_context(|| format!("{name} is needed with an S3 server of your own"));
     if let Some(endpoint) = &config.s3.endpoint {
@@ -430,6 +441,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
         return Ok(Objects { s3: None, access, secrets: vec![secret], secret_of: None, refused_writes: None });
     }
     let data = data.context("embedded objects need a data folder")?;
+    let listener = port.context("embedded objects need a port")?.listen()?;
     // Three secrets that have nothing to do with each other: who holds the shared key must not find out the others.
     let own = Credentials { access_key: SERVER_KEY.to_owned(), secret_key: data.secret("s3_server")? };
     let robot_keys = RobotKeys::new(data.secret("s3_robots")?);
@@ -441,7 +453,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, reads: &Reads) -
     let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry)
         .guarded_by(guard)
         .with_room(room(&config.limits, &config.http));
-    let endpoint = EmbeddedS3::start(&data.folder("objects")?, config.embedded.s3_bind, options).await?;
+    let endpoint = EmbeddedS3::serve(&data.folder("objects")?, listener, options)?;
     let access = Access {
         endpoint: endpoint.endpoint(),
         public_endpoint: config.s3.public_endpoint.clone(),
@@ -471,18 +483,6 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
         (Some(secret), _) => Ok(secret.clone()),
         (None, Some(data)) => Ok(data.secret("jwt")?),
         (None, None) => anyhow::bail!("KEYSTONE_JWT_SECRET is needed where nothing is embedded, because all processes share it"),
-    }
-}
-
-/// The configured password, the remembered one, or a new one that has to be shown.
-fn admin_password(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<(Secret, bool)> {
-    match (&auth.admin_password, data) {
-        (Some(password), _) => Ok((password.clone(), false)),
-        (None, Some(data)) => {
-            let new = !data.has_secret(ADMIN_PASSWORD);
-            Ok((data.secret(ADMIN_PASSWORD)?, new))
-        }
-        (None, None) => Ok((Secret::new(hex::encode(rand::random::<[u8; 12]>())), true)),
     }
 }
 

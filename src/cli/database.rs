@@ -1,9 +1,12 @@
 //! The database for commands beside the server: the configured one, that of a running server,
 //! or the private cluster started for the moment. Who only looks makes nothing and migrates nothing.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use deadpool_postgres::Pool;
 
-use crate::app::DATABASE_URL_FILE;
+use crate::app::{DATABASE_URL_FILE, unusable};
 use crate::config::{Config, Secret};
 use crate::embedded::DataDir;
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
@@ -19,12 +22,7 @@ pub struct Database {
 /// program has not migrated.
 pub async fn look(config: &Config) -> anyhow::Result<Database> {
     if config.database.url.is_none() {
-        let folder = &config.embedded.data_dir;
-        anyhow::ensure!(
-            folder.join("postgres").is_dir(),
-            "there is no database in {}: name the folder of an installation (KEYSTONE_DATA_DIR) or its database (KEYSTONE_DATABASE_URL)",
-            folder.display()
-        );
+        must_hold_a_cluster(&config.embedded.data_dir)?;
     }
     let database = open(config).await?;
     let applied = applied_migrations(&database.pool).await;
@@ -33,14 +31,32 @@ pub async fn look(config: &Config) -> anyhow::Result<Database> {
         Ok(missing) if missing.is_empty() => Ok(database),
         outcome => {
             database.close().await?;
-            let missing = outcome?;
+            let missing = outcome.context(unusable(&config.database))?;
             anyhow::bail!(
-                "the database is not one of this version of Keystone: {} migrations are missing, the first is `{}`; start the server, or run `keystone migrate`",
+                "this database is not one of this version of Keystone: {} migrations are missing, the first is `{}`; name another \
+                 ({NAMES}), or let `keystone migrate` bring it up to date",
                 missing.len(),
                 missing.first().map_or("", |migration| migration.name.as_str()),
             )
         }
     }
+}
+
+/// What names the place of an installation.
+const NAMES: &str = "KEYSTONE_DATA_DIR for a data folder, KEYSTONE_DATABASE_URL for a database of your own";
+
+fn must_hold_a_cluster(folder: &Path) -> anyhow::Result<()> {
+    let cluster = folder.join("postgres");
+    let found = cluster.join("data/PG_VERSION").try_exists();
+    let found = found.with_context(|| format!("cannot look for a database in {}", folder.display()))?;
+    // Of a link that leads nowhere more is said when it is followed.
+    let gone = cluster.is_symlink() && !cluster.is_dir();
+    anyhow::ensure!(
+        found || gone,
+        "there is no database in {}; name the folder or the database of an installation ({NAMES})",
+        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display()
+    );
+    Ok(())
 }
 
 async fn applied_migrations(pool: &Pool) -> anyhow::Result<Vec<Migration>> {
@@ -53,7 +69,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
     let database = open(config).await?;
     let migrated = database.connector.migrate().await;
     database.close().await?;
-    Ok(migrated?)
+    migrated.context(unusable(&config.database))
 }
 
 async fn open(config: &Config) -> anyhow::Result<Database> {

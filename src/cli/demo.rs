@@ -44,14 +44,12 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     let temporary = std::env::temp_dir().join(format!("keystone-demo-{}-{:08x}", std::process::id(), rand::random::<u32>()));
     let folder = options.data_dir.clone().unwrap_or_else(|| temporary.clone());
     config.embedded.data_dir = folder.clone();
-    config.database.url = None;
-    config.s3.endpoint = None;
     let any = ([127, 0, 0, 1], 0).into();
     config.http.bind = any;
     config.devices.recorder_bind = any;
     config.devices.transfer_bind = any;
     config.embedded.s3_bind = any;
-    config.telemetry.log = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "error".to_owned());
+    config.telemetry.log = Some(std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "error".to_owned()));
     telemetry::init_logs(&config.telemetry)?;
 
     let started = Instant::now();
@@ -84,7 +82,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
 async fn shift(app: &App, folder: &std::path::Path, options: &Options) -> anyhow::Result<()> {
     private_folder(&folder.join("robots"))?;
     let base = format!("http://{}", app.http);
-    let client = Client::sign_in(&base, &app.admin_username, app.admin_password.expose()).await?;
+    let client = Client::signed_in(&base, app.admin_login())?;
     let made = factory::seed(&client, "Demo", PLAN.len()).await?;
     let order = factory::place_order(&client, &made, "Shelves in aisle A", TASKS).await?;
     println!("Seeded a factory with {} workstations; placed order {order} for {TASKS} recordings", PLAN.len());

@@ -6,6 +6,7 @@ use super::output::say;
 use crate::app::{ADMIN_PASSWORD, DATABASE_URL_FILE, OLD_SECRET};
 use crate::config::Config;
 use crate::doctor::{Level, Remembered, examine};
+use crate::telemetry::chain;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -25,7 +26,7 @@ pub async fn run(file: Option<&Path>, options: &Options) -> ! {
     let config = match Config::load(file) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("keystone: {error}");
+            eprintln!("keystone: {}", chain(&error));
             std::process::exit(2);
         }
     };

@@ -3,6 +3,7 @@
 mod database;
 mod demo;
 mod doctor;
+mod greeting;
 mod output;
 mod robots_at_work;
 mod shift;
@@ -16,13 +17,14 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, reachable};
+use crate::config::{Config, LogFormat, Purpose, Telemetry};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
-use crate::projections::rebuild::{REBUILT_SCHEMA, Rebuilt};
+use crate::projections::rebuild::Rebuilt;
 use crate::simulator::{SimulateOptions, simulate};
 use crate::telemetry::{self, Metrics};
+use greeting::Greeting;
 use output::say;
 use robots_at_work::RobotsAtWork;
 
@@ -70,6 +72,16 @@ enum Command {
     Openapi,
 }
 
+impl Command {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Self::Serve { .. } | Self::Doctor(_) | Self::Simulate(_) | Self::Openapi => Purpose::Serve,
+            Self::Demo(_) => Purpose::Embedded,
+            Self::Events { .. } | Self::Verify | Self::Rebuild | Self::Migrate => Purpose::Database,
+        }
+    }
+}
+
 /// What `verify` and `rebuild` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
 /// that could not be found out. Other commands end with 1 upon any error.
 const BROKEN: u8 = 1;
@@ -82,7 +94,8 @@ pub async fn run() -> ExitCode {
     match act(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keystone: {error:#}");
+            // Causes that an error names itself are not said twice.
+            eprintln!("keystone: {}", telemetry::chain(error.as_ref()));
             if judges && !error.is::<Broken>() { ExitCode::from(NOT_FOUND_OUT) } else { ExitCode::from(BROKEN) }
         }
     }
@@ -103,7 +116,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Doctor(options) = &arguments.command {
         doctor::run(arguments.config.as_deref(), options).await;
     }
-    let config = Config::load(arguments.config.as_deref())?;
+    let config = Config::load_for(arguments.command.purpose(), arguments.config.as_deref())?;
     match arguments.command {
         Command::Serve { with_robot } => serve(config, with_robot).await,
         Command::Demo(options) => demo::run(config, options).await,
@@ -133,17 +146,30 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
     let timeout = config.http.shutdown_timeout;
+    let watched = telemetry::is_watched(&config.telemetry);
+    if watched {
+        println!("Keystone Edge starts …");
+    }
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
-    println!("{}", greeting(&app));
-    if let Some(robots) = with_robot {
-        let work = RobotsAtWork::of(&app, &config, robots);
+    let robots = match with_robot {
+        Some(robots) => tokio::select! {
+            prepared = RobotsAtWork::prepare(&app, &config, robots) => prepared.inspect_err(robots_stopped).ok(),
+            () = lifecycle.stop_requested() => None,
+        },
+        None => None,
+    };
+    println!("{}", Greeting { app: &app, config: &config, robots: robots.as_ref(), watched });
+    if let Some(robots) = robots {
         let stop = lifecycle.soft_stop().clone();
         lifecycle.spawn("robots at work", async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                outcome = work.run() => if let Err(error) = outcome {
-                    tracing::error!(error = format!("{error:#}"), "The simulated robots stopped");
-                },
+                outcome = robots.run() => {
+                    if let Err(error) = outcome {
+                        robots_stopped(&error);
+                    }
+                    stop.cancelled().await;
+                }
             }
         });
     }
@@ -154,30 +180,13 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     if ended { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
 }
 
-/// Addresses and logins.
-fn greeting(app: &App) -> String {
-    let password = if app.admin_password_is_new {
-        format!("{}   (made at this first start and not shown again)", app.admin_password.expose())
-    } else {
-        "as set before".to_owned()
-    };
-    let (http, recorder, transfer) = (reachable(app.http), reachable(app.recorder), reachable(app.transfer));
-    format!(
-        "\nKeystone Edge\n  \
-         REST       http://{http}/api/v1\n  \
-         Browse     http://{http}/api/v1/docs\n  \
-         Metrics    http://{http}/metrics\n  \
-         Recorders  ws://{recorder}/recorder/<device_id>\n  \
-         Uploaders  ws://{transfer}/transfer/<device_id>\n  \
-         Objects    {}  bucket {}\n  \
-         Login      {}\n  \
-         Password   {password}\n",
-        app.s3_endpoint, app.bucket, app.admin_username,
-    )
+fn robots_stopped(error: &anyhow::Error) {
+    tracing::error!(error = format!("{error:#}"), "The simulated robots stopped: {error:#}");
 }
 
 async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let log = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned());
+    telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text })?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {
@@ -229,7 +238,7 @@ async fn rebuild(config: &Config) -> anyhow::Result<()> {
     let rebuilt = crate::projections::rebuild::rebuild(&database.pool).await;
     database.close().await?;
     let Rebuilt { position, unplaced, differences } = rebuilt?;
-    println!("Folded {position} events in order and {unplaced} not placed yet into the schema `{REBUILT_SCHEMA}`");
+    println!("Folded {position} events in order and {unplaced} not placed yet");
     for (table, side, row) in &differences {
         println!("only {side}, in {table}: {row}");
     }

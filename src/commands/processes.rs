@@ -44,7 +44,8 @@ const FORGET: &str = "delete from processes p where p.ended_at < clock_timestamp
                       and not exists (select from devices d where p.id in (d.recorder_process, d.transfer_process)) returning p.id";
 
 impl Commands {
-    async fn of_processes(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, CommandError> {
+    /// Runs a statement on what stands beside the log and has no events.
+    pub(super) async fn beside_the_log(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, CommandError> {
         let client = self.store.pool().get().await.map_err(StoreError::from)?;
         Ok(client.query(sql, parameters).await.map_err(StoreError::from)?)
     }
@@ -53,7 +54,7 @@ impl Commands {
     pub async fn enter_process(&self, process: &Process) -> Result<(), CommandError> {
         let Process { id, name, lease, address, folder } = process;
         let asked = Instant::now();
-        let rows = self.of_processes(ENTER, &[id, name, &lease.as_secs_f64(), address, folder]).await?;
+        let rows = self.beside_the_log(ENTER, &[id, name, &lease.as_secs_f64(), address, folder]).await?;
         learn_the_time(asked, &rows);
         Ok(())
     }
@@ -61,31 +62,31 @@ impl Commands {
     /// False where others found its lease over.
     pub async fn renew_process(&self, process: &Process) -> Result<bool, CommandError> {
         let asked = Instant::now();
-        let rows = self.of_processes(RENEW, &[&process.id, &process.lease.as_secs_f64()]).await?;
+        let rows = self.beside_the_log(RENEW, &[&process.id, &process.lease.as_secs_f64()]).await?;
         learn_the_time(asked, &rows);
         Ok(!rows.is_empty())
     }
 
     /// Others that held the same data folder are dead, whatever their leases say. Answers how many were not known to be.
     pub async fn end_predecessors(&self, process: Uuid, folder: &str) -> Result<usize, CommandError> {
-        Ok(self.of_processes(END_PREDECESSORS, &[&folder, &process]).await?.len())
+        Ok(self.beside_the_log(END_PREDECESSORS, &[&folder, &process]).await?.len())
     }
 
     /// Ends processes whose lease is over. Answers which.
     pub async fn end_silent_processes(&self) -> Result<Vec<(Uuid, String)>, CommandError> {
-        let ended = self.of_processes(END_SILENT, &[]).await?;
+        let ended = self.beside_the_log(END_SILENT, &[]).await?;
         Ok(ended.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     /// Forgets those that ended long ago.
     pub async fn forget_processes(&self) -> Result<(), CommandError> {
-        self.of_processes(FORGET, &[]).await?;
+        self.beside_the_log(FORGET, &[]).await?;
         Ok(())
     }
 
     /// An orderly end.
     pub async fn end_process(&self, process: Uuid) -> Result<(), CommandError> {
-        self.of_processes(END, &[&process]).await?;
+        self.beside_the_log(END, &[&process]).await?;
         Ok(())
     }
 }

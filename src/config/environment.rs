@@ -37,6 +37,9 @@ const NO_EFFECT: &str = "it never had an effect";
 pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_CONFIG", Effect::Elsewhere),
     ("KEYSTONE_SHARED_DATA", Effect::Elsewhere),
+    ("KEYSTONE_SIMULATE_ACCOUNT", Effect::Elsewhere),
+    ("KEYSTONE_SIMULATE_PASSWORD", Effect::Elsewhere),
+    ("KEYSTONE_SIMULATE_TOKEN", Effect::Elsewhere),
     ("KEYSTONE_MODE", Effect::Mode),
     ("KEYSTONE_FACTORY_ID", Effect::Set("factory_id")),
     ("KEYSTONE_BIND_ADDR", Effect::Set("http.bind")),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Why the settings cannot be used. Every message names the key or variable.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("cannot read the settings file {path}: {source}", path = path.display())]
+    #[error("cannot read the settings file {path}", path = path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("{origin} is not valid TOML: {message}")]
     Syntax { origin: String, message: String },

@@ -4,6 +4,9 @@ use toml::{Table, Value};
 
 use super::error::{ConfigError, nearest};
 
+/// The documentation of every key, and its default.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+
 pub(super) fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
     text.parse::<Table>().map_err(|error| ConfigError::Syntax { origin: origin.to_owned(), message: error.to_string() })
 }
@@ -33,6 +36,14 @@ pub(super) fn merge(base: &mut Table, given: Table, origin: &str, path: &str) ->
             }
         }
     }
+    Ok(())
+}
+
+/// Gives sections their defaults back.
+pub(super) fn reset(settings: &mut Table, section: impl Fn(&str) -> bool) -> Result<(), ConfigError> {
+    let mut defaults = parse("config/default.toml", DEFAULTS)?;
+    complete_subscribers(&mut defaults);
+    settings.extend(defaults.into_iter().filter(|(key, _)| section(key)));
     Ok(())
 }
 

@@ -44,6 +44,7 @@ pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
 pub use error::ConfigError;
 pub use http::{Http, host_name, reachable};
+pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
 pub use s3::{S3, SharedKey};
@@ -52,9 +53,6 @@ pub use sequencer::Sequencer;
 pub use telemetry::{LogFormat, Telemetry};
 
 use check::Findings;
-
-/// The documentation of every key, and its default.
-pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 
 /// All settings, checked.
 #[derive(Clone, Debug, Deserialize)]
@@ -76,18 +74,33 @@ pub struct Config {
     pub notices: Vec<String>,
 }
 
+/// What the settings are read for: a command asks for what it needs and for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Everything is needed, and checked as a whole.
+    Serve,
+    /// A database that is there, and nothing else.
+    Database,
+    /// A server whose database and store are embedded, whatever the settings name.
+    Embedded,
+}
+
 impl Config {
     /// Reads the defaults, then `file` (or what KEYSTONE_CONFIG names), then the
     /// environment. A `.env` file in the working directory stands behind the real
     /// environment and never overrides it.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::load_for(Purpose::Serve, file)
+    }
+
+    pub fn load_for(purpose: Purpose, file: Option<&Path>) -> Result<Self, ConfigError> {
         let environment = environment::given();
         let named = environment.get("KEYSTONE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
         match file.map(Path::to_path_buf).or(named) {
-            None => Self::from_parts(None, &environment),
+            None => Self::from_layers(purpose, None, &environment),
             Some(path) => {
                 let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                Self::from_parts(Some((&path.display().to_string(), &text)), &environment)
+                Self::from_layers(purpose, Some((&path.display().to_string(), &text)), &environment)
             }
         }
     }
@@ -95,6 +108,10 @@ impl Config {
     /// The same from values, for tests and for programs that start a server inside
     /// themselves. `file` is its name and its text.
     pub fn from_parts(file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+        Self::from_layers(Purpose::Serve, file, environment)
+    }
+
+    fn from_layers(purpose: Purpose, file: Option<(&str, &str)>, environment: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let mut settings = layers::parse("config/default.toml", DEFAULTS)?;
         if let Some((name, text)) = file {
             layers::merge(&mut settings, layers::parse(name, text)?, name, "")?;
@@ -102,11 +119,17 @@ impl Config {
         let mut findings = Findings::default();
         environment::apply(&mut settings, environment, &mut findings.notices)?;
         layers::complete_subscribers(&mut settings);
+        match purpose {
+            Purpose::Serve => {}
+            // The others are as they are by default, whatever was given.
+            Purpose::Database => layers::reset(&mut settings, |key| !["database", "embedded"].contains(&key))?,
+            Purpose::Embedded => layers::reset(&mut settings, |key| ["database", "s3"].contains(&key))?,
+        }
         findings.need_more_than_none(&settings, "");
 
         let mut config: Config =
             Value::Table(settings).try_into().map_err(|error: toml::de::Error| ConfigError::Invalid(error.message().to_owned()))?;
-        config.check(&mut findings);
+        config.check(purpose, &mut findings);
         if !findings.wrong.is_empty() {
             return Err(ConfigError::Refused(findings.wrong));
         }
@@ -121,7 +144,7 @@ impl Config {
 
     /// Fills what follows from other keys and checks the whole, so that an operator
     /// sees every mistake at once.
-    fn check(&mut self, findings: &mut Findings) {
+    fn check(&mut self, purpose: Purpose, findings: &mut Findings) {
         self.http.check(findings);
         self.database.check(findings);
         self.s3.check(&self.factory_id, findings);
@@ -130,7 +153,7 @@ impl Config {
         self.outbox.check(findings);
         self.telemetry.check(findings);
         findings.need(
-            self.database.is_embedded() || self.auth.jwt_secret.is_some(),
+            purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),
             "with `database.url`, `auth.jwt_secret` (KEYSTONE_JWT_SECRET) is required: every process has to sign alike",
         );
     }

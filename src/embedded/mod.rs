@@ -28,7 +28,7 @@ use crate::config::Secret;
 pub enum DataDirError {
     #[error("{path} is in use by another Keystone process; stop that one, or set KEYSTONE_DATA_DIR", path = .0.display())]
     InUse(PathBuf),
-    #[error("cannot use {path} as data folder", path = path.display())]
+    #[error("cannot use {path} as data folder; KEYSTONE_DATA_DIR names another one, which this user may write", path = path.display())]
     Io {
         path: PathBuf,
         #[source]
@@ -90,6 +90,11 @@ impl DataDir {
         let dir = self.path.join("secrets");
         private_folder(&dir)?;
         write_private(&dir.join(name), secret.expose().as_bytes())
+    }
+
+    /// Removes the secret called `name`.
+    pub fn forget(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join("secrets").join(name))
     }
 
     /// The secret called `name`, generated at the first call.

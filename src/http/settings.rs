@@ -19,7 +19,6 @@ pub struct EdgeSettings {
     /// Of links that work without a login.
     pub link_lifetime: Duration,
     pub admin_username: String,
-    pub admin_password: String,
     /// Whether a callback without its token is believed from where the recorder of its robot connects from.
     pub callbacks_of_known_devices: bool,
     /// Start of the links that recorders post to; no slash at the end.

@@ -1,4 +1,4 @@
-//! The read models folded from the log, in a schema of their own beside the live ones.
+//! The read models folded from the log, in a schema of their own beside the live ones, which is gone when they are compared.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,10 @@ use crate::eventstore::transaction::apply;
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::eventstore::{Loaded, StoreError, StoredEvent};
 
-/// The schema in which the other copy is made.
-pub const REBUILT_SCHEMA: &str = "rebuilt";
+/// The schema in which the other copy is made, inside one transaction.
+const REBUILT_SCHEMA: &str = "rebuilt";
+
+const DROP_SCHEMA: &str = "drop schema if exists rebuilt cascade";
 
 /// Events read at once.
 const PAGE: i64 = 1000;
@@ -72,8 +74,9 @@ pub struct Rebuilt {
 /// Takes turns with another rebuild, which makes the same schema ("keystone rebuild").
 const REBUILD_LOCK: i64 = 0x6b65_7973_7265_6275;
 
-/// Folds all events into tables of the schema [`REBUILT_SCHEMA`], and compares them with the live ones. Events, live
-/// rows and their comparison are of one moment, so that it may be asked beside a busy server.
+/// Folds all events into tables of a schema of their own, and compares them with the live ones. Events, live
+/// rows and their comparison are of one moment, so that it may be asked beside a busy server. Nobody else sees that
+/// schema, and no end leaves it behind.
 pub async fn rebuild(pool: &Pool) -> Result<Rebuilt, StoreError> {
     let mut client = pool.get().await?;
     let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
@@ -99,6 +102,8 @@ pub async fn rebuild(pool: &Pool) -> Result<Rebuilt, StoreError> {
     }
     folds.write(&moment).await?;
     let differences = differences(&moment).await?;
+    // Also one that a version left behind which kept it.
+    moment.batch_execute(DROP_SCHEMA).await?;
     moment.commit().await?;
     Ok(Rebuilt { position, unplaced: waiting.len(), differences })
 }
@@ -126,7 +131,7 @@ impl Folds {
         for ((table, _), row) in self.event_rows {
             rows.entry(table).or_default().push(row);
         }
-        client.batch_execute(&format!("drop schema if exists {REBUILT_SCHEMA} cascade; create schema {REBUILT_SCHEMA}")).await?;
+        client.batch_execute(&format!("{DROP_SCHEMA}; create schema {REBUILT_SCHEMA}")).await?;
         for TableName { name: table, .. } in tables() {
             client.batch_execute(&format!("create table {REBUILT_SCHEMA}.{table} (like public.{table} including all)")).await?;
         }

@@ -2,6 +2,7 @@
 //!
 //! A server that restarts is not an error here: a person who waits for a robot reloads the page.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -13,14 +14,22 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(150);
 
-/// One signed-in person.
+/// One signed-in person. A login that has come to its end is renewed.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    account: String,
-    password: String,
-    token: String,
+    login: Arc<Login>,
+    token: Arc<Mutex<String>>,
+}
+
+enum Login {
+    Account {
+        account: String,
+        password: String,
+    },
+    /// From the server that this program is a part of.
+    Given(Box<dyn Fn() -> Option<String> + Send + Sync>),
 }
 
 /// A status with its body: both are of interest when work is refused.
@@ -33,33 +42,52 @@ pub struct Reply {
 impl Client {
     /// `base` is the server's address without a path, `http://127.0.0.1:8080`.
     pub async fn sign_in(base: &str, account: &str, password: &str) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build()?;
-        let mut client = Self {
-            http,
-            base: base.trim_end_matches('/').to_owned(),
-            account: account.to_owned(),
-            password: password.to_owned(),
-            token: String::new(),
-        };
+        let client = Self::with(base, Login::Account { account: account.to_owned(), password: password.to_owned() })?;
         client.renew().await?;
         Ok(client)
     }
 
-    async fn renew(&mut self) -> anyhow::Result<()> {
-        let login = json!({ "account": self.account, "password": self.password });
-        let reply = self.patiently(Method::POST, "/auth/login", Some(&login)).await?;
-        if reply.status != StatusCode::OK {
-            bail!("the login of `{}` was refused: {} {}", self.account, reply.status, reply.body);
-        }
-        self.token = reply.body["access_token"].as_str().context("the login has no access_token")?.to_owned();
+    /// With logins that are made inside this program.
+    pub fn signed_in(base: &str, login: impl Fn() -> Option<String> + Send + Sync + 'static) -> anyhow::Result<Self> {
+        Self::with(base, Login::Given(Box::new(login)))
+    }
+
+    fn with(base: &str, login: Login) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(40)).build()?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), login: Arc::new(login), token: Arc::default() })
+    }
+
+    async fn renew(&self) -> anyhow::Result<()> {
+        let token = match &*self.login {
+            Login::Given(login) => login().context("no login could be made")?,
+            Login::Account { account, password } => {
+                let login = json!({ "account": account, "password": password });
+                let reply = self.until_answered(Method::POST, "/auth/login", Some(&login)).await?;
+                if reply.status != StatusCode::OK {
+                    bail!("the login of `{account}` was refused: {} {}", reply.status, reply.body);
+                }
+                reply.body["access_token"].as_str().context("the login has no access_token")?.to_owned()
+            }
+        };
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
         Ok(())
     }
 
     /// One call, whatever its status.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+        let reply = self.once(method.clone(), path, body).await?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        self.renew().await?;
+        self.once(method, path, body).await
+    }
+
+    async fn once(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
         let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        if !self.token.is_empty() {
-            request = request.bearer_auth(&self.token);
+        let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !token.is_empty() {
+            request = request.bearer_auth(&token);
         }
         if let Some(body) = body {
             request = request.json(body);
@@ -72,9 +100,18 @@ impl Client {
 
     /// The same, repeated while the server cannot be reached or says that it cannot work.
     pub async fn patiently(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+        let reply = self.until_answered(method.clone(), path, body).await?;
+        if reply.status != StatusCode::UNAUTHORIZED {
+            return Ok(reply);
+        }
+        self.renew().await?;
+        self.until_answered(method, path, body).await
+    }
+
+    async fn until_answered(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let outcome = self.call(method.clone(), path, body).await;
+            let outcome = self.once(method.clone(), path, body).await;
             match outcome {
                 Ok(reply) if !reply.status.is_server_error() => return Ok(reply),
                 outcome if Instant::now() >= deadline => return outcome.with_context(|| format!("{method} {path}")),

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::faults::{self, Faults};
 
@@ -130,6 +130,9 @@ impl Driver {
     async fn run(mut self) {
         let stop = self.stop.clone();
         let mut failures = 0;
+        // The path may hold a token.
+        let url = &self.config.url;
+        let place = format!("{}://{}", url.scheme_str().unwrap_or_default(), url.authority().map_or("", |authority| authority.as_str()));
         while !stop.is_cancelled() {
             let connected = tokio::select! {
                 () = stop.cancelled() => return,
@@ -139,14 +142,19 @@ impl Driver {
             match connected {
                 Ok((reader, writer)) => {
                     failures = 0;
-                    info!(link = name, "Connected {name} to `{}`", self.config.url);
+                    info!(link = name, "Connected {name} to `{place}`");
                     let ended = self.session(reader, writer).await;
                     debug!(link = name, "Connection of {name} ended: {ended}");
                     let _ = self.heard.send(Heard::Disconnected).await;
                 }
                 Err(error) => {
                     failures += 1;
-                    debug!(link = name, "Cannot connect {name} to `{}`: {error:#}", self.config.url);
+                    // Once per outage for a person, and each time for who looks closely.
+                    if failures == 1 {
+                        warn!(link = name, "Cannot connect {name} to `{place}`, goes on trying: {error:#}");
+                    } else {
+                        debug!(link = name, "Cannot connect {name} to `{place}`: {error:#}");
+                    }
                 }
             }
             let delay = reconnect_delay(failures, self.rng.random()).div_f64(self.config.pace);

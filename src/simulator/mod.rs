@@ -23,13 +23,12 @@ mod recorder;
 mod recording;
 mod report;
 mod robot;
+mod simulate;
 mod store;
 mod transfer;
 mod uploads;
 mod wire;
-
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+pub mod work;
 
 pub use faults::Faults;
 pub use options::SimulateOptions;
@@ -37,18 +36,9 @@ pub use profile::{Profile, RecordingProfile, TopicKind, TopicProfile};
 pub use recording::sha256_of as file_sha256;
 pub use report::{AckReport, CallbackKind, CallbackReport, RecordingReport, RobotReport, UploadFailure, UploadReport, Violation};
 pub use robot::{Robot, RobotConfig};
+pub use simulate::simulate;
 pub use store::StoreConfig;
 pub use wire::RecorderState;
-
-/// Runs as many robots as `options` ask for, until `stop`.
-pub async fn simulate(options: &SimulateOptions, stop: CancellationToken) -> anyhow::Result<Vec<RobotReport>> {
-    let robots = options.equipped_robots().await?.into_iter().map(Robot::start).collect::<anyhow::Result<Vec<_>>>()?;
-    stop.cancelled().await;
-    let reports: Vec<_> = robots.iter().map(Robot::report).collect();
-    let mut stopping: JoinSet<()> = robots.into_iter().map(Robot::stop).collect();
-    while stopping.join_next().await.is_some() {}
-    Ok(reports.iter().map(|report| report.borrow().clone()).collect())
-}
 
 #[cfg(test)]
 mod tests;

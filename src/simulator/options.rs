@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
-use super::client::{Client, id_of};
-use super::factory::Equipment;
 use super::{Faults, Profile, RecordingProfile, RobotConfig, StoreConfig};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -13,10 +11,11 @@ pub struct SimulateOptions {
     /// How many robots; ids after the first one count up
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub robots: u16,
-    /// Id of the first robot
-    #[arg(long, default_value = "AB-F0001-T0003-000001")]
-    pub device_id: String,
-    /// First part of every object key
+    /// Id of the first robot [default: AB-F0001-T0003-000001]. With `--server`: robots that are registered there, which only
+    /// connect and wait for what others ask of them
+    #[arg(long)]
+    pub device_id: Option<String>,
+    /// First part of every object key; with `--server` the server says it
     #[arg(long, default_value = "1")]
     pub factory_id: String,
     /// Where recorders connect; `/<device id>` is appended unless `{device_id}` stands in it
@@ -28,19 +27,29 @@ pub struct SimulateOptions {
     /// Bearer token of the recorder sockets
     #[arg(long, hide_env_values = true, env = "KEYSTONE_SIMULATE_TOKEN")]
     pub recorder_token: Option<String>,
-    /// The server's own address, `http://edge:8080`: it is asked for a token and a store key for each robot, which have to
-    /// be registered there; sockets and store are then where it says
-    #[arg(long)]
+    /// The server's own address, `http://edge:8080`. The program signs in there, makes what is missing of a factory, gives each
+    /// robot a token and a store key, and has them record order after order; sockets and store are where the server says
+    #[arg(long, value_name = "URL")]
     pub server: Option<String>,
-    /// Who asks
-    #[arg(long, default_value = "admin")]
+    /// Who signs in at the server, an administrator
+    #[arg(long, default_value = "admin", env = "KEYSTONE_SIMULATE_ACCOUNT", requires = "server")]
     pub account: String,
-    #[arg(long, default_value = "", hide_env_values = true, env = "KEYSTONE_SIMULATE_PASSWORD")]
-    pub password: String,
+    /// Their password
+    #[arg(long, hide_env_values = true, env = "KEYSTONE_SIMULATE_PASSWORD")]
+    pub password: Option<String>,
+    /// End when so many recordings became episodes, instead of never
+    #[arg(long, value_name = "NUMBER", requires = "server", conflicts_with = "device_id", value_parser = clap::value_parser!(u32).range(1..))]
+    pub episodes: Option<u32>,
+    /// Seconds of each recording
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
+    pub seconds: f64,
+    /// Name of the factory at the server: what is there under this name is used, so another program takes another name
+    #[arg(long, default_value = "Simulated", value_parser = plain_name)]
+    pub factory: String,
     /// S3 server that uploads go to
     #[arg(long, default_value = "http://127.0.0.1:9000", env = "KEYSTONE_S3_ENDPOINT")]
     pub s3_endpoint: String,
-    #[arg(long, default_value = "axon-recordings", env = "KEYSTONE_S3_BUCKET")]
+    #[arg(long, default_value = "edge-factory-default", env = "KEYSTONE_S3_BUCKET")]
     pub s3_bucket: String,
     #[arg(long, default_value = "us-east-1", env = "KEYSTONE_S3_REGION")]
     pub s3_region: String,
@@ -74,31 +83,12 @@ pub struct SimulateOptions {
 }
 
 impl SimulateOptions {
-    /// With what the server gives each of them, where it is asked.
-    pub(super) async fn equipped_robots(&self) -> anyhow::Result<Vec<RobotConfig>> {
-        let mut robots = self.robots()?;
-        let Some(server) = &self.server else { return Ok(robots) };
-        let client = Client::sign_in(server, &self.account, &self.password).await?;
-        for robot in &mut robots {
-            let found = client.get(&format!("/robots?device_id={}", robot.device_id)).await?;
-            let robot_id = id_of(&found["items"][0]["id"]).with_context(|| format!("{server} has no robot {}", robot.device_id))?;
-            let Equipment { token, recorder_url, transfer_url, store } = Equipment::renewed(&client, robot_id).await?;
-            (robot.recorder_url, robot.transfer_url, robot.recorder_token) = (recorder_url, transfer_url, Some(token));
-            // Where the store is not the server's own, the key is the one that was given.
-            robot.store = match store.access_key.is_empty() {
-                true => StoreConfig { access_key: robot.store.access_key.clone(), secret_key: robot.store.secret_key.clone(), ..store },
-                false => store,
-            };
-            robot.store.part_bytes = self.s3_part_bytes;
-        }
-        Ok(robots)
-    }
-
     pub fn robots(&self) -> anyhow::Result<Vec<RobotConfig>> {
-        (0..self.robots).map(|n| self.robot(&nth_id(&self.device_id, n), n)).collect()
+        let first = self.device_id.as_deref().unwrap_or("AB-F0001-T0003-000001");
+        (0..self.robots).map(|n| self.robot(&nth_id(first, n), n)).collect()
     }
 
-    fn robot(&self, device_id: &str, n: u16) -> anyhow::Result<RobotConfig> {
+    pub(super) fn robot(&self, device_id: &str, n: u16) -> anyhow::Result<RobotConfig> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         ensure!(
             !device_id.is_empty() && device_id.chars().all(plain) && !device_id.starts_with('.'),
@@ -130,6 +120,21 @@ impl SimulateOptions {
             seed: self.seed.wrapping_add(u64::from(n)),
             faults: self.faults,
         })
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("0.1 to 3600".to_owned()) }
+}
+
+/// It stands in names of accounts and in addresses.
+fn plain_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ' || c == '-';
+    if (1..=20).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 20 letters, digits, blanks and hyphens".to_owned())
     }
 }
 

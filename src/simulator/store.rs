@@ -26,6 +26,14 @@ impl StoreConfig {
     pub const PART_BYTES: usize = 64 << 20;
 }
 
+/// Nowhere yet.
+impl Default for StoreConfig {
+    fn default() -> Self {
+        let empty = String::new;
+        Self { endpoint: empty(), bucket: empty(), region: empty(), access_key: empty(), secret_key: empty(), part_bytes: Self::PART_BYTES }
+    }
+}
+
 pub(super) struct Store {
     s3: AmazonS3,
     part_bytes: usize,

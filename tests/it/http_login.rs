@@ -1,5 +1,6 @@
 //! Who gets in, and what they may do there.
 
+use keystone_edge::http::auth::passwords::admin_hash;
 use serde_json::{Value, json};
 
 use crate::harness::edge::TestEdge;
@@ -23,6 +24,21 @@ async fn a_collector_logs_in_and_sees_their_station() {
     assert_eq!((status, &refused["code"]), (403, &json!("not_your_device")));
     let (status, refused) = edge.send_as(token, "POST", "/api/v1/recorder/AB-F0001-T0001-000001/pause", Value::Null).await;
     assert_eq!((status, &refused["code"]), (404, &json!("recorder_not_connected")));
+}
+
+#[tokio::test]
+async fn the_administrator_logs_in() {
+    let edge = TestEdge::start().await;
+    let (status, login) = edge.send_as("", "POST", "/api/v1/auth/login", json!({"Account": " admin ", "password": "open sesame"})).await;
+    assert_eq!((status, &login["role"], &login["collector"]), (200, &json!("admin"), &Value::Null));
+    let (_, me) = edge.send_as(login["access_token"].as_str().unwrap(), "GET", "/api/v1/auth/me", Value::Null).await;
+    assert_eq!(me["name"], "Administrator");
+    // Longer than bcrypt looks at: all of it counts.
+    let long = "a sentence ".repeat(20);
+    edge.commands.change_admin_password(&admin_hash(&long).unwrap()).await.unwrap();
+    assert_eq!(edge.log_in("admin", &long).await.0, 200);
+    assert_eq!(edge.log_in("admin", &format!("{long}x")).await.0, 401);
+    assert_eq!(edge.log_in("admin", "open sesame").await.0, 401);
 }
 
 /// A browser's `EventSource` sends cookies, and no header of its choice.

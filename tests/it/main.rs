@@ -7,6 +7,7 @@
 mod harness;
 mod sources;
 
+mod administrator;
 mod blobs;
 mod bulk;
 mod claims;
@@ -46,8 +47,10 @@ mod registration;
 mod round_trips;
 mod scope;
 mod settings;
+mod simulate;
 mod soak;
 mod sound_log;
+mod starts;
 mod storage;
 mod store_keys;
 mod strangers;

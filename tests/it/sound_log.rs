@@ -81,7 +81,16 @@ async fn a_wrong_folder_or_database_is_an_error_and_nothing_is_made_there() {
         let (code, said) = server.tool(tool).await;
         assert_ne!(code, SOUND, "{tool:?}: {said}");
         assert!(said.contains("there is no database in"), "{tool:?}: {said}");
+        assert!(said.contains("KEYSTONE_DATA_DIR") && said.contains("KEYSTONE_DATABASE_URL"), "{tool:?}: {said}");
         assert!(!wrong.join("data").exists(), "{tool:?} made something");
+    }
+    // One where a start was given up before there was a cluster.
+    std::fs::create_dir_all(wrong.join("data/postgres")).unwrap();
+    for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"]] {
+        let (code, said) = server.tool(tool).await;
+        assert_ne!(code, SOUND, "{tool:?}: {said}");
+        assert!(said.contains("there is no database in"), "{tool:?}: {said}");
+        assert!(!wrong.join("data/postgres/data").exists(), "{tool:?} made something");
     }
 
     // Of an older version, or somebody else's.
@@ -96,6 +105,41 @@ async fn a_wrong_folder_or_database_is_an_error_and_nothing_is_made_there() {
             assert!(said.contains("migrations are missing"), "{tool:?}: {said}");
         }
     }
+}
+
+/// Who looks at a database of their own needs its address, and no secret of the server.
+#[tokio::test]
+async fn a_tool_asks_for_the_database_and_for_nothing_else() {
+    let (database, empty) = (TestDatabase::new().await, TestDatabase::empty().await);
+    let folder = temp_folder();
+    let mut server = Server::sharing(folder.path(), &database.url, "");
+    server.settings.retain(|(name, _)| *name == "KEYSTONE_DATABASE_URL");
+    server.settings.push(("KEYSTONE_ADMIN_PASSWORD", "short".to_owned()));
+    server.settings.push(("KEYSTONE_S3_SECRET_KEY", "short".to_owned()));
+    // As an older version left it, and so does one that is killed.
+    database.as_superuser("create schema rebuilt authorization current_user; create table rebuilt.orders (id bigint)").await;
+    let owner = "do $$ begin execute format('alter schema rebuilt owner to %I', (select pg_get_userbyid(relowner) from pg_class where oid = 'public.orders'::regclass)); end $$";
+    database.as_superuser(owner).await;
+    for tool in ["verify", "rebuild"] {
+        let (code, said) = server.tool(&[tool]).await;
+        assert_eq!(code, SOUND, "{tool}: {said}");
+    }
+    let left = "select count(*) from pg_namespace where nspname = 'rebuilt'";
+    assert_eq!(crate::outbox::number(&database.pool, left).await, 0, "`rebuild` leaves a schema behind");
+    let (_, said) = server.tool(&["events", "--task", "t"]).await;
+    assert!(said.contains("there is no task `t`"), "{said}");
+
+    server.settings[0].1 = empty.url.expose().to_owned();
+    for tool in [&["verify"][..], &["rebuild"], &["events", "--task", "t"]] {
+        let (code, said) = server.tool(tool).await;
+        assert_ne!(code, SOUND, "{tool:?}: {said}");
+        assert!(said.contains("KEYSTONE_DATABASE_URL"), "{tool:?}: {said}");
+    }
+    let tables = "select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'";
+    assert_eq!(crate::outbox::number(&empty.pool, tables).await, 0, "a tool made tables");
+    let (code, said) = server.tool(&["migrate"]).await;
+    assert_eq!(code, SOUND, "{said}");
+    assert!(!folder.path().join("data").exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,7 +76,7 @@ async fn a_database_of_the_version_before_goes_on() {
         robot_id: n,
         device_id: format!("AB-F0001-T0001-{n:06}"),
         operator_id: String::new(),
-        password: PASSWORD.to_owned(),
+        password: Some(PASSWORD.to_owned()),
     };
     let robots: Vec<_> = (1..=2).map(|n| server.robot(&place(n), 1, n as u64)).collect();
     let under_way = format!("select count(*) from outbox where outbox_id <= {last_row}");

@@ -19,7 +19,7 @@ pub enum EmbeddedPostgresError {
          its programs with KEYSTONE_PG_BIN, or name a running database with KEYSTONE_DATABASE_URL"
     )]
     NotInstalled { looked_at: String },
-    #[error("{path} is not a Postgres {POSTGRES_MAJOR_MIN} or newer: {found}", path = path.display())]
+    #[error("{path} is not a Postgres {POSTGRES_MAJOR_MIN} or newer: {found}; KEYSTONE_PG_BIN names its folder", path = path.display())]
     Unusable { path: PathBuf, found: String },
     #[error("{path} was made by Postgres {made_by} and {bin} is version {version}; set KEYSTONE_PG_BIN to the older version's folder, or dump and restore", path = path.display(), bin = bin.display())]
     OtherVersion { path: PathBuf, made_by: String, version: u32, bin: PathBuf },

@@ -124,7 +124,14 @@ pub struct EmbeddedS3 {
 impl EmbeddedS3 {
     /// Serves the folder `root` on `address`; port 0 takes a free one.
     pub async fn start(root: &Path, address: SocketAddr, options: Options) -> Result<Self, S3Error> {
+        let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
+        Self::serve(root, listener, options)
+    }
+
+    /// The same on a port that was taken before.
+    pub fn serve(root: &Path, listener: TcpListener, options: Options) -> Result<Self, S3Error> {
         let failed = |source| S3Error::Root { path: root.to_path_buf(), source };
+        let address = listener.local_addr().map_err(failed)?;
         let Options { keys, bucket, upload_expiry, guard, room } = options;
         let layout = Layout::open(root).map_err(failed)?;
         make_folders(&layout.bucket(&bucket)).map_err(failed)?;
@@ -147,8 +154,6 @@ impl EmbeddedS3 {
         builder.set_config(config);
         let allowed = builder.build();
 
-        let listener = TcpListener::bind(address).await.map_err(|source| S3Error::Bind { address, source })?;
-        let address = listener.local_addr().map_err(|source| S3Error::Bind { address, source })?;
         let stop = CancellationToken::new();
         let known = keys.clone();
         let service = move |_| {

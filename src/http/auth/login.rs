@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::passwords::same;
+use super::passwords::{admin_digest, same};
 use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::Scope;
 use crate::domain::registry::CollectorStatus;
@@ -29,7 +29,7 @@ pub fn routes() -> Routes {
         .at(Policy::READ.closed().of_the_site(), routes!(me))
 }
 
-/// The administrator's is compared as it is, and may be a sentence.
+/// The administrator's may be a sentence.
 const ANY_PASSWORD_BYTES_MAX: usize = 1024;
 /// Counted as no collector's account can be.
 const ADMIN: &str = "\0admin";
@@ -91,15 +91,21 @@ pub async fn login(
     let counted = meant.as_ref().map_or(ADMIN, |meant| &meant.comparable);
     logins.accounts.attempt(counted, address, now).map_err(throttled)?;
 
-    let (identity, collector) = if admin && same(&password, &state.settings.admin_password) {
+    let refused = || {
+        tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
+        Problem::new(Code::LoginRefused, "wrong account or password")
+    };
+    let (identity, collector) = if admin {
+        if !logins.matches(admin_digest(&password), state.reads.admin_password_hash().await?).await? {
+            return Err(refused());
+        }
         (Identity::Admin, None)
     } else {
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
         // A collector who is inactive or on leave does not get in, and is not told why.
         let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
-            tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
-            return Err(Problem::new(Code::LoginRefused, "wrong account or password"));
+            return Err(refused());
         };
         let identity = Identity::Collector { id: row.collector_id, operator_id: row.operator_id.clone() };
         (identity, Some(LoginCollector { id: TextId(row.collector_id.0), operator_id: row.operator_id.clone(), name: row.name.clone() }))

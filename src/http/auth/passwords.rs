@@ -64,6 +64,19 @@ impl Logins {
     }
 }
 
+/// Hashes a new password of the administrator. It may be longer than bcrypt looks at, so its digest is hashed.
+pub fn admin_hash(password: &str) -> Result<String, bcrypt::BcryptError> {
+    bcrypt::hash(admin_digest(password), HASH_COST)
+}
+
+pub fn is_admin_password(password: &str, hash: &str) -> bool {
+    bcrypt::verify(admin_digest(password), hash).unwrap_or(false)
+}
+
+pub(super) fn admin_digest(password: &str) -> String {
+    hex::encode(Sha256::digest(password.as_bytes()))
+}
+
 /// Takes as long for a near miss as for a far one, whatever the lengths.
 pub(super) fn same(given: &str, known: &str) -> bool {
     Sha256::digest(given.as_bytes()).as_slice().ct_eq(Sha256::digest(known.as_bytes()).as_slice()).into()

@@ -53,7 +53,7 @@ impl From<LoginRow> for Login {
 
 row! {
     /// A robot whose programs may connect with a token.
-    RecorderTokenRow {
+    TokenHashRow {
         /// Lower-case hex SHA-256.
         token_hash: String = "k.password_hash",
     }
@@ -78,6 +78,16 @@ row! {
     }
 }
 
+row! {
+    AdminRow {
+        password_hash: String = "k.password_hash",
+    }
+}
+
+fn admin_password() -> String {
+    format!("select {} from credentials k where k.subject = 'administrator' and k.subject_id = 0", AdminRow::columns())
+}
+
 fn store_key() -> String {
     format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::columns())
 }
@@ -98,7 +108,7 @@ fn recorder_token() -> String {
     format!(
         "select {} from robots r join credentials k on k.subject = 'recorder' and k.subject_id = r.id \
          where r.device_id = $1 and (r.status = 'active' or $2)",
-        RecorderTokenRow::columns()
+        TokenHashRow::columns()
     )
 }
 
@@ -112,13 +122,19 @@ fn collector_login() -> String {
 }
 
 impl Reads {
+    /// Of the administrator's password; none before the first start of a server.
+    pub async fn admin_password_hash(&self) -> Result<Option<String>, ReadError> {
+        let row: Option<AdminRow> = self.row(&admin_password(), &[]).await?;
+        Ok(row.map(|row| row.password_hash))
+    }
+
     pub async fn collector_login(&self, operator_id: &str) -> Result<Login, ReadError> {
         let row: Option<LoginRow> = self.row(&collector_login(), &[&operator_id]).await?;
         Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None }, Login::from))
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
-    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
+    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<TokenHashRow>, ReadError> {
         self.row(&recorder_token(), &[&device, &also_retired]).await
     }
 }
@@ -146,6 +162,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("holder of a store key", store_key()),
         ("whether a robot has a store key", has_store_key().to_owned()),
         ("robots without a store key", keyless_robots()),
+        ("login of the administrator", admin_password()),
         ("login of a data collector", collector_login()),
         ("token of a recorder", recorder_token()),
     ]

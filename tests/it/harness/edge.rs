@@ -14,6 +14,7 @@ use keystone_edge::devices::{Hub, LinkId, QueryError, RecorderView};
 use keystone_edge::domain::device::{LinkKind, RecorderState};
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
+use keystone_edge::http::auth::passwords::admin_hash;
 use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
@@ -65,7 +66,6 @@ impl TestEdge {
             jwt_lifetime: Duration::from_secs(3600),
             link_lifetime: Duration::from_secs(900),
             admin_username: "admin".into(),
-            admin_password: "open sesame".into(),
             callback_base_url: "http://edge.test:8080".into(),
             bucket: objects.settings.bucket.clone(),
             body_bytes_max: 1 << 20,
@@ -86,6 +86,8 @@ impl TestEdge {
             secrets: vec!["a secret of this test, long enough".into()],
             registrations_per_minute: 100,
         };
+        let hash = admin_hash("open sesame").expect("a hash");
+        commands.keep_first_admin_password(&hash).await.expect("the administrator's password");
         change(&mut settings);
         let stream = DeviceStream::new(tokio_util::sync::CancellationToken::new());
         let state = AppState::new(

@@ -95,15 +95,20 @@ impl Server {
             .env("KEYSTONE_S3_ACCESS_KEY", "test")
             .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
             .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
-            .envs(self.settings.iter().map(|(name, value)| (*name, value)))
-            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()));
+            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .envs(self.settings.iter().map(|(name, value)| (*name, value)));
         command
     }
 
     pub fn start(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log file");
-        let mut command = self.command(&["serve"]);
-        self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"));
+        self.start_with(&[]);
+    }
+
+    /// With arguments of `serve`.
+    pub fn start_with(&mut self, arguments: &[&str]) {
+        let file = |name: &str| std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join(name)).expect("a file");
+        let mut command = self.command(&[&["serve"], arguments].concat());
+        self.child = Some(command.stdin(Stdio::null()).stdout(file("said")).stderr(file("log")).spawn().expect("the program starts"));
     }
 
     /// A command beside the server: its exit code, and all it said.
@@ -190,8 +195,26 @@ impl Server {
         }
     }
 
+    /// What it printed, over all its lives.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.join("said")).unwrap_or_default()
+    }
+
+    pub fn forget_said(&self) {
+        std::fs::write(self.folder.join("said"), "").expect("an empty file");
+    }
+
+    /// Waits for the greeting, which comes last.
+    pub async fn greeted(&self) {
+        crate::harness::until("a greeting", async || self.said().contains("Password")).await;
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     pub fn tail(&self) -> String {
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
