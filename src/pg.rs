@@ -140,6 +140,9 @@ impl Connector {
             SslMode::Require => Some(tls()?),
             _ => None,
         };
+        if let (None, Some(password)) = (config.get_password(), &settings.password) {
+            config.password(password.expose());
+        }
         // Ours first: what the URL says comes later and wins.
         let options = format!(
             "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {SERVER_KEEPALIVES} {}",

@@ -16,8 +16,7 @@ use crate::devices::hub::LinkInfo;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Keepalive, QueryError, SendError, Settings, TokenCheck, TransferStatus};
 use crate::domain::device::LinkKind;
-use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, PublicTaskId, TaskId, catalog};
+use crate::domain::{DeviceId, TaskId};
 use crate::embedded::keys::{Away, Holders};
 use crate::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
 use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
@@ -51,12 +50,10 @@ impl Tasks for TaskTable {
         let found = async {
             let client = self.0.get().await?;
             let statement = client.prepare_cached("select task_id, status, episode_id is not null from tasks where id = $1").await?;
-            anyhow::Ok(client.query_opt(&statement, &[&id.0]).await?)
+            let Some(row) = client.query_opt(&statement, &[&id]).await? else { return Ok(None) };
+            Ok(Some(TaskFacts { public_id: row.try_get(0)?, status: row.try_get(1)?, has_episode: row.try_get(2)? }))
         };
-        let Some(row) = found.await.map_err(|error| format!("{error:#}"))? else { return Ok(None) };
-        let public_id = PublicTaskId::parse(row.get(0)).map_err(|error| error.to_string())?;
-        let status = catalog::parse(&TaskStatus::ALL, row.get(1)).ok_or_else(|| format!("task {id} has an unknown status"))?;
-        Ok(Some(TaskFacts { public_id, status, has_episode: row.get(2) }))
+        found.await.map_err(|error: anyhow::Error| format!("{error:#}"))
     }
 }
 
@@ -100,7 +97,7 @@ impl Holders for StoreKeys {
     async fn robot(&self, access_key: &str) -> Result<Option<String>, Away> {
         let found = looked_up("whose a store key is", self.0.store_key(access_key)).await?;
         // Also of a robot that is retired, as at its uploader's socket: what it still has is welcome.
-        Ok(found.map(|row| row.device_id))
+        Ok(found.map(|row| row.device_id.into()))
     }
 
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away> {

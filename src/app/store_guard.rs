@@ -77,7 +77,7 @@ impl Guard for StoreGuard {
         match (write.same_bytes().await, claim) {
             (Ok(true), _) => Replace::KeepOld,
             (Ok(false), Ok(Some(claim))) => {
-                self.note(TaskId(claim.task_id), &write);
+                self.note(claim.task_id, &write);
                 Replace::Refuse(later(if claim.verified {
                     "an episode names this object, and it keeps its bytes"
                 } else {

@@ -119,8 +119,7 @@ impl Command for AdjustBatch {
         // Refused here when the batch is over, before anything else is looked at.
         production.decide_batch(work, batch_id, BatchCommand::Adjust { added: vec![], removed: vec![], at: work.now })?;
 
-        let all: Vec<TaskStatus> = TaskStatus::ALL.iter().map(|(_, status)| *status).collect();
-        let tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
+        let tasks = facts::tasks_of(&mut work.tx, &[batch_id], TaskStatus::ALL).await?;
         let plan = workload::Adjustment::plan(&self.groups, &standing(&tasks));
         let growth = plan.growth();
         check_total(growth, TASKS_PER_ADJUSTMENT_MAX).map_err(Refusal::from)?;
@@ -283,8 +282,7 @@ impl Command for CompleteTasks {
         let batch = production.batch(batch_id)?;
         completion.check(batch).map_err(|refusal| refused(refusal, batch_id))?;
         let public_batch_id = batch.brief.batch_id.clone();
-        let all: Vec<TaskStatus> = TaskStatus::ALL.iter().map(|(_, status)| *status).collect();
-        let tasks = facts::tasks_of(&mut work.tx, &[batch_id], &all).await?;
+        let tasks = facts::tasks_of(&mut work.tx, &[batch_id], TaskStatus::ALL).await?;
         let done = completion.plan(&standing(&tasks)).map_err(|refusal| refused(refusal, batch_id))?;
         let tasks = chosen(tasks, &done);
         let (by, at, outcome) = (self.collector, work.now, TaskOutcome::Completed);

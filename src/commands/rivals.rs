@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use super::devices::EndContest;
 use super::{CommandError, Commands, Context};
+use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
-use crate::domain::{DeviceId, catalog};
 use crate::eventstore::StoreError;
 
 /// Contests that are ended in one look.
@@ -46,7 +46,7 @@ impl Commands {
         let quiet = look.await?;
         for row in &quiet {
             let device = DeviceId::parse(row.get(0)).context("a device id")?;
-            let kind = catalog::parse(&LinkKind::ALL, row.get(1)).unwrap_or(LinkKind::Recorder);
+            let kind = row.get::<_, &str>(1).parse().unwrap_or(LinkKind::Recorder);
             self.execute(&Context::system(), EndContest { device: device.clone(), kind }).await?;
             let client = self.store.pool().get().await.map_err(StoreError::from)?;
             client.execute(FORGET, &[&device.as_str(), &kind.as_str()]).await.map_err(StoreError::from)?;

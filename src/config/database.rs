@@ -15,6 +15,9 @@ pub struct Database {
     /// `None`: a private cluster is started.
     #[serde(deserialize_with = "set_or_none")]
     pub url: Option<Secret>,
+    /// Of the role in `url`, as it is.
+    #[serde(deserialize_with = "set_or_none")]
+    pub password: Option<Secret>,
     pub pool_max: usize,
     #[serde(rename = "connect_timeout_s", deserialize_with = "seconds")]
     pub connect_timeout: Duration,
@@ -40,6 +43,11 @@ impl Database {
         findings.need(
             self.url.as_ref().is_none_or(|url| parse_url(url.expose()).is_ok()),
             "`database.url` must be postgres://user:password@host:port/database",
+        );
+        let in_url = self.url.as_ref().is_some_and(|url| parse_url(url.expose()).is_ok_and(|config| config.get_password().is_some()));
+        findings.need(
+            self.password.is_none() || (self.url.is_some() && !in_url),
+            "`database.password` is for a `database.url` without a password",
         );
         findings.need(self.pool_max >= 4, "`database.pool_max` must be 4 or more");
     }

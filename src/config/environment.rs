@@ -53,6 +53,7 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_WRITE_TIMEOUT", Effect::Set("http.write_timeout_s")),
     ("KEYSTONE_SHUTDOWN_TIMEOUT", Effect::Set("http.shutdown_timeout_s")),
     ("KEYSTONE_DATABASE_URL", Effect::Set("database.url")),
+    ("KEYSTONE_DATABASE_PASSWORD", Effect::Set("database.password")),
     ("KEYSTONE_DB_MAX_OPEN_CONNS", Effect::Set("database.pool_max")),
     ("KEYSTONE_DATA_DIR", Effect::Set("embedded.data_dir")),
     ("KEYSTONE_PG_BIN", Effect::Set("embedded.pg_bin")),

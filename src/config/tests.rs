@@ -26,6 +26,21 @@ fn the_defaults_are_complete_and_embedded() {
 }
 
 #[test]
+fn a_password_is_for_an_url_without_one() {
+    let with = |url: &str| {
+        with_environment(&[
+            ("KEYSTONE_DATABASE_URL", url),
+            ("KEYSTONE_DATABASE_PASSWORD", "p@ss"),
+            ("KEYSTONE_JWT_SECRET", "long enough to be one"),
+        ])
+    };
+    assert!(with("postgres://u@db/k").is_ok());
+    for url in ["postgres://u:other@db/k", ""] {
+        assert!(with(url).unwrap_err().to_string().contains("`database.password`"), "{url}");
+    }
+}
+
+#[test]
 fn a_subscriber_inherits_what_its_table_leaves_out() {
     let config = with_file("[outbox.defaults]\nlease_ms = 5000\n").unwrap();
     let commands = config.outbox.delivery("device_commands");

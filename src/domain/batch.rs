@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
+use super::words::words;
 use super::{Aggregate, EpisodeId, OrderId, OrganizationId, StationId, TaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,28 +56,19 @@ pub struct Brief {
     pub task_count: i64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BatchStatus {
-    #[default]
-    Pending,
-    Active,
-    Completed,
-    Cancelled,
-    Recalled,
+words! {
+    #[derive(Default)]
+    BatchStatus {
+        #[default]
+        Pending = "pending",
+        Active = "active",
+        Completed = "completed",
+        Cancelled = "cancelled",
+        Recalled = "recalled",
+    }
 }
 
 impl BatchStatus {
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("pending", Self::Pending),
-        ("active", Self::Active),
-        ("completed", Self::Completed),
-        ("cancelled", Self::Cancelled),
-        ("recalled", Self::Recalled),
-    ];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
-    }
     /// Whether there is still work to do, so that its tasks may be changed.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Active)
@@ -421,7 +413,8 @@ mod tests {
     #[test]
     fn every_command_in_every_state() {
         for (name, row) in MOVES {
-            for ((word, status), expected) in BatchStatus::ALL.into_iter().zip(row) {
+            for (&status, expected) in BatchStatus::ALL.iter().zip(row) {
+                let word = status.as_str();
                 let mut batch = batch_in(status, 0);
                 let before = batch.clone();
                 let outcome = run(&mut batch, command(name));
@@ -441,7 +434,8 @@ mod tests {
 
     #[test]
     fn deleting_keeps_completed_work_and_needs_a_batch_that_nobody_works_on() {
-        for (word, status) in BatchStatus::ALL {
+        for &status in BatchStatus::ALL {
+            let word = status.as_str();
             let deletable = matches!(status, Pending | Cancelled);
             let mut empty = batch_in(status, 0);
             assert_eq!(run(&mut empty, command("delete")).is_ok(), deletable, "{word}");

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
+use super::words::words;
 use super::{Aggregate, BatchId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,33 +23,18 @@ pub struct Known {
     pub labels: Vec<String>,
 }
 
-/// How the episode stands with quality checks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QaStatus {
-    /// Not checked yet.
-    PendingQa,
-    QaRunning,
-    Approved,
-    /// A person has to look at it.
-    NeedsInspection,
-    InspectorApproved,
-    Rejected,
-    Failed,
-}
-
-impl QaStatus {
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("pending_qa", Self::PendingQa),
-        ("qa_running", Self::QaRunning),
-        ("approved", Self::Approved),
-        ("needs_inspection", Self::NeedsInspection),
-        ("inspector_approved", Self::InspectorApproved),
-        ("rejected", Self::Rejected),
-        ("failed", Self::Failed),
-    ];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+words! {
+    /// How the episode stands with quality checks.
+    QaStatus {
+        /// Not checked yet.
+        PendingQa = "pending_qa",
+        QaRunning = "qa_running",
+        Approved = "approved",
+        /// A person has to look at it.
+        NeedsInspection = "needs_inspection",
+        InspectorApproved = "inspector_approved",
+        Rejected = "rejected",
+        Failed = "failed",
     }
 }
 

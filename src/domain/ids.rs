@@ -5,7 +5,31 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Hands the ids that are numbers to a macro.
 macro_rules! numeric_ids {
+    ($then:ident) => {
+        $then! {
+            OrganizationId,
+            FactoryId,
+            SceneId,
+            SubsceneId,
+            SkillId,
+            SopId,
+            RobotTypeId,
+            RobotId,
+            CollectorId,
+            /// One binding version of a workstation: one robot and one data collector.
+            StationId,
+            OrderId,
+            BatchId,
+            TaskId,
+            EpisodeId,
+        }
+    };
+}
+pub(crate) use numeric_ids;
+
+macro_rules! declared {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,24 +41,7 @@ macro_rules! numeric_ids {
         }
     )+};
 }
-
-numeric_ids! {
-    OrganizationId,
-    FactoryId,
-    SceneId,
-    SubsceneId,
-    SkillId,
-    SopId,
-    RobotTypeId,
-    RobotId,
-    CollectorId,
-    /// One binding version of a workstation: one robot and one data collector.
-    StationId,
-    OrderId,
-    BatchId,
-    TaskId,
-    EpisodeId,
-}
+numeric_ids!(declared);
 
 /// Why a text is not an id that devices can carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +66,10 @@ macro_rules! checked_names {
         impl $name {
             pub fn parse(text: &str) -> Result<Self, InvalidName> { check_name(text).map(|()| Self(text.to_owned())) }
             pub fn as_str(&self) -> &str { &self.0 }
+        }
+        impl std::str::FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> { Self::parse(text) }
         }
         impl TryFrom<String> for $name {
             type Error = InvalidName;

@@ -7,7 +7,6 @@
 
 pub mod aggregate;
 pub mod batch;
-pub mod catalog;
 #[cfg(test)]
 mod convergence;
 pub mod device;
@@ -31,6 +30,7 @@ pub mod time;
 pub mod token;
 #[cfg(test)]
 mod verdicts;
+pub mod words;
 pub mod workload;
 
 use serde::Serialize;

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
 use super::tally::{Tally, TaskOutcome};
+use super::words::words;
 use super::{Aggregate, BatchId, FactoryId, OrganizationId, SceneId, TaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -56,45 +57,23 @@ pub struct Terms {
     pub metadata: Option<Value>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderStatus {
-    #[default]
-    Created,
-    InProgress,
-    Paused,
-    Completed,
-    Cancelled,
-}
-
-impl OrderStatus {
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("created", Self::Created),
-        ("in_progress", Self::InProgress),
-        ("paused", Self::Paused),
-        ("completed", Self::Completed),
-        ("cancelled", Self::Cancelled),
-    ];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+words! {
+    #[derive(Default)]
+    OrderStatus {
+        #[default]
+        Created = "created",
+        InProgress = "in_progress",
+        Paused = "paused",
+        Completed = "completed",
+        Cancelled = "cancelled",
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Priority {
-    Low,
-    #[default]
-    Normal,
-    High,
-    Urgent,
-}
-
-impl Priority {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("low", Self::Low), ("normal", Self::Normal), ("high", Self::High), ("urgent", Self::Urgent)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+    #[derive(Default)]
+    Priority {
+        Low = "low",
+        #[default]
+        Normal = "normal",
+        High = "high",
+        Urgent = "urgent",
     }
 }
 
@@ -306,7 +285,7 @@ impl Placed {
             (S::Completed, Some(target)) if target > completed => events.push(OrderEvent::OrderReopened { status: S::InProgress }),
             _ => {
                 if let Some(word) = &revision.status {
-                    let to = super::catalog::parse(&S::ALL, word).ok_or(OrderRefusal::UnknownStatus)?;
+                    let to = word.parse().map_err(|_| OrderRefusal::UnknownStatus)?;
                     events.extend(self.edit_status(to)?);
                     return Ok(self.evaluated(events));
                 }
@@ -505,11 +484,11 @@ mod tests {
     #[test]
     fn edits_by_hand_follow_the_table() {
         for (case, from, done, row) in MOVES {
-            for ((word, to), expected) in OrderStatus::ALL.into_iter().zip(row) {
-                let found = outcome(&order_in(from, 3, done), set(word));
+            for (&to, expected) in OrderStatus::ALL.iter().zip(row) {
+                let found = outcome(&order_in(from, 3, done), set(to.as_str()));
                 match expected {
-                    Some(status) => assert_eq!(found, Ok(status), "{case}: {from:?} → {word}"),
-                    None => assert_eq!(found, Err(OrderRefusal::StatusNotReachable { from, to }), "{case}: {from:?} → {word}"),
+                    Some(status) => assert_eq!(found, Ok(status), "{case}: {from:?} → {to:?}"),
+                    None => assert_eq!(found, Err(OrderRefusal::StatusNotReachable { from, to }), "{case}: {from:?} → {to:?}"),
                 }
             }
         }

@@ -3,56 +3,29 @@
 //! A recorder is configured while it is idle and its uploader is there, and begins the task that it is ready for. Asked
 //! at another time it would lose a task, or record what cannot be uploaded. What is not named here is left to the recorder.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::PublicTaskId;
 use super::refusal::{RefusalCode, Refused};
 use super::task::TaskStatus;
-use super::{PublicTaskId, catalog};
+use super::words::words;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecorderState {
-    Idle,
-    Ready,
-    Recording,
-    Paused,
-}
-
-impl RecorderState {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("idle", Self::Idle), ("ready", Self::Ready), ("recording", Self::Recording), ("paused", Self::Paused)];
-    pub fn as_str(self) -> &'static str {
-        catalog::word(&Self::ALL, self)
+words! {
+    RecorderState {
+        Idle = "idle",
+        Ready = "ready",
+        Recording = "recording",
+        Paused = "paused",
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecorderAction {
-    Config,
-    Begin,
-    Finish,
-    Pause,
-    Resume,
-    Cancel,
-    Clear,
-    Quit,
-}
-
-impl RecorderAction {
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("config", Self::Config),
-        ("begin", Self::Begin),
-        ("finish", Self::Finish),
-        ("pause", Self::Pause),
-        ("resume", Self::Resume),
-        ("cancel", Self::Cancel),
-        ("clear", Self::Clear),
-        ("quit", Self::Quit),
-    ];
-    pub fn as_str(self) -> &'static str {
-        catalog::word(&Self::ALL, self)
+    RecorderAction {
+        Config = "config",
+        Begin = "begin",
+        Finish = "finish",
+        Pause = "pause",
+        Resume = "resume",
+        Cancel = "cancel",
+        Clear = "clear",
+        Quit = "quit",
     }
 }
 
@@ -181,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_task_is_configured_while_it_is_pending_and_begun_until_it_is_recorded() {
-        for status in TaskStatus::ALL.map(|(_, status)| Some(status)).into_iter().chain([None]) {
+        for status in TaskStatus::ALL.iter().copied().map(Some).chain([None]) {
             let config = status == Some(TaskStatus::Pending);
             let begin = config || status == Some(TaskStatus::Ready);
             assert_eq!(task_fits(RecorderAction::Config, status).is_ok(), config, "{status:?}");
@@ -193,7 +166,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_left_to_the_recorder() {
-        for (_, action) in RecorderAction::ALL {
+        for &action in RecorderAction::ALL {
             if !matches!(action, RecorderAction::Config | RecorderAction::Begin) {
                 assert_eq!(recorder_fits(action, None, false, &Sight::Unknown), Ok(()));
                 assert_eq!(task_fits(action, None), Ok(()));

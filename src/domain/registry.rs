@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::fmt::Debug;
 
 use super::refusal::{RefusalCode, Refused};
+use super::words::words;
 use super::{Aggregate, DeviceId, Event, FactoryId, OrganizationId, RobotTypeId, SceneId, SkillId, Timestamp};
 
 /// One kind of registry entry.
@@ -125,36 +126,19 @@ impl<R: Record> Aggregate for Registered<R> {
     }
 }
 
-/// Whether a robot takes work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RobotStatus {
-    Active,
-    Maintenance,
-    /// For good.
-    Retired,
-}
-
-impl RobotStatus {
-    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("maintenance", Self::Maintenance), ("retired", Self::Retired)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+words! {
+    /// Whether a robot takes work.
+    RobotStatus {
+        Active = "active",
+        Maintenance = "maintenance",
+        /// For good.
+        Retired = "retired",
     }
-}
-
-/// Whether a data collector is at work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CollectorStatus {
-    Active,
-    Inactive,
-    OnLeave,
-}
-
-impl CollectorStatus {
-    pub const ALL: [(&'static str, Self); 3] = [("active", Self::Active), ("inactive", Self::Inactive), ("on_leave", Self::OnLeave)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+    /// Whether a data collector is at work.
+    CollectorStatus {
+        Active = "active",
+        Inactive = "inactive",
+        OnLeave = "on_leave",
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
 use super::registry::{CollectorStatus, RobotStatus};
+use super::words::words;
 use super::{Aggregate, CollectorId, DeviceId, FactoryId, OrganizationId, RobotId};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,21 +43,14 @@ pub struct Binding {
     pub metadata: Value,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StationStatus {
-    Active,
-    Inactive,
-    Break,
-    #[default]
-    Offline,
-}
-
-impl StationStatus {
-    pub const ALL: [(&'static str, Self); 4] =
-        [("active", Self::Active), ("inactive", Self::Inactive), ("break", Self::Break), ("offline", Self::Offline)];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+words! {
+    #[derive(Default)]
+    StationStatus {
+        Active = "active",
+        Inactive = "inactive",
+        Break = "break",
+        #[default]
+        Offline = "offline",
     }
 }
 

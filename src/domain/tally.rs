@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a task ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskOutcome {
-    Completed,
-    Failed,
-    Cancelled,
+use super::words::words;
+
+words! {
+    /// How a task ended.
+    TaskOutcome {
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,29 +7,17 @@ use serde_json::{Value, json};
 use super::aggregate::events;
 use super::literal_secrets::{Kind, literals};
 use super::refusal::{RefusalCode, Refused};
+use super::words::words;
 use super::{Aggregate, RobotTypeId};
 
 /// The largest template, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 262_144;
 
-/// Which program a template configures. Each robot type has one of each, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum TemplateFile {
-    #[serde(rename = "recorder.yaml")]
-    Recorder,
-    #[serde(rename = "transfer.yaml")]
-    Transfer,
-}
-
-impl TemplateFile {
-    pub const ALL: [(&'static str, Self); 2] = [("recorder.yaml", Self::Recorder), ("transfer.yaml", Self::Transfer)];
-
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
-    }
-
-    pub fn parse(text: &str) -> Option<Self> {
-        super::catalog::parse(&Self::ALL, text)
+words! {
+    /// Which program a template configures. Each robot type has one of each, or none.
+    TemplateFile {
+        Recorder = "recorder.yaml",
+        Transfer = "transfer.yaml",
     }
 }
 

@@ -21,7 +21,7 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::workload::TaskGroup;
 use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
-use crate::projections::reads::batches::{BatchFilter, BatchRow};
+use crate::projections::reads::batches::{BatchFilter, BatchShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -50,7 +50,7 @@ pub struct Batch {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<String>,
-    status: String,
+    status: &'static str,
     task_count: i64,
     completed_count: i64,
     cancelled_count: i64,
@@ -67,26 +67,26 @@ pub struct Batch {
     updated_at: WholeSecond,
 }
 
-impl From<BatchRow> for Batch {
-    fn from(row: BatchRow) -> Self {
+impl From<BatchShown> for Batch {
+    fn from(row: BatchShown) -> Self {
         Self {
-            id: TextId(row.id),
-            batch_id: row.batch_id,
-            order_id: TextId(row.order_id),
-            workstation_id: TextId(row.station_id),
-            organization_id: TextId(row.organization_id),
+            id: TextId(row.id.0),
+            batch_id: row.own.batch_id,
+            order_id: TextId(row.own.order_id.0),
+            workstation_id: TextId(row.own.station_id.0),
+            organization_id: TextId(row.own.organization_id.0),
             organization_name: row.organization_name,
             name: String::new(),
-            notes: row.notes,
-            status: row.status,
-            task_count: row.task_count,
-            completed_count: row.completed_count,
-            cancelled_count: row.cancelled_count,
-            failed_count: row.failed_count,
-            episode_count: row.episode_count,
-            started_at: row.started_at.map(WholeSecond),
-            ended_at: row.ended_at.map(WholeSecond),
-            metadata: present(row.metadata),
+            notes: row.own.notes,
+            status: row.own.status.as_str(),
+            task_count: row.own.task_count,
+            completed_count: row.own.completed_count,
+            cancelled_count: row.own.cancelled_count,
+            failed_count: row.own.failed_count,
+            episode_count: row.own.episode_count,
+            started_at: row.own.started_at.map(WholeSecond),
+            ended_at: row.own.ended_at.map(WholeSecond),
+            metadata: present(row.own.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -114,7 +114,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         scene_id: params.text("scene_id"),
         device_id: params.text("device_id"),
         collector_operator_id: params.text("collector_operator_id"),
-        status: params.word("status", &BatchStatus::ALL)?,
+        status: params.word("status")?,
     };
     let listed = state.reads.batches(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))

@@ -14,8 +14,8 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::storage::{Location, refuse_if_blocked, signed_link};
 use super::wire::{Paged, WholeSecond};
-use crate::domain::{EpisodeId, Scope};
-use crate::projections::reads::episodes::{EpisodeFilter, EpisodeRow};
+use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
+use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))
@@ -40,11 +40,13 @@ pub struct Episode {
     mcap_path: String,
     sidecar_path: String,
     checksum: Option<String>,
-    file_size_bytes: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    file_size_bytes: Option<u64>,
     /// Messages in the MCAP, from its own summary.
-    message_count: i64,
+    #[schema(value_type = i64)]
+    message_count: u64,
     duration_sec: Option<f64>,
-    qa_status: String,
+    qa_status: &'static str,
     qa_score: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quality_flag: Option<String>,
@@ -69,44 +71,44 @@ fn rounded(number: f64, decimals: i32) -> f64 {
 }
 
 impl Episode {
-    fn in_detail(row: EpisodeRow) -> Self {
-        let metadata = row.metadata.clone().filter(Value::is_object);
+    fn in_detail(row: EpisodeShown) -> Self {
+        let metadata = row.own.metadata.clone().filter(Value::is_object);
         Self { metadata, ..Self::from(row) }
     }
 }
 
-impl From<EpisodeRow> for Episode {
-    fn from(row: EpisodeRow) -> Self {
+impl From<EpisodeShown> for Episode {
+    fn from(row: EpisodeShown) -> Self {
         let named = |text: String| (!text.is_empty()).then_some(text);
         Self {
-            id: row.id,
-            task_id: row.task_id,
-            episode_id: Some(row.episode_id),
-            task_public_id: Some(row.task_public_id),
+            id: row.id.0,
+            task_id: row.own.task_id.0,
+            episode_id: Some(row.own.episode_id),
+            task_public_id: Some(row.own.task_public_id.into()),
             sop_slug: row.sop_slug,
             sop_version: row.sop_version,
-            scene_name: named(row.scene_name),
-            subscene_name: named(row.subscene_name),
-            robot_device_id: row.robot_device_id,
+            scene_name: named(row.own.scene_name),
+            subscene_name: named(row.own.subscene_name),
+            robot_device_id: row.robot_device_id.map(String::from),
             collector_operator_id: row.collector_operator_id,
-            mcap_path: row.mcap_path,
-            sidecar_path: row.sidecar_path.unwrap_or_default(),
-            checksum: Some(row.checksum),
-            file_size_bytes: Some(row.file_size_bytes),
-            message_count: row.message_count,
-            duration_sec: row.duration_sec.map(|seconds| rounded(seconds, 2)),
-            qa_status: row.qa_status.as_str().to_owned(),
-            qa_score: row.qa_score.map(|score| rounded(score, 3)),
-            quality_flag: row.quality_flag,
-            auto_approved: row.auto_approved,
+            mcap_path: row.own.mcap_path,
+            sidecar_path: row.own.sidecar_path.unwrap_or_default(),
+            checksum: Some(row.own.checksum),
+            file_size_bytes: Some(row.own.file_size_bytes.0),
+            message_count: row.own.message_count.0,
+            duration_sec: row.own.duration_sec.map(|seconds| rounded(seconds, 2)),
+            qa_status: row.own.qa_status.as_str(),
+            qa_score: row.own.qa_score.map(|score| rounded(score, 3)),
+            quality_flag: row.own.quality_flag,
+            auto_approved: row.own.auto_approved,
             inspector_id: None,
             inspection_decision: None,
             inspected_at: None,
-            cloud_synced: row.cloud_synced,
-            cloud_processed: row.cloud_processed,
-            cloud_synced_at: row.cloud_synced_at.map(WholeSecond),
+            cloud_synced: row.own.cloud_synced,
+            cloud_processed: row.own.cloud_processed,
+            cloud_synced_at: row.own.cloud_synced_at.map(WholeSecond),
             created_at: row.created_at.into(),
-            labels: row.labels,
+            labels: row.own.labels,
             metadata: None,
         }
     }
@@ -130,11 +132,11 @@ impl From<EpisodeRow> for Episode {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Episode>>, Problem> {
     let page = params.page_lax()?;
     let task = params.text("task_id");
-    let task_id = task.as_ref().and_then(|text| text.parse().ok());
+    let task_id = task.as_ref().and_then(|text| text.parse().ok().map(TaskId));
     let filter = EpisodeFilter {
         task_id,
         task_public_id: task.filter(|_| task_id.is_none()),
-        scene_id: params.text("scene_id").and_then(|text| text.parse().ok()),
+        scene_id: params.text("scene_id").and_then(|text| text.parse().ok().map(SceneId)),
         qa_status: params.text("qa_status"),
         auto_approved: params.lenient_bool("auto_approved"),
         cloud_processed: params.lenient_bool("cloud_processed"),
@@ -157,7 +159,7 @@ pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> R
     Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
 }
 
-async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeRow, Problem> {
+async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {
     state.reads.episode(scope, EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
 }
 
@@ -188,10 +190,10 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, 
     caller.must_see(&episode)?;
     let path = match kind.as_str() {
         "mcap" => {
-            refuse_if_blocked(&episode, &episode.mcap_path)?;
-            episode.mcap_path.clone()
+            refuse_if_blocked(&episode, &episode.own.mcap_path)?;
+            episode.own.mcap_path.clone()
         }
-        _ => episode.sidecar_path.clone().unwrap_or_default(),
+        _ => episode.own.sidecar_path.clone().unwrap_or_default(),
     };
     let location = Location::of_path(&path, &state.settings.bucket)?;
     Ok(Json(SignedLink { url: signed_link(&state, location) }))

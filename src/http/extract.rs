@@ -1,5 +1,7 @@
 //! Outside text becomes typed values, once, here: bodies, path ids, pages, filters.
 
+use std::str::FromStr;
+
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,8 @@ use serde_json::Value;
 use super::intake::whole;
 use super::problem::Problem;
 use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
-use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
+use crate::domain::words::UnknownWord;
+use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 use crate::projections::reads::{Page, Place};
 use crate::telemetry::brief;
 
@@ -256,25 +259,22 @@ impl Params {
     }
 
     /// A comma-separated list of positive integers.
-    pub fn id_list(&self, names: &[&str]) -> Result<Option<Vec<i64>>, Problem> {
+    pub fn id_list<T>(&self, names: &[&str], kind: impl Fn(i64) -> T) -> Result<Option<Vec<T>>, Problem> {
         let Some(items) = self.list_of(names, LIST_NUMBER_CHARS_MAX)? else { return Ok(None) };
-        let id = |item: &String| item.parse().ok().filter(|id| *id > 0);
+        let id = |item: &String| item.parse().ok().filter(|id| *id > 0).map(&kind);
         let bad = || Problem::invalid(format!("{} must be positive integers separated by commas", names[0]));
         items.iter().map(|item| id(item).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
     }
 
     /// A comma-separated list of words of a closed list.
-    pub fn word_list<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<Vec<String>>, Problem> {
+    pub fn word_list<T: FromStr<Err = UnknownWord>>(&self, name: &str) -> Result<Option<Vec<T>>, Problem> {
         let Some(items) = self.list(&[name])? else { return Ok(None) };
-        items.iter().try_for_each(|item| known_word(name, item, words))?;
-        Ok(Some(items))
+        items.iter().map(|item| word(name, item)).collect::<Result<_, _>>().map(Some)
     }
 
     /// One word of a closed list.
-    pub fn word<T: Copy>(&self, name: &str, words: &[(&'static str, T)]) -> Result<Option<String>, Problem> {
-        let Some(item) = self.text(name) else { return Ok(None) };
-        known_word(name, &item, words)?;
-        Ok(Some(item))
+    pub fn word<T: FromStr<Err = UnknownWord>>(&self, name: &str) -> Result<Option<T>, Problem> {
+        self.text(name).map(|item| word(name, &item)).transpose()
     }
 
     /// Booleans as lenient callers write them; anything else does not count.
@@ -328,12 +328,9 @@ impl Params {
     }
 }
 
-fn known_word<T: Copy>(name: &str, item: &str, words: &[(&'static str, T)]) -> Result<(), Problem> {
-    if catalog::parse(words, item).is_some() {
-        return Ok(());
-    }
-    let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-    Err(Problem::invalid(format!("{name} must be one of {}", all.join(", "))))
+/// A word of a closed list.
+pub fn word<T: FromStr<Err = UnknownWord>>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|unknown| Problem::invalid(format!("{name} {unknown}")))
 }
 
 pub fn parse_bool(text: &str) -> Option<bool> {
@@ -388,6 +385,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::OrderId;
 
     fn query(pairs: &[(&str, &str)]) -> Params {
         Params(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
@@ -441,11 +439,11 @@ mod tests {
 
     #[test]
     fn lists_are_trimmed_deduplicated_and_limited() {
-        assert_eq!(query(&[("ids", " 3, ,4,3 ")]).id_list(&["ids"]).unwrap(), Some(vec![3, 4]));
-        assert_eq!(query(&[("ids", " , ")]).id_list(&["ids"]).unwrap(), None);
+        assert_eq!(query(&[("ids", " 3, ,4,3 ")]).id_list(&["ids"], OrderId).unwrap(), Some(vec![OrderId(3), OrderId(4)]));
+        assert_eq!(query(&[("ids", " , ")]).id_list(&["ids"], OrderId).unwrap(), None);
         assert_eq!(query(&[("name", "a")]).list(&["order_name", "name"]).unwrap(), Some(vec!["a".into()]));
-        assert!(query(&[("ids", "0")]).id_list(&["ids"]).is_err());
-        assert!(query(&[("ids", "x")]).id_list(&["ids"]).is_err());
+        assert!(query(&[("ids", "0")]).id_list(&["ids"], OrderId).is_err());
+        assert!(query(&[("ids", "x")]).id_list(&["ids"], OrderId).is_err());
         assert!(query(&[("n", &vec!["1"; 101].join(","))]).list(&["n"]).is_err());
         assert!(query(&[("n", &"x".repeat(256))]).list(&["n"]).is_err());
         assert!(query(&[("n", &"x,".repeat(5000))]).list(&["n"]).is_err());

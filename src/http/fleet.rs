@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::wire::WholeSecond;
-use crate::domain::device::LinkKind;
+use crate::domain::device::{Contest, LinkKind};
 use crate::domain::recorder::{RecorderState, Sight};
-use crate::domain::{DeviceId, PublicTaskId, Timestamp, catalog};
-use crate::projections::reads::devices::DeviceRow;
+use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::projections::reads::devices::DeviceShown;
 
 /// A connected recorder and its last known state.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl RecorderView {
     /// As a decision looks at it.
     pub fn sight(&self) -> Sight {
         let task_id = self.task_id.as_deref().and_then(|task| PublicTaskId::parse(task).ok());
-        catalog::parse(&RecorderState::ALL, &self.current_state).map_or(Sight::Unknown, |state| Sight::Seen { state, task_id })
+        self.current_state.parse().map_or(Sight::Unknown, |state| Sight::Seen { state, task_id })
     }
 }
 
@@ -124,17 +125,15 @@ pub struct DeviceWarning {
 
 impl DeviceWarning {
     /// From what the tables say of a contested link.
-    pub fn two_programs(kind: LinkKind, contest: Option<&Value>) -> Option<Self> {
-        let contest = contest.filter(|contest| !contest.is_null())?;
-        let remotes: Vec<String> =
-            contest["remotes"].as_array().into_iter().flatten().filter_map(|remote| Some(remote.as_str()?.into())).collect();
+    pub fn two_programs(kind: LinkKind, contest: Option<&Contest>) -> Option<Self> {
+        let Contest { since, remotes } = contest?.clone();
         let what = if kind == LinkKind::Recorder { "recorder" } else { "uploader" };
         let detail = format!(
             "two programs connect as the {what} of this device, from {}; the one that is connected keeps its connection, and the other \
              one is refused until one of them is stopped",
             remotes.join(" and ")
         );
-        Some(Self { code: "two_programs".to_owned(), detail, since: contest["since"].as_str().map(str::to_owned), remotes })
+        Some(Self { code: "two_programs".to_owned(), detail, since: Some(since.to_rfc3339_opts(SecondsFormat::AutoSi, true)), remotes })
     }
 }
 
@@ -153,9 +152,9 @@ pub struct Connection {
 
 impl Connection {
     /// As committed: the same from every process.
-    pub fn of(device: &DeviceId, row: Option<&DeviceRow>) -> Self {
-        let (recorder, transfer) = (row.is_some_and(|row| row.recorder_open), row.is_some_and(|row| row.transfer_open));
-        let since = row.and_then(|row| row.recorder_since.max(row.transfer_since));
+    pub fn of(device: &DeviceId, row: Option<&DeviceShown>) -> Self {
+        let (recorder, transfer) = (row.is_some_and(|row| row.own.recorder_open), row.is_some_and(|row| row.own.transfer_open));
+        let since = row.and_then(|row| row.own.recorder_since.max(row.own.transfer_since));
         Self {
             device_id: device.to_string(),
             connected: recorder && transfer,
@@ -167,11 +166,11 @@ impl Connection {
 }
 
 /// A recorder that is connected to another process: what it was last seen doing is in the tables.
-pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderView> {
-    let since = row.recorder_since.filter(|_| row.recorder_open)?;
-    let state = row.observed_state;
+pub fn recorder_elsewhere(row: &DeviceShown, now: Timestamp) -> Option<RecorderView> {
+    let since = row.own.recorder_since.filter(|_| row.own.recorder_open)?;
+    let state = row.own.observed_state;
     Some(RecorderView {
-        device_id: row.id.clone(),
+        device_id: row.id.to_string(),
         remote_ip: String::new(),
         connected_at: since,
         last_seen_at: row.updated_at,
@@ -179,7 +178,7 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
         foreign_task: false,
         current_state: state.map_or("unknown", RecorderState::as_str).to_owned(),
         previous_state: String::new(),
-        task_id: row.observed_task.clone(),
+        task_id: row.own.observed_task.clone().map(String::from),
         updated_at: Some(row.updated_at),
         age: (now - row.updated_at).to_std().ok(),
         source: "state_update".to_owned(),
@@ -188,10 +187,10 @@ pub fn recorder_elsewhere(row: &DeviceRow, now: Timestamp) -> Option<RecorderVie
 }
 
 /// The same for an uploader whose process does not say its status.
-pub fn transfer_elsewhere(row: &DeviceRow) -> Option<TransferView> {
-    let since = row.transfer_since.filter(|_| row.transfer_open)?;
+pub fn transfer_elsewhere(row: &DeviceShown) -> Option<TransferView> {
+    let since = row.own.transfer_since.filter(|_| row.own.transfer_open)?;
     Some(TransferView {
-        device_id: row.id.clone(),
+        device_id: row.id.to_string(),
         remote_ip: String::new(),
         connected_at: since.into(),
         last_seen_at: row.updated_at.into(),

@@ -9,17 +9,16 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, NAME, Params, PathId, instant, required, text_id};
+use super::extract::{Json, NAME, Params, PathId, instant, required, text_id, word};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond, present};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
-use crate::domain::catalog;
-use crate::domain::order::{OrderStatus, Priority, Revision};
+use crate::domain::order::Revision;
 use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
-use crate::projections::reads::orders::{OrderFilter, OrderRow};
+use crate::projections::reads::orders::{OrderFilter, OrderShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -46,8 +45,8 @@ pub struct Order {
     completed_count: i64,
     cancelled_count: i64,
     failed_count: i64,
-    status: String,
-    priority: String,
+    status: &'static str,
+    priority: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<WholeSecond>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,24 +55,24 @@ pub struct Order {
     updated_at: WholeSecond,
 }
 
-impl From<OrderRow> for Order {
-    fn from(row: OrderRow) -> Self {
+impl From<OrderShown> for Order {
+    fn from(row: OrderShown) -> Self {
         Self {
-            id: TextId(row.id),
-            scene_id: TextId(row.scene_id),
+            id: TextId(row.id.0),
+            scene_id: TextId(row.own.scene_id.0),
             scene_name: row.scene_name,
-            organization_id: TextId(row.organization_id),
+            organization_id: TextId(row.own.organization_id.0),
             organization_name: row.organization_name,
-            name: row.name,
-            target_count: row.target_count,
-            task_count: row.task_count,
-            completed_count: row.completed_count,
-            cancelled_count: row.cancelled_count,
-            failed_count: row.failed_count,
-            status: row.status,
-            priority: row.priority,
-            deadline: row.deadline.map(WholeSecond),
-            metadata: present(row.metadata),
+            name: row.own.name,
+            target_count: row.own.target_count,
+            task_count: row.own.task_count,
+            completed_count: row.own.completed_count,
+            cancelled_count: row.own.cancelled_count,
+            failed_count: row.own.failed_count,
+            status: row.own.status.as_str(),
+            priority: row.own.priority.as_str(),
+            deadline: row.own.deadline.map(WholeSecond),
+            metadata: present(row.own.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -95,12 +94,12 @@ impl From<OrderRow> for Order {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Order>>, Problem> {
     let page = params.page_to_100()?;
     let filter = OrderFilter {
-        organization_ids: params.id_list(&["organization_id"])?,
-        scene_ids: params.id_list(&["scene_id"])?,
-        priorities: params.word_list("priority", &Priority::ALL)?,
-        statuses: params.word_list("status", &OrderStatus::ALL)?,
+        organization_ids: params.id_list(&["organization_id"], OrganizationId)?,
+        scene_ids: params.id_list(&["scene_id"], SceneId)?,
+        priorities: params.word_list("priority")?,
+        statuses: params.word_list("status")?,
         names: params.list(&["order_name", "name"])?,
-        ids: params.id_list(&["ids"])?,
+        ids: params.id_list(&["ids"], OrderId)?,
         keyword: params.keyword(),
     };
     let listed = state.reads.orders(&caller.scope, &filter, page).await?;
@@ -128,10 +127,6 @@ fn target(count: i64) -> Result<i64, Problem> {
     Err(Problem::invalid(format!("target_count must be between 1 and {}", i32::MAX)))
 }
 
-fn priority_of(word: &str) -> Result<Priority, Problem> {
-    catalog::parse(&Priority::ALL, word).ok_or_else(|| Problem::invalid("priority must be one of low, normal, high, urgent"))
-}
-
 impl TryFrom<NewOrder> for PlaceOrder {
     type Error = Problem;
 
@@ -143,7 +138,7 @@ impl TryFrom<NewOrder> for PlaceOrder {
             scene_id: SceneId(text_id("scene_id", order.scene_id)?),
             name: required("name", order.name, NAME)?,
             target_count: target(order.target_count.unwrap_or_default())?,
-            priority: priority.map(|word| priority_of(&word)).transpose()?.unwrap_or_default(),
+            priority: priority.map(|text| word("priority", &text)).transpose()?.unwrap_or_default(),
             deadline: deadline.map(|text| instant("deadline", text.trim())).transpose()?,
             metadata: order.metadata,
         })
@@ -220,7 +215,7 @@ impl TryFrom<OrderEdit> for Revision {
         let revision = Self {
             name: edit.name.map(|name| required("name", Some(name), NAME)).transpose()?,
             target_count: edit.target_count.map(target).transpose()?,
-            priority: edit.priority.map(|word| priority_of(&word)).transpose()?,
+            priority: edit.priority.map(|text| word("priority", &text)).transpose()?,
             deadline,
             metadata,
             status: edit.status,

@@ -28,7 +28,7 @@ use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
 use crate::domain::recorder::{RecorderAction, RecorderState, Sight};
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Scope};
-use crate::projections::reads::devices::DeviceCommandRow;
+use crate::projections::reads::devices::DeviceCommandShown;
 use crate::projections::rows::device::CommandStatus;
 
 pub fn routes() -> Routes {
@@ -247,8 +247,8 @@ fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
 }
 
 /// An outcome that is not known, and why.
-fn unknown(action: RecorderAction, row: Option<DeviceCommandRow>) -> Problem {
-    let (reason, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+fn unknown(action: RecorderAction, row: Option<DeviceCommandShown>) -> Problem {
+    let (reason, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
     let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();
     let problem = if cause == UnknownCause::TimedOut.as_str() {
         rpc_timeout(action.as_str())
@@ -313,16 +313,16 @@ async fn command(
             tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
             None
         });
-        match row.as_ref().map(|row| row.status) {
+        match row.as_ref().map(|row| row.own.status) {
             Some(status @ (CommandStatus::Succeeded | CommandStatus::Refused)) => {
                 let success = status == CommandStatus::Succeeded;
-                let (message, data) = row.map(|row| (row.message, row.data)).unwrap_or_default();
+                let (message, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
                 let data = data.filter(|data| !data.is_null());
                 return Ok(Json(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
             }
             Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
             Some(CommandStatus::NotSent) => {
-                let reason = row.and_then(|row| row.message).unwrap_or_default();
+                let reason = row.and_then(|row| row.own.message).unwrap_or_default();
                 let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
                 return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));
             }

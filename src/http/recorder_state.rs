@@ -150,10 +150,10 @@ pub async fn devices(State(state): State<AppState>, caller: Caller) -> Result<Js
     let seen = state.reads.seen_devices(&caller.scope, here.iter().map(String::as_str)).await?;
     views.retain(|view| seen.contains(&view.device_id));
     let linked = state.reads.linked_devices(&caller.scope).await?;
-    views.extend(linked.iter().filter(|row| !here.contains(&row.id)).filter_map(|row| recorder_elsewhere(row, now)));
+    views.extend(linked.iter().filter(|row| !here.contains(row.id.as_str())).filter_map(|row| recorder_elsewhere(row, now)));
     let warned = |view: RecorderView| {
-        let row = linked.iter().find(|row| row.id == view.device_id);
-        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Recorder, row.recorder_contest.as_ref()));
+        let row = linked.iter().find(|row| row.id.as_str() == view.device_id);
+        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Recorder, row.own.recorder_contest.as_ref()));
         RecorderListed { warning, ..RecorderListed::from(view) }
     };
     Ok(Json(Recorders { devices: views.into_iter().map(warned).collect() }))

@@ -8,16 +8,15 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, Params, PathId, text_id};
+use super::extract::{Json, Params, PathId, text_id, word};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
 use crate::commands::registry::BindStation;
-use crate::domain::station::StationStatus;
-use crate::domain::{CollectorId, RobotId, Scope, StationId};
-use crate::projections::reads::stations::{StationFilter, StationRow};
+use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, Scope, StationId};
+use crate::projections::reads::stations::{StationFilter, StationShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(bind)).at(Policy::READ, routes!(get))
@@ -44,7 +43,7 @@ pub struct Station {
     factory_name: String,
     organization_id: TextId,
     organization_name: String,
-    status: String,
+    status: &'static str,
     name: String,
     is_current: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,28 +54,28 @@ pub struct Station {
     updated_at: WholeSecond,
 }
 
-impl From<StationRow> for Station {
-    fn from(row: StationRow) -> Self {
+impl From<StationShown> for Station {
+    fn from(row: StationShown) -> Self {
         let said = |text: String| (!text.is_empty()).then_some(text);
         Self {
-            id: TextId(row.id),
-            robot_id: TextId(row.robot_id),
-            robot_name: said(row.robot_name),
-            robot_serial: said(row.robot_serial),
-            robot_type_id: TextId(row.robot_type_id),
+            id: TextId(row.id.0),
+            robot_id: TextId(row.own.robot_id.0),
+            robot_name: said(row.own.robot_name),
+            robot_serial: Some(row.own.robot_serial.into()),
+            robot_type_id: TextId(row.robot_type_id.0),
             robot_type_model: row.robot_type_model,
-            data_collector_id: TextId(row.data_collector_id),
-            collector_name: said(row.collector_name),
-            collector_operator_id: said(row.collector_operator_id),
-            factory_id: TextId(row.factory_id),
+            data_collector_id: TextId(row.own.data_collector_id.0),
+            collector_name: row.own.collector_name.and_then(said),
+            collector_operator_id: row.own.collector_operator_id.and_then(said),
+            factory_id: TextId(row.own.factory_id.0),
             factory_name: row.factory_name,
-            organization_id: TextId(row.organization_id),
+            organization_id: TextId(row.own.organization_id.0),
             organization_name: row.organization_name,
-            status: row.status,
-            name: row.name,
-            is_current: row.is_current,
-            superseded_by: row.superseded_by.map(TextId),
-            metadata: row.metadata,
+            status: row.own.status.as_str(),
+            name: row.own.name,
+            is_current: row.own.is_current,
+            superseded_by: row.own.superseded_by.map(|id| TextId(id.0)),
+            metadata: row.own.metadata,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -98,19 +97,15 @@ impl From<StationRow> for Station {
 ), responses((status = 200, body = Paged<Station>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Station>>, Problem> {
     let page = params.page_to_100()?;
-    let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| item.to_lowercase()).collect::<Vec<_>>());
-    let known = |status: &String| StationStatus::ALL.iter().any(|(word, _)| word == status);
-    if statuses.as_ref().is_some_and(|statuses| !statuses.iter().all(known)) {
-        return Err(Problem::invalid("status must be one of active, inactive, break, offline"));
-    }
+    let statuses = params.list(&["status"])?.map(|items| items.iter().map(|item| word("status", &item.to_lowercase())).collect());
     let filter = StationFilter {
-        factory_ids: params.id_list(&["factory_id"])?,
-        organization_ids: params.id_list(&["organization_id"])?,
-        robot_type_ids: params.id_list(&["robot_type_id"])?,
+        factory_ids: params.id_list(&["factory_id"], FactoryId)?,
+        organization_ids: params.id_list(&["organization_id"], OrganizationId)?,
+        robot_type_ids: params.id_list(&["robot_type_id"], RobotTypeId)?,
         device_ids: params.list(&["device_id", "robot_serial"])?,
         collector_names: params.list(&["collector_name"])?,
         collector_operator_ids: params.list(&["collector_operator_id"])?,
-        statuses,
+        statuses: statuses.transpose()?,
         keyword: params.keyword(),
     };
     let listed = state.reads.stations(&caller.scope, &filter, page).await?;

@@ -13,7 +13,6 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::{Paged, TextId};
 use crate::domain::StationId;
-use crate::domain::task::TaskStatus;
 use crate::projections::reads::breakdown::{BreakdownFilter, BreakdownRow, Dimension};
 
 pub fn routes() -> Routes {
@@ -71,7 +70,7 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
         Identity::Collector { id, .. } => (None, Some(id)),
         Identity::Admin | Identity::Anonymous => (station(), None),
     };
-    let status = params.word("status", &TaskStatus::ALL)?;
+    let status = params.word("status")?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };
     let listed = state.reads.breakdown(&caller.scope, &filter, page).await?;
     Ok(Json(Breakdown { dimension: name, page: Paged::new(listed, &page) }))

@@ -29,7 +29,7 @@ use super::routes::Routes;
 use crate::blobs::same_etag;
 use crate::domain::episode::QaStatus;
 use crate::domain::{Scope, Timestamp};
-use crate::projections::reads::episodes::EpisodeRow;
+use crate::projections::reads::episodes::EpisodeShown;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
@@ -142,7 +142,7 @@ fn object_not_found() -> Problem {
 }
 
 /// The first of these that is an episode's.
-async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Result<(Location, EpisodeRow), Problem> {
+async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Result<(Location, EpisodeShown), Problem> {
     for location in readings.into_iter().filter(|reading| reading.bucket == state.settings.bucket) {
         if let Some(episode) = state.reads.episode_of_object(scope, &location.path()).await? {
             return Ok((location, episode));
@@ -152,24 +152,24 @@ async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Resu
 }
 
 /// A recording that failed its checks stays where it is.
-pub fn refuse_if_blocked(episode: &EpisodeRow, path: &str) -> Result<(), Problem> {
-    if episode.qa_status != QaStatus::Failed || episode.mcap_path != path {
+pub fn refuse_if_blocked(episode: &EpisodeShown, path: &str) -> Result<(), Problem> {
+    if episode.own.qa_status != QaStatus::Failed || episode.own.mcap_path != path {
         return Ok(());
     }
     let problem = Problem::new(Code::EpisodeBlocked, "the recording failed its checks and cannot be downloaded");
-    Err(match &episode.quality_flag {
+    Err(match &episode.own.quality_flag {
         Some(flag) => problem.with("quality_flag", flag.clone()),
         None => problem,
     })
 }
 
 /// A recording is served as it was verified, or not at all. A copy that was restored may have another entity tag.
-fn refuse_if_replaced(episode: &EpisodeRow, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
+fn refuse_if_replaced(episode: &EpisodeShown, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
     let has = |verified: &str| facts.etag.as_deref().is_some_and(|etag| same_etag(etag, verified));
-    let same_tag = || episode.etag.as_deref().is_none_or(has);
-    let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.checksum.as_str());
-    let same_size = u64::try_from(episode.file_size_bytes) == Ok(facts.size_bytes);
-    if episode.mcap_path != path || (same_size && (same_tag() || same_claim())) {
+    let same_tag = || episode.own.etag.as_deref().is_none_or(has);
+    let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.own.checksum.as_str());
+    let same_size = episode.own.file_size_bytes.0 == facts.size_bytes;
+    if episode.own.mcap_path != path || (same_size && (same_tag() || same_claim())) {
         return Ok(());
     }
     Err(Problem::new(Code::ObjectReplaced, "the object was replaced after it had been verified"))

@@ -20,7 +20,7 @@ use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::{OrderId, RefusalCode, SopId, StationId, SubsceneId, TaskId};
-use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskRow};
+use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -47,37 +47,37 @@ pub struct TaskItem {
     scene_name: String,
     subscene_id: TextId,
     subscene_name: String,
-    status: String,
+    status: &'static str,
     error_message: Option<String>,
     assigned_at: Option<WholeSecond>,
 }
 
-impl From<TaskRow> for TaskItem {
-    fn from(row: TaskRow) -> Self {
+impl From<TaskShown> for TaskItem {
+    fn from(row: TaskShown) -> Self {
         let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         Self {
-            id: row.id,
-            task_id: row.task_id,
-            batch_id: TextId(row.batch_id),
-            order_id: TextId(row.order_id),
-            sop_id: TextId(row.sop_id),
-            workstation_id: Some(TextId(row.station_id)),
-            robot_device_id: said(row.robot_serial),
+            id: row.id.0,
+            task_id: row.own.task_id.into(),
+            batch_id: TextId(row.own.batch_id.0),
+            order_id: TextId(row.own.order_id.0),
+            sop_id: TextId(row.own.sop_id.0),
+            workstation_id: Some(TextId(row.own.station_id.0)),
+            robot_device_id: row.robot_serial.map(String::from),
             collector_operator_id: said(row.collector_operator_id),
-            scene_id: TextId(row.scene_id),
-            scene_name: row.scene_name,
-            subscene_id: TextId(row.subscene_id),
-            subscene_name: row.subscene_name,
-            status: row.status,
-            error_message: row.error_message,
-            assigned_at: Some(row.assigned_at.into()),
+            scene_id: TextId(row.own.scene_id.0),
+            scene_name: row.own.scene_name,
+            subscene_id: TextId(row.own.subscene_id.0),
+            subscene_name: row.own.subscene_name,
+            status: row.own.status.as_str(),
+            error_message: row.own.error_message,
+            assigned_at: Some(row.created_at.into()),
         }
     }
 }
 
 impl TaskItem {
     /// In the list of a batch three fields are always null: the page that reads it knows the station.
-    pub fn in_batch(row: TaskRow) -> Self {
+    pub fn in_batch(row: TaskShown) -> Self {
         Self { robot_device_id: None, collector_operator_id: None, error_message: None, ..Self::from(row) }
     }
 }
@@ -98,7 +98,7 @@ pub struct Task {
     subscene_name: String,
     factory_id: Option<TextId>,
     organization_id: Option<i64>,
-    status: String,
+    status: &'static str,
     error_message: Option<String>,
     created_at: Option<WholeSecond>,
     assigned_at: Option<WholeSecond>,
@@ -117,30 +117,30 @@ pub struct TaskEpisode {
     episode_id: Option<String>,
 }
 
-impl From<TaskRow> for Task {
-    fn from(row: TaskRow) -> Self {
+impl From<TaskShown> for Task {
+    fn from(row: TaskShown) -> Self {
         Self {
-            id: row.id,
-            task_id: row.task_id,
-            batch_id: TextId(row.batch_id),
+            id: row.id.0,
+            task_id: row.own.task_id.into(),
+            batch_id: TextId(row.own.batch_id.0),
             batch_name: String::new(),
-            order_id: TextId(row.order_id),
-            sop_id: TextId(row.sop_id),
-            workstation_id: Some(TextId(row.station_id)),
-            scene_id: TextId(row.scene_id),
-            scene_name: row.scene_name,
-            subscene_id: TextId(row.subscene_id),
-            subscene_name: row.subscene_name,
-            factory_id: Some(TextId(row.factory_id)),
-            organization_id: Some(row.organization_id),
-            status: row.status,
-            error_message: row.error_message,
+            order_id: TextId(row.own.order_id.0),
+            sop_id: TextId(row.own.sop_id.0),
+            workstation_id: Some(TextId(row.own.station_id.0)),
+            scene_id: TextId(row.own.scene_id.0),
+            scene_name: row.own.scene_name,
+            subscene_id: TextId(row.own.subscene_id.0),
+            subscene_name: row.own.subscene_name,
+            factory_id: Some(TextId(row.own.factory_id.0)),
+            organization_id: Some(row.own.organization_id.0),
+            status: row.own.status.as_str(),
+            error_message: row.own.error_message,
             created_at: Some(row.created_at.into()),
-            assigned_at: Some(row.assigned_at.into()),
-            started_at: row.started_at.map(WholeSecond),
-            completed_at: row.completed_at.map(WholeSecond),
-            ended_at: row.ended_at.map(WholeSecond),
-            episode: row.episode_row_id.map(|id| TaskEpisode { id, episode_id: row.episode_id }),
+            assigned_at: Some(row.created_at.into()),
+            started_at: row.own.started_at.map(WholeSecond),
+            completed_at: row.own.completed_at.map(WholeSecond),
+            ended_at: row.own.ended_at.map(WholeSecond),
+            episode: row.episode.map(|id| TaskEpisode { id: id.0, episode_id: row.episode_public_id }),
         }
     }
 }
@@ -155,11 +155,7 @@ impl From<TaskRow> for Task {
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
-    let filter = TaskFilter {
-        task_id: params.text("task_id"),
-        station_id: params.text("workstation_id"),
-        status: params.word("status", &TaskStatus::ALL)?,
-    };
+    let filter = TaskFilter { task_id: params.text("task_id"), station_id: params.text("workstation_id"), status: params.word("status")? };
     let listed = state.reads.tasks(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }
@@ -206,9 +202,10 @@ pub fn callback_urls(base: &str) -> (String, String) {
 
 impl TaskConfig {
     fn of(row: TaskConfigRow, callback_base: &str) -> Result<Self, Problem> {
-        if row.status != TaskStatus::Pending.as_str() {
-            let detail = format!("the task is {}; only a pending one can be configured", row.status);
-            return Err(Problem::from(Refusal::new(RefusalCode::TaskNotConfigurable, detail)).with("current_status", row.status));
+        let status = row.status.as_str();
+        if row.status != TaskStatus::Pending {
+            let detail = format!("the task is {status}; only a pending one can be configured");
+            return Err(Problem::from(Refusal::new(RefusalCode::TaskNotConfigurable, detail)).with("current_status", status));
         }
         let there = |what: &str, text: Option<String>| {
             text.filter(|text| !text.trim().is_empty())
@@ -217,8 +214,8 @@ impl TaskConfig {
         let (start_callback_url, finish_callback_url) = callback_urls(callback_base);
         row.robot_id.ok_or_else(|| Problem::new(Code::TaskIncomplete, "the task has no workstation with a robot"))?;
         Ok(Self {
-            task_id: row.task_id,
-            device_id: there("device", row.device_id)?,
+            task_id: row.task_id.into(),
+            device_id: there("device", row.device_id.map(String::from))?,
             data_collector_id: there("data collector", row.collector_name)?,
             order_id: there("order", row.order_name)?,
             factory: there("factory", row.factory_name)?,
@@ -369,13 +366,14 @@ pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Jso
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{DeviceId, PublicTaskId, RobotId};
 
     fn row() -> TaskConfigRow {
         TaskConfigRow {
-            task_id: "task_1".into(),
-            status: "pending".into(),
-            device_id: Some("AB-1".into()),
-            robot_id: Some(1),
+            task_id: PublicTaskId::parse("task_1").unwrap(),
+            status: TaskStatus::Pending,
+            device_id: Some(DeviceId::parse("AB-1").unwrap()),
+            robot_id: Some(RobotId(1)),
             collector_name: Some("Li".into()),
             station_name: Some("ws-1".into()),
             order_name: Some("Order".into()),
@@ -399,7 +397,7 @@ mod tests {
     #[test]
     fn only_a_pending_task_that_lacks_nothing_can_be_configured() {
         let refused = |row| TaskConfig::of(row, "").map(|_| ()).map_err(|problem| (problem.status().as_u16(), problem.code()));
-        assert_eq!(refused(TaskConfigRow { status: "ready".into(), ..row() }), Err((409, "task_not_configurable")));
+        assert_eq!(refused(TaskConfigRow { status: TaskStatus::Ready, ..row() }), Err((409, "task_not_configurable")));
         assert_eq!(refused(TaskConfigRow { sop_slug: None, ..row() }), Err((409, "task_incomplete")));
         assert_eq!(refused(TaskConfigRow { collector_name: Some(" ".into()), ..row() }), Err((409, "task_incomplete")));
     }

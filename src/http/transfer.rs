@@ -78,8 +78,8 @@ pub async fn devices(State(state): State<AppState>, caller: Caller, headers: Hea
     // The same list wherever it is asked for.
     devices.sort_by(|one, other| one.device_id.cmp(&other.device_id));
     let warned = |view: TransferView| {
-        let row = linked.iter().find(|row| row.id == view.device_id);
-        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.transfer_contest.as_ref()));
+        let row = linked.iter().find(|row| row.id.as_str() == view.device_id);
+        let warning = row.and_then(|row| DeviceWarning::two_programs(LinkKind::Transfer, row.own.transfer_contest.as_ref()));
         TransferListed { view, warning }
     };
     Ok(Json(Transfers { devices: devices.into_iter().map(warned).collect() }))

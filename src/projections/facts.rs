@@ -9,7 +9,7 @@ use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
-    StationId, SubsceneId, TaskId, Timestamp, catalog,
+    StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -52,7 +52,7 @@ pub async fn task_by_id(tx: &mut Transaction, id: TaskId) -> Result<Option<(Task
         select e.sequence, e.event_type, e.event_version, e.payload, coalesce((e.metadata ->> 'occurred_at')::timestamptz, e.recorded_at), null::timestamptz
         from events e where e.aggregate_type = 'task' and e.aggregate_id = $1::bigint::text
         order by e.sequence";
-    found_task(tx.query_all(&[(owner_where!("t.id = $1"), vec![&id.0]), (events, vec![&id.0])]).await?, tx)
+    found_task(tx.query_all(&[(owner_where!("t.id = $1"), vec![&id]), (events, vec![&id])]).await?, tx)
 }
 
 fn found_task(answers: Vec<Vec<Row>>, tx: &Transaction) -> Result<Option<(TaskOwner, Loaded<Task>)>, StoreError> {
@@ -66,9 +66,9 @@ fn found_task(answers: Vec<Vec<Row>>, tx: &Transaction) -> Result<Option<(TaskOw
 
 fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
     Ok(TaskOwner {
-        task_id: TaskId(row.get(0)),
-        public_id: name(row.get(1), PublicTaskId::parse)?,
-        device_id: name(row.get(2), DeviceId::parse)?,
+        task_id: row.get(0),
+        public_id: row.try_get(1)?,
+        device_id: row.try_get(2)?,
         recorder_epoch: row.get(3),
         transfer_epoch: row.get(4),
         transfer_open: row.get(5),
@@ -77,7 +77,7 @@ fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
 
 /// The epoch of a device's last transfer link, and since when it is open.
 pub async fn transfer_link(tx: &mut Transaction, device: &DeviceId) -> Result<Option<(i64, Option<Timestamp>)>, StoreError> {
-    let rows = tx.query("select transfer_epoch, transfer_since from devices where id = $1", &[&device.as_str()]).await?;
+    let rows = tx.query("select transfer_epoch, transfer_since from devices where id = $1", &[&device]).await?;
     Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }
 
@@ -85,7 +85,7 @@ pub async fn transfer_link(tx: &mut Transaction, device: &DeviceId) -> Result<Op
 pub async fn recorder_is_without(tx: &mut Transaction, device: &DeviceId, task: &PublicTaskId) -> Result<bool, StoreError> {
     let sql = "select 1 from devices where id = $1 and recorder_open and observed_state is not null
                and (observed_state = 'idle' or observed_task is distinct from $2)";
-    Ok(!tx.query(sql, &[&device.as_str(), &task.as_str()]).await?.is_empty())
+    Ok(!tx.query(sql, &[&device, &task]).await?.is_empty())
 }
 
 macro_rules! tasks_of_device_where {
@@ -100,12 +100,12 @@ macro_rules! tasks_of_device_where {
 }
 
 fn public_ids(rows: &[Row]) -> Result<Vec<PublicTaskId>, StoreError> {
-    rows.iter().map(|row| name(row.get(0), PublicTaskId::parse)).collect()
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 /// Tasks of a device that were recorded and are not verified yet.
 pub async fn uploading_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
-    public_ids(&tx.query(tasks_of_device_where!("t.status = 'uploading'"), &[&device.as_str()]).await?)
+    public_ids(&tx.query(tasks_of_device_where!("t.status = 'uploading'"), &[&device]).await?)
 }
 
 /// Those of these tasks of a device that are not recorded, as far as we know.
@@ -113,9 +113,8 @@ pub async fn unrecorded_tasks(tx: &mut Transaction, device: &DeviceId, among: &[
     if among.is_empty() {
         return Ok(vec![]);
     }
-    let among: Vec<&str> = among.iter().map(PublicTaskId::as_str).collect();
     let sql = tasks_of_device_where!("t.status in ('pending', 'ready') and t.task_id = any($2)");
-    public_ids(&tx.query(sql, &[&device.as_str(), &among]).await?)
+    public_ids(&tx.query(sql, &[&device, &among]).await?)
 }
 
 /// Those of these tasks of a device that failed, and of which there is no recording here.
@@ -123,29 +122,24 @@ pub async fn failed_tasks(tx: &mut Transaction, device: &DeviceId, among: &[Publ
     if among.is_empty() {
         return Ok(vec![]);
     }
-    let among: Vec<&str> = among.iter().map(PublicTaskId::as_str).collect();
     let sql = tasks_of_device_where!("t.status = 'failed' and t.episode_id is null and t.task_id = any($2)");
-    public_ids(&tx.query(sql, &[&device.as_str(), &among]).await?)
+    public_ids(&tx.query(sql, &[&device, &among]).await?)
 }
 
 /// Tasks that a device's recorder is believed to have: configured or being recorded.
 pub async fn held_tasks(tx: &mut Transaction, device: &DeviceId) -> Result<Vec<PublicTaskId>, StoreError> {
-    public_ids(&tx.query(tasks_of_device_where!("t.status in ('ready', 'in_progress')"), &[&device.as_str()]).await?)
-}
-
-fn name<T>(text: &str, parse: impl Fn(&str) -> Result<T, crate::domain::InvalidName>) -> Result<T, StoreError> {
-    parse(text).map_err(|error| StoreError::Unreadable(format!("the id {text:?} in a table: {error}")))
+    public_ids(&tx.query(tasks_of_device_where!("t.status in ('ready', 'in_progress')"), &[&device]).await?)
 }
 
 /// Whether a robot with this device id exists.
 pub async fn robot_exists(tx: &mut Transaction, device: &DeviceId) -> Result<bool, StoreError> {
-    Ok(!tx.query("select 1 from robots where device_id = $1", &[&device.as_str()]).await?.is_empty())
+    Ok(!tx.query("select 1 from robots where device_id = $1", &[&device]).await?.is_empty())
 }
 
 /// The factory of a robot, by the id of its device.
 pub async fn factory_of_device(tx: &mut Transaction, device: &DeviceId) -> Result<Option<FactoryId>, StoreError> {
-    let rows = tx.query("select factory_id from robots where device_id = $1", &[&device.as_str()]).await?;
-    Ok(rows.first().map(|row| FactoryId(row.get(0))))
+    let rows = tx.query("select factory_id from robots where device_id = $1", &[&device]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 /// The factory of a row that names one, by table. `None` where there is no such row.
@@ -155,7 +149,7 @@ pub async fn factory_of(tx: &mut Transaction, table: FactoryTable, id: i64) -> R
         FactoryTable::Scenes => "select factory_id from scenes where id = $1",
         FactoryTable::Factories => "select id from factories where id = $1",
     };
-    Ok(tx.query(sql, &[&id]).await?.first().map(|row| FactoryId(row.get(0))))
+    Ok(tx.query(sql, &[&id]).await?.first().map(|row| row.get(0)))
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -167,8 +161,8 @@ pub enum FactoryTable {
 
 /// A scene's factory, and the template that a new subscene starts from.
 pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Option<(FactoryId, Option<String>)>, StoreError> {
-    let rows = tx.query("select factory_id, initial_scene_layout_template from scenes where id = $1", &[&scene.0]).await?;
-    Ok(rows.first().map(|row| (FactoryId(row.get(0)), row.get(1))))
+    let rows = tx.query("select factory_id, initial_scene_layout_template from scenes where id = $1", &[&scene]).await?;
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }
 
 pub async fn robot_type_exists(tx: &mut Transaction, id: i64) -> Result<bool, StoreError> {
@@ -183,15 +177,14 @@ pub async fn named_for_registration(
 ) -> Result<(Option<FactoryId>, Option<RobotTypeId>), StoreError> {
     let sql = "select (select id from factories where name = $1), (select id from robot_types where model = $2)";
     let rows = tx.query(sql, &[&factory, &model]).await?;
-    let id = |column| rows.first().and_then(|row| row.get::<_, Option<i64>>(column));
-    Ok((id(0).map(FactoryId), id(1).map(RobotTypeId)))
+    Ok(rows.first().map(|row| (row.get(0), row.get(1))).unwrap_or_default())
 }
 
 /// The next number of a device of a factory and a robot type, which no other device gets unless this is rolled back.
 pub async fn next_device_number(tx: &mut Transaction, factory: FactoryId, robot_type: RobotTypeId) -> Result<i64, StoreError> {
     let sql = "insert into device_sequences as s (factory_id, robot_type_id, last) values ($1, $2, 1)
                on conflict (factory_id, robot_type_id) do update set last = s.last + 1 returning last";
-    let rows = tx.query(sql, &[&factory.0, &robot_type.0]).await?;
+    let rows = tx.query(sql, &[&factory, &robot_type]).await?;
     rows.first().map(|row| row.get(0)).ok_or_else(|| StoreError::Unreadable("a sequence without a number".into()))
 }
 
@@ -207,14 +200,9 @@ pub struct RobotFacts {
 pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFacts>, StoreError> {
     let sql =
         "select r.device_id, r.factory_id, t.name, r.status from robots r join robot_types t on t.id = r.robot_type_id where r.id = $1";
-    let rows = tx.query(sql, &[&id.0]).await?;
+    let rows = tx.query(sql, &[&id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(RobotFacts {
-        device_id: name(row.get(0), DeviceId::parse)?,
-        factory_id: FactoryId(row.get(1)),
-        type_name: row.get(2),
-        status: row.get(3),
-    }))
+    Ok(Some(RobotFacts { device_id: row.try_get(0)?, factory_id: row.get(1), type_name: row.get(2), status: row.try_get(3)? }))
 }
 
 /// What a binding copies and checks of a data collector.
@@ -228,11 +216,9 @@ pub struct CollectorFacts {
 pub async fn collector(tx: &mut Transaction, id: CollectorId) -> Result<Option<CollectorFacts>, StoreError> {
     let sql = "select c.organization_id, o.factory_id, c.status
                from data_collectors c join organizations o on o.id = c.organization_id where c.id = $1";
-    Ok(tx.query(sql, &[&id.0]).await?.first().map(|row| CollectorFacts {
-        organization_id: OrganizationId(row.get(0)),
-        organization_factory: FactoryId(row.get(1)),
-        status: row.get(2),
-    }))
+    let rows = tx.query(sql, &[&id]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(CollectorFacts { organization_id: row.get(0), organization_factory: row.get(1), status: row.try_get(2)? }))
 }
 
 /// What a batch has to know of the station it is given to.
@@ -271,66 +257,59 @@ pub async fn dispatch(
     subscenes: &[SubsceneId],
     tasks: usize,
 ) -> Result<DispatchFacts, StoreError> {
-    let sop_ids: Vec<i64> = sops.iter().map(|id| id.0).collect();
-    let subscene_ids: Vec<i64> = subscenes.iter().map(|id| id.0).collect();
     let tasks = i64::try_from(tasks).unwrap_or(i64::MAX);
     let answers = tx
         .query_all(&[
-            ("select organization_id, factory_id, is_current from stations where id = $1", vec![&station.0]),
-            ("select id from sops where id = any ($1)", vec![&sop_ids]),
+            ("select organization_id, factory_id, is_current from stations where id = $1", vec![&station]),
+            ("select id from sops where id = any ($1)", vec![&sops]),
             (
                 "select u.id, u.name, u.initial_scene_layout, s.id, s.name
                  from subscenes u join scenes s on s.id = u.scene_id where u.id = any ($1)",
-                vec![&subscene_ids],
+                vec![&subscenes],
             ),
             ("select nextval('task_ids') from generate_series(1, $1::bigint)", vec![&tasks]),
         ])
         .await?;
     let rows = |n: usize| answers.get(n).map_or(&[][..], Vec::as_slice);
     let subscene = |row: &Row| {
-        let facts = SubsceneFacts { name: row.get(1), layout: row.get(2), scene_id: SceneId(row.get(3)), scene_name: row.get(4) };
-        (SubsceneId(row.get(0)), facts)
+        let facts = SubsceneFacts { name: row.get(1), layout: row.get(2), scene_id: row.get(3), scene_name: row.get(4) };
+        (row.get(0), facts)
     };
     Ok(DispatchFacts {
-        station: rows(0).first().map(|row| StationFacts {
-            organization_id: OrganizationId(row.get(0)),
-            factory_id: FactoryId(row.get(1)),
-            is_current: row.get(2),
-        }),
-        sops: rows(1).iter().map(|row| SopId(row.get(0))).collect(),
+        station: rows(0).first().map(|row| StationFacts { organization_id: row.get(0), factory_id: row.get(1), is_current: row.get(2) }),
+        sops: rows(1).iter().map(|row| row.get(0)).collect(),
         subscenes: rows(2).iter().map(subscene).collect(),
-        task_ids: rows(3).iter().map(|row| TaskId(row.get(0))).collect(),
+        task_ids: rows(3).iter().map(|row| row.get(0)).collect(),
     })
 }
 
 /// The order a batch belongs to; that never changes.
 pub async fn order_of_batch(tx: &mut Transaction, batch: BatchId) -> Result<Option<OrderId>, StoreError> {
-    let rows = tx.query("select order_id from batches where id = $1", &[&batch.0]).await?;
-    Ok(rows.first().map(|row| OrderId(row.get(0))))
+    let rows = tx.query("select order_id from batches where id = $1", &[&batch]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 /// Batches of an order that still have work.
 pub async fn open_batches(tx: &mut Transaction, order: OrderId) -> Result<Vec<BatchId>, StoreError> {
     let sql = "select id from batches where order_id = $1 and status in ('pending', 'active') order by id";
-    Ok(tx.query(sql, &[&order.0]).await?.iter().map(|row| BatchId(row.get(0))).collect())
+    Ok(tx.query(sql, &[&order]).await?.iter().map(|row| row.get(0)).collect())
 }
 
 /// The newest batch of an order at a station that still has work.
 pub async fn newest_open_batch(tx: &mut Transaction, order: OrderId, station: StationId) -> Result<Option<BatchId>, StoreError> {
     let sql = "select id from batches where order_id = $1 and station_id = $2 and status in ('pending', 'active') order by id desc limit 1";
-    Ok(tx.query(sql, &[&order.0, &station.0]).await?.first().map(|row| BatchId(row.get(0))))
+    Ok(tx.query(sql, &[&order, &station]).await?.first().map(|row| row.get(0)))
 }
 
 pub async fn has_batches(tx: &mut Transaction, order: OrderId) -> Result<bool, StoreError> {
     let sql = "select exists (select from batches where order_id = $1)";
-    Ok(tx.query(sql, &[&order.0]).await?.first().is_some_and(|row| row.get(0)))
+    Ok(tx.query(sql, &[&order]).await?.first().is_some_and(|row| row.get(0)))
 }
 
 /// Stations with the batches that make them active.
 pub async fn active_batches(tx: &mut Transaction, stations: &[StationId]) -> Result<Vec<(StationId, BatchId)>, StoreError> {
-    let ids: Vec<i64> = stations.iter().map(|id| id.0).collect();
-    let rows = tx.query("select station_id, id from batches where station_id = any ($1) and status = 'active'", &[&ids]).await?;
-    Ok(rows.iter().map(|row| (StationId(row.get(0)), BatchId(row.get(1)))).collect())
+    let rows = tx.query("select station_id, id from batches where station_id = any ($1) and status = 'active'", &[&stations]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// A task as its batch has to know it.
@@ -359,20 +338,18 @@ macro_rules! task_facts_from {
 
 /// Tasks of batches that are in one of these states, oldest first.
 pub async fn tasks_of(tx: &mut Transaction, batches: &[BatchId], statuses: &[TaskStatus]) -> Result<Vec<TaskFacts>, StoreError> {
-    let ids: Vec<i64> = batches.iter().map(|id| id.0).collect();
-    let words: Vec<&str> = statuses.iter().map(|status| status.as_str()).collect();
     let sql = concat!(task_facts_from!(), " where t.batch_id = any ($1) and t.status = any ($2) order by t.created_at, t.id");
-    tx.query(sql, &[&ids, &words]).await?.iter().map(task_facts).collect()
+    tx.query(sql, &[&batches, &statuses]).await?.iter().map(task_facts).collect()
 }
 
 /// The order a task belongs to; that never changes.
 pub async fn order_of_task(tx: &mut Transaction, task: TaskId) -> Result<Option<OrderId>, StoreError> {
-    let rows = tx.query("select order_id from tasks where id = $1", &[&task.0]).await?;
-    Ok(rows.first().map(|row| OrderId(row.get(0))))
+    let rows = tx.query("select order_id from tasks where id = $1", &[&task]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 pub async fn task_facts_of(tx: &mut Transaction, task: TaskId) -> Result<Option<TaskFacts>, StoreError> {
-    let rows = tx.query(concat!(task_facts_from!(), " where t.id = $1"), &[&task.0]).await?;
+    let rows = tx.query(concat!(task_facts_from!(), " where t.id = $1"), &[&task]).await?;
     rows.first().map(task_facts).transpose()
 }
 
@@ -382,44 +359,40 @@ pub async fn open_tasks_of_robot(tx: &mut Transaction, robot: RobotId, order: Or
         task_facts_from!(),
         " where s.robot_id = $1 and t.order_id = $2 and t.status in ('pending', 'ready', 'in_progress', 'uploading') order by t.id limit 500"
     );
-    tx.query(sql, &[&robot.0, &order.0]).await?.iter().map(task_facts).collect()
+    tx.query(sql, &[&robot, &order]).await?.iter().map(task_facts).collect()
 }
 
 /// The station a robot works at now.
 pub async fn station_of_robot(tx: &mut Transaction, robot: RobotId) -> Result<Option<StationId>, StoreError> {
-    let rows = tx.query("select id from stations where robot_id = $1 and is_current", &[&robot.0]).await?;
-    Ok(rows.first().map(|row| StationId(row.get(0))))
+    let rows = tx.query("select id from stations where robot_id = $1 and is_current", &[&robot]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
-    let status: &str = row.get(7);
-    let status = catalog::parse(&TaskStatus::ALL, status)
-        .ok_or_else(|| StoreError::Unreadable(format!("the status {status:?} of a task in a table")))?;
-    let device: Option<&str> = row.get(8);
     Ok(TaskFacts {
-        task_id: TaskId(row.get(0)),
-        public_id: name(row.get(1), PublicTaskId::parse)?,
-        batch_id: BatchId(row.get(2)),
-        sop_id: SopId(row.get(3)),
-        subscene_id: SubsceneId(row.get(4)),
+        task_id: row.get(0),
+        public_id: row.try_get(1)?,
+        batch_id: row.get(2),
+        sop_id: row.get(3),
+        subscene_id: row.get(4),
         scene_name: row.get(5),
         subscene_name: row.get(6),
-        status,
-        device_id: device.map(|id| name(id, DeviceId::parse)).transpose()?,
+        status: row.try_get(7)?,
+        device_id: row.try_get(8)?,
         being_given: row.get(9),
     })
 }
 
 /// Episodes of the completed tasks of a batch.
 pub async fn episodes_of_batch(tx: &mut Transaction, batch: BatchId) -> Result<Vec<EpisodeId>, StoreError> {
-    let rows = tx.query("select id from episodes where batch_id = $1 order by id", &[&batch.0]).await?;
-    Ok(rows.iter().map(|row| EpisodeId(row.get(0))).collect())
+    let rows = tx.query("select id from episodes where batch_id = $1 order by id", &[&batch]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The station a data collector works at now.
 pub async fn station_of_collector(tx: &mut Transaction, collector: CollectorId) -> Result<Option<StationId>, StoreError> {
-    let rows = tx.query("select id from stations where data_collector_id = $1 and is_current", &[&collector.0]).await?;
-    Ok(rows.first().map(|row| StationId(row.get(0))))
+    let rows = tx.query("select id from stations where data_collector_id = $1 and is_current", &[&collector]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 /// New ids from a sequence, in one round trip.

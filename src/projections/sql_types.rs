@@ -1,32 +1,86 @@
-//! How values of the domain are read from columns: ids from numbers, words of closed lists from texts.
+//! How values of the domain are read from columns and given to statements: ids as numbers, names and words of closed
+//! lists as texts.
 
-use tokio_postgres::types::{FromSql, Type, accepts};
+use bytes::BytesMut;
+use serde::Serialize;
+use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_checked};
 
-use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
+use crate::domain::batch::BatchStatus;
+use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
+use crate::domain::ids::{self, numeric_ids};
+use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
-use crate::domain::{DeviceId, catalog};
+use crate::domain::station::StationStatus;
+use crate::domain::task::TaskStatus;
+use crate::domain::template::TemplateFile;
+use crate::domain::{DeviceId, PublicTaskId};
 use crate::projections::rows::device::CommandStatus;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
 
-macro_rules! words {
-    ($($word:ty),+ $(,)?) => {$(
-        impl<'a> FromSql<'a> for $word {
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $id:ident),+ $(,)?) => {$(
+        impl<'a> FromSql<'a> for ids::$id {
             fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
-                let text = <&str>::from_sql(of, raw)?;
-                catalog::parse(&<$word>::ALL, text).ok_or_else(|| format!("{text:?} is no {}", stringify!($word)).into())
+                i64::from_sql(of, raw).map(Self)
             }
-            accepts!(TEXT);
+            accepts!(INT8);
+        }
+
+        impl ToSql for ids::$id {
+            fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+                self.0.to_sql(of, out)
+            }
+            accepts!(INT8);
+            to_sql_checked!();
         }
     )+};
 }
 
-words! { CollectorStatus, CommandStatus, LinkKind, QaStatus, RecorderAction, RecorderState, RobotStatus }
+macro_rules! texts {
+    ($($text:ident),+ $(,)?) => {$(
+        impl<'a> FromSql<'a> for $text {
+            fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+                let text = <&str>::from_sql(of, raw)?;
+                text.parse().map_err(|error| format!("{text:?} is no {}: {error}", stringify!($text)).into())
+            }
+            accepts!(TEXT);
+        }
 
-impl<'a> FromSql<'a> for DeviceId {
+        impl ToSql for $text {
+            fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Fault> {
+                self.as_str().to_sql(of, out)
+            }
+            accepts!(TEXT);
+            to_sql_checked!();
+        }
+    )+};
+}
+
+numeric_ids!(numbers);
+
+texts! {
+    DeviceId, PublicTaskId,
+    BatchStatus, CollectorStatus, CommandStatus, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState, RobotStatus,
+    StationStatus, TaskStatus, TemplateFile,
+}
+
+impl<'a> FromSql<'a> for Contest {
     fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
-        Ok(Self::parse(<&str>::from_sql(of, raw)?)?)
+        Ok(Json::<Self>::from_sql(of, raw)?.0)
     }
-    accepts!(TEXT);
+    accepts!(JSONB);
+}
+
+/// A number of bytes or messages: a `bigint` that is never below zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Count(pub u64);
+
+impl<'a> FromSql<'a> for Count {
+    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+        Ok(Self(u64::try_from(i64::from_sql(of, raw)?)?))
+    }
+    accepts!(INT8);
 }

@@ -401,7 +401,8 @@ mod tests {
     #[tokio::test]
     async fn an_ack_is_sent_for_a_completed_task_and_for_no_other() {
         for event_type in ["upload_verified", "upload_ack_requested"] {
-            for (word, status) in TaskStatus::ALL {
+            for &status in TaskStatus::ALL {
+                let word = status.as_str();
                 let desk = desk(Some(status));
                 let (_lane, mut asked) = desk.link(LinkKind::Transfer, 1);
                 let told = tokio::spawn(async move {

@@ -16,8 +16,16 @@ async fn every_query_fits_the_schema() {
     let client = database.pool.get().await.unwrap();
     let mut wrong = vec![];
     for (name, statement) in reads::statements().into_iter().chain(rivals::statements()) {
-        if let Err(error) = client.prepare(&statement).await {
-            wrong.push(format!("{name}: {}\n{statement}", error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)));
+        match client.prepare(&statement).await {
+            // A column is found by its name: of two with the same one, the second is never read.
+            Ok(prepared) => {
+                let mut names: Vec<&str> = prepared.columns().iter().map(|column| column.name()).collect();
+                names.sort_unstable();
+                wrong.extend(names.windows(2).filter(|two| two[0] == two[1]).map(|two| format!("{name}: `{}` stands twice", two[0])));
+            }
+            Err(error) => {
+                wrong.push(format!("{name}: {}\n{statement}", error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string)));
+            }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));

@@ -368,7 +368,7 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     unmoved().await;
     floor.done(recorder_tells(&device(1), other, Report::ConfigApplied { task: task.clone() })).await;
     unmoved().await;
-    for (_, state) in RecorderState::ALL {
+    for &state in RecorderState::ALL {
         floor.observe(1, other, state, Some(&task)).await;
         unmoved().await;
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use keystone_edge::config::Config;
+use keystone_edge::config::{Config, Secret};
 use keystone_edge::dispatcher::hear_and_tell;
+use keystone_edge::embedded::postgres::Options;
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::{Connector, Fault, PgError, fault, get};
 use tokio_util::sync::CancellationToken;
@@ -140,6 +141,30 @@ async fn a_wrong_password_is_told_at_once() {
     let start = std::time::Instant::now();
     assert!(connector.migrate().await.is_err());
     assert!(start.elapsed() < settings.start_timeout);
+}
+
+#[tokio::test]
+async fn a_password_beside_the_url_may_have_any_character() {
+    let private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let url = private.postgres.as_ref().unwrap().url().expose().to_owned();
+    let odd = r#"p@s:s/w%rd$1#"&' x\ü"#;
+    let given = Connector::new(&Secret::new(url.as_str()), &Config::defaults().database).unwrap();
+    let statement = format!("alter role current_user password '{}'", odd.replace('\'', "''"));
+    given.connect().await.unwrap().client.batch_execute(&statement).await.unwrap();
+    let (user, place) = url.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
+    let without = format!("postgres://{}@{place}", user.split(':').next().unwrap());
+    let with = |password: &str| {
+        let settings = [
+            ("KEYSTONE_DATABASE_URL", without.as_str()),
+            ("KEYSTONE_DATABASE_PASSWORD", password),
+            ("KEYSTONE_JWT_SECRET", "a secret of this test that is long enough"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = Config::from_parts(None, &BTreeMap::from(settings)).unwrap();
+        Connector::new(config.database.url.as_ref().unwrap(), &config.database).unwrap()
+    };
+    with(odd).connect().await.unwrap();
+    assert!(with("another").connect().await.is_err());
 }
 
 #[tokio::test]

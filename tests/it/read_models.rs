@@ -283,7 +283,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Observe { who, task: n, state, epoch_back } => {
             let (_, public_id, _) = task(n).await;
             let epoch = epoch(who, LinkKind::Recorder, epoch_back).await;
-            let (state, task) = (RecorderState::ALL[state].1, Some(public_id));
+            let (state, task) = (RecorderState::ALL[state], Some(public_id));
             let seen = Report::Observed { state, task, source: "state_update".into() };
             ask(factory, recorder_tells(&device(who), epoch, seen)).await;
         }
@@ -300,7 +300,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             ask(factory, FinishCallback { task_id: task(n).await.1, device_id: device(who), report, proof: Proof::NotAsked }).await;
         }
         Step::Request { who, task: n, action } => {
-            let (action, task) = (RecorderAction::ALL[action].1, Some(task(n).await.1));
+            let (action, task) = (RecorderAction::ALL[action], Some(task(n).await.1));
             let timeout = Duration::from_secs(15);
             if let Some(id) = ask(
                 factory,

@@ -407,10 +407,10 @@ async fn a_robot_gets_a_key_to_the_store_with_its_token_and_another_with_another
     let reads = keystone_edge::projections::reads::Reads::new(edge.database.pool.clone());
     let device = registered["device_id"].as_str().unwrap();
     assert_eq!(reads.store_key(&first).await.unwrap(), None);
-    assert_eq!(reads.store_key(&second).await.unwrap().unwrap().device_id, device);
+    assert_eq!(reads.store_key(&second).await.unwrap().unwrap().device_id.as_str(), device);
     assert!(reads.has_store_key(device).await.unwrap());
     // The seeded robot was made by hand, and never got one.
-    let keyless: Vec<String> = reads.keyless_robots().await.unwrap().into_iter().map(|robot| robot.device_id).collect();
+    let keyless: Vec<String> = reads.keyless_robots().await.unwrap().into_iter().map(|robot| robot.device_id.into()).collect();
     assert_eq!(keyless, ["AB-F0001-T0001-000001"]);
     let client = edge.database.pool.get().await.unwrap();
     let sql = "select count(*) from events where payload::text || metadata::text like '%secret of%'";

@@ -87,7 +87,7 @@ async fn listed(reads: &Reads, scope: &Scope) -> BTreeMap<&'static str, BTreeSet
             $({
                 let listed = reads.$list(scope, &Default::default(), Page { limit: Some(100), ..Page::ALL }).await.unwrap();
                 assert_eq!(usize::try_from(listed.total).unwrap(), listed.rows.len(), "{}", stringify!($list));
-                all.insert(stringify!($list), listed.rows.iter().map(|row| row.id).collect());
+                all.insert(stringify!($list), listed.rows.iter().map(|row| row.id.0).collect());
             })+
         };
     }
@@ -127,7 +127,7 @@ async fn found(reads: &Reads, scope: &Scope, list: &str, id: i64) -> bool {
         }
         "episodes" => {
             let there = one!(episode, EpisodeId(id));
-            let path = reads.episode(&Scope::Everything, EpisodeId(id)).await.unwrap().unwrap().mcap_path;
+            let path = reads.episode(&Scope::Everything, EpisodeId(id)).await.unwrap().unwrap().own.mcap_path;
             assert_eq!(reads.episode_of_object(scope, &path).await.unwrap().is_some(), there);
             there
         }
@@ -142,15 +142,15 @@ fn open_recorder(device: &DeviceId) -> OpenLink {
 /// The devices that are there, which is the same whichever way they are asked for.
 async fn devices(reads: &Reads, scope: &Scope) -> Vec<String> {
     let all = reads.devices(&Scope::Everything).await.unwrap();
-    let there: Vec<String> = reads.devices(scope).await.unwrap().into_iter().map(|row| row.id).collect();
-    let linked: Vec<String> = reads.linked_devices(scope).await.unwrap().into_iter().map(|row| row.id).collect();
+    let there: Vec<String> = reads.devices(scope).await.unwrap().into_iter().map(|row| row.id.into()).collect();
+    let linked: Vec<String> = reads.linked_devices(scope).await.unwrap().into_iter().map(|row| row.id.into()).collect();
     assert_eq!(linked, there);
     let seen = reads.seen_devices(scope, all.iter().map(|row| row.id.as_str())).await.unwrap();
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), there);
     for row in all {
-        let id = DeviceId::parse(&row.id).unwrap();
-        assert_eq!(reads.device(scope, &id).await.unwrap().is_some(), there.contains(&row.id), "{id}");
-        assert_eq!(reads.sees_device(scope, &id).await.unwrap(), there.contains(&row.id), "{id}");
+        let id = &row.id;
+        assert_eq!(reads.device(scope, id).await.unwrap().is_some(), there.contains(&id.to_string()), "{id}");
+        assert_eq!(reads.sees_device(scope, id).await.unwrap(), there.contains(&id.to_string()), "{id}");
     }
     there
 }

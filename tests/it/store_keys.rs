@@ -429,7 +429,7 @@ async fn robots_that_share_a_key_go_on_until_each_has_its_own() {
         assert_eq!(shared.send(method, &at, &[], &[], "").await.status, 403, "{method} {at}");
     }
     let reads = Reads::new(server.database().await);
-    let keyless = async || reads.keyless_robots().await.unwrap().into_iter().map(|robot| robot.device_id).collect::<Vec<_>>();
+    let keyless = async || reads.keyless_robots().await.unwrap().into_iter().map(|robot| robot.device_id.to_string()).collect::<Vec<_>>();
     assert_eq!(keyless().await, [made.stations[0].device_id.clone(), made.stations[1].device_id.clone()]);
 
     let own = Equipment::renewed(&client, made.stations[0].robot_id).await.unwrap();

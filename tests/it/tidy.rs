@@ -72,6 +72,20 @@ fn what_devices_and_clients_read_and_write_is_not_what_is_stored() {
     }
 }
 
+#[test]
+fn every_file_that_reads_names_its_statements() {
+    let folder = root().join("src/projections/reads");
+    let all = code_of(&read(&folder.join("mod.rs")));
+    let mut missing = vec![];
+    for path in files_in(&folder, "rs") {
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if code_of(&read(&path)).contains("row! {") && !all.contains(&format!("{stem}::statements()")) {
+            missing.push(stem);
+        }
+    }
+    assert!(missing.is_empty(), "no test prepares their statements: {missing:?}");
+}
+
 /// Ways to a connection that nobody watches over; `pg` has the one that is.
 const UNWATCHED: &[&str] =
     &["tokio_postgres::connect", "connect_raw", "NoTls", "Manager::", "deadpool_postgres::Config", "tokio_postgres::Config"];

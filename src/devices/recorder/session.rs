@@ -25,7 +25,6 @@ use serde_json::Value;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use super::super::view::RecorderView;
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
-use crate::domain::catalog;
 use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
@@ -224,7 +223,7 @@ impl RecorderSession {
 
     /// Takes a state as the present one, where it makes sense.
     fn snapshot(&mut self, now: Now, source: &str, state: &str, task: Option<&str>, effects: &mut Vec<Effect>) {
-        let Some(state) = catalog::parse(&RecorderState::ALL, state) else {
+        let Ok(state) = state.parse() else {
             effects.push(Effect::Note { cause: "unknown_state", detail: state.to_owned() });
             return self.doubt(now.at + REFRESH_PAUSE, "the recorder is in a state nobody knows", effects);
         };

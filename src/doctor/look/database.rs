@@ -269,7 +269,7 @@ async fn work(client: &Client) -> Result<Work, tokio_postgres::Error> {
             keyless: site::robots_without_key(client)
                 .await?
                 .into_iter()
-                .map(|robot| robots::Keyless { device_id: robot.device_id, in_service: robot.in_service })
+                .map(|robot| robots::Keyless { device_id: robot.device_id.into(), in_service: robot.in_service })
                 .collect(),
         },
     })

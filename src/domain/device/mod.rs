@@ -26,7 +26,8 @@ use super::aggregate::events;
 use super::recorder::{GateRefusal, Sight, recorder_fits};
 pub use super::recorder::{RecorderAction, RecorderState};
 use super::refusal::{RefusalCode, Refused};
-use super::{Aggregate, PublicTaskId, Timestamp, catalog};
+use super::words::words;
+use super::{Aggregate, PublicTaskId, Timestamp};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -64,17 +65,10 @@ const GIVEN_UP_MAX: usize = 32;
 /// asked for again when it is seen in another state, or is back on a new link.
 const RELEASE_TRIES: u32 = 3;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkKind {
-    Recorder,
-    Transfer,
-}
-
-impl LinkKind {
-    pub const ALL: [(&'static str, Self); 2] = [("recorder", Self::Recorder), ("transfer", Self::Transfer)];
-    pub fn as_str(self) -> &'static str {
-        catalog::word(&Self::ALL, self)
+words! {
+    LinkKind {
+        Recorder = "recorder",
+        Transfer = "transfer",
     }
 }
 
@@ -166,29 +160,17 @@ pub enum CommandOutcome {
     },
 }
 
-/// Why it is not known what became of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownCause {
-    /// No answer in its time.
-    TimedOut,
-    /// Its connection ended first.
-    LinkClosed,
-    /// Another connection took the place of its own.
-    Superseded,
-    /// The process that held its connection ended.
-    ProcessEnded,
-}
-
-impl UnknownCause {
-    pub const ALL: [(&'static str, Self); 4] = [
-        ("timed_out", Self::TimedOut),
-        ("link_closed", Self::LinkClosed),
-        ("superseded", Self::Superseded),
-        ("process_ended", Self::ProcessEnded),
-    ];
-    pub fn as_str(self) -> &'static str {
-        super::catalog::word(&Self::ALL, self)
+words! {
+    /// Why it is not known what became of a command.
+    UnknownCause {
+        /// No answer in its time.
+        TimedOut = "timed_out",
+        /// Its connection ended first.
+        LinkClosed = "link_closed",
+        /// Another connection took the place of its own.
+        Superseded = "superseded",
+        /// The process that held its connection ended.
+        ProcessEnded = "process_ended",
     }
 }
 

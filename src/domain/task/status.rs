@@ -1,35 +1,18 @@
 //! The stage of a task as one word.
 
-use serde::{Deserialize, Serialize};
-
-use crate::domain::catalog;
 use crate::domain::tally::TaskOutcome;
+use crate::domain::words::words;
 
-/// The stage as one word, for wires and tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskStatus {
-    Pending,
-    Ready,
-    InProgress,
-    Uploading,
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-impl TaskStatus {
-    pub const ALL: [(&'static str, Self); 7] = [
-        ("pending", Self::Pending),
-        ("ready", Self::Ready),
-        ("in_progress", Self::InProgress),
-        ("uploading", Self::Uploading),
-        ("completed", Self::Completed),
-        ("failed", Self::Failed),
-        ("cancelled", Self::Cancelled),
-    ];
-    pub fn as_str(self) -> &'static str {
-        catalog::word(&Self::ALL, self)
+words! {
+    /// The stage as one word, for wires and tables.
+    TaskStatus {
+        Pending = "pending",
+        Ready = "ready",
+        InProgress = "in_progress",
+        Uploading = "uploading",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
     }
 }
 

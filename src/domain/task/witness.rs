@@ -2,34 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How we know that something happened on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Witness {
-    CommandReply,
-    ConfigApplied,
-    Snapshot,
-    StartCallback,
-    FinishCallback,
-    UploadStarted,
-    UploadComplete,
-    TransferStatus,
-    UploadFailed,
+use crate::domain::words::words;
+
+words! {
+    /// How we know that something happened on the device.
+    Witness {
+        CommandReply = "command_reply",
+        ConfigApplied = "config_applied",
+        Snapshot = "snapshot",
+        StartCallback = "start_callback",
+        FinishCallback = "finish_callback",
+        UploadStarted = "upload_started",
+        UploadComplete = "upload_complete",
+        TransferStatus = "transfer_status",
+        UploadFailed = "upload_failed",
+    }
 }
 
 impl Witness {
-    pub const ALL: [(&'static str, Self); 9] = [
-        ("command_reply", Self::CommandReply),
-        ("config_applied", Self::ConfigApplied),
-        ("snapshot", Self::Snapshot),
-        ("start_callback", Self::StartCallback),
-        ("finish_callback", Self::FinishCallback),
-        ("upload_started", Self::UploadStarted),
-        ("upload_complete", Self::UploadComplete),
-        ("transfer_status", Self::TransferStatus),
-        ("upload_failed", Self::UploadFailed),
-    ];
-
     /// Whether a file with its sidecar was there when it spoke.
     pub(super) fn saw_the_file(self) -> bool {
         matches!(self, Witness::FinishCallback | Witness::UploadStarted | Witness::TransferStatus)
@@ -41,14 +31,14 @@ impl Witness {
     }
 }
 
-/// What became of a device's report that changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Disposition {
-    /// It was known already.
-    Repeated,
-    /// The task was at another stage when it came: it had moved on, had ended, or was never configured.
-    Late,
+words! {
+    /// What became of a device's report that changed nothing.
+    Disposition {
+        /// It was known already.
+        Repeated = "repeated",
+        /// The task was at another stage when it came: it had moved on, had ended, or was never configured.
+        Late = "late",
+    }
 }
 
 /// What a recorder says in its finish callback.

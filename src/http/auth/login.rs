@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use super::passwords::{admin_digest, same};
 use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
+use crate::domain::Scope;
 use crate::domain::registry::CollectorStatus;
-use crate::domain::{CollectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, NAME, optional};
 use crate::http::intake::NAMES_BYTES_MAX;
@@ -107,8 +107,8 @@ pub async fn login(
         let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
             return Err(refused());
         };
-        let identity = Identity::Collector { id: CollectorId(row.collector_id), operator_id: row.operator_id.clone() };
-        (identity, Some(LoginCollector { id: TextId(row.collector_id), operator_id: row.operator_id.clone(), name: row.name.clone() }))
+        let identity = Identity::Collector { id: row.collector_id, operator_id: row.operator_id.clone() };
+        (identity, Some(LoginCollector { id: TextId(row.collector_id.0), operator_id: row.operator_id.clone(), name: row.name.clone() }))
     };
     logins.accounts.forgive(counted, address);
     logins.addresses.take_back("", address);
@@ -177,18 +177,18 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
     let collector = state.reads.data_collector(&Scope::Everything, id).await?;
-    let collector = collector.filter(|collector| collector.status == CollectorStatus::Active);
+    let collector = collector.filter(|collector| collector.own.status == CollectorStatus::Active);
     let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
     let station = state.reads.current_station_of(id).await?;
     Ok(Json(Me {
-        collector_id: Some(collector.id),
-        operator_id: collector.operator_id,
-        name: collector.name,
+        collector_id: Some(collector.id.0),
+        operator_id: collector.own.operator_id.unwrap_or_default(),
+        name: collector.own.name.unwrap_or_default(),
         role: "data_collector",
-        workstation_id: station.as_ref().map(|station| TextId(station.id)),
-        robot_id: station.as_ref().map(|station| TextId(station.robot_id)),
+        workstation_id: station.as_ref().map(|station| TextId(station.id.0)),
+        robot_id: station.as_ref().map(|station| TextId(station.own.robot_id.0)),
         robot_type: Some(station.map(|station| MyRobotType {
-            id: TextId(station.robot_type_id),
+            id: TextId(station.robot_type_id.0),
             name: station.robot_type_name,
             model: station.robot_type_model,
             capabilities: Some(station.robot_type_capabilities),

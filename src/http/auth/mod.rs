@@ -38,7 +38,7 @@ use crate::commands::{Context, IdempotencyKey};
 use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, Scope};
 use crate::listener::ProxyItself;
-use crate::projections::reads::episodes::EpisodeRow;
+use crate::projections::reads::episodes::EpisodeShown;
 
 /// The stream that browsers follow. Their `EventSource` can send no header of its choice, but it sends
 /// cookies: a login sets one that is good for this route and no other.
@@ -97,7 +97,7 @@ async fn must_be_own(state: &AppState, parts: &mut Parts) -> Result<(), Problem>
     let id = *id;
     let PathDevice(device) = PathDevice::from_request_parts(parts, state).await?;
     let station = state.reads.current_station_of(id).await?;
-    if station.is_some_and(|station| station.robot_serial == device.as_str()) {
+    if station.is_some_and(|station| station.own.robot_serial == device) {
         return Ok(());
     }
     Err(Problem::new(Code::NotYourDevice, format!("the robot {device} does not belong to your station")))
@@ -156,9 +156,9 @@ impl Caller {
 
     /// A rejected recording is shown to those who judge recordings, and to nobody else. The one place
     /// that says who may see the files of an episode.
-    pub fn must_see(&self, episode: &EpisodeRow) -> Result<(), Problem> {
+    pub fn must_see(&self, episode: &EpisodeShown) -> Result<(), Problem> {
         match &self.identity {
-            Identity::Collector { .. } if episode.qa_status == QaStatus::Rejected => {
+            Identity::Collector { .. } if episode.own.qa_status == QaStatus::Rejected => {
                 Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
             }
             Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),

@@ -81,7 +81,7 @@ impl Client {
         let head = self.state.reads.log_head().await?;
         let now = self.state.commands.now();
         let rows = self.state.reads.devices(&self.scope).await?;
-        let told: Vec<_> = rows.iter().filter(|row| self.wants(&row.id)).flat_map(|row| snapshot_of(row, now)).collect();
+        let told: Vec<_> = rows.iter().filter(|row| self.wants(row.id.as_str())).flat_map(|row| snapshot_of(row, now)).collect();
         self.ready.extend(events(told, head));
         self.position = head;
         Ok(())

@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
-use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind, RecorderState};
+use crate::domain::device::{CommandOutcome, Contest, DeviceEvent, LinkKind, RecorderState};
 use crate::domain::{PublicTaskId, Timestamp};
 use crate::http::fleet::DeviceWarning;
 use crate::projections::reads::device_changes::DeviceChange;
-use crate::projections::reads::devices::DeviceRow;
+use crate::projections::reads::devices::DeviceShown;
 
 fn instant(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Nanos, true)
@@ -68,7 +68,7 @@ pub(super) fn told_as(change: &DeviceChange, now: Timestamp, rpc_timeout: Durati
             vec![("recorder_state", with(data("recorder_state"), state))]
         }
         DeviceEvent::DeviceContested { kind, remotes, at } => {
-            let contest = json!({ "since": at, "remotes": remotes });
+            let contest = Contest { since: *at, remotes: remotes.clone() };
             vec![("device_warning", warned(data("device_warning"), *kind, Some(&contest)))]
         }
         DeviceEvent::DeviceContestEnded { kind, .. } => vec![("device_warning", warned(data("device_warning"), *kind, None))],
@@ -96,7 +96,7 @@ fn text_of(task: Option<&PublicTaskId>) -> &str {
 }
 
 /// What a person has to look after, or that it is over.
-fn warned(data: Value, kind: LinkKind, contest: Option<&Value>) -> Value {
+fn warned(data: Value, kind: LinkKind, contest: Option<&Contest>) -> Value {
     let warning = DeviceWarning::two_programs(kind, contest);
     let (active, detail) = (warning.is_some(), warning.as_ref().map(|warning| warning.detail.clone()).unwrap_or_default());
     let remotes = warning.map(|warning| warning.remotes).unwrap_or_default();
@@ -104,24 +104,24 @@ fn warned(data: Value, kind: LinkKind, contest: Option<&Value>) -> Value {
 }
 
 /// The present state of a device, as if it had just changed.
-pub(super) fn snapshot_of(row: &DeviceRow, now: Timestamp) -> Vec<(&'static str, Value)> {
-    let data = |kind| base(kind, &row.id, row.version, row.updated_at);
-    let links = connection(data("device_connection"), row.recorder_open, row.transfer_open, "snapshot".to_owned());
+pub(super) fn snapshot_of(row: &DeviceShown, now: Timestamp) -> Vec<(&'static str, Value)> {
+    let data = |kind| base(kind, row.id.as_str(), row.version, row.updated_at);
+    let links = connection(data("device_connection"), row.own.recorder_open, row.own.transfer_open, "snapshot".to_owned());
     let mut told = vec![("device_connection", links)];
-    for (kind, contest) in [(LinkKind::Recorder, &row.recorder_contest), (LinkKind::Transfer, &row.transfer_contest)] {
-        if let Some(contest) = contest.as_ref().filter(|contest| !contest.is_null()) {
+    for (kind, contest) in [(LinkKind::Recorder, &row.own.recorder_contest), (LinkKind::Transfer, &row.own.transfer_contest)] {
+        if let Some(contest) = contest {
             told.push(("device_warning", warned(data("device_warning"), kind, Some(contest))));
         }
     }
-    match &row.observed_state {
+    match &row.own.observed_state {
         Some(state) => {
             let state = json!({
-                "current_state": state, "previous_state": "", "task_id": row.observed_task.clone().unwrap_or_default(), "state_synced": true,
+                "current_state": state, "previous_state": "", "task_id": text_of(row.own.observed_task.as_ref()), "state_synced": true,
                 "syncing": false, "fresh": true, "age_ms": age(now, row.updated_at), "source": "snapshot",
             });
             told.push(("recorder_state", with(data("recorder_state"), state)));
         }
-        None if row.recorder_open => told.push(("recorder_syncing", syncing(data("recorder_syncing"), now, row.updated_at))),
+        None if row.own.recorder_open => told.push(("recorder_syncing", syncing(data("recorder_syncing"), now, row.updated_at))),
         None => {}
     }
     told

@@ -33,7 +33,7 @@ pub fn routes() -> Routes {
 /// One of the two files that a robot type may have.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Slot {
-    filename: String,
+    filename: &'static str,
     exists: bool,
     updated_at: Option<WholeSecond>,
 }
@@ -45,7 +45,7 @@ pub struct Slots {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Content {
-    filename: String,
+    filename: &'static str,
     content: String,
     created_at: WholeSecond,
     updated_at: WholeSecond,
@@ -60,7 +60,7 @@ pub struct NewContent {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Written {
-    filename: String,
+    filename: &'static str,
     exists: bool,
     created_at: WholeSecond,
     updated_at: WholeSecond,
@@ -73,7 +73,7 @@ fn robot_type(text: &str) -> Result<RobotTypeId, Problem> {
 
 fn file((id, filename): &(String, String)) -> Result<(RobotTypeId, TemplateFile), Problem> {
     let id = robot_type(id)?;
-    Ok((id, TemplateFile::parse(filename).ok_or_else(|| Problem::invalid("invalid config filename"))?))
+    Ok((id, filename.parse().map_err(|_| Problem::invalid("invalid config filename"))?))
 }
 
 async fn must_exist(state: &AppState, id: RobotTypeId) -> Result<(), Problem> {
@@ -113,9 +113,9 @@ pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<J
     let id = robot_type(&id.to_string())?;
     must_exist(&state, id).await?;
     let rows = state.reads.templates(id).await?;
-    let slot = |(name, _): &(&'static str, TemplateFile)| {
-        let row = rows.iter().find(|row| row.filename == *name);
-        Slot { filename: (*name).to_owned(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
+    let slot = |file: &TemplateFile| {
+        let row = rows.iter().find(|row| row.filename == *file);
+        Slot { filename: file.as_str(), exists: row.is_some(), updated_at: row.map(|row| row.updated_at.into()) }
     };
     Ok(Json(Slots { templates: TemplateFile::ALL.iter().map(slot).collect() }))
 }
@@ -128,7 +128,7 @@ pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
     let (id, file) = file(&path)?;
     let row = found(&state, id, file).await?;
     let (created_at, updated_at) = (row.created_at.into(), row.updated_at.into());
-    Ok(Json(Content { filename: row.filename, content: row.content, created_at, updated_at }))
+    Ok(Json(Content { filename: row.filename.as_str(), content: row.content, created_at, updated_at }))
 }
 
 /// Write or replace a template. What it says is not looked into, but for secrets: anybody can read it.
@@ -157,7 +157,7 @@ pub async fn put(
     }
     let written = state.commands.execute(&caller.context(), WriteTemplate(Template { robot_type_id, filename, content })).await?;
     let (created_at, updated_at) = (written.created_at.into(), written.updated_at.into());
-    Ok(Json(Written { filename: filename.as_str().to_owned(), exists: true, created_at, updated_at }))
+    Ok(Json(Written { filename: filename.as_str(), exists: true, created_at, updated_at }))
 }
 
 /// Take a template away. One that is not there is gone already.

@@ -18,7 +18,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
-use crate::projections::reads::registry::{CollectorFilter, DataCollectorRow};
+use crate::projections::reads::registry::{CollectorFilter, DataCollectorShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
@@ -40,25 +40,25 @@ pub struct DataCollector {
     email: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certification: Option<String>,
-    status: String,
+    status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
     created_at: WholeSecond,
     updated_at: WholeSecond,
 }
 
-impl From<DataCollectorRow> for DataCollector {
-    fn from(row: DataCollectorRow) -> Self {
+impl From<DataCollectorShown> for DataCollector {
+    fn from(row: DataCollectorShown) -> Self {
         Self {
-            id: TextId(row.id),
-            organization_id: TextId(row.organization_id),
+            id: TextId(row.id.0),
+            organization_id: TextId(row.own.organization_id.0),
             organization_name: row.organization_name,
-            name: row.name,
-            operator_id: row.operator_id,
-            email: row.email,
-            certification: row.certification,
-            status: row.status.as_str().to_owned(),
-            metadata: present(Some(row.metadata)),
+            name: row.own.name.unwrap_or_default(),
+            operator_id: row.own.operator_id.unwrap_or_default(),
+            email: row.own.email,
+            certification: row.own.certification,
+            status: row.own.status.as_str(),
+            metadata: present(Some(row.own.metadata)),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -78,7 +78,7 @@ impl From<DataCollectorRow> for DataCollector {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<DataCollector>>, Problem> {
     let page = params.page_to_100()?;
     let filter = CollectorFilter {
-        organization_ids: params.id_list(&["organization_id"])?,
+        organization_ids: params.id_list(&["organization_id"], OrganizationId)?,
         statuses: params.list(&["status"])?,
         operator_ids: params.list(&["collector_operator_id"])?,
         names: params.list(&["collector_name", "name"])?,

@@ -17,7 +17,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond};
-use crate::projections::reads::registry::{EntryFilter, FactoryRow};
+use crate::projections::reads::registry::{EntryFilter, FactoryShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
@@ -45,15 +45,15 @@ pub struct Factory {
     updated_at: WholeSecond,
 }
 
-impl From<FactoryRow> for Factory {
-    fn from(row: FactoryRow) -> Self {
+impl From<FactoryShown> for Factory {
+    fn from(row: FactoryShown) -> Self {
         Self {
-            id: TextId(row.id),
-            name: row.name,
-            slug: row.slug,
-            location: row.location,
-            timezone: row.timezone,
-            settings: row.settings,
+            id: TextId(row.id.0),
+            name: row.own.name,
+            slug: row.own.slug,
+            location: row.own.location,
+            timezone: row.own.timezone,
+            settings: row.own.settings,
             scene_count: row.scene_count,
             organization_count: row.organization_count,
             created_at: row.created_at.into(),
@@ -71,7 +71,7 @@ impl From<FactoryRow> for Factory {
 ), responses((status = 200, body = Paged<Factory>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Factory>>, Problem> {
     let page = params.page_to_100()?;
-    let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"])?, parent_ids: None, keyword: params.keyword() };
+    let filter = EntryFilter { ids: params.id_list(&["factory_id", "id"], FactoryId)?, parent_ids: None, keyword: params.keyword() };
     let listed = state.reads.factories(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }

@@ -17,7 +17,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
-use crate::projections::reads::registry::{EntryFilter, OrganizationRow};
+use crate::projections::reads::registry::{EntryFilter, OrganizationShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
@@ -37,15 +37,15 @@ pub struct Organization {
     updated_at: WholeSecond,
 }
 
-impl From<OrganizationRow> for Organization {
-    fn from(row: OrganizationRow) -> Self {
+impl From<OrganizationShown> for Organization {
+    fn from(row: OrganizationShown) -> Self {
         Self {
-            id: TextId(row.id),
-            factory_id: TextId(row.factory_id),
-            name: row.name,
-            slug: row.slug,
-            description: row.description,
-            settings: present(row.settings),
+            id: TextId(row.id.0),
+            factory_id: TextId(row.own.factory_id.0),
+            name: row.own.name,
+            slug: row.own.slug,
+            description: row.own.description,
+            settings: present(row.own.settings),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -63,8 +63,8 @@ impl From<OrganizationRow> for Organization {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Organization>>, Problem> {
     let page = params.page_to_100()?;
     let filter = EntryFilter {
-        ids: params.id_list(&["organization_id", "id"])?,
-        parent_ids: params.id_list(&["factory_id"])?,
+        ids: params.id_list(&["organization_id", "id"], OrganizationId)?,
+        parent_ids: params.id_list(&["factory_id"], FactoryId)?,
         keyword: params.keyword(),
     };
     let listed = state.reads.organizations(&caller.scope, &filter, page).await?;

@@ -17,7 +17,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, WholeSecond, present};
-use crate::projections::reads::registry::{EntryFilter, RobotTypeRow};
+use crate::projections::reads::registry::{EntryFilter, RobotTypeShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -46,17 +46,17 @@ pub struct RobotType {
     updated_at: WholeSecond,
 }
 
-impl From<RobotTypeRow> for RobotType {
-    fn from(row: RobotTypeRow) -> Self {
+impl From<RobotTypeShown> for RobotType {
+    fn from(row: RobotTypeShown) -> Self {
         Self {
-            id: row.id,
-            name: row.name,
-            model: row.model,
-            manufacturer: row.manufacturer,
-            end_effector: row.end_effector,
-            sensor_suite: present(Some(row.sensor_suite)),
-            capabilities: present(Some(row.capabilities)),
-            ros_topics: row.ros_topics,
+            id: row.id.0,
+            name: row.own.name,
+            model: row.own.model,
+            manufacturer: row.own.manufacturer,
+            end_effector: row.own.end_effector,
+            sensor_suite: present(Some(row.own.sensor_suite)),
+            capabilities: present(Some(row.own.capabilities)),
+            ros_topics: row.own.ros_topics,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -72,7 +72,7 @@ impl From<RobotTypeRow> for RobotType {
 ), responses((status = 200, body = Paged<RobotType>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<RobotType>>, Problem> {
     let page = params.page_to_100()?;
-    let filter = EntryFilter { ids: params.id_list(&["robot_type_id", "id"])?, parent_ids: None, keyword: params.keyword() };
+    let filter = EntryFilter { ids: params.id_list(&["robot_type_id", "id"], RobotTypeId)?, parent_ids: None, keyword: params.keyword() };
     let listed = state.reads.robot_types(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }

@@ -20,7 +20,7 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
-use crate::projections::reads::registry::{RobotFilter, RobotRow};
+use crate::projections::reads::registry::{RobotFilter, RobotShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -62,7 +62,7 @@ pub struct Robot {
     factory_slug: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     asset_id: Option<String>,
-    status: String,
+    status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
     created_at: WholeSecond,
@@ -74,21 +74,21 @@ pub struct Robot {
 }
 
 impl Robot {
-    fn of(row: RobotRow) -> Self {
+    fn of(row: RobotShown) -> Self {
         Self {
             connected: row.connected_at.is_some(),
             connected_at: row.connected_at.map(WholeSecond),
-            id: TextId(row.id),
-            robot_type_id: TextId(row.robot_type_id),
+            id: TextId(row.id.0),
+            robot_type_id: TextId(row.own.robot_type_id.0),
             robot_type_name: row.robot_type_name,
             robot_type_model: row.robot_type_model,
-            device_id: row.device_id,
-            factory_id: TextId(row.factory_id),
+            device_id: row.own.device_id.into(),
+            factory_id: TextId(row.own.factory_id.0),
             factory_name: row.factory_name,
             factory_slug: row.factory_slug,
-            asset_id: row.asset_id,
-            status: row.status.as_str().to_owned(),
-            metadata: present(Some(row.metadata)),
+            asset_id: row.own.asset_id,
+            status: row.own.status.as_str(),
+            metadata: present(Some(row.own.metadata)),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -109,8 +109,8 @@ impl Robot {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Robot>>, Problem> {
     let page = params.page_to_100()?;
     let filter = RobotFilter {
-        factory_ids: params.id_list(&["factory_id"])?,
-        robot_type_ids: params.id_list(&["robot_type_id"])?,
+        factory_ids: params.id_list(&["factory_id"], FactoryId)?,
+        robot_type_ids: params.id_list(&["robot_type_id"], RobotTypeId)?,
         statuses: params.list(&["status"])?,
         device_ids: params.list(&["device_id"])?,
         connected: connected_filter(&params)?,

@@ -16,7 +16,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond};
-use crate::projections::reads::registry::{EntryFilter, SceneRow};
+use crate::projections::reads::registry::{EntryFilter, SceneShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
@@ -37,14 +37,14 @@ pub struct Scene {
     updated_at: WholeSecond,
 }
 
-impl From<SceneRow> for Scene {
-    fn from(row: SceneRow) -> Self {
+impl From<SceneShown> for Scene {
+    fn from(row: SceneShown) -> Self {
         Self {
-            id: TextId(row.id),
-            factory_id: TextId(row.factory_id),
-            name: row.name,
-            description: row.description,
-            initial_scene_layout_template: row.initial_scene_layout_template,
+            id: TextId(row.id.0),
+            factory_id: TextId(row.own.factory_id.0),
+            name: row.own.name,
+            description: row.own.description,
+            initial_scene_layout_template: row.own.initial_scene_layout_template,
             subscene_count: row.subscene_count,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
@@ -62,8 +62,11 @@ impl From<SceneRow> for Scene {
 ), responses((status = 200, body = Paged<Scene>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Scene>>, Problem> {
     let page = params.page_to_100()?;
-    let filter =
-        EntryFilter { ids: params.id_list(&["scene_id", "id"])?, parent_ids: params.id_list(&["factory_id"])?, keyword: params.keyword() };
+    let filter = EntryFilter {
+        ids: params.id_list(&["scene_id", "id"], SceneId)?,
+        parent_ids: params.id_list(&["factory_id"], FactoryId)?,
+        keyword: params.keyword(),
+    };
     let listed = state.reads.scenes(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }

@@ -17,7 +17,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
-use crate::projections::reads::registry::{SkillRow, SlugFilter};
+use crate::projections::reads::registry::{SkillShown, SlugFilter};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -39,14 +39,14 @@ pub struct Skill {
     updated_at: WholeSecond,
 }
 
-impl From<SkillRow> for Skill {
-    fn from(row: SkillRow) -> Self {
+impl From<SkillShown> for Skill {
+    fn from(row: SkillShown) -> Self {
         Self {
-            id: TextId(row.id),
-            slug: row.slug,
-            description: row.description,
-            version: row.version,
-            metadata: present(row.metadata),
+            id: TextId(row.id.0),
+            slug: row.own.slug,
+            description: row.own.description,
+            version: row.own.skill_version,
+            metadata: present(row.own.metadata),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }

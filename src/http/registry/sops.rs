@@ -16,7 +16,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond};
-use crate::projections::reads::registry::{SlugFilter, SopRow};
+use crate::projections::reads::registry::{SlugFilter, SopShown};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -42,14 +42,14 @@ pub struct Sop {
     updated_at: WholeSecond,
 }
 
-impl From<SopRow> for Sop {
-    fn from(row: SopRow) -> Self {
+impl From<SopShown> for Sop {
+    fn from(row: SopShown) -> Self {
         Self {
-            id: TextId(row.id),
-            slug: row.slug,
-            description: row.description,
-            version: row.version,
-            skill_sequence: row.skill_sequence.into_iter().map(TextId).collect(),
+            id: TextId(row.id.0),
+            slug: row.own.slug,
+            description: row.own.description,
+            version: row.own.sop_version,
+            skill_sequence: row.own.skill_sequence.into_iter().map(|id| TextId(id.0)).collect(),
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }

@@ -16,7 +16,7 @@ use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond};
-use crate::projections::reads::registry::{EntryFilter, SubsceneRow};
+use crate::projections::reads::registry::{EntryFilter, SubsceneShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
@@ -35,14 +35,14 @@ pub struct Subscene {
     updated_at: WholeSecond,
 }
 
-impl From<SubsceneRow> for Subscene {
-    fn from(row: SubsceneRow) -> Self {
+impl From<SubsceneShown> for Subscene {
+    fn from(row: SubsceneShown) -> Self {
         Self {
-            id: TextId(row.id),
-            scene_id: TextId(row.scene_id),
-            name: row.name,
-            description: row.description,
-            initial_scene_layout: row.initial_scene_layout,
+            id: TextId(row.id.0),
+            scene_id: TextId(row.own.scene_id.0),
+            name: row.own.name,
+            description: row.own.description,
+            initial_scene_layout: row.own.initial_scene_layout,
             created_at: row.created_at.into(),
             updated_at: row.updated_at.into(),
         }
@@ -59,8 +59,11 @@ impl From<SubsceneRow> for Subscene {
 ), responses((status = 200, body = Paged<Subscene>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Subscene>>, Problem> {
     let page = params.page_to_100()?;
-    let filter =
-        EntryFilter { ids: params.id_list(&["subscene_id", "id"])?, parent_ids: params.id_list(&["scene_id"])?, keyword: params.keyword() };
+    let filter = EntryFilter {
+        ids: params.id_list(&["subscene_id", "id"], SubsceneId)?,
+        parent_ids: params.id_list(&["scene_id"], SceneId)?,
+        keyword: params.keyword(),
+    };
     let listed = state.reads.subscenes(&caller.scope, &filter, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }

@@ -1,35 +1,18 @@
 //! Batches.
 
-use serde_json::Value;
-
 use super::error::ReadError;
 use super::home::Home;
 use super::list::{AsNumber, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::{BatchId, Scope, Timestamp};
+use crate::domain::batch::BatchStatus;
+use crate::domain::{BatchId, Scope};
+use crate::projections::rows::production::BatchRow;
 
 row! {
-    BatchRow {
-        id: i64 = "b.id",
-        batch_id: String = "b.batch_id",
-        order_id: i64 = "b.order_id",
-        station_id: i64 = "b.station_id",
-        organization_id: i64 = "b.organization_id",
+    BatchShown of BatchRow as "b" {
         organization_name: Option<String> = "g.name",
-        notes: Option<String> = "b.notes",
-        metadata: Option<Value> = "b.metadata",
-        status: String = "b.status",
-        task_count: i64 = "b.task_count",
-        completed_count: i64 = "b.completed_count",
-        failed_count: i64 = "b.failed_count",
-        cancelled_count: i64 = "b.cancelled_count",
-        episode_count: i64 = "b.episode_count",
-        started_at: Option<Timestamp> = "b.started_at",
-        ended_at: Option<Timestamp> = "b.ended_at",
-        created_at: Timestamp = "b.created_at",
-        updated_at: Timestamp = "b.updated_at",
     }
 }
 
@@ -42,7 +25,7 @@ pub struct BatchFilter {
     pub scene_id: Option<String>,
     pub device_id: Option<String>,
     pub collector_operator_id: Option<String>,
-    pub status: Option<String>,
+    pub status: Option<BatchStatus>,
 }
 
 const FROM: &str = "batches b left join organizations g on g.id = b.organization_id";
@@ -68,15 +51,15 @@ fn list() -> ListQuery {
 }
 
 fn get() -> String {
-    format!("select {} from {FROM} where b.id = $1", BatchRow::COLUMNS)
+    format!("select {} from {FROM} where b.id = $1", BatchShown::columns())
 }
 
 impl Reads {
-    pub async fn batch(&self, scope: &Scope, id: BatchId) -> Result<Option<BatchRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.0]).await
+    pub async fn batch(&self, scope: &Scope, id: BatchId) -> Result<Option<BatchShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
-    pub async fn batches(&self, scope: &Scope, filter: &BatchFilter, page: Page) -> Result<Listed<BatchRow>, ReadError> {
+    pub async fn batches(&self, scope: &Scope, filter: &BatchFilter, page: Page) -> Result<Listed<BatchShown>, ReadError> {
         let f = filter;
         let ids = [&f.order_id, &f.station_id, &f.organization_id, &f.scene_id].map(|text| AsNumber::of(text.as_deref()));
         if ids.contains(&AsNumber::None) {
@@ -89,5 +72,5 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("batch", get()), ("batches", list().select(BatchRow::COLUMNS)), ("batches, counted", list().count())]
+    vec![("batch", get()), ("batches", list().select(&BatchShown::columns())), ("batches, counted", list().count())]
 }

@@ -5,6 +5,7 @@ use super::home::{Home, Within};
 use super::list::{Listed, Page};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
+use crate::domain::task::TaskStatus;
 use crate::domain::{CollectorId, Scope, StationId, Timestamp};
 
 row! {
@@ -25,7 +26,7 @@ pub enum Dimension {
 #[derive(Clone, Debug, Default)]
 pub struct BreakdownFilter {
     pub dimension: Dimension,
-    pub status: Option<String>,
+    pub status: Option<TaskStatus>,
     /// Created at this instant or later.
     pub from: Option<Timestamp>,
     /// Created before this instant.
@@ -59,7 +60,7 @@ fn groups(dimension: Dimension, within: &str) -> String {
 }
 
 fn page(dimension: Dimension, within: &Within) -> String {
-    let (columns, limit) = (BreakdownRow::COLUMNS, PARAMETERS + within.values.len() + 1);
+    let (columns, limit) = (BreakdownRow::columns(), PARAMETERS + within.values.len() + 1);
     format!(
         "select {columns} from ({}) g order by g.count desc, g.name, g.id limit ${limit}::bigint offset ${}::bigint",
         groups(dimension, &within.sql),
@@ -75,13 +76,12 @@ impl Reads {
     pub async fn breakdown(&self, scope: &Scope, filter: &BreakdownFilter, at: Page) -> Result<Listed<BreakdownRow>, ReadError> {
         let station = match filter.station {
             Some(None) => return Ok(Listed::NOTHING),
-            Some(Some(id)) => Some(id.0),
+            Some(Some(id)) => Some(id),
             None => None,
         };
-        let collector = filter.collector.map(|id| id.0);
         let f = filter;
         let within = HOME.within(scope, PARAMETERS);
-        let parameters = with(&[&f.status, &f.from, &f.until, &station, &collector], &within.values);
+        let parameters = with(&[&f.status, &f.from, &f.until, &station, &f.collector], &within.values);
         let rows = self.rows(&page(f.dimension, &within), &[&parameters[..], &[&at.limit, &at.offset]].concat()).await?;
         let total = self.number(&count(f.dimension, &within), &parameters).await?;
         Ok(Listed { rows, total, next: None })

@@ -4,12 +4,12 @@ use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::registry::CollectorStatus;
-use crate::domain::{DeviceId, Timestamp};
+use crate::domain::{CollectorId, DeviceId, RobotId, Timestamp};
 
 row! {
     LoginRow {
         comparable: String = "n.comparable",
-        collector_id: Option<i64> = "c.id",
+        collector_id: Option<CollectorId> = "c.id",
         operator_id: Option<String> = "c.operator_id",
         name: Option<String> = "c.name",
         status: Option<CollectorStatus> = "c.status",
@@ -29,7 +29,7 @@ pub struct Login {
 /// A data collector who has a password.
 #[derive(Clone, Debug)]
 pub struct CollectorLogin {
-    pub collector_id: i64,
+    pub collector_id: CollectorId,
     pub operator_id: String,
     pub name: String,
     pub status: CollectorStatus,
@@ -62,15 +62,15 @@ row! {
 row! {
     /// The robot that a key to the object store belongs to now.
     StoreKeyRow {
-        device_id: String = "r.device_id",
+        device_id: DeviceId = "r.device_id",
     }
 }
 
 row! {
     /// A robot that has no key of its own and can upload only with one that several robots hold.
     KeylessRobotRow {
-        robot_id: i64 = "r.id",
-        device_id: String = "r.device_id",
+        robot_id: RobotId = "r.id",
+        device_id: DeviceId = "r.device_id",
         /// Others get no key any more, and may have something to bring.
         in_service: bool = "r.status = 'active'",
         /// When its uploader connected, the last time.
@@ -85,11 +85,11 @@ row! {
 }
 
 fn admin_password() -> String {
-    format!("select {} from credentials k where k.subject = 'administrator' and k.subject_id = 0", AdminRow::COLUMNS)
+    format!("select {} from credentials k where k.subject = 'administrator' and k.subject_id = 0", AdminRow::columns())
 }
 
 fn store_key() -> String {
-    format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::COLUMNS)
+    format!("select {} from recorder_tokens t join robots r on r.id = t.id where t.store_key = $1", StoreKeyRow::columns())
 }
 
 fn has_store_key() -> &'static str {
@@ -100,7 +100,7 @@ pub(super) fn keyless_robots() -> String {
     format!(
         "select {} from robots r left join recorder_tokens t on t.id = r.id left join devices d on d.id = r.device_id \
          where t.store_key is null and (r.status = 'active' or d.id is not null) order by r.device_id",
-        KeylessRobotRow::COLUMNS
+        KeylessRobotRow::columns()
     )
 }
 
@@ -108,7 +108,7 @@ fn recorder_token() -> String {
     format!(
         "select {} from robots r join credentials k on k.subject = 'recorder' and k.subject_id = r.id \
          where r.device_id = $1 and (r.status = 'active' or $2)",
-        RecorderTokenRow::COLUMNS
+        RecorderTokenRow::columns()
     )
 }
 
@@ -117,7 +117,7 @@ fn collector_login() -> String {
         "select {} from (select comparable($1) as comparable) n \
          left join data_collectors c on comparable(c.operator_id) = n.comparable \
          left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id",
-        LoginRow::COLUMNS
+        LoginRow::columns()
     )
 }
 
@@ -135,7 +135,7 @@ impl Reads {
 
     /// The token of a robot that is in service; `also_retired`: or was.
     pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
-        self.row(&recorder_token(), &[&device.as_str(), &also_retired]).await
+        self.row(&recorder_token(), &[&device, &also_retired]).await
     }
 }
 

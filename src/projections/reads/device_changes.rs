@@ -78,7 +78,7 @@ fn between() -> String {
                and e.event_type = 'recorder_state_observed' and b.event_type in ('recorder_state_observed', 'device_link_opened') \
              order by b.sequence desc limit 1) p on true \
          where l.position > $1 and l.position <= $2 and e.aggregate_type = 'device' and e.event_type in ({SHOWN}) order by l.position",
-        StoredChange::COLUMNS
+        StoredChange::columns()
     )
 }
 

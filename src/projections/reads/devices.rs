@@ -2,45 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::error::ReadError;
 use super::home::Home;
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
-use crate::domain::device::{LinkKind, RecorderAction, RecorderState};
-use crate::domain::{DeviceId, Scope, Timestamp};
-use crate::projections::rows::device::CommandStatus;
+use crate::domain::device::LinkKind;
+use crate::domain::{DeviceId, Scope};
+use crate::projections::rows::device::{DeviceCommandRow, DeviceRow};
 
 row! {
-    DeviceRow {
-        id: String = "d.id",
+    DeviceShown of DeviceRow as "d" {
         version: i64 = "d.version",
-        recorder_epoch: i64 = "d.recorder_epoch",
-        recorder_open: bool = "d.recorder_open",
-        recorder_since: Option<Timestamp> = "d.recorder_since",
-        transfer_epoch: i64 = "d.transfer_epoch",
-        transfer_open: bool = "d.transfer_open",
-        transfer_since: Option<Timestamp> = "d.transfer_since",
-        observed_state: Option<RecorderState> = "d.observed_state",
-        observed_task: Option<String> = "d.observed_task",
-        /// Two programs with its id: since when, and from where.
-        recorder_contest: Option<Value> = "d.recorder_contest",
-        transfer_contest: Option<Value> = "d.transfer_contest",
-        updated_at: Timestamp = "d.updated_at",
     }
 }
 
 row! {
-    DeviceCommandRow {
-        id: String = "k.id",
-        device_id: String = "k.device_id",
-        action: RecorderAction = "k.action",
-        task_id: Option<String> = "k.task_id",
-        status: CommandStatus = "k.status",
-        message: Option<String> = "k.message",
-        data: Option<Value> = "k.data",
-    }
+    DeviceCommandShown of DeviceCommandRow as "k" {}
 }
 
 row! {
@@ -57,7 +34,7 @@ fn holder() -> String {
     format!(
         "select {} from devices d join processes p on p.id = case when $2 then d.recorder_process else d.transfer_process end
          where d.id = $1 and case when $2 then d.recorder_open else d.transfer_open end and {LIVES}",
-        ProcessRow::COLUMNS
+        ProcessRow::columns()
     )
 }
 
@@ -65,23 +42,23 @@ fn uploader_holders() -> String {
     format!(
         "select distinct {} from devices d join processes p on p.id = d.transfer_process
          where d.transfer_open and d.id = any($1) and {LIVES}",
-        ProcessRow::COLUMNS
+        ProcessRow::columns()
     )
 }
 
 fn get() -> String {
-    format!("select {} from devices d where d.id = $1", DeviceRow::COLUMNS)
+    format!("select {} from devices d where d.id = $1", DeviceShown::columns())
 }
 
 /// A device is where its robot is.
 const HOME: Home = Home::Factory("(select r.factory_id from robots r where r.device_id = d.id)");
 
 fn all(within: &str) -> String {
-    format!("select {} from devices d where true{within} order by d.id", DeviceRow::COLUMNS)
+    format!("select {} from devices d where true{within} order by d.id", DeviceShown::columns())
 }
 
 fn linked(within: &str) -> String {
-    format!("select {} from devices d where (d.recorder_open or d.transfer_open){within} order by d.id", DeviceRow::COLUMNS)
+    format!("select {} from devices d where (d.recorder_open or d.transfer_open){within} order by d.id", DeviceShown::columns())
 }
 
 row! {
@@ -92,20 +69,20 @@ row! {
 }
 
 fn seen(within: &str) -> String {
-    format!("select {} from unnest($1::text[]) d (id) where true{within}", SeenRow::COLUMNS)
+    format!("select {} from unnest($1::text[]) d (id) where true{within}", SeenRow::columns())
 }
 
 fn command() -> String {
-    format!("select {} from device_commands k where k.id = $1", DeviceCommandRow::COLUMNS)
+    format!("select {} from device_commands k where k.id = $1", DeviceCommandShown::columns())
 }
 
 impl Reads {
-    pub async fn device(&self, scope: &Scope, id: &DeviceId) -> Result<Option<DeviceRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.as_str()]).await
+    pub async fn device(&self, scope: &Scope, id: &DeviceId) -> Result<Option<DeviceShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
     /// Every device that ever connected.
-    pub async fn devices(&self, scope: &Scope) -> Result<Vec<DeviceRow>, ReadError> {
+    pub async fn devices(&self, scope: &Scope) -> Result<Vec<DeviceShown>, ReadError> {
         let within = HOME.within(scope, 0);
         self.rows(&all(&within.sql), &with(&[], &within.values)).await
     }
@@ -127,7 +104,7 @@ impl Reads {
 
     /// The process that holds a socket of the device.
     pub async fn process_with(&self, id: &DeviceId, kind: LinkKind) -> Result<Option<ProcessRow>, ReadError> {
-        self.row(&holder(), &[&id.as_str(), &(kind == LinkKind::Recorder)]).await
+        self.row(&holder(), &[&id, &(kind == LinkKind::Recorder)]).await
     }
 
     /// The processes that hold these uploaders.
@@ -136,12 +113,12 @@ impl Reads {
     }
 
     /// Devices with a link, to whichever process.
-    pub async fn linked_devices(&self, scope: &Scope) -> Result<Vec<DeviceRow>, ReadError> {
+    pub async fn linked_devices(&self, scope: &Scope) -> Result<Vec<DeviceShown>, ReadError> {
         let within = HOME.within(scope, 0);
         self.rows(&linked(&within.sql), &with(&[], &within.values)).await
     }
 
-    pub async fn device_command(&self, id: &str) -> Result<Option<DeviceCommandRow>, ReadError> {
+    pub async fn device_command(&self, id: &str) -> Result<Option<DeviceCommandShown>, ReadError> {
         self.row(&command(), &[&id]).await
     }
 }

@@ -1,53 +1,28 @@
 //! Episodes.
 
-use serde_json::Value;
-
 use super::error::ReadError;
 use super::home::Home;
 use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::episode::QaStatus;
-use crate::domain::{EpisodeId, Scope, Timestamp};
+use crate::domain::{DeviceId, EpisodeId, SceneId, Scope, TaskId, Timestamp};
+use crate::projections::rows::production::EpisodeRow;
 
 row! {
-    EpisodeRow {
-        id: i64 = "e.id",
-        episode_id: String = "e.episode_id",
-        task_id: i64 = "e.task_id",
-        task_public_id: String = "e.task_public_id",
+    EpisodeShown of EpisodeRow as "e" {
         sop_slug: Option<String> = "p.slug",
         sop_version: Option<String> = "p.sop_version",
-        scene_name: String = "e.scene_name",
-        subscene_name: String = "e.subscene_name",
-        robot_device_id: Option<String> = "r.device_id",
+        robot_device_id: Option<DeviceId> = "r.device_id",
         collector_operator_id: Option<String> = "c.operator_id",
-        mcap_path: String = "e.mcap_path",
-        sidecar_path: Option<String> = "e.sidecar_path",
-        checksum: String = "e.checksum",
-        file_size_bytes: i64 = "e.file_size_bytes",
-        etag: Option<String> = "e.etag",
-        message_count: i64 = "e.message_count",
-        duration_sec: Option<f64> = "e.duration_sec",
-        qa_status: QaStatus = "e.qa_status",
-        qa_score: Option<f64> = "e.qa_score",
-        quality_flag: Option<String> = "e.quality_flag",
-        auto_approved: bool = "e.auto_approved",
-        cloud_synced: bool = "e.cloud_synced",
-        cloud_processed: bool = "e.cloud_processed",
-        cloud_synced_at: Option<Timestamp> = "e.cloud_synced_at",
-        labels: Vec<String> = "e.labels",
-        metadata: Option<Value> = "e.metadata",
-        created_at: Timestamp = "e.created_at",
     }
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct EpisodeFilter {
-    pub task_id: Option<i64>,
+    pub task_id: Option<TaskId>,
     pub task_public_id: Option<String>,
-    pub scene_id: Option<i64>,
+    pub scene_id: Option<SceneId>,
     pub qa_status: Option<String>,
     pub auto_approved: Option<bool>,
     pub cloud_processed: Option<bool>,
@@ -85,27 +60,27 @@ fn list() -> ListQuery {
 }
 
 fn get() -> String {
-    format!("select {} from {FROM} where e.id = $1", EpisodeRow::COLUMNS)
+    format!("select {} from {FROM} where e.id = $1", EpisodeShown::columns())
 }
 
 /// By the path of either of its files. A sidecar lies beside its MCAP, so the candidates are
 /// found by the one path that is indexed.
 fn by_path() -> String {
-    format!("select {} from {FROM} where e.mcap_path = any($1) and (e.mcap_path = $2 or e.sidecar_path = $2)", EpisodeRow::COLUMNS)
+    format!("select {} from {FROM} where e.mcap_path = any($1) and (e.mcap_path = $2 or e.sidecar_path = $2)", EpisodeShown::columns())
 }
 
 impl Reads {
-    pub async fn episode(&self, scope: &Scope, id: EpisodeId) -> Result<Option<EpisodeRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.0]).await
+    pub async fn episode(&self, scope: &Scope, id: EpisodeId) -> Result<Option<EpisodeShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
-    pub async fn episode_of_object(&self, scope: &Scope, path: &str) -> Result<Option<EpisodeRow>, ReadError> {
+    pub async fn episode_of_object(&self, scope: &Scope, path: &str) -> Result<Option<EpisodeShown>, ReadError> {
         let beside = path.rsplit_once('.').map(|(stem, _)| format!("{stem}.mcap"));
         let candidates: Vec<String> = [Some(path.to_owned()), beside].into_iter().flatten().collect();
         self.seen(scope, HOME, by_path(), &[&candidates, &path]).await
     }
 
-    pub async fn episodes(&self, scope: &Scope, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeRow>, ReadError> {
+    pub async fn episodes(&self, scope: &Scope, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeShown>, ReadError> {
         let f = filter;
         self.listed(
             scope,
@@ -133,7 +108,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("episode", get()),
         ("episode of an object", by_path()),
-        ("episodes", list().select(EpisodeRow::COLUMNS)),
+        ("episodes", list().select(&EpisodeShown::columns())),
         ("episodes, counted", list().count()),
     ]
 }

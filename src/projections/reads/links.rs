@@ -21,17 +21,17 @@ const LINKS: &str = "devices d
                                ('transfer', d.transfer_epoch, d.transfer_open, d.transfer_process)) k (kind, epoch, open, process)";
 
 fn newest() -> String {
-    format!("select {} from {LINKS} where d.id = any ($1)", LinkRow::COLUMNS)
+    format!("select {} from {LINKS} where d.id = any ($1)", LinkRow::columns())
 }
 
 fn of_process() -> String {
-    format!("select {} from {LINKS} where k.open and k.process = $1", LinkRow::COLUMNS)
+    format!("select {} from {LINKS} where k.open and k.process = $1", LinkRow::columns())
 }
 
 fn orphaned() -> String {
     format!(
         "select {} from {LINKS} join processes p on p.id = k.process where k.open and p.ended_at is not null order by d.id limit $1",
-        LinkRow::COLUMNS
+        LinkRow::columns()
     )
 }
 

@@ -18,7 +18,7 @@ pub(super) fn standing() -> String {
     format!(
         "select {} from (select n.seq, n.recorded_at from events n order by n.seq desc limit 1000) e \
          where not exists (select from log l where l.seq = e.seq)",
-        LogStanding::COLUMNS
+        LogStanding::columns()
     )
 }
 

@@ -3,12 +3,13 @@
 use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
+use crate::domain::TaskId;
 use crate::domain::task::{CLAIMING, RELEASING};
 
 row! {
     /// The task whose episode names an object, or whose upload of it is being verified.
     ClaimRow {
-        task_id: i64 = "c.task_id",
+        task_id: TaskId = "c.task_id",
         /// An episode names it, and always will.
         verified: bool = "c.verified",
     }
@@ -29,7 +30,7 @@ fn claim() -> String {
              where t.task_id = $3 and last.payload -> last.event_type -> 'report' ->> 'object_key' = $4 \
                  and last.event_type = any ($5::text[]) \
          ) c order by c.verified desc, c.task_id limit 1",
-        ClaimRow::COLUMNS
+        ClaimRow::columns()
     )
 }
 

@@ -1,7 +1,5 @@
 //! Orders.
 
-use serde_json::Value;
-
 use super::error::ReadError;
 use super::home::Home;
 use super::keyword::{Keyword, ranked};
@@ -9,38 +7,25 @@ use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::{OrderId, Scope, Timestamp};
+use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
+use crate::projections::rows::production::OrderRow;
 
 row! {
-    OrderRow {
-        id: i64 = "o.id",
-        organization_id: i64 = "o.organization_id",
+    OrderShown of OrderRow as "o" {
         organization_name: Option<String> = "g.name",
-        scene_id: i64 = "o.scene_id",
         scene_name: Option<String> = "s.name",
-        name: String = "o.name",
-        target_count: i64 = "o.target_count",
-        task_count: i64 = "o.task_count",
-        completed_count: i64 = "o.completed_count",
-        failed_count: i64 = "o.failed_count",
-        cancelled_count: i64 = "o.cancelled_count",
-        status: String = "o.status",
-        priority: String = "o.priority",
-        deadline: Option<Timestamp> = "o.deadline",
-        metadata: Option<Value> = "o.metadata",
-        created_at: Timestamp = "o.created_at",
-        updated_at: Timestamp = "o.updated_at",
     }
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct OrderFilter {
-    pub organization_ids: Option<Vec<i64>>,
-    pub scene_ids: Option<Vec<i64>>,
-    pub priorities: Option<Vec<String>>,
-    pub statuses: Option<Vec<String>>,
+    pub organization_ids: Option<Vec<OrganizationId>>,
+    pub scene_ids: Option<Vec<SceneId>>,
+    pub priorities: Option<Vec<Priority>>,
+    pub statuses: Option<Vec<OrderStatus>>,
     pub names: Option<Vec<String>>,
-    pub ids: Option<Vec<i64>>,
+    pub ids: Option<Vec<OrderId>>,
     pub keyword: Option<String>,
 }
 
@@ -74,15 +59,15 @@ fn list() -> ListQuery {
 }
 
 fn get() -> String {
-    format!("select {} from {FROM} where o.id = $1", OrderRow::COLUMNS)
+    format!("select {} from {FROM} where o.id = $1", OrderShown::columns())
 }
 
 impl Reads {
-    pub async fn order(&self, scope: &Scope, id: OrderId) -> Result<Option<OrderRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.0]).await
+    pub async fn order(&self, scope: &Scope, id: OrderId) -> Result<Option<OrderShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
-    pub async fn orders(&self, scope: &Scope, filter: &OrderFilter, page: Page) -> Result<Listed<OrderRow>, ReadError> {
+    pub async fn orders(&self, scope: &Scope, filter: &OrderFilter, page: Page) -> Result<Listed<OrderShown>, ReadError> {
         self.listed(
             scope,
             list(),
@@ -102,5 +87,5 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("order", get()), ("orders", list().select(OrderRow::COLUMNS)), ("orders, counted", list().count())]
+    vec![("order", get()), ("orders", list().select(&OrderShown::columns())), ("orders, counted", list().count())]
 }

@@ -89,7 +89,7 @@ impl Reads {
 
     async fn listed_once<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
         let client = self.connection().await?;
-        let (count, select) = (query.count(), query.select(R::COLUMNS));
+        let (count, select) = (query.count(), query.select(&R::columns()));
         let after = query.after(page.after)?;
         // One more tells whether there is a next page.
         let limit = page.limit.map(|limit| limit.saturating_add(1));

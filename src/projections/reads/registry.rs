@@ -2,7 +2,7 @@
 //! robots and data collectors. All are read the same way: by id, and as a list with id
 //! filters and a keyword.
 
-use serde_json::Value;
+use tokio_postgres::types::ToSql;
 
 use super::error::ReadError;
 use super::home::Home;
@@ -11,142 +11,66 @@ use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, Scope, SkillId, SopId, SubsceneId, Timestamp};
+use crate::projections::rows::registry::{
+    DataCollectorRow, FactoryRow, OrganizationRow, RobotRow, RobotTypeRow, SceneRow, SkillRow, SopRow, SubsceneRow,
+};
 
 row! {
-    FactoryRow {
-        id: i64 = "x.id",
-        name: String = "x.name",
-        slug: String = "x.slug",
-        location: Option<String> = "x.location",
-        timezone: String = "x.timezone",
-        settings: Option<Value> = "x.settings",
+    FactoryShown of FactoryRow as "x" {
         scene_count: i64 = "(select count(*) from scenes s where s.factory_id = x.id)",
         organization_count: i64 = "(select count(*) from organizations g where g.factory_id = x.id)",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
     }
 }
 
 row! {
-    OrganizationRow {
-        id: i64 = "x.id",
-        factory_id: i64 = "x.factory_id",
-        name: String = "x.name",
-        slug: String = "x.slug",
-        description: Option<String> = "x.description",
-        settings: Option<Value> = "x.settings",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
-    }
+    OrganizationShown of OrganizationRow as "x" {}
 }
 
 row! {
-    SceneRow {
-        id: i64 = "x.id",
-        factory_id: i64 = "x.factory_id",
-        name: String = "x.name",
-        description: Option<String> = "x.description",
-        initial_scene_layout_template: Option<String> = "x.initial_scene_layout_template",
+    SceneShown of SceneRow as "x" {
         subscene_count: i64 = "(select count(*) from subscenes s where s.scene_id = x.id)",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
     }
 }
 
 row! {
-    SubsceneRow {
-        id: i64 = "x.id",
-        scene_id: i64 = "x.scene_id",
-        name: String = "x.name",
-        description: Option<String> = "x.description",
-        initial_scene_layout: Option<String> = "x.initial_scene_layout",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
-    }
+    SubsceneShown of SubsceneRow as "x" {}
 }
 
 row! {
-    SkillRow {
-        id: i64 = "x.id",
-        slug: String = "x.slug",
-        version: String = "x.skill_version",
-        description: Option<String> = "x.description",
-        metadata: Option<Value> = "x.metadata",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
-    }
+    SkillShown of SkillRow as "x" {}
 }
 
 row! {
-    SopRow {
-        id: i64 = "x.id",
-        slug: String = "x.slug",
-        version: String = "x.sop_version",
-        description: Option<String> = "x.description",
-        skill_sequence: Vec<i64> = "x.skill_sequence",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
-    }
+    SopShown of SopRow as "x" {}
 }
 
 row! {
-    RobotTypeRow {
-        id: i64 = "x.id",
-        name: String = "x.name",
-        model: String = "x.model",
-        manufacturer: Option<String> = "x.manufacturer",
-        end_effector: Option<String> = "x.end_effector",
-        sensor_suite: Value = "x.sensor_suite",
-        capabilities: Value = "x.capabilities",
-        ros_topics: Vec<String> = "x.ros_topics",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
-    }
+    RobotTypeShown of RobotTypeRow as "x" {}
 }
 
 row! {
-    RobotRow {
-        id: i64 = "x.id",
-        robot_type_id: i64 = "x.robot_type_id",
+    RobotShown of RobotRow as "x" {
         robot_type_name: Option<String> = "y.name",
         robot_type_model: Option<String> = "y.model",
-        factory_id: i64 = "x.factory_id",
         factory_name: Option<String> = "f.name",
         factory_slug: Option<String> = "f.slug",
-        device_id: String = "x.device_id",
-        asset_id: Option<String> = "x.asset_id",
-        status: RobotStatus = "x.status",
-        metadata: Value = "x.metadata",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
         /// The later of the two sockets, where both are up.
         connected_at: Option<Timestamp> = "case when d.recorder_open and d.transfer_open then greatest(d.recorder_since, d.transfer_since) end",
     }
 }
 
 row! {
-    DataCollectorRow {
-        id: i64 = "x.id",
-        organization_id: i64 = "x.organization_id",
+    DataCollectorShown of DataCollectorRow as "x" {
         organization_name: Option<String> = "g.name",
-        name: String = "x.name",
-        operator_id: String = "x.operator_id",
-        email: Option<String> = "x.email",
-        certification: Option<String> = "x.certification",
-        status: CollectorStatus = "x.status",
-        metadata: Value = "x.metadata",
-        created_at: Timestamp = "x.created_at",
-        updated_at: Timestamp = "x.updated_at",
     }
 }
 
 /// By its own id, by the id of its parent (where it has one), and by keyword.
 #[derive(Clone, Debug, Default)]
-pub struct EntryFilter {
-    pub ids: Option<Vec<i64>>,
-    pub parent_ids: Option<Vec<i64>>,
+pub struct EntryFilter<Id, Parent = Id> {
+    pub ids: Option<Vec<Id>>,
+    pub parent_ids: Option<Vec<Parent>>,
     pub keyword: Option<String>,
 }
 
@@ -158,8 +82,8 @@ pub struct SlugFilter {
 
 #[derive(Clone, Debug, Default)]
 pub struct RobotFilter {
-    pub factory_ids: Option<Vec<i64>>,
-    pub robot_type_ids: Option<Vec<i64>>,
+    pub factory_ids: Option<Vec<FactoryId>>,
+    pub robot_type_ids: Option<Vec<RobotTypeId>>,
     pub statuses: Option<Vec<String>>,
     pub device_ids: Option<Vec<String>>,
     /// Whether both sockets are up.
@@ -169,7 +93,7 @@ pub struct RobotFilter {
 
 #[derive(Clone, Debug, Default)]
 pub struct CollectorFilter {
-    pub organization_ids: Option<Vec<i64>>,
+    pub organization_ids: Option<Vec<OrganizationId>>,
     pub statuses: Option<Vec<String>>,
     pub operator_ids: Option<Vec<String>>,
     pub names: Option<Vec<String>>,
@@ -276,20 +200,20 @@ fn data_collectors() -> ListQuery {
 }
 
 fn get<R: FromRow>(from: &str) -> String {
-    format!("select {} from {from} where x.id = $1", R::COLUMNS)
+    format!("select {} from {from} where x.id = $1", R::columns())
 }
 
 macro_rules! reads_of {
     ($($one:ident($id:ty), $many:ident: $row:ident from $from:expr, of $home:expr;)+) => {
         impl Reads {
             $(pub async fn $one(&self, scope: &Scope, id: $id) -> Result<Option<$row>, ReadError> {
-                self.seen(scope, $home, get::<$row>($from), &[&id.0]).await
+                self.seen(scope, $home, get::<$row>($from), &[&id]).await
             })+
         }
         pub(super) fn statements() -> Vec<(&'static str, String)> {
             vec![$(
                 (stringify!($one), get::<$row>($from)),
-                (stringify!($many), $many().select($row::COLUMNS)),
+                (stringify!($many), $many().select(&$row::columns())),
                 (concat!(stringify!($many), ", counted"), $many().count()),
             )+]
         }
@@ -297,47 +221,67 @@ macro_rules! reads_of {
 }
 
 reads_of! {
-    factory(FactoryId), factories: FactoryRow from "factories x", of FACTORIES_HOME;
-    organization(OrganizationId), organizations: OrganizationRow from "organizations x", of ORGANIZATIONS_HOME;
-    scene(SceneId), scenes: SceneRow from "scenes x", of FACTORY_HOME;
-    subscene(SubsceneId), subscenes: SubsceneRow from "subscenes x", of SUBSCENES_HOME;
-    skill(SkillId), skills: SkillRow from "skills x", of Home::Site;
-    sop(SopId), sops: SopRow from "sops x", of Home::Site;
-    robot_type(RobotTypeId), robot_types: RobotTypeRow from "robot_types x", of Home::Site;
-    robot(RobotId), robots: RobotRow from ROBOTS, of FACTORY_HOME;
-    data_collector(CollectorId), data_collectors: DataCollectorRow from COLLECTORS, of COLLECTORS_HOME;
+    factory(FactoryId), factories: FactoryShown from "factories x", of FACTORIES_HOME;
+    organization(OrganizationId), organizations: OrganizationShown from "organizations x", of ORGANIZATIONS_HOME;
+    scene(SceneId), scenes: SceneShown from "scenes x", of FACTORY_HOME;
+    subscene(SubsceneId), subscenes: SubsceneShown from "subscenes x", of SUBSCENES_HOME;
+    skill(SkillId), skills: SkillShown from "skills x", of Home::Site;
+    sop(SopId), sops: SopShown from "sops x", of Home::Site;
+    robot_type(RobotTypeId), robot_types: RobotTypeShown from "robot_types x", of Home::Site;
+    robot(RobotId), robots: RobotShown from ROBOTS, of FACTORY_HOME;
+    data_collector(CollectorId), data_collectors: DataCollectorShown from COLLECTORS, of COLLECTORS_HOME;
 }
 
 impl Reads {
-    pub async fn factories(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<FactoryRow>, ReadError> {
+    pub async fn factories(&self, scope: &Scope, filter: &EntryFilter<FactoryId>, page: Page) -> Result<Listed<FactoryShown>, ReadError> {
         self.entries(scope, factories(), filter, page).await
     }
 
-    pub async fn organizations(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<OrganizationRow>, ReadError> {
+    pub async fn organizations(
+        &self,
+        scope: &Scope,
+        filter: &EntryFilter<OrganizationId, FactoryId>,
+        page: Page,
+    ) -> Result<Listed<OrganizationShown>, ReadError> {
         self.entries(scope, organizations(), filter, page).await
     }
 
-    pub async fn scenes(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<SceneRow>, ReadError> {
+    pub async fn scenes(
+        &self,
+        scope: &Scope,
+        filter: &EntryFilter<SceneId, FactoryId>,
+        page: Page,
+    ) -> Result<Listed<SceneShown>, ReadError> {
         self.entries(scope, scenes(), filter, page).await
     }
 
-    pub async fn subscenes(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<SubsceneRow>, ReadError> {
+    pub async fn subscenes(
+        &self,
+        scope: &Scope,
+        filter: &EntryFilter<SubsceneId, SceneId>,
+        page: Page,
+    ) -> Result<Listed<SubsceneShown>, ReadError> {
         self.entries(scope, subscenes(), filter, page).await
     }
 
-    pub async fn robot_types(&self, scope: &Scope, filter: &EntryFilter, page: Page) -> Result<Listed<RobotTypeRow>, ReadError> {
+    pub async fn robot_types(
+        &self,
+        scope: &Scope,
+        filter: &EntryFilter<RobotTypeId>,
+        page: Page,
+    ) -> Result<Listed<RobotTypeShown>, ReadError> {
         self.entries(scope, robot_types(), filter, page).await
     }
 
-    pub async fn skills(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SkillRow>, ReadError> {
+    pub async fn skills(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SkillShown>, ReadError> {
         self.listed(scope, skills(), &[&filter.slugs, &filter.keyword], page).await
     }
 
-    pub async fn sops(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SopRow>, ReadError> {
+    pub async fn sops(&self, scope: &Scope, filter: &SlugFilter, page: Page) -> Result<Listed<SopShown>, ReadError> {
         self.listed(scope, sops(), &[&filter.slugs, &filter.keyword], page).await
     }
 
-    pub async fn robots(&self, scope: &Scope, filter: &RobotFilter, page: Page) -> Result<Listed<RobotRow>, ReadError> {
+    pub async fn robots(&self, scope: &Scope, filter: &RobotFilter, page: Page) -> Result<Listed<RobotShown>, ReadError> {
         let f = filter;
         self.listed(scope, robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.connected, &f.keyword], page).await
     }
@@ -347,12 +291,18 @@ impl Reads {
         scope: &Scope,
         filter: &CollectorFilter,
         page: Page,
-    ) -> Result<Listed<DataCollectorRow>, ReadError> {
+    ) -> Result<Listed<DataCollectorShown>, ReadError> {
         let f = filter;
         self.listed(scope, data_collectors(), &[&f.organization_ids, &f.statuses, &f.operator_ids, &f.names, &f.keyword], page).await
     }
 
-    async fn entries<R: FromRow>(&self, scope: &Scope, query: ListQuery, filter: &EntryFilter, page: Page) -> Result<Listed<R>, ReadError> {
+    async fn entries<R: FromRow, Id: ToSql + Sync, Parent: ToSql + Sync>(
+        &self,
+        scope: &Scope,
+        query: ListQuery,
+        filter: &EntryFilter<Id, Parent>,
+        page: Page,
+    ) -> Result<Listed<R>, ReadError> {
         self.listed(scope, query, &[&filter.ids, &filter.parent_ids, &filter.keyword], page).await
     }
 }

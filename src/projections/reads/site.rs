@@ -31,15 +31,15 @@ row! {
 }
 
 fn leadership_now() -> String {
-    format!("select {} from leadership l", Leadership::COLUMNS)
+    format!("select {} from leadership l", Leadership::columns())
 }
 
 fn processes_now() -> String {
-    format!("select {} from processes p", Processes::COLUMNS)
+    format!("select {} from processes p", Processes::columns())
 }
 
 fn robots_now() -> String {
-    format!("select {} from devices d", Robots::COLUMNS)
+    format!("select {} from devices d", Robots::columns())
 }
 
 pub async fn processes(client: &(impl GenericClient + Sync)) -> Result<Processes, tokio_postgres::Error> {

@@ -9,44 +9,30 @@ use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::{CollectorId, Scope, StationId, Timestamp};
+use crate::domain::station::StationStatus;
+use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotTypeId, Scope, StationId};
+use crate::projections::rows::registry::StationRow;
 
 row! {
-    StationRow {
-        id: i64 = "w.id",
-        name: String = "w.name",
-        robot_id: i64 = "w.robot_id",
-        robot_name: String = "w.robot_name",
-        robot_serial: String = "w.robot_serial",
-        robot_type_id: i64 = "y.id",
+    StationShown of StationRow as "w" {
+        robot_type_id: RobotTypeId = "y.id",
         robot_type_name: String = "y.name",
         robot_type_model: String = "y.model",
         robot_type_capabilities: Value = "y.capabilities",
-        data_collector_id: i64 = "w.data_collector_id",
-        collector_name: String = "w.collector_name",
-        collector_operator_id: String = "w.collector_operator_id",
-        factory_id: i64 = "w.factory_id",
         factory_name: String = "f.name",
-        organization_id: i64 = "w.organization_id",
         organization_name: String = "g.name",
-        status: String = "w.status",
-        is_current: bool = "w.is_current",
-        superseded_by: Option<i64> = "w.superseded_by",
-        metadata: Value = "w.metadata",
-        created_at: Timestamp = "w.created_at",
-        updated_at: Timestamp = "w.updated_at",
     }
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct StationFilter {
-    pub factory_ids: Option<Vec<i64>>,
-    pub organization_ids: Option<Vec<i64>>,
-    pub robot_type_ids: Option<Vec<i64>>,
+    pub factory_ids: Option<Vec<FactoryId>>,
+    pub organization_ids: Option<Vec<OrganizationId>>,
+    pub robot_type_ids: Option<Vec<RobotTypeId>>,
     pub device_ids: Option<Vec<String>>,
     pub collector_names: Option<Vec<String>>,
     pub collector_operator_ids: Option<Vec<String>>,
-    pub statuses: Option<Vec<String>>,
+    pub statuses: Option<Vec<StationStatus>>,
     pub keyword: Option<String>,
 }
 
@@ -75,23 +61,23 @@ fn list() -> ListQuery {
 }
 
 fn get() -> String {
-    format!("select {} from {FROM} where w.id = $1", StationRow::COLUMNS)
+    format!("select {} from {FROM} where w.id = $1", StationShown::columns())
 }
 
 fn current_of_collector() -> String {
-    format!("select {} from {FROM} where w.data_collector_id = $1 and w.is_current", StationRow::COLUMNS)
+    format!("select {} from {FROM} where w.data_collector_id = $1 and w.is_current", StationShown::columns())
 }
 
 impl Reads {
-    pub async fn station(&self, scope: &Scope, id: StationId) -> Result<Option<StationRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.0]).await
+    pub async fn station(&self, scope: &Scope, id: StationId) -> Result<Option<StationShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
-    pub async fn current_station_of(&self, collector: CollectorId) -> Result<Option<StationRow>, ReadError> {
-        self.row(&current_of_collector(), &[&collector.0]).await
+    pub async fn current_station_of(&self, collector: CollectorId) -> Result<Option<StationShown>, ReadError> {
+        self.row(&current_of_collector(), &[&collector]).await
     }
 
-    pub async fn stations(&self, scope: &Scope, filter: &StationFilter, page: Page) -> Result<Listed<StationRow>, ReadError> {
+    pub async fn stations(&self, scope: &Scope, filter: &StationFilter, page: Page) -> Result<Listed<StationShown>, ReadError> {
         let f = filter;
         self.listed(
             scope,
@@ -116,7 +102,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("station", get()),
         ("current station of a collector", current_of_collector()),
-        ("stations", list().select(StationRow::COLUMNS)),
+        ("stations", list().select(&StationShown::columns())),
         ("stations, counted", list().count()),
     ]
 }

@@ -6,45 +6,26 @@ use super::list::{AsNumber, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::{BatchId, OrderId, RobotId, Scope, TaskId, Timestamp};
+use crate::domain::task::TaskStatus;
+use crate::domain::{BatchId, DeviceId, EpisodeId, OrderId, PublicTaskId, RobotId, Scope, TaskId};
+use crate::projections::rows::production::TaskRow;
 
 row! {
-    TaskRow {
-        id: i64 = "t.id",
-        task_id: String = "t.task_id",
-        batch_id: i64 = "t.batch_id",
-        order_id: i64 = "t.order_id",
-        sop_id: i64 = "t.sop_id",
-        station_id: i64 = "t.station_id",
-        robot_serial: Option<String> = "w.robot_serial",
+    TaskShown of TaskRow as "t" {
+        robot_serial: Option<DeviceId> = "w.robot_serial",
         collector_operator_id: Option<String> = "w.collector_operator_id",
-        scene_id: i64 = "t.scene_id",
-        scene_name: String = "t.scene_name",
-        subscene_id: i64 = "t.subscene_id",
-        subscene_name: String = "t.subscene_name",
-        factory_id: i64 = "t.factory_id",
-        organization_id: i64 = "t.organization_id",
-        status: String = "t.status",
-        error_message: Option<String> = "t.error_message",
-        /// A task is assigned when it is created.
-        assigned_at: Timestamp = "t.created_at",
-        ready_at: Option<Timestamp> = "t.ready_at",
-        started_at: Option<Timestamp> = "t.started_at",
-        completed_at: Option<Timestamp> = "t.completed_at",
-        ended_at: Option<Timestamp> = "t.ended_at",
-        episode_row_id: Option<i64> = "e.id",
-        episode_id: Option<String> = "e.episode_id",
-        created_at: Timestamp = "t.created_at",
+        episode: Option<EpisodeId> = "e.id",
+        episode_public_id: Option<String> = "e.episode_id",
     }
 }
 
 row! {
     /// What a recorder is configured with, as far as it is known.
     TaskConfigRow {
-        task_id: String = "t.task_id",
-        status: String = "t.status",
-        device_id: Option<String> = "w.robot_serial",
-        robot_id: Option<i64> = "w.robot_id",
+        task_id: PublicTaskId = "t.task_id",
+        status: TaskStatus = "t.status",
+        device_id: Option<DeviceId> = "w.robot_serial",
+        robot_id: Option<RobotId> = "w.robot_id",
         collector_name: Option<String> = "w.collector_name",
         station_name: Option<String> = "w.name",
         order_name: Option<String> = "o.name",
@@ -65,7 +46,7 @@ pub struct TaskFilter {
     pub task_id: Option<String>,
     /// Compared as text: one that is no number finds nothing.
     pub station_id: Option<String>,
-    pub status: Option<String>,
+    pub status: Option<TaskStatus>,
 }
 
 const FROM: &str = "tasks t left join stations w on w.id = t.station_id left join episodes e on e.task_id = t.id";
@@ -109,7 +90,7 @@ fn of_batch() -> ListQuery {
 }
 
 fn get() -> String {
-    format!("select {} from {FROM} where t.id = $1", TaskRow::COLUMNS)
+    format!("select {} from {FROM} where t.id = $1", TaskShown::columns())
 }
 
 fn config() -> String {
@@ -117,13 +98,13 @@ fn config() -> String {
         "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id \
          left join robot_types y on y.id = r.robot_type_id left join orders o on o.id = t.order_id \
          left join factories f on f.id = t.factory_id left join sops p on p.id = t.sop_id where t.id = $1",
-        TaskConfigRow::COLUMNS
+        TaskConfigRow::columns()
     )
 }
 
 row! {
     OrderWithTasks {
-        order_id: i64 = "t.order_id",
+        order_id: OrderId = "t.order_id",
     }
 }
 
@@ -131,22 +112,22 @@ fn orders_with_tasks_of_robot() -> String {
     format!(
         "select distinct {} from stations w join tasks t on t.station_id = w.id \
          where w.robot_id = $1 and t.status in ('pending', 'ready', 'in_progress', 'uploading') order by t.order_id",
-        OrderWithTasks::COLUMNS
+        OrderWithTasks::columns()
     )
 }
 
 impl Reads {
     /// Orders of which a robot holds tasks that have not ended.
     pub async fn orders_with_tasks_of(&self, robot: RobotId) -> Result<Vec<OrderId>, ReadError> {
-        let rows: Vec<OrderWithTasks> = self.rows(&orders_with_tasks_of_robot(), &[&robot.0]).await?;
-        Ok(rows.into_iter().map(|row| OrderId(row.order_id)).collect())
+        let rows: Vec<OrderWithTasks> = self.rows(&orders_with_tasks_of_robot(), &[&robot]).await?;
+        Ok(rows.into_iter().map(|row| row.order_id).collect())
     }
 
-    pub async fn task(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskRow>, ReadError> {
-        self.seen(scope, HOME, get(), &[&id.0]).await
+    pub async fn task(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
-    pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter, page: Page) -> Result<Listed<TaskRow>, ReadError> {
+    pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter, page: Page) -> Result<Listed<TaskShown>, ReadError> {
         let station = AsNumber::of(filter.station_id.as_deref());
         if station == AsNumber::None {
             return Ok(Listed::NOTHING);
@@ -158,22 +139,22 @@ impl Reads {
         self.listed(scope, query, &[&filter.task_id, &station.number(), &filter.status], page).await
     }
 
-    pub async fn tasks_of_batch(&self, scope: &Scope, id: BatchId, page: Page) -> Result<Listed<TaskRow>, ReadError> {
-        self.listed(scope, of_batch(), &[&id.0], page).await
+    pub async fn tasks_of_batch(&self, scope: &Scope, id: BatchId, page: Page) -> Result<Listed<TaskShown>, ReadError> {
+        self.listed(scope, of_batch(), &[&id], page).await
     }
 
     pub async fn task_config(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
-        self.seen(scope, HOME, config(), &[&id.0]).await
+        self.seen(scope, HOME, config(), &[&id]).await
     }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("task", get()),
-        ("tasks", list().select(TaskRow::COLUMNS)),
+        ("tasks", list().select(&TaskShown::columns())),
         ("tasks, counted", list().count()),
         ("tasks, counted by orders", counted_by_orders()),
-        ("tasks of a batch", of_batch().select(TaskRow::COLUMNS)),
+        ("tasks of a batch", of_batch().select(&TaskShown::columns())),
         ("tasks of a batch, counted", of_batch().count()),
         ("configuration of a task", config()),
         ("orders with tasks of a robot", orders_with_tasks_of_robot()),

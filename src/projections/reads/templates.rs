@@ -9,7 +9,7 @@ use crate::domain::{RobotTypeId, Timestamp};
 row! {
     /// A template that is there.
     TemplateRow {
-        filename: String = "t.filename",
+        filename: TemplateFile = "t.filename",
         content: String = "t.content",
         created_at: Timestamp = "t.created_at",
         updated_at: Timestamp = "t.updated_at",
@@ -19,18 +19,18 @@ row! {
 fn of_type() -> String {
     format!(
         "select {} from config_templates t where t.robot_type_id = $1 and t.content is not null order by t.filename",
-        TemplateRow::COLUMNS
+        TemplateRow::columns()
     )
 }
 
 impl Reads {
     /// At most one for each program.
     pub async fn templates(&self, id: RobotTypeId) -> Result<Vec<TemplateRow>, ReadError> {
-        self.rows(&of_type(), &[&id.0]).await
+        self.rows(&of_type(), &[&id]).await
     }
 
     pub async fn template(&self, id: RobotTypeId, file: TemplateFile) -> Result<Option<TemplateRow>, ReadError> {
-        Ok(self.templates(id).await?.into_iter().find(|row| row.filename == file.as_str()))
+        Ok(self.templates(id).await?.into_iter().find(|row| row.filename == file))
     }
 }
 

@@ -6,11 +6,12 @@ use uuid::Uuid;
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, Table, TableName};
 use crate::domain::device::{CommandOutcome, Contest, Device, DeviceEvent, LinkKind, RecorderAction, RecorderState};
-use crate::domain::{PublicTaskId, Timestamp};
+use crate::domain::words::words;
+use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 use crate::eventstore::StoreError;
 
 table! {
-    DeviceRow in "devices" by text {
+    DeviceRow in "devices" by text DeviceId {
         recorder_epoch: i64,
         recorder_open: bool,
         recorder_since: Option<Timestamp>,
@@ -25,7 +26,7 @@ table! {
         transfer_contest: Option<Contest>,
     }
     /// What became of a command, for the caller that waits for it.
-    DeviceCommandRow in "device_commands" by text {
+    DeviceCommandRow in "device_commands" by text String {
         device_id: String,
         action: RecorderAction,
         task_id: Option<PublicTaskId>,
@@ -35,25 +36,15 @@ table! {
     }
 }
 
-/// Whether a command was answered, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CommandStatus {
-    Requested,
-    Succeeded,
-    Refused,
-    Unknown,
-    NotSent,
-}
-
-impl CommandStatus {
-    pub const ALL: [(&'static str, Self); 5] = [
-        ("requested", Self::Requested),
-        ("succeeded", Self::Succeeded),
-        ("refused", Self::Refused),
-        ("unknown", Self::Unknown),
-        ("not_sent", Self::NotSent),
-    ];
+words! {
+    /// Whether a command was answered, and how.
+    CommandStatus {
+        Requested = "requested",
+        Succeeded = "succeeded",
+        Refused = "refused",
+        Unknown = "unknown",
+        NotSent = "not_sent",
+    }
 }
 
 impl ReadModel for Device {

@@ -11,9 +11,10 @@ use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
     BatchId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
+use crate::projections::sql_types::Count;
 
 table! {
-    OrderRow in "orders" by number {
+    OrderRow in "orders" by number OrderId {
         organization_id: OrganizationId,
         scene_id: SceneId,
         name: String,
@@ -27,7 +28,7 @@ table! {
         failed_count: i64,
         cancelled_count: i64,
     }
-    BatchRow in "batches" by number {
+    BatchRow in "batches" by number BatchId {
         batch_id: String,
         order_id: OrderId,
         station_id: StationId,
@@ -43,7 +44,7 @@ table! {
         started_at: Option<Timestamp>,
         ended_at: Option<Timestamp>,
     }
-    TaskRow in "tasks" by number {
+    TaskRow in "tasks" by number TaskId {
         task_id: PublicTaskId,
         batch_id: BatchId,
         order_id: OrderId,
@@ -53,7 +54,6 @@ table! {
         scene_name: String,
         subscene_id: SubsceneId,
         subscene_name: String,
-        initial_scene_layout: String,
         factory_id: FactoryId,
         organization_id: OrganizationId,
         status: TaskStatus,
@@ -63,9 +63,10 @@ table! {
         /// As devices and pages know it: also when the task failed, and not when it was cancelled.
         completed_at: Option<Timestamp>,
         episode_id: Option<EpisodeId>,
-        ended_at: Option<Timestamp>,
+        ended_at: Option<Timestamp>;
+        apart initial_scene_layout: String
     }
-    EpisodeRow in "episodes" by number {
+    EpisodeRow in "episodes" by number EpisodeId {
         episode_id: String,
         task_id: TaskId,
         task_public_id: PublicTaskId,
@@ -82,10 +83,10 @@ table! {
         mcap_path: String,
         sidecar_path: Option<String>,
         checksum: String,
-        file_size_bytes: u64,
+        file_size_bytes: Count,
         etag: Option<String>,
         duration_sec: Option<f64>,
-        message_count: u64,
+        message_count: Count,
         metadata: Option<Value>,
         qa_status: QaStatus,
         qa_score: Option<f64>,
@@ -173,7 +174,7 @@ impl ReadModel for Task {
             scene_name: brief.scene_name,
             subscene_id: brief.subscene_id,
             subscene_name: brief.subscene_name,
-            initial_scene_layout: brief.initial_scene_layout,
+            initial_scene_layout: Some(brief.initial_scene_layout),
             factory_id: brief.factory_id,
             organization_id: brief.organization_id,
             status: task.stage.status(),
@@ -210,10 +211,10 @@ impl ReadModel for Episode {
             mcap_path: created.mcap_path,
             sidecar_path: created.sidecar_path,
             checksum: created.checksum,
-            file_size_bytes: created.file_size_bytes,
+            file_size_bytes: Count(created.file_size_bytes),
             etag: created.etag,
             duration_sec: created.duration_sec,
-            message_count: created.message_count,
+            message_count: Count(created.message_count),
             metadata: created.metadata,
             qa_status: QaStatus::PendingQa,
             qa_score: None,

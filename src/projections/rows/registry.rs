@@ -10,49 +10,51 @@ use crate::domain::registry::{
 use crate::domain::station::{Station, StationStatus};
 use crate::domain::template::{ConfigTemplate, TemplateFile};
 use crate::domain::token::RecorderToken;
-use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, StationId};
+use crate::domain::{
+    CollectorId, DeviceId, FactoryId, OrganizationId, RobotId, RobotTypeId, SceneId, SkillId, SopId, StationId, SubsceneId,
+};
 
 table! {
-    FactoryRow in "factories" by number {
+    FactoryRow in "factories" by number FactoryId {
         name: String,
         slug: String,
         location: Option<String>,
         timezone: String,
         settings: Option<Value>,
     }
-    OrganizationRow in "organizations" by number {
+    OrganizationRow in "organizations" by number OrganizationId {
         factory_id: FactoryId,
         name: String,
         slug: String,
         description: Option<String>,
         settings: Option<Value>,
     }
-    SceneRow in "scenes" by number {
+    SceneRow in "scenes" by number SceneId {
         factory_id: FactoryId,
         name: String,
         description: Option<String>,
         initial_scene_layout_template: Option<String>,
     }
-    SubsceneRow in "subscenes" by number {
+    SubsceneRow in "subscenes" by number SubsceneId {
         scene_id: SceneId,
         name: String,
         description: Option<String>,
         initial_scene_layout: Option<String>,
     }
     // A slug's `version` is a column of its own: `version` is the stream's.
-    SkillRow in "skills" by number {
+    SkillRow in "skills" by number SkillId {
         slug: String,
         skill_version: String,
         description: Option<String>,
         metadata: Option<Value>,
     }
-    SopRow in "sops" by number {
+    SopRow in "sops" by number SopId {
         slug: String,
         sop_version: String,
         description: Option<String>,
         skill_sequence: Vec<SkillId>,
     }
-    RobotTypeRow in "robot_types" by number {
+    RobotTypeRow in "robot_types" by number RobotTypeId {
         name: String,
         model: String,
         manufacturer: Option<String>,
@@ -61,7 +63,7 @@ table! {
         capabilities: Value,
         ros_topics: Vec<String>,
     }
-    RobotRow in "robots" by number {
+    RobotRow in "robots" by number RobotId {
         robot_type_id: RobotTypeId,
         factory_id: FactoryId,
         device_id: DeviceId,
@@ -69,14 +71,14 @@ table! {
         status: RobotStatus,
         metadata: Value,
     }
-    DataCollectorRow in "data_collectors" by number {
+    DataCollectorRow in "data_collectors" by number CollectorId {
         organization_id: OrganizationId,
         certification: Option<String>,
         status: CollectorStatus,
         metadata: Value;
         of the person "data_collector" by id name from name else "forgotten person ", operator_id from operator_id else "forgotten-", email from email
     }
-    StationRow in "stations" by number {
+    StationRow in "stations" by number StationId {
         name: String,
         robot_id: RobotId,
         robot_name: String,
@@ -91,11 +93,11 @@ table! {
         of the person "data_collector" by data_collector_id
         collector_name from name else "forgotten person ", collector_operator_id from operator_id else "forgotten-"
     }
-    RecorderTokenRow in "recorder_tokens" by number {
+    RecorderTokenRow in "recorder_tokens" by number RobotId {
         fingerprint: String,
         store_key: Option<String>,
     }
-    ConfigTemplateRow in "config_templates" by text {
+    ConfigTemplateRow in "config_templates" by text String {
         robot_type_id: RobotTypeId,
         filename: TemplateFile,
         /// None where it was deleted.

@@ -1,7 +1,9 @@
-//! What a table of a read model is: the columns of a row, declared once, and the statements that write it.
+//! What a table of a read model is: the columns of a row, declared once for writing and reading, and the statements that write it.
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSqlOwned;
 
 use crate::domain::Timestamp;
 use crate::eventstore::StoreError;
@@ -19,8 +21,14 @@ pub struct TableName {
 }
 
 /// A row's own columns; those of [`Head`] are the same for all.
-pub trait Table: Serialize {
+pub trait Table: Serialize + Sized {
+    type Id: FromSqlOwned;
     const NAME: &'static TableName;
+    /// Those that are read with the row.
+    const READ: &'static [&'static str];
+
+    /// From a row of a statement that selects them.
+    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error>;
 }
 
 /// What all rows have.
@@ -68,39 +76,56 @@ impl TableName {
     }
 }
 
-/// Declares rows: `Name in "table" by number|text { column: type }`. Behind `of the person`, with what kind of person it is, columns that tell who a
+/// Declares rows: `Name in "table" by number|text Id { column: type }`. Behind `apart` columns that may be large: they are written, and not read
+/// with the row; then they are `None`. Behind `of the person`, with what kind of person it is, columns that tell who a
 /// person is: they are taken from `people`, from the row only where an old event told it; of a person who was forgotten
 /// there is what stands behind `else`, and the person's number.
 macro_rules! table {
-    ($($(#[$doc:meta])* $row:ident in $table:literal by $id:ident {
+    ($($(#[$doc:meta])* $row:ident in $table:literal by $form:ident $id:ty {
         $($(#[$about:meta])* $column:ident: $type:ty),+ $(,)?
+        $(; apart $($large:ident: $large_type:ty),+)?
         $(; of the person $subject:literal by $person:ident $($told:ident from $known:ident $(else $forgotten:literal)?),+)?
     })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize)]
-        pub struct $row { $($(#[$about])* pub $column: $type,)+ $($(pub $told: Option<String>),+)? }
+        pub struct $row {
+            $($(#[$about])* pub $column: $type,)+
+            $($(pub $large: Option<$large_type>,)+)?
+            $($(pub $told: Option<String>),+)?
+        }
 
         impl $crate::projections::rows::Table for $row {
+            type Id = $id;
+            const READ: &'static [&'static str] = &[$(stringify!($column),)+ $($(stringify!($told)),+)?];
             const NAME: &'static $crate::projections::rows::TableName = &$crate::projections::rows::TableName {
                 name: $table,
-                numeric_id: $crate::projections::rows::table::is_number!($id),
+                numeric_id: $crate::projections::rows::table::is_number!($form),
                 upsert: concat!(
                     "insert into ", $table, " as t (id, version, created_at, updated_at", $(", ", stringify!($column),)+
-                    $($(", ", stringify!($told),)+)?
-                    ") select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+
+                    $($(", ", stringify!($large),)+)? $($(", ", stringify!($told),)+)?
+                    ") select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+ $($(", r.", stringify!($large),)+)?
                     $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)? ")",)+)?
                     " from jsonb_populate_recordset(null::", $table, ", $1) r ",
                     $("left join people p on p.subject = '", $subject, "' and p.subject_id = r.", stringify!($person), " ",)?
-                    "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+ $($(", ", stringify!($told),)+)?
+                    "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+
+                    $($(", ", stringify!($large),)+)? $($(", ", stringify!($told),)+)?
                     ") = (excluded.version, excluded.updated_at", $(", excluded.", stringify!($column),)+
-                    $($(", excluded.", stringify!($told),)+)?
+                    $($(", excluded.", stringify!($large),)+)? $($(", excluded.", stringify!($told),)+)?
                     ") where t.version < excluded.version"
                 ),
                 delete: concat!(
                     "delete from ", $table, " where id = any (array(select jsonb_array_elements_text($1)::",
-                    $crate::projections::rows::table::sql_type!($id), "))"
+                    $crate::projections::rows::table::sql_type!($form), "))"
                 ),
             };
+
+            fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+                Ok(Self {
+                    $($column: row.try_get(stringify!($column))?,)+
+                    $($($large: None,)+)?
+                    $($($told: row.try_get(stringify!($told))?),+)?
+                })
+            }
         }
     )+};
 }
