@@ -1,7 +1,7 @@
 //! `keystone demo`: everything embedded in a temporary folder, and a shift of four workstations in which things
 //! go wrong; then a check of every promise against what the robots made and saw.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -56,30 +56,57 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("Starting Postgres, object store and server in {}", folder.display());
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
-    let app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
+    let app = match App::start(&config, Metrics::install()?, lifecycle.clone()).await {
+        Ok(app) => app,
+        Err(error) => {
+            // Nothing is in it that anybody could want.
+            if options.data_dir.is_none() {
+                remove(&temporary).await?;
+            }
+            return Err(error);
+        }
+    };
     let timeout = config.http.shutdown_timeout;
     let outcome = tokio::select! {
-        outcome = shift(&app, &folder, &options) => outcome,
-        () = lifecycle.stop_requested() => Err(anyhow::anyhow!("stopped before the end")),
+        outcome = shift(&app, &folder, &options) => Some(outcome),
+        () = lifecycle.stop_requested() => None,
     };
     let stopped = app.stop(timeout).await;
-    let keep = options.keep || options.data_dir.is_some();
-    if !keep {
-        // Where the user of Postgres cannot reach the folder, the cluster lies elsewhere.
-        let cluster = std::fs::read_link(temporary.join("postgres")).ok();
-        for folder in [Some(temporary), cluster].into_iter().flatten() {
-            std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
-        }
-    } else if options.data_dir.is_none() {
+    // What went wrong can be looked at.
+    let wrong = outcome.as_ref().is_some_and(Result::is_err);
+    if options.keep || options.data_dir.is_some() || wrong {
         println!("Kept {}", folder.display());
+    } else {
+        remove(&temporary).await?;
     }
-    outcome?;
+    outcome.context("stopped before the end")??;
     ensure!(stopped?, "not everything stopped in time");
     println!("\nEvery promise was kept. {:.1} s in all.", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-async fn shift(app: &App, folder: &std::path::Path, options: &Options) -> anyhow::Result<()> {
+/// How long a Postgres that was told to stop may still write in its folder.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
+
+async fn remove(folder: &Path) -> anyhow::Result<()> {
+    // Where the user of Postgres cannot reach the folder, the cluster lies elsewhere.
+    let cluster = std::fs::read_link(folder.join("postgres")).ok();
+    for folder in [Some(folder), cluster.as_deref()].into_iter().flatten() {
+        let deadline = Instant::now() + REMOVAL_PATIENCE;
+        while folder.exists() {
+            match std::fs::remove_dir_all(folder) {
+                Err(error) if Instant::now() > deadline => {
+                    return Err(anyhow::Error::new(error).context(format!("could not remove {}", folder.display())));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                Ok(()) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()> {
     private_folder(&folder.join("robots"))?;
     let base = format!("http://{}", app.http);
     let client = Client::signed_in(&base, app.admin_login())?;
@@ -185,7 +212,7 @@ async fn check_order(client: &Client, app: &App, order: i64, outcomes: &[Outcome
 
 fn robot_config(
     equipment: Equipment,
-    folder: &std::path::Path,
+    folder: &Path,
     factory_id: &str,
     place: &Workplace,
     profile: Profile,

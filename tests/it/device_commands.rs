@@ -13,7 +13,8 @@ use keystone_edge::devices::session::Now;
 use keystone_edge::devices::wire::ToTransfer;
 use keystone_edge::devices::{Hub, LinkId, Rpc, SendError};
 use keystone_edge::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
-use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction};
+use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::report::Report;
 use keystone_edge::domain::routing::Destination;
 use keystone_edge::domain::task::{FinishReport, TaskStatus};
 use keystone_edge::domain::{DeviceId, Timestamp};
@@ -23,9 +24,9 @@ use keystone_edge::subscribers::device_commands::DeviceCommands;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::factory::{Factory, device, done};
+use crate::factory::{Factory, device, done, recorder_tells};
 use crate::harness::TestDatabase;
-use crate::outbox::{dispatch, number, settings, until_empty};
+use crate::outbox::{dispatch, number, settings, until_empty, waiting};
 
 const URL: &str = "http://edge:8080/api/v1/callbacks/finish";
 
@@ -286,7 +287,10 @@ async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
         report: FinishReport::default(),
         proof: Proof::NotAsked,
     };
+    let seen = Report::Observed { state: RecorderState::Recording, task: Some(desk.task.public_id.clone()), source: "state_update".into() };
+    done(&desk.factory.commands, recorder_tells(&device(0), desk.stored(1).await, seen)).await;
     done(&desk.factory.commands, finished).await;
+    assert_eq!(waiting(&desk.database.pool).await, 1);
     // The worker reaches the outbox, and no table beside it.
     let nobody = Secret::new("postgres://keystone@127.0.0.1:1/keystone");
     let away = Reads::new(TestDatabase::of(nobody, desk.database.superuser_url.clone()).pool);
@@ -298,7 +302,8 @@ async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
     let row = client.query_one("select reason, failures from dead_letters", &[]).await.unwrap();
     let (reason, failures): (String, Value) = (row.get(0), row.get(1));
     let errors: Vec<&str> = failures.as_array().unwrap().iter().filter_map(|failure| failure["error"].as_str()).collect();
-    let said = "the database cannot be reached: error connecting to server: Connection refused (os error 111)";
+    let said =
+        "the database is not available: the database cannot be reached: error connecting to server: Connection refused (os error 111)";
     assert_eq!((reason.as_str(), errors), ("attempts_used_up", vec![said; 3]));
 }
 

@@ -22,6 +22,7 @@ mod destinations;
 mod device_commands;
 mod device_plane;
 mod doctor;
+mod documented;
 mod embedded_postgres;
 mod eventstore;
 mod factory;
