@@ -94,6 +94,7 @@ fn listed(
     environment::apply(&mut settings, variables, &mut vec![])?;
     let mut all = documented();
     add_subscribers_own(&mut all, &given);
+    let general = general_meanings(&all);
     let shown = all.into_iter().map(|Documented { key, meaning }| {
         let setters = setters(&key);
         let is_set = |name: &&&str| variables.get(**name).is_some_and(|value| !value.trim().is_empty());
@@ -109,8 +110,8 @@ fn listed(
             value: if secret { value.map(|_| "set".to_owned()) } else { value },
             origin,
             variables: setters,
+            meaning: if meaning.is_empty() { general.get(last(&key)).cloned().unwrap_or_default() } else { meaning },
             unit: UNITS.iter().find(|(end, _)| key.ends_with(end)).map(|(_, unit)| *unit),
-            meaning,
             key,
         }
     });
@@ -126,11 +127,19 @@ fn add_subscribers_own(all: &mut Vec<Documented>, given: &Table) {
             if all.iter().any(|known| known.key == full) {
                 continue;
             }
-            let general = all.iter().find(|known| known.key == format!("outbox.defaults.{key}"));
-            let meaning = general.map(|general| general.meaning.clone()).unwrap_or_default();
-            all.push(Documented { key: full, meaning });
+            all.push(Documented { key: full, meaning: String::new() });
         }
     }
+}
+
+/// What is said of a subscriber's key where its table says nothing.
+fn general_meanings(all: &[Documented]) -> BTreeMap<String, String> {
+    let defaults = all.iter().filter_map(|known| Some((known.key.strip_prefix("outbox.defaults.")?, &known.meaning)));
+    defaults.map(|(key, meaning)| (key.to_owned(), meaning.clone())).collect()
+}
+
+fn last(key: &str) -> &str {
+    key.rsplit('.').next().unwrap_or(key)
 }
 
 fn setters(key: &str) -> Vec<&'static str> {
@@ -180,8 +189,7 @@ mod tests {
         keys_of(&DEFAULTS.parse().unwrap(), "", &mut known);
         let listed = shown("", &[], &[]);
         assert_eq!(listed.keys().cloned().collect::<BTreeSet<_>>(), known);
-        // What holds for all subscribers is said where the defaults are.
-        let silent = listed.values().filter(|setting| setting.meaning.is_empty() && !setting.key.starts_with("outbox.subscribers."));
+        let silent = listed.values().filter(|setting| setting.meaning.is_empty());
         assert_eq!(silent.map(|setting| &*setting.key).collect::<Vec<_>>(), Vec::<&str>::new());
         assert_eq!(listed["http.bind"].meaning, "Where REST, events and callbacks are served; `:8080` means every address.");
         assert_eq!(listed["devices.recorder_ping_timeout_s"].meaning, listed["devices.recorder_ping_interval_s"].meaning);
