@@ -32,7 +32,7 @@ use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Worker};
 use crate::domain::routing::SubscriberName;
 use crate::embedded::DataDir;
-use crate::embedded::keys::{Keys, RobotKeys, SharedKey};
+use crate::embedded::keys::{Keys, RobotKeys, Robots, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
@@ -40,6 +40,7 @@ use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
 use crate::http::device_stream::DeviceStream;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
+use crate::http::fleet::Fleet;
 use crate::http::{self, AppState};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
@@ -163,13 +164,12 @@ impl App {
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
-        let tokens = Arc::new(adapters::RecorderTokens(reads.clone()));
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
         let lease = config.devices.process_lease;
         let membership = Arc::new(Membership::join(commands.clone(), reads.clone(), lease, config.http.internal_url(http), folder).await?);
         membership.succeed().await?;
-        let effects = Arc::new(CommandEffects { commands: commands.clone(), process: membership.id });
-        let devices = Devices::new(effects, Some(tokens), adapters::device_settings(&config.devices));
+        let effects = Arc::new(CommandEffects { commands: commands.clone(), reads: reads.clone(), process: membership.id });
+        let devices = Devices::new(effects, adapters::link_settings(&config.devices));
         {
             let (membership, hub, stop) = (membership.clone(), devices.hub().clone(), stop.clone());
             lifecycle.spawn("membership", async move { membership.run(hub, stop).await });
@@ -182,7 +182,7 @@ impl App {
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
-            tasks: Arc::new(adapters::TaskTable(pool.clone())),
+            reads: reads.clone(),
             callbacks: CallbackTokens::new(jwt_secret.expose().as_bytes()),
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
@@ -199,10 +199,10 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
-        lifecycle.spawn("old idempotency keys", forget_old_keys(commands.clone(), stop.clone()));
+        lifecycle.spawn("what is kept for a day", forget(commands.clone(), stop.clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
-        let settings = http::Settings {
+        let settings = http::EdgeSettings {
             auth_mode: match config.auth.mode {
                 AuthMode::Strict => http::AuthMode::Strict,
                 AuthMode::Compat => http::AuthMode::Compat,
@@ -250,8 +250,8 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Arc::new(adapters::HubFleet::new(devices.hub().clone())),
-            Arc::new(adapters::BucketObjects::new(blobs)),
+            Fleet::new(devices.hub().clone()),
+            http::objects::Objects::new(blobs),
             device_stream,
             settings,
             Arc::new(move || metrics.render()),
@@ -355,14 +355,17 @@ impl App {
     }
 }
 
-/// Keys are ignored after their day; here they go, little by little.
-async fn forget_old_keys(commands: Commands, stop: CancellationToken) {
+/// What is kept beside the log for a day goes, little by little: idempotency keys, and what recorders were configured with.
+async fn forget(commands: Commands, stop: CancellationToken) {
     const PAUSE: Duration = Duration::from_secs(600);
     loop {
         match commands.forget_old_keys().await {
             Ok(true) => continue,
             Ok(false) => {}
             Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
+        }
+        if let Err(error) = commands.forget_old_params().await {
+            warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
@@ -444,9 +447,10 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, port: Option<Por
     let listener = port.context("embedded objects need a port")?.listen()?;
     // Three secrets that have nothing to do with each other: who holds the shared key must not find out the others.
     let own = Credentials { access_key: SERVER_KEY.to_owned(), secret_key: data.secret("s3_server")? };
-    let robots = RobotKeys::new(data.secret("s3_robots")?);
+    let robot_keys = RobotKeys::new(data.secret("s3_robots")?);
     let shared = shared_key(&config.s3, data)?;
-    let keys = Keys::new(own, shared, Some(robots.clone()), &config.s3.bucket, Arc::new(adapters::StoreKeys(reads.clone())));
+    let robots = Robots { keys: robot_keys.clone(), holders: Arc::new(adapters::StoreKeys(reads.clone())) };
+    let keys = Keys::new(own, shared, Some(robots), &config.s3.bucket);
     let secrets = keys.secrets();
     let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
     let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry)
@@ -460,7 +464,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, port: Option<Por
         secret_key: endpoint.credentials().secret_key.clone(),
         local: Some(endpoint.local()),
     };
-    let secret_of = Arc::new(move |access_key: &str| robots.secret_of(access_key).expose().to_owned());
+    let secret_of = Arc::new(move |access_key: &str| robot_keys.secret_of(access_key).expose().to_owned());
     Ok(Objects { s3: Some(endpoint), access, secrets, secret_of: Some(secret_of), refused_writes: Some(refused_writes) })
 }
 

@@ -26,7 +26,8 @@ pub struct LocalObject {
     pub etag: String,
 }
 
-/// Objects of one bucket that are files of this machine. Its methods block.
+/// Objects of one bucket that are files of this machine. Its methods block. A trait, because `embedded`, whose files they are,
+/// is built on this module.
 pub trait LocalObjects: fmt::Debug + Send + Sync {
     /// Below which all of them lie.
     fn folder(&self) -> &Path;

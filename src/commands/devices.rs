@@ -131,7 +131,8 @@ pub struct RequestDeviceCommand {
     pub device: DeviceId,
     pub action: RecorderAction,
     pub task: Option<PublicTaskId>,
-    pub params: Value,
+    /// What it is configured with, where it is. It names a person, and so it goes beside the log.
+    pub config: Option<Value>,
     pub timeout: Duration,
     /// The recorder says at this moment that it holds no task of ours.
     pub holds_none: bool,
@@ -165,7 +166,6 @@ impl Command for RequestDeviceCommand {
             command_id: command_id.clone(),
             action: self.action,
             task_id: self.task.clone(),
-            params: self.params.clone(),
             deadline: work.now + self.timeout,
             holds_none: self.holds_none,
             sight: self.sight.clone(),
@@ -177,6 +177,9 @@ impl Command for RequestDeviceCommand {
         }
         work.decide(&mut device, command)?;
         task_fits?;
+        if let Some(config) = &self.config {
+            work.keep_params(command_id.clone(), config.clone());
+        }
         Ok(command_id)
     }
 }

@@ -23,6 +23,7 @@ mod error;
 mod execute;
 pub mod idempotency;
 pub mod orders;
+pub mod params;
 mod probe;
 pub mod processes;
 mod production;

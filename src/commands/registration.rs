@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::registry::register;
 use super::{Command, CommandError, Refusal, Work};
@@ -29,6 +30,10 @@ pub struct Credentials {
 }
 
 impl TokenHash {
+    pub fn of(token: &str) -> Self {
+        Self(hex::encode(Sha256::digest(token)))
+    }
+
     /// Enough of it to tell tokens apart.
     fn fingerprint(&self) -> String {
         self.0.chars().take(12).collect()

@@ -9,7 +9,9 @@ use crate::domain::registry::{
     Scene, Skill, Sop, Subscene,
 };
 use crate::domain::station::{Binding, BindingFacts, Station, StationCommand};
-use crate::domain::{CollectorId, DeviceId, FactoryId, OrganizationId, RefusalCode, RobotId, RobotTypeId, SceneId, SkillId, StationId};
+use crate::domain::{
+    CollectorId, DeviceId, FactoryId, OrganizationId, RefusalCode, RobotId, RobotTypeId, SceneId, Scope, SkillId, StationId,
+};
 use crate::eventstore::Loaded;
 use crate::projections::ReadModel;
 use crate::projections::facts::{self, CollectorFacts, FactoryTable};
@@ -46,6 +48,11 @@ impl Command for CreateFactory {
     type Answer = FactoryId;
     const NAME: &'static str = "create_factory";
     async fn run(&self, work: &mut Work) -> Result<FactoryId, CommandError> {
+        // It would lie outside of any scope that does not contain everything.
+        if work.scope != Scope::Everything {
+            let text = "a new factory is none of those that this login is for";
+            return Err(Refusal::new(RefusalCode::OutsideScope, text).into());
+        }
         let record = Factory {
             name: self.name.clone(),
             slug: format!("fac-{}", chance::text(SLUG_LENGTH)),

@@ -46,7 +46,7 @@ impl Commands {
         let quiet = look.await?;
         for row in &quiet {
             let device = DeviceId::parse(row.get(0)).context("a device id")?;
-            let kind = row.get::<_, &str>(1).parse().unwrap_or(LinkKind::Recorder);
+            let kind = row.try_get::<_, LinkKind>(1).context("a kind of link")?;
             self.execute(&Context::system(), EndContest { device: device.clone(), kind }).await?;
             let client = self.store.pool().get().await.map_err(StoreError::from)?;
             client.execute(FORGET, &[&device.as_str(), &kind.as_str()]).await.map_err(StoreError::from)?;

@@ -48,6 +48,10 @@ pub struct Work {
     credentials: Vec<(&'static str, i64, String)>,
     /// Who people are, which never enters events, either.
     people: Vec<Person>,
+    /// What commands to recorders are sent with, by their ids, which never enters events, either.
+    params: Vec<(String, Value)>,
+    /// Commands to recorders that are settled.
+    settled: Vec<String>,
     /// An order was locked, and what follows from what was decided about it was not decided yet.
     pub(super) unfinished: Option<OrderId>,
     /// What the command answers, where the same request may come again.
@@ -76,6 +80,8 @@ impl Work {
             snapshots: vec![],
             credentials: vec![],
             people: vec![],
+            params: vec![],
+            settled: vec![],
             unfinished: None,
             outcomes: vec![],
         })
@@ -127,6 +133,7 @@ impl Work {
             apply(stream, event, self.now);
             self.events.push(NewEvent::new(id.clone(), stream.subject(), stream.version, event)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
+            self.settled.extend(A::settles(event).map(str::to_owned));
             if let Some(write) = A::shown_event(&stream.id, event, head)? {
                 self.keep(write);
             }
@@ -170,6 +177,11 @@ impl Work {
         self.people.push(person);
     }
 
+    /// Keeps what a command to a recorder is sent with beside the log, until the command is settled.
+    pub(super) fn keep_params(&mut self, command_id: String, params: Value) {
+        self.params.push((command_id, params));
+    }
+
     pub(super) fn keep_outcome(&mut self, key: IdempotencyKey, step: &'static str, outcome: Value) {
         let (at, forgotten_before) = (self.now, self.now - REMEMBERED);
         self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
@@ -211,6 +223,13 @@ impl Work {
             let sql = "insert into credentials (subject, subject_id, password_hash) values ($1, $2, $3)
                        on conflict (subject, subject_id) do update set password_hash = excluded.password_hash, changed_at = clock_timestamp()";
             also.push((sql, vec![subject, id, hash]));
+        }
+        for (command_id, params) in &self.params {
+            let sql = "insert into command_params (command_id, params, created_at) values ($1, $2, $3)";
+            also.push((sql, vec![command_id, params, &self.now]));
+        }
+        if !self.settled.is_empty() {
+            also.push(("delete from command_params where command_id = any ($1)", vec![&self.settled]));
         }
         self.tx.commit(&self.events, &self.metadata, &also).await?;
         for offer in self.snapshots {

@@ -1,6 +1,7 @@
-//! What links ask of the rest of the program: to be opened, and that their reports are heard.
+//! What links ask of the rest of the program: whether a token opens them, to be opened, and that their reports are heard.
 //!
-//! The trait is the seam for tests; the server has one implementation, for [`Commands`].
+//! The trait is the one seam of this module: its tests are about storage that is slow, away or refuses, at the moments that
+//! they choose. The server has one implementation, over [`Commands`] and [`Reads`].
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -8,11 +9,14 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::commands::devices::{OpenLink, OpenLinkInTime};
+use crate::commands::registration::TokenHash;
 use crate::commands::reports::DeviceReport;
 use crate::commands::{CommandError, Commands, Context};
 use crate::domain::device::LinkKind;
 use crate::domain::report::Report;
 use crate::domain::{DeviceId, RefusalCode};
+use crate::projections::reads::Reads;
+use crate::telemetry::chain;
 
 /// Which link a report came over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub enum EffectError {
 
 #[async_trait]
 pub trait Effects: Send + Sync + 'static {
+    /// Whether a token opens a device.
+    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError>;
     /// Makes the new connection the current one, and answers with its epoch. Where the program is gone before that is
     /// decided, nothing is opened.
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str, gone: &CancellationToken) -> Result<i64, EffectError>;
@@ -52,6 +58,7 @@ pub trait Effects: Send + Sync + 'static {
 /// The server's own.
 pub struct CommandEffects {
     pub commands: Commands,
+    pub reads: Reads,
     /// Which process this is, among those that share the database.
     pub process: Uuid,
 }
@@ -73,6 +80,14 @@ impl CommandEffects {
 
 #[async_trait]
 impl Effects for CommandEffects {
+    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError> {
+        // A robot that is retired records no more; what it still has is welcome.
+        let also_retired = kind == LinkKind::Transfer;
+        let known = self.reads.recorder_token(device, also_retired).await.map_err(|error| EffectError::Unavailable(chain(&error)))?;
+        // Hashes of random tokens: how alike two of them are tells nothing about either token.
+        Ok(known.is_some_and(|row| row.token_hash == TokenHash::of(token).0))
+    }
+
     async fn open_link(&self, device: &DeviceId, kind: LinkKind, remote: &str, gone: &CancellationToken) -> Result<i64, EffectError> {
         let context = Context::device(device, Some(remote.to_owned()));
         let link = OpenLink { device: device.clone(), kind, remote: remote.to_owned(), process: Some(self.process) };

@@ -7,7 +7,7 @@
 //!
 //! Reading never waits for anything but the socket, so pings are answered at once. Two
 //! queues lead out: a small one for control frames, which goes first, and a bounded one for
-//! messages. A device that does not take what it is sent for [`super::Settings::write_timeout`]
+//! messages. A device that does not take what it is sent for [`super::LinkSettings::write_timeout`]
 //! is gone.
 //!
 //! A device that sends more than `FRAMES` allows is read more slowly, and has to wait with the

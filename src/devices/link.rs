@@ -25,7 +25,7 @@ use super::queue::ReportQueue;
 use super::recent::Direction;
 use super::session::{Effect, Now, QueryError, Request, Session};
 use super::wire::RpcResponse;
-use super::{Keepalive, Settings};
+use super::{Keepalive, LinkSettings};
 use crate::domain::report::Report;
 
 /// Messages read and not yet looked at. Looking takes microseconds.
@@ -61,7 +61,7 @@ pub struct LinkLoop<S> {
     pub asks: mpsc::Receiver<Ask>,
     pub reports: ReportQueue,
     pub keepalive: Keepalive,
-    pub settings: Arc<Settings>,
+    pub settings: Arc<LinkSettings>,
     pub stop: CancellationToken,
 }
 

@@ -18,7 +18,7 @@
 //! | [`recorder`], [`transfer`] | the sessions: pure machines, tested as tables |
 //! | [`session`] | what sessions are told and what they answer |
 //! | [`queue`] | reports on their way into storage, in order, tried until it works |
-//! | [`effects`] | opening links, and having reports heard: the one seam to the rest |
+//! | [`effects`] | looking tokens up, opening links, having reports heard: the one seam to the rest |
 //! | [`hub`] | live links, observed states, sending |
 //! | [`recent`] | what was lately said, for people who look for a cause |
 //! | [`wire`] | messages as devices write and read them |
@@ -58,7 +58,7 @@ use std::time::Duration;
 pub use allowance::Limit;
 pub use effects::{EffectError, Effects, LinkId};
 pub use hub::{Hub, LinkInfo, Presence, SendError};
-pub use plane::{Devices, TokenCheck};
+pub use plane::Devices;
 pub use session::{QueryError, Rpc};
 pub use transfer::status::TransferStatus;
 pub use view::RecorderView;
@@ -74,7 +74,7 @@ pub struct Keepalive {
 
 /// The part of the configuration that is about devices.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct LinkSettings {
     pub recorder: Keepalive,
     pub transfer: Keepalive,
     /// The largest message taken, in one frame or in many.
@@ -98,7 +98,7 @@ pub struct Settings {
     pub tick: Duration,
 }
 
-impl Default for Settings {
+impl Default for LinkSettings {
     fn default() -> Self {
         let pong_timeout = Duration::from_secs(10);
         Self {

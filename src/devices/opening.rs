@@ -109,11 +109,8 @@ impl Opening {
     /// Whether the token that was shown is the device's, where one is required.
     async fn prove(&self) -> Result<(), Denied> {
         let Some(shown) = &self.token else { return Ok(()) };
-        let opens = match (&self.devices.0.tokens, shown) {
-            (Some(tokens), Some(token)) => tokens.opens(&self.device, self.kind, token).await,
-            (None, _) | (_, None) => Ok(false),
-        };
-        match opens {
+        let Some(token) = shown else { return Err(Denied::Unauthorized) };
+        match self.devices.0.effects.opens(&self.device, self.kind, token).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Denied::Unauthorized),
             Err(error) => Err(Denied::Unavailable(error.to_string())),

@@ -3,21 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::effects::{EffectError, Effects};
+use super::effects::Effects;
 use super::hub::Hub;
-use super::{Keepalive, Settings};
-use crate::domain::DeviceId;
+use super::{Keepalive, LinkSettings};
 use crate::domain::device::LinkKind;
-
-/// Whether a token opens a device.
-#[async_trait]
-pub trait TokenCheck: Send + Sync + 'static {
-    async fn opens(&self, device: &DeviceId, kind: LinkKind, token: &str) -> Result<bool, EffectError>;
-}
 
 /// The device plane of a process: its routes, its hub, and its tasks. Cheap to clone.
 #[derive(Clone)]
@@ -26,20 +18,17 @@ pub struct Devices(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub hub: Hub,
     pub effects: Arc<dyn Effects>,
-    pub tokens: Option<Arc<dyn TokenCheck>>,
-    pub settings: Arc<Settings>,
+    pub settings: Arc<LinkSettings>,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
     pub halt: CancellationToken,
 }
 
 impl Devices {
-    /// Without `tokens`, listeners that require one let nobody in.
-    pub fn new(effects: Arc<dyn Effects>, tokens: Option<Arc<dyn TokenCheck>>, settings: Settings) -> Self {
+    pub fn new(effects: Arc<dyn Effects>, settings: LinkSettings) -> Self {
         Self(Arc::new(Inner {
             hub: Hub::new(),
             effects,
-            tokens,
             settings: Arc::new(settings),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

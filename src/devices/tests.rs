@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::effects::{EffectError, Effects, LinkId};
 use super::hub::{Hub, SendError};
-use super::plane::{Devices, TokenCheck};
+use super::plane::Devices;
 use super::queue::{self, ReportQueue, ReportWriter};
 use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
-use super::{Keepalive, Limit, Settings};
+use super::{Keepalive, Limit, LinkSettings};
 use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
 use crate::domain::report::Report;
 use crate::domain::routing::Destination;
@@ -86,6 +86,13 @@ impl Storage {
 
 #[async_trait]
 impl Effects for Storage {
+    async fn opens(&self, _: &DeviceId, _: LinkKind, token: &str) -> Result<bool, EffectError> {
+        match token {
+            "trouble" => Err(EffectError::Unavailable("restarting".to_owned())),
+            token => Ok(token == "secret"),
+        }
+    }
+
     async fn open_link(&self, _: &DeviceId, _: LinkKind, _: &str, _: &CancellationToken) -> Result<i64, EffectError> {
         match &self.refuse {
             Some(error) => Err(error.clone()),
@@ -116,12 +123,11 @@ struct Plane {
 
 impl Plane {
     async fn start(storage: Arc<Storage>) -> Self {
-        Self::start_with(storage, Settings::default(), None).await
+        Self::start_with(storage, LinkSettings::default(), false).await
     }
 
-    async fn start_with(storage: Arc<Storage>, settings: Settings, tokens: Option<Arc<dyn TokenCheck>>) -> Self {
-        let token_required = tokens.is_some();
-        let devices = Devices::new(storage.clone(), tokens, settings);
+    async fn start_with(storage: Arc<Storage>, settings: LinkSettings, token_required: bool) -> Self {
+        let devices = Devices::new(storage.clone(), settings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
@@ -304,8 +310,8 @@ async fn damaged_messages_cost_themselves_and_not_the_link() {
 
 #[tokio::test]
 async fn a_greeting_of_megabytes_is_taken_and_one_beyond_the_limit_is_refused() {
-    let settings = Settings { frame_bytes_max: 4 << 20, ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let settings = LinkSettings { frame_bytes_max: 4 << 20, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, false).await;
     let greeting = |bytes: usize| {
         let message = json!({"type": "connected", "data": {"uploads": [], "waiting_ack_task_ids": ["t"], "pending_count": 3, "padding": "x".repeat(bytes)}});
         serde_json::to_vec(&message).unwrap()
@@ -388,14 +394,14 @@ async fn close_frames_are_answered_and_the_connection_closed() {
     plane.end().await;
 }
 
-fn impatient() -> Settings {
+fn impatient() -> LinkSettings {
     let keepalive = Keepalive { ping_interval: Some(Duration::from_millis(150)), pong_timeout: Duration::from_millis(150) };
-    Settings { recorder: keepalive, transfer: keepalive, tick: Duration::from_millis(20), ..Settings::default() }
+    LinkSettings { recorder: keepalive, transfer: keepalive, tick: Duration::from_millis(20), ..LinkSettings::default() }
 }
 
 #[tokio::test]
 async fn a_silent_device_is_pinged_and_then_cut() {
-    let plane = Plane::start_with(Storage::quick(), impatient(), None).await;
+    let plane = Plane::start_with(Storage::quick(), impatient(), false).await;
     let mut uploader = plane.transfer().await;
     assert!(uploader.next(OpCode::Ping).await.is_some());
     // We read, but do not answer.
@@ -407,7 +413,7 @@ async fn a_silent_device_is_pinged_and_then_cut() {
 
 #[tokio::test]
 async fn a_recorder_at_work_on_a_command_may_be_silent() {
-    let plane = Plane::start_with(Storage::quick(), impatient(), None).await;
+    let plane = Plane::start_with(Storage::quick(), impatient(), false).await;
     let mut recorder = plane.recorder().await;
     let asked = recorder.request().await;
     recorder.text(json!({"type": "rpc_response", "request_id": asked["request_id"], "success": true, "data": {"state": "idle"}})).await;
@@ -437,8 +443,8 @@ async fn frames_to_an_uploader_are_confirmed_when_they_left() {
 
 #[tokio::test]
 async fn storage_that_stays_away_ends_a_talkative_link_instead_of_losing_reports() {
-    let settings = Settings { reports_max: 4, ..Settings::default() };
-    let plane = Plane::start_with(Storage::with(0, 0, None), settings, None).await;
+    let settings = LinkSettings { reports_max: 4, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::with(0, 0, None), settings, false).await;
     let mut uploader = plane.transfer().await;
     for n in 0..8 {
         let message = json!({"type": "upload_started", "data": {"task_id": format!("t{n}")}});
@@ -478,18 +484,6 @@ async fn stopping_does_not_wait_for_storage_that_never_answers() {
     plane.devices.shutdown(Duration::from_millis(100)).await;
 }
 
-struct OneToken;
-
-#[async_trait]
-impl TokenCheck for OneToken {
-    async fn opens(&self, _device: &DeviceId, _kind: LinkKind, token: &str) -> Result<bool, EffectError> {
-        match token {
-            "trouble" => Err(EffectError::Unavailable("restarting".to_owned())),
-            token => Ok(token == "secret"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn handshakes_are_refused_with_the_reason_people_look_for() {
     let plane = Plane::start(Storage::quick()).await;
@@ -509,7 +503,7 @@ async fn handshakes_are_refused_with_the_reason_people_look_for() {
         plane.end().await;
     }
 
-    let plane = Plane::start_with(Storage::quick(), Settings::default(), Some(Arc::new(OneToken))).await;
+    let plane = Plane::start_with(Storage::quick(), LinkSettings::default(), true).await;
     let (recorder, transfer) = (format!("/recorder/{DEVICE}"), format!("/transfer/{DEVICE}"));
     let table = [
         (recorder.clone(), None, 401),
@@ -530,8 +524,8 @@ async fn handshakes_are_refused_with_the_reason_people_look_for() {
 
 #[tokio::test]
 async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
-    let settings = Settings { links_max: 1, ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let settings = LinkSettings { links_max: 1, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, false).await;
     let _first = plane.recorder().await;
     assert_eq!(plane.refusal(&format!("/transfer/{DEVICE}"), None).await, 503);
     assert_eq!(plane.refusal("/recorder/another", None).await, 503);
@@ -542,8 +536,8 @@ async fn beyond_the_limit_of_links_only_those_who_come_back_are_taken() {
 
 #[tokio::test]
 async fn connections_that_are_opened_again_and_again_cost_a_bounded_number_of_events() {
-    let settings = Settings { openings: Limit { at_once: 3.0, per_second: 1e-6 }, ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let settings = LinkSettings { openings: Limit { at_once: 3.0, per_second: 1e-6 }, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, false).await;
     let recorder = format!("/recorder/{DEVICE}");
     for expected in [101, 101, 101, 503, 503] {
         assert_eq!(plane.refusal(&recorder, None).await, expected);
@@ -553,8 +547,8 @@ async fn connections_that_are_opened_again_and_again_cost_a_bounded_number_of_ev
     plane.end().await;
 
     // A handshake that is refused costs none, and takes nothing from the device.
-    let settings = Settings { openings: Limit { at_once: 1.0, per_second: 1e-6 }, ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, Some(Arc::new(OneToken))).await;
+    let settings = LinkSettings { openings: Limit { at_once: 1.0, per_second: 1e-6 }, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, true).await;
     for (token, expected) in [("wrong", 401), ("trouble", 503), ("secret", 101), ("secret", 503)] {
         assert_eq!(plane.refusal(&recorder, Some(token)).await, expected);
     }
@@ -563,8 +557,8 @@ async fn connections_that_are_opened_again_and_again_cost_a_bounded_number_of_ev
 
 #[tokio::test]
 async fn a_device_that_connects_again_and_again_has_to_wait() {
-    let settings = Settings { handshakes: Limit { at_once: 2.0, per_second: 1e-6 }, ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let settings = LinkSettings { handshakes: Limit { at_once: 2.0, per_second: 1e-6 }, ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, false).await;
     let recorder = format!("/recorder/{DEVICE}");
     // The first is not remembered yet.
     for expected in [101, 101, 101, 503, 503] {
@@ -582,8 +576,8 @@ fn closed(stored: &[(i64, Report)]) -> Vec<i64> {
 
 #[tokio::test]
 async fn a_connection_that_was_opened_too_late_for_its_device_is_closed_again() {
-    let settings = Settings { handshake_timeout: Duration::from_millis(100), ..Settings::default() };
-    let plane = Plane::start_with(Storage::quick(), settings, None).await;
+    let settings = LinkSettings { handshake_timeout: Duration::from_millis(100), ..LinkSettings::default() };
+    let plane = Plane::start_with(Storage::quick(), settings, false).await;
     plane.storage.openings.forget_permits(Semaphore::MAX_PERMITS);
     assert_eq!(plane.refusal(&format!("/recorder/{DEVICE}"), None).await, 503);
     assert_eq!(plane.storage.epochs.load(Ordering::SeqCst), 1, "it is stored, and nobody knows it");

@@ -31,6 +31,10 @@ pub trait Aggregate: Default + Clone + Debug + PartialEq + Serialize + Deseriali
 
     fn decide(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
     fn evolve(&mut self, event: &Self::Event);
+    /// The command to a device that is over with this event: what was kept beside the log to send it is not needed any more.
+    fn settles(_event: &Self::Event) -> Option<&str> {
+        None
+    }
     /// Whether the event counts as a change of the thing itself (`updated_at`).
     fn touches(_event: &Self::Event) -> bool {
         true

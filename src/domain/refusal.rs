@@ -105,6 +105,7 @@ codes! {
     OrganizationMismatch = "organization_mismatch", Invalid;
     OrganizationNotFound = "organization_not_found", Invalid;
     OtherUpload = "other_upload", Conflict;
+    OutsideScope = "outside_scope", Forbidden;
     QuantityBelowLocked = "quantity_below_locked", Invalid, made by BATCH_TASKS;
     QuantityExceedsBatch = "quantity_exceeds_batch", Invalid, made by BATCH_TASKS;
     QuantityExceedsPending = "quantity_exceeds_pending", Invalid, made by BATCH_TASKS;

@@ -36,9 +36,15 @@ pub enum Report {
     UploadStarted {
         task: PublicTaskId,
     },
-    /// These files are in the bucket, it says.
+    /// These files are in the bucket, it says. Heard [apart](Self::apart).
     UploadsCompleted {
         uploads: Vec<(PublicTaskId, UploadReport)>,
+        witness: Witness,
+    },
+    /// One of them.
+    UploadCompleted {
+        task: PublicTaskId,
+        upload: UploadReport,
         witness: Witness,
     },
     /// The uploader gave up.
@@ -52,9 +58,13 @@ pub enum Report {
         task: PublicTaskId,
         detail: String,
     },
-    /// It waits for the acks of these.
+    /// It waits for the acks of these. Heard [apart](Self::apart).
     AcksWanted {
         tasks: Vec<PublicTaskId>,
+    },
+    /// One of them.
+    AckWanted {
+        task: PublicTaskId,
     },
     UploadsListed(UploadList),
     /// Follows from a list: there is no recording of the task, and it cannot be recorded again.
@@ -94,10 +104,10 @@ impl Report {
             Report::Settled { .. } => "settled",
             Report::AnsweredLate { .. } => "answered_late",
             Report::UploadStarted { .. } => "upload_started",
-            Report::UploadsCompleted { .. } => "uploads_completed",
+            Report::UploadsCompleted { .. } | Report::UploadCompleted { .. } => "uploads_completed",
             Report::UploadFailed { .. } => "upload_failed",
             Report::UploadNotFound { .. } => "upload_not_found",
-            Report::AcksWanted { .. } => "acks_wanted",
+            Report::AcksWanted { .. } | Report::AckWanted { .. } => "acks_wanted",
             Report::UploadsListed(_) => "uploads_listed",
             Report::RecordingLost { .. } => "recording_lost",
             Report::UploadsGivenUp { .. } => "uploads_given_up",
@@ -108,16 +118,19 @@ impl Report {
     /// The device's message that it was in, as it is recorded where it is refused.
     pub fn message(&self) -> &'static str {
         match self {
-            Report::Observed { .. } => "state_update",
-            Report::ConfigApplied { .. } => "config_applied",
-            Report::Settled { .. } | Report::AnsweredLate { .. } => "rpc_response",
-            Report::UploadStarted { .. } => "upload_started",
-            Report::UploadsCompleted { .. } => "upload_complete",
-            Report::UploadFailed { .. } | Report::RecordingLost { .. } => "upload_failed",
-            Report::UploadNotFound { .. } => "upload_not_found",
-            Report::AcksWanted { .. } => "waiting_ack",
+            Report::UploadsCompleted { .. } | Report::UploadCompleted { .. } => "upload_complete",
+            Report::RecordingLost { .. } => "upload_failed",
+            Report::AcksWanted { .. } | Report::AckWanted { .. } => "waiting_ack",
             Report::UploadsListed(_) | Report::UploadsGivenUp { .. } => "status",
-            Report::Closed { .. } => "close",
+            // Their messages bear the same name; or nothing of them is ever refused.
+            Report::ConfigApplied { .. }
+            | Report::UploadStarted { .. }
+            | Report::UploadFailed { .. }
+            | Report::UploadNotFound { .. }
+            | Report::Observed { .. }
+            | Report::Settled { .. }
+            | Report::AnsweredLate { .. }
+            | Report::Closed { .. } => self.name(),
         }
     }
 
@@ -129,9 +142,9 @@ impl Report {
     pub fn apart(self) -> Vec<Self> {
         match self {
             Report::UploadsCompleted { uploads, witness } => {
-                uploads.into_iter().map(|upload| Report::UploadsCompleted { uploads: vec![upload], witness }).collect()
+                uploads.into_iter().map(|(task, upload)| Report::UploadCompleted { task, upload, witness }).collect()
             }
-            Report::AcksWanted { tasks } => tasks.into_iter().map(|task| Report::AcksWanted { tasks: vec![task] }).collect(),
+            Report::AcksWanted { tasks } => tasks.into_iter().map(|task| Report::AckWanted { task }).collect(),
             whole => vec![whole],
         }
     }

@@ -73,7 +73,8 @@ pub struct SharedKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away;
 
-/// What is known of robots and their keys.
+/// What is known of robots and their keys. A trait, because nothing in `embedded` knows the tables: the server has it from
+/// them (`app::adapters`).
 #[async_trait]
 pub trait Holders: Send + Sync {
     /// The device id of the robot whose key it is now.
@@ -82,18 +83,10 @@ pub trait Holders: Send + Sync {
     async fn has_own_key(&self, device_id: &str) -> Result<bool, Away>;
 }
 
-/// There are no robots.
-struct NoHolders;
-
-#[async_trait]
-impl Holders for NoHolders {
-    async fn robot(&self, _access_key: &str) -> Result<Option<String>, Away> {
-        Ok(None)
-    }
-
-    async fn has_own_key(&self, _device_id: &str) -> Result<bool, Away> {
-        Ok(false)
-    }
+/// Robots with keys of their own.
+pub struct Robots {
+    pub keys: RobotKeys,
+    pub holders: Arc<dyn Holders>,
 }
 
 /// Every key there is, and what it opens.
@@ -103,9 +96,8 @@ pub struct Keys(Arc<Inner>);
 struct Inner {
     own: Credentials,
     shared: Option<SharedKey>,
-    robots: Option<RobotKeys>,
+    robots: Option<Robots>,
     bucket: String,
-    holders: Arc<dyn Holders>,
     robot_of: Remembered<Option<String>>,
     has_own: Remembered<bool>,
     patience: Patience,
@@ -142,10 +134,10 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    pub fn new(own: Credentials, shared: Option<SharedKey>, robots: Option<RobotKeys>, bucket: &str, holders: Arc<dyn Holders>) -> Self {
+    pub fn new(own: Credentials, shared: Option<SharedKey>, robots: Option<Robots>, bucket: &str) -> Self {
         let patience = Patience { fresh: FRESH, stale: STALE_MAX };
         let (robot_of, has_own) = (Remembered::default(), Remembered::default());
-        Self(Arc::new(Inner { own, shared, robots, bucket: bucket.to_owned(), holders, robot_of, has_own, patience }))
+        Self(Arc::new(Inner { own, shared, robots, bucket: bucket.to_owned(), robot_of, has_own, patience }))
     }
 
     pub fn own(&self) -> &Credentials {
@@ -156,7 +148,7 @@ impl Keys {
     pub fn secrets(&self) -> Vec<Secret> {
         let Inner { own, shared, robots, .. } = self.0.as_ref();
         let shared = shared.iter().map(|shared| shared.credentials.secret_key.clone());
-        let master = robots.iter().map(|RobotKeys(master)| master.clone());
+        let master = robots.iter().map(|robots| robots.keys.0.clone());
         std::iter::once(own.secret_key.clone()).chain(shared).chain(master).collect()
     }
 
@@ -184,7 +176,7 @@ impl Keys {
 
     /// Whether who signed with the key may do this.
     pub async fn check(&self, access_key: &str, asked: Asked<'_>) -> S3Result<()> {
-        let Inner { shared, bucket, holders, robot_of, has_own, patience, .. } = self.0.as_ref();
+        let Inner { shared, bucket, robots, robot_of, has_own, patience, .. } = self.0.as_ref();
         match self.signer(access_key) {
             Signer::Server => Ok(()),
             Signer::Shared => {
@@ -195,17 +187,19 @@ impl Keys {
                     return Err(s3_error!(AccessDenied, "This key may upload and read, nothing else"));
                 }
                 let device = asked.key.filter(|_| may_robots(asked.operation)).and_then(device_of);
-                let Some(device) = device else { return Ok(()) };
-                match has_own.get(*patience, device, || holders.has_own_key(device)).await {
+                let (Some(device), Some(robots)) = (device, robots) else { return Ok(()) };
+                match has_own.get(*patience, device, || robots.holders.has_own_key(device)).await {
                     Ok(true) => Err(wait("this robot has a key of its own, which replaces the one that robots shared")),
                     // A plain upload goes on without the database; what is there already, the guard protects.
                     Ok(false) | Err(Away) => Ok(()),
                 }
             }
             Signer::Robot => {
-                let device = match robot_of.get(*patience, access_key, || holders.robot(access_key)).await {
+                const UNKNOWN: &str = "this key was replaced by another, or is no robot's here";
+                let Some(robots) = robots else { return Err(wait(UNKNOWN)) };
+                let device = match robot_of.get(*patience, access_key, || robots.holders.robot(access_key)).await {
                     Ok(Some(device)) => device,
-                    Ok(None) => return Err(wait("this key was replaced by another, or is no robot's here")),
+                    Ok(None) => return Err(wait(UNKNOWN)),
                     Err(Away) => return Err(wait("whose key this is cannot be looked up now")),
                 };
                 let own = asked.bucket == Some(bucket.as_str()) && asked.key.and_then(device_of) == Some(device.as_str());
@@ -221,7 +215,7 @@ impl Keys {
 /// Only this server's own key.
 impl From<Credentials> for Keys {
     fn from(own: Credentials) -> Self {
-        Self::new(own, None, None, "", Arc::new(NoHolders))
+        Self::new(own, None, None, "")
     }
 }
 
@@ -232,7 +226,7 @@ impl S3Auth for Keys {
         match (self.signer(access_key), shared, robots) {
             (Signer::Server, ..) => Ok(own.secret_key.expose().into()),
             (Signer::Shared, Some(shared), _) => Ok(shared.credentials.secret_key.expose().into()),
-            (Signer::Robot, _, Some(robots)) => Ok(robots.secret_of(access_key).expose().into()),
+            (Signer::Robot, _, Some(robots)) => Ok(robots.keys.secret_of(access_key).expose().into()),
             _ => Err(s3_error!(InvalidAccessKeyId, "There is no such key")),
         }
     }
@@ -354,8 +348,8 @@ mod tests {
         let told = Arc::new(Told::default());
         told.give("KR1", "robot-1");
         let shared = SharedKey { credentials: credentials("shared"), allowed };
-        let robots = RobotKeys::new(Secret::new("master"));
-        let keys = Keys::new(credentials("server"), Some(shared), Some(robots), "bucket", told.clone());
+        let robots = Robots { keys: RobotKeys::new(Secret::new("master")), holders: told.clone() };
+        let keys = Keys::new(credentials("server"), Some(shared), Some(robots), "bucket");
         let mut inner = Arc::into_inner(keys.0).expect("one holder");
         inner.patience = patience;
         (Keys(Arc::new(inner)), told)

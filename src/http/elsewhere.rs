@@ -14,7 +14,6 @@ use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
-use crate::domain::device::LinkKind;
 use crate::telemetry::chain;
 
 pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -24,11 +23,7 @@ pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next
     let Some(device) = request.uri().path().split('/').nth(4).and_then(|id| DeviceId::parse(id).ok()) else {
         return next.run(request).await;
     };
-    let here = match kind {
-        LinkKind::Recorder => state.fleet.recorder(&device).is_some(),
-        LinkKind::Transfer => state.fleet.transfer(&device).is_some(),
-    };
-    if here || request.headers().contains_key(&PASSED_ON) {
+    if state.fleet.has(&device, kind) || request.headers().contains_key(&PASSED_ON) {
         return next.run(request).await;
     }
     match state.reads.process_with(&device, kind).await {
@@ -60,7 +55,7 @@ async fn ask(state: &AppState, address: &str, request: Request) -> Result<Respon
 mod tests {
     use axum::http::Method;
 
-    use super::*;
+    use crate::domain::device::LinkKind;
     use crate::http::router::policies;
 
     #[test]

@@ -1,18 +1,21 @@
 //! What the edge asks of devices that are connected right now. Live facts stand in no event; of a
 //! device that another process holds, the tables tell what was committed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wire::WholeSecond;
+use crate::devices::hub::LinkInfo;
+use crate::devices::wire::ToTransfer;
+use crate::devices::{self, Hub, QueryError, SendError, TransferStatus};
 use crate::domain::device::{Contest, LinkKind};
 use crate::domain::recorder::{RecorderState, Sight};
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
+use crate::listener::address_of;
 use crate::projections::reads::devices::DeviceShown;
 
 /// A connected recorder and its last known state.
@@ -45,21 +48,6 @@ impl RecorderView {
         let task_id = self.task_id.as_deref().and_then(|task| PublicTaskId::parse(task).ok());
         self.current_state.parse().map_or(Sight::Unknown, |state| Sight::Seen { state, task_id })
     }
-}
-
-/// One message to an uploader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransferOrder {
-    UploadRequest {
-        task_id: String,
-        priority: i32,
-    },
-    UploadAll,
-    StatusQuery,
-    /// Understood by no uploader yet.
-    Cancel {
-        task_id: String,
-    },
 }
 
 /// A connected uploader.
@@ -96,20 +84,121 @@ pub enum Unanswered {
     Failed(String),
 }
 
-#[async_trait]
-pub trait Fleet: Send + Sync {
-    fn recorders(&self) -> Vec<RecorderView>;
-    fn transfers(&self) -> Vec<TransferView>;
-    fn recorder(&self, device: &DeviceId) -> Option<RecorderView>;
-    fn transfer(&self, device: &DeviceId) -> Option<TransferView>;
+impl From<QueryError> for Unanswered {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::NotConnected => Self::NotConnected,
+            QueryError::TimedOut => Self::TimedOut,
+            QueryError::TooMany => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<SendError> for Unanswered {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotConnected => Self::NotConnected,
+            other => Self::Failed(other.to_string()),
+        }
+    }
+}
+
+/// The devices that are connected to this process.
+#[derive(Clone)]
+pub struct Fleet(Hub);
+
+impl Fleet {
+    pub fn new(hub: Hub) -> Self {
+        Self(hub)
+    }
+
+    pub fn recorders(&self) -> Vec<RecorderView> {
+        let devices = self.0.list();
+        devices.iter().filter_map(|(id, here)| here.recorder.as_ref().map(|(link, seen)| recorder_view(id, link, seen))).collect()
+    }
+
+    pub fn transfers(&self) -> Vec<TransferView> {
+        let devices = self.0.list();
+        devices.iter().filter_map(|(id, here)| here.transfer.as_ref().map(|(link, status)| transfer_view(id, link, status))).collect()
+    }
+
+    pub fn recorder(&self, device: &DeviceId) -> Option<RecorderView> {
+        self.0.snapshot(device).recorder.map(|(link, seen)| recorder_view(device, &link, &seen))
+    }
+
+    /// Whether a link of the device is up here.
+    pub fn has(&self, device: &DeviceId, kind: LinkKind) -> bool {
+        self.0.epoch(device, kind).is_some()
+    }
+
     /// What was lately said over the device's links to this process, newest first.
-    fn recent(&self, device: &DeviceId, limit: usize) -> Vec<DeviceMessage>;
+    pub fn recent(&self, device: &DeviceId, limit: usize) -> Vec<DeviceMessage> {
+        let entries = self.0.recent(device, limit).into_iter();
+        let shown = entries.map(|entry| DeviceMessage {
+            at: WholeSecond(entry.at),
+            link: entry.link.as_str(),
+            direction: entry.direction.as_str(),
+            kind: entry.what,
+            task_id: entry.task_id,
+            detail: entry.detail,
+        });
+        shown.collect()
+    }
+
     /// What the recorder does, known to be no older than `age_max`: asks it where necessary.
-    async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered>;
+    pub async fn refresh(&self, device: &DeviceId, age_max: Duration, timeout: Duration) -> Result<RecorderView, Unanswered> {
+        self.0.fresh_recorder(device, age_max, timeout).await?;
+        self.recorder(device).ok_or(Unanswered::NotConnected)
+    }
+
     /// The recorder's counters, passed on as they are.
-    async fn stats(&self, device: &DeviceId, timeout: Duration) -> Result<Value, Unanswered>;
+    pub async fn stats(&self, device: &DeviceId, timeout: Duration) -> Result<Value, Unanswered> {
+        let answer = self.0.query(device, "get_stats", Value::Null, timeout).await?;
+        if answer.success {
+            Ok(answer.data.unwrap_or_else(|| json!({})))
+        } else {
+            Err(Unanswered::Failed(answer.message.unwrap_or_else(|| "the recorder refused".to_owned())))
+        }
+    }
+
     /// Sends one message to the uploader. It answers in its own time, if at all.
-    async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered>;
+    pub async fn tell_transfer(&self, device: &DeviceId, message: ToTransfer) -> Result<(), Unanswered> {
+        Ok(self.0.send_transfer(device, message).await?)
+    }
+}
+
+fn recorder_view(device: &DeviceId, link: &LinkInfo, seen: &devices::RecorderView) -> RecorderView {
+    let word = |state: Option<RecorderState>| state.map_or("unknown", RecorderState::as_str).to_owned();
+    RecorderView {
+        device_id: device.to_string(),
+        remote_ip: ip_of(&link.remote),
+        connected_at: link.since,
+        last_seen_at: link.last_seen,
+        current_state: word(seen.state),
+        previous_state: word(seen.previous),
+        task_id: seen.task_id.as_ref().map(ToString::to_string),
+        updated_at: seen.updated_at,
+        confirmed: seen.confirmed,
+        foreign_task: seen.foreign_task,
+        source: seen.source.clone(),
+        age: seen.age(Instant::now()),
+        error: seen.error.clone(),
+    }
+}
+
+fn transfer_view(device: &DeviceId, link: &LinkInfo, status: &TransferStatus) -> TransferView {
+    TransferView {
+        device_id: device.to_string(),
+        remote_ip: ip_of(&link.remote),
+        connected_at: WholeSecond(link.since),
+        last_seen_at: WholeSecond(link.last_seen),
+        status: serde_json::to_value(status).unwrap_or_else(|_| json!({})),
+    }
+}
+
+/// Without the port, which says nothing about a device.
+fn ip_of(remote: &str) -> String {
+    address_of(remote).map_or_else(|| remote.to_owned(), |address| address.to_string())
 }
 
 /// What a person has to look after. It goes when its cause has gone.
@@ -196,46 +285,4 @@ pub fn transfer_elsewhere(row: &DeviceShown) -> Option<TransferView> {
         last_seen_at: row.updated_at.into(),
         status: serde_json::json!({}),
     })
-}
-
-#[cfg(test)]
-pub mod fake {
-    //! A fleet that a test arranges by hand.
-
-    use super::*;
-
-    #[derive(Default)]
-    pub struct FakeFleet {
-        pub recorders: Vec<RecorderView>,
-        pub transfers: Vec<TransferView>,
-        pub refreshed: Option<Result<RecorderView, Unanswered>>,
-    }
-
-    #[async_trait]
-    impl Fleet for FakeFleet {
-        fn recorders(&self) -> Vec<RecorderView> {
-            self.recorders.clone()
-        }
-        fn transfers(&self) -> Vec<TransferView> {
-            self.transfers.clone()
-        }
-        fn recorder(&self, device: &DeviceId) -> Option<RecorderView> {
-            self.recorders.iter().find(|view| view.device_id == device.as_str()).cloned()
-        }
-        fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
-            self.transfers.iter().find(|view| view.device_id == device.as_str()).cloned()
-        }
-        fn recent(&self, _: &DeviceId, _: usize) -> Vec<DeviceMessage> {
-            vec![]
-        }
-        async fn refresh(&self, _: &DeviceId, _: Duration, _: Duration) -> Result<RecorderView, Unanswered> {
-            self.refreshed.clone().unwrap_or(Err(Unanswered::NotConnected))
-        }
-        async fn stats(&self, _: &DeviceId, _: Duration) -> Result<Value, Unanswered> {
-            Err(Unanswered::NotConnected)
-        }
-        async fn tell_transfer(&self, device: &DeviceId, _: TransferOrder) -> Result<(), Unanswered> {
-            self.transfer(device).map(|_| ()).ok_or(Unanswered::NotConnected)
-        }
-    }
 }

@@ -54,5 +54,5 @@ pub mod transfer;
 pub mod wire;
 
 pub use router::{openapi, router};
-pub use settings::{AuthMode, Settings};
+pub use settings::{AuthMode, EdgeSettings};
 pub use state::AppState;

@@ -22,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::recorder_state::{FRESH, RecorderStateAnswer, confirmed, rpc_timeout, view_of};
 use super::routes::Routes;
 use super::tasks::callback_urls;
-use super::{AppState, Settings};
+use super::{AppState, EdgeSettings};
 use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
@@ -129,7 +129,7 @@ pub async fn config(
     let (start, finish) = callback_urls(&state.settings.callback_base_url);
     task_config.insert("start_callback_url".into(), start.into());
     task_config.insert("finish_callback_url".into(), finish.into());
-    gated(&state, &caller, device, RecorderAction::Config, task, json!({ "task_config": task_config })).await
+    gated(&state, &caller, device, RecorderAction::Config, task, Some(json!({ "task_config": task_config }))).await
 }
 
 /// Start recording. The recorder must be ready for this task.
@@ -149,8 +149,7 @@ pub async fn begin(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     let task = task_in(&body)?.ok_or_else(task_required)?;
-    let params = json!({ "task_id": task });
-    gated(&state, &caller, device, RecorderAction::Begin, task, params).await
+    gated(&state, &caller, device, RecorderAction::Begin, task, None).await
 }
 
 /// Finish the recording: its file is closed and then uploaded.
@@ -167,7 +166,7 @@ pub async fn finish(
     PathDevice(device): PathDevice,
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
-    command(&state, &caller, device, RecorderAction::Finish, task_in(&body)?, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Finish, task_in(&body)?, None).await
 }
 
 macro_rules! plain_command {
@@ -180,7 +179,7 @@ macro_rules! plain_command {
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
         ))]
         pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
-            command(&state, &caller, device, RecorderAction::$action, None, Value::Null).await
+            command(&state, &caller, device, RecorderAction::$action, None, None).await
         }
     };
 }
@@ -215,7 +214,7 @@ pub async fn cancel(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, &body).await?;
-    command(&state, &caller, device, RecorderAction::Cancel, task, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Cancel, task, None).await
 }
 
 /// Take the configuration back: of the task that is named, else of the one that the recorder has told it has. It is sent
@@ -235,11 +234,11 @@ pub async fn clear(
     MaybeObject(body): MaybeObject,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, &body).await?;
-    command(&state, &caller, device, RecorderAction::Clear, task, Value::Null).await
+    command(&state, &caller, device, RecorderAction::Clear, task, None).await
 }
 
 /// How long a recorder may take. It closes and hashes a file before it answers to `finish`, and may do so before `cancel`.
-fn limit_of(action: RecorderAction, settings: &Settings) -> Duration {
+fn limit_of(action: RecorderAction, settings: &EdgeSettings) -> Duration {
     match action {
         RecorderAction::Finish | RecorderAction::Cancel => settings.device_finish_timeout,
         _ => settings.device_response_timeout,
@@ -267,12 +266,12 @@ async fn gated(
     device: DeviceId,
     action: RecorderAction,
     task: PublicTaskId,
-    params: Value,
+    config: Option<Value>,
 ) -> RpcResult {
     let view = confirmed(state, &caller.scope, &device).await;
     let sight = view.as_ref().map_or(Sight::Unknown, RecorderView::sight);
     let meant = Meant { task: Some(task), holds_none: false, sight: Some(sight) };
-    match (command(state, caller, device, action, meant, params).await, view) {
+    match (command(state, caller, device, action, meant, config).await, view) {
         (Err(refused), Err(unknown)) if refused.code() == RefusalCode::RecorderStateSyncing.as_str() => Err(unknown),
         (answer, _) => answer,
     }
@@ -285,14 +284,14 @@ async fn command(
     device: DeviceId,
     action: RecorderAction,
     meant: impl Into<Meant>,
-    params: Value,
+    config: Option<Value>,
 ) -> RpcResult {
     let Meant { task, holds_none, sight } = meant.into();
     let timeout = limit_of(action, &state.settings);
     let give_up = Moment::now() + timeout + OUTCOME_GRACE;
     // Before it is asked for: it may be answered at once.
     let mut settled = state.commands.listen();
-    let request = RequestDeviceCommand { device: device.clone(), action, task, params, timeout, holds_none, sight };
+    let request = RequestDeviceCommand { device: device.clone(), action, task, config, timeout, holds_none, sight };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
         Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {

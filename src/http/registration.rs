@@ -88,12 +88,7 @@ fn store_key_of(token: &str) -> String {
 }
 
 fn credentials_of(state: &AppState, token: &str) -> Credentials {
-    Credentials { token: hash_of(token), store_key: state.settings.store.secret_of.is_some().then(|| store_key_of(token)) }
-}
-
-/// What is kept of a token.
-pub fn hash_of(token: &str) -> TokenHash {
-    TokenHash(hex::encode(Sha256::digest(token)))
+    Credentials { token: TokenHash::of(token), store_key: state.settings.store.secret_of.is_some().then(|| store_key_of(token)) }
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

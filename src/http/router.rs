@@ -138,7 +138,6 @@ pub fn router(state: AppState) -> Router {
 #[cfg(test)]
 pub(super) mod tests {
     use std::collections::BTreeSet;
-    use std::ops::Range;
     use std::time::Duration;
 
     use axum::body::{Body, to_bytes};
@@ -148,40 +147,25 @@ pub(super) mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
+    use crate::blobs::{self, Blobs};
     use crate::commands::Commands;
+    use crate::config::{Config, Secret};
+    use crate::devices::Hub;
     use crate::eventstore::EventStore;
     use crate::http::auth::Identity;
-    use crate::http::fleet::fake::FakeFleet;
-    use crate::http::objects::{ObjectFacts, ObjectStream, Objects};
+    use crate::http::fleet::Fleet;
+    use crate::http::objects::Objects;
     use crate::http::policy::Access;
-    use crate::http::{AuthMode, Settings};
+    use crate::http::{AuthMode, EdgeSettings};
     use crate::projections::reads::Reads;
 
-    struct NoObjects;
-
-    #[async_trait::async_trait]
-    impl Objects for NoObjects {
-        async fn head(&self, _: &str) -> anyhow::Result<Option<ObjectFacts>> {
-            Ok(None)
-        }
-        async fn read(&self, _: &str, _: Range<u64>, _: Option<&str>) -> anyhow::Result<ObjectStream> {
-            anyhow::bail!("there is nothing")
-        }
-        async fn presign(&self, _: &str, _: Duration) -> anyhow::Result<String> {
-            anyhow::bail!("there is nothing")
-        }
-        async fn probe(&self) -> anyhow::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// The whole edge over a database that nobody answers for.
+    /// The whole edge over a database and a store that nobody answers for.
     pub fn state(auth_mode: AuthMode) -> AppState {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(1).connect_timeout(Duration::from_millis(200));
         let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
         let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
-        let settings = Settings {
+        let settings = EdgeSettings {
             auth_mode,
             callbacks_of_known_devices: false,
             jwt_secret: b"secret".to_vec(),
@@ -207,7 +191,15 @@ pub(super) mod tests {
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
         let measures: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(String::new);
         let stream = crate::http::device_stream::DeviceStream::new(tokio_util::sync::CancellationToken::new());
-        AppState::new(commands, Reads::new(pool), Arc::new(FakeFleet::default()), Arc::new(NoObjects), stream, settings, measures).unwrap()
+        let access = blobs::Access {
+            endpoint: "http://127.0.0.1:1".into(),
+            public_endpoint: None,
+            access_key: "key".into(),
+            secret_key: Secret::new("secret"),
+            local: None,
+        };
+        let objects = Objects::new(Blobs::new(access, &Config::defaults().s3).unwrap());
+        AppState::new(commands, Reads::new(pool), Fleet::new(Hub::new()), objects, stream, settings, measures).unwrap()
     }
 
     pub fn served(state: &AppState) -> TowerToHyperService<Router> {

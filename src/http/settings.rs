@@ -11,7 +11,7 @@ pub enum AuthMode {
     Compat,
 }
 
-pub struct Settings {
+pub struct EdgeSettings {
     pub auth_mode: AuthMode,
     pub jwt_secret: Vec<u8>,
     pub jwt_issuer: String,

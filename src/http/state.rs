@@ -13,7 +13,7 @@ use super::fleet::Fleet;
 use super::neighbours;
 use super::objects::Objects;
 use super::probe::Probes;
-use super::settings::{AuthMode, Settings};
+use super::settings::{AuthMode, EdgeSettings};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
 use crate::projections::reads::Reads;
@@ -25,9 +25,9 @@ const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
 pub struct AppState {
     pub commands: Commands,
     pub reads: Reads,
-    pub fleet: Arc<dyn Fleet>,
-    pub objects: Arc<dyn Objects>,
-    pub settings: Arc<Settings>,
+    pub fleet: Fleet,
+    pub objects: Objects,
+    pub settings: Arc<EdgeSettings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
     pub callback_tokens: CallbackTokens,
@@ -50,10 +50,10 @@ impl AppState {
     pub fn new(
         commands: Commands,
         reads: Reads,
-        fleet: Arc<dyn Fleet>,
-        objects: Arc<dyn Objects>,
+        fleet: Fleet,
+        objects: Objects,
         device_stream: Arc<DeviceStream>,
-        settings: Settings,
+        settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ) -> anyhow::Result<Self> {
         if settings.auth_mode == AuthMode::Compat {

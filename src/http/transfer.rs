@@ -17,11 +17,12 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, PathDevice, public_task_id};
-use super::fleet::{DeviceWarning, TransferOrder, TransferView, Unanswered, transfer_elsewhere};
+use super::fleet::{DeviceWarning, TransferView, Unanswered, transfer_elsewhere};
 use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
+use crate::devices::wire::ToTransfer;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
 use crate::telemetry::chain;
@@ -133,11 +134,11 @@ fn not_connected() -> Problem {
     Problem::new(Code::DeviceNotConnected, "transfer not connected")
 }
 
-async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, order: TransferOrder) -> SentResult {
+async fn tell(state: &AppState, caller: &Caller, device: &DeviceId, message: ToTransfer) -> SentResult {
     if !state.reads.sees_device(&caller.scope, device).await? {
         return Err(not_connected());
     }
-    match state.fleet.tell_transfer(device, order).await {
+    match state.fleet.tell_transfer(device, message).await {
         Ok(()) => Ok(Json(Sent { status: "sent" })),
         Err(Unanswered::TimedOut) => Err(Problem::new(Code::DeviceSendTimeout, "the message did not leave in time")),
         Err(Unanswered::NotConnected) => Err(not_connected()),
@@ -158,8 +159,8 @@ pub async fn upload_request(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let order = TransferOrder::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
-    tell(&state, &caller, &device, order).await
+    let message = ToTransfer::UploadRequest { task_id: wanted.task()?, priority: wanted.priority.unwrap_or(1) };
+    tell(&state, &caller, &device, message).await
 }
 
 /// Ask for every recording that the device still has.
@@ -168,7 +169,7 @@ pub async fn upload_request(
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::UploadAll).await
+    tell(&state, &caller, &device, ToTransfer::UploadAll {}).await
 }
 
 /// Ask how uploads stand. The answer comes in its own time and shows in the list of devices.
@@ -177,7 +178,7 @@ pub async fn upload_all(State(state): State<AppState>, caller: Caller, PathDevic
     (status = 404, description = "The uploader is not connected"),
 ))]
 pub async fn status_query(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> SentResult {
-    tell(&state, &caller, &device, TransferOrder::StatusQuery).await
+    tell(&state, &caller, &device, ToTransfer::StatusQuery {}).await
 }
 
 /// Ask to give an upload up. No uploader does so yet.
@@ -193,6 +194,6 @@ pub async fn cancel(
     PathDevice(device): PathDevice,
     Json(wanted): Json<UploadWanted>,
 ) -> SentResult {
-    let order = TransferOrder::Cancel { task_id: wanted.task()? };
-    tell(&state, &caller, &device, order).await
+    let message = ToTransfer::Cancel { task_id: wanted.task()? };
+    tell(&state, &caller, &device, message).await
 }

@@ -84,3 +84,18 @@ impl<'a> FromSql<'a> for Count {
     }
     accepts!(INT8);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_column_should_not_hold_is_an_error() {
+        assert_eq!(OrderStatus::from_sql(&Type::TEXT, b"in_progress").unwrap(), OrderStatus::InProgress);
+        let unknown = OrderStatus::from_sql(&Type::TEXT, b"sold").unwrap_err().to_string();
+        assert!(unknown.starts_with("\"sold\" is no OrderStatus: must be one of created,"), "{unknown}");
+        assert!(DeviceId::from_sql(&Type::TEXT, b"../x").is_err());
+        assert_eq!(Count::from_sql(&Type::INT8, &7_i64.to_be_bytes()).unwrap(), Count(7));
+        assert!(Count::from_sql(&Type::INT8, &(-1_i64).to_be_bytes()).is_err());
+    }
+}

@@ -20,13 +20,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use tracing::{info, warn};
-use uuid::Uuid;
 
+use super::context::context_of;
 use super::sidecar::Sidecar;
 use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
-use crate::commands::{Cause, CommandError, Commands, Context};
-use crate::dispatcher::{Delivery, Outcome, StoredEvent, Subscriber};
+use crate::commands::{CommandError, Commands};
+use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
 use crate::domain::{RefusalCode, TaskId};
@@ -161,10 +161,8 @@ impl UploadVerification {
         Ok(sidecar)
     }
 
-    async fn conclude(&self, event: &StoredEvent, causation_depth: i32, task: TaskId, report: UploadReport) -> Outcome {
-        let cause = Cause { event_id: event.event_id(), depth: causation_depth };
-        let correlation = event.metadata.get("correlation_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-        let context = Context::subscriber(self.name().as_str(), correlation, cause);
+    async fn conclude(&self, delivery: &Delivery, task: TaskId, report: UploadReport) -> Outcome {
+        let (event, context) = (&delivery.event, context_of(self.name(), delivery));
         let answer = match self.verify(&report).await {
             Ok(found) => {
                 let command = AcceptUpload {
@@ -224,7 +222,7 @@ impl Subscriber for UploadVerification {
         let event = &delivery.event;
         let report = event.content().get("report").cloned().unwrap_or(Value::Null);
         match (event.aggregate_id.parse(), serde_json::from_value::<UploadReport>(report)) {
-            (Ok(task), Ok(report)) => self.conclude(event, delivery.causation_depth, TaskId(task), report).await,
+            (Ok(task), Ok(report)) => self.conclude(delivery, TaskId(task), report).await,
             (_, Err(error)) => Outcome::Permanent { error: format!("the event has no upload report: {error}") },
             (Err(error), _) => Outcome::Permanent { error: format!("the stream is no task: {error}") },
         }

@@ -153,7 +153,7 @@ pub fn uploader_tells(device: &DeviceId, epoch: i64, report: Report) -> DeviceRe
 
 /// Its uploader says that the files of a task are in the bucket.
 pub fn uploaded(device: &DeviceId, epoch: i64, task: PublicTaskId, report: UploadReport) -> DeviceReport {
-    uploader_tells(device, epoch, Report::UploadsCompleted { uploads: vec![(task, report)], witness: Witness::UploadComplete })
+    uploader_tells(device, epoch, Report::UploadCompleted { task, upload: report, witness: Witness::UploadComplete })
 }
 
 pub async fn done<C: Command>(commands: &Commands, command: C) -> C::Answer {

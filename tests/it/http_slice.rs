@@ -12,7 +12,7 @@ use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 use serde_json::{Value, json};
 
-use keystone_edge::http::fleet::TransferOrder;
+use keystone_edge::devices::wire::ToTransfer;
 
 use crate::factory::{last_report, uploaded};
 use crate::harness::edge::{Answer, Seed, TestEdge, number};
@@ -27,7 +27,7 @@ fn device() -> DeviceId {
 async fn connect(edge: &TestEdge) -> i64 {
     let link = |kind| OpenLink { device: device(), kind, remote: "10.0.0.1".into(), process: None };
     edge.execute(link(LinkKind::Recorder)).await;
-    edge.fleet.connect(DEVICE, "idle", None);
+    edge.devices.connect(DEVICE, "idle", None);
     edge.execute(link(LinkKind::Transfer)).await
 }
 
@@ -128,7 +128,7 @@ async fn one_recording_from_order_to_download() {
     let begin = json!({"task_id": public_id});
     let early = answered(&edge, "begin", begin.clone(), succeeded()).await;
     assert_eq!((early.0, &early.1["code"], &early.1["recorder_state"]), (409, &json!("task_not_beginable"), &json!("idle")));
-    edge.fleet.connect(DEVICE, "ready", Some(&public_id));
+    edge.devices.connect(DEVICE, "ready", Some(&public_id));
     let refused = answered(&edge, "begin", begin.clone(), CommandOutcome::Refused { message: Some("no".into()), data: None }).await;
     assert_eq!((refused.0, &refused.1["success"], &refused.1["message"]), (200, &json!(false), &json!("no")));
     assert_eq!(answered(&edge, "begin", begin, succeeded()).await.0, 200);
@@ -246,9 +246,9 @@ async fn a_recorder_that_says_nothing_leaves_the_outcome_unknown() {
     assert_eq!(edge.post(&format!("/api/v1/transfer/{DEVICE}/upload_all"), Value::Null).await.0, 200);
     assert_eq!(edge.post("/api/v1/transfer/gone/upload_all", Value::Null).await.0, 404);
     assert_eq!(edge.post(&format!("/api/v1/transfer/{DEVICE}/cancel"), json!({})).await.0, 400);
-    let told = edge.fleet.told.lock().unwrap().clone();
-    let request = TransferOrder::UploadRequest { task_id: "task_1".to_owned(), priority: 1 };
-    assert_eq!(told, [request, TransferOrder::UploadAll]);
+    let told = edge.devices.told.lock().unwrap().clone();
+    let request = ToTransfer::UploadRequest { task_id: "task_1".to_owned(), priority: 1 };
+    assert_eq!(told, [request, ToTransfer::UploadAll {}]);
 }
 
 #[tokio::test]

@@ -376,9 +376,16 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     assert_eq!(floor.done(finish).await, FinishAnswer::NotOwned);
     unmoved().await;
     for action in [RecorderAction::Config, RecorderAction::Begin, RecorderAction::Cancel, RecorderAction::Clear] {
-        let (params, timeout) = (json!({}), Duration::from_secs(15));
-        let ask =
-            RequestDeviceCommand { device: device(1), action, task: Some(task.clone()), params, timeout, holds_none: false, sight: None };
+        let timeout = Duration::from_secs(15);
+        let ask = RequestDeviceCommand {
+            device: device(1),
+            action,
+            task: Some(task.clone()),
+            config: None,
+            timeout,
+            holds_none: false,
+            sight: None,
+        };
         let command_id = floor.done(ask).await;
         let outcome = CommandOutcome::Succeeded { message: None, data: None };
         floor.done(SettleDeviceCommand { device: device(1), command_id, outcome }).await;
@@ -611,12 +618,12 @@ async fn mn_24_a_recording_that_starts_over_forgets_when_the_first_one_started()
     let task = &batch.tasks[0];
     floor.observe(0, epoch, RecorderState::Ready, Some(&task.public_id)).await;
     floor.observe(0, epoch, RecorderState::Recording, Some(&task.public_id)).await;
-    let (params, timeout) = (json!({}), Duration::from_secs(15));
+    let timeout = Duration::from_secs(15);
     let cancel = RequestDeviceCommand {
         device: device(0),
         action: RecorderAction::Cancel,
         task: Some(task.public_id.clone()),
-        params,
+        config: None,
         timeout,
         holds_none: false,
         sight: None,

@@ -1,5 +1,10 @@
 //! Who people are stands beside the log, and can be taken away without touching it.
 
+use std::time::Duration;
+
+use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
+use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction};
+use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
 use keystone_edge::projections::rebuild::rebuild;
@@ -49,7 +54,27 @@ async fn tables_that_know(edge: &TestEdge, texts: &[&str]) -> Vec<String> {
 async fn no_event_tells_who_a_person_is() {
     let edge = TestEdge::start().await;
     registered(&edge).await;
-    assert_eq!(tables_that_know(&edge, &[NAME, OPERATOR, EMAIL]).await, ["data_collectors", "people", "stations"]);
+    let known = ["data_collectors", "people", "stations"];
+    assert_eq!(tables_that_know(&edge, &[NAME, OPERATOR, EMAIL]).await, known);
+    // Who works at a robot is told to its recorder.
+    let device = DeviceId::parse("AB-F0001-T0001-000099").unwrap();
+    edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None }).await;
+    let config = json!({ "task_config": { "task_id": "t", "data_collector_id": OPERATOR, "operator_name": NAME } });
+    let command_id = edge
+        .execute(RequestDeviceCommand {
+            device: device.clone(),
+            action: RecorderAction::Config,
+            task: PublicTaskId::parse("t").ok(),
+            config: Some(config),
+            timeout: Duration::from_secs(15),
+            holds_none: false,
+            sight: None,
+        })
+        .await;
+    assert_eq!(tables_that_know(&edge, &[NAME, OPERATOR, EMAIL]).await, ["command_params", "data_collectors", "people", "stations"]);
+    let outcome = CommandOutcome::Refused { message: None, data: None };
+    edge.execute(SettleDeviceCommand { device, command_id, outcome }).await;
+    assert_eq!(tables_that_know(&edge, &[NAME, OPERATOR, EMAIL]).await, known);
     place_all(&edge.database.connector).await;
     assert_eq!(rebuild(&edge.database.pool).await.unwrap().differences, []);
 }

@@ -304,7 +304,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let timeout = Duration::from_secs(15);
             if let Some(id) = ask(
                 factory,
-                RequestDeviceCommand { device: device(who), action, task, params: json!({}), timeout, holds_none: false, sight: None },
+                RequestDeviceCommand { device: device(who), action, task, config: None, timeout, holds_none: false, sight: None },
             )
             .await
             {
@@ -355,7 +355,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::AckWanted { who, task: n } => {
             let epoch = epoch(who, transfer, 0).await;
-            ask(factory, uploader_tells(&device(who), epoch, Report::AcksWanted { tasks: vec![task(n).await.1] })).await;
+            ask(factory, uploader_tells(&device(who), epoch, Report::AckWanted { task: task(n).await.1 })).await;
         }
         Step::NotFound { who, task: n } => {
             let epoch = epoch(who, transfer, 0).await;

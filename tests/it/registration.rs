@@ -300,7 +300,7 @@ async fn the_same_registration_again_gets_the_same_robot_and_token() {
     let sql = "select password_hash from credentials where subject = 'recorder' and subject_id = $1";
     let known: String = client.query_one(sql, &[&number(&first.1["robot_id"])]).await.unwrap().get(0);
     let token = first.1["ws_client_auth_token"].as_str().unwrap();
-    assert_eq!(known, keystone_edge::http::registration::hash_of(token).0);
+    assert_eq!(known, keystone_edge::commands::registration::TokenHash::of(token).0);
 }
 
 #[tokio::test]

@@ -152,8 +152,16 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
         let link = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
         bench.factory.commands.execute(&Context::system(), link).await.unwrap();
         let timeout = std::time::Duration::from_secs(5);
-        let (action, params) = (RecorderAction::Pause, json!({}));
-        requests.push(RequestDeviceCommand { device: device.clone(), action, task: None, params, timeout, holds_none: false, sight: None });
+        let action = RecorderAction::Pause;
+        requests.push(RequestDeviceCommand {
+            device: device.clone(),
+            action,
+            task: None,
+            config: None,
+            timeout,
+            holds_none: false,
+            sight: None,
+        });
     }
     bench.count("command to a recorder, asked for", requests).await;
     assert!(bench.wrong.is_empty(), "docs/performance.md says otherwise: {:#?}", bench.wrong);

@@ -262,11 +262,19 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
     hidden!("organizations", |id| PlaceOrder { organization_id: OrganizationId(id), ..there.place_order("a", 1) });
     hidden!("scenes", |id| PlaceOrder { scene_id: SceneId(id), ..there.place_order("a", 1) });
 
+    // A new factory lies in no scope but the whole.
+    let new_factory = || CreateFactory { name: "Ulm".into(), location: None, timezone: None, settings: None };
+    for scope in [Scope::Factories([here.factory_id].into()), Scope::Organization(here.factory_id, here.organization_id)] {
+        let refused = Err((RefusalCode::OutsideScope, RefusalKind::Forbidden));
+        assert_eq!(outcome(&here.commands, scope, new_factory()).await, refused);
+    }
+    assert_eq!(outcome(&here.commands, Scope::Everything, new_factory()).await, Ok(()));
+
     let ask = |device: DeviceId| RequestDeviceCommand {
         device,
         action: RecorderAction::Pause,
         task: None,
-        params: json!(null),
+        config: None,
         timeout: Duration::from_secs(1),
         holds_none: false,
         sight: None,

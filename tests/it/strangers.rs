@@ -369,12 +369,12 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
     let mut public_ids = vec![];
     for created in created["tasks"].as_array().unwrap() {
         let task = PublicTaskId::parse(created["task_id"].as_str().unwrap()).unwrap();
-        let (action, params, timeout) = (RecorderAction::Config, json!({}), Duration::from_secs(15));
+        let (action, timeout) = (RecorderAction::Config, Duration::from_secs(15));
         edge.execute(RequestDeviceCommand {
             device: device.clone(),
             action,
             task: Some(task.clone()),
-            params,
+            config: None,
             timeout,
             holds_none: false,
             sight: None,

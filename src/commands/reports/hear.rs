@@ -34,20 +34,14 @@ impl Command for DeviceReport {
                 SettleDeviceCommand { device, command_id, outcome }.run(work).await?;
             }
             Report::UploadStarted { task } => uploads::started(self, work, task).await?,
-            Report::UploadsCompleted { uploads, witness } => {
-                for (task, upload) in uploads {
-                    uploads::completed(self, work, task, upload, *witness).await?;
-                }
-            }
+            // Nothing is done about them together.
+            Report::UploadsCompleted { .. } | Report::AcksWanted { .. } => return Ok(self.report.clone().apart()),
+            Report::UploadCompleted { task, upload, witness } => uploads::completed(self, work, task, upload, *witness).await?,
             // Whatever its uploader did with it, it bears the task's name.
             Report::UploadFailed { task, reason } => uploads::fail(self, work, task, reason, Some(format!("{task}.mcap"))).await?,
             Report::RecordingLost { task, reason } => uploads::fail(self, work, task, reason, None).await?,
             Report::UploadNotFound { task, detail } => self.refuse(work, &format!("{task}: {detail}")).await?,
-            Report::AcksWanted { tasks } => {
-                for task in tasks {
-                    uploads::ack_wanted(self, work, task).await?;
-                }
-            }
+            Report::AckWanted { task } => uploads::ack_wanted(self, work, task).await?,
             Report::UploadsListed(list) => return uploads::reconcile(self, work, list).await,
             Report::UploadsGivenUp { tasks } => uploads::request_given_up(self, work, tasks).await?,
             Report::Closed { reason } => {

@@ -221,7 +221,6 @@ pub enum DeviceCommand {
         command_id: String,
         action: RecorderAction,
         task_id: Option<PublicTaskId>,
-        params: Value,
         deadline: Timestamp,
         /// The recorder says at this moment that it holds no task of ours.
         holds_none: bool,
@@ -279,11 +278,12 @@ events! {
             seen: Observed,
             source: String,
         },
-        DeviceCommandRequested = "device_command_requested", "1.2" {
+        DeviceCommandRequested = "device_command_requested", "1.3" {
             command_id: String,
             epoch: i64,
             action: RecorderAction,
             task_id: Option<PublicTaskId>,
+            /// Null where they are none, or stand beside the log.
             params: Value,
             deadline: Timestamp,
             /// It is sent only while the recorder is seen to hold the task; where none is named, while it holds none.
@@ -292,6 +292,10 @@ events! {
             /// The links for callbacks are sent with the task's token, which stands nowhere.
             #[serde(default)]
             callback_token: bool,
+            /// What it is sent with names a person, and stands beside the log until the command is settled. In older
+            /// events it stands in `params`.
+            #[serde(default)]
+            params_beside: bool,
         },
         DeviceCommandSettled = "device_command_settled", "1.1" {
             command_id: String,
@@ -382,6 +386,7 @@ impl Device {
             deadline: next.deadline,
             while_held: true,
             callback_token: false,
+            params_beside: false,
         })
     }
 
@@ -421,6 +426,13 @@ impl Aggregate for Device {
     type Command = DeviceCommand;
     type Event = DeviceEvent;
     type Refusal = DeviceRefusal;
+
+    fn settles(event: &DeviceEvent) -> Option<&str> {
+        match event {
+            DeviceEvent::DeviceCommandSettled { command_id, .. } => Some(command_id),
+            _ => None,
+        }
+    }
 
     fn decide(&self, command: DeviceCommand) -> Result<Vec<DeviceEvent>, DeviceRefusal> {
         use DeviceCommand as C;
@@ -490,7 +502,7 @@ impl Aggregate for Device {
                     Some(_) => vec![],
                 }
             }
-            C::RequestCommand { command_id, action, task_id, params, deadline, holds_none, sight } => {
+            C::RequestCommand { command_id, action, task_id, deadline, holds_none, sight } => {
                 if let Some(sight) = sight {
                     recorder_fits(action, task_id.as_ref(), self.transfer.open, &sight)?;
                 }
@@ -510,15 +522,16 @@ impl Aggregate for Device {
                 let implied = if names_its_own || holds_none { None } else { self.held() };
                 let task_id = task_id.or_else(|| implied.cloned());
                 let params = match (action, &task_id) {
-                    (RecorderAction::Finish | RecorderAction::Cancel, Some(task)) if params.is_null() => {
+                    (RecorderAction::Begin | RecorderAction::Finish | RecorderAction::Cancel, Some(task)) => {
                         serde_json::json!({ "task_id": task })
                     }
-                    _ => params,
+                    _ => Value::Null,
                 };
                 // The device itself looks at no task here, and would drop whatever it holds: also what it has begun since it
                 // was seen with none.
                 let while_held = destroys;
-                let callback_token = task_id.is_some() && action == RecorderAction::Config;
+                let params_beside = action == RecorderAction::Config;
+                let callback_token = task_id.is_some() && params_beside;
                 vec![DeviceEvent::DeviceCommandRequested {
                     command_id,
                     epoch,
@@ -528,6 +541,7 @@ impl Aggregate for Device {
                     deadline,
                     while_held,
                     callback_token,
+                    params_beside,
                 }]
             }
             C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {

@@ -24,6 +24,7 @@ fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
         deadline: Timestamp::UNIX_EPOCH,
         while_held: false,
         callback_token: false,
+        params_beside: false,
     }
 }
 
@@ -104,7 +105,6 @@ fn a_configuration_under_way_may_still_arrive_and_is_cleared_then() {
         command_id: "c".into(),
         action: RecorderAction::Config,
         task_id: Some(task("t")),
-        params: Value::Null,
         deadline: Timestamp::UNIX_EPOCH,
         holds_none: false,
         sight: None,
@@ -274,17 +274,9 @@ fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
 fn what_names_no_task_means_the_one_that_the_recorder_holds() {
     use RecorderAction::{Begin, Cancel, Clear, Config, Finish, Pause, Quit, Resume};
     let asked = |device: &Device, action| {
-        let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
+        let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
         match &device
-            .decide(DeviceCommand::RequestCommand {
-                command_id: "c".into(),
-                action,
-                task_id,
-                params,
-                deadline,
-                holds_none: false,
-                sight: None,
-            })
+            .decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, deadline, holds_none: false, sight: None })
             .unwrap()[..]
         {
             [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
@@ -296,9 +288,8 @@ fn what_names_no_task_means_the_one_that_the_recorder_holds() {
     let mut device = given([opened(1)]);
     let t = || Some("t".to_owned());
     for action in [Cancel, Clear] {
-        let (task_id, params, deadline) = (None, Value::Null, Timestamp::UNIX_EPOCH);
-        let command =
-            DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, params, deadline, holds_none: false, sight: None };
+        let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
+        let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, deadline, holds_none: false, sight: None };
         let refused = device.decide(command).map_err(|refusal| refusal.to_string());
         assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
     }
@@ -338,7 +329,6 @@ fn what_a_person_asks_is_decided_on_what_the_recorder_says_and_not_on_what_is_st
             command_id: "c".into(),
             action,
             task_id: Some(task("t")),
-            params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
             sight,
@@ -439,7 +429,6 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
         command_id: command_id.into(),
         action: RecorderAction::Config,
         task_id: Some(task(name)),
-        params: Value::Null,
         deadline: Timestamp::UNIX_EPOCH,
         holds_none: false,
         sight: None,
@@ -456,7 +445,6 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
             command_id: "b".into(),
             action: RecorderAction::Begin,
             task_id: Some(task("t-1")),
-            params: Value::Null,
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
             sight: None,

@@ -91,7 +91,8 @@ impl From<Refusal> for S3Error {
     }
 }
 
-/// Asked under the lock of the key: two writes of one key are never decided at the same time.
+/// Asked under the lock of the key: two writes of one key are never decided at the same time. A trait, because nothing in
+/// `embedded` knows tasks and episodes: the server's is `app::store_guard`.
 #[async_trait]
 pub trait Guard: Send + Sync {
     async fn replace(&self, write: Replacing<'_>) -> Replace;

@@ -1,21 +1,11 @@
 //! Who a request comes from, and what a login is for.
 
+use crate::domain::words::words;
 use crate::domain::{CollectorId, Scope};
 
-/// What a login is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Admin,
-    DataCollector,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::DataCollector => "data_collector",
-        }
-    }
+words! {
+    /// What a login is for.
+    Role { Admin = "admin", DataCollector = "data_collector" }
 }
 
 /// Who a request comes from.

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::passwords::{admin_digest, same};
-use super::{Caller, Identity, STREAM_COOKIE, STREAM_ROUTE};
+use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::Scope;
 use crate::domain::registry::CollectorStatus;
 use crate::http::AppState;
@@ -120,7 +120,7 @@ pub async fn login(
         access_token,
         token_type: "Bearer",
         expires_in,
-        role: if collector.is_some() { "data_collector" } else { "admin" },
+        role: if collector.is_some() { Role::DataCollector } else { Role::Admin }.as_str(),
         collector,
     };
     Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
@@ -168,7 +168,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
                 collector_id: None,
                 operator_id: "admin".into(),
                 name: "Administrator".into(),
-                role: "admin",
+                role: Role::Admin.as_str(),
                 workstation_id: None,
                 robot_id: None,
                 robot_type: None,
@@ -184,7 +184,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
         collector_id: Some(collector.id.0),
         operator_id: collector.own.operator_id.unwrap_or_default(),
         name: collector.own.name.unwrap_or_default(),
-        role: "data_collector",
+        role: Role::DataCollector.as_str(),
         workstation_id: station.as_ref().map(|station| TextId(station.id.0)),
         robot_id: station.as_ref().map(|station| TextId(station.own.robot_id.0)),
         robot_type: Some(station.map(|station| MyRobotType {

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Identity;
+use super::{Identity, Role};
 use crate::domain::{CollectorId, Timestamp};
 use crate::http::problem::{Code, Problem};
 
@@ -87,13 +87,12 @@ impl Tokens {
     }
 
     fn sign_identity(&self, kind: &str, identity: &Identity, now: Timestamp) -> Option<String> {
-        let claims = match identity {
-            Identity::Admin => LoginClaims { collector_id: 0, operator_id: String::new(), role: "admin".into() },
-            Identity::Collector { id, operator_id } => {
-                LoginClaims { collector_id: id.0, operator_id: operator_id.clone(), role: "data_collector".into() }
-            }
+        let (collector_id, operator_id) = match identity {
+            Identity::Admin => (0, String::new()),
+            Identity::Collector { id, operator_id } => (id.0, operator_id.clone()),
             Identity::Anonymous => return None,
         };
+        let claims = LoginClaims { collector_id, operator_id, role: identity.role()?.as_str().to_owned() };
         Some(self.sign(kind, claims, now, self.login_lifetime))
     }
 
@@ -128,9 +127,9 @@ impl Tokens {
             Err(TokenError::Expired) => return refuse("the login has expired"),
             Err(TokenError::Invalid) => return refuse("the login token is not valid"),
         };
-        match (claims.role.as_str(), claims.collector_id) {
-            ("admin", 0) => Ok(Identity::Admin),
-            ("data_collector", id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
+        match (claims.role.parse(), claims.collector_id) {
+            (Ok(Role::Admin), 0) => Ok(Identity::Admin),
+            (Ok(Role::DataCollector), id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
             _ => refuse("the login token is not valid"),
         }
     }

@@ -53,7 +53,7 @@ impl From<LoginRow> for Login {
 
 row! {
     /// A robot whose programs may connect with a token.
-    RecorderTokenRow {
+    TokenHashRow {
         /// Lower-case hex SHA-256.
         token_hash: String = "k.password_hash",
     }
@@ -108,7 +108,7 @@ fn recorder_token() -> String {
     format!(
         "select {} from robots r join credentials k on k.subject = 'recorder' and k.subject_id = r.id \
          where r.device_id = $1 and (r.status = 'active' or $2)",
-        RecorderTokenRow::columns()
+        TokenHashRow::columns()
     )
 }
 
@@ -134,7 +134,7 @@ impl Reads {
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
-    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<RecorderTokenRow>, ReadError> {
+    pub async fn recorder_token(&self, device: &DeviceId, also_retired: bool) -> Result<Option<TokenHashRow>, ReadError> {
         self.row(&recorder_token(), &[&device, &also_retired]).await
     }
 }

@@ -10,7 +10,7 @@ use crate::telemetry::chain;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// No connection, or it broke: asking again later may work.
-    #[error("the database cannot be reached: {0}")]
+    #[error("the database is not available: {0}")]
     Unavailable(String),
     /// This session could not, or was closed before it did. Another one was asked, and could not either.
     #[error("the database session cannot read it: {0}")]

@@ -41,6 +41,20 @@ row! {
     }
 }
 
+row! {
+    /// What has to be known of a task before something is sent about it.
+    TaskToSend {
+        task_id: PublicTaskId = "t.task_id",
+        status: TaskStatus = "t.status",
+        /// A verified recording of it is in the store.
+        has_episode: bool = "t.episode_id is not null",
+    }
+}
+
+fn to_send() -> String {
+    format!("select {} from tasks t where t.id = $1", TaskToSend::columns())
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct TaskFilter {
     pub task_id: Option<String>,
@@ -143,6 +157,11 @@ impl Reads {
         self.listed(scope, of_batch(), &[&id], page).await
     }
 
+    /// For a delivery to its device.
+    pub async fn task_to_send(&self, id: TaskId) -> Result<Option<TaskToSend>, ReadError> {
+        self.row(&to_send(), &[&id]).await
+    }
+
     pub async fn task_config(&self, scope: &Scope, id: TaskId) -> Result<Option<TaskConfigRow>, ReadError> {
         self.seen(scope, HOME, config(), &[&id]).await
     }
@@ -157,6 +176,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks of a batch", of_batch().select(&TaskShown::columns())),
         ("tasks of a batch, counted", of_batch().count()),
         ("configuration of a task", config()),
+        ("task to send something about", to_send()),
         ("orders with tasks of a robot", orders_with_tasks_of_robot()),
     ]
 }

@@ -1,6 +1,6 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
-//! - [`table`]: what a table is, and the statements that write it.
+//! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
 //! - [`production`], [`registry`], [`device`]: the rows.
 
 pub mod device;

@@ -1,27 +1,29 @@
-//! The REST edge on a free port, over a database and objects of its own, with a fleet that
-//! the test arranges: what a real device would do is the business of other tests.
+//! The REST edge on a free port, over a database and objects of its own, with devices that
+//! the test arranges: what a real one would do is the business of other tests.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use futures_util::StreamExt;
-use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
 use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::{Commands, Context};
+use keystone_edge::devices::hub::{Ask, Lane};
+use keystone_edge::devices::session::Now;
+use keystone_edge::devices::wire::{RpcResponse, ToTransfer};
+use keystone_edge::devices::{Hub, LinkId, QueryError, RecorderView};
+use keystone_edge::domain::device::{LinkKind, RecorderState};
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::auth::passwords::admin_hash;
 use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
-use keystone_edge::http::fleet::{DeviceMessage, Fleet, RecorderView, TransferOrder, TransferView, Unanswered};
-use keystone_edge::http::objects::{ObjectFacts, ObjectStream, Objects};
-use keystone_edge::http::{AppState, AuthMode, Settings, router};
+use keystone_edge::http::fleet::Fleet;
+use keystone_edge::http::objects::Objects;
+use keystone_edge::http::{AppState, AuthMode, EdgeSettings, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{TestDatabase, TestObjects};
 
@@ -30,7 +32,7 @@ pub struct TestEdge {
     pub database: TestDatabase,
     pub objects: TestObjects,
     pub commands: Commands,
-    pub fleet: Arc<ArrangedFleet>,
+    pub devices: ArrangedDevices,
     /// The administrator's token.
     pub admin: String,
     client: reqwest::Client,
@@ -47,16 +49,16 @@ impl TestEdge {
     }
 
     /// With some settings changed.
-    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn start_with(change: impl FnOnce(&mut EdgeSettings)) -> Self {
         Self::start_on(TestDatabase::new().await, change).await
     }
 
     /// On a database of the test's choice.
-    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut EdgeSettings)) -> Self {
         let objects = TestObjects::new().await;
         let commands = Commands::new(EventStore::new(database.pool.clone(), Wakes::default()));
-        let fleet = Arc::new(ArrangedFleet::default());
-        let mut settings = Settings {
+        let devices = ArrangedDevices::default();
+        let mut settings = EdgeSettings {
             auth_mode: AuthMode::Strict,
             callbacks_of_known_devices: false,
             jwt_secret: SECRET.into(),
@@ -91,8 +93,8 @@ impl TestEdge {
         let state = AppState::new(
             commands.clone(),
             Reads::new(database.pool.clone()),
-            fleet.clone(),
-            Arc::new(Bucket(objects.blobs.clone())),
+            Fleet::new(devices.hub.clone()),
+            Objects::new(objects.blobs.clone()),
             stream,
             settings,
             Arc::new(String::new),
@@ -104,7 +106,7 @@ impl TestEdge {
         tokio::spawn(async move { axum::serve(listener, service).await });
 
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        let mut edge = Self { base, database, objects, commands, fleet, admin: String::new(), client };
+        let mut edge = Self { base, database, objects, commands, devices, admin: String::new(), client };
         let login = edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "admin", "password": "open sesame"})).await;
         edge.admin = login.1["access_token"].as_str().expect("the administrator logs in").to_owned();
         edge
@@ -211,98 +213,55 @@ pub fn number(id: &Value) -> i64 {
     id.as_str().and_then(|text| text.parse().ok()).or(id.as_i64()).expect("an id")
 }
 
-/// Devices as the test says they are.
-#[derive(Default)]
-pub struct ArrangedFleet {
-    pub recorder: Mutex<Option<RecorderView>>,
-    pub transfer: Mutex<Option<TransferView>>,
-    pub told: Mutex<Vec<TransferOrder>>,
+/// Devices of this process as the test says they are: it holds the other end of their links.
+#[derive(Clone, Default)]
+pub struct ArrangedDevices {
+    hub: Hub,
+    /// What the uploaders were told.
+    pub told: Arc<Mutex<Vec<ToTransfer>>>,
 }
 
-impl ArrangedFleet {
+impl ArrangedDevices {
+    /// Both links of a device are there, and this is what its recorder does. It answers when its state is asked for, and nothing else.
     pub fn connect(&self, device: &str, state: &str, task: Option<&str>) {
-        let now = chrono::Utc::now();
-        *self.recorder.lock().unwrap() = Some(RecorderView {
-            device_id: device.into(),
-            remote_ip: "10.0.0.1".into(),
-            connected_at: now,
-            last_seen_at: now,
-            current_state: state.into(),
-            previous_state: "idle".into(),
-            task_id: task.map(str::to_owned),
-            updated_at: Some(now),
+        let view = RecorderView {
+            state: state.parse().ok(),
+            previous: Some(RecorderState::Idle),
+            task_id: task.map(|task| PublicTaskId::parse(task).expect("a task id")),
             confirmed: true,
             foreign_task: false,
             source: "state_update".into(),
-            age: Some(Duration::ZERO),
+            updated_at: Some(chrono::Utc::now()),
+            seen_at: Some(Instant::now()),
             error: None,
-        });
-        *self.transfer.lock().unwrap() = Some(TransferView {
-            device_id: device.into(),
-            remote_ip: "10.0.0.1".into(),
-            connected_at: now.into(),
-            last_seen_at: now.into(),
-            status: json!({"pending_count": 0}),
-        });
+        };
+        self.hub.show_recorder(&self.link(device, LinkKind::Recorder), view);
+        self.link(device, LinkKind::Transfer);
+    }
+
+    fn link(&self, device: &str, kind: LinkKind) -> Arc<Lane> {
+        let device = DeviceId::parse(device).expect("a device id");
+        let epoch = self.hub.newest_epoch(&device, kind) + 1;
+        let (asks, asked) = mpsc::channel(16);
+        let lane = self.hub.enter(LinkId { device, kind, epoch, remote: "10.0.0.1:4711".into() }, Now::read(), asks).expect("a newer link");
+        self.hub.go_live(&lane);
+        tokio::spawn(answer(asked, self.told.clone()));
+        lane
     }
 }
 
-#[async_trait]
-impl Fleet for ArrangedFleet {
-    fn recent(&self, _: &DeviceId, _: usize) -> Vec<DeviceMessage> {
-        vec![]
-    }
-
-    fn recorders(&self) -> Vec<RecorderView> {
-        self.recorder.lock().unwrap().clone().into_iter().collect()
-    }
-    fn transfers(&self) -> Vec<TransferView> {
-        self.transfer.lock().unwrap().clone().into_iter().collect()
-    }
-    fn recorder(&self, device: &DeviceId) -> Option<RecorderView> {
-        self.recorders().into_iter().find(|view| view.device_id == device.as_str())
-    }
-    fn transfer(&self, device: &DeviceId) -> Option<TransferView> {
-        self.transfers().into_iter().find(|view| view.device_id == device.as_str())
-    }
-    async fn refresh(&self, device: &DeviceId, _: Duration, _: Duration) -> Result<RecorderView, Unanswered> {
-        self.recorder(device).ok_or(Unanswered::NotConnected)
-    }
-    async fn stats(&self, _: &DeviceId, _: Duration) -> Result<Value, Unanswered> {
-        Err(Unanswered::TimedOut)
-    }
-    async fn tell_transfer(&self, device: &DeviceId, order: TransferOrder) -> Result<(), Unanswered> {
-        self.transfer(device).ok_or(Unanswered::NotConnected)?;
-        self.told.lock().unwrap().push(order);
-        Ok(())
-    }
-}
-
-struct Bucket(Blobs);
-
-#[async_trait]
-impl Objects for Bucket {
-    async fn head(&self, key: &str) -> anyhow::Result<Option<ObjectFacts>> {
-        match self.0.head(&ObjectKey::new(key)?).await {
-            Ok(facts) => Ok(Some(ObjectFacts {
-                size_bytes: facts.size,
-                etag: Some(facts.etag),
-                content_type: facts.content_type,
-                claimed_sha256: facts.claimed_sha256,
-                last_modified: Some(facts.last_modified),
-            })),
-            Err(BlobError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+async fn answer(mut asked: mpsc::Receiver<Ask>, told: Arc<Mutex<Vec<ToTransfer>>>) {
+    while let Some(ask) = asked.recv().await {
+        match ask {
+            Ask::Rpc(_) => {}
+            Ask::Query { action, answer, .. } => {
+                let known = RpcResponse { request_id: String::new(), success: true, message: None, data: None };
+                let _ = answer.send(if action == "get_state" { Ok(known) } else { Err(QueryError::TimedOut) });
+            }
+            Ask::Frame { frame, written } => {
+                told.lock().unwrap().push(frame);
+                let _ = written.send(());
+            }
         }
-    }
-    async fn presign(&self, key: &str, lifetime: Duration) -> anyhow::Result<String> {
-        Ok(self.0.presign_get(&ObjectKey::new(key)?, lifetime).await?)
-    }
-    async fn read(&self, key: &str, range: Range<u64>, etag: Option<&str>) -> anyhow::Result<ObjectStream> {
-        let bytes = self.0.read_range(&ObjectKey::new(key)?, range, etag).await?;
-        Ok(futures_util::stream::once(async move { Ok(bytes) }).boxed())
-    }
-    async fn probe(&self) -> anyhow::Result<()> {
-        self.head("probe").await.map(|_| ())
     }
 }

@@ -72,6 +72,22 @@ impl Server {
         format!("http://{}", self.address(0))
     }
 
+    /// The settings of this server and of commands beside it; the later ones count.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let of_all = [
+            ("KEYSTONE_BIND_ADDR", self.address(0)),
+            ("KEYSTONE_RECORDER_BIND", self.address(1)),
+            ("KEYSTONE_TRANSFER_BIND", self.address(2)),
+            ("KEYSTONE_EMBEDDED_S3_BIND", self.address(3)),
+            ("KEYSTONE_DATA_DIR", self.folder.join("data").display().to_string()),
+            ("KEYSTONE_S3_ACCESS_KEY", "test".to_owned()),
+            ("KEYSTONE_S3_SECRET_KEY", "test-secret".to_owned()),
+            ("KEYSTONE_ADMIN_PASSWORD", PASSWORD.to_owned()),
+            ("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned())),
+        ];
+        of_all.into_iter().chain(self.settings.clone()).collect()
+    }
+
     /// The program with this server's settings.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_keystone")]);
@@ -82,21 +98,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        command
-            .args(words)
-            .args(["--config", "keystone.toml"])
-            .args(arguments)
-            .current_dir(&self.folder)
-            .env("KEYSTONE_BIND_ADDR", self.address(0))
-            .env("KEYSTONE_RECORDER_BIND", self.address(1))
-            .env("KEYSTONE_TRANSFER_BIND", self.address(2))
-            .env("KEYSTONE_EMBEDDED_S3_BIND", self.address(3))
-            .env("KEYSTONE_DATA_DIR", self.folder.join("data"))
-            .env("KEYSTONE_S3_ACCESS_KEY", "test")
-            .env("KEYSTONE_S3_SECRET_KEY", "test-secret")
-            .env("KEYSTONE_ADMIN_PASSWORD", PASSWORD)
-            .env("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned()))
-            .envs(self.settings.iter().map(|(name, value)| (*name, value)));
+        command.args(words).args(["--config", "keystone.toml"]).args(arguments).current_dir(&self.folder).envs(self.environment());
         command
     }
 

@@ -13,8 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // The rows that go into the outbox with the events are made where the events are decided.
     ("commands", &["domain", "eventstore", "projections"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
-    ("subscribers", &["domain", "commands", "blobs", "mcap", "devices", "dispatcher"]),
-    ("devices", &["domain", "commands"]),
+    ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
+    ("devices", &["domain", "commands", "projections"]),
     ("http", &["domain", "commands", "projections", "devices", "blobs"]),
     ("mcap", &[]),
     ("blobs", &["config"]),
