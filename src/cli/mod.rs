@@ -145,7 +145,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let timeout = config.http.shutdown_timeout;
     let watched = telemetry::is_watched(&config.telemetry);
     if watched {
-        println!("Keystone Edge starts …");
+        say("Keystone Edge starts …")?;
     }
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     let robots = match with_robot {
@@ -155,7 +155,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
         },
         None => None,
     };
-    println!("{}", Greeting { app: &app, config: &config, robots: robots.as_ref(), watched });
+    say(&Greeting { app: &app, config: &config, robots: robots.as_ref(), watched }.to_string())?;
     if let Some(robots) = robots {
         let stop = lifecycle.soft_stop().clone();
         lifecycle.spawn("robots at work", async move {
