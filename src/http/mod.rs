@@ -14,18 +14,22 @@
 pub mod auth;
 pub mod batches;
 pub mod callbacks;
+mod cors;
 mod describe;
 pub mod device_stream;
 pub mod devices;
 pub mod disk;
+mod download;
 mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
 pub mod extract;
 pub mod fleet;
 pub mod health;
+mod host;
 pub mod idempotency;
 mod intake;
+mod location;
 mod made;
 #[cfg(test)]
 mod matrix;
@@ -51,6 +55,7 @@ pub mod statistics;
 pub mod storage;
 pub mod tasks;
 pub mod transfer;
+mod viewer;
 pub mod wire;
 
 pub use router::{openapi, router};
