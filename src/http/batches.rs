@@ -9,16 +9,18 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
-use super::extract::{Json, LONG_TEXT, MaybeJson, Params, PathId, fold_keys, number_id, optional};
+use super::extract::{Json, Params, PathId};
+use super::fields::{GivenId, LongText, MayBeEmpty, Whole};
 use super::made::Made;
 use super::policy::{COLLECTORS, Policy, needs};
 use super::problem::Problem;
 use super::routes::Routes;
 use super::tasks::TaskItem;
 use super::wire::{Paged, TextId, WholeSecond, present};
+use super::words::{BatchStatusWord, CancelledWord, EndedWord, TaskStatusWord};
 use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBatch, CreatedTask, DeleteBatch, EndedBatch, RecallBatch};
 use crate::domain::batch::BatchStatus;
-use crate::domain::workload::TaskGroup;
+use crate::domain::workload::{TASKS_PER_ADJUSTMENT_MAX, TaskGroup};
 use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
 use crate::projections::reads::Page;
 use crate::projections::reads::batches::{BatchFilter, BatchShown};
@@ -36,34 +38,52 @@ pub fn routes() -> Routes {
         .at(Policy::READ.closed().by(COLLECTORS).keyed(), routes!(complete_tasks))
 }
 
+/// Tasks of one order that were given to one workstation together.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Batch {
+    /// Names it in other requests.
     id: TextId,
     /// The id that people see.
     batch_id: String,
+    /// The order that it belongs to.
     order_id: TextId,
+    /// Who it was given to.
     workstation_id: TextId,
+    /// On whose behalf.
     organization_id: TextId,
+    /// The name of that organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     organization_name: Option<String>,
     /// Always empty.
     name: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<String>,
+    /// How far it is.
+    #[schema(value_type = BatchStatusWord)]
     status: &'static str,
+    /// Tasks in any state.
     task_count: i64,
+    /// Tasks that were completed.
     completed_count: i64,
+    /// Tasks that were cancelled.
     cancelled_count: i64,
+    /// Tasks that failed.
     failed_count: i64,
+    /// Episodes of its tasks.
     episode_count: i64,
     /// When the first task was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<WholeSecond>,
+    /// When it ended, however it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<WholeSecond>,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+    /// When it was dispatched.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -103,7 +123,7 @@ impl From<BatchShown> for Batch {
     ("scene_id" = Option<String>, Query),
     ("device_id" = Option<String>, Query),
     ("collector_operator_id" = Option<String>, Query),
-    ("status" = Option<String>, Query),
+    ("status" = Option<BatchStatusWord>, Query, description = "How far they are"),
 ), responses((status = 200, body = Paged<Batch>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Batch>>, Problem> {
     let page = params.page_free()?;
@@ -120,79 +140,87 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewBatch {
-    order_id: Option<i64>,
-    workstation_id: Option<i64>,
-    #[serde(deserialize_with = "groups")]
+    /// The order that it belongs to.
+    order_id: GivenId,
+    /// Who it is given to.
+    workstation_id: GivenId,
+    /// What it consists of: each pair of SOP and subscene once.
+    #[serde(default, deserialize_with = "groups")]
+    #[schema(required, min_items = 1)]
     task_groups: Vec<NewTaskGroup>,
-    notes: Option<String>,
+    /// Free text.
+    notes: Option<LongText>,
+    /// Any JSON that is kept with it.
     metadata: Option<Value>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
+/// How many tasks a group may have is the batch's rule.
+type GroupCount = Whole<0, TASKS_PER_ADJUSTMENT_MAX>;
+
+/// Tasks of the same kind.
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewTaskGroup {
-    sop_id: Option<i64>,
-    subscene_id: Option<i64>,
-    quantity: Option<i64>,
+    /// The procedure that is followed.
+    sop_id: GivenId,
+    /// What is recorded: a subscene of the order's scene.
+    subscene_id: GivenId,
+    /// How many; none only where an adjustment takes the group out.
+    #[schema(value_type = GroupCount)]
+    quantity: i64,
 }
 
+/// `null` is no group.
 fn groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<NewTaskGroup>, D::Error> {
-    let groups = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
-    groups
-        .into_iter()
-        .map(|mut group| {
-            if !group.is_object() {
-                return Err(serde::de::Error::custom("each of task_groups must be an object"));
-            }
-            fold_keys(&mut group);
-            serde_json::from_value(group).map_err(serde::de::Error::custom)
-        })
-        .collect()
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// Groups with all they need. How many tasks a group may have is the command's rule.
-fn read_groups(groups: Vec<NewTaskGroup>) -> Result<Vec<TaskGroup>, Problem> {
-    let group = |(index, group): (usize, NewTaskGroup)| {
-        Ok(TaskGroup {
-            sop_id: SopId(number_id(&format!("task_groups[{index}].sop_id"), group.sop_id)?),
-            subscene_id: SubsceneId(number_id(&format!("task_groups[{index}].subscene_id"), group.subscene_id)?),
-            quantity: group.quantity.ok_or_else(|| Problem::invalid(format!("task_groups[{index}].quantity is required")))?,
-        })
+fn read_groups(groups: Vec<NewTaskGroup>) -> Vec<TaskGroup> {
+    let group = |group: NewTaskGroup| TaskGroup {
+        sop_id: SopId(group.sop_id.0),
+        subscene_id: SubsceneId(group.subscene_id.0),
+        quantity: group.quantity,
     };
-    groups.into_iter().enumerate().map(group).collect()
+    groups.into_iter().map(group).collect()
 }
 
-impl TryFrom<NewBatch> for CreateBatch {
-    type Error = Problem;
-
-    fn try_from(batch: NewBatch) -> Result<Self, Problem> {
-        Ok(Self {
-            order_id: OrderId(number_id("order_id", batch.order_id)?),
-            station_id: StationId(number_id("workstation_id", batch.workstation_id)?),
-            groups: read_groups(batch.task_groups)?,
-            notes: optional("notes", batch.notes, LONG_TEXT)?,
+impl From<NewBatch> for CreateBatch {
+    fn from(batch: NewBatch) -> Self {
+        Self {
+            order_id: OrderId(batch.order_id.0),
+            station_id: StationId(batch.workstation_id.0),
+            groups: read_groups(batch.task_groups),
+            notes: MayBeEmpty::said(batch.notes),
             metadata: batch.metadata,
-        })
+        }
     }
 }
 
+/// A batch and its tasks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedBatchAnswer {
+    /// The batch.
     batch: Batch,
     /// In the order of the groups.
     tasks: Vec<CreatedTaskItem>,
 }
 
+/// A task that was made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedTaskItem {
+    /// Names it in requests.
     id: TextId,
+    /// The id that devices know.
     task_id: String,
+    /// The procedure that is followed.
     sop_id: TextId,
+    /// What is recorded.
     subscene_id: TextId,
+    /// How far it is.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// When it was made.
     created_at: WholeSecond,
 }
 
@@ -220,7 +248,7 @@ pub async fn create(
     caller: Caller,
     Json(batch): Json<NewBatch>,
 ) -> Result<Made<CreatedBatchAnswer>, Problem> {
-    let created = state.commands.execute(&caller.context(), CreateBatch::try_from(batch)?).await?;
+    let created = state.commands.execute(&caller.context(), CreateBatch::from(batch)).await?;
     let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
     let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
     let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, &caller.scope, created.batch_id).await?, tasks }) };
@@ -243,7 +271,7 @@ async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Pr
 /// The tasks of a batch, oldest first; all of them unless a page is asked for.
 #[utoipa::path(get, path = "/api/v1/batches/{id}/tasks", tag = "batches", params(
     ("id" = i64, Path),
-    ("limit" = Option<i64>, Query),
+    ("limit" = Option<i64>, Query, description = "How many entries the page has at most; all of them where no page is asked for"),
     ("offset" = Option<i64>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
 pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
@@ -255,17 +283,20 @@ pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, pa
     Ok(Json(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct BatchAdjustment {
     /// How many tasks of each pair the batch is to have; pairs not named stay as they are.
-    #[serde(deserialize_with = "groups")]
+    #[serde(default, deserialize_with = "groups")]
+    #[schema(required, min_items = 1)]
     task_groups: Vec<NewTaskGroup>,
 }
 
+/// What an adjustment changed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchAdjusted {
+    /// Tasks that were added.
     created_tasks: Vec<CreatedTaskItem>,
+    /// Tasks that were taken out.
     deleted_task_ids: Vec<TextId>,
 }
 
@@ -283,7 +314,7 @@ pub async fn adjust(
     id: PathId,
     Json(adjustment): Json<BatchAdjustment>,
 ) -> Result<Json<BatchAdjusted>, Problem> {
-    let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups)? };
+    let command = AdjustBatch { batch_id: BatchId(id.positive()?), groups: read_groups(adjustment.task_groups) };
     let adjusted = state.commands.execute(&caller.context(), command).await?;
     Ok(Json(BatchAdjusted {
         created_tasks: adjusted.created.into_iter().map(CreatedTaskItem::from).collect(),
@@ -291,19 +322,25 @@ pub async fn adjust(
     }))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct BatchEdit {
-    /// Only `cancelled`.
+    /// Nothing else can be asked for.
+    #[schema(value_type = CancelledWord)]
     status: Option<String>,
 }
 
+/// A batch that ended.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchEnded {
+    /// The batch.
     id: TextId,
+    /// How it ended.
+    #[schema(value_type = EndedWord)]
     status: &'static str,
+    /// When its first task was settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<WholeSecond>,
+    /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     updated_at: Option<WholeSecond>,
 }
@@ -334,7 +371,7 @@ pub async fn cancel(
 ) -> Result<Json<BatchEnded>, Problem> {
     let id = BatchId(id.positive()?);
     if edit.status.as_deref() != Some(BatchStatus::Cancelled.as_str()) {
-        return Err(Problem::invalid("status must be cancelled: nothing else of a batch can be edited"));
+        return Err(Problem::of_field("status", "must be cancelled: nothing else of a batch can be edited"));
     }
     Ok(Json(state.commands.execute(&caller.context(), CancelBatch(id)).await?.into()))
 }
@@ -350,13 +387,18 @@ pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -
     Ok(Json(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
 }
 
+/// What is left of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchDeleted {
     /// False where completed tasks were kept, and the batch with them.
     batch_deleted: bool,
+    /// Tasks that are gone.
     tasks_removed: i64,
+    /// Tasks that were kept.
     completed_tasks: i64,
+    /// Of a batch that was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = BatchStatusWord)]
     batch_status: Option<&'static str>,
 }
 
@@ -378,53 +420,77 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
     }))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+type DoneCount = Whole<1, { i64::MAX }>;
+
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct TasksDone {
-    /// Default 1.
-    quantity: Option<i64>,
-    sop_id: Option<i64>,
-    subscene_id: Option<i64>,
+    /// How many; 1 where nothing is said.
+    quantity: Option<DoneCount>,
+    /// The procedure that was followed.
+    sop_id: GivenId,
+    /// What was recorded.
+    subscene_id: GivenId,
 }
 
+/// Tasks that were done with other equipment.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TasksCompleted {
     /// The id that people see.
     batch_id: String,
+    /// How many were asked for.
     requested_count: i64,
     /// Of this request.
     completed_count: i64,
     /// Always 0.
     created_count: i64,
+    /// What they were.
     group: CompletedGroup,
+    /// Tasks that were completed.
     tasks: Vec<CompletedTask>,
     /// As it is with what followed.
     batch: BatchProgress,
 }
 
+/// A kind of tasks.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompletedGroup {
+    /// The procedure that was followed.
     sop_id: i64,
+    /// What was recorded.
     subscene_id: i64,
+    /// The name of its scene.
     #[serde(skip_serializing_if = "String::is_empty")]
     scene_name: String,
+    /// The name of the subscene.
     #[serde(skip_serializing_if = "String::is_empty")]
     subscene_name: String,
 }
 
+/// A task that was completed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CompletedTask {
+    /// Names it in requests.
     id: TextId,
+    /// The id that devices know.
     task_id: String,
+    /// How far it is.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// When it was completed.
     completed_at: WholeSecond,
 }
 
+/// How far a batch is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BatchProgress {
+    /// The batch.
     id: TextId,
+    /// How far it is.
+    #[schema(value_type = BatchStatusWord)]
     status: &'static str,
+    /// Tasks that were completed.
     completed_count: i64,
+    /// Tasks in any state.
     task_count: i64,
 }
 
@@ -441,18 +507,15 @@ pub async fn complete_tasks(
     State(state): State<AppState>,
     caller: Caller,
     id: PathId,
-    MaybeJson(done): MaybeJson<TasksDone>,
+    Json(done): Json<TasksDone>,
 ) -> Result<Json<TasksCompleted>, Problem> {
     let Identity::Collector { id: collector, .. } = caller.identity else { return Err(needs(COLLECTORS)) };
-    let quantity = done.quantity.unwrap_or(1);
-    if quantity < 1 {
-        return Err(Problem::invalid("quantity must be at least 1"));
-    }
+    let quantity = done.quantity.map_or(1, |count| count.0);
     let command = CompleteTasks {
         batch_id: BatchId(id.positive()?),
         collector,
-        sop_id: SopId(number_id("sop_id", done.sop_id)?),
-        subscene_id: SubsceneId(number_id("subscene_id", done.subscene_id)?),
+        sop_id: SopId(done.sop_id.0),
+        subscene_id: SubsceneId(done.subscene_id.0),
         quantity,
     };
     let completed = state.commands.execute(&caller.context(), command).await?;
@@ -490,22 +553,21 @@ mod tests {
     use crate::http::extract::parse;
 
     fn read(body: Value) -> Result<CreateBatch, u16> {
-        let batch = parse::<NewBatch>(body.to_string().as_bytes()).map_err(|problem| problem.status().as_u16())?;
-        CreateBatch::try_from(batch).map_err(|problem| problem.status().as_u16())
+        parse::<NewBatch>(body.to_string().as_bytes()).map(CreateBatch::from).map_err(|problem| problem.status().as_u16())
     }
 
     #[test]
-    fn ids_are_numbers_and_keys_of_groups_match_in_any_case() {
-        let group = json!({"SOP_ID": 3, "subscene_id": 4, "Quantity": 2});
-        let batch = read(json!({"order_id": 1, "workstation_id": 2, "task_groups": [group], "notes": " "})).unwrap();
+    fn ids_are_numbers_or_text_and_keys_of_groups_match_in_any_case() {
+        let group = json!({"SOP_ID": 3, "subscene_id": "4", "Quantity": 2});
+        let batch = read(json!({"order_id": 1, "workstation_id": "2", "task_groups": [group], "notes": " "})).unwrap();
         assert_eq!(batch.groups, [TaskGroup { sop_id: SopId(3), subscene_id: SubsceneId(4), quantity: 2 }]);
         assert_eq!(batch.notes, None);
     }
 
     #[test]
-    fn quoted_numbers_and_missing_ids_are_refused() {
+    fn quoted_counts_and_missing_ids_are_refused() {
         for wrong in [
-            json!({"order_id": "1", "workstation_id": 2, "task_groups": []}),
+            json!({"order_id": 1, "workstation_id": 2, "task_groups": [{"sop_id": 1, "subscene_id": 1, "quantity": "1"}]}),
             json!({"workstation_id": 2, "task_groups": []}),
             json!({"order_id": 1, "workstation_id": 0, "task_groups": []}),
             json!({"order_id": 1, "workstation_id": 2, "task_groups": [{"sop_id": 1, "subscene_id": 1}]}),

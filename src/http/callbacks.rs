@@ -11,11 +11,13 @@ use utoipa_axum::routes;
 
 use super::auth::Caller;
 use super::extract::{Json, Params};
+use super::fields::MISSING;
 use super::intake::CALLBACK_BYTES_MAX;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::WholeSecond;
+use super::words::{AcknowledgedWord, MovedWord, TaskStatusWord};
 use super::{AppState, AuthMode};
 use crate::commands::Refusal;
 use crate::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
@@ -60,21 +62,31 @@ fn unproven() -> Problem {
     )
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Started {
+    /// The id that devices know.
+    #[schema(required, nullable = false, min_length = 1)]
     task_id: Option<String>,
+    /// The robot's device id.
     device_id: Option<String>,
+    /// What the recorder calls its state; what is long is cut.
     status: Option<String>,
+    /// When, by the robot's clock; kept as it is, what is long is cut.
     started_at: Option<String>,
+    /// Topics that are recorded; the first hundreds are kept.
     topics: Option<Vec<String>>,
 }
 
+/// What was made of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StartedAnswer {
+    /// It was heard.
+    #[schema(value_type = AcknowledgedWord)]
     status: &'static str,
     /// `in_progress` when this call moved the task, else `unknown`.
+    #[schema(value_type = MovedWord)]
     task_status: &'static str,
+    /// When it was heard.
     acknowledged_at: WholeSecond,
 }
 
@@ -88,7 +100,7 @@ fn given_word(text: Option<String>) -> Option<String> {
 
 /// A recording started. Recorders post to the link that they were configured with, which carries the token.
 #[utoipa::path(post, path = "/api/v1/callbacks/start", tag = "callbacks", request_body = Started, security(()),
-    params(("token" = Option<String>, Query, description = "Of the task")), responses(
+    params(("token" = Option<String>, Query, description = "The token of the task, as its link has it")), responses(
     (status = 200, body = StartedAnswer, description = "Also where it changes nothing"),
     (status = 400, description = "Not JSON, or no task_id"),
     (status = 401, description = "Not the token of this task"),
@@ -99,7 +111,7 @@ pub async fn start(
     params: Params,
     Json(report): Json<Started>,
 ) -> Result<Json<StartedAnswer>, Problem> {
-    let task_id = given(report.task_id).ok_or_else(|| Problem::invalid("task_id is required"))?;
+    let task_id = given(report.task_id).ok_or_else(|| Problem::of_field("task_id", MISSING))?;
     let device_id = given(report.device_id);
     let answer = |moved| {
         let task_status = if moved { "in_progress" } else { "unknown" };
@@ -124,21 +136,37 @@ pub async fn start(
     }
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "what is not kept has to be of its type all the same")]
 pub struct Finished {
+    /// The id that devices know.
+    #[schema(required, nullable = false, min_length = 1)]
     task_id: Option<String>,
+    /// The robot's device id.
+    #[schema(required, nullable = false, min_length = 1)]
     device_id: Option<String>,
+    /// Where the file lies on the robot.
+    #[schema(required, nullable = false, min_length = 1)]
     output_path: Option<String>,
+    /// What the recorder calls its state; not kept.
     status: Option<String>,
+    /// When it started, by the robot's clock; kept as it is, what is long is cut.
     started_at: Option<String>,
+    /// When its file was closed, by the robot's clock; kept as it is, what is long is cut.
     finished_at: Option<String>,
+    /// Seconds.
     duration_sec: Option<f64>,
+    /// Messages that were recorded. What is no count is left out.
     message_count: Option<f64>,
+    /// Bytes. What is no count is left out.
     file_size_bytes: Option<f64>,
+    /// Where the sidecar lies on the robot; not kept.
     sidecar_path: Option<String>,
+    /// Topics that were recorded; not kept.
     topics: Option<Vec<String>>,
+    /// What the recorder was configured with; not kept.
     metadata: Option<Value>,
+    /// Why the recording failed, if it did; what is long is cut.
     error: Option<String>,
 }
 
@@ -147,10 +175,15 @@ fn count(number: Option<f64>) -> Option<u64> {
     number.and_then(whole_float)
 }
 
+/// What was made of it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FinishedAnswer {
+    /// Always true.
     success: bool,
+    /// For people.
     message: &'static str,
+    /// How far the task is.
+    #[schema(value_type = TaskStatusWord)]
     task_status: &'static str,
     /// The upload was asked for because of this call, and the device is there to hear it.
     upload_request_sent: bool,
@@ -158,7 +191,7 @@ pub struct FinishedAnswer {
 
 /// A recording is a file now. Recorders post to the link that they were configured with, which carries the token.
 #[utoipa::path(post, path = "/api/v1/callbacks/finish", tag = "callbacks", request_body = Finished, security(()),
-    params(("token" = Option<String>, Query, description = "Of the task")), responses(
+    params(("token" = Option<String>, Query, description = "The token of the task, as its link has it")), responses(
     (status = 200, body = FinishedAnswer),
     (status = 400, description = "Not JSON, or no task_id, device_id or output_path"),
     (status = 401, description = "Not the token of this task"),
@@ -170,7 +203,7 @@ pub async fn finish(
     params: Params,
     Json(report): Json<Finished>,
 ) -> Result<Json<FinishedAnswer>, Problem> {
-    let required = |field: &str, text: Option<String>| given(text).ok_or_else(|| Problem::invalid(format!("{field} is required")));
+    let required = |field: &str, text: Option<String>| given(text).ok_or_else(|| Problem::of_field(field, MISSING));
     let task_id = required("task_id", report.task_id)?;
     let device_id = required("device_id", report.device_id)?;
     required("output_path", report.output_path)?;

@@ -34,6 +34,7 @@ pub async fn connection(
 /// What was lately said.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Messages {
+    /// The robot's device id.
     device_id: String,
     /// The newest first.
     items: Vec<DeviceMessage>,

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::storage::{refuse_if_blocked, signed_link};
 use super::wire::{Paged, WholeSecond};
+use super::words::{EpisodeFileWord, QaStatusWord};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
 
@@ -22,45 +23,85 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))
 }
 
+/// A verified recording.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Episode {
+    /// Names it in requests.
     id: i64,
+    /// Its task's id.
     task_id: i64,
     /// The id that people and the cloud see.
     #[serde(skip_serializing_if = "Option::is_none")]
     episode_id: Option<String>,
+    /// The id that devices know the task by.
     #[serde(skip_serializing_if = "Option::is_none")]
     task_public_id: Option<String>,
+    /// The slug of its SOP.
+    #[schema(required)]
     sop_slug: Option<String>,
+    /// The version of its SOP.
+    #[schema(required)]
     sop_version: Option<String>,
+    /// What was recorded.
+    #[schema(required)]
     scene_name: Option<String>,
+    /// Which variant of it.
+    #[schema(required)]
     subscene_name: Option<String>,
+    /// The device id of the robot.
+    #[schema(required)]
     robot_device_id: Option<String>,
+    /// The login name of the collector.
+    #[schema(required)]
     collector_operator_id: Option<String>,
     /// `<bucket>/<key>`.
     mcap_path: String,
+    /// `<bucket>/<key>`; empty where there is none.
     sidecar_path: String,
+    /// SHA-256 of the file, in hex.
+    #[schema(required)]
     checksum: Option<String>,
-    #[schema(value_type = Option<i64>)]
+    /// Size of the file.
+    #[schema(required, value_type = Option<i64>)]
     file_size_bytes: Option<u64>,
     /// Messages in the MCAP, from its own summary.
     #[schema(value_type = i64)]
     message_count: u64,
+    /// How long it is, in seconds.
+    #[schema(required)]
     duration_sec: Option<f64>,
+    /// What was found of its quality.
+    #[schema(value_type = QaStatusWord)]
     qa_status: &'static str,
+    /// Between 0 and 1; null before it was judged.
+    #[schema(required)]
     qa_score: Option<f64>,
+    /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     quality_flag: Option<String>,
+    /// Whether no person had to look at it.
     auto_approved: bool,
+    /// Always null.
+    #[schema(required)]
     inspector_id: Option<String>,
+    /// Always null.
+    #[schema(required)]
     inspection_decision: Option<String>,
+    /// Always null.
+    #[schema(required)]
     inspected_at: Option<WholeSecond>,
+    /// Whether the cloud has it.
     cloud_synced: bool,
+    /// Whether the cloud has processed it.
     cloud_processed: bool,
+    /// Since when the cloud has it.
+    #[schema(required)]
     cloud_synced_at: Option<WholeSecond>,
+    /// When it was verified.
     created_at: WholeSecond,
+    /// What was noted about it.
     labels: Vec<String>,
-    /// Only in the detail.
+    /// Whatever is kept with it; only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
 }
@@ -164,6 +205,7 @@ pub async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<Episod
     state.reads.episode(scope, EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
 }
 
+/// A link to a file.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Link)]
 pub struct SignedLink {
@@ -174,7 +216,7 @@ pub struct SignedLink {
 /// A link to a file of an episode.
 #[utoipa::path(get, path = "/api/v1/episodes/{id}/presign", tag = "episodes", params(
     ("id" = i64, Path),
-    ("kind" = Option<String>, Query, description = "`mcap` (default) or `sidecar`"),
+    ("kind" = Option<EpisodeFileWord>, Query, description = "Default `mcap`"),
 ), responses(
     (status = 200, body = SignedLink),
     (status = 400, description = "Another kind, or a stored path that cannot be used"),
@@ -185,7 +227,7 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, id: PathId, 
     let id = PathId(id.positive()?);
     let kind = params.text("kind").map_or_else(|| "mcap".to_owned(), |kind| kind.to_lowercase());
     if !matches!(kind.as_str(), "mcap" | "sidecar") {
-        return Err(Problem::invalid("kind must be mcap or sidecar"));
+        return Err(Problem::of_field("kind", "must be mcap or sidecar"));
     }
     let episode = found(&state, &caller.scope, id).await?;
     caller.must_see(&episode)?;

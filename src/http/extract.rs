@@ -3,12 +3,15 @@
 use std::str::FromStr;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::fields::MISSING;
 use super::intake::whole;
 use super::problem::Problem;
 use crate::domain::storable::{self, JSON_DEPTH_MAX, nested_too_deep};
@@ -16,10 +19,6 @@ use crate::domain::words::UnknownWord;
 use crate::domain::{DeviceId, PublicTaskId, Timestamp};
 use crate::projections::reads::{Page, Place};
 use crate::telemetry::brief;
-
-/// Long texts: notes, errors, layouts.
-pub const LONG_TEXT: usize = 65_535;
-pub const NAME: usize = 255;
 
 /// A JSON body, on its way in and out. On the way in keys of its object match whatever their case, unknown ones are ignored, a
 /// wrong type is refused, and so is a body that is missing.
@@ -36,11 +35,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let bytes = whole(request.into_body()).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(Problem::invalid("a JSON body is required"));
-        }
-        parse(&bytes).map(Self)
+        parse(&whole(request.into_body()).await?).map(Self)
     }
 }
 
@@ -57,39 +52,42 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MaybeJson<T> {
     }
 }
 
-/// A JSON object that may be missing: then it is empty.
+/// A JSON body, or the fields of a form: programs that log in as OAuth 2 says send one, our API page is one of them.
 #[derive(Debug)]
-pub struct MaybeObject(pub serde_json::Map<String, Value>);
+pub struct JsonOrForm<T>(pub T);
 
-impl<S: Send + Sync> FromRequest<S> for MaybeObject {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonOrForm<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let form = kind.is_some_and(|kind| kind.trim().to_lowercase().starts_with(FORM));
         let bytes = whole(request.into_body()).await?;
-        if bytes.is_empty() {
-            return Ok(Self(serde_json::Map::new()));
-        }
-        match storable_json(&bytes)? {
-            Value::Object(object) => Ok(Self(object)),
-            _ => Err(Problem::invalid("the body must be a JSON object")),
-        }
+        // Some clients call everything a form.
+        if form && !bytes.trim_ascii_start().starts_with(b"{") { fitted(fields_of_form(&bytes)?) } else { parse(&bytes) }.map(Self)
     }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// A form is written as a query is. Of a repeated name the first value counts.
+fn fields_of_form(bytes: &[u8]) -> Result<Value, Problem> {
+    let bad = || Problem::invalid("the body is not a form");
+    let query = std::str::from_utf8(bytes).map_err(|_| bad())?;
+    let uri = Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|_| bad())?;
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).map_err(|_| bad())?;
+    Ok(Value::Object(pairs.into_iter().rev().map(|(name, value)| (name, value.into())).collect()))
 }
 
 /// JSON text as a value of ours.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut value = storable_json(bytes)?;
-    if !value.is_object() {
-        return Err(Problem::invalid("the body must be a JSON object"));
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(Problem::invalid("a JSON body is required"));
     }
-    fold_keys(&mut value);
-    // The error repeats the text that does not fit.
-    serde_json::from_value(value).map_err(|error| Problem::invalid(format!("the body does not fit: {}", brief(&error.to_string()))))
+    fitted(serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?)
 }
 
-/// JSON that can be stored and read again, wherever in it something stands.
-fn storable_json(bytes: &[u8]) -> Result<Value, Problem> {
-    let value = serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not JSON: {error}")))?;
+fn fitted<T: DeserializeOwned>(mut value: Value) -> Result<T, Problem> {
     // Postgres keeps no NUL in texts, and none is ever meant.
     if has_nul(&value) {
         return Err(Problem::invalid("a text in the body contains a NUL character"));
@@ -97,7 +95,24 @@ fn storable_json(bytes: &[u8]) -> Result<Value, Problem> {
     if nested_too_deep(&value) {
         return Err(Problem::invalid(format!("the body is nested more than {JSON_DEPTH_MAX} levels deep")));
     }
-    Ok(value)
+    fold_keys(&mut value)?;
+    serde_path_to_error::deserialize(value).map_err(|error| misfit(&error))
+}
+
+/// What does not fit, by the path of its field.
+fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let (path, why) = (error.path().to_string(), error.inner().to_string());
+    // Of a missing field the path is that of what it is missing in.
+    if let Some(name) = why.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`')) {
+        let field = if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+        return Problem::of_field(&field, MISSING);
+    }
+    if why.starts_with("invalid type: null") {
+        return Problem::of_field(&path, MISSING);
+    }
+    // The text repeats the value that does not fit.
+    let does_not_fit = if why.starts_with("invalid") { "does not fit: " } else { "" };
+    Problem::of_field(&path, format_args!("{does_not_fit}{}", brief(&why)))
 }
 
 fn has_nul(value: &Value) -> bool {
@@ -109,13 +124,24 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Lower-cases the keys of an object. An exact key wins over one that differs by case.
-/// Only this object: what is inside may be the caller's own JSON.
-pub fn fold_keys(value: &mut Value) {
-    let Value::Object(object) = value else { return };
-    if object.keys().all(|key| !key.chars().any(char::is_uppercase)) {
-        return;
+/// Fields of bodies with lists of objects of ours, whose keys match in any case as well.
+const LISTS: [&str; 1] = ["task_groups"];
+
+/// Lower-cases the keys of a body, and of the objects in [`LISTS`]. What else is inside may be the caller's own JSON.
+fn fold_keys(body: &mut Value) -> Result<(), Problem> {
+    let Value::Object(body) = body else { return Err(Problem::invalid("the body must be a JSON object")) };
+    fold(body);
+    for list in LISTS {
+        for (index, item) in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
+            let object = item.as_object_mut();
+            fold(object.ok_or_else(|| Problem::of_field(&format!("{list}[{index}]"), "must be an object"))?);
+        }
     }
+    Ok(())
+}
+
+/// An exact key wins over one that differs by case.
+fn fold(object: &mut serde_json::Map<String, Value>) {
     let odd: Vec<String> = object.keys().filter(|key| key.chars().any(char::is_uppercase)).cloned().collect();
     for key in odd {
         if let Some(value) = object.remove(&key) {
@@ -192,6 +218,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
+/// The contract's pages.
+pub const PAGE_DEFAULT: i64 = 50;
+pub const PAGE_MAX: i64 = 100;
 /// Limits of list filters, from the contract.
 const LIST_BYTES_MAX: usize = 8192;
 const LIST_ITEMS_MAX: usize = 100;
@@ -240,14 +269,14 @@ impl Params {
         let name = names[0];
         let Some(raw) = self.first(names) else { return Ok(None) };
         if raw.len() > LIST_BYTES_MAX {
-            return Err(Problem::invalid(format!("{name} is longer than {LIST_BYTES_MAX} bytes")));
+            return Err(Problem::of_field(name, format_args!("is longer than {LIST_BYTES_MAX} bytes")));
         }
         let items: Vec<&str> = raw.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
         if items.len() > LIST_ITEMS_MAX {
-            return Err(Problem::invalid(format!("{name} has more than {LIST_ITEMS_MAX} items")));
+            return Err(Problem::of_field(name, format_args!("has more than {LIST_ITEMS_MAX} items")));
         }
         if items.iter().any(|item| item.len() > item_max) {
-            return Err(Problem::invalid(format!("an item of {name} is longer than {item_max} bytes")));
+            return Err(Problem::of_field(name, format_args!("has an item that is longer than {item_max} bytes")));
         }
         let mut known = Vec::<String>::new();
         for item in items {
@@ -262,7 +291,7 @@ impl Params {
     pub fn id_list<T>(&self, names: &[&str], kind: impl Fn(i64) -> T) -> Result<Option<Vec<T>>, Problem> {
         let Some(items) = self.list_of(names, LIST_NUMBER_CHARS_MAX)? else { return Ok(None) };
         let id = |item: &String| item.parse().ok().filter(|id| *id > 0).map(&kind);
-        let bad = || Problem::invalid(format!("{} must be positive integers separated by commas", names[0]));
+        let bad = || Problem::of_field(names[0], "must be positive integers separated by commas");
         items.iter().map(|item| id(item).ok_or_else(bad)).collect::<Result<_, _>>().map(Some)
     }
 
@@ -289,7 +318,7 @@ impl Params {
 
     /// The contract's **P100**: default 50, at most 100, garbage refused.
     pub fn page_to_100(&self) -> Result<Page, Problem> {
-        self.strict_page(100)
+        self.strict_page(PAGE_MAX)
     }
 
     /// The contract's **Pfree**: as much as asked for, up to what we hold in memory.
@@ -299,14 +328,18 @@ impl Params {
 
     fn strict_page(&self, most: i64) -> Result<Page, Problem> {
         let limit = match self.text("limit") {
-            None => 50,
-            Some(text) => {
-                text.parse::<i64>().ok().filter(|limit| *limit >= 1).ok_or_else(|| Problem::invalid("limit must be a positive integer"))?
-            }
+            None => PAGE_DEFAULT,
+            Some(text) => text
+                .parse::<i64>()
+                .ok()
+                .filter(|limit| *limit >= 1)
+                .ok_or_else(|| Problem::of_field("limit", "must be a positive integer"))?,
         };
         let offset = match self.text("offset") {
             None => 0,
-            Some(text) => text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::invalid("offset must not be negative"))?,
+            Some(text) => {
+                text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::of_field("offset", "must not be negative"))?
+            }
         };
         Ok(Page { limit: Some(limit.min(most)), offset, after: self.after(offset)? })
     }
@@ -316,7 +349,7 @@ impl Params {
         match self.text("after") {
             None => Ok(None),
             Some(_) if offset != 0 => Err(Problem::invalid("after and offset exclude each other")),
-            Some(text) => text.parse().map(Some).map_err(|_| Problem::invalid("after must be the next_after of a page")),
+            Some(text) => text.parse().map(Some).map_err(|_| Problem::of_field("after", "must be the next_after of a page")),
         }
     }
 
@@ -324,13 +357,13 @@ impl Params {
     pub fn page_lax(&self) -> Result<Page, Problem> {
         let number = |name: &str| self.text(name).and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
         let offset = number("offset").unwrap_or(0);
-        Ok(Page { limit: Some(number("limit").unwrap_or(50).min(100)), offset, after: self.after(offset)? })
+        Ok(Page { limit: Some(number("limit").unwrap_or(PAGE_DEFAULT).min(PAGE_MAX)), offset, after: self.after(offset)? })
     }
 }
 
 /// A word of a closed list.
 pub fn word<T: FromStr<Err = UnknownWord>>(name: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|unknown| Problem::invalid(format!("{name} {unknown}")))
+    text.parse().map_err(|unknown| Problem::of_field(name, unknown))
 }
 
 pub fn parse_bool(text: &str) -> Option<bool> {
@@ -342,41 +375,11 @@ pub fn parse_bool(text: &str) -> Option<bool> {
 }
 
 pub fn instant(name: &str, text: &str) -> Result<Timestamp, Problem> {
-    storable::instant(text).map_err(|why| Problem::invalid(format!("{name} {why}")))
-}
-
-/// A text that has to be there: trimmed, not empty, not too long.
-pub fn required(field: &str, text: Option<String>, most: usize) -> Result<String, Problem> {
-    optional(field, text, most)?.ok_or_else(|| Problem::invalid(format!("{field} is required")))
-}
-
-/// A text that may be missing: trimmed, and empty counts as missing. Limits are in characters, long texts in bytes.
-pub fn optional(field: &str, text: Option<String>, most: usize) -> Result<Option<String>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let trimmed = text.trim();
-    let length = if most == LONG_TEXT { trimmed.len() } else { trimmed.chars().count() };
-    if length > most {
-        return Err(Problem::invalid(format!("{field} is longer than {most} characters")));
-    }
-    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
-}
-
-/// An id given as decimal text.
-pub fn text_id(field: &str, text: Option<String>) -> Result<i64, Problem> {
-    required(field, text, NAME)?
-        .parse()
-        .ok()
-        .filter(|id| *id > 0)
-        .ok_or_else(|| Problem::invalid(format!("{field} must be a positive integer, as text")))
-}
-
-/// An id given as a number.
-pub fn number_id(field: &str, id: Option<i64>) -> Result<i64, Problem> {
-    id.filter(|id| *id > 0).ok_or_else(|| Problem::invalid(format!("{field} is required and must be positive")))
+    storable::instant(text).map_err(|why| Problem::of_field(name, why))
 }
 
 pub fn public_task_id(text: &str) -> Result<PublicTaskId, Problem> {
-    PublicTaskId::parse(text).map_err(|error| Problem::invalid(format!("task_id {error}")))
+    PublicTaskId::parse(text).map_err(|error| Problem::of_field("task_id", error))
 }
 
 #[cfg(test)]
@@ -455,11 +458,40 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_counted_in_characters() {
-        assert_eq!(required("name", Some("ä".repeat(255)), NAME).unwrap().chars().count(), 255);
-        assert!(required("name", Some("ä".repeat(256)), NAME).is_err());
-        assert!(required("name", Some("  ".into()), NAME).is_err());
-        assert_eq!(optional("notes", Some(" ".into()), LONG_TEXT).unwrap(), None);
-        assert!(text_id("scene_id", Some("-1".into())).is_err());
+    fn a_form_is_read_like_a_body() {
+        assert_eq!(fields_of_form(b"name=a%20%C3%A4+b&quantity=3&name=c").unwrap(), json!({"name": "a \u{e4} b", "quantity": "3"}));
+        assert!(fields_of_form(b"\xff").is_err());
+        let with_nul: Result<Example, _> = fitted(fields_of_form(b"name=%00").unwrap());
+        assert_eq!(with_nul.unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_what_was_expected() {
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only refusals are looked at")]
+        struct Body {
+            name: String,
+            task_groups: Vec<Group>,
+        }
+        #[derive(Debug, Deserialize)]
+        #[expect(dead_code, reason = "only refusals are looked at")]
+        struct Group {
+            sop_id: crate::http::fields::GivenId,
+        }
+        for (body, field, detail) in [
+            (json!({"task_groups": []}), "name", "name is required"),
+            (json!({"name": null}), "name", "name is required"),
+            (json!({"name": 3}), "name", "name does not fit: invalid type: integer `3`, expected a string"),
+            (json!({"name": "a", "task_groups": [{"sop_id": 1}, {}]}), "task_groups[1].sop_id", "task_groups[1].sop_id is required"),
+            (json!({"name": "a", "task_groups": [[1]]}), "task_groups[0]", "task_groups[0] must be an object"),
+            (
+                json!({"name": "a", "task_groups": [{"SOP_ID": "x"}]}),
+                "task_groups[0].sop_id",
+                "task_groups[0].sop_id must be a positive integer, as number or as text",
+            ),
+        ] {
+            let problem = parse::<Body>(body.to_string().as_bytes()).unwrap_err();
+            assert_eq!((problem.detail(), problem.extra("field")), (detail, Some(&json!(field))), "{body}");
+        }
     }
 }

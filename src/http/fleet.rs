@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::wire::WholeSecond;
+use super::words::{DirectionWord, LinkWord};
 use crate::devices::hub::LinkInfo;
 use crate::devices::wire::ToTransfer;
 use crate::devices::{self, Hub, QueryError, SendError, TransferStatus};
@@ -53,9 +54,13 @@ impl RecorderView {
 /// A connected uploader.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TransferView {
+    /// The robot's device id.
     pub device_id: String,
+    /// Where it connects from; empty where another process holds it.
     pub remote_ip: String,
+    /// Since when.
     pub connected_at: WholeSecond,
+    /// When it said something last.
     pub last_seen_at: WholeSecond,
     /// As the device last told it.
     pub status: Value,
@@ -64,15 +69,21 @@ pub struct TransferView {
 /// Something that was said over a link of a device, or about the link.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct DeviceMessage {
+    /// When.
     pub at: WholeSecond,
-    /// `recorder` or `transfer`.
+    /// Over which of the two links.
+    #[schema(value_type = LinkWord)]
     pub link: &'static str,
     /// `heard` from the device, `sent` to it, or `noted` about the link or a message that changed nothing.
+    #[schema(value_type = DirectionWord)]
     pub direction: &'static str,
     /// Type of the message, action of a command, or what was noted.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The task that it is about, by the id that devices know; else null.
+    #[schema(required)]
     pub task_id: Option<String>,
+    /// For people.
     pub detail: String,
 }
 
@@ -206,7 +217,10 @@ fn ip_of(remote: &str) -> String {
 pub struct DeviceWarning {
     /// `two_programs`: two programs connect with the device's id.
     pub code: String,
+    /// For people.
     pub detail: String,
+    /// Since when it is so, where that is known.
+    #[schema(required)]
     pub since: Option<String>,
     /// Where they connect from.
     pub remotes: Vec<String>,
@@ -229,13 +243,16 @@ impl DeviceWarning {
 /// Both links of a device.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Connection {
+    /// The robot's device id.
     pub device_id: String,
     /// Both links are up.
     pub connected: bool,
-    /// The later of the two.
+    /// When the later of the two was opened; missing while one is down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_at: Option<WholeSecond>,
+    /// Whether the recorder's link is up.
     pub recorder_connected: bool,
+    /// Whether the uploader's link is up.
     pub transfer_connected: bool,
 }
 

@@ -6,7 +6,8 @@ use super::extract::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
@@ -14,6 +15,7 @@ use super::disk::can_be_written;
 use super::policy::Policy;
 use super::routes::Routes;
 use super::wire::WholeSecond;
+use super::words::HealthWord;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
@@ -75,37 +77,84 @@ impl Findings {
     }
 
     /// Reasons stay in our log: anybody may read this.
-    fn components(&self) -> Value {
-        let word = |trouble: &Option<String>| json!({ "status": if trouble.is_none() { "healthy" } else { "unhealthy" } });
-        let mut log = word(&self.log);
-        log["lag_seconds"] = json!((self.lag_seconds * 1e3).round() / 1e3);
-        log["led"] = json!(self.led);
-        json!({
-            "database": word(&self.database), "storage": word(&self.storage), "log": log, "disk": word(&self.disk),
-        })
+    fn components(&self) -> Components {
+        let word = |trouble: &Option<String>| Component { status: if trouble.is_none() { "healthy" } else { "unhealthy" } };
+        Components {
+            database: word(&self.database),
+            storage: word(&self.storage),
+            log: LogComponent { status: word(&self.log).status, lag_seconds: (self.lag_seconds * 1e3).round() / 1e3, led: self.led },
+            disk: word(&self.disk),
+        }
     }
 }
 
-fn body(state: &AppState, findings: &Findings) -> Value {
-    json!({
-        "status": if findings.well() { "healthy" } else { "unhealthy" },
-        "timestamp": WholeSecond(state.commands.now()),
-        "components": findings.components(),
-        "version": env!("CARGO_PKG_VERSION"),
-    })
+/// How this process is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Whether work may be sent here.
+    #[schema(value_type = HealthWord)]
+    status: &'static str,
+    /// When it was looked at.
+    timestamp: WholeSecond,
+    /// What was looked at.
+    components: Components,
+    /// Of the program.
+    version: &'static str,
+}
+
+/// What this process needs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Components {
+    /// Whether it can be written to.
+    database: Component,
+    /// Whether the object store answers.
+    storage: Component,
+    /// How far positions are; no reason against this process.
+    log: LogComponent,
+    /// Whether the disk of what is embedded can be written to.
+    disk: Component,
+}
+
+/// One thing that this process needs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Component {
+    /// How it is.
+    #[schema(value_type = HealthWord)]
+    status: &'static str,
+}
+
+/// The log of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogComponent {
+    /// How it is.
+    #[schema(value_type = HealthWord)]
+    status: &'static str,
+    /// How far positions are behind the events, in seconds.
+    lag_seconds: f64,
+    /// Whether a process gives positions.
+    led: bool,
+}
+
+fn body(state: &AppState, findings: &Findings) -> Health {
+    Health {
+        status: if findings.well() { "healthy" } else { "unhealthy" },
+        timestamp: WholeSecond(state.commands.now()),
+        components: findings.components(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
 }
 
 /// This process answers; what it sees is in the body.
-#[utoipa::path(get, path = "/api/v1/health", tag = "operation", security(()), responses((status = 200, body = Value)))]
-pub async fn health(State(state): State<AppState>) -> Json<Value> {
+#[utoipa::path(get, path = "/api/v1/health", tag = "operation", security(()), responses((status = 200, body = Health)))]
+pub async fn health(State(state): State<AppState>) -> Json<Health> {
     let findings = Findings::gather(&state).await;
     Json(body(&state, &findings))
 }
 
 /// Whether work may be sent here: database and object store are as they should be.
 #[utoipa::path(get, path = "/api/v1/ready", tag = "operation", security(()), responses(
-    (status = 200, body = Value),
-    (status = 503, body = Value, description = "Something that is needed is missing"),
+    (status = 200, body = Health),
+    (status = 503, body = Health, description = "Something that is needed is missing"),
 ))]
 pub async fn ready(State(state): State<AppState>) -> Response {
     let findings = Findings::gather(&state).await;
@@ -121,7 +170,7 @@ mod tests {
     fn reasons_do_not_leave_the_house() {
         let findings = Findings { database: Some("password of 10.0.0.5 refused".into()), ..Findings::default() };
         assert!(!findings.well());
-        let shown = findings.components();
+        let shown = serde_json::json!(findings.components());
         assert_eq!(shown["database"]["status"], "unhealthy");
         assert!(!shown.to_string().contains("10.0.0.5"));
     }

@@ -8,6 +8,7 @@
 //! - [`router`]: all of them, and what surrounds them; [`openapi`] describes the same lists.
 //! - [`auth`]: who asks, and the guard in front of all routes.
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
+//! - [`fields`], [`words`]: what a single field may be.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
@@ -24,6 +25,7 @@ mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
 pub mod extract;
+pub mod fields;
 pub mod fleet;
 pub mod health;
 mod host;
@@ -57,6 +59,7 @@ pub mod tasks;
 pub mod transfer;
 mod viewer;
 pub mod wire;
+pub mod words;
 
 pub use router::{openapi, router};
 pub use settings::{AuthMode, EdgeSettings};

@@ -9,14 +9,16 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, NAME, Params, PathId, instant, required, text_id, word};
+use super::extract::{Json, Params, PathId};
+use super::fields::{GivenId, GivenInstant, Name, OrEmpty, Whole};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond, present};
+use super::words::{OrderStatusWord, PriorityWord};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
-use crate::domain::order::Revision;
+use crate::domain::order::{Priority, Revision};
 use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
 use crate::projections::reads::orders::{OrderFilter, OrderShown};
 
@@ -29,29 +31,48 @@ pub fn routes() -> Routes {
         .at(Policy::MANAGE, routes!(delete))
 }
 
+/// How many recordings of a scene an organization wants.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Order {
+    /// Names it in other requests.
     id: TextId,
+    /// What is recorded.
     scene_id: TextId,
+    /// The name of that scene.
     #[serde(skip_serializing_if = "Option::is_none")]
     scene_name: Option<String>,
+    /// On whose behalf.
     organization_id: TextId,
+    /// The name of that organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     organization_name: Option<String>,
+    /// Unique in its organization.
     name: String,
+    /// How many recordings are wanted.
     target_count: i64,
     /// Tasks in any state.
     task_count: i64,
+    /// Tasks that were completed.
     completed_count: i64,
+    /// Tasks that were cancelled.
     cancelled_count: i64,
+    /// Tasks that failed.
     failed_count: i64,
+    /// What is done about it.
+    #[schema(value_type = OrderStatusWord)]
     status: &'static str,
+    /// How urgent it is.
+    #[schema(value_type = PriorityWord)]
     priority: &'static str,
+    /// When it has to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     deadline: Option<WholeSecond>,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+    /// When it was placed.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -81,7 +102,7 @@ impl From<OrderShown> for Order {
 
 /// Orders, newest first.
 #[utoipa::path(get, path = "/api/v1/orders", tag = "orders", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query, description = "One or several, separated by commas; so are all filters here"),
     ("scene_id" = Option<String>, Query),
@@ -106,42 +127,39 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+type GivenPriority = OrEmpty<PriorityWord>;
+type GivenDeadline = OrEmpty<GivenInstant>;
+type TargetCount = Whole<1, { i32::MAX as i64 }>;
+
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewOrder {
-    organization_id: Option<String>,
-    scene_id: Option<String>,
-    name: Option<String>,
-    target_count: Option<i64>,
-    /// `low`, `normal` (default), `high`, `urgent`.
-    priority: Option<String>,
-    /// RFC 3339; empty is none.
-    deadline: Option<String>,
+    /// On whose behalf is recorded.
+    organization_id: GivenId,
+    /// What is recorded.
+    scene_id: GivenId,
+    /// Unique in its organization.
+    name: Name,
+    /// How many recordings are wanted.
+    target_count: TargetCount,
+    /// How urgent it is; `normal` where nothing is said.
+    priority: Option<GivenPriority>,
+    /// When it has to be done, with any offset; empty is no deadline.
+    deadline: Option<GivenDeadline>,
+    /// Any JSON that is kept with it.
     metadata: Option<Value>,
 }
 
-fn target(count: i64) -> Result<i64, Problem> {
-    if (1..=i64::from(i32::MAX)).contains(&count) {
-        return Ok(count);
-    }
-    Err(Problem::invalid(format!("target_count must be between 1 and {}", i32::MAX)))
-}
-
-impl TryFrom<NewOrder> for PlaceOrder {
-    type Error = Problem;
-
-    fn try_from(order: NewOrder) -> Result<Self, Problem> {
-        let priority = order.priority.filter(|text| !text.is_empty());
-        let deadline = order.deadline.filter(|text| !text.trim().is_empty());
-        Ok(Self {
-            organization_id: OrganizationId(text_id("organization_id", order.organization_id)?),
-            scene_id: SceneId(text_id("scene_id", order.scene_id)?),
-            name: required("name", order.name, NAME)?,
-            target_count: target(order.target_count.unwrap_or_default())?,
-            priority: priority.map(|text| word("priority", &text)).transpose()?.unwrap_or_default(),
-            deadline: deadline.map(|text| instant("deadline", text.trim())).transpose()?,
+impl From<NewOrder> for PlaceOrder {
+    fn from(order: NewOrder) -> Self {
+        Self {
+            organization_id: OrganizationId(order.organization_id.0),
+            scene_id: SceneId(order.scene_id.0),
+            name: order.name.0,
+            target_count: order.target_count.0,
+            priority: order.priority.and_then(|word| word.0).map_or_else(Priority::default, |word| word.0),
+            deadline: order.deadline.and_then(|at| at.0).map(|at| at.0),
             metadata: order.metadata,
-        })
+        }
     }
 }
 
@@ -151,7 +169,7 @@ impl TryFrom<NewOrder> for PlaceOrder {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or the name is taken"),
 ))]
 pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): Json<NewOrder>) -> Result<Made<Order>, Problem> {
-    let id = state.commands.execute(&caller.context(), PlaceOrder::try_from(order)?).await?;
+    let id = state.commands.execute(&caller.context(), PlaceOrder::from(order)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
@@ -169,20 +187,22 @@ async fn found(state: &AppState, scope: &Scope, id: OrderId) -> Result<Order, Pr
 }
 
 /// What is not named stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct OrderEdit {
-    name: Option<String>,
+    /// Unique in its organization.
+    name: Option<Name>,
     /// Not below the number of completed tasks. Equal to it, the order is completed.
-    target_count: Option<i64>,
-    priority: Option<String>,
-    /// Empty takes the deadline away.
-    deadline: Option<String>,
-    /// An object; `null` empties it.
-    #[serde(deserialize_with = "present_or_null")]
+    target_count: Option<TargetCount>,
+    /// How urgent it is.
+    priority: Option<PriorityWord>,
+    /// When it has to be done, with any offset. Empty takes the deadline away.
+    deadline: Option<GivenDeadline>,
+    /// An object that replaces what is kept with it; `null` empties it.
+    #[serde(default, deserialize_with = "present_or_null")]
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
-    /// `paused`, `in_progress`, `created`, `cancelled`: what may follow which stands in the documentation of orders.
+    /// What may follow which stands in the documentation of orders; `completed` follows from tasks and cannot be asked for.
+    #[schema(value_type = Option<OrderStatusWord>)]
     status: Option<String>,
     /// Cannot be changed: an edit that names it is refused.
     #[schema(ignore)]
@@ -199,24 +219,19 @@ impl TryFrom<OrderEdit> for Revision {
 
     fn try_from(edit: OrderEdit) -> Result<Self, Problem> {
         if edit.scene_id.is_some() {
-            return Err(Problem::invalid("scene_id cannot be changed"));
+            return Err(Problem::of_field("scene_id", "cannot be changed"));
         }
         let metadata = match edit.metadata {
             None => None,
             Some(Value::Null) => Some(Value::Object(serde_json::Map::new())),
             Some(object @ Value::Object(_)) => Some(object),
-            Some(_) => return Err(Problem::invalid("metadata must be a JSON object")),
-        };
-        let deadline = match edit.deadline {
-            None => None,
-            Some(text) if text.trim().is_empty() => Some(None),
-            Some(text) => Some(Some(instant("deadline", text.trim())?)),
+            Some(_) => return Err(Problem::of_field("metadata", "must be a JSON object")),
         };
         let revision = Self {
-            name: edit.name.map(|name| required("name", Some(name), NAME)).transpose()?,
-            target_count: edit.target_count.map(target).transpose()?,
-            priority: edit.priority.map(|text| word("priority", &text)).transpose()?,
-            deadline,
+            name: edit.name.map(|name| name.0),
+            target_count: edit.target_count.map(|count| count.0),
+            priority: edit.priority.map(|word| word.0),
+            deadline: edit.deadline.map(|at| at.0.map(|at| at.0)),
             metadata,
             status: edit.status,
         };
@@ -270,15 +285,16 @@ mod tests {
     fn placed(change: Value) -> Result<PlaceOrder, u16> {
         let mut body = json!({"organization_id": "1", "scene_id": "2", "name": " a ", "target_count": 3});
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let order = parse::<NewOrder>(body.to_string().as_bytes()).map_err(|problem| problem.status().as_u16())?;
-        PlaceOrder::try_from(order).map_err(|problem| problem.status().as_u16())
+        parse::<NewOrder>(body.to_string().as_bytes()).map(PlaceOrder::from).map_err(|problem| problem.status().as_u16())
     }
 
     #[test]
-    fn ids_are_text_and_counts_are_numbers() {
+    fn ids_are_text_or_numbers_and_counts_are_numbers() {
         assert_eq!(placed(json!({})).unwrap().name, "a");
+        assert_eq!(placed(json!({"organization_id": 1})).unwrap().organization_id, OrganizationId(1));
         for wrong in [
-            json!({"organization_id": 1}),
+            json!({"organization_id": 0}),
+            json!({"organization_id": 1.5}),
             json!({"scene_id": "x"}),
             json!({"target_count": "3"}),
             json!({"target_count": 0}),

@@ -5,6 +5,8 @@
 //! answers with a [`Problem`]; the body is written once, by [`render`], where the route's policy
 //! and the request's id are known. `docs/problems.md` explains every code.
 
+use std::fmt::Display;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -14,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::commands::{CommandError, Refusal};
 use crate::domain::{RefusalCode, RefusalKind};
 use crate::projections::reads::ReadError;
+use crate::telemetry::brief;
 
 macro_rules! codes {
     ($($name:ident = $code:literal, $status:ident;)+) => {
@@ -92,6 +95,12 @@ impl Problem {
         Self::new(Code::InvalidRequest, detail)
     }
 
+    /// A field of the body or a name of the query is to blame.
+    pub fn of_field(field: &str, why: impl Display) -> Self {
+        let field = brief(field).to_string();
+        Self::invalid(format!("{field} {why}")).with("field", field)
+    }
+
     pub fn not_found(what: &str) -> Self {
         Self::new(Code::NotFound, format!("{what} not found"))
     }
@@ -117,6 +126,16 @@ impl Problem {
 
     pub fn code(&self) -> &'static str {
         self.code
+    }
+
+    #[cfg(test)]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    #[cfg(test)]
+    pub fn extra(&self, key: &str) -> Option<&Value> {
+        self.extra.get(key)
     }
 
     fn body(&self, key: &str, request_id: &str) -> Value {

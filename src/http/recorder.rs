@@ -9,19 +9,20 @@
 use std::time::{Duration, Instant as Moment};
 
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::auth::Caller;
-use super::extract::{Json, MaybeObject, PathDevice, public_task_id};
+use super::extract::{Json, MaybeJson, PathDevice, public_task_id};
 use super::fleet::RecorderView;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::recorder_state::{FRESH, RecorderStateAnswer, confirmed, rpc_timeout, view_of};
 use super::routes::Routes;
 use super::tasks::callback_urls;
+use super::words::AnswerWord;
 use super::{AppState, EdgeSettings};
 use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
@@ -52,25 +53,55 @@ const OUTCOME_GRACE: Duration = Duration::from_secs(1);
 /// What a recorder answered. `success` may be false: then it refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RpcAnswer {
+    /// What this is.
+    #[schema(value_type = AnswerWord)]
     r#type: &'static str,
+    /// The id of the command.
     request_id: String,
+    /// Whether the recorder did it.
     success: bool,
+    /// The recorder's own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// What else it told.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Value>,
 }
 
 type RpcResult = Result<Json<RpcAnswer>, Problem>;
 
-/// A task id in a body: text, or missing.
-fn task_in(object: &Map<String, Value>) -> Result<Option<PublicTaskId>, Problem> {
-    match object.get("task_id") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => public_task_id(text).map(Some),
-        Some(_) => Err(Problem::invalid("task_id must be a string")),
-    }
+/// A task's id in a body; empty is missing.
+fn task_of(text: Option<String>) -> Result<Option<PublicTaskId>, Problem> {
+    text.filter(|text| !text.is_empty()).map(|text| public_task_id(&text)).transpose()
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct TaskMeant {
+    /// The id that devices know. Without, the task that the recorder has.
+    task_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct TaskToBegin {
+    /// The id that devices know.
+    #[schema(required, nullable = false, min_length = 1)]
+    task_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct RecorderConfig {
+    /// As `GET /api/v1/tasks/{id}/config` answers. All of it is passed on to the recorder, but for the links, which are ours.
+    #[schema(required, value_type = RecorderTaskConfig)]
+    task_config: Option<Map<String, Value>>,
+}
+
+/// What a recorder is configured with.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a description; what is passed on is not looked into")]
+struct RecorderTaskConfig {
+    /// The id that devices know.
+    #[schema(min_length = 1)]
+    task_id: String,
 }
 
 /// What a command is about.
@@ -90,8 +121,8 @@ impl From<Option<PublicTaskId>> for Meant {
 
 /// The task that is named, else the one that the recorder says it has at this moment, which may be none of ours. What it
 /// says may be on its way into storage still.
-async fn task_meant(state: &AppState, scope: &Scope, device: &DeviceId, object: &Map<String, Value>) -> Result<Meant, Problem> {
-    if let Some(named) = task_in(object)? {
+async fn task_meant(state: &AppState, scope: &Scope, device: &DeviceId, named: TaskMeant) -> Result<Meant, Problem> {
+    if let Some(named) = task_of(named.task_id)? {
         return Ok(Some(named).into());
     }
     let Some(view) = view_of(state, scope, device).await? else { return Ok(Meant::default()) };
@@ -100,13 +131,15 @@ async fn task_meant(state: &AppState, scope: &Scope, device: &DeviceId, object: 
     Ok(Meant { task, holds_none: view.foreign_task || (view.confirmed && idle), sight: None })
 }
 
-fn task_required() -> Problem {
-    Problem::new(Code::TaskIdRequired, "task_id is required")
+fn task_required(field: &str) -> Problem {
+    Problem::new(Code::TaskIdRequired, format!("{field} is required")).with("field", field)
 }
+
+const IN_CONFIG: &str = "task_config.task_id";
 
 /// Tell a recorder which task comes next. It must be idle, and the task pending.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/config", tag = "recorder", params(("device_id" = String, Path)),
-    request_body(content = Value, description = "`{\"task_config\": {\"task_id\": …}}`, as `/tasks/{id}/config` gives it"), responses(
+    request_body = RecorderConfig, responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
     (status = 409, description = "The uploader is not connected, the recorder is not idle or not sure, or the task is not pending"),
@@ -117,14 +150,15 @@ pub async fn config(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-    MaybeObject(body): MaybeObject,
+    MaybeJson(body): MaybeJson<RecorderConfig>,
 ) -> RpcResult {
-    let mut task_config = match body.get("task_config") {
-        Some(Value::Object(config)) => config.clone(),
-        None | Some(Value::Null) => return Err(task_required()),
-        Some(_) => return Err(Problem::invalid("task_config must be an object")),
+    let mut task_config = body.task_config.ok_or_else(|| task_required(IN_CONFIG))?;
+    let named = match task_config.get("task_id") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(_) => return Err(Problem::of_field(IN_CONFIG, "must be a string")),
     };
-    let task = task_in(&task_config)?.ok_or_else(task_required)?;
+    let task = task_of(named)?.ok_or_else(|| task_required(IN_CONFIG))?;
     // A configuration from elsewhere must not send callbacks elsewhere.
     let (start, finish) = callback_urls(&state.settings.callback_base_url);
     task_config.insert("start_callback_url".into(), start.into());
@@ -134,7 +168,7 @@ pub async fn config(
 
 /// Start recording. The recorder must be ready for this task.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/begin", tag = "recorder", params(("device_id" = String, Path)),
-    request_body(content = Value, description = "`{\"task_id\": …}`"), responses(
+    request_body = TaskToBegin, responses(
     (status = 200, body = RpcAnswer),
     (status = 400, description = "No task_id"),
     (status = 404, description = "The recorder is not connected"),
@@ -146,15 +180,15 @@ pub async fn begin(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-    MaybeObject(body): MaybeObject,
+    MaybeJson(body): MaybeJson<TaskToBegin>,
 ) -> RpcResult {
-    let task = task_in(&body)?.ok_or_else(task_required)?;
+    let task = task_of(body.task_id)?.ok_or_else(|| task_required("task_id"))?;
     gated(&state, &caller, device, RecorderAction::Begin, task, None).await
 }
 
 /// Finish the recording: its file is closed and then uploaded.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/finish", tag = "recorder", params(("device_id" = String, Path)),
-    request_body(content = Value, description = "`{\"task_id\": …}`; without, the task that the recorder has"), responses(
+    request_body = Option<TaskMeant>, responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
     (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
@@ -164,9 +198,9 @@ pub async fn finish(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-    MaybeObject(body): MaybeObject,
+    MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
-    command(&state, &caller, device, RecorderAction::Finish, task_in(&body)?, None).await
+    command(&state, &caller, device, RecorderAction::Finish, task_of(body.task_id)?, None).await
 }
 
 macro_rules! plain_command {
@@ -200,7 +234,7 @@ plain_command! {
 /// Throw the recording away: of the task that is named, else of the one that the recorder has told it has. It is sent only
 /// while the recorder has that task, which can be recorded again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/cancel", tag = "recorder", params(("device_id" = String, Path)),
-    request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
+    request_body = Option<TaskMeant>, responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
     (status = 409, description = "No task is named, and on its present connection the recorder has not told yet which one it has"),
@@ -211,16 +245,16 @@ pub async fn cancel(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-    MaybeObject(body): MaybeObject,
+    MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
-    let task = task_meant(&state, &caller.scope, &device, &body).await?;
+    let task = task_meant(&state, &caller.scope, &device, body).await?;
     command(&state, &caller, device, RecorderAction::Cancel, task, None).await
 }
 
 /// Take the configuration back: of the task that is named, else of the one that the recorder has told it has. It is sent
 /// only while the recorder has that task, which can be configured again then.
 #[utoipa::path(post, path = "/api/v1/recorder/{device_id}/clear", tag = "recorder", params(("device_id" = String, Path)),
-    request_body(content = Value, description = "`{\"task_id\": …}`, optional"), responses(
+    request_body = Option<TaskMeant>, responses(
     (status = 200, body = RpcAnswer),
     (status = 404, description = "The recorder is not connected"),
     (status = 409, description = "No task is named, and on its present connection the recorder has not told yet which one it has"),
@@ -231,9 +265,9 @@ pub async fn clear(
     State(state): State<AppState>,
     caller: Caller,
     PathDevice(device): PathDevice,
-    MaybeObject(body): MaybeObject,
+    MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
-    let task = task_meant(&state, &caller.scope, &device, &body).await?;
+    let task = task_meant(&state, &caller.scope, &device, body).await?;
     command(&state, &caller, device, RecorderAction::Clear, task, None).await
 }
 

@@ -17,6 +17,7 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::WholeSecond;
+use super::words::SeenStateWord;
 use crate::commands::Refusal;
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, RefusalCode, Scope, Timestamp};
@@ -34,16 +35,26 @@ pub const FRESH: Duration = Duration::from_secs(1);
 /// What a recorder was last seen doing, and how sure we are.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RecorderStateAnswer {
+    /// Whether it is connected, to whichever process.
     connected: bool,
-    /// `idle`, `ready`, `recording`, `paused`; `unknown` before the first snapshot.
+    /// `unknown` before the first snapshot.
+    #[schema(value_type = SeenStateWord)]
     current_state: String,
+    /// The one before, where it is known; else empty.
     previous_state: String,
+    /// The task that it has, by the id that devices know; else empty.
     task_id: String,
+    /// When it told its state.
     updated_at: WholeSecond,
+    /// Whether the state is sure.
     state_synced: bool,
+    /// Whether it is being asked for.
     syncing: bool,
+    /// Whether it is no older than asked.
     fresh: bool,
+    /// How old it is, in milliseconds.
     age_ms: u64,
+    /// How we know it.
     source: String,
     /// Counts up with the state's changes, per device.
     state_version: i64,
@@ -93,31 +104,49 @@ impl RecorderStateAnswer {
     }
 }
 
+/// Recorders that are connected.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Recorders {
+    /// All of them.
     devices: Vec<RecorderListed>,
 }
 
+/// A recorder that is connected.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecorderListed {
+    /// The robot's device id.
     device_id: String,
+    /// Where it connects from; empty where another process holds it.
     remote_ip: String,
+    /// Since when.
     connected_at: WholeSecond,
+    /// When it said something last.
     last_seen_at: WholeSecond,
+    /// What it does.
     state: RecorderListedState,
+    /// Whether that is sure.
     state_synced: bool,
+    /// What a person has to look after.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<DeviceWarning>,
 }
 
+/// What a recorder does.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RecorderListedState {
+    /// `unknown` before the first snapshot.
+    #[schema(value_type = SeenStateWord)]
     current_state: String,
+    /// The task that it has, by the id that devices know.
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<String>,
+    /// When it told that; null before it did.
+    #[schema(required)]
     updated_at: Option<WholeSecond>,
+    /// How we know it.
     #[serde(skip_serializing_if = "String::is_empty")]
     source: String,
+    /// Why it is not sure.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_sync_error: Option<String>,
 }
@@ -214,8 +243,10 @@ fn not_connected() -> Problem {
     Problem::new(Code::DeviceNotConnected, "recorder not connected")
 }
 
+/// A recorder's counters.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Stats {
+    /// Whether it is connected.
     connected: bool,
     /// As the device tells it.
     data: Value,

@@ -22,7 +22,8 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::endpoints::Store;
-use super::extract::{Json, NAME, PathId, required};
+use super::extract::{Json, PathId};
+use super::fields::Name;
 use super::host::{asked_host, host_of};
 use super::intake::NAMES_BYTES_MAX;
 use super::policy::{Key, Policy};
@@ -91,28 +92,36 @@ fn credentials_of(state: &AppState, token: &str) -> Credentials {
     Credentials { token: TokenHash::of(token), store_key: state.settings.store.secret_of.is_some().then(|| store_key_of(token)) }
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewDevice {
     /// The factory's name, exactly.
-    factory: Option<String>,
+    factory: Name,
     /// The robot type's model, exactly.
-    robot_type: Option<String>,
+    robot_type: Name,
 }
 
 /// A robot that exists now. Every value is text, because a device can render nothing else.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Registered {
+    /// Under this its programs connect.
     device_id: String,
+    /// The factory's name.
     factory: String,
+    /// The factory's id.
     factory_id: String,
+    /// The robot type's model.
     robot_type: String,
+    /// The robot type's id.
     robot_type_id: String,
+    /// The robot's id.
     robot_id: String,
     /// Shown here and never again.
     ws_client_auth_token: String,
+    /// Where its recorder may post to.
     callback_allowlist: CallbackAllowlist,
+    /// Where its programs connect.
     endpoints: DeviceEndpoints,
+    /// Where and with what it uploads.
     #[serde(flatten)]
     store: StoreAccess,
 }
@@ -120,8 +129,11 @@ pub struct Registered {
 /// Where and with what the device uploads. Names of its own, so that templates say `{{ store_access_key }}`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoreAccess {
+    /// Address of the object store.
     store_endpoint: String,
+    /// The bucket.
     store_bucket: String,
+    /// The region that requests are signed for.
     store_region: String,
     /// The robot's own: it opens nothing but the robot's own objects. Absent where the store is not ours to give keys of.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,17 +143,23 @@ pub struct StoreAccess {
     store_secret_key: Option<String>,
 }
 
+/// Where a recorder may post to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CallbackAllowlist {
+    /// Host and port.
     allowed_host: String,
+    /// How paths begin.
     allowed_path_prefix: String,
 }
 
 /// Where the device's programs connect. The recorder uses its address as it is; the uploader appends the device id.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeviceEndpoints {
+    /// This server.
     keystone_ws_url: String,
+    /// The recorder's socket.
     recorder_rpc_url: String,
+    /// The uploader's socket, without the device id.
     transfer_ws_url: String,
 }
 
@@ -217,8 +235,7 @@ pub async fn register(
     headers: HeaderMap,
     Json(new): Json<NewDevice>,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
-    let factory = required("factory", new.factory, NAME)?;
-    let robot_type = required("robot_type", new.robot_type, NAME)?;
+    let (factory, robot_type) = (new.factory.0, new.robot_type.0);
     if let Err(wait_s) = state.registrations.attempt("", caller.address(), state.commands.now()) {
         return Err(
             Problem::new(Code::RegistrationThrottled, "too many registrations from this address; try again later").retry_after(wait_s)
@@ -246,14 +263,18 @@ pub async fn register(
 /// A token that replaced the one before it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rotated {
+    /// The robot's device id.
     device_id: String,
+    /// The robot's id.
     robot_id: String,
     /// Shown here and never again.
     ws_client_auth_token: String,
+    /// From when the new one fits.
     rotated_at: WholeSecond,
     /// As in the answer to a registration: merged into the `device.json` of `axon-config`, this answer is all that it needs to
     /// render its files again.
     endpoints: DeviceEndpoints,
+    /// Where and with what it uploads.
     #[serde(flatten)]
     store: StoreAccess,
 }

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use serde_json::Value;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
@@ -19,6 +19,7 @@ use super::policy::Policy;
 use super::registry::{config_templates, data_collectors, factories, organizations, robot_types, robots, scenes, skills, sops, subscenes};
 use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
+use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, recorder_state,
     registration, stations, statistics, storage, tasks, transfer, viewer,
@@ -26,6 +27,7 @@ use super::{
 
 const DOCS: &str = "/api/v1/docs";
 const DESCRIPTION: &str = "/api/v1/openapi.json";
+const LOGIN: &str = "/api/v1/auth/login";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -35,7 +37,9 @@ const DESCRIPTION: &str = "/api/v1/openapi.json";
         license(name = "Apache-2.0")
     ),
     modifiers(&Login),
-    security(("login" = [])),
+    // Stand in queries only, and are not found there.
+    components(schemas(EpisodeFileWord)),
+    security(("account" = []), ("login" = [])),
     tags(
         (name = "orders", description = "What was ordered"),
         (name = "batches", description = "Work given to a workstation"),
@@ -58,7 +62,14 @@ struct Login;
 impl utoipa::Modify for Login {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
-        components.add_security_scheme("login", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let login = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The `access_token` of a login."));
+        components.add_security_scheme("login", SecurityScheme::Http(login.build()));
+        // With which the page of the description asks for account and password, and logs in by itself.
+        let account = Flow::Password(Password::new(LOGIN, Scopes::new()));
+        components.add_security_scheme(
+            "account",
+            SecurityScheme::OAuth2(OAuth2::with_description([account], "Account and password; the rest stays empty.")),
+        );
     }
 }
 
@@ -391,6 +402,20 @@ pub(super) mod tests {
         let state = state(AuthMode::Strict);
         let (_, me) = json_of(send(&state, request("GET", "/api/v1/auth/me", Some(&admin(&state)), "")).await).await;
         assert_eq!(me["name"], "Administrator");
+
+        // As the page of the description does.
+        let form = |body: &str| {
+            let mut login = request("POST", "/api/v1/auth/login", None, body);
+            login.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
+            login.headers_mut().insert("authorization", "Basic Og==".parse().unwrap());
+            login
+        };
+        for body in ["grant_type=password&username=admin&password=open%20sesame", r#"{"account":"admin","password":"open sesame"}"#] {
+            let (status, body) = json_of(send(&state, form(body)).await).await;
+            assert_eq!((status, &body["token_type"]), (StatusCode::OK, &"Bearer".into()));
+        }
+        let (status, body) = json_of(send(&state, form("username=admin")).await).await;
+        assert_eq!((status, &body["field"]), (StatusCode::BAD_REQUEST, &"password".into()));
 
         let collector = Identity::Collector { id: crate::domain::CollectorId(1), operator_id: "op".into() };
         let collector = state.tokens.login(&collector, state.commands.now()).unwrap();

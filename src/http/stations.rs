@@ -1,19 +1,22 @@
 //! `/stations`: workstations, each one binding of a robot and a data collector.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, Params, PathId, text_id, word};
+use super::extract::{Json, Params, PathId, word};
+use super::fields::GivenId;
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
+use super::words::StationStatusWord;
 use crate::commands::registry::BindStation;
 use crate::domain::{CollectorId, FactoryId, OrganizationId, RobotId, RobotTypeId, Scope, StationId};
 use crate::projections::reads::stations::{StationFilter, StationShown};
@@ -22,9 +25,12 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(bind)).at(Policy::READ, routes!(get))
 }
 
+/// One robot and one data collector, bound to each other.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Station {
+    /// Names it in other requests.
     id: TextId,
+    /// Its robot.
     robot_id: TextId,
     /// The name of the robot's type.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,25 +38,42 @@ pub struct Station {
     /// The robot's device id.
     #[serde(skip_serializing_if = "Option::is_none")]
     robot_serial: Option<String>,
+    /// The robot's type.
     robot_type_id: TextId,
+    /// The model of that type.
     robot_type_model: String,
+    /// Who operates the robot.
     data_collector_id: TextId,
+    /// Their name.
     #[serde(skip_serializing_if = "Option::is_none")]
     collector_name: Option<String>,
+    /// Their login name.
     #[serde(skip_serializing_if = "Option::is_none")]
     collector_operator_id: Option<String>,
+    /// The factory that it stands in.
     factory_id: TextId,
+    /// The name of that factory.
     factory_name: String,
+    /// The collector's organization.
     organization_id: TextId,
+    /// The name of that organization.
     organization_name: String,
+    /// What it is doing.
+    #[schema(value_type = StationStatusWord)]
     status: &'static str,
+    /// For people.
     name: String,
+    /// False where the robot or the collector was bound anew.
     is_current: bool,
+    /// The binding that came after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     superseded_by: Option<TextId>,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Value::is_null")]
     metadata: Value,
+    /// When the two were bound.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -84,7 +107,7 @@ impl From<StationShown> for Station {
 
 /// Current workstations, newest first.
 #[utoipa::path(get, path = "/api/v1/stations", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query, description = "One or several, separated by commas; so are all filters here"),
     ("organization_id" = Option<String>, Query),
@@ -112,28 +135,44 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewStation {
-    robot_id: Option<String>,
-    data_collector_id: Option<String>,
+    /// The robot, which no other station has. Also as `robot_<id>`.
+    #[serde(deserialize_with = "robot")]
+    #[schema(value_type = GivenId)]
+    robot_id: i64,
+    /// The data collector, whom no other station has. Also as `dc_<id>`.
+    #[serde(deserialize_with = "collector")]
+    #[schema(value_type = GivenId)]
+    data_collector_id: i64,
+    /// Any JSON that is kept with it.
     metadata: Option<Value>,
 }
 
 /// Some clients write `robot_7` for 7.
-fn unprefixed(text: Option<String>, prefix: &str) -> Option<String> {
-    text.map(|text| text.trim().strip_prefix(prefix).map(str::to_owned).unwrap_or(text))
+fn unprefixed<'de, D: Deserializer<'de>>(deserializer: D, prefix: &str) -> Result<i64, D::Error> {
+    let id = match Value::deserialize(deserializer)? {
+        Value::String(text) => Value::String(text.trim().strip_prefix(prefix).map(str::to_owned).unwrap_or(text)),
+        other => other,
+    };
+    GivenId::deserialize(id).map(|id| id.0).map_err(D::Error::custom)
 }
 
-impl TryFrom<NewStation> for BindStation {
-    type Error = Problem;
+fn robot<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    unprefixed(deserializer, "robot_")
+}
 
-    fn try_from(station: NewStation) -> Result<Self, Problem> {
-        Ok(Self {
-            robot_id: RobotId(text_id("robot_id", unprefixed(station.robot_id, "robot_"))?),
-            data_collector_id: CollectorId(text_id("data_collector_id", unprefixed(station.data_collector_id, "dc_"))?),
+fn collector<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    unprefixed(deserializer, "dc_")
+}
+
+impl From<NewStation> for BindStation {
+    fn from(station: NewStation) -> Self {
+        Self {
+            robot_id: RobotId(station.robot_id),
+            data_collector_id: CollectorId(station.data_collector_id),
             metadata: station.metadata.unwrap_or_else(|| json!({})),
-        })
+        }
     }
 }
 
@@ -144,7 +183,7 @@ impl TryFrom<NewStation> for BindStation {
     (status = 409, description = "Robot or collector is bound elsewhere: `error` is ROBOT_ALREADY_ASSIGNED or DATA_COLLECTOR_ALREADY_ASSIGNED"),
 ))]
 pub async fn bind(State(state): State<AppState>, caller: Caller, Json(station): Json<NewStation>) -> Result<Made<Station>, Problem> {
-    let id = state.commands.execute(&caller.context(), BindStation::try_from(station)?).await?;
+    let id = state.commands.execute(&caller.context(), BindStation::from(station)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
@@ -167,8 +206,11 @@ mod tests {
 
     #[test]
     fn prefixed_ids_are_understood() {
-        let station = NewStation { robot_id: Some("robot_7".into()), data_collector_id: Some(" dc_8 ".into()), metadata: None };
-        let bind = BindStation::try_from(station).unwrap();
+        let read = |body: Value| crate::http::extract::parse::<NewStation>(body.to_string().as_bytes()).map(BindStation::from);
+        let bind = read(json!({ "robot_id": "robot_7", "data_collector_id": " dc_8 " })).unwrap();
         assert_eq!((bind.robot_id, bind.data_collector_id, bind.metadata), (RobotId(7), CollectorId(8), json!({})));
+        let refused = read(json!({ "robot_id": 7, "data_collector_id": "dc_x" })).unwrap_err();
+        assert_eq!(refused.detail(), "data_collector_id must be a positive integer, as number or as text");
+        assert_eq!(read(json!({ "data_collector_id": 8 })).unwrap_err().detail(), "robot_id is required");
     }
 }

@@ -9,16 +9,19 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::extract::{Json, Params, PathId, number_id, required};
+use super::extract::{Json, Params, PathId};
+use super::fields::{GivenId, Text, Whole};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
+use super::words::TaskStatusWord;
 use crate::commands::Refusal;
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
+use crate::domain::workload::TASKS_PER_BATCH_MAX;
 use crate::domain::{OrderId, RefusalCode, SopId, StationId, SubsceneId, TaskId};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskShown};
 
@@ -32,23 +35,44 @@ pub fn routes() -> Routes {
         .at(Policy::MANAGE.keyed(), routes!(fail))
 }
 
+/// One recording that is to be made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskItem {
+    /// Names it in requests.
     id: i64,
     /// The id that devices know.
     task_id: String,
+    /// The batch that it belongs to.
     batch_id: TextId,
+    /// The order that it belongs to.
     order_id: TextId,
+    /// The procedure that is followed.
     sop_id: TextId,
+    /// Who it was given to.
+    #[schema(required)]
     workstation_id: Option<TextId>,
+    /// The device id of its robot; null in the list of a batch.
+    #[schema(required)]
     robot_device_id: Option<String>,
+    /// The login name of its collector; null in the list of a batch.
+    #[schema(required)]
     collector_operator_id: Option<String>,
+    /// What is recorded.
     scene_id: TextId,
+    /// The name of that scene.
     scene_name: String,
+    /// Which variant of the scene.
     subscene_id: TextId,
+    /// The name of that subscene.
     subscene_name: String,
+    /// How far it is.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// Why it failed; else null.
+    #[schema(required)]
     error_message: Option<String>,
+    /// When it was given to the workstation.
+    #[schema(required)]
     assigned_at: Option<WholeSecond>,
 }
 
@@ -82,37 +106,70 @@ impl TaskItem {
     }
 }
 
+/// One recording that is to be made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Task {
+    /// Names it in requests.
     id: i64,
+    /// The id that devices know.
     task_id: String,
+    /// The batch that it belongs to.
     batch_id: TextId,
     /// Always empty.
     batch_name: String,
+    /// The order that it belongs to.
     order_id: TextId,
+    /// The procedure that is followed.
     sop_id: TextId,
+    /// Who it was given to.
+    #[schema(required)]
     workstation_id: Option<TextId>,
+    /// What is recorded.
     scene_id: TextId,
+    /// The name of that scene.
     scene_name: String,
+    /// Which variant of the scene.
     subscene_id: TextId,
+    /// The name of that subscene.
     subscene_name: String,
+    /// The factory that it is recorded in.
+    #[schema(required)]
     factory_id: Option<TextId>,
+    /// On whose behalf.
+    #[schema(required)]
     organization_id: Option<i64>,
+    /// How far it is.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// Why it failed; else null.
+    #[schema(required)]
     error_message: Option<String>,
+    /// When it was made.
+    #[schema(required)]
     created_at: Option<WholeSecond>,
+    /// When it was given to the workstation.
+    #[schema(required)]
     assigned_at: Option<WholeSecond>,
+    /// When the recording started.
+    #[schema(required)]
     started_at: Option<WholeSecond>,
     /// When it was completed or failed; null where it was cancelled.
+    #[schema(required)]
     completed_at: Option<WholeSecond>,
     /// When it reached its end, whichever it was.
+    #[schema(required)]
     ended_at: Option<WholeSecond>,
+    /// What came of it; null while nothing did.
+    #[schema(required)]
     episode: Option<TaskEpisode>,
 }
 
+/// The episode of a task.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TaskEpisode {
+    /// Names it in requests.
     id: i64,
+    /// The id that people and the cloud see.
     #[serde(skip_serializing_if = "Option::is_none")]
     episode_id: Option<String>,
 }
@@ -151,7 +208,7 @@ impl From<TaskShown> for Task {
     ("offset" = Option<i64>, Query),
     ("task_id" = Option<String>, Query, description = "The id that devices know"),
     ("workstation_id" = Option<String>, Query),
-    ("status" = Option<String>, Query),
+    ("status" = Option<TaskStatusWord>, Query, description = "How far they are"),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
@@ -173,23 +230,33 @@ pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> R
 /// What a recorder is configured with. The names of the fields do not mean ids: most are names.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub struct TaskConfig {
+    /// The id that devices know.
     task_id: String,
+    /// The device id of the robot.
     device_id: String,
     /// The collector's name.
     data_collector_id: String,
     /// The order's name.
     order_id: String,
+    /// The factory's name.
     factory: String,
+    /// The scene's name.
     scene: String,
+    /// The subscene's name.
     subscene: String,
     /// The workstation's name.
     workstation_id: String,
+    /// The layout to start from.
     initial_scene_layout: String,
+    /// Slugs of the skills, in order.
     skills: Vec<String>,
     /// The SOP's slug.
     sop_id: String,
+    /// Topics to record.
     topics: Vec<String>,
+    /// Where the recorder posts when it starts.
     start_callback_url: String,
+    /// Where the recorder posts when its file is closed.
     finish_callback_url: String,
     /// Always empty.
     user_token: String,
@@ -244,36 +311,54 @@ pub async fn config(State(state): State<AppState>, caller: Caller, id: PathId) -
     TaskConfig::of(row, &state.settings.callback_base_url).map(Json)
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+/// How many there may be is the command's rule.
+type TaskCount = Whole<1, TASKS_PER_BATCH_MAX>;
+
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewTasks {
-    order_id: Option<i64>,
-    sop_id: Option<i64>,
-    subscene_id: Option<i64>,
-    workstation_id: Option<i64>,
-    /// 1 to 1000, default 1.
+    /// The order that they belong to.
+    order_id: GivenId,
+    /// The procedure that is followed.
+    sop_id: GivenId,
+    /// What is recorded: a subscene of the order's scene.
+    subscene_id: GivenId,
+    /// Who they are given to.
+    workstation_id: GivenId,
+    /// How many; 1 where nothing is said.
+    #[schema(value_type = Option<TaskCount>)]
     quantity: Option<i64>,
 }
 
+/// Tasks that were made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedTasks {
     /// Of the first task.
     id: TextId,
     /// Of the first task.
     task_id: String,
+    /// Of the first task.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// When they were made.
     created_at: WholeSecond,
+    /// All of them.
     tasks: Vec<CreatedTaskEntry>,
 }
 
+/// A task that was made.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CreatedTaskEntry {
+    /// Names it in requests.
     id: TextId,
+    /// The id that devices know.
     task_id: String,
+    /// How far it is.
+    #[schema(value_type = TaskStatusWord)]
     status: &'static str,
+    /// When it was made.
     created_at: WholeSecond,
     /// Always null.
-    #[schema(value_type = Option<Object>)]
+    #[schema(required, value_type = Option<Object>)]
     tasks: Option<()>,
 }
 
@@ -301,10 +386,10 @@ pub async fn create(
     Json(tasks): Json<NewTasks>,
 ) -> Result<(StatusCode, Json<CreatedTasks>), Problem> {
     let command = CreateTasks {
-        order_id: OrderId(number_id("order_id", tasks.order_id)?),
-        sop_id: SopId(number_id("sop_id", tasks.sop_id)?),
-        subscene_id: SubsceneId(number_id("subscene_id", tasks.subscene_id)?),
-        station_id: StationId(number_id("workstation_id", tasks.workstation_id)?),
+        order_id: OrderId(tasks.order_id.0),
+        sop_id: SopId(tasks.sop_id.0),
+        subscene_id: SubsceneId(tasks.subscene_id.0),
+        station_id: StationId(tasks.workstation_id.0),
         quantity: tasks.quantity.unwrap_or(1),
     };
     let created = state.commands.execute(&caller.context(), command).await?;
@@ -331,19 +416,17 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Characters of a reason.
-pub const REASON: usize = 1_000;
+pub type Reason = Text<1_000>;
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct Ending {
-    /// For those who ask later: at most 1000 characters.
-    reason: Option<String>,
+    /// For those who ask later.
+    reason: Reason,
 }
 
 impl Ending {
-    pub fn reason(self) -> Result<String, Problem> {
-        required("reason", self.reason, REASON)
+    pub fn reason(self) -> String {
+        self.reason.0
     }
 }
 
@@ -358,7 +441,7 @@ impl Ending {
 ))]
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
     let task_id = TaskId(id.positive()?);
-    state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason()? }).await?;
+    state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason() }).await?;
     let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
     Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
 }

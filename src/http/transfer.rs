@@ -22,6 +22,7 @@ use super::neighbours::{PASSED_ON, passed_on};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
+use super::words::SentWord;
 use crate::devices::wire::ToTransfer;
 use crate::domain::DeviceId;
 use crate::domain::device::LinkKind;
@@ -39,15 +40,20 @@ pub fn routes() -> Routes {
 /// For a list that is worth something without what one of them says.
 const LIST_WITHIN: Duration = Duration::from_secs(3);
 
+/// Uploaders that are connected.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Transfers {
+    /// All of them.
     pub devices: Vec<TransferListed>,
 }
 
+/// An uploader that is connected.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct TransferListed {
+    /// The uploader.
     #[serde(flatten)]
     pub view: TransferView,
+    /// What a person has to look after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<DeviceWarning>,
 }
@@ -108,24 +114,29 @@ async fn uploaders(state: &AppState, headers: &HeaderMap, away: &[&str]) -> Resu
         .collect())
 }
 
+/// A message was sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Sent {
+    /// It left; what the uploader makes of it shows in the list of devices.
+    #[schema(value_type = SentWord)]
     status: &'static str,
 }
 
 type SentResult = Result<Json<Sent>, Problem>;
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct UploadWanted {
+    /// The id that devices know.
+    #[schema(required, nullable = false, min_length = 1)]
     task_id: Option<String>,
+    /// Higher goes first; 1 where nothing is said. Without effect where an upload is given up.
     priority: Option<i32>,
 }
 
 impl UploadWanted {
     fn task(&self) -> Result<String, Problem> {
         let task = self.task_id.as_deref().filter(|text| !text.is_empty());
-        let task = task.ok_or_else(|| Problem::new(Code::TaskIdRequired, "task_id is required"))?;
+        let task = task.ok_or_else(|| Problem::new(Code::TaskIdRequired, "task_id is required").with("field", "task_id"))?;
         Ok(public_task_id(task)?.to_string())
     }
 }

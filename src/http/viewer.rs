@@ -1,6 +1,6 @@
 //! Links with which a viewer in a browser opens a recording: Foxglove, Lichtblick.
 //!
-//! A viewer has no login, reads in ranges for as long as somebody looks, and wants the address to end in `.mcap`. So
+//! A viewer has no login, reads in ranges for as long as a person looks, and wants the address to end in `.mcap`. So
 //! the token stands in the path. It names one episode, and whether that may be read is asked at every request.
 
 use axum::extract::rejection::PathRejection;

@@ -44,12 +44,18 @@ impl From<Timestamp> for WholeSecond {
 /// One page of a list. `hasNext` and `hasPrev` are left out when false.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Paged<T> {
+    /// The entries of this page.
     pub items: Vec<T>,
+    /// How many there are on all pages.
     pub total: i64,
+    /// How many a page has at most.
     pub limit: i64,
+    /// How many come before this page.
     pub offset: i64,
+    /// Whether a page follows; left out where none does.
     #[serde(rename = "hasNext", skip_serializing_if = "std::ops::Not::not")]
     pub has_next: bool,
+    /// Whether a page comes before; left out where none does.
     #[serde(rename = "hasPrev", skip_serializing_if = "std::ops::Not::not")]
     pub has_prev: bool,
     /// For `after`, where the next page begins; left out on the last one.

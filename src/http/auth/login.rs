@@ -13,13 +13,15 @@ use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
 use crate::domain::Scope;
 use crate::domain::registry::CollectorStatus;
 use crate::http::AppState;
-use crate::http::extract::{Json, NAME, optional};
+use crate::http::extract::{Json, JsonOrForm};
+use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
 use crate::http::intake::NAMES_BYTES_MAX;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
+use crate::http::words::{RoleWord, TokenTypeWord};
 use crate::telemetry::brief;
 
 pub fn routes() -> Routes {
@@ -33,34 +35,56 @@ pub fn routes() -> Routes {
 const ANY_PASSWORD_BYTES_MAX: usize = 1024;
 /// Counted as no collector's account can be.
 const ADMIN: &str = "\0admin";
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+
+type AnyPassword = Password<ANY_PASSWORD_BYTES_MAX>;
+
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct LoginRequest {
-    account: Option<String>,
+    /// The administrator's account, or a data collector's operator id. One of this and the older names has to be there.
+    account: Option<ShortText>,
     /// An older name of `account`.
-    operator_id: Option<String>,
-    password: Option<String>,
+    operator_id: Option<ShortText>,
+    /// The name that OAuth 2 has for `account`.
+    username: Option<ShortText>,
+    /// As it was typed; counted in bytes.
+    password: AnyPassword,
 }
 
+/// A login.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LoginAnswer {
+    /// Goes into the header `Authorization: Bearer <token>` of other requests.
     access_token: String,
+    /// How the token is shown.
+    #[schema(value_type = TokenTypeWord)]
     token_type: &'static str,
-    /// Seconds.
+    /// How long the token is valid, in seconds.
     expires_in: u64,
+    /// What the login is for.
+    #[schema(value_type = RoleWord)]
     role: &'static str,
+    /// Who it is; null for the administrator.
+    #[schema(required)]
     collector: Option<LoginCollector>,
 }
 
+/// A data collector who is logged in.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LoginCollector {
+    /// Names them in other requests.
     id: TextId,
+    /// Their login name.
     operator_id: String,
+    /// For people.
     name: String,
 }
 
 /// Log in as administrator or as data collector. A browser also gets a cookie, which opens the stream of devices and nothing else.
-#[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body = LoginRequest, security(()), responses(
+/// As a form it is the password grant of OAuth 2.
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body(content(
+    (LoginRequest = "application/json"),
+    (LoginRequest = "application/x-www-form-urlencoded"),
+)), security(()), responses(
     (status = 200, body = LoginAnswer),
     (status = 400, description = "No account or no password, or one that is too long to be one"),
     (status = 401, description = "Wrong account or password"),
@@ -69,14 +93,11 @@ pub struct LoginCollector {
 pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
-    Json(request): Json<LoginRequest>,
+    JsonOrForm(request): JsonOrForm<LoginRequest>,
 ) -> Result<([(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
-    let account = optional("account", request.account, NAME)?.or(optional("operator_id", request.operator_id, NAME)?);
-    let account = account.ok_or_else(|| Problem::invalid("account is required"))?;
-    let password = request.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
-    if password.len() > ANY_PASSWORD_BYTES_MAX {
-        return Err(Problem::invalid(format!("the password is longer than {ANY_PASSWORD_BYTES_MAX} bytes")));
-    }
+    let account = [request.account, request.operator_id, request.username].into_iter().find_map(MayBeEmpty::said);
+    let account = account.ok_or_else(|| Problem::of_field("account", MISSING))?;
+    let Password(password) = request.password;
 
     let (now, logins) = (state.commands.now(), &state.logins);
     let address = source_address(&extensions).map(|address| address.ip());
@@ -131,30 +152,55 @@ fn set_stream_cookie(value: &str, lifetime_s: u64) -> (HeaderName, String) {
     (SET_COOKIE, format!("{STREAM_COOKIE}={value}; Path={STREAM_ROUTE}; Max-Age={lifetime_s}; HttpOnly; SameSite=Strict"))
 }
 
-/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
-#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, description = "Always")))]
-pub async fn logout() -> ([(HeaderName, String); 1], Json<Value>) {
-    ([set_stream_cookie("", 0)], Json(serde_json::json!({ "ok": true })))
+/// Nothing is left to be done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoggedOut {
+    /// Always true.
+    ok: bool,
 }
 
+/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
+pub async fn logout() -> ([(HeaderName, String); 1], Json<LoggedOut>) {
+    ([set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
+}
+
+/// Who is logged in.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
+    /// Null for the administrator.
+    #[schema(required)]
     collector_id: Option<i64>,
+    /// The login name.
     operator_id: String,
+    /// For people.
     name: String,
+    /// What the login is for.
+    #[schema(value_type = RoleWord)]
     role: &'static str,
+    /// Their present workstation; null without one.
+    #[schema(required)]
     workstation_id: Option<TextId>,
+    /// The robot of that workstation; null without one.
+    #[schema(required)]
     robot_id: Option<TextId>,
-    /// Missing for the administrator.
+    /// That robot's type; null without a workstation, missing for the administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable)]
     robot_type: Option<Option<MyRobotType>>,
 }
 
+/// The type of one's robot.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MyRobotType {
+    /// Names it in other requests.
     id: TextId,
+    /// For people.
     name: String,
+    /// Its model.
     model: String,
+    /// What it can do, as its owners describe it.
+    #[schema(required)]
     capabilities: Option<Value>,
 }
 

@@ -10,15 +10,17 @@ use utoipa_axum::routes;
 use crate::commands::CommandError;
 use crate::commands::registration::{DeleteTemplate, WriteTemplate};
 use crate::domain::literal_secrets::{self, Kind};
-use crate::domain::template::{Template, TemplateFile, TemplateRefusal};
+use crate::domain::template::{CONTENT_BYTES_MAX, Template, TemplateFile, TemplateRefusal};
 use crate::domain::{RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, PathId, PathTexts};
+use crate::http::fields::Text;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::WholeSecond;
+use crate::http::words::TemplateFileWord;
 use crate::projections::reads::templates::TemplateRow;
 
 pub fn routes() -> Routes {
@@ -33,36 +35,58 @@ pub fn routes() -> Routes {
 /// One of the two files that a robot type may have.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Slot {
+    /// `recorder.yaml` or `transfer.yaml`.
+    #[schema(value_type = TemplateFileWord)]
     filename: &'static str,
+    /// Whether the robot type has it.
     exists: bool,
+    /// When it was written last; null where it does not exist.
+    #[schema(required)]
     updated_at: Option<WholeSecond>,
 }
 
+/// The templates of a robot type.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Slots {
+    /// Both of them.
     templates: Vec<Slot>,
 }
 
+/// A template.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Content {
+    /// `recorder.yaml` or `transfer.yaml`.
+    #[schema(value_type = TemplateFileWord)]
     filename: &'static str,
+    /// Text with `{{ placeholders }}`.
     content: String,
+    /// When it was written first.
     created_at: WholeSecond,
+    /// When it was written last.
     updated_at: WholeSecond,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+/// How much it may be is the template's rule.
+type TemplateText = Text<CONTENT_BYTES_MAX>;
+
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewContent {
-    /// At most 262144 bytes of text with `{{ placeholders }}`.
+    /// Text with `{{ placeholders }}`; counted in bytes.
+    #[schema(value_type = TemplateText)]
     content: Option<String>,
 }
 
+/// A template that was written.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Written {
+    /// `recorder.yaml` or `transfer.yaml`.
+    #[schema(value_type = TemplateFileWord)]
     filename: &'static str,
+    /// Always true.
     exists: bool,
+    /// When it was written first.
     created_at: WholeSecond,
+    /// When it was written last.
     updated_at: WholeSecond,
 }
 
@@ -93,9 +117,9 @@ async fn found(state: &AppState, id: RobotTypeId, file: TemplateFile) -> Result<
 /// The template as a robot downloads it, placeholders untouched. Secrets of this server that one of an older version
 /// holds give way to placeholders.
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/configs/{filename}", tag = "devices", security(()), params(
-    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+    ("id" = i64, Path, description = "The robot type's id"), ("filename" = TemplateFileWord, Path, description = "Which of the two"),
 ), responses(
-    (status = 200, body = String, content_type = "text/yaml; charset=utf-8"),
+    (status = 200, body = Value, content_type = "text/yaml; charset=utf-8", description = "The file"),
     (status = 404, description = "There is no such robot type, or it has no such template"),
 ))]
 pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<([(HeaderName, &'static str); 1], String), Problem> {
@@ -105,7 +129,7 @@ pub async fn raw(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
 }
 
 /// Both templates of a robot type, whether they exist or not.
-#[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates", tag = "registry", params(("id" = i64, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates", tag = "registry", params(("id" = i64, Path, description = "The robot type's id")), responses(
     (status = 200, body = Slots),
     (status = 404, description = "There is no such robot type"),
 ))]
@@ -122,7 +146,7 @@ pub async fn list(State(state): State<AppState>, PathId(id): PathId) -> Result<J
 
 /// A template, for editing.
 #[utoipa::path(get, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
-    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+    ("id" = i64, Path, description = "The robot type's id"), ("filename" = TemplateFileWord, Path, description = "Which of the two"),
 ), responses((status = 200, body = Content), (status = 404, description = "There is no such robot type, or it has no such template")))]
 pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> Result<Json<Content>, Problem> {
     let (id, file) = file(&path)?;
@@ -133,7 +157,7 @@ pub async fn get(State(state): State<AppState>, PathTexts(path): PathTexts) -> R
 
 /// Write or replace a template. What it says is not looked into, but for secrets: anybody can read it.
 #[utoipa::path(put, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
-    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+    ("id" = i64, Path, description = "The robot type's id"), ("filename" = TemplateFileWord, Path, description = "Which of the two"),
 ), request_body = NewContent, responses(
     (status = 200, body = Written),
     (status = 400, description = "The content is blank or too large, or writes out a secret"),
@@ -148,7 +172,7 @@ pub async fn put(
     let (robot_type_id, filename) = file(&path)?;
     let content = new.content.unwrap_or_default();
     if content.contains('\0') {
-        return Err(Problem::invalid("content must not have a NUL character"));
+        return Err(Problem::of_field("content", "must not have a NUL character"));
     }
     if let Some(at) = state.settings.secrets.iter().filter_map(|secret| content.find(secret.as_str())).min() {
         let line = content[..at].lines().count().max(1);
@@ -162,7 +186,7 @@ pub async fn put(
 
 /// Take a template away. One that is not there is gone already.
 #[utoipa::path(delete, path = "/api/v1/robot_types/{id}/config_templates/{filename}", tag = "registry", params(
-    ("id" = i64, Path), ("filename" = String, Path, description = "`recorder.yaml` or `transfer.yaml`"),
+    ("id" = i64, Path, description = "The robot type's id"), ("filename" = TemplateFileWord, Path, description = "Which of the two"),
 ), responses((status = 204), (status = 404, description = "There is no such robot type")))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathTexts(path): PathTexts) -> Result<StatusCode, Problem> {
     let (id, file) = file(&path)?;

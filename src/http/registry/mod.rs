@@ -14,28 +14,38 @@ pub mod skills;
 pub mod sops;
 pub mod subscenes;
 
-use super::extract::{NAME, optional, required};
-use super::problem::Problem;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::Schema;
+use utoipa::{PartialSchema, ToSchema};
 
-const VERSION: usize = 20;
+use super::fields::{MayBeEmpty, Text, field};
+
+pub type Version = MayBeEmpty<20>;
+
 const SLUG: usize = 100;
 
 /// Letters of any script, digits and hyphens.
-fn slug(text: Option<String>) -> Result<String, Problem> {
-    let slug = required("slug", text, SLUG)?;
-    if slug.chars().all(|c| c.is_alphanumeric() || c == '-') {
-        return Ok(slug);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slug(pub String);
+
+impl<'de> Deserialize<'de> for Slug {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Text(slug) = Text::<SLUG>::deserialize(deserializer)?;
+        if slug.chars().all(|c| c.is_alphanumeric() || c == '-') {
+            return Ok(Self(slug));
+        }
+        Err(D::Error::custom("may have letters, digits and hyphens"))
     }
-    Err(Problem::invalid("slug may have letters, digits and hyphens"))
 }
 
-fn version(text: Option<String>) -> Result<Option<String>, Problem> {
-    optional("version", text, VERSION)
+impl PartialSchema for Slug {
+    fn schema() -> RefOr<Schema> {
+        Text::<SLUG>::schema()
+    }
 }
-
-fn name(text: Option<String>) -> Result<String, Problem> {
-    required("name", text, NAME)
-}
+field!(Slug);
 
 #[cfg(test)]
 mod tests {
@@ -43,9 +53,10 @@ mod tests {
 
     #[test]
     fn slugs_are_words_of_any_script() {
-        assert_eq!(slug(Some(" 抓取-2 ".into())).unwrap(), "抓取-2");
+        let slug = |text: &str| serde_json::from_value::<Slug>(text.into());
+        assert_eq!(slug(" 抓取-2 ").unwrap(), Slug("抓取-2".into()));
         for bad in ["", "a b", "a_b", "a/b", &"x".repeat(101)] {
-            assert!(slug(Some(bad.into())).is_err(), "{bad:?}");
+            assert!(slug(bad).is_err(), "{bad:?}");
         }
     }
 }

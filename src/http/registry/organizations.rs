@@ -6,12 +6,12 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateOrganization;
 use crate::domain::{FactoryId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -23,17 +23,26 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
 }
 
+/// On whose behalf is recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Organization {
+    /// Names it in other requests.
     id: TextId,
+    /// The factory that it belongs to.
     factory_id: TextId,
+    /// Unique in its factory.
     name: String,
+    /// The name as a word for addresses.
     slug: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<Value>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -54,7 +63,7 @@ impl From<OrganizationShown> for Organization {
 
 /// Organizations, newest first.
 #[utoipa::path(get, path = "/api/v1/organizations", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("organization_id" = Option<String>, Query),
     ("factory_id" = Option<String>, Query),
@@ -71,25 +80,26 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewOrganization {
-    factory_id: Option<String>,
-    name: Option<String>,
-    description: Option<String>,
+    /// The factory that it belongs to.
+    factory_id: GivenId,
+    /// Unique in its factory.
+    name: Name,
+    /// Free text.
+    description: Option<LongText>,
+    /// Any JSON that is kept with it.
     settings: Option<Value>,
 }
 
-impl TryFrom<NewOrganization> for CreateOrganization {
-    type Error = Problem;
-
-    fn try_from(new: NewOrganization) -> Result<Self, Problem> {
-        Ok(Self {
-            factory_id: FactoryId(text_id("factory_id", new.factory_id)?),
-            name: name(new.name)?,
-            description: optional("description", new.description, LONG_TEXT)?,
+impl From<NewOrganization> for CreateOrganization {
+    fn from(new: NewOrganization) -> Self {
+        Self {
+            factory_id: FactoryId(new.factory_id.0),
+            name: new.name.0,
+            description: MayBeEmpty::said(new.description),
             settings: new.settings,
-        })
+        }
     }
 }
 
@@ -103,7 +113,7 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewOrganization>,
 ) -> Result<Made<Organization>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateOrganization::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateOrganization::from(new)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateRobotType;
 use crate::domain::{RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, NAME, Params, PathId, optional, required};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{MayBeEmpty, Name, ShortText};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -26,23 +26,34 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(get))
 }
 
-const END_EFFECTOR: usize = 100;
+type EndEffector = MayBeEmpty<100>;
 
+/// A model of robots.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RobotType {
+    /// Names it in other requests.
     id: i64,
+    /// For people.
     name: String,
+    /// Unique; robots that register name it.
     model: String,
+    /// Who makes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     manufacturer: Option<String>,
+    /// What it grips with.
     #[serde(skip_serializing_if = "Option::is_none")]
     end_effector: Option<String>,
+    /// Its sensors, as its owners describe them.
     #[serde(skip_serializing_if = "Option::is_none")]
     sensor_suite: Option<Value>,
+    /// What it can do, as its owners describe it.
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<Value>,
+    /// Topics that its recorders record.
     ros_topics: Vec<String>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -65,7 +76,7 @@ impl From<RobotTypeShown> for RobotType {
 
 /// Robot types, newest first.
 #[utoipa::path(get, path = "/api/v1/robot_types", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("robot_type_id" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
@@ -77,31 +88,35 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewRobotType {
-    name: Option<String>,
-    model: Option<String>,
-    manufacturer: Option<String>,
-    end_effector: Option<String>,
+    /// For people.
+    name: Name,
+    /// Unique; robots that register name it.
+    model: Name,
+    /// Who makes it.
+    manufacturer: Option<ShortText>,
+    /// What it grips with.
+    end_effector: Option<EndEffector>,
+    /// Its sensors: any JSON.
     sensor_suite: Option<Value>,
+    /// What it can do: any JSON.
     capabilities: Option<Value>,
+    /// Topics that its recorders record.
     ros_topics: Option<Vec<String>>,
 }
 
-impl TryFrom<NewRobotType> for CreateRobotType {
-    type Error = Problem;
-
-    fn try_from(new: NewRobotType) -> Result<Self, Problem> {
-        Ok(Self {
-            name: name(new.name)?,
-            model: required("model", new.model, NAME)?,
-            manufacturer: optional("manufacturer", new.manufacturer, NAME)?,
-            end_effector: optional("end_effector", new.end_effector, END_EFFECTOR)?,
+impl From<NewRobotType> for CreateRobotType {
+    fn from(new: NewRobotType) -> Self {
+        Self {
+            name: new.name.0,
+            model: new.model.0,
+            manufacturer: MayBeEmpty::said(new.manufacturer),
+            end_effector: MayBeEmpty::said(new.end_effector),
             sensor_suite: new.sensor_suite.unwrap_or_else(|| json!({})),
             capabilities: new.capabilities.unwrap_or_else(|| json!({})),
             ros_topics: new.ros_topics.unwrap_or_default(),
-        })
+        }
     }
 }
 
@@ -111,7 +126,7 @@ impl TryFrom<NewRobotType> for CreateRobotType {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobotType>) -> Result<Made<RobotType>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateRobotType::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateRobotType::from(new)).await?;
     Ok(Made::created(id.0, found(&state, &caller.scope, id)).await)
 }
 

@@ -13,13 +13,15 @@ use crate::commands::tasks::FailTasksOfRobot;
 use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, NAME, Params, PathId, optional, parse_bool, required, text_id};
+use crate::http::extract::{Json, Params, PathId, parse_bool};
+use crate::http::fields::{GivenId, MayBeEmpty, Name};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
+use crate::http::words::RobotStatusWord;
 use crate::projections::reads::registry::{RobotFilter, RobotShown};
 
 pub fn routes() -> Routes {
@@ -30,45 +32,55 @@ pub fn routes() -> Routes {
         .at(Policy::MANAGE.keyed(), routes!(retire))
 }
 
-const ASSET_ID: usize = 100;
-
-fn device_id(text: Option<String>) -> Result<DeviceId, Problem> {
-    let text = required("device_id", text, NAME)?;
-    DeviceId::parse(&text).map_err(|error| Problem::invalid(format!("device_id {error}")))
-}
+type AssetId = MayBeEmpty<100>;
 
 /// `connected=true,false` and the like, as a set.
 fn connected_filter(params: &Params) -> Result<Option<bool>, Problem> {
     let Some(items) = params.list(&["connected"])? else { return Ok(None) };
     let wanted: Option<Vec<bool>> = items.iter().map(|item| parse_bool(item)).collect();
-    let wanted = wanted.ok_or_else(|| Problem::invalid("connected must be true or false"))?;
+    let wanted = wanted.ok_or_else(|| Problem::of_field("connected", "must be true or false"))?;
     Ok(if wanted.contains(&true) && wanted.contains(&false) { None } else { wanted.first().copied() })
 }
 
+/// A robot.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Robot {
+    /// Names it in other requests.
     id: TextId,
+    /// Its type.
     robot_type_id: TextId,
+    /// The name of its type.
     #[serde(skip_serializing_if = "Option::is_none")]
     robot_type_name: Option<String>,
+    /// The model of its type.
     #[serde(skip_serializing_if = "Option::is_none")]
     robot_type_model: Option<String>,
     /// Under this its programs connect.
     device_id: String,
+    /// The factory that it stands in.
     factory_id: TextId,
+    /// The name of that factory.
     #[serde(skip_serializing_if = "Option::is_none")]
     factory_name: Option<String>,
+    /// The slug of that factory.
     #[serde(skip_serializing_if = "Option::is_none")]
     factory_slug: Option<String>,
+    /// What its owners number it as.
     #[serde(skip_serializing_if = "Option::is_none")]
     asset_id: Option<String>,
+    /// Whether it is in service.
+    #[schema(value_type = RobotStatusWord)]
     status: &'static str,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
     /// Both sockets are up, right now.
     connected: bool,
+    /// Since when both sockets are up; missing while one is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected_at: Option<WholeSecond>,
 }
@@ -97,7 +109,7 @@ impl Robot {
 
 /// Robots, newest first.
 #[utoipa::path(get, path = "/api/v1/robots", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("factory_id" = Option<String>, Query),
     ("robot_type_id" = Option<String>, Query),
@@ -120,13 +132,17 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed.map(Robot::of), &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewRobot {
-    robot_type_id: Option<String>,
-    factory_id: Option<String>,
-    device_id: Option<String>,
-    asset_id: Option<String>,
+    /// Its type.
+    robot_type_id: GivenId,
+    /// The factory that it stands in.
+    factory_id: GivenId,
+    /// Unique; under this its programs connect. 1 to 100 of `A-Z a-z 0-9 . _ -`, and no dot at first.
+    device_id: Name,
+    /// What its owners number it as.
+    asset_id: Option<AssetId>,
+    /// Any JSON that is kept with it.
     metadata: Option<Value>,
 }
 
@@ -135,10 +151,10 @@ impl TryFrom<NewRobot> for CreateRobot {
 
     fn try_from(new: NewRobot) -> Result<Self, Problem> {
         Ok(Self {
-            robot_type_id: RobotTypeId(text_id("robot_type_id", new.robot_type_id)?),
-            factory_id: FactoryId(text_id("factory_id", new.factory_id)?),
-            device_id: device_id(new.device_id)?,
-            asset_id: optional("asset_id", new.asset_id, ASSET_ID)?,
+            robot_type_id: RobotTypeId(new.robot_type_id.0),
+            factory_id: FactoryId(new.factory_id.0),
+            device_id: DeviceId::parse(&new.device_id.0).map_err(|error| Problem::of_field("device_id", error))?,
+            asset_id: MayBeEmpty::said(new.asset_id),
             metadata: new.metadata.unwrap_or_else(|| json!({})),
         })
     }
@@ -177,7 +193,7 @@ async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Pr
 ))]
 pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Robot>, Problem> {
     let robot_id = RobotId(id.positive()?);
-    let reason = ending.reason()?;
+    let reason = ending.reason();
     let robot = found(&state, &caller.scope, robot_id).await?;
     state.commands.execute(&caller.context(), RetireRobot { robot_id, reason: reason.clone() }).await?;
     // Order by order, each by itself. Where this breaks off, there is no answer, and the request comes again.

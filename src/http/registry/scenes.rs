@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateScene;
 use crate::domain::{FactoryId, SceneId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -22,18 +22,27 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
 }
 
+/// What is recorded.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Scene {
+    /// Names it in other requests.
     id: TextId,
+    /// The factory that it belongs to.
     factory_id: TextId,
+    /// Unique in its factory.
     name: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    /// The layout that new subscenes start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     initial_scene_layout_template: Option<String>,
+    /// How many subscenes it has.
     #[serde(rename = "subsceneCount")]
     subscene_count: i64,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -54,7 +63,7 @@ impl From<SceneShown> for Scene {
 
 /// Scenes, newest first.
 #[utoipa::path(get, path = "/api/v1/scenes", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("scene_id" = Option<String>, Query),
     ("factory_id" = Option<String>, Query),
@@ -71,25 +80,26 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewScene {
-    factory_id: Option<String>,
-    name: Option<String>,
-    description: Option<String>,
-    initial_scene_layout_template: Option<String>,
+    /// The factory that it belongs to.
+    factory_id: GivenId,
+    /// Unique in its factory.
+    name: Name,
+    /// Free text.
+    description: Option<LongText>,
+    /// The layout that new subscenes start from.
+    initial_scene_layout_template: Option<LongText>,
 }
 
-impl TryFrom<NewScene> for CreateScene {
-    type Error = Problem;
-
-    fn try_from(new: NewScene) -> Result<Self, Problem> {
-        Ok(Self {
-            factory_id: FactoryId(text_id("factory_id", new.factory_id)?),
-            name: name(new.name)?,
-            description: optional("description", new.description, LONG_TEXT)?,
-            initial_scene_layout_template: optional("initial_scene_layout_template", new.initial_scene_layout_template, LONG_TEXT)?,
-        })
+impl From<NewScene> for CreateScene {
+    fn from(new: NewScene) -> Self {
+        Self {
+            factory_id: FactoryId(new.factory_id.0),
+            name: new.name.0,
+            description: MayBeEmpty::said(new.description),
+            initial_scene_layout_template: MayBeEmpty::said(new.initial_scene_layout_template),
+        }
     }
 }
 
@@ -99,7 +109,7 @@ impl TryFrom<NewScene> for CreateScene {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewScene>) -> Result<Made<Scene>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateScene::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateScene::from(new)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 

@@ -6,12 +6,13 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{slug, version};
+use super::{Slug, Version};
 use crate::commands::registry::CreateSkill;
 use crate::domain::{Scope, SkillId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{LongText, MayBeEmpty};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -26,16 +27,24 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(get))
 }
 
+/// Something that a robot can do.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Skill {
+    /// Names it in other requests.
     id: TextId,
+    /// Unique with its version.
     slug: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    /// Which version of the slug.
     version: String,
+    /// Whatever is kept with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -55,7 +64,7 @@ impl From<SkillShown> for Skill {
 
 /// Skills, newest first.
 #[utoipa::path(get, path = "/api/v1/skills", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
@@ -67,26 +76,26 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSkill {
-    slug: Option<String>,
+    /// Letters of any script, digits and hyphens; unique with the version.
+    slug: Slug,
     /// Default `1.0.0`.
-    version: Option<String>,
-    description: Option<String>,
+    version: Option<Version>,
+    /// Free text.
+    description: Option<LongText>,
+    /// Any JSON that is kept with it.
     metadata: Option<Value>,
 }
 
-impl TryFrom<NewSkill> for CreateSkill {
-    type Error = Problem;
-
-    fn try_from(new: NewSkill) -> Result<Self, Problem> {
-        Ok(Self {
-            slug: slug(new.slug)?,
-            version: version(new.version)?,
-            description: optional("description", new.description, LONG_TEXT)?,
+impl From<NewSkill> for CreateSkill {
+    fn from(new: NewSkill) -> Self {
+        Self {
+            slug: new.slug.0,
+            version: MayBeEmpty::said(new.version),
+            description: MayBeEmpty::said(new.description),
             metadata: new.metadata,
-        })
+        }
     }
 }
 
@@ -96,7 +105,7 @@ impl TryFrom<NewSkill> for CreateSkill {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSkill>) -> Result<Made<Skill>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateSkill::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateSkill::from(new)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{slug, version};
+use super::{Slug, Version};
 use crate::commands::registry::CreateSop;
 use crate::domain::{Scope, SkillId, SopId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -25,20 +26,23 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(get))
 }
 
-fn skills(ids: Vec<String>) -> Result<Vec<SkillId>, Problem> {
-    ids.into_iter().map(|id| text_id("skill_sequence", Some(id)).map(SkillId)).collect()
-}
-
+/// Which skills, in which order.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Sop {
+    /// Names it in other requests.
     id: TextId,
+    /// Unique with its version.
     slug: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    /// Which version of the slug.
     version: String,
     /// Ids of skills, in order.
     skill_sequence: Vec<TextId>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -58,7 +62,7 @@ impl From<SopShown> for Sop {
 
 /// SOPs, newest first.
 #[utoipa::path(get, path = "/api/v1/sops", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("slug" = Option<String>, Query),
     ("keyword" = Option<String>, Query, description = "Also `q`, `search`"),
@@ -70,27 +74,26 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSop {
-    slug: Option<String>,
+    /// Letters of any script, digits and hyphens; unique with the version.
+    slug: Slug,
     /// Default `1.0.0`.
-    version: Option<String>,
-    description: Option<String>,
-    /// Ids of skills as text, in order; repeats are allowed.
-    skill_sequence: Option<Vec<String>>,
+    version: Option<Version>,
+    /// Free text.
+    description: Option<LongText>,
+    /// Ids of skills, in order; repeats are allowed.
+    skill_sequence: Option<Vec<GivenId>>,
 }
 
-impl TryFrom<NewSop> for CreateSop {
-    type Error = Problem;
-
-    fn try_from(new: NewSop) -> Result<Self, Problem> {
-        Ok(Self {
-            slug: slug(new.slug)?,
-            version: version(new.version)?,
-            description: optional("description", new.description, LONG_TEXT)?,
-            skill_sequence: skills(new.skill_sequence.unwrap_or_default())?,
-        })
+impl From<NewSop> for CreateSop {
+    fn from(new: NewSop) -> Self {
+        Self {
+            slug: new.slug.0,
+            version: MayBeEmpty::said(new.version),
+            description: MayBeEmpty::said(new.description),
+            skill_sequence: new.skill_sequence.into_iter().flatten().map(|id| SkillId(id.0)).collect(),
+        }
     }
 }
 
@@ -100,7 +103,7 @@ impl TryFrom<NewSop> for CreateSop {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSop>) -> Result<Made<Sop>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateSop::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateSop::from(new)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 

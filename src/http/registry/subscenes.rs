@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::name;
 use crate::commands::registry::CreateSubscene;
 use crate::domain::{SceneId, Scope, SubsceneId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
-use crate::http::extract::{Json, LONG_TEXT, Params, PathId, optional, text_id};
+use crate::http::extract::{Json, Params, PathId};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -22,16 +22,24 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
 }
 
+/// A variant of a scene.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Subscene {
+    /// Names it in other requests.
     id: TextId,
+    /// The scene that it is a variant of.
     scene_id: TextId,
+    /// Unique in its scene.
     name: String,
+    /// Free text.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
+    /// The layout that recordings start from.
     #[serde(skip_serializing_if = "Option::is_none")]
     initial_scene_layout: Option<String>,
+    /// When it was registered.
     created_at: WholeSecond,
+    /// When it was changed last.
     updated_at: WholeSecond,
 }
 
@@ -51,7 +59,7 @@ impl From<SubsceneShown> for Subscene {
 
 /// Subscenes, newest first.
 #[utoipa::path(get, path = "/api/v1/subscenes", tag = "registry", params(
-    ("limit" = Option<i64>, Query, description = "1 to 100, default 50"),
+    ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
     ("subscene_id" = Option<String>, Query),
     ("scene_id" = Option<String>, Query),
@@ -68,26 +76,26 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     Ok(Json(Paged::new(listed, &page)))
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default)]
+#[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSubscene {
-    scene_id: Option<String>,
-    name: Option<String>,
-    description: Option<String>,
-    /// Empty: a copy of the scene's template.
-    initial_scene_layout: Option<String>,
+    /// The scene that it is a variant of.
+    scene_id: GivenId,
+    /// Unique in its scene.
+    name: Name,
+    /// Free text.
+    description: Option<LongText>,
+    /// The layout that recordings start from. Empty: a copy of the scene's template.
+    initial_scene_layout: Option<LongText>,
 }
 
-impl TryFrom<NewSubscene> for CreateSubscene {
-    type Error = Problem;
-
-    fn try_from(new: NewSubscene) -> Result<Self, Problem> {
-        Ok(Self {
-            scene_id: SceneId(text_id("scene_id", new.scene_id)?),
-            name: name(new.name)?,
-            description: optional("description", new.description, LONG_TEXT)?,
-            initial_scene_layout: optional("initial_scene_layout", new.initial_scene_layout, LONG_TEXT)?,
-        })
+impl From<NewSubscene> for CreateSubscene {
+    fn from(new: NewSubscene) -> Self {
+        Self {
+            scene_id: SceneId(new.scene_id.0),
+            name: new.name.0,
+            description: MayBeEmpty::said(new.description),
+            initial_scene_layout: MayBeEmpty::said(new.initial_scene_layout),
+        }
     }
 }
 
@@ -97,7 +105,7 @@ impl TryFrom<NewSubscene> for CreateSubscene {
     (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewSubscene>) -> Result<Made<Subscene>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateSubscene::try_from(new)?).await?;
+    let id = state.commands.execute(&caller.context(), CreateSubscene::from(new)).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 

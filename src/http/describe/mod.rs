@@ -1,5 +1,13 @@
 //! What holds for every operation, written into the description in one place: how refusals
 //! look, which ones any route may answer with, and the header that makes a `POST` repeatable.
+//!
+//! - [`schemas`]: fields where they stand, and what may be null.
+//! - [`parameters`]: names that mean the same on every route.
+//! - [`examples`]: a request and an answer of each operation.
+
+mod examples;
+mod parameters;
+mod schemas;
 
 use axum::http::Method;
 use serde_json::{Map, Value, json};
@@ -10,12 +18,15 @@ use super::routes::Policies;
 /// Completes the description of the routes.
 pub fn complete(mut description: Value, policies: &Policies) -> Value {
     description["components"]["schemas"]["Problem"] = problem();
+    schemas::complete(&mut description);
     let Some(paths) = description["paths"].as_object_mut() else { return description };
     for (path, item) in paths {
         let Some(operations) = item.as_object_mut() else { continue };
         for (method, operation) in operations {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
             complete_operation(&method, &policies.of(&method, path), operation);
+            parameters::complete(operation);
+            examples::complete(&method, path, operation);
         }
     }
     description
@@ -66,6 +77,7 @@ fn problem() -> Value {
     let properties = Map::from_iter([
         ("code".to_owned(), text("What is wrong, as a word for programs.")),
         ("detail".to_owned(), text("For people.")),
+        ("field".to_owned(), text("The field of the body or the name of the query that is to blame, where there is one.")),
         ("request_id".to_owned(), text("Names the request in our log.")),
         ("error".to_owned(), text("For people; some routes say `error_msg`.")),
         ("error_msg".to_owned(), text("For people.")),
@@ -73,5 +85,9 @@ fn problem() -> Value {
     json!({
         "type": "object", "description": "Why a request was not done. Each code has its own further keys.",
         "required": ["code", "detail", "request_id"], "properties": properties,
+        "example": {
+            "code": "invalid_request", "detail": "name is required", "error": "name is required", "field": "name",
+            "request_id": "99b4f92a-34bf-4c2e-9e3e-553d0c12b2c8",
+        },
     })
 }

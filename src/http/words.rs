@@ -1,0 +1,100 @@
+//! Words of closed lists, as they stand in bodies, queries and answers: the description has them from the lists that the
+//! code goes by.
+
+use std::str::FromStr;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::fields::{described_as, field};
+use crate::domain::batch::BatchStatus;
+use crate::domain::device::LinkKind;
+use crate::domain::episode::QaStatus;
+use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::recorder::{RecorderAction, RecorderState};
+use crate::domain::registry::{CollectorStatus, RobotStatus};
+use crate::domain::station::StationStatus;
+use crate::domain::task::TaskStatus;
+use crate::domain::template::TemplateFile;
+use crate::domain::words::UnknownWord;
+
+/// A closed list of the domain.
+pub trait Listed: FromStr<Err = UnknownWord> {
+    fn words() -> impl Iterator<Item = &'static str>;
+}
+
+/// A word of such a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<T>(pub T);
+
+impl<'de, T: Listed> Deserialize<'de> for Word<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<T: Listed> PartialSchema for Word<T> {
+    fn schema() -> RefOr<Schema> {
+        described_as(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(T::words())))
+    }
+}
+field!(Word<T>, T: Listed);
+
+macro_rules! listed {
+    ($($word:ident = $kind:ident,)+) => {$(
+        impl Listed for $kind {
+            fn words() -> impl Iterator<Item = &'static str> {
+                $kind::ALL.iter().map(|value| value.as_str())
+            }
+        }
+        pub type $word = Word<$kind>;
+    )+};
+}
+
+listed! {
+    PriorityWord = Priority,
+    OrderStatusWord = OrderStatus,
+    BatchStatusWord = BatchStatus,
+    TaskStatusWord = TaskStatus,
+    QaStatusWord = QaStatus,
+    RobotStatusWord = RobotStatus,
+    CollectorStatusWord = CollectorStatus,
+    StationStatusWord = StationStatus,
+    RecorderStateWord = RecorderState,
+    RecorderActionWord = RecorderAction,
+    LinkWord = LinkKind,
+    TemplateFileWord = TemplateFile,
+}
+
+/// Lists that only the edge knows.
+macro_rules! words {
+    ($($name:ident = $($word:literal)|+;)+) => {$(
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                described_as(ObjectBuilder::new().schema_type(Type::String).enum_values(Some([$($word),+])))
+            }
+        }
+        field!($name);
+    )+};
+}
+
+words! {
+    RoleWord = "admin" | "data_collector";
+    TokenTypeWord = "Bearer";
+    SeenStateWord = "idle" | "ready" | "recording" | "paused" | "unknown";
+    DirectionWord = "heard" | "sent" | "noted";
+    CancelledWord = "cancelled";
+    EndedWord = "cancelled" | "recalled";
+    MovedWord = "in_progress" | "unknown";
+    AcknowledgedWord = "acknowledged";
+    SentWord = "sent";
+    DimensionWord = "scene" | "sop";
+    EpisodeFileWord = "mcap" | "sidecar";
+    HealthWord = "healthy" | "unhealthy";
+    AnswerWord = "rpc_response";
+}

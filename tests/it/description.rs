@@ -1,0 +1,446 @@
+//! The description that is served: every body, field and operation says what it is and has an example, and the examples are
+//! what a fresh server with a robot is sent, one after the other, and answers.
+//!
+//! `KEYSTONE_WRITE_DOCS=1 cargo test --test it description::` writes the answers anew.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use keystone_edge::http::openapi;
+use keystone_edge::simulator::factory::Workplace;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::edge::callback_path;
+use crate::harness::server::{PASSWORD, Server};
+use crate::harness::{temp_folder, until};
+
+/// Every operation: method, path, description.
+fn operations(description: &Value) -> Vec<(String, Value)> {
+    let paths = description["paths"].as_object().expect("paths");
+    let of = |(path, item): (&String, &Value)| {
+        let operations = item.as_object().expect("operations").iter();
+        operations.map(|(method, operation)| (format!("{} {path}", method.to_uppercase()), operation.clone())).collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of).collect()
+}
+
+fn resolved<'a>(description: &'a Value, schema: &'a Value) -> &'a Value {
+    match schema["$ref"].as_str() {
+        Some(path) => description.pointer(&path[1..]).unwrap_or_else(|| panic!("nothing stands at {path}")),
+        None => schema,
+    }
+}
+
+fn body_of(operation: &Value) -> Option<&Value> {
+    operation["requestBody"]["content"].get("application/json")
+}
+
+/// Bodies of which everything may be missing.
+const ALL_OPTIONAL: [(&str, &str); 4] = [
+    ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
+    ("POST /api/v1/recorder/{device_id}/finish", "without a task, the one that the recorder has is meant"),
+    ("POST /api/v1/recorder/{device_id}/cancel", "without a task, the one that the recorder has is meant"),
+    ("POST /api/v1/recorder/{device_id}/clear", "without a task, the one that the recorder has is meant"),
+];
+
+#[test]
+fn every_body_says_what_is_required() {
+    let description = openapi();
+    let mut bodies = 0;
+    for (name, operation) in operations(&description) {
+        let Some(body) = body_of(&operation) else { continue };
+        bodies += 1;
+        // A body that may be missing is one or nothing.
+        let schema = body["schema"]["oneOf"].as_array().and_then(|some| some.iter().find(|one| one["type"] != "null"));
+        let schema = resolved(&description, schema.unwrap_or(&body["schema"]));
+        let required = schema["required"].as_array().map_or(0, Vec::len);
+        let all_optional = ALL_OPTIONAL.iter().any(|(known, _)| *known == name);
+        assert_eq!(required == 0, all_optional, "{name}: {schema}");
+        for field in schema["required"].as_array().into_iter().flatten() {
+            let field = resolved(&description, &schema["properties"][field.as_str().unwrap_or_default()]);
+            let nullable = field["type"].as_array().is_some_and(|kinds| kinds.contains(&json!("null")));
+            assert!(!nullable, "{name}: {field} is required, and may be null");
+        }
+    }
+    assert!(bodies >= 28, "{bodies} bodies were found");
+}
+
+#[test]
+fn every_field_and_parameter_is_described() {
+    let description = openapi();
+    let mut missing = vec![];
+    let schemas = description["components"]["schemas"].as_object().expect("schemas");
+    for (name, schema) in schemas {
+        let parts = schema["allOf"].as_array().cloned().unwrap_or_else(|| vec![schema.clone()]);
+        for (field, property) in parts.iter().filter_map(|part| part["properties"].as_object()).flatten() {
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                missing.push(format!("{name}.{field}"));
+            }
+        }
+    }
+    for (name, operation) in operations(&description) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            if parameter["description"].as_str().is_none_or(str::is_empty) {
+                missing.push(format!("{name}?{}", parameter["name"]));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not described: {missing:?}");
+    assert!(schemas.len() > 60);
+}
+
+/// Answers that are no text: bytes of a recording, and nothing at all.
+fn answers_with_text(operation: &Value) -> bool {
+    let good = operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| status.starts_with('2'));
+    good.flat_map(|(_, answer)| answer["content"].as_object().into_iter().flatten()).any(|(kind, _)| kind != "application/octet-stream")
+}
+
+#[test]
+fn every_operation_has_an_example() {
+    let description = openapi();
+    for (name, operation) in operations(&description) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten().filter(|one| one["required"] == true) {
+            assert!(parameter.get("example").is_some(), "{name} has no example of {}", parameter["name"]);
+        }
+        if let Some(body) = body_of(&operation) {
+            assert!(body.get("example").is_some(), "{name} has no example of its body");
+            let unfit = misfits(&description, &body["schema"], &body["example"], "");
+            assert!(unfit.is_empty(), "the example of {name} is not as described: {unfit:?}");
+        }
+        if !answers_with_text(&operation) {
+            continue;
+        }
+        let answers = operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| status.starts_with('2'));
+        for content in answers.flat_map(|(_, answer)| answer["content"].as_object().into_iter().flatten().map(|(_, content)| content)) {
+            let example = content.get("example").unwrap_or_else(|| panic!("{name} has no example of its answer"));
+            let unfit = if example.is_string() { vec![] } else { misfits(&description, &content["schema"], example, "") };
+            assert!(unfit.is_empty(), "the example of what {name} answers is not as described: {unfit:?}");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_mentioned_is_described() {
+    fn mentions(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| mentions(item, found)),
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                fields.values().for_each(|value| mentions(value, found));
+            }
+            _ => {}
+        }
+    }
+    let (description, mut found) = (openapi(), vec![]);
+    mentions(&description, &mut found);
+    found.retain(|path| description.pointer(&path[1..]).is_none());
+    assert!(found.is_empty(), "mentioned and not there: {found:?}");
+}
+
+#[test]
+fn refusals_are_problems() {
+    let description = openapi();
+    for (name, operation) in operations(&description) {
+        for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
+            // A range that cannot be served has no body, and readiness has its own.
+            if status.starts_with(['4', '5']) && status != "416" && !(status == "503" && name == "GET /api/v1/ready") {
+                assert_eq!(answer["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Problem", "{name}, {status}");
+            }
+        }
+    }
+}
+
+/// Where a value is not as its schema says: wrong types and words, what is missing, and what is not described.
+fn misfits(description: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    let schema = resolved(description, schema);
+    let fits = |one: &Value| misfits(description, one, value, at).is_empty();
+    if let Some(all) = schema["allOf"].as_array() {
+        let parts: Vec<&Value> = all.iter().map(|part| resolved(description, part)).collect();
+        let (mut properties, mut required) = (serde_json::Map::new(), vec![]);
+        for part in parts {
+            properties.extend(part["properties"].as_object().cloned().unwrap_or_default());
+            required.extend(part["required"].as_array().cloned().unwrap_or_default());
+        }
+        return misfits(description, &json!({ "type": "object", "properties": properties, "required": required }), value, at);
+    }
+    if let Some(some) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
+        return if some.iter().any(fits) { vec![] } else { vec![format!("{at}: {value} is none of {some:?}")] };
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        // Anything.
+        _ => return vec![],
+    };
+    let is = |kind: &&str| match *kind {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        _ => value.is_object(),
+    };
+    if !kinds.iter().any(is) {
+        return vec![format!("{at}: {value} is not {kinds:?}")];
+    }
+    if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(value)) {
+        return vec![format!("{at}: {value} is not one of {words:?}")];
+    }
+    if let Some(items) = value.as_array() {
+        return items
+            .iter()
+            .enumerate()
+            .flat_map(|(n, item)| misfits(description, &schema["items"], item, &format!("{at}[{n}]")))
+            .collect();
+    }
+    let (Some(object), Some(properties)) = (value.as_object(), schema["properties"].as_object()) else { return vec![] };
+    let mut found = vec![];
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !object.contains_key(name) {
+            found.push(format!("{at}.{name} is missing"));
+        }
+    }
+    for (name, value) in object {
+        match properties.get(name) {
+            Some(property) => found.extend(misfits(description, property, value, &format!("{at}.{name}"))),
+            // What is passed on to a recorder is not described.
+            None if at.ends_with("task_config") => {}
+            None => found.push(format!("{at}.{name} is not described")),
+        }
+    }
+    found
+}
+
+fn file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/http/describe/examples.json")
+}
+
+/// Texts of the examples that are others here: ids with times in them, tokens, addresses.
+#[derive(Default)]
+struct Translation(BTreeMap<String, String>);
+
+impl Translation {
+    fn learn(&mut self, example: &Value, here: &Value) {
+        match (example, here) {
+            (Value::String(example), Value::String(here)) if example.len() >= 8 && example != here => {
+                self.0.insert(example.clone(), here.clone());
+                // Behind the bucket stands the key of the object.
+                if let (Some((_, example)), Some((_, here))) = (example.split_once('/'), here.split_once('/')) {
+                    self.0.insert(example.to_owned(), here.to_owned());
+                }
+            }
+            (Value::Array(examples), Value::Array(here)) => examples.iter().zip(here).for_each(|(example, here)| self.learn(example, here)),
+            (Value::Object(examples), Value::Object(here)) => {
+                examples
+                    .iter()
+                    .filter_map(|(key, example)| Some((example, here.get(key)?)))
+                    .for_each(|(example, here)| self.learn(example, here));
+            }
+            _ => {}
+        }
+    }
+
+    fn of(&self, example: &Value) -> Value {
+        match example {
+            Value::String(text) => {
+                let known = self.0.get(text).cloned();
+                known.unwrap_or_else(|| self.0.iter().fold(text.clone(), |text, (example, here)| text.replace(example, here))).into()
+            }
+            Value::Array(items) => items.iter().map(|item| self.of(item)).collect(),
+            Value::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), self.of(value))).collect(),
+            other => other.clone(),
+        }
+    }
+}
+
+/// A fresh server, and a robot as soon as it has a station.
+struct World {
+    server: Server,
+    client: reqwest::Client,
+    translation: Translation,
+    tokens: BTreeMap<String, String>,
+    robot: Option<keystone_edge::simulator::Robot>,
+}
+
+const DEVICE: &str = "AB-F0001-T0001-000001";
+
+impl World {
+    /// Sends an example; answers with what was sent, the status and the answer.
+    async fn send(&self, example: &Value) -> (Value, u16, Value) {
+        let (method, path) = example["operation"].as_str().and_then(|name| name.split_once(' ')).expect("an operation");
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let path = example["path"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &text(&self.translation.of(value))));
+        let mut query: Vec<(String, String)> = example["query"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), text(&self.translation.of(value))))
+            .collect();
+        let body = example.get("body").map(|body| self.translation.of(body));
+        if let Some((_, token)) = query.iter_mut().find(|(name, _)| name == "token") {
+            let id = |name: &str| body.as_ref().and_then(|body| body[name].as_str()).expect("an id");
+            let secret = std::fs::read_to_string(self.server.folder.join("data/secrets/jwt")).expect("the server's secret");
+            let link = callback_path(secret.trim(), "start", id("task_id"), id("device_id"));
+            *token = link.rsplit('=').next().unwrap_or_default().to_owned();
+        }
+        let who = example["as"].as_str().unwrap_or("admin");
+        let mut request = self.client.request(method.parse::<Method>().expect("a method"), format!("{}{path}", self.server.base()));
+        request = request.query(&query);
+        if let Some(token) = self.tokens.get(who) {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        let mut response = request.send().await.expect("an answer");
+        let status = response.status().as_u16();
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        let answer = match kind.split(';').next().unwrap_or_default() {
+            "application/json" => response.json().await.expect("JSON"),
+            // It has no end.
+            "text/event-stream" => {
+                String::from_utf8_lossy(&response.chunk().await.expect("a piece").unwrap_or_default()).into_owned().into()
+            }
+            "text/plain" => first_lines(&response.text().await.expect("a text")).into(),
+            "text/yaml" => response.text().await.expect("a text").into(),
+            _ => Value::Null,
+        };
+        (body.unwrap_or_default(), status, answer)
+    }
+
+    /// What has to be so before the next example.
+    async fn after(&mut self, operation: &str) {
+        match operation {
+            "POST /api/v1/stations" => {
+                let place =
+                    Workplace { station_id: 1, robot_id: 1, device_id: DEVICE.to_owned(), operator_id: String::new(), password: None };
+                self.robot = Some(self.server.robot(&place, 1, 7));
+                self.wait_for("GET /api/v1/recorder/{device_id}/state", "/state_synced", &json!(true)).await;
+                self.wait_for("GET /api/v1/devices/{device_id}/connection", "/connected", &json!(true)).await;
+            }
+            "POST /api/v1/callbacks/finish" => self.wait_for("GET /api/v1/episodes", "/total", &json!(1)).await,
+            _ => {}
+        }
+    }
+
+    async fn wait_for(&self, operation: &str, pointer: &str, wanted: &Value) {
+        let example = json!({ "operation": operation, "path": { "device_id": DEVICE } });
+        until(operation, async || self.send(&example).await.2.pointer(pointer) == Some(wanted)).await;
+    }
+}
+
+fn first_lines(text: &str) -> String {
+    text.lines().take(4).map(|line| format!("{line}\n")).collect()
+}
+
+/// As it would be at the ports that a server has by itself, and without what only one answer may show.
+fn as_an_example(server: &Server, answer: &Value) -> Value {
+    let mut text = answer.to_string();
+    for (n, port) in [8080, 8091, 8090, 9000].into_iter().enumerate() {
+        text = text.replace(&format!("127.0.0.1:{}", server.ports[n]), &format!("127.0.0.1:{port}"));
+    }
+    let mut answer: Value = serde_json::from_str(&text).expect("JSON still");
+    hide(&mut answer);
+    answer
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "access_token" => *value = "a token that opens routes".into(),
+                    "ws_client_auth_token" => *value = "a token that opens sockets".into(),
+                    "store_secret_key" => *value = "a secret that only this answer shows".into(),
+                    "transfer_ws_url" | "url" | "foxglove_url" => *value = value.as_str().map_or(json!(null), |url| hidden(url).into()),
+                    _ => hide(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A link without its signature.
+fn hidden(url: &str) -> String {
+    for (before, after) in [("/recording/", "/"), ("%2Frecording%2F", "%2F")] {
+        if let Some((start, (_, end))) = url.split_once(before).and_then(|(start, rest)| Some((start, rest.split_once(after)?))) {
+            return format!("{start}{before}a-signature{after}{end}");
+        }
+    }
+    let shown = |part: &str| match part.split_once('=') {
+        Some((name, _)) if name == "dl_token" || name == "X-Amz-Signature" => format!("{name}=a-signature"),
+        _ => part.to_owned(),
+    };
+    match url.split_once('?') {
+        Some((path, query)) => format!("{path}?{}", query.split('&').map(shown).collect::<Vec<_>>().join("&")),
+        None => url.to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_server_accepts_every_example() {
+    let writes = std::env::var_os("KEYSTONE_WRITE_DOCS").is_some();
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    server.start();
+    server.ready().await;
+    let mut world =
+        World { server, client: reqwest::Client::new(), translation: Translation::default(), tokens: BTreeMap::new(), robot: None };
+    world.translation.0.insert("the administrator's password".to_owned(), PASSWORD.to_owned());
+    let description = openapi();
+    let described: BTreeMap<String, Value> = operations(&description).into_iter().collect();
+    let mut examples: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(file()).expect("examples")).expect("a list");
+    for example in &mut examples {
+        let operation = example["operation"].as_str().expect("an operation").to_owned();
+        let (sent, status, answer) = world.send(example).await;
+        assert!((200..300).contains(&status), "{operation} with {sent} was answered with {status}: {answer}\n{}", world.server.tail());
+        let content = &described[&operation]["responses"][status.to_string()]["content"];
+        if let Some(content) = content.get("application/json") {
+            let unfit = misfits(&description, &content["schema"], &answer, "");
+            assert!(unfit.is_empty(), "{operation} answered with what is not described: {unfit:?}");
+        }
+        if operation == "POST /api/v1/auth/login" {
+            let who = example["as"].as_str().unwrap_or("admin").to_owned();
+            world.tokens.insert(who, answer["access_token"].as_str().expect("a token").to_owned());
+        }
+        world.translation.learn(&example["answer"], &answer);
+        if operation == "GET /api/v1/episodes/{id}/viewer-link" {
+            // Its token and the name of the file stand in the next path.
+            let parts = |answer: &Value| answer["url"].as_str().expect("a link").rsplit('/').take(2).map(str::to_owned).collect::<Vec<_>>();
+            world.translation.0.extend(parts(&example["answer"]).into_iter().zip(parts(&answer)));
+        }
+        if writes {
+            let keeps_password = sent.get("password").is_some();
+            if !sent.is_null() && !keeps_password {
+                example["body"] = sent;
+            }
+            if let Some(query) = example["query"].as_object_mut() {
+                query.iter_mut().filter(|(name, _)| *name != "token").for_each(|(_, value)| *value = world.translation.of(value));
+            }
+            if !answer.is_null() {
+                example["answer"] = as_an_example(&world.server, &answer);
+            }
+        }
+        world.after(&operation).await;
+    }
+    if writes {
+        let lines: Vec<String> = examples.iter().map(line_of).collect();
+        std::fs::write(file(), format!("[\n{}\n]\n", lines.join(",\n"))).expect("written");
+    }
+}
+
+/// An example in two lines: what is sent, and the answer.
+fn line_of(example: &Value) -> String {
+    let part = |name: &str| example.get(name).filter(|value| !value.is_null()).map(|value| format!("{}: {value}", json!(name)));
+    let sent: Vec<String> = ["operation", "as", "path", "query", "body"].into_iter().filter_map(part).collect();
+    let answer = part("answer").map(|answer| format!(",\n {answer}")).unwrap_or_default();
+    format!("{{{}{answer}}}", sent.join(", "))
+}
