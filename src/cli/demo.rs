@@ -210,14 +210,7 @@ async fn check_order(client: &Client, app: &App, order: i64, outcomes: &[Outcome
     Ok(broken)
 }
 
-fn robot_config(
-    equipment: Equipment,
-    folder: &Path,
-    factory_id: &str,
-    place: &Workplace,
-    profile: Profile,
-    seed: u64,
-) -> RobotConfig {
+fn robot_config(equipment: Equipment, folder: &Path, factory_id: &str, place: &Workplace, profile: Profile, seed: u64) -> RobotConfig {
     RobotConfig {
         device_id: place.device_id.clone(),
         factory_id: factory_id.to_owned(),

@@ -34,11 +34,8 @@ async fn a_demo_that_goes_wrong_keeps_its_folder_and_says_where() {
     let running = tokio::task::spawn_blocking(move || demo.output().expect("the program runs"));
     let file = |name: &str| left(folder.path()).pop().and_then(|demo| std::fs::read_to_string(demo.join(name)).ok());
     until("its database", async || file("secrets/database_url").is_some()).await;
-    let (url, service, superuser) = (
-        file("secrets/database_url").unwrap(),
-        file("postgres/passwords/keystone").unwrap(),
-        file("postgres/passwords/postgres").unwrap(),
-    );
+    let (url, service, superuser) =
+        (file("secrets/database_url").unwrap(), file("postgres/passwords/keystone").unwrap(), file("postgres/passwords/postgres").unwrap());
     let url = url.trim().replace(&format!("keystone:{}", service.trim()), &format!("postgres:{}", superuser.trim()));
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("its superuser");
     tokio::spawn(connection);
