@@ -403,20 +403,6 @@ pub(super) mod tests {
         let (_, me) = json_of(send(&state, request("GET", "/api/v1/auth/me", Some(&admin(&state)), "")).await).await;
         assert_eq!(me["name"], "Administrator");
 
-        // As the page of the description does.
-        let form = |body: &str| {
-            let mut login = request("POST", "/api/v1/auth/login", None, body);
-            login.headers_mut().insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());
-            login.headers_mut().insert("authorization", "Basic Og==".parse().unwrap());
-            login
-        };
-        for body in ["grant_type=password&username=admin&password=open%20sesame", r#"{"account":"admin","password":"open sesame"}"#] {
-            let (status, body) = json_of(send(&state, form(body)).await).await;
-            assert_eq!((status, &body["token_type"]), (StatusCode::OK, &"Bearer".into()));
-        }
-        let (status, body) = json_of(send(&state, form("username=admin")).await).await;
-        assert_eq!((status, &body["field"]), (StatusCode::BAD_REQUEST, &"password".into()));
-
         let collector = Identity::Collector { id: crate::domain::CollectorId(1), operator_id: "op".into() };
         let collector = state.tokens.login(&collector, state.commands.now()).unwrap();
         for path in ["/api/v1/factories", "/api/v1/orders", "/api/v1/batches", "/api/v1/stations", "/api/v1/data_collectors"] {

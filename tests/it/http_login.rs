@@ -53,6 +53,25 @@ async fn a_simulated_person_without_a_login_that_is_good_logs_in_again() {
     assert!(client.get("/orders").await.unwrap_err().to_string().contains("401"));
 }
 
+/// As the page of the description does, and every program that knows OAuth 2.
+#[tokio::test]
+async fn a_login_may_be_a_form() {
+    let edge = TestEdge::start().await;
+    let log_in = async |body: &str| {
+        let form = edge.request("", "POST", "/api/v1/auth/login").header("content-type", "application/x-www-form-urlencoded");
+        // A client that has no secret says so.
+        let answer = form.header("authorization", "Basic Og==").body(body.to_owned()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let (status, login) = log_in("grant_type=password&username=admin&password=open+sesame").await;
+    assert_eq!((status, &login["token_type"], &login["role"]), (200, &json!("Bearer"), &json!("admin")));
+    assert_eq!(log_in("grant_type=password&username=admin&password=open").await.0, 401);
+    let (status, refused) = log_in("username=admin").await;
+    assert_eq!((status, &refused["field"]), (400, &json!("password")));
+    // Some clients call JSON a form.
+    assert_eq!(log_in(r#"{"account": "admin", "password": "open sesame"}"#).await.0, 200);
+}
+
 /// A browser's `EventSource` sends cookies, and no header of its choice.
 #[tokio::test]
 async fn a_login_opens_the_stream_of_devices_to_a_browser_and_nothing_else() {

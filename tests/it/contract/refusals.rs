@@ -34,7 +34,7 @@ const NAMES: &[Name] = &[
     ("GET /orders", "ids are no integers", 400),
     ("GET /orders", "too many items", 400),
     ("POST /orders", "no body", 400),
-    ("POST /orders", "ids as numbers", 400),
+    ("POST /orders", "ids with decimals", 400),
     ("POST /orders", "unknown organization", 400),
     ("POST /orders", "unknown scene", 400),
     ("POST /orders", "empty name", 400),
@@ -63,7 +63,7 @@ const NAMES: &[Name] = &[
     ("GET /batches/{id}", "unknown", 404),
     ("GET /batches/{id}/tasks", "id 0", 400),
     ("GET /batches/{id}/tasks", "unknown", 404),
-    ("POST /batches", "quoted id", 400),
+    ("POST /batches", "an id that is none", 400),
     ("POST /batches", "no groups", 400),
     ("POST /batches", "a pair twice", 400),
     ("POST /batches", "quantity 0", 400),
@@ -178,7 +178,7 @@ async fn rows(world: &World) -> Vec<Row> {
     }
     row("GET /orders", "too many items", format!("/orders?name={}", vec!["a"; 101].join(",")), none.clone(), none.clone());
     for (what, change) in [
-        ("ids as numbers", json!({"organization_id": 1})),
+        ("ids with decimals", json!({"organization_id": 1.5})),
         ("unknown organization", json!({"organization_id": "999"})),
         ("unknown scene", json!({"scene_id": "999"})),
         ("empty name", json!({"name": " "})),
@@ -224,7 +224,7 @@ async fn rows(world: &World) -> Vec<Row> {
     row("GET /batches/{id}/tasks", "unknown", "/batches/999/tasks".into(), none.clone(), none.clone());
     let group = world.group(1);
     for (what, body) in [
-        ("quoted id", with(batch_of(placed, 1), json!({"order_id": placed.to_string()}))),
+        ("an id that is none", with(batch_of(placed, 1), json!({"order_id": format!("{placed}.0")}))),
         ("no groups", with(batch_of(placed, 1), groups(json!([])))),
         ("a pair twice", with(batch_of(placed, 1), groups(json!([group, group])))),
         ("quantity 0", batch_of(placed, 0)),
