@@ -78,6 +78,9 @@ const SERVER_KEY: &str = "keystone-server";
 const OLD_KEY: &str = "keystone";
 pub const OLD_SECRET: &str = "s3";
 
+/// The data folder's file that remembers the secret that signs logins.
+pub const JWT_SECRET: &str = "jwt";
+
 /// A shorter secret may stand in a template by chance.
 const SECRET_BYTES_MIN: usize = 8;
 
@@ -481,7 +484,7 @@ fn shared_key(s3: &config::S3, data: &DataDir) -> anyhow::Result<Option<SharedKe
 fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Secret> {
     match (&auth.jwt_secret, data) {
         (Some(secret), _) => Ok(secret.clone()),
-        (None, Some(data)) => Ok(data.secret("jwt")?),
+        (None, Some(data)) => Ok(data.secret(JWT_SECRET)?),
         (None, None) => anyhow::bail!("KEYSTONE_JWT_SECRET is needed where nothing is embedded, because all processes share it"),
     }
 }

@@ -4,8 +4,10 @@ mod database;
 mod demo;
 mod doctor;
 mod greeting;
+mod help;
 mod output;
 mod robots_at_work;
+mod settings;
 mod shift;
 mod story;
 
@@ -17,7 +19,7 @@ use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, LogFormat, Purpose, Telemetry};
+use crate::config::{Config, Given, LogFormat, Purpose, Telemetry};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
@@ -30,7 +32,7 @@ use robots_at_work::RobotsAtWork;
 
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
 #[derive(Parser)]
-#[command(name = "keystone", version, about, long_about = None)]
+#[command(name = "keystone", version, about, long_about = None, after_help = help::ALL)]
 pub struct Arguments {
     /// Settings file; what it leaves out keeps its default, and KEYSTONE_* variables come last
     #[arg(long, global = true, env = "KEYSTONE_CONFIG", value_name = "FILE")]
@@ -42,16 +44,20 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve; without settings with a private Postgres and object store in ./keystone-data
+    #[command(after_help = help::SERVE)]
     Serve {
         /// Also seed a factory, once, and keep simulated robots at work in it
         #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
         with_robot: Option<u16>,
     },
     /// A whole shift in a temporary folder: 4 robots, 24 tasks, things go wrong, and every promise is checked
+    #[command(after_help = help::DEMO)]
     Demo(demo::Options),
     /// Simulated robots against any server
+    #[command(after_help = help::SIMULATE)]
     Simulate(SimulateOptions),
     /// What happened to a task, across its streams
+    #[command(after_help = help::EVENTS)]
     Events {
         /// Number or public id of the task
         #[arg(long, value_name = "ID")]
@@ -61,25 +67,21 @@ enum Command {
         json: bool,
     },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
+    #[command(after_help = help::JUDGES)]
     Verify,
     /// Fold all read models from the log beside the live ones, and compare them
+    #[command(after_help = help::JUDGES)]
     Rebuild,
     /// Bring the schema up to date, and end
+    #[command(after_help = help::MIGRATE)]
     Migrate,
+    /// List every setting with its value and where that comes from
+    #[command(after_help = help::CONFIG)]
+    Config(settings::Options),
     /// Whether this site is set up so that it works and loses nothing, and what to do where it is not
     Doctor(doctor::Options),
     /// Print the description of the REST interface
     Openapi,
-}
-
-impl Command {
-    fn purpose(&self) -> Purpose {
-        match self {
-            Self::Serve { .. } | Self::Doctor(_) | Self::Simulate(_) | Self::Openapi => Purpose::Serve,
-            Self::Demo(_) => Purpose::Embedded,
-            Self::Events { .. } | Self::Verify | Self::Rebuild | Self::Migrate => Purpose::Database,
-        }
-    }
 }
 
 /// What `verify` and `rebuild` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
@@ -107,33 +109,28 @@ pub async fn run() -> ExitCode {
 struct Broken(String);
 
 async fn act(arguments: Arguments) -> anyhow::Result<()> {
-    if let Command::Openapi = arguments.command {
-        return say(&serde_json::to_string_pretty(&crate::http::openapi())?);
-    }
-    if let Command::Simulate(options) = &arguments.command {
-        return run_simulate(options).await;
-    }
-    if let Command::Doctor(options) = &arguments.command {
-        doctor::run(arguments.config.as_deref(), options).await;
-    }
-    let config = Config::load_for(arguments.command.purpose(), arguments.config.as_deref())?;
+    let file = arguments.config.as_deref();
+    let load = |purpose| anyhow::Ok(Config::of(&Given::read(file)?, purpose)?);
     match arguments.command {
-        Command::Serve { with_robot } => serve(config, with_robot).await,
-        Command::Demo(options) => demo::run(config, options).await,
+        Command::Serve { with_robot } => serve(load(Purpose::Serve)?, with_robot).await,
+        Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
+        Command::Simulate(options) => run_simulate(&options).await,
         Command::Events { task, json } => {
-            let database = database::look(&config).await?;
+            let database = database::look(&load(Purpose::Database)?).await?;
             let told = story::of_task(&database.pool, &task, json).await;
             database.close().await?;
             told
         }
-        Command::Verify => verify(&config).await,
-        Command::Rebuild => rebuild(&config).await,
+        Command::Verify => verify(&load(Purpose::Database)?).await,
+        Command::Rebuild => rebuild(&load(Purpose::Database)?).await,
         Command::Migrate => {
-            database::migrate(&config).await?;
+            database::migrate(&load(Purpose::Database)?).await?;
             println!("The schema is up to date.");
             Ok(())
         }
-        Command::Simulate(_) | Command::Openapi | Command::Doctor(_) => Ok(()),
+        Command::Config(options) => settings::run(file, &options),
+        Command::Doctor(options) => doctor::run(file, &options).await,
+        Command::Openapi => say(&serde_json::to_string_pretty(&crate::http::openapi())?),
     }
 }
 
@@ -148,7 +145,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let timeout = config.http.shutdown_timeout;
     let watched = telemetry::is_watched(&config.telemetry);
     if watched {
-        println!("Keystone Edge starts …");
+        say("Keystone Edge starts …")?;
     }
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     let robots = match with_robot {
@@ -158,7 +155,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
         },
         None => None,
     };
-    println!("{}", Greeting { app: &app, config: &config, robots: robots.as_ref(), watched });
+    say(&Greeting { app: &app, config: &config, robots: robots.as_ref(), watched }.to_string())?;
     if let Some(robots) = robots {
         let stop = lifecycle.soft_stop().clone();
         lifecycle.spawn("robots at work", async move {

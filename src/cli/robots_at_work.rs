@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use super::output::say;
 use crate::app::App;
 use crate::config::{Config, reachable};
 use crate::embedded::{private_folder, write_private};
@@ -57,16 +58,16 @@ impl RobotsAtWork {
         }
         let (told, mut recorded) = mpsc::unbounded_channel();
         let work = work(&self.client, &self.made, PACE, None, told);
-        let say = async {
+        let tell = async {
             let (mut episodes, mut said) = (0_u64, Instant::now());
             while let Some(Recorded { device_id, task, episode }) = recorded.recv().await {
                 match episode {
                     Ok(episode) => {
                         episodes += 1;
                         if episodes == 1 {
-                            println!("{device_id}: {task} became episode {episode}; from now on a line a minute");
+                            say(&format!("{device_id}: {task} became episode {episode}; from now on a line a minute"))?;
                         } else if said.elapsed() >= SUMMARY {
-                            println!("{episodes} episodes since the start; the last is {episode}, of {device_id}");
+                            say(&format!("{episodes} episodes since the start; the last is {episode}, of {device_id}"))?;
                             said = Instant::now();
                         }
                     }
@@ -75,9 +76,9 @@ impl RobotsAtWork {
                     }
                 }
             }
+            anyhow::Ok(())
         };
-        let (worked, ()) = tokio::join!(work, say);
-        worked
+        tokio::try_join!(work, tell).map(|_both| ())
     }
 
     fn robot(&self, place: &Workplace, n: usize) -> RobotConfig {

@@ -1,6 +1,6 @@
 //! The variables of the environment: which there are, and what each sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
@@ -246,20 +246,22 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// The `KEYSTONE_*` variables of this process, and behind them those of a `.env` file.
-pub(super) fn given() -> BTreeMap<String, String> {
+/// The `KEYSTONE_*` variables of this process, and behind them those of a `.env` file; and which these are.
+pub(super) fn given() -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut environment = match std::fs::read_to_string(".env") {
         Ok(text) => dot_env(&text),
         Err(_) => BTreeMap::new(),
     };
+    let mut behind: BTreeSet<String> = environment.keys().cloned().collect();
     for (name, value) in std::env::vars_os() {
         if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
             && name.starts_with("KEYSTONE_")
         {
+            behind.remove(&name);
             environment.insert(name, value);
         }
     }
-    environment
+    (environment, behind)
 }
 
 /// `NAME=value` lines; comments, `export` and one pair of quotes are understood.

@@ -21,9 +21,11 @@ mod embedded;
 mod environment;
 mod error;
 mod forms;
+mod given;
 mod http;
 mod layers;
 mod limits;
+mod listing;
 mod outbox;
 mod s3;
 mod secret;
@@ -33,7 +35,7 @@ mod telemetry;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Value;
@@ -43,9 +45,11 @@ pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
 pub use error::ConfigError;
+pub use given::Given;
 pub use http::{Http, host_name, reachable};
 pub use layers::DEFAULTS;
 pub use limits::Limits;
+pub use listing::{Origin, Setting, settings};
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
@@ -86,23 +90,14 @@ pub enum Purpose {
 }
 
 impl Config {
-    /// Reads the defaults, then `file` (or what KEYSTONE_CONFIG names), then the
-    /// environment. A `.env` file in the working directory stands behind the real
-    /// environment and never overrides it.
+    /// The settings of a server, from `file` (or what KEYSTONE_CONFIG names) and the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        Self::load_for(Purpose::Serve, file)
+        Self::of(&Given::read(file)?, Purpose::Serve)
     }
 
-    pub fn load_for(purpose: Purpose, file: Option<&Path>) -> Result<Self, ConfigError> {
-        let environment = environment::given();
-        let named = environment.get("KEYSTONE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-        match file.map(Path::to_path_buf).or(named) {
-            None => Self::from_layers(purpose, None, &environment),
-            Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
-                Self::from_layers(purpose, Some((&path.display().to_string(), &text)), &environment)
-            }
-        }
+    /// What was given, checked as far as the purpose needs it.
+    pub fn of(given: &Given, purpose: Purpose) -> Result<Self, ConfigError> {
+        Self::from_layers(purpose, given.file(), &given.environment)
     }
 
     /// The same from values, for tests and for programs that start a server inside

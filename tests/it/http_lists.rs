@@ -249,3 +249,19 @@ async fn every_list_is_walked_from_place_to_place_and_what_is_added_meanwhile_mo
     }
     assert_eq!(edge.get(&format!("/api/v1/orders?after={after}&offset=0&limit=100")).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_factory_is_in_a_time_zone_that_there_is() {
+    let edge = TestEdge::start().await;
+    for (given, kept) in
+        [(json!("asia/shanghai"), "Asia/Shanghai"), (json!("UTC"), "UTC"), (Value::Null, "UTC"), (json!("Etc/GMT+8"), "Etc/GMT+8")]
+    {
+        let (status, made) = edge.post("/api/v1/factories", json!({ "name": format!("F {given}"), "timezone": given })).await;
+        assert_eq!((status, &made["timezone"]), (201, &json!(kept)), "{made}");
+    }
+    for given in ["Mars/Olympus", "UTC+8", "Beijing", "../etc/passwd"] {
+        let (status, refused) = edge.post("/api/v1/factories", json!({ "name": given, "timezone": given })).await;
+        assert_eq!(status, 400, "{refused}");
+        assert!(refused["error_msg"].as_str().or(refused["detail"].as_str()).unwrap().contains("timezone"), "{refused}");
+    }
+}

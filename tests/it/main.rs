@@ -27,6 +27,7 @@ mod embedded_postgres;
 mod eventstore;
 mod factory;
 mod half_dead;
+mod help;
 mod hostile;
 mod http_lists;
 mod http_login;

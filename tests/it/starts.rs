@@ -36,7 +36,8 @@ async fn a_start_that_fails_says_once_what_is_wrong_and_what_to_do() {
     let folder = temp_folder();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let jwt = ("KEYSTONE_JWT_SECRET", "one secret for all processes of this test");
-    let table: [(&[(&'static str, &str)], &[&str], &str); 6] = [
+    type Row<'a> = (&'a [(&'static str, &'a str)], &'a [&'a str], &'a str);
+    let table: [Row<'_>; 6] = [
         (&[("KEYSTONE_DATA_DIR", "file")], &[], "KEYSTONE_DATA_DIR"),
         (&[("KEYSTONE_AUTH_MODE", "open")], &[], "KEYSTONE_AUTH_MODE must be"),
         (&[("KEYSTONE_BINDADDR", ":1")], &[], "did you mean `KEYSTONE_BIND_ADDR`?"),

