@@ -20,6 +20,7 @@ mod describe;
 pub mod device_stream;
 pub mod devices;
 pub mod disk;
+mod door;
 mod download;
 mod elsewhere;
 pub mod endpoints;

@@ -11,6 +11,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
 use super::cors::readable;
+use super::door::door;
 use super::elsewhere::pass_on;
 use super::extract::Json;
 use super::idempotency::idempotent;
@@ -107,7 +108,7 @@ fn routes() -> Routes {
     ];
     let pages = [DESCRIPTION, DOCS, "/api/v1/docs/", "/api/v1/docs/{*rest}"];
     let listed = families.into_iter().fold(Routes::described_by(Description::openapi()), |all, family| all.with(family()));
-    pages.into_iter().fold(listed, |all, page| all.page(Policy::OPEN, page))
+    pages.into_iter().fold(listed, |all, page| all.page(Policy::OPEN, page)).page(Policy::OPEN.probed(), "/")
 }
 
 /// The policy of every route.
@@ -137,6 +138,7 @@ pub fn router(state: AppState) -> Router {
     router
         .merge(docs)
         .route(DESCRIPTION, description)
+        .route("/", axum::routing::get(door))
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
         .layer(from_fn_with_state(state.clone(), own_robot))
@@ -355,6 +357,25 @@ pub(super) mod tests {
         assert_eq!(page.status(), 200);
         let moved = send(&state, request("GET", "/api/v1/docs", None, "")).await;
         assert!(moved.status().is_redirection() || moved.status().is_success());
+    }
+
+    #[tokio::test]
+    async fn the_address_alone_leads_people_to_the_description_and_tells_probes_that_we_are_there() {
+        let state = state(AuthMode::Strict);
+        let ask = async |method: &str, accept: &str| {
+            let mut asked = request(method, "/", None, "");
+            asked.headers_mut().insert("accept", accept.parse().unwrap());
+            let answer = send(&state, asked).await;
+            let location = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned());
+            let status = answer.status().as_u16();
+            (status, location, to_bytes(answer.into_body(), 10_000).await.unwrap())
+        };
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        assert_eq!(ask("GET", browser).await, (302, Some("api/v1/docs/".into()), "".into()));
+        for accept in ["*/*", "application/json", ""] {
+            assert_eq!(ask("GET", accept).await, (200, None, "ok\n".into()), "{accept:?}");
+            assert_eq!(ask("HEAD", accept).await.0, 200, "{accept:?}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,9 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{Extensions, HeaderName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 
 use super::passwords::{admin_digest, same};
@@ -186,8 +188,26 @@ pub struct Me {
     robot_id: Option<TextId>,
     /// That robot's type; null without a workstation, missing for the administrator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable)]
+    #[schema(value_type = RobotTypeOrNull)]
     robot_type: Option<Option<MyRobotType>>,
+}
+
+/// The one field of our answers that may be null as well as missing.
+struct RobotTypeOrNull;
+
+impl PartialSchema for RobotTypeOrNull {
+    fn schema() -> RefOr<Schema> {
+        let null = ObjectBuilder::new().schema_type(Type::Null);
+        let both = AnyOfBuilder::new().item(Ref::from_schema_name(MyRobotType::name())).item(null);
+        RefOr::T(Schema::AnyOf(both.build()))
+    }
+}
+
+impl ToSchema for RobotTypeOrNull {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((MyRobotType::name().into_owned(), MyRobotType::schema()));
+        MyRobotType::schemas(schemas);
+    }
 }
 
 /// The type of one's robot.
