@@ -211,6 +211,8 @@ impl App {
             jwt_issuer: config.auth.jwt_issuer.clone(),
             jwt_lifetime: config.auth.jwt_expiry,
             link_lifetime: config.s3.presign_ttl,
+            viewer_lifetime: config.s3.viewer_ttl,
+            lichtblick_url: config.http.lichtblick_url.clone(),
             admin_username: config.auth.admin_username.clone(),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),

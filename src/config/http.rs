@@ -19,6 +19,9 @@ pub struct Http {
     pub callback_public_base_url: Option<String>,
     #[serde(deserialize_with = "set_or_none")]
     internal_url: Option<String>,
+    /// Without a trailing slash.
+    #[serde(deserialize_with = "set_or_none")]
+    pub lichtblick_url: Option<String>,
     #[serde(deserialize_with = "listed")]
     pub trusted_proxies: Proxies,
     #[serde(deserialize_with = "listed")]
@@ -53,6 +56,7 @@ impl Http {
     pub(super) fn check(&mut self, findings: &mut Findings) {
         findings.need_base_url("http.callback_public_base_url", &mut self.callback_public_base_url);
         findings.need_base_url("http.internal_url", &mut self.internal_url);
+        findings.need_base_url("http.lichtblick_url", &mut self.lichtblick_url);
     }
 }
 

@@ -237,7 +237,13 @@ mod tests {
         // Whatever the settings keep as a secret is one here.
         let silent = |key: &str| ["url", "password", "secret", "secret_key", "token"].iter().any(|word| key.ends_with(word));
         let named: BTreeSet<&str> = listed.keys().map(String::as_str).filter(|key| silent(key)).collect();
-        let open = ["devices.recorder_public_url", "devices.transfer_public_url", "http.callback_public_base_url", "http.internal_url"];
+        let open = [
+            "devices.recorder_public_url",
+            "devices.transfer_public_url",
+            "http.callback_public_base_url",
+            "http.internal_url",
+            "http.lichtblick_url",
+        ];
         assert_eq!(named, SECRETS.into_iter().chain(open).collect());
     }
 }

@@ -13,6 +13,9 @@ const SECRET_BYTES_MIN: usize = 8;
 
 const PRESIGN_TTL_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Of a link that anybody can use who has it.
+const VIEWER_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3 {
@@ -33,6 +36,8 @@ pub struct S3 {
     pub request_timeout: Duration,
     #[serde(rename = "presign_ttl_s", deserialize_with = "seconds")]
     pub presign_ttl: Duration,
+    #[serde(rename = "viewer_ttl_s", deserialize_with = "seconds")]
+    pub viewer_ttl: Duration,
 }
 
 /// Whether the key that robots shared before each had its own still opens the embedded store.
@@ -76,6 +81,7 @@ impl S3 {
                 format!("`s3.secret_key` must have {SECRET_BYTES_MIN} bytes or more, and not always the same few; {HOW_TO_MAKE_ONE}"),
             );
         }
+        findings.need_at_most("s3.viewer_ttl_s", self.viewer_ttl, VIEWER_TTL_MAX, "a link for viewers is for a day at most");
         findings.need_at_most("s3.presign_ttl_s", self.presign_ttl, PRESIGN_TTL_MAX, "S3 servers refuse longer links");
     }
 }

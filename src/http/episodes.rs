@@ -9,10 +9,11 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
+use super::location::Location;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
-use super::storage::{Location, refuse_if_blocked, signed_link};
+use super::storage::{refuse_if_blocked, signed_link};
 use super::wire::{Paged, WholeSecond};
 use super::words::{EpisodeFileWord, QaStatusWord};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
@@ -200,7 +201,7 @@ pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> R
     Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
 }
 
-async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {
+pub async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {
     state.reads.episode(scope, EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
 }
 

@@ -39,11 +39,12 @@ impl Heard {
 
 fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
     match (who.role(), policy.access) {
+        // None of the callers here shows a link.
+        (_, Access::Link) => Heard::NotLoggedIn,
         (Some(role), _) if policy.roles.contains(&role) => Heard::LetIn,
         (Some(_), _) => Heard::NotForThisRole,
         (None, Access::Open) => Heard::LetIn,
         (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,
-        // None of the callers here shows a link.
         (None, Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink) => Heard::NotLoggedIn,
     }
 }
@@ -74,6 +75,7 @@ fn further(policy: &Policy) -> String {
     let said = |so: bool, word: &str| so.then(|| word.to_owned());
     [
         said(policy.access == Access::LoginOrLink, "or a signed link"),
+        said(policy.access == Access::Link, "only with a link for viewers"),
         said(policy.takes_cookie, "or the cookie of streams"),
         said(policy.error_key != "error", &format!("`{}`", policy.error_key)),
         bytes,

@@ -15,10 +15,12 @@
 pub mod auth;
 pub mod batches;
 pub mod callbacks;
+mod cors;
 mod describe;
 pub mod device_stream;
 pub mod devices;
 pub mod disk;
+mod download;
 mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
@@ -26,8 +28,10 @@ pub mod extract;
 pub mod fields;
 pub mod fleet;
 pub mod health;
+mod host;
 pub mod idempotency;
 mod intake;
+mod location;
 mod made;
 #[cfg(test)]
 mod matrix;
@@ -53,6 +57,7 @@ pub mod statistics;
 pub mod storage;
 pub mod tasks;
 pub mod transfer;
+mod viewer;
 pub mod wire;
 pub mod words;
 

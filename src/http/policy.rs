@@ -3,6 +3,8 @@
 //! A family says it in its list of routes ([`super::routes`]). Everything that stands around a route reads the policy
 //! of the route that was matched; nothing there knows a path.
 
+use axum::http::Uri;
+
 use super::auth::Identity;
 pub use super::auth::Role;
 use super::problem::{Code, Problem};
@@ -19,6 +21,8 @@ pub enum Access {
     Login,
     /// A signed link, or a login. The route looks at the link itself.
     LoginOrLink,
+    /// A signed link, which is part of the path. The route looks at it itself.
+    Link,
 }
 
 const ALL: &[Role] = &[Role::Admin, Role::DataCollector];
@@ -102,6 +106,10 @@ impl Policy {
         Self { access: Access::LoginOrLink, ..self }
     }
 
+    pub const fn by_link(self) -> Self {
+        Self { access: Access::Link, ..self }
+    }
+
     pub const fn or_cookie(self) -> Self {
         Self { takes_cookie: true, ..self }
     }
@@ -153,6 +161,20 @@ impl Policy {
             Some(role) if !self.roles.contains(&role) => Err(needs(self.roles)),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether a link opens the route by itself, and the request shows one.
+    pub fn opened_by_link(&self, uri: &Uri) -> bool {
+        match self.access {
+            Access::Link => true,
+            Access::LoginOrLink => uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token="))),
+            Access::Open | Access::LoginUnlessCompat | Access::Login => false,
+        }
+    }
+
+    /// The wire knows no `HEAD`; probes of load balancers do, and programs that download.
+    pub fn takes_head(&self) -> bool {
+        self.probe || matches!(self.access, Access::LoginOrLink | Access::Link)
     }
 
     pub fn takes_key(&self) -> bool {

@@ -38,18 +38,25 @@ fn deadline(state: &AppState, policy: &Policy) -> Duration {
     }
 }
 
+/// A path as the log shows it: links for viewers carry their token in it.
+fn without_token(path: &str) -> String {
+    match path.split_once("/recording/") {
+        Some((before, _)) => format!("{before}/recording/…"),
+        None => path.to_owned(),
+    }
+}
+
 pub async fn around(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = RequestId::of(&request);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = without_token(request.uri().path());
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let policy = request.extensions().get::<Policy>().copied().unwrap_or(Policy::READ);
     let source = source_address(request.extensions()).map(|address| address.to_string());
     request.extensions_mut().insert(id.clone());
 
-    // The wire knows no HEAD; probes of load balancers do.
-    let headless = method == axum::http::Method::HEAD && !policy.probe;
+    let headless = method == axum::http::Method::HEAD && !policy.takes_head();
     let span = tracing::info_span!("request", request.id = %id.0, http.method = %brief(method.as_str()), http.route = %route);
     let limit = deadline(&state, &policy) + if request.body().is_end_stream() { Duration::ZERO } else { state.settings.read_timeout };
     let counted = metrics::InFlight::enter();
@@ -125,6 +132,13 @@ pub async fn unmatched(method: axum::http::Method, uri: Uri) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_shows_no_token_of_a_path() {
+        assert_eq!(without_token("/api/v1/episodes/7/recording/e.y.J/x.mcap"), "/api/v1/episodes/7/recording/…");
+        assert_eq!(without_token("/api/v1/episodes/7/recording/e.y.J"), "/api/v1/episodes/7/recording/…");
+        assert_eq!(without_token("/api/v1/episodes/7"), "/api/v1/episodes/7");
+    }
 
     #[tokio::test]
     async fn a_trailing_slash_leads_to_the_path_without_it_and_never_elsewhere() {

@@ -10,6 +10,7 @@ use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Passw
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::auth::{guard, login, own_robot};
+use super::cors::readable;
 use super::elsewhere::pass_on;
 use super::extract::Json;
 use super::idempotency::idempotent;
@@ -21,7 +22,7 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, callbacks, describe, device_stream, devices, episodes, health, metrics, orders, recorder, recorder_state,
-    registration, stations, statistics, storage, tasks, transfer,
+    registration, stations, statistics, storage, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -94,6 +95,7 @@ fn routes() -> Routes {
         statistics::routes,
         episodes::routes,
         storage::routes,
+        viewer::routes,
         callbacks::routes,
         recorder_state::routes,
         recorder::routes,
@@ -131,6 +133,7 @@ pub fn router(state: AppState) -> Router {
     let docs = SwaggerUi::new(DOCS).config(Config::from(DESCRIPTION));
     let openapi = described(&openapi, &policies);
     let description = axum::routing::get(move || async move { Json(openapi) });
+    let policies = Arc::new(policies);
     router
         .merge(docs)
         .route(DESCRIPTION, description)
@@ -142,7 +145,8 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), limited))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))
-        .layer(from_fn_with_state(Arc::new(policies), matched))
+        .layer(from_fn_with_state(policies.clone(), readable))
+        .layer(from_fn_with_state(policies, matched))
         .with_state(state)
 }
 
@@ -183,6 +187,8 @@ pub(super) mod tests {
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
             link_lifetime: Duration::from_secs(900),
+            viewer_lifetime: Duration::from_secs(14_400),
+            lichtblick_url: Some("http://lichtblick.test".into()),
             admin_username: "admin".into(),
             callback_base_url: "http://127.0.0.1:8080".into(),
             bucket: "edge-f".into(),
@@ -284,6 +290,8 @@ pub(super) mod tests {
         let closed: BTreeSet<&str> = [
             "/api/v1/auth/me",
             "/api/v1/episodes/{id}/presign",
+            "/api/v1/episodes/{id}/viewer-link",
+            "/api/v1/episodes/{id}/recording/{token}/{filename}",
             "/api/v1/storage/object",
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
@@ -320,7 +328,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 91, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 93, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

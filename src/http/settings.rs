@@ -18,6 +18,10 @@ pub struct EdgeSettings {
     pub jwt_lifetime: Duration,
     /// Of links that work without a login.
     pub link_lifetime: Duration,
+    /// Of links for viewers.
+    pub viewer_lifetime: Duration,
+    /// The Lichtblick of the site; no slash at the end.
+    pub lichtblick_url: Option<String>,
     pub admin_username: String,
     /// Whether a callback without its token is believed from where the recorder of its robot connects from.
     pub callbacks_of_known_devices: bool,

@@ -275,7 +275,7 @@ impl World {
             .as_object()
             .into_iter()
             .flatten()
-            .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &text(value)));
+            .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &text(&self.translation.of(value))));
         let mut query: Vec<(String, String)> = example["query"]
             .as_object()
             .into_iter()
@@ -359,7 +359,7 @@ fn hide(value: &mut Value) {
                     "access_token" => *value = "a token that opens routes".into(),
                     "ws_client_auth_token" => *value = "a token that opens sockets".into(),
                     "store_secret_key" => *value = "a secret that only this answer shows".into(),
-                    "transfer_ws_url" | "url" => *value = value.as_str().map_or(json!(null), |url| hidden(url).into()),
+                    "transfer_ws_url" | "url" | "foxglove_url" => *value = value.as_str().map_or(json!(null), |url| hidden(url).into()),
                     _ => hide(value),
                 }
             }
@@ -370,6 +370,11 @@ fn hide(value: &mut Value) {
 
 /// A link without its signature.
 fn hidden(url: &str) -> String {
+    for (before, after) in [("/recording/", "/"), ("%2Frecording%2F", "%2F")] {
+        if let Some((start, (_, end))) = url.split_once(before).and_then(|(start, rest)| Some((start, rest.split_once(after)?))) {
+            return format!("{start}{before}a-signature{after}{end}");
+        }
+    }
     let shown = |part: &str| match part.split_once('=') {
         Some((name, _)) if name == "dl_token" || name == "X-Amz-Signature" => format!("{name}=a-signature"),
         _ => part.to_owned(),
@@ -407,6 +412,11 @@ async fn a_fresh_server_accepts_every_example() {
             world.tokens.insert(who, answer["access_token"].as_str().expect("a token").to_owned());
         }
         world.translation.learn(&example["answer"], &answer);
+        if operation == "GET /api/v1/episodes/{id}/viewer-link" {
+            // Its token and the name of the file stand in the next path.
+            let parts = |answer: &Value| answer["url"].as_str().expect("a link").rsplit('/').take(2).map(str::to_owned).collect::<Vec<_>>();
+            world.translation.0.extend(parts(&example["answer"]).into_iter().zip(parts(&answer)));
+        }
         if writes {
             let keeps_password = sent.get("password").is_some();
             if !sent.is_null() && !keeps_password {

@@ -42,6 +42,17 @@ async fn the_administrator_logs_in() {
     assert_eq!(edge.log_in("admin", "open sesame").await.0, 401);
 }
 
+/// A login that came to its end is renewed where work goes on for days.
+#[tokio::test]
+async fn a_simulated_person_without_a_login_that_is_good_logs_in_again() {
+    let edge = TestEdge::start().await;
+    let login = edge.admin.clone();
+    let client = Client::signed_in(&edge.base, move || Some(login.clone())).unwrap();
+    assert_eq!(client.get("/orders").await.unwrap()["total"], 0);
+    let client = Client::signed_in(&edge.base, || Some("no login".to_owned())).unwrap();
+    assert!(client.get("/orders").await.unwrap_err().to_string().contains("401"));
+}
+
 /// As the page of the description does, and every program that knows OAuth 2.
 #[tokio::test]
 async fn a_login_may_be_a_form() {
@@ -59,17 +70,6 @@ async fn a_login_may_be_a_form() {
     assert_eq!((status, &refused["field"]), (400, &json!("password")));
     // Some clients call JSON a form.
     assert_eq!(log_in(r#"{"account": "admin", "password": "open sesame"}"#).await.0, 200);
-}
-
-/// A login that came to its end is renewed where work goes on for days.
-#[tokio::test]
-async fn a_simulated_person_without_a_login_that_is_good_logs_in_again() {
-    let edge = TestEdge::start().await;
-    let login = edge.admin.clone();
-    let client = Client::signed_in(&edge.base, move || Some(login.clone())).unwrap();
-    assert_eq!(client.get("/orders").await.unwrap()["total"], 0);
-    let client = Client::signed_in(&edge.base, || Some("no login".to_owned())).unwrap();
-    assert!(client.get("/orders").await.unwrap_err().to_string().contains("401"));
 }
 
 /// A browser's `EventSource` sends cookies, and no header of its choice.

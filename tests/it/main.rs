@@ -23,6 +23,7 @@ mod device_commands;
 mod device_plane;
 mod doctor;
 mod documented;
+mod downloads;
 mod embedded_postgres;
 mod eventstore;
 mod factory;

@@ -71,12 +71,11 @@ fn identify(state: &AppState, policy: &Policy, request: &Request) -> Result<Iden
         None => state.tokens.identify(headers.get(AUTHORIZATION), now),
     };
     let compat = state.settings.auth_mode == AuthMode::Compat;
-    let linked = || request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token=")));
     identity.or_else(|problem| match policy.access {
         Access::Open => Ok(Identity::Anonymous),
         Access::LoginUnlessCompat if compat => Ok(Identity::Anonymous),
-        Access::LoginOrLink if linked() => Ok(Identity::Anonymous),
-        Access::LoginUnlessCompat | Access::LoginOrLink | Access::Login => Err(problem),
+        Access::LoginOrLink | Access::Link if policy.opened_by_link(request.uri()) => Ok(Identity::Anonymous),
+        Access::LoginUnlessCompat | Access::LoginOrLink | Access::Link | Access::Login => Err(problem),
     })
 }
 
@@ -101,6 +100,17 @@ async fn must_be_own(state: &AppState, parts: &mut Parts) -> Result<(), Problem>
         return Ok(());
     }
     Err(Problem::new(Code::NotYourDevice, format!("the robot {device} does not belong to your station")))
+}
+
+/// A rejected recording is shown to those who judge recordings, and to nobody else. The one place
+/// that says who may see the files of an episode.
+pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Problem> {
+    match role {
+        Some(Role::DataCollector) if episode.own.qa_status == QaStatus::Rejected => {
+            Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
+        }
+        Some(Role::Admin | Role::DataCollector) | None => Ok(()),
+    }
 }
 
 /// The request's author and circumstances, for handlers and for the metadata of events.
@@ -154,15 +164,8 @@ impl Caller {
         }
     }
 
-    /// A rejected recording is shown to those who judge recordings, and to nobody else. The one place
-    /// that says who may see the files of an episode.
     pub fn must_see(&self, episode: &EpisodeShown) -> Result<(), Problem> {
-        match &self.identity {
-            Identity::Collector { .. } if episode.own.qa_status == QaStatus::Rejected => {
-                Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
-            }
-            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Ok(()),
-        }
+        must_see(self.identity.role(), episode)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::http::problem::{Code, Problem};
 
 const LOGIN: &str = "login_v1";
 const OBJECT: &str = "storage_object_v1";
+const VIEWER: &str = "episode_viewer_v1";
 const STREAM: &str = "stream_v1";
 
 /// A token of another process, or of this one before its clock was set right, may come from a little in the future.
@@ -43,6 +44,13 @@ struct LoginClaims {
 pub struct ObjectClaims {
     pub bucket: String,
     pub object: String,
+}
+
+/// One episode, and the role of who made the link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewerClaims {
+    pub episode_id: i64,
+    pub role: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +110,15 @@ impl Tokens {
 
     pub fn check_link(&self, token: &str, now: Timestamp) -> Result<ObjectClaims, TokenError> {
         self.check(OBJECT, token, now)
+    }
+
+    /// What opens one recording, for a viewer.
+    pub fn viewer(&self, claims: ViewerClaims, now: Timestamp, lifetime: Duration) -> String {
+        self.sign(VIEWER, claims, now, lifetime)
+    }
+
+    pub fn check_viewer(&self, token: &str, now: Timestamp) -> Result<ViewerClaims, TokenError> {
+        self.check(VIEWER, token, now)
     }
 
     /// Whose login an `Authorization` header carries.
@@ -205,6 +222,21 @@ mod tests {
         assert_eq!(tokens.check_link(&login, at(1)), Err(TokenError::Invalid));
         assert_eq!(tokens.check_link(&link, at(1)), Ok(object()));
         assert_eq!(tokens.check_link(&link, at(900)), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn what_opens_a_recording_for_a_viewer_is_no_other_token_and_none_is_it() {
+        let tokens = tokens("secret", "k");
+        let claims = ViewerClaims { episode_id: 7, role: "admin".into() };
+        let viewer = tokens.viewer(claims.clone(), at(0), Duration::from_secs(100));
+        assert_eq!(tokens.check_viewer(&viewer, at(99)), Ok(claims));
+        assert_eq!(tokens.check_viewer(&viewer, at(100)), Err(TokenError::Expired));
+        assert_eq!(tokens.check_link(&viewer, at(1)), Err(TokenError::Invalid));
+        assert_eq!(identify(&tokens, &format!("Bearer {viewer}"), 1), Err(401));
+        let login = tokens.login(&Identity::Admin, at(0)).unwrap();
+        for other in [tokens.link(object(), at(0)), tokens.stream(&Identity::Admin, at(0)).unwrap(), login] {
+            assert_eq!(tokens.check_viewer(&other, at(1)), Err(TokenError::Invalid));
+        }
     }
 
     #[test]

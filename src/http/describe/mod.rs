@@ -52,7 +52,7 @@ fn complete_operation(method: &Method, policy: &Policy, operation: &mut Value) {
                             as the first page however far in the list. Instead of `offset`.",
         }));
     }
-    let open = policy.access == Access::Open;
+    let open = matches!(policy.access, Access::Open | Access::Link);
     if open {
         operation["security"] = json!([]);
     }

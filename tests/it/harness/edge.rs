@@ -65,6 +65,8 @@ impl TestEdge {
             jwt_issuer: "keystone-edge".into(),
             jwt_lifetime: Duration::from_secs(3600),
             link_lifetime: Duration::from_secs(900),
+            viewer_lifetime: Duration::from_secs(14_400),
+            lichtblick_url: Some("http://lichtblick.test".into()),
             admin_username: "admin".into(),
             callback_base_url: "http://edge.test:8080".into(),
             bucket: objects.settings.bucket.clone(),

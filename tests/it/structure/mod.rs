@@ -2,6 +2,7 @@
 //! that a reader keeps in mind, and errors that keep their causes. Reads files, starts nothing.
 
 mod arrows;
+mod builds;
 mod circles;
 mod errors;
 mod files;
