@@ -26,6 +26,8 @@ mod download;
 mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
+pub mod events;
+mod export;
 pub mod extract;
 pub mod fields;
 pub mod fleet;
@@ -34,6 +36,7 @@ mod host;
 pub mod idempotency;
 mod intake;
 mod location;
+mod logged;
 mod made;
 #[cfg(test)]
 mod matrix;

@@ -307,7 +307,7 @@ impl World {
             "text/event-stream" => {
                 String::from_utf8_lossy(&response.chunk().await.expect("a piece").unwrap_or_default()).into_owned().into()
             }
-            "text/plain" => first_lines(&response.text().await.expect("a text")).into(),
+            "text/plain" | "application/x-ndjson" => first_lines(&response.text().await.expect("a text")).into(),
             "text/yaml" => response.text().await.expect("a text").into(),
             _ => Value::Null,
         };
@@ -422,8 +422,9 @@ async fn a_fresh_server_accepts_every_example() {
             if !sent.is_null() && !keeps_password {
                 example["body"] = sent;
             }
-            if let Some(query) = example["query"].as_object_mut() {
-                query.iter_mut().filter(|(name, _)| *name != "token").for_each(|(_, value)| *value = world.translation.of(value));
+            for part in ["path", "query"] {
+                let Some(values) = example.get_mut(part).and_then(Value::as_object_mut) else { continue };
+                values.iter_mut().filter(|(name, _)| *name != "token").for_each(|(_, value)| *value = world.translation.of(value));
             }
             if !answer.is_null() {
                 example["answer"] = as_an_example(&world.server, &answer);

@@ -25,6 +25,7 @@ mod doctor;
 mod documented;
 mod downloads;
 mod embedded_postgres;
+mod event_log;
 mod eventstore;
 mod factory;
 mod half_dead;
