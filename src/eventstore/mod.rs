@@ -6,6 +6,7 @@
 //! - [`snapshots`]: states of long streams, written after the commit, disposable.
 //! - [`sequencer`]: gapless positions in commit order, and the hash chain over them.
 //! - [`log`]: reading by position, and verifying the chain.
+//! - [`story`]: what happened to one task.
 //! - [`cqrs`]: the one adapter to `cqrs-es`.
 //!
 //! Only this module writes events. It knows no rule and no read model.
@@ -16,6 +17,7 @@ pub mod log;
 pub mod sequencer;
 pub mod snapshots;
 mod store;
+pub mod story;
 pub mod transaction;
 pub mod upcast;
 

@@ -57,6 +57,7 @@ mod sound_log;
 mod starts;
 mod storage;
 mod store_keys;
+mod story;
 mod strangers;
 mod structure;
 mod tidy;
