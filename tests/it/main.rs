@@ -57,6 +57,7 @@ mod sound_log;
 mod starts;
 mod storage;
 mod store_keys;
+mod store_log;
 mod story;
 mod strangers;
 mod structure;
