@@ -12,6 +12,7 @@ mod blobs;
 mod bulk;
 mod claims;
 mod clocks;
+mod compose;
 mod contention;
 mod contract;
 mod data_folder;
