@@ -41,6 +41,7 @@ mod links;
 mod lists;
 mod log_invariants;
 mod must_not;
+mod no_tokens;
 mod object_store;
 mod outbox;
 mod people;
