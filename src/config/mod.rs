@@ -2,8 +2,8 @@
 //!
 //! Three layers: `config/default.toml` (compiled in, and the documentation of every
 //! key), an optional file, `KEYSTONE_*` variables. They are read once, checked as a
-//! whole, and handed out in sections. Beside them only `keystone demo` (how much it logs) and
-//! the search for the programs of Postgres (`PATH`) read the environment.
+//! whole, and handed out in sections. Beside them `keystone demo` and `keystone simulate` (how much they log, and the options of
+//! the latter), the log (`NO_COLOR`) and the search for the programs of Postgres (`PATH`) read the environment.
 //!
 //! Every key stands in the default file. So a key that is not there is a mistake,
 //! and so is one whose type differs; both are reported with where they stand. The

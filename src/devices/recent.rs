@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::domain::Timestamp;
 use crate::domain::device::LinkKind;
+use crate::domain::words::words;
 
 /// Entries kept per device.
 pub const RECENT_MAX: usize = 100;
@@ -19,21 +20,12 @@ const LOOKED_INTO_BYTES: usize = 64 << 10;
 const WORD_CHARS: usize = 64;
 const DETAIL_CHARS: usize = 200;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    Heard,
-    Sent,
-    /// Something about the link itself, or about a message that changed nothing.
-    Noted,
-}
-
-impl Direction {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Heard => "heard",
-            Self::Sent => "sent",
-            Self::Noted => "noted",
-        }
+words! {
+    Direction {
+        Heard = "heard",
+        Sent = "sent",
+        /// Something about the link itself, or about a message that changed nothing.
+        Noted = "noted",
     }
 }
 

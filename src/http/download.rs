@@ -129,33 +129,27 @@ enum Asked {
 
 fn asked(header: Option<&HeaderValue>, size: u64) -> Asked {
     let Some(header) = header else { return Asked::Whole };
-    let part = header.to_str().ok().and_then(|text| text.trim().split_once('=')).and_then(|(unit, spec)| {
-        let (first, last) = spec.trim().split_once('-').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
-        // More digits than a number has name a place beyond every end.
-        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let number = |text: &str| digits(text).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
-        match (first, last) {
-            ("", last) => number(last).filter(|count| *count > 0).map(|count| size.saturating_sub(count)..size),
-            (first, "") => number(first).map(|first| first..size),
-            (first, last) => {
-                let (first, last) = (number(first)?, number(last)?);
-                (first <= last).then(|| first..last.saturating_add(1).min(size))
-            }
-        }
-    });
-    match part {
-        None if header.to_str().is_ok_and(is_list) => Asked::Several,
-        Some(range) if range.start < range.end => Asked::Part(range),
+    let list = header.to_str().ok().and_then(|text| text.trim().split_once('='));
+    let list = list.filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let ranges: Option<Vec<_>> = list.and_then(|(_, list)| list.split(',').map(|one| range_of(one.trim(), size)).collect());
+    match ranges.as_deref() {
+        Some([range]) if range.start < range.end => Asked::Part(range.clone()),
+        Some([_, _, ..]) => Asked::Several,
         _ => Asked::Unsatisfiable,
     }
 }
 
-/// Several ranges, each of them one that could be asked for.
-fn is_list(text: &str) -> bool {
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let one = |spec: &str| spec.trim().split_once('-').is_some_and(|(first, last)| digits(first) && digits(last) && spec.trim() != "-");
-    let unit = text.trim().split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
-    unit.is_some_and(|(_, list)| list.contains(',') && list.split(',').all(one))
+/// One range, as it is written; one that holds nothing where there are no such bytes.
+fn range_of(text: &str, size: u64) -> Option<Range<u64>> {
+    let (first, last) = text.split_once('-')?;
+    // More digits than a number has name a place beyond every end.
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let number = |text: &str| digits(text).then(|| text.parse::<u64>().unwrap_or(u64::MAX));
+    Some(match (first, last) {
+        ("", count) => size.saturating_sub(number(count)?)..size,
+        (first, "") => number(first)?..size,
+        (first, last) => number(first)?..number(last)?.saturating_add(1).min(size),
+    })
 }
 
 fn http_date(at: Timestamp) -> String {

@@ -9,6 +9,7 @@
 //! - [`auth`]: who asks, and the guard in front of all routes.
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fields`], [`words`]: what a single field may be.
+//! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 

@@ -1,5 +1,5 @@
 //! Values as they stand in JSON. Which ids are text and which are numbers is part of the
-//! contract, so every id on the wire says by its type which it is.
+//! contract, so every id in an answer says by its type which it is; those of bodies may be either ([`super::fields`]).
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;

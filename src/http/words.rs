@@ -9,7 +9,9 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::auth::Role;
 use super::fields::{described_as, field};
+use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::device::LinkKind;
 use crate::domain::episode::QaStatus;
@@ -21,7 +23,7 @@ use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
 
-/// A closed list of the domain.
+/// A closed list.
 pub trait Listed: FromStr<Err = UnknownWord> {
     fn words() -> impl Iterator<Item = &'static str>;
 }
@@ -67,7 +69,20 @@ listed! {
     RecorderActionWord = RecorderAction,
     LinkWord = LinkKind,
     TemplateFileWord = TemplateFile,
+    RoleWord = Role,
+    DirectionWord = Direction,
 }
+
+/// What a recorder was seen doing, or that it told nothing yet.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenStateWord;
+
+impl PartialSchema for SeenStateWord {
+    fn schema() -> RefOr<Schema> {
+        described_as(ObjectBuilder::new().schema_type(Type::String).enum_values(Some(RecorderState::words().chain(["unknown"]))))
+    }
+}
+field!(SeenStateWord);
 
 /// Lists that only the edge knows.
 macro_rules! words {
@@ -84,10 +99,7 @@ macro_rules! words {
 }
 
 words! {
-    RoleWord = "admin" | "data_collector";
     TokenTypeWord = "Bearer";
-    SeenStateWord = "idle" | "ready" | "recording" | "paused" | "unknown";
-    DirectionWord = "heard" | "sent" | "noted";
     CancelledWord = "cancelled";
     EndedWord = "cancelled" | "recalled";
     MovedWord = "in_progress" | "unknown";

@@ -24,7 +24,7 @@ use keystone_edge::subscribers::device_commands::DeviceCommands;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::factory::{Factory, device, done, recorder_tells};
+use crate::factory::{Factory, asked, device, done, recorder_tells};
 use crate::harness::TestDatabase;
 use crate::outbox::{dispatch, number, settings, until_empty, waiting};
 
@@ -83,7 +83,7 @@ impl Desk {
     /// Asks something of the recorder over its stored connection: the command's id, and what is to be delivered.
     async fn command(&self, action: RecorderAction, config: Option<Value>, timeout: Duration) -> (String, Delivery) {
         let task = Some(self.task.public_id.clone());
-        let ask = RequestDeviceCommand { device: device(0), action, task, config, timeout, holds_none: false, sight: None };
+        let ask = RequestDeviceCommand { config, timeout, ..asked(&device(0), action, task) };
         let command_id = done(&self.factory.commands, ask).await;
         let client = get(&self.database.pool).await.unwrap();
         let sql = "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, seq, recorded_at

@@ -1,9 +1,11 @@
 //! A small factory to act on, made by the service's own commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{CompleteTasks, CreateBatch, CreatedBatch};
+use keystone_edge::commands::devices::RequestDeviceCommand;
 use keystone_edge::commands::orders::PlaceOrder;
 use keystone_edge::commands::registry::{
     BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateRobotType, CreateScene, CreateSop,
@@ -11,7 +13,7 @@ use keystone_edge::commands::registry::{
 };
 use keystone_edge::commands::reports::DeviceReport;
 use keystone_edge::commands::{Command, CommandError, Commands, Context, Refusal};
-use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::device::{LinkKind, RecorderAction};
 use keystone_edge::domain::order::Priority;
 use keystone_edge::domain::report::Report;
 use keystone_edge::domain::task::{UploadReport, Witness};
@@ -140,7 +142,12 @@ pub fn device(n: usize) -> DeviceId {
     DeviceId::parse(&format!("AB-F0001-T0003-{n:06}")).expect("a device id")
 }
 
-/// Runs a command that must not be refused.
+/// What is asked of a recorder, without a look at what it does.
+pub fn asked(device: &DeviceId, action: RecorderAction, task: Option<PublicTaskId>) -> RequestDeviceCommand {
+    let timeout = Duration::from_secs(15);
+    RequestDeviceCommand { device: device.clone(), action, task, config: None, timeout, holds_none: false, sight: None }
+}
+
 /// What a device tells over its recorder's connection.
 pub fn recorder_tells(device: &DeviceId, epoch: i64, report: Report) -> DeviceReport {
     DeviceReport { device: device.clone(), link: LinkKind::Recorder, epoch, report }
@@ -156,6 +163,7 @@ pub fn uploaded(device: &DeviceId, epoch: i64, task: PublicTaskId, report: Uploa
     uploader_tells(device, epoch, Report::UploadCompleted { task, upload: report, witness: Witness::UploadComplete })
 }
 
+/// Runs a command that must not be refused.
 pub async fn done<C: Command>(commands: &Commands, command: C) -> C::Answer {
     match commands.execute(&Context::system(), command).await {
         Ok(answer) => answer,

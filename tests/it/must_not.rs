@@ -2,11 +2,10 @@
 //! Those about downloads and links are in `storage`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishAnswer, FinishCallback, Proof, StartAnswer, StartCallback};
-use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
+use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand};
 use keystone_edge::commands::orders::ReviseOrder;
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSubscene};
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
@@ -21,7 +20,7 @@ use keystone_edge::pg::get;
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;
 
-use crate::factory::{Factory, device, done, last_report, recorder_tells, refused, uploaded, uploader_tells};
+use crate::factory::{Factory, asked, device, done, last_report, recorder_tells, refused, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
 use crate::harness::edge::{TestEdge, number};
 
@@ -376,17 +375,7 @@ async fn mn_12_only_the_owning_device_moves_a_task() {
     assert_eq!(floor.done(finish).await, FinishAnswer::NotOwned);
     unmoved().await;
     for action in [RecorderAction::Config, RecorderAction::Begin, RecorderAction::Cancel, RecorderAction::Clear] {
-        let timeout = Duration::from_secs(15);
-        let ask = RequestDeviceCommand {
-            device: device(1),
-            action,
-            task: Some(task.clone()),
-            config: None,
-            timeout,
-            holds_none: false,
-            sight: None,
-        };
-        let command_id = floor.done(ask).await;
+        let command_id = floor.done(asked(&device(1), action, Some(task.clone()))).await;
         let outcome = CommandOutcome::Succeeded { message: None, data: None };
         floor.done(SettleDeviceCommand { device: device(1), command_id, outcome }).await;
         unmoved().await;
@@ -618,16 +607,7 @@ async fn mn_24_a_recording_that_starts_over_forgets_when_the_first_one_started()
     let task = &batch.tasks[0];
     floor.observe(0, epoch, RecorderState::Ready, Some(&task.public_id)).await;
     floor.observe(0, epoch, RecorderState::Recording, Some(&task.public_id)).await;
-    let timeout = Duration::from_secs(15);
-    let cancel = RequestDeviceCommand {
-        device: device(0),
-        action: RecorderAction::Cancel,
-        task: Some(task.public_id.clone()),
-        config: None,
-        timeout,
-        holds_none: false,
-        sight: None,
-    };
+    let cancel = asked(&device(0), RecorderAction::Cancel, Some(task.public_id.clone()));
     let command_id = floor.done(cancel).await;
     let outcome = CommandOutcome::Succeeded { message: None, data: None };
     floor.done(SettleDeviceCommand { device: device(0), command_id, outcome }).await;

@@ -1,7 +1,5 @@
 //! Who people are stands beside the log, and can be taken away without touching it.
 
-use std::time::Duration;
-
 use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction};
 use keystone_edge::domain::{DeviceId, PublicTaskId};
@@ -11,7 +9,7 @@ use keystone_edge::projections::rebuild::rebuild;
 use keystone_edge::projections::rows::tables;
 use serde_json::{Value, json};
 
-use crate::factory::place_all;
+use crate::factory::{asked, place_all};
 use crate::harness::edge::TestEdge;
 
 const NAME: &str = "Ada Quill";
@@ -60,17 +58,8 @@ async fn no_event_tells_who_a_person_is() {
     let device = DeviceId::parse("AB-F0001-T0001-000099").unwrap();
     edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None }).await;
     let config = json!({ "task_config": { "task_id": "t", "data_collector_id": OPERATOR, "operator_name": NAME } });
-    let command_id = edge
-        .execute(RequestDeviceCommand {
-            device: device.clone(),
-            action: RecorderAction::Config,
-            task: PublicTaskId::parse("t").ok(),
-            config: Some(config),
-            timeout: Duration::from_secs(15),
-            holds_none: false,
-            sight: None,
-        })
-        .await;
+    let ask = asked(&device, RecorderAction::Config, PublicTaskId::parse("t").ok());
+    let command_id = edge.execute(RequestDeviceCommand { config: Some(config), ..ask }).await;
     assert_eq!(tables_that_know(&edge, &[NAME, OPERATOR, EMAIL]).await, ["command_params", "data_collectors", "people", "stations"]);
     let outcome = CommandOutcome::Refused { message: None, data: None };
     edge.execute(SettleDeviceCommand { device, command_id, outcome }).await;

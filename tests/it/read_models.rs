@@ -2,12 +2,11 @@
 //! numbers are the numbers of their rows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedTask, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishCallback, Proof, StartCallback};
-use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
+use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand};
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSkill, CreateSubscene};
 use keystone_edge::commands::reports::DeviceReport;
@@ -28,7 +27,7 @@ use proptest::test_runner::{Config as Cases, FileFailurePersistence, TestRunner}
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::factory::{Factory, device, last_report, place_all, recorder_tells, uploaded, uploader_tells};
+use crate::factory::{Factory, asked, device, last_report, place_all, recorder_tells, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
@@ -301,13 +300,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::Request { who, task: n, action } => {
             let (action, task) = (RecorderAction::ALL[action], Some(task(n).await.1));
-            let timeout = Duration::from_secs(15);
-            if let Some(id) = ask(
-                factory,
-                RequestDeviceCommand { device: device(who), action, task, config: None, timeout, holds_none: false, sight: None },
-            )
-            .await
-            {
+            if let Some(id) = ask(factory, asked(&device(who), action, task)).await {
                 memory.lock().await.commands.push(id);
             }
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{Proof, StartCallback};
-use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::AcceptUpload;
@@ -19,7 +19,7 @@ use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
 use serde_json::json;
 
-use crate::factory::{Factory, last_report, recorder_tells, uploaded};
+use crate::factory::{Factory, asked, last_report, recorder_tells, uploaded};
 use crate::harness::TestDatabase;
 use crate::harness::relay::Relay;
 
@@ -151,17 +151,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     for (_, device) in &bench.factory.stations {
         let link = OpenLink { device: device.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
         bench.factory.commands.execute(&Context::system(), link).await.unwrap();
-        let timeout = std::time::Duration::from_secs(5);
-        let action = RecorderAction::Pause;
-        requests.push(RequestDeviceCommand {
-            device: device.clone(),
-            action,
-            task: None,
-            config: None,
-            timeout,
-            holds_none: false,
-            sight: None,
-        });
+        requests.push(asked(device, RecorderAction::Pause, None));
     }
     bench.count("command to a recorder, asked for", requests).await;
     assert!(bench.wrong.is_empty(), "docs/performance.md says otherwise: {:#?}", bench.wrong);

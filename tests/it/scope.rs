@@ -1,10 +1,9 @@
 //! A caller whose scope is one factory: what belongs to another is not there, in lists, by id, and for commands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreateBatch, DeleteBatch, RecallBatch};
-use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use keystone_edge::commands::registration::{Credentials, RotateToken, TokenHash};
 use keystone_edge::commands::registry::{
@@ -22,7 +21,7 @@ use keystone_edge::projections::reads::breakdown::BreakdownFilter;
 use keystone_edge::projections::reads::{Page, Reads};
 use serde_json::json;
 
-use crate::factory::{Factory, device, done};
+use crate::factory::{Factory, asked, device, done};
 use crate::harness::TestDatabase;
 
 const TYPE: RobotTypeId = RobotTypeId(1);
@@ -270,15 +269,7 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
     }
     assert_eq!(outcome(&here.commands, Scope::Everything, new_factory()).await, Ok(()));
 
-    let ask = |device: DeviceId| RequestDeviceCommand {
-        device,
-        action: RecorderAction::Pause,
-        task: None,
-        config: None,
-        timeout: Duration::from_secs(1),
-        holds_none: false,
-        sight: None,
-    };
+    let ask = |device: DeviceId| asked(&device, RecorderAction::Pause, None);
     done(&here.commands, open_recorder(&here.stations[0].1)).await;
     let not_connected = outcome(&here.commands, Scope::Everything, ask(device(98))).await;
     assert_eq!(outcome(&here.commands, outside, ask(here.stations[0].1.clone())).await, not_connected);

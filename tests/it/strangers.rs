@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::factory::recorder_tells;
+use crate::factory::{asked, recorder_tells};
 use crate::harness::bench::Bench;
 use crate::harness::device::Socket;
 use crate::harness::edge::{TestEdge, number};
@@ -54,7 +54,8 @@ async fn long_texts_cost_no_memory_and_no_log_and_forge_no_line_of_it() {
     }
     let head = http.get(format!("{}/{}", server.base(), "e".repeat(100_000))).send().await;
     assert!(head.is_err() || head.unwrap().status() == 431);
-    let odd = http.request("F".repeat(20_000).parse().unwrap(), server.base()).send().await.unwrap();
+    let nowhere = format!("{}/nowhere", server.base());
+    let odd = http.request("F".repeat(20_000).parse().unwrap(), nowhere).send().await.unwrap();
     assert_eq!(odd.status(), 404);
 
     let forged = "op\n2026-11-25T10:00:00.000000Z  INFO keystone_edge::http::auth::login: Logged in `admin`\u{1b}[2K";
@@ -357,7 +358,7 @@ async fn a_recorder_shows_the_token_it_was_configured_with() {
 /// What a version before tokens configured has links without one, and goes on.
 #[tokio::test]
 async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
-    use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand};
+    use keystone_edge::commands::devices::OpenLink;
     use keystone_edge::domain::device::{LinkKind, RecorderAction};
     use keystone_edge::domain::{DeviceId, PublicTaskId};
 
@@ -369,17 +370,7 @@ async fn a_task_that_was_configured_before_there_were_tokens_goes_on() {
     let mut public_ids = vec![];
     for created in created["tasks"].as_array().unwrap() {
         let task = PublicTaskId::parse(created["task_id"].as_str().unwrap()).unwrap();
-        let (action, timeout) = (RecorderAction::Config, Duration::from_secs(15));
-        edge.execute(RequestDeviceCommand {
-            device: device.clone(),
-            action,
-            task: Some(task.clone()),
-            config: None,
-            timeout,
-            holds_none: false,
-            sight: None,
-        })
-        .await;
+        edge.execute(asked(&device, RecorderAction::Config, Some(task.clone()))).await;
         if public_ids.is_empty() {
             // As that version wrote it.
             let older = "set session_replication_role = replica;

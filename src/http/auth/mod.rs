@@ -1,8 +1,8 @@
 //! Who is asking, and whether they may.
 //!
 //! [`guard`] stands in front of every route there is, and a route is closed unless its policy
-//! opens it. Two kinds of token are signed with one secret; each says which kind it is, and
-//! neither works as the other.
+//! opens it. Several kinds of token are signed with one secret; each says which kind it is, and
+//! none works as another.
 //!
 //! - [`identity`]: who there is.
 //! - [`tokens`]: signing and checking.

@@ -1,4 +1,4 @@
-//! Signed tokens: logins, links to objects, and the cookie that opens streams. HS256, pinned; the
+//! Signed tokens: logins, links to objects, links for viewers, and the cookie that opens streams. HS256, pinned; the
 //! issuer and the kind are checked, so none of them works as another.
 
 use std::time::Duration;

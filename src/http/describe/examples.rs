@@ -1,5 +1,5 @@
 //! Examples: a request and an answer of each operation. They belong together: sent to a fresh server one after the other
-//! they are all accepted, with these answers. A test does so, and writes the answers (`tests/it/examples.rs`).
+//! they are all accepted, with these answers. A test does so, and writes the answers (`tests/it/description.rs`).
 
 use std::sync::LazyLock;
 
