@@ -298,7 +298,7 @@ mod tests {
             tracing::subscriber::with_default(text_lines(filter(log).unwrap(), false, move || to.clone()), || {
                 tracing::error!(target: "s3s::ops", "op returns error");
             });
-            lines.0.lock().unwrap().len() > 0
+            !lines.0.lock().unwrap().is_empty()
         };
         assert!(!told(FULL) && !told("info") && !told("debug,keystone_edge=trace"));
         assert!(told("info,s3s=error"));

@@ -18,7 +18,7 @@ pub struct Told {
 /// was such a task. `task` is its number or its public id.
 ///
 /// All of it is found by the primary key of `events`, but for one thing: which number a deleted task had whose public id is
-/// given. For that the first event of every task is looked at.
+/// given. For that the log is looked through.
 pub async fn of_task(pool: &Pool, task: &str) -> Result<Vec<Told>, StoreError> {
     let mut client = pool.get().await?;
     let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
