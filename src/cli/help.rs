@@ -36,7 +36,7 @@ Examples:
   keystone simulate --recorder ws://edge:8091/recorder --transfer ws://edge:8090/transfer --robots 20
                                                   robots that only connect and do what they are told
 
-Reads no settings file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
+Reads no settings file; its variables may stand in a `.env` file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
 not be found, refused the login, or recordings failed again and again. docs/simulator.md explains what can go wrong on purpose.";
 
 pub const EVENTS: &str = "\

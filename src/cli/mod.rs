@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, Given, LogFormat, Purpose, Telemetry};
+use crate::config::{Config, Given, LogFormat, Purpose, Telemetry, variable};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
@@ -91,7 +91,7 @@ const NOT_FOUND_OUT: u8 = 2;
 
 /// Runs the program; the error is for a person.
 pub async fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments();
     let judges = matches!(arguments.command, Command::Verify | Command::Rebuild);
     match act(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -100,6 +100,21 @@ pub async fn run() -> ExitCode {
             eprintln!("keystone: {}", telemetry::chain(error.as_ref()));
             if judges && !error.is::<Broken>() { ExitCode::from(NOT_FOUND_OUT) } else { ExitCode::from(BROKEN) }
         }
+    }
+}
+
+/// What was given on the command line. An option of `simulate` that may be a variable may stand in a `.env` file, too, as settings may.
+fn arguments() -> Arguments {
+    let command = Arguments::command().mut_subcommand("simulate", |simulate| simulate.mut_args(or_dot_env));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn or_dot_env(option: Arg) -> Arg {
+    let given = option.get_env().and_then(|name| variable(name.to_str()?)).filter(|value| !value.is_empty());
+    match given {
+        // It comes behind the command line and the environment, and lives as long as the program does.
+        Some(value) => option.default_value(&*value.leak()).hide_default_value(true),
+        None => option,
     }
 }
 
@@ -182,7 +197,7 @@ fn robots_stopped(error: &anyhow::Error) {
 }
 
 async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
-    let log = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let log = variable("KEYSTONE_LOG").filter(|log| !log.is_empty()).unwrap_or_else(|| "info".to_owned());
     telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text })?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();

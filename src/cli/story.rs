@@ -4,15 +4,15 @@ use deadpool_postgres::Pool;
 use serde_json::{Value, json};
 
 use super::output::say;
-use crate::eventstore::log::{Told, story_of_task};
+use crate::eventstore::story::{self, Told};
 
 /// A payload longer than this is cut in the text form.
 const CONTENT_CHARS_MAX: usize = 160;
 
 pub async fn of_task(pool: &Pool, task: &str, as_json: bool) -> anyhow::Result<()> {
-    let story = story_of_task(pool, task).await?;
+    let story = story::of_task(pool, task).await?;
     if story.is_empty() {
-        anyhow::bail!("there is no task `{task}`; give its number or its public id");
+        anyhow::bail!("there is no task `{task}`, and there was none; give its number or its public id");
     }
     for told in &story {
         if as_json {

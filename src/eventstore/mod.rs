@@ -7,6 +7,7 @@
 //! - [`sequencer`]: gapless positions in commit order, and the hash chain over them.
 //! - [`log`]: reading by position, and verifying the chain.
 //! - [`terms`], [`search`]: what an event is found by, noted behind the sequencer.
+//! - [`story`]: what happened to one task.
 //! - [`cqrs`]: the one adapter to `cqrs-es`.
 //!
 //! Only this module writes events. It knows no rule and no read model.
@@ -19,6 +20,7 @@ pub mod sequencer;
 pub mod snapshots;
 mod store;
 pub mod terms;
+pub mod story;
 pub mod transaction;
 pub mod upcast;
 

@@ -37,8 +37,9 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 4] = [
+const ALL_OPTIONAL: [(&str, &str); 5] = [
     ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
+    ("POST /api/v1/batches/{id}/recall", "nobody has to say why"),
     ("POST /api/v1/recorder/{device_id}/finish", "without a task, the one that the recorder has is meant"),
     ("POST /api/v1/recorder/{device_id}/cancel", "without a task, the one that the recorder has is meant"),
     ("POST /api/v1/recorder/{device_id}/clear", "without a task, the one that the recorder has is meant"),
