@@ -14,6 +14,7 @@ pub mod episodes;
 mod error;
 mod home;
 mod keyword;
+pub mod letters;
 pub mod links;
 mod list;
 pub mod log;
@@ -42,6 +43,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         device_changes::statements(),
         devices::statements(),
         episodes::statements(),
+        letters::statements(),
         links::statements(),
         log::statements(),
         objects::statements(),
