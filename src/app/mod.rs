@@ -200,7 +200,8 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
-        lifecycle.spawn("what is kept for a day", forget(commands.clone(), stop.clone()));
+        let letters_kept = config.outbox.resolved_letters_kept();
+        lifecycle.spawn("what is kept for a while", forget(commands.clone(), letters_kept, stop.clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
@@ -358,8 +359,9 @@ impl App {
     }
 }
 
-/// What is kept beside the log for a day goes, little by little: idempotency keys, and what recorders were configured with.
-async fn forget(commands: Commands, stop: CancellationToken) {
+/// What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, and dead
+/// letters that were resolved.
+async fn forget(commands: Commands, letters_kept: Option<Duration>, stop: CancellationToken) {
     const PAUSE: Duration = Duration::from_secs(600);
     loop {
         match commands.forget_old_keys().await {
@@ -369,6 +371,11 @@ async fn forget(commands: Commands, stop: CancellationToken) {
         }
         if let Err(error) = commands.forget_old_params().await {
             warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
+        }
+        if let Some(kept) = letters_kept
+            && let Err(error) = commands.sweep_letters(kept, &stop).await
+        {
+            warn!(error = format!("{error:#}"), "Cannot sweep dead letters: {error:#}");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }

@@ -47,6 +47,20 @@ Examples:
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
 migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database.";
 
+pub const DEAD_LETTERS: &str = "\
+Examples:
+  keystone dead-letters list --subscriber upload_verification --resolution unresolved
+  keystone dead-letters show 17
+  keystone dead-letters replay 17
+  keystone dead-letters replay --subscriber upload_verification --from 2026-11-26T08:00:00Z
+                                                  says what is selected, and with which command to replay it
+  keystone dead-letters resolve 17 --reason \"the robot is gone\"
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. What is replayed is
+delivered by the servers of that database. Each act is an event by `command_line`.
+
+Ends with 0, or with 1 where nothing was done: no such letter, or one that is resolved, delivered or under way.";
+
 pub const JUDGES: &str = "\
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
 migrates nothing, leaves nothing behind, and needs no other setting.

@@ -1,6 +1,7 @@
 //! Arguments of the program `keystone`, and what each command does with them.
 
 mod database;
+mod dead_letters;
 mod demo;
 mod doctor;
 mod greeting;
@@ -65,6 +66,12 @@ enum Command {
         /// One JSON object per event instead of text
         #[arg(long)]
         json: bool,
+    },
+    /// Deliveries that were given up: list, show, count, replay, resolve
+    #[command(after_help = help::DEAD_LETTERS)]
+    DeadLetters {
+        #[command(subcommand)]
+        command: dead_letters::Command,
     },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
     #[command(after_help = help::JUDGES)]
@@ -135,6 +142,12 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
             let told = story::of_task(&database.pool, &task, json).await;
             database.close().await?;
             told
+        }
+        Command::DeadLetters { command } => {
+            let database = database::look(&load(Purpose::Database)?).await?;
+            let done = dead_letters::run(&database.pool, command).await;
+            database.close().await?;
+            done
         }
         Command::Verify => verify(&load(Purpose::Database)?).await,
         Command::Rebuild => rebuild(&load(Purpose::Database)?).await,

@@ -22,6 +22,7 @@ pub mod dispatch;
 mod error;
 mod execute;
 pub mod idempotency;
+pub mod letters;
 pub mod orders;
 pub mod params;
 mod probe;

@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::check::Findings;
-use super::forms::{milliseconds, seconds};
+use super::forms::{hours, milliseconds, seconds};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outbox {
     #[serde(rename = "poll_interval_ms", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
+    #[serde(rename = "resolved_letters_kept_hours", deserialize_with = "hours")]
+    resolved_letters_kept: Duration,
     pub defaults: Delivery,
     /// Complete: what a table leaves out has been taken from `defaults`.
     pub subscribers: BTreeMap<String, Delivery>,
@@ -57,6 +59,11 @@ impl Outbox {
     /// How deliveries to `subscriber` are made; one without a table gets the defaults.
     pub fn delivery(&self, subscriber: &str) -> &Delivery {
         self.subscribers.get(subscriber).unwrap_or(&self.defaults)
+    }
+
+    /// None: for ever.
+    pub fn resolved_letters_kept(&self) -> Option<Duration> {
+        (!self.resolved_letters_kept.is_zero()).then_some(self.resolved_letters_kept)
     }
 
     pub(super) fn check(&self, findings: &mut Findings) {

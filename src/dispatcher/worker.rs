@@ -196,8 +196,9 @@ impl State {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::Expired, "it expired before it could be delivered")));
             return;
         }
-        if row.causation_depth > settings.causation_depth_max {
-            let error = format!("its chain of causes is {} links long; {} are allowed", row.causation_depth, settings.causation_depth_max);
+        let depth_max = row.causation_depth_max.unwrap_or(settings.causation_depth_max);
+        if row.causation_depth > depth_max {
+            let error = format!("its chain of causes is {} links long; {depth_max} are allowed", row.causation_depth);
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::CausationTooDeep, &error)));
             return;
         }

@@ -24,6 +24,7 @@ macro_rules! numeric_ids {
             BatchId,
             TaskId,
             EpisodeId,
+            LetterId,
         }
     };
 }

@@ -13,6 +13,7 @@ pub mod device;
 pub mod episode;
 pub mod ids;
 pub mod kinds;
+pub mod letter;
 pub mod literal_secrets;
 pub mod order;
 pub mod recorder;
@@ -71,6 +72,8 @@ pub enum Actor {
     Subscriber(String),
     /// A caller without a login, in `compat` mode or on a route that is open to all.
     Anonymous,
+    /// A person with this program and the database.
+    CommandLine,
     System,
 }
 
@@ -82,6 +85,7 @@ impl Actor {
             Actor::Device(_) => "device",
             Actor::Subscriber(_) => "subscriber",
             Actor::Anonymous => "anonymous",
+            Actor::CommandLine => "command_line",
             Actor::System => "system",
         }
     }
@@ -95,6 +99,7 @@ impl std::fmt::Display for Actor {
             Actor::Device(id) => write!(f, "device:{id}"),
             Actor::Subscriber(name) => write!(f, "subscriber:{name}"),
             Actor::Anonymous => f.write_str("anonymous"),
+            Actor::CommandLine => f.write_str("command_line"),
             Actor::System => f.write_str("system"),
         }
     }

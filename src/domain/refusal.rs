@@ -89,6 +89,12 @@ codes! {
     FactoryNotFound = "factory_not_found", NotFound;
     HandshakeOver = "handshake_over", Conflict;
     IdempotencyKeyReused = "idempotency_key_reused", Unprocessable;
+    LetterDelivered = "letter_delivered", Conflict, made by &["dead_letter_replayed"];
+    LetterInFlight = "letter_in_flight", Conflict, made by &["dead_letter_replayed"];
+    LetterNotFound = "letter_not_found", NotFound;
+    LetterResolved = "letter_resolved", Conflict, made by &["dead_letter_resolved"];
+    LetterTooDeep = "letter_too_deep", Conflict;
+    LettersNotSelected = "letters_not_selected", Invalid;
     NameTaken = "name_taken", Invalid;
     NoCurrentWorkstation = "no_current_workstation", NotFound;
     NotStorable = "not_storable", Invalid;

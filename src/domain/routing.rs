@@ -7,9 +7,12 @@
 use std::any::Any;
 use std::fmt;
 
+use serde_json::Value;
+
 use super::device::{DeviceEvent, LinkKind};
+use super::kinds::aggregates;
 use super::task::TaskEvent;
-use super::{DeviceId, Event, Kind, Timestamp};
+use super::{Aggregate, DeviceId, Event, Kind, Timestamp};
 
 macro_rules! subscribers {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
@@ -22,6 +25,11 @@ macro_rules! subscribers {
 
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $word),+ }
+            }
+
+            /// None for one that another version of this program has.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|name| name.as_str() == word)
             }
         }
     };
@@ -125,6 +133,21 @@ pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queue
         Ok(vec![])
     }
 }
+
+macro_rules! of_stored {
+    ($($kind:ident: $aggregate:ty;)+) => {
+        /// The same for an event as it is stored today. One that cannot be read asks for nothing.
+        pub fn deliveries_of_stored(kind: Kind, payload: Value, subject: Subject<'_>) -> Vec<Queued> {
+            match kind {
+                $(Kind::$kind => {
+                    let event: Result<<$aggregate as Aggregate>::Event, _> = serde_json::from_value(payload);
+                    event.ok().and_then(|event| deliveries(&event, subject).ok()).unwrap_or_default()
+                })+
+            }
+        }
+    };
+}
+aggregates!(of_stored);
 
 /// Whether any event of such a stream asks for a delivery.
 pub fn asks_for_deliveries(kind: Kind) -> bool {

@@ -19,8 +19,8 @@ pub mod search;
 pub mod sequencer;
 pub mod snapshots;
 mod store;
-pub mod terms;
 pub mod story;
+pub mod terms;
 pub mod transaction;
 pub mod upcast;
 

@@ -21,7 +21,7 @@ use super::envelope::Metadata;
 use super::snapshots::Snapshot;
 use super::upcast::upcast;
 use super::{EventStore, StoredEvent};
-use crate::domain::routing::{self, Queued, Subject};
+use crate::domain::routing::{self, Queued, Subject, SubscriberName};
 use crate::domain::{Aggregate, DeviceId, Event, StreamId, Timestamp};
 use crate::pg::{Fault, PgError, fault, said};
 use crate::telemetry::chain;
@@ -143,6 +143,8 @@ pub struct Transaction {
     begun: bool,
     store: EventStore,
     upcasters: Arc<Vec<Box<dyn EventUpcaster>>>,
+    /// Who has work because of other statements than those that append events.
+    wakes: Vec<SubscriberName>,
 }
 
 /// Reads the events of one stream, after its snapshot if there is a readable one. One
@@ -191,7 +193,13 @@ order by a.seq";
 
 impl EventStore {
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
-        Ok(Transaction { client: Some(self.pool.get().await?), begun: false, store: self.clone(), upcasters: self.upcasters.clone() })
+        Ok(Transaction {
+            client: Some(self.pool.get().await?),
+            begun: false,
+            store: self.clone(),
+            upcasters: self.upcasters.clone(),
+            wakes: vec![],
+        })
     }
 }
 
@@ -317,8 +325,13 @@ impl Transaction {
         executed.into_iter().collect::<Result<Vec<_>, _>>()?;
         committed?;
         drop(self.client.take());
-        self.store.wakes.committed(queued.iter().map(|(_, q)| q.subscriber));
+        self.store.wakes.committed(queued.iter().map(|(_, q)| q.subscriber).chain(self.wakes.iter().copied()));
         Ok(())
+    }
+
+    /// Rows were put into the outbox beside the events: their subscribers are woken after the commit, too.
+    pub fn wake(&mut self, subscriber: SubscriberName) {
+        self.wakes.push(subscriber);
     }
 
     /// Ends the transaction without a trace.

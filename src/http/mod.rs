@@ -17,6 +17,7 @@ pub mod auth;
 pub mod batches;
 pub mod callbacks;
 mod cors;
+pub mod dead_letters;
 mod describe;
 pub mod device_stream;
 pub mod devices;

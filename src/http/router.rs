@@ -22,8 +22,8 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, callbacks, describe, device_stream, devices, episodes, events, health, metrics, orders, recorder, recorder_state,
-    registration, stations, statistics, storage, tasks, transfer, viewer,
+    AppState, batches, callbacks, dead_letters, describe, device_stream, devices, episodes, events, health, metrics, orders, recorder,
+    recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -105,6 +105,7 @@ fn routes() -> Routes {
         transfer::routes,
         devices::routes,
         device_stream::routes,
+        dead_letters::routes,
         health::routes,
         metrics::routes,
     ];
@@ -303,6 +304,13 @@ pub(super) mod tests {
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
+            "/api/v1/dead-letters",
+            "/api/v1/dead-letters/counts",
+            "/api/v1/dead-letters/replay",
+            "/api/v1/dead-letters/replay/preview",
+            "/api/v1/dead-letters/{id}",
+            "/api/v1/dead-letters/{id}/replay",
+            "/api/v1/dead-letters/{id}/resolve",
             "/api/v1/robots/{id}/ws-client-auth-token/rotate",
             "/api/v1/robot_types/{id}/config_templates",
             "/api/v1/robot_types/{id}/config_templates/{filename}",
@@ -335,7 +343,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 96, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 103, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

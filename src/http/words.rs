@@ -16,6 +16,7 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::device::LinkKind;
 use crate::domain::episode::QaStatus;
+use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
@@ -71,6 +72,8 @@ listed! {
     RecorderActionWord = RecorderAction,
     LinkWord = LinkKind,
     TemplateFileWord = TemplateFile,
+    DeadReasonWord = DeadReason,
+    ResolutionWord = Resolution,
     RoleWord = Role,
     DirectionWord = Direction,
     DirectionOfLogWord = LogDirection,
@@ -112,5 +115,6 @@ words! {
     DimensionWord = "scene" | "sop";
     EpisodeFileWord = "mcap" | "sidecar";
     HealthWord = "healthy" | "unhealthy";
+    LetterActWord = "dead_letter_replayed" | "dead_letter_resolved";
     AnswerWord = "rpc_response";
 }

@@ -78,6 +78,8 @@ pub struct Claimed {
     /// As it is stored.
     pub destination: Option<String>,
     pub causation_depth: i32,
+    /// How deep it may be, where a replay said so.
+    pub causation_depth_max: Option<i32>,
     pub expires_at: Option<Timestamp>,
     pub expired: bool,
     /// Since it was queued, by the database's clock.
@@ -119,12 +121,13 @@ macro_rules! take_due {
         failures = case when o.leased_until is null then o.failures else o.failures || jsonb_build_array(jsonb_build_object(
             'attempt', o.attempt, 'at', clock_timestamp(), 'error', 'the lease ended before the worker ' || coalesce(o.leased_by, '?') || ' settled it')) end
     from due where o.outbox_id = due.outbox_id
-    returning o.outbox_id, o.epoch, o.attempt, o.destination, o.causation_depth, o.expires_at, o.event_seq, o.created_at
+    returning o.outbox_id, o.epoch, o.attempt, o.destination, o.causation_depth, o.expires_at, o.event_seq, o.created_at, o.causation_depth_max
 )
 select t.outbox_id, t.epoch, t.attempt, t.destination, t.causation_depth, t.expires_at,
        coalesce(t.expires_at < clock_timestamp(), false) as expired,
        extract(epoch from clock_timestamp() - t.created_at)::float8 as age_s,
-       e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at
+       e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at,
+       t.causation_depth_max
 from taken t join events e on e.seq = t.event_seq
 order by t.outbox_id"
     };
@@ -218,6 +221,7 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
             attempt: row.get(2),
             destination: row.get(3),
             causation_depth: row.get(4),
+            causation_depth_max: row.get(17),
             expires_at: row.get(5),
             expired: row.get(6),
             age: Duration::try_from_secs_f64(row.get(7)).unwrap_or_default(),

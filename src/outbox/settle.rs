@@ -9,26 +9,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
 use super::plans::pinned;
-
-/// Why a delivery was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeadReason {
-    AttemptsUsedUp,
-    PermanentError,
-    Expired,
-    CausationTooDeep,
-}
-
-impl DeadReason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DeadReason::AttemptsUsedUp => "attempts_used_up",
-            DeadReason::PermanentError => "permanent_error",
-            DeadReason::Expired => "expired",
-            DeadReason::CausationTooDeep => "causation_too_deep",
-        }
-    }
-}
+use crate::domain::letter::DeadReason;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settlement {
@@ -66,15 +47,30 @@ update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1, 
 from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
 where o.outbox_id = s.id and o.epoch = s.epoch";
 
+// A letter that was replayed and dies again is the same letter, with more attempts. Its place in the order of the stream and its
+// epoch are kept for a replay: the row comes back where it was, and settlements of earlier claims stay without effect.
 const DEAD: &str = "
 with gone as (
     delete from outbox o using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[]) s(id, epoch, error, reason, blocks)
     where o.outbox_id = s.id and o.epoch = s.epoch
-    returning o.*, s.error, s.reason, s.blocks)
-insert into dead_letters (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
-select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt,
-       failures || jsonb_build_array(jsonb_build_object('attempt', attempt, 'at', clock_timestamp(), 'error', error)), created_at, blocks
-from gone";
+    returning o.*, s.error, s.reason, s.blocks),
+dead as (
+    select g.*, g.failures || jsonb_build_array(jsonb_build_object('attempt', g.attempt, 'at', clock_timestamp(), 'error', g.error)) as tried
+    from gone g),
+again as (
+    update dead_letters d set
+        reason = g.reason, attempts = d.attempts + g.attempt, failures = d.failures || g.tried, died_at = clock_timestamp(),
+        blocks_stream = g.blocks, outbox_id = g.outbox_id, epoch = g.epoch, resolved_at = null, resolution = null
+    from dead g
+    where d.event_seq = g.event_seq and d.subscriber = g.subscriber and d.destination is not distinct from g.destination
+      and d.resolution = 'replayed'
+    returning g.outbox_id),
+new as (
+    insert into dead_letters
+        (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream, outbox_id, epoch)
+    select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt, tried, created_at, blocks, outbox_id, epoch
+    from dead g where g.outbox_id not in (select a.outbox_id from again a))
+select from gone";
 
 /// Settles rows in one statement per kind, all in one round trip. Answers how many of them were still ours.
 pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settlement)]) -> Result<u64, tokio_postgres::Error> {

@@ -9,6 +9,7 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
 use crate::domain::ids::{self, numeric_ids};
+use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::station::StationStatus;
@@ -62,8 +63,8 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, CollectorStatus, CommandStatus, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState, RobotStatus,
-    StationStatus, TaskStatus, TemplateFile,
+    BatchStatus, CollectorStatus, CommandStatus, DeadReason, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState,
+    Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
 }
 
 impl<'a> FromSql<'a> for Contest {

@@ -37,7 +37,9 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 5] = [
+const ALL_OPTIONAL: [(&str, &str); 7] = [
+    ("POST /api/v1/dead-letters/replay/preview", "whichever filter; none at all needs a word"),
+    ("POST /api/v1/dead-letters/{id}/replay", "a limit is needed where the chain of causes was too long"),
     ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/batches/{id}/recall", "nobody has to say why"),
     ("POST /api/v1/recorder/{device_id}/finish", "without a task, the one that the recorder has is meant"),
@@ -326,6 +328,22 @@ impl World {
                 self.wait_for("GET /api/v1/devices/{device_id}/connection", "/connected", &json!(true)).await;
             }
             "POST /api/v1/callbacks/finish" => self.wait_for("GET /api/v1/episodes", "/total", &json!(1)).await,
+            // What was done before, and may be done again.
+            "GET /api/v1/episodes/{id}/presign" => {
+                let letters = "insert into dead_letters
+                        (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
+                    select subscriber, seq, aggregate_type || '/' || aggregate_id, destination, 0, reason, 1,
+                           jsonb_build_array(jsonb_build_object('attempt', 1, 'at', recorded_at, 'error', error)), recorded_at, false
+                    from events join (values
+                        ('upload_reported', 'upload_verification', null, 'permanent_error', 'the object store refused our key'),
+                        ('recording_finished', 'device_commands', 'transfer:' || $1, 'attempts_used_up', 'no outcome within 20s'),
+                        ('upload_verified', 'device_commands', 'transfer:' || $1, 'attempts_used_up', 'no outcome within 20s')
+                    ) letter (event_type, subscriber, destination, reason, error) using (event_type)
+                    cross join generate_series(1, case event_type when 'upload_verified' then 6 else 1 end)
+                    where aggregate_type = 'task' and aggregate_id = '1' order by seq desc";
+                let client = self.server.database().await.get().await.expect("a session");
+                assert_eq!(client.execute(letters, &[&DEVICE]).await.expect("letters"), 8);
+            }
             _ => {}
         }
     }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use keystone_edge::simulator::client::Client;
 
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{TestDatabase, temp_folder};
+use crate::harness::{TestDatabase, temp_folder, until};
 
 /// A block of commands.
 #[derive(Debug, PartialEq)]
@@ -144,11 +144,18 @@ async fn the_commands_of_operations_do_what_it_says() {
         client
     };
     let database = session(url.trim()).await;
-    let letter = "insert into dead_letters
-            (dead_letter_id, subscriber, event_seq, stream_key, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
+    let finished = "select count(*) from events where event_type = 'upload_verified'";
+    until("an episode", async || database.query_one(finished, &[]).await.expect("a count").get::<_, i64>(0) > 0).await;
+    // With the numbers of the document: of upload_verification to replay, and of device_commands to resolve.
+    let letters = |numbers: &str| {
+        format!("insert into dead_letters
+            (dead_letter_id, subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream)
         overriding system value
-        select 17, 'upload_verification', seq, 'task/1', 0, 'expired', 1, '[{\"error\": \"none\"}]', now(), true from events order by seq limit 1";
-    database.batch_execute(letter).await.expect("a letter with the number of the document");
+        select n, case when n in (18, 20) then 'device_commands' else 'upload_verification' end, seq, aggregate_type || '/' || aggregate_id,
+               case when n in (18, 20) then 'transfer:AB-F0001-T0001-000001' end, 0, 'permanent_error', 1,
+               '[{{\"error\": \"the object store refused our key\"}}]', now(), false
+        from unnest(array[{numbers}]) n, (select * from events where event_type = 'upload_reported' order by seq limit 1) e")
+    };
     let version: i32 =
         database.query_one("select current_setting('server_version_num')::int / 10000", &[]).await.expect("a version").get(0);
     let dumps = has(folder.path(), "pg_dump", Some(version)).await;
@@ -163,13 +170,18 @@ async fn the_commands_of_operations_do_what_it_says() {
         ("rebase_sequencer()", Step::Sql),
         ("keystone doctor", Step::Shell),
         ("from outbox", Step::Sql),
-        ("from dead_letters", Step::Sql),
+        ("keystone dead-letters", Step::Shell),
+        ("$letters/counts", Step::Shell),
     ];
     let operations = document("docs/operations.md");
     let commands: Vec<_> = blocks(&operations).into_iter().filter(|block| block.language != "text").collect();
     assert_eq!(commands.len(), steps.len(), "a block of commands is new or gone: say here how it is tried");
     for (block, (mark, step)) in commands.into_iter().zip(steps) {
         assert!(block.text.contains(mark), "line {} should have {mark}", block.line);
+        let numbers = if mark == "keystone dead-letters" { "16, 17, 18" } else { "19, 20, 21, 22" };
+        if mark.contains("letters") {
+            database.batch_execute(&letters(numbers)).await.expect("letters");
+        }
         let text = block.text.replace("http://edge:8080", &server.base()).replace("/robots/7/", &format!("/robots/{robot}/"));
         match step {
             Step::Elsewhere(place) => println!("line {}: tried by {place}", block.line),
@@ -190,14 +202,27 @@ async fn the_commands_of_operations_do_what_it_says() {
             }
         }
     }
-    let resolved =
-        database.query_one("select resolved_at is not null from dead_letters where dead_letter_id = 17", &[]).await.expect("the letter");
     if dumps {
         let events = "select count(*) from events";
         let there: i64 = session(restored).await.query_one(events, &[]).await.expect("a count").get(0);
         assert!(there > 0, "what was dumped is in the other cluster");
     }
-    assert!(resolved.get::<_, bool>(0), "it is resolved");
+    let acts = "select string_agg(aggregate_id || ' ' || event_type || ' ' || (metadata ->> 'actor'), ', ' order by aggregate_id)
+                from events where aggregate_type = 'dead_letter'";
+    let acts: String = database.query_one(acts, &[]).await.expect("acts").get(0);
+    let (by_hand, by_http) = ("command_line", "user:admin");
+    let replayed = |n: i32, who: &str| format!("{n} dead_letter_replayed {who}");
+    let resolved = |n: i32, who: &str| format!("{n} dead_letter_resolved {who}");
+    let expected = [
+        replayed(16, by_hand),
+        replayed(17, by_hand),
+        resolved(18, by_hand),
+        replayed(19, by_http),
+        resolved(20, by_http),
+        replayed(21, by_http),
+        replayed(22, by_http),
+    ];
+    assert_eq!(acts, expected.join(", "));
     if jq {
         let device = std::fs::read(folder.path().join("device.json")).expect("the robot's file");
         let device: serde_json::Value = serde_json::from_slice(&device).expect("JSON");

@@ -4,6 +4,7 @@ use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::{params, rivals};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
+use keystone_edge::outbox::letters;
 use keystone_edge::projections::reads;
 use serde_json::{Value, json};
 
@@ -15,7 +16,9 @@ async fn every_query_fits_the_schema() {
     let database = TestDatabase::new().await;
     let client = database.pool.get().await.unwrap();
     let mut wrong = vec![];
-    for (name, statement) in reads::statements().into_iter().chain(rivals::statements()).chain(params::statements()) {
+    for (name, statement) in
+        reads::statements().into_iter().chain(rivals::statements()).chain(params::statements()).chain(letters::statements())
+    {
         match client.prepare(&statement).await {
             // A column is found by its name: of two with the same one, the second is never read.
             Ok(prepared) => {

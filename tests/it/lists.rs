@@ -80,7 +80,7 @@ fn filters(list: &str) -> Vec<(usize, Value)> {
 }
 
 /// A statement with values for its parameters.
-async fn rows_of(client: &tokio_postgres::Client, sql: &str, values: &[Value]) -> Vec<tokio_postgres::Row> {
+pub async fn rows_of(client: &tokio_postgres::Client, sql: &str, values: &[Value]) -> Vec<tokio_postgres::Row> {
     let types = parameter_types(sql);
     let boxes: Vec<_> = values.iter().zip(&types).map(|(value, of)| boxed(value, of)).collect();
     let typed: Vec<(&(dyn ToSql + Sync), Type)> =

@@ -17,6 +17,7 @@ mod contention;
 mod contract;
 mod data_folder;
 mod database_faults;
+mod dead_letters;
 mod demo;
 mod description;
 mod destinations;

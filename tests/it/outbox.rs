@@ -28,24 +28,24 @@ use crate::harness::{TestDatabase, until};
 const NAME: SubscriberName = SubscriberName::UploadVerification;
 
 /// Events of one stream with a row each.
-struct Rows<'a> {
-    stream: &'a str,
-    versions: std::ops::RangeInclusive<i64>,
-    destination: Option<&'a str>,
-    expires_at: Option<Timestamp>,
-    depth: Option<i32>,
+pub struct Rows<'a> {
+    pub stream: &'a str,
+    pub versions: std::ops::RangeInclusive<i64>,
+    pub destination: Option<&'a str>,
+    pub expires_at: Option<Timestamp>,
+    pub depth: Option<i32>,
 }
 
 pub fn to(text: &str) -> Destination {
     Destination::parse(text).expect("a destination")
 }
 
-fn rows(stream: &str, versions: std::ops::RangeInclusive<i64>) -> Rows<'_> {
+pub fn rows(stream: &str, versions: std::ops::RangeInclusive<i64>) -> Rows<'_> {
     Rows { stream, versions, destination: None, expires_at: None, depth: None }
 }
 
 impl Rows<'_> {
-    async fn queue(self, pool: &Pool) {
+    pub async fn queue(self, pool: &Pool) {
         let queued = Queued { subscriber: NAME, destination: self.destination.map(to), expires_at: self.expires_at };
         let event = |n| NewEvent::of::<Order>(self.stream, n, &OrderEvent::OrderStarted {}).unwrap().and_queue([queued.clone()]);
         let events: Vec<NewEvent> = self.versions.map(event).collect();
@@ -59,11 +59,11 @@ fn wanted(lease_ms: u64, limit: i64) -> Claim<'static> {
     Claim { subscriber: NAME, worker: "a test", lease: Duration::from_millis(lease_ms), wanted: Wanted::Any { limit }, per_stream: false }
 }
 
-async fn take(pool: &Pool, lease_ms: u64, limit: i64) -> Vec<Claimed> {
+pub async fn take(pool: &Pool, lease_ms: u64, limit: i64) -> Vec<Claimed> {
     claim(&get(pool).await.unwrap(), &wanted(lease_ms, limit)).await.unwrap()
 }
 
-async fn settle_one(pool: &Pool, row: &Claimed, settlement: Settlement) -> u64 {
+pub async fn settle_one(pool: &Pool, row: &Claimed, settlement: Settlement) -> u64 {
     settle(&get(pool).await.unwrap(), &[(row.outbox_id, row.epoch, settlement)]).await.unwrap()
 }
 
@@ -175,7 +175,7 @@ async fn a_claim_takes_no_more_than_it_asked_for_and_only_what_it_can_reach() {
 }
 
 /// Plays a subscriber.
-struct Player<F> {
+pub struct Player<F> {
     play: F,
     seen: Mutex<Vec<(String, i32)>>,
 }
@@ -197,7 +197,7 @@ where
 }
 
 impl<F> Player<F> {
-    fn new(play: F) -> Arc<Self> {
+    pub fn new(play: F) -> Arc<Self> {
         Arc::new(Self { play, seen: Mutex::default() })
     }
 
@@ -205,7 +205,7 @@ impl<F> Player<F> {
         self.seen.lock().unwrap().clone()
     }
 
-    fn ids(&self) -> Vec<String> {
+    pub fn ids(&self) -> Vec<String> {
         self.seen().into_iter().map(|(id, _)| id).collect()
     }
 }

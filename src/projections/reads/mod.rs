@@ -15,6 +15,7 @@ mod error;
 pub mod events;
 mod home;
 mod keyword;
+pub mod letters;
 pub mod links;
 mod list;
 pub mod log;
@@ -45,6 +46,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         devices::statements(),
         episodes::statements(),
         events::statements(),
+        letters::statements(),
         links::statements(),
         log::statements(),
         objects::statements(),

@@ -1,9 +1,10 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`registry`], [`device`]: the rows.
+//! - [`production`], [`registry`], [`device`], [`letter`]: the rows.
 
 pub mod device;
+pub mod letter;
 pub mod production;
 pub mod registry;
 pub mod table;

@@ -9,9 +9,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("eventstore", &["domain", "outbox", "pg"]),
     ("outbox", &["domain"]),
-    ("projections", &["domain", "eventstore", "pg"]),
+    ("projections", &["domain", "eventstore", "outbox::letters", "pg"]),
     // The rows that go into the outbox with the events are made where the events are decided.
-    ("commands", &["domain", "eventstore", "projections"]),
+    ("commands", &["domain", "eventstore", "outbox::letters", "projections"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
     ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
     ("devices", &["domain", "commands", "projections"]),

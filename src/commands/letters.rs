@@ -1,0 +1,267 @@
+//! What people do about dead letters: replay one or all of a selection, resolve one; and what goes when its time is over.
+//!
+//! A letter is locked before it is looked at, so that what is decided on stays true until the commit: a delivery that dies
+//! waits for the letter it belongs to.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_postgres::types::ToSql;
+use tokio_util::sync::CancellationToken;
+
+use super::{Command, CommandError, Commands, Context, Refusal, Work};
+use crate::domain::letter::{DeadLetter, LetterCommand, LetterFilter, NotASelection, Selection};
+use crate::domain::routing::{Destination, Subject, SubscriberName, deliveries_of_stored};
+use crate::domain::{Kind, LetterId, RefusalCode, Timestamp};
+use crate::eventstore::upcast::{upcast, upcasters};
+use crate::outbox::letters::{self, Letter, Values};
+
+/// Letters that one request replays: one transaction, with an event for each.
+pub const REPLAYED_AT_ONCE_MAX: i64 = 1000;
+
+/// Later events of a stream that are looked at for what was delivered already: of one letter, and of each of many.
+const LATER_EVENTS_MAX: i64 = 100;
+const LATER_EVENTS_OF_MANY_MAX: i64 = 10;
+
+/// Letters that one transaction sweeps.
+const SWEPT_AT_ONCE: i64 = 500;
+
+/// Puts the delivery of a letter into the outbox again.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplayLetter {
+    pub id: LetterId,
+    /// How long its chain of causes may be this time.
+    pub causation_depth_max: Option<i32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    pub event_id: String,
+    pub subscriber: String,
+    pub destination: Option<String>,
+    /// Later events of the stream that went to the same subscriber and destination already, the earliest first.
+    pub delivered_later: Vec<String>,
+}
+
+impl Command for ReplayLetter {
+    type Answer = Replayed;
+    const NAME: &'static str = "replay_dead_letter";
+
+    async fn run(&self, work: &mut Work) -> Result<Replayed, CommandError> {
+        let letter = locked(work, self.id).await?;
+        replay(work, std::slice::from_ref(&letter), &[0.0], self.causation_depth_max).await?;
+        let delivered_later =
+            delivered_later(work, &[self.id.0], LATER_EVENTS_MAX).await?.into_iter().map(|(_, event_id)| event_id).collect();
+        let (event_id, subscriber, destination) = (letter.given.event_id, letter.given.subscriber, letter.given.destination);
+        Ok(Replayed { event_id, subscriber, destination, delivered_later })
+    }
+}
+
+/// The letter needs no delivery.
+#[derive(Clone, Debug)]
+pub struct ResolveLetter {
+    pub id: LetterId,
+    pub reason: String,
+}
+
+impl Command for ResolveLetter {
+    type Answer = ();
+    const NAME: &'static str = "resolve_dead_letter";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let letter = locked(work, self.id).await?;
+        let mut stream = work.load::<DeadLetter>(self.id).await?;
+        let blocked = SubscriberName::parse(&letter.given.subscriber);
+        work.decide(&mut stream, LetterCommand::Resolve { standing: letter.standing, given: letter.given, reason: self.reason.clone() })?;
+        work.tx.query(letters::RESOLVE, &[&self.id.0]).await?;
+        // What it held is free.
+        blocked.into_iter().for_each(|subscriber| work.tx.wake(subscriber));
+        Ok(())
+    }
+}
+
+/// Fixes a filter at this moment, and says what it selects. Changes nothing.
+#[derive(Clone, Debug)]
+pub struct SelectLetters {
+    pub filter: LetterFilter,
+    /// The explicit word for a filter that matches everything.
+    pub everything: bool,
+}
+
+/// What a selection holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selected {
+    pub selection: String,
+    pub by_subscriber: Vec<SelectedOfSubscriber>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelectedOfSubscriber {
+    pub subscriber: String,
+    pub letters: i64,
+    /// Of these, what is replayed without a word about chains of causes that were too long.
+    pub replayable: i64,
+    /// The longest chain that was too long.
+    pub deepest: Option<i32>,
+}
+
+impl Command for SelectLetters {
+    type Answer = Selected;
+    const NAME: &'static str = "select_dead_letters";
+
+    async fn run(&self, work: &mut Work) -> Result<Selected, CommandError> {
+        // A filter that cannot be costs no lock.
+        Selection::new(self.filter.clone(), self.everything, work.now).map_err(not_selected)?;
+        let answers = work.tx.query_all(&[(letters::LOCK_ALL, vec![]), (letters::CLOCK, vec![])]).await?;
+        let at: Timestamp = answers.iter().flatten().next().map(|row| row.get(0)).unwrap_or(work.now);
+        let selection = Selection::new(self.filter.clone(), self.everything, at).map_err(not_selected)?;
+        Ok(Selected { selection: selection.to_string(), by_subscriber: counted(work, &selection, None).await? })
+    }
+}
+
+/// Puts the letters of a selection into the outbox again, the oldest first; [`REPLAYED_AT_ONCE_MAX`] at most.
+#[derive(Clone, Debug)]
+pub struct ReplayLetters {
+    /// As a preview named it.
+    pub selection: String,
+    pub causation_depth_max: Option<i32>,
+    /// How many become due in each second.
+    pub per_second: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayedAll {
+    pub replayed: i64,
+    /// Of these, letters of which later events of their stream went to the same subscriber and destination already.
+    pub delivered_later: i64,
+    /// Not replayed, because their chains of causes are longer than is allowed.
+    pub too_deep: i64,
+    /// For further requests with the same selection.
+    pub left: i64,
+}
+
+impl Command for ReplayLetters {
+    type Answer = ReplayedAll;
+    const NAME: &'static str = "replay_dead_letters";
+
+    async fn run(&self, work: &mut Work) -> Result<ReplayedAll, CommandError> {
+        let selection: Selection = self.selection.parse().map_err(not_selected)?;
+        let (values, at) = (Values::of(selection.filter()), selection.at());
+        let mut parameters = values.parameters().to_vec();
+        parameters.extend_from_slice(&[&at as &(dyn ToSql + Sync), &self.causation_depth_max, &REPLAYED_AT_ONCE_MAX]);
+        let chosen: Vec<Letter> = work.tx.query(letters::SELECTED, &parameters).await?.iter().map(Letter::of).collect();
+        let delays: Vec<f64> = (0_u32..).zip(&chosen).map(|(n, _)| f64::from(n) / f64::from(self.per_second.max(1))).collect();
+        replay(work, &chosen, &delays, self.causation_depth_max).await?;
+        let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
+        let mut later: Vec<i64> = delivered_later(work, &ids, LATER_EVENTS_OF_MANY_MAX).await?.into_iter().map(|(id, _)| id).collect();
+        later.dedup();
+        let rest = counted(work, &selection, self.causation_depth_max).await?;
+        let left = rest.iter().map(|one| one.replayable).sum();
+        let too_deep = rest.iter().map(|one| one.letters - one.replayable).sum();
+        Ok(ReplayedAll { replayed: count(&chosen), delivered_later: count(&later), too_deep, left })
+    }
+}
+
+/// Removes letters that were resolved before an instant, and are not under way. Answers whether there may be more.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepLetters {
+    pub resolved_before: Timestamp,
+}
+
+impl Command for SweepLetters {
+    type Answer = bool;
+    const NAME: &'static str = "sweep_dead_letters";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        let old = work.tx.query(letters::OLD, &[&self.resolved_before, &SWEPT_AT_ONCE]).await?;
+        let old: Vec<Letter> = old.iter().map(Letter::of).collect();
+        if old.is_empty() {
+            return Ok(false);
+        }
+        let ids: Vec<i64> = old.iter().map(|letter| letter.id).collect();
+        let streams = work.load_many::<DeadLetter>(&texts(&ids)).await?;
+        for (letter, mut stream) in old.iter().zip(streams) {
+            work.decide(&mut stream, LetterCommand::Sweep { resolved_at: letter.resolved_at.unwrap_or(self.resolved_before) })?;
+        }
+        work.tx.query(letters::SWEEP, &[&ids]).await?;
+        Ok(count(&ids) == SWEPT_AT_ONCE)
+    }
+}
+
+impl Commands {
+    /// Sweeps letters that were resolved longer ago than this.
+    pub async fn sweep_letters(&self, kept: Duration, stop: &CancellationToken) -> Result<(), CommandError> {
+        let kept = chrono::TimeDelta::from_std(kept).unwrap_or(chrono::TimeDelta::MAX);
+        let Some(resolved_before) = self.now().checked_sub_signed(kept) else { return Ok(()) };
+        while !stop.is_cancelled() && self.execute(&Context::system(), SweepLetters { resolved_before }).await? {}
+        Ok(())
+    }
+}
+
+fn not_selected(error: NotASelection) -> CommandError {
+    Refusal::new(RefusalCode::LettersNotSelected, error.to_string()).into()
+}
+
+fn count<T>(of: &[T]) -> i64 {
+    i64::try_from(of.len()).unwrap_or(i64::MAX)
+}
+
+fn texts(ids: &[i64]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+async fn locked(work: &mut Work, id: LetterId) -> Result<Letter, CommandError> {
+    let mut answers = work.tx.query_all(&[(letters::LOCK_ONE, vec![&id.0]), (letters::ONE, vec![&id.0])]).await?;
+    let letter = answers.pop().and_then(|rows| rows.first().map(Letter::of));
+    Ok(letter.ok_or_else(|| Refusal::new(RefusalCode::LetterNotFound, format!("there is no dead letter {id}")))?)
+}
+
+/// Decides on letters that are locked, and puts them into the outbox.
+async fn replay(work: &mut Work, chosen: &[Letter], delays: &[f64], causation_depth_max: Option<i32>) -> Result<(), CommandError> {
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
+    let streams = work.load_many::<DeadLetter>(&texts(&ids)).await?;
+    for (letter, mut stream) in chosen.iter().zip(streams) {
+        let (standing, given) = (letter.standing, letter.given.clone());
+        let too_deep = letter.too_deep.then_some(letter.causation_depth);
+        work.decide(&mut stream, LetterCommand::Replay { standing, given, too_deep, causation_depth_max })?;
+        SubscriberName::parse(&letter.given.subscriber).into_iter().for_each(|subscriber| work.tx.wake(subscriber));
+    }
+    work.tx.query(letters::REPLAY, &[&ids, &delays, &causation_depth_max]).await?;
+    Ok(())
+}
+
+async fn counted(work: &mut Work, selection: &Selection, depth_max: Option<i32>) -> Result<Vec<SelectedOfSubscriber>, CommandError> {
+    let (values, at) = (Values::of(selection.filter()), selection.at());
+    let mut parameters = values.parameters().to_vec();
+    parameters.extend_from_slice(&[&at as &(dyn ToSql + Sync), &depth_max]);
+    let rows = work.tx.query(letters::SELECTED_COUNTS, &parameters).await?;
+    let one = |row: &tokio_postgres::Row| SelectedOfSubscriber {
+        subscriber: row.get(0),
+        letters: row.get(1),
+        replayable: row.get(2),
+        deepest: row.get(3),
+    };
+    Ok(rows.iter().map(one).collect())
+}
+
+/// Later events of the streams of these letters that were delivered to the same subscriber and destination: letter and event.
+async fn delivered_later(work: &mut Work, ids: &[i64], most: i64) -> Result<Vec<(i64, String)>, CommandError> {
+    let rows = work.tx.query(letters::LATER, &[&ids, &most]).await?;
+    let upcasters = upcasters();
+    let mut found = vec![];
+    for row in &rows {
+        let later = letters::Later::of(row);
+        let Some(kind) = Kind::parse(&later.aggregate_type) else { continue };
+        let destination = later.destination.as_deref().and_then(Destination::parse);
+        let subject = Subject { id: &later.aggregate_id, device: destination.as_ref().map(|to| to.link().0) };
+        let payload = upcast(&upcasters, &later.event_type, &later.event_version, later.payload);
+        let asked = deliveries_of_stored(kind, payload, subject);
+        if asked.iter().any(|queued| queued.subscriber.as_str() == later.subscriber && queued.destination == destination) {
+            found.push((later.letter_id, format!("{}/{}/{}", later.aggregate_type, later.aggregate_id, later.sequence)));
+        }
+    }
+    Ok(found)
+}
