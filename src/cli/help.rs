@@ -41,11 +41,15 @@ not be found, refused the login, or recordings failed again and again. docs/simu
 
 pub const EVENTS: &str = "\
 Examples:
+  keystone events                                       the newest 50
   keystone events --task 17
   keystone events --task task_20261121_090143_090_01_9f2cd5a1 --json | jq .event_type
+  keystone events --type 'upload_*' --since 2026-11-21T08:00:00Z --follow
+  keystone events --about batch/4 --actor user:admin --limit 1000 --json
 
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
-migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database.";
+migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database. docs/event-log.md says what can be
+searched for.";
 
 pub const DEAD_LETTERS: &str = "\
 Examples:

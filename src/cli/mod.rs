@@ -4,6 +4,7 @@ mod database;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod events;
 mod greeting;
 mod help;
 mod output;
@@ -57,16 +58,9 @@ enum Command {
     /// Simulated robots against any server
     #[command(after_help = help::SIMULATE)]
     Simulate(SimulateOptions),
-    /// What happened to a task, across its streams
+    /// What happened: to one task, or whatever a search of the log finds
     #[command(after_help = help::EVENTS)]
-    Events {
-        /// Number or public id of the task
-        #[arg(long, value_name = "ID")]
-        task: String,
-        /// One JSON object per event instead of text
-        #[arg(long)]
-        json: bool,
-    },
+    Events(events::Options),
     /// Deliveries that were given up: list, show, count, replay, resolve
     #[command(after_help = help::DEAD_LETTERS)]
     DeadLetters {
@@ -137,9 +131,9 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve { with_robot } => serve(load(Purpose::Serve)?, with_robot).await,
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
-        Command::Events { task, json } => {
+        Command::Events(options) => {
             let database = database::look(&load(Purpose::Database)?).await?;
-            let told = story::of_task(&database.pool, &task, json).await;
+            let told = events::run(&database.pool, options).await;
             database.close().await?;
             told
         }

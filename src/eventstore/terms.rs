@@ -79,13 +79,13 @@ pub fn terms_of(event: &StoredEvent) -> Vec<Term> {
 fn of_content(content: &Value, depth: usize, terms: &mut Vec<Term>) {
     let (Value::Object(fields), 1..) = (content, depth) else { return };
     for (key, value) in fields {
-        match (value, named(key)) {
-            (Value::Array(items), Some(key)) => {
-                terms.extend(items.iter().take(TERMS_MAX).filter_map(text_of).map(|v| Term::content(key, &v)))
-            }
-            (Value::Object(_), _) => of_content(value, depth - 1, terms),
-            (_, Some(key)) => terms.extend(text_of(value).map(|value| Term::content(key, &value))),
-            (_, None) => {}
+        let values = match value {
+            Value::Array(items) => &items[..items.len().min(TERMS_MAX)],
+            one => std::slice::from_ref(one),
+        };
+        for value in values {
+            terms.extend(named(key).zip(text_of(value)).map(|(key, value)| Term::content(key, &value)));
+            of_content(value, depth - 1, terms);
         }
         if terms.len() >= TERMS_MAX {
             return;

@@ -37,7 +37,7 @@ mod host;
 pub mod idempotency;
 mod intake;
 mod location;
-mod logged;
+pub mod logged;
 mod made;
 #[cfg(test)]
 mod matrix;

@@ -362,7 +362,9 @@ fn first_lines(text: &str) -> String {
 fn as_an_example(server: &Server, answer: &Value) -> Value {
     let mut text = answer.to_string();
     for (n, port) in [8080, 8091, 8090, 9000].into_iter().enumerate() {
-        text = text.replace(&format!("127.0.0.1:{}", server.ports[n]), &format!("127.0.0.1:{port}"));
+        for colon in [":", "%3A"] {
+            text = text.replace(&format!("127.0.0.1{colon}{}", server.ports[n]), &format!("127.0.0.1{colon}{port}"));
+        }
     }
     let mut answer: Value = serde_json::from_str(&text).expect("JSON still");
     hide(&mut answer);

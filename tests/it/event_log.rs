@@ -2,6 +2,7 @@
 //! exports; and what is noted behind the sequencer.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use keystone_edge::commands::batches::CancelBatch;
 use keystone_edge::commands::tasks::DeleteTask;
@@ -9,11 +10,14 @@ use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::{Actor, BatchId, DeviceId, TaskId};
 use keystone_edge::eventstore::{Cause, EventStore, search};
 use keystone_edge::outbox::Wakes;
+use keystone_edge::simulator::client::Client;
 use serde_json::{Value, json};
+use tokio::io::AsyncBufReadExt as _;
 
 use crate::factory::{Factory, lead};
-use crate::harness::TestDatabase;
 use crate::harness::edge::TestEdge;
+use crate::harness::server::{PASSWORD, Server};
+use crate::harness::{TestDatabase, temp_folder, until};
 
 /// Gives every event its position and notes what it is found by, in small steps and large ones.
 async fn note_all(database: &TestDatabase) {
@@ -324,4 +328,49 @@ async fn what_is_noted_is_noted_once_and_can_be_noted_anew() {
     let back =
         "select a.position, b.position from log_index a join log_index b on b.position = a.position + 1 where b.logged_at < a.logged_at";
     assert_eq!(rows(back).await, BTreeSet::new());
+}
+
+/// Over a server at work: `keystone events` searches as the route does, and `--follow` tells what comes and ends at Ctrl-C.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_tells_what_the_route_tells_and_what_comes() {
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    server.start();
+    server.ready().await;
+    let client = Client::sign_in(&server.base(), "admin", PASSWORD).await.unwrap();
+    for n in 0..3 {
+        client.create("/factories", &json!({ "name": format!("Factory {n}"), "timezone": "UTC" })).await.unwrap();
+    }
+    until("the three are found", async || {
+        client.get("/events?type=factory_created").await.unwrap()["items"].as_array().unwrap().len() == 3
+    })
+    .await;
+    let page = client.get("/events?type=factory_created&limit=2").await.unwrap();
+    let (code, said) = server.tool(&["events", "--type", "factory_*", "--limit", "2", "--json"]).await;
+    let told: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{said}"))).collect();
+    assert_eq!((code, told.iter().rev().collect::<Vec<_>>()), (0, page["items"].as_array().unwrap().iter().collect()));
+    let (code, said) = server.tool(&["events", "--stream", "factory/1"]).await;
+    assert!(code == 0 && said.contains("factory/1/1") && said.contains("by user:admin"), "{said}");
+    for (wrong, named) in [(["--type", "exploded"], "type"), (["--content", "17"], "content"), (["--stream", "17"], "stream")] {
+        let (code, said) = server.tool(&[&["events"], &wrong[..]].concat()).await;
+        assert!(code == 1 && said.contains(named), "{said}");
+    }
+    assert_eq!(server.tool(&["events", "--task", "1", "--type", "task_created"]).await.0, 2);
+
+    let mut following = tokio::process::Command::from(server.command(&["events", "--type", "factory_created", "--follow", "--json"]));
+    let mut following = following.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(following.stdout.take().unwrap()).lines();
+    let mut names = vec![];
+    for n in 3..6 {
+        client.create("/factories", &json!({ "name": format!("Factory {n}"), "timezone": "UTC" })).await.unwrap();
+    }
+    while names.len() < 6 {
+        let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await.expect("in time").unwrap().expect("a line");
+        names.push(serde_json::from_str::<Value>(&line).unwrap()["data"]["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names, ["Factory 0", "Factory 1", "Factory 2", "Factory 3", "Factory 4", "Factory 5"]);
+    crate::harness::signal(i32::try_from(following.id().unwrap()).unwrap(), nix::sys::signal::Signal::SIGINT);
+    let ended = tokio::time::timeout(Duration::from_secs(10), following.wait()).await.expect("it ends").unwrap();
+    assert!(ended.success(), "{ended}");
+    server.stop().await;
 }
