@@ -2,7 +2,7 @@
 //! exports; and what is noted behind the sequencer.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystone_edge::commands::batches::CancelBatch;
 use keystone_edge::commands::tasks::DeleteTask;
@@ -10,9 +10,13 @@ use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::{Actor, BatchId, DeviceId, TaskId};
 use keystone_edge::eventstore::{Cause, EventStore, search};
 use keystone_edge::outbox::Wakes;
+use keystone_edge::projections::reads::events::Direction;
+use keystone_edge::projections::reads::log_search::Search;
+use keystone_edge::projections::reads::{Reads, parameter_types};
 use keystone_edge::simulator::client::Client;
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt as _;
+use tokio_postgres::types::ToSql;
 
 use crate::factory::{Factory, lead};
 use crate::harness::edge::TestEdge;
@@ -373,4 +377,72 @@ async fn the_command_tells_what_the_route_tells_and_what_comes() {
     let ended = tokio::time::timeout(Duration::from_secs(10), following.wait()).await.expect("it ends").unwrap();
     assert!(ended.success(), "{ended}");
     server.stop().await;
+}
+
+/// The log of a site: one event in a thousand is of the one type, actor and unit that is searched for.
+const LONG_LOG: &str = "
+insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, recorded_at)
+select 'task', (n / 10)::text, n % 10 + 1, t.event_type, '1.0',
+       jsonb_build_object(t.event_type, jsonb_build_object('task_id', n / 10, 'batch_id', n / 1000, 'factory_id', 1, 'status', 'pending')),
+       jsonb_build_object('actor', case when n % 1000 = 7 then 'user:admin' else 'device:AB-' || n % 50 end, 'role', 'device',
+                          'correlation_id', md5((n / 20)::text)::uuid, 'causation_id', case when n % 10 > 0 then 'task/' || n / 10 || '/1' end),
+       now() - make_interval(secs => $1 - n)
+from generate_series(0, $1::bigint - 1) n,
+     lateral (select case when n % 1000 = 3 then 'upload_rejected' when n % 10 = 0 then 'task_created' else 'device_report_noted' end as event_type) t";
+
+/// Blocks that a page of fifty may look at: each event is found by three indexes.
+const BLOCKS_MAX: i64 = 1_500;
+
+/// `KEYSTONE_LOG_ROWS` says how long the log is.
+#[tokio::test]
+async fn each_page_is_read_from_an_index_however_long_the_log_is() {
+    let rows: i64 = std::env::var("KEYSTONE_LOG_ROWS").map_or(20_000, |text| text.parse().expect("a number"));
+    let database = TestDatabase::new().await;
+    let client = database.pool.get().await.unwrap();
+    client.batch_execute(&format!("set statement_timeout = 0; {}", LONG_LOG.replace("$1", &rows.to_string()))).await.unwrap();
+    client
+        .batch_execute("insert into log select row_number() over (order by seq), seq, '' from events; analyze events, log")
+        .await
+        .unwrap();
+    let started = Instant::now();
+    while search::note(&database.pool).await.unwrap() != Some(0) {}
+    println!("noted {rows} events in {:?}", started.elapsed());
+    client.batch_execute("vacuum analyze log_index, log_terms").await.unwrap();
+    let reads = Reads::new(database.pool.clone());
+    let (unit, middle) = ((rows / 20).to_string(), Some(rows / 2));
+    let about = format!("task/{unit}");
+    let at = chrono::Utc::now() - chrono::TimeDelta::seconds(rows / 2);
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let searches = [
+        Search::default(),
+        Search { categories: texts(&["task"]), ..Search::default() },
+        Search { types: texts(&["device_report_noted"]), ..Search::default() },
+        Search { types: texts(&["upload_rejected", "task_created"]), ..Search::default() },
+        Search { types: texts(&["upload_rejected"]), to_position: middle, ..Search::default() },
+        Search { stream: Some(about.clone()), ..Search::default() },
+        Search { about: Some(about), ..Search::default() },
+        Search { actor: Some("user:admin".into()), ..Search::default() },
+        Search { actor: Some("user:admin".into()), since: Some(at), ..Search::default() },
+        Search { contents: texts(&["factory_id:1"]), until: Some(at), ..Search::default() },
+        Search { contents: texts(&["batch_id:7", "status:pending"]), ..Search::default() },
+        Search { since: Some(at), until: Some(at + chrono::TimeDelta::seconds(100)), ..Search::default() },
+        Search { types: texts(&["task_*"]), actor: Some("device:AB-0".into()), categories: texts(&["task"]), ..Search::default() },
+    ];
+    for search in searches {
+        let filter = search.filter(&reads).await.unwrap();
+        let between = reads.log_bounds(&filter, rows).await.unwrap();
+        for direction in [Direction::Forward, Direction::Backward] {
+            let (statement, groups) = filter.statement(direction);
+            let limit = 50_i64;
+            let mut values: Vec<&(dyn ToSql + Sync)> = vec![&between.after, &between.before, &limit];
+            values.extend(groups.iter().map(|group| group as &(dyn ToSql + Sync)));
+            let types = parameter_types(&statement);
+            let typed: Vec<_> = values.into_iter().zip(types).collect();
+            let explained = client.query_typed(&format!("explain (analyze, buffers, format json) {statement}"), &typed).await.unwrap();
+            let plan: Value = explained[0].get(0);
+            let blocks: i64 = ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|key| plan[0]["Plan"][*key].as_i64().unwrap()).sum();
+            println!("{blocks:>5} blocks, {:>8} ms: {search:?} {direction:?}", plan[0]["Execution Time"]);
+            assert!(blocks <= BLOCKS_MAX, "{search:?} {direction:?} looks at {blocks} blocks: {plan:#}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Lists: what a text matches, in which order, and that pages come from indexes however many rows there are.
 //! `KEYSTONE_LIST_ROWS` says how many tasks the tables are filled with; a tenth of that are episodes.
 
+use std::sync::LazyLock;
+
 use keystone_edge::projections::reads::{parameter_types, statements};
 use serde_json::{Value, json};
 use tokio_postgres::types::{ToSql, Type};
@@ -23,6 +25,9 @@ fn scans(plan: &Value, found: &mut Vec<String>) {
     }
 }
 
+/// The same instant in every query: rows lie seconds apart.
+static AN_HOUR_AGO: LazyLock<chrono::DateTime<chrono::Utc>> = LazyLock::new(|| chrono::Utc::now() - chrono::TimeDelta::hours(1));
+
 /// A value for a parameter, as its type wants it.
 fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
     let texts = || Some(vec![value.as_str().unwrap_or_default().to_owned()]);
@@ -39,7 +44,7 @@ fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
         (_, &Type::TEXT_ARRAY) => Box::new(texts()),
         (_, &Type::BOOL) => Box::new(value.as_bool()),
         (Value::Number(micros), &Type::TIMESTAMPTZ) => Box::new(chrono::DateTime::from_timestamp_micros(micros.as_i64().unwrap())),
-        (_, &Type::TIMESTAMPTZ) => Box::new(Some(chrono::Utc::now() - chrono::TimeDelta::hours(1))),
+        (_, &Type::TIMESTAMPTZ) => Box::new(Some(*AN_HOUR_AGO)),
         (_, other) => panic!("no list takes a {other}"),
     }
 }

@@ -99,6 +99,12 @@ impl LogFilter {
     fn of(groups: Vec<Vec<Term>>) -> Self {
         Self { groups, ..Self::default() }
     }
+
+    /// What a page is asked for with: first and last position, without them, and how many; then each group of terms.
+    pub fn statement(&self, direction: Direction) -> (String, Vec<Vec<i64>>) {
+        let groups = self.groups.iter().map(|group| group.iter().map(|term| term.0).collect()).collect();
+        (page(self.groups.len(), direction), groups)
+    }
 }
 
 /// Positions, without the ends.
@@ -187,8 +193,7 @@ impl Reads {
         direction: Direction,
         limit: i64,
     ) -> Result<Vec<LogEvent>, ReadError> {
-        let groups: Vec<Vec<i64>> = filter.groups.iter().map(|group| group.iter().map(|term| term.0).collect()).collect();
-        let statement = page(groups.len(), direction);
+        let (statement, groups) = filter.statement(direction);
         let mut parameters: Vec<Parameter<'_>> = vec![&between.after, &between.before, &limit];
         parameters.extend(groups.iter().map(|group| group as &(dyn ToSql + Sync)));
         // Planned each time, for the terms that are asked for: how many events have them differs by a factor of millions.
