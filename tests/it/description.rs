@@ -440,8 +440,9 @@ async fn a_fresh_server_accepts_every_example() {
             if !sent.is_null() && !keeps_password {
                 example["body"] = sent;
             }
-            if let Some(query) = example["query"].as_object_mut() {
-                query.iter_mut().filter(|(name, _)| *name != "token").for_each(|(_, value)| *value = world.translation.of(value));
+            for place in ["path", "query"] {
+                let given = example[place].as_object_mut().into_iter().flatten();
+                given.filter(|(name, _)| *name != "token").for_each(|(_, value)| *value = world.translation.of(value));
             }
             if !answer.is_null() {
                 example["answer"] = as_an_example(&world.server, &answer);
