@@ -63,9 +63,11 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// What is logged where nothing is set.
-const FULL: &str = "info,refinery_core=warn,s3s=off";
+const FULL: &str = "info,refinery_core=warn";
 /// The same for a person at a terminal.
-const SHORT: &str = "warn,s3s=off";
+const SHORT: &str = "warn";
+/// Whatever is set, unless it names the target: the store says itself what failed, and whom it refused what.
+const WITHOUT: &str = "s3s=off";
 
 /// Whether a person reads along: standard output and error are a terminal, and the log is text.
 pub fn is_watched(settings: &Telemetry) -> bool {
@@ -75,7 +77,7 @@ pub fn is_watched(settings: &Telemetry) -> bool {
 /// Sends logs to standard error from here on. Fails when a subscriber is set already.
 pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
     let default = if is_watched(settings) { SHORT } else { FULL };
-    let filter = EnvFilter::try_new(settings.log.as_deref().unwrap_or(default))?;
+    let filter = filter(settings.log.as_deref().unwrap_or(default))?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !plain;
     match settings.log_format {
@@ -83,6 +85,10 @@ pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
         LogFormat::Text => text_lines(filter, colours, std::io::stderr).try_init()?,
     }
     Ok(())
+}
+
+fn filter(log: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(format!("{WITHOUT},{log}"))
 }
 
 fn text_lines<W>(filter: EnvFilter, colours: bool, writer: W) -> impl Subscriber + Send + Sync
@@ -148,6 +154,15 @@ where
         }
         writer.write_char('\n')
     }
+}
+
+/// What comes before a token in a path: of links for viewers, and of uploaders that ask at whichever port.
+const BEFORE_TOKENS: [&str; 2] = ["/recording/", "/transfer/t/"];
+
+/// A path as the log shows it. A query is never shown.
+pub fn without_token(path: &str) -> String {
+    let token = BEFORE_TOKENS.iter().filter_map(|before| path.find(before).map(|at| at + before.len())).min();
+    token.map_or_else(|| path.to_owned(), |token| format!("{}…", &path[..token]))
 }
 
 /// Bytes of a text from outside that a message shows.
@@ -273,6 +288,29 @@ mod tests {
         assert_eq!((log.matches('\n').count(), log.contains("\u{1b}[2K")), (1, false), "{log:?}");
         let parsed: serde_json::Value = serde_json::from_str(&written(json, forged)).unwrap();
         assert_eq!((&parsed["account"], &parsed["span"]["inner"]), (&forged.into(), &forged.into()), "collectors get the text as it was");
+    }
+
+    #[test]
+    fn the_protocol_of_the_store_is_silent_unless_it_is_named() {
+        let told = |log: &str| {
+            let lines = Lines::default();
+            let to = lines.clone();
+            tracing::subscriber::with_default(text_lines(filter(log).unwrap(), false, move || to.clone()), || {
+                tracing::error!(target: "s3s::ops", "op returns error");
+            });
+            !lines.0.lock().unwrap().is_empty()
+        };
+        assert!(!told(FULL) && !told("info") && !told("debug,keystone_edge=trace"));
+        assert!(told("info,s3s=error"));
+    }
+
+    #[test]
+    fn the_log_shows_no_token_of_a_path() {
+        assert_eq!(without_token("/api/v1/episodes/7/recording/e.y.J/x.mcap"), "/api/v1/episodes/7/recording/…");
+        assert_eq!(without_token("/api/v1/episodes/7/recording/e.y.J"), "/api/v1/episodes/7/recording/…");
+        assert_eq!(without_token("/api/v1/episodes/7"), "/api/v1/episodes/7");
+        assert_eq!(without_token("/transfer/t/e.y.J/AB-1"), "/transfer/t/…");
+        assert_eq!(without_token("/a/transfer/t/e/recording/x"), "/a/transfer/t/…");
     }
 
     #[test]

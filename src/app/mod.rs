@@ -36,7 +36,7 @@ use crate::embedded::DataDir;
 use crate::embedded::keys::{Keys, RobotKeys, Robots, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
 use crate::embedded::s3::{self, Credentials, EmbeddedS3};
-use crate::eventstore::{EventStore, Holder, Left, Sequencer, snapshots};
+use crate::eventstore::{EventStore, Holder, Left, Sequencer, search, snapshots};
 use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
 use crate::http::device_stream::DeviceStream;
@@ -163,6 +163,7 @@ impl App {
         let log_lifecycle = lifecycle.later();
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
+        lifecycle.spawn("terms of the log", search::follow(pool.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;

@@ -8,11 +8,11 @@ use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
-use super::story;
+use super::story::line;
 use crate::app::App;
 use crate::config::Config;
 use crate::embedded::private_folder;
-use crate::eventstore::log;
+use crate::eventstore::{log, story};
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
 use crate::simulator::factory::{self, Equipment, Workplace};
@@ -137,8 +137,8 @@ async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()
     wait_for_log(app).await?;
     let told = outcomes.iter().find(|outcome| outcome.incident == Incident::ConnectionLost).context("the plan has a lost connection")?;
     println!("\nHistory of {}, whose robot lost its connections while it recorded:\n", told.task.public_id);
-    for told in log::story_of_task(&app.pool, &told.task.public_id).await? {
-        println!("{}", story::line(&told));
+    for told in story::of_task(&app.pool, &told.task.public_id).await? {
+        println!("{}", line(&told));
     }
     print_summary(&outcomes);
     for outcome in &outcomes {
@@ -187,7 +187,7 @@ fn print_summary(outcomes: &[Outcome]) {
 /// The ack may arrive after the event that it stands on, and not before.
 async fn acked_too_early(app: &App, outcome: &Outcome) -> anyhow::Result<Option<String>> {
     let Some(ack) = &outcome.ack else { return Ok(None) };
-    let story = log::story_of_task(&app.pool, &outcome.task.public_id).await?;
+    let story = story::of_task(&app.pool, &outcome.task.public_id).await?;
     let durable = story.iter().find(|told| told.event.event_type == "upload_verified").map(|told| told.event.recorded_at);
     Ok(durable.is_none_or(|at| at > ack.at).then(|| format!("{} was acked before it was durable", outcome.task.public_id)))
 }

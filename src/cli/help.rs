@@ -36,16 +36,20 @@ Examples:
   keystone simulate --recorder ws://edge:8091/recorder --transfer ws://edge:8090/transfer --robots 20
                                                   robots that only connect and do what they are told
 
-Reads no settings file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
+Reads no settings file; its variables may stand in a `.env` file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
 not be found, refused the login, or recordings failed again and again. docs/simulator.md explains what can go wrong on purpose.";
 
 pub const EVENTS: &str = "\
 Examples:
+  keystone events                                       the newest 50
   keystone events --task 17
   keystone events --task task_20261121_090143_090_01_9f2cd5a1 --json | jq .event_type
+  keystone events --type 'upload_*' --since 2026-11-21T08:00:00Z --follow
+  keystone events --about batch/4 --actor user:admin --limit 1000 --json
 
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
-migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database.";
+migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database. docs/event-log.md says what can be
+searched for.";
 
 pub const DEAD_LETTERS: &str = "\
 Examples:

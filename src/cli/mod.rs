@@ -4,6 +4,7 @@ mod database;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod events;
 mod greeting;
 mod help;
 mod output;
@@ -16,11 +17,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
-use crate::config::{Config, Given, LogFormat, Purpose, Telemetry};
+use crate::config::{Config, Given, LogFormat, Purpose, Telemetry, variable};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
@@ -57,16 +58,9 @@ enum Command {
     /// Simulated robots against any server
     #[command(after_help = help::SIMULATE)]
     Simulate(SimulateOptions),
-    /// What happened to a task, across its streams
+    /// What happened: to one task, or whatever a search of the log finds
     #[command(after_help = help::EVENTS)]
-    Events {
-        /// Number or public id of the task
-        #[arg(long, value_name = "ID")]
-        task: String,
-        /// One JSON object per event instead of text
-        #[arg(long)]
-        json: bool,
-    },
+    Events(events::Options),
     /// Deliveries that were given up: list, show, count, replay, resolve
     #[command(after_help = help::DEAD_LETTERS)]
     DeadLetters {
@@ -98,7 +92,7 @@ const NOT_FOUND_OUT: u8 = 2;
 
 /// Runs the program; the error is for a person.
 pub async fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = arguments();
     let judges = matches!(arguments.command, Command::Verify | Command::Rebuild);
     match act(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,6 +101,21 @@ pub async fn run() -> ExitCode {
             eprintln!("keystone: {}", telemetry::chain(error.as_ref()));
             if judges && !error.is::<Broken>() { ExitCode::from(NOT_FOUND_OUT) } else { ExitCode::from(BROKEN) }
         }
+    }
+}
+
+/// What was given on the command line. An option of `simulate` that may be a variable may stand in a `.env` file, too, as settings may.
+fn arguments() -> Arguments {
+    let command = Arguments::command().mut_subcommand("simulate", |simulate| simulate.mut_args(or_dot_env));
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+fn or_dot_env(option: Arg) -> Arg {
+    let given = option.get_env().and_then(|name| variable(name.to_str()?)).filter(|value| !value.is_empty());
+    match given {
+        // It comes behind the command line and the environment, and lives as long as the program does.
+        Some(value) => option.default_value(&*value.leak()).hide_default_value(true),
+        None => option,
     }
 }
 
@@ -122,9 +131,9 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve { with_robot } => serve(load(Purpose::Serve)?, with_robot).await,
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
-        Command::Events { task, json } => {
+        Command::Events(options) => {
             let database = database::look(&load(Purpose::Database)?).await?;
-            let told = story::of_task(&database.pool, &task, json).await;
+            let told = events::run(&database.pool, options).await;
             database.close().await?;
             told
         }
@@ -195,7 +204,7 @@ fn robots_stopped(error: &anyhow::Error) {
 }
 
 async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
-    let log = std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let log = variable("KEYSTONE_LOG").filter(|log| !log.is_empty()).unwrap_or_else(|| "info".to_owned());
     telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text })?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();

@@ -1,18 +1,18 @@
-//! `keystone events`: what happened, with who did it, why, and when.
+//! Events for people: what happened, with who did it, why, and when.
 
 use deadpool_postgres::Pool;
 use serde_json::{Value, json};
 
 use super::output::say;
-use crate::eventstore::log::{Told, story_of_task};
+use crate::eventstore::story::{self, Told};
 
 /// A payload longer than this is cut in the text form.
 const CONTENT_CHARS_MAX: usize = 160;
 
 pub async fn of_task(pool: &Pool, task: &str, as_json: bool) -> anyhow::Result<()> {
-    let story = story_of_task(pool, task).await?;
+    let story = story::of_task(pool, task).await?;
     if story.is_empty() {
-        anyhow::bail!("there is no task `{task}`; give its number or its public id");
+        anyhow::bail!("there is no task `{task}`, and there was none; give its number or its public id");
     }
     for told in &story {
         if as_json {
@@ -24,32 +24,51 @@ pub async fn of_task(pool: &Pool, task: &str, as_json: bool) -> anyhow::Result<(
     Ok(())
 }
 
-fn metadata<'a>(told: &'a Told, key: &str) -> &'a str {
-    told.event.metadata.get(key).and_then(Value::as_str).unwrap_or("-")
+/// What a line shows of an event.
+pub struct Parts<'a> {
+    pub position: Option<i64>,
+    pub event_id: &'a str,
+    pub event_type: &'a str,
+    pub content: &'a Value,
+    pub occurred_at: Option<&'a str>,
+    pub actor: Option<&'a str>,
+    pub because_of: Option<&'a str>,
+    pub request: Option<&'a str>,
 }
 
 /// Position, time, stream, what, who, and the event or request behind it.
-pub fn line(told: &Told) -> String {
-    let event = &told.event;
-    let position = told.position.map_or_else(|| "-".to_owned(), |position| position.to_string());
-    let cause = match metadata(told, "causation_id") {
-        "-" => match metadata(told, "request_id") {
-            "-" => String::new(),
-            request => format!("  request {request}"),
-        },
-        event => format!("  because of {event}"),
+pub fn text(event: &Parts<'_>) -> String {
+    let position = event.position.map_or_else(|| "-".to_owned(), |position| position.to_string());
+    let cause = match (event.because_of, event.request) {
+        (Some(event), _) => format!("  because of {event}"),
+        (None, Some(request)) => format!("  request {request}"),
+        (None, None) => String::new(),
     };
-    let mut content = event.content().to_string();
+    let mut content = event.content.to_string();
     if content.chars().count() > CONTENT_CHARS_MAX {
         content = content.chars().take(CONTENT_CHARS_MAX).chain(['…']).collect();
     }
     format!(
         "{position:>6}  {}  {:<28} {:<24} by {}{cause}\n        {content}",
-        metadata(told, "occurred_at"),
-        event.event_id(),
+        event.occurred_at.unwrap_or("-"),
+        event.event_id,
         event.event_type,
-        metadata(told, "actor"),
+        event.actor.unwrap_or("-"),
     )
+}
+
+pub fn line(told: &Told) -> String {
+    let said = |key: &str| told.event.metadata.get(key).and_then(Value::as_str);
+    text(&Parts {
+        position: told.position,
+        event_id: &told.event.event_id(),
+        event_type: &told.event.event_type,
+        content: told.event.content(),
+        occurred_at: said("occurred_at"),
+        actor: said("actor"),
+        because_of: said("causation_id"),
+        request: said("request_id"),
+    })
 }
 
 fn line_json(told: &Told) -> Value {

@@ -181,22 +181,25 @@ impl Command for CancelBatch {
 }
 
 /// Its recordings are not wanted: cancelled like above, and its episodes are labelled.
-#[derive(Clone, Copy, Debug)]
-pub struct RecallBatch(pub BatchId);
+#[derive(Clone, Debug)]
+pub struct RecallBatch {
+    pub batch_id: BatchId,
+    pub reason: Option<String>,
+}
 
 impl Command for RecallBatch {
     type Answer = EndedBatch;
     const NAME: &'static str = "recall_batch";
 
     async fn run(&self, work: &mut Work) -> Result<EndedBatch, CommandError> {
-        end(work, self.0, Ending::Recall).await
+        end(work, self.batch_id, Ending::Recall { reason: self.reason.clone() }).await
     }
 }
 
 async fn end(work: &mut Work, batch_id: BatchId, ending: Ending) -> Result<EndedBatch, CommandError> {
     let mut production = Production::lock_batch(work, batch_id).await?;
-    production.end_batch(work, batch_id, ending).await?;
-    if ending == Ending::Recall {
+    production.end_batch(work, batch_id, &ending).await?;
+    if matches!(ending, Ending::Recall { .. }) {
         let ids: Vec<String> = facts::episodes_of_batch(&mut work.tx, batch_id).await?.iter().map(ToString::to_string).collect();
         for mut episode in work.load_many::<Episode>(&ids).await? {
             work.decide(&mut episode, EpisodeCommand::Label { label: RECALLED_BATCH.to_owned() })?;

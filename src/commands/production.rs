@@ -185,17 +185,17 @@ impl Production {
     }
 
     /// Ends the batch: its unrecorded tasks are cancelled with it.
-    pub async fn end_batch(&mut self, work: &mut Work, batch_id: BatchId, ending: Ending) -> Result<(), CommandError> {
+    pub async fn end_batch(&mut self, work: &mut Work, batch_id: BatchId, ending: &Ending) -> Result<(), CommandError> {
         self.end_batches(work, &[batch_id], ending).await
     }
 
-    async fn end_batches(&mut self, work: &mut Work, batch_ids: &[BatchId], ending: Ending) -> Result<(), CommandError> {
+    async fn end_batches(&mut self, work: &mut Work, batch_ids: &[BatchId], ending: &Ending) -> Result<(), CommandError> {
         for (batch_id, cancelled_tasks) in self.cancel_tasks(work, batch_ids).await? {
             let (cancelled, at) = (count(&cancelled_tasks), work.now);
             self.load_batch(work, batch_id).await?;
             let command = match ending {
                 Ending::Cancel => BatchCommand::Cancel { cancelled_tasks, at },
-                Ending::Recall => BatchCommand::Recall { cancelled_tasks, at },
+                Ending::Recall { reason } => BatchCommand::Recall { cancelled_tasks, at, reason: reason.clone() },
                 Ending::Finalize => BatchCommand::Finalize { cancelled_tasks, at },
             };
             self.decide_batch(work, batch_id, command)?;
@@ -224,7 +224,7 @@ impl Production {
             }
             let open: Vec<BatchId> = open.into_iter().collect();
             if !open.is_empty() {
-                self.end_batches(work, &open, ending).await?;
+                self.end_batches(work, &open, &ending).await?;
             }
         }
         self.follow_stations(work).await?;
@@ -270,10 +270,12 @@ impl Production {
 }
 
 /// Why a batch ends before its work is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Cancel,
-    Recall,
+    Recall {
+        reason: Option<String>,
+    },
     /// Its order is completed.
     Finalize,
 }

@@ -265,6 +265,11 @@ pub(super) fn given() -> (BTreeMap<String, String>, BTreeSet<String>) {
     (environment, behind)
 }
 
+/// What the variable is in the environment, or else in a `.env` file.
+pub fn variable(name: &str) -> Option<String> {
+    given().0.remove(name)
+}
+
 /// `NAME=value` lines; comments, `export` and one pair of quotes are understood.
 pub(super) fn dot_env(text: &str) -> BTreeMap<String, String> {
     text.lines()

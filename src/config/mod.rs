@@ -44,6 +44,7 @@ pub use auth::{Auth, AuthMode};
 pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
+pub use environment::variable;
 pub use error::ConfigError;
 pub use given::Given;
 pub use http::{Http, host_name, reachable};

@@ -126,6 +126,7 @@ pub enum BatchCommand {
     Recall {
         cancelled_tasks: Vec<TaskId>,
         at: Timestamp,
+        reason: Option<String>,
     },
     /// The order is completed, so nothing more is to be recorded.
     Finalize {
@@ -150,7 +151,13 @@ events! {
         BatchCompleted = "batch_completed", "1.0" { at: Timestamp },
         BatchEpisodeAdded = "batch_episode_added", "1.0" { episode_id: EpisodeId },
         BatchCancelled = "batch_cancelled", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
-        BatchRecalled = "batch_recalled", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
+        BatchRecalled = "batch_recalled", "1.1" {
+            cancelled_tasks: Vec<TaskId>,
+            at: Timestamp,
+            /// In the caller's words, where they said why; unknown in older events.
+            #[serde(default)]
+            reason: Option<String>,
+        },
         BatchFinalized = "batch_finalized", "1.0" { cancelled_tasks: Vec<TaskId>, at: Timestamp },
         BatchTrimmed = "batch_trimmed", "1.0" { removed: Vec<Removed>, at: Timestamp },
         BatchDeleted = "batch_deleted", "1.0" { removed: Vec<Removed>, at: Timestamp },
@@ -302,8 +309,8 @@ impl Aggregate for Batch {
                 batch.must_be_open("cancelled")?;
                 Ok(vec![BatchEvent::BatchCancelled { cancelled_tasks, at }])
             }
-            C::Recall { cancelled_tasks, at } => match batch.status {
-                S::Active | S::Completed => Ok(vec![BatchEvent::BatchRecalled { cancelled_tasks, at }]),
+            C::Recall { cancelled_tasks, at, reason } => match batch.status {
+                S::Active | S::Completed => Ok(vec![BatchEvent::BatchRecalled { cancelled_tasks, at, reason }]),
                 S::Pending | S::Cancelled | S::Recalled => Err(BatchRefusal::NotRecallable(batch.status)),
             },
             C::Finalize { cancelled_tasks, at } => match batch.status {
@@ -390,7 +397,7 @@ mod tests {
             "complete externally" => BatchCommand::SettleMany { task_ids: task(), outcome: TaskOutcome::Completed, at: NOW },
             "adjust" => BatchCommand::Adjust { added: task(), removed: vec![], at: NOW },
             "cancel" => BatchCommand::Cancel { cancelled_tasks: task(), at: NOW },
-            "recall" => BatchCommand::Recall { cancelled_tasks: task(), at: NOW },
+            "recall" => BatchCommand::Recall { cancelled_tasks: task(), at: NOW, reason: None },
             "finalize" => BatchCommand::Finalize { cancelled_tasks: task(), at: NOW },
             "delete" => BatchCommand::Delete { removed: removed(), at: NOW },
             other => panic!("no command is called {other}"),

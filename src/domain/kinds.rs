@@ -1,7 +1,7 @@
 //! The one list of aggregates. Rebuild, read models, golden files and documentation follow it: what is missing
 //! here has no row and can be changed by no command.
 
-use super::Aggregate;
+use super::{Aggregate, Event as _};
 
 /// Hands the list to a macro: `Kind: Aggregate;` for each.
 macro_rules! aggregates {
@@ -71,3 +71,16 @@ macro_rules! kinds {
     };
 }
 aggregates!(kinds);
+
+/// Every type of event that is written, in the order of the list.
+pub fn event_types() -> Vec<&'static str> {
+    struct Types(Vec<&'static str>);
+    impl EachKind for Types {
+        fn kind<A: Listed>(&mut self) {
+            self.0.extend(A::Event::types().into_iter().map(|(stored, _)| stored));
+        }
+    }
+    let mut types = Types(vec![]);
+    each_kind(&mut types);
+    types.0
+}

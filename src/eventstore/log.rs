@@ -16,7 +16,7 @@ pub struct Placed {
     pub event: StoredEvent,
 }
 
-const EVENT_COLUMNS: &str =
+pub(super) const EVENT_COLUMNS: &str =
     "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at";
 
 /// The next events after a position, in order, without a gap.
@@ -213,41 +213,4 @@ async fn breaches_in(client: &tokio_postgres::Client) -> Result<Vec<Breach>, Sto
     let beyond = "select l.position from log l where l.position > (select coalesce(max(t.position), 0) from ticks t) order by 1 limit $1";
     breaches.extend(client.query(beyond, &[&NAMED_MAX]).await?.iter().map(|row| Breach::Beyond { position: row.get(0) }));
     Ok(breaches)
-}
-
-/// An event of a story; one that was committed a moment ago may have no position yet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Told {
-    pub position: Option<i64>,
-    pub event: StoredEvent,
-}
-
-/// Everything that happened to one task, across its own stream and those of its order, batch,
-/// episode and device. `task` is its number or its public id.
-pub async fn story_of_task(pool: &Pool, task: &str) -> Result<Vec<Told>, StoreError> {
-    let client = pool.get().await?;
-    // The payload of an event has one key, its type; what is inside names the tasks it concerns.
-    let sql = format!(
-        "with t as materialized (
-             select t.id, t.task_id, t.batch_id, t.order_id, t.episode_id, r.device_id
-             from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
-             where t.id::text = $1 or t.task_id = $1)
-         select l.position, {EVENT_COLUMNS} from t
-         join events e on
-              (e.aggregate_type = 'task' and e.aggregate_id = t.id::text)
-           or (e.aggregate_type = 'episode' and e.aggregate_id = t.episode_id::text)
-           or (e.aggregate_type = 'order' and e.aggregate_id = t.order_id::text
-               and (e.event_type in ('order_placed', 'order_started', 'order_completed')
-                    or e.payload -> e.event_type ->> 'task_id' = t.id::text or e.payload -> e.event_type ->> 'batch_id' = t.batch_id::text))
-           or (e.aggregate_type = 'batch' and e.aggregate_id = t.batch_id::text
-               and (e.event_type in ('batch_created', 'batch_started', 'batch_completed')
-                    or e.payload -> e.event_type ->> 'task_id' = t.id::text or e.payload -> e.event_type ->> 'episode_id' = t.episode_id::text))
-           or (e.aggregate_type = 'device' and e.aggregate_id = t.device_id
-               and (e.payload -> e.event_type ->> 'task_id' = t.task_id or e.payload -> e.event_type -> 'seen' ->> 'task_id' = t.task_id))
-         left join log l on l.seq = e.seq
-         order by e.seq"
-    );
-    let statement = client.prepare_cached(&sql).await?;
-    let rows = client.query(&statement, &[&task]).await?;
-    Ok(rows.iter().map(|row| Told { position: row.get(0), event: stored_event(row, 1) }).collect())
 }

@@ -6,6 +6,8 @@
 //! - [`snapshots`]: states of long streams, written after the commit, disposable.
 //! - [`sequencer`]: gapless positions in commit order, and the hash chain over them.
 //! - [`log`]: reading by position, and verifying the chain.
+//! - [`terms`], [`search`]: what an event is found by, noted behind the sequencer.
+//! - [`story`]: what happened to one task.
 //! - [`cqrs`]: the one adapter to `cqrs-es`.
 //!
 //! Only this module writes events. It knows no rule and no read model.
@@ -13,9 +15,12 @@
 pub mod cqrs;
 pub mod envelope;
 pub mod log;
+pub mod search;
 pub mod sequencer;
 pub mod snapshots;
 mod store;
+pub mod story;
+pub mod terms;
 pub mod transaction;
 pub mod upcast;
 

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::{Caller, Identity};
-use super::extract::{Json, Params, PathId};
-use super::fields::{GivenId, LongText, MayBeEmpty, Whole};
+use super::extract::{Json, MaybeJson, Params, PathId};
+use super::fields::{GivenId, LongText, MayBeEmpty, MaybeReason, Whole};
 use super::made::Made;
 use super::policy::{COLLECTORS, Policy, needs};
 use super::problem::Problem;
@@ -376,15 +376,29 @@ pub async fn cancel(
     Ok(Json(state.commands.execute(&caller.context(), CancelBatch(id)).await?.into()))
 }
 
+/// Why a batch is recalled.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct Recall {
+    /// For those who ask later. It stands in the batch's history.
+    reason: Option<MaybeReason>,
+}
+
 /// Recall a batch: its recordings are not wanted. Their episodes are labelled `recalled_batch`.
-#[utoipa::path(post, path = "/api/v1/batches/{id}/recall", tag = "batches", params(("id" = i64, Path)), responses(
+#[utoipa::path(post, path = "/api/v1/batches/{id}/recall", tag = "batches", params(("id" = i64, Path)), request_body = Option<Recall>, responses(
     (status = 200, body = BatchEnded),
+    (status = 400, description = "The reason is no text, or too long"),
     (status = 404, description = "There is no such batch"),
     (status = 409, description = "The batch is neither active nor completed"),
 ))]
-pub async fn recall(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<BatchEnded>, Problem> {
-    let id = BatchId(id.positive()?);
-    Ok(Json(state.commands.execute(&caller.context(), RecallBatch(id)).await?.into()))
+pub async fn recall(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    MaybeJson(body): MaybeJson<Recall>,
+) -> Result<Json<BatchEnded>, Problem> {
+    let batch_id = BatchId(id.positive()?);
+    let reason = MaybeReason::said(body.reason);
+    Ok(Json(state.commands.execute(&caller.context(), RecallBatch { batch_id, reason }).await?.into()))
 }
 
 /// What is left of a batch.

@@ -39,7 +39,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that may be missing: then it is as if it were `{}`.
+/// A JSON body that may be missing, or `null`: then it is as if it were `{}`.
 #[derive(Debug)]
 pub struct MaybeJson<T>(pub T);
 
@@ -48,7 +48,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MaybeJson<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let bytes = whole(request.into_body()).await?;
-        parse(if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes }).map(Self)
+        parse(if matches!(bytes.trim_ascii(), b"" | b"null") { b"{}" } else { &bytes }).map(Self)
     }
 }
 

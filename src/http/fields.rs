@@ -16,10 +16,14 @@ use crate::domain::{Timestamp, storable};
 /// Long texts: notes, errors, layouts. Counted in bytes.
 pub const LONG_TEXT: usize = 65_535;
 pub const NAME: usize = 255;
+const REASON: usize = 1_000;
 
 pub type Name = Text<NAME>;
 pub type ShortText = MayBeEmpty<NAME>;
 pub type LongText = MayBeEmpty<LONG_TEXT>;
+/// Why a person did something, where it has to be said, and where it may be.
+pub type Reason = Text<REASON>;
+pub type MaybeReason = MayBeEmpty<REASON>;
 
 /// What stands for a value that has to be there, and is none.
 pub const MISSING: &str = "is required";

@@ -62,7 +62,8 @@ pub struct TransferView {
     pub connected_at: WholeSecond,
     /// When it said something last.
     pub last_seen_at: WholeSecond,
-    /// As the device last told it.
+    /// As the device last told it. `uploads` are those that have not ended; of those that it gave up `failed_count` is the number, and
+    /// `failed_uploads` has the latest ten, each with its `last_error`.
     pub status: Value,
 }
 

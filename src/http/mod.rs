@@ -28,6 +28,8 @@ mod download;
 mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
+pub mod events;
+mod export;
 pub mod extract;
 pub mod fields;
 pub mod fleet;
@@ -36,6 +38,7 @@ mod host;
 pub mod idempotency;
 mod intake;
 mod location;
+pub mod logged;
 mod made;
 #[cfg(test)]
 mod matrix;

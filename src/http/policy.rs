@@ -27,6 +27,7 @@ pub enum Access {
 
 const ALL: &[Role] = &[Role::Admin, Role::DataCollector];
 const MANAGERS: &[Role] = &[Role::Admin];
+const AUDITORS: &[Role] = &[Role::Admin];
 pub const COLLECTORS: &[Role] = &[Role::DataCollector];
 
 /// Which part of the site a route is about.
@@ -94,6 +95,8 @@ impl Policy {
     pub const OPEN: Self = Self { access: Access::Open, ..Self::READ }.of_the_site();
     /// Master data, orders and batches are made by administrators.
     pub const MANAGE: Self = Self { roles: MANAGERS, ..Self::READ };
+    /// Reading who did what. Closed in `compat` mode, too: the log tells more than routes ever did.
+    pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed();
     /// Telling a robot something.
     pub const OPERATE: Self = Self { reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
 

@@ -22,8 +22,8 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, health, metrics, orders, recorder,
-    recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
+    AppState, batches, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, events, health, metrics, orders,
+    recorder, recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -46,6 +46,7 @@ const LOGIN: &str = "/api/v1/auth/login";
         (name = "batches", description = "Work given to a workstation"),
         (name = "tasks", description = "One recording each"),
         (name = "episodes", description = "Verified recordings"),
+        (name = "events", description = "The event log: who did what, and what followed"),
         (name = "storage", description = "Their files"),
         (name = "registry", description = "What the factory consists of"),
         (name = "recorder", description = "Recorders, live"),
@@ -95,6 +96,7 @@ fn routes() -> Routes {
         tasks::routes,
         statistics::routes,
         episodes::routes,
+        events::routes,
         storage::routes,
         viewer::routes,
         callbacks::routes,
@@ -297,6 +299,9 @@ pub(super) mod tests {
             "/api/v1/episodes/{id}/viewer-link",
             "/api/v1/episodes/{id}/recording/{token}/{filename}",
             "/api/v1/storage/object",
+            "/api/v1/events",
+            "/api/v1/events/export",
+            "/api/v1/events/{position}",
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
@@ -345,7 +350,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 106, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 109, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
-use super::fields::{GivenId, Text, Whole};
+use super::fields::{GivenId, Reason, Whole};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
@@ -415,8 +415,6 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
     state.commands.execute(&caller.context(), DeleteTask(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
-
-pub type Reason = Text<1_000>;
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Ending {

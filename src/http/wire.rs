@@ -41,6 +41,23 @@ impl From<Timestamp> for WholeSecond {
     }
 }
 
+/// An instant to the microsecond: UTC, `Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "2026-05-11T10:31:00.123456Z")]
+pub struct Exact(pub Timestamp);
+
+impl std::fmt::Display for Exact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    }
+}
+
+impl Serialize for Exact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// One page of a list. `hasNext` and `hasPrev` are left out when false.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Paged<T> {

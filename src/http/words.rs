@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::auth::Role;
+use super::export::ExportFormat;
 use super::fields::{described_as, field};
 use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
@@ -24,6 +25,7 @@ use crate::domain::station::StationStatus;
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
+use crate::projections::reads::events::Direction as LogDirection;
 
 /// A closed list.
 pub trait Listed: FromStr<Err = UnknownWord> {
@@ -77,6 +79,8 @@ listed! {
     ResolutionWord = Resolution,
     RoleWord = Role,
     DirectionWord = Direction,
+    DirectionOfLogWord = LogDirection,
+    ExportFormatWord = ExportFormat,
 }
 
 /// What a recorder was seen doing, or that it told nothing yet.

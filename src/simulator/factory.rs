@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::client::{Client, id_of};
 use super::{RobotConfig, StoreConfig};
@@ -55,9 +56,14 @@ async fn there(client: &Client, path: &str, filter: &str, key: &str, body: &Valu
     }
 }
 
-/// What the names of a factory's accounts and skills begin with.
+/// What the names of a factory's accounts and skills begin with. A letter that cannot stand there is none in it; what is left
+/// may be the same of two names, so a number made of the whole name follows.
 fn slug_of(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+    let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    if name.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ' || c == '-') {
+        return slug;
+    }
+    format!("{slug}-{}", hex::encode(&Sha256::digest(name)[..4]))
 }
 
 /// Creates what is missing of a factory with `stations` workstations. `name` makes its names unique; what has them
@@ -246,4 +252,18 @@ pub async fn dispatch(
             Ok(DispatchedTask { id: id_of(&task["id"])?, public_id })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slug_of;
+
+    #[test]
+    fn factories_with_names_in_any_script_have_accounts_of_their_own() {
+        assert_eq!(slug_of("Demo 20261126-0753"), "demo-20261126-0753", "as ever");
+        let (one, other) = (slug_of("工厂"), slug_of("車間"));
+        assert_ne!(one, other);
+        assert!(one.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') && one.starts_with("--"), "{one}");
+        assert_ne!(slug_of("Müller"), slug_of("Möller"));
+    }
 }

@@ -21,7 +21,7 @@ use super::link::{Heard, Outgoing, Ticket};
 use super::recording::{Power, sha256_of, sidecar_path};
 use super::report::{AckReport, Reporter, UploadFailure, UploadReport, Violation};
 use super::store::{Store, StoreError, Stored};
-use super::uploads::{Destination, Sent, Upload, UploadStatus, Uploads, ready};
+use super::uploads::{Destination, Sent, Upload, UploadStatus, Uploads, missing};
 use super::wire::{TRANSFER_VERSION, TransferRequest, transfer_frame};
 
 const UPLOADS_AT_ONCE: usize = 4;
@@ -154,6 +154,10 @@ impl Transfer {
                     Some(upload) => self.send("upload_started", started(upload)),
                     None => {
                         let data_dir = self.config.data_dir.display();
+                        // The server hears what real uploaders say, which name one file whatever is missing.
+                        if let Some(missing) = within(&task_id).then(|| missing(&mcap)).flatten() {
+                            warn!(task.id = task_id, "Asked for `{task_id}`: {missing}");
+                        }
                         let detail = format!("No MCAP file matching {task_id} in {data_dir}");
                         self.send("upload_not_found", json!({ "detail": detail, "task_id": task_id }))
                     }
@@ -175,7 +179,7 @@ impl Transfer {
     /// False for what is not there, not ready, or known already in whatever state.
     async fn queue(&mut self, task_id: &str, mcap: &Path) -> bool {
         let json = sidecar_path(mcap);
-        if self.uploads.get(task_id).is_some() || !ready(mcap, &json) {
+        if self.uploads.get(task_id).is_some() || missing(mcap).is_some() {
             return false;
         }
         let path = mcap.to_owned();

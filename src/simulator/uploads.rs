@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::recording::Power;
+use super::recording::{Power, sidecar_path};
 use super::wire::iso_seconds;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,11 +237,13 @@ pub(super) struct Sent {
     pub bytes_per_sec: u64,
 }
 
-/// A recording that lies ready: the MCAP and a sidecar not older than it.
-pub(super) fn ready(mcap: &Path, json: &Path) -> bool {
+/// What keeps a recording from lying ready: the MCAP and a sidecar not older than it.
+pub(super) fn missing(mcap: &Path) -> Option<String> {
+    let json = sidecar_path(mcap);
     let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
-    match (modified(mcap), modified(json)) {
-        (Some(mcap), Some(json)) => json >= mcap,
-        _ => false,
+    match (modified(mcap), modified(&json)) {
+        (None, _) => Some(format!("there is no {}", mcap.display())),
+        (Some(_), None) => Some(format!("its sidecar {} is missing", json.display())),
+        (Some(mcap), Some(sidecar)) => (sidecar < mcap).then(|| format!("its sidecar {} is older than the recording", json.display())),
     }
 }

@@ -3,8 +3,6 @@
 //!
 //! `KEYSTONE_HALF_DEAD=long` takes the default limits and several rounds; `make half-dead` does.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::harness::bench::rpc_response;
 use crate::harness::device::Socket;
+use crate::harness::disk::SmallDisk;
 use crate::harness::relay::Relay;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{TestDatabase, TestObjects, address_of, temp_folder, through};
@@ -244,47 +243,10 @@ async fn a_database_that_only_reads_for_a_while_is_written_to_again_without_a_re
     site.ends_well().await;
 }
 
-/// A disk of its own, in memory.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    const MIB: usize = 256;
-
-    /// `None` where this user may not mount one.
-    fn mount(at: &Path) -> Option<Self> {
-        let options = format!("size={}m,mode=755", Self::MIB);
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).output();
-        if mounted.as_ref().is_ok_and(|output| output.status.success()) {
-            return Some(Self(at.to_owned()));
-        }
-        eprintln!("skipped: a disk cannot be mounted here ({mounted:?}); run as root to have this tested");
-        None
-    }
-
-    fn fill(&self) {
-        use std::io::Write as _;
-        let mut file = std::fs::File::create(self.0.join("filler")).expect("a file");
-        for size in [1 << 20, 4096, 512] {
-            let piece = vec![1; size];
-            while file.write_all(&piece).is_ok() {}
-        }
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.0.join("filler")).expect("the file is gone");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _not_while_it_is_used = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_told_and_when_there_is_room_again_everything_goes_on() {
     let folder = temp_folder();
-    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let Some(disk) = SmallDisk::mount(folder.path(), 256) else { return };
     let postgres = EmbeddedPostgres::start(&folder.path().join("postgres"), &Options::default()).await.expect("a private cluster");
     let database = TestDatabase::of(postgres.url().clone(), Secret::new(""));
     let site = Site::on(database).await;

@@ -261,3 +261,42 @@ async fn readiness_looks_at_everything_it_names() {
         assert_eq!(ready["components"][component]["status"], "healthy", "{component}");
     }
 }
+
+#[tokio::test]
+async fn a_batch_is_recalled_with_or_without_a_reason() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let mut recallable = vec![];
+    for _ in 0..3 {
+        let created = dispatched(&edge, &seed, 1).await;
+        let task = number(&created["tasks"][0]["id"]);
+        assert_eq!(edge.post(&format!("/api/v1/tasks/{task}/fail"), json!({"reason": "broken"})).await.0, 200);
+        recallable.push(number(&created["batch"]["id"]));
+    }
+    let send = async |batch: i64, body: &str| -> Answer {
+        let request = edge.request(&edge.admin, "POST", &format!("/api/v1/batches/{batch}/recall"));
+        let response = request.header("Content-Type", "application/json").body(body.to_owned()).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    };
+    let long = json!({"reason": "x".repeat(1001)}).to_string();
+    for wrong in [r#"{"reason": 5}"#, r#"{"reason": ["why"]}"#, &long] {
+        let (status, refused) = send(recallable[0], wrong).await;
+        assert_eq!((status, &refused["field"]), (400, &json!("reason")), "{wrong}: {refused}");
+    }
+    for wrong in ["why", "[]", "\"why\"", r#"{"reason": "\u0000"}"#] {
+        assert_eq!(send(recallable[0], wrong).await.0, 400, "{wrong}");
+    }
+    // Only the first one recalls; the others say that it is so.
+    let mut statuses = vec![];
+    for body in ["", " ", "{}", "null", r#"{"reason": null}"#, r#"{"reason": "  "}"#, r#"{"other": 1}"#] {
+        statuses.push(send(recallable[0], body).await.0);
+    }
+    assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409], "none is refused for its form");
+    assert_eq!(send(recallable[1], r#"{"Reason": " out of focus "}"#).await.1["status"], "recalled");
+    assert_eq!(send(recallable[2], r#"{"reason": ""}"#).await.1["status"], "recalled");
+
+    let client = edge.database.pool.get().await.unwrap();
+    let sql = "select payload -> event_type -> 'reason' from events where event_type = 'batch_recalled' order by seq";
+    let reasons: Vec<Value> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(reasons, [Value::Null, json!("out of focus"), Value::Null]);
+}

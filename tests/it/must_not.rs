@@ -592,7 +592,7 @@ async fn mn_23_an_episode_that_arrives_after_a_recall_is_labelled_too() {
         floor.reported(0, &task.public_id).await;
     }
     floor.done(floor.accept(0, early.id, &early.public_id).await).await;
-    floor.done(RecallBatch(batch.batch_id)).await;
+    floor.done(RecallBatch { batch_id: batch.batch_id, reason: None }).await;
     floor.done(floor.accept(0, late.id, &late.public_id).await).await;
     let labels = floor.rows("select labels from episodes", &[]).await;
     let labels: Vec<Vec<String>> = labels.iter().map(|row| row.get(0)).collect();

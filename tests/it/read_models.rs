@@ -244,7 +244,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         }
         Step::RecallBatch { batch } => {
             let (batch, _) = memory.lock().await.batch(batch);
-            ask(factory, RecallBatch(batch)).await;
+            ask(factory, RecallBatch { batch_id: batch, reason: None }).await;
         }
         Step::DeleteBatch { batch } => {
             let (batch, _) = memory.lock().await.batch(batch);

@@ -95,7 +95,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
         let start = bench.factory.complete(batch.batch_id, 0, 1);
         bench.factory.commands.execute(&Context::system(), start).await.unwrap();
     }
-    bench.count("batch recalled", made.iter().map(|batch| RecallBatch(batch.batch_id)).collect()).await;
+    bench.count("batch recalled", made.iter().map(|batch| RecallBatch { batch_id: batch.batch_id, reason: None }).collect()).await;
     let made = bench.batches(3).await;
     bench.count("task deleted", made.iter().map(|batch| DeleteTask(batch.tasks[0].id)).collect()).await;
     bench.count("batch deleted", made.iter().map(|batch| DeleteBatch(batch.batch_id)).collect()).await;

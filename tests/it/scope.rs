@@ -232,7 +232,7 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
     });
     hidden!("batches", |id| AdjustBatch { batch_id: BatchId(id), groups: groups() });
     hidden!("batches", |id| CancelBatch(BatchId(id)));
-    hidden!("batches", |id| RecallBatch(BatchId(id)));
+    hidden!("batches", |id| RecallBatch { batch_id: BatchId(id), reason: None });
     hidden!("batches", |id| DeleteBatch(BatchId(id)));
     hidden!("tasks", |id| DeleteTask(TaskId(id)));
     hidden!("tasks", |id| FailTask { task_id: TaskId(id), reason: "lost".into() });

@@ -86,3 +86,19 @@ async fn its_bucket_is_the_servers() {
     assert_eq!(code, 0);
     assert!(help.contains(&format!("[default: {}]", Config::defaults().s3.bucket)), "{help}");
 }
+
+/// As `serve` does; the environment comes first.
+#[tokio::test]
+async fn its_variables_may_stand_in_a_dot_env_file() {
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    let nowhere = format!("http://{}", server.address(0));
+    let run = ["simulate", "--server", &nowhere];
+    assert!(server.tool(&run).await.1.contains("the password of `admin` is needed"));
+    std::fs::write(folder.path().join(".env"), "KEYSTONE_SIMULATE_ACCOUNT=boss\nKEYSTONE_SIMULATE_PASSWORD='a $ecret'\n").unwrap();
+    let (code, said) = server.tool(&run).await;
+    assert!(code != 0 && said.contains("cannot reach") && !said.contains("$ecret"), "{said}");
+    assert!(!server.tool(&["simulate", "--help"]).await.1.contains("$ecret"));
+    server.settings = vec![("KEYSTONE_SIMULATE_PASSWORD", String::new())];
+    assert!(server.tool(&run).await.1.contains("the password of `boss` is needed"), "what is set in the environment counts");
+}

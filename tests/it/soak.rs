@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::Pool;
-use keystone_edge::eventstore::log;
+use keystone_edge::eventstore::{log, story};
 use keystone_edge::projections::rebuild::rebuild;
 use keystone_edge::simulator::client::{Client, id_of};
 use keystone_edge::simulator::collector::Collector;
@@ -314,7 +314,7 @@ async fn open_tasks(pool: &Pool) -> Vec<(String, String, Option<String>)> {
 
 async fn tell_story(pool: &Pool, task: &str) {
     println!("{task}:");
-    for told in log::story_of_task(pool, task).await.expect("its story") {
+    for told in story::of_task(pool, task).await.expect("its story") {
         println!("  {} {} {}", told.event.metadata["occurred_at"], told.event.event_type, told.event.payload);
     }
 }

@@ -135,3 +135,15 @@ async fn a_second_process_in_the_same_folder_says_so_before_anything_else() {
     assert!(first.log().contains("is in use by another Keystone process"), "{}", first.log());
     first.stop().await;
 }
+
+#[tokio::test]
+async fn two_settings_with_one_port_are_told_before_anything_starts() {
+    let folder = temp_folder();
+    let mut server = Server::new(folder.path());
+    server.ports[2] = server.ports[1];
+    server.start();
+    assert_eq!(server.ended().await.code(), Some(1));
+    let log = server.log();
+    assert!(log.contains("KEYSTONE_RECORDER_BIND") && log.contains("KEYSTONE_TRANSFER_BIND") && log.contains("the same port"), "{log}");
+    assert!(!folder.path().join("data/postgres").exists(), "nothing was started: {log}");
+}

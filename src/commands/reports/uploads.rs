@@ -84,8 +84,9 @@ pub(super) async fn reconcile(told: &DeviceReport, work: &mut Work, list: &Uploa
             continue;
         }
         let Some((_, mut task)) = owned(work, &told.device, &public_id).await? else { continue };
-        let missing = list.missing.iter().find(|(task, _)| *task == public_id);
-        let command = match missing {
+        let missing =
+            list.missing.iter().find(|(task, _)| *task == public_id).map(|(task, detail)| (task.clone(), missing_file(task, detail)));
+        let command = match &missing {
             Some((_, detail)) => {
                 let recorder_is_without = facts::recorder_is_without(&mut work.tx, &told.device, &public_id).await?;
                 TaskCommand::MissFile { detail: detail.clone(), at, recorder_is_without }
@@ -93,7 +94,7 @@ pub(super) async fn reconcile(told: &DeviceReport, work: &mut Work, list: &Uploa
             None => TaskCommand::RequestUpload { by: Witness::TransferStatus, at, connected_at },
         };
         if reopens_in_vain(work, &task, &command).await? {
-            lost.extend(missing.cloned());
+            lost.extend(missing);
             continue;
         }
         work.decide(&mut task, command)?;
@@ -111,6 +112,15 @@ pub(super) async fn reconcile(told: &DeviceReport, work: &mut Work, list: &Uploa
     let lost = lost.into_iter().map(|(task, reason)| Report::RecordingLost { task, reason });
     let kept = (!kept.is_empty()).then_some(Report::UploadsGivenUp { tasks: kept });
     Ok(failed.chain(lost).chain(kept).collect())
+}
+
+/// An uploader says the same where the recording is missing and where only its sidecar is: both have to be there.
+fn missing_file(task: &PublicTaskId, detail: &str) -> String {
+    if detail.starts_with("No MCAP file matching") {
+        format!("{detail}: there is no {task}.mcap, or its sidecar {task}.json is missing or older than it")
+    } else {
+        detail.to_owned()
+    }
 }
 
 /// The uploader is asked for what it still has of what it has given up: once given up, it is never tried again by itself,
@@ -144,6 +154,14 @@ pub(super) async fn reopens_in_vain(work: &mut Work, task: &Loaded<Task>, comman
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_not_found_may_be_the_sidecar() {
+        let task = PublicTaskId::parse("task-1").unwrap();
+        let said = missing_file(&task, "No MCAP file matching task-1 in /data");
+        assert!(said.starts_with("No MCAP file matching task-1 in /data: ") && said.contains("sidecar task-1.json"), "{said}");
+        assert_eq!(missing_file(&task, "ACK for unknown task_id"), "ACK for unknown task_id");
+    }
 
     #[test]
     fn a_device_can_name_only_objects_of_its_own_task() {

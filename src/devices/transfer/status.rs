@@ -6,8 +6,39 @@ use serde_json::{Map, Value};
 use super::super::wire::{self, UploadRecord};
 use crate::domain::Timestamp;
 
+/// An upload that the device gave up, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailedUpload {
+    pub task_id: String,
+    pub last_error: String,
+    pub retry_count: u64,
+    pub updated_at: Option<String>,
+}
+
+/// So many of them are kept, and so much of what each says.
+const FAILED_MAX: usize = 10;
+const ERROR_CHARS_MAX: usize = 300;
+
+impl FailedUpload {
+    fn of(record: &UploadRecord) -> Self {
+        Self {
+            task_id: record.task_id.chars().take(ERROR_CHARS_MAX).collect(),
+            last_error: record.last_error.chars().take(ERROR_CHARS_MAX).collect(),
+            retry_count: record.retry_count,
+            updated_at: record.updated_at.clone(),
+        }
+    }
+}
+
+/// The latest of those that were given up. Times are texts that order as the times do.
+fn failed(uploads: &[UploadRecord]) -> Vec<FailedUpload> {
+    let mut failed: Vec<&UploadRecord> = uploads.iter().filter(|upload| upload.was_given_up()).collect();
+    failed.sort_by(|one, other| other.updated_at.cmp(&one.updated_at));
+    failed.into_iter().take(FAILED_MAX).map(FailedUpload::of).collect()
+}
+
 /// The merged status of an uploader. A device lists every recording it ever had; the ones that
-/// have ended are counted and not kept, so that this stays small over the years.
+/// have ended are counted and not kept, but for the latest that it gave up, so that this stays small over the years.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TransferStatus {
     pub version: Option<String>,
@@ -23,6 +54,8 @@ pub struct TransferStatus {
     /// None: the device has not said yet.
     pub waiting_ack_task_ids: Option<Vec<String>>,
     pub uploads: Option<Vec<UploadRecord>>,
+    /// What it gave up, the latest first, as far as that is kept; `failed_count` counts all.
+    pub failed_uploads: Vec<FailedUpload>,
     pub destination: Option<Value>,
     pub updated_at: Option<Timestamp>,
 }
@@ -53,6 +86,7 @@ impl TransferStatus {
             self.waiting_ack_task_ids = Some(ids.iter().filter_map(Value::as_str).map(str::to_owned).collect());
         }
         if let Some(uploads) = records(data) {
+            self.failed_uploads = failed(&uploads);
             self.uploads = Some(uploads.into_iter().filter(|upload| !upload.ended()).collect());
         }
         if let Some(destination) = data.get("destination").filter(|destination| destination.is_object()) {

@@ -299,3 +299,29 @@ fn what_was_given_up_is_in_the_list_if_its_message_was_lost() {
     let (tracked, under_way) = (vec![task("t"), task("u"), task("v")], vec![task("v")]);
     assert_eq!(stage.reports(), [Report::UploadsListed(UploadList { tracked, missing: vec![], failed, under_way })]);
 }
+
+#[test]
+fn the_latest_that_were_given_up_are_shown_with_their_errors() {
+    let given_up = |n: usize| {
+        let mut upload = record(&format!("t{n:02}"), "failed");
+        upload["last_error"] = format!("curlCode: {n} {}", "x".repeat(5000)).into();
+        upload["updated_at"] = format!("2026-11-20T20:04:{n:02}Z").into();
+        upload
+    };
+    let mut uploads: Vec<Value> = (0..12).map(given_up).collect();
+    uploads.push(record("u", "active"));
+    let mut listed = status(&[], json!(uploads));
+    listed["failed_count"] = json!(12);
+    let stage = Stage::open().message("connected", listed);
+    let shown = serde_json::to_value(&stage.status).unwrap();
+    assert_eq!((&shown["failed_count"], shown["uploads"].as_array().map(Vec::len)), (&json!(12), Some(1)));
+    let failed: Vec<&str> = shown["failed_uploads"].as_array().unwrap().iter().map(|one| one["task_id"].as_str().unwrap()).collect();
+    assert_eq!(failed, ["t11", "t10", "t09", "t08", "t07", "t06", "t05", "t04", "t03", "t02"]);
+    let error = shown["failed_uploads"][0]["last_error"].as_str().unwrap();
+    assert!(error.starts_with("curlCode: 11") && error.len() == 300, "{error}");
+    // A short status says nothing of them; the next list has what there is.
+    let stage = stage.message("status", json!({"failed_count": 12}));
+    assert_eq!(stage.status.failed_uploads.len(), 10);
+    let stage = stage.message("status", status(&[], json!([])));
+    assert_eq!(stage.status.failed_uploads, []);
+}

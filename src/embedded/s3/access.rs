@@ -4,6 +4,7 @@ use s3s::access::{S3Access, S3AccessContext};
 use s3s::path::S3Path;
 use s3s::{S3Result, s3_error};
 
+use super::asking::Asking;
 use super::layout::allow_key;
 use super::ranges::Allowed;
 use crate::embedded::keys::{Asked, Keys};
@@ -22,6 +23,9 @@ impl S3Access for InsideTheBucket {
         };
         let path = cx.s3_path();
         let asked = Asked { operation: cx.s3_op().name(), bucket: path.get_bucket_name(), key: path.get_object_key() };
+        if let Some(asking) = Asking::now() {
+            asking.is_for(asked.operation, asked.bucket, asked.key);
+        }
         self.keys.check(&signer.access_key, asked).await?;
         if let S3Path::Object { key, .. } = path {
             allow_key(key)?;

@@ -3,17 +3,17 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use crate::telemetry::chain;
 use http::HeaderMap;
 use http::header::{ETAG, LAST_MODIFIED};
 use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
 use s3s::{S3Error, S3Result, s3_error};
-use tracing::error;
 
-/// What the file system would not do. The client hears little, and may try again where that helps.
+use super::asking::{self, Asking};
+
+/// What the file system would not do, which is logged here. The client hears little, and may try again where that helps.
 pub fn failed(error: io::Error) -> S3Error {
     use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    error!(error = chain(&error), "The object store failed: {error}");
+    asking::failed(Asking::now().as_deref(), &error);
     match error.kind() {
         StorageFull | QuotaExceeded => s3_error!(ServiceUnavailable, "There is no space left"),
         ReadOnlyFilesystem => s3_error!(ServiceUnavailable, "Nothing can be written"),

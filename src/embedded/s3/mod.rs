@@ -11,6 +11,7 @@
 
 mod access;
 mod answers;
+mod asking;
 pub mod guard;
 mod incoming;
 mod layout;
@@ -41,6 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use super::keys::Credentials;
 
 use self::access::InsideTheBucket;
+use self::asking::{Asking, Refusals, on_behalf_of};
 use self::guard::{Guard, Unguarded};
 use self::layout::{Layout, make_folders};
 use self::multipart::Uploads;
@@ -155,19 +157,22 @@ impl EmbeddedS3 {
         let allowed = builder.build();
 
         let stop = CancellationToken::new();
-        let known = keys.clone();
-        let service = move |_| {
-            let (service, allowed, keys) = (service.clone(), allowed.clone(), known.clone());
+        let (known, refusals) = (keys.clone(), Arc::new(Refusals::default()));
+        let service = move |remote| {
+            let (service, allowed, keys, refusals) = (service.clone(), allowed.clone(), known.clone(), refusals.clone());
             service_fn(move |mut request: Request<Intake>| {
-                let (service, allowed, keys) = (service.clone(), allowed.clone(), keys.clone());
+                let (service, allowed, keys, refusals) = (service.clone(), allowed.clone(), keys.clone(), refusals.clone());
                 let (signed, unread) = (Signed::of(&request), Unread::of(&mut request));
-                async move {
+                let asking = Asking::of(remote, &request, &signed);
+                on_behalf_of(asking.clone(), async move {
                     let answer = service.call(request.map(s3s::Body::http_body_unsync)).await?;
-                    match unread.and_then(|unread| unread.instead(answer.status())) {
-                        Some(meant) => allowed.call(meant).await,
-                        None => Ok(signed.answer(answer, &keys)),
-                    }
-                }
+                    let answer = match unread.and_then(|unread| unread.instead(answer.status())) {
+                        Some(meant) => allowed.call(meant).await?,
+                        None => signed.answer(answer, &keys),
+                    };
+                    asking.answered(&answer, &refusals);
+                    Ok::<_, s3s::HttpError>(answer)
+                })
             })
         };
         let server = tokio::spawn(listener::serve(listener, stop.clone(), room, HEADER_TIMEOUT, BODY_TIMEOUT, service));

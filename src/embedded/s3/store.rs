@@ -10,6 +10,7 @@ use s3s::{S3Result, s3_error};
 use tokio::sync::RwLock;
 
 use super::answers::{Conditions, etag, failed};
+use super::asking::{Asking, carried};
 use super::guard::{Delete, Deleting, Guard, Replace, Replacing};
 use super::layout::{Layout, Name, NewFile, allow_bucket, make_folders};
 use super::locks::Locks;
@@ -169,7 +170,7 @@ impl Store {
 /// Runs to its end also where the request that wants it is dropped: a lock must not be released before the work under
 /// it is done.
 pub async fn detached<T: Send + 'static>(work: impl Future<Output = S3Result<T>> + Send + 'static) -> S3Result<T> {
-    tokio::spawn(work).await.map_err(|error| failed(io::Error::other(error)))?
+    tokio::spawn(carried(Asking::now(), work)).await.map_err(|error| failed(io::Error::other(error)))?
 }
 
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> S3Result<T> {

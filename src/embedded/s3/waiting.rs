@@ -28,7 +28,7 @@ impl Signed {
         if given.status() != StatusCode::FORBIDDEN {
             return given;
         }
-        let why = match given.body().bytes().as_deref().and_then(code_of) {
+        let why = match given.body().bytes().as_deref().and_then(|xml| element_of(xml, "Code")) {
             Some("RequestTimeTooSkewed") => self.clocks(),
             Some("SignatureDoesNotMatch") if self.access_key().is_some_and(|key| keys.robots_hold(key)) => {
                 "the request is not signed with the secret of this key, or was damaged on its way".to_owned()
@@ -49,7 +49,8 @@ impl Signed {
         NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%SZ").ok().map(|at| at.and_utc())
     }
 
-    fn access_key(&self) -> Option<&str> {
+    /// The key that it names, whether it has its secret or not.
+    pub fn access_key(&self) -> Option<&str> {
         let credential = match &self.authorization {
             Some(value) => value.to_str().ok()?.split_once("Credential=")?.1,
             None => self.parameter("X-Amz-Credential")?,
@@ -63,9 +64,10 @@ impl Signed {
     }
 }
 
-fn code_of(xml: &[u8]) -> Option<&str> {
-    let (_, rest) = std::str::from_utf8(xml).ok()?.split_once("<Code>")?;
-    rest.split_once("</Code>").map(|(code, _)| code)
+/// What an error that was written as XML has in one of its elements.
+pub fn element_of<'a>(xml: &'a [u8], name: &str) -> Option<&'a str> {
+    let (_, rest) = std::str::from_utf8(xml).ok()?.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(content, _)| content)
 }
 
 #[cfg(test)]

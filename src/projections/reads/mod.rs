@@ -13,12 +13,14 @@ pub mod device_changes;
 pub mod devices;
 pub mod episodes;
 mod error;
+pub mod events;
 mod home;
 mod keyword;
 pub mod letters;
 pub mod links;
 mod list;
 pub mod log;
+pub mod log_search;
 pub mod objects;
 pub mod orders;
 mod place;
@@ -45,6 +47,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         device_changes::statements(),
         devices::statements(),
         episodes::statements(),
+        events::statements(),
         letters::statements(),
         links::statements(),
         log::statements(),

@@ -2,7 +2,7 @@
 
 use deadpool_postgres::{Object, Pool};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::error::ReadError;
 use super::home::Home;
@@ -42,6 +42,15 @@ impl Reads {
         let client = self.connection().await?;
         let prepared = client.prepare_cached(statement).await?;
         Ok(client.query(&prepared, parameters).await?)
+    }
+
+    /// The same, planned for these parameters.
+    pub(super) async fn query_planned(&self, statement: &str, parameters: &[(Parameter<'_>, Type)]) -> Result<Vec<Row>, ReadError> {
+        let once = async || Ok(self.connection().await?.query_typed(statement, parameters).await?);
+        match once().await {
+            Err(ReadError::Unfit(_)) => once().await,
+            answer => answer,
+        }
     }
 
     pub(super) async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {

@@ -9,6 +9,7 @@ pub mod balancer;
 pub mod bench;
 mod cluster;
 pub mod device;
+pub mod disk;
 pub mod edge;
 pub mod relay;
 pub mod s3;

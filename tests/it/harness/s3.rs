@@ -9,6 +9,7 @@ use chrono::Utc;
 use hmac::{Hmac, KeyInit, Mac};
 use keystone_edge::embedded::s3::EmbeddedS3;
 use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt as _;
 
 pub struct RawS3 {
     address: SocketAddr,
@@ -113,12 +114,39 @@ impl RawS3 {
         body: bytes::Bytes,
         body_hash: &str,
     ) -> Reply {
+        let (target, signed) = self.signed(method, path, query, headers, body_hash);
+        let mut request = self.client.request(method.parse().unwrap(), format!("http://{}{target}", self.address));
+        for (name, value) in signed.iter().filter(|(name, _)| *name != "host") {
+            request = request.header(name, value);
+        }
+        let answer = request.body(body).send().await.expect("an answer");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Reply { status, headers, body: answer.bytes().await.expect("a body") }
+    }
+
+    /// Announces more than it sends, and is gone.
+    pub async fn put_cut_off(&self, path: &str, announced: usize, sent: &[u8]) {
+        let (target, signed) = self.signed("PUT", path, &[], &[], "UNSIGNED-PAYLOAD");
+        let headers: String = signed.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("PUT {target} HTTP/1.1\r\n{headers}content-length: {announced}\r\n\r\n");
+        let mut socket = tokio::net::TcpStream::connect(self.address).await.expect("a connection");
+        socket.write_all(&[head.as_bytes(), sent].concat()).await.expect("a write");
+    }
+
+    /// Path and query as they are sent, and all headers of a request.
+    fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body_hash: &str,
+    ) -> (String, BTreeMap<String, String>) {
         let now = Utc::now() + self.ahead;
         let (day, time) = (now.format("%Y%m%d").to_string(), now.format("%Y%m%dT%H%M%SZ").to_string());
-        let host = self.address.to_string();
         let mut signed: BTreeMap<String, String> =
             headers.iter().map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect();
-        signed.insert("host".into(), host.clone());
+        signed.insert("host".into(), self.address.to_string());
         signed.insert("x-amz-date".into(), time.clone());
         signed.insert("x-amz-content-sha256".into(), body_hash.to_owned());
         let path = encode(path, "/");
@@ -136,14 +164,8 @@ impl RawS3 {
         let signature = hex::encode(hmac(&key, &to_sign));
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", self.access_key);
-        let url = if query.is_empty() { format!("http://{host}{path}") } else { format!("http://{host}{path}?{query}") };
-        let mut request = self.client.request(method.parse().unwrap(), url).header("authorization", authorization);
-        for (name, value) in signed.iter().filter(|(name, _)| *name != "host") {
-            request = request.header(name, value);
-        }
-        let answer = request.body(body).send().await.expect("an answer");
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Reply { status, headers, body: answer.bytes().await.expect("a body") }
+        signed.insert("authorization".into(), authorization);
+        (if query.is_empty() { path } else { format!("{path}?{query}") }, signed)
     }
 
     pub async fn put(&self, path: &str, headers: &[(&str, &str)], body: impl Into<bytes::Bytes>) -> Reply {

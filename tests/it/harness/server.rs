@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// The program with this server's settings.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_keystone")]);
         let mut command = Command::new(words.next().expect("a program"));
         // What is set for the tests, or for the developer's own server, is not for this one.

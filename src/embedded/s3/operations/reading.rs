@@ -7,12 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryFutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use s3s::dto::{ChecksumType, StreamingBlob};
 use s3s::{S3Error, S3Result, s3_error};
 
+use crate::embedded::s3::asking::{Asking, failed};
 use crate::embedded::s3::multipart::Uploads;
 use crate::embedded::s3::objects::Found;
 use crate::embedded::s3::record::{About, Checksums};
@@ -119,16 +120,20 @@ pub(super) fn unsatisfiable(bytes: u64) -> S3Error {
 
 /// Blocks of a file, each read while the one before is sent.
 pub(super) fn blocks(file: File, range: Range<u64>) -> StreamingBlob {
-    let file = Arc::new(file);
+    let (file, asking) = (Arc::new(file), Asking::now());
     let starts = (range.start..range.end).step_by(BLOCK_BYTES as usize);
     let read = stream::iter(starts).map(move |start| {
-        let (file, length) = (file.clone(), (range.end - start).min(BLOCK_BYTES));
+        let (file, asking, length) = (file.clone(), asking.clone(), (range.end - start).min(BLOCK_BYTES));
         tokio::task::spawn_blocking(move || {
             let mut block = vec![0; length as usize];
             file.read_exact_at(&mut block, start)?;
             Ok(Bytes::from(block))
         })
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map(move |read| {
+            let read = read.map_err(io::Error::other).flatten();
+            // The answer is on its way: all that is left is to cut it.
+            read.inspect_err(|error| failed(asking.as_deref(), error))
+        })
     });
     StreamingBlob::wrap(read.buffered(2))
 }

@@ -1,0 +1,179 @@
+//! `/events`: the event log, for those who audit it.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::export::{Export, ExportFormat};
+use super::extract::{Json, Params, PathId};
+use super::logged::LoggedEvent;
+use super::policy::Policy;
+use super::problem::Problem;
+use super::routes::Routes;
+use super::words::{DirectionOfLogWord, ExportFormatWord};
+use crate::projections::reads::ReadError;
+use crate::projections::reads::events::{Direction, LogEvent};
+use crate::projections::reads::log_search::{Search, SearchError};
+use crate::telemetry::chain;
+
+pub fn routes() -> Routes {
+    Routes::default().at(Policy::AUDIT, routes!(list)).at(Policy::AUDIT, routes!(export)).at(Policy::AUDIT, routes!(get))
+}
+
+const LIMIT_DEFAULT: i64 = 50;
+pub const LIMIT_MAX: i64 = 200;
+
+/// One page of a search.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventPage {
+    /// The events of this page, in the order that was asked for.
+    items: Vec<LoggedEvent>,
+    /// How many a page has at most.
+    limit: i64,
+    /// For `after`, where the next page begins; left out on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_after: Option<i64>,
+    /// Up to which position events are found: the newest ones are a moment later.
+    readable_to: i64,
+}
+
+/// One event with what led to it and what followed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventStory {
+    /// The event itself.
+    event: LoggedEvent,
+    /// What led to it, the first cause first.
+    causes: Vec<LoggedEvent>,
+    /// What followed from it, in the order of the log; each names the event that led to it.
+    effects: Vec<LoggedEvent>,
+    /// Whether more followed than is shown.
+    more_effects: bool,
+}
+
+impl From<SearchError> for Problem {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::Field { field, why } => Self::of_field(field, why),
+            SearchError::Read(error) => error.into(),
+        }
+    }
+}
+
+fn number(params: &Params, name: &'static str) -> Result<Option<i64>, Problem> {
+    let number = |text: String| text.parse().ok().filter(|number| *number >= 0);
+    params.text(name).map(|text| number(text).ok_or_else(|| Problem::of_field(name, "must be a number, not negative"))).transpose()
+}
+
+fn search(params: &Params) -> Result<Search, Problem> {
+    Ok(Search {
+        categories: params.list(&["category"])?.unwrap_or_default(),
+        stream: params.text("stream"),
+        about: params.text("about"),
+        types: params.list(&["type"])?.unwrap_or_default(),
+        actor: params.text("actor"),
+        correlation_id: params.text("correlation_id"),
+        contents: params.all("content").into_iter().filter(|text| !text.is_empty()).map(str::to_owned).collect(),
+        from_position: number(params, "from_position")?,
+        to_position: number(params, "to_position")?,
+        since: params.instant("since")?,
+        until: params.instant("until")?,
+    })
+}
+
+/// Events of the log that match, newest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", params(
+    ("category" = Option<String>, Query, description = "Kinds of streams, with commas between"),
+    ("stream" = Option<String>, Query, description = "One stream, as task/17"),
+    ("about" = Option<String>, Query, description = "One unit, as task/17, whether it is still there or not: its stream, and events that name it"),
+    ("type" = Option<String>, Query, description = "Types, with commas between; upload_* means all that begin so"),
+    ("actor" = Option<String>, Query, description = "Who did it, as user:admin"),
+    ("correlation_id" = Option<String>, Query, description = "Everything that one request led to"),
+    ("content" = Option<String>, Query, description = "A value in the payload, as task_id:17; may be repeated"),
+    ("from_position" = Option<i64>, Query, description = "Not before this place in the log"),
+    ("to_position" = Option<i64>, Query, description = "Not behind this place in the log"),
+    ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
+    ("until" = Option<String>, Query, description = "Before this instant, RFC 3339"),
+    ("order" = inline(Option<DirectionOfLogWord>), Query, description = "The newest first, unless it is asc"),
+    ("after" = Option<i64>, Query, description = "The next_after of a page"),
+    ("limit" = Option<i64>, Query, description = "At least 1, default 50; at most 200 are given at once"),
+), responses((status = 200, body = EventPage), (status = 400, description = "A filter or a page that cannot be")))]
+pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<EventPage>, Problem> {
+    let search = search(&params)?;
+    let direction = params.word("order")?.unwrap_or(Direction::Backward);
+    let limit = match number(&params, "limit")? {
+        None => LIMIT_DEFAULT,
+        Some(0) => return Err(Problem::of_field("limit", "must be a positive integer")),
+        Some(limit) => limit.min(LIMIT_MAX),
+    };
+    let after = number(&params, "after")?;
+    let filter = search.filter(&state.reads).await?;
+    let readable_to = state.reads.log_noted_to().await?;
+    let mut between = state.reads.log_bounds(&filter, readable_to).await?;
+    match (after, direction) {
+        (None, _) => {}
+        (Some(after), Direction::Forward) => between.after = between.after.max(after),
+        (Some(after), Direction::Backward) => between.before = between.before.min(after),
+    }
+    // One more tells whether there is a next page.
+    let mut events = state.reads.log_events(&filter, between, direction, limit + 1).await?;
+    let more = i64::try_from(events.len()).is_ok_and(|found| found > limit);
+    events.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next_after = events.last().filter(|_| more).and_then(|event| event.position);
+    Ok(Json(EventPage { items: events.into_iter().map(Into::into).collect(), limit, next_after, readable_to }))
+}
+
+/// One event, with what led to it and what followed from it.
+#[utoipa::path(get, path = "/api/v1/events/{position}", tag = "events", params(
+    ("position" = i64, Path, description = "Its place in the log"),
+), responses(
+    (status = 200, body = EventStory),
+    (status = 404, description = "The log has no such position"),
+))]
+pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json<EventStory>, Problem> {
+    let event = state.reads.log_event(position.0).await?.ok_or_else(|| Problem::not_found("event"))?;
+    let causes = state.reads.log_causes(&event).await?;
+    let (effects, more_effects) = state.reads.log_effects(&event).await?;
+    let shown = |events: Vec<LogEvent>| events.into_iter().map(Into::into).collect();
+    Ok(Json(EventStory { event: event.into(), causes: shown(causes), effects: shown(effects), more_effects }))
+}
+
+/// Everything that matches, in the order of the log, up to where the log is now: a line of JSON per event, or CSV.
+#[utoipa::path(get, path = "/api/v1/events/export", tag = "events", params(
+    ("format" = inline(Option<ExportFormatWord>), Query, description = "NDJSON where it is not given"),
+    ("category" = Option<String>, Query, description = "Kinds of streams, with commas between"),
+    ("stream" = Option<String>, Query, description = "One stream, as task/17"),
+    ("about" = Option<String>, Query, description = "One unit, as task/17, and events that name it"),
+    ("type" = Option<String>, Query, description = "Types, with commas between; upload_* means all that begin so"),
+    ("actor" = Option<String>, Query, description = "Who did it, as user:admin"),
+    ("correlation_id" = Option<String>, Query, description = "Everything that one request led to"),
+    ("content" = Option<String>, Query, description = "A value in the payload, as task_id:17; may be repeated"),
+    ("from_position" = Option<i64>, Query, description = "Not before this place in the log"),
+    ("to_position" = Option<i64>, Query, description = "Not behind this place in the log"),
+    ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
+    ("until" = Option<String>, Query, description = "Before this instant, RFC 3339"),
+), responses(
+    (status = 200, content_type = "application/x-ndjson", body = String,
+     description = "As many events as there are; an export that ends with an error is not whole, and its connection is cut"),
+    (status = 400, description = "A filter that cannot be"),
+))]
+pub async fn export(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
+    let format = params.word("format")?.unwrap_or(ExportFormat::Ndjson);
+    let filter = search(&params)?.filter(&state.reads).await?;
+    let readable_to = state.reads.log_noted_to().await?;
+    let between = state.reads.log_bounds(&filter, readable_to).await?;
+    let export = Export::new(state.reads.clone(), filter, between, format);
+    let told =
+        |error: &ReadError| tracing::warn!(error = chain(error), "An export of the log ends before its end: the database does not answer");
+    let body = Body::from_stream(export.pieces().inspect_err(told));
+    let headers = [
+        (CONTENT_TYPE, format.content_type().to_owned()),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", format.file_name())),
+    ];
+    Ok((headers, body).into_response())
+}
