@@ -7,6 +7,7 @@
 
 mod adapters;
 mod administrator;
+mod bulk_runs;
 mod ports;
 mod process;
 mod store_guard;
@@ -200,6 +201,7 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
+        lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
         let letters_kept = config.outbox.resolved_letters_kept();
         lifecycle.spawn("what is kept for a while", forget(commands.clone(), letters_kept, stop.clone()));
 

@@ -3,6 +3,7 @@
 //! A letter is locked before it is looked at, so that what is decided on stays true until the commit: a delivery that dies
 //! waits for the letter it belongs to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +11,11 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
+use crate::domain::bulk_run::ItemOutcome;
 use crate::domain::letter::{DeadLetter, LetterCommand, LetterFilter, NotASelection, Selection};
 use crate::domain::routing::{Destination, Subject, SubscriberName, deliveries_of_stored};
 use crate::domain::{Kind, LetterId, RefusalCode, Timestamp};
+use crate::eventstore::Loaded;
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::outbox::letters::{self, Letter, Values};
 
@@ -112,7 +115,7 @@ impl Command for SelectLetters {
     async fn run(&self, work: &mut Work) -> Result<Selected, CommandError> {
         // A filter that cannot be costs no lock.
         Selection::new(self.filter.clone(), self.everything, work.now).map_err(not_selected)?;
-        let answers = work.tx.query_all(&[(letters::LOCK_ALL, vec![]), (letters::CLOCK, vec![])]).await?;
+        let answers = work.tx.query_all(&[(letters::LOCK_ALL, vec![]), (letters::CLOCK, vec![]), (letters::PLANS, vec![])]).await?;
         let at: Timestamp = answers.iter().flatten().next().map(|row| row.get(0)).unwrap_or(work.now);
         let selection = Selection::new(self.filter.clone(), self.everything, at).map_err(not_selected)?;
         Ok(Selected { selection: selection.to_string(), by_subscriber: counted(work, &selection, None).await? })
@@ -149,7 +152,8 @@ impl Command for ReplayLetters {
         let (values, at) = (Values::of(selection.filter()), selection.at());
         let mut parameters = values.parameters().to_vec();
         parameters.extend_from_slice(&[&at as &(dyn ToSql + Sync), &self.causation_depth_max, &REPLAYED_AT_ONCE_MAX]);
-        let chosen: Vec<Letter> = work.tx.query(letters::SELECTED, &parameters).await?.iter().map(Letter::of).collect();
+        let chosen = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SELECTED, parameters)]).await?.pop().unwrap_or_default();
+        let chosen: Vec<Letter> = chosen.iter().map(Letter::of).collect();
         let delays: Vec<f64> = (0_u32..).zip(&chosen).map(|(n, _)| f64::from(n) / f64::from(self.per_second.max(1))).collect();
         replay(work, &chosen, &delays, self.causation_depth_max).await?;
         let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
@@ -173,7 +177,8 @@ impl Command for SweepLetters {
     const NAME: &'static str = "sweep_dead_letters";
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
-        let old = work.tx.query(letters::OLD, &[&self.resolved_before, &SWEPT_AT_ONCE]).await?;
+        let old = [(letters::PLANS, vec![]), (letters::OLD, vec![&self.resolved_before as _, &SWEPT_AT_ONCE as _])];
+        let old = work.tx.query_all(&old).await?.pop().unwrap_or_default();
         let old: Vec<Letter> = old.iter().map(Letter::of).collect();
         if old.is_empty() {
             return Ok(false);
@@ -211,7 +216,7 @@ fn texts(ids: &[i64]) -> Vec<String> {
 }
 
 async fn locked(work: &mut Work, id: LetterId) -> Result<Letter, CommandError> {
-    let mut answers = work.tx.query_all(&[(letters::LOCK_ONE, vec![&id.0]), (letters::ONE, vec![&id.0])]).await?;
+    let mut answers = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::LOCK_ONE, vec![&id.0]), (letters::ONE, vec![&id.0])]).await?;
     let letter = answers.pop().and_then(|rows| rows.first().map(Letter::of));
     Ok(letter.ok_or_else(|| Refusal::new(RefusalCode::LetterNotFound, format!("there is no dead letter {id}")))?)
 }
@@ -224,12 +229,70 @@ async fn replay(work: &mut Work, chosen: &[Letter], delays: &[f64], causation_de
     let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&ids)).await?;
     for (letter, mut stream) in chosen.iter().zip(streams) {
-        let (standing, given) = (letter.standing, letter.given.clone());
-        let too_deep = letter.too_deep.then_some(letter.causation_depth);
-        work.decide(&mut stream, LetterCommand::Replay { standing, given, too_deep, causation_depth_max })?;
-        SubscriberName::parse(&letter.given.subscriber).into_iter().for_each(|subscriber| work.tx.wake(subscriber));
+        decide_replay(work, letter, &mut stream, causation_depth_max)?;
     }
     work.tx.query(letters::REPLAY, &[&ids, &delays, &causation_depth_max]).await?;
+    Ok(())
+}
+
+/// The letters that a selection holds now, as items of a bulk run.
+pub(super) async fn items_of(work: &mut Work, selection: &str) -> Result<Vec<String>, CommandError> {
+    let selection: Selection = selection.parse().map_err(not_selected)?;
+    let (values, at) = (Values::of(selection.filter()), selection.at());
+    let mut parameters = values.parameters().to_vec();
+    parameters.push(&at);
+    let rows = work.tx.query(letters::SELECTED_IDS, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get::<_, i64>(0).to_string()).collect())
+}
+
+/// Replays letters that a bulk run is about: what became of each, and why where it was skipped.
+pub(super) async fn replay_items(
+    work: &mut Work,
+    selection: &str,
+    items: &[(i64, String)],
+    causation_depth_max: Option<i32>,
+) -> Result<Vec<(ItemOutcome, Option<&'static str>)>, CommandError> {
+    let selection: Selection = selection.parse().map_err(not_selected)?;
+    let ids: Vec<i64> = items.iter().filter_map(|(_, item)| item.parse().ok()).collect();
+    let found = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
+    let found: Vec<Letter> = found.iter().map(Letter::of).collect();
+    let streams = work.load_many::<DeadLetter>(&texts(&found.iter().map(|letter| letter.id).collect::<Vec<_>>())).await?;
+    let (mut results, mut replayed) = (BTreeMap::new(), vec![]);
+    for (letter, mut stream) in found.into_iter().zip(streams) {
+        let cause = if letter.died_at > selection.at() {
+            // It is another death than the one that was selected.
+            Some("died_again")
+        } else {
+            match decide_replay(work, &letter, &mut stream, causation_depth_max) {
+                Ok(()) => None,
+                Err(CommandError::Refused(refusal)) => Some(refusal.code.as_str()),
+                Err(error) => return Err(error),
+            }
+        };
+        if cause.is_none() {
+            replayed.push(letter.id);
+        }
+        results.insert(letter.id.to_string(), cause);
+    }
+    work.tx.query(letters::REPLAY, &[&replayed, &vec![0.0_f64; replayed.len()], &causation_depth_max]).await?;
+    let outcome = |(_, item): &(i64, String)| match results.get(item) {
+        Some(None) => (ItemOutcome::Passed, None),
+        Some(Some(cause)) => (ItemOutcome::Skipped, Some(*cause)),
+        None => (ItemOutcome::Skipped, Some(RefusalCode::LetterNotFound.as_str())),
+    };
+    Ok(items.iter().map(outcome).collect())
+}
+
+fn decide_replay(
+    work: &mut Work,
+    letter: &Letter,
+    stream: &mut Loaded<DeadLetter>,
+    causation_depth_max: Option<i32>,
+) -> Result<(), CommandError> {
+    let (standing, given) = (letter.standing, letter.given.clone());
+    let too_deep = letter.too_deep.then_some(letter.causation_depth);
+    work.decide(stream, LetterCommand::Replay { standing, given, too_deep, causation_depth_max })?;
+    SubscriberName::parse(&letter.given.subscriber).into_iter().for_each(|subscriber| work.tx.wake(subscriber));
     Ok(())
 }
 

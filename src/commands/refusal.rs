@@ -82,6 +82,7 @@ pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
             Refusal::new(RefusalCode::DataCollectorAlreadyAssigned, "the data collector is bound to another station")
                 .with(json!({ "error": "DATA_COLLECTOR_ALREADY_ASSIGNED" }))
         }
+        "one_active_run_of_a_single_kind" => Refusal::new(RefusalCode::BulkRunActive, "a run of this kind is active, and only one may be"),
         "one_episode_per_task" => Refusal::new(RefusalCode::EpisodeExists, "the task has an episode already"),
         "one_episode_per_object" => {
             Refusal::new(RefusalCode::ObjectBelongsToAnotherEpisode, "the object belongs to an episode of another task")

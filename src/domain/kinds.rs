@@ -24,6 +24,7 @@ macro_rules! aggregates {
             Device: $crate::domain::device::Device;
             RecorderToken: $crate::domain::token::RecorderToken;
             ConfigTemplate: $crate::domain::template::ConfigTemplate;
+            BulkRun: $crate::domain::bulk_run::BulkRun;
             DeadLetter: $crate::domain::letter::DeadLetter;
         }
     };

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod batch;
+pub mod bulk_run;
 #[cfg(test)]
 mod convergence;
 pub mod device;

@@ -76,6 +76,10 @@ codes! {
     BatchNotFound = "batch_not_found", NotFound;
     BatchNotOpen = "batch_not_open", Conflict, made by BATCH_STATUS;
     BatchNotRecallable = "batch_not_recallable", Conflict, made by BATCH_STATUS;
+    BulkRunActive = "bulk_run_active", Conflict;
+    BulkRunExists = "bulk_run_exists", Conflict;
+    BulkRunFinished = "bulk_run_finished", Conflict, made by &["bulk_run_ended"];
+    BulkRunNotFound = "bulk_run_not_found", NotFound;
     CommandExists = "command_exists", Conflict;
     DataCollectorAlreadyAssigned = "data_collector_already_assigned", Conflict;
     DataCollectorNotActive = "data_collector_not_active", Invalid;

@@ -22,6 +22,7 @@ use crate::commands::letters::{
     ReplayLetter, ReplayLetters, Replayed, ReplayedAll, ResolveLetter, SelectLetters, Selected, SelectedOfSubscriber,
 };
 use crate::domain::LetterId;
+use crate::domain::bulk_run::BulkWork;
 use crate::domain::letter::{LetterFilter, Resolution, SELECTION_BYTES_MAX};
 use crate::projections::reads::letters::{LetterAct, LetterShown, LettersOfSubscriber, WholeLetter};
 
@@ -453,6 +454,14 @@ pub struct ReplayOfSelection {
     causation_depth_max: Option<DepthMax>,
     /// How many letters become due in each second; default 100.
     per_second: Option<PerSecond>,
+}
+
+impl ReplayOfSelection {
+    /// The same as a bulk run.
+    pub fn as_a_run(self) -> BulkWork {
+        let per_second = self.per_second.and_then(|given| u32::try_from(given.0).ok()).unwrap_or(PER_SECOND);
+        BulkWork::ReplayDeadLetters { selection: self.selection.0, causation_depth_max: depth(self.causation_depth_max), per_second }
+    }
 }
 
 /// What a replay took.

@@ -15,6 +15,7 @@
 
 pub mod auth;
 pub mod batches;
+mod bulk_runs;
 pub mod callbacks;
 mod cors;
 pub mod dead_letters;

@@ -22,8 +22,8 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, callbacks, dead_letters, describe, device_stream, devices, episodes, events, health, metrics, orders, recorder,
-    recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
+    AppState, batches, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, events, health, metrics, orders,
+    recorder, recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -106,6 +106,7 @@ fn routes() -> Routes {
         devices::routes,
         device_stream::routes,
         dead_letters::routes,
+        bulk_runs::routes,
         health::routes,
         metrics::routes,
     ];
@@ -307,6 +308,12 @@ pub(super) mod tests {
             "/api/v1/dead-letters",
             "/api/v1/dead-letters/counts",
             "/api/v1/dead-letters/replay",
+            "/api/v1/dead-letters/replay/run",
+            "/api/v1/data-ops/bulk-runs",
+            "/api/v1/data-ops/bulk-runs/current",
+            "/api/v1/data-ops/bulk-runs/{run_id}",
+            "/api/v1/data-ops/bulk-runs/{run_id}/items",
+            "/api/v1/data-ops/bulk-runs/{run_id}/cancel",
             "/api/v1/dead-letters/replay/preview",
             "/api/v1/dead-letters/{id}",
             "/api/v1/dead-letters/{id}/replay",
@@ -343,7 +350,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 103, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 109, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -14,6 +14,7 @@ use super::export::ExportFormat;
 use super::fields::{described_as, field};
 use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
+use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::QaStatus;
 use crate::domain::letter::{DeadReason, Resolution};
@@ -73,6 +74,8 @@ listed! {
     LinkWord = LinkKind,
     TemplateFileWord = TemplateFile,
     DeadReasonWord = DeadReason,
+    BulkActionWord = BulkAction,
+    ItemOutcomeWord = ItemOutcome,
     ResolutionWord = Resolution,
     RoleWord = Role,
     DirectionWord = Direction,
@@ -115,6 +118,7 @@ words! {
     DimensionWord = "scene" | "sop";
     EpisodeFileWord = "mcap" | "sidecar";
     HealthWord = "healthy" | "unhealthy";
+    BulkStatusWord = "queued" | "running" | "cancel_requested" | "completed" | "canceled" | "failed";
     LetterActWord = "dead_letter_replayed" | "dead_letter_resolved";
     AnswerWord = "rpc_response";
 }

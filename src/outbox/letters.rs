@@ -51,10 +51,11 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Whether the delivery of a letter is in the outbox.
+/// Whether the delivery of a letter is in the outbox. Here and below rows are found by their event; *is not distinct from* keeps the
+/// planner from the index of a subscriber, under which all its rows are, while it knows nothing of a table that was empty a moment ago.
 macro_rules! in_flight {
     () => {
-        "exists (select from outbox o where o.event_seq = d.event_seq and o.subscriber = d.subscriber \
+        "exists (select from outbox o where o.event_seq = d.event_seq and o.subscriber is not distinct from d.subscriber \
                  and o.destination is not distinct from d.destination)"
     };
 }
@@ -70,13 +71,14 @@ pub struct Letter {
     pub causation_depth: i32,
     pub too_deep: bool,
     pub resolved_at: Option<Timestamp>,
+    pub died_at: Timestamp,
 }
 
 macro_rules! letter {
     () => {
         concat!(
             "select d.dead_letter_id, d.subscriber, coalesce(e.aggregate_type || '/' || e.aggregate_id || '/' || e.sequence, d.stream_key) as event_id,
-       d.destination, d.causation_depth, d.reason = 'causation_too_deep' as too_deep, d.resolved_at,
+       d.destination, d.causation_depth, d.reason = 'causation_too_deep' as too_deep, d.resolved_at, d.died_at,
        case when d.resolved_at is null then 'unresolved' when d.resolution is distinct from 'replayed' then 'resolved'
             when ",
             in_flight!(),
@@ -88,7 +90,7 @@ macro_rules! letter {
 impl Letter {
     /// From a row of [`ONE`], [`SELECTED`] or [`OLD`].
     pub fn of(row: &Row) -> Self {
-        let standing = match row.get(7) {
+        let standing = match row.get(8) {
             "unresolved" => Standing::Unresolved,
             "in_flight" => Standing::InFlight,
             "delivered" => Standing::Delivered,
@@ -101,9 +103,16 @@ impl Letter {
             causation_depth: row.get(4),
             too_deep: row.get(5),
             resolved_at: row.get(6),
+            died_at: row.get(7),
         }
     }
 }
+
+/// How the statements of a transaction are planned, as those of the outbox are: a plan that was made while there were few letters
+/// would read whole tables for each of many.
+pub const PLANS: &str =
+    "select set_config('enable_seqscan', 'off', true) as seqscan, set_config('enable_hashjoin', 'off', true) as hashjoin,
+    set_config('enable_mergejoin', 'off', true) as mergejoin";
 
 /// Keeps a letter as it is until the commit. Its own statement: the next one sees what was committed before the lock was got.
 pub const LOCK_ONE: &str = "select from dead_letters where dead_letter_id = $1 for update";
@@ -121,7 +130,7 @@ pub const SELECTED_COUNTS: &str = concat!(
             max(d.causation_depth) filter (where d.reason = 'causation_too_deep') as deepest
      from dead_letters d left join events e on e.seq = d.event_seq where ",
     matching!(),
-    " and d.died_at <= $9::timestamptz group by 1 order by 1"
+    " and d.resolved_at is null and d.died_at <= $9::timestamptz group by 1 order by 1"
 );
 
 /// The oldest letters of a selection that can be replayed, locked; behind the same parameters how many at most.
@@ -129,8 +138,21 @@ pub const SELECTED: &str = concat!(
     letter!(),
     "from dead_letters d left join events e on e.seq = d.event_seq where ",
     matching!(),
-    " and d.died_at <= $9::timestamptz and (d.reason <> 'causation_too_deep' or d.causation_depth <= $10::integer)
+    " and d.resolved_at is null and d.died_at <= $9::timestamptz and (d.reason <> 'causation_too_deep' or d.causation_depth <= $10::integer)
      order by d.dead_letter_id limit $11::bigint for update of d"
+);
+
+/// Every letter of a selection; the parameters are the filter and its instant.
+pub const SELECTED_IDS: &str = concat!(
+    "select d.dead_letter_id from dead_letters d left join events e on e.seq = d.event_seq where ",
+    matching!(),
+    " and d.resolved_at is null and d.died_at <= $9::timestamptz order by d.dead_letter_id"
+);
+
+/// Some letters, locked.
+pub const SOME: &str = concat!(
+    letter!(),
+    "from dead_letters d left join events e on e.seq = d.event_seq where d.dead_letter_id = any ($1) order by d.dead_letter_id for update of d"
 );
 
 /// Puts letters into the outbox again, each after its delay. What a person put there by hand stays as it is.
@@ -172,9 +194,9 @@ cross join lateral (
     select l.* from events l
     where l.aggregate_type = x.aggregate_type and l.aggregate_id = x.aggregate_id and l.sequence > x.sequence
     order by l.sequence limit $2::bigint) e
-where not exists (select from outbox o where o.event_seq = e.seq and o.subscriber = d.subscriber
+where not exists (select from outbox o where o.event_seq = e.seq and o.subscriber is not distinct from d.subscriber
                     and o.destination is not distinct from d.destination)
-  and not exists (select from dead_letters w where w.event_seq = e.seq and w.subscriber = d.subscriber
+  and not exists (select from dead_letters w where w.event_seq = e.seq and w.subscriber is not distinct from d.subscriber
                     and w.destination is not distinct from d.destination and w.resolution is distinct from 'replayed')
 order by d.dead_letter_id, e.sequence";
 
@@ -211,11 +233,14 @@ impl Later {
 /// Every statement, for the test that prepares them.
 pub fn statements() -> Vec<(&'static str, String)> {
     [
+        ("plans for letters", PLANS),
         ("letter, locked", LOCK_ONE),
         ("letter", ONE),
         ("letters, held", LOCK_ALL),
         ("letters of a selection, counted", SELECTED_COUNTS),
         ("letters of a selection", SELECTED),
+        ("letters of a selection, by number", SELECTED_IDS),
+        ("some letters", SOME),
         ("letters, replayed", REPLAY),
         ("letter, resolved", RESOLVE),
         ("letters that are old", OLD),

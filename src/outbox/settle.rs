@@ -62,7 +62,7 @@ again as (
         reason = g.reason, attempts = d.attempts + g.attempt, failures = d.failures || g.tried, died_at = clock_timestamp(),
         blocks_stream = g.blocks, outbox_id = g.outbox_id, epoch = g.epoch, resolved_at = null, resolution = null
     from dead g
-    where d.event_seq = g.event_seq and d.subscriber = g.subscriber and d.destination is not distinct from g.destination
+    where d.event_seq = g.event_seq and d.subscriber is not distinct from g.subscriber and d.destination is not distinct from g.destination
       and d.resolution = 'replayed'
     returning g.outbox_id),
 new as (

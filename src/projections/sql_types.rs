@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_checked};
 
 use crate::domain::batch::BatchStatus;
+use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::QaStatus;
 use crate::domain::ids::{self, numeric_ids};
@@ -63,7 +64,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, CollectorStatus, CommandStatus, DeadReason, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState,
+    BatchStatus, BulkAction, BulkEnd, ItemOutcome, CollectorStatus, CommandStatus, DeadReason, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState,
     Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
 }
 

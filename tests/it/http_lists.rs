@@ -1,7 +1,7 @@
 //! Registry, lists and filters over REST; every statement behind them.
 
 use keystone_edge::commands::devices::OpenLink;
-use keystone_edge::commands::{params, rivals};
+use keystone_edge::commands::{bulk_runs, params, rivals};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
 use keystone_edge::outbox::letters;
@@ -16,8 +16,12 @@ async fn every_query_fits_the_schema() {
     let database = TestDatabase::new().await;
     let client = database.pool.get().await.unwrap();
     let mut wrong = vec![];
-    for (name, statement) in
-        reads::statements().into_iter().chain(rivals::statements()).chain(params::statements()).chain(letters::statements())
+    for (name, statement) in reads::statements()
+        .into_iter()
+        .chain(rivals::statements())
+        .chain(params::statements())
+        .chain(letters::statements())
+        .chain(bulk_runs::statements())
     {
         match client.prepare(&statement).await {
             // A column is found by its name: of two with the same one, the second is never read.
@@ -184,6 +188,8 @@ async fn every_list_is_walked_from_place_to_place_and_what_is_added_meanwhile_mo
     for _ in 0..3 {
         edge.create("/api/v1/batches", seed.batch(1)).await;
     }
+    let (_, letters) = edge.post("/api/v1/dead-letters/replay/preview", json!({"everything": true})).await;
+    let (_, run) = edge.post("/api/v1/dead-letters/replay/run", json!({"selection": letters["selection"]})).await;
     let (_, description) = edge.get("/api/v1/openapi.json").await;
     let lists: Vec<&String> = description["paths"]
         .as_object()
@@ -195,7 +201,7 @@ async fn every_list_is_walked_from_place_to_place_and_what_is_added_meanwhile_mo
     assert!(lists.len() >= 14, "{lists:?}");
     let mut walked = 0;
     for list in lists {
-        let path = list.replace("{id}", "1");
+        let path = list.replace("{id}", "1").replace("{run_id}", run["run_id"].as_str().unwrap());
         for filter in ["", "keyword=cup", "keyword=a", "status=pending"] {
             let (status, whole) = edge.get(&format!("{path}?{filter}&limit=100")).await;
             if status == 400 {

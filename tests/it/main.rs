@@ -10,6 +10,7 @@ mod sources;
 mod administrator;
 mod blobs;
 mod bulk;
+mod bulk_runs;
 mod claims;
 mod clocks;
 mod compose;

@@ -46,7 +46,7 @@ row! {
         failures: Value = "d.failures",
         /// Of the delivery under way, where there is one.
         failures_since: Option<Value> = "(select o.failures from outbox o where o.event_seq = d.event_seq \
-            and o.subscriber = d.subscriber and o.destination is not distinct from d.destination)",
+            and o.subscriber is not distinct from d.subscriber and o.destination is not distinct from d.destination)",
     }
 }
 

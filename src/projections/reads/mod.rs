@@ -7,6 +7,7 @@
 
 pub mod batches;
 pub mod breakdown;
+pub mod bulk_runs;
 pub mod credentials;
 pub mod device_changes;
 pub mod devices;
@@ -41,6 +42,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
     [
         batches::statements(),
         breakdown::statements(),
+        bulk_runs::statements(),
         credentials::statements(),
         device_changes::statements(),
         devices::statements(),

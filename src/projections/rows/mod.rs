@@ -1,8 +1,9 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`registry`], [`device`], [`letter`]: the rows.
+//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`]: the rows.
 
+pub mod bulk_run;
 pub mod device;
 pub mod letter;
 pub mod production;

@@ -1,0 +1,49 @@
+//! Rows of bulk runs.
+
+use super::table::table;
+use super::{ReadModel, Shown};
+use crate::domain::Timestamp;
+use crate::domain::bulk_run::{Active, BulkAction, BulkEnd, BulkRun, BulkTally};
+
+table! {
+    BulkRunRow in "bulk_runs" by text String {
+        action: BulkAction,
+        total_count: i64,
+        cancel_requested: bool,
+        ended: Option<BulkEnd>,
+        passed_count: i64,
+        qa_failed_count: i64,
+        processing_failed_count: i64,
+        skipped_count: i64,
+        started_at: Option<Timestamp>,
+        error_message: Option<String>,
+    }
+}
+
+impl ReadModel for BulkRun {
+    type Row = BulkRunRow;
+
+    fn shown(state: &Self) -> Shown<BulkRunRow> {
+        let (work, total_count, cancel_requested, ended, tally, started_at, error_message) = match state {
+            Self::Absent => return Shown::Gone,
+            Self::Active(Active { work, total, cancel_requested }) => {
+                (work, *total, *cancel_requested, None, BulkTally::default(), None, None)
+            }
+            Self::Ended { work, total, cancel_requested, end, tally, started_at, error } => {
+                (work, *total, *cancel_requested, Some(*end), *tally, *started_at, error.clone())
+            }
+        };
+        Shown::Row(BulkRunRow {
+            action: work.action(),
+            total_count,
+            cancel_requested,
+            ended,
+            passed_count: tally.passed,
+            qa_failed_count: tally.qa_failed,
+            processing_failed_count: tally.processing_failed,
+            skipped_count: tally.skipped,
+            started_at,
+            error_message,
+        })
+    }
+}
