@@ -1,6 +1,6 @@
 //! `/data-ops/bulk-runs`: work on many things that one request asked for, and how far it is.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::dead_letters::ReplayOfSelection;
-use super::extract::{Json, Params};
+use super::extract::{Json, Params, PathText};
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
@@ -188,7 +188,7 @@ pub async fn current(State(state): State<AppState>, params: Params) -> Result<Re
 #[utoipa::path(get, path = "/api/v1/data-ops/bulk-runs/{run_id}", tag = "operation", params(
     ("run_id" = String, Path, description = "The id of the run"),
 ), responses((status = 200, body = BulkRunWithCauses), (status = 404, description = "There is none")))]
-pub async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<BulkRunWithCauses>, Problem> {
+pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Result<Json<BulkRunWithCauses>, Problem> {
     let run = shown(&state, &id).await?.into();
     let causes = state.reads.bulk_causes(&id).await?.into_iter().map(CauseCount::from).collect();
     Ok(Json(BulkRunWithCauses { run, causes }))
@@ -201,7 +201,7 @@ pub async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Resul
     ("offset" = Option<i64>, Query),
     ("outcome" = Option<ItemOutcomeWord>, Query, description = "Only those that ended like this"),
 ), responses((status = 200, body = Paged<RunItem>), (status = 404, description = "There is no such run")))]
-pub async fn items(State(state): State<AppState>, Path(id): Path<String>, params: Params) -> Result<Json<Paged<RunItem>>, Problem> {
+pub async fn items(State(state): State<AppState>, PathText(id): PathText, params: Params) -> Result<Json<Paged<RunItem>>, Problem> {
     let page = params.page_to_100()?;
     let outcome = params.word("outcome")?;
     shown(&state, &id).await?;
@@ -216,7 +216,7 @@ pub async fn items(State(state): State<AppState>, Path(id): Path<String>, params
     (status = 404, description = "There is none"),
     (status = 409, description = "It has ended"),
 ))]
-pub async fn cancel(State(state): State<AppState>, caller: Caller, Path(id): Path<String>) -> Result<Json<BulkRun>, Problem> {
+pub async fn cancel(State(state): State<AppState>, caller: Caller, PathText(id): PathText) -> Result<Json<BulkRun>, Problem> {
     state.commands.execute(&caller.context(), CancelBulkRun(id.clone())).await?;
     Ok(Json(shown(&state, &id).await?.into()))
 }

@@ -174,6 +174,20 @@ fn invalid_id() -> Problem {
     Problem::invalid("the id in the path must be an integer")
 }
 
+/// The one text of a path.
+#[derive(Clone, Debug)]
+pub struct PathText(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let bad = || Problem::invalid("the path cannot be read");
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| bad())?;
+        if text.contains('\0') { Err(bad()) } else { Ok(Self(text)) }
+    }
+}
+
 /// The two texts of a path.
 #[derive(Clone, Debug)]
 pub struct PathTexts(pub (String, String));
