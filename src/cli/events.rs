@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use deadpool_postgres::Pool;
 use serde_json::{Value, json};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::is_heard;
 use super::story;
@@ -83,6 +84,8 @@ pub async fn run(pool: &Pool, options: Options) -> anyhow::Result<()> {
     if let Some(task) = task {
         return story::of_task(pool, &task, json).await;
     }
+    // Heard from here on, also while there is much to tell.
+    let stop = follow.then(|| signal(SignalKind::interrupt())).transpose()?;
     let reads = Reads::new(pool.clone());
     let filter = Search::from(searched).filter(&reads).await?;
     let noted_to = reads.log_noted_to().await?;
@@ -103,12 +106,14 @@ pub async fn run(pool: &Pool, options: Options) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    if follow { tell_what_comes(&reads, &filter, noted_to, json).await } else { Ok(()) }
+    match stop {
+        Some(stop) => tell_what_comes(&reads, &filter, noted_to, json, stop).await,
+        None => Ok(()),
+    }
 }
 
 /// Until Ctrl-C, or until nobody reads any more.
-async fn tell_what_comes(reads: &Reads, filter: &LogFilter, mut told: i64, json: bool) -> anyhow::Result<()> {
-    let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
+async fn tell_what_comes(reads: &Reads, filter: &LogFilter, mut told: i64, json: bool, mut stop: Signal) -> anyhow::Result<()> {
     loop {
         let noted_to = reads.log_noted_to().await?;
         let bounds = reads.log_bounds(filter, noted_to).await?;
@@ -124,7 +129,7 @@ async fn tell_what_comes(reads: &Reads, filter: &LogFilter, mut told: i64, json:
             }
         }
         told = told.max(noted_to);
-        tokio::select! { ended = &mut stop => return Ok(ended?), () = tokio::time::sleep(LOOK) => {} }
+        tokio::select! { _ = stop.recv() => return Ok(()), () = tokio::time::sleep(LOOK) => {} }
     }
 }
 
