@@ -23,6 +23,7 @@ pub struct Server {
     pub settings: Vec<(&'static str, String)>,
     /// A program that runs ours, with its arguments: another umask, another network.
     pub through: Vec<String>,
+    pub program: String,
     child: Option<Child>,
     /// It was ready once; its ports stay.
     served: bool,
@@ -45,6 +46,7 @@ impl Server {
             ports: std::array::from_fn(|_| free_port()),
             settings: vec![],
             through: vec![],
+            program: env!("CARGO_BIN_EXE_keystone").to_owned(),
             child: None,
             served: false,
         }
@@ -90,7 +92,7 @@ impl Server {
 
     /// The program with this server's settings.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut words = self.through.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_keystone")]);
+        let mut words = self.through.iter().map(String::as_str).chain([self.program.as_str()]);
         let mut command = Command::new(words.next().expect("a program"));
         // What is set for the tests, or for the developer's own server, is not for this one.
         for (name, _) in std::env::vars_os() {
