@@ -5,12 +5,15 @@ use deadpool_postgres::Pool;
 use serde::Serialize;
 
 use super::output::say;
-use crate::commands::letters::{ReplayLetter, ReplayLetters, ResolveLetter, SelectLetters};
+use crate::commands::letters::{
+    CAUSATION_DEPTH_MAX, PER_SECOND, PER_SECOND_MAX, ReplayLetter, ReplayLetters, ResolveLetter, SelectLetters,
+};
 use crate::commands::{Commands, Context};
 use crate::domain::letter::{DeadReason, LetterFilter, Resolution};
 use crate::domain::{Actor, LetterId, Timestamp, storable};
 use crate::eventstore::EventStore;
 use crate::http::dead_letters::{DeadLetter, DeadLetterContent, LetterCounts};
+use crate::http::fields::REASON;
 use crate::outbox::Wakes;
 use crate::projections::reads::letters::LetterShown;
 use crate::projections::reads::{Page, Place, Reads};
@@ -56,10 +59,10 @@ pub enum Command {
         #[arg(long)]
         everything: bool,
         /// How long chains of causes may be, this time
-        #[arg(long, value_name = "LINKS", value_parser = clap::value_parser!(i32).range(1..=1000))]
+        #[arg(long, value_name = "LINKS", value_parser = clap::value_parser!(i32).range(1..=CAUSATION_DEPTH_MAX))]
         causation_depth_max: Option<i32>,
         /// How many letters of a selection become due in each second
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        #[arg(long, default_value_t = PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=PER_SECOND_MAX))]
         per_second: u32,
     },
     /// Say that a letter needs no delivery
@@ -160,7 +163,7 @@ pub async fn run(pool: &Pool, command: Command) -> anyhow::Result<()> {
         }
         Command::Resolve { id, reason } => {
             let reason = reason.trim().to_owned();
-            anyhow::ensure!(!reason.is_empty() && reason.chars().count() <= 1000, "a reason has 1 to 1000 characters");
+            anyhow::ensure!(!reason.is_empty() && reason.chars().count() <= REASON, "a reason has 1 to {REASON} characters");
             commands.execute(&context, ResolveLetter { id: LetterId(id), reason }).await?;
             say(&format!("Letter {id} is resolved."))
         }
@@ -190,7 +193,7 @@ fn seconds(at: Timestamp) -> String {
 /// Number, time, for whom, which event, why, and what the last attempt said.
 fn line(letter: &LetterShown) -> String {
     let to = letter.destination.as_ref().map(|destination| format!(" for {destination}")).unwrap_or_default();
-    let event = letter.sequence.map_or_else(|| letter.stream.clone(), |sequence| format!("{}/{sequence}", letter.stream));
+    let event = letter.event_id().unwrap_or_else(|| letter.stream.clone());
     format!(
         "{:>6}  {}  {}{to}  {event} {}  {} after {} attempts  {}\n        {}",
         letter.id,

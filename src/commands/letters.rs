@@ -22,6 +22,13 @@ use crate::outbox::letters::{self, Letter, Values};
 /// Letters that one request replays: one transaction, with an event for each.
 pub const REPLAYED_AT_ONCE_MAX: i64 = 1000;
 
+/// What a person may allow a chain of causes: none is longer by intent.
+pub const CAUSATION_DEPTH_MAX: i64 = 1000;
+
+/// Letters of a selection that become due in each second, where nothing is said, and at most.
+pub const PER_SECOND: u32 = 100;
+pub const PER_SECOND_MAX: i64 = 1000;
+
 /// Later events of a stream that are looked at for what was delivered already: of one letter, and of each of many.
 const LATER_EVENTS_MAX: i64 = 100;
 const LATER_EVENTS_OF_MANY_MAX: i64 = 10;

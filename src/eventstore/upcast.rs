@@ -23,6 +23,14 @@ pub fn upcast(upcasters: &[Box<dyn EventUpcaster>], event_type: &str, event_vers
     event.payload
 }
 
+/// What an event says, in the shape of today: the one thing that its payload holds.
+pub fn content(upcasters: &[Box<dyn EventUpcaster>], event_type: &str, event_version: &str, payload: Value) -> Value {
+    match upcast(upcasters, event_type, event_version, payload) {
+        Value::Object(payload) if payload.len() == 1 => payload.into_iter().next().map(|(_, content)| content).unwrap_or_default(),
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use cqrs_es::persist::SemanticVersionEventUpcaster;

@@ -19,7 +19,8 @@ use super::tasks::Ending;
 use super::wire::{Paged, TextId, WholeSecond};
 use super::words::{DeadReasonWord, LetterActWord, ResolutionWord};
 use crate::commands::letters::{
-    ReplayLetter, ReplayLetters, Replayed, ReplayedAll, ResolveLetter, SelectLetters, Selected, SelectedOfSubscriber,
+    CAUSATION_DEPTH_MAX, PER_SECOND, PER_SECOND_MAX, ReplayLetter, ReplayLetters, Replayed, ReplayedAll, ResolveLetter, SelectLetters,
+    Selected, SelectedOfSubscriber,
 };
 use crate::domain::LetterId;
 use crate::domain::bulk_run::BulkWork;
@@ -87,9 +88,9 @@ impl From<LetterShown> for DeadLetter {
     fn from(row: LetterShown) -> Self {
         Self {
             id: TextId(row.id.0),
+            event_id: row.event_id(),
             subscriber: row.subscriber,
             destination: row.destination,
-            event_id: row.sequence.map(|sequence| format!("{}/{sequence}", row.stream)),
             stream: row.stream,
             event_type: row.event_type,
             reason: row.reason.as_str(),
@@ -141,8 +142,7 @@ pub struct Act {
 
 impl From<LetterAct> for Act {
     fn from(row: LetterAct) -> Self {
-        let content = row.payload.get(&row.event_type).cloned().unwrap_or_default();
-        Self { event_type: row.event_type, at: row.at.into(), actor: row.actor, content }
+        Self { event_type: row.event_type, at: row.at.into(), actor: row.actor, content: row.payload }
     }
 }
 
@@ -173,15 +173,6 @@ pub struct DeadLetterContent {
     acts: Vec<Act>,
 }
 
-/// A payload is stored under the type of its event.
-fn letter_payload(stored: Option<Value>) -> Value {
-    match stored {
-        Some(Value::Object(payload)) if payload.len() == 1 => payload.into_iter().next().map(|(_, inner)| inner),
-        other => other,
-    }
-    .unwrap_or_default()
-}
-
 impl From<WholeLetter> for DeadLetterContent {
     fn from(whole: WholeLetter) -> Self {
         let WholeLetter { letter, in_flight, content, acts } = whole;
@@ -197,7 +188,7 @@ impl From<WholeLetter> for DeadLetterContent {
             causation_depth: content.causation_depth,
             position: content.position,
             recorded_at: content.recorded_at.map(WholeSecond),
-            payload: letter_payload(content.payload),
+            payload: content.payload.unwrap_or_default(),
             metadata: content.metadata.unwrap_or_default(),
             tried: tried.map(read).collect(),
             acts: acts.into_iter().map(Act::from).collect(),
@@ -289,11 +280,8 @@ pub async fn get(State(state): State<AppState>, id: PathId) -> Result<Json<DeadL
 }
 
 /// No chain of causes is longer by intent.
-type DepthMax = Whole<1, 1000>;
-type PerSecond = Whole<1, 1000>;
-
-/// Letters that become due in each second, where nothing is said.
-const PER_SECOND: u32 = 100;
+type DepthMax = Whole<1, CAUSATION_DEPTH_MAX>;
+type PerSecond = Whole<1, PER_SECOND_MAX>;
 
 fn depth(given: Option<DepthMax>) -> Option<i32> {
     given.and_then(|max| i32::try_from(max.0).ok())
@@ -457,9 +445,13 @@ pub struct ReplayOfSelection {
 }
 
 impl ReplayOfSelection {
+    fn per_second(&self) -> u32 {
+        self.per_second.and_then(|given| u32::try_from(given.0).ok()).unwrap_or(PER_SECOND)
+    }
+
     /// The same as a bulk run.
     pub fn as_a_run(self) -> BulkWork {
-        let per_second = self.per_second.and_then(|given| u32::try_from(given.0).ok()).unwrap_or(PER_SECOND);
+        let per_second = self.per_second();
         BulkWork::ReplayDeadLetters { selection: self.selection.0, causation_depth_max: depth(self.causation_depth_max), per_second }
     }
 }
@@ -488,7 +480,7 @@ pub async fn replay_selection(
     caller: Caller,
     Json(body): Json<ReplayOfSelection>,
 ) -> Result<Json<ReplayCounts>, Problem> {
-    let per_second = body.per_second.and_then(|given| u32::try_from(given.0).ok()).unwrap_or(PER_SECOND);
+    let per_second = body.per_second();
     let command = ReplayLetters { selection: body.selection.0, causation_depth_max: depth(body.causation_depth_max), per_second };
     let ReplayedAll { replayed, delivered_later, too_deep, left } = state.commands.execute(&caller.context(), command).await?;
     Ok(Json(ReplayCounts { replayed, delivered_later, too_deep, left }))

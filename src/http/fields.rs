@@ -16,7 +16,7 @@ use crate::domain::{Timestamp, storable};
 /// Long texts: notes, errors, layouts. Counted in bytes.
 pub const LONG_TEXT: usize = 65_535;
 pub const NAME: usize = 255;
-const REASON: usize = 1_000;
+pub const REASON: usize = 1_000;
 
 pub type Name = Text<NAME>;
 pub type ShortText = MayBeEmpty<NAME>;

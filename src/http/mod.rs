@@ -10,6 +10,7 @@
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fields`], [`words`]: what a single field may be.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
+//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 

@@ -60,8 +60,6 @@ macro_rules! in_flight {
     };
 }
 
-pub const IN_FLIGHT: &str = in_flight!();
-
 /// What a command has to know of a letter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Letter {

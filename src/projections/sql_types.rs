@@ -64,8 +64,8 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, ItemOutcome, CollectorStatus, CommandStatus, DeadReason, LinkKind, OrderStatus, Priority, QaStatus, RecorderAction, RecorderState,
-    Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, ItemOutcome, LinkKind, OrderStatus, Priority, QaStatus,
+    RecorderAction, RecorderState, Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
 }
 
 impl<'a> FromSql<'a> for Contest {

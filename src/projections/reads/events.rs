@@ -16,7 +16,7 @@ use super::row::{FromRow, row};
 use crate::domain::Timestamp;
 use crate::domain::words::words;
 use crate::eventstore::terms::Term;
-use crate::eventstore::upcast::{upcast, upcasters};
+use crate::eventstore::upcast::{content, upcasters};
 
 /// More causes than any chain has.
 const CAUSES_MAX: usize = 64;
@@ -68,13 +68,7 @@ impl LogEvent {
 
     fn read(stored: StoredLogEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Self {
         let StoredLogEvent { position, category, stream_id, sequence, event_type, event_version, payload, metadata, recorded_at } = stored;
-        let content = match upcast(upcasters, &event_type, &event_version, payload) {
-            Value::Object(mut payload) if payload.len() == 1 => {
-                let content = payload.iter_mut().next().map(|(_, content)| content.take());
-                content.unwrap_or_default()
-            }
-            other => other,
-        };
+        let content = content(upcasters, &event_type, &event_version, payload);
         Self { position, category, stream_id, sequence, event_type, event_version, content, metadata, recorded_at }
     }
 }

@@ -10,8 +10,8 @@ use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::letter::{DeadReason, LetterFilter, Resolution};
 use crate::domain::{LetterId, Scope, Timestamp};
-use crate::eventstore::upcast::{upcast, upcasters};
-use crate::outbox::letters::{FROM, IN_FLIGHT, MATCHES, PARAMETERS, Values};
+use crate::eventstore::upcast::{self, upcasters};
+use crate::outbox::letters::{FROM, MATCHES, PARAMETERS, Values};
 
 row! {
     LetterShown {
@@ -39,6 +39,7 @@ row! {
     LetterContent {
         causation_depth: i32 = "d.causation_depth",
         event_version: Option<String> = "e.event_version",
+        /// What the event says, once it was read.
         payload: Option<Value> = "e.payload",
         metadata: Option<Value> = "e.metadata",
         recorded_at: Option<Timestamp> = "e.recorded_at",
@@ -55,6 +56,7 @@ row! {
     LetterAct {
         event_type: String = "e.event_type",
         event_version: String = "e.event_version",
+        /// What the event says, once it was read.
         payload: Value = "e.payload",
         at: Timestamp = "coalesce((e.metadata ->> 'occurred_at')::timestamptz, e.recorded_at)",
         actor: Option<String> = "e.metadata ->> 'actor'",
@@ -68,6 +70,13 @@ row! {
         unresolved: i64 = "count(*)",
         oldest: Timestamp = "min(d.died_at)",
         newest: Timestamp = "max(d.died_at)",
+    }
+}
+
+impl LetterShown {
+    /// The event that was to be delivered, where it is known.
+    pub fn event_id(&self) -> Option<String> {
+        self.sequence.map(|sequence| format!("{}/{sequence}", self.stream))
     }
 }
 
@@ -99,10 +108,6 @@ fn content() -> String {
     format!("select {} from {FROM} where d.dead_letter_id = $1", LetterContent::columns())
 }
 
-fn in_flight() -> String {
-    format!("select count(*) from dead_letters d where d.dead_letter_id = $1 and d.resolution = 'replayed' and {IN_FLIGHT}")
-}
-
 fn acts() -> String {
     format!(
         "select {} from events e where e.aggregate_type = 'dead_letter' and e.aggregate_id = $1::bigint::text order by e.sequence",
@@ -130,12 +135,12 @@ impl Reads {
             return Ok(None);
         };
         if let (Some(event_type), Some(version), Some(payload)) = (&letter.event_type, &content.event_version, content.payload.take()) {
-            content.payload = Some(upcast(&upcasters(), event_type, version, payload));
+            content.payload = Some(upcast::content(&upcasters(), event_type, version, payload));
         }
-        let in_flight = self.number(&in_flight(), &[&id]).await? > 0;
+        let in_flight = letter.resolution == Resolution::Replayed && content.failures_since.is_some();
         let mut acts: Vec<LetterAct> = self.rows(&acts(), &[&id]).await?;
         for act in &mut acts {
-            act.payload = upcast(&upcasters(), &act.event_type, &act.event_version, act.payload.take());
+            act.payload = upcast::content(&upcasters(), &act.event_type, &act.event_version, act.payload.take());
         }
         Ok(Some(WholeLetter { letter, in_flight, content, acts }))
     }
@@ -152,7 +157,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("dead letters, counted", list().count()),
         ("dead letter", get()),
         ("content of a dead letter", content()),
-        ("whether a dead letter is in flight", in_flight()),
         ("acts about a dead letter", acts()),
         ("unresolved dead letters", counts()),
     ]
