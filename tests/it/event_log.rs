@@ -390,9 +390,8 @@ select 'task', (n / 10)::text, n % 10 + 1, t.event_type, '1.0',
 from generate_series(0, $1::bigint - 1) n,
      lateral (select case when n % 1000 = 3 then 'upload_rejected' when n % 10 = 0 then 'task_created' else 'device_report_noted' end as event_type) t";
 
-/// Blocks that a page of fifty may look at. Each event is found by three indexes; of two filters, a thousand events that match
-/// the one may be looked up for the other.
-const BLOCKS_MAX: i64 = 6_000;
+/// Blocks that a page of fifty may look at: each event is found by three indexes and looked up for each further filter.
+const BLOCKS_MAX: i64 = 1_500;
 
 /// `KEYSTONE_LOG_ROWS` says how long the log is.
 #[tokio::test]
@@ -408,7 +407,6 @@ async fn each_page_is_read_from_an_index_however_long_the_log_is() {
     let started = Instant::now();
     while search::note(&database.pool).await.unwrap() != Some(0) {}
     println!("noted {rows} events in {:?}", started.elapsed());
-    client.batch_execute("vacuum analyze log_index, log_terms").await.unwrap();
     let reads = Reads::new(database.pool.clone());
     let (unit, middle) = ((rows / 20).to_string(), Some(rows / 2));
     let about = format!("task/{unit}");
@@ -429,7 +427,9 @@ async fn each_page_is_read_from_an_index_however_long_the_log_is() {
         Search { since: Some(at), until: Some(at + chrono::TimeDelta::seconds(100)), ..Search::default() },
         Search { types: texts(&["task_*"]), actor: Some("device:AB-0".into()), categories: texts(&["task"]), ..Search::default() },
     ];
-    for search in searches {
+    // The plan is the same before anything is known to be visible to all, as behind a log that grows.
+    for (state, search) in ["analyze", "vacuum analyze"].into_iter().flat_map(|state| searches.iter().map(move |search| (state, search))) {
+        client.batch_execute(&format!("{state} log_index, log_terms")).await.unwrap();
         let filter = search.filter(&reads).await.unwrap();
         let between = reads.log_bounds(&filter, rows).await.unwrap();
         for direction in [Direction::Forward, Direction::Backward] {
@@ -442,8 +442,8 @@ async fn each_page_is_read_from_an_index_however_long_the_log_is() {
             let explained = client.query_typed(&format!("explain (analyze, buffers, format json) {statement}"), &typed).await.unwrap();
             let plan: Value = explained[0].get(0);
             let blocks: i64 = ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|key| plan[0]["Plan"][*key].as_i64().unwrap()).sum();
-            println!("{blocks:>5} blocks, {:>8} ms: {search:?} {direction:?}", plan[0]["Execution Time"]);
-            assert!(blocks <= BLOCKS_MAX, "{search:?} {direction:?} looks at {blocks} blocks: {plan:#}");
+            println!("{blocks:>5} blocks, {:>8} ms after {state}: {search:?} {direction:?}", plan[0]["Execution Time"]);
+            assert!(blocks <= BLOCKS_MAX, "after {state}, {search:?} {direction:?} looks at {blocks} blocks: {plan:#}");
         }
     }
 }
