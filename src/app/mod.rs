@@ -502,7 +502,8 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
     }
 }
 
-fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
+/// How the rows of a subscriber are worked on.
+pub fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
     let delivery = outbox.delivery(subscriber);
     DeliverySettings {
         concurrency: delivery.concurrency,
@@ -511,7 +512,6 @@ fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySetti
         backoff: Backoff { base: delivery.backoff_base, cap: delivery.backoff_cap },
         lease: delivery.lease,
         timeout: delivery.timeout,
-        batch_size: delivery.batch_size,
         per_stream: delivery.ordering == Ordering::PerStream,
         block_on_dead: delivery.on_exhausted == OnExhausted::Block,
         poll: outbox.poll_interval,
