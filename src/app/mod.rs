@@ -10,6 +10,7 @@ mod administrator;
 mod bulk_runs;
 mod ports;
 mod process;
+mod samples;
 mod store_guard;
 
 use std::net::SocketAddr;
@@ -201,6 +202,7 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
+        lifecycle.spawn("samples", samples::follow(pool.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
         let letters_kept = config.outbox.resolved_letters_kept();
         lifecycle.spawn("what is kept for a while", forget(commands.clone(), letters_kept, stop.clone()));

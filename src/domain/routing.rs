@@ -71,6 +71,14 @@ impl Destination {
         }
     }
 
+    /// What it is, without which one.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Recorder(_) => "recorder",
+            Self::Transfer(_) => "transfer",
+        }
+    }
+
     /// The socket that leads there.
     pub fn link(&self) -> (&DeviceId, LinkKind) {
         match self {
