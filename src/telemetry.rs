@@ -37,6 +37,7 @@ pub const LOG_LEADS: &str = "keystone_log_leads";
 pub const OUTBOX_CLAIMED: &str = "keystone_outbox_claimed_total";
 pub const OUTBOX_SETTLED: &str = "keystone_outbox_settled_total";
 pub const DELIVERY_SECONDS: &str = "keystone_delivery_seconds";
+pub const WEBHOOK_ATTEMPTS: &str = "keystone_webhook_attempts_total";
 pub const DEVICE_LINKS: &str = "keystone_device_links";
 pub const DEVICE_LINKS_ENDED: &str = "keystone_device_links_ended_total";
 pub const DEVICE_HANDSHAKES_REFUSED: &str = "keystone_device_handshakes_refused_total";
@@ -227,6 +228,7 @@ fn describe() {
     describe_gauge!(LOG_LEADS, "1 in the process that gives positions");
     describe_counter!(OUTBOX_CLAIMED, "Deliveries claimed, by subscriber");
     describe_counter!(OUTBOX_SETTLED, "Deliveries settled, by subscriber and outcome");
+    describe_counter!(WEBHOOK_ATTEMPTS, "Attempts to deliver a webhook, by outcome");
     describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Time of one delivery, by subscriber");
     describe_gauge!(DEVICE_LINKS, "Open device connections, by kind");
     describe_counter!(DEVICE_LINKS_ENDED, "Device connections that ended, by kind and cause");

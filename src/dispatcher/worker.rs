@@ -39,6 +39,7 @@ pub struct Worker {
 struct InFlight {
     row: Claimed,
     destination: Option<Destination>,
+    settings: DeliverySettings,
 }
 
 /// What came back from one delivery.
@@ -49,7 +50,8 @@ type Finished = (Id, Outcome);
 pub async fn run(worker: Worker, soft: CancellationToken, hard: CancellationToken) {
     let mut state = State {
         name: worker.subscriber.name(),
-        targets: Targets::new(worker.settings.concurrency),
+        targets: Targets::default(),
+        turn: 0,
         worker,
         running: JoinSet::new(),
         held: HashMap::new(),
@@ -117,6 +119,8 @@ struct State {
     held: HashMap<Id, InFlight>,
     unsettled: Vec<(i64, i64, Settlement)>,
     targets: Targets,
+    /// Grows with each claim: each destination comes first at times.
+    turn: usize,
 }
 
 impl State {
@@ -138,7 +142,8 @@ impl State {
     }
 
     async fn claim_any(&self) -> anyhow::Result<(Vec<Claimed>, bool)> {
-        let limit = self.targets.room(&None, Instant::now()).min(self.worker.settings.batch_size);
+        let settings = &self.worker.settings;
+        let limit = self.targets.room(&None, settings.concurrency, Instant::now()).min(settings.batch_size).min(self.free());
         if limit == 0 {
             return Ok((vec![], false));
         }
@@ -148,10 +153,15 @@ impl State {
         Ok((rows, more))
     }
 
-    async fn claim_for_each(&self) -> anyhow::Result<(Vec<Claimed>, bool)> {
+    async fn claim_for_each(&mut self) -> anyhow::Result<(Vec<Claimed>, bool)> {
         let client = self.worker.pool.get().await?;
         // Few wait at any time; naming all that can be reached would cost more the more devices there are.
-        let shares = self.shares(waiting_destinations(&client, self.name).await?);
+        let waiting = waiting_destinations(&client, self.name).await?;
+        if waiting.is_empty() {
+            return Ok((vec![], false));
+        }
+        self.worker.subscriber.look_up(&waiting).await?;
+        let shares = self.shares(waiting);
         if shares.is_empty() {
             return Ok((vec![], false));
         }
@@ -167,21 +177,42 @@ impl State {
 
     /// Each destination that can be delivered to now gets its part of a batch, and one row at least, whatever the others
     /// have under way.
-    fn shares(&self, waiting: Vec<Destination>) -> Vec<Share> {
+    /// Where there is not room for all together, each has its turn.
+    fn shares(&mut self, mut waiting: Vec<Destination>) -> Vec<Share> {
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % waiting.len().max(1);
+        waiting.rotate_left(turn);
         let now = Instant::now();
-        let room = |to: Option<Destination>| match &to {
-            Some(destination) if !self.worker.subscriber.reaches(destination) => 0,
-            _ => self.targets.room(&to, now),
+        let room = |to: Destination| {
+            let settings = self.settings_of(Some(&to));
+            let reached = self.worker.subscriber.reaches(&to);
+            let to = Some(to);
+            let room = if reached { self.targets.room(&to, settings.concurrency, now) } else { 0 };
+            (to, settings, room)
         };
-        let rooms: Vec<(Destination, usize)> = waiting.into_iter().map(|to| (to.clone(), room(Some(to)))).collect();
-        let open = rooms.iter().filter(|(_, room)| *room > 0).count();
+        let rooms: Vec<_> = waiting.into_iter().map(room).collect();
+        let open = rooms.iter().filter(|(.., room)| *room > 0).count();
         let part = (self.worker.settings.batch_size / open.max(1)).max(1);
-        let share = |(destination, room): (Destination, usize)| Share {
-            destination,
-            limit: number(if room > 0 { room.min(part) } else { part }),
-            only_expired: room == 0,
-        };
-        rooms.into_iter().map(share).collect()
+        let mut free = self.free();
+        let mut shares = vec![];
+        for (destination, settings, room) in rooms {
+            let limit = if room > 0 { room.min(part).min(free) } else { part };
+            free -= if room > 0 { limit } else { 0 };
+            if let (Some(destination), 1..) = (destination, limit) {
+                shares.push(Share { destination, limit: number(limit), per_stream: settings.per_stream, only_expired: room == 0 });
+            }
+        }
+        shares
+    }
+
+    /// Deliveries that may start besides those under way.
+    fn free(&self) -> usize {
+        self.worker.settings.concurrency_total.saturating_sub(self.held.len())
+    }
+
+    fn settings_of(&self, destination: Option<&Destination>) -> DeliverySettings {
+        let Worker { subscriber, settings, .. } = &self.worker;
+        destination.map_or(*settings, |destination| subscriber.settings_of(destination, *settings))
     }
 
     fn claim_of<'a>(&'a self, wanted: Wanted<'a>) -> Claim<'a> {
@@ -190,7 +221,8 @@ impl State {
     }
 
     fn start(&mut self, row: Claimed) {
-        let settings = self.worker.settings;
+        let destination = row.destination.as_deref().map(Destination::parse);
+        let settings = self.settings_of(destination.as_ref().and_then(Option::as_ref));
         let refuse = |reason, error: &str| Settlement::Dead { reason, error: error.to_owned(), blocks_stream: settings.block_on_dead };
         if row.expired && !self.worker.subscriber.wants_expired() {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::Expired, "it expired before it could be delivered")));
@@ -208,7 +240,6 @@ impl State {
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::AttemptsUsedUp, error)));
             return;
         }
-        let destination = row.destination.as_deref().map(Destination::parse);
         if destination == Some(None) {
             let error = format!("this version does not know the destination {:?}", row.destination.as_deref().unwrap_or_default());
             self.unsettled.push((row.outbox_id, row.epoch, refuse(DeadReason::PermanentError, &error)));
@@ -238,7 +269,7 @@ impl State {
                 Err(_) => Outcome::Retry { error: format!("no outcome within {:?}", settings.timeout), after: None },
             }
         });
-        self.held.insert(task.id(), InFlight { row, destination });
+        self.held.insert(task.id(), InFlight { row, destination, settings });
     }
 
     fn note(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
@@ -249,16 +280,27 @@ impl State {
                 (failure.id(), Outcome::Retry { error: format!("the delivery panicked: {failure}"), after: None })
             }
         };
-        let Some(InFlight { row, destination }) = self.held.remove(&id) else { return };
-        if !matches!(outcome, Outcome::DestinationDown { .. }) {
+        let Some(InFlight { row, destination, settings }) = self.held.remove(&id) else { return };
+        if !matches!(outcome, Outcome::DestinationDown { .. } | Outcome::Busy { .. }) {
             self.targets.reached(&destination);
         }
         let event = row.event.event_id();
         let name = self.name.as_str();
+        let unwanted = matches!(outcome, Outcome::Unwanted { .. });
         let settlement = match outcome {
             Outcome::Delivered => {
                 debug!(outbox.subscriber = name, event.id = %event, attempt = row.attempt, "Delivered `{event}` to `{name}`");
                 Settlement::Delivered
+            }
+            Outcome::Unwanted { why } => {
+                info!(outbox.subscriber = name, event.id = %event, why, "`{event}` is not wanted any more: {why}");
+                Settlement::Delivered
+            }
+            Outcome::Busy { error, after } => {
+                let place = row.destination.as_deref().unwrap_or("the destination");
+                info!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} wants nothing for {after:?}");
+                self.targets.rest(destination, Instant::now(), after);
+                Settlement::Release { after }
             }
             Outcome::NotHere { error } => {
                 debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here now");
@@ -270,9 +312,9 @@ impl State {
                 warn!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} is down; probes again in {rest:?}");
                 Settlement::Release { after: rest }
             }
-            Outcome::Retry { error, after } if !self.used_up(&row) => {
+            Outcome::Retry { error, after } if !used_up(&settings, &row) => {
                 let attempt = row.attempt.unsigned_abs();
-                let delay = self.worker.settings.backoff.delay(attempt, rand::random::<f64>(), after);
+                let delay = settings.backoff.delay(attempt, rand::random::<f64>(), after);
                 info!(outbox.subscriber = name, event.id = %event, attempt, error, "Could not deliver `{event}` to `{name}`; tries again in {delay:?}");
                 Settlement::Retry { error, after: delay }
             }
@@ -280,6 +322,7 @@ impl State {
             Outcome::Permanent { error } => self.bury(&event, DeadReason::PermanentError, error),
         };
         let word = match &settlement {
+            Settlement::Delivered if unwanted => "dropped",
             Settlement::Delivered => "delivered",
             Settlement::Retry { .. } => "retried",
             Settlement::Release { .. } => "released",
@@ -287,13 +330,6 @@ impl State {
         };
         metrics::counter!(crate::telemetry::OUTBOX_SETTLED, "subscriber" => name, "outcome" => word).increment(1);
         self.unsettled.push((row.outbox_id, row.epoch, settlement));
-    }
-
-    fn used_up(&self, row: &Claimed) -> bool {
-        let settings = &self.worker.settings;
-        let tried = settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() >= max);
-        let late = settings.deadline.is_some_and(|deadline| row.age >= deadline);
-        tried || late
     }
 
     fn bury(&self, event: &str, reason: DeadReason, error: String) -> Settlement {
@@ -359,6 +395,12 @@ impl State {
         self.unsettled.extend(rest);
         self.settle_all().await;
     }
+}
+
+fn used_up(settings: &DeliverySettings, row: &Claimed) -> bool {
+    let tried = settings.attempts_max.is_some_and(|max| row.attempt.unsigned_abs() >= max);
+    let late = settings.deadline.is_some_and(|deadline| row.age >= deadline);
+    tried || late
 }
 
 fn number(rows: usize) -> i64 {

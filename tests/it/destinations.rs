@@ -251,7 +251,7 @@ async fn a_look_for_destinations_passes_over_what_waits_for_one_that_is_away() {
     let client = get(pool).await.unwrap();
     // The plans are made once and for ever, on empty tables.
     client.batch_execute("set plan_cache_mode = force_generic_plan").await.unwrap();
-    let share = |name: &str| Share { destination: to(name), limit: 10, only_expired: false };
+    let share = |name: &str| Share { destination: to(name), limit: 10, only_expired: false, per_stream: false };
     let claim_for = async |shares: &[Share], per_stream| {
         let wanted = Wanted::For(shares);
         claim(&client, &Claim { subscriber: NAME, worker: "w", lease: Duration::from_secs(60), wanted, per_stream }).await.unwrap()

@@ -75,3 +75,4 @@ mod upgrade;
 mod values;
 mod verified_ack;
 mod ways_out;
+mod webhooks;
