@@ -25,6 +25,7 @@ pub mod projections;
 // The edges.
 pub mod devices;
 pub mod http;
+pub mod streams;
 pub mod subscribers;
 
 // Recordings and where they lie.

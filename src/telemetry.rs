@@ -47,6 +47,7 @@ pub const DEVICE_MESSAGES_DROPPED: &str = "keystone_device_messages_dropped_tota
 pub const UPLOADS_REJECTED: &str = "keystone_uploads_rejected_total";
 pub const UPLOAD_VERIFIED_BYTES: &str = "keystone_upload_verified_bytes_total";
 pub const STORE_PROBE_SECONDS: &str = "keystone_object_store_probe_seconds";
+pub const STREAM_SUBSCRIBERS: &str = "keystone_stream_subscribers";
 pub const POOL_OPENED: &str = "keystone_pool_connections_opened_total";
 pub const CONNECTIONS_GIVEN_UP: &str = "keystone_database_connections_given_up_total";
 
@@ -239,6 +240,7 @@ fn describe() {
     describe_counter!(UPLOADS_REJECTED, "Uploads that were not what the device had said");
     describe_counter!(UPLOAD_VERIFIED_BYTES, Unit::Bytes, "Bytes read back and hashed before an ack");
     describe_histogram!(STORE_PROBE_SECONDS, Unit::Seconds, "Time of the readiness question to the object store");
+    describe_gauge!(STREAM_SUBSCRIBERS, "Open live streams, by kind");
     describe_counter!(POOL_OPENED, "Database connections opened");
     describe_counter!(CONNECTIONS_GIVEN_UP, "Database connections closed because they were silent or their session unfit");
 }

@@ -40,15 +40,15 @@ use crate::embedded::s3::{self, Credentials, EmbeddedS3};
 use crate::eventstore::{EventStore, Holder, Left, Sequencer, search, snapshots};
 use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
-use crate::http::device_stream::DeviceStream;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::fleet::Fleet;
-use crate::http::{self, AppState};
+use crate::http::{self, AppState, Live, StreamLimits};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
+use crate::streams::Signals;
 use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
@@ -255,15 +255,16 @@ impl App {
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
+            streams: StreamLimits::new(config.limits.streams_max, config.limits.streams_per_user_max),
         };
-        let device_stream = DeviceStream::new(stop.clone());
-        lifecycle.spawn("device stream", device_stream.clone().follow(reads.clone(), log_head.clone()));
+        let live = Live::new(&reads, &commands, settings.device_response_timeout, settings.streams, stop.clone());
+        lifecycle.spawn("live streams", live.clone().follow(Signals { head: log_head.clone(), commits: wakes.commits() }));
         let state = AppState::new(
             commands.clone(),
             reads,
             Fleet::new(devices.hub().clone()),
             http::objects::Objects::new(blobs),
-            device_stream,
+            live,
             settings,
             Arc::new(move || metrics.render()),
         )?
@@ -516,7 +517,8 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
     }
 }
 
-fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
+/// How the rows of a subscriber are worked on, as the settings say.
+pub fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
     let delivery = outbox.delivery(subscriber);
     DeliverySettings {
         concurrency: delivery.concurrency,

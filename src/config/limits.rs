@@ -11,4 +11,6 @@ pub struct Limits {
     /// On each port.
     pub connections_max: usize,
     pub connections_per_address_max: usize,
+    pub streams_max: usize,
+    pub streams_per_user_max: usize,
 }

@@ -84,6 +84,13 @@ pub struct BulkTally {
     pub skipped: i64,
 }
 
+impl BulkTally {
+    /// How many things were worked on.
+    pub fn processed(&self) -> i64 {
+        self.passed + self.qa_failed + self.processing_failed + self.skipped
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkRun {

@@ -21,15 +21,17 @@ use crate::domain::bulk_run::BulkAction;
 use crate::projections::reads::Page;
 use crate::projections::reads::bulk_runs::{BulkCause, BulkItem, BulkRunShown};
 
+/// Of all routes about bulk runs.
+pub const POLICY: Policy = Policy::MANAGE.closed().of_the_site();
+
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site();
     Routes::default()
-        .at(policy.keyed(), routes!(replay))
-        .at(policy, routes!(list))
-        .at(policy, routes!(current))
-        .at(policy, routes!(get))
-        .at(policy, routes!(items))
-        .at(policy.keyed(), routes!(cancel))
+        .at(POLICY.keyed(), routes!(replay))
+        .at(POLICY, routes!(list))
+        .at(POLICY, routes!(current))
+        .at(POLICY, routes!(get))
+        .at(POLICY, routes!(items))
+        .at(POLICY.keyed(), routes!(cancel))
 }
 
 /// Work on many things.
@@ -74,7 +76,7 @@ impl From<BulkRunShown> for BulkRun {
             action: row.own.action.as_str(),
             status,
             total_count: row.own.total_count,
-            processed_count: tally.passed + tally.qa_failed + tally.processing_failed + tally.skipped,
+            processed_count: tally.processed(),
             passed_count: tally.passed,
             qa_failed_count: tally.qa_failed,
             processing_failed_count: tally.processing_failed,
@@ -142,7 +144,7 @@ fn no_run() -> Problem {
     Problem::not_found("bulk run")
 }
 
-async fn shown(state: &AppState, id: &str) -> Result<BulkRunShown, Problem> {
+pub async fn shown(state: &AppState, id: &str) -> Result<BulkRunShown, Problem> {
     state.reads.bulk_run(id).await?.ok_or_else(no_run)
 }
 

@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::AppState;
@@ -70,7 +70,50 @@ fn number(params: &Params, name: &'static str) -> Result<Option<i64>, Problem> {
     params.text(name).map(|text| number(text).ok_or_else(|| Problem::of_field(name, "must be a number, not negative"))).transpose()
 }
 
-fn search(params: &Params) -> Result<Search, Problem> {
+/// What is looked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description; they are read by `search`")]
+pub struct Filters {
+    /// Kinds of streams, with commas between
+    category: Option<String>,
+    /// One stream, as task/17
+    stream: Option<String>,
+    /// One unit, as task/17, whether it is still there or not: its stream, and events that name it
+    about: Option<String>,
+    /// Types, with commas between; upload_* means all that begin so
+    r#type: Option<String>,
+    /// Who did it, as user:admin
+    actor: Option<String>,
+    /// Everything that one request led to
+    correlation_id: Option<String>,
+    /// A value in the payload, as task_id:17; may be repeated
+    content: Option<String>,
+}
+
+/// Where it begins.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description; they are read by `search`")]
+pub struct Since {
+    /// Not before this place in the log
+    from_position: Option<i64>,
+    /// Not before this instant, RFC 3339
+    since: Option<String>,
+}
+
+/// Where it ends.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "a description; they are read by `search`")]
+pub struct Until {
+    /// Not behind this place in the log
+    to_position: Option<i64>,
+    /// Before this instant, RFC 3339
+    until: Option<String>,
+}
+
+pub fn search(params: &Params) -> Result<Search, Problem> {
     Ok(Search {
         categories: params.list(&["category"])?.unwrap_or_default(),
         stream: params.text("stream"),
@@ -88,17 +131,9 @@ fn search(params: &Params) -> Result<Search, Problem> {
 
 /// Events of the log that match, newest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(
-    ("category" = Option<String>, Query, description = "Kinds of streams, with commas between"),
-    ("stream" = Option<String>, Query, description = "One stream, as task/17"),
-    ("about" = Option<String>, Query, description = "One unit, as task/17, whether it is still there or not: its stream, and events that name it"),
-    ("type" = Option<String>, Query, description = "Types, with commas between; upload_* means all that begin so"),
-    ("actor" = Option<String>, Query, description = "Who did it, as user:admin"),
-    ("correlation_id" = Option<String>, Query, description = "Everything that one request led to"),
-    ("content" = Option<String>, Query, description = "A value in the payload, as task_id:17; may be repeated"),
-    ("from_position" = Option<i64>, Query, description = "Not before this place in the log"),
-    ("to_position" = Option<i64>, Query, description = "Not behind this place in the log"),
-    ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
-    ("until" = Option<String>, Query, description = "Before this instant, RFC 3339"),
+    Filters,
+    Since,
+    Until,
     ("order" = inline(Option<DirectionOfLogWord>), Query, description = "The newest first, unless it is asc"),
     ("after" = Option<i64>, Query, description = "The next_after of a page"),
     ("limit" = Option<i64>, Query, description = "At least 1, default 50; at most 200 are given at once"),
@@ -146,17 +181,9 @@ pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json
 /// Everything that matches, in the order of the log, up to where the log is now: a line of JSON per event, or CSV.
 #[utoipa::path(get, path = "/api/v1/events/export", tag = "events", params(
     ("format" = inline(Option<ExportFormatWord>), Query, description = "NDJSON where it is not given"),
-    ("category" = Option<String>, Query, description = "Kinds of streams, with commas between"),
-    ("stream" = Option<String>, Query, description = "One stream, as task/17"),
-    ("about" = Option<String>, Query, description = "One unit, as task/17, and events that name it"),
-    ("type" = Option<String>, Query, description = "Types, with commas between; upload_* means all that begin so"),
-    ("actor" = Option<String>, Query, description = "Who did it, as user:admin"),
-    ("correlation_id" = Option<String>, Query, description = "Everything that one request led to"),
-    ("content" = Option<String>, Query, description = "A value in the payload, as task_id:17; may be repeated"),
-    ("from_position" = Option<i64>, Query, description = "Not before this place in the log"),
-    ("to_position" = Option<i64>, Query, description = "Not behind this place in the log"),
-    ("since" = Option<String>, Query, description = "Not before this instant, RFC 3339"),
-    ("until" = Option<String>, Query, description = "Before this instant, RFC 3339"),
+    Filters,
+    Since,
+    Until,
 ), responses(
     (status = 200, content_type = "application/x-ndjson", body = String,
      description = "As many events as there are; an export that ends with an error is not whole, and its connection is cut"),

@@ -11,17 +11,19 @@
 //! - [`fields`], [`words`]: what a single field may be.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
 //! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
+//! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
 pub mod auth;
 pub mod batches;
+mod bulk_run_stream;
 mod bulk_runs;
 pub mod callbacks;
 mod cors;
 pub mod dead_letters;
 mod describe;
-pub mod device_stream;
+mod device_stream;
 pub mod devices;
 pub mod disk;
 mod door;
@@ -29,6 +31,7 @@ mod download;
 mod elsewhere;
 pub mod endpoints;
 pub mod episodes;
+mod event_stream;
 pub mod events;
 mod export;
 pub mod extract;
@@ -38,6 +41,7 @@ pub mod health;
 mod host;
 pub mod idempotency;
 mod intake;
+mod live;
 mod location;
 pub mod logged;
 mod made;
@@ -46,6 +50,7 @@ mod matrix;
 pub mod metrics;
 mod neighbours;
 pub mod objects;
+mod opening;
 pub mod orders;
 pub mod policy;
 mod probe;
@@ -70,6 +75,7 @@ mod viewer;
 pub mod wire;
 pub mod words;
 
+pub use live::{Live, StreamLimits};
 pub use router::{openapi, router};
 pub use settings::{AuthMode, EdgeSettings};
 pub use state::AppState;

@@ -49,6 +49,7 @@ codes! {
     LoginRefused = "login_refused", UNAUTHORIZED;
     LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
     RegistrationThrottled = "registration_throttled", TOO_MANY_REQUESTS;
+    TooManyStreams = "too_many_streams", TOO_MANY_REQUESTS;
     RegistrationAnswered = "registration_answered", CONFLICT;
     Forbidden = "forbidden", FORBIDDEN;
     NotYourDevice = "not_your_device", FORBIDDEN;

@@ -22,8 +22,9 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, events, health, metrics, orders,
-    recorder, recorder_state, registration, stations, statistics, storage, subscriptions, tasks, transfer, viewer,
+    AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
+    events, health, metrics, orders, recorder, recorder_state, registration, stations, statistics, storage, subscriptions, tasks, transfer,
+    viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -98,6 +99,7 @@ fn routes() -> Routes {
         statistics::routes,
         episodes::routes,
         events::routes,
+        event_stream::routes,
         storage::routes,
         viewer::routes,
         callbacks::routes,
@@ -109,6 +111,7 @@ fn routes() -> Routes {
         subscriptions::routes,
         dead_letters::routes,
         bulk_runs::routes,
+        bulk_run_stream::routes,
         health::routes,
         metrics::routes,
     ];
@@ -179,7 +182,7 @@ pub(super) mod tests {
     use crate::http::fleet::Fleet;
     use crate::http::objects::Objects;
     use crate::http::policy::Access;
-    use crate::http::{AuthMode, EdgeSettings};
+    use crate::http::{AuthMode, EdgeSettings, Live, StreamLimits};
     use crate::projections::reads::Reads;
 
     /// The whole edge over a database and a store that nobody answers for.
@@ -212,10 +215,13 @@ pub(super) mod tests {
             store: crate::http::endpoints::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
             secrets: vec![],
             registrations_per_minute: 30,
+            streams: StreamLimits::new(100, 100),
         };
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
         let measures: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(String::new);
-        let stream = crate::http::device_stream::DeviceStream::new(tokio_util::sync::CancellationToken::new());
+        let reads = Reads::new(pool);
+        let live =
+            Live::new(&reads, &commands, settings.device_response_timeout, settings.streams, tokio_util::sync::CancellationToken::new());
         let access = blobs::Access {
             endpoint: "http://127.0.0.1:1".into(),
             public_endpoint: None,
@@ -224,7 +230,7 @@ pub(super) mod tests {
             local: None,
         };
         let objects = Objects::new(Blobs::new(access, &Config::defaults().s3).unwrap());
-        AppState::new(commands, Reads::new(pool), Fleet::new(Hub::new()), objects, stream, settings, measures).unwrap()
+        AppState::new(commands, reads, Fleet::new(Hub::new()), objects, live, settings, measures).unwrap()
     }
 
     pub fn served(state: &AppState) -> TowerToHyperService<Router> {
@@ -303,6 +309,7 @@ pub(super) mod tests {
             "/api/v1/storage/object",
             "/api/v1/events",
             "/api/v1/events/export",
+            "/api/v1/events/stream",
             "/api/v1/events/{position}",
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
@@ -315,6 +322,7 @@ pub(super) mod tests {
             "/api/v1/data-ops/bulk-runs/current",
             "/api/v1/data-ops/bulk-runs/{run_id}",
             "/api/v1/data-ops/bulk-runs/{run_id}/items",
+            "/api/v1/data-ops/bulk-runs/{run_id}/stream",
             "/api/v1/data-ops/bulk-runs/{run_id}/cancel",
             "/api/v1/dead-letters/replay/preview",
             "/api/v1/dead-letters/{id}",
@@ -361,7 +369,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 121, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 123, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::endpoints::{Endpoints, Store};
+use super::live::StreamLimits;
 
 /// Whether routes that older deployments left open ask for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,4 +43,5 @@ pub struct EdgeSettings {
     pub secrets: Vec<String>,
     /// From one address.
     pub registrations_per_minute: u32,
+    pub streams: StreamLimits,
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::auth::passwords::Logins;
 use super::auth::throttle::Throttle;
 use super::auth::tokens::Tokens;
-use super::device_stream::DeviceStream;
 use super::fleet::Fleet;
+use super::live::Live;
 use super::neighbours;
 use super::objects::Objects;
 use super::probe::Probes;
@@ -33,7 +33,7 @@ pub struct AppState {
     pub callback_tokens: CallbackTokens,
     pub registrations: Arc<Throttle>,
     pub anonymous_keys: Arc<Throttle>,
-    pub device_stream: Arc<DeviceStream>,
+    pub live: Arc<Live>,
     /// For the other processes of the site.
     pub neighbours: reqwest::Client,
     pub probes: Arc<Probes>,
@@ -52,7 +52,7 @@ impl AppState {
         reads: Reads,
         fleet: Fleet,
         objects: Objects,
-        device_stream: Arc<DeviceStream>,
+        live: Arc<Live>,
         settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
     ) -> anyhow::Result<Self> {
@@ -67,7 +67,7 @@ impl AppState {
             callback_tokens: CallbackTokens::new(&settings.jwt_secret),
             registrations,
             anonymous_keys: Arc::new(Throttle::new(ANONYMOUS_KEYS_PER_MINUTE, 60)),
-            device_stream,
+            live,
             neighbours: neighbours::client()?,
             commands,
             reads,

@@ -9,20 +9,25 @@ use keystone_edge::projections::rebuild::rebuild;
 use serde_json::{Value, json};
 
 use crate::harness::edge::TestEdge;
+use crate::harness::sse::Sse;
 use crate::outbox::{number, rows, take, waiting};
 
 const RUNS: &str = "/api/v1/data-ops/bulk-runs";
 const LEASE: Duration = Duration::from_secs(30);
 
 /// An edge with so many letters.
-async fn with_letters(letters: i64) -> TestEdge {
+async fn with_letters(many: i64) -> TestEdge {
     let edge = TestEdge::start().await;
+    letters(&edge, many).await;
+    edge
+}
+
+async fn letters(edge: &TestEdge, many: i64) {
     let pool = &edge.database.pool;
-    rows("many", 1..=letters).queue(pool).await;
+    rows("many", 1..=many).queue(pool).await;
     let dead = || Settlement::Dead { reason: DeadReason::AttemptsUsedUp, error: "no answer".into(), blocks_stream: false };
     let done: Vec<_> = take(pool, 60_000, 100_000).await.iter().map(|row| (row.outbox_id, row.epoch, dead())).collect();
     settle(&get(pool).await.unwrap(), &done).await.unwrap();
-    edge
 }
 
 async fn accept(edge: &TestEdge, per_second: i64) -> Value {
@@ -145,4 +150,77 @@ async fn a_run_of_which_nothing_can_be_done_any_more_comes_to_its_end() {
     assert_eq!(piece(&edge, &claimed).await, Piece::Over, "a piece without an event is kept, too");
     let ended = run(&edge, &accepted).await;
     assert_eq!((&ended["status"], &ended["skipped_count"]), (&json!("completed"), &json!(3)), "{ended}");
+}
+
+async fn watch(edge: &TestEdge, run: &Value) -> Sse {
+    Sse::open(edge.request(&edge.admin, "GET", &format!("{RUNS}/{}/stream", run["run_id"].as_str().unwrap()))).await
+}
+
+/// The next event that is no heartbeat: its name, how many things were worked on, and the status. None: the end.
+async fn told(stream: &mut Sse) -> Option<(String, i64, String)> {
+    loop {
+        let event = stream.told().await?;
+        let data = event.json();
+        assert_eq!(event.id, None, "the contract's frames have no id");
+        if event.name == "ping" {
+            assert!(data["ts"].as_str().is_some_and(|ts| chrono::DateTime::parse_from_rfc3339(ts).is_ok()), "{data}");
+            continue;
+        }
+        return Some((event.name, data["processed_count"].as_i64().unwrap(), data["status"].as_str().unwrap().to_owned()));
+    }
+}
+
+fn event(name: &str, processed: i64, status: &str) -> Option<(String, i64, String)> {
+    Some((format!("bulk_run_{name}"), processed, status.to_owned()))
+}
+
+#[tokio::test]
+async fn a_watcher_is_told_how_far_a_run_is_and_of_its_end() {
+    let edge = with_letters(250).await;
+    let accepted = accept(&edge, 1000).await;
+    let mut early = watch(&edge, &accepted).await;
+    assert_eq!(told(&mut early).await, event("snapshot", 0, "queued"));
+    let claimed = claim(&edge, LEASE).await.expect("a run");
+    assert!(matches!(piece(&edge, &claimed).await, Piece::Done { .. }));
+    assert_eq!(told(&mut early).await, event("progress", 200, "running"), "that it began is no result");
+    let mut late = watch(&edge, &accepted).await;
+    assert_eq!(told(&mut late).await, event("snapshot", 200, "running"));
+    assert!(matches!(piece(&edge, &claimed).await, Piece::Done { .. }));
+    assert_eq!(told(&mut late).await, event("progress", 250, "running"));
+    assert_eq!(piece(&edge, &claimed).await, Piece::Over);
+    // One that was slow misses states in between, and not the end.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for stream in [&mut early, &mut late] {
+        let mut last = told(stream).await;
+        if last == event("progress", 250, "running") {
+            last = told(stream).await;
+        }
+        assert_eq!((last, told(stream).await), (event("completed", 250, "completed"), None));
+    }
+    let mut after = watch(&edge, &accepted).await;
+    let all = (told(&mut after).await, told(&mut after).await, told(&mut after).await);
+    assert_eq!(all, (event("snapshot", 250, "completed"), event("completed", 250, "completed"), None));
+    let shown = run(&edge, &accepted).await;
+    let mut again = watch(&edge, &accepted).await;
+    let mut snapshot = again.told().await.unwrap().json();
+    snapshot["causes"] = json!([]);
+    assert_eq!(snapshot, shown, "the same as the route of the run tells");
+    let (status, none) = edge.get(&format!("{RUNS}/nothing/stream")).await;
+    assert_eq!((status, &none["code"]), (404, &json!("not_found")));
+}
+
+#[tokio::test]
+async fn a_watcher_is_told_that_a_run_is_cancelled_and_hears_its_heart() {
+    let edge = TestEdge::start_with(|settings| settings.streams.heartbeat = Duration::from_millis(50)).await;
+    letters(&edge, 30).await;
+    let accepted = accept(&edge, 10).await;
+    let mut stream = watch(&edge, &accepted).await;
+    let claimed = claim(&edge, LEASE).await.expect("a run");
+    assert_eq!(told(&mut stream).await, event("snapshot", 0, "queued"));
+    edge.post(&format!("{RUNS}/{}/cancel", accepted["run_id"].as_str().unwrap()), Value::Null).await;
+    assert_eq!(told(&mut stream).await, event("progress", 0, "cancel_requested"));
+    assert_eq!(stream.told().await.unwrap().name, "ping");
+    assert_eq!(piece(&edge, &claimed).await, Piece::Over);
+    assert_eq!(told(&mut stream).await, event("canceled", 0, "canceled"));
+    assert_eq!((told(&mut stream).await, stream.comments), (None, 0));
 }

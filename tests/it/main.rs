@@ -65,6 +65,7 @@ mod store_keys;
 mod store_log;
 mod story;
 mod strangers;
+mod streams;
 mod structure;
 mod tidy;
 mod trace_links;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::device::Socket;
 use crate::harness::server::{PASSWORD, Server};
+use crate::harness::sse::Sse;
 use crate::harness::{TestDatabase, TestObjects, temp_folder, until};
 
 /// Two servers, one database, one object store, a factory with a robot.
@@ -52,7 +53,7 @@ impl Site {
         answer["connected"] == json!(true)
     }
 
-    async fn stream(&self, of: usize, query: &str, last: Option<&str>) -> Stream {
+    async fn stream(&self, of: usize, query: &str, last: Option<&str>) -> Sse {
         let login = json!({ "account": "admin", "password": PASSWORD });
         let http = reqwest::Client::new();
         let base = format!("{}/api/v1", self.servers[of].base());
@@ -61,58 +62,7 @@ impl Site {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Stream { response, text: String::new(), id: String::new() }
-    }
-}
-
-/// A client of server-sent events.
-struct Stream {
-    response: reqwest::Response,
-    text: String,
-    /// The last one that was received.
-    id: String,
-}
-
-impl Stream {
-    /// The next event; none where the stream ended.
-    async fn next(&mut self) -> Option<(String, Value)> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.text = rest;
-                let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
-                if let Some(id) = field("id:") {
-                    self.id = id;
-                }
-                if let (Some(event), Some(data)) = (field("event:"), field("data:")) {
-                    return Some((event, serde_json::from_str(&data).expect("JSON")));
-                }
-                continue;
-            }
-            let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk()).await.expect("something in time");
-            match chunk {
-                Ok(Some(chunk)) => self.text += std::str::from_utf8(&chunk).expect("UTF-8"),
-                Ok(None) | Err(_) => return None,
-            }
-        }
-    }
-
-    async fn wait_for(&mut self, what: &str, wanted: impl Fn(&str, &Value) -> bool) -> Value {
-        let mut heard = vec![];
-        let found = async {
-            while let Some((event, data)) = self.next().await {
-                if wanted(&event, &data) {
-                    return Some(data);
-                }
-                heard.push((event, data));
-            }
-            None
-        };
-        let found = tokio::time::timeout(Duration::from_secs(20), found).await.ok().flatten();
-        found.unwrap_or_else(|| panic!("waited in vain for {what}; heard {heard:?}"))
+        Sse::open(request).await
     }
 }
 

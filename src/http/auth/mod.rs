@@ -5,6 +5,7 @@
 //! none works as another.
 //!
 //! - [`identity`]: who there is.
+//! - [`right`]: the same question again, while a stream lasts.
 //! - [`tokens`]: signing and checking.
 //! - [`login`]: `/auth/login`, `/auth/me`, `/auth/logout`.
 //! - [`passwords`]: hashing and comparing them.
@@ -15,15 +16,17 @@
 mod identity;
 pub mod login;
 pub mod passwords;
+mod right;
 pub mod throttle;
 pub mod tokens;
 
 pub use identity::{Identity, Role};
+pub use right::Right;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
@@ -56,15 +59,15 @@ fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // What matches no route is answered with 404 behind us, and there is nothing else there.
     let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
-    match identify(&state, &policy, &request).and_then(|who| policy.admits(&who).map(|()| who)) {
+    match identify(&state, &policy, request.headers(), request.uri()).and_then(|who| policy.admits(&who).map(|()| who)) {
         Ok(who) => request.extensions_mut().insert(who),
         Err(problem) => return problem.into_response(),
     };
     next.run(request).await
 }
 
-fn identify(state: &AppState, policy: &Policy, request: &Request) -> Result<Identity, Problem> {
-    let (headers, now) = (request.headers(), state.commands.now());
+fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Identity, Problem> {
+    let now = state.commands.now();
     let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
     let identity = match cookie {
         Some(cookie) => state.tokens.identify_stream(cookie, now),
@@ -74,7 +77,7 @@ fn identify(state: &AppState, policy: &Policy, request: &Request) -> Result<Iden
     identity.or_else(|problem| match policy.access {
         Access::Open => Ok(Identity::Anonymous),
         Access::LoginUnlessCompat if compat => Ok(Identity::Anonymous),
-        Access::LoginOrLink | Access::Link if policy.opened_by_link(request.uri()) => Ok(Identity::Anonymous),
+        Access::LoginOrLink | Access::Link if policy.opened_by_link(uri) => Ok(Identity::Anonymous),
         Access::LoginUnlessCompat | Access::LoginOrLink | Access::Link | Access::Login => Err(problem),
     })
 }

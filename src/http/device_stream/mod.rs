@@ -2,16 +2,16 @@
 //!
 //! The source is the log, so an id is a position: a client that comes back with `Last-Event-ID` gets
 //! everything since, and one that comes without gets the present state of its devices first.
-//! One follower per process reads the log for all clients and hands each window on; a
-//! client that is too slow for the buffer reads the log itself from where it is. Nothing is left out.
 //!
-//! - [`feed`]: the follower of the log.
+//! - [`source`]: changes of devices, read once and written once for all readers.
 //! - [`told`]: a change as its readers are told of it.
-//! - [`client`]: one reader, and the route.
+//! - [`wanted`]: the devices that one reader asks for, and may see.
+//! - [`route`]: where a stream begins.
 
-mod client;
-mod feed;
+mod route;
+mod source;
 mod told;
+mod wanted;
 
-pub use client::routes;
-pub use feed::DeviceStream;
+pub use route::routes;
+pub use source::DeviceSource;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::domain::{PublicTaskId, Timestamp};
 use crate::http::fleet::DeviceWarning;
 use crate::projections::reads::device_changes::DeviceChange;
 use crate::projections::reads::devices::DeviceShown;
+use crate::streams::frame;
 
 fn instant(at: Timestamp) -> String {
     at.to_rfc3339_opts(SecondsFormat::Nanos, true)
@@ -40,6 +42,12 @@ fn syncing(data: Value, now: Timestamp, at: Timestamp) -> Value {
 
 fn age(now: Timestamp, at: Timestamp) -> i64 {
     (now - at).num_milliseconds().max(0)
+}
+
+/// The id stands on the last event of a position only: a reader that lost one of them gets them all again.
+pub(super) fn frames(told: Vec<(&'static str, Value)>, position: i64) -> impl Iterator<Item = Bytes> {
+    let last = told.len().saturating_sub(1);
+    told.into_iter().enumerate().map(move |(n, (name, data))| frame::event(name, &data.to_string(), (n == last).then_some(position)))
 }
 
 /// What a change is told as: event name and data.
@@ -146,6 +154,19 @@ mod tests {
 
     fn told(change: &DeviceChange) -> Vec<(&'static str, Value)> {
         told_as(change, Timestamp::UNIX_EPOCH + chrono::TimeDelta::milliseconds(40), Duration::from_secs(15))
+    }
+
+    /// Byte by byte as clients have always had it.
+    #[test]
+    fn the_id_stands_behind_the_data_of_the_last_event_of_a_position() {
+        let opened = told(&change(
+            "device_link_opened",
+            json!({ "kind": "recorder", "epoch": 2, "remote": "10.0.0.1", "at": "1970-01-01T00:00:00Z" }),
+        ));
+        let text: Vec<u8> = frames(opened.clone(), 7).flatten().collect();
+        let expected =
+            format!("event: device_connection\ndata: {}\n\nevent: recorder_syncing\ndata: {}\nid: 7\n\n", opened[0].1, opened[1].1);
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
 
     #[test]

@@ -90,6 +90,10 @@ fn get() -> String {
     format!("select {} from {FROM} where b.id = $1", BulkRunShown::columns())
 }
 
+fn named() -> String {
+    format!("select {} from {FROM} where b.id = any ($1)", BulkRunShown::columns())
+}
+
 fn causes() -> String {
     format!(
         "select {} from bulk_run_items i where i.run_id = $1 and i.cause is not null group by 1, 2 order by 3 desc, 1, 2",
@@ -107,6 +111,11 @@ impl Reads {
         self.row(&get(), &[&id]).await
     }
 
+    /// Those of these runs that there are.
+    pub async fn bulk_runs_named(&self, ids: &[String]) -> Result<Vec<BulkRunShown>, ReadError> {
+        self.rows(&named(), &[&ids]).await
+    }
+
     pub async fn bulk_items(&self, id: &str, outcome: Option<ItemOutcome>, page: Page) -> Result<Listed<BulkItem>, ReadError> {
         self.listed(&Scope::Everything, items(), &[&id, &outcome], page).await
     }
@@ -122,6 +131,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("bulk runs", list().select(&BulkRunShown::columns())),
         ("bulk runs, counted", list().count()),
         ("bulk run", get()),
+        ("bulk runs by id", named()),
         ("items of a bulk run", items().select(&BulkItem::columns())),
         ("items of a bulk run, counted", items().count()),
         ("causes in a bulk run", causes()),

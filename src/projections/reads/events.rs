@@ -15,7 +15,8 @@ use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::Timestamp;
 use crate::domain::words::words;
-use crate::eventstore::terms::Term;
+use crate::eventstore::StoredEvent;
+use crate::eventstore::terms::{Term, terms_of};
 use crate::eventstore::upcast::{content, upcasters};
 
 /// More causes than any chain has.
@@ -73,6 +74,37 @@ impl LogEvent {
     }
 }
 
+/// Everything that an event is found by, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms(Vec<Term>);
+
+/// An event at its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    pub position: i64,
+    pub event: LogEvent,
+    pub terms: Terms,
+}
+
+impl Followed {
+    fn read(stored: StoredLogEvent, upcasters: &[Box<dyn EventUpcaster>]) -> Self {
+        // As it is stored: so it is noted, too.
+        let as_stored = StoredEvent {
+            aggregate_type: stored.category.clone(),
+            aggregate_id: stored.stream_id.clone(),
+            sequence: stored.sequence,
+            event_type: stored.event_type.clone(),
+            event_version: stored.event_version.clone(),
+            payload: stored.payload.clone(),
+            metadata: stored.metadata.clone(),
+            seq: 0,
+            recorded_at: stored.recorded_at,
+        };
+        let terms = Terms(terms_of(&as_stored));
+        Self { position: stored.position.unwrap_or_default(), event: LogEvent::read(stored, upcasters), terms }
+    }
+}
+
 fn read_all(stored: Vec<StoredLogEvent>) -> Vec<LogEvent> {
     let upcasters = upcasters();
     stored.into_iter().map(|stored| LogEvent::read(stored, &upcasters)).collect()
@@ -92,6 +124,11 @@ pub struct LogFilter {
 impl LogFilter {
     fn of(groups: Vec<Vec<Term>>) -> Self {
         Self { groups, ..Self::default() }
+    }
+
+    /// Whether an event has a term of each group. Positions and times are not looked at.
+    pub fn has_terms(&self, terms: &Terms) -> bool {
+        self.groups.iter().all(|group| group.iter().any(|term| terms.0.binary_search(term).is_ok()))
     }
 
     /// What a page is asked for with: first and last position, without them, and how many; then each group of terms.
@@ -146,6 +183,13 @@ fn page(groups: usize, direction: Direction) -> String {
     )
 }
 
+fn follow() -> String {
+    format!(
+        "select {} from log l join events e on e.seq = l.seq where l.position > $1 order by l.position limit $2",
+        StoredLogEvent::columns()
+    )
+}
+
 fn one() -> String {
     format!("select {} from log l join events e on e.seq = l.seq where l.position = $1", StoredLogEvent::columns())
 }
@@ -194,6 +238,13 @@ impl Reads {
         // Planned each time, for the terms that are asked for: how many events have them differs by a factor of millions.
         let rows = self.query_planned(&statement, &typed(&statement, &parameters)).await?;
         Ok(read_all(rows.iter().map(StoredLogEvent::from_row).collect::<Result<_, _>>()?))
+    }
+
+    /// The next events behind a position, whatever they are; also those that no search finds yet.
+    pub async fn log_after(&self, position: i64, limit: i64) -> Result<Vec<Followed>, ReadError> {
+        let stored: Vec<StoredLogEvent> = self.rows(&follow(), &[&position, &limit]).await?;
+        let upcasters = upcasters();
+        Ok(stored.into_iter().map(|stored| Followed::read(stored, &upcasters)).collect())
     }
 
     pub async fn log_event(&self, position: i64) -> Result<Option<LogEvent>, ReadError> {
@@ -266,6 +317,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("how far the log is noted", NOTED_TO.to_owned()),
         ("first event since", FIRST_SINCE.to_owned()),
         ("last event before", LAST_BEFORE.to_owned()),
+        ("next events of the log", follow()),
         ("event at a position", one()),
         ("event of a stream", of_stream()),
     ];

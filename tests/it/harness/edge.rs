@@ -15,15 +15,16 @@ use keystone_edge::domain::device::{LinkKind, RecorderState};
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::auth::passwords::admin_hash;
-use keystone_edge::http::device_stream::DeviceStream;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
 use keystone_edge::http::objects::Objects;
-use keystone_edge::http::{AppState, AuthMode, EdgeSettings, router};
+use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, StreamLimits, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
+use keystone_edge::streams::Signals;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{TestDatabase, TestObjects};
 
@@ -32,6 +33,12 @@ pub struct TestEdge {
     pub database: TestDatabase,
     pub objects: TestObjects,
     pub commands: Commands,
+    /// Rung by its commands.
+    pub wakes: Wakes,
+    /// The last position, where the test has a leader.
+    pub head: watch::Sender<i64>,
+    /// Ends its live streams.
+    pub stop: CancellationToken,
     pub devices: ArrangedDevices,
     /// The administrator's token.
     pub admin: String,
@@ -56,7 +63,8 @@ impl TestEdge {
     /// On a database of the test's choice.
     pub async fn start_on(database: TestDatabase, change: impl FnOnce(&mut EdgeSettings)) -> Self {
         let objects = TestObjects::new().await;
-        let commands = Commands::new(EventStore::new(database.pool.clone(), Wakes::default()));
+        let (wakes, head, stop) = (Wakes::default(), watch::Sender::new(0), CancellationToken::new());
+        let commands = Commands::new(EventStore::new(database.pool.clone(), wakes.clone()));
         let devices = ArrangedDevices::default();
         let mut settings = EdgeSettings {
             auth_mode: AuthMode::Strict,
@@ -87,17 +95,20 @@ impl TestEdge {
             },
             secrets: vec!["a secret of this test, long enough".into()],
             registrations_per_minute: 100,
+            streams: StreamLimits::new(100, 100),
         };
         let hash = admin_hash("open sesame").expect("a hash");
         commands.keep_first_admin_password(&hash).await.expect("the administrator's password");
         change(&mut settings);
-        let stream = DeviceStream::new(tokio_util::sync::CancellationToken::new());
+        let reads = Reads::new(database.pool.clone());
+        let live = Live::new(&reads, &commands, settings.device_response_timeout, settings.streams, stop.clone());
+        tokio::spawn(live.clone().follow(Signals { head: head.subscribe(), commits: wakes.commits() }));
         let state = AppState::new(
             commands.clone(),
-            Reads::new(database.pool.clone()),
+            reads,
             Fleet::new(devices.hub.clone()),
             Objects::new(objects.blobs.clone()),
-            stream,
+            live,
             settings,
             Arc::new(String::new),
         )
@@ -108,7 +119,7 @@ impl TestEdge {
         tokio::spawn(async move { axum::serve(listener, service).await });
 
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        let mut edge = Self { base, database, objects, commands, devices, admin: String::new(), client };
+        let mut edge = Self { base, database, objects, commands, wakes, head, stop, devices, admin: String::new(), client };
         let login = edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "admin", "password": "open sesame"})).await;
         edge.admin = login.1["access_token"].as_str().expect("the administrator logs in").to_owned();
         edge

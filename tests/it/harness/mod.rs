@@ -14,6 +14,7 @@ pub mod edge;
 pub mod relay;
 pub mod s3;
 pub mod server;
+pub mod sse;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;

@@ -15,7 +15,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
     ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
     ("devices", &["domain", "commands", "projections"]),
-    ("http", &["domain", "commands", "projections", "devices", "blobs"]),
+    ("http", &["domain", "commands", "projections", "devices", "blobs", "streams"]),
+    ("streams", &["projections"]),
     ("mcap", &[]),
     ("blobs", &["config"]),
     // Its data folder and object keys have the shapes of `blobs`; the oldest Postgres is named in `pg`.

@@ -1,0 +1,40 @@
+//! The right with which a request came, looked at again while its answer lasts.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+
+use super::{Identity, identify};
+use crate::http::AppState;
+use crate::http::policy::Policy;
+use crate::http::problem::{Code, Problem};
+
+/// Who asked, and with what.
+pub struct Right {
+    state: AppState,
+    policy: Policy,
+    headers: HeaderMap,
+    uri: Uri,
+    identity: Identity,
+}
+
+impl Right {
+    /// Whether the same request would be let in now.
+    pub fn holds(&self) -> bool {
+        let who = identify(&self.state, &self.policy, &self.headers, &self.uri);
+        who.is_ok_and(|who| who == self.identity && self.policy.admits(&who).is_ok())
+    }
+}
+
+impl FromRequestParts<AppState> for Right {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        // Both are put there before any handler runs.
+        let (policy, identity) = (parts.extensions.get::<Policy>().copied(), parts.extensions.get::<Identity>().cloned());
+        let (Some(policy), Some(identity)) = (policy, identity) else {
+            return Err(Problem::new(Code::Unauthenticated, "a login is required"));
+        };
+        Ok(Self { state: state.clone(), policy, headers: parts.headers.clone(), uri: parts.uri.clone(), identity })
+    }
+}

@@ -1,0 +1,78 @@
+//! How a live stream is opened: a seat, a right that is looked at again, and headers that no proxy mistakes.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+
+use super::AppState;
+use super::auth::{Caller, Identity, Right};
+use super::problem::{Code, Problem};
+use crate::streams::{Full, Kind, Lasting, Seat, open};
+
+/// After so many seconds a seat may be free.
+const RETRY_AFTER_S: u64 = 5;
+
+/// The buffers of nginx would hold events back.
+const UNBUFFERED: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A request for a stream.
+pub struct Opening {
+    pub caller: Caller,
+    state: AppState,
+    right: Right,
+}
+
+impl FromRequestParts<AppState> for Opening {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        Ok(Self { caller, state: state.clone(), right: Right::from_request_parts(parts, state).await? })
+    }
+}
+
+impl Opening {
+    /// Taken before anything is read.
+    pub fn seat(&self, kind: Kind) -> Result<Seat, Problem> {
+        let user = match (&self.caller.identity, self.caller.address()) {
+            (Identity::Anonymous, Some(address)) => address.to_string(),
+            (identity, _) => identity.name(),
+        };
+        self.state
+            .live
+            .seats
+            .take(kind, &user)
+            .map_err(|full| match full {
+                Full::User => Problem::new(Code::TooManyStreams, "too many live streams are open for this caller; close one"),
+                Full::Process => Problem::new(Code::Unavailable, "too many live streams are open here; try again later"),
+            })
+            .map_err(|problem| problem.retry_after(RETRY_AFTER_S))
+    }
+
+    /// `beat` is what is sent with each heartbeat.
+    pub fn answer(
+        self,
+        seat: Seat,
+        frames: impl Stream<Item = Bytes> + Send + 'static,
+        beat: impl Fn() -> Bytes + Send + 'static,
+    ) -> Response {
+        let (live, right) = (&self.state.live, self.right);
+        let lasting = Lasting {
+            seat,
+            heartbeat: live.heartbeat,
+            beat: Box::new(beat),
+            right: Box::new(move || right.holds()),
+            stop: live.stop.clone(),
+        };
+        let body = Body::from_stream(open(frames, lasting).map(Ok::<_, Infallible>));
+        let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache"), (CONNECTION, "keep-alive"), (UNBUFFERED, "no")];
+        (headers, body).into_response()
+    }
+}
