@@ -228,7 +228,6 @@ async fn dispatch(pool: &Pool) -> (f64, f64) {
         backoff: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)),
         lease: Duration::from_secs(30),
         timeout: Duration::from_secs(10),
-        batch_size: 100,
         per_stream: false,
         block_on_dead: false,
         poll: Duration::from_millis(500),

@@ -517,7 +517,7 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
     }
 }
 
-/// How the rows of a subscriber are worked on, as the settings say.
+/// How the rows of a subscriber are worked on.
 pub fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
     let delivery = outbox.delivery(subscriber);
     DeliverySettings {
@@ -528,7 +528,6 @@ pub fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliveryS
         backoff: Backoff::exponential(delivery.backoff_base, delivery.backoff_cap),
         lease: delivery.lease,
         timeout: delivery.timeout,
-        batch_size: delivery.batch_size,
         per_stream: delivery.ordering == Ordering::PerStream,
         block_on_dead: delivery.on_exhausted == OnExhausted::Block,
         poll: outbox.poll_interval,

@@ -51,7 +51,6 @@ pub struct Delivery {
     pub lease: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
     pub timeout: Duration,
-    pub batch_size: usize,
     pub ordering: Ordering,
     pub on_exhausted: OnExhausted,
 }

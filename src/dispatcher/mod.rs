@@ -12,7 +12,9 @@
 //! Never here: a concrete subscriber, and anything about what an event means.
 
 mod circuit;
+mod delivering;
 mod neighbours;
+mod pace;
 mod targets;
 mod worker;
 
@@ -114,7 +116,6 @@ pub struct DeliverySettings {
     pub backoff: Backoff,
     pub lease: Duration,
     pub timeout: Duration,
-    pub batch_size: usize,
     /// What goes to one destination goes in the order of its stream.
     pub per_stream: bool,
     pub block_on_dead: bool,

@@ -219,7 +219,6 @@ pub fn settings() -> DeliverySettings {
         backoff: Backoff::exponential(Duration::from_millis(2), Duration::from_millis(10)),
         lease: Duration::from_secs(30),
         timeout: Duration::from_secs(10),
-        batch_size: 16,
         per_stream: false,
         block_on_dead: false,
         poll: Duration::from_millis(10),
