@@ -127,6 +127,10 @@ pub enum Verdict {
     Down {
         error: String,
     },
+    /// It wants nothing for so long.
+    Busy {
+        after: Duration,
+    },
 }
 
 impl Held {
@@ -140,6 +144,17 @@ impl Held {
                 metrics::histogram!(DELIVERY_ATTEMPTS, "subscriber" => name).record(attempt);
                 debug!(outbox.subscriber = name, event.id = %event, attempt, "Delivered `{event}` to `{name}`");
                 Settlement::Delivered
+            }
+            Outcome::Unwanted { why } => {
+                info!(outbox.subscriber = name, event.id = %event, why, "`{event}` is not wanted any more: {why}");
+                count(name, "dropped");
+                return Verdict::Reached(Settlement::Delivered);
+            }
+            Outcome::Busy { error, after } => {
+                let place = self.place.as_deref().unwrap_or("the destination");
+                info!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} wants nothing for {after:?}");
+                count(name, "released");
+                return Verdict::Busy { after };
             }
             Outcome::NotHere { error } => {
                 debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here now");

@@ -133,6 +133,10 @@ struct State {
     held: HashMap<Id, Held>,
     unsettled: Vec<Settled>,
     targets: Targets,
+    /// Grows with each claim: each destination comes first at times.
+    turn: usize,
+    /// Some of the destinations that were claimed for last get what goes there in the order of its stream.
+    ordered: bool,
     pace: Pace,
 }
 
@@ -140,7 +144,9 @@ impl State {
     fn new(worker: Worker) -> Self {
         Self {
             name: worker.subscriber.name(),
-            targets: Targets::new(worker.settings.concurrency),
+            targets: Targets::default(),
+            turn: 0,
+            ordered: false,
             worker,
             look: true,
             more: false,
@@ -189,11 +195,15 @@ impl State {
             // Few wait at any time; naming all that can be reached would cost more the more devices there are.
             self.claiming = Some(Box::pin(async move {
                 let waiting = waiting_destinations(&pool.get().await?, subscriber.name()).await?;
-                Ok(if waiting.is_empty() { Looked::Rows(vec![], false) } else { Looked::Waiting(waiting) })
+                if waiting.is_empty() {
+                    return Ok(Looked::Rows(vec![], false));
+                }
+                subscriber.look_up(&waiting).await?;
+                Ok(Looked::Waiting(waiting))
             }));
             return;
         }
-        let room = self.targets.room(&None, now);
+        let room = self.room(now);
         if room == 0 {
             return;
         }
@@ -243,27 +253,54 @@ impl State {
 
     /// Each destination that can be delivered to now gets its part of a claim, and one row at least, whatever the others
     /// have under way.
-    fn shares(&self, waiting: Vec<Destination>) -> Vec<Share> {
+    /// Where there is not room for all together, each has its turn.
+    fn shares(&mut self, mut waiting: Vec<Destination>) -> Vec<Share> {
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn % waiting.len().max(1);
+        waiting.rotate_left(turn);
         let now = Instant::now();
-        let room = |to: Option<Destination>| match &to {
-            Some(destination) if !self.worker.subscriber.reaches(destination) => 0,
-            _ => self.targets.room(&to, now),
+        let room = |to: Destination| {
+            let settings = self.settings_of(Some(&to));
+            let reached = self.worker.subscriber.reaches(&to);
+            let to = Some(to);
+            let room = if reached { self.targets.room(&to, settings.concurrency, now) } else { 0 };
+            (to, settings, room)
         };
-        let rooms: Vec<(Destination, usize)> = waiting.into_iter().map(|to| (to.clone(), room(Some(to)))).collect();
-        let open = rooms.iter().filter(|(_, room)| *room > 0).count();
+        let rooms: Vec<_> = waiting.into_iter().map(room).collect();
+        let open = rooms.iter().filter(|(.., room)| *room > 0).count();
         let part = (CLAIM_MAX / open.max(1)).max(1);
-        let share = |(destination, room): (Destination, usize)| Share {
-            destination,
-            limit: number(if room > 0 { room.min(part) } else { part }),
-            only_expired: room == 0,
-        };
-        rooms.into_iter().map(share).collect()
+        let mut free = self.free();
+        let mut shares = vec![];
+        for (destination, settings, room) in rooms {
+            let limit = if room > 0 { room.min(part).min(free) } else { part };
+            free -= if room > 0 { limit } else { 0 };
+            if let (Some(destination), 1..) = (destination, limit) {
+                shares.push(Share { destination, limit: number(limit), per_stream: settings.per_stream, only_expired: room == 0 });
+            }
+        }
+        self.ordered = shares.iter().any(|share| share.per_stream);
+        shares
+    }
+
+    /// Deliveries that may start besides those under way.
+    fn free(&self) -> usize {
+        self.worker.settings.concurrency_total.saturating_sub(self.held.len())
+    }
+
+    /// Of rows without destinations, how many may start.
+    fn room(&self, now: Instant) -> usize {
+        self.targets.room(&None, self.worker.settings.concurrency, now).min(self.free())
+    }
+
+    fn settings_of(&self, destination: Option<&Destination>) -> DeliverySettings {
+        let Worker { subscriber, settings, .. } = &self.worker;
+        destination.map_or(*settings, |destination| subscriber.settings_of(destination, *settings))
     }
 
     /// Starts what has waited for room. Rows with destinations were claimed for the room that these have.
     fn start_ready(&mut self) {
         while let Some(row) = self.ready.pop_front() {
-            if !self.name.has_destinations() && self.targets.room(&None, Instant::now()) == 0 {
+            if !self.name.has_destinations() && self.room(Instant::now()) == 0 {
                 self.ready.push_front(row);
                 return;
             }
@@ -272,7 +309,8 @@ impl State {
     }
 
     fn start(&mut self, row: Claimed) {
-        match start(&self.worker.subscriber, self.name, self.worker.settings, row) {
+        let settings = self.settings_of(row.destination.as_deref().and_then(Destination::parse).as_ref());
+        match start(&self.worker.subscriber, self.name, settings, row) {
             Started::Refused(id, epoch, settlement) => self.unsettled.push((id, epoch, settlement)),
             Started::Ended(held, outcome) => {
                 self.targets.started(held.target.clone());
@@ -306,6 +344,10 @@ impl State {
                 self.targets.reached(&held.target);
                 settlement
             }
+            Verdict::Busy { after } => {
+                self.targets.rest(held.target.clone(), Instant::now(), after);
+                Settlement::Release { after }
+            }
             Verdict::Down { error } => {
                 let after = self.targets.down(held.target.clone(), Instant::now());
                 held.tell_down(self.name, &error, after);
@@ -334,7 +376,7 @@ impl State {
         match settled {
             Ok(ours) => {
                 // The next rows of these streams may go.
-                self.look |= self.worker.settings.per_stream;
+                self.look |= self.worker.settings.per_stream || self.ordered;
                 let foreign = (done.len() as u64).saturating_sub(ours);
                 if foreign > 0 {
                     let name = self.name.as_str();

@@ -61,6 +61,7 @@ measures! {
     Histogram DELIVERY_SECONDS = "keystone_delivery_seconds" ("subscriber"): "Time of one attempt";
     Histogram DELIVERY_LATENCY_SECONDS = "keystone_delivery_latency_seconds" ("subscriber", "destination"): "Time from the commit of an event to the end of its delivery, by the kind of destination";
     Histogram DELIVERY_ATTEMPTS = "keystone_delivery_attempts" ("subscriber"): "Attempts that a delivery took until it was made or given up";
+    Counter WEBHOOK_ATTEMPTS = "keystone_webhook_attempts_total" ("outcome"): "Requests to receivers of webhooks";
     Gauge DEVICE_LINKS = "keystone_device_links" ("kind"): "Open device connections";
     Counter DEVICE_LINKS_ENDED = "keystone_device_links_ended_total" ("kind", "cause"): "Device connections that ended";
     Counter DEVICE_HANDSHAKES_REFUSED = "keystone_device_handshakes_refused_total" ("kind", "cause"): "Device connections that were refused";

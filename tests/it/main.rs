@@ -77,3 +77,4 @@ mod upgrade;
 mod values;
 mod verified_ack;
 mod ways_out;
+mod webhooks;

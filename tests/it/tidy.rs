@@ -146,7 +146,8 @@ impl EachKind for Kinds {
             followers: |payload| {
                 let event: A::Event = serde_json::from_value(payload).expect("a payload of today");
                 let device = DeviceId::parse("AB-F0001-T0001-000001").expect("a device id");
-                let subject = Subject { id: device.as_str(), device: Some(&device) };
+                let id = if A::TYPE == "device" { device.as_str() } else { "17" };
+                let subject = Subject { id, device: Some(&device) };
                 let queued = routing::deliveries(&event, subject).expect("a device");
                 queued.iter().map(|queued| queued.subscriber.as_str()).collect()
             },
