@@ -7,10 +7,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-# The caches stay on the machine that builds; the program is copied out of them.
+# The caches stay on the machine that builds; the program is copied out of them, with the names of functions for backtraces.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin keystone \
+    cargo build --release --locked --bin keystone --config 'profile.release.strip="debuginfo"' \
     && cp target/release/keystone /keystone
 
 FROM debian:bookworm-slim

@@ -87,6 +87,10 @@ pub enum PgError {
     NoCertificates(String),
     #[error("Postgres {found} is too old; {POSTGRES_MAJOR_MIN} or newer is needed")]
     TooOld { found: String },
+    #[error(
+        "the database {name:?} has the encoding {found}, and texts need UTF8: make one with `create database … encoding 'UTF8' template template0`"
+    )]
+    Encoding { name: String, found: String },
     #[error("the schema cannot be migrated")]
     Migration(#[from] refinery::Error),
 }
@@ -281,7 +285,7 @@ impl Connector {
     pub async fn migrate(&self) -> Result<(), PgError> {
         let mut dedicated = self.connect_patiently().await?;
         let client = &mut dedicated.client;
-        require_version(client).await?;
+        require_fit(client).await?;
         // A process that is suspended between two migrations has no transaction that could end; its session does, and
         // the lock with it.
         let idle = self.settings.idle_in_transaction_timeout.as_millis();
@@ -366,10 +370,17 @@ fn may_pass(error: &PgError) -> bool {
     }
 }
 
-async fn require_version(client: &Client) -> Result<(), PgError> {
-    let row = client.query_one("select current_setting('server_version_num')::int / 10000, current_setting('server_version')", &[]).await?;
+/// What no migration could mend.
+async fn require_fit(client: &Client) -> Result<(), PgError> {
+    let asked = "select current_setting('server_version_num')::int / 10000, current_setting('server_version'),
+                        current_database()::text, current_setting('server_encoding')";
+    let row = client.query_one(asked, &[]).await?;
     if row.get::<_, i32>(0) < POSTGRES_MAJOR_MIN as i32 {
         return Err(PgError::TooOld { found: row.get(1) });
+    }
+    let (name, found): (String, String) = (row.get(2), row.get(3));
+    if found != "UTF8" {
+        return Err(PgError::Encoding { name, found });
     }
     Ok(())
 }

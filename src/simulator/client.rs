@@ -9,10 +9,13 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tracing::warn;
 
 /// How long a call is repeated while the server cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(150);
+/// A restart takes less; after that somebody should know what is waited for.
+const SILENT: Duration = Duration::from_secs(5);
 
 /// One signed-in person. A login that has come to its end is renewed.
 #[derive(Clone)]
@@ -109,13 +112,20 @@ impl Client {
     }
 
     async fn until_answered(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
-        let deadline = Instant::now() + PATIENCE;
+        let (began, mut told) = (Instant::now(), false);
         loop {
             let outcome = self.once(method.clone(), path, body).await;
             match outcome {
                 Ok(reply) if !reply.status.is_server_error() => return Ok(reply),
-                outcome if Instant::now() >= deadline => return outcome.with_context(|| format!("{method} {path}")),
-                _ => tokio::time::sleep(RETRY).await,
+                outcome if began.elapsed() >= PATIENCE => return outcome.with_context(|| format!("{method} {path}")),
+                outcome => {
+                    if !told && began.elapsed() >= SILENT {
+                        told = true;
+                        let why = outcome.map_or_else(|error| format!("{error:#}"), |reply| format!("{} {}", reply.status, reply.body));
+                        warn!("{method} {path} finds no server that can work ({why}); tries for {} s", PATIENCE.as_secs());
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }

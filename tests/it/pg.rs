@@ -104,6 +104,24 @@ async fn a_schema_newer_than_the_program_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_hold_every_text_is_left_alone_and_says_so() {
+    let database = TestDatabase::new().await;
+    let name = format!("ascii_{}", uuid::Uuid::new_v4().simple());
+    let make = format!("create database {name} template template0 owner keystone encoding 'SQL_ASCII' lc_collate 'C' lc_ctype 'C'");
+    database.as_superuser(&make).await;
+    let (server, _) = database.url.expose().rsplit_once('/').unwrap();
+    let connector = Connector::new(&Secret::new(format!("{server}/{name}")), &Config::defaults().database).unwrap();
+    let refused = connector.migrate().await.unwrap_err().to_string();
+    assert!(
+        refused.contains("SQL_ASCII") && refused.contains(&name) && refused.contains("encoding 'UTF8' template template0"),
+        "{refused}"
+    );
+    let tables = "select count(*) from pg_class where relnamespace = 'public'::regnamespace";
+    let made: i64 = connector.connect().await.unwrap().client.query_one(tables, &[]).await.unwrap().get(0);
+    assert_eq!(made, 0);
+}
+
+#[tokio::test]
 async fn a_full_pool_says_that_it_is_busy() {
     let database = TestDatabase::new().await;
     let mut held = Vec::new();
