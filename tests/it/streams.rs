@@ -277,6 +277,12 @@ async fn a_reader_that_is_too_slow_reads_on_from_the_log() {
     for n in 1..=5000 {
         assert_eq!(slow.told().await.expect("an event").position(), before + n);
     }
+    // One that begins far back is told the same from pages of a search.
+    while search::note(&edge.database.pool).await.unwrap() != Some(0) {}
+    let mut late = open(&edge, &format!("category=factory&from_position={before}"), None).await;
+    for n in 0..200 {
+        assert_eq!(late.told().await.expect("an event").position(), before + n);
+    }
     one_event(&edge.commands, "B").await;
     assert_eq!((exactly(&mut slow, 1).await, exactly(&mut quick, 1).await.len()).1, 1);
 }
