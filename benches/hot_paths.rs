@@ -222,12 +222,12 @@ async fn dispatch(pool: &Pool) -> (f64, f64) {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let settings = DeliverySettings {
         concurrency: 400,
+        concurrency_total: 400,
         attempts_max: Some(5),
         deadline: None,
-        backoff: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(30) },
+        backoff: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)),
         lease: Duration::from_secs(30),
         timeout: Duration::from_secs(10),
-        batch_size: 100,
         per_stream: false,
         block_on_dead: false,
         poll: Duration::from_millis(500),

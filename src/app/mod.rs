@@ -10,7 +10,9 @@ mod administrator;
 mod bulk_runs;
 mod ports;
 mod process;
+mod samples;
 mod store_guard;
+mod subscriptions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
 use crate::streams::Signals;
+use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
@@ -188,11 +191,12 @@ impl App {
             callbacks: CallbackTokens::new(jwt_secret.expose().as_bytes()),
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
+            webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
         };
         for &name in SubscriberName::ALL {
             let worker = Worker {
                 pool: pool.clone(),
-                subscriber: subscribers::make(name, &parts),
+                subscriber: subscribers::make(name, &parts)?,
                 settings: delivery_settings(&config.outbox, name.as_str()),
                 wake: wakes.of(name),
                 name: worker_name(),
@@ -201,9 +205,12 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
+        lifecycle.spawn("samples", samples::follow(pool.clone(), stop.clone()));
+        lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
+        lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
-        let letters_kept = config.outbox.resolved_letters_kept();
-        lifecycle.spawn("what is kept for a while", forget(commands.clone(), letters_kept, stop.clone()));
+        let kept = Kept { letters: config.outbox.resolved_letters_kept(), attempts: config.webhooks.attempts_kept };
+        lifecycle.spawn("what is kept for a while", forget(commands.clone(), kept, stop.clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
@@ -362,9 +369,16 @@ impl App {
     }
 }
 
-/// What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, and dead
-/// letters that were resolved.
-async fn forget(commands: Commands, letters_kept: Option<Duration>, stop: CancellationToken) {
+/// For how long.
+struct Kept {
+    /// None: for ever.
+    letters: Option<Duration>,
+    attempts: Duration,
+}
+
+/// What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
+/// letters that were resolved, and attempts of webhooks.
+async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
     const PAUSE: Duration = Duration::from_secs(600);
     loop {
         match commands.forget_old_keys().await {
@@ -375,7 +389,10 @@ async fn forget(commands: Commands, letters_kept: Option<Duration>, stop: Cancel
         if let Err(error) = commands.forget_old_params().await {
             warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
         }
-        if let Some(kept) = letters_kept
+        if let Err(error) = commands.sweep_attempts(kept.attempts, &stop).await {
+            warn!(error = format!("{error:#}"), "Cannot sweep the delivery log of webhooks: {error:#}");
+        }
+        if let Some(kept) = kept.letters
             && let Err(error) = commands.sweep_letters(kept, &stop).await
         {
             warn!(error = format!("{error:#}"), "Cannot sweep dead letters: {error:#}");
@@ -502,16 +519,17 @@ fn jwt_secret(auth: &config::Auth, data: Option<&DataDir>) -> anyhow::Result<Sec
     }
 }
 
-fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
+/// How the rows of a subscriber are worked on.
+pub fn delivery_settings(outbox: &config::Outbox, subscriber: &str) -> DeliverySettings {
     let delivery = outbox.delivery(subscriber);
     DeliverySettings {
         concurrency: delivery.concurrency,
+        concurrency_total: delivery.concurrency_total,
         attempts_max: delivery.attempts_max(),
         deadline: delivery.deadline(),
-        backoff: Backoff { base: delivery.backoff_base, cap: delivery.backoff_cap },
+        backoff: Backoff::exponential(delivery.backoff_base, delivery.backoff_cap),
         lease: delivery.lease,
         timeout: delivery.timeout,
-        batch_size: delivery.batch_size,
         per_stream: delivery.ordering == Ordering::PerStream,
         block_on_dead: delivery.on_exhausted == OnExhausted::Block,
         poll: outbox.poll_interval,

@@ -98,12 +98,16 @@ pub struct Filter {
     /// Only those that were given up for this reason: attempts_used_up, permanent_error, expired, causation_too_deep
     #[arg(long)]
     reason: Option<DeadReason>,
+    /// Only those of whose death a subscription could not be told
+    #[arg(long)]
+    notification_failed: bool,
 }
 
 impl Filter {
     fn with(self, resolution: Option<Resolution>) -> LetterFilter {
-        let Self { subscriber, destination, event_type, stream, from, to, reason } = self;
-        LetterFilter { subscriber, destination, event_type, stream, from, to, reason, resolution }
+        let Self { subscriber, destination, event_type, stream, from, to, reason, notification_failed } = self;
+        let notification_failed = notification_failed.then_some(true);
+        LetterFilter { subscriber, destination, event_type, stream, from, to, reason, resolution, notification_failed }
     }
 }
 

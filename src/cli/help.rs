@@ -65,6 +65,20 @@ delivered by the servers of that database. Each act is an event by `command_line
 
 Ends with 0, or with 1 where nothing was done: no such letter, or one that is resolved, delivered or under way.";
 
+pub const SUBSCRIPTIONS: &str = "\
+Examples:
+  keystone subscriptions create --url https://hooks.example/keystone --type episode_created --type 'upload_*'
+  keystone subscriptions create --url - --type '*' < url     where the URL is secret
+  keystone subscriptions show 1
+  keystone subscriptions test 1
+  keystone subscriptions deliveries 1 --outcome failed
+  keystone subscriptions replay 1 --from-position 100 --to-position 4711
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. What is to be told is posted
+by the servers of that database. Each act is an event by `command_line`.
+
+Ends with 0, or with 1 where nothing was done: no such subscription, or one that has ended.";
+
 pub const JUDGES: &str = "\
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
 migrates nothing, leaves nothing behind, and needs no other setting.

@@ -12,6 +12,7 @@ mod robots_at_work;
 mod settings;
 mod shift;
 mod story;
+mod subscriptions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,6 +67,12 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: dead_letters::Command,
+    },
+    /// Programs that are told of events by webhook: list, show, create, pause, resume, delete, replay, test
+    #[command(after_help = help::SUBSCRIPTIONS)]
+    Subscriptions {
+        #[command(subcommand)]
+        command: subscriptions::Command,
     },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
     #[command(after_help = help::JUDGES)]
@@ -140,6 +147,12 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::DeadLetters { command } => {
             let database = database::look(&load(Purpose::Database)?).await?;
             let done = dead_letters::run(&database.pool, command).await;
+            database.close().await?;
+            done
+        }
+        Command::Subscriptions { command } => {
+            let database = database::look(&load(Purpose::Database)?).await?;
+            let done = subscriptions::run(&database.pool, command).await;
             database.close().await?;
             done
         }

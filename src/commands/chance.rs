@@ -3,6 +3,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "commands take their chance from here")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
 pub fn id() -> Uuid {
@@ -18,6 +20,11 @@ pub fn part() -> u32 {
 pub fn text(length: usize) -> String {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     (0..length).map(|_| char::from(ALPHABET[rand::random_range(0..ALPHABET.len())])).collect()
+}
+
+/// What webhooks are signed with: 32 bytes, as receivers are given them.
+pub fn webhook_secret() -> String {
+    format!("whsec_{}", STANDARD.encode(rand::random::<[u8; 32]>()))
 }
 
 /// Between 0 and 1.

@@ -3,7 +3,7 @@
 //! A letter is locked before it is looked at, so that what is decided on stays true until the commit: a delivery that dies
 //! waits for the letter it belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
+use crate::commands::webhooks::DELIVERED;
 use crate::domain::bulk_run::ItemOutcome;
 use crate::domain::letter::{DeadLetter, LetterCommand, LetterFilter, NotASelection, Selection};
 use crate::domain::routing::{Destination, Subject, SubscriberName, deliveries_of_stored};
@@ -317,16 +318,24 @@ async fn counted(work: &mut Work, selection: &Selection, depth_max: Option<i32>)
     Ok(rows.iter().map(one).collect())
 }
 
-/// Later events of the streams of these letters that were delivered to the same subscriber and destination: letter and event.
+/// Later events of the streams of these letters that were delivered to the same subscriber and destination: letter and event. What a
+/// webhook was told of stands in its delivery log, as long as that is kept.
 async fn delivered_later(work: &mut Work, ids: &[i64], most: i64) -> Result<Vec<(i64, String)>, CommandError> {
     let rows = work.tx.query(letters::LATER, &[&ids, &most]).await?;
+    let later: Vec<letters::Later> = rows.iter().map(letters::Later::of).collect();
+    let told = told_by_webhook(work, &later).await?;
     let upcasters = upcasters();
     let mut found = vec![];
-    for row in &rows {
-        let later = letters::Later::of(row);
+    for later in later {
         let Some(kind) = Kind::parse(&later.aggregate_type) else { continue };
         let destination = later.destination.as_deref().and_then(Destination::parse);
-        let subject = Subject { id: &later.aggregate_id, device: destination.as_ref().map(|to| to.link().0) };
+        if let (Some(Destination::Webhook(id)), Some(position)) = (&destination, later.position)
+            && told.contains(&(id.0, position))
+        {
+            found.push((later.letter_id, format!("{}/{}/{}", later.aggregate_type, later.aggregate_id, later.sequence)));
+            continue;
+        }
+        let subject = Subject { id: &later.aggregate_id, device: destination.as_ref().and_then(|to| Some(to.link()?.0)) };
         let payload = upcast(&upcasters, &later.event_type, &later.event_version, later.payload);
         let asked = deliveries_of_stored(kind, payload, subject);
         if asked.iter().any(|queued| queued.subscriber.as_str() == later.subscriber && queued.destination == destination) {
@@ -334,4 +343,18 @@ async fn delivered_later(work: &mut Work, ids: &[i64], most: i64) -> Result<Vec<
         }
     }
     Ok(found)
+}
+
+/// Subscriptions, and places of the log that they were told of.
+async fn told_by_webhook(work: &mut Work, later: &[letters::Later]) -> Result<BTreeSet<(i64, i64)>, CommandError> {
+    let place = |later: &letters::Later| match later.destination.as_deref().and_then(Destination::parse) {
+        Some(Destination::Webhook(id)) => later.position.map(|position| (id.0, position)),
+        _ => None,
+    };
+    let (ids, positions): (Vec<i64>, Vec<i64>) = later.iter().filter_map(place).unzip();
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = work.tx.query(DELIVERED, &[&ids, &positions]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::database::parse_url;
 use super::error::{ConfigError, nearest};
 use super::forms::{is_base_url, is_socket_url, parse_bind};
-use crate::listener::{Origins, Proxies};
+use crate::listener::{Networks, Origins, Proxies};
 
 /// What a variable of the environment does to the settings.
 #[derive(Clone, Copy)]
@@ -49,6 +49,7 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_RECORDER_PUBLIC_URL", Effect::Set("devices.recorder_public_url")),
     ("KEYSTONE_TRANSFER_PUBLIC_URL", Effect::Set("devices.transfer_public_url")),
     ("KEYSTONE_TRUSTED_PROXIES", Effect::Set("http.trusted_proxies")),
+    ("KEYSTONE_WEBHOOKS_ALLOW_PRIVATE", Effect::Set("webhooks.allow_private")),
     ("KEYSTONE_ALLOWED_ORIGINS", Effect::Set("http.allowed_origins")),
     ("KEYSTONE_READ_TIMEOUT", Effect::Set("http.read_timeout_s")),
     ("KEYSTONE_WRITE_TIMEOUT", Effect::Set("http.write_timeout_s")),
@@ -220,6 +221,9 @@ fn form(key: &str) -> Option<Form> {
         }
         "devices.recorder_public_url" | "devices.transfer_public_url" => {
             (|value| is_socket_url(value.trim_end_matches('/')), "ws:// and a host, without a path")
+        }
+        "webhooks.allow_private" => {
+            (|value| value.parse::<Networks>().is_ok(), "addresses or networks like 10.0.0.0/24, separated by commas")
         }
         "http.trusted_proxies" => (|value| value.parse::<Proxies>().is_ok(), "addresses or networks like 10.0.0.0/24, separated by commas"),
         "http.allowed_origins" => (|value| value.parse::<Origins>().is_ok(), "origins like https://ui.factory, separated by commas"),

@@ -33,6 +33,7 @@ mod sequencer;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,6 +57,7 @@ pub use s3::{S3, SharedKey};
 pub use secret::Secret;
 pub use sequencer::Sequencer;
 pub use telemetry::{LogFormat, Telemetry};
+pub use webhooks::Webhooks;
 
 use check::Findings;
 
@@ -74,6 +76,7 @@ pub struct Config {
     pub sequencer: Sequencer,
     pub limits: Limits,
     pub telemetry: Telemetry,
+    pub webhooks: Webhooks,
     /// What an operator should know about the given settings; logged at start.
     #[serde(skip)]
     pub notices: Vec<String>,

@@ -39,6 +39,7 @@ pub enum OnExhausted {
 #[serde(deny_unknown_fields)]
 pub struct Delivery {
     pub concurrency: usize,
+    pub concurrency_total: usize,
     attempts_max: u32,
     #[serde(rename = "deadline_s", deserialize_with = "seconds")]
     deadline: Duration,
@@ -50,7 +51,6 @@ pub struct Delivery {
     pub lease: Duration,
     #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
     pub timeout: Duration,
-    pub batch_size: usize,
     pub ordering: Ordering,
     pub on_exhausted: OnExhausted,
 }
@@ -87,6 +87,10 @@ impl Delivery {
         findings.need(
             self.attempts_max().is_some() || self.deadline().is_some(),
             format!("`{name}` needs `attempts_max` or `deadline_s`: a delivery has to end"),
+        );
+        findings.need(
+            self.concurrency_total >= self.concurrency,
+            format!("`{name}.concurrency_total` must not be below `concurrency`: one destination would have no room"),
         );
         findings.need(self.backoff_cap >= self.backoff_base, format!("`{name}.backoff_cap_ms` must not be below `backoff_base_ms`"));
     }

@@ -356,8 +356,7 @@ impl Hub {
 
     /// Whether outbox rows for this destination can be delivered from here.
     pub fn reaches(&self, destination: &Destination) -> bool {
-        let (device, kind) = destination.link();
-        self.lane(device, kind).is_some()
+        destination.link().is_some_and(|(device, kind)| self.lane(device, kind).is_some())
     }
 
     /// The newest epoch this process has seen, whether or not its link is still there.

@@ -12,7 +12,9 @@
 //! Never here: a concrete subscriber, and anything about what an event means.
 
 mod circuit;
+mod delivering;
 mod neighbours;
+mod pace;
 mod targets;
 mod worker;
 
@@ -26,7 +28,7 @@ pub use worker::{Worker, run};
 use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
 pub use crate::eventstore::StoredEvent;
-use crate::outbox::Backoff;
+pub use crate::outbox::Backoff;
 
 /// One event for one subscriber.
 #[derive(Clone, Debug)]
@@ -61,6 +63,15 @@ pub enum Outcome {
     DestinationDown {
         error: String,
     },
+    /// The destination is there, and wants nothing for so long. No attempt is counted.
+    Busy {
+        error: String,
+        after: Duration,
+    },
+    /// Whom it was for wants it no more: the row goes, and nobody has to know.
+    Unwanted {
+        why: String,
+    },
 }
 
 #[async_trait]
@@ -75,24 +86,36 @@ pub trait Subscriber: Send + Sync + 'static {
         false
     }
 
+    /// Called before rows are claimed: where something waits. Whatever [`Self::reaches`] and [`Self::settings_of`] have to know of
+    /// these destinations is looked up here.
+    async fn look_up(&self, _waiting: &[Destination]) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Whether this process can deliver there; rows for other destinations are left to others.
     fn reaches(&self, _destination: &Destination) -> bool {
         true
     }
+
+    /// How deliveries there are made, where it is not as all of this subscriber.
+    fn settings_of(&self, _destination: &Destination, all: DeliverySettings) -> DeliverySettings {
+        all
+    }
 }
 
-/// How a subscriber's rows are worked on. All values come from the configuration.
+/// How a subscriber's rows are worked on. All values come from the configuration, or from what a destination asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliverySettings {
     /// Deliveries at the same time to one destination.
     pub concurrency: usize,
+    /// Deliveries at the same time to all destinations together; that of the subscriber counts.
+    pub concurrency_total: usize,
     pub attempts_max: Option<u32>,
     /// Age at which a row is given up.
     pub deadline: Option<Duration>,
     pub backoff: Backoff,
     pub lease: Duration,
     pub timeout: Duration,
-    pub batch_size: usize,
     /// What goes to one destination goes in the order of its stream.
     pub per_stream: bool,
     pub block_on_dead: bool,

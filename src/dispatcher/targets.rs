@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use super::circuit::Circuit;
 use crate::domain::routing::Destination;
 
+#[derive(Default)]
 pub struct Targets {
-    /// Deliveries at the same time to one destination.
-    concurrency: usize,
     /// Those with something under way, or with an open circuit.
     busy: HashMap<Option<Destination>, Target>,
 }
@@ -22,14 +21,10 @@ struct Target {
 }
 
 impl Targets {
-    pub fn new(concurrency: usize) -> Self {
-        Self { concurrency, busy: HashMap::new() }
-    }
-
-    /// How many deliveries to it may start now.
-    pub fn room(&self, to: &Option<Destination>, now: Instant) -> usize {
-        let Some(target) = self.busy.get(to) else { return self.concurrency };
-        target.circuit.allows(now, self.concurrency.saturating_sub(target.under_way))
+    /// How many deliveries to it may start now, of so many at the same time.
+    pub fn room(&self, to: &Option<Destination>, concurrency: usize, now: Instant) -> usize {
+        let Some(target) = self.busy.get(to) else { return concurrency };
+        target.circuit.allows(now, concurrency.saturating_sub(target.under_way))
     }
 
     pub fn started(&mut self, to: Option<Destination>) {
@@ -56,6 +51,13 @@ impl Targets {
         target.circuit.down(now)
     }
 
+    /// A delivery ended, and the destination wants nothing for a while.
+    pub fn rest(&mut self, to: Option<Destination>, now: Instant, wait: Duration) {
+        let target = self.busy.entry(to).or_default();
+        target.under_way = target.under_way.saturating_sub(1);
+        target.circuit.rest(now, wait);
+    }
+
     /// When each destination that is down may be probed.
     pub fn probes(&self) -> impl Iterator<Item = Instant> {
         self.busy.values().filter_map(|target| target.circuit.probe_at())
@@ -74,14 +76,14 @@ mod tests {
     #[test]
     fn a_destination_that_is_down_or_full_leaves_the_room_of_others_alone() {
         let now = Instant::now();
-        let mut targets = Targets::new(2);
+        let mut targets = Targets::default();
         targets.started(to("down"));
         let rest = targets.down(to("down"), now);
         targets.started(to("slow"));
         targets.started(to("slow"));
-        let rooms = |targets: &Targets, now| ["down", "slow", "other"].map(|device| targets.room(&to(device), now));
+        let rooms = |targets: &Targets, now| ["down", "slow", "other"].map(|device| targets.room(&to(device), 2, now));
         assert_eq!(rooms(&targets, now), [0, 0, 2]);
-        assert_eq!(targets.room(&None, now), 2);
+        assert_eq!(targets.room(&None, 2, now), 2);
         assert_eq!(targets.probes().collect::<Vec<_>>(), [now + rest]);
         // One probe, and no second one beside it.
         assert_eq!(rooms(&targets, now + rest), [1, 0, 2]);
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_a_destination_that_works_and_has_nothing_under_way() {
-        let mut targets = Targets::new(2);
+        let mut targets = Targets::default();
         targets.started(to("a"));
         targets.started(None);
         targets.down(None, Instant::now());

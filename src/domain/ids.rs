@@ -25,6 +25,7 @@ macro_rules! numeric_ids {
             TaskId,
             EpisodeId,
             LetterId,
+            SubscriptionId,
         }
     };
 }

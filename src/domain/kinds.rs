@@ -26,6 +26,7 @@ macro_rules! aggregates {
             ConfigTemplate: $crate::domain::template::ConfigTemplate;
             BulkRun: $crate::domain::bulk_run::BulkRun;
             DeadLetter: $crate::domain::letter::DeadLetter;
+            Subscription: $crate::domain::subscription::Subscription;
         }
     };
 }

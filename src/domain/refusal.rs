@@ -98,6 +98,7 @@ codes! {
     LetterNotFound = "letter_not_found", NotFound;
     LetterResolved = "letter_resolved", Conflict, made by &["dead_letter_resolved"];
     LetterTooDeep = "letter_too_deep", Conflict;
+    LetterUnresolved = "letter_unresolved", Conflict;
     LettersNotSelected = "letters_not_selected", Invalid;
     NameTaken = "name_taken", Invalid;
     NoCurrentWorkstation = "no_current_workstation", NotFound;
@@ -124,6 +125,8 @@ codes! {
     RecorderBusy = "recorder_busy", Conflict;
     RecorderNotConnected = "recorder_not_connected", NotFound;
     RecorderStateSyncing = "recorder_state_syncing", Conflict;
+    ReplayEmpty = "replay_empty", Invalid;
+    ReplaysTooMany = "replays_too_many", Conflict, made by &["subscription_replay_requested"];
     RobotAlreadyAssigned = "robot_already_assigned", Conflict;
     RobotNotActive = "robot_not_active", Invalid;
     RobotNotFound = "robot_not_found", NotFound;
@@ -134,6 +137,11 @@ codes! {
     StationNotFound = "station_not_found", NotFound;
     SubsceneNotFound = "subscene_not_found", Invalid;
     SubsceneOfOtherScene = "subscene_of_other_scene", Invalid;
+    SubscriptionEnded = "subscription_ended", Conflict, made by &["subscription_ended"];
+    SubscriptionExists = "subscription_exists", Conflict;
+    SubscriptionInvalid = "subscription_invalid", Invalid;
+    SubscriptionNotFound = "subscription_not_found", NotFound;
+    SubscriptionPaused = "subscription_paused", Conflict, made by &["subscription_paused"];
     TargetBelowCompleted = "target_below_completed", Invalid, made by &["order_task_settled", "order_tasks_settled"];
     TargetCountInvalid = "target_count_invalid", Invalid;
     TaskEnded = "task_ended", Conflict;

@@ -1,8 +1,8 @@
 //! Who has to be told of which event, and where. Pure, and complete: what is not named here is
 //! not sent anywhere.
 //!
-//! Subscribers here are built in. Rows for subscriptions that are stored will be inserted by a
-//! follower of the log (`docs/adr/0015-destinations.md`).
+//! Subscribers here are built in. Rows for subscriptions that are stored are inserted by a
+//! follower of the log (`commands::fan_out`); only a test, which is for its own subscription, is routed here.
 
 use std::any::Any;
 use std::fmt;
@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::device::{DeviceEvent, LinkKind};
 use super::kinds::aggregates;
+use super::subscription::SubscriptionEvent;
 use super::task::TaskEvent;
-use super::{Aggregate, DeviceId, Event, Kind, Timestamp};
+use super::{Aggregate, DeviceId, Event, Kind, SubscriptionId, Timestamp};
 
 macro_rules! subscribers {
     ($($(#[$doc:meta])* $name:ident = $word:literal),+ $(,)?) => {
@@ -40,42 +41,56 @@ subscribers! {
     DeviceCommands = "device_commands",
     /// Compares an uploaded object with what the device said about it.
     UploadVerification = "upload_verification",
+    /// Posts events to the programs that subscribed to them.
+    Webhooks = "webhooks",
 }
 
 impl SubscriberName {
     /// Whether each of its rows names a destination.
     pub fn has_destinations(self) -> bool {
         match self {
-            Self::DeviceCommands => true,
+            Self::DeviceCommands | Self::Webhooks => true,
             Self::UploadVerification => false,
         }
     }
 }
 
-/// Where a delivery goes. Stored as `recorder:<device>`, `transfer:<device>`.
+/// Where a delivery goes. Stored as `recorder:<device>`, `transfer:<device>`, `webhook:<subscription>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     Recorder(DeviceId),
     Transfer(DeviceId),
+    Webhook(SubscriptionId),
 }
 
 impl Destination {
     /// None for what another version of this program stored.
     pub fn parse(text: &str) -> Option<Self> {
-        let (kind, device) = text.split_once(':')?;
-        let device = DeviceId::parse(device).ok()?;
+        let (kind, id) = text.split_once(':')?;
         match kind {
-            "recorder" => Some(Self::Recorder(device)),
-            "transfer" => Some(Self::Transfer(device)),
+            "recorder" => DeviceId::parse(id).ok().map(Self::Recorder),
+            "transfer" => DeviceId::parse(id).ok().map(Self::Transfer),
+            // One text for each.
+            "webhook" => id.parse().ok().map(SubscriptionId).filter(|parsed| parsed.to_string() == id).map(Self::Webhook),
             _ => None,
         }
     }
 
-    /// The socket that leads there.
-    pub fn link(&self) -> (&DeviceId, LinkKind) {
+    /// What it is, without which one.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::Recorder(device) => (device, LinkKind::Recorder),
-            Self::Transfer(device) => (device, LinkKind::Transfer),
+            Self::Recorder(_) => "recorder",
+            Self::Transfer(_) => "transfer",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+
+    /// The socket that leads there, where one does.
+    pub fn link(&self) -> Option<(&DeviceId, LinkKind)> {
+        match self {
+            Self::Recorder(device) => Some((device, LinkKind::Recorder)),
+            Self::Transfer(device) => Some((device, LinkKind::Transfer)),
+            Self::Webhook(_) => None,
         }
     }
 }
@@ -85,6 +100,7 @@ impl fmt::Display for Destination {
         match self {
             Self::Recorder(device) => write!(f, "recorder:{device}"),
             Self::Transfer(device) => write!(f, "transfer:{device}"),
+            Self::Webhook(subscription) => write!(f, "webhook:{subscription}"),
         }
     }
 }
@@ -129,6 +145,8 @@ pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queue
         of_device(event, subject)
     } else if let Some(event) = event.downcast_ref() {
         of_task(event, subject)
+    } else if let Some(event) = event.downcast_ref() {
+        Ok(of_subscription(event, subject))
     } else {
         Ok(vec![])
     }
@@ -151,7 +169,7 @@ aggregates!(of_stored);
 
 /// Whether any event of such a stream asks for a delivery.
 pub fn asks_for_deliveries(kind: Kind) -> bool {
-    matches!(kind, Kind::Device | Kind::Task)
+    matches!(kind, Kind::Device | Kind::Subscription | Kind::Task)
 }
 
 // Every event stands here, so that a new one has to be given its place.
@@ -209,6 +227,23 @@ fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDev
     })
 }
 
+fn of_subscription(event: &SubscriptionEvent, subject: Subject<'_>) -> Vec<Queued> {
+    use SubscriptionEvent as E;
+    match event {
+        E::SubscriptionTestRequested {} => {
+            let own = subject.id.parse().map(SubscriptionId).map(Destination::Webhook);
+            own.into_iter().map(|own| Queued::to(SubscriberName::Webhooks, own)).collect()
+        }
+        E::SubscriptionCreated { .. }
+        | E::SubscriptionChanged { .. }
+        | E::SubscriptionPaused { .. }
+        | E::SubscriptionResumed {}
+        | E::SubscriptionEnded { .. }
+        | E::SubscriptionSecretRotated { .. }
+        | E::SubscriptionReplayRequested { .. } => vec![],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -222,7 +257,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 9] = [
+    const ROWS: [(&str, &str, Option<&str>); 10] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -232,6 +267,7 @@ mod tests {
         ("upload_ack_requested", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_reported", "upload_verification", None),
         ("late_upload_reported", "upload_verification", None),
+        ("subscription_test_requested", "webhooks", Some("webhook:17")),
     ];
 
     type Rows = BTreeMap<&'static str, Vec<(&'static str, Option<String>)>>;
@@ -301,10 +337,10 @@ mod tests {
 
     #[test]
     fn a_destination_is_read_as_it_was_written() {
-        for destination in [Destination::Recorder(device()), Destination::Transfer(device())] {
+        for destination in [Destination::Recorder(device()), Destination::Transfer(device()), Destination::Webhook(SubscriptionId(17))] {
             assert_eq!(Destination::parse(&destination.to_string()), Some(destination));
         }
-        for other in ["", "recorder", "recorder:", "recorder:a/b", "webhook:1", "AB-F0001-T0001-000001"] {
+        for other in ["", "recorder", "recorder:", "recorder:a/b", "webhook:x", "webhook:017", "cloud:1", "AB-F0001-T0001-000001"] {
             assert_eq!(Destination::parse(other), None, "{other:?}");
         }
     }

@@ -278,7 +278,7 @@ impl Transaction {
     /// Appends, executes the given statements, and commits: one round trip. Wakes the workers that have work now.
     pub async fn commit(mut self, events: &[NewEvent], metadata: &Metadata, also: &[Query<'_>]) -> Result<(), StoreError> {
         if events.is_empty() && also.is_empty() {
-            return self.roll_back().await;
+            return self.commit_what_was_sent().await;
         }
         let client = self.client()?;
         let depth = metadata.causation_depth();
@@ -326,6 +326,19 @@ impl Transaction {
         committed?;
         drop(self.client.take());
         self.store.wakes.committed(queued.iter().map(|(_, q)| q.subscriber).chain(self.wakes.iter().copied()));
+        Ok(())
+    }
+
+    /// No event: what statements did is committed all the same.
+    async fn commit_what_was_sent(mut self) -> Result<(), StoreError> {
+        if self.begun {
+            self.client()?.batch_execute("commit").await?;
+            self.begun = false;
+        }
+        drop(self.client.take());
+        if !self.wakes.is_empty() {
+            self.store.wakes.committed(self.wakes.iter().copied());
+        }
         Ok(())
     }
 

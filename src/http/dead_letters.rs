@@ -71,6 +71,8 @@ pub struct DeadLetter {
     died_at: WholeSecond,
     /// Whether later deliveries of the stream wait for it.
     holds_stream: bool,
+    /// Whether a subscription that wanted to know of its death could not be told.
+    notification_failed: bool,
     /// What became of it.
     #[schema(value_type = ResolutionWord)]
     resolution: &'static str,
@@ -99,6 +101,7 @@ impl From<LetterShown> for DeadLetter {
             queued_at: row.queued_at.into(),
             died_at: row.died_at.into(),
             holds_stream: row.blocks_stream && row.resolution == Resolution::Unresolved,
+            notification_failed: row.notification_failed,
             resolution: row.resolution.as_str(),
             resolved_at: row.resolved_at.map(WholeSecond),
             resolved_because: row.resolved_because,
@@ -243,6 +246,7 @@ impl From<Vec<LettersOfSubscriber>> for LetterCounts {
     ("to" = Option<String>, Query, description = "Only those that died before this time, as RFC 3339"),
     ("reason" = Option<DeadReasonWord>, Query, description = "Only those that were given up for this reason"),
     ("resolution" = Option<ResolutionWord>, Query, description = "Only those of which this became"),
+    ("notification_failed" = Option<bool>, Query, description = "Only those of whose death a subscription could not be told, or only the others"),
 ), responses((status = 200, body = Paged<DeadLetter>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<DeadLetter>>, Problem> {
     let page = params.page_to_100()?;
@@ -255,6 +259,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
         to: params.instant("to")?,
         reason: params.word("reason")?,
         resolution: params.word("resolution")?,
+        notification_failed: params.lenient_bool("notification_failed"),
     };
     Ok(Json(Paged::new(state.reads.letters(&filter, page).await?, &page)))
 }
@@ -380,6 +385,7 @@ impl From<LettersMeant> for SelectLetters {
             to: meant.to.map(|at| at.0),
             reason: meant.reason.map(|word| word.0),
             resolution: None,
+            notification_failed: None,
         };
         Self { filter, everything: meant.everything.unwrap_or_default() }
     }

@@ -68,6 +68,7 @@ mod state;
 pub mod stations;
 pub mod statistics;
 pub mod storage;
+pub mod subscriptions;
 pub mod tasks;
 pub mod transfer;
 mod viewer;

@@ -23,7 +23,8 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
-    events, health, metrics, orders, recorder, recorder_state, registration, stations, statistics, storage, tasks, transfer, viewer,
+    events, health, metrics, orders, recorder, recorder_state, registration, stations, statistics, storage, subscriptions, tasks, transfer,
+    viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -47,6 +48,7 @@ const LOGIN: &str = "/api/v1/auth/login";
         (name = "tasks", description = "One recording each"),
         (name = "episodes", description = "Verified recordings"),
         (name = "events", description = "The event log: who did what, and what followed"),
+        (name = "subscriptions", description = "Programs that are told of events, by webhook"),
         (name = "storage", description = "Their files"),
         (name = "registry", description = "What the factory consists of"),
         (name = "recorder", description = "Recorders, live"),
@@ -106,6 +108,7 @@ fn routes() -> Routes {
         transfer::routes,
         devices::routes,
         device_stream::routes,
+        subscriptions::routes,
         dead_letters::routes,
         bulk_runs::routes,
         bulk_run_stream::routes,
@@ -325,6 +328,15 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}",
             "/api/v1/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/resolve",
+            "/api/v1/subscriptions",
+            "/api/v1/subscriptions/{id}",
+            "/api/v1/subscriptions/{id}/pause",
+            "/api/v1/subscriptions/{id}/resume",
+            "/api/v1/subscriptions/{id}/rotate-secret",
+            "/api/v1/subscriptions/{id}/replay",
+            "/api/v1/subscriptions/{id}/test",
+            "/api/v1/subscriptions/{id}/deliveries",
+            "/api/v1/subscriptions/{id}/redeliver",
             "/api/v1/robots/{id}/ws-client-auth-token/rotate",
             "/api/v1/robot_types/{id}/config_templates",
             "/api/v1/robot_types/{id}/config_templates/{filename}",
@@ -357,7 +369,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 111, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 123, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -12,6 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::auth::Role;
 use super::export::ExportFormat;
 use super::fields::{described_as, field};
+use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
@@ -22,6 +23,7 @@ use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::station::StationStatus;
+use crate::domain::subscription::{BackoffKind, DeliveryOrder, EndCause, Jitter, PauseCause, SubscriptionState};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
@@ -77,6 +79,13 @@ listed! {
     BulkActionWord = BulkAction,
     ItemOutcomeWord = ItemOutcome,
     ResolutionWord = Resolution,
+    SubscriptionStateWord = SubscriptionState,
+    PauseCauseWord = PauseCause,
+    EndCauseWord = EndCause,
+    BackoffWord = BackoffKind,
+    JitterWord = Jitter,
+    DeliveryOrderWord = DeliveryOrder,
+    AttemptOutcomeWord = AttemptOutcome,
     RoleWord = Role,
     DirectionWord = Direction,
     DirectionOfLogWord = LogDirection,
@@ -119,6 +128,6 @@ words! {
     EpisodeFileWord = "mcap" | "sidecar";
     HealthWord = "healthy" | "unhealthy";
     BulkStatusWord = "queued" | "running" | "cancel_requested" | "completed" | "canceled" | "failed";
-    LetterActWord = "dead_letter_replayed" | "dead_letter_resolved";
+    LetterActWord = "delivery_died" | "dead_letter_replayed" | "dead_letter_resolved";
     AnswerWord = "rpc_response";
 }

@@ -6,6 +6,7 @@
 mod admission;
 mod door;
 mod intake;
+mod networks;
 mod origins;
 mod proxies;
 
@@ -32,6 +33,7 @@ use tracing::{debug, warn};
 pub use admission::{Limits, one_caller};
 pub use door::Room;
 pub use intake::{Intake, TooSlow};
+pub use networks::Networks;
 pub use origins::{ForeignOrigin, Origins};
 pub use proxies::{Proxies, address_of};
 

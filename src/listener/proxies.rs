@@ -15,6 +15,8 @@ use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 use tracing::warn;
 
+use super::networks::Networks;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Proxies in a row; what stands further left is not looked at.
@@ -23,53 +25,22 @@ const HOPS_MAX: usize = 16;
 /// Addresses of proxies, as the settings name them: `10.0.0.7, 192.168.4.0/24`.
 #[derive(Clone, Debug, Default)]
 pub struct Proxies {
-    networks: Vec<Network>,
+    networks: Networks,
     /// Whether it was said that headers contradict each other; once is enough.
     contradicted: Arc<AtomicBool>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Network {
-    address: u128,
-    mask: u128,
-}
-
-/// As one number, IPv4 inside IPv6.
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
-        IpAddr::V6(address) => address.into(),
-    }
-}
-
-impl FromStr for Network {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-        let address: IpAddr = address.parse().map_err(|_| ())?;
-        let whole = if address.is_ipv4() { 32 } else { 128 };
-        let bits: u32 = bits.map_or(Ok(whole), str::parse).map_err(|_| ())?;
-        if bits > whole {
-            return Err(());
-        }
-        let mask = u128::MAX.checked_shl(whole - bits).unwrap_or(0);
-        Ok(Self { address: number(address) & mask, mask })
-    }
 }
 
 impl FromStr for Proxies {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let networks = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::parse).collect::<Result<_, _>>()?;
-        Ok(Self { networks, ..Self::default() })
+        Ok(Self { networks: text.parse()?, ..Self::default() })
     }
 }
 
 impl Proxies {
     pub fn trusts(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| number(address) & network.mask == network.address)
+        self.networks.contain(address)
     }
 
     /// Where a request comes from. Of a forwarded one the port is not known, and is 0.

@@ -17,7 +17,7 @@ pub struct Claim<'a> {
     pub worker: &'a str,
     pub lease: Duration,
     pub wanted: Wanted<'a>,
-    /// One row per stream and destination at a time, in the order of the stream.
+    /// One row per stream at a time, in the order of the stream, where whatever is due is wanted.
     pub per_stream: bool,
 }
 
@@ -35,6 +35,8 @@ pub enum Wanted<'a> {
 pub struct Share {
     pub destination: Destination,
     pub limit: i64,
+    /// One row per stream at a time, in the order of the stream.
+    pub per_stream: bool,
     /// It cannot be delivered to from here or now. What has expired is for any process all the same: none may ever
     /// reach it again.
     pub only_expired: bool,
@@ -152,14 +154,14 @@ with due as materialized (
 const CLAIM_FOR: &str = concat!(
     "
 with due as materialized (
-    select r.outbox_id from unnest($5::text[], $6::bigint[], $7::bool[]) s (destination, most, only_expired)
+    select r.outbox_id from unnest($4::text[], $5::bigint[], $6::bool[], $7::bool[]) s (destination, most, only_expired, per_stream)
     cross join lateral (
         select o.outbox_id from outbox o
         where o.subscriber = $1 and o.destination = s.destination and ",
     due!(),
     "
           and (not s.only_expired or o.expires_at < clock_timestamp()) and ",
-    in_order!("$4"),
+    in_order!("s.per_stream"),
     "
         order by o.due_at, o.outbox_id
         limit s.most
@@ -200,14 +202,15 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
     let destinations: Vec<String> = shares.iter().map(|share| share.destination.to_string()).collect();
     let limits: Vec<i64> = shares.iter().map(|share| share.limit).collect();
     let only_expired: Vec<bool> = shares.iter().map(|share| share.only_expired).collect();
-    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&subscriber, &lease, &claim.worker, &claim.per_stream];
+    let per_stream: Vec<bool> = shares.iter().map(|share| share.per_stream).collect();
+    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&subscriber, &lease, &claim.worker];
     let sql = match &claim.wanted {
         Wanted::Any { limit } => {
-            params.push(limit);
+            params.extend_from_slice(&[&claim.per_stream, limit]);
             CLAIM_ANY
         }
         Wanted::For(_) => {
-            params.extend_from_slice(&[&destinations, &limits, &only_expired]);
+            params.extend_from_slice(&[&destinations, &limits, &only_expired, &per_stream]);
             CLAIM_FOR
         }
     };

@@ -16,7 +16,7 @@ use crate::domain::letter::{DeadReason, Given, LetterFilter, Resolution, Standin
 pub const FROM: &str = "dead_letters d left join events e on e.seq = d.event_seq left join dead_letter_acts a on a.id = d.dead_letter_id";
 
 /// The parameters that [`MATCHES`] takes.
-pub const PARAMETERS: usize = 8;
+pub const PARAMETERS: usize = 9;
 
 /// What holds of the letters of a filter, whose values [`Values`] hands in as the first parameters.
 macro_rules! matching {
@@ -26,7 +26,8 @@ macro_rules! matching {
          and ($5::timestamptz is null or d.died_at >= $5) and ($6::timestamptz is null or d.died_at < $6) \
          and ($7::text is null or d.reason = $7) \
          and ($8::text is null or ($8 = 'unresolved' and d.resolved_at is null) or ($8 = 'replayed' and d.resolution = 'replayed') \
-              or ($8 = 'resolved' and d.resolved_at is not null and d.resolution is distinct from 'replayed'))"
+              or ($8 = 'resolved' and d.resolved_at is not null and d.resolution is distinct from 'replayed')) \
+         and ($9::boolean is null or d.notification_failed = $9)"
     };
 }
 
@@ -47,7 +48,7 @@ impl<'a> Values<'a> {
 
     pub fn parameters(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
         let f = self.filter;
-        [&f.subscriber, &f.destination, &f.event_type, &f.stream, &f.from, &f.to, &self.reason, &self.resolution]
+        [&f.subscriber, &f.destination, &f.event_type, &f.stream, &f.from, &f.to, &self.reason, &self.resolution, &f.notification_failed]
     }
 }
 
@@ -124,11 +125,11 @@ pub const CLOCK: &str = "select clock_timestamp()";
 /// long: how many, how many of them can be replayed, and the longest chain that was too long.
 pub const SELECTED_COUNTS: &str = concat!(
     "select d.subscriber, count(*) as letters,
-            count(*) filter (where d.reason <> 'causation_too_deep' or d.causation_depth <= $10::integer) as replayable,
+            count(*) filter (where d.reason <> 'causation_too_deep' or d.causation_depth <= $11::integer) as replayable,
             max(d.causation_depth) filter (where d.reason = 'causation_too_deep') as deepest
      from dead_letters d left join events e on e.seq = d.event_seq where ",
     matching!(),
-    " and d.resolved_at is null and d.died_at <= $9::timestamptz group by 1 order by 1"
+    " and d.resolved_at is null and d.died_at <= $10::timestamptz group by 1 order by 1"
 );
 
 /// The oldest letters of a selection that can be replayed, locked; behind the same parameters how many at most.
@@ -136,15 +137,15 @@ pub const SELECTED: &str = concat!(
     letter!(),
     "from dead_letters d left join events e on e.seq = d.event_seq where ",
     matching!(),
-    " and d.resolved_at is null and d.died_at <= $9::timestamptz and (d.reason <> 'causation_too_deep' or d.causation_depth <= $10::integer)
-     order by d.dead_letter_id limit $11::bigint for update of d"
+    " and d.resolved_at is null and d.died_at <= $10::timestamptz and (d.reason <> 'causation_too_deep' or d.causation_depth <= $11::integer)
+     order by d.dead_letter_id limit $12::bigint for update of d"
 );
 
 /// Every letter of a selection; the parameters are the filter and its instant.
 pub const SELECTED_IDS: &str = concat!(
     "select d.dead_letter_id from dead_letters d left join events e on e.seq = d.event_seq where ",
     matching!(),
-    " and d.resolved_at is null and d.died_at <= $9::timestamptz order by d.dead_letter_id"
+    " and d.resolved_at is null and d.died_at <= $10::timestamptz order by d.dead_letter_id"
 );
 
 /// Some letters, locked.
@@ -186,7 +187,8 @@ pub const SWEEP: &str = "delete from dead_letters where dead_letter_id = any ($1
 /// they ever asked for it, the rules know.
 pub const LATER: &str = "
 select d.dead_letter_id, d.subscriber, d.destination,
-       e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload
+       e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload,
+       (select l.position from log l where l.seq = e.seq) as position
 from unnest($1::bigint[]) c (id) join dead_letters d on d.dead_letter_id = c.id join events x on x.seq = d.event_seq
 cross join lateral (
     select l.* from events l
@@ -210,6 +212,7 @@ pub struct Later {
     pub event_type: String,
     pub event_version: String,
     pub payload: Value,
+    pub position: Option<i64>,
 }
 
 impl Later {
@@ -224,6 +227,7 @@ impl Later {
             event_type: row.get(6),
             event_version: row.get(7),
             payload: row.get(8),
+            position: row.get(9),
         }
     }
 }

@@ -14,6 +14,7 @@ mod plans;
 pub mod schedule;
 pub mod settle;
 pub mod standing;
+pub mod subscribed;
 pub mod wake;
 
 pub use crate::domain::letter::DeadReason;

@@ -47,6 +47,7 @@ update outbox o set leased_until = null, leased_by = null, epoch = o.epoch + 1, 
 from unnest($1::bigint[], $2::bigint[], $3::float8[]) s(id, epoch, delay)
 where o.outbox_id = s.id and o.epoch = s.epoch";
 
+// Where it was the notice of a death, the letter of that death is marked, and there is no new one: nothing dies of its own death.
 // A letter that was replayed and dies again is the same letter, with more attempts. Its place in the order of the stream and its
 // epoch are kept for a replay: the row comes back where it was, and settlements of earlier claims stay without effect.
 const DEAD: &str = "
@@ -56,11 +57,17 @@ with gone as (
     returning o.*, s.error, s.reason, s.blocks),
 dead as (
     select g.*, g.failures || jsonb_build_array(jsonb_build_object('attempt', g.attempt, 'at', clock_timestamp(), 'error', g.error)) as tried
-    from gone g),
+    from gone g where not exists (select from events e where e.seq = g.event_seq and e.event_type = 'delivery_died')),
+unheard as (
+    update dead_letters d set notification_failed = true
+    from gone g join events e on e.seq = g.event_seq
+    where e.event_type = 'delivery_died' and d.dead_letter_id = e.aggregate_id::bigint
+    returning d.dead_letter_id),
 again as (
     update dead_letters d set
         reason = g.reason, attempts = d.attempts + g.attempt, failures = d.failures || g.tried, died_at = clock_timestamp(),
-        blocks_stream = g.blocks, outbox_id = g.outbox_id, epoch = g.epoch, resolved_at = null, resolution = null
+        blocks_stream = g.blocks, outbox_id = g.outbox_id, epoch = g.epoch, resolved_at = null, resolution = null,
+        told = false, notification_failed = false
     from dead g
     where d.event_seq = g.event_seq and d.subscriber is not distinct from g.subscriber and d.destination is not distinct from g.destination
       and d.resolution = 'replayed'

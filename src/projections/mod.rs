@@ -13,6 +13,7 @@
 //! Never here: deciding, and changing anything that is not folded from events.
 
 pub mod facts;
+pub mod homes;
 pub mod reads;
 pub mod rebuild;
 pub mod rows;

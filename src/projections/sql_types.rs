@@ -14,6 +14,7 @@ use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::station::StationStatus;
+use crate::domain::subscription::{DeliveryTerms, EndCause, PauseCause};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::{DeviceId, PublicTaskId};
@@ -64,16 +65,22 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, ItemOutcome, LinkKind, OrderStatus, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, EndCause, ItemOutcome, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
 }
 
-impl<'a> FromSql<'a> for Contest {
-    fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
-        Ok(Json::<Self>::from_sql(of, raw)?.0)
-    }
-    accepts!(JSONB);
+macro_rules! objects {
+    ($($object:ident),+ $(,)?) => {$(
+        impl<'a> FromSql<'a> for $object {
+            fn from_sql(of: &Type, raw: &'a [u8]) -> Result<Self, Fault> {
+                Ok(Json::<Self>::from_sql(of, raw)?.0)
+            }
+            accepts!(JSONB);
+        }
+    )+};
 }
+
+objects! { Contest, DeliveryTerms }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

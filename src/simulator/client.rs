@@ -14,7 +14,7 @@ use tracing::warn;
 /// How long a call is repeated while the server cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(150);
-/// A restart takes less; after that somebody should know what is waited for.
+/// A restart takes less; after that it is said what is waited for.
 const SILENT: Duration = Duration::from_secs(5);
 
 /// One signed-in person. A login that has come to its end is renewed.

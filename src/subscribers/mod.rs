@@ -6,6 +6,7 @@ pub mod device_commands;
 mod odd_json;
 mod sidecar;
 pub mod upload_verification;
+pub mod webhooks;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::domain::routing::SubscriberName;
 use crate::projections::reads::Reads;
 use device_commands::DeviceCommands;
 use upload_verification::UploadVerification;
+use webhooks::{SystemNames, WebhookSettings, Webhooks};
 
 /// What subscribers are made of.
 pub struct Parts {
@@ -27,15 +29,17 @@ pub struct Parts {
     pub callbacks: CallbackTokens,
     pub blobs: Blobs,
     pub sidecar_bytes_max: u64,
+    pub webhooks: WebhookSettings,
 }
 
 /// Makes the subscriber of a name. How its rows are worked on stands in the settings, under the same name.
-pub fn make(name: SubscriberName, parts: &Parts) -> Arc<dyn Subscriber> {
+pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subscriber>> {
     let commands = parts.commands.clone();
-    match name {
+    Ok(match name {
         SubscriberName::DeviceCommands => {
             Arc::new(DeviceCommands::new(parts.hub.clone(), commands, parts.reads.clone(), parts.callbacks.clone()))
         }
         SubscriberName::UploadVerification => Arc::new(UploadVerification::new(commands, parts.blobs.clone(), parts.sidecar_bytes_max)),
-    }
+        SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
+    })
 }

@@ -138,6 +138,20 @@ async fn what_another_run_does_or_nobody_can_do_is_skipped_and_says_why() {
     assert_eq!(rebuild(&edge.database.pool).await.unwrap().differences, []);
 }
 
+#[tokio::test]
+async fn a_run_of_which_nothing_can_be_done_any_more_comes_to_its_end() {
+    let edge = with_letters(3).await;
+    let accepted = accept(&edge, 10).await;
+    for id in 1..=3 {
+        assert_eq!(edge.post(&format!("/api/v1/dead-letters/{id}/resolve"), json!({"reason": "gone"})).await.0, 200);
+    }
+    let claimed = claim(&edge, LEASE).await.expect("a run");
+    assert!(matches!(piece(&edge, &claimed).await, Piece::Done { .. }));
+    assert_eq!(piece(&edge, &claimed).await, Piece::Over, "a piece without an event is kept, too");
+    let ended = run(&edge, &accepted).await;
+    assert_eq!((&ended["status"], &ended["skipped_count"]), (&json!("completed"), &json!(3)), "{ended}");
+}
+
 async fn watch(edge: &TestEdge, run: &Value) -> Sse {
     Sse::open(edge.request(&edge.admin, "GET", &format!("{RUNS}/{}/stream", run["run_id"].as_str().unwrap()))).await
 }

@@ -37,7 +37,9 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 7] = [
+const ALL_OPTIONAL: [(&str, &str); 9] = [
+    ("PATCH /api/v1/subscriptions/{id}", "an edit leaves what it does not name as it is"),
+    ("POST /api/v1/subscriptions/{id}/rotate-secret", "the ones before sign for a day, unless it is said"),
     ("POST /api/v1/dead-letters/replay/preview", "whichever filter; none at all needs a word"),
     ("POST /api/v1/dead-letters/{id}/replay", "a limit is needed where the chain of causes was too long"),
     ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
@@ -379,6 +381,7 @@ fn hide(value: &mut Value) {
                 match name.as_str() {
                     "access_token" => *value = "a token that opens routes".into(),
                     "ws_client_auth_token" => *value = "a token that opens sockets".into(),
+                    "secret" => *value = "a secret that only this answer shows".into(),
                     "store_secret_key" => *value = "a secret that only this answer shows".into(),
                     "transfer_ws_url" | "url" | "foxglove_url" => *value = value.as_str().map_or(json!(null), |url| hidden(url).into()),
                     _ => hide(value),

@@ -49,6 +49,8 @@ struct Post<F> {
     seen: Mutex<Seen>,
     /// Cannot be reached from here.
     away: Option<Destination>,
+    /// Delivered to in a way of its own.
+    own: Option<(Destination, fn(DeliverySettings) -> DeliverySettings)>,
 }
 
 #[async_trait]
@@ -70,11 +72,15 @@ where
     fn reaches(&self, destination: &Destination) -> bool {
         self.away.as_ref() != Some(destination)
     }
+
+    fn settings_of(&self, destination: &Destination, all: DeliverySettings) -> DeliverySettings {
+        self.own.as_ref().filter(|(own, _)| own == destination).map_or(all, |(_, change)| change(all))
+    }
 }
 
 impl<F> Post<F> {
     fn new(play: F) -> Arc<Self> {
-        Arc::new(Self { play, seen: Mutex::default(), away: None })
+        Arc::new(Self { play, seen: Mutex::default(), away: None, own: None })
     }
 
     fn seen(&self, destination: &str) -> Vec<String> {
@@ -220,7 +226,7 @@ async fn what_expired_for_a_destination_that_nobody_reaches_is_given_up() {
     append(pool, "old", 1, vec![expiring(chrono::Utc::now() - chrono::TimeDelta::seconds(1))]).await.unwrap();
     append(pool, "new", 1, vec![expiring(chrono::Utc::now() + chrono::TimeDelta::hours(1))]).await.unwrap();
     let play = async |_: String, _: Delivery| Outcome::Delivered;
-    let post = Arc::new(Post { play, seen: Mutex::default(), away: Some(to("recorder:away")) });
+    let post = Arc::new(Post { play, seen: Mutex::default(), away: Some(to("recorder:away")), own: None });
     let running = dispatch(pool, post.clone(), settings(), "w");
     until("a dead letter", async || waiting(pool).await == 1).await;
     running.stop().await;
@@ -251,7 +257,7 @@ async fn a_look_for_destinations_passes_over_what_waits_for_one_that_is_away() {
     let client = get(pool).await.unwrap();
     // The plans are made once and for ever, on empty tables.
     client.batch_execute("set plan_cache_mode = force_generic_plan").await.unwrap();
-    let share = |name: &str| Share { destination: to(name), limit: 10, only_expired: false };
+    let share = |name: &str| Share { destination: to(name), limit: 10, only_expired: false, per_stream: false };
     let claim_for = async |shares: &[Share], per_stream| {
         let wanted = Wanted::For(shares);
         claim(&client, &Claim { subscriber: NAME, worker: "w", lease: Duration::from_secs(60), wanted, per_stream }).await.unwrap()
@@ -301,4 +307,59 @@ fn every_subscriber_has_its_settings_and_none_is_left_over() {
     let mut names: Vec<&str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(tables, names);
+}
+
+#[tokio::test]
+async fn a_destination_may_be_delivered_to_in_a_way_of_its_own() {
+    let database = TestDatabase::new().await;
+    let pool = &database.pool;
+    for n in 1..=3 {
+        append(pool, "a", n, vec![row_to("recorder:1"), row_to("recorder:2")]).await.unwrap();
+    }
+    let play = async |_: String, delivery: Delivery| match delivery.event.sequence {
+        1 => Outcome::Retry { error: "not today".into(), after: None },
+        _ => Outcome::Delivered,
+    };
+    let own: fn(DeliverySettings) -> DeliverySettings = |all| DeliverySettings { attempts_max: Some(5), per_stream: true, ..all };
+    let post = Arc::new(Post { play, seen: Mutex::default(), away: None, own: Some((to("recorder:2"), own)) });
+    let running = dispatch(pool, post.clone(), settings(), "w");
+    until_empty(pool).await;
+    running.stop().await;
+    assert_eq!(post.seen("recorder:1").iter().filter(|id| id.ends_with("/1")).count(), 3);
+    let expected: Vec<String> = [1, 1, 1, 1, 1, 2, 3].map(|n| format!("order/a/{n}")).into();
+    assert_eq!(post.seen("recorder:2"), expected, "five tries, and the others of the stream wait for them");
+}
+
+#[tokio::test]
+async fn all_destinations_together_have_a_bound_and_each_has_its_turn() {
+    let database = TestDatabase::new().await;
+    let pool = &database.pool;
+    for n in 0..6 {
+        queue(pool, &format!("recorder:{n}"), 5).await;
+    }
+    let under_way = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let post = Post::new({
+        let under_way = under_way.clone();
+        move |_: String, _: Delivery| {
+            let under_way = under_way.clone();
+            async move {
+                {
+                    let mut seen = under_way.lock().unwrap();
+                    seen.0 += 1;
+                    seen.1 = seen.1.max(seen.0);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                under_way.lock().unwrap().0 -= 1;
+                Outcome::Delivered
+            }
+        }
+    });
+    let bounded = DeliverySettings { concurrency: 2, concurrency_total: 3, ..settings() };
+    let running = dispatch(pool, post.clone(), bounded, "w");
+    until("some of them", async || waiting(pool).await <= 15).await;
+    let begun = (0..6).filter(|n| !post.seen(&format!("recorder:{n}")).is_empty()).count();
+    until_empty(pool).await;
+    running.stop().await;
+    assert_eq!(under_way.lock().unwrap().1, 3);
+    assert!(begun >= 5, "{begun} of 6 had their turn by half-time");
 }

@@ -1,10 +1,10 @@
 //! Registry, lists and filters over REST; every statement behind them.
 
 use keystone_edge::commands::devices::OpenLink;
-use keystone_edge::commands::{bulk_runs, params, rivals};
+use keystone_edge::commands::{bulk_runs, deaths, fan_out, params, rivals, subscriptions, webhooks};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
-use keystone_edge::outbox::letters;
+use keystone_edge::outbox::{letters, subscribed};
 use keystone_edge::projections::reads;
 use serde_json::{Value, json};
 
@@ -22,6 +22,12 @@ async fn every_query_fits_the_schema() {
         .chain(params::statements())
         .chain(letters::statements())
         .chain(bulk_runs::statements())
+        .chain(deaths::statements())
+        .chain(fan_out::statements())
+        .chain(subscriptions::statements())
+        .chain(webhooks::statements())
+        .chain(subscribed::statements())
+        .chain([("homes of streams", keystone_edge::projections::homes::HOMES.to_owned())])
     {
         match client.prepare(&statement).await {
             // A column is found by its name: of two with the same one, the second is never read.
@@ -187,6 +193,9 @@ async fn every_list_is_walked_from_place_to_place_and_what_is_added_meanwhile_mo
     }
     for _ in 0..3 {
         edge.create("/api/v1/batches", seed.batch(1)).await;
+    }
+    for _ in 0..3 {
+        edge.create("/api/v1/subscriptions", json!({"url": "https://hooks.example/", "event_types": ["*"]})).await;
     }
     let (_, letters) = edge.post("/api/v1/dead-letters/replay/preview", json!({"everything": true})).await;
     let (_, run) = edge.post("/api/v1/dead-letters/replay/run", json!({"selection": letters["selection"]})).await;

@@ -163,7 +163,7 @@ async fn a_claim_takes_no_more_than_it_asked_for_and_only_what_it_can_reach() {
     for (stream, destination) in [("a", Some("recorder:1")), ("b", Some("recorder:2")), ("c", None)] {
         Rows { destination, ..rows(stream, 1..=4) }.queue(pool).await;
     }
-    let reach = [Share { destination: to("recorder:2"), limit: 3, only_expired: false }];
+    let reach = [Share { destination: to("recorder:2"), limit: 3, only_expired: false, per_stream: false }];
     let client = get(pool).await.unwrap();
     let mut waiting = waiting_destinations(&client, NAME).await.unwrap();
     waiting.sort_unstable();
@@ -213,12 +213,12 @@ impl<F> Player<F> {
 pub fn settings() -> DeliverySettings {
     DeliverySettings {
         concurrency: 8,
+        concurrency_total: 64,
         attempts_max: Some(3),
         deadline: None,
-        backoff: Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(10) },
+        backoff: Backoff::exponential(Duration::from_millis(2), Duration::from_millis(10)),
         lease: Duration::from_secs(30),
         timeout: Duration::from_secs(10),
-        batch_size: 16,
         per_stream: false,
         block_on_dead: false,
         poll: Duration::from_millis(10),

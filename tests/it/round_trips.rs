@@ -6,20 +6,23 @@ use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, D
 use keystone_edge::commands::callbacks::{Proof, StartCallback};
 use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
+use keystone_edge::commands::subscriptions::CreateSubscription;
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::config::{Config, Secret};
+use keystone_edge::domain::FactoryId;
 use keystone_edge::domain::device::{LinkKind, RecorderAction, RecorderState};
 use keystone_edge::domain::order::Revision;
 use keystone_edge::domain::report::Report;
+use keystone_edge::domain::subscription::{DeliveryChange, Target};
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
 use serde_json::json;
 
-use crate::factory::{Factory, asked, last_report, recorder_tells, uploaded};
+use crate::factory::{Factory, asked, last_report, place_all, recorder_tells, uploaded};
 use crate::harness::TestDatabase;
 use crate::harness::relay::Relay;
 
@@ -44,6 +47,39 @@ impl Bench {
             self.commands.execute(&Context::system(), command).await.unwrap_or_else(|error| panic!("`{line}`: {error:?}"));
             fewest = fewest.min(self.relay.turns());
         }
+        self.compare(line, fewest);
+    }
+
+    /// The same of steps of the follower that makes rows of subscriptions, with so many new events each.
+    async fn count_fan_outs(&mut self, line: &str, database: &TestDatabase, events: usize) {
+        let mut fewest = u64::MAX;
+        for _ in 0..TRIES {
+            for _ in 0..events {
+                self.factory.order(&format!("Order {}", rand::random::<u64>()), 1).await;
+            }
+            place_all(&database.connector).await;
+            self.relay.turns();
+            let step = self.commands.fan_out().await.unwrap().expect("nobody else does it");
+            fewest = fewest.min(self.relay.turns());
+            assert_eq!(step.looked_at, events, "{step:?}");
+        }
+        self.compare(line, fewest);
+    }
+
+    async fn subscribe(&self, factory_id: Option<FactoryId>) {
+        let command = CreateSubscription {
+            target: Target::parse("https://hooks.example/").unwrap(),
+            description: None,
+            event_types: vec!["*".into()],
+            factory_id,
+            organization_id: None,
+            delivery: DeliveryChange::default(),
+            after_position: None,
+        };
+        self.factory.commands.execute(&Context::system(), command).await.unwrap();
+    }
+
+    fn compare(&mut self, line: &str, fewest: u64) {
         println!("{line}: {fewest}");
         let document = std::fs::read_to_string(DOCUMENT).expect("the document");
         if !document.contains(&format!("| {line} | {fewest}")) {
@@ -61,9 +97,7 @@ impl Bench {
     }
 }
 
-#[tokio::test]
-async fn the_document_says_how_often_a_command_waits_for_the_database() {
-    let database = TestDatabase::new().await;
+async fn bench(database: &TestDatabase) -> Bench {
     let url: tokio_postgres::Config = database.url.expose().parse().unwrap();
     let port = url.get_ports()[0];
     let relay = Relay::to(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -73,7 +107,30 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     let pool = Connector::new(&Secret::new(&relayed), &settings).unwrap().pool().unwrap();
     let factory = Factory::new(&database.pool, TRIES).await;
     let commands = Commands::new(EventStore::new(pool, Wakes::default()));
-    let mut bench = Bench { factory, relay, commands, wrong: vec![] };
+    Bench { factory, relay, commands, wrong: vec![] }
+}
+
+#[tokio::test]
+async fn the_document_says_how_often_the_follower_of_subscriptions_waits_for_the_database() {
+    let database = TestDatabase::new().await;
+    let mut bench = bench(&database).await;
+    place_all(&database.connector).await;
+    bench.subscribe(None).await;
+    place_all(&database.connector).await;
+    bench.commands.fan_out().await.unwrap();
+    bench.count_fan_outs("a step that makes rows of subscriptions, nothing new", &database, 0).await;
+    bench.count_fan_outs("the same, any number of new events", &database, 3).await;
+    bench.subscribe(Some(bench.factory.factory_id)).await;
+    place_all(&database.connector).await;
+    bench.commands.fan_out().await.unwrap();
+    bench.count_fan_outs("the same, with a subscription that has a scope", &database, 3).await;
+    assert!(bench.wrong.is_empty(), "docs/performance.md says otherwise: {:#?}", bench.wrong);
+}
+
+#[tokio::test]
+async fn the_document_says_how_often_a_command_waits_for_the_database() {
+    let database = TestDatabase::new().await;
+    let mut bench = bench(&database).await;
 
     let orders: Vec<_> = (0..TRIES).map(|n| bench.factory.place_order(&format!("Cups {n}"), 10)).collect();
     bench.count("order placed", orders).await;

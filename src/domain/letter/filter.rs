@@ -40,4 +40,6 @@ pub struct LetterFilter {
     pub to: Option<Timestamp>,
     pub reason: Option<DeadReason>,
     pub resolution: Option<Resolution>,
+    /// A subscription that wanted to know of the death could not be told.
+    pub notification_failed: Option<bool>,
 }

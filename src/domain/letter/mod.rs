@@ -9,7 +9,7 @@
 //!   └────────► resolved
 //! ```
 //!
-//! A delivery dies, is under way and arrives in the outbox; what people do is in the letter's own stream
+//! A delivery dies, is under way and arrives in the outbox; that it died, and what people do, is in the letter's own stream
 //! (`docs/dead-letters.md`). So where a letter stands is a fact that comes in with the command.
 
 mod filter;
@@ -56,11 +56,22 @@ pub struct Given {
     pub destination: Option<String>,
 }
 
+/// How it was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Of the event that was to be delivered.
+    pub event_type: String,
+    pub reason: DeadReason,
+    pub attempts: i32,
+}
+
 /// How deep in a chain of causes a delivery is that died of that.
 pub type TooDeep = Option<i32>;
 
 #[derive(Clone, Debug)]
 pub enum LetterCommand {
+    /// The delivery was given up, also a second time: others may want to know.
+    Die { given: Given, death: Death },
     /// Puts the delivery into the outbox again.
     Replay { standing: Standing, given: Given, too_deep: TooDeep, causation_depth_max: Option<i32> },
     /// It needs no delivery.
@@ -71,6 +82,15 @@ pub enum LetterCommand {
 
 events! {
     LetterEvent {
+        /// What it was about is not repeated here, and neither is what the last attempt said: receivers are told of this.
+        DeliveryDied = "delivery_died", "1.0" {
+            subscriber: String,
+            event_id: String,
+            event_type: String,
+            destination: Option<String>,
+            reason: DeadReason,
+            attempts: i32,
+        },
         DeadLetterReplayed = "dead_letter_replayed", "1.0" {
             subscriber: String,
             event_id: String,
@@ -131,6 +151,11 @@ impl Aggregate for DeadLetter {
     fn decide(&self, command: LetterCommand) -> Result<Vec<LetterEvent>, LetterRefusal> {
         use Standing as S;
         match command {
+            LetterCommand::Die { given, death } => {
+                let Given { subscriber, event_id, destination } = given;
+                let Death { event_type, reason, attempts } = death;
+                Ok(vec![LetterEvent::DeliveryDied { subscriber, event_id, event_type, destination, reason, attempts }])
+            }
             LetterCommand::Replay { standing: S::Unresolved, too_deep: Some(depth), causation_depth_max, .. }
                 if causation_depth_max.is_none_or(|max| max < depth) =>
             {
@@ -155,6 +180,8 @@ impl Aggregate for DeadLetter {
 
     fn evolve(&mut self, event: &LetterEvent) {
         match event {
+            // How often it died is in the table of letters.
+            LetterEvent::DeliveryDied { .. } => {}
             LetterEvent::DeadLetterReplayed { .. } => self.replays += 1,
             LetterEvent::DeadLetterResolved { reason, .. } => self.resolved_because = Some(reason.clone()),
             LetterEvent::DeadLetterSwept { .. } => self.swept = true,

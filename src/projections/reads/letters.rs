@@ -27,6 +27,7 @@ row! {
         queued_at: Timestamp = "d.queued_at",
         died_at: Timestamp = "d.died_at",
         blocks_stream: bool = "d.blocks_stream",
+        notification_failed: bool = "d.notification_failed",
         resolution: Resolution = "case when d.resolved_at is null then 'unresolved' else coalesce(d.resolution, 'resolved') end",
         resolved_at: Option<Timestamp> = "d.resolved_at",
         resolved_because: Option<String> = "a.resolved_because",

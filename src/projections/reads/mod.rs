@@ -29,6 +29,7 @@ pub mod registry;
 mod row;
 pub mod site;
 pub mod stations;
+pub mod subscriptions;
 pub mod tasks;
 pub mod templates;
 
@@ -56,6 +57,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         registry::statements(),
         site::statements(),
         stations::statements(),
+        subscriptions::statements(),
         tasks::statements(),
         templates::statements(),
     ]

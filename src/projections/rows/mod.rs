@@ -1,13 +1,14 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`]: the rows.
+//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
 pub mod letter;
 pub mod production;
 pub mod registry;
+pub mod subscription;
 pub mod table;
 
 use crate::domain::kinds::aggregates;

@@ -11,7 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("outbox", &["domain"]),
     ("projections", &["domain", "eventstore", "outbox::letters", "pg"]),
     // The rows that go into the outbox with the events are made where the events are decided.
-    ("commands", &["domain", "eventstore", "outbox::letters", "projections"]),
+    ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "projections"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
     ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
     ("devices", &["domain", "commands", "projections"]),

@@ -1,0 +1,30 @@
+//! Rows for subscriptions that people store: made behind the log, and taken away when one ends.
+
+/// What holds where enough rows wait for the subscription of the cursor `c`: no more are made. Behind the conditions the limit, as a
+/// parameter.
+pub const ENOUGH_WAITS: &str = "(select count(*) from (select from outbox o where o.subscriber = 'webhooks'
+        and o.destination = 'webhook:' || c.subscription_id limit $2::bigint) w) >= $2::bigint";
+
+/// Makes rows, in order: seq of the event, its stream, destination, depth. What waits is not queued twice, and what died is left to
+/// its letter.
+pub const QUEUE: &str = "insert into outbox (subscriber, event_seq, stream_key, destination, causation_depth)
+    select 'webhooks', q.seq, q.stream_key, q.destination, q.depth
+    from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[]) with ordinality q (seq, stream_key, destination, depth, n)
+    where not exists (select from dead_letters d where d.event_seq = q.seq and d.subscriber is not distinct from 'webhooks'
+                        and d.destination is not distinct from q.destination and d.resolved_at is null)
+    order by q.n on conflict do nothing";
+
+/// The letter of an event, by its place in the log, and a destination, where its delivery died and nothing was done about it.
+pub const UNRESOLVED: &str = "select d.dead_letter_id from log l join dead_letters d on d.event_seq = l.seq
+    where l.position = $1 and d.subscriber is not distinct from 'webhooks' and d.destination is not distinct from $2 and d.resolved_at is null";
+
+/// Takes away the rows of a destination that nobody works on, and answers their events.
+pub const DROP: &str = "delete from outbox o where o.subscriber = 'webhooks' and o.destination = $1
+    and (o.leased_until is null or o.leased_until < clock_timestamp()) returning o.event_seq";
+
+/// Every statement, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    [("rows of subscriptions, made", QUEUE), ("unresolved letter of an event", UNRESOLVED), ("rows of a subscription, dropped", DROP)]
+        .map(|(name, sql)| (name, sql.to_owned()))
+        .into()
+}
