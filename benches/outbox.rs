@@ -317,9 +317,10 @@ impl Peer {
         peers
     }
 
-    async fn figures(&self, server: &Secret, pool: &Pool, round: usize, backlog: usize) -> Figures {
+    async fn figures(&self, server: &Secret, round: usize, backlog: usize) -> Figures {
         let database = format!("peer_{}_{round}", self.name.chars().filter(char::is_ascii_alphanumeric).collect::<String>());
-        let client = pool.get().await.expect("a connection");
+        let (client, connection) = tokio_postgres::connect(server.expose(), tokio_postgres::NoTls).await.expect("a superuser");
+        tokio::spawn(connection);
         client.batch_execute(&format!("create database {database}")).await.expect("a database");
         let (server, _) = server.expose().rsplit_once('/').expect("an address with a database");
         let output = Command::new(&self.program)
@@ -352,7 +353,7 @@ async fn main() {
     for round in 0..number("KEYSTONE_BENCH_ROUNDS", 1) {
         show("ours", ours(&pool, &connector, backlog).await);
         for peer in &peers {
-            show(peer.name, peer.figures(postgres.url(), &pool, round, backlog).await);
+            show(peer.name, peer.figures(postgres.superuser_url(), round, backlog).await);
         }
     }
     pool.close();

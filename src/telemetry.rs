@@ -1,17 +1,16 @@
-//! Logs and measures: the tracing subscriber, the Prometheus recorder, and the names
-//! of the measures.
+//! Logs and measures: the tracing subscriber, the Prometheus recorder, and the list of measures.
 //!
-//! A measure is named here and nowhere else, so that a dashboard can be written from
-//! this file alone. Modules record with `metrics::counter!(telemetry::…)`; before the
+//! Modules record with `metrics::counter!(telemetry::…)`; before the
 //! recorder is installed, and in tests that do not install it, that costs nothing.
 //!
 //! A log is read line by line, and much of what stands in it was written by others. So a control character never
 //! reaches it, in either format, and [`brief`] is how a text from outside gets into a message at all.
 
+mod measures;
+
 use std::fmt;
 use std::io::IsTerminal as _;
 
-use metrics::Unit;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -22,37 +21,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, Telemetry};
-
-pub const HTTP_REQUESTS: &str = "keystone_http_requests_total";
-pub const HTTP_REQUEST_SECONDS: &str = "keystone_http_request_duration_seconds";
-pub const CONNECTIONS_REFUSED: &str = "keystone_connections_refused_total";
-pub const HTTP_IN_FLIGHT: &str = "keystone_http_requests_in_flight";
-pub const COMMANDS: &str = "keystone_commands_total";
-pub const COMMAND_SECONDS: &str = "keystone_command_seconds";
-pub const COMMAND_CONFLICTS: &str = "keystone_command_conflicts_total";
-pub const IDEMPOTENT_REPLAYS: &str = "keystone_idempotent_replays_total";
-pub const LOG_EVENTS: &str = "keystone_log_events_total";
-pub const LOG_POSITION: &str = "keystone_log_position";
-pub const LOG_LEADS: &str = "keystone_log_leads";
-pub const OUTBOX_CLAIMED: &str = "keystone_outbox_claimed_total";
-pub const OUTBOX_SETTLED: &str = "keystone_outbox_settled_total";
-pub const DELIVERY_SECONDS: &str = "keystone_delivery_seconds";
-pub const WEBHOOK_ATTEMPTS: &str = "keystone_webhook_attempts_total";
-pub const DEVICE_LINKS: &str = "keystone_device_links";
-pub const DEVICE_LINKS_ENDED: &str = "keystone_device_links_ended_total";
-pub const DEVICE_HANDSHAKES_REFUSED: &str = "keystone_device_handshakes_refused_total";
-pub const DEVICE_FRAMES_DELAYED: &str = "keystone_device_frames_delayed_total";
-pub const DEVICE_REPORTS: &str = "keystone_device_reports_total";
-pub const DEVICE_MESSAGES_DROPPED: &str = "keystone_device_messages_dropped_total";
-pub const UPLOADS_REJECTED: &str = "keystone_uploads_rejected_total";
-pub const UPLOAD_VERIFIED_BYTES: &str = "keystone_upload_verified_bytes_total";
-pub const STORE_PROBE_SECONDS: &str = "keystone_object_store_probe_seconds";
-pub const STREAM_SUBSCRIBERS: &str = "keystone_stream_subscribers";
-pub const POOL_OPENED: &str = "keystone_pool_connections_opened_total";
-pub const CONNECTIONS_GIVEN_UP: &str = "keystone_database_connections_given_up_total";
+use measures::describe;
+pub use measures::*;
 
 /// From half a millisecond, a command without a wait, to the longest delivery.
 const SECONDS_BUCKETS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
+
+/// Once is how it should be; ten is where most subscribers give up.
+const ATTEMPTS_BUCKETS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
 
 /// An error with all its causes, on one line: for what is kept or logged as text. The text of an error alone says what
 /// failed and leaves out why, and so does an error that is given to a log of JSON lines as it is.
@@ -211,38 +187,9 @@ impl Metrics {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)
-}
-
-fn describe() {
-    use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_counter!(HTTP_REQUESTS, "Requests, by method, route and status");
-    describe_histogram!(HTTP_REQUEST_SECONDS, Unit::Seconds, "Time to an answer, by method and route");
-    describe_counter!(CONNECTIONS_REFUSED, "Connections that were not taken because there were too many, in all or from one address");
-    describe_gauge!(HTTP_IN_FLIGHT, "Requests under way");
-    describe_counter!(COMMANDS, "Commands, by name and outcome");
-    describe_histogram!(COMMAND_SECONDS, Unit::Seconds, "Time from a command to its commit or refusal, by name");
-    describe_counter!(COMMAND_CONFLICTS, "Runs of commands that lost a race and were repeated, by name");
-    describe_counter!(IDEMPOTENT_REPLAYS, "Requests answered with what their Idempotency-Key was answered before");
-    describe_counter!(LOG_EVENTS, "Events that got their position from this process");
-    describe_gauge!(LOG_POSITION, "The last position that this process gave");
-    describe_gauge!(LOG_LEADS, "1 in the process that gives positions");
-    describe_counter!(OUTBOX_CLAIMED, "Deliveries claimed, by subscriber");
-    describe_counter!(OUTBOX_SETTLED, "Deliveries settled, by subscriber and outcome");
-    describe_counter!(WEBHOOK_ATTEMPTS, "Attempts to deliver a webhook, by outcome");
-    describe_histogram!(DELIVERY_SECONDS, Unit::Seconds, "Time of one delivery, by subscriber");
-    describe_gauge!(DEVICE_LINKS, "Open device connections, by kind");
-    describe_counter!(DEVICE_LINKS_ENDED, "Device connections that ended, by kind and cause");
-    describe_counter!(DEVICE_HANDSHAKES_REFUSED, "Device connections that were refused, by kind and cause");
-    describe_counter!(DEVICE_FRAMES_DELAYED, "Frames of devices that were read later because they came too fast");
-    describe_counter!(DEVICE_REPORTS, "What devices told, by report and outcome");
-    describe_counter!(DEVICE_MESSAGES_DROPPED, "Messages of devices that could not be used, by cause");
-    describe_counter!(UPLOADS_REJECTED, "Uploads that were not what the device had said");
-    describe_counter!(UPLOAD_VERIFIED_BYTES, Unit::Bytes, "Bytes read back and hashed before an ack");
-    describe_histogram!(STORE_PROBE_SECONDS, Unit::Seconds, "Time of the readiness question to the object store");
-    describe_gauge!(STREAM_SUBSCRIBERS, "Open live streams, by kind");
-    describe_counter!(POOL_OPENED, "Database connections opened");
-    describe_counter!(CONNECTIONS_GIVEN_UP, "Database connections closed because they were silent or their session unfit");
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS_BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(DELIVERY_ATTEMPTS.to_owned()), ATTEMPTS_BUCKETS)
 }
 
 #[cfg(test)]

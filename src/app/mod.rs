@@ -10,6 +10,7 @@ mod administrator;
 mod bulk_runs;
 mod ports;
 mod process;
+mod samples;
 mod store_guard;
 mod subscriptions;
 
@@ -204,6 +205,7 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
+        lifecycle.spawn("samples", samples::follow(pool.clone(), stop.clone()));
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));

@@ -14,7 +14,7 @@ use super::{Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::outbox::{Claimed, DeadReason, Settlement};
-use crate::telemetry::chain;
+use crate::telemetry::{DELIVERY_ATTEMPTS, DELIVERY_LATENCY_SECONDS, chain};
 
 /// How long a row rests whose destination has just gone.
 const NOT_HERE_REST: Duration = Duration::from_millis(250);
@@ -31,6 +31,7 @@ pub struct Held {
     /// What its circuit and its room go by: where rows need no destination, they share one.
     pub target: Option<Destination>,
     settings: DeliverySettings,
+    since: Instant,
 }
 
 type Delivering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -79,6 +80,7 @@ pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: D
         place: row.destination,
         target: destination.clone().filter(|_| name.has_destinations()),
         settings,
+        since: Instant::now(),
     };
     let mut event = row.event;
     // Rows may have been queued by an older program.
@@ -137,6 +139,9 @@ impl Held {
         let (name, event, attempt) = (subscriber.as_str(), &self.event, self.attempt);
         let settlement = match outcome {
             Outcome::Delivered => {
+                let labels = [("subscriber", name), ("destination", self.target.as_ref().map_or("none", Destination::kind))];
+                metrics::histogram!(DELIVERY_LATENCY_SECONDS, &labels).record(self.age + self.since.elapsed());
+                metrics::histogram!(DELIVERY_ATTEMPTS, "subscriber" => name).record(attempt);
                 debug!(outbox.subscriber = name, event.id = %event, attempt, "Delivered `{event}` to `{name}`");
                 Settlement::Delivered
             }
@@ -188,8 +193,9 @@ impl Held {
         tried || late
     }
 
-    fn bury(&self, name: &str, reason: DeadReason, error: String) -> Settlement {
+    fn bury(&self, name: &'static str, reason: DeadReason, error: String) -> Settlement {
         let event = &self.event;
+        metrics::histogram!(DELIVERY_ATTEMPTS, "subscriber" => name).record(self.attempt);
         error!(outbox.subscriber = name, event.id = %event, reason = reason.as_str(), error, "Gave up delivering `{event}` to `{name}`");
         Settlement::Dead { reason, error, blocks_stream: self.settings.block_on_dead }
     }

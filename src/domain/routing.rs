@@ -76,6 +76,15 @@ impl Destination {
         }
     }
 
+    /// What it is, without which one.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Recorder(_) => "recorder",
+            Self::Transfer(_) => "transfer",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+
     /// The socket that leads there, where one does.
     pub fn link(&self) -> Option<(&DeviceId, LinkKind)> {
         match self {

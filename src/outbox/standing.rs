@@ -43,3 +43,29 @@ pub async fn dead(client: &(impl GenericClient + Sync)) -> Result<Vec<Dead>, tok
     let rows = client.query(DEAD, &[]).await?;
     Ok(rows.iter().map(|row| Dead { subscriber: row.get(0), letters: row.get(1), newest_s: row.get(2) }).collect())
 }
+
+/// What a server shows of the outbox all the time: nothing of it grows with the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// As Postgres estimates it.
+    pub rows: i64,
+    /// For how long the delivery to each of these subscribers has been due that has been due for longest; zero without one.
+    pub oldest_s: Vec<f64>,
+    pub dead_letters: i64,
+    /// Of the transactions that our role may see.
+    pub oldest_transaction_s: f64,
+}
+
+const SAMPLE: &str = "
+select greatest((select n_live_tup from pg_stat_user_tables where relid = 'outbox'::regclass), 0)::bigint,
+       array(select coalesce((select extract(epoch from clock_timestamp() - o.due_at) from outbox o
+                              where o.subscriber = s.name order by o.due_at, o.outbox_id limit 1), 0)
+             from unnest($1::text[]) with ordinality s(name, n) order by s.n)::float8[],
+       (select count(*) from dead_letters where resolved_at is null),
+       coalesce((select extract(epoch from clock_timestamp() - min(a.xact_start)) from pg_stat_activity a
+                 where a.datname = current_database() and a.pid <> pg_backend_pid()), 0)::float8";
+
+pub async fn sample(client: &(impl GenericClient + Sync), subscribers: &[&str]) -> Result<Sample, tokio_postgres::Error> {
+    let row = client.query_one(SAMPLE, &[&subscribers]).await?;
+    Ok(Sample { rows: row.get(0), oldest_s: row.get(1), dead_letters: row.get(2), oldest_transaction_s: row.get(3) })
+}

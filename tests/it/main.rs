@@ -43,6 +43,7 @@ mod leadership;
 mod links;
 mod lists;
 mod log_invariants;
+mod measures;
 mod must_not;
 mod no_tokens;
 mod object_store;

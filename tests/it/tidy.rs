@@ -262,16 +262,6 @@ fn every_version_of_an_event_ever_stored_can_be_read() {
     assert!(read_back(&kinds, &upcasters, "order_started", "1.0", &planted).is_err(), "a changed shape is noticed");
 }
 
-#[test]
-fn measures_that_are_documented_exist() {
-    let sources: String = source_files().iter().map(|path| code_of(&read(path))).collect();
-    for cells in table_rows(&read(&root().join("docs/operations.md"))) {
-        for name in code_words(&cells[0]).iter().filter(|name| name.starts_with("keystone_")) {
-            assert!(sources.contains(&format!("\"{name}\"")), "docs/operations.md names `{name}`, which nothing records");
-        }
-    }
-}
-
 /// Words for which the field has a plainer one: *the caller*, *another process*, *a request*, *must*.
 const SHUNNED: [&str; 5] = ["whoever", "somebody", "wish", "abroad", "shall"];
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use graphile_worker::{IntoTaskHandlerResult, LocalQueueConfig, TaskHandler, WorkerContext, WorkerOptions};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::NoTls;
+use tokio_postgres::types::ToSql;
 
 const CLIENTS: usize = 8;
 
@@ -92,10 +93,11 @@ impl Enqueuer {
 
     async fn enqueue(&self, id: i64, seen: &Seen) {
         let payload = serde_json::json!({ "id": id, "note": "a payload of an ordinary size, some dozens of bytes" });
+        let (event, job): ([&(dyn ToSql + Sync); 1], [&(dyn ToSql + Sync); 1]) = ([&payload], [&id]);
         let (begun, event, job, committed) = tokio::join!(biased;
             self.client.batch_execute("begin"),
-            self.client.execute(&self.event, &[&payload]),
-            self.client.query(&self.job, &[&id]),
+            self.client.execute(&self.event, &event),
+            self.client.query(&self.job, &job),
             self.client.batch_execute("commit")
         );
         begun.expect("a transaction");
