@@ -1,6 +1,7 @@
 //! Webhooks, with receivers that are really posted to.
 
 mod deaths;
+mod killed;
 mod receiver;
 mod secrets;
 mod standing;
