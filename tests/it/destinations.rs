@@ -42,6 +42,8 @@ async fn queue(pool: &Pool, destination: &str, streams: usize) {
 
 type Seen = BTreeMap<String, Vec<String>>;
 
+type Change = fn(DeliverySettings) -> DeliverySettings;
+
 /// Plays a subscriber whose destinations behave as they are told.
 struct Post<F> {
     play: F,
@@ -50,7 +52,7 @@ struct Post<F> {
     /// Cannot be reached from here.
     away: Option<Destination>,
     /// Delivered to in a way of its own.
-    own: Option<(Destination, fn(DeliverySettings) -> DeliverySettings)>,
+    own: Option<(Destination, Change)>,
 }
 
 #[async_trait]
