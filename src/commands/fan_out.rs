@@ -4,7 +4,7 @@
 //! the cursors, in one transaction. Any process may do it, one at a time. So each place of the log is looked at once for each
 //! cursor, and what a crash takes back is done again as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
@@ -33,7 +33,7 @@ fn cursors() -> String {
     format!(
         "select c.cursor_id, c.subscription_id, c.position, c.until, s.event_types, s.factory_id, s.organization_id
          from subscription_cursors c join subscriptions s on s.id = c.subscription_id
-         where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not {ENOUGH_WAITS}
+         where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not (c.enough_waits and {ENOUGH_WAITS})
          order by c.position, c.cursor_id"
     )
 }
@@ -44,13 +44,19 @@ fn window() -> String {
         "select l.position, l.seq, e.aggregate_type, e.aggregate_id, e.event_type, coalesce((e.metadata ->> 'causation_depth')::integer, 0)
          from log l join events e on e.seq = l.seq
          where l.position > (select min(c.position) from subscription_cursors c join subscriptions s on s.id = c.subscription_id
-                             where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not {ENOUGH_WAITS})
+                             where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not (c.enough_waits and {ENOUGH_WAITS}))
          order by l.position limit $3::bigint"
     )
 }
 
-const MOVE: &str = "update subscription_cursors c set position = m.position from unnest($1::bigint[], $2::bigint[]) m (cursor_id, position)
-    where c.cursor_id = m.cursor_id and (c.until is null or m.position < c.until)";
+/// Of a cursor for which rows were made it is looked whether enough wait now.
+fn moved() -> String {
+    format!(
+        "update subscription_cursors c set position = m.position, enough_waits = m.made and {ENOUGH_WAITS}
+         from unnest($1::bigint[], $3::bigint[], $4::boolean[]) m (cursor_id, position, made)
+         where c.cursor_id = m.cursor_id and (c.until is null or m.position < c.until)"
+    )
+}
 const OVER: &str = "delete from subscription_cursors c using unnest($1::bigint[], $2::bigint[]) m (cursor_id, position)
     where c.cursor_id = m.cursor_id and c.until <= m.position";
 
@@ -135,12 +141,15 @@ impl Commands {
             .await?
             .into_iter();
         let ours = answers.next().is_some_and(|rows| rows.first().is_some_and(|row| row.get(0)));
-        let cursors: Vec<Cursor> = answers.next().unwrap_or_default().iter().map(Cursor::of).collect();
+        let mut cursors: Vec<Cursor> = answers.next().unwrap_or_default().iter().map(Cursor::of).collect();
         let window: Vec<Logged> = answers.next().unwrap_or_default().iter().map(Logged::of).collect();
-        let Some(last) = window.last().map(|event| event.position).filter(|_| ours) else {
+        let ends = window.first().zip(window.last()).map(|(first, last)| (first.position, last.position));
+        let Some((first, last)) = ends.filter(|_| ours) else {
             tx.roll_back().await?;
             return Ok(ours.then(FannedOut::default));
         };
+        // One that was paused between the two statements does not skip what lies before the window.
+        cursors.retain(|cursor| cursor.position >= first - 1);
         let homes = homes(&mut tx, &cursors, &window).await?;
         let (mut seqs, mut streams, mut destinations, mut depths) = (vec![], vec![], vec![], vec![]);
         for event in &window {
@@ -152,14 +161,21 @@ impl Commands {
                 depths.push(event.causation_depth);
             }
         }
-        let moved = cursors.iter().filter(|cursor| cursor.position < last);
-        let (ids, positions): (Vec<i64>, Vec<i64>) =
-            moved.map(|cursor| (cursor.id, cursor.until.map_or(last, |until| until.min(last)))).unzip();
-        let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![(MOVE, vec![&ids, &positions]), (OVER, vec![&ids, &positions])];
+        let told: BTreeSet<&str> = destinations.iter().copied().collect();
+        let (mut ids, mut positions, mut made) = (vec![], vec![], vec![]);
+        for cursor in cursors.iter().filter(|cursor| cursor.position < last) {
+            ids.push(cursor.id);
+            positions.push(cursor.until.map_or(last, |until| until.min(last)));
+            made.push(told.contains(cursor.destination.as_str()));
+        }
+        let moved = moved();
+        let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
         if !seqs.is_empty() {
             also.push((QUEUE, vec![&seqs, &streams, &destinations, &depths]));
             tx.wake(SubscriberName::Webhooks);
         }
+        also.push((&moved, vec![&ids, &WAITING_MAX, &positions, &made]));
+        also.push((OVER, vec![&ids, &positions]));
         let metadata = Context::system().metadata(self.now());
         tx.commit(&[], &metadata, &also).await?;
         let more = i64::try_from(window.len()).unwrap_or(STEP) >= STEP;
@@ -190,7 +206,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         ("fan out, begun", BEGIN.to_owned()),
         ("cursors of subscriptions", cursors()),
         ("what follows the lowest cursor", window()),
-        ("cursors of subscriptions, moved", MOVE.to_owned()),
+        ("cursors of subscriptions, moved", moved()),
         ("replays of subscriptions, over", OVER.to_owned()),
     ]
 }

@@ -16,6 +16,8 @@ use crate::eventstore::Loaded;
 use crate::outbox::subscribed::{DROP, UNRESOLVED};
 use crate::projections::facts::{self, FactoryTable};
 
+/// Subscriptions that have not ended: each is looked at for every event.
+const SUBSCRIPTIONS_MAX: i64 = 200;
 /// Replays of one subscription at the same time.
 const REPLAYS_MAX: i64 = 20;
 /// Secrets that sign at the same time, the newest included.
@@ -24,6 +26,7 @@ const SECRETS_MAX: i64 = 3;
 pub const OVERLAP_HOURS_MAX: i64 = 168;
 
 const HEAD: &str = "select coalesce((select position from log order by position desc limit 1), 0)";
+const STANDING: &str = "select count(*) from subscriptions where ended is null";
 const KEEP_TARGET: &str = "insert into webhook_targets (subscription_id, url) values ($1, $2)
     on conflict (subscription_id) do update set url = excluded.url, failing_since = null, rests_until = null";
 const TARGET: &str = "select url from webhook_targets where subscription_id = $1";
@@ -82,6 +85,11 @@ impl Command for CreateSubscription {
         let head = head(work).await?;
         let after_position = self.after_position.unwrap_or(head);
         in_the_log(after_position, 0, head)?;
+        let standing: i64 = work.tx.query(STANDING, &[]).await?.first().map_or(0, |row| row.get(0));
+        if standing >= SUBSCRIPTIONS_MAX {
+            let text = format!("there are {standing} subscriptions, and {SUBSCRIPTIONS_MAX} are allowed; end those that nobody needs");
+            return Err(Refusal::new(RefusalCode::SubscriptionsTooMany, text).into());
+        }
         let id = SubscriptionId(facts::new_ids(&mut work.tx, "subscription_ids", 1).await?[0]);
         let terms = Terms {
             description: self.description.clone(),
@@ -363,6 +371,7 @@ impl Command for TestSubscription {
 pub fn statements() -> Vec<(&'static str, String)> {
     [
         ("last place of the log", HEAD),
+        ("subscriptions that have not ended", STANDING),
         ("target of a webhook, kept", KEEP_TARGET),
         ("target of a webhook", TARGET),
         ("secret of a webhook, kept", KEEP_SECRET),

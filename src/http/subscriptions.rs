@@ -320,6 +320,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
 #[utoipa::path(post, path = "/api/v1/subscriptions", tag = "subscriptions", request_body = NewSubscription, responses(
     (status = 201, body = SubscriptionWithSecret),
     (status = 400, description = "A field is wrong, or names what is not there"),
+    (status = 409, description = "There are too many"),
 ))]
 pub async fn create(
     State(state): State<AppState>,

@@ -1,7 +1,6 @@
 //! Rows for subscriptions that people store: made behind the log, and taken away when one ends.
 
-/// What holds where enough rows wait for the subscription of the cursor `c`: no more are made. Behind the conditions the limit, as a
-/// parameter.
+/// What holds where enough rows wait for the subscription of the cursor `c`: no more are made. The limit is the second parameter.
 pub const ENOUGH_WAITS: &str = "(select count(*) from (select from outbox o where o.subscriber = 'webhooks'
         and o.destination = 'webhook:' || c.subscription_id limit $2::bigint) w) >= $2::bigint";
 

@@ -94,3 +94,19 @@ async fn a_notice_that_dies_marks_the_letter_and_ends_there() {
     running.stop().await;
     assert_eq!(ids(&receiver.bodies()), ["order/a/1", "dead_letter/1/1", "order/a/1"]);
 }
+
+#[tokio::test]
+async fn what_was_told_of_later_events_meanwhile_is_said_when_a_letter_is_replayed() {
+    let mut site = Site::new().await;
+    let receiver = Receiver::start(|heard| if heard.body()["id"] == "order/a/1" { 500 } else { 200 }).await;
+    site.subscribe(&receiver.url("/"), json!({ "delivery": { "attempts_max": 1 } })).await;
+    site.happen("a", 1..=3).await;
+    site.place().await;
+    let running = site.dispatcher();
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
+    site.happen("a", 4..=4).await;
+    site.place().await;
+    let (status, replayed) = site.edge.post(&format!("{PATH}/1/replay"), Value::Null).await;
+    assert_eq!((status, &replayed["delivered_later"]), (200, &json!(["order/a/2", "order/a/3"])), "the fourth waits: {replayed}");
+}

@@ -1,6 +1,7 @@
 //! Webhooks, with receivers that are really posted to.
 
 mod deaths;
+mod killed;
 mod receiver;
 mod secrets;
 mod standing;
@@ -241,7 +242,7 @@ async fn redirects_are_not_followed_and_big_and_slow_answers_are_cut() {
     let elsewhere = Receiver::start(|_| 200).await;
     let location = elsewhere.url("/");
     let redirecting = Receiver::answering(move |_| receiver::Answer::of(307).with("location", &location)).await;
-    let big = Receiver::answering(|_| receiver::Answer { body: "x".repeat(50 << 20), ..receiver::Answer::of(200) }).await;
+    let big = Receiver::answering(|_| receiver::Answer { body: "x".repeat(1 << 10), endless: true, ..receiver::Answer::of(200) }).await;
     let slow = Receiver::answering(|_| receiver::Answer { wait: Duration::from_secs(20), ..receiver::Answer::of(200) }).await;
     let once = json!({ "delivery": { "attempts_max": 1, "timeout_ms": 1000 } });
     let mut of = vec![];
@@ -258,6 +259,7 @@ async fn redirects_are_not_followed_and_big_and_slow_answers_are_cut() {
     let (redirected, cut, late) = (first(0).await, first(1).await, first(2).await);
     assert_eq!((&redirected["outcome"], &redirected["status"]), (&json!("failed"), &json!(307)));
     assert_eq!((&cut["outcome"], cut["answer"].as_str().unwrap().len()), (&json!("delivered"), 1_000));
+    assert!(cut["took_ms"].as_i64().unwrap() < 900, "it was not read until the timeout: {cut}");
     assert_eq!((&late["outcome"], &late["status"], &late["error"]), (&json!("failed"), &Value::Null, &json!("no answer within 1s")));
 }
 

@@ -30,11 +30,13 @@ pub struct Answer {
     pub headers: Vec<(&'static str, String)>,
     pub body: String,
     pub wait: Duration,
+    /// The body is repeated without an end.
+    pub endless: bool,
 }
 
 impl Answer {
     pub fn of(status: u16) -> Self {
-        Self { status, headers: vec![], body: String::new(), wait: Duration::ZERO }
+        Self { status, headers: vec![], body: String::new(), wait: Duration::ZERO, endless: false }
     }
 
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
@@ -84,7 +86,11 @@ impl Receiver {
                 for (name, value) in &answer.headers {
                     response = response.header(*name, value);
                 }
-                response.body(Body::from(answer.body)).expect("a response")
+                let body = match answer.endless {
+                    true => Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(answer.body.clone()))),
+                    false => Body::from(answer.body),
+                };
+                response.body(body).expect("a response")
             }
         });
         let counted = connections.clone();
