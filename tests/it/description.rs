@@ -267,6 +267,8 @@ struct World {
     translation: Translation,
     tokens: BTreeMap<String, String>,
     robot: Option<keystone_edge::simulator::Robot>,
+    /// The number of the one episode: it is 1 in the examples, and another one where an upload was accepted in a second try.
+    episode: Option<Value>,
 }
 
 const DEVICE: &str = "AB-F0001-T0001-000001";
@@ -276,11 +278,15 @@ impl World {
     async fn send(&self, example: &Value) -> (Value, u16, Value) {
         let (method, path) = example["operation"].as_str().and_then(|name| name.split_once(' ')).expect("an operation");
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let path = match &self.episode {
+            Some(id) => path.replace("/episodes/{id}", &format!("/episodes/{id}")),
+            None => path.to_owned(),
+        };
         let path = example["path"]
             .as_object()
             .into_iter()
             .flatten()
-            .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), &text(&self.translation.of(value))));
+            .fold(path, |path, (name, value)| path.replace(&format!("{{{name}}}"), &text(&self.translation.of(value))));
         let mut query: Vec<(String, String)> = example["query"]
             .as_object()
             .into_iter()
@@ -416,8 +422,14 @@ async fn a_fresh_server_accepts_every_example() {
     let mut server = Server::new(folder.path());
     server.start();
     server.ready().await;
-    let mut world =
-        World { server, client: reqwest::Client::new(), translation: Translation::default(), tokens: BTreeMap::new(), robot: None };
+    let mut world = World {
+        server,
+        client: reqwest::Client::new(),
+        translation: Translation::default(),
+        tokens: BTreeMap::new(),
+        robot: None,
+        episode: None,
+    };
     world.translation.0.insert("the administrator's password".to_owned(), PASSWORD.to_owned());
     let description = openapi();
     let described: BTreeMap<String, Value> = operations(&description).into_iter().collect();
@@ -436,6 +448,9 @@ async fn a_fresh_server_accepts_every_example() {
             world.tokens.insert(who, answer["access_token"].as_str().expect("a token").to_owned());
         }
         world.translation.learn(&example["answer"], &answer);
+        if operation == "GET /api/v1/episodes" {
+            world.episode = Some(answer["items"][0]["id"].clone());
+        }
         if operation == "GET /api/v1/episodes/{id}/viewer-link" {
             // Its token and the name of the file stand in the next path.
             let parts = |answer: &Value| answer["url"].as_str().expect("a link").rsplit('/').take(2).map(str::to_owned).collect::<Vec<_>>();
