@@ -20,14 +20,17 @@ const POLL: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_millis(5);
 /// With a database that does not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// Items kept for all readers. An event is about a kilobyte, so this is some megabytes, and a few seconds of a busy site.
-const ITEMS_KEPT: usize = 4_000;
+/// Kept for all readers of a feed: some thousand events, which are minutes of a busy site.
+const BYTES_KEPT: usize = 8 << 20;
 /// Readers that read the log themselves at the same time: a fraction of the database connections (`database.pool_max`).
 const TURNS: usize = 4;
 
 /// What a feed reads.
 pub trait Source: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
+
+    /// What an item takes in memory.
+    fn bytes(item: &Self::Item) -> usize;
 
     /// The last position there is.
     fn head(&self) -> impl Future<Output = Result<i64, ReadError>> + Send;
@@ -73,8 +76,7 @@ impl<S: Source> Feed<S> {
     pub async fn follow(&self, mut signals: Signals) {
         let (mut pause, mut at, mut failing) = (POLL, Instant::now(), false);
         loop {
-            if self.moved.receiver_count() == 0 {
-                *self.recent() = None;
+            if self.is_alone() {
                 tokio::select! { () = self.stop.cancelled() => return, () = self.arrived.notified() => at = Instant::now() }
             }
             tokio::select! {
@@ -102,18 +104,29 @@ impl<S: Source> Feed<S> {
         }
     }
 
+    /// Whether nobody reads. Then nothing is kept.
+    fn is_alone(&self) -> bool {
+        let mut recent = self.recent();
+        let alone = self.moved.receiver_count() == 0;
+        if alone {
+            *recent = None;
+        }
+        alone
+    }
+
     async fn look(&self) -> Result<(), ReadError> {
         let upto = self.recent().as_ref().map(Recent::upto);
         let Some(mut after) = upto else {
             let head = self.source.head().await?;
-            *self.recent() = Some(Recent::at(head, ITEMS_KEPT));
+            *self.recent() = Some(Recent::at(head, BYTES_KEPT));
             self.moved.send_replace(());
             return Ok(());
         };
         loop {
             let Look { window, more } = self.source.read(after).await?;
             after = window.upto;
-            if self.recent().as_mut().is_some_and(|recent| recent.push(window)) {
+            let bytes = window.items.iter().map(S::bytes).sum();
+            if self.recent().as_mut().is_some_and(|recent| recent.push(window, bytes)) {
                 self.moved.send_replace(());
             }
             if !more {
@@ -129,7 +142,10 @@ impl<S: Source> Feed<S> {
     /// For one more reader: rings when there is another window.
     pub(super) fn bell(&self) -> watch::Receiver<()> {
         let bell = self.moved.subscribe();
-        self.arrived.notify_one();
+        // The follower sees this reader before it forgets, or it has forgotten and waits for one.
+        if self.recent().is_none() {
+            self.arrived.notify_one();
+        }
         bell
     }
 

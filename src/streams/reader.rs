@@ -61,7 +61,8 @@ impl<S: Source, W: Wanted<S>> Reader<S, W> {
                 Next::Window(window) => self.wanted.of_window(&window, self.position).await.map(|frames| (window.upto, frames)),
                 Next::Earlier(target) => {
                     let _turn = self.feed.turn().await;
-                    self.wanted.of_log(self.position, target).await
+                    // Seldom, and large: those who are up to date keep no room for it.
+                    Box::pin(self.wanted.of_log(self.position, target)).await
                 }
             };
             match told {

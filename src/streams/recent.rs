@@ -24,14 +24,15 @@ pub(super) enum Next<T> {
 pub(super) struct Recent<T> {
     after: i64,
     upto: i64,
-    windows: VecDeque<Arc<Window<T>>>,
-    items: usize,
-    items_max: usize,
+    /// Each with its size in memory.
+    windows: VecDeque<(Arc<Window<T>>, usize)>,
+    bytes: usize,
+    bytes_max: usize,
 }
 
 impl<T> Recent<T> {
-    pub fn at(position: i64, items_max: usize) -> Self {
-        Self { after: position, upto: position, windows: VecDeque::new(), items: 0, items_max }
+    pub fn at(position: i64, bytes_max: usize) -> Self {
+        Self { after: position, upto: position, windows: VecDeque::new(), bytes: 0, bytes_max }
     }
 
     pub fn upto(&self) -> i64 {
@@ -39,17 +40,17 @@ impl<T> Recent<T> {
     }
 
     /// Answers whether there is something to tell.
-    pub fn push(&mut self, window: Window<T>) -> bool {
+    pub fn push(&mut self, window: Window<T>, bytes: usize) -> bool {
         self.upto = self.upto.max(window.upto);
         if window.items.is_empty() {
             return false;
         }
-        self.items += window.items.len();
-        self.windows.push_back(Arc::new(window));
+        self.bytes += bytes;
+        self.windows.push_back((Arc::new(window), bytes));
         // The newest one stays, however large it is.
-        while self.items > self.items_max && self.windows.len() > 1 {
-            let Some(oldest) = self.windows.pop_front() else { break };
-            self.items -= oldest.items.len();
+        while self.bytes > self.bytes_max && self.windows.len() > 1 {
+            let Some((oldest, bytes)) = self.windows.pop_front() else { break };
+            self.bytes -= bytes;
             self.after = oldest.upto;
         }
         true
@@ -59,8 +60,8 @@ impl<T> Recent<T> {
         if position < self.after {
             return Next::Earlier(self.after);
         }
-        let told = self.windows.partition_point(|window| window.upto <= position);
-        self.windows.get(told).map_or(Next::Nothing, |window| Next::Window(window.clone()))
+        let told = self.windows.partition_point(|(window, _)| window.upto <= position);
+        self.windows.get(told).map_or(Next::Nothing, |(window, _)| Next::Window(window.clone()))
     }
 }
 
@@ -83,25 +84,24 @@ mod tests {
     #[test]
     fn a_reader_finds_the_window_that_goes_beyond_its_position() {
         let mut recent = Recent::at(10, 100);
-        assert!(recent.push(window(10, 12, &[11, 12])) && !recent.push(window(12, 15, &[])) && recent.push(window(15, 16, &[16])));
-        assert_eq!(
-            (upto(recent.next(10)), upto(recent.next(11)), upto(recent.next(12)), upto(recent.next(14))),
-            (Ok(12), Ok(12), Ok(16), Ok(16))
-        );
-        assert_eq!((upto(recent.next(16)), upto(recent.next(99)), upto(recent.next(9))), (Err(0), Err(0), Err(10)));
+        assert!(recent.push(window(10, 12, &[11, 12]), 2));
+        assert!(!recent.push(window(12, 15, &[]), 0), "nothing to tell");
+        assert!(recent.push(window(15, 16, &[16]), 1));
+        let found: Vec<_> = [9, 10, 11, 12, 14, 16, 99].map(|position| upto(recent.next(position))).into();
+        assert_eq!(found, [Err(10), Ok(12), Ok(12), Ok(16), Ok(16), Err(0), Err(0)]);
     }
 
     #[test]
     fn what_is_forgotten_is_told_and_nobody_who_is_up_to_date_is_sent_back() {
-        let mut recent = Recent::at(0, 3);
+        let mut recent = Recent::at(0, 30);
         for n in 0..5 {
-            recent.push(window(n * 10, n * 10 + 10, &[n * 10 + 1, n * 10 + 2]));
-            assert!(recent.items <= 3, "{}", recent.items);
+            recent.push(window(n * 10, n * 10 + 10, &[n * 10 + 1, n * 10 + 2]), 20);
+            assert!(recent.bytes <= 30, "{}", recent.bytes);
             assert_eq!(upto(recent.next(n * 10)), Ok(n * 10 + 10), "it has seen all before");
             assert_eq!(upto(recent.next(n * 10 + 10)), Err(0));
         }
         assert_eq!(upto(recent.next(39)), Err(40));
-        recent.push(window(50, 60, &[51, 52, 53, 54, 55]));
+        recent.push(window(50, 60, &[51]), 1000);
         assert_eq!((recent.windows.len(), upto(recent.next(50))), (1, Ok(60)), "the newest one stays, however large it is");
     }
 }

@@ -95,3 +95,41 @@ fn tell<L: Looked>(newest: &watch::Sender<L::State>, state: L::State) {
         follows
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number that only grows.
+    struct Number;
+
+    impl Looked for Number {
+        type State = i64;
+
+        async fn states(&self, keys: &[String]) -> Result<Vec<(String, i64)>, ReadError> {
+            Ok(keys.iter().map(|key| (key.clone(), 7)).collect())
+        }
+
+        fn follows(state: &i64, earlier: &i64) -> bool {
+            state > earlier
+        }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_never_hears_an_older_state_after_a_newer_one() {
+        let stop = CancellationToken::new();
+        let numbers = std::sync::Arc::new(Watched::new(Number, stop.clone()));
+        let mut first = numbers.watch("a", 3);
+        let second = numbers.watch("a", 2);
+        assert_eq!((*first.borrow_and_update(), *second.borrow()), (3, 3));
+        assert!(!first.has_changed().unwrap());
+        let following = tokio::spawn({
+            let numbers = numbers.clone();
+            async move { numbers.follow().await }
+        });
+        first.changed().await.unwrap();
+        assert_eq!((*first.borrow(), *second.borrow()), (7, 7));
+        stop.cancel();
+        following.await.unwrap();
+    }
+}

@@ -28,6 +28,10 @@ pub struct DeviceSource {
 impl Source for DeviceSource {
     type Item = ToldChange;
 
+    fn bytes(change: &ToldChange) -> usize {
+        size_of::<ToldChange>() + change.device_id.len() + change.frames.iter().map(Bytes::len).sum::<usize>()
+    }
+
     async fn head(&self) -> Result<i64, ReadError> {
         self.reads.log_head().await
     }

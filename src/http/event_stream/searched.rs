@@ -2,14 +2,11 @@
 
 use bytes::Bytes;
 
-use super::source::{LogSource, ToldEvent, told};
+use super::source::{EVENTS_MAX, LogSource, ToldEvent, told};
 use crate::domain::Timestamp;
 use crate::projections::reads::ReadError;
 use crate::projections::reads::events::{Between, Direction, LogFilter};
 use crate::streams::{Look, Source as _, Wanted, Window};
-
-/// Events that are read at once.
-const PAGE: i64 = 200;
 
 pub struct Searched {
     pub log: LogSource,
@@ -43,8 +40,8 @@ impl Searched {
             return Ok(None);
         }
         let between = Between { after, before: noted_to.saturating_add(1) };
-        let events = reads.log_events(&self.filter, between, Direction::Forward, PAGE).await?;
-        let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
+        let events = reads.log_events(&self.filter, between, Direction::Forward, EVENTS_MAX).await?;
+        let full = i64::try_from(events.len()).is_ok_and(|found| found == EVENTS_MAX);
         let upto = events.last().and_then(|last| last.position).filter(|_| full).unwrap_or(noted_to);
         let wanted = events.into_iter().filter_map(|event| Some((event.position?, event))).filter(|(position, _)| *position > self.told);
         Ok(Some((upto, wanted.map(|(position, event)| told(position, event)).collect())))

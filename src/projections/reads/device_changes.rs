@@ -12,8 +12,8 @@ use crate::domain::device::{DeviceEvent, RecorderState};
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::telemetry::chain;
 
-/// Positions that one look covers, whatever else stands at them.
-pub const WINDOW: i64 = 5_000;
+/// Positions that one look covers, whatever else stands at them. A reader that catches up holds what was found until it is sent.
+pub const WINDOW: i64 = 500;
 
 row! {
     /// An event that shows at which position, as it is stored.

@@ -78,6 +78,13 @@ impl LogEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms(Vec<Term>);
 
+impl Terms {
+    /// What they take in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.0.as_slice())
+    }
+}
+
 /// An event at its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Followed {

@@ -39,8 +39,12 @@ impl Sse {
         Self { response, unread: vec![], id: String::new(), comments: 0 }
     }
 
-    /// The next event as it came; none where the stream ended.
+    /// The next event as it came, in time; none where the stream ended.
     pub async fn told(&mut self) -> Option<Told> {
+        tokio::time::timeout(Duration::from_secs(20), self.read()).await.expect("an event in time")
+    }
+
+    async fn read(&mut self) -> Option<Told> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
                 let block: Vec<u8> = self.unread.drain(..end + 2).collect();
@@ -56,7 +60,7 @@ impl Sse {
                 }
                 continue;
             }
-            match tokio::time::timeout(Duration::from_secs(20), self.response.chunk()).await.expect("something in time") {
+            match self.response.chunk().await {
                 Ok(Some(chunk)) => self.unread.extend_from_slice(&chunk),
                 Ok(None) | Err(_) => return None,
             }
