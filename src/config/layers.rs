@@ -22,10 +22,17 @@ pub(super) fn merge(base: &mut Table, given: Table, origin: &str, path: &str) ->
             return Err(ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest(&full, keys), key: full });
         };
         if full == "outbox.subscribers"
-            && let (Some(defaults), Some(tables)) = (&delivery_keys, slot.as_table_mut())
+            && let (Some(defaults), Some(tables), Some(given)) = (&delivery_keys, slot.as_table_mut(), value.as_table())
         {
-            for (_, table) in tables.iter_mut() {
-                complete(table, defaults);
+            // What cannot be is told beside all keys that there are.
+            let mut whole = tables.clone();
+            whole.iter_mut().for_each(|(_, table)| complete(table, defaults));
+            merge(&mut whole, given.clone(), origin, &full)?;
+            for (name, table) in tables.iter_mut() {
+                // Only what is said here: the rest follows `outbox.defaults`, whatever that is in the end.
+                let named = given.get(name).and_then(Value::as_table);
+                let said = |key: &str| named.is_some_and(|named| named.keys().any(|known| known == key));
+                complete(table, &defaults.iter().filter(|(key, _)| said(key)).map(|(key, value)| (key.clone(), value.clone())).collect());
             }
         }
         match (slot, value) {

@@ -52,6 +52,17 @@ fn a_subscriber_inherits_what_its_table_leaves_out() {
 }
 
 #[test]
+fn what_a_file_says_of_all_subscribers_holds_for_those_that_it_does_not_name() {
+    let text = "[outbox.defaults]\nlease_ms = 3000\n[outbox.subscribers.device_commands]\nbackoff_cap_ms = 9000\n";
+    let outbox = with_file(text).unwrap().outbox;
+    let leases = ["device_commands", "upload_verification", "webhooks"].map(|name| outbox.delivery(name).lease);
+    assert_eq!(leases, [Duration::from_secs(3); 3]);
+    assert_eq!(outbox.delivery("device_commands").backoff_cap, Duration::from_secs(9));
+    let error = with_file("[outbox.subscribers.device_commands]\nleas_ms = 1\n").unwrap_err().to_string();
+    assert!(error.ends_with("did you mean `outbox.subscribers.device_commands.lease_ms`?"), "{error}");
+}
+
+#[test]
 fn a_file_may_set_any_delivery_key_of_a_known_subscriber_only() {
     let config = with_file("[outbox.subscribers.device_commands]\nbackoff_cap_ms = 9000\n").unwrap();
     let cap = config.outbox.delivery("device_commands").backoff_cap;

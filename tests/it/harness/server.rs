@@ -35,10 +35,7 @@ fn free_port() -> u16 {
 
 impl Server {
     pub fn new(folder: &Path) -> Self {
-        let settings = format!(
-            "[outbox.defaults]\nlease_ms = {lease}\n[outbox.subscribers.device_commands]\nlease_ms = {lease}\n[outbox.subscribers.upload_verification]\nlease_ms = {lease}\n[outbox.subscribers.webhooks]\nlease_ms = {lease}\n",
-            lease = LEASE.as_millis()
-        );
+        let settings = format!("[outbox.defaults]\nlease_ms = {}\n", LEASE.as_millis());
         std::fs::write(folder.join("keystone.toml"), settings).expect("a settings file");
         Self {
             folder: folder.to_owned(),
