@@ -6,7 +6,7 @@ use std::path::Path;
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, EmbeddedPostgresError, Options};
 use nix::sys::signal::Signal;
 
-use crate::harness::{PrivatePostgres, signal, temp_folder, until};
+use crate::harness::{PrivatePostgres, postgres_options, signal, temp_folder, until};
 
 fn alive(pid: i32) -> bool {
     // A zombie has ended; only its parent has not looked yet.
@@ -45,7 +45,7 @@ async fn the_data_is_there_after_a_stop_and_after_kill_9() {
 
 #[tokio::test]
 async fn the_service_role_owns_its_database_and_is_no_superuser() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let dedicated = private.connector().connect().await.unwrap();
     let row = dedicated
         .client
@@ -67,7 +67,7 @@ async fn the_service_role_owns_its_database_and_is_no_superuser() {
 
 #[tokio::test]
 async fn a_wrong_password_is_refused() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let url: tokio_postgres::Config = private.url().expose().parse().unwrap();
     let mut wrong = url.clone();
     wrong.password("guess");
@@ -77,7 +77,7 @@ async fn a_wrong_password_is_refused() {
 
 #[tokio::test]
 async fn a_server_that_outlived_its_process_is_replaced() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     note(&private, "kept").await;
     let left_behind = private.running().pid();
     // What a kill -9 that the kernel's signal did not reach leaves: no handle, a server.
@@ -93,8 +93,8 @@ async fn a_server_that_outlived_its_process_is_replaced() {
 
 #[tokio::test]
 async fn the_cluster_of_another_folder_is_left_alone() {
-    let mut other = PrivatePostgres::start_with(Options::default().volatile()).await;
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut other = PrivatePostgres::start_with(postgres_options().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     private.stop().await;
     // A pid file that names the other server, as a copied folder has it.
     let from = other.running().data_dir().join("postmaster.pid");
@@ -109,7 +109,7 @@ async fn the_cluster_of_another_folder_is_left_alone() {
 
 #[tokio::test]
 async fn a_pid_that_now_belongs_to_somebody_else_does_not_hinder_the_start() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     private.stop().await;
     let data = private.folder.path().join("postgres/data");
     let file = data.join("postmaster.pid");
@@ -149,7 +149,7 @@ async fn starter() {
         return;
     };
     let dir = Path::new(&dir);
-    let _postgres = EmbeddedPostgres::start(dir, &Options::default().volatile()).await.unwrap();
+    let _postgres = EmbeddedPostgres::start(dir, &postgres_options().volatile()).await.unwrap();
     std::fs::write(dir.with_file_name("ready"), "").unwrap();
     std::future::pending::<()>().await;
 }
@@ -165,7 +165,7 @@ async fn started_as_root_the_cluster_runs_as_somebody_else() {
         eprintln!("skipped: this test needs root");
         return;
     }
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", private.running().pid())).unwrap();
     let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
     assert!(!uid.split_whitespace().any(|id| id == "0"), "{uid}");
@@ -182,7 +182,7 @@ async fn a_folder_that_the_unprivileged_user_cannot_reach_becomes_a_link() {
     let owner_only = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(closed.path(), owner_only).unwrap();
     let dir = closed.path().join("postgres");
-    let options = Options::default().volatile();
+    let options = postgres_options().volatile();
     let postgres = EmbeddedPostgres::start(&dir, &options).await.unwrap();
     let place = std::fs::read_link(&dir).unwrap();
     assert!(place.starts_with("/var/lib/keystone-edge"), "{place:?}");
@@ -209,7 +209,7 @@ fn closed_folder() -> Option<tempfile::TempDir> {
 async fn a_fresh_data_folder_does_not_take_over_the_database_of_a_deleted_one() {
     let Some(closed) = closed_folder() else { return };
     let data = closed.path().join("data");
-    let options = Options::default().volatile();
+    let options = postgres_options().volatile();
     let mut places = vec![];
     for _ in 0..2 {
         std::fs::create_dir(&data).unwrap();
@@ -234,7 +234,7 @@ async fn a_copy_of_a_data_folder_does_not_take_away_the_database_of_the_original
     let Some(closed) = closed_folder() else { return };
     let (data, copy) = (closed.path().join("data"), closed.path().join("copy"));
     std::fs::create_dir(&data).unwrap();
-    let options = Options::default().volatile();
+    let options = postgres_options().volatile();
     let postgres = EmbeddedPostgres::start(&data.join("postgres"), &options).await.unwrap();
     let place = std::fs::read_link(data.join("postgres")).unwrap();
     let copied = std::process::Command::new("cp").arg("-a").args([&data, &copy]).status().unwrap();
@@ -262,14 +262,14 @@ async fn a_wrong_folder_of_programs_is_named() {
 #[tokio::test]
 async fn a_setting_that_postgres_refuses_shows_its_log() {
     let folder = temp_folder();
-    let options = Options::default().volatile().with("shared_buffers", "lots");
+    let options = postgres_options().volatile().with("shared_buffers", "lots");
     let error = EmbeddedPostgres::start(&folder.path().join("postgres"), &options).await.unwrap_err();
     assert!(error.to_string().contains("shared_buffers"), "{error}");
 }
 
 #[tokio::test]
 async fn an_unexpected_end_is_noticed() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let mut postgres = private.postgres.take().unwrap();
     signal(postgres.pid(), Signal::SIGQUIT);
     postgres.ended().await.unwrap();

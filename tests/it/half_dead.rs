@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystone_edge::config::Secret;
-use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
+use keystone_edge::embedded::postgres::EmbeddedPostgres;
 use keystone_edge::eventstore::log;
 use keystone_edge::simulator::client::{Client, id_of};
 use keystone_edge::simulator::factory::{self, Factory};
@@ -21,7 +21,7 @@ use crate::harness::device::Socket;
 use crate::harness::disk::SmallDisk;
 use crate::harness::relay::Relay;
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{TestDatabase, TestObjects, address_of, temp_folder, through};
+use crate::harness::{TestDatabase, TestObjects, address_of, postgres_options, temp_folder, through};
 
 /// Of a statement, where nothing else is said: less than the default, so that a test is over sooner.
 const SHORT_STATEMENT_S: u64 = 4;
@@ -247,7 +247,7 @@ async fn a_database_that_only_reads_for_a_while_is_written_to_again_without_a_re
 async fn a_full_disk_is_told_and_when_there_is_room_again_everything_goes_on() {
     let folder = temp_folder();
     let Some(disk) = SmallDisk::mount(folder.path(), 256) else { return };
-    let postgres = EmbeddedPostgres::start(&folder.path().join("postgres"), &Options::default()).await.expect("a private cluster");
+    let postgres = EmbeddedPostgres::start(&folder.path().join("postgres"), &postgres_options()).await.expect("a private cluster");
     let database = TestDatabase::of(postgres.url().clone(), Secret::new(""));
     let site = Site::on(database).await;
     let mut recorder = site.robot().await;

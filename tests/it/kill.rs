@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::harness::server::{LEASE, PASSWORD, Server};
-use crate::harness::temp_folder;
+use crate::harness::{postgres_options, temp_folder};
 
 const KILLS: usize = 20;
 const ROBOTS: usize = 2;
@@ -160,8 +160,8 @@ async fn killed_twenty_times_the_server_loses_nothing_it_accepted() {
 
 /// What holds when nobody works: looked at with the cluster alone.
 async fn check_at_rest(data: &Path) {
-    use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
-    let postgres = EmbeddedPostgres::start(&data.join("postgres"), &Options::default()).await.expect("the cluster of the server");
+    use keystone_edge::embedded::postgres::EmbeddedPostgres;
+    let postgres = EmbeddedPostgres::start(&data.join("postgres"), &postgres_options()).await.expect("the cluster of the server");
     let pool = Connector::new(postgres.url(), &Config::defaults().database).expect("a connector").pool().expect("a pool");
     // The stop was an orderly one: the last events have their positions.
     assert_eq!(log::verify(&pool).await.expect("a check"), []);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::domain::order::{Order, OrderEvent};
-use keystone_edge::embedded::postgres::Options;
 use keystone_edge::eventstore::log::{self, Breach};
 use keystone_edge::eventstore::sequencer;
 use keystone_edge::eventstore::{EventStore, Holder, Left, NewEvent, Sequencer, StoreError};
@@ -24,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::factory::{lead, metadata, place_all};
-use crate::harness::{PrivatePostgres, TestDatabase, signal, until};
+use crate::harness::{PrivatePostgres, TestDatabase, postgres_options, signal, until};
 
 const WRITERS: usize = 10;
 /// Few streams, so that writers meet in them.
@@ -432,7 +431,7 @@ async fn next_xid(connector: &Connector) -> i64 {
 
 /// Dumps one cluster into another whose transaction ids are elsewhere, and goes on there.
 async fn move_to_another_cluster(burn_before: u32, burn_after: u32) {
-    let mut old = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut old = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let connector = old.connector();
     connector.migrate().await.unwrap();
     burn_xids(&connector, burn_before).await;
@@ -451,7 +450,7 @@ async fn move_to_another_cluster(burn_before: u32, burn_after: u32) {
     let dump = dump.to_str().unwrap();
     run_program(&bin, "pg_dump", &["--no-owner", "--no-comments", "--file", dump, old.url().expose()]).await;
 
-    let mut new = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut new = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let connector = new.connector();
     burn_xids(&connector, burn_after).await;
     run_program(&bin, "psql", &["--quiet", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file", dump, new.url().expose()]).await;

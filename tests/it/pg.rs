@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::dispatcher::hear_and_tell;
-use keystone_edge::embedded::postgres::Options;
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::{Connector, Fault, PgError, fault, get};
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::relay::Relay;
-use crate::harness::{PrivatePostgres, TestDatabase, address_of, through, until};
+use crate::harness::{PrivatePostgres, TestDatabase, address_of, postgres_options, through, until};
 
 #[tokio::test]
 async fn faults_are_told_apart() {
@@ -163,7 +162,7 @@ async fn a_wrong_password_is_told_at_once() {
 
 #[tokio::test]
 async fn a_password_beside_the_url_may_have_any_character() {
-    let private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     let url = private.postgres.as_ref().unwrap().url().expose().to_owned();
     let odd = r#"p@s:s/w%rd$1#"&' x\ü"#;
     let given = Connector::new(&Secret::new(url.as_str()), &Config::defaults().database).unwrap();

@@ -5,7 +5,6 @@ use std::time::Duration;
 use keystone_edge::commands::batches::CancelBatch;
 use keystone_edge::commands::tasks::DeleteTask;
 use keystone_edge::commands::{Commands, Context};
-use keystone_edge::embedded::postgres::Options;
 use keystone_edge::eventstore::{EventStore, search};
 use keystone_edge::http::{EdgeSettings, StreamLimits};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::factory::{Factory, lead};
 use crate::harness::edge::TestEdge;
 use crate::harness::sse::Sse;
-use crate::harness::{PrivatePostgres, TestDatabase, until};
+use crate::harness::{PrivatePostgres, TestDatabase, postgres_options, until};
 
 const STREAM: &str = "/api/v1/events/stream";
 
@@ -289,7 +288,7 @@ async fn a_reader_that_is_too_slow_reads_on_from_the_log() {
 
 #[tokio::test]
 async fn a_stream_stays_open_while_postgres_is_restarted_and_goes_on() {
-    let mut private = PrivatePostgres::start_with(Options::default().volatile()).await;
+    let mut private = PrivatePostgres::start_with(postgres_options().volatile()).await;
     private.connector().migrate().await.unwrap();
     let database = TestDatabase::of(private.url().clone(), private.url().clone());
     let edge = leading(TestEdge::start_on(database, |_| {}).await).await;

@@ -8,14 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use keystone_edge::config::Secret;
-use keystone_edge::embedded::postgres::Options;
 use keystone_edge::eventstore::log;
 use keystone_edge::simulator::client::Client;
 use keystone_edge::simulator::factory;
 use tokio::time::Instant;
 
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{PrivatePostgres, TestObjects, temp_folder, until};
+use crate::harness::{PrivatePostgres, TestObjects, postgres_options, temp_folder, until};
 use crate::leadership::{TAKEN_OVER_WITHIN, health, rounds};
 
 /// Until Postgres has ended the sessions of a host that is gone, and until that host serves again once it is back.
@@ -81,7 +80,7 @@ async fn a_leader_whose_host_drops_off_the_network_is_followed_and_comes_back() 
         Err(reason) => return eprintln!("skipped: two hosts need network namespaces: {reason}"),
     };
     let addresses = format!("127.0.0.1,{}", cable.here());
-    let mut postgres = PrivatePostgres::start_with(Options::default().volatile().with("listen_addresses", &addresses)).await;
+    let mut postgres = PrivatePostgres::start_with(postgres_options().volatile().with("listen_addresses", &addresses)).await;
     let hba = postgres.running().data_dir().join("pg_hba.conf");
     let rules = std::fs::read_to_string(&hba).expect("the rules of access");
     std::fs::write(&hba, format!("{rules}\nhost all all {}/30 scram-sha-256\n", cable.here())).expect("the rules of access");

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keystone_edge::config::{Config, Secret};
-use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
+use keystone_edge::embedded::postgres::EmbeddedPostgres;
 use keystone_edge::pg::Connector;
 use nix::fcntl::{Flock, FlockArg};
 use tokio_postgres::NoTls;
@@ -96,7 +96,7 @@ fn ensure_cluster(folder: &Path) -> (Secret, Secret) {
 
 #[tokio::main(flavor = "current_thread")]
 async fn make_cluster(dir: &Path) -> (Secret, Secret) {
-    let options = Options::default().volatile().outliving().with("max_connections", "400").with("shared_buffers", "128MB");
+    let options = super::postgres_options().volatile().outliving().with("max_connections", "400").with("shared_buffers", "128MB");
     let postgres = EmbeddedPostgres::start(dir, &options).await.expect("a cluster for this run");
     let urls = (postgres.url().clone(), postgres.superuser_url().clone());
 

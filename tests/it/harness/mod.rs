@@ -92,10 +92,15 @@ pub struct PrivatePostgres {
     pub options: Options,
 }
 
+/// A cluster of the programs that this run is told to use, as the server's own would be.
+pub fn postgres_options() -> Options {
+    Options { pg_bin: std::env::var_os("KEYSTONE_PG_BIN").map(Into::into), ..Options::default() }
+}
+
 impl PrivatePostgres {
     /// Synced to disk as in production; add `.volatile()` where the test kills nothing.
     pub async fn start() -> Self {
-        Self::start_with(Options::default()).await
+        Self::start_with(postgres_options()).await
     }
 
     pub async fn start_with(options: Options) -> Self {
