@@ -71,6 +71,9 @@ impl Site {
         server.settings.push(("KEYSTONE_SHUTDOWN_TIMEOUT", SHUTDOWN_S.to_string()));
         let file = folder.path().join("keystone.toml");
         let mut settings = std::fs::read_to_string(&file).expect("the settings file");
+        // As in production longer than the silence: a process whose lease ends in it is taken for dead, rightly, and its devices connect anew.
+        settings = settings.replace("process_lease_ms = 1500", "process_lease_ms = 15000");
+        assert!(settings.contains("process_lease_ms = 15000"));
         if !is_long() {
             settings += &format!("[database]\nstatement_timeout_s = {SHORT_STATEMENT_S}\n");
             healed_within = HEALED_WITHIN / 2;
