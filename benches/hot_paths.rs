@@ -26,13 +26,13 @@ use keystone_edge::commands::callbacks::{Proof, StartAnswer, StartCallback};
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
+use keystone_edge::domain::PublicTaskId;
 use keystone_edge::domain::device::{Device, DeviceEvent};
 use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::domain::workload::TaskGroup;
-use keystone_edge::domain::{Actor, PublicTaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::eventstore::cqrs::EventRepository;
-use keystone_edge::eventstore::{EventStore, Holder, Metadata, NewEvent, Sequencer};
+use keystone_edge::eventstore::{EventStore, Holder, NewEvent, Sequencer};
 use keystone_edge::outbox::{Backoff, Wakes};
 use keystone_edge::pg::Connector;
 use serde::{Deserialize, Serialize};
@@ -273,17 +273,7 @@ async fn append_one(store: EventStore, id: String) {
         reason: "a text of an ordinary size, some dozens of bytes".to_owned(),
     };
     let event = NewEvent::of::<Device>(&id, 1, &event).expect("an event");
-    let metadata = Metadata {
-        actor: Actor::System,
-        correlation_id: uuid::Uuid::new_v4(),
-        cause: None,
-        request_id: None,
-        source_address: None,
-        idempotency_key: None,
-        trace_parent: None,
-        occurred_at: chrono::Utc::now(),
-    };
-    store.begin().await.expect("a transaction").commit(&[event], &metadata, &[]).await.expect("a commit");
+    store.begin().await.expect("a transaction").commit(&[event], &baseline::metadata(), &[]).await.expect("a commit");
 }
 
 /// Commit → position at half of the rate that the store can take from 8 clients.

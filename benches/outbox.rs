@@ -23,11 +23,10 @@ use deadpool_postgres::Pool;
 use keystone_edge::app::delivery_settings;
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::dispatcher::{self, Delivery, DeliverySettings, Outcome, Subscriber, Worker};
-use keystone_edge::domain::Actor;
 use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::domain::task::{Task, TaskEvent};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
-use keystone_edge::eventstore::{EventStore, Holder, Metadata, NewEvent, Sequencer};
+use keystone_edge::eventstore::{EventStore, Holder, NewEvent, Sequencer};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::pg::Connector;
 use serde::Deserialize;
@@ -181,17 +180,7 @@ async fn burn_down(pool: &Pool, name: SubscriberName, settings: DeliverySettings
 /// One event that asks for a delivery, on a stream of its own.
 async fn append(store: &EventStore, event: &TaskEvent, id: &str) {
     let event = NewEvent::of::<Task>(id, 1, event).expect("an event");
-    let metadata = Metadata {
-        actor: Actor::System,
-        correlation_id: uuid::Uuid::new_v4(),
-        cause: None,
-        request_id: None,
-        source_address: None,
-        idempotency_key: None,
-        trace_parent: None,
-        occurred_at: chrono::Utc::now(),
-    };
-    store.begin().await.expect("a transaction").commit(&[event], &metadata, &[]).await.expect("a commit");
+    store.begin().await.expect("a transaction").commit(&[event], &baseline::metadata(), &[]).await.expect("a commit");
 }
 
 /// Commit to delivery, with the sequencer running: as much as eight clients bring in, and the wait at half of that.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
+use keystone_edge::domain::Actor;
+use keystone_edge::eventstore::Metadata;
 use serde_json::{Value, json};
 
 pub fn seconds() -> Duration {
@@ -43,6 +45,20 @@ pub fn show(what: &str, clients: usize, ours: f64, baseline: &str, theirs: f64) 
 }
 
 pub const META: &str = r#"{"actor":"system","role":"system","correlation_id":"00000000-0000-0000-0000-000000000000","causation_depth":"0","occurred_at":"2026-11-20T00:00:00Z"}"#;
+
+/// Of an event that nobody in particular made.
+pub fn metadata() -> Metadata {
+    Metadata {
+        actor: Actor::System,
+        correlation_id: uuid::Uuid::new_v4(),
+        cause: None,
+        request_id: None,
+        source_address: None,
+        idempotency_key: None,
+        trace_parent: None,
+        occurred_at: chrono::Utc::now(),
+    }
+}
 
 /// The rows that a batch of 100 tasks leaves: 102 events, 100 task rows, a batch row, in three statements.
 pub async fn plain_batch(pool: &Pool, n: i64) -> anyhow::Result<()> {

@@ -6,41 +6,23 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::commands::Commands;
-
-/// Between steps that find less than they could: what comes meanwhile is looked at together.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How often the log is looked at where no signal came, as in a process that does not lead it.
-const POLL: Duration = Duration::from_secs(1);
-const RETRY: Duration = Duration::from_secs(5);
+use crate::commands::{CommandError, Commands};
+use crate::eventstore::follower;
+use crate::telemetry::chain;
 
 /// Makes rows of whatever comes, until the end. `head` makes it quick where this process leads the log.
-pub async fn fan_out(commands: Commands, mut head: watch::Receiver<i64>, stop: CancellationToken) {
-    loop {
-        let pause = match commands.fan_out().await {
-            Ok(Some(step)) if step.more => Duration::ZERO,
-            Ok(step) => {
-                debug!("Made rows of subscriptions: {step:?}");
-                PAUSE
-            }
-            Err(error) => {
-                warn!(error = format!("{error:#}"), "Cannot make rows of subscriptions; tries again");
-                RETRY
-            }
-        };
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
-        if pause == PAUSE {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = head.changed() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
+pub async fn fan_out(commands: Commands, head: watch::Receiver<i64>, stop: CancellationToken) {
+    let step = || async {
+        let step = commands.fan_out().await?;
+        debug!("Made rows of subscriptions: {step:?}");
+        Ok::<_, CommandError>(step.is_some_and(|step| step.more))
+    };
+    follower::follow("make rows of subscriptions", head, stop, step).await;
 }
 
 /// Deaths are rare, and told of within a moment.
 const DEATHS_POLL: Duration = Duration::from_millis(500);
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Tells of deliveries that died, until the end.
 pub async fn tell_deaths(commands: Commands, stop: CancellationToken) {
@@ -49,7 +31,7 @@ pub async fn tell_deaths(commands: Commands, stop: CancellationToken) {
             Ok(0) => DEATHS_POLL,
             Ok(_) => Duration::ZERO,
             Err(error) => {
-                warn!(error = format!("{error:#}"), "Cannot tell of deliveries that died; tries again");
+                warn!(error = chain(&error), "Cannot tell of deliveries that died; tries again");
                 RETRY
             }
         };

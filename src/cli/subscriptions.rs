@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::output::say;
 use crate::commands::subscriptions::{
-    CreateSubscription, EndSubscription, OVERLAP_HOURS_MAX, PauseSubscription, ReplaySubscription, ResumeSubscription, RotateSecret,
-    SecretMade, TestSubscription,
+    CreateSubscription, EndSubscription, OVERLAP_HOURS, OVERLAP_HOURS_MAX, PauseSubscription, ReplaySubscription, ResumeSubscription,
+    RotateSecret, SecretMade, TestSubscription,
 };
 use crate::commands::{Commands, Context};
 use crate::domain::subscription::{DeliveryChange, DeliveryOrder, EndCause, NotATarget, PauseCause, SubscriptionState, Target};
@@ -67,7 +67,7 @@ pub enum Command {
     RotateSecret {
         id: i64,
         /// For how long the ones before sign, too
-        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=OVERLAP_HOURS_MAX.unsigned_abs()))]
+        #[arg(long, default_value_t = OVERLAP_HOURS.unsigned_abs(), value_parser = clap::value_parser!(u64).range(0..=OVERLAP_HOURS_MAX.unsigned_abs()))]
         overlap_hours: u64,
     },
     /// Deliver again what is between two places of the log

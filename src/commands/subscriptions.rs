@@ -22,7 +22,8 @@ const SUBSCRIPTIONS_MAX: i64 = 200;
 const REPLAYS_MAX: i64 = 20;
 /// Secrets that sign at the same time, the newest included.
 const SECRETS_MAX: i64 = 3;
-/// For how long secrets that were replaced may sign.
+/// For how long secrets that were replaced sign unless it is said, and may sign.
+pub const OVERLAP_HOURS: i64 = 24;
 pub const OVERLAP_HOURS_MAX: i64 = 168;
 
 const HEAD: &str = "select coalesce((select position from log order by position desc limit 1), 0)";
@@ -169,14 +170,7 @@ impl Command for ChangeSubscription {
         let mut terms = match &subscription.state {
             Subscription::Standing { terms, .. } => terms.clone(),
             // Refused below.
-            Subscription::Absent | Subscription::Ended { .. } => Terms {
-                description: None,
-                origin: String::new(),
-                event_types: vec![],
-                factory_id: None,
-                organization_id: None,
-                delivery: DeliveryTerms::default(),
-            },
+            Subscription::Absent | Subscription::Ended { .. } => Terms::default(),
         };
         if let Some(target) = moved {
             terms.origin = target.origin();

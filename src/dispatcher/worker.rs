@@ -213,18 +213,19 @@ impl State {
             return;
         }
         self.look = false;
-        self.claim(OwnedWanted::Any((room + ahead).saturating_sub(self.ready.len()).min(CLAIM_MAX)));
+        let limit = (room + ahead).saturating_sub(self.ready.len()).min(CLAIM_MAX);
+        self.claim(Wanted::Any { limit: number(limit) });
     }
 
-    fn claim(&mut self, wanted: OwnedWanted) {
+    fn claim(&mut self, wanted: Wanted) {
         let Worker { pool, name: worker, settings, .. } = &self.worker;
         let (pool, worker, settings, subscriber) = (pool.clone(), worker.clone(), *settings, self.name);
         self.claiming = Some(Box::pin(async move {
             let client = pool.get().await?;
             let DeliverySettings { lease, per_stream, .. } = settings;
-            let all = Claim { subscriber, worker: &worker, lease, wanted: wanted.borrowed(), per_stream };
+            let all = Claim { subscriber, worker: &worker, lease, wanted, per_stream };
             let rows = claim(&client, &all).await?;
-            let more = wanted.used_up(&rows);
+            let more = all.wanted.is_used_up(&rows);
             Ok(Looked::Rows(rows, more))
         }));
     }
@@ -234,7 +235,7 @@ impl State {
             Ok(Looked::Waiting(waiting)) => {
                 let shares = self.shares(waiting);
                 if !shares.is_empty() {
-                    self.claim(OwnedWanted::For(shares));
+                    self.claim(Wanted::For(shares));
                 }
             }
             Ok(Looked::Rows(rows, more)) => {
@@ -431,46 +432,17 @@ impl State {
         self.release_ready();
         let under_way = self.held.drain().map(|(_, one)| (one.outbox_id, one.epoch, Settlement::Release { after: Duration::ZERO }));
         self.unsettled.extend(under_way);
-        if self.settling.is_some() {
-            let (done, settled) = ended(&mut self.settling).await;
-            self.settled(done, settled);
-        }
+        self.finish_settlement().await;
         self.rest_until = None;
         self.begin_settlement();
+        self.finish_settlement().await;
+    }
+
+    /// Waits for the settlement that is under way, if there is one.
+    async fn finish_settlement(&mut self) {
         if self.settling.is_some() {
             let (done, settled) = ended(&mut self.settling).await;
             self.settled(done, settled);
-        }
-    }
-}
-
-/// What a claim asks for, while it is under way.
-enum OwnedWanted {
-    Any(usize),
-    For(Vec<Share>),
-}
-
-impl OwnedWanted {
-    fn borrowed(&self) -> Wanted<'_> {
-        match self {
-            Self::Any(limit) => Wanted::Any { limit: number(*limit) },
-            Self::For(shares) => Wanted::For(shares),
-        }
-    }
-
-    /// Whether as many came as were asked for, of one destination at least: then there may be more.
-    fn used_up(&self, rows: &[Claimed]) -> bool {
-        match self {
-            Self::Any(limit) => rows.len() >= *limit,
-            Self::For(shares) => {
-                let mut left: HashMap<String, i64> = shares.iter().map(|share| (share.destination.to_string(), share.limit)).collect();
-                for row in rows {
-                    if let Some(left) = row.destination.as_ref().and_then(|destination| left.get_mut(destination)) {
-                        *left -= 1;
-                    }
-                }
-                left.values().any(|left| *left <= 0)
-            }
         }
     }
 }

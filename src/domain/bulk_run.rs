@@ -14,7 +14,6 @@
 //! How far a run is stands beside the log, item by item: `queued` and `running` differ in whether a process has begun.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::aggregate::events;
 use super::refusal::{RefusalCode, Refused};
@@ -168,10 +167,6 @@ impl Refused for BulkRefusal {
             Self::NotFound => RefusalCode::BulkRunNotFound,
             Self::Finished | Self::NotOver => RefusalCode::BulkRunFinished,
         }
-    }
-
-    fn values(&self) -> Value {
-        Value::Null
     }
 }
 

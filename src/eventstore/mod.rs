@@ -14,6 +14,7 @@
 
 pub mod cqrs;
 pub mod envelope;
+pub mod follower;
 pub mod log;
 pub mod search;
 pub mod sequencer;

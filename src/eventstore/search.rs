@@ -3,30 +3,20 @@
 //! The tables are disposable: what is not noted yet is noted from the log, from the first event where they are empty.
 //! Any process may do it, one at a time; the others look again later. Nothing waits for it but readers that search.
 
-#![expect(clippy::disallowed_methods, reason = "the log is looked at again after a while")]
-
-use std::time::Duration;
-
 use deadpool_postgres::Pool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::StoreError;
 use super::log::read_after_in;
 use super::terms::terms_of;
+use super::{StoreError, follower};
 use crate::domain::Timestamp;
-use crate::telemetry::chain;
 
 /// Names the lock of the transaction that notes ("keystone terms").
 const LOCK: i64 = 0x6b65_7973_7465_726d;
 /// Events noted in one transaction.
 const STEP: i64 = 1_000;
-/// Between steps that find less: what comes meanwhile is noted together.
-const PAUSE: Duration = Duration::from_millis(20);
-/// How often the log is looked at where no signal came, as in a process that does not lead it.
-const POLL: Duration = Duration::from_secs(1);
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Notes the next events of the log. Answers how many; `None` where another process does it.
 pub async fn note(pool: &Pool) -> Result<Option<usize>, StoreError> {
@@ -63,26 +53,11 @@ pub async fn note(pool: &Pool) -> Result<Option<usize>, StoreError> {
 }
 
 /// Notes whatever comes, until the end. `head` makes it quick where this process leads the log.
-pub async fn follow(pool: Pool, mut head: watch::Receiver<i64>, stop: CancellationToken) {
-    loop {
-        let pause = match note(&pool).await {
-            Ok(Some(noted)) if noted == usize::try_from(STEP).unwrap_or(usize::MAX) => Duration::ZERO,
-            Ok(noted) => {
-                debug!("Noted {noted:?} events");
-                PAUSE
-            }
-            Err(error) => {
-                warn!(error = chain(&error), "Cannot note what events are found by; tries again");
-                RETRY
-            }
-        };
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
-        if pause == PAUSE {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = head.changed() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-    }
+pub async fn follow(pool: Pool, head: watch::Receiver<i64>, stop: CancellationToken) {
+    let step = || async {
+        let noted = note(&pool).await?;
+        debug!("Noted {noted:?} events");
+        Ok::<_, StoreError>(noted == usize::try_from(STEP).ok())
+    };
+    follower::follow("note what events are found by", head, stop, step).await;
 }

@@ -23,8 +23,8 @@ use super::routes::Routes;
 use super::wire::{Exact, Paged, TextId, WholeSecond};
 use super::words::{AttemptOutcomeWord, BackoffWord, DeliveryOrderWord, EndCauseWord, JitterWord, PauseCauseWord, SubscriptionStateWord};
 use crate::commands::subscriptions::{
-    ChangeSubscription, CreateSubscription, EndSubscription, OVERLAP_HOURS_MAX, PauseSubscription, Redeliver, ReplaySubscription,
-    ResumeSubscription, RotateSecret, SecretMade, TestSubscription,
+    ChangeSubscription, CreateSubscription, EndSubscription, OVERLAP_HOURS, OVERLAP_HOURS_MAX, PauseSubscription, Redeliver,
+    ReplaySubscription, ResumeSubscription, RotateSecret, SecretMade, TestSubscription,
 };
 use crate::commands::webhooks::AttemptOutcome;
 use crate::domain::subscription::{
@@ -401,7 +401,6 @@ pub async fn resume(State(state): State<AppState>, caller: Caller, id: PathId) -
     Ok(made(&state, StatusCode::OK, id).await)
 }
 
-const OVERLAP_HOURS: i64 = 24;
 type Overlap = Whole<0, OVERLAP_HOURS_MAX>;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]

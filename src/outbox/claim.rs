@@ -1,5 +1,6 @@
 //! Taking rows to work on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,18 +17,33 @@ pub struct Claim<'a> {
     /// Who claims: shown to operators, never compared.
     pub worker: &'a str,
     pub lease: Duration,
-    pub wanted: Wanted<'a>,
+    pub wanted: Wanted,
     /// One row per stream at a time, in the order of the stream, where whatever is due is wanted.
     pub per_stream: bool,
 }
 
 /// Which rows, and how many.
-#[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
+#[derive(Clone, Debug)]
+pub enum Wanted {
     /// Whatever is due, wherever it goes.
     Any { limit: i64 },
     /// So many for each of these destinations.
-    For(&'a [Share]),
+    For(Vec<Share>),
+}
+
+impl Wanted {
+    /// Whether as many came as were asked for, of one destination at least: then there may be more.
+    pub fn is_used_up(&self, rows: &[Claimed]) -> bool {
+        match self {
+            Self::Any { limit } => i64::try_from(rows.len()).unwrap_or(i64::MAX) >= *limit,
+            Self::For(shares) => {
+                let mut came: HashMap<&str, i64> = HashMap::new();
+                rows.iter().filter_map(|row| row.destination.as_deref()).for_each(|to| *came.entry(to).or_default() += 1);
+                let of = |to: &Destination| came.get(to.to_string().as_str()).copied().unwrap_or_default();
+                shares.iter().any(|share| of(&share.destination) >= share.limit)
+            }
+        }
+    }
 }
 
 /// How much is wanted for one destination.
@@ -198,7 +214,7 @@ pub async fn waiting_destinations(
 pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
     let subscriber = claim.subscriber.as_str();
     let lease = claim.lease.as_secs_f64();
-    let shares = if let Wanted::For(shares) = claim.wanted { shares } else { &[] };
+    let shares = if let Wanted::For(shares) = &claim.wanted { shares.as_slice() } else { &[] };
     let destinations: Vec<String> = shares.iter().map(|share| share.destination.to_string()).collect();
     let limits: Vec<i64> = shares.iter().map(|share| share.limit).collect();
     let only_expired: Vec<bool> = shares.iter().map(|share| share.only_expired).collect();

@@ -1,5 +1,5 @@
-//! What waits and what was given up, at one glance. For tools beside the server: it counts the tables, which no
-//! path that serves requests does.
+//! What waits and what was given up, at one glance. [`waiting`] and [`dead`] count the tables: they are for tools beside the
+//! server, and no path that serves requests does that. A server itself takes a [`sample`] every now and then.
 
 use tokio_postgres::GenericClient;
 
@@ -44,7 +44,7 @@ pub async fn dead(client: &(impl GenericClient + Sync)) -> Result<Vec<Dead>, tok
     Ok(rows.iter().map(|row| Dead { subscriber: row.get(0), letters: row.get(1), newest_s: row.get(2) }).collect())
 }
 
-/// What a server shows of the outbox all the time: nothing of it grows with the table.
+/// What a server shows of the outbox all the time: nothing of it grows with that table; unresolved dead letters are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// As Postgres estimates it.

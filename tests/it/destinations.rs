@@ -261,7 +261,7 @@ async fn a_look_for_destinations_passes_over_what_waits_for_one_that_is_away() {
     client.batch_execute("set plan_cache_mode = force_generic_plan").await.unwrap();
     let share = |name: &str| Share { destination: to(name), limit: 10, only_expired: false, per_stream: false };
     let claim_for = async |shares: &[Share], per_stream| {
-        let wanted = Wanted::For(shares);
+        let wanted = Wanted::For(shares.to_vec());
         claim(&client, &Claim { subscriber: NAME, worker: "w", lease: Duration::from_secs(60), wanted, per_stream }).await.unwrap()
     };
     assert_eq!(waiting_destinations(&client, NAME).await.unwrap(), []);

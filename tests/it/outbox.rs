@@ -168,7 +168,7 @@ async fn a_claim_takes_no_more_than_it_asked_for_and_only_what_it_can_reach() {
     let mut waiting = waiting_destinations(&client, NAME).await.unwrap();
     waiting.sort_unstable();
     assert_eq!(waiting, [to("recorder:1"), to("recorder:2")]);
-    let taken = claim(&client, &Claim { wanted: Wanted::For(&reach), ..wanted(60_000, 3) }).await.unwrap();
+    let taken = claim(&client, &Claim { wanted: Wanted::For(reach.to_vec()), ..wanted(60_000, 3) }).await.unwrap();
     assert_eq!(taken.len(), 3);
     assert!(taken.iter().all(|row| row.event.aggregate_id == "b"));
     assert_eq!(take(pool, 60_000, 100).await.len(), 9);

@@ -15,7 +15,6 @@ mod target;
 mod terms;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use target::{NotATarget, Target, URL_CHARS_MAX};
 pub use terms::*;
@@ -151,10 +150,6 @@ impl Refused for SubscriptionRefusal {
             Self::Terms(_) => RefusalCode::SubscriptionInvalid,
         }
     }
-
-    fn values(&self) -> Value {
-        Value::Null
-    }
 }
 
 impl Aggregate for Subscription {
@@ -215,14 +210,7 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        Terms {
-            description: None,
-            origin: "https://a".into(),
-            event_types: vec!["*".into()],
-            factory_id: None,
-            organization_id: None,
-            delivery: DeliveryTerms::default(),
-        }
+        Terms { origin: "https://a".into(), event_types: vec!["*".into()], ..Terms::default() }
     }
 
     fn after(commands: impl IntoIterator<Item = SubscriptionCommand>) -> Subscription {

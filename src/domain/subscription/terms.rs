@@ -119,7 +119,7 @@ fn millis(ms: i64) -> Duration {
 }
 
 /// Everything that a person says of a subscription, but for where it goes to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     /// What it is for, in words of the one who made it.
     pub description: Option<String>,
@@ -189,14 +189,7 @@ mod tests {
     use super::*;
 
     fn terms() -> Terms {
-        Terms {
-            description: None,
-            origin: "https://a".into(),
-            event_types: vec!["upload_*".into()],
-            factory_id: None,
-            organization_id: None,
-            delivery: DeliveryTerms::default(),
-        }
+        Terms { origin: "https://a".into(), event_types: vec!["upload_*".into()], ..Terms::default() }
     }
 
     #[test]
