@@ -50,7 +50,7 @@ impl Desk {
     }
 
     fn over(hub: &Hub, commands: &Commands, database: &TestDatabase) -> DeviceCommands {
-        DeviceCommands::new(hub.clone(), commands.clone(), Reads::new(database.pool.clone()), CallbackTokens::new(b"secret"))
+        DeviceCommands::new(hub.clone(), commands.clone(), Reads::new(database.pool.clone()), CallbackTokens::new(b"secret"), false)
     }
 
     /// The task, as if all that makes it so had happened.
@@ -294,7 +294,7 @@ async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
     // The worker reaches the outbox, and no table beside it.
     let nobody = Secret::new("postgres://keystone@127.0.0.1:1/keystone");
     let away = Reads::new(TestDatabase::of(nobody, desk.database.superuser_url.clone()).pool);
-    let subscriber = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), away, CallbackTokens::new(b"secret"));
+    let subscriber = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), away, CallbackTokens::new(b"secret"), false);
     let running = dispatch(&desk.database.pool, Arc::new(subscriber), settings(), "w");
     until_empty(&desk.database.pool).await;
     running.stop().await;
