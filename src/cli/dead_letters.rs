@@ -1,4 +1,4 @@
-//! `keystone dead-letters`: what the routes of dead letters do, on the database. The same reads, commands and JSON.
+//! `keystone dead-letters`: what the routes of dead letters and of abandoned executions do, on the database. The same reads, commands and JSON.
 
 use clap::{Args, Subcommand};
 use deadpool_postgres::Pool;
@@ -10,13 +10,16 @@ use crate::commands::letters::{
 };
 use crate::commands::{Commands, Context};
 use crate::domain::letter::{DeadReason, LetterFilter, Resolution};
-use crate::domain::{Actor, LetterId, Timestamp, storable};
+use crate::domain::{Actor, LetterId, Scope, Timestamp, storable};
 use crate::eventstore::EventStore;
 use crate::http::dead_letters::{DeadLetter, DeadLetterContent, LetterCounts};
 use crate::http::fields::REASON;
+use crate::http::requests::AbandonedExecution;
 use crate::outbox::Wakes;
 use crate::projections::reads::letters::LetterShown;
+use crate::projections::reads::requests::RequestFilter;
 use crate::projections::reads::{Page, Place, Reads};
+use crate::projections::rows::device::CommandStatus;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -64,6 +67,24 @@ pub enum Command {
         /// How many letters of a selection become due in each second
         #[arg(long, default_value_t = PER_SECOND, value_parser = clap::value_parser!(u32).range(1..=PER_SECOND_MAX))]
         per_second: u32,
+    },
+    /// Executions whose outcome came when their caller had given up; what was asked for last comes first
+    Abandoned {
+        /// Only of this robot
+        #[arg(long)]
+        device: Option<String>,
+        /// Only what this person asked for, as user:collector:17
+        #[arg(long)]
+        asker: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: i64,
+        /// Behind this place, which the page before ends with
+        #[arg(long, value_name = "PLACE")]
+        after: Option<Place>,
+        /// One JSON object per execution instead of text
+        #[arg(long)]
+        json: bool,
     },
     /// Say that a letter needs no delivery
     Resolve {
@@ -165,6 +186,10 @@ pub async fn run(pool: &Pool, command: Command) -> anyhow::Result<()> {
                 false => say(&format!("Replay them: keystone dead-letters replay --selection {}", selected.selection)),
             }
         }
+        Command::Abandoned { device, asker, limit, after, json } => {
+            let filter = RequestFilter { status: None, device_id: device, asker, since: None };
+            abandoned(&reads, &filter, Page { limit: Some(limit), offset: 0, after }, json).await
+        }
         Command::Resolve { id, reason } => {
             let reason = reason.trim().to_owned();
             anyhow::ensure!(!reason.is_empty() && reason.chars().count() <= REASON, "a reason has 1 to {REASON} characters");
@@ -188,6 +213,25 @@ async fn list(reads: &Reads, filter: &LetterFilter, page: Page, json: bool) -> a
         Some(next) => say(&format!("More: --after {next}")),
         None => Ok(()),
     }
+}
+
+async fn abandoned(reads: &Reads, filter: &RequestFilter<CommandStatus>, page: Page, json: bool) -> anyhow::Result<()> {
+    let listed = reads.abandoned(&Scope::Everything, filter, page).await?;
+    let (shown, total) = (listed.rows.len(), listed.total);
+    for one in listed.rows {
+        if json {
+            say(&serde_json::to_string(&AbandonedExecution::from(one))?)?;
+            continue;
+        }
+        let (asked, given_up, came) = (seconds(one.asked_at), seconds(one.given_up_at), seconds(one.outcome_at));
+        let (action, device, outcome) = (one.action.as_str(), &one.device_id, one.outcome.as_str());
+        say(&format!("{asked}  {action} of {device} by {}: given up {given_up}, {outcome} {came}  {}", one.asker, one.id))?;
+    }
+    if json {
+        return Ok(());
+    }
+    say(&format!("{shown} of {total} executions"))?;
+    listed.next.map_or(Ok(()), |next| say(&format!("More: --after {next}")))
 }
 
 fn seconds(at: Timestamp) -> String {

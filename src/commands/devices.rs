@@ -206,10 +206,6 @@ impl Command for SettleDeviceCommand {
     type Answer = ();
     const NAME: &'static str = "settle_device_command";
 
-    fn tells(&self) -> Option<&str> {
-        Some(&self.command_id)
-    }
-
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
         let open = device.state.open_commands.get(&self.command_id).cloned();

@@ -212,7 +212,8 @@ impl Work {
         Ok(())
     }
 
-    async fn store_all(self) -> Result<(), StoreError> {
+    async fn store_all(mut self) -> Result<(), StoreError> {
+        self.tx.tell_settled(self.settled.clone());
         let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
             rows.entry(table).or_default().push(row);

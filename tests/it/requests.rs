@@ -10,13 +10,18 @@ use keystone_edge::domain::request::RequestStatus;
 use keystone_edge::domain::{DeviceId, FactoryId, Scope};
 use keystone_edge::projections::reads::requests::{ABANDONED_COUNT, RequestFilter};
 use keystone_edge::projections::reads::{Page, Reads};
+use keystone_edge::simulator::client::Client;
+use keystone_edge::simulator::factory;
+use nix::sys::signal::Signal;
 use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::device::Socket;
 use crate::harness::edge::{Answer, TestEdge};
-use crate::harness::until;
+use crate::harness::server::{PASSWORD, Server};
+use crate::harness::{TestDatabase, TestObjects, temp_folder, until};
 use crate::outbox::number;
 
 const DEVICE: &str = "AB-F0001-T0001-000001";
@@ -328,4 +333,152 @@ async fn a_caller_that_came_back_and_was_told_has_not_given_up() {
     let note = |given_up_at| WaitEnded { id: id.clone(), given_up_at };
     edge.commands.note_ended_waits(&[note(None), note(Some(edge.commands.now()))]).await.unwrap();
     assert_eq!(abandoned(&edge).await.len(), 1);
+}
+
+/// Two servers on one database, a robot whose recorder is connected to the first, and a data collector at it.
+struct Site {
+    servers: [Server; 2],
+    recorder: Socket,
+    device: String,
+    admin: String,
+    collector: String,
+    http: reqwest::Client,
+    database: TestDatabase,
+    _objects: TestObjects,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Site {
+    async fn start(lease_ms: u32) -> Self {
+        let (database, objects) = (TestDatabase::new().await, TestObjects::new().await);
+        let folders = [temp_folder(), temp_folder()];
+        let mut servers = [0, 1].map(|n: usize| Server::sharing(folders[n].path(), &database.url, &objects.s3.endpoint()));
+        for (server, folder) in servers.iter_mut().zip(&folders) {
+            let file = folder.path().join("keystone.toml");
+            let settings = std::fs::read_to_string(&file).unwrap();
+            std::fs::write(&file, settings.replace("process_lease_ms = 1500", &format!("process_lease_ms = {lease_ms}"))).unwrap();
+            server.start();
+        }
+        for server in &mut servers {
+            server.ready().await;
+        }
+        let client = Client::sign_in(&servers[0].base(), "admin", PASSWORD).await.expect("a login");
+        let made = factory::seed(&client, "Shared", 1).await.expect("a factory");
+        let place = &made.stations[0];
+        let mut recorder = Socket::connect(&servers[0].address(1), &format!("/recorder/{}", place.device_id)).await;
+        let asked = recorder.wait_for("the first question", |frame| frame["action"] == "get_state").await;
+        let idle = json!({ "type": "rpc_response", "request_id": asked["request_id"], "success": true, "data": { "state": "idle" } });
+        recorder.send(&idle).await;
+        let http = reqwest::Client::new();
+        let log_in = async |account: &str, password: &str| {
+            let login = json!({ "account": account, "password": password });
+            let answer = http.post(format!("{}/api/v1/auth/login", servers[0].base())).json(&login).send().await.unwrap();
+            answer.json::<Value>().await.unwrap()["access_token"].as_str().expect("a login").to_owned()
+        };
+        let admin = log_in("admin", PASSWORD).await;
+        let collector = log_in(&place.operator_id, place.password.as_deref().expect("a password")).await;
+        let device = place.device_id.clone();
+        Self { servers, recorder, device, admin, collector, http, database, _objects: objects, _folders: folders }
+    }
+
+    /// Asks something at the second process.
+    fn ask(&self, token: &str, prefer: Option<&str>) -> reqwest::RequestBuilder {
+        let path = format!("{}/api/v1/recorder/{}/pause", self.servers[1].base(), self.device);
+        let request = self.http.post(path).bearer_auth(token);
+        prefer.into_iter().fold(request, |request, prefer| request.header("prefer", prefer))
+    }
+
+    async fn accepted(&self, token: &str) -> String {
+        let (status, _, body) = read(self.ask(token, Some("respond-async")).send().await.unwrap()).await;
+        assert_eq!(status, 202, "{body}");
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn get(&self, of: usize, token: &str, path: &str) -> Value {
+        let answer = self.http.get(format!("{}/api/v1{path}", self.servers[of].base())).bearer_auth(token).send().await.unwrap();
+        read(answer).await.2
+    }
+
+    /// Looks at both processes until it is settled.
+    async fn settled(&self, token: &str, id: &str) -> Value {
+        let path = format!("/requests/{id}");
+        let mut shown = Value::Null;
+        until("an outcome", async || {
+            shown = self.get(1, token, &path).await;
+            shown["status"] != json!("pending")
+        })
+        .await;
+        assert_eq!(self.get(0, token, &path).await["status"], shown["status"]);
+        shown
+    }
+}
+
+fn obeyed(request: &Value) -> Value {
+    json!({ "type": "rpc_response", "request_id": request["request_id"], "success": true, "message": "ok", "data": null })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_than_the_one_with_the_socket_asks_and_looks() {
+    let mut site = Site::start(15_000).await;
+    let id = site.accepted(&site.collector).await;
+    let asked = site.recorder.wait_for("the command", |frame| frame["request_id"] == json!(id)).await;
+    assert_eq!(site.get(1, &site.collector, &format!("/requests/{id}")).await["status"], "pending");
+    site.recorder.send(&obeyed(&asked)).await;
+    let done = site.settled(&site.collector, &id).await;
+    assert_eq!((&done["status"], &done["status_code"], &done["answer"]["message"]), (&json!("succeeded"), &json!(200), &json!("ok")));
+
+    // A caller that waits there is told, and does not have to look for it.
+    let waiting = tokio::spawn(site.ask(&site.admin, None).send());
+    let asked = site.recorder.wait_for("the command", |frame| frame["action"] == "pause" && frame["request_id"] != json!(id)).await;
+    site.recorder.send(&obeyed(&asked)).await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+
+    // One is under way and not answered, 32 wait, and there is no room for another.
+    let mut ids = vec![];
+    for _ in 0..34 {
+        ids.push(site.accepted(&site.admin).await);
+    }
+    until("one too many", async || site.get(1, &site.admin, "/requests?status=overloaded").await["total"] == json!(1)).await;
+    let refused = site.get(1, &site.admin, "/requests?status=overloaded").await["items"][0].clone();
+    assert!(ids.iter().any(|id| refused["id"] == json!(id)));
+    assert_eq!((&refused["status_code"], &refused["answer"]["code"]), (&json!(503), &json!("command_not_sent")));
+    assert_eq!(refused["answer"]["error"], "the command did not reach the recorder: too many commands wait for the recorder");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_that_is_lost_before_it_is_sent_sends_nothing() {
+    let mut site = Site::start(15_000).await;
+    // The process with the socket stands still; what is asked at the other one waits in the outbox.
+    site.servers[0].signal(Signal::SIGSTOP);
+    let id = site.accepted(&site.collector).await;
+    let lost = "update stations set is_current = false";
+    site.database.pool.get().await.unwrap().batch_execute(lost).await.unwrap();
+    site.servers[0].signal(Signal::SIGCONT);
+    let refused = site.settled(&site.collector, &id).await;
+    assert_eq!((&refused["status"], &refused["status_code"]), (&json!("right_lost"), &json!(403)));
+    assert_eq!(refused["answer"]["code"], "right_lost");
+    assert!(refused["answer"]["error"].as_str().unwrap().contains("does not belong to the station of the caller any more"));
+    assert!(site.recorder.drain().iter().all(|frame| frame["action"] != "pause"), "nothing was sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_callers_of_a_killed_process_have_given_up() {
+    let mut site = Site::start(1_500).await;
+    let waiting = tokio::spawn(site.ask(&site.admin, None).send());
+    let asked = site.recorder.wait_for("the command", |frame| frame["action"] == "pause").await;
+    let told = site.accepted(&site.admin).await;
+    site.servers[1].kill();
+    assert!(waiting.await.unwrap().is_err(), "its caller hears nothing");
+    // The device does it all the same.
+    site.recorder.send(&obeyed(&asked)).await;
+    until("it to be listed", async || site.get(0, &site.admin, "/abandoned-executions").await["total"] == json!(1)).await;
+    let abandoned = site.get(0, &site.admin, "/abandoned-executions").await["items"][0].clone();
+    assert_eq!((&abandoned["id"], &abandoned["outcome"]), (&asked["request_id"], &json!("succeeded")));
+    // Who was told where to look has not given up, and looks elsewhere.
+    let second = site.recorder.wait_for("the second one", |frame| frame["request_id"] == json!(told)).await;
+    site.recorder.send(&obeyed(&second)).await;
+    until("its outcome", async || site.get(0, &site.admin, &format!("/requests/{told}")).await["status"] == json!("succeeded")).await;
+    assert_eq!(site.get(0, &site.admin, "/abandoned-executions").await["total"], json!(1));
+    let (code, said) = site.servers[0].tool(&["dead-letters", "abandoned"]).await;
+    assert!(code == 0 && said.contains("pause of") && said.contains("1 of 1 executions"), "{said}");
 }
