@@ -8,6 +8,7 @@
 mod adapters;
 mod administrator;
 mod bulk_runs;
+mod forgetting;
 mod ports;
 mod process;
 mod samples;
@@ -55,6 +56,7 @@ use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
+use forgetting::Kept;
 use ports::{Port, Ports};
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
@@ -209,8 +211,12 @@ impl App {
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
-        let kept = Kept { letters: config.outbox.resolved_letters_kept(), attempts: config.webhooks.attempts_kept };
-        lifecycle.spawn("what is kept for a while", forget(commands.clone(), kept, stop.clone()));
+        let kept = Kept {
+            letters: config.outbox.resolved_letters_kept(),
+            attempts: config.webhooks.attempts_kept,
+            bulk_items: config.bulk_runs.items_kept(),
+        };
+        lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), kept, stop.clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
@@ -366,38 +372,6 @@ impl App {
             s3.stop().await;
         }
         devices.is_ok() && ended.is_clean() && log_ended.is_clean()
-    }
-}
-
-/// For how long.
-struct Kept {
-    /// None: for ever.
-    letters: Option<Duration>,
-    attempts: Duration,
-}
-
-/// What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-/// letters that were resolved, and attempts of webhooks.
-async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
-    const PAUSE: Duration = Duration::from_secs(600);
-    loop {
-        match commands.forget_old_keys().await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
-        }
-        if let Err(error) = commands.forget_old_params().await {
-            warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
-        }
-        if let Err(error) = commands.sweep_attempts(kept.attempts, &stop).await {
-            warn!(error = format!("{error:#}"), "Cannot sweep the delivery log of webhooks: {error:#}");
-        }
-        if let Some(kept) = kept.letters
-            && let Err(error) = commands.sweep_letters(kept, &stop).await
-        {
-            warn!(error = format!("{error:#}"), "Cannot sweep dead letters: {error:#}");
-        }
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
 }
 

@@ -36,6 +36,8 @@ const NO_EFFECT: &str = "it never had an effect";
 /// older name of a setting stands first.
 pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_CONFIG", Effect::Elsewhere),
+    ("KEYSTONE_USER", Effect::Elsewhere),
+    ("KEYSTONE_PASSWORD", Effect::Elsewhere),
     ("KEYSTONE_SHARED_DATA", Effect::Elsewhere),
     ("KEYSTONE_SIMULATE_ACCOUNT", Effect::Elsewhere),
     ("KEYSTONE_SIMULATE_PASSWORD", Effect::Elsewhere),

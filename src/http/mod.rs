@@ -18,7 +18,7 @@
 pub mod auth;
 pub mod batches;
 mod bulk_run_stream;
-mod bulk_runs;
+pub mod bulk_runs;
 pub mod callbacks;
 mod cors;
 pub mod dead_letters;
@@ -33,7 +33,7 @@ pub mod endpoints;
 pub mod episodes;
 mod event_stream;
 pub mod events;
-mod export;
+pub mod export;
 pub mod extract;
 pub mod fields;
 pub mod fleet;

@@ -29,6 +29,7 @@ mod documented;
 mod downloads;
 mod embedded_postgres;
 mod event_log;
+mod events_remote;
 mod eventstore;
 mod factory;
 mod half_dead;
