@@ -240,7 +240,7 @@ fn robots_stopped(error: &anyhow::Error) {
 
 async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
     let log = variable("KEYSTONE_LOG").filter(|log| !log.is_empty()).unwrap_or_else(|| "info".to_owned());
-    telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text })?;
+    telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text, otlp_endpoint: None })?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {

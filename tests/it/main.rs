@@ -48,6 +48,7 @@ mod measures;
 mod must_not;
 mod no_tokens;
 mod object_store;
+mod otlp;
 mod outbox;
 mod people;
 mod pg;

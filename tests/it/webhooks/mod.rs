@@ -2,7 +2,7 @@
 
 mod deaths;
 mod killed;
-mod receiver;
+pub mod receiver;
 mod secrets;
 mod standing;
 
