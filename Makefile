@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -69,6 +69,9 @@ soak: prepare ## A factory under everything at once for a quarter of an hour; fi
 
 # How often each of these is done to the server; once in `make test`.
 ROUNDS ?= 20
+
+campaign-deliveries: prepare ## Two and four processes that deliver, of which one is killed each second, and Postgres once
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 deliveries::
 
 campaign-leader: prepare ## The process that leads is suspended, again and again, and processes that hold an order's lock
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 leadership::

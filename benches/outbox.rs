@@ -4,7 +4,9 @@
 //! Ours runs the worker of the server with the settings that are shipped, and the sequencer beside it. The peers run in processes of
 //! their own, each in its documented fast mode: `peers/node` (graphile-worker, pg-boss; needs npm) and `peers/rust` (graphile_worker).
 //! `KEYSTONE_BENCH_SECONDS` sets the seconds per figure (3), `KEYSTONE_BENCH_BACKLOG` the rows of a backlog (50,000),
-//! `KEYSTONE_BENCH_ROUNDS` how often all of it is measured in turn (1), `KEYSTONE_BENCH_PEERS=0` leaves the peers out.
+//! `KEYSTONE_BENCH_ROUNDS` how often all of it is measured in turn (1), `KEYSTONE_BENCH_PEERS=0` leaves the peers out,
+//! `KEYSTONE_BENCH_DELIVERIES` is how many deliveries the size of the table is watched over (200,000), and as many again while a
+//! snapshot is held that needs all of them.
 
 #![allow(clippy::disallowed_methods)]
 
@@ -77,6 +79,8 @@ struct Times {
     committed: HashMap<String, Instant>,
     early: HashMap<String, Instant>,
     waits: Vec<Duration>,
+    /// All that were committed since the waits were forgotten.
+    all: HashMap<String, Instant>,
 }
 
 impl Seen {
@@ -86,6 +90,7 @@ impl Seen {
 
     fn committed(&self, id: String) {
         let (mut times, now) = (self.times.lock().expect("times"), Instant::now());
+        times.all.insert(id.clone(), now);
         match times.early.remove(&id) {
             Some(_) => times.waits.push(Duration::ZERO),
             None => drop(times.committed.insert(id, now)),
@@ -183,8 +188,34 @@ async fn append(store: &EventStore, event: &TaskEvent, id: &str) {
     store.begin().await.expect("a transaction").commit(&[event], &baseline::metadata(), &[]).await.expect("a commit");
 }
 
+/// What goes through, a second, and how long it takes at half of that.
+struct Through {
+    closed: f64,
+    half: f64,
+    delivered: Vec<Duration>,
+    placed: Vec<Duration>,
+}
+
+/// Milliseconds that a share of sorted waits stayed below.
+fn part(waits: &[Duration], share: f64) -> f64 {
+    waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3
+}
+
+/// From the answers to commits until the log had the events.
+async fn until_placed(pool: &Pool, after: i64, heads: &[(Instant, i64)], committed: &HashMap<String, Instant>) -> Vec<Duration> {
+    let sql = "select l.position, e.aggregate_id from log l join events e on e.seq = l.seq where l.position > $1";
+    let rows = pool.get().await.expect("a connection").query(sql, &[&after]).await.expect("places");
+    let wait = |position: i64, id: &str| {
+        let placed = heads[heads.partition_point(|(_, head)| *head < position)].0;
+        committed.get(id).map(|at| placed.saturating_duration_since(*at))
+    };
+    let mut waits: Vec<_> = rows.iter().filter_map(|row| wait(row.get(0), row.get(1))).collect();
+    waits.sort();
+    waits
+}
+
 /// Commit to delivery, with the sequencer running: as much as eight clients bring in, and the wait at half of that.
-async fn through(pool: &Pool, connector: &Connector, settings: DeliverySettings) -> (f64, f64, Vec<Duration>) {
+async fn through(pool: &Pool, connector: &Connector, settings: DeliverySettings) -> Through {
     let event: TaskEvent = serde_json::from_str(include_str!("../tests/golden/events/upload_reported.v1.0.json")).expect("an event");
     let (event, wakes) = (Arc::new(event), Wakes::default());
     let store = EventStore::new(pool.clone(), wakes.clone());
@@ -195,7 +226,7 @@ async fn through(pool: &Pool, connector: &Connector, settings: DeliverySettings)
             None => tokio::time::sleep(Duration::from_millis(200)).await,
         }
     };
-    let (head, _position) = tokio::sync::watch::channel(0_i64);
+    let (head, mut position) = tokio::sync::watch::channel(0_i64);
     let stop = CancellationToken::new();
     let sequencing = tokio::spawn(leader.run(wakes.log(), Duration::from_millis(100), head, stop.clone()));
     // The backlog has its positions before anything is measured.
@@ -223,7 +254,19 @@ async fn through(pool: &Pool, connector: &Connector, settings: DeliverySettings)
     taker.seen.until(sent).await;
     let closed = sent as f64 / started.elapsed().as_secs_f64();
 
-    taker.seen.times.lock().expect("times").waits.clear();
+    {
+        let mut times = taker.seen.times.lock().expect("times");
+        times.waits.clear();
+        times.all.clear();
+    }
+    let after = *position.borrow_and_update();
+    let heads = tokio::spawn(async move {
+        let mut heads = vec![];
+        while position.changed().await.is_ok() {
+            heads.push((Instant::now(), *position.borrow_and_update()));
+        }
+        heads
+    });
     let (half, begun, mut late) = (closed / 2.0, Instant::now(), 0);
     let mut under_way = tokio::task::JoinSet::new();
     while begun.elapsed() < seconds() {
@@ -242,11 +285,48 @@ async fn through(pool: &Pool, connector: &Connector, settings: DeliverySettings)
     under_way.join_all().await;
     taker.seen.until(sent + late).await;
     running.stop().await;
+    while keystone_edge::eventstore::log::head(pool).await.expect("a head").unplaced > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     stop.cancel();
     sequencing.await.expect("a sequencer").expect("an orderly end");
-    let mut waits = std::mem::take(&mut taker.seen.times.lock().expect("times").waits);
-    waits.sort();
-    (closed, half, waits)
+    let heads = heads.await.expect("heads");
+    let (mut delivered, committed) = {
+        let mut times = taker.seen.times.lock().expect("times");
+        (std::mem::take(&mut times.waits), std::mem::take(&mut times.all))
+    };
+    delivered.sort();
+    Through { closed, half, delivered, placed: until_placed(pool, after, &heads, &committed).await }
+}
+
+/// The table over many deliveries, a backlog at a time: its size in megabytes after each, and rows a second.
+async fn watched(pool: &Pool, settings: DeliverySettings, backlog: usize, deliveries: usize) {
+    for held in [false, true] {
+        let mut holder = pool.get().await.expect("a connection");
+        let snapshot = holder.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await;
+        let snapshot = snapshot.expect("a transaction");
+        if held {
+            snapshot
+                .batch_execute("set local idle_in_transaction_session_timeout = 0; select from outbox limit 1")
+                .await
+                .expect("a snapshot");
+        }
+        let (mut sizes, mut rates) = (vec![], vec![]);
+        for _ in 0..deliveries.div_ceil(backlog) {
+            rates.push(burn_down(pool, SubscriberName::UploadVerification, settings, backlog).await);
+            let size = "select pg_total_relation_size('outbox')";
+            let size: i64 = pool.get().await.expect("a connection").query_one(size, &[]).await.expect("a size").get(0);
+            sizes.push(size as f64 / 1e6);
+        }
+        drop(snapshot);
+        let (first, last) = (rates[0], rates[rates.len() - 1]);
+        let steps: Vec<String> = sizes.iter().step_by(sizes.len().div_ceil(10)).map(|size| format!("{size:.0}")).collect();
+        let (name, most) = (if held { ", a snapshot held" } else { "" }, sizes.iter().copied().fold(0.0, f64::max));
+        println!(
+            "table over {deliveries} deliveries{name}: {} MB, at most {most:.0} MB; {first:.0}/s at first, {last:.0}/s at last",
+            steps.join(", ")
+        );
+    }
 }
 
 async fn ours(pool: &Pool, connector: &Connector, backlog: usize) -> Figures {
@@ -258,9 +338,9 @@ async fn ours(pool: &Pool, connector: &Connector, backlog: usize) -> Figures {
     println!(
         "ours, burn-down: {verification:.0}/s as `upload_verification`, {defaults:.0}/s with `outbox.defaults`, {devices:.0}/s as `device_commands` to {DEVICES} destinations, in order"
     );
-    let (closed, half, waits) = through(pool, connector, shipped("defaults")).await;
-    let part = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
-    Figures { burn_down: defaults, closed, half, p50_ms: part(0.5), p99_ms: part(0.99) }
+    let Through { closed, half, delivered, placed } = through(pool, connector, shipped("defaults")).await;
+    println!("ours, commit → position at {half:.0}/s: p50 {:.2} ms, p99 {:.2} ms", part(&placed, 0.5), part(&placed, 0.99));
+    Figures { burn_down: defaults, closed, half, p50_ms: part(&delivered, 0.5), p99_ms: part(&delivered, 0.99) }
 }
 
 /// A queue in a process of its own, on a database of its own.
@@ -345,6 +425,7 @@ async fn main() {
             show(peer.name, peer.figures(postgres.superuser_url(), round, backlog).await);
         }
     }
+    watched(&pool, delivery_settings(&Config::defaults().outbox, "defaults"), backlog, number("KEYSTONE_BENCH_DELIVERIES", 200_000)).await;
     pool.close();
     postgres.stop().await.expect("its end");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
-use super::plans::pinned;
+use super::plans::{Answered, pinned};
 use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
 
@@ -129,12 +129,13 @@ macro_rules! in_order {
 }
 
 // Follows a CTE `due`, which is materialized: a nested loop over a subquery could lock more rows than the limit
-// says. A claim of a row whose lease has run out notes what became of the last one.
+// says. A claim of a row whose lease has run out notes what became of the last one. An epoch is a time where that is later than the last
+// one: a claim that Postgres forgot when it died has another epoch than the one after it.
 macro_rules! take_due {
     () => {
         ", taken as (
     update outbox o set
-        attempt = o.attempt + 1, epoch = o.epoch + 1,
+        attempt = o.attempt + 1, epoch = greatest(o.epoch + 1, (extract(epoch from clock_timestamp()) * 1000000)::bigint),
         leased_until = clock_timestamp() + make_interval(secs => $2), leased_by = $3,
         failures = case when o.leased_until is null then o.failures else o.failures || jsonb_build_array(jsonb_build_object(
             'attempt', o.attempt, 'at', clock_timestamp(), 'error', 'the lease ended before the worker ' || coalesce(o.leased_by, '?') || ' settled it')) end
@@ -206,11 +207,11 @@ pub async fn waiting_destinations(
     subscriber: SubscriberName,
 ) -> Result<Vec<Destination>, tokio_postgres::Error> {
     let statement = client.prepare_cached(WAITING).await?;
-    let rows = pinned(client, client.query(&statement, &[&subscriber.as_str()])).await?;
+    let rows = pinned(client, Answered::Visible, client.query(&statement, &[&subscriber.as_str()])).await?;
     Ok(rows.iter().filter_map(|row| Destination::parse(row.get(0))).collect())
 }
 
-/// Takes rows that are due, and leases them. One round trip.
+/// Takes rows that are due, and leases them. One round trip, which waits for no disk: a claim that is forgotten is made again.
 pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Result<Vec<Claimed>, tokio_postgres::Error> {
     let subscriber = claim.subscriber.as_str();
     let lease = claim.lease.as_secs_f64();
@@ -231,7 +232,7 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
         }
     };
     let statement = client.prepare_cached(sql).await?;
-    let rows = pinned(client, client.query(&statement, &params)).await?;
+    let rows = pinned(client, Answered::Visible, client.query(&statement, &params)).await?;
     Ok(rows
         .iter()
         .map(|row| Claimed {

@@ -8,7 +8,7 @@ use deadpool_postgres::GenericClient;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
-use super::plans::pinned;
+use super::plans::{Answered, pinned};
 use crate::domain::letter::DeadReason;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +79,8 @@ new as (
     from dead g where g.outbox_id not in (select a.outbox_id from again a))
 select from gone";
 
-/// Settles rows in one statement per kind, all in one round trip. Answers how many of them were still ours.
+/// Settles rows in one statement per kind, all in one round trip, which waits for the disk where a row becomes a letter: the others
+/// are delivered again where that is forgotten. Answers how many of them were still ours.
 pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settlement)]) -> Result<u64, tokio_postgres::Error> {
     let (mut delivered, mut retried, mut released, mut dead) = (Ids::default(), Ids::default(), Ids::default(), Ids::default());
     let (mut errors, mut delays, mut rests) = (vec![], vec![], vec![]);
@@ -117,7 +118,8 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
         }
     }
     let counts = try_join_all(prepared.iter().map(|(statement, params)| client.execute(statement, params)));
-    Ok(pinned(client, counts).await?.into_iter().sum())
+    let answered = if dead.ids.is_empty() { Answered::Visible } else { Answered::Durable };
+    Ok(pinned(client, answered, counts).await?.into_iter().sum())
 }
 
 /// Moves the end of leases that are still ours. Answers the rows that were lost to another worker.
@@ -134,7 +136,7 @@ pub async fn extend(client: &deadpool_postgres::Client, held: &[(i64, i64)], lea
         )
         .await?;
     let lease = lease.as_secs_f64();
-    let lost = pinned(client, client.query(&statement, &[&rows.ids, &rows.epochs, &lease])).await?;
+    let lost = pinned(client, Answered::Visible, client.query(&statement, &[&rows.ids, &rows.epochs, &lease])).await?;
     Ok(lost.iter().map(|row| row.get(0)).collect())
 }
 

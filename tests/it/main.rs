@@ -19,6 +19,7 @@ mod contract;
 mod data_folder;
 mod database_faults;
 mod dead_letters;
+mod deliveries;
 mod demo;
 mod description;
 mod destinations;

@@ -82,8 +82,9 @@ async fn robots_at_work_in_another_number_work_in_the_same_factory() {
 /// A terminal shows the greeting and what a person has to know; a file gets everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_a_terminal_the_greeting_does_not_scroll_away() {
-    if std::process::Command::new("script").arg("--version").output().is_err() {
-        eprintln!("skipped: this test needs `script` for a terminal");
+    let terminal = std::process::Command::new("script").args(["-qec", "true", "/dev/null"]).output();
+    if !terminal.is_ok_and(|ended| ended.status.success()) {
+        eprintln!("skipped: this test needs `script`, and a system that gives it a terminal");
         return;
     }
     let folder = temp_folder();
