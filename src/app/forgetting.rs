@@ -1,6 +1,7 @@
 //! What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-//! letters that were resolved, attempts of webhooks, and requests.
+//! letters that were resolved, attempts of webhooks, items of bulk runs, and requests.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -9,44 +10,58 @@ use tracing::warn;
 use crate::commands::Commands;
 use crate::config::Config;
 
-/// For how long.
+/// Between two sweeps.
+const PAUSE: Duration = Duration::from_secs(600);
+
+/// For how long. None: for ever.
 pub struct Kept {
-    /// None: for ever.
     letters: Option<Duration>,
     attempts: Duration,
+    bulk_items: Option<Duration>,
     requests: Duration,
 }
 
 impl Kept {
     pub fn of(config: &Config) -> Self {
-        let (letters, attempts) = (config.outbox.resolved_letters_kept(), config.webhooks.attempts_kept);
-        Self { letters, attempts, requests: config.requests.kept }
+        Self {
+            letters: config.outbox.resolved_letters_kept(),
+            attempts: config.webhooks.attempts_kept,
+            bulk_items: config.bulk_runs.items_kept(),
+            requests: config.requests.kept,
+        }
     }
 }
 
-/// Forgets until the end.
 pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
-    const PAUSE: Duration = Duration::from_secs(600);
     loop {
         match commands.forget_old_keys().await {
             Ok(true) => continue,
             Ok(false) => {}
-            Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
+            Err(error) => cannot("forget old idempotency keys", &error),
         }
         if let Err(error) = commands.forget_old_params().await {
-            warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
+            cannot("forget what recorders were configured with", &error);
         }
         if let Err(error) = commands.sweep_attempts(kept.attempts, &stop).await {
-            warn!(error = format!("{error:#}"), "Cannot sweep the delivery log of webhooks: {error:#}");
+            cannot("sweep the delivery log of webhooks", &error);
         }
         if let Err(error) = commands.sweep_requests(kept.requests, &stop).await {
-            warn!(error = format!("{error:#}"), "Cannot sweep requests: {error:#}");
+            cannot("sweep requests", &error);
         }
         if let Some(kept) = kept.letters
             && let Err(error) = commands.sweep_letters(kept, &stop).await
         {
-            warn!(error = format!("{error:#}"), "Cannot sweep dead letters: {error:#}");
+            cannot("sweep dead letters", &error);
+        }
+        if let Some(kept) = kept.bulk_items
+            && let Err(error) = commands.sweep_bulk_items(kept, &stop).await
+        {
+            cannot("sweep items of bulk runs", &error);
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
+}
+
+fn cannot(what: &str, error: &impl fmt::Display) {
+    warn!(error = format!("{error:#}"), "Cannot {what}: {error:#}");
 }

@@ -56,6 +56,7 @@ use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
+use crate::telemetry::otlp::Exporter;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
 use forgetting::Kept;
 use ports::{Port, Ports};
@@ -149,6 +150,7 @@ impl App {
             );
         }
 
+        let exporter = config.telemetry.otlp_endpoint.as_deref().map(Exporter::install).transpose()?;
         let wakes = Wakes::default();
         let (snapshot_sender, waiting) = snapshots::channel();
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
@@ -169,6 +171,10 @@ impl App {
         let log_lifecycle = lifecycle.later();
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
+        if let Some(exporter) = exporter {
+            // Spans of what ends last are sent last.
+            log_lifecycle.spawn("traces", exporter.run(log_lifecycle.soft_stop().clone()));
+        }
         lifecycle.spawn("terms of the log", search::follow(pool.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 

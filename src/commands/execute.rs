@@ -16,8 +16,9 @@ use super::refusal::Refusal;
 use super::work::Work;
 use super::{chance, clock};
 use crate::domain::Timestamp;
-use crate::eventstore::{EventStore, log};
+use crate::eventstore::{EventStore, Metadata, log};
 use crate::telemetry::chain;
+use crate::telemetry::trace::{Span, SpanKind, TraceParent};
 
 /// Tries of a command whose races are lost. With jitter between them, losing all means that
 /// the stream is busier than it can ever be in a factory.
@@ -66,10 +67,11 @@ impl Commands {
     /// Runs a command and commits what it decided.
     pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
         let (name, started) = (command.name(), std::time::Instant::now());
+        let mut span = Span::begin(SpanKind::Internal, context.trace_parent, || format!("command {name}"));
         let (mut tries, mut unfit) = (0, false);
         loop {
             tries += 1;
-            let outcome = match self.try_once(context, &command).await {
+            let outcome = match self.try_once(context, span.own(), &command).await {
                 Err(CommandError::Unfit(reason)) if std::mem::replace(&mut unfit, true) => Err(CommandError::Unavailable(reason)),
                 Err(CommandError::Unfit(reason)) => {
                     debug!(command.name = name, reason, "The session cannot do it; takes another one");
@@ -93,6 +95,12 @@ impl Commands {
                 };
                 metrics::counter!(crate::telemetry::COMMANDS, "command" => name, "outcome" => word).increment(1);
                 metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => name).record(started.elapsed());
+                span.set("keystone.command", name);
+                span.set("keystone.outcome", word);
+                span.set("keystone.tries", i64::from(tries));
+                if ["conflict", "unavailable", "failed"].contains(&word) {
+                    span.failed(word);
+                }
                 return outcome;
             }
             metrics::counter!(crate::telemetry::COMMAND_CONFLICTS, "command" => name).increment(1);
@@ -119,9 +127,10 @@ impl Commands {
         }
     }
 
-    async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
+    async fn try_once<C: Command>(&self, context: &Context, span: TraceParent, command: &C) -> Result<C::Answer, CommandError> {
         let now = self.now();
-        let mut work = Work::begin(&self.store, context.metadata(now), context.scope.clone(), now, self.release_timeout).await?;
+        let metadata = Metadata { trace_parent: Some(span), ..context.metadata(now) };
+        let mut work = Work::begin(&self.store, metadata, context.scope.clone(), now, self.release_timeout).await?;
         if let Some(key) = &context.idempotency {
             match outcome_of::<C>(&mut work, key).await {
                 Ok(None) => {}

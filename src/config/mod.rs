@@ -14,6 +14,7 @@
 //! looks whether every key is read.
 
 mod auth;
+mod bulk_runs;
 mod check;
 mod database;
 mod devices;
@@ -43,6 +44,7 @@ use serde::Deserialize;
 use toml::Value;
 
 pub use auth::{Auth, AuthMode};
+pub use bulk_runs::BulkRuns;
 pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
@@ -76,6 +78,7 @@ pub struct Config {
     pub devices: Devices,
     pub outbox: Outbox,
     pub requests: Requests,
+    pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
     pub limits: Limits,
     pub telemetry: Telemetry,

@@ -72,6 +72,7 @@ measures! {
     Counter UPLOADS_REJECTED = "keystone_uploads_rejected_total" (): "Uploads that were not what the device had said";
     Counter UPLOAD_VERIFIED_BYTES = "keystone_upload_verified_bytes_total" (): "Bytes read back and hashed before an ack";
     Histogram STORE_PROBE_SECONDS = "keystone_object_store_probe_seconds" (): "Time of the readiness question to the object store";
+    Counter TRACE_SPANS = "keystone_trace_spans_total" ("outcome"): "Spans of traces, by what became of them";
     Gauge STREAM_SUBSCRIBERS = "keystone_stream_subscribers" ("kind"): "Open live streams";
     Counter POOL_OPENED = "keystone_pool_connections_opened_total" (): "Database connections opened";
     Counter CONNECTIONS_GIVEN_UP = "keystone_database_connections_given_up_total" ("reason"): "Database connections closed because they were silent or their session unfit";

@@ -105,7 +105,14 @@ impl Desk {
             seq: row.get(7),
             recorded_at: row.get(8),
         };
-        Delivery { event, attempt: 1, destination: Some(Destination::Recorder(device(0))), deadline: None, causation_depth: 0 }
+        Delivery {
+            event,
+            attempt: 1,
+            destination: Some(Destination::Recorder(device(0))),
+            deadline: None,
+            causation_depth: 0,
+            trace_parent: None,
+        }
     }
 
     async fn begin(&self, timeout: Duration) -> Delivery {
@@ -129,7 +136,14 @@ impl Desk {
             seq: 1,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
-        Delivery { event, attempt: 1, destination: Some(Destination::Transfer(device(0))), deadline: None, causation_depth: 0 }
+        Delivery {
+            event,
+            attempt: 1,
+            destination: Some(Destination::Transfer(device(0))),
+            deadline: None,
+            causation_depth: 0,
+            trace_parent: None,
+        }
     }
 
     /// Why commands were not sent, in the order in which they were asked for.
