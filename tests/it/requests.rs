@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand};
 use keystone_edge::commands::waits::WaitEnded;
+use keystone_edge::dispatcher::hear_and_tell;
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, NotSentCause, UnknownCause};
 use keystone_edge::domain::request::RequestStatus;
 use keystone_edge::domain::{DeviceId, FactoryId, Scope};
+use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::requests::{ABANDONED_COUNT, RequestFilter};
 use keystone_edge::projections::reads::{Page, Reads};
 use keystone_edge::simulator::client::Client;
@@ -333,6 +335,25 @@ async fn a_caller_that_came_back_and_was_told_has_not_given_up() {
     let note = |given_up_at| WaitEnded { id: id.clone(), given_up_at };
     edge.commands.note_ended_waits(&[note(None), note(Some(edge.commands.now()))]).await.unwrap();
     assert_eq!(abandoned(&edge).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_settled_in_one_process_is_heard_in_another() {
+    let database = TestDatabase::new().await;
+    let (here, there, stop) = (Wakes::default(), Wakes::default(), CancellationToken::new());
+    let mut heard = there.hear_settled();
+    for wakes in [here.clone(), there.clone()] {
+        let (connection, stop) = (database.connector.connect().await.unwrap(), stop.clone());
+        tokio::spawn(async move { hear_and_tell(connection, &wakes, &stop).await });
+    }
+    // Whether both listen already is not told; what is told before is not heard.
+    until("the id of what was settled", async || {
+        here.settled(["c-1".to_owned()]);
+        here.committed([]);
+        heard.try_recv().is_ok_and(|id| *id == *"c-1")
+    })
+    .await;
+    stop.cancel();
 }
 
 /// Two servers on one database, a robot whose recorder is connected to the first, and a data collector at it.
