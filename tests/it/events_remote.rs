@@ -217,15 +217,19 @@ async fn who_follows_waits_for_a_server_that_restarts_and_misses_nothing() {
     server.kill();
     let waits = tokio::time::timeout(Duration::from_secs(30), errors.next_line()).await.expect("in time").unwrap().expect("a line");
     assert!(waits.contains("waits for the server"), "{waits}");
+    // It comes back when all of it has happened.
+    let pid = i32::try_from(following.id().unwrap()).unwrap();
+    crate::harness::signal(pid, nix::sys::signal::Signal::SIGSTOP);
     server.start();
     server.ready().await;
     for n in 2..5 {
         create(n).await;
     }
+    crate::harness::signal(pid, nix::sys::signal::Signal::SIGCONT);
     for n in 2..5 {
         assert_eq!(told().await, format!("Factory {n}"));
     }
-    crate::harness::signal(i32::try_from(following.id().unwrap()).unwrap(), nix::sys::signal::Signal::SIGINT);
+    crate::harness::signal(pid, nix::sys::signal::Signal::SIGINT);
     let ended = tokio::time::timeout(Duration::from_secs(10), following.wait()).await.expect("it ends").unwrap();
     assert!(ended.success(), "{ended}");
     let (code, said) = server.tool(&["events", "--follow", "--until", "2026-01-01T00:00:00Z"]).await;

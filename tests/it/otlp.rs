@@ -98,6 +98,7 @@ async fn one_trace_leads_from_an_order_to_its_webhook() {
         (attribute(&delivered, "keystone.event_type"), attribute(&delivered, "keystone.destination")),
         ("order_placed".into(), "webhook:1".into())
     );
+    assert_eq!(named("deliver webhooks").len(), 1, "an attempt that failed does not end it");
     let attempts: BTreeMap<String, Value> =
         named("attempt webhooks").into_iter().map(|attempt| (attribute(&attempt, "keystone.attempt"), attempt)).collect();
     assert_eq!(attempts.keys().collect::<Vec<_>>(), ["1", "2"]);
