@@ -53,6 +53,7 @@ pub mod objects;
 mod opening;
 pub mod orders;
 pub mod policy;
+mod polling;
 mod probe;
 pub mod problem;
 pub mod recorder;

@@ -24,6 +24,7 @@ async fn every_query_fits_the_schema() {
         .chain(bulk_runs::statements())
         .chain(deaths::statements())
         .chain(fan_out::statements())
+        .chain(keystone_edge::commands::polling::statements())
         .chain(subscriptions::statements())
         .chain(webhooks::statements())
         .chain(subscribed::statements())
