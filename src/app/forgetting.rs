@@ -1,5 +1,5 @@
 //! What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-//! letters that were resolved, attempts of webhooks, and items of bulk runs.
+//! letters that were resolved, attempts of webhooks, items of bulk runs, and requests.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,15 +8,28 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::commands::Commands;
+use crate::config::Config;
 
 /// Between two sweeps.
 const PAUSE: Duration = Duration::from_secs(600);
 
 /// For how long. None: for ever.
 pub struct Kept {
-    pub letters: Option<Duration>,
-    pub attempts: Duration,
-    pub bulk_items: Option<Duration>,
+    letters: Option<Duration>,
+    attempts: Duration,
+    bulk_items: Option<Duration>,
+    requests: Duration,
+}
+
+impl Kept {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            letters: config.outbox.resolved_letters_kept(),
+            attempts: config.webhooks.attempts_kept,
+            bulk_items: config.bulk_runs.items_kept(),
+            requests: config.requests.kept,
+        }
+    }
 }
 
 pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
@@ -31,6 +44,9 @@ pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
         }
         if let Err(error) = commands.sweep_attempts(kept.attempts, &stop).await {
             cannot("sweep the delivery log of webhooks", &error);
+        }
+        if let Err(error) = commands.sweep_requests(kept.requests, &stop).await {
+            cannot("sweep requests", &error);
         }
         if let Some(kept) = kept.letters
             && let Err(error) = commands.sweep_letters(kept, &stop).await

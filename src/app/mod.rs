@@ -30,6 +30,7 @@ use tracing::{info, warn};
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
+use crate::commands::waits;
 use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering, Secret, host_name};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
@@ -200,6 +201,7 @@ impl App {
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
+            without_login: config.auth.mode == AuthMode::Compat,
         };
         for &name in SubscriberName::ALL {
             let worker = Worker {
@@ -217,12 +219,10 @@ impl App {
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
-        let kept = Kept {
-            letters: config.outbox.resolved_letters_kept(),
-            attempts: config.webhooks.attempts_kept,
-            bulk_items: config.bulk_runs.items_kept(),
-        };
-        lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), kept, stop.clone()));
+        lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
+        // Until the last request is answered.
+        let (noting, ended_waits) = waits::waits();
+        lifecycle.spawn("callers that wait no more", ended_waits.note(commands.clone(), lifecycle.hard_stop().clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
@@ -282,7 +282,8 @@ impl App {
             settings,
             Arc::new(move || metrics.render()),
         )?
-        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
+        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()))
+        .noting(noting);
         let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         let front = Front {

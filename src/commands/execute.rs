@@ -39,11 +39,7 @@ pub struct Commands {
     pub(super) store: EventStore,
     clock: Clock,
     release_timeout: Duration,
-    told: broadcast::Sender<Arc<str>>,
 }
-
-/// Names kept for those who are slow to listen; they look by themselves then.
-const TOLD_KEPT: usize = 256;
 
 impl Commands {
     pub fn new(store: EventStore) -> Self {
@@ -51,7 +47,7 @@ impl Commands {
     }
 
     pub fn with_clock(store: EventStore, clock: Clock) -> Self {
-        Self { store, clock, release_timeout: RELEASE_TIMEOUT, told: broadcast::channel(TOLD_KEPT).0 }
+        Self { store, clock, release_timeout: RELEASE_TIMEOUT }
     }
 
     /// How long a recorder may take to let go of a task that was cancelled.
@@ -59,9 +55,9 @@ impl Commands {
         Self { release_timeout, ..self }
     }
 
-    /// Hears what [`Command::tells`] of commands of this process.
+    /// Hears of commands to devices that are settled, in any process.
     pub fn listen(&self) -> broadcast::Receiver<Arc<str>> {
-        self.told.subscribe()
+        self.store.wakes().hear_settled()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -104,9 +100,6 @@ impl Commands {
                 span.set("keystone.tries", i64::from(tries));
                 if ["conflict", "unavailable", "failed"].contains(&word) {
                     span.failed(word);
-                }
-                if let (Ok(_), Some(name)) = (&outcome, command.tells()) {
-                    let _ = self.told.send(name.into());
                 }
                 return outcome;
             }

@@ -28,6 +28,7 @@ mod layers;
 mod limits;
 mod listing;
 mod outbox;
+mod requests;
 mod s3;
 mod secret;
 mod sequencer;
@@ -55,6 +56,7 @@ pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
+pub use requests::Requests;
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
 pub use sequencer::Sequencer;
@@ -75,6 +77,7 @@ pub struct Config {
     pub auth: Auth,
     pub devices: Devices,
     pub outbox: Outbox,
+    pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
     pub limits: Limits,

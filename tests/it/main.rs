@@ -57,6 +57,7 @@ mod private_postgres;
 mod processes;
 mod read_models;
 mod registration;
+mod requests;
 mod round_trips;
 mod scope;
 mod settings;

@@ -3,17 +3,19 @@
 use deadpool_postgres::Pool;
 use serde_json::{Value, json};
 
-use super::letters::{Again, Letters};
+use super::letters::{Abandoned, Again, Letters};
 use crate::cli::remote::Listed;
 use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::commands::letters::{ReplayLetter, ReplayLetters, ResolveLetter, SelectLetters};
 use crate::commands::{Commands, Context};
 use crate::domain::bulk_run::BulkWork;
 use crate::domain::letter::LetterFilter;
-use crate::domain::{Actor, LetterId};
+use crate::domain::{Actor, LetterId, Scope};
 use crate::eventstore::EventStore;
 use crate::http::dead_letters::{DeadLetter, DeadLetterContent, LetterCounts, ReplayCounts, ReplayOutcome, ReplayPreview};
+use crate::http::requests::AbandonedExecution;
 use crate::outbox::Wakes;
+use crate::projections::reads::requests::RequestFilter;
 use crate::projections::reads::{Page, Place as ListPlace, Reads};
 
 pub struct DatabaseLetters {
@@ -67,6 +69,13 @@ impl Letters for DatabaseLetters {
         let (causation_depth_max, per_second) = (*causation_depth_max, *per_second);
         let work = BulkWork::ReplayDeadLetters { selection: selection.clone(), causation_depth_max, per_second };
         Ok(json!({ "run_id": self.commands.execute(&self.context, AcceptBulkRun(work)).await? }))
+    }
+
+    async fn abandoned(&self, of: Abandoned, limit: i64, after: Option<ListPlace>) -> anyhow::Result<Listed> {
+        let filter = RequestFilter { status: None, device_id: of.device, asker: of.asker, since: None };
+        let listed = self.reads.abandoned(&Scope::Everything, &filter, Page { limit: Some(limit), offset: 0, after }).await?;
+        let items = listed.rows.into_iter().map(|one| json!(AbandonedExecution::from(one))).collect();
+        Ok(Listed { items, total: listed.total, next: listed.next.map(|next| next.to_string()) })
     }
 
     async fn resolve(&self, id: LetterId, reason: &str) -> anyhow::Result<()> {

@@ -14,6 +14,12 @@ pub struct Again {
     pub per_second: u32,
 }
 
+/// Which abandoned executions.
+pub struct Abandoned {
+    pub device: Option<String>,
+    pub asker: Option<String>,
+}
+
 /// Where it is done.
 pub trait Letters {
     async fn list(&self, filter: LetterFilter, limit: i64, after: Option<ListPlace>) -> anyhow::Result<Listed>;
@@ -24,5 +30,7 @@ pub trait Letters {
     /// Some of the selection; the answer says how many are left.
     async fn replay_selection(&self, again: &Again) -> anyhow::Result<Value>;
     async fn accept_run(&self, again: &Again) -> anyhow::Result<Value>;
+    /// Executions whose outcome came when their caller had given up.
+    async fn abandoned(&self, of: Abandoned, limit: i64, after: Option<ListPlace>) -> anyhow::Result<Listed>;
     async fn resolve(&self, id: LetterId, reason: &str) -> anyhow::Result<()>;
 }

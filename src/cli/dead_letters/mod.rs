@@ -1,4 +1,4 @@
-//! `keystone dead-letters`: what the routes of dead letters do.
+//! `keystone dead-letters`: what the routes of dead letters and of abandoned executions do.
 //!
 //! - [`letters`]: what is asked.
 //! - [`database`] and [`server`]: where it is done. Both answer with the JSON of the routes, so what is told is the same.
@@ -19,7 +19,7 @@ use crate::domain::{LetterId, Timestamp, storable};
 use crate::http::fields::REASON;
 use crate::projections::reads::Place as ListPlace;
 use database::DatabaseLetters;
-use letters::{Again, Letters};
+use letters::{Abandoned, Again, Letters};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -70,6 +70,24 @@ pub enum Command {
         /// Let a bulk run replay the selection, and say how that is watched
         #[arg(long, requires = "selection")]
         as_a_run: bool,
+    },
+    /// Executions whose outcome came when their caller had given up; what was asked for last comes first
+    Abandoned {
+        /// Only of this robot
+        #[arg(long)]
+        device: Option<String>,
+        /// Only what this person asked for, as user:collector:17
+        #[arg(long)]
+        asker: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: i64,
+        /// Behind this place, which the page before ends with
+        #[arg(long, value_name = "PLACE")]
+        after: Option<ListPlace>,
+        /// One JSON object per execution instead of text
+        #[arg(long)]
+        json: bool,
     },
     /// Say that a letter needs no delivery
     Resolve {
@@ -127,7 +145,7 @@ pub async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 async fn done(letters: &impl Letters, command: Command) -> anyhow::Result<()> {
     match command {
         Command::List { filter, resolution, limit, after, json } => {
-            tell_list(letters.list(filter.with(resolution), limit, after).await?, json)
+            tell_list(letters.list(filter.with(resolution), limit, after).await?, "letters", line, json)
         }
         Command::Show { id } => say_json(&letters.show(LetterId(id)).await?),
         Command::Counts { json } => {
@@ -173,6 +191,10 @@ async fn done(letters: &impl Letters, command: Command) -> anyhow::Result<()> {
                 false => say(&format!("Replay them: keystone dead-letters replay --selection {}", text(&selected["selection"]))),
             }
         }
+        Command::Abandoned { device, asker, limit, after, json } => {
+            let listed = letters.abandoned(Abandoned { device, asker }, limit, after).await?;
+            tell_list(listed, "executions", line_of_abandoned, json)
+        }
         Command::Resolve { id, reason } => {
             let reason = reason.trim();
             anyhow::ensure!(!reason.is_empty() && reason.chars().count() <= REASON, "a reason has 1 to {REASON} characters");
@@ -195,15 +217,15 @@ async fn replay_all(letters: &impl Letters, again: &Again) -> anyhow::Result<()>
     }
 }
 
-fn tell_list(listed: Listed, json: bool) -> anyhow::Result<()> {
+fn tell_list(listed: Listed, what: &str, line: impl Fn(&Value) -> String, json: bool) -> anyhow::Result<()> {
     let Listed { items, total, next } = listed;
-    for letter in &items {
-        say(&if json { letter.to_string() } else { line(letter) })?;
+    for item in &items {
+        say(&if json { item.to_string() } else { line(item) })?;
     }
     if json {
         return Ok(());
     }
-    say(&format!("{} of {total} letters", items.len()))?;
+    say(&format!("{} of {total} {what}", items.len()))?;
     match next {
         Some(next) => say(&format!("More: --after {next}")),
         None => Ok(()),
@@ -225,5 +247,20 @@ fn line(letter: &Value) -> String {
         letter["attempts"],
         text(&letter["resolution"]),
         said("resolved_because").or(said("last_error")).unwrap_or_default(),
+    )
+}
+
+/// What was asked of which robot, by whom, and what became of it.
+fn line_of_abandoned(one: &Value) -> String {
+    format!(
+        "{}  {} of {} by {}: given up {}, {} {}  {}",
+        text(&one["asked_at"]),
+        text(&one["action"]),
+        text(&one["device_id"]),
+        text(&one["asker"]),
+        text(&one["given_up_at"]),
+        text(&one["outcome"]),
+        text(&one["outcome_at"]),
+        text(&one["id"]),
     )
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::letters::{Again, Letters};
+use super::letters::{Abandoned, Again, Letters};
 use crate::cli::remote::{Listed, Query, Remote};
 use crate::domain::letter::LetterFilter;
 use crate::domain::{LetterId, Timestamp};
@@ -55,6 +55,11 @@ impl Letters for Remote {
 
     async fn accept_run(&self, again: &Again) -> anyhow::Result<Value> {
         self.post("/dead-letters/replay/run", Some(&body(again))).await
+    }
+
+    async fn abandoned(&self, of: Abandoned, limit: i64, after: Option<ListPlace>) -> anyhow::Result<Listed> {
+        let query = Query::default().and("device_id", of.device).and("asker", of.asker);
+        self.list_of("/abandoned-executions", &query, limit, after.map(|after| after.to_string())).await
     }
 
     async fn resolve(&self, id: LetterId, reason: &str) -> anyhow::Result<()> {

@@ -141,13 +141,11 @@ pub struct Caller {
 
 impl Caller {
     pub fn context(&self) -> Context {
-        let actor = match &self.identity {
-            Identity::Admin => Actor::Admin,
-            Identity::Collector { id, .. } => Actor::Collector(*id),
-            // The source address is all that is known.
-            Identity::Anonymous => Actor::Anonymous,
-        };
-        Context { scope: self.scope.clone(), ..self.context_as(actor) }
+        Context { scope: self.scope.clone(), ..self.context_as(self.identity.actor()) }
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     pub fn idempotency(&self) -> Option<&IdempotencyKey> {
