@@ -11,6 +11,7 @@ use crate::eventstore::StoredEvent;
 use crate::eventstore::log::of_types;
 use crate::eventstore::transaction::stored_event;
 use crate::eventstore::upcast::{upcast, upcasters};
+use crate::outbox::letters::PLANS;
 use crate::projections::homes::homes_of;
 
 /// Places of the log that one look goes over, and how many looks there are for one question.
@@ -51,7 +52,8 @@ impl Commands {
     /// What follows its cursor, or another place of the log.
     pub async fn poll(&self, id: SubscriptionId, after: Option<i64>, limit: i64) -> Result<Result<Given, NotGiven>, CommandError> {
         let mut tx = self.store.begin().await?;
-        let rows = tx.query(ASKED, &[&id]).await?;
+        // However long the log is, its next places are found by their index.
+        let rows = tx.query_all(&[(PLANS, vec![]), (ASKED, vec![&id])]).await?.pop().unwrap_or_default();
         let Some(row) = rows.first() else {
             tx.roll_back().await?;
             return Ok(Err(NotGiven::Unknown));
