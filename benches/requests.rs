@@ -60,10 +60,11 @@ async fn measured(client: &reqwest::Client, server: &Server, name: &str, label: 
     (value("sum"), value("count"))
 }
 
-/// Where the time of a wait goes, as the process with the socket measures it.
+/// Where the time of a wait goes, as the process with the socket measures it. The event is written before its commit, so the first two
+/// overlap by the time of that commit.
 const STEPS: [(&str, &str, &str); 3] = [
     ("asked → committed", "keystone_command_seconds", "command=\"request_device_command\""),
-    ("committed → handed to the socket", "keystone_delivery_latency_seconds", "subscriber=\"device_commands\""),
+    ("event written → handed to the socket", "keystone_delivery_latency_seconds", "subscriber=\"device_commands\""),
     ("answered → settled", "keystone_command_seconds", "command=\"settled\""),
 ];
 

@@ -178,10 +178,11 @@ impl Asking {
         let mut pause = LOOK_FIRST;
         loop {
             if Moment::now() >= until {
-                if enough.is_some() {
-                    self.wait.end = End::Told;
+                if enough.is_none() && !prefer.respond_async {
+                    return Answer::Nothing;
                 }
-                return if enough.is_some() { later() } else { Answer::Nothing };
+                self.wait.end = End::Told;
+                return later();
             }
             // Told where it is settled; else the table is looked at from time to time.
             let told = async {

@@ -189,9 +189,14 @@ async fn a_wait_may_be_shorter_and_ends_with_a_place_to_look() {
     let (status, headers, body) = waiting.await.unwrap();
     assert_eq!((status, &body["success"], headers.contains_key("location")), (200, &json!(true), false));
     // One who would wait longer than there can be an answer hears what everybody hears.
-    let (status, headers, body) = read(ask(&edge, &edge.admin, &[("prefer", "wait=60")]).await).await;
+    // Unless it says that it would rather look later.
+    let (as_long, or_later) = ([("prefer", "wait=60")], [("prefer", "respond-async, wait=60")]);
+    let (as_long, or_later) = tokio::join!(ask(&edge, &edge.admin, &as_long), ask(&edge, &edge.admin, &or_later));
+    let (status, headers, body) = read(as_long).await;
     assert_eq!((status, &body["code"], headers.contains_key("location")), (504, &json!("recorder_rpc_timeout"), false));
-    assert_eq!(edge.get(&format!("/api/v1/requests?device_id={DEVICE}&asker=user:admin")).await.1["total"], json!(3));
+    let (status, headers, _) = read(or_later).await;
+    assert_eq!((status, said(&headers, "preference-applied")), (202, "respond-async, wait=60"));
+    assert_eq!(edge.get(&format!("/api/v1/requests?device_id={DEVICE}&asker=user:admin")).await.1["total"], json!(4));
     // Who was told where to look has not given up.
     until("the last one has", async || {
         number(&edge.database.pool, "select count(*) from requests where given_up_at is not null").await == 1
@@ -453,6 +458,17 @@ async fn another_process_than_the_one_with_the_socket_asks_and_looks() {
     let asked = site.recorder.wait_for("the command", |frame| frame["action"] == "pause" && frame["request_id"] != json!(id)).await;
     site.recorder.send(&obeyed(&asked)).await;
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+
+    // One whose connection is lost has given up, long before the limit of the device.
+    let waiting = tokio::spawn(site.ask(&site.admin, None).send());
+    let asked = site.recorder.wait_for("the command", |frame| frame["action"] == "pause").await;
+    waiting.abort();
+    let cut = format!("/requests/{}", asked["request_id"].as_str().unwrap());
+    until("it to be noted", async || site.get(0, &site.admin, &cut).await["given_up_at"].is_string()).await;
+    site.recorder.send(&obeyed(&asked)).await;
+    until("it to be listed", async || site.get(0, &site.admin, "/abandoned-executions").await["total"] == json!(1)).await;
+    let abandoned = site.get(1, &site.admin, "/abandoned-executions").await["items"][0].clone();
+    assert_eq!((&abandoned["id"], &abandoned["outcome"]), (&asked["request_id"], &json!("succeeded")));
 
     // One is under way and not answered, 32 wait, and there is no room for another.
     let mut ids = vec![];
