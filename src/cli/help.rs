@@ -86,6 +86,7 @@ pub const SUBSCRIPTIONS: &str = "\
 Examples:
   keystone subscriptions create --url https://hooks.example/keystone --type episode_created --type 'upload_*'
   keystone subscriptions create --url - --type '*' < url     where the URL is secret
+  keystone subscriptions create --polled --type 'upload_*'   for a program that asks
   keystone subscriptions show 1
   keystone subscriptions test 1
   keystone subscriptions deliveries 1 --outcome failed

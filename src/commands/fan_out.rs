@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 
 use super::{CommandError, Commands, Context};
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::domain::subscription::{SubscriptionEvent, scope_of, wants};
+use crate::domain::subscription::{POLLED, SubscriptionEvent, scope_of, wants};
 use crate::domain::{Event as _, FactoryId, OrganizationId, Scope, SubscriptionId};
 use crate::eventstore::Transaction;
 use crate::outbox::subscribed::{ENOUGH_WAITS, QUEUE};
@@ -33,7 +33,7 @@ fn cursors() -> String {
     format!(
         "select c.cursor_id, c.subscription_id, c.position, c.until, s.event_types, s.factory_id, s.organization_id
          from subscription_cursors c join subscriptions s on s.id = c.subscription_id
-         where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not (c.enough_waits and {ENOUGH_WAITS})
+         where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and s.origin <> '{POLLED}' and not (c.enough_waits and {ENOUGH_WAITS})
          order by c.position, c.cursor_id"
     )
 }
@@ -44,7 +44,7 @@ fn window() -> String {
         "select l.position, l.seq, e.aggregate_type, e.aggregate_id, e.event_type, coalesce((e.metadata ->> 'causation_depth')::integer, 0)
          from log l join events e on e.seq = l.seq
          where l.position > (select min(c.position) from subscription_cursors c join subscriptions s on s.id = c.subscription_id
-                             where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and not (c.enough_waits and {ENOUGH_WAITS}))
+                             where (select pg_try_advisory_xact_lock($1)) and s.paused is null and s.ended is null and s.origin <> '{POLLED}' and not (c.enough_waits and {ENOUGH_WAITS}))
          order by l.position limit $3::bigint"
     )
 }

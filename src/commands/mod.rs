@@ -28,6 +28,7 @@ pub mod idempotency;
 pub mod letters;
 pub mod orders;
 pub mod params;
+pub mod polling;
 mod probe;
 pub mod processes;
 mod production;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::routing::Destination;
 use crate::domain::subscription::{
-    DeliveryChange, DeliveryTerms, EndCause, PauseCause, Subscription, SubscriptionCommand, Target, Terms, wants,
+    DeliveryChange, DeliveryTerms, EndCause, POLLED, PauseCause, Subscription, SubscriptionCommand, Target, Terms, wants,
 };
 use crate::domain::{FactoryId, OrganizationId, RefusalCode, SubscriptionId};
 use crate::eventstore::Loaded;
@@ -60,7 +60,8 @@ fn drop_rows() -> String {
 /// Another program is told of events from now on, or from a place in the log on.
 #[derive(Clone, Debug)]
 pub struct CreateSubscription {
-    pub target: Target,
+    /// None: nothing is posted, the program asks.
+    pub target: Option<Target>,
     pub description: Option<String>,
     pub event_types: Vec<String>,
     pub factory_id: Option<FactoryId>,
@@ -94,16 +95,19 @@ impl Command for CreateSubscription {
         let id = SubscriptionId(facts::new_ids(&mut work.tx, "subscription_ids", 1).await?[0]);
         let terms = Terms {
             description: self.description.clone(),
-            origin: self.target.origin(),
+            origin: self.target.as_ref().map_or_else(|| POLLED.to_owned(), Target::origin),
             event_types: self.event_types.clone(),
             factory_id,
             organization_id,
             delivery: DeliveryTerms::default().changed(&self.delivery),
         };
         work.decide(&mut Loaded::<Subscription>::absent(id), SubscriptionCommand::Create { terms, after_position })?;
-        let (url, secret) = (self.target.url().as_str(), chance::webhook_secret());
-        let beside: [(&str, Vec<&(dyn tokio_postgres::types::ToSql + Sync)>); 3] =
-            [(KEEP_TARGET, vec![&id, &url]), (KEEP_SECRET, vec![&id, &1_i64, &secret]), (STAND, vec![&id, &after_position, &None::<i64>])];
+        let (url, secret) = (self.target.as_ref().map(|target| target.url().as_str()), chance::webhook_secret());
+        let mut beside: Vec<(&str, Vec<&(dyn tokio_postgres::types::ToSql + Sync)>)> =
+            vec![(KEEP_SECRET, vec![&id, &1_i64, &secret]), (STAND, vec![&id, &after_position, &None::<i64>])];
+        if url.is_some() {
+            beside.push((KEEP_TARGET, vec![&id, &url]));
+        }
         work.tx.query_all(&beside).await?;
         Ok(SecretMade { id, generation: 1 })
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, Commands};
 use crate::domain::SubscriptionId;
 use crate::domain::words::words;
+use crate::eventstore::StoredEvent;
 
 words! {
     /// What became of one attempt.
@@ -59,6 +61,20 @@ pub struct Attempt {
     pub answer: Option<String>,
     /// The receiver asked for quiet for so long.
     pub rest: Option<Duration>,
+}
+
+/// An event as other programs are told of it.
+pub fn told(event: &StoredEvent, position: i64) -> Value {
+    let occurred_at = event.metadata.get("occurred_at").and_then(Value::as_str).map(str::to_owned);
+    json!({
+        "type": event.event_type,
+        "timestamp": occurred_at.unwrap_or_else(|| event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
+        "version": event.event_version,
+        "position": position,
+        "stream": format!("{}/{}", event.aggregate_type, event.aggregate_id),
+        "id": event.event_id(),
+        "data": event.content(),
+    })
 }
 
 impl Commands {

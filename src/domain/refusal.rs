@@ -142,6 +142,7 @@ codes! {
     SubscriptionInvalid = "subscription_invalid", Invalid;
     SubscriptionNotFound = "subscription_not_found", NotFound;
     SubscriptionPaused = "subscription_paused", Conflict, made by &["subscription_paused"];
+    SubscriptionPolled = "subscription_polled", Conflict;
     SubscriptionsTooMany = "subscriptions_too_many", Conflict;
     TargetBelowCompleted = "target_below_completed", Invalid, made by &["order_task_settled", "order_tasks_settled"];
     TargetCountInvalid = "target_count_invalid", Invalid;

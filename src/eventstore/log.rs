@@ -16,6 +16,14 @@ pub struct Placed {
     pub event: StoredEvent,
 }
 
+/// Events of some types in a range of positions, the first ones: position and event.
+pub fn of_types() -> String {
+    format!(
+        "select l.position, {EVENT_COLUMNS} from log l join events e on e.seq = l.seq
+         where l.position > $1 and l.position <= $2 and e.event_type = any ($3::text[]) order by l.position limit $4::bigint"
+    )
+}
+
 pub(super) const EVENT_COLUMNS: &str =
     "e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload, e.metadata, e.seq, e.recorded_at";
 

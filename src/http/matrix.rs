@@ -45,7 +45,7 @@ fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
         (Some(_), _) => Heard::NotForThisRole,
         (None, Access::Open) => Heard::LetIn,
         (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,
-        (None, Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink) => Heard::NotLoggedIn,
+        (None, Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink | Access::LoginOrSecret) => Heard::NotLoggedIn,
     }
 }
 
@@ -75,6 +75,7 @@ fn further(policy: &Policy) -> String {
     let said = |so: bool, word: &str| so.then(|| word.to_owned());
     [
         said(policy.access == Access::LoginOrLink, "or a signed link"),
+        said(policy.access == Access::LoginOrSecret, "or the subscription's secret"),
         said(policy.access == Access::Link, "only with a link for viewers"),
         said(policy.takes_cookie, "or the cookie of streams"),
         said(policy.error_key != "error", &format!("`{}`", policy.error_key)),

@@ -55,6 +55,7 @@ pub mod objects;
 mod opening;
 pub mod orders;
 pub mod policy;
+mod polling;
 mod probe;
 pub mod problem;
 pub mod recorder;

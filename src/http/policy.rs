@@ -21,6 +21,8 @@ pub enum Access {
     Login,
     /// A signed link, or a login. The route looks at the link itself.
     LoginOrLink,
+    /// The secret of what it is about, as a bearer token, or a login. The route looks at the secret itself.
+    LoginOrSecret,
     /// A signed link, which is part of the path. The route looks at it itself.
     Link,
 }
@@ -113,6 +115,10 @@ impl Policy {
         Self { access: Access::Link, ..self }
     }
 
+    pub const fn or_secret(self) -> Self {
+        Self { access: Access::LoginOrSecret, ..self }
+    }
+
     pub const fn or_cookie(self) -> Self {
         Self { takes_cookie: true, ..self }
     }
@@ -171,7 +177,7 @@ impl Policy {
         match self.access {
             Access::Link => true,
             Access::LoginOrLink => uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("dl_token="))),
-            Access::Open | Access::LoginUnlessCompat | Access::Login => false,
+            Access::Open | Access::LoginUnlessCompat | Access::Login | Access::LoginOrSecret => false,
         }
     }
 

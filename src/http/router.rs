@@ -24,8 +24,8 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
-    events, health, metrics, orders, recorder, recorder_state, registration, requests, stations, statistics, storage, subscriptions, tasks,
-    transfer, viewer,
+    events, health, metrics, orders, polling, recorder, recorder_state, registration, requests, stations, statistics, storage,
+    subscriptions, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -111,6 +111,7 @@ fn routes() -> Routes {
         devices::routes,
         device_stream::routes,
         subscriptions::routes,
+        polling::routes,
         dead_letters::routes,
         bulk_runs::routes,
         bulk_run_stream::routes,
@@ -340,6 +341,8 @@ pub(super) mod tests {
             "/api/v1/subscriptions/{id}/test",
             "/api/v1/subscriptions/{id}/deliveries",
             "/api/v1/subscriptions/{id}/redeliver",
+            "/api/v1/subscriptions/{id}/poll",
+            "/api/v1/subscriptions/{id}/ack",
             "/api/v1/robots/{id}/ws-client-auth-token/rotate",
             "/api/v1/robot_types/{id}/config_templates",
             "/api/v1/robot_types/{id}/config_templates/{filename}",
@@ -372,7 +375,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 126, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 128, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -100,7 +100,7 @@ pub struct Subscription {
     /// What it is for.
     #[schema(required)]
     description: Option<String>,
-    /// Where it goes to, without path and query: those are shown nowhere.
+    /// Where it goes to, without path and query: those are shown nowhere. `polled` where nothing is posted.
     origin: String,
     /// Types of events, or beginnings of types with a star behind.
     event_types: Vec<String>,
@@ -242,7 +242,10 @@ fn texts(patterns: Vec<Pattern>) -> Vec<String> {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewSubscription {
     /// Where it is posted to. Path and query may be secret: they are shown nowhere. No user name, no password.
-    url: GivenUrl,
+    /// Required unless it is polled.
+    url: Option<GivenUrl>,
+    /// Nothing is posted, the program asks (`GET /subscriptions/{id}/poll`): for programs that we cannot reach.
+    polled: Option<bool>,
     /// What it is for.
     description: Option<ShortText>,
     /// Types of events: `upload_verified`; `upload_*` means all that begin so, `*` all. 50 at most.
@@ -257,17 +260,25 @@ pub struct NewSubscription {
     after_position: Option<Place>,
 }
 
-impl From<NewSubscription> for CreateSubscription {
-    fn from(new: NewSubscription) -> Self {
-        Self {
-            target: new.url.0,
+impl TryFrom<NewSubscription> for CreateSubscription {
+    type Error = Problem;
+
+    fn try_from(new: NewSubscription) -> Result<Self, Problem> {
+        let polled = new.polled.unwrap_or_default();
+        match &new.url {
+            None if !polled => return Err(Problem::of_field("url", "is required, unless polled is true")),
+            Some(_) if polled => return Err(Problem::of_field("url", "must not be given where polled is true: nothing is posted")),
+            _ => {}
+        }
+        Ok(Self {
+            target: new.url.map(|url| url.0),
             description: ShortText::said(new.description),
             event_types: texts(new.event_types),
             factory_id: new.factory_id.map(|id| FactoryId(id.0)),
             organization_id: new.organization_id.map(|id| OrganizationId(id.0)),
             delivery: new.delivery.unwrap_or_default().into(),
             after_position: new.after_position.map(|position| position.0),
-        }
+        })
     }
 }
 
@@ -327,7 +338,7 @@ pub async fn create(
     caller: Caller,
     Json(new): Json<NewSubscription>,
 ) -> Result<Made<SubscriptionWithSecret>, Problem> {
-    let made = state.commands.execute(&caller.context(), CreateSubscription::from(new)).await?;
+    let made = state.commands.execute(&caller.context(), CreateSubscription::try_from(new)?).await?;
     Ok(with_secret(&state, StatusCode::CREATED, made).await)
 }
 

@@ -27,6 +27,7 @@ async fn every_query_fits_the_schema() {
         .chain(processes::statements())
         .chain(waits::statements())
         .chain(fan_out::statements())
+        .chain(keystone_edge::commands::polling::statements())
         .chain(subscriptions::statements())
         .chain(webhooks::statements())
         .chain(subscribed::statements())

@@ -68,7 +68,7 @@ impl Bench {
 
     async fn subscribe(&self, factory_id: Option<FactoryId>) {
         let command = CreateSubscription {
-            target: Target::parse("https://hooks.example/").unwrap(),
+            target: Some(Target::parse("https://hooks.example/").unwrap()),
             description: None,
             event_types: vec!["*".into()],
             factory_id,

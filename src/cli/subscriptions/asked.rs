@@ -11,8 +11,8 @@ pub const ATTEMPTS: i64 = 50;
 
 /// What a new subscription is to be.
 pub struct New {
-    /// Where it is posted to, as it was given.
-    pub url: String,
+    /// Where it is posted to, as it was given. None: it is polled.
+    pub url: Option<String>,
     pub event_types: Vec<String>,
     pub description: Option<String>,
     pub factory: Option<i64>,

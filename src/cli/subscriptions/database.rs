@@ -53,7 +53,7 @@ impl Subscriptions for DatabaseSubscriptions {
 
     async fn create(&self, new: New) -> anyhow::Result<Value> {
         let New { url, event_types, description, factory, organization, after_position, per_stream } = new;
-        let target = Target::parse(&url).map_err(|error| anyhow::anyhow!("the URL {error}"))?;
+        let target = url.map(|url| Target::parse(&url).map_err(|error| anyhow::anyhow!("the URL {error}"))).transpose()?;
         let ordering = per_stream.then_some(DeliveryOrder::PerStream);
         let command = CreateSubscription {
             target,

@@ -32,8 +32,11 @@ pub enum Command {
     /// Tell a program of events; prints what requests are signed with, once
     Create {
         /// Where it is posted to; read from standard input where it is `-`, so that it stands in no list of processes
+        #[arg(long, required_unless_present = "polled", conflicts_with = "polled")]
+        url: Option<String>,
+        /// Nothing is posted: the program asks, because we cannot reach it
         #[arg(long)]
-        url: String,
+        polled: bool,
         /// Types of events, or beginnings of types with a star behind; may be repeated
         #[arg(long = "type", required = true, value_name = "TYPE")]
         event_types: Vec<String>,
@@ -104,9 +107,9 @@ async fn done(subscriptions: &impl Subscriptions, command: Command) -> anyhow::R
             Ok(())
         }
         Command::Show { id } => say_json(&subscriptions.show(of(id)).await?),
-        Command::Create { url, event_types, description, factory, organization, after_position, per_stream } => {
-            let url = if url == "-" { std::io::read_to_string(std::io::stdin())? } else { url };
-            let url = url.trim().to_owned();
+        Command::Create { url, polled: _, event_types, description, factory, organization, after_position, per_stream } => {
+            let url = if url.as_deref() == Some("-") { Some(std::io::read_to_string(std::io::stdin())?) } else { url };
+            let url = url.map(|url| url.trim().to_owned());
             let new = New { url, event_types, description, factory, organization, after_position, per_stream };
             let made = subscriptions.create(new).await?;
             say(&format!("Subscription {} is made.", text(&made["id"])))?;

@@ -21,7 +21,7 @@ impl Subscriptions for Remote {
     async fn create(&self, new: New) -> anyhow::Result<Value> {
         let New { url, event_types, description, factory, organization, after_position, per_stream } = new;
         let body = json!({
-            "url": url, "event_types": event_types, "description": description, "factory_id": factory, "organization_id": organization,
+            "url": url, "polled": url.is_none(), "event_types": event_types, "description": description, "factory_id": factory, "organization_id": organization,
             "after_position": after_position,
             "delivery": per_stream.then(|| json!({ "ordering": DeliveryOrder::PerStream })),
         });

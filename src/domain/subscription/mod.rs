@@ -136,6 +136,8 @@ pub enum SubscriptionRefusal {
     Ended,
     #[error("the subscription is paused: nothing is sent before it is resumed")]
     Paused,
+    #[error("the subscription is polled: nothing is sent to it; it may ask from any place of the log")]
+    Polled,
     #[error(transparent)]
     Terms(#[from] TermsRefusal),
 }
@@ -147,6 +149,7 @@ impl Refused for SubscriptionRefusal {
             Self::NotFound => RefusalCode::SubscriptionNotFound,
             Self::Ended => RefusalCode::SubscriptionEnded,
             Self::Paused => RefusalCode::SubscriptionPaused,
+            Self::Polled => RefusalCode::SubscriptionPolled,
             Self::Terms(_) => RefusalCode::SubscriptionInvalid,
         }
     }
@@ -184,6 +187,7 @@ impl Aggregate for Subscription {
             (Self::Standing { paused: Some(_), .. }, C::Resume) => Ok(vec![E::SubscriptionResumed {}]),
             (Self::Standing { .. }, C::End { because, undelivered }) => Ok(vec![E::SubscriptionEnded { because, undelivered }]),
             (Self::Standing { .. }, C::RotateSecret { old_until }) => Ok(vec![E::SubscriptionSecretRotated { old_until }]),
+            (Self::Standing { terms, .. }, C::Replay { .. } | C::Test) if terms.is_polled() => Err(R::Polled),
             (Self::Standing { .. }, C::Replay { from_position, to_position }) => {
                 Ok(vec![E::SubscriptionReplayRequested { from_position, to_position }])
             }
@@ -260,6 +264,17 @@ mod tests {
         assert_eq!(after([create()]).decide(C::Resume), Ok(vec![]));
         let resumed = after([create(), C::Pause(PauseCause::Failing), C::Resume]);
         assert_eq!(resumed, after([create()]));
+    }
+
+    #[test]
+    fn nothing_is_sent_to_one_that_is_polled_until_it_has_an_address() {
+        let polled = after([C::Create { terms: Terms { origin: POLLED.into(), ..terms() }, after_position: 7 }]);
+        for command in [C::Test, C::Replay { from_position: 1, to_position: 2 }] {
+            assert_eq!(polled.decide(command), Err(R::Polled));
+        }
+        let mut moved = polled.clone();
+        polled.decide(C::Change { terms: terms(), moved: true }).unwrap().iter().for_each(|event| moved.evolve(event));
+        assert!(moved.decide(C::Test).is_ok());
     }
 
     #[test]

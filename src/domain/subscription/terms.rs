@@ -12,6 +12,9 @@ use crate::domain::{FactoryId, OrganizationId, Scope};
 pub const PATTERNS_MAX: usize = 50;
 pub const PATTERN_CHARS_MAX: usize = 100;
 
+/// What stands in place of an origin where nothing is posted. No URL has it.
+pub const POLLED: &str = "polled";
+
 pub const ATTEMPTS_MAX: i64 = 100;
 /// A shorter wait is no wait, a longer one is a person's.
 pub const BACKOFF_MS_MIN: i64 = 100;
@@ -145,6 +148,11 @@ pub enum TermsRefusal {
 }
 
 impl Terms {
+    /// Nothing is posted: the program asks.
+    pub fn is_polled(&self) -> bool {
+        self.origin == POLLED
+    }
+
     pub fn check(&self) -> Result<(), TermsRefusal> {
         if self.event_types.is_empty() || self.event_types.len() > PATTERNS_MAX {
             return Err(TermsRefusal::PatternCount);

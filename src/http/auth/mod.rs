@@ -49,6 +49,9 @@ use crate::telemetry::trace::TraceParent;
 pub const STREAM_ROUTE: &str = "/api/v1/device-state/stream";
 pub const STREAM_COOKIE: &str = "keystone_stream";
 
+/// What secrets of subscriptions begin with, and no login.
+const WEBHOOK_SECRET: &str = "whsec_";
+
 /// The value of the stream's cookie.
 fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
@@ -79,8 +82,14 @@ fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -
         Access::Open => Ok(Identity::Anonymous),
         Access::LoginUnlessCompat if compat => Ok(Identity::Anonymous),
         Access::LoginOrLink | Access::Link if policy.opened_by_link(uri) => Ok(Identity::Anonymous),
-        Access::LoginUnlessCompat | Access::LoginOrLink | Access::Link | Access::Login => Err(problem),
+        Access::LoginOrSecret if secret_of(headers).is_some() => Ok(Identity::Anonymous),
+        Access::LoginUnlessCompat | Access::LoginOrLink | Access::LoginOrSecret | Access::Link | Access::Login => Err(problem),
     })
+}
+
+/// The secret of a subscription, where the request shows one.
+pub fn secret_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").filter(|token| token.starts_with(WEBHOOK_SECRET))
 }
 
 /// A data collector operates the robot of their own station, and no other.

@@ -14,14 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
 use tracing::warn;
 
 pub use address::{Names, SystemNames};
 
 use super::context::context_of;
 use crate::commands::subscriptions::{EndSubscription, PauseSubscription};
-use crate::commands::webhooks::{Attempt, AttemptOutcome};
+use crate::commands::webhooks::{Attempt, AttemptOutcome, told};
 use crate::commands::{Command, Commands};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::SubscriptionId;
@@ -148,17 +147,7 @@ fn attempt_of(id: SubscriptionId, delivery: &Delivery) -> Attempt {
 
 /// The same for every attempt, but for its time.
 fn message_of(delivery: &Delivery, position: i64, timestamp: i64, secrets: &[String]) -> Option<Message> {
-    let event = &delivery.event;
-    let occurred_at = event.metadata.get("occurred_at").and_then(Value::as_str).map(str::to_owned);
-    let body = json!({
-        "type": event.event_type,
-        "timestamp": occurred_at.unwrap_or_else(|| event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)),
-        "version": event.event_version,
-        "position": position,
-        "stream": format!("{}/{}", event.aggregate_type, event.aggregate_id),
-        "id": event.event_id(),
-        "data": event.content(),
-    });
+    let body = told(&delivery.event, position);
     let (id, body) = (format!("evt_{position}"), body.to_string());
     let signature = sign::signatures(secrets, &id, timestamp, &body)?;
     let trace_parent = delivery.trace_parent.map(|span| span.to_string());

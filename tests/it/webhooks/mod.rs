@@ -2,6 +2,7 @@
 
 mod deaths;
 mod killed;
+mod polled;
 pub mod receiver;
 mod secrets;
 mod standing;
