@@ -53,6 +53,7 @@ mod people;
 mod pg;
 mod private_postgres;
 mod processes;
+mod qa;
 mod read_models;
 mod registration;
 mod round_trips;
