@@ -1,4 +1,4 @@
-//! Logs and measures: the tracing subscriber, the Prometheus recorder, and the list of measures.
+//! Logs, measures and traces: the tracing subscriber, the Prometheus recorder, the list of measures, and where spans go.
 //!
 //! Modules record with `metrics::counter!(telemetry::…)`; before the
 //! recorder is installed, and in tests that do not install it, that costs nothing.
@@ -7,6 +7,9 @@
 //! reaches it, in either format, and [`brief`] is how a text from outside gets into a message at all.
 
 mod measures;
+pub mod otlp;
+mod record;
+pub mod trace;
 
 use std::fmt;
 use std::io::IsTerminal as _;

@@ -8,6 +8,7 @@
 mod adapters;
 mod administrator;
 mod bulk_runs;
+mod forgetting;
 mod ports;
 mod process;
 mod samples;
@@ -29,6 +30,7 @@ use tracing::{info, warn};
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
+use crate::commands::waits;
 use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering, Secret, host_name};
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
@@ -54,7 +56,9 @@ use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
 use crate::telemetry::chain;
+use crate::telemetry::otlp::Exporter;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
+use forgetting::Kept;
 use ports::{Port, Ports};
 use process::Membership;
 use store_guard::{RefusedWrites, StoreGuard};
@@ -146,6 +150,7 @@ impl App {
             );
         }
 
+        let exporter = config.telemetry.otlp_endpoint.as_deref().map(Exporter::install).transpose()?;
         let wakes = Wakes::default();
         let (snapshot_sender, waiting) = snapshots::channel();
         let store = EventStore::new(pool.clone(), wakes.clone()).with_snapshots(snapshot_sender);
@@ -166,6 +171,10 @@ impl App {
         let log_lifecycle = lifecycle.later();
         let log_stop = log_lifecycle.soft_stop().clone();
         log_lifecycle.spawn("sequencer", sequence(connector.clone(), wakes.clone(), config.sequencer.poll_interval, head, log_stop));
+        if let Some(exporter) = exporter {
+            // Spans of what ends last are sent last.
+            log_lifecycle.spawn("traces", exporter.run(log_lifecycle.soft_stop().clone()));
+        }
         lifecycle.spawn("terms of the log", search::follow(pool.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
@@ -192,6 +201,7 @@ impl App {
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
+            without_login: config.auth.mode == AuthMode::Compat,
         };
         for &name in SubscriberName::ALL {
             let worker = Worker {
@@ -209,8 +219,10 @@ impl App {
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
-        let kept = Kept { letters: config.outbox.resolved_letters_kept(), attempts: config.webhooks.attempts_kept };
-        lifecycle.spawn("what is kept for a while", forget(commands.clone(), kept, stop.clone()));
+        lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
+        // Until the last request is answered.
+        let (noting, ended_waits) = waits::waits();
+        lifecycle.spawn("callers that wait no more", ended_waits.note(commands.clone(), lifecycle.hard_stop().clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
         let settings = http::EdgeSettings {
@@ -270,7 +282,8 @@ impl App {
             settings,
             Arc::new(move || metrics.render()),
         )?
-        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()));
+        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()))
+        .noting(noting);
         let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         let front = Front {
@@ -366,38 +379,6 @@ impl App {
             s3.stop().await;
         }
         devices.is_ok() && ended.is_clean() && log_ended.is_clean()
-    }
-}
-
-/// For how long.
-struct Kept {
-    /// None: for ever.
-    letters: Option<Duration>,
-    attempts: Duration,
-}
-
-/// What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-/// letters that were resolved, and attempts of webhooks.
-async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
-    const PAUSE: Duration = Duration::from_secs(600);
-    loop {
-        match commands.forget_old_keys().await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(error) => warn!(error = format!("{error:#}"), "Cannot forget old idempotency keys: {error:#}"),
-        }
-        if let Err(error) = commands.forget_old_params().await {
-            warn!(error = format!("{error:#}"), "Cannot forget what recorders were configured with: {error:#}");
-        }
-        if let Err(error) = commands.sweep_attempts(kept.attempts, &stop).await {
-            warn!(error = format!("{error:#}"), "Cannot sweep the delivery log of webhooks: {error:#}");
-        }
-        if let Some(kept) = kept.letters
-            && let Err(error) = commands.sweep_letters(kept, &stop).await
-        {
-            warn!(error = format!("{error:#}"), "Cannot sweep dead letters: {error:#}");
-        }
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
 }
 

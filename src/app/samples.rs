@@ -8,8 +8,11 @@ use tracing::warn;
 
 use crate::domain::routing::SubscriberName;
 use crate::outbox::standing::{Sample, sample};
+use crate::projections::reads::requests::ABANDONED_COUNT;
 use crate::projections::reads::site::log_lag_s;
-use crate::telemetry::{DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS, chain};
+use crate::telemetry::{
+    ABANDONED_EXECUTIONS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS, chain,
+};
 
 /// As often as a Prometheus server asks by default, or more often.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -30,6 +33,8 @@ async fn look(pool: &Pool) -> anyhow::Result<()> {
     let names: Vec<&'static str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
     let Sample { rows, oldest_s, dead_letters, oldest_transaction_s } = sample(&**client, &names).await?;
     let lag_s = log_lag_s(&**client).await?;
+    let abandoned: i64 = client.query_one(ABANDONED_COUNT, &[]).await?.get(0);
+    metrics::gauge!(ABANDONED_EXECUTIONS).set(abandoned as f64);
     metrics::gauge!(OUTBOX_ROWS).set(rows as f64);
     for (name, oldest_s) in names.into_iter().zip(oldest_s) {
         // What becomes due later is not late.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
-use super::story::line;
+use super::story::{logged, text};
 use crate::app::App;
 use crate::config::Config;
 use crate::embedded::private_folder;
@@ -138,7 +138,7 @@ async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()
     let told = outcomes.iter().find(|outcome| outcome.incident == Incident::ConnectionLost).context("the plan has a lost connection")?;
     println!("\nHistory of {}, whose robot lost its connections while it recorded:\n", told.task.public_id);
     for told in story::of_task(&app.pool, &told.task.public_id).await? {
-        println!("{}", line(&told));
+        println!("{}", text(&logged(told)));
     }
     print_summary(&outcomes);
     for outcome in &outcomes {

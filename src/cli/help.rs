@@ -43,13 +43,29 @@ pub const EVENTS: &str = "\
 Examples:
   keystone events                                       the newest 50
   keystone events --task 17
-  keystone events --task task_20261121_090143_090_01_9f2cd5a1 --json | jq .event_type
+  keystone events --task task_20261121_090143_090_01_9f2cd5a1 --json | jq .type
   keystone events --type 'upload_*' --since 2026-11-21T08:00:00Z --follow
   keystone events --about batch/4 --actor user:admin --limit 1000 --json
+  keystone events --position 4711
+  keystone events --export csv --since 2026-11-01T00:00:00Z > november.csv
+  KEYSTONE_PASSWORD=… keystone events --server http://edge:8080 --follow
 
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
-migrates nothing, and needs no other setting. Ends with 1 where there is no such task or no database. docs/event-log.md says what can be
-searched for.";
+migrates nothing, and needs no other setting. With --server it works from anywhere: --follow waits for a server that restarts and misses
+nothing; --task tells what --about finds. Ends with 1 where there is no such task, no database, or no server that lets this account in.
+docs/event-log.md says what can be searched for.";
+
+pub const BULK_RUNS: &str = "\
+Examples:
+  keystone bulk-runs list --active
+  keystone bulk-runs watch replay_dead_letters_20261126_080211_5e1f0c
+  keystone bulk-runs items replay_dead_letters_20261126_080211_5e1f0c --outcome skipped
+  KEYSTONE_PASSWORD=… keystone bulk-runs list --server http://edge:8080
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. The servers of that database do the work.
+
+Ends with 0, or with 1 where there is no such run, nothing was to be cancelled, or a run that was watched did not end as completed.";
 
 pub const DEAD_LETTERS: &str = "\
 Examples:
@@ -60,8 +76,9 @@ Examples:
                                                   says what is selected, and with which command to replay it
   keystone dead-letters resolve 17 --reason \"the robot is gone\"
 
-Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. What is replayed is
-delivered by the servers of that database. Each act is an event by `command_line`.
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. What is replayed is delivered by the servers of that database. Each act is an event by `command_line`, with --server by the
+account that signed in.
 
 Ends with 0, or with 1 where nothing was done: no such letter, or one that is resolved, delivered or under way.";
 
@@ -74,8 +91,9 @@ Examples:
   keystone subscriptions deliveries 1 --outcome failed
   keystone subscriptions replay 1 --from-position 100 --to-position 4711
 
-Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. What is to be told is posted
-by the servers of that database. Each act is an event by `command_line`.
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. What is to be told is posted by the servers of that database. Each act is an event by `command_line`, with --server by the
+account that signed in.
 
 Ends with 0, or with 1 where nothing was done: no such subscription, or one that has ended.";
 

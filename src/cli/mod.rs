@@ -1,5 +1,6 @@
 //! Arguments of the program `keystone`, and what each command does with them.
 
+mod bulk_runs;
 mod database;
 mod dead_letters;
 mod demo;
@@ -8,7 +9,9 @@ mod events;
 mod greeting;
 mod help;
 mod output;
+mod place;
 mod qa;
+mod remote;
 mod robots_at_work;
 mod settings;
 mod shift;
@@ -32,6 +35,7 @@ use crate::simulator::{SimulateOptions, simulate};
 use crate::telemetry::{self, Metrics};
 use greeting::Greeting;
 use output::say;
+use place::At;
 use robots_at_work::RobotsAtWork;
 
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
@@ -68,12 +72,24 @@ enum Command {
     DeadLetters {
         #[command(subcommand)]
         command: dead_letters::Command,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Work on many things that one request asked for: list, show, items, cancel, watch
+    #[command(after_help = help::BULK_RUNS)]
+    BulkRuns {
+        #[command(subcommand)]
+        command: bulk_runs::Command,
+        #[command(flatten)]
+        at: At,
     },
     /// Programs that are told of events by webhook: list, show, create, pause, resume, delete, replay, test
     #[command(after_help = help::SUBSCRIPTIONS)]
     Subscriptions {
         #[command(subcommand)]
         command: subscriptions::Command,
+        #[command(flatten)]
+        at: At,
     },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
     #[command(after_help = help::JUDGES)]
@@ -143,21 +159,27 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
         Command::Events(options) => {
-            let database = database::look(&load(Purpose::Database)?).await?;
-            let told = events::run(&database.pool, options).await;
-            database.close().await?;
+            let place = options.at.clone().open(|| load(Purpose::Database)).await?;
+            let told = events::run(&place, options).await;
+            place.close().await?;
             told
         }
-        Command::DeadLetters { command } => {
-            let database = database::look(&load(Purpose::Database)?).await?;
-            let done = dead_letters::run(&database.pool, command).await;
-            database.close().await?;
+        Command::DeadLetters { command, at } => {
+            let place = at.open(|| load(Purpose::Database)).await?;
+            let done = dead_letters::run(&place, command).await;
+            place.close().await?;
             done
         }
-        Command::Subscriptions { command } => {
-            let database = database::look(&load(Purpose::Database)?).await?;
-            let done = subscriptions::run(&database.pool, command).await;
-            database.close().await?;
+        Command::BulkRuns { command, at } => {
+            let place = at.open(|| load(Purpose::Database)).await?;
+            let done = bulk_runs::run(&place, command).await;
+            place.close().await?;
+            done
+        }
+        Command::Subscriptions { command, at } => {
+            let place = at.open(|| load(Purpose::Database)).await?;
+            let done = subscriptions::run(&place, command).await;
+            place.close().await?;
             done
         }
         Command::Verify => verify(&load(Purpose::Database)?).await,
@@ -223,7 +245,7 @@ fn robots_stopped(error: &anyhow::Error) {
 
 async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
     let log = variable("KEYSTONE_LOG").filter(|log| !log.is_empty()).unwrap_or_else(|| "info".to_owned());
-    telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text })?;
+    telemetry::init_logs(&Telemetry { log: Some(log), log_format: LogFormat::Text, otlp_endpoint: None })?;
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
     tokio::spawn(async move {

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Work, chance, letters};
 use crate::domain::bulk_run::{Active, BulkCommand, BulkRun, BulkTally, BulkWork, ItemOutcome};
@@ -40,6 +41,20 @@ const CANCEL_REST: &str = "with rest as (
         update bulk_run_items set outcome = 'canceled', at = clock_timestamp() where run_id = $1 and outcome is null returning 1)
     select count(*) from rest";
 const END: &str = "delete from bulk_run_progress where run_id = $1";
+
+/// Runs that ended before an instant and have items: of each run in the table one row is looked at, however many it has.
+const WITH_OLD_ITEMS: &str = "with recursive listed (run_id) as (
+        (select run_id from bulk_run_items order by run_id limit 1)
+        union all
+        select (select i.run_id from bulk_run_items i where i.run_id > l.run_id order by i.run_id limit 1) from listed l where l.run_id is not null)
+    select b.id from listed l join bulk_runs b on b.id = l.run_id where b.ended is not null and b.updated_at < $1";
+const SWEEP_ITEMS: &str = "with gone as (
+        delete from bulk_run_items i using (select item_no from bulk_run_items where run_id = $1 order by item_no limit $2) s
+        where i.run_id = $1 and i.item_no = s.item_no returning 1)
+    select count(*) from gone";
+
+/// Items that one statement sweeps.
+const SWEPT_AT_ONCE: i64 = 5_000;
 
 /// A run of this work.
 #[derive(Clone, Debug)]
@@ -105,6 +120,22 @@ impl Commands {
     /// An orderly stop: another process may go on at once.
     pub async fn release_bulk_run(&self, run: &ClaimedRun) -> Result<(), CommandError> {
         self.beside_the_log(RELEASE, &[&run.run_id, &run.epoch]).await?;
+        Ok(())
+    }
+
+    /// Sweeps the items of runs that ended longer ago than this. The runs stay.
+    pub async fn sweep_bulk_items(&self, kept: Duration, stop: &CancellationToken) -> Result<(), CommandError> {
+        let kept = chrono::TimeDelta::from_std(kept).unwrap_or(chrono::TimeDelta::MAX);
+        let Some(ended_before) = self.now().checked_sub_signed(kept) else { return Ok(()) };
+        for run in self.beside_the_log(WITH_OLD_ITEMS, &[&ended_before]).await? {
+            let run_id: &str = run.get(0);
+            while !stop.is_cancelled() {
+                let swept = self.beside_the_log(SWEEP_ITEMS, &[&run_id, &SWEPT_AT_ONCE]).await?;
+                if swept.first().is_none_or(|row| row.get::<_, i64>(0) < SWEPT_AT_ONCE) {
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -187,6 +218,8 @@ pub fn statements() -> Vec<(&'static str, String)> {
         ("bulk run, going on", GO_ON),
         ("items of a bulk run, cancelled", CANCEL_REST),
         ("bulk run, over", END),
+        ("bulk runs with items that are old", WITH_OLD_ITEMS),
+        ("items of a bulk run, swept", SWEEP_ITEMS),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
     .into()

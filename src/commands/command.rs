@@ -25,9 +25,4 @@ pub trait Command: Send + Sync {
     fn name(&self) -> &'static str {
         Self::NAME
     }
-
-    /// What a task of this process may be waiting for, when this is committed. It looks for itself.
-    fn tells(&self) -> Option<&str> {
-        None
-    }
 }

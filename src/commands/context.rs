@@ -6,6 +6,7 @@ use super::chance;
 use super::idempotency::IdempotencyKey;
 use crate::domain::{Actor, DeviceId, Scope, Timestamp};
 use crate::eventstore::{Cause, Metadata};
+use crate::telemetry::trace::TraceParent;
 
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -17,7 +18,8 @@ pub struct Context {
     pub request_id: Option<String>,
     pub source_address: Option<String>,
     pub idempotency: Option<IdempotencyKey>,
-    pub trace_parent: Option<String>,
+    /// The span that it belongs to. None: a trace begins.
+    pub trace_parent: Option<TraceParent>,
 }
 
 impl Context {
@@ -56,7 +58,7 @@ impl Context {
             request_id: self.request_id.clone(),
             source_address: self.source_address.clone(),
             idempotency_key: self.idempotency.as_ref().map(|key| key.key.clone()),
-            trace_parent: self.trace_parent.clone(),
+            trace_parent: self.trace_parent,
             occurred_at,
         }
     }

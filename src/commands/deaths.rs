@@ -8,12 +8,13 @@ use uuid::Uuid;
 use super::{Cause, Command, CommandError, Commands, Context, Work};
 use crate::domain::LetterId;
 use crate::domain::letter::{DeadLetter, Death, Given, LetterCommand};
+use crate::telemetry::trace::TraceParent;
 
 /// Letters that one look finds.
 const FOUND_MAX: i64 = 100;
 
 const UNTOLD: &str = "select d.dead_letter_id, d.causation_depth, e.metadata ->> 'correlation_id',
-           coalesce(e.aggregate_type || '/' || e.aggregate_id || '/' || e.sequence, d.stream_key) as event_id
+           coalesce(e.aggregate_type || '/' || e.aggregate_id || '/' || e.sequence, d.stream_key) as event_id, e.metadata
     from dead_letters d left join events e on e.seq = d.event_seq where not d.told order by d.dead_letter_id limit $1::bigint";
 const LOCK: &str = "select from dead_letters where dead_letter_id = $1 for update";
 const ONE: &str =
@@ -51,7 +52,8 @@ impl Commands {
             let correlation = row.get::<_, Option<&str>>(2).and_then(|id| Uuid::parse_str(id).ok());
             let context = Context::system();
             let cause = Some(Cause { event_id: row.get(3), depth: row.get(1) });
-            let context = Context { cause, correlation_id: correlation.unwrap_or(context.correlation_id), ..context };
+            let trace_parent = row.get::<_, Option<serde_json::Value>>(4).as_ref().and_then(TraceParent::behind);
+            let context = Context { cause, correlation_id: correlation.unwrap_or(context.correlation_id), trace_parent, ..context };
             told += usize::from(self.execute(&context, TellDeath(LetterId(row.get(0)))).await?);
         }
         Ok(told)

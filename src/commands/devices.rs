@@ -8,12 +8,14 @@ use uuid::Uuid;
 
 use super::production::next_command;
 use super::reports::owned;
-use super::{Command, CommandError, Refusal, Work, chance};
+use super::requests::LateAnswer;
+use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, DeviceRefusal, LinkKind, OpenCommand, RecorderAction, UnknownCause};
 use crate::domain::recorder::{Sight, task_fits};
 use crate::domain::task::{TaskCommand, Witness, without_the_task};
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode};
 use crate::projections::facts;
+use crate::projections::rows::device::told;
 
 /// A socket was opened; it replaces the one before it.
 #[derive(Clone, Debug)]
@@ -128,6 +130,8 @@ impl Command for EndContest {
 /// Asks something of a recorder; it is sent from the outbox through the present connection.
 #[derive(Clone, Debug)]
 pub struct RequestDeviceCommand {
+    /// Names it, also on the wire.
+    pub command_id: String,
     pub device: DeviceId,
     pub action: RecorderAction,
     pub task: Option<PublicTaskId>,
@@ -138,6 +142,10 @@ pub struct RequestDeviceCommand {
     pub holds_none: bool,
     /// What it says at this moment, where a person asks: then recorder and task must be where the action wants them.
     pub sight: Option<Sight>,
+    /// The caller may be gone when it is sent: their right is looked at again then.
+    pub asynchronous: bool,
+    /// The process in which the caller waits.
+    pub waited_by: Option<Uuid>,
 }
 
 impl RequestDeviceCommand {
@@ -152,7 +160,7 @@ impl RequestDeviceCommand {
 }
 
 impl Command for RequestDeviceCommand {
-    /// The command's id, which is the request id on the wire.
+    /// The command's id: where the request came with an `Idempotency-Key`, that of the first one.
     type Answer = String;
     const NAME: &'static str = "request_device_command";
 
@@ -161,7 +169,7 @@ impl Command for RequestDeviceCommand {
             return Err(Refusal::from(DeviceRefusal::RecorderNotConnected).into());
         }
         let mut device = work.load::<Device>(&self.device).await?;
-        let command_id = chance::id().to_string();
+        let command_id = self.command_id.clone();
         let command = DeviceCommand::RequestCommand {
             command_id: command_id.clone(),
             action: self.action,
@@ -169,6 +177,7 @@ impl Command for RequestDeviceCommand {
             deadline: work.now + self.timeout,
             holds_none: self.holds_none,
             sight: self.sight.clone(),
+            asynchronous: self.asynchronous,
         };
         let task_fits = self.task_fits(work).await?;
         // Of what does not fit in both, the contract names the task first where recording begins, and last before.
@@ -180,6 +189,7 @@ impl Command for RequestDeviceCommand {
         if let Some(config) = &self.config {
             work.keep_params(command_id.clone(), config.clone());
         }
+        work.keep_request(command_id.clone(), self.device.clone(), self.waited_by);
         Ok(command_id)
     }
 }
@@ -196,16 +206,16 @@ impl Command for SettleDeviceCommand {
     type Answer = ();
     const NAME: &'static str = "settle_device_command";
 
-    fn tells(&self) -> Option<&str> {
-        Some(&self.command_id)
-    }
-
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut device = work.load::<Device>(&self.device).await?;
         let open = device.state.open_commands.get(&self.command_id).cloned();
         let command =
             DeviceCommand::SettleCommand { command_id: self.command_id.clone(), outcome: self.outcome.clone(), next: next_command(work) };
-        work.decide(&mut device, command)?;
+        let decided = work.decide(&mut device, command)?;
+        if open.is_none() && decided > 0 {
+            let (status, message, data) = told(&self.outcome);
+            work.keep_late_answer(LateAnswer { id: self.command_id.clone(), status, message, data, at: work.now });
+        }
         let Some(OpenCommand { action, task_id: Some(public_id), .. }) = open else { return Ok(()) };
         let succeeded = matches!(self.outcome, CommandOutcome::Succeeded { .. });
         // It was not dropped, as far as we know, and yet the recorder is seen without it: it ended by itself.

@@ -16,8 +16,9 @@ use super::refusal::Refusal;
 use super::work::Work;
 use super::{chance, clock};
 use crate::domain::Timestamp;
-use crate::eventstore::{EventStore, log};
+use crate::eventstore::{EventStore, Metadata, log};
 use crate::telemetry::chain;
+use crate::telemetry::trace::{Span, SpanKind, TraceParent};
 
 /// Tries of a command whose races are lost. With jitter between them, losing all means that
 /// the stream is busier than it can ever be in a factory.
@@ -38,11 +39,7 @@ pub struct Commands {
     pub(super) store: EventStore,
     clock: Clock,
     release_timeout: Duration,
-    told: broadcast::Sender<Arc<str>>,
 }
-
-/// Names kept for those who are slow to listen; they look by themselves then.
-const TOLD_KEPT: usize = 256;
 
 impl Commands {
     pub fn new(store: EventStore) -> Self {
@@ -50,7 +47,7 @@ impl Commands {
     }
 
     pub fn with_clock(store: EventStore, clock: Clock) -> Self {
-        Self { store, clock, release_timeout: RELEASE_TIMEOUT, told: broadcast::channel(TOLD_KEPT).0 }
+        Self { store, clock, release_timeout: RELEASE_TIMEOUT }
     }
 
     /// How long a recorder may take to let go of a task that was cancelled.
@@ -58,9 +55,9 @@ impl Commands {
         Self { release_timeout, ..self }
     }
 
-    /// Hears what [`Command::tells`] of commands of this process.
+    /// Hears of commands to devices that are settled, in any process.
     pub fn listen(&self) -> broadcast::Receiver<Arc<str>> {
-        self.told.subscribe()
+        self.store.wakes().hear_settled()
     }
 
     pub fn now(&self) -> Timestamp {
@@ -70,10 +67,11 @@ impl Commands {
     /// Runs a command and commits what it decided.
     pub async fn execute<C: Command>(&self, context: &Context, command: C) -> Result<C::Answer, CommandError> {
         let (name, started) = (command.name(), std::time::Instant::now());
+        let mut span = Span::begin(SpanKind::Internal, context.trace_parent, || format!("command {name}"));
         let (mut tries, mut unfit) = (0, false);
         loop {
             tries += 1;
-            let outcome = match self.try_once(context, &command).await {
+            let outcome = match self.try_once(context, span.own(), &command).await {
                 Err(CommandError::Unfit(reason)) if std::mem::replace(&mut unfit, true) => Err(CommandError::Unavailable(reason)),
                 Err(CommandError::Unfit(reason)) => {
                     debug!(command.name = name, reason, "The session cannot do it; takes another one");
@@ -97,8 +95,11 @@ impl Commands {
                 };
                 metrics::counter!(crate::telemetry::COMMANDS, "command" => name, "outcome" => word).increment(1);
                 metrics::histogram!(crate::telemetry::COMMAND_SECONDS, "command" => name).record(started.elapsed());
-                if let (Ok(_), Some(name)) = (&outcome, command.tells()) {
-                    let _ = self.told.send(name.into());
+                span.set("keystone.command", name);
+                span.set("keystone.outcome", word);
+                span.set("keystone.tries", i64::from(tries));
+                if ["conflict", "unavailable", "failed"].contains(&word) {
+                    span.failed(word);
                 }
                 return outcome;
             }
@@ -126,9 +127,10 @@ impl Commands {
         }
     }
 
-    async fn try_once<C: Command>(&self, context: &Context, command: &C) -> Result<C::Answer, CommandError> {
+    async fn try_once<C: Command>(&self, context: &Context, span: TraceParent, command: &C) -> Result<C::Answer, CommandError> {
         let now = self.now();
-        let mut work = Work::begin(&self.store, context.metadata(now), context.scope.clone(), now, self.release_timeout).await?;
+        let metadata = Metadata { trace_parent: Some(span), ..context.metadata(now) };
+        let mut work = Work::begin(&self.store, metadata, context.scope.clone(), now, self.release_timeout).await?;
         if let Some(key) = &context.idempotency {
             match outcome_of::<C>(&mut work, key).await {
                 Ok(None) => {}

@@ -35,10 +35,12 @@ mod refusal;
 pub mod registration;
 pub mod registry;
 pub mod reports;
+pub mod requests;
 pub mod rivals;
 pub mod subscriptions;
 pub mod tasks;
 pub mod uploads;
+pub mod waits;
 pub mod webhooks;
 mod work;
 

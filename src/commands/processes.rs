@@ -32,13 +32,22 @@ const ENTER: &str =
 const RENEW: &str = "update processes set lease_until = clock_timestamp() + make_interval(secs => $2) where id = $1 and ended_at is null
                      returning clock_timestamp()";
 
-const END: &str = "update processes set ended_at = clock_timestamp() where id = $1 returning id";
+/// Processes end as a condition says, and the callers that waited there give up with them.
+macro_rules! end {
+    ($which:literal) => {
+        concat!(
+            "with ended as (update processes set ended_at = clock_timestamp() where ",
+            $which,
+            " returning id, name), given_up as (
+                 update requests r set waited_by = null, given_up_at = clock_timestamp() from ended where r.waited_by = ended.id)
+             select id, name from ended"
+        )
+    };
+}
 
-const END_PREDECESSORS: &str =
-    "update processes set ended_at = clock_timestamp() where folder = $1 and id <> $2 and ended_at is null returning id";
-
-const END_SILENT: &str = "update processes set ended_at = clock_timestamp() where ended_at is null and lease_until < clock_timestamp()
-                          returning id, name";
+const END: &str = end!("id = $1");
+const END_PREDECESSORS: &str = end!("folder = $1 and id <> $2 and ended_at is null");
+const END_SILENT: &str = end!("ended_at is null and lease_until < clock_timestamp()");
 
 const FORGET: &str = "delete from processes p where p.ended_at < clock_timestamp() - interval '1 day'
                       and not exists (select from devices d where p.id in (d.recorder_process, d.transfer_process)) returning p.id";
@@ -96,4 +105,18 @@ fn learn_the_time(asked: Instant, rows: &[Row]) {
     if let Some(row) = rows.first() {
         clock::learn(asked, row.get(0), Instant::now());
     }
+}
+
+/// Every statement, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    [
+        ("process, entered", ENTER),
+        ("process, renewed", RENEW),
+        ("process, ended", END),
+        ("predecessors of a process, ended", END_PREDECESSORS),
+        ("silent processes, ended", END_SILENT),
+        ("processes, forgotten", FORGET),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::error::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
+use super::requests::{self, LateAnswer, NewRequest};
 use crate::domain::{DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
@@ -52,6 +54,10 @@ pub struct Work {
     params: Vec<(String, Value)>,
     /// Commands to recorders that are settled.
     settled: Vec<String>,
+    /// What a person asks for, and who that is.
+    requests: Vec<NewRequest>,
+    /// What was answered after it had been given up.
+    late: Vec<LateAnswer>,
     /// An order was locked, and what follows from what was decided about it was not decided yet.
     pub(super) unfinished: Option<OrderId>,
     /// What the command answers, where the same request may come again.
@@ -82,6 +88,8 @@ impl Work {
             people: vec![],
             params: vec![],
             settled: vec![],
+            requests: vec![],
+            late: vec![],
             unfinished: None,
             outcomes: vec![],
         })
@@ -182,6 +190,15 @@ impl Work {
         self.params.push((command_id, params));
     }
 
+    /// Notes that the author of this command asks for something, beside the log.
+    pub(super) fn keep_request(&mut self, id: String, device: DeviceId, waited_by: Option<Uuid>) {
+        self.requests.push(NewRequest { id, asker: self.metadata.actor.to_string(), device, at: self.now, waited_by });
+    }
+
+    pub(super) fn keep_late_answer(&mut self, answer: LateAnswer) {
+        self.late.push(answer);
+    }
+
     pub(super) fn keep_outcome(&mut self, key: IdempotencyKey, step: &'static str, outcome: Value) {
         let (at, forgotten_before) = (self.now, self.now - REMEMBERED);
         self.outcomes.push(KeptOutcome { key, step, outcome, forgotten_before, at });
@@ -195,7 +212,8 @@ impl Work {
         Ok(())
     }
 
-    async fn store_all(self) -> Result<(), StoreError> {
+    async fn store_all(mut self) -> Result<(), StoreError> {
+        self.tx.tell_settled(self.settled.clone());
         let mut rows: BTreeMap<&'static TableName, Vec<Value>> = BTreeMap::new();
         for ((table, _), row) in self.rows {
             rows.entry(table).or_default().push(row);
@@ -228,6 +246,8 @@ impl Work {
             let sql = "insert into command_params (command_id, params, created_at) values ($1, $2, $3)";
             also.push((sql, vec![command_id, params, &self.now]));
         }
+        also.extend(self.requests.iter().map(|request| (requests::KEEP, request.parameters())));
+        also.extend(self.late.iter().map(|late| (requests::ANSWERED_LATE, late.parameters())));
         if !self.settled.is_empty() {
             also.push(("delete from command_params where command_id = any ($1)", vec![&self.settled]));
         }

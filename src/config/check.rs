@@ -7,7 +7,8 @@ use toml::{Table, Value};
 use super::forms::{is_base_url, is_socket_url};
 
 /// Whole numbers that may be 0, because it means something or because a narrower bound is checked.
-const MAY_BE_ZERO: [&str; 4] = ["attempts_max", "deadline_s", "backoff_cap_ms", "pool_max"];
+const MAY_BE_ZERO: [&str; 6] =
+    ["attempts_max", "deadline_s", "backoff_cap_ms", "pool_max", "resolved_letters_kept_hours", "items_kept_hours"];
 
 #[derive(Default)]
 pub(super) struct Findings {

@@ -32,10 +32,19 @@ const LATER: &str = "cloud sync is configured per destination";
 const POSTGRES: &str = "set KEYSTONE_DATABASE_URL";
 const NO_EFFECT: &str = "it never had an effect";
 
+/// The one name that is not ours: programs of a site that send traces all read it.
+const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+fn is_read(name: &str) -> bool {
+    name.starts_with("KEYSTONE_") || name == OTEL_ENDPOINT
+}
+
 /// Every variable we know. Where two set the same key, the later one wins, so the
 /// older name of a setting stands first.
 pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_CONFIG", Effect::Elsewhere),
+    ("KEYSTONE_USER", Effect::Elsewhere),
+    ("KEYSTONE_PASSWORD", Effect::Elsewhere),
     ("KEYSTONE_SHARED_DATA", Effect::Elsewhere),
     ("KEYSTONE_SIMULATE_ACCOUNT", Effect::Elsewhere),
     ("KEYSTONE_SIMULATE_PASSWORD", Effect::Elsewhere),
@@ -94,6 +103,8 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_LOG_LEVEL", Effect::Set("telemetry.log")),
     ("KEYSTONE_LOG", Effect::Set("telemetry.log")),
     ("KEYSTONE_LOG_FORMAT", Effect::Set("telemetry.log_format")),
+    (OTEL_ENDPOINT, Effect::Set("telemetry.otlp_endpoint")),
+    ("KEYSTONE_OTLP_ENDPOINT", Effect::Set("telemetry.otlp_endpoint")),
     ("KEYSTONE_MYSQL_HOST", Effect::Ignored(POSTGRES)),
     ("KEYSTONE_MYSQL_PORT", Effect::Ignored(POSTGRES)),
     ("KEYSTONE_MYSQL_USER", Effect::Ignored(POSTGRES)),
@@ -251,7 +262,7 @@ fn boolean(value: &str) -> Option<bool> {
     }
 }
 
-/// The `KEYSTONE_*` variables of this process, and behind them those of a `.env` file; and which these are.
+/// The variables of this process that are read, and behind them those of a `.env` file; and which these are.
 pub(super) fn given() -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut environment = match std::fs::read_to_string(".env") {
         Ok(text) => dot_env(&text),
@@ -260,7 +271,7 @@ pub(super) fn given() -> (BTreeMap<String, String>, BTreeSet<String>) {
     let mut behind: BTreeSet<String> = environment.keys().cloned().collect();
     for (name, value) in std::env::vars_os() {
         if let (Ok(name), Ok(value)) = (name.into_string(), value.into_string())
-            && name.starts_with("KEYSTONE_")
+            && is_read(&name)
         {
             behind.remove(&name);
             environment.insert(name, value);
@@ -286,6 +297,6 @@ pub(super) fn dot_env(text: &str) -> BTreeMap<String, String> {
             let value = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(value);
             Some((name.trim().to_owned(), value.to_owned()))
         })
-        .filter(|(name, _)| name.starts_with("KEYSTONE_"))
+        .filter(|(name, _)| is_read(name))
         .collect()
 }

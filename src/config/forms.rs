@@ -34,6 +34,13 @@ pub(super) fn is_base_url(text: &str) -> bool {
         && !text.contains(['#', '@'])
 }
 
+/// What others add a path to, and that may have one.
+pub(super) fn is_endpoint(text: &str) -> bool {
+    text.parse::<http::Uri>().is_ok_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
+    }) && !text.contains(['#', '@'])
+}
+
 pub(super) fn bind_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_bind(&text).ok_or_else(|| D::Error::custom(format!("`{text}` must be an address and a port, like 0.0.0.0:8080 or :8080")))

@@ -14,6 +14,7 @@
 //! looks whether every key is read.
 
 mod auth;
+mod bulk_runs;
 mod check;
 mod database;
 mod devices;
@@ -27,6 +28,7 @@ mod layers;
 mod limits;
 mod listing;
 mod outbox;
+mod requests;
 mod s3;
 mod secret;
 mod sequencer;
@@ -42,6 +44,7 @@ use serde::Deserialize;
 use toml::Value;
 
 pub use auth::{Auth, AuthMode};
+pub use bulk_runs::BulkRuns;
 pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
@@ -53,6 +56,7 @@ pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
+pub use requests::Requests;
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
 pub use sequencer::Sequencer;
@@ -73,6 +77,8 @@ pub struct Config {
     pub auth: Auth,
     pub devices: Devices,
     pub outbox: Outbox,
+    pub requests: Requests,
+    pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
     pub limits: Limits,
     pub telemetry: Telemetry,

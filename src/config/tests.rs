@@ -76,6 +76,13 @@ fn a_file_may_set_any_delivery_key_of_a_known_subscriber_only() {
 }
 
 #[test]
+fn what_is_kept_for_ever_is_kept_for_no_hours() {
+    let config = with_file("[outbox]\nresolved_letters_kept_hours = 0\n[bulk_runs]\nitems_kept_hours = 0\n").unwrap();
+    assert_eq!((config.outbox.resolved_letters_kept(), config.bulk_runs.items_kept()), (None, None));
+    assert_eq!(Config::defaults().bulk_runs.items_kept(), Some(Duration::from_secs(30 * 24 * 3600)));
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_file_and_the_nearest_one() {
     let error = with_file("[http]\nbnid = \":80\"\n").unwrap_err();
     assert_eq!(error.to_string(), "site.toml: there is no setting `http.bnid`; did you mean `http.bind`?");

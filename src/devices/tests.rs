@@ -26,7 +26,7 @@ use super::queue::{self, ReportQueue, ReportWriter};
 use super::session::{Now, Rpc};
 use super::wire::ToTransfer;
 use super::{Keepalive, Limit, LinkSettings};
-use crate::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use crate::domain::device::{CommandOutcome, LinkKind, NotSentCause, RecorderAction, RecorderState};
 use crate::domain::report::Report;
 use crate::domain::routing::Destination;
 use crate::domain::{DeviceId, PublicTaskId};
@@ -373,7 +373,7 @@ async fn a_newer_connection_takes_over_and_the_old_one_is_cut() {
     plane.storage.permits.add_permits(1000);
 
     let reason = "replaced by a newer connection".to_owned();
-    let settled = (1, Report::Settled { command_id: "c".to_owned(), outcome: CommandOutcome::NotSent { reason } });
+    let settled = (1, Report::Settled { command_id: "c".to_owned(), outcome: CommandOutcome::not_sent(NotSentCause::LinkClosed, reason) });
     let stored = plane.storage.until(|stored| stored.contains(&settled) && observed(stored).len() == 2).await;
     // What was begun before the takeover is stored; what only waited is not.
     assert_eq!(observed(&stored), [(1, RecorderState::Idle), (2, RecorderState::Recording)]);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
+use super::traced::Traced;
 use super::{Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::eventstore::upcast::{upcast, upcasters};
@@ -32,6 +33,7 @@ pub struct Held {
     pub target: Option<Destination>,
     settings: DeliverySettings,
     since: Instant,
+    traced: Option<Traced>,
 }
 
 type Delivering = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -45,7 +47,11 @@ pub enum Started {
 
 /// Begins to deliver a row, or says why not.
 pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: DeliverySettings, row: Claimed) -> Started {
-    let refuse = |reason, error: &str| {
+    let traced = Traced::begin(&row.event, name.as_str(), row.destination.as_deref(), row.attempt, row.age);
+    let refuse = |traced: Option<Traced>, reason, error: &str| {
+        if let Some(traced) = traced {
+            traced.refuse(error);
+        }
         Started::Refused(
             row.outbox_id,
             row.epoch,
@@ -53,24 +59,25 @@ pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: D
         )
     };
     if row.expired && !subscriber.wants_expired() {
-        return refuse(DeadReason::Expired, "it expired before it could be delivered");
+        return refuse(traced, DeadReason::Expired, "it expired before it could be delivered");
     }
     let depth_max = row.causation_depth_max.unwrap_or(settings.causation_depth_max);
     if row.causation_depth > depth_max {
         let error = format!("its chain of causes is {} links long; {depth_max} are allowed", row.causation_depth);
-        return refuse(DeadReason::CausationTooDeep, &error);
+        return refuse(traced, DeadReason::CausationTooDeep, &error);
     }
     let attempt = row.attempt.unsigned_abs();
     if settings.attempts_max.is_some_and(|max| attempt > max) {
         // The worker that delivered it last ended before it settled it.
-        return refuse(DeadReason::AttemptsUsedUp, "its attempts were used up by workers that did not settle them");
+        return refuse(traced, DeadReason::AttemptsUsedUp, "its attempts were used up by workers that did not settle them");
     }
     let destination = row.destination.as_deref().map(Destination::parse);
     if destination == Some(None) {
         let error = format!("this version does not know the destination {:?}", row.destination.as_deref().unwrap_or_default());
-        return refuse(DeadReason::PermanentError, &error);
+        return refuse(traced, DeadReason::PermanentError, &error);
     }
     let destination = destination.flatten();
+    let trace_parent = traced.as_ref().map(Traced::own);
     let held = Held {
         outbox_id: row.outbox_id,
         epoch: row.epoch,
@@ -81,11 +88,13 @@ pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: D
         target: destination.clone().filter(|_| name.has_destinations()),
         settings,
         since: Instant::now(),
+        traced,
     };
     let mut event = row.event;
     // Rows may have been queued by an older program.
     event.payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload);
-    let delivery = Delivery { event, attempt: row.attempt, destination, deadline: row.expires_at, causation_depth: row.causation_depth };
+    let Claimed { attempt, expires_at: deadline, causation_depth, .. } = row;
+    let delivery = Delivery { event, attempt, destination, deadline, causation_depth, trace_parent };
     let subscriber = subscriber.clone();
     let mut delivering: Delivering = Box::pin(async move {
         let started = Instant::now();
@@ -135,7 +144,15 @@ pub enum Verdict {
 
 impl Held {
     /// `random` is uniform in 0..1.
-    pub fn judge(&self, subscriber: SubscriberName, outcome: Outcome, random: f64) -> Verdict {
+    pub fn judge(&mut self, subscriber: SubscriberName, outcome: Outcome, random: f64) -> Verdict {
+        if let Some(traced) = self.traced.take() {
+            let is_over = match outcome {
+                Outcome::Delivered | Outcome::Unwanted { .. } | Outcome::Permanent { .. } => true,
+                Outcome::Retry { .. } => self.used_up(),
+                Outcome::NotHere { .. } | Outcome::DestinationDown { .. } | Outcome::Busy { .. } => false,
+            };
+            traced.end(&outcome, is_over);
+        }
         let (name, event, attempt) = (subscriber.as_str(), &self.event, self.attempt);
         let settlement = match outcome {
             Outcome::Delivered => {

@@ -16,6 +16,7 @@ mod delivering;
 mod neighbours;
 mod pace;
 mod targets;
+mod traced;
 mod worker;
 
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
 pub use crate::eventstore::StoredEvent;
 pub use crate::outbox::Backoff;
+use crate::telemetry::trace::TraceParent;
 
 /// One event for one subscriber.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Delivery {
     pub destination: Option<Destination>,
     pub deadline: Option<Timestamp>,
     pub causation_depth: i32,
+    /// The span of this attempt, where the event is of a trace.
+    pub trace_parent: Option<TraceParent>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

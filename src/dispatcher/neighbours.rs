@@ -2,7 +2,8 @@
 //! `NOTIFY` per interval. Never inside a data transaction, where `NOTIFY` takes a lock that
 //! everybody shares until the commit.
 //!
-//! A lost message costs a poll interval, nothing else.
+//! A message says what was settled, for those who wait for it ([`Wakes::settled`]); an empty one, that something was committed. A lost
+//! message costs a poll interval, nothing else.
 
 use std::time::Duration;
 
@@ -25,19 +26,20 @@ pub async fn hear_and_tell(mut connection: Dedicated, wakes: &Wakes, stop: &Canc
     let client = &connection.client;
     let ours: i32 = client.query_one("select pg_backend_pid()", &[]).await?.get(0);
     client.batch_execute(&format!("listen {CHANNEL}")).await?;
+    let notify = client.prepare("select pg_notify($1, $2)").await?;
     // What was committed before we listened.
-    wakes.heard_from_neighbours();
+    wakes.heard_from_neighbours("");
     let bell = wakes.for_neighbours();
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = bell.notified() => {
-                client.batch_execute(&format!("notify {CHANNEL}")).await?;
+                client.query(&notify, &[&CHANNEL, &wakes.message()]).await?;
                 tokio::time::sleep(COALESCE).await;
             }
             () = tokio::time::sleep(HEARTBEAT) => client.batch_execute("").await?,
             message = connection.notifications.recv() => match message {
-                Some(message) if message.process_id() != ours => wakes.heard_from_neighbours(),
+                Some(message) if message.process_id() != ours => wakes.heard_from_neighbours(message.payload()),
                 Some(_) => {}
                 None => return Ok(()),
             },

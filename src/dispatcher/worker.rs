@@ -335,7 +335,7 @@ impl State {
         }
     }
 
-    fn note(&mut self, held: Held, outcome: Outcome) {
+    fn note(&mut self, mut held: Held, outcome: Outcome) {
         self.pace.finished();
         // There is room now for what was left behind.
         self.look |= self.more || self.name.has_destinations();

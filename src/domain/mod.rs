@@ -23,6 +23,8 @@ pub mod recorder;
 pub mod refusal;
 pub mod registry;
 pub mod report;
+pub mod request;
+pub mod right;
 pub mod routing;
 pub mod scope;
 pub mod station;
@@ -93,6 +95,22 @@ impl Actor {
             Actor::System => "system",
         }
     }
+
+    /// As it stands in the metadata of events.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "user:admin" => Actor::Admin,
+            "anonymous" => Actor::Anonymous,
+            "command_line" => Actor::CommandLine,
+            "system" => Actor::System,
+            _ => match text.split_once(':')? {
+                ("user", collector) => Actor::Collector(CollectorId(collector.strip_prefix("collector:")?.parse().ok()?)),
+                ("device", id) => Actor::Device(DeviceId::parse(id).ok()?),
+                ("subscriber", name) => Actor::Subscriber(name.to_owned()),
+                _ => return None,
+            },
+        })
+    }
 }
 
 impl std::fmt::Display for Actor {
@@ -106,5 +124,22 @@ impl std::fmt::Display for Actor {
             Actor::CommandLine => f.write_str("command_line"),
             Actor::System => f.write_str("system"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_actor_is_read_as_it_is_written() {
+        let device = Actor::Device(DeviceId::parse("AB-F0001-T0001-000001").unwrap());
+        let subscriber = Actor::Subscriber("device_commands".into());
+        for actor in
+            [Actor::Admin, Actor::Collector(CollectorId(17)), device, subscriber, Actor::Anonymous, Actor::CommandLine, Actor::System]
+        {
+            assert_eq!(Actor::parse(&actor.to_string()), Some(actor));
+        }
+        assert_eq!([Actor::parse("user:collector:x"), Actor::parse("user"), Actor::parse("")], [None, None, None]);
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::{Actor, Timestamp};
+use crate::telemetry::trace::TraceParent;
 
 /// The event that led to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub struct Metadata {
     pub request_id: Option<String>,
     pub source_address: Option<String>,
     pub idempotency_key: Option<String>,
-    pub trace_parent: Option<String>,
+    /// The span of the command, for what goes on because of the event.
+    pub trace_parent: Option<TraceParent>,
     /// When it was decided, by the clock of the service. `recorded_at` is the database's.
     pub occurred_at: Timestamp,
 }
@@ -50,7 +52,7 @@ impl Metadata {
             ("request_id", self.request_id.clone()),
             ("source_address", self.source_address.clone()),
             ("idempotency_key", self.idempotency_key.clone()),
-            ("trace_parent", self.trace_parent.clone()),
+            ("trace_parent", self.trace_parent.map(|span| span.to_string())),
         ];
         map.extend(optional.into_iter().filter_map(|(key, value)| Some((key, value?))));
         map.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect()

@@ -145,6 +145,8 @@ pub struct Transaction {
     upcasters: Arc<Vec<Box<dyn EventUpcaster>>>,
     /// Who has work because of other statements than those that append events.
     wakes: Vec<SubscriberName>,
+    /// What callers may wait for.
+    settled: Vec<String>,
 }
 
 /// Reads the events of one stream, after its snapshot if there is a readable one. One
@@ -199,6 +201,7 @@ impl EventStore {
             store: self.clone(),
             upcasters: self.upcasters.clone(),
             wakes: vec![],
+            settled: vec![],
         })
     }
 }
@@ -325,6 +328,7 @@ impl Transaction {
         executed.into_iter().collect::<Result<Vec<_>, _>>()?;
         committed?;
         drop(self.client.take());
+        self.store.wakes.settled(std::mem::take(&mut self.settled));
         self.store.wakes.committed(queued.iter().map(|(_, q)| q.subscriber).chain(self.wakes.iter().copied()));
         Ok(())
     }
@@ -345,6 +349,11 @@ impl Transaction {
     /// Rows were put into the outbox beside the events: their subscribers are woken after the commit, too.
     pub fn wake(&mut self, subscriber: SubscriberName) {
         self.wakes.push(subscriber);
+    }
+
+    /// What a caller may wait for in any process is settled with the commit.
+    pub fn tell_settled(&mut self, ids: impl IntoIterator<Item = String>) {
+        self.settled.extend(ids);
     }
 
     /// Ends the transaction without a trace.

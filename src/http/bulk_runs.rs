@@ -18,8 +18,8 @@ use super::wire::{Paged, WholeSecond};
 use super::words::{BulkActionWord, BulkStatusWord, ItemOutcomeWord};
 use crate::commands::bulk_runs::{AcceptBulkRun, CancelBulkRun};
 use crate::domain::bulk_run::BulkAction;
-use crate::projections::reads::Page;
 use crate::projections::reads::bulk_runs::{BulkCause, BulkItem, BulkRunShown};
+use crate::projections::reads::{Page, ReadError, Reads};
 
 /// Of all routes about bulk runs.
 pub const POLICY: Policy = Policy::MANAGE.closed().of_the_site();
@@ -140,6 +140,15 @@ impl From<BulkItem> for RunItem {
     }
 }
 
+impl BulkRunWithCauses {
+    /// None where there is no such run.
+    pub async fn of(reads: &Reads, id: &str) -> Result<Option<Self>, ReadError> {
+        let Some(run) = reads.bulk_run(id).await? else { return Ok(None) };
+        let causes = reads.bulk_causes(id).await?.into_iter().map(CauseCount::from).collect();
+        Ok(Some(Self { run: run.into(), causes }))
+    }
+}
+
 fn no_run() -> Problem {
     Problem::not_found("bulk run")
 }
@@ -191,12 +200,10 @@ pub async fn current(State(state): State<AppState>, params: Params) -> Result<Re
     ("run_id" = String, Path, description = "The id of the run"),
 ), responses((status = 200, body = BulkRunWithCauses), (status = 404, description = "There is none")))]
 pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Result<Json<BulkRunWithCauses>, Problem> {
-    let run = shown(&state, &id).await?.into();
-    let causes = state.reads.bulk_causes(&id).await?.into_iter().map(CauseCount::from).collect();
-    Ok(Json(BulkRunWithCauses { run, causes }))
+    BulkRunWithCauses::of(&state.reads, &id).await?.map(Json).ok_or_else(no_run)
 }
 
-/// What became of each thing of a bulk run, in their order.
+/// What became of each thing of a bulk run, in their order; for as long as that is kept after its end.
 #[utoipa::path(get, path = "/api/v1/data-ops/bulk-runs/{run_id}/items", tag = "operation", params(
     ("run_id" = String, Path, description = "The id of the run"),
     ("limit" = Option<i64>, Query),

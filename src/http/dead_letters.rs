@@ -315,6 +315,13 @@ pub struct ReplayOutcome {
     delivered_later: Vec<String>,
 }
 
+impl ReplayOutcome {
+    pub fn of(id: LetterId, replayed: Replayed) -> Self {
+        let Replayed { event_id, subscriber, destination, delivered_later } = replayed;
+        Self { id: TextId(id.0), event_id, subscriber, destination, delivered_later }
+    }
+}
+
 /// Replay a dead letter: deliver its event again, as it was.
 #[utoipa::path(post, path = "/api/v1/dead-letters/{id}/replay", tag = "operation", params(("id" = i64, Path)),
     request_body = Option<ReplayOfOne>, responses(
@@ -330,8 +337,7 @@ pub async fn replay(
 ) -> Result<Json<ReplayOutcome>, Problem> {
     let id = LetterId(id.positive()?);
     let command = ReplayLetter { id, causation_depth_max: depth(body.causation_depth_max) };
-    let Replayed { event_id, subscriber, destination, delivered_later } = state.commands.execute(&caller.context(), command).await?;
-    Ok(Json(ReplayOutcome { id: TextId(id.0), event_id, subscriber, destination, delivered_later }))
+    Ok(Json(ReplayOutcome::of(id, state.commands.execute(&caller.context(), command).await?)))
 }
 
 /// Resolve a dead letter without a delivery.
@@ -370,6 +376,8 @@ pub struct LettersMeant {
     to: Option<GivenInstant>,
     /// Only those that were given up for this reason.
     reason: Option<DeadReasonWord>,
+    /// Only those of whose death a subscription could not be told, or only the others.
+    notification_failed: Option<bool>,
     /// True where every letter is meant: needed where nothing else is said.
     everything: Option<bool>,
 }
@@ -385,7 +393,7 @@ impl From<LettersMeant> for SelectLetters {
             to: meant.to.map(|at| at.0),
             reason: meant.reason.map(|word| word.0),
             resolution: None,
-            notification_failed: None,
+            notification_failed: meant.notification_failed,
         };
         Self { filter, everything: meant.everything.unwrap_or_default() }
     }
@@ -423,6 +431,14 @@ pub struct ReplayPreview {
     subscribers: Vec<SelectedCount>,
 }
 
+impl From<Selected> for ReplayPreview {
+    fn from(selected: Selected) -> Self {
+        let Selected { selection, by_subscriber } = selected;
+        let count = by_subscriber.iter().map(|one| one.letters).sum();
+        Self { selection, count, subscribers: by_subscriber.into_iter().map(SelectedCount::from).collect() }
+    }
+}
+
 /// Which dead letters a replay would take, and how many. Changes nothing.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay/preview", tag = "operation", request_body = LettersMeant, responses(
     (status = 200, body = ReplayPreview),
@@ -433,9 +449,7 @@ pub async fn preview(
     caller: Caller,
     Json(meant): Json<LettersMeant>,
 ) -> Result<Json<ReplayPreview>, Problem> {
-    let Selected { selection, by_subscriber } = state.commands.execute(&caller.context(), SelectLetters::from(meant)).await?;
-    let count = by_subscriber.iter().map(|one| one.letters).sum();
-    Ok(Json(ReplayPreview { selection, count, subscribers: by_subscriber.into_iter().map(SelectedCount::from).collect() }))
+    Ok(Json(state.commands.execute(&caller.context(), SelectLetters::from(meant)).await?.into()))
 }
 
 type GivenSelection = Text<SELECTION_BYTES_MAX>;
@@ -476,6 +490,13 @@ pub struct ReplayCounts {
     left: i64,
 }
 
+impl From<ReplayedAll> for ReplayCounts {
+    fn from(all: ReplayedAll) -> Self {
+        let ReplayedAll { replayed, delivered_later, too_deep, left } = all;
+        Self { replayed, delivered_later, too_deep, left }
+    }
+}
+
 /// Replay the dead letters of a preview: a thousand at most; where more are left, ask again with the same selection.
 #[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "operation", request_body = ReplayOfSelection, responses(
     (status = 200, body = ReplayCounts),
@@ -488,6 +509,5 @@ pub async fn replay_selection(
 ) -> Result<Json<ReplayCounts>, Problem> {
     let per_second = body.per_second();
     let command = ReplayLetters { selection: body.selection.0, causation_depth_max: depth(body.causation_depth_max), per_second };
-    let ReplayedAll { replayed, delivered_later, too_deep, left } = state.commands.execute(&caller.context(), command).await?;
-    Ok(Json(ReplayCounts { replayed, delivered_later, too_deep, left }))
+    Ok(Json(state.commands.execute(&caller.context(), command).await?.into()))
 }

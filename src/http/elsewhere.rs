@@ -15,6 +15,7 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use crate::domain::DeviceId;
 use crate::telemetry::chain;
+use crate::telemetry::trace::{TRACE_PARENT, TraceParent};
 
 pub async fn pass_on(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(kind) = request.extensions().get::<Policy>().and_then(|policy| policy.passed_on) else {
@@ -37,7 +38,10 @@ async fn ask(state: &AppState, address: &str, request: Request) -> Result<Respon
     let (parts, body) = request.into_parts();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let body = whole(body).await?;
-    let passed = passed_on(state.neighbours.request(parts.method, format!("{address}{target}")), &parts.headers).body(body);
+    let mut passed = passed_on(state.neighbours.request(parts.method, format!("{address}{target}")), &parts.headers).body(body);
+    if let Some(span) = parts.extensions.get::<TraceParent>() {
+        passed = passed.header(TRACE_PARENT, span.to_string());
+    }
     let failed = |error: reqwest::Error| {
         warn!(error = chain(&error), "The process at {address}, which holds a device's socket, did not answer: {error}");
         Problem::new(Code::Unavailable, "the process that holds the device's socket does not answer; try again")

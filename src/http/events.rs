@@ -17,9 +17,9 @@ use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
 use super::words::{DirectionOfLogWord, ExportFormatWord};
-use crate::projections::reads::ReadError;
 use crate::projections::reads::events::{Direction, LogEvent};
 use crate::projections::reads::log_search::{Search, SearchError};
+use crate::projections::reads::{ReadError, Reads};
 use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
@@ -54,6 +54,17 @@ pub struct EventStory {
     effects: Vec<LoggedEvent>,
     /// Whether more followed than is shown.
     more_effects: bool,
+}
+
+impl EventStory {
+    /// Of the event at a position; `None` where the log has no such position.
+    pub async fn at(reads: &Reads, position: i64) -> Result<Option<Self>, ReadError> {
+        let Some(event) = reads.log_event(position).await? else { return Ok(None) };
+        let causes = reads.log_causes(&event).await?;
+        let (effects, more_effects) = reads.log_effects(&event).await?;
+        let shown = |events: Vec<LogEvent>| events.into_iter().map(Into::into).collect();
+        Ok(Some(Self { event: event.into(), causes: shown(causes), effects: shown(effects), more_effects }))
+    }
 }
 
 impl From<SearchError> for Problem {
@@ -171,11 +182,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
     (status = 404, description = "The log has no such position"),
 ))]
 pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json<EventStory>, Problem> {
-    let event = state.reads.log_event(position.0).await?.ok_or_else(|| Problem::not_found("event"))?;
-    let causes = state.reads.log_causes(&event).await?;
-    let (effects, more_effects) = state.reads.log_effects(&event).await?;
-    let shown = |events: Vec<LogEvent>| events.into_iter().map(Into::into).collect();
-    Ok(Json(EventStory { event: event.into(), causes: shown(causes), effects: shown(effects), more_effects }))
+    EventStory::at(&state.reads, position.0).await?.map(Json).ok_or_else(|| Problem::not_found("event"))
 }
 
 /// Everything that matches, in the order of the log, up to where the log is now: a line of JSON per event, or CSV.

@@ -47,7 +47,8 @@ fn worth_keeping(status: StatusCode, code: Option<&str>, key: Key, known: bool) 
     match key {
         Key::NotTaken => false,
         Key::Answer => status.is_success() || (known && decided),
-        Key::SuccessOnly => status.is_success(),
+        // What was only accepted is no success yet; the command's outcome keeps which request it is.
+        Key::SuccessOnly => status.is_success() && status != StatusCode::ACCEPTED,
         Key::RefusalOnly => known && decided,
     }
 }
@@ -168,6 +169,7 @@ mod tests {
         }
         assert!(!keep(409, Some("recorder_busy"), "/api/v1/recorder/{device_id}/begin"));
         assert!(keep(200, None, "/api/v1/recorder/{device_id}/begin"));
+        assert!(!keep(202, None, "/api/v1/recorder/{device_id}/begin"));
         assert!(!keep(201, None, "/api/v1/devices/register"));
         let stranger = |status, code| worth_keeping(StatusCode::from_u16(status).unwrap(), code, key_of(orders), false);
         assert!(stranger(201, None) && !stranger(404, Some("factory_not_found")) && !stranger(400, Some("invalid_request")));

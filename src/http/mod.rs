@@ -13,12 +13,14 @@
 //! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
 //! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
+//! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
+mod asked;
 pub mod auth;
 pub mod batches;
 mod bulk_run_stream;
-mod bulk_runs;
+pub mod bulk_runs;
 pub mod callbacks;
 mod cors;
 pub mod dead_letters;
@@ -33,7 +35,7 @@ pub mod endpoints;
 pub mod episodes;
 mod event_stream;
 pub mod events;
-mod export;
+pub mod export;
 pub mod extract;
 pub mod fields;
 pub mod fleet;
@@ -61,6 +63,7 @@ pub mod registration;
 pub mod registry;
 pub mod request;
 pub mod request_id;
+pub mod requests;
 mod router;
 mod routes;
 mod settings;

@@ -62,6 +62,7 @@ codes! {
     RecorderRpcTimeout = "recorder_rpc_timeout", GATEWAY_TIMEOUT;
     RecorderOutcomeUnknown = "recorder_outcome_unknown", GATEWAY_TIMEOUT;
     CommandNotSent = "command_not_sent", SERVICE_UNAVAILABLE;
+    RightLost = "right_lost", FORBIDDEN;
     DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
     EpisodeBlocked = "episode_blocked", CONFLICT;
     ObjectReplaced = "object_replaced", CONFLICT;
@@ -139,7 +140,7 @@ impl Problem {
         self.extra.get(key)
     }
 
-    fn body(&self, key: &str, request_id: &str) -> Value {
+    pub fn body(&self, key: &str, request_id: &str) -> Value {
         let mut body = self.extra.clone();
         // Where the contract wants a word under `error`, the prose stands under `message`.
         let beside = if body.contains_key(key) { "message" } else { key };

@@ -1,19 +1,19 @@
 //! `/recorder`: telling recorders what to do.
 //!
 //! A command is an event first and reaches the device through the outbox; the caller waits
-//! for its outcome as long as a device may take, and hears that it is not known after that. Whether it fits
+//! for its outcome as long as a device may take, and hears that it is not known after that ([`super::asked`]), or looks later. Whether it fits
 //! what the recorder does is the device's decision (`domain::recorder`); what it does at this moment is asked here.
 
-#![expect(clippy::disallowed_methods, reason = "the outcome of a command is looked at again after a while")]
-
-use std::time::{Duration, Instant as Moment};
+use std::time::Duration;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::asked::{Accepted, Answer, Asking, Outcome, Prefer};
 use super::auth::Caller;
 use super::extract::{Json, MaybeJson, PathDevice, public_task_id};
 use super::fleet::RecorderView;
@@ -28,9 +28,9 @@ use crate::commands::CommandError;
 use crate::commands::devices::RequestDeviceCommand;
 use crate::domain::device::UnknownCause;
 use crate::domain::recorder::{RecorderAction, RecorderState, Sight};
+use crate::domain::request::RequestStatus;
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode, Scope};
-use crate::projections::reads::devices::DeviceCommandShown;
-use crate::projections::rows::device::CommandStatus;
+use crate::projections::reads::requests::OutcomeShown;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -44,9 +44,6 @@ pub fn routes() -> Routes {
         .at(Policy::OPERATE.waiting(), routes!(quit))
 }
 
-/// A device answers in a few milliseconds or takes its time: look often first, then less so.
-const LOOK_FIRST: Duration = Duration::from_millis(25);
-const LOOK_LATER: Duration = Duration::from_millis(250);
 /// An outcome is written a moment after the device's own deadline.
 const OUTCOME_GRACE: Duration = Duration::from_secs(1);
 
@@ -68,7 +65,22 @@ pub struct RpcAnswer {
     data: Option<Value>,
 }
 
-type RpcResult = Result<Json<RpcAnswer>, Problem>;
+/// The answer, or where to look for it.
+pub enum RpcReply {
+    Answer(RpcAnswer),
+    Later(Accepted),
+}
+
+impl IntoResponse for RpcReply {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Answer(answer) => Json(answer).into_response(),
+            Self::Later(accepted) => accepted.into_response(),
+        }
+    }
+}
+
+type RpcResult = Result<RpcReply, Problem>;
 
 /// A task's id in a body; empty is missing.
 fn task_of(text: Option<String>) -> Result<Option<PublicTaskId>, Problem> {
@@ -149,6 +161,7 @@ const IN_CONFIG: &str = "task_config.task_id";
 pub async fn config(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: Prefer,
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<RecorderConfig>,
 ) -> RpcResult {
@@ -163,7 +176,7 @@ pub async fn config(
     let (start, finish) = callback_urls(&state.settings.callback_base_url);
     task_config.insert("start_callback_url".into(), start.into());
     task_config.insert("finish_callback_url".into(), finish.into());
-    gated(&state, &caller, device, RecorderAction::Config, task, Some(json!({ "task_config": task_config }))).await
+    gated(&state, (&caller, prefer), device, RecorderAction::Config, task, Some(json!({ "task_config": task_config }))).await
 }
 
 /// Start recording. The recorder must be ready for this task.
@@ -179,11 +192,12 @@ pub async fn config(
 pub async fn begin(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: Prefer,
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskToBegin>,
 ) -> RpcResult {
     let task = task_of(body.task_id)?.ok_or_else(|| task_required("task_id"))?;
-    gated(&state, &caller, device, RecorderAction::Begin, task, None).await
+    gated(&state, (&caller, prefer), device, RecorderAction::Begin, task, None).await
 }
 
 /// Finish the recording: its file is closed and then uploaded.
@@ -197,10 +211,11 @@ pub async fn begin(
 pub async fn finish(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: Prefer,
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
-    command(&state, &caller, device, RecorderAction::Finish, task_of(body.task_id)?, None).await
+    command(&state, (&caller, prefer), device, RecorderAction::Finish, task_of(body.task_id)?, None).await
 }
 
 macro_rules! plain_command {
@@ -212,8 +227,8 @@ macro_rules! plain_command {
             (status = 503, description = "It did not reach the recorder, which is busy or was lost in this moment; nothing was done"),
     (status = 504, description = "The device did not answer, or was lost before it did; the outcome is unknown"),
         ))]
-        pub async fn $name(State(state): State<AppState>, caller: Caller, PathDevice(device): PathDevice) -> RpcResult {
-            command(&state, &caller, device, RecorderAction::$action, None, None).await
+        pub async fn $name(State(state): State<AppState>, caller: Caller, prefer: Prefer, PathDevice(device): PathDevice) -> RpcResult {
+            command(&state, (&caller, prefer), device, RecorderAction::$action, None, None).await
         }
     };
 }
@@ -244,11 +259,12 @@ plain_command! {
 pub async fn cancel(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: Prefer,
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, body).await?;
-    command(&state, &caller, device, RecorderAction::Cancel, task, None).await
+    command(&state, (&caller, prefer), device, RecorderAction::Cancel, task, None).await
 }
 
 /// Take the configuration back: of the task that is named, else of the one that the recorder has told it has. It is sent
@@ -264,11 +280,12 @@ pub async fn cancel(
 pub async fn clear(
     State(state): State<AppState>,
     caller: Caller,
+    prefer: Prefer,
     PathDevice(device): PathDevice,
     MaybeJson(body): MaybeJson<TaskMeant>,
 ) -> RpcResult {
     let task = task_meant(&state, &caller.scope, &device, body).await?;
-    command(&state, &caller, device, RecorderAction::Clear, task, None).await
+    command(&state, (&caller, prefer), device, RecorderAction::Clear, task, None).await
 }
 
 /// How long a recorder may take. It closes and hashes a file before it answers to `finish`, and may do so before `cancel`.
@@ -279,24 +296,47 @@ fn limit_of(action: RecorderAction, settings: &EdgeSettings) -> Duration {
     }
 }
 
-/// An outcome that is not known, and why.
-fn unknown(action: RecorderAction, row: Option<DeviceCommandShown>) -> Problem {
-    let (reason, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
-    let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or(UnknownCause::TimedOut.as_str()).to_owned();
-    let problem = if cause == UnknownCause::TimedOut.as_str() {
-        rpc_timeout(action.as_str())
-    } else {
-        let detail = format!("nobody knows whether the recorder did it: {}", reason.unwrap_or_default());
-        Problem::new(Code::RecorderOutcomeUnknown, detail).with("action", action.as_str()).with("result_unknown", true)
+impl Outcome for OutcomeShown {
+    fn status(&self) -> RequestStatus {
+        self.status
+    }
+}
+
+/// What a caller is answered that waited for this.
+pub fn answer_of(outcome: OutcomeShown) -> Result<RpcAnswer, Problem> {
+    let OutcomeShown { id, action, status, message, data } = outcome;
+    let action = action.as_str();
+    let answer = |success, message, data: Option<Value>| {
+        let data = data.filter(|data| !data.is_null());
+        Ok(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data })
     };
-    problem.with("cause", cause)
+    let why = |message: Option<String>| message.unwrap_or_default();
+    match status {
+        RequestStatus::Succeeded => answer(true, message, data),
+        RequestStatus::Refused => answer(false, message, data),
+        RequestStatus::RightLost => {
+            let detail = format!("the command was not sent to the recorder: {}", why(message));
+            Err(Problem::new(Code::RightLost, detail).with("action", action).with("result_unknown", false))
+        }
+        RequestStatus::Overloaded | RequestStatus::NotSent => {
+            let detail = format!("the command did not reach the recorder: {}", why(message));
+            Err(Problem::new(Code::CommandNotSent, detail).with("action", action).with("result_unknown", false).retry_after(1))
+        }
+        RequestStatus::TimedOut | RequestStatus::Pending => Err(rpc_timeout(action).with("cause", UnknownCause::TimedOut.as_str())),
+        RequestStatus::Unknown => {
+            let cause = data.as_ref().and_then(|data| data["cause"].as_str()).unwrap_or_default().to_owned();
+            let detail = format!("nobody knows whether the recorder did it: {}", why(message));
+            let problem = Problem::new(Code::RecorderOutcomeUnknown, detail).with("action", action).with("result_unknown", true);
+            Err(problem.with("cause", cause))
+        }
+    }
 }
 
 /// A command that fits only some states of the recorder: it is asked what it does, and the device's decision looks at that. Where it
 /// cannot be asked and nothing else stands in the way, the caller hears why.
 async fn gated(
     state: &AppState,
-    caller: &Caller,
+    (caller, prefer): (&Caller, Prefer),
     device: DeviceId,
     action: RecorderAction,
     task: PublicTaskId,
@@ -305,16 +345,16 @@ async fn gated(
     let view = confirmed(state, &caller.scope, &device).await;
     let sight = view.as_ref().map_or(Sight::Unknown, RecorderView::sight);
     let meant = Meant { task: Some(task), holds_none: false, sight: Some(sight) };
-    match (command(state, caller, device, action, meant, config).await, view) {
+    match (command(state, (caller, prefer), device, action, meant, config).await, view) {
         (Err(refused), Err(unknown)) if refused.code() == RefusalCode::RecorderStateSyncing.as_str() => Err(unknown),
         (answer, _) => answer,
     }
 }
 
-/// Asks for a command and waits for its outcome.
+/// Asks for a command, and waits for its outcome as long as the caller does.
 async fn command(
     state: &AppState,
-    caller: &Caller,
+    (caller, prefer): (&Caller, Prefer),
     device: DeviceId,
     action: RecorderAction,
     meant: impl Into<Meant>,
@@ -322,45 +362,36 @@ async fn command(
 ) -> RpcResult {
     let Meant { task, holds_none, sight } = meant.into();
     let timeout = limit_of(action, &state.settings);
-    let give_up = Moment::now() + timeout + OUTCOME_GRACE;
-    // Before it is asked for: it may be answered at once.
-    let mut settled = state.commands.listen();
-    let request = RequestDeviceCommand { device: device.clone(), action, task, config, timeout, holds_none, sight };
+    let asking = Asking::begin(state, prefer, timeout + OUTCOME_GRACE);
+    let (asynchronous, waited_by) = (prefer.asynchronous(), state.process.filter(|_| prefer.waits()));
+    let request = RequestDeviceCommand {
+        command_id: asking.id(),
+        device: device.clone(),
+        action,
+        task,
+        config,
+        timeout,
+        holds_none,
+        sight,
+        asynchronous,
+        waited_by,
+    };
     let id = match state.commands.execute(&caller.context(), request).await {
         Ok(id) => id,
-        Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::RecorderStateSyncing => {
+        Err(CommandError::Refused(refusal)) => {
+            asking.refused();
+            if refusal.code != RefusalCode::RecorderStateSyncing {
+                return Err(refusal.into());
+            }
             let known =
                 RecorderStateAnswer::of(view_of(state, &caller.scope, &device).await?.as_ref(), state.commands.now(), FRESH).object();
             return Err(Problem::from(refusal).with_all(known));
         }
         Err(error) => return Err(error.into()),
     };
-    let mut pause = LOOK_FIRST;
-    loop {
-        // Told where the device is connected here; else the table is looked at from time to time.
-        let told = async { while settled.recv().await.is_ok_and(|told| *told != *id) {} };
-        tokio::select! { () = told => {}, () = tokio::time::sleep(pause) => {} }
-        pause = (pause * 2).min(LOOK_LATER);
-        // The command is on its way, whether or not it can be looked at just now.
-        let row = state.reads.device_command(&id).await.unwrap_or_else(|error| {
-            tracing::warn!(device.command = %id, "Cannot look at what became of a command; looks again: {error}");
-            None
-        });
-        match row.as_ref().map(|row| row.own.status) {
-            Some(status @ (CommandStatus::Succeeded | CommandStatus::Refused)) => {
-                let success = status == CommandStatus::Succeeded;
-                let (message, data) = row.map(|row| (row.own.message, row.own.data)).unwrap_or_default();
-                let data = data.filter(|data| !data.is_null());
-                return Ok(Json(RpcAnswer { r#type: "rpc_response", request_id: id, success, message, data }));
-            }
-            Some(CommandStatus::Unknown) => return Err(unknown(action, row)),
-            Some(CommandStatus::NotSent) => {
-                let reason = row.and_then(|row| row.own.message).unwrap_or_default();
-                let problem = Problem::new(Code::CommandNotSent, format!("the command did not reach the recorder: {reason}"));
-                return Err(problem.with("action", action.as_str()).with("result_unknown", false).retry_after(1));
-            }
-            _ if Moment::now() >= give_up => return Err(rpc_timeout(action.as_str())),
-            _ => {}
-        }
+    match asking.answer(&id, || state.reads.outcome(&id)).await {
+        Answer::Settled(outcome) => answer_of(outcome).map(RpcReply::Answer),
+        Answer::Later(accepted) => Ok(RpcReply::Later(accepted)),
+        Answer::Nothing => Err(rpc_timeout(action.as_str())),
     }
 }

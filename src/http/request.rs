@@ -19,6 +19,7 @@ use super::problem::{Code, Problem, render};
 use super::request_id::{REQUEST_ID, RequestId};
 use super::{AppState, metrics};
 use crate::listener::ForeignOrigin;
+use crate::telemetry::trace::{Span, SpanKind, TRACE_PARENT, TraceParent};
 use crate::telemetry::{brief, without_token};
 
 /// Where a request came from: its connection, or what a proxy that is trusted said of it.
@@ -47,9 +48,14 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let policy = request.extensions().get::<Policy>().copied().unwrap_or(Policy::READ);
     let source = source_address(request.extensions()).map(|address| address.to_string());
     request.extensions_mut().insert(id.clone());
+    let given = request.headers().get(TRACE_PARENT).and_then(|given| given.to_str().ok()).and_then(TraceParent::parse);
+    let mut traced = Span::begin(SpanKind::Server, given, || format!("{} {route}", brief(method.as_str())));
+    request.extensions_mut().insert(traced.own());
 
     let headless = method == axum::http::Method::HEAD && !policy.takes_head();
-    let span = tracing::info_span!("request", request.id = %id.0, http.method = %brief(method.as_str()), http.route = %route);
+    let trace_id = traced.own().trace_id();
+    let span =
+        tracing::info_span!("request", request.id = %id.0, trace.id = trace_id, http.method = %brief(method.as_str()), http.route = %route);
     let limit = deadline(&state, &policy) + if request.body().is_end_stream() { Duration::ZERO } else { state.settings.read_timeout };
     let counted = metrics::InFlight::enter();
     let answer = AssertUnwindSafe(tokio::time::timeout(limit, async {
@@ -88,11 +94,26 @@ pub async fn around(State(state): State<AppState>, mut request: Request, next: N
     let (method, path) = (brief(method.as_str()), brief(&path));
     // Probes and scrapes come every few seconds and say nothing new.
     if policy.probe && status == 200 {
+        traced.forget();
         tracing::debug!(http.status = status, duration_ms, "Answered {method} {path} with {status}");
     } else {
+        end(traced, &method.to_string(), &route, status, code, &id);
         tracing::info!(http.status = status, duration_ms, code, source, "Answered {method} {path} with {status}");
     }
     response
+}
+
+fn end(mut span: Span, method: &str, route: &str, status: u16, code: Option<&str>, id: &RequestId) {
+    span.set("http.request.method", method);
+    span.set("http.route", route);
+    span.set("http.response.status_code", i64::from(status));
+    span.set("keystone.request_id", &*id.0);
+    if let Some(code) = code {
+        span.set("error.type", code);
+    }
+    if status >= 500 {
+        span.failed(code.unwrap_or("failed"));
+    }
 }
 
 /// The header that made it so stands in the request, so its sender may read it again.

@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use super::asked::Accepted;
 use super::auth::{guard, login, own_robot};
 use super::cors::readable;
 use super::door::door;
@@ -23,8 +24,8 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
-    events, health, metrics, orders, recorder, recorder_state, registration, stations, statistics, storage, subscriptions, tasks, transfer,
-    viewer,
+    events, health, metrics, orders, recorder, recorder_state, registration, requests, stations, statistics, storage, subscriptions, tasks,
+    transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -39,8 +40,8 @@ const LOGIN: &str = "/api/v1/auth/login";
         license(name = "Apache-2.0")
     ),
     modifiers(&Login),
-    // Stand in queries only, and are not found there.
-    components(schemas(EpisodeFileWord)),
+    // Stand in queries only, or in answers of many routes, and are not found there.
+    components(schemas(EpisodeFileWord, Accepted)),
     security(("account" = []), ("login" = [])),
     tags(
         (name = "orders", description = "What was ordered"),
@@ -105,6 +106,7 @@ fn routes() -> Routes {
         callbacks::routes,
         recorder_state::routes,
         recorder::routes,
+        requests::routes,
         transfer::routes,
         devices::routes,
         device_stream::routes,
@@ -328,6 +330,7 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}",
             "/api/v1/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/resolve",
+            "/api/v1/abandoned-executions",
             "/api/v1/subscriptions",
             "/api/v1/subscriptions/{id}",
             "/api/v1/subscriptions/{id}/pause",
@@ -369,7 +372,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 123, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 126, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -16,6 +16,7 @@ use super::probe::Probes;
 use super::settings::{AuthMode, EdgeSettings};
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
+use crate::commands::waits::Waits;
 use crate::projections::reads::Reads;
 
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
@@ -37,6 +38,10 @@ pub struct AppState {
     /// For the other processes of the site.
     pub neighbours: reqwest::Client,
     pub probes: Arc<Probes>,
+    /// This process, where it has a row among those that share the database.
+    pub process: Option<Uuid>,
+    /// Hears which callers wait no more.
+    pub waits: Waits,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -44,7 +49,12 @@ pub struct AppState {
 impl AppState {
     /// What readiness asks: the row of this process, and the folder it keeps its data in, if it keeps any.
     pub fn probing(self, process: Uuid, disk: Option<PathBuf>) -> Self {
-        Self { probes: Arc::new(Probes::of(process, disk)), ..self }
+        Self { probes: Arc::new(Probes::of(process, disk)), process: Some(process), ..self }
+    }
+
+    /// Where it is noted that callers wait no more.
+    pub fn noting(self, waits: Waits) -> Self {
+        Self { waits, ..self }
     }
 
     pub fn new(
@@ -77,6 +87,8 @@ impl AppState {
             tokens,
             logins: Arc::new(Logins::new()?),
             probes: Arc::new(Probes::default()),
+            process: None,
+            waits: Waits::default(),
             metrics,
         })
     }

@@ -22,12 +22,14 @@ use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
+use crate::domain::request::RequestStatus;
 use crate::domain::station::StationStatus;
 use crate::domain::subscription::{BackoffKind, DeliveryOrder, EndCause, Jitter, PauseCause, SubscriptionState};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
 use crate::projections::reads::events::Direction as LogDirection;
+use crate::projections::rows::device::CommandStatus;
 
 /// A closed list.
 pub trait Listed: FromStr<Err = UnknownWord> {
@@ -87,6 +89,8 @@ listed! {
     DeliveryOrderWord = DeliveryOrder,
     AttemptOutcomeWord = AttemptOutcome,
     RoleWord = Role,
+    RequestStatusWord = RequestStatus,
+    CommandStatusWord = CommandStatus,
     DirectionWord = Direction,
     DirectionOfLogWord = LogDirection,
     ExportFormatWord = ExportFormat,
@@ -126,6 +130,8 @@ words! {
     SentWord = "sent";
     DimensionWord = "scene" | "sop";
     EpisodeFileWord = "mcap" | "sidecar";
+    RequestKindWord = "device_command";
+    AbandonedOutcomeWord = "succeeded" | "refused" | "not_sent";
     HealthWord = "healthy" | "unhealthy";
     BulkStatusWord = "queued" | "running" | "cancel_requested" | "completed" | "canceled" | "failed";
     LetterActWord = "delivery_died" | "dead_letter_replayed" | "dead_letter_resolved";

@@ -13,6 +13,7 @@ use crate::domain::ids::{self, numeric_ids};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
+use crate::domain::request::RequestStatus;
 use crate::domain::station::StationStatus;
 use crate::domain::subscription::{DeliveryTerms, EndCause, PauseCause};
 use crate::domain::task::TaskStatus;
@@ -66,7 +67,7 @@ numeric_ids!(numbers);
 texts! {
     DeviceId, PublicTaskId,
     BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, EndCause, ItemOutcome, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
-    RecorderAction, RecorderState, Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
+    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
 }
 
 macro_rules! objects {

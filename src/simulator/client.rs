@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use reqwest::{Method, StatusCode};
+use anyhow::{Context as _, bail, ensure};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::warn;
@@ -14,6 +14,10 @@ use tracing::warn;
 /// How long a call is repeated while the server cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(150);
+/// What begins to answer within this time may take as long as it likes.
+const BEGIN_WITHIN: Duration = Duration::from_secs(40);
+/// A server that is there answers within moments.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
 /// A restart takes less; after that it is said what is waited for.
 const SILENT: Duration = Duration::from_secs(5);
 
@@ -48,6 +52,31 @@ impl Client {
         let client = Self::with(base, Login::Account { account: account.to_owned(), password: password.to_owned() })?;
         client.renew().await?;
         Ok(client)
+    }
+
+    /// Signs in where nobody knows yet whether a server is there: the error says what is wrong, and shows no password, not even one
+    /// that was written into the address. `hint` says what names the account.
+    pub async fn sign_in_at(server: &str, account: &str, password: &str, hint: &str) -> anyhow::Result<Self> {
+        let to_do = "--server names the address of a Keystone server, like http://edge:8080";
+        let plain = url::Url::parse(server).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        });
+        ensure!(plain, "this is no address; {to_do}, without a user and a password in it");
+        let healthy = format!("{}/api/v1/health", server.trim_end_matches('/'));
+        let http = reqwest::Client::builder().timeout(FIRST_CONTACT).build()?;
+        match http.get(healthy).send().await {
+            Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot reach {server}; {to_do}"))),
+            Ok(answer) if !answer.status().is_success() => {
+                bail!("{server} answers {} where a Keystone server says that it is well; {to_do}", answer.status())
+            }
+            Ok(_) => {}
+        }
+        Self::sign_in(server, account, password).await.with_context(|| format!("cannot sign in; {hint}"))
     }
 
     /// With logins that are made inside this program.
@@ -86,12 +115,32 @@ impl Client {
         self.once(method, path, body).await
     }
 
-    async fn once(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
-        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !token.is_empty() {
-            request = request.bearer_auth(&token);
+        if token.is_empty() { request } else { request.bearer_auth(&token) }
+    }
+
+    /// A GET whose answer may be long, or without an end: the caller reads it. `last_id` is the last event of a stream that was heard.
+    pub async fn open(&self, path: &str, last_id: Option<&str>) -> anyhow::Result<reqwest::Response> {
+        let ask = async || {
+            let mut request = self.request(Method::GET, path).timeout(Duration::MAX);
+            if let Some(last_id) = last_id {
+                request = request.header("last-event-id", last_id);
+            }
+            let answer = tokio::time::timeout(BEGIN_WITHIN, request.send()).await;
+            anyhow::Ok(answer.with_context(|| format!("no answer within {} s", BEGIN_WITHIN.as_secs()))??)
+        };
+        let answer = ask().await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
         }
+        self.renew().await?;
+        ask().await
+    }
+
+    async fn once(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Reply> {
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(body);
         }

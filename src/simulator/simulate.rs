@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use reqwest::Method;
+use anyhow::{Context as _, ensure};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,21 +122,10 @@ async fn registered(client: &Client, server: &str, options: &SimulateOptions) ->
 }
 
 async fn signed_in(server: &str, options: &SimulateOptions) -> anyhow::Result<Client> {
-    let to_do = "--server names the address of a Keystone server, like http://edge:8080";
     let password = options.password.as_deref().filter(|password| !password.is_empty());
     let password = password
         .with_context(|| format!("the password of `{}` is needed: set KEYSTONE_SIMULATE_PASSWORD, or give --password", options.account))?;
-    let healthy = format!("{}/api/v1/health", server.trim_end_matches('/'));
-    let http = reqwest::Client::builder().timeout(FIRST_CONTACT).build()?;
-    match http.request(Method::GET, healthy).send().await {
-        Err(error) => return Err(anyhow::Error::new(error).context(format!("cannot reach {server}; {to_do}"))),
-        Ok(answer) if !answer.status().is_success() => {
-            bail!("{server} answers {} where a Keystone server says that it is well; {to_do}", answer.status())
-        }
-        Ok(_) => {}
-    }
-    let client = Client::sign_in(server, &options.account, password).await;
-    client.context("cannot sign in; --account and KEYSTONE_SIMULATE_PASSWORD say who does")
+    Client::sign_in_at(server, &options.account, password, "--account and KEYSTONE_SIMULATE_PASSWORD say who does").await
 }
 
 /// Until there are as many episodes as are asked for.

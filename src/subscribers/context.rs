@@ -11,5 +11,5 @@ pub(super) fn context_of(name: SubscriberName, delivery: &Delivery) -> Context {
     let event = &delivery.event;
     let cause = Cause { event_id: event.event_id(), depth: delivery.causation_depth };
     let correlation = event.metadata.get("correlation_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
-    Context::subscriber(name.as_str(), correlation, cause)
+    Context { trace_parent: delivery.trace_parent, ..Context::subscriber(name.as_str(), correlation, cause) }
 }

@@ -22,6 +22,8 @@
 //! What a recorder is configured with stands beside the log until its command is settled: a repeat after that finds nothing to
 //! send, and settles nothing.
 //!
+//! What nobody waits for runs as its caller: whether they may still do it is looked at before it is sent (`domain::right`).
+//!
 //! A frame that was handed to the network may still be lost with its connection. The session
 //! settles the command then; an upload that was never asked for, or an ack that never came,
 //! is found out from the device's next status.
@@ -37,11 +39,12 @@ use crate::commands::{CommandError, Commands};
 use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Rpc, SendError};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
-use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind};
+use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind, NotSentCause};
+use crate::domain::right::{RightLost, Standing, may_operate, scope_of};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::task::TaskStatus;
-use crate::domain::{DeviceId, TaskId};
-use crate::projections::reads::Reads;
+use crate::domain::{Actor, DeviceId, TaskId};
+use crate::projections::reads::{ReadError, Reads};
 use crate::telemetry::chain;
 
 /// Uploaders take the number and do nothing with it.
@@ -61,6 +64,8 @@ pub struct DeviceCommands {
     commands: Commands,
     reads: Reads,
     callbacks: CallbackTokens,
+    /// Whether the site lets people in without a login.
+    without_login: bool,
 }
 
 /// Puts the task's token into the links that the recorder will post to. It is added here, on the way out, because
@@ -75,15 +80,33 @@ fn add_callback_token(params: &mut Value, token: &str) {
 }
 
 impl DeviceCommands {
-    pub fn new(hub: Hub, commands: Commands, reads: Reads, callbacks: CallbackTokens) -> Self {
-        Self { hub, commands, reads, callbacks }
+    pub fn new(hub: Hub, commands: Commands, reads: Reads, callbacks: CallbackTokens, without_login: bool) -> Self {
+        Self { hub, commands, reads, callbacks, without_login }
+    }
+
+    /// Whether who asked for it may still do that.
+    async fn may_still(&self, delivery: &Delivery, device: &DeviceId) -> Result<Result<(), RightLost>, ReadError> {
+        let actor = delivery.event.metadata.get("actor").and_then(Value::as_str).and_then(Actor::parse);
+        // Of nobody that this version knows.
+        let Some(who) = actor else { return Ok(Err(RightLost::Account)) };
+        let operator = match who {
+            Actor::Collector(id) => self.reads.operator(id, device).await?,
+            _ => None,
+        };
+        let now = Standing {
+            active: operator.as_ref().is_some_and(|operator| operator.active),
+            own_robot: operator.is_some_and(|operator| operator.own_robot),
+            in_scope: self.reads.sees_device(&scope_of(&who), device).await?,
+            without_login: self.without_login,
+        };
+        Ok(may_operate(&who, &now))
     }
 
     async fn command(&self, delivery: &Delivery) -> Outcome {
         let Some(Destination::Recorder(device)) = &delivery.destination else {
             return Outcome::Permanent { error: "the row names no recorder".to_owned() };
         };
-        let (mut rpc, epoch, params_beside, callback_token) = match serde_json::from_value(delivery.event.payload.clone()) {
+        let (mut rpc, epoch, params_beside, callback_token, asynchronous) = match serde_json::from_value(delivery.event.payload.clone()) {
             Ok(DeviceEvent::DeviceCommandRequested {
                 command_id,
                 epoch,
@@ -94,18 +117,32 @@ impl DeviceCommands {
                 while_held,
                 callback_token,
                 params_beside,
-            }) => (Rpc { command_id, action, task: task_id, params, deadline, while_held }, epoch, params_beside, callback_token),
+                asynchronous,
+            }) => {
+                let rpc = Rpc { command_id, action, task: task_id, params, deadline, while_held };
+                (rpc, epoch, params_beside, callback_token, asynchronous)
+            }
             Ok(_) => return Outcome::Permanent { error: "the event is no command".to_owned() },
             Err(error) => return Outcome::Permanent { error: format!("the event cannot be read: {error}") },
         };
         let command_id = rpc.command_id.clone();
         if rpc.deadline <= self.commands.now() {
-            return self.settle(delivery, device, command_id, "the deadline was over").await;
+            return self.settle(delivery, device, command_id, NotSentCause::Expired, "the deadline was over").await;
+        }
+        if asynchronous {
+            match self.may_still(delivery, device).await {
+                Ok(Ok(())) => {}
+                Ok(Err(lost)) => return self.settle(delivery, device, command_id, NotSentCause::NotPermitted, &lost.to_string()).await,
+                Err(error) => return Outcome::Retry { error: chain(&error), after: None },
+            }
         }
         if params_beside {
             rpc.params = match self.commands.params_of(&command_id).await {
                 Ok(Some(params)) => params,
-                Ok(None) => return self.settle(delivery, device, command_id, "what it is sent with is not kept any more").await,
+                Ok(None) => {
+                    let reason = "what it is sent with is not kept any more";
+                    return self.settle(delivery, device, command_id, NotSentCause::ParamsGone, reason).await;
+                }
                 Err(error) => return Outcome::Retry { error: format!("{error:#}"), after: None },
             };
         }
@@ -126,13 +163,13 @@ impl DeviceCommands {
             Err(SendError::OtherLink { .. }) => "the connection was replaced",
             Err(SendError::NotConnected | SendError::Lost) => "the connection was lost",
         };
-        self.settle(delivery, device, command_id, not_sent).await
+        self.settle(delivery, device, command_id, NotSentCause::LinkClosed, not_sent).await
     }
 
     /// Settles a command that will not be sent; one that is settled already stays as it is.
-    async fn settle(&self, delivery: &Delivery, device: &DeviceId, command_id: String, not_sent: &str) -> Outcome {
+    async fn settle(&self, delivery: &Delivery, device: &DeviceId, command_id: String, cause: NotSentCause, not_sent: &str) -> Outcome {
         info!(device.id = %device, command.id = command_id, "Command `{command_id}` was not sent to `{device}`: {not_sent}");
-        let outcome = CommandOutcome::NotSent { reason: not_sent.to_owned() };
+        let outcome = CommandOutcome::not_sent(cause, not_sent);
         match self
             .commands
             .execute(&context_of(self.name(), delivery), SettleDeviceCommand { device: device.clone(), command_id, outcome })

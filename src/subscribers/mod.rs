@@ -30,6 +30,8 @@ pub struct Parts {
     pub blobs: Blobs,
     pub sidecar_bytes_max: u64,
     pub webhooks: WebhookSettings,
+    /// Whether the site lets people in without a login.
+    pub without_login: bool,
 }
 
 /// Makes the subscriber of a name. How its rows are worked on stands in the settings, under the same name.
@@ -37,7 +39,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
     let commands = parts.commands.clone();
     Ok(match name {
         SubscriberName::DeviceCommands => {
-            Arc::new(DeviceCommands::new(parts.hub.clone(), commands, parts.reads.clone(), parts.callbacks.clone()))
+            Arc::new(DeviceCommands::new(parts.hub.clone(), commands, parts.reads.clone(), parts.callbacks.clone(), parts.without_login))
         }
         SubscriberName::UploadVerification => Arc::new(UploadVerification::new(commands, parts.blobs.clone(), parts.sidecar_bytes_max)),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),

@@ -58,6 +58,7 @@ measures! {
     Gauge OUTBOX_ROWS = "keystone_outbox_rows" (): "Deliveries that wait or are under way, as Postgres estimates their number";
     Gauge OUTBOX_OLDEST_SECONDS = "keystone_outbox_oldest_seconds" ("subscriber"): "How long the delivery that has been due for longest has been due";
     Gauge DEAD_LETTERS_UNRESOLVED = "keystone_dead_letters_unresolved" (): "Dead letters about which nothing was done yet";
+    Gauge ABANDONED_EXECUTIONS = "keystone_abandoned_executions" (): "Outcomes that no caller heard, of those that are kept";
     Histogram DELIVERY_SECONDS = "keystone_delivery_seconds" ("subscriber"): "Time of one attempt";
     Histogram DELIVERY_LATENCY_SECONDS = "keystone_delivery_latency_seconds" ("subscriber", "destination"): "Time from the commit of an event to the end of its delivery, by the kind of destination";
     Histogram DELIVERY_ATTEMPTS = "keystone_delivery_attempts" ("subscriber"): "Attempts that a delivery took until it was made or given up";
@@ -71,6 +72,7 @@ measures! {
     Counter UPLOADS_REJECTED = "keystone_uploads_rejected_total" (): "Uploads that were not what the device had said";
     Counter UPLOAD_VERIFIED_BYTES = "keystone_upload_verified_bytes_total" (): "Bytes read back and hashed before an ack";
     Histogram STORE_PROBE_SECONDS = "keystone_object_store_probe_seconds" (): "Time of the readiness question to the object store";
+    Counter TRACE_SPANS = "keystone_trace_spans_total" ("outcome"): "Spans of traces, by what became of them";
     Gauge STREAM_SUBSCRIBERS = "keystone_stream_subscribers" ("kind"): "Open live streams";
     Counter POOL_OPENED = "keystone_pool_connections_opened_total" (): "Database connections opened";
     Counter CONNECTIONS_GIVEN_UP = "keystone_database_connections_given_up_total" ("reason"): "Database connections closed because they were silent or their session unfit";

@@ -8,8 +8,10 @@ use keystone_edge::pg::get;
 use keystone_edge::projections::rebuild::rebuild;
 use serde_json::{Value, json};
 
+use crate::events_remote::Both;
 use crate::harness::edge::TestEdge;
 use crate::harness::sse::Sse;
+use crate::harness::temp_folder;
 use crate::outbox::{number, rows, take, waiting};
 
 const RUNS: &str = "/api/v1/data-ops/bulk-runs";
@@ -23,8 +25,12 @@ async fn with_letters(many: i64) -> TestEdge {
 }
 
 async fn letters(edge: &TestEdge, many: i64) {
+    letters_of(edge, "many", many).await;
+}
+
+async fn letters_of(edge: &TestEdge, stream: &str, many: i64) {
     let pool = &edge.database.pool;
-    rows("many", 1..=many).queue(pool).await;
+    rows(stream, 1..=many).queue(pool).await;
     let dead = || Settlement::Dead { reason: DeadReason::AttemptsUsedUp, error: "no answer".into(), blocks_stream: false };
     let done: Vec<_> = take(pool, 60_000, 100_000).await.iter().map(|row| (row.outbox_id, row.epoch, dead())).collect();
     settle(&get(pool).await.unwrap(), &done).await.unwrap();
@@ -223,4 +229,89 @@ async fn a_watcher_is_told_that_a_run_is_cancelled_and_hears_its_heart() {
     assert_eq!(piece(&edge, &claimed).await, Piece::Over);
     assert_eq!(told(&mut stream).await, event("canceled", 0, "canceled"));
     assert_eq!((told(&mut stream).await, stream.comments), (None, 0));
+}
+
+#[tokio::test]
+async fn the_command_line_shows_watches_and_cancels_runs_here_and_at_a_server() {
+    let edge = with_letters(250).await;
+    let accepted = accept(&edge, 1000).await;
+    let id = accepted["run_id"].as_str().unwrap();
+    let folder = temp_folder();
+    let both = Both::of(&edge, folder.path());
+    let queued = format!("{id}  queued  0 of 250");
+    for (arguments, contains) in [
+        ("bulk-runs list --active".to_owned(), queued.as_str()),
+        ("bulk-runs list --action replay_dead_letters --json".to_owned(), "\"queued\""),
+        (format!("bulk-runs show {id}"), "\"causes\": []"),
+        (format!("bulk-runs items {id} --limit 120"), "120 of 250 items\nMore: --after "),
+    ] {
+        let said = both.say(&arguments).await;
+        assert!(said.contains(contains), "{arguments}: {said}");
+    }
+    let watching = ["bulk-runs", "watch", id];
+    let worked = async {
+        let claimed = claim(&edge, LEASE).await.expect("a run");
+        // Both watch before there is something to see.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        while !matches!(piece(&edge, &claimed).await, Piece::Over) {
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+        }
+    };
+    let (here, there, ()) = tokio::join!(both.on_database.tool(&watching), both.server(&watching), worked);
+    let done =
+        format!("{id}  running  200 of 250: 200 passed\n{id}  running  250 of 250: 250 passed\n{id}  completed  250 of 250: 250 passed\n");
+    for (code, said) in [&here, &there] {
+        assert!(*code == 0 && said.contains(&done), "{said}");
+    }
+    let (code, said) = both.server(&["bulk-runs", "cancel", id]).await;
+    assert_eq!((code, said.as_str()), (1, &*both.on_database.tool(&["bulk-runs", "cancel", id]).await.1));
+
+    // Dead letters again, as a run that is cancelled.
+    letters_of(&edge, "more", 3).await;
+    let (_, selected) = both.server(&["dead-letters", "replay", "--everything"]).await;
+    let selection = selected.trim_end().rsplit(' ').next().unwrap();
+    let (code, said) = both.on_database.tool(&["dead-letters", "replay", "--selection", selection, "--as-a-run"]).await;
+    let second = said.trim_end().rsplit(' ').next().unwrap();
+    assert!(code == 0 && said.starts_with("Watch it: keystone bulk-runs watch replay_dead_letters_"), "{said}");
+    let (code, said) = both.server(&["bulk-runs", "cancel", second]).await;
+    assert!(code == 0 && said.contains("cancel_requested"), "{said}");
+    let claimed = claim(&edge, LEASE).await.expect("a run");
+    assert_eq!(piece(&edge, &claimed).await, Piece::Over);
+    for (code, said) in [both.server(&["bulk-runs", "watch", second]).await, both.on_database.tool(&["bulk-runs", "watch", second]).await] {
+        assert!(code == 1 && said.ends_with("keystone: the bulk run was cancelled\n"), "{said}");
+    }
+    for arguments in [&["show", "none"][..], &["items", "none"], &["cancel", "none"], &["watch", "none"]] {
+        let (here, there) =
+            (both.on_database.tool(&[&["bulk-runs"], arguments].concat()).await, both.server(&[&["bulk-runs"], arguments].concat()).await);
+        assert_eq!((here.0, there.0), (1, 1), "{arguments:?}: {here:?} {there:?}");
+    }
+}
+
+#[tokio::test]
+async fn items_of_runs_that_ended_long_ago_are_swept_and_the_runs_stay() {
+    let edge = with_letters(7).await;
+    let pool = &edge.database.pool;
+    let mut runs = vec![];
+    for _ in 0..3 {
+        runs.push(accept(&edge, 100).await);
+        if runs.len() < 3 {
+            let claimed = claim(&edge, LEASE).await.expect("a run");
+            while !matches!(piece(&edge, &claimed).await, Piece::Over) {}
+            letters_of(&edge, &format!("of {}", runs.len()), 5).await;
+        }
+    }
+    // One ended long ago, one just now; one has not ended, however old it is.
+    let ago = "update bulk_runs set updated_at = now() - interval '31 days' where id = any (array[$1, $2])";
+    let ids: Vec<&str> = runs.iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+    get(pool).await.unwrap().execute(ago, &[&ids[0], &ids[2]]).await.unwrap();
+    let items = async |n: usize| edge.get(&format!("{RUNS}/{}/items", ids[n])).await.1["total"].clone();
+    // What was replayed before and waits in the outbox dies with the rest.
+    assert_eq!((items(0).await, items(1).await, items(2).await), (json!(7), json!(12), json!(17)));
+    let stop = tokio_util::sync::CancellationToken::new();
+    edge.commands.sweep_bulk_items(Duration::from_secs(32 * 24 * 3600), &stop).await.unwrap();
+    assert_eq!(items(0).await, json!(7), "it is not that long ago");
+    edge.commands.sweep_bulk_items(Duration::from_secs(30 * 24 * 3600), &stop).await.unwrap();
+    assert_eq!((items(0).await, items(1).await, items(2).await), (json!(0), json!(12), json!(17)));
+    let swept = run(&edge, &runs[0]).await;
+    assert_eq!((&swept["status"], &swept["passed_count"], &swept["total_count"]), (&json!("completed"), &json!(7), &json!(7)));
 }

@@ -39,7 +39,7 @@ async fn give_up(pool: &Pool, reason: DeadReason, blocks_stream: bool) {
 }
 
 /// An edge with letters of these streams, one each, in their order.
-async fn with_letters(streams: &[&str]) -> TestEdge {
+pub async fn with_letters(streams: &[&str]) -> TestEdge {
     let edge = TestEdge::start().await;
     for stream in streams {
         rows(stream, 1..=1).queue(&edge.database.pool).await;

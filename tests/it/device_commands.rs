@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keystone_edge::commands::Commands;
 use keystone_edge::commands::batches::CreatedTask;
 use keystone_edge::commands::callbacks::{CallbackTokens, FinishCallback, Proof};
 use keystone_edge::commands::devices::{OpenLink, RequestDeviceCommand, SettleDeviceCommand};
+use keystone_edge::commands::{Commands, Context};
 use keystone_edge::config::Secret;
 use keystone_edge::devices::hub::{Ask, Lane};
 use keystone_edge::devices::session::Now;
@@ -17,7 +17,7 @@ use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, Re
 use keystone_edge::domain::report::Report;
 use keystone_edge::domain::routing::Destination;
 use keystone_edge::domain::task::{FinishReport, TaskStatus};
-use keystone_edge::domain::{DeviceId, Timestamp};
+use keystone_edge::domain::{Actor, DeviceId, Timestamp};
 use keystone_edge::pg::get;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::subscribers::device_commands::DeviceCommands;
@@ -50,7 +50,7 @@ impl Desk {
     }
 
     fn over(hub: &Hub, commands: &Commands, database: &TestDatabase) -> DeviceCommands {
-        DeviceCommands::new(hub.clone(), commands.clone(), Reads::new(database.pool.clone()), CallbackTokens::new(b"secret"))
+        DeviceCommands::new(hub.clone(), commands.clone(), Reads::new(database.pool.clone()), CallbackTokens::new(b"secret"), false)
     }
 
     /// The task, as if all that makes it so had happened.
@@ -85,6 +85,11 @@ impl Desk {
         let task = Some(self.task.public_id.clone());
         let ask = RequestDeviceCommand { config, timeout, ..asked(&device(0), action, task) };
         let command_id = done(&self.factory.commands, ask).await;
+        (command_id, self.newest_command().await)
+    }
+
+    /// The command that was asked for last, as it is delivered.
+    async fn newest_command(&self) -> Delivery {
         let client = get(&self.database.pool).await.unwrap();
         let sql = "select aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, seq, recorded_at
                    from events where event_type = 'device_command_requested' order by seq desc limit 1";
@@ -100,10 +105,14 @@ impl Desk {
             seq: row.get(7),
             recorded_at: row.get(8),
         };
-        (
-            command_id,
-            Delivery { event, attempt: 1, destination: Some(Destination::Recorder(device(0))), deadline: None, causation_depth: 0 },
-        )
+        Delivery {
+            event,
+            attempt: 1,
+            destination: Some(Destination::Recorder(device(0))),
+            deadline: None,
+            causation_depth: 0,
+            trace_parent: None,
+        }
     }
 
     async fn begin(&self, timeout: Duration) -> Delivery {
@@ -127,7 +136,14 @@ impl Desk {
             seq: 1,
             recorded_at: Timestamp::UNIX_EPOCH,
         };
-        Delivery { event, attempt: 1, destination: Some(Destination::Transfer(device(0))), deadline: None, causation_depth: 0 }
+        Delivery {
+            event,
+            attempt: 1,
+            destination: Some(Destination::Transfer(device(0))),
+            deadline: None,
+            causation_depth: 0,
+            trace_parent: None,
+        }
     }
 
     /// Why commands were not sent, in the order in which they were asked for.
@@ -160,6 +176,71 @@ async fn a_command_goes_to_exactly_its_connection() {
     let rpc = rpc(&mut asked);
     assert_eq!((rpc.command_id, rpc.action, rpc.params), (id, RecorderAction::Begin, json!({ "task_id": desk.task.public_id })));
     assert_eq!(desk.reasons().await, Vec::<String>::new());
+}
+
+/// What is asked for as a data collector who does not wait, and delivered after something happened.
+async fn asked_and_gone(desk: &Desk, happened: &str) -> (Outcome, Option<Rpc>, Vec<String>) {
+    let (_lane, mut asks) = desk.link(LinkKind::Recorder, desk.stored(1).await);
+    let ask = RequestDeviceCommand { asynchronous: true, ..asked(&device(0), RecorderAction::Pause, None) };
+    let who = Context::of(Actor::Collector(desk.factory.collectors[0]));
+    desk.factory.commands.execute(&who, ask).await.unwrap();
+    let delivery = desk.newest_command().await;
+    get(&desk.database.pool).await.unwrap().batch_execute(happened).await.unwrap();
+    let outcome = desk.subscriber.deliver(&delivery).await;
+    let sent = asks.try_recv().ok().map(|ask| if let Ask::Rpc(rpc) = ask { rpc } else { panic!("something else") });
+    (outcome, sent, desk.reasons().await)
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_sent_while_its_caller_may_still_do_it() {
+    let desk = Desk::new().await;
+    let (outcome, sent, reasons) = asked_and_gone(&desk, "").await;
+    assert_eq!((outcome, sent.is_some(), reasons), (Outcome::Delivered, true, vec![]));
+    // Another's robot, an account that may not log in, none at all: in the moment in which it is to be sent.
+    let (account, robot) =
+        ("the account of the caller is gone, or not active any more", "the robot does not belong to the station of the caller any more");
+    let mut expected = vec![];
+    for (happened, reason) in [
+        ("update stations set is_current = false", robot),
+        ("update stations set is_current = true; update data_collectors set status = 'inactive'", account),
+        ("delete from data_collectors", account),
+    ] {
+        let (outcome, sent, reasons) = asked_and_gone(&desk, happened).await;
+        expected.push(reason);
+        assert_eq!(
+            (outcome, sent.map(|rpc| rpc.command_id), reasons),
+            (Outcome::Delivered, None, expected.iter().map(|&r| r.to_owned()).collect())
+        );
+    }
+    let causes = "select count(*) from device_commands where status = 'not_sent' and data ->> 'cause' = 'not_permitted'";
+    assert_eq!(number(&desk.database.pool, causes).await, 3);
+}
+
+#[tokio::test]
+async fn what_is_waited_for_was_looked_at_when_it_was_asked_for() {
+    let desk = Desk::new().await;
+    let (_lane, mut asks) = desk.link(LinkKind::Recorder, desk.stored(1).await);
+    let who = Context::of(Actor::Collector(desk.factory.collectors[0]));
+    desk.factory.commands.execute(&who, asked(&device(0), RecorderAction::Pause, None)).await.unwrap();
+    get(&desk.database.pool).await.unwrap().batch_execute("delete from data_collectors").await.unwrap();
+    assert_eq!(desk.subscriber.deliver(&desk.newest_command().await).await, Outcome::Delivered);
+    assert_eq!(rpc(&mut asks).action, RecorderAction::Pause);
+}
+
+#[tokio::test]
+async fn a_caller_without_a_login_may_go_as_long_as_the_site_takes_such() {
+    let desk = Desk::new().await;
+    let (_lane, mut asks) = desk.link(LinkKind::Recorder, desk.stored(1).await);
+    let ask = RequestDeviceCommand { asynchronous: true, ..asked(&device(0), RecorderAction::Pause, None) };
+    desk.factory.commands.execute(&Context::of(Actor::Anonymous), ask).await.unwrap();
+    let delivery = desk.newest_command().await;
+    let reads = Reads::new(desk.database.pool.clone());
+    let open = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), reads, CallbackTokens::new(b"secret"), true);
+    assert_eq!(open.deliver(&delivery).await, Outcome::Delivered);
+    assert_eq!(rpc(&mut asks).action, RecorderAction::Pause);
+    assert_eq!(desk.subscriber.deliver(&delivery).await, Outcome::Delivered);
+    assert!(asks.try_recv().is_err());
+    assert_eq!(desk.reasons().await, ["this needs a login now, and the caller had none"]);
 }
 
 #[tokio::test]
@@ -294,7 +375,7 @@ async fn a_dead_letter_keeps_what_failed_with_all_its_causes() {
     // The worker reaches the outbox, and no table beside it.
     let nobody = Secret::new("postgres://keystone@127.0.0.1:1/keystone");
     let away = Reads::new(TestDatabase::of(nobody, desk.database.superuser_url.clone()).pool);
-    let subscriber = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), away, CallbackTokens::new(b"secret"));
+    let subscriber = DeviceCommands::new(desk.hub.clone(), desk.factory.commands.clone(), away, CallbackTokens::new(b"secret"), false);
     let running = dispatch(&desk.database.pool, Arc::new(subscriber), settings(), "w");
     until_empty(&desk.database.pool).await;
     running.stop().await;

@@ -181,6 +181,7 @@ async fn the_commands_of_operations_do_what_it_says() {
         ("keystone dead-letters", Step::Shell),
         ("$letters/counts", Step::Shell),
         ("$hooks/1/test", Step::Shell),
+        ("keystone bulk-runs", Step::Shell),
     ];
     let operations = document("docs/operations.md");
     let commands: Vec<_> = blocks(&operations).into_iter().filter(|block| block.language != "text").collect();
@@ -204,7 +205,8 @@ async fn the_commands_of_operations_do_what_it_says() {
                 let mut environment = server.environment();
                 if !text.contains("doctor") {
                     let place = if text.contains("pg_restore") { restored } else { url.trim() };
-                    environment = vec![("KEYSTONE_DATABASE_URL", place.to_owned()), ("LOGIN", token.clone())];
+                    let password = ("KEYSTONE_PASSWORD", PASSWORD.to_owned());
+                    environment = vec![("KEYSTONE_DATABASE_URL", place.to_owned()), ("LOGIN", token.clone()), password];
                 }
                 let (done, said) = run(folder.path(), &text, &environment).await;
                 assert!(done, "line {}: {said}", block.line);

@@ -24,7 +24,7 @@ use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{TestDatabase, temp_folder, until};
 
 /// Gives every event its position and notes what it is found by, in small steps and large ones.
-async fn note_all(database: &TestDatabase) {
+pub async fn note_all(database: &TestDatabase) {
     let mut leader = lead(&database.connector).await;
     while leader.step().await.unwrap() > 0 {}
     while search::note(&database.pool).await.unwrap() != Some(0) {}
@@ -37,15 +37,15 @@ async fn as_actor<C: Command>(commands: &Commands, actor: Actor, cause: Option<C
 }
 
 /// A batch that is cancelled, one with a task that is deleted, all by several people; noted.
-struct Floor {
-    edge: TestEdge,
-    deleted: (TaskId, String),
-    batch: BatchId,
+pub struct Floor {
+    pub edge: TestEdge,
+    pub deleted: (TaskId, String),
+    pub batch: BatchId,
     cancelling: Context,
 }
 
 impl Floor {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let edge = TestEdge::start().await;
         let factory = Factory::new(&edge.database.pool, 2).await;
         let order = factory.order("Cups", 9).await;

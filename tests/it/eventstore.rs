@@ -20,7 +20,7 @@ use postgres_es::PostgresEventRepository;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use crate::factory::{Factory, metadata};
+use crate::factory::{Factory, metadata, place_all};
 use crate::harness::{TestDatabase, until};
 
 fn terms(target_count: i64) -> Terms {
@@ -395,4 +395,24 @@ async fn an_old_event_is_read_as_a_new_one() {
     let repository = PersistedEventStore::<_, Adapted<Order>>::new_event_store(EventRepository::new(database.pool.clone()));
     let mut theirs = repository.with_upcasters(upcasters()).load_aggregate("1").await.unwrap();
     assert_eq!(theirs.aggregate().0, load(&store, "1").await.state);
+}
+
+/// Dispatched in batches of a thousand, most tasks were stored by few transactions.
+#[tokio::test]
+async fn a_step_of_the_sequencer_reads_what_is_new_however_few_transactions_stored_the_rest() {
+    let database = TestDatabase::new().await;
+    let client = get(&database.pool).await.unwrap();
+    let many = "insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                select 'order', g::text, 1, 'order_started', '1.0', '{\"order_started\": {}}', '{}' from generate_series(1, 20000) g";
+    client.batch_execute(many).await.unwrap();
+    place_all(&database.connector).await;
+    client.batch_execute("analyze events").await.unwrap();
+    let step = "explain (analyze, buffers, format json)
+                select s.* from (select * from ticks order by tick_id desc limit 1) t,
+                sequence_events(t.tick_id, t.seen, t.position, t.hash, t.floor_seq, t.system_identifier) s";
+    // The first one of a session reads what its statements are made of, too.
+    client.query_one(step, &[]).await.unwrap();
+    let plan: serde_json::Value = client.query_one(step, &[]).await.unwrap().get(0);
+    let blocks = plan[0]["Plan"]["Shared Hit Blocks"].as_i64().unwrap() + plan[0]["Plan"]["Shared Read Blocks"].as_i64().unwrap();
+    assert!(blocks < 100, "{blocks} blocks: {plan:#}");
 }

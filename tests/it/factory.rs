@@ -145,7 +145,18 @@ pub fn device(n: usize) -> DeviceId {
 /// What is asked of a recorder, without a look at what it does.
 pub fn asked(device: &DeviceId, action: RecorderAction, task: Option<PublicTaskId>) -> RequestDeviceCommand {
     let timeout = Duration::from_secs(15);
-    RequestDeviceCommand { device: device.clone(), action, task, config: None, timeout, holds_none: false, sight: None }
+    RequestDeviceCommand {
+        command_id: uuid::Uuid::new_v4().to_string(),
+        device: device.clone(),
+        action,
+        task,
+        config: None,
+        timeout,
+        holds_none: false,
+        sight: None,
+        asynchronous: false,
+        waited_by: None,
+    }
 }
 
 /// What a device tells over its recorder's connection.

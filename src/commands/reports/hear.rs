@@ -18,13 +18,6 @@ impl Command for DeviceReport {
         self.report.name()
     }
 
-    fn tells(&self) -> Option<&str> {
-        match &self.report {
-            Report::Settled { command_id, .. } | Report::AnsweredLate { command_id, .. } => Some(command_id),
-            _ => None,
-        }
-    }
-
     async fn run(&self, work: &mut Work) -> Result<Vec<Report>, CommandError> {
         match &self.report {
             Report::Observed { state, task, source } => recorder::observe(self, work, (*state, task.as_ref()), source).await?,

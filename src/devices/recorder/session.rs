@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::super::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use super::super::view::RecorderView;
 use super::super::wire::{self, FromRecorder, RpcResponse, StateUpdate, ToRecorder};
-use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
+use crate::domain::device::{CommandOutcome, NotSentCause, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
@@ -182,7 +182,7 @@ impl RecorderSession {
         for request in waiting {
             match request {
                 Request::Rpc(rpc) if rpc.deadline <= now.wall => {
-                    effects.push(not_sent(&rpc.command_id, "the recorder was busy until the deadline"));
+                    effects.push(not_sent(&rpc.command_id, NotSentCause::Overloaded, "the recorder was busy until the deadline"));
                 }
                 Request::Query { ticket, deadline, .. } if deadline <= now.at => {
                     effects.push(Effect::Answer { ticket, answer: Err(QueryError::TimedOut) });
@@ -312,7 +312,7 @@ impl RecorderSession {
             return;
         }
         if self.waiting.len() >= WAITING_MAX {
-            effects.push(not_sent(&rpc.command_id, "too many commands wait for the recorder"));
+            effects.push(not_sent(&rpc.command_id, NotSentCause::Overloaded, "too many commands wait for the recorder"));
             return;
         }
         if self.taken.len() >= TAKEN_MAX {
@@ -331,8 +331,8 @@ fn unknown(command_id: &str, cause: UnknownCause, reason: &str) -> Effect {
     settled(command_id, CommandOutcome::unknown(cause, reason))
 }
 
-fn not_sent(command_id: &str, reason: &str) -> Effect {
-    settled(command_id, CommandOutcome::NotSent { reason: reason.to_owned() })
+fn not_sent(command_id: &str, cause: NotSentCause, reason: &str) -> Effect {
+    settled(command_id, CommandOutcome::not_sent(cause, reason))
 }
 
 fn outcome_of(response: &RpcResponse) -> CommandOutcome {
@@ -406,7 +406,7 @@ impl Session for RecorderSession {
         }
         for request in self.waiting.drain(..) {
             match request {
-                Request::Rpc(rpc) => effects.push(not_sent(&rpc.command_id, reason)),
+                Request::Rpc(rpc) => effects.push(not_sent(&rpc.command_id, NotSentCause::LinkClosed, reason)),
                 Request::Query { ticket, .. } => effects.push(Effect::Answer { ticket, answer: Err(QueryError::NotConnected) }),
                 Request::Frame(_) => {}
             }

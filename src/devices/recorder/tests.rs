@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::session::{BUSY_MAX, RecorderSession};
 use crate::devices::session::{Effect, Now, QueryError, Request, Rpc, Session};
 use crate::devices::view::RecorderView;
-use crate::domain::device::{CommandOutcome, RecorderAction, RecorderState, UnknownCause};
+use crate::domain::device::{CommandOutcome, NotSentCause, RecorderAction, RecorderState, UnknownCause};
 use crate::domain::report::Report;
 use crate::domain::{PublicTaskId, Timestamp};
 
@@ -154,8 +154,8 @@ fn unknown(id: &str, cause: UnknownCause, reason: &str) -> Report {
     Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::unknown(cause, reason) }
 }
 
-fn not_sent(id: &str, reason: &str) -> Report {
-    Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::NotSent { reason: reason.to_owned() } }
+fn not_sent(id: &str, cause: NotSentCause, reason: &str) -> Report {
+    Report::Settled { command_id: id.to_owned(), outcome: CommandOutcome::not_sent(cause, reason) }
 }
 
 #[test]
@@ -298,7 +298,7 @@ impl Stage {
 #[test]
 fn a_command_that_never_got_its_turn_is_settled_at_its_deadline() {
     let stage = Stage::idle().rpc(A, RecorderAction::Finish, Some("t"), SOON * 4).rpc(B, RecorderAction::Pause, None, SOON).after(SOON);
-    assert_eq!(stage.reports(), [not_sent(B, "the recorder was busy until the deadline")]);
+    assert_eq!(stage.reports(), [not_sent(B, NotSentCause::Overloaded, "the recorder was busy until the deadline")]);
     assert_eq!(stage.sent(), ["finish"]);
 }
 
@@ -310,7 +310,7 @@ fn a_lost_link_leaves_no_command_without_an_outcome() {
         stage.reports(),
         [
             unknown(A, UnknownCause::LinkClosed, "replaced by a newer connection"),
-            not_sent(B, "replaced by a newer connection"),
+            not_sent(B, NotSentCause::LinkClosed, "replaced by a newer connection"),
             Report::Closed { reason: "replaced by a newer connection".to_owned() },
         ]
     );

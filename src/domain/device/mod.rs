@@ -13,6 +13,7 @@
 //! link is *contested*: the one that holds it keeps it until it ends, others are refused, and people are told. A
 //! holder that is dead is found out by its silence, like any other.
 
+mod outcome;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ pub use super::recorder::{RecorderAction, RecorderState};
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
 use super::{Aggregate, PublicTaskId, Timestamp};
+pub use outcome::{CommandOutcome, NotSentCause, UnknownCause};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Device {
@@ -136,50 +138,6 @@ pub struct OpenCommand {
     pub task_id: Option<PublicTaskId>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CommandOutcome {
-    Succeeded {
-        message: Option<String>,
-        data: Option<Value>,
-    },
-    Refused {
-        message: Option<String>,
-        data: Option<Value>,
-    },
-    /// It is not known whether the device did it; its next snapshot tells.
-    Unknown {
-        reason: String,
-        /// None in older events.
-        #[serde(default)]
-        cause: Option<UnknownCause>,
-    },
-    /// It never left: the device did not do it.
-    NotSent {
-        reason: String,
-    },
-}
-
-words! {
-    /// Why it is not known what became of a command.
-    UnknownCause {
-        /// No answer in its time.
-        TimedOut = "timed_out",
-        /// Its connection ended first.
-        LinkClosed = "link_closed",
-        /// Another connection took the place of its own.
-        Superseded = "superseded",
-        /// The process that held its connection ended.
-        ProcessEnded = "process_ended",
-    }
-}
-
-impl CommandOutcome {
-    pub fn unknown(cause: UnknownCause, reason: impl Into<String>) -> Self {
-        Self::Unknown { reason: reason.into(), cause: Some(cause) }
-    }
-}
-
 /// Id and deadline of the command that follows, if one does.
 #[derive(Clone, Debug)]
 pub struct NextCommand {
@@ -226,6 +184,8 @@ pub enum DeviceCommand {
         holds_none: bool,
         /// What it says at this moment, where a person asks and must ask for what fits. None: it is sent as it is.
         sight: Option<Sight>,
+        /// Its caller may be gone when it is sent.
+        asynchronous: bool,
     },
     SettleCommand {
         command_id: String,
@@ -278,7 +238,7 @@ events! {
             seen: Observed,
             source: String,
         },
-        DeviceCommandRequested = "device_command_requested", "1.3" {
+        DeviceCommandRequested = "device_command_requested", "1.4" {
             command_id: String,
             epoch: i64,
             action: RecorderAction,
@@ -296,8 +256,11 @@ events! {
             /// events it stands in `params`.
             #[serde(default)]
             params_beside: bool,
+            /// Its caller does not wait for it: whether they may still do it is looked at before it is sent.
+            #[serde(default)]
+            asynchronous: bool,
         },
-        DeviceCommandSettled = "device_command_settled", "1.1" {
+        DeviceCommandSettled = "device_command_settled", "1.2" {
             command_id: String,
             action: RecorderAction,
             task_id: Option<PublicTaskId>,
@@ -387,6 +350,7 @@ impl Device {
             while_held: true,
             callback_token: false,
             params_beside: false,
+            asynchronous: false,
         })
     }
 
@@ -502,7 +466,7 @@ impl Aggregate for Device {
                     Some(_) => vec![],
                 }
             }
-            C::RequestCommand { command_id, action, task_id, deadline, holds_none, sight } => {
+            C::RequestCommand { command_id, action, task_id, deadline, holds_none, sight, asynchronous } => {
                 if let Some(sight) = sight {
                     recorder_fits(action, task_id.as_ref(), self.transfer.open, &sight)?;
                 }
@@ -542,6 +506,7 @@ impl Aggregate for Device {
                     while_held,
                     callback_token,
                     params_beside,
+                    asynchronous,
                 }]
             }
             C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {

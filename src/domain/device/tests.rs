@@ -25,6 +25,7 @@ fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
         while_held: false,
         callback_token: false,
         params_beside: false,
+        asynchronous: false,
     }
 }
 
@@ -108,6 +109,7 @@ fn a_configuration_under_way_may_still_arrive_and_is_cleared_then() {
         deadline: Timestamp::UNIX_EPOCH,
         holds_none: false,
         sight: None,
+        asynchronous: false,
     };
     run(&mut device, config);
     assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
@@ -276,7 +278,15 @@ fn what_names_no_task_means_the_one_that_the_recorder_holds() {
     let asked = |device: &Device, action| {
         let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
         match &device
-            .decide(DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, deadline, holds_none: false, sight: None })
+            .decide(DeviceCommand::RequestCommand {
+                command_id: "c".into(),
+                action,
+                task_id,
+                deadline,
+                holds_none: false,
+                sight: None,
+                asynchronous: false,
+            })
             .unwrap()[..]
         {
             [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
@@ -289,7 +299,15 @@ fn what_names_no_task_means_the_one_that_the_recorder_holds() {
     let t = || Some("t".to_owned());
     for action in [Cancel, Clear] {
         let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
-        let command = DeviceCommand::RequestCommand { command_id: "c".into(), action, task_id, deadline, holds_none: false, sight: None };
+        let command = DeviceCommand::RequestCommand {
+            command_id: "c".into(),
+            action,
+            task_id,
+            deadline,
+            holds_none: false,
+            sight: None,
+            asynchronous: false,
+        };
         let refused = device.decide(command).map_err(|refusal| refusal.to_string());
         assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
     }
@@ -332,6 +350,7 @@ fn what_a_person_asks_is_decided_on_what_the_recorder_says_and_not_on_what_is_st
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
             sight,
+            asynchronous: false,
         })
     };
     let says = |state| Some(Sight::Seen { state, task_id: Some(task("t")) });
@@ -351,7 +370,7 @@ fn what_a_person_asks_is_decided_on_what_the_recorder_says_and_not_on_what_is_st
 fn what_was_not_sent_is_over_and_no_answer_to_it_is_waited_for() {
     let mut device = given([opened(1), requested("c1", 1)]);
     let settle = |outcome| DeviceCommand::SettleCommand { command_id: "c1".into(), outcome, next: next("n") };
-    run(&mut device, settle(CommandOutcome::NotSent { reason: "busy".into() }));
+    run(&mut device, settle(CommandOutcome::not_sent(NotSentCause::Overloaded, "busy")));
     assert!(device.open_commands.is_empty() && device.given_up.is_empty() && device.begun_unheard.is_none());
     assert_eq!(device.decide(settle(CommandOutcome::Succeeded { message: None, data: None })), Ok(vec![]));
 }
@@ -432,6 +451,7 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
         deadline: Timestamp::UNIX_EPOCH,
         holds_none: false,
         sight: None,
+        asynchronous: false,
     };
     let older: DeviceEvent = serde_json::from_value(serde_json::json!({ "device_command_requested": {
         "command_id": "a", "epoch": 1, "action": "config", "task_id": "t-1", "params": {}, "deadline": "2026-11-20T19:53:07Z",
@@ -448,6 +468,7 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
             deadline: Timestamp::UNIX_EPOCH,
             holds_none: false,
             sight: None,
+            asynchronous: false,
         },
     );
     assert_eq!(device.tokenless, Some(task("t-1")));

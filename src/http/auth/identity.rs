@@ -1,7 +1,8 @@
 //! Who a request comes from, and what a login is for.
 
+use crate::domain::right::scope_of;
 use crate::domain::words::words;
-use crate::domain::{CollectorId, Scope};
+use crate::domain::{Actor, CollectorId, Scope};
 
 words! {
     /// What a login is for.
@@ -39,10 +40,18 @@ impl Identity {
         }
     }
 
+    /// As events name them.
+    pub fn actor(&self) -> Actor {
+        match self {
+            Identity::Admin => Actor::Admin,
+            Identity::Collector { id, .. } => Actor::Collector(*id),
+            // The source address is all that is known.
+            Identity::Anonymous => Actor::Anonymous,
+        }
+    }
+
     /// What they see and change.
     pub fn scope(&self) -> Scope {
-        match self {
-            Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => Scope::Everything,
-        }
+        scope_of(&self.actor())
     }
 }

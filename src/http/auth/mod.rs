@@ -42,6 +42,7 @@ use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, Scope};
 use crate::listener::ProxyItself;
 use crate::projections::reads::episodes::EpisodeShown;
+use crate::telemetry::trace::TraceParent;
 
 /// The stream that browsers follow. Their `EventSource` can send no header of its choice, but it sends
 /// cookies: a login sets one that is good for this route and no other.
@@ -126,18 +127,16 @@ pub struct Caller {
     /// Whether that is the caller's own, and not that of a proxy of ours.
     established: bool,
     idempotency: Option<IdempotencyKey>,
-    trace_parent: Option<String>,
+    trace_parent: Option<TraceParent>,
 }
 
 impl Caller {
     pub fn context(&self) -> Context {
-        let actor = match &self.identity {
-            Identity::Admin => Actor::Admin,
-            Identity::Collector { id, .. } => Actor::Collector(*id),
-            // The source address is all that is known.
-            Identity::Anonymous => Actor::Anonymous,
-        };
-        Context { scope: self.scope.clone(), ..self.context_as(actor) }
+        Context { scope: self.scope.clone(), ..self.context_as(self.identity.actor()) }
+    }
+
+    pub fn request_id(&self) -> &str {
+        &self.request_id
     }
 
     pub fn idempotency(&self) -> Option<&IdempotencyKey> {
@@ -163,7 +162,7 @@ impl Caller {
             request_id: Some(self.request_id.clone()),
             source_address: self.source_address.clone(),
             idempotency: self.idempotency.clone(),
-            trace_parent: self.trace_parent.clone(),
+            trace_parent: self.trace_parent,
         }
     }
 
@@ -176,9 +175,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let header = |name: &str, most: usize| {
-            parts.headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| (1..=most).contains(&text.len())).map(str::to_owned)
-        };
         // Both are put there before any handler runs; without them no caller is let through.
         let identity = parts.extensions.get::<Identity>().cloned();
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string());
@@ -192,7 +188,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
             established: parts.extensions.get::<ProxyItself>().is_none(),
             idempotency: parts.extensions.get::<IdempotencyKey>().cloned(),
-            trace_parent: header("traceparent", 64),
+            trace_parent: parts.extensions.get::<TraceParent>().copied(),
         })
     }
 }

@@ -41,7 +41,9 @@ pub fn complete(method: &Method, path: &str, operation: &mut Value) {
     let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
     for (_, response) in responses.filter(|(status, _)| status.starts_with('2')) {
         for (_, content) in response.get_mut("content").and_then(Value::as_object_mut).into_iter().flatten() {
-            content["example"] = answer.clone();
+            if content.get("example").is_none() {
+                content["example"] = answer.clone();
+            }
         }
     }
 }

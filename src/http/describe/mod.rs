@@ -1,12 +1,14 @@
 //! What holds for every operation, written into the description in one place: how refusals
 //! look, which ones any route may answer with, and the header that makes a `POST` repeatable.
 //!
+//! - [`preferences`]: what may be asked for and looked at later.
 //! - [`schemas`]: fields where they stand, and what may be null.
 //! - [`parameters`]: names that mean the same on every route.
 //! - [`examples`]: a request and an answer of each operation.
 
 mod examples;
 mod parameters;
+mod preferences;
 mod schemas;
 
 use axum::http::Method;
@@ -25,6 +27,9 @@ pub fn complete(mut description: Value, policies: &Policies) -> Value {
         for (method, operation) in operations {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
             complete_operation(&method, &policies.of(&method, path), operation);
+            if method == Method::POST && policies.of(&method, path).waits_for_device {
+                preferences::complete(operation);
+            }
             parameters::complete(operation);
             examples::complete(&method, path, operation);
         }

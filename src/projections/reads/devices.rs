@@ -8,16 +8,12 @@ use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use crate::domain::device::LinkKind;
 use crate::domain::{DeviceId, Scope};
-use crate::projections::rows::device::{DeviceCommandRow, DeviceRow};
+use crate::projections::rows::device::DeviceRow;
 
 row! {
     DeviceShown of DeviceRow as "d" {
         version: i64 = "d.version",
     }
-}
-
-row! {
-    DeviceCommandShown of DeviceCommandRow as "k" {}
 }
 
 row! {
@@ -72,10 +68,6 @@ fn seen(within: &str) -> String {
     format!("select {} from unnest($1::text[]) d (id) where true{within}", SeenRow::columns())
 }
 
-fn command() -> String {
-    format!("select {} from device_commands k where k.id = $1", DeviceCommandShown::columns())
-}
-
 impl Reads {
     pub async fn device(&self, scope: &Scope, id: &DeviceId) -> Result<Option<DeviceShown>, ReadError> {
         self.seen(scope, HOME, get(), &[&id]).await
@@ -117,10 +109,6 @@ impl Reads {
         let within = HOME.within(scope, 0);
         self.rows(&linked(&within.sql), &with(&[], &within.values)).await
     }
-
-    pub async fn device_command(&self, id: &str) -> Result<Option<DeviceCommandShown>, ReadError> {
-        self.row(&command(), &[&id]).await
-    }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
@@ -129,7 +117,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("devices", all("")),
         ("devices with a link", linked("")),
         ("devices that are seen", seen("")),
-        ("command to a device", command()),
         ("process with a socket", holder()),
         ("processes with uploaders", uploader_holders()),
     ]

@@ -26,6 +26,7 @@ pub mod orders;
 mod place;
 mod queries;
 pub mod registry;
+pub mod requests;
 mod row;
 pub mod site;
 pub mod stations;
@@ -55,6 +56,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         objects::statements(),
         orders::statements(),
         registry::statements(),
+        requests::statements(),
         site::statements(),
         stations::statements(),
         subscriptions::statements(),

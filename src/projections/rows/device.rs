@@ -82,13 +82,16 @@ impl ReadModel for Device {
     }
 }
 
-fn told(outcome: &CommandOutcome) -> (CommandStatus, Option<String>, Option<Value>) {
+/// How an outcome is shown.
+pub fn told(outcome: &CommandOutcome) -> (CommandStatus, Option<String>, Option<Value>) {
     match outcome {
         CommandOutcome::Succeeded { message, data } => (CommandStatus::Succeeded, message.clone(), data.clone()),
         CommandOutcome::Refused { message, data } => (CommandStatus::Refused, message.clone(), data.clone()),
         CommandOutcome::Unknown { reason, cause } => {
             (CommandStatus::Unknown, Some(reason.clone()), cause.map(|cause| json!({ "cause": cause.as_str() })))
         }
-        CommandOutcome::NotSent { reason } => (CommandStatus::NotSent, Some(reason.clone()), None),
+        CommandOutcome::NotSent { reason, cause } => {
+            (CommandStatus::NotSent, Some(reason.clone()), cause.map(|cause| json!({ "cause": cause.as_str() })))
+        }
     }
 }

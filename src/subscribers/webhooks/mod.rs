@@ -161,7 +161,8 @@ fn message_of(delivery: &Delivery, position: i64, timestamp: i64, secrets: &[Str
     });
     let (id, body) = (format!("evt_{position}"), body.to_string());
     let signature = sign::signatures(secrets, &id, timestamp, &body)?;
-    Some(Message { id, timestamp, signature, body })
+    let trace_parent = delivery.trace_parent.map(|span| span.to_string());
+    Some(Message { id, timestamp, signature, body, trace_parent })
 }
 
 #[async_trait]

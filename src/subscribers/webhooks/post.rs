@@ -15,6 +15,7 @@ use crate::domain::Timestamp;
 use crate::domain::subscription::Target;
 use crate::listener::Networks;
 use crate::telemetry::chain;
+use crate::telemetry::trace::TRACE_PARENT;
 
 /// Bytes of an answer that are read, and that are kept.
 const ANSWER_READ_MAX: usize = 16 << 10;
@@ -30,6 +31,8 @@ pub struct Message {
     pub timestamp: i64,
     pub signature: String,
     pub body: String,
+    /// The attempt, for traces of the receiver.
+    pub trace_parent: Option<String>,
 }
 
 /// What came of a request.
@@ -101,7 +104,7 @@ impl Post {
         if let Some(Err(refused)) = literal.map(|address| allowed.check(address)) {
             return (Verdict::Failed, None, Some(refused.to_string()), None);
         }
-        let request = client
+        let mut request = client
             .post(target.url().clone())
             .timeout(timeout)
             .header(CONTENT_TYPE, "application/json")
@@ -109,6 +112,9 @@ impl Post {
             .header("webhook-timestamp", message.timestamp)
             .header("webhook-signature", message.signature)
             .body(message.body);
+        if let Some(span) = message.trace_parent {
+            request = request.header(TRACE_PARENT, span);
+        }
         match request.send().await {
             Ok(response) => {
                 let status = response.status();

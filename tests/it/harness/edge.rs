@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use keystone_edge::commands::callbacks::CallbackTokens;
-use keystone_edge::commands::{Commands, Context};
+use keystone_edge::commands::{Commands, Context, waits};
 use keystone_edge::devices::hub::{Ask, Lane};
 use keystone_edge::devices::session::Now;
 use keystone_edge::devices::wire::{RpcResponse, ToTransfer};
@@ -113,6 +113,9 @@ impl TestEdge {
             Arc::new(String::new),
         )
         .expect("a state");
+        let (noting, ended_waits) = waits::waits();
+        tokio::spawn(ended_waits.note(commands.clone(), stop.clone()));
+        let state = state.noting(noting);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("its address"));
         let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
