@@ -28,9 +28,10 @@ pub mod http;
 pub mod streams;
 pub mod subscribers;
 
-// Recordings and where they lie.
+// Recordings: where they lie, what they hold, what they are worth.
 pub mod blobs;
 pub mod mcap;
+pub mod quality;
 
 // Running it.
 #[expect(

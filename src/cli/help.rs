@@ -115,3 +115,16 @@ Examples:
   keystone config --json
 
 Starts nothing and shows no secret: those are `set` or `not set`. Ends with 1 where `serve` could not use these settings, and says why.";
+
+pub const QA: &str = "\
+Examples:
+  keystone qa recording.mcap
+  keystone qa --topic /joint_states=50 --topic '/camera/*=30' recordings/*.mcap
+  keystone qa --quick --json recording.mcap
+
+Reads every byte, once; with --quick only the summary and message indexes. What the sidecar (recording.json) says is compared, where it
+lies beside the recording. Reads no settings and no KEYSTONE_* variable, and needs neither server nor database. docs/quality.md explains
+every check.
+
+Ends with 0 where all recordings are approved, with 1 where one is failed, and with 2 where none is failed but one needs inspection, or one
+could not be read.";

@@ -10,6 +10,7 @@ mod greeting;
 mod help;
 mod output;
 mod place;
+mod qa;
 mod remote;
 mod robots_at_work;
 mod settings;
@@ -104,6 +105,9 @@ enum Command {
     Config(settings::Options),
     /// Whether this site is set up so that it works and loses nothing, and what to do where it is not
     Doctor(doctor::Options),
+    /// Measure recordings and judge them, without a server
+    #[command(after_help = help::QA)]
+    Qa(qa::Options),
     /// Print the description of the REST interface
     Openapi,
 }
@@ -187,6 +191,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Config(options) => settings::run(file, &options),
         Command::Doctor(options) => doctor::run(file, &options).await,
+        Command::Qa(options) => qa::run(&options).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&crate::http::openapi())?),
     }
 }

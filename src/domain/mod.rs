@@ -16,6 +16,7 @@ pub mod ids;
 pub mod kinds;
 pub mod letter;
 pub mod literal_secrets;
+pub mod measurement;
 pub mod order;
 pub mod pattern;
 pub mod recorder;

@@ -10,11 +10,17 @@
 //! says too little ([`Unsound::is_damage`]), [`read_through`] reads the whole recording
 //! in one pass of bounded memory and counts itself.
 //!
+//! [`measure`] says more: all that checks want to know of a recording, by message indexes (tier 2) or from every
+//! record (tier 3), and each damage with its place.
+//!
 //! The bytes come from devices and are not trusted. Everything here is bounded by
 //! the bytes at hand: no length found in a file is allocated, followed without
 //! a check, or waited for.
 
+mod beginnings;
+mod body;
 mod lz4_frames;
+pub mod measure;
 mod read;
 mod records;
 mod summary;

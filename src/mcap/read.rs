@@ -11,7 +11,7 @@ use futures_util::{Stream, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::read_through;
-use super::summary::{self, FILE_BYTES_MIN, HEAD_BYTES, SummaryFacts, TRAILER_BYTES, Unsound};
+use super::summary::{self, FILE_BYTES_MIN, HEAD_BYTES, Plan, SummaryFacts, TRAILER_BYTES, Unsound};
 
 /// Holds the whole summary of nearly every recording seen; larger ones cost one more read.
 const TAIL_BYTES: u64 = 250_000;
@@ -39,17 +39,35 @@ pub async fn read_summary<R: RangedRead>(reader: &R, size: u64) -> Result<Summar
     if size < FILE_BYTES_MIN {
         return Err(Unsound::TooShort { size }.into());
     }
+    let Ends { head, plan, section, .. } = read_ends(reader, size).await?;
+    Ok(summary::facts(&head, &plan?, &section)?)
+}
+
+/// The bytes at both ends of an object.
+pub(super) struct Ends {
+    pub head: Bytes,
+    pub tail: Bytes,
+    pub plan: Result<Plan, Unsound>,
+    /// Empty without a plan.
+    pub section: Bytes,
+    pub read_bytes: u64,
+}
+
+/// Reads the tail, the head, and what the footer asks for beside them.
+pub(super) async fn read_ends<R: RangedRead>(reader: &R, size: u64) -> Result<Ends, ReadSummaryError<R::Error>> {
     let tail_start = size.saturating_sub(TAIL_BYTES);
     let tail = exactly(reader, tail_start..size).await?;
-    let plan = summary::plan(size, &tail[tail.len() - TRAILER_BYTES as usize..])?;
+    let plan = summary::plan(size, &tail[tail.len().saturating_sub(TRAILER_BYTES as usize)..]);
 
     let head = match tail_start {
         0 => tail.slice(..tail.len().min(HEAD_BYTES as usize)),
         _ => exactly(reader, 0..HEAD_BYTES.min(size)).await?,
     };
-    let Range { start, end } = plan.range;
+    let Range { start, end } = plan.as_ref().map_or(size..size, |plan| plan.range.clone());
+    let mut read_bytes = size - tail_start + if tail_start == 0 { 0 } else { head.len() as u64 };
     let section = if start < tail_start {
         let missing = exactly(reader, start..tail_start.min(end)).await?;
+        read_bytes += missing.len() as u64;
         let mut section = BytesMut::with_capacity((end - start) as usize);
         section.extend_from_slice(&missing);
         section.extend_from_slice(&tail[..end.saturating_sub(tail_start) as usize]);
@@ -57,7 +75,7 @@ pub async fn read_summary<R: RangedRead>(reader: &R, size: u64) -> Result<Summar
     } else {
         tail.slice((start - tail_start) as usize..(end - tail_start) as usize)
     };
-    Ok(summary::facts(&head, &plan, &section)?)
+    Ok(Ends { head, tail, plan, section, read_bytes })
 }
 
 /// Reads a whole recording of `size` bytes as it comes, on a thread of its own: unpacking is work for the processor.

@@ -205,7 +205,14 @@ pub(super) struct Plan {
     footer: Footer,
     /// The summary section together with the part of the footer that its CRC covers.
     pub range: Range<u64>,
-    summary: Range<u64>,
+    pub summary: Range<u64>,
+}
+
+impl Plan {
+    /// Whether the section has its checksum, or none.
+    pub fn is_as_written(&self, section: &[u8]) -> bool {
+        check_crc(self.footer.summary_crc, section).is_ok()
+    }
 }
 
 /// Checks magic and footer. `trailer` holds the last [`TRAILER_BYTES`] of a file of `size` bytes.
@@ -373,6 +380,14 @@ fn parse(section: &[u8], span: &Range<u64>) -> Result<Records, Unsound> {
         at += (RECORD_PREFIX_BYTES + body.len()) as u64;
     }
     Ok(records)
+}
+
+/// Channels and chunks of a section whose other claims may not be true.
+pub(super) fn listed(section: &[u8], span: &Range<u64>) -> Result<(Vec<ChannelFacts>, Vec<ChunkRegion>), Unsound> {
+    let Records { schemas, channels, statistics, mut chunks, .. } = parse(section, span)?;
+    chunks.sort_by_key(|chunk| chunk.chunk_start);
+    let counts = statistics.as_ref().map(counts_of).unwrap_or_default();
+    Ok((describe(channels, &schemas, &counts), chunks.into_iter().map(ChunkRegion::from).collect()))
 }
 
 fn check_counts(statistics: &Statistics, indexed: usize) -> Result<(), Unsound> {

@@ -31,11 +31,11 @@ fn recording(messages: u32, chunk_bytes: u64) -> Vec<u8> {
     writer.into_inner().into_inner()
 }
 
-fn footer_at(file: &[u8]) -> usize {
+pub fn footer_at(file: &[u8]) -> usize {
     file.len() - TRAILER_BYTES as usize
 }
 
-fn summary_start(file: &[u8]) -> usize {
+pub fn summary_start(file: &[u8]) -> usize {
     let at = footer_at(file) + 9;
     u64::from_le_bytes(file[at..at + 8].try_into().unwrap()) as usize
 }
@@ -51,7 +51,7 @@ fn rewritten(mut file: Vec<u8>, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 }
 
 /// Offset and body length of the first record with `opcode`, in a section that `rewritten` hands out.
-fn find(section: &[u8], opcode: u8) -> Range<usize> {
+pub fn find(section: &[u8], opcode: u8) -> Range<usize> {
     let mut at = 0;
     loop {
         let len = u64::from_le_bytes(section[at + 1..at + 9].try_into().unwrap()) as usize;
@@ -274,7 +274,7 @@ proptest::proptest! {
 }
 
 /// Real recordings lie beside the project; without them there is nothing to say.
-fn shared(folder: &str) -> Vec<(String, Vec<u8>)> {
+pub fn shared(folder: &str) -> Vec<(String, Vec<u8>)> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(folder);
     let Ok(entries) = std::fs::read_dir(&root) else {
         eprintln!("skipped: no recordings in {}", root.display());
@@ -381,18 +381,18 @@ fn recordings_of_real_devices_do_not_survive_a_cut_or_a_flip() {
 
 /// What a writer may choose.
 #[derive(Clone, Copy, Debug)]
-struct Choices {
-    bits: u32,
-    compression: Option<mcap::Compression>,
-    chunk_bytes: u64,
+pub struct Choices {
+    pub bits: u32,
+    pub compression: Option<mcap::Compression>,
+    pub chunk_bytes: u64,
 }
 
 impl Choices {
-    fn has(self, bit: u32) -> bool {
+    pub fn has(self, bit: u32) -> bool {
         self.bits & (1 << bit) != 0
     }
 
-    fn every() -> impl proptest::strategy::Strategy<Value = Self> {
+    pub fn every() -> impl proptest::strategy::Strategy<Value = Self> {
         use proptest::prelude::*;
         let compression = prop_oneof![Just(None), Just(Some(mcap::Compression::Zstd)), Just(Some(mcap::Compression::Lz4))];
         (0..1u32 << 15, compression, prop_oneof![Just(1u64), Just(200), Just(1 << 20)]).prop_map(|(bits, compression, chunk_bytes)| Self {
@@ -403,7 +403,7 @@ impl Choices {
     }
 
     /// Three topics, one of them without a schema and one without messages, an attachment and two metadata records.
-    fn write(self, messages: u32) -> Vec<u8> {
+    pub fn write(self, messages: u32) -> Vec<u8> {
         let options = mcap::WriteOptions::new()
             .profile("ros2")
             .library("choices")

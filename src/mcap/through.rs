@@ -11,19 +11,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read};
 
+use super::beginnings::Beginnings;
+use super::body::{Attached, Body, Source, Stop};
 use super::lz4_frames;
 use super::records::{Channel, Schema, Statistics, opcode};
 use super::summary::{ChannelFacts, SummaryCrc, SummaryFacts, Unsound, check_magic, describe};
 
-/// Names longer than this are cut: topics and types are short, and a device says how long they are.
-const NAME_BYTES_MAX: usize = 4 << 10;
 /// Of all names together. Thirty times what 65,535 channels of ordinary names need.
-const NAMES_BYTES_MAX: usize = 64 << 20;
+pub(super) const NAMES_BYTES_MAX: usize = 64 << 20;
 /// A map of 65,536 channels and room for fields to come.
-const STATISTICS_BYTES_MAX: u64 = 1 << 20;
-/// What a file may unpack to: zeros compress ten thousand to one, and must not keep a thread for hours.
-const UNPACKED_BYTES_MAX: u64 = 64 << 30;
-const UNPACKED_PER_BYTE_MAX: u64 = 100;
+pub(super) const STATISTICS_BYTES_MAX: u64 = 1 << 20;
 /// An lz4 frame costs as much as unpacking so many bytes, whatever it holds.
 const LZ4_FRAME_COSTS: u64 = 32 << 10;
 /// Windows of 128 MiB, which every zstd reader accepts, and no larger ones.
@@ -32,10 +29,17 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Of the name of a packing that we do not know.
 const PACKING_CHARS_MAX: usize = 40;
 
+/// What a file of so many bytes may unpack to: zeros compress ten thousand to one, and must not keep a thread for hours.
+pub(super) fn unpacked_bytes_max(size: u64) -> u64 {
+    const ALWAYS: u64 = 64 << 30;
+    const PER_BYTE: u64 = 100;
+    ALWAYS.saturating_add(size.saturating_mul(PER_BYTE))
+}
+
 /// Reads a recording of `size` bytes from its first byte to its last.
 pub fn read_through(bytes: impl BufRead, size: u64) -> Result<SummaryFacts, Unsound> {
     let mut source = Source::new(bytes);
-    let mut pass = Pass { unpacked_left: UNPACKED_BYTES_MAX.saturating_add(size.saturating_mul(UNPACKED_PER_BYTE_MAX)), ..Pass::default() };
+    let mut pass = Pass { unpacked_left: unpacked_bytes_max(size), ..Pass::default() };
     let result = pass.file(&mut source, size);
     let cut = source.ended;
     match result {
@@ -43,187 +47,6 @@ pub fn read_through(bytes: impl BufRead, size: u64) -> Result<SummaryFacts, Unso
         Err(Stop::Defect(defect)) => Err(defect),
         Err(Stop::Io(_)) if cut => Err(Unsound::Cut { at: source.at }),
         Err(Stop::Io(error)) => Err(Unsound::Unreadable { at: source.at, why: error.to_string() }),
-    }
-}
-
-/// Why the pass stops.
-enum Stop {
-    Defect(Unsound),
-    Io(io::Error),
-}
-
-impl From<Unsound> for Stop {
-    fn from(defect: Unsound) -> Self {
-        Self::Defect(defect)
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Bytes that are counted and hashed as they pass.
-struct Source<R> {
-    inner: R,
-    at: u64,
-    crc: crc32fast::Hasher,
-    /// More was wanted than there is.
-    ended: bool,
-}
-
-impl<R: BufRead> Source<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, at: 0, crc: crc32fast::Hasher::new(), ended: false }
-    }
-
-    fn took(&mut self, len: usize) {
-        self.inner.consume(len);
-        self.at += len as u64;
-    }
-
-    fn skip(&mut self, mut len: u64) -> io::Result<()> {
-        while len > 0 {
-            let piece = self.inner.fill_buf()?;
-            if piece.is_empty() {
-                self.ended = true;
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let now = usize::try_from(len).unwrap_or(usize::MAX).min(piece.len());
-            self.crc.update(&piece[..now]);
-            self.took(now);
-            len -= now as u64;
-        }
-        Ok(())
-    }
-
-    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.read_exact(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn is_at_end(&mut self) -> io::Result<bool> {
-        Ok(self.inner.fill_buf()?.is_empty())
-    }
-}
-
-impl<R: BufRead> Read for Source<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.inner.fill_buf()?;
-        let now = piece.len().min(into.len());
-        into[..now].copy_from_slice(&piece[..now]);
-        self.crc.update(&piece[..now]);
-        self.ended |= now == 0 && !into.is_empty();
-        self.took(now);
-        Ok(now)
-    }
-}
-
-/// One record whose body is read piece by piece and never beyond its end.
-struct Body<'a, R> {
-    source: &'a mut Source<R>,
-    start: u64,
-    opcode: u8,
-    left: u64,
-}
-
-impl<'a, R: BufRead> Body<'a, R> {
-    fn next(source: &'a mut Source<R>) -> Result<Self, Stop> {
-        let start = source.at;
-        let [opcode] = source.array()?;
-        let left = u64::from_le_bytes(source.array()?);
-        Ok(Self { source, start, opcode, left })
-    }
-
-    fn malformed(&self) -> Stop {
-        Unsound::Malformed { at: self.start, opcode: self.opcode }.into()
-    }
-
-    fn take(&mut self, len: u64) -> Result<(), Stop> {
-        self.left = self.left.checked_sub(len).ok_or_else(|| self.malformed())?;
-        Ok(())
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
-        self.take(N as u64)?;
-        Ok(self.source.array()?)
-    }
-
-    fn u16(&mut self) -> Result<u16, Stop> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Result<u32, Stop> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, Stop> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn pass_over(&mut self, len: u64) -> Result<(), Stop> {
-        self.take(len)?;
-        Ok(self.source.skip(len)?)
-    }
-
-    /// A text behind its length: its beginning, where it is longer than any name is.
-    fn name(&mut self, left: &mut usize) -> Result<String, Stop> {
-        let len = u64::from(self.u32()?);
-        self.take(len)?;
-        let kept = usize::try_from(len).unwrap_or(usize::MAX).min(NAME_BYTES_MAX);
-        *left = left.checked_sub(kept).ok_or(Unsound::TooManyNames { at: self.start })?;
-        let mut bytes = vec![0; kept];
-        self.source.read_exact(&mut bytes)?;
-        self.source.skip(len - kept as u64)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    /// Fields that later versions of the format add at the end.
-    fn rest(self) -> Result<(), Stop> {
-        Ok(self.source.skip(self.left)?)
-    }
-}
-
-/// Where the summary may begin. Records that only others know may stand before it as well as in it, and which of them do,
-/// the footer says at last.
-struct Beginnings {
-    /// Each with the checksum of what lies between the data section and it.
-    places: Vec<(u64, u32)>,
-    data_end: u64,
-    open: bool,
-}
-
-/// Places that are remembered; behind them only the newest one. Nobody writes so many records of their own.
-const BEGINNINGS_MAX: usize = 10_000;
-
-impl Beginnings {
-    fn at(data_end: u64) -> Self {
-        Self { places: vec![(data_end, 0)], data_end, open: true }
-    }
-
-    /// A record that the summary may begin behind.
-    fn passed_other<R>(&mut self, source: &Source<R>) {
-        if self.open {
-            self.places.truncate(BEGINNINGS_MAX);
-            self.places.push((source.at, source.crc.clone().finalize()));
-        }
-    }
-
-    /// A record of the summary.
-    fn end(&mut self) {
-        self.open = false;
-    }
-
-    /// The checksum of what lies between `start` and `end`, where `hashed` is that from the data section to `end`;
-    /// nothing, where no summary may begin.
-    fn hash_from(&self, start: u64, hashed: &crc32fast::Hasher, end: u64) -> Option<u32> {
-        let &(start, before) = self.places.iter().find(|(place, _)| *place == start)?;
-        // The checksum of two pieces is that of the first one, moved on by the second one's length, xor that of the second.
-        let mut moved = crc32fast::Hasher::new_with_initial_len(before, start - self.data_end);
-        moved.combine(&crc32fast::Hasher::new_with_initial_len(0, end - start));
-        Some(moved.finalize() ^ hashed.clone().finalize())
     }
 }
 
@@ -361,26 +184,14 @@ impl Pass {
         body.rest()
     }
 
-    fn attachment<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
-        // The record's own checksum begins with its body.
-        let outer = std::mem::replace(&mut body.source.crc, crc32fast::Hasher::new());
-        let _times = (body.u64()?, body.u64()?);
-        let name = self.name(&mut body)?;
-        let _media_type = self.name(&mut body)?;
-        let data_bytes = body.u64()?;
-        body.pass_over(data_bytes)?;
-        let fields = body.source.crc.clone();
-        let expected = body.u32()?;
-        let found = fields.clone().finalize();
+    fn attachment<R: BufRead>(&mut self, body: Body<'_, R>) -> Result<(), Stop> {
+        let at = body.start;
+        let mut left = NAMES_BYTES_MAX - self.names_taken;
+        let Attached { name, found, expected } = body.attachment(&mut left)?;
+        self.names_taken = NAMES_BYTES_MAX - left;
         if expected != 0 && expected != found {
-            return Err(Unsound::AttachmentCrc { at: body.start, found, expected }.into());
+            return Err(Unsound::AttachmentCrc { at, found, expected }.into());
         }
-        let source = body.source;
-        source.skip(body.left)?;
-        // What was hashed here belongs to the data section, too.
-        let mut whole = outer;
-        whole.combine(&source.crc);
-        source.crc = whole;
         self.attachments.push(name);
         Ok(())
     }

@@ -170,9 +170,9 @@ impl TopicKind {
             Self::Imu => {
                 let covariance = |cdr: Cdr| (0..9).fold(cdr, |cdr, n| cdr.f64(if n % 4 == 0 { 0.01 } else { 0.0 }));
                 let orientation = header("imu").f64(0.0).f64(0.0).f64(0.0).f64(1.0);
-                let mut noise = |cdr: Cdr| (0..3).fold(cdr, |cdr, _| cdr.f64(rng.random_range(-0.1..0.1)));
-                let angular = noise(covariance(orientation));
-                let linear = noise(covariance(angular));
+                let mut noise = |cdr: Cdr, mean: [f64; 3]| mean.iter().fold(cdr, |cdr, mean| cdr.f64(mean + rng.random_range(-0.1..0.1)));
+                let angular = noise(covariance(orientation), [0.0; 3]);
+                let linear = noise(covariance(angular), [0.0, 0.0, GRAVITY]);
                 covariance(linear).done()
             }
             Self::Tf => {
@@ -192,6 +192,8 @@ impl TopicKind {
     }
 }
 
+/// In m/s².
+const GRAVITY: f64 = 9.81;
 /// Two arms of seven.
 const JOINTS: u32 = 14;
 const JPEG_FRAMES: u32 = 8;

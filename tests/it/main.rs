@@ -55,6 +55,7 @@ mod people;
 mod pg;
 mod private_postgres;
 mod processes;
+mod qa;
 mod read_models;
 mod registration;
 mod requests;

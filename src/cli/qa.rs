@@ -1,0 +1,280 @@
+//! `keystone qa`: measures local recordings, judges them, and says so.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::output::say;
+use crate::domain::measurement::{Facts, SidecarFacts};
+use crate::mcap::RangedRead;
+use crate::mcap::measure::{Limits, Look, look, measure_ends, measure_whole, sidecar_facts};
+use crate::quality::{Judgement, Part, Role, Suite, TaskWants, Verdict, WantedTopic, judge};
+
+#[derive(clap::Args)]
+pub struct Options {
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// One JSON object for each recording, with all facts, instead of text
+    #[arg(long)]
+    json: bool,
+    /// Read only the summary and message indexes
+    #[arg(long)]
+    quick: bool,
+    /// A topic that has to be there, and how often a second it should come; a name may end in `*`
+    #[arg(long = "topic", value_name = "TOPIC[=HZ]", value_parser = wanted_topic)]
+    topics: Vec<WantedTopic>,
+    /// The shortest and the longest that such a recording may take
+    #[arg(long, value_name = "MIN..MAX", value_parser = seconds)]
+    seconds: Option<(f64, f64)>,
+}
+
+fn wanted_topic(text: &str) -> Result<WantedTopic, String> {
+    let Some((topic, rate)) = text.rsplit_once('=') else { return Ok(WantedTopic { topic: text.to_owned(), rate_hz: None }) };
+    match rate.parse::<f64>() {
+        Ok(rate_hz) if rate_hz > 0.0 && rate_hz.is_finite() => Ok(WantedTopic { topic: topic.to_owned(), rate_hz: Some(rate_hz) }),
+        _ => Err(format!("`{rate}` is no number of messages a second")),
+    }
+}
+
+fn seconds(text: &str) -> Result<(f64, f64), String> {
+    let ends = text.split_once("..").and_then(|(least, most)| Some((least.parse::<f64>().ok()?, most.parse::<f64>().ok()?)));
+    ends.filter(|(least, most)| *least >= 0.0 && least <= most).ok_or_else(|| "write the shortest and the longest as 3..600".to_owned())
+}
+
+/// What is told of one recording.
+#[derive(Serialize)]
+struct Report<'a> {
+    file: &'a Path,
+    judgement: Judgement,
+    facts: Facts,
+}
+
+const FAILED: i32 = 1;
+const NOT_APPROVED: i32 = 2;
+
+/// Ends the program with a code of its own unless all are approved.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, received_at_ns: None };
+    let mut code = 0;
+    for (n, file) in options.files.iter().enumerate() {
+        let report = match measured(file, options.quick).await {
+            Ok(facts) => Report { file, judgement: judge(&facts, &Suite::default(), &wants), facts },
+            Err(error) => {
+                eprintln!("keystone: {error:#}");
+                code = if code == FAILED { FAILED } else { NOT_APPROVED };
+                continue;
+            }
+        };
+        code = match report.judgement.verdict {
+            Verdict::Failed => FAILED,
+            Verdict::NeedsInspection if code == 0 => NOT_APPROVED,
+            _ => code,
+        };
+        if options.json {
+            say(&serde_json::to_string(&report)?)?;
+        } else {
+            if n > 0 {
+                say("")?;
+            }
+            say(text(&report)?.trim_end())?;
+        }
+    }
+    match code {
+        0 => Ok(()),
+        code => std::process::exit(code),
+    }
+}
+
+/// One file, read by ranges.
+struct LocalFile(File);
+
+impl RangedRead for LocalFile {
+    type Error = io::Error;
+
+    async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
+        self.0.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// Pieces in which a file is read.
+const PIECE_BYTES: usize = 4 << 20;
+
+async fn measured(path: &Path, quick: bool) -> anyhow::Result<Facts> {
+    let cannot = || format!("cannot read {}", path.display());
+    let file = File::open(path).with_context(cannot)?;
+    let metadata = file.metadata().with_context(cannot)?;
+    anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
+    let file = LocalFile(file);
+    let seen: Look = look(&file, metadata.len()).await.with_context(cannot)?;
+    let sidecar = sidecar(path)?;
+    let mut facts = if quick && seen.lacks().is_none() {
+        measure_ends(&file, &seen).await.with_context(cannot)?
+    } else {
+        let hash = matches!(&sidecar, Some(SidecarFacts::Read(says)) if says.sha256.is_some());
+        let mut bytes = Hashed { inner: BufReader::with_capacity(PIECE_BYTES, file.0), hash: hash.then(Sha256::new) };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let limits = Limits { unpackers: (threads - 1).clamp(1, 8), ..Limits::default() };
+        let mut facts = measure_whole(&mut bytes, &seen, limits).with_context(cannot)?;
+        facts.sha256 = bytes.finish().with_context(cannot)?;
+        facts
+    };
+    facts.sidecar = sidecar;
+    Ok(facts)
+}
+
+/// A larger one is not read.
+const SIDECAR_BYTES_MAX: u64 = 4 << 20;
+
+fn sidecar(recording: &Path) -> anyhow::Result<Option<SidecarFacts>> {
+    let path = recording.with_extension("json");
+    let mut file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let size_bytes = file.metadata()?.len();
+    if size_bytes > SIDECAR_BYTES_MAX {
+        return Ok(Some(SidecarFacts::TooLarge { size_bytes, max_bytes: SIDECAR_BYTES_MAX }));
+    }
+    let mut bytes = vec![];
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(sidecar_facts(&bytes)))
+}
+
+/// Bytes that are hashed as they pass.
+struct Hashed<R> {
+    inner: R,
+    hash: Option<Sha256>,
+}
+
+impl<R: BufRead> Hashed<R> {
+    /// Of everything, also of what nobody read.
+    fn finish(mut self) -> io::Result<Option<String>> {
+        if self.hash.is_some() {
+            loop {
+                let piece = self.fill_buf()?.len();
+                if piece == 0 {
+                    break;
+                }
+                self.consume(piece);
+            }
+        }
+        Ok(self.hash.map(|hash| hex::encode(hash.finalize())))
+    }
+}
+
+impl<R: BufRead> BufRead for Hashed<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, len: usize) {
+        if let (Some(hash), Ok(piece)) = (&mut self.hash, self.inner.fill_buf()) {
+            hash.update(&piece[..len.min(piece.len())]);
+        }
+        self.inner.consume(len);
+    }
+}
+
+impl<R: BufRead> Read for Hashed<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let len = piece.len().min(into.len());
+        into[..len].copy_from_slice(&piece[..len]);
+        self.consume(len);
+        Ok(len)
+    }
+}
+
+fn text(report: &Report) -> anyhow::Result<String> {
+    let Report { file, judgement, facts } = report;
+    let verdict = match judgement.verdict {
+        Verdict::Approved => "approved",
+        Verdict::NeedsInspection => "needs inspection",
+        Verdict::Failed => "FAILED",
+    };
+    let mut out = String::new();
+    writeln!(out, "{}: {verdict}, score {:.3}", file.display(), judgement.score)?;
+    if let Some(flag) = &judgement.flag {
+        writeln!(out, "  because {flag}")?;
+    }
+    let seconds = facts.duration_ns() as f64 / 1e9;
+    writeln!(
+        out,
+        "  {} bytes, {} messages of {} topics over {seconds:.3} s, {} chunks{}",
+        facts.size_bytes,
+        facts.message_count,
+        facts.topics.len(),
+        facts.chunk_count,
+        if facts.library.is_empty() { String::new() } else { format!(", by {}", facts.library) }
+    )?;
+    if let Some(lacking) = &facts.read_through {
+        writeln!(out, "  read from its first byte to its last: {lacking}")?;
+    }
+    for finding in &facts.findings.items {
+        let chunk = finding.chunk.map_or(String::new(), |chunk| format!(", chunk {chunk}"));
+        writeln!(out, "  damage at {}..{}{chunk}: {}", finding.at, finding.at.saturating_add(finding.bytes), finding.text)?;
+    }
+    for not_measured in &facts.not_measured.items {
+        let at = not_measured.at.map_or(String::new(), |at| format!(" at {at}"));
+        writeln!(out, "  not measured{at}: {}", not_measured.why)?;
+    }
+    topics(&mut out, facts)?;
+    let counted = |role: Role| judgement.checks.iter().filter(move |check| same_group(check.role, role));
+    checks(&mut out, "gates", None, counted(Role::Gate))?;
+    for part in Part::ALL {
+        if let Some(score) = judgement.parts.get(&part) {
+            checks(&mut out, part.as_str(), Some(*score), counted(Role::Part(part, 0)))?;
+        }
+    }
+    let left: Vec<&str> =
+        judgement.checks.iter().filter(|check| check.result.as_str() == "not_applicable").map(|check| check.name.as_str()).collect();
+    if !left.is_empty() {
+        writeln!(out, "  not applicable: {}", left.join(", "))?;
+    }
+    Ok(out)
+}
+
+fn same_group(one: Role, other: Role) -> bool {
+    match (one, other) {
+        (Role::Gate, Role::Gate) => true,
+        (Role::Part(one, _), Role::Part(other, _)) => one == other,
+        _ => false,
+    }
+}
+
+fn topics(out: &mut String, facts: &Facts) -> std::fmt::Result {
+    let width = facts.topics.items.iter().map(|topic| topic.topic.chars().count()).max().unwrap_or(0).min(60);
+    for topic in &facts.topics.items {
+        let rate = topic.rate_hz().map_or(String::new(), |rate| format!("{rate:9.2} Hz"));
+        let gap = topic.timing.as_ref().and_then(|timing| timing.intervals.as_ref());
+        let gap = gap.map_or(String::new(), |intervals| format!("  longest gap {:.1} ms", intervals.longest_ns as f64 / 1e6));
+        writeln!(out, "    {:width$}  {:>8} {rate}{gap}  {}", topic.topic, topic.count, topic.message_type)?;
+    }
+    if facts.topics.cut > 0 {
+        writeln!(out, "    and {} more", facts.topics.cut)?;
+    }
+    Ok(())
+}
+
+fn checks<'a>(
+    out: &mut String,
+    title: &str,
+    score: Option<f64>,
+    checks: impl Iterator<Item = &'a crate::quality::CheckResult>,
+) -> std::fmt::Result {
+    writeln!(out, "  {title}{}", score.map_or(String::new(), |score| format!(" {score:.3}")))?;
+    for check in checks.filter(|check| check.score.is_some()) {
+        writeln!(out, "    {:4}  {:20} {}", check.result.as_str(), check.name, check.details)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Measuring: all facts of a recording that its checks want to know, and each damage with its place.
+//!
+//! ```text
+//!  look      head, tail, summary           tier 1 ─┐
+//!  indexes   message indexes, by ranges    tier 2 ─┴─► Facts, within a second whatever the size
+//!  scan      every record, in one pass     tier 3 ───► Facts, with payloads and checksums
+//! ```
+//!
+//! [`measure_ends`] reads tiers 1 and 2, [`measure_whole`] tier 3 over bytes that may come from another pass. What is
+//! good enough, [`crate::domain::measurement`] does not say, and neither does this.
+
+mod chunk;
+mod fields;
+mod findings;
+mod indexes;
+mod inside;
+mod joints;
+mod look;
+mod payload;
+mod picture;
+mod pool;
+mod scan;
+mod sidecar;
+mod spread;
+mod timeline;
+mod topics;
+mod whole;
+
+pub use look::{Look, look};
+pub use scan::Limits;
+pub use sidecar::sidecar_facts;
+pub use whole::{measure_ends, measure_whole};
+
+#[cfg(test)]
+mod tests;

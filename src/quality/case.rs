@@ -1,0 +1,193 @@
+//! What a check looks at, and what it says.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
+use crate::domain::pattern;
+
+/// What a task asked to be recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskWants {
+    pub topics: Vec<WantedTopic>,
+    /// How long such a recording takes, at least and at most; nothing, where the procedure does not say.
+    pub duration_s: Option<(f64, f64)>,
+    /// When the recording arrived: nothing in it is later.
+    pub received_at_ns: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedTopic {
+    /// A name, or its beginning and `*`.
+    pub topic: String,
+    pub rate_hz: Option<f64>,
+}
+
+impl WantedTopic {
+    pub fn is(&self, topic: &str) -> bool {
+        pattern::matches(&self.topic, topic)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Approved,
+    NeedsInspection,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    Pass,
+    Warn,
+    Fail,
+    NotApplicable,
+}
+
+impl Grade {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::NotApplicable => "not_applicable",
+        }
+    }
+}
+
+/// What one check says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub result: Grade,
+    /// 0 to 1. Of what is not applicable it is not looked at.
+    pub score: f64,
+    pub details: String,
+    pub numbers: BTreeMap<String, Value>,
+}
+
+impl Outcome {
+    fn of(result: Grade, score: f64, details: impl Into<String>) -> Self {
+        Self { result, score, details: details.into(), numbers: BTreeMap::new() }
+    }
+
+    pub fn pass(details: impl Into<String>) -> Self {
+        Self::of(Grade::Pass, 1.0, details)
+    }
+
+    pub fn warn(score: f64, details: impl Into<String>) -> Self {
+        Self::of(Grade::Warn, score, details)
+    }
+
+    pub fn fail(details: impl Into<String>) -> Self {
+        Self::of(Grade::Fail, 0.0, details)
+    }
+
+    pub fn not_applicable(why: impl Into<String>) -> Self {
+        Self::of(Grade::NotApplicable, 0.0, why)
+    }
+
+    pub fn with(mut self, name: &str, number: impl Into<Value>) -> Self {
+        self.numbers.insert(name.to_owned(), number.into());
+        self
+    }
+
+    /// Of a value that should not be above `good` and must not be above `bad`: passes, warns, fails; in between the score falls.
+    pub fn at_most(value: f64, good: f64, bad: f64, details: String) -> Self {
+        if value <= good {
+            Self::pass(details)
+        } else if value <= bad {
+            Self::warn((bad - value) / (bad - good), details)
+        } else {
+            Self::fail(details)
+        }
+    }
+
+    /// The same the other way round.
+    pub fn at_least(value: f64, good: f64, bad: f64, details: String) -> Self {
+        Self::at_most(-value, -good, -bad, details)
+    }
+
+    fn rank(&self) -> (u8, f64) {
+        let result = match self.result {
+            Grade::Fail => 0,
+            Grade::Warn => 1,
+            Grade::Pass => 2,
+            Grade::NotApplicable => 3,
+        };
+        (result, self.score)
+    }
+
+    /// The worst of what a check says of several topics; of equal ones the first.
+    pub fn worst(outcomes: impl IntoIterator<Item = Self>, none: &str) -> Self {
+        let worse = |worst: Self, next: Self| if next.rank() < worst.rank() { next } else { worst };
+        outcomes.into_iter().reduce(worse).unwrap_or_else(|| Self::not_applicable(none))
+    }
+}
+
+/// One recording before one check.
+pub struct Case<'a> {
+    pub facts: &'a Facts,
+    pub wants: &'a TaskWants,
+    pub limits: &'a BTreeMap<String, f64>,
+    pub defaults: &'static [(&'static str, f64)],
+}
+
+/// A topic that is followed, and how often it should come.
+pub struct Followed<'a> {
+    pub facts: &'a TopicFacts,
+    pub nominal_hz: Option<f64>,
+}
+
+impl Followed<'_> {
+    /// Between two messages, in milliseconds: as the task has it, or as it mostly is.
+    pub fn period_ms(&self) -> Option<f64> {
+        let median = || Some(self.facts.timing.as_ref()?.intervals.as_ref()?.median_ns as f64 / 1e6);
+        self.nominal_hz.filter(|rate| *rate > 0.0).map(|rate| 1e3 / rate).or_else(median)
+    }
+}
+
+/// Fewer messages say nothing about a rate.
+const MESSAGES_MIN: u64 = 10;
+
+impl<'a> Case<'a> {
+    /// A number of the suite, or else that of the table.
+    pub fn limit(&self, name: &str) -> f64 {
+        let default = || self.defaults.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, value)| *value);
+        self.limits.get(name).copied().unwrap_or_else(default)
+    }
+
+    /// Sensors, and what the task wants. Other topics come when they like.
+    pub fn followed(&self) -> impl Iterator<Item = Followed<'a>> {
+        let wants = self.wants;
+        self.facts.topics.items.iter().filter_map(move |facts| {
+            let wanted = wants.topics.iter().find(|wanted| wanted.is(&facts.topic));
+            (wanted.is_some() || facts.kind() != Kind::Other)
+                .then(|| Followed { facts, nominal_hz: wanted.and_then(|wanted| wanted.rate_hz) })
+        })
+    }
+
+    /// Those with messages enough to speak of a rate.
+    pub fn regular(&self) -> impl Iterator<Item = Followed<'a>> {
+        self.followed().filter(|topic| topic.facts.count >= MESSAGES_MIN)
+    }
+
+    pub fn counted(&self) -> impl Iterator<Item = &'a TopicFacts> {
+        self.facts.topics.items.iter().filter(|topic| topic.count > 0)
+    }
+
+    pub fn read_to(&self, tier: Tier) -> bool {
+        self.facts.tier >= tier
+    }
+}
+
+pub fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+pub fn millis(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}

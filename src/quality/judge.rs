@@ -1,0 +1,108 @@
+//! From facts to a verdict.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::case::{Case, Grade, Outcome, TaskWants, Verdict};
+use super::suite::{CHECKS, CheckSpec, Part, Role, Suite};
+use crate::domain::measurement::Facts;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub name: String,
+    pub role: Role,
+    pub result: Grade,
+    /// 0 to 1, three decimals; nothing where it is not applicable.
+    pub score: Option<f64>,
+    pub details: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub numbers: BTreeMap<String, Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub suite: String,
+    pub suite_version: u32,
+    pub measured_by: u32,
+    pub verdict: Verdict,
+    /// 0 to 1, three decimals.
+    pub score: f64,
+    /// Of each part in which something was applicable.
+    pub parts: BTreeMap<Part, f64>,
+    /// Details of the first check that failed, or else of the first that warned and has to be looked at.
+    pub flag: Option<String>,
+    /// In the order of the suite.
+    pub checks: Vec<CheckResult>,
+}
+
+pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
+    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants))).collect();
+    let parts: BTreeMap<Part, f64> = Part::ALL.into_iter().filter_map(|part| Some((part, of_part(&checks, part)?))).collect();
+    let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
+    let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
+    // Where no part has anything to say, the gates alone do.
+    let score = mean(weights()).unwrap_or(if broken { 0.0 } else { 1.0 });
+    let to_look_at = |(spec, outcome): &&(&CheckSpec, Outcome)| spec.looked_at && matches!(outcome.result, Grade::Warn | Grade::Fail);
+    let verdict = if broken || score < suite.fail_below {
+        Verdict::Failed
+    } else if score < suite.approve_at || checks.iter().any(|check| to_look_at(&check)) {
+        Verdict::NeedsInspection
+    } else {
+        Verdict::Approved
+    };
+    let failed = checks.iter().find(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
+    let flag = match verdict {
+        Verdict::Approved => None,
+        _ => failed
+            .or_else(|| checks.iter().find(|(_, outcome)| outcome.result == Grade::Fail))
+            .or_else(|| checks.iter().find(to_look_at))
+            .or_else(|| checks.iter().find(|(_, outcome)| outcome.result == Grade::Warn))
+            .map(|(_, outcome)| outcome.details.clone()),
+    };
+    Judgement {
+        suite: suite.name.clone(),
+        suite_version: suite.version,
+        measured_by: facts.measured_by,
+        verdict,
+        score: three_decimals(score),
+        parts: parts.into_iter().map(|(part, score)| (part, three_decimals(score))).collect(),
+        flag,
+        checks: checks.into_iter().map(|(spec, outcome)| result(spec, outcome)).collect(),
+    }
+}
+
+fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants) -> Outcome {
+    match CHECKS.iter().find(|check| check.name == spec.name) {
+        Some(check) => (check.judge)(&Case { facts, wants, limits: &spec.limits, defaults: check.limits }),
+        None => Outcome::not_applicable("this version does not know the check"),
+    }
+}
+
+fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {
+    CheckResult {
+        name: spec.name.clone(),
+        role: spec.role,
+        result: outcome.result,
+        score: (outcome.result != Grade::NotApplicable).then(|| three_decimals(outcome.score)),
+        details: outcome.details,
+        numbers: outcome.numbers,
+    }
+}
+
+fn of_part(checks: &[(&CheckSpec, Outcome)], part: Part) -> Option<f64> {
+    mean(checks.iter().filter_map(|(spec, outcome)| match spec.role {
+        Role::Part(its, weight) if its == part && outcome.result != Grade::NotApplicable => Some((f64::from(weight), outcome.score)),
+        _ => None,
+    }))
+}
+
+fn mean(weighted: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let (weights, sum) = weighted.fold((0.0, 0.0), |(weights, sum), (weight, score)| (weights + weight, sum + weight * score));
+    (weights > 0.0).then(|| sum / weights)
+}
+
+fn three_decimals(score: f64) -> f64 {
+    (score.clamp(0.0, 1.0) * 1000.0).round() / 1000.0
+}

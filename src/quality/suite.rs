@@ -1,0 +1,187 @@
+//! Suites, and the table of all checks that there are.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{Case, Outcome};
+use super::{container, content, contract, presence, timing};
+
+/// The parts that a score is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    Topics,
+    Duration,
+    Gaps,
+    Images,
+}
+
+impl Part {
+    pub const ALL: [Self; 4] = [Self::Topics, Self::Duration, Self::Gaps, Self::Images];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Topics => "topics",
+            Self::Duration => "duration",
+            Self::Gaps => "gaps",
+            Self::Images => "images",
+        }
+    }
+}
+
+/// What a check does to the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What fails it is failed, whatever the score.
+    Gate,
+    /// It counts so much inside its part.
+    Part(Part, u32),
+}
+
+/// A check that there is, as the shipped suite has it.
+pub struct Check {
+    /// In the catalogue of checks.
+    pub id: &'static str,
+    pub name: &'static str,
+    pub role: Role,
+    /// What it warns of a person has to look at, whatever the score.
+    pub looked_at: bool,
+    pub limits: &'static [(&'static str, f64)],
+    pub judge: fn(&Case) -> Outcome,
+}
+
+const fn gate(id: &'static str, name: &'static str, limits: &'static [(&'static str, f64)], judge: fn(&Case) -> Outcome) -> Check {
+    Check { id, name, role: Role::Gate, looked_at: false, limits, judge }
+}
+
+type Limits = &'static [(&'static str, f64)];
+
+const fn soft(id: &'static str, name: &'static str, part: Part, weight: u32, limits: Limits, judge: fn(&Case) -> Outcome) -> Check {
+    Check { id, name, role: Role::Part(part, weight), looked_at: false, limits, judge }
+}
+
+const fn seen(id: &'static str, name: &'static str, part: Part, weight: u32, limits: Limits, judge: fn(&Case) -> Outcome) -> Check {
+    Check { id, name, role: Role::Part(part, weight), looked_at: true, limits, judge }
+}
+
+use Part::{Duration, Gaps, Images, Topics};
+use content::{no_reference, not_yet};
+
+/// Every check: a gate, or a part with the weight in it.
+pub const CHECKS: &[Check] = &[
+    gate("Q1", "mcap_magic", &[], contract::mcap_magic),
+    gate("Q2", "recording_not_empty", &[], contract::recording_not_empty),
+    gate("A1", "object_size", &[], container::object_size),
+    gate("A2", "content_checksum", &[], container::content_checksum),
+    gate("A3", "magics", &[], container::magics),
+    gate("A4", "footer", &[], container::footer),
+    gate("A5", "summary_crc", &[], container::summary_crc),
+    gate("A6", "stats_consistent", &[], container::stats_consistent),
+    gate("A7", "chunk_regions", &[], container::chunk_regions),
+    gate("A8", "index_consistent", &[], container::index_consistent),
+    gate("A9", "chunk_crc", &[], container::chunk_crc),
+    gate("A11", "records", &[], container::records),
+    gate("A12", "data_crc", &[], container::data_crc),
+    gate("A13", "attachment_crc", &[], container::attachment_crc),
+    gate("A14", "duplicate_content", &[], no_reference),
+    gate("B1", "not_empty", &[], presence::not_empty),
+    gate("B2", "required_topics", &[("messages_min", 1.0), ("joints_min", 10.0)], presence::required_topics),
+    gate("B4", "time_sane", &[("ahead_s", 300.0), ("hours_max", 24.0)], presence::time_sane),
+    // What is in the topics.
+    seen("A10", "sidecar_agrees", Topics, 1, &[("duration_share", 0.01), ("duration_s", 0.5)], presence::sidecar_agrees),
+    seen("F1", "writer_health", Topics, 1, &[], presence::writer_health),
+    seen("B3", "schemas", Topics, 2, &[], presence::schemas),
+    soft("B7", "metadata", Topics, 1, &[], not_yet),
+    soft("C1", "rate", Topics, 4, &[("pass_share", 0.1), ("fail_share", 0.5)], timing::rate),
+    soft("C10", "action_state", Topics, 1, &[], not_yet),
+    soft("F6", "zero_size", Topics, 1, &[], presence::zero_size),
+    seen("E1", "finite", Topics, 4, &[], content::finite),
+    seen("E2", "dof", Topics, 2, &[], content::dof),
+    seen("E3", "stuck", Topics, 4, &[("warn_s", 2.0), ("fail_share", 0.5)], content::stuck),
+    soft("E4", "jump", Topics, 2, &[("warn_rad", 0.3), ("fail_rad", 0.5)], content::jump),
+    soft("E5", "limits", Topics, 1, &[], not_yet),
+    soft("E6", "idle", Topics, 1, &[("pass_share", 0.3), ("pass_s", 3.0)], content::idle),
+    soft("E7", "lead_follow", Topics, 1, &[], not_yet),
+    soft("F7", "rate_reference", Topics, 1, &[], no_reference),
+    soft("F8", "type_reference", Topics, 1, &[], no_reference),
+    soft("F9", "jump_outlier", Topics, 1, &[], no_reference),
+    soft("F10", "identical_vectors", Topics, 1, &[("warn", 10.0), ("fail_share", 0.05)], content::identical_vectors),
+    soft("F11", "unchanged_joint", Topics, 1, &[], content::unchanged_joint),
+    soft("F12", "smoothness", Topics, 1, &[], not_yet),
+    soft("F13", "joint_units", Topics, 1, &[], not_yet),
+    soft("F14", "leader_offset", Topics, 1, &[], not_yet),
+    soft("F15", "imu_range", Topics, 1, &[], content::imu_range),
+    soft("F16", "episode_outlier", Topics, 1, &[], no_reference),
+    soft("F17", "shift_drift", Topics, 1, &[], no_reference),
+    // How long it takes.
+    seen("B5", "duration", Duration, 4, &[("min_s", 3.0), ("max_s", 600.0)], presence::duration),
+    seen("B6", "coverage", Duration, 2, &[("pass_ms", 1000.0), ("fail_ms", 5000.0)], presence::coverage),
+    // What is missing in between.
+    seen("C2", "completeness", Gaps, 5, &[("camera_pass", 0.98), ("joints_pass", 0.95), ("fail", 0.90)], timing::completeness),
+    seen("C3", "max_gap", Gaps, 5, &[("pass_ms", 200.0), ("pass_periods", 3.0), ("fail_ms", 1000.0)], timing::max_gap),
+    soft("C4", "jitter", Gaps, 2, &[("pass_periods", 2.5), ("fail_periods", 5.0)], timing::jitter),
+    seen("C5", "monotonic", Gaps, 2, &[("fail_share", 0.01)], timing::monotonic),
+    soft("C6", "sequence_drop", Gaps, 1, &[("pass_share", 0.001)], timing::sequence_drop),
+    soft("C7", "latency", Gaps, 1, &[("pass_ms", 100.0)], timing::latency),
+    soft("C8", "header_stamp", Gaps, 1, &[("pass_ms", 200.0)], timing::header_stamp),
+    seen("C9", "sync_skew", Gaps, 3, &[("pass_ms", 34.0)], timing::sync_skew),
+    soft("F2", "late_share", Gaps, 1, &[("pass_share", 0.0), ("fail_share", 0.05)], timing::late_share),
+    soft("F3", "missing_run", Gaps, 1, &[("pass", 0.0), ("fail", 2.0)], timing::missing_run),
+    soft("F4", "continuity", Gaps, 1, &[("pass", 0.98), ("fail", 0.90)], timing::continuity),
+    soft("F5", "equal_times", Gaps, 1, &[], timing::equal_times),
+    // What cameras show.
+    seen("D1", "codec_header", Images, 4, &[("pass_share", 0.001), ("fail_share", 0.01)], content::codec_header),
+    soft("D2", "resolution", Images, 2, &[], content::resolution),
+    seen("D3", "decodable", Images, 3, &[], not_yet),
+    soft("D4", "black_flat", Images, 2, &[], not_yet),
+    seen("D5", "frozen", Images, 2, &[("warn_s", 0.5), ("fail_s", 2.0)], content::frozen),
+    soft("D6", "h26x", Images, 2, &[], not_yet),
+    soft("F18", "blur", Images, 1, &[], not_yet),
+    soft("F19", "extreme_luma", Images, 1, &[], not_yet),
+    soft("F20", "frozen_pixels", Images, 1, &[], not_yet),
+];
+
+/// Rules that recordings are judged by. Once it is active it does not change: its name and version name it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suite {
+    pub name: String,
+    pub version: u32,
+    /// From this score on a recording is approved.
+    pub approve_at: f64,
+    /// Below this one it is failed, and in between a person looks; 0: a low score alone fails nothing.
+    pub fail_below: f64,
+    /// What each part counts.
+    pub parts: BTreeMap<Part, u32>,
+    pub checks: Vec<CheckSpec>,
+}
+
+/// A check in a suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckSpec {
+    pub name: String,
+    pub role: Role,
+    pub looked_at: bool,
+    pub limits: BTreeMap<String, f64>,
+}
+
+impl Default for Suite {
+    /// The one that is shipped.
+    fn default() -> Self {
+        let spec = |check: &Check| CheckSpec {
+            name: check.name.to_owned(),
+            role: check.role,
+            looked_at: check.looked_at,
+            limits: check.limits.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+        };
+        Self {
+            name: "default".to_owned(),
+            version: 1,
+            approve_at: 0.90,
+            fail_below: 0.0,
+            parts: BTreeMap::from([(Topics, 30), (Duration, 20), (Gaps, 20), (Images, 30)]),
+            checks: CHECKS.iter().map(spec).collect(),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::domain::measurement::*;
+
+/// A second of an arm at 50 Hz and a camera at 30 Hz, ten times over.
+fn facts() -> Facts {
+    const START: u64 = 1_795_204_387_000_000_000;
+    let timing = |period: u64, count: u64| Timing {
+        first_ns: START,
+        last_ns: START + period * (count - 1),
+        intervals: Some(Intervals { median_ns: period, p99_ns: period, longest_ns: period, ..Intervals::default() }),
+        ..Timing::default()
+    };
+    let topic = |name: &str, message_type: &str, period: u64, count: u64| TopicFacts {
+        topic: name.into(),
+        message_type: message_type.into(),
+        message_encoding: "cdr".into(),
+        schema_encoding: "ros2msg".into(),
+        schema_bytes: 100,
+        count,
+        empty: 0,
+        timing: Some(timing(period, count)),
+        sequence: Some(Sequence { all_zero: true, missing: 0, resets: 0 }),
+        latency: None,
+        stamp: None,
+        joints: None,
+        images: None,
+        imu: None,
+        unread: 0,
+    };
+    let mut arm = topic("/joint_states", "sensor_msgs/msg/JointState", 20_000_000, 500);
+    arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() });
+    let mut camera = topic("/camera/front", "sensor_msgs/msg/CompressedImage", 33_333_333, 300);
+    camera.images = Some(Images { jpeg: 300, width: 640, height: 480, ..Images::default() });
+    Facts {
+        measured_by: VERSION,
+        tier: Tier::Whole,
+        size_bytes: 1_000_000,
+        read_bytes: 1_000_000,
+        sha256: None,
+        head_magic: "89 4d 43 41 50 30 0d 0a".into(),
+        tail_magic: "89 4d 43 41 50 30 0d 0a".into(),
+        profile: "ros2".into(),
+        library: "test".into(),
+        read_through: None,
+        checksums: Checksums { summary: true, data_section: true, chunks_compared: 3, chunks_without: 0 },
+        chunk_count: 3,
+        message_count: 800,
+        start_ns: START,
+        end_ns: START + 9_980_000_000,
+        attachments: Listed::default(),
+        metadata: Listed::default(),
+        topics: Listed::of([arm, camera], TOPICS_MAX),
+        sync: Listed::of(
+            [SyncFacts {
+                camera: "/camera/front".into(),
+                state: "/joint_states".into(),
+                images: 300,
+                median_ns: 5_000_000,
+                p95_ns: 10_000_000,
+                worst_ns: 10_000_000,
+            }],
+            SYNC_MAX,
+        ),
+        findings: Listed::default(),
+        not_measured: Listed::default(),
+        sidecar: None,
+    }
+}
+
+fn wants() -> TaskWants {
+    let topic = |topic: &str, rate_hz| WantedTopic { topic: topic.into(), rate_hz: Some(rate_hz) };
+    TaskWants { topics: vec![topic("/joint_states", 50.0), topic("/camera/*", 30.0)], ..TaskWants::default() }
+}
+
+fn judged(change: impl FnOnce(&mut Facts)) -> Judgement {
+    let mut facts = facts();
+    change(&mut facts);
+    judge(&facts, &Suite::default(), &wants())
+}
+
+fn check<'a>(judgement: &'a Judgement, name: &str) -> &'a CheckResult {
+    judgement.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn a_good_recording_is_approved_and_says_nothing() {
+    let judgement = judged(|_| {});
+    let bad: Vec<&CheckResult> = judgement.checks.iter().filter(|check| matches!(check.result, Grade::Warn | Grade::Fail)).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_eq!((judgement.verdict, judgement.score, &judgement.flag), (Verdict::Approved, 1.0, &None));
+    assert_eq!(judgement.parts.len(), 4);
+}
+
+#[test]
+fn a_broken_gate_fails_whatever_the_score() {
+    for (kind, name) in [
+        (FindingKind::Cut, "magics"),
+        (FindingKind::Footer, "footer"),
+        (FindingKind::SummaryCrc, "summary_crc"),
+        (FindingKind::Statistics, "stats_consistent"),
+        (FindingKind::ChunkNotIndexed, "chunk_regions"),
+        (FindingKind::MessageIndex, "index_consistent"),
+        (FindingKind::ChunkCrc, "chunk_crc"),
+        (FindingKind::Record, "records"),
+        (FindingKind::DataCrc, "data_crc"),
+        (FindingKind::AttachmentCrc, "attachment_crc"),
+    ] {
+        let finding = Finding { kind, at: 40, bytes: 7, chunk: Some(2), text: "it is broken there".into() };
+        let judgement = judged(|facts| facts.findings = Listed::of([finding], FINDINGS_MAX));
+        assert_eq!((judgement.verdict, judgement.flag.as_deref()), (Verdict::Failed, Some("it is broken there")), "{kind:?}");
+        let broken = check(&judgement, name);
+        assert_eq!((broken.result, &broken.numbers["at"], &broken.numbers["chunk"]), (Grade::Fail, &40.into(), &2.into()), "{kind:?}");
+    }
+    let judgement = judged(|facts| drop(facts.topics.items.pop()));
+    assert_eq!((judgement.verdict, check(&judgement, "required_topics").result), (Verdict::Failed, Grade::Fail));
+}
+
+/// Each kind of damage breaks exactly one of the gates, so none is overlooked.
+#[test]
+fn every_kind_of_damage_breaks_a_gate() {
+    use FindingKind::*;
+    for kind in [
+        TooShort,
+        HeadMagic,
+        TailMagic,
+        Cut,
+        BehindEnd,
+        Header,
+        Footer,
+        SummaryCrc,
+        SummaryRecord,
+        Statistics,
+        ChunkRegion,
+        ChunkNotIndexed,
+        ChunkIndex,
+        MessageIndex,
+        ChunkCrc,
+        ChunkUnpack,
+        Record,
+        DataCrc,
+        AttachmentCrc,
+    ] {
+        let finding = Finding { kind, at: 40, bytes: 7, chunk: None, text: "x".into() };
+        let judgement = judged(|facts| facts.findings = Listed::of([finding], FINDINGS_MAX));
+        let broken = judgement.checks.iter().filter(|check| check.role == Role::Gate && check.result == Grade::Fail).count();
+        assert_eq!(broken, 1, "{kind:?}");
+    }
+}
+
+#[test]
+fn the_checks_of_the_contract_speak_as_it_says() {
+    let text = |change: fn(&mut Facts)| {
+        let judgement = judged(change);
+        let found = check(&judgement, "mcap_magic");
+        (found.result, found.details.clone())
+    };
+    assert_eq!(text(|_| {}), (Grade::Pass, "MCAP head and tail magic matched".into()));
+    let failed = |why: &str| (Grade::Fail, format!("MCAP integrity check failed: {why}"));
+    assert_eq!(text(|facts| facts.tail_magic.clear()), failed("tail magic mismatch"));
+    assert_eq!(text(|facts| facts.head_magic.clear()), failed("head magic mismatch"));
+    assert_eq!(text(|facts| (facts.head_magic, facts.tail_magic) = ("00".into(), "00".into())), failed("head and tail magic mismatch"));
+    assert_eq!(text(|facts| facts.size_bytes = 15), failed("file is smaller than 16 bytes"));
+
+    let says = |message_count, names_topics| SidecarFacts::Read(SidecarSays { message_count, names_topics, ..SidecarSays::default() });
+    let failed = |why: &str| format!("Recording sidecar check failed: {why}");
+    for (sidecar, result, details) in [
+        (SidecarFacts::Missing, Grade::Fail, failed("sidecar object not found")),
+        (SidecarFacts::Empty, Grade::Fail, failed("sidecar object is empty")),
+        (SidecarFacts::TooLarge { size_bytes: 9, max_bytes: 8 }, Grade::Fail, failed("sidecar object is too large")),
+        (SidecarFacts::Invalid { size_bytes: 1, error: "x".into() }, Grade::Fail, failed("invalid sidecar JSON")),
+        (says(0, false), Grade::Fail, failed("message_count is zero and no recorded topics")),
+        (says(0, true), Grade::Fail, failed("message_count is zero")),
+        (says(1, false), Grade::Fail, failed("no recorded topics")),
+        (says(1, true), Grade::Pass, "Recording sidecar reports messages and topics".to_owned()),
+    ] {
+        let judgement = judged(|facts| facts.sidecar = Some(sidecar));
+        let found = check(&judgement, "recording_not_empty");
+        assert_eq!((found.result, &found.details), (result, &details));
+    }
+    assert_eq!(check(&judged(|_| {}), "recording_not_empty").result, Grade::NotApplicable);
+}
+
+#[test]
+fn thresholds_are_met_from_below_and_from_above() {
+    let arm = |change: fn(&mut TopicFacts)| judged(|facts| change(&mut facts.topics.items[0]));
+    let gap = |topic: &mut TopicFacts, ns| topic.timing.as_mut().unwrap().intervals.as_mut().unwrap().longest_ns = ns;
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let with_gap = |ns| {
+        let mut facts = facts();
+        gap(&mut facts.topics.items[0], ns);
+        judge(&facts, &Suite::default(), &wants())
+    };
+    assert_eq!(result(&with_gap(200_000_000), "max_gap"), Grade::Pass);
+    let warned = with_gap(200_000_001);
+    assert_eq!((result(&warned, "max_gap"), warned.verdict), (Grade::Warn, Verdict::NeedsInspection));
+    assert_eq!(result(&with_gap(1_000_000_001), "max_gap"), Grade::Fail);
+
+    let judgement = arm(|topic| topic.count = 470);
+    assert_eq!((result(&judgement, "completeness"), result(&judgement, "rate")), (Grade::Warn, Grade::Pass));
+    assert_eq!(result(&arm(|topic| topic.count = 449), "completeness"), Grade::Fail);
+    assert_eq!(result(&arm(|topic| topic.count = 400), "rate"), Grade::Warn);
+    assert_eq!(result(&arm(|topic| topic.joints.as_mut().unwrap().not_finite = 1), "finite"), Grade::Fail);
+    assert_eq!(result(&arm(|topic| topic.joints.as_mut().unwrap().stuck_ns = 2_000_000_000), "stuck"), Grade::Pass);
+    assert_eq!(result(&arm(|topic| topic.joints.as_mut().unwrap().stuck_ns = 2_000_000_001), "stuck"), Grade::Warn);
+    assert_eq!(result(&arm(|topic| topic.joints.as_mut().unwrap().stuck_ns = 6_000_000_000), "stuck"), Grade::Fail);
+    assert_eq!(result(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 400_000), "jump"), Grade::Warn);
+    assert_eq!(result(&arm(|topic| topic.timing.as_mut().unwrap().backward = 1), "monotonic"), Grade::Warn);
+
+    let camera = |change: fn(&mut Images)| judged(|facts| change(facts.topics.items[1].images.as_mut().unwrap()));
+    assert_eq!(result(&camera(|images| images.bad = 2), "codec_header"), Grade::Warn);
+    assert_eq!(result(&camera(|images| images.bad = 4), "codec_header"), Grade::Fail);
+    assert_eq!(result(&camera(|images| images.frozen_ns = 499_999_999), "frozen"), Grade::Pass);
+    assert_eq!(result(&camera(|images| images.frozen_ns = 500_000_000), "frozen"), Grade::Warn);
+    assert_eq!(result(&camera(|images| images.frozen_ns = 2_000_000_000), "frozen"), Grade::Fail);
+    assert_eq!(result(&camera(|images| images.other_size = 1), "resolution"), Grade::Warn);
+
+    assert_eq!(result(&judged(|facts| facts.start_ns = 0), "time_sane"), Grade::Fail);
+    assert_eq!(result(&judged(|facts| facts.end_ns = facts.start_ns + 2_000_000_000), "duration"), Grade::Fail);
+    assert_eq!(result(&judged(|facts| facts.sync.items[0].p95_ns = 34_000_001), "sync_skew"), Grade::Warn);
+}
+
+#[test]
+fn a_low_score_needs_inspection_and_fails_where_the_suite_says_so() {
+    let mut facts = facts();
+    facts.topics.items.iter_mut().for_each(|topic| topic.timing.as_mut().unwrap().intervals.as_mut().unwrap().longest_ns = 5_000_000_000);
+    facts.end_ns = facts.start_ns + 1_000_000_000;
+    let suite = Suite::default();
+    let judgement = judge(&facts, &suite, &wants());
+    assert!(judgement.score < 0.90, "{}", judgement.score);
+    assert_eq!(judgement.verdict, Verdict::NeedsInspection);
+    let strict = Suite { fail_below: 0.89, ..suite };
+    assert_eq!(judge(&facts, &strict, &wants()).verdict, Verdict::Failed);
+}
+
+#[test]
+fn what_was_not_read_is_not_applicable_and_counts_nothing() {
+    let judgement = judged(|facts| {
+        facts.tier = Tier::Indexes;
+        for topic in &mut facts.topics.items {
+            (topic.joints, topic.images, topic.sequence) = (None, None, None);
+        }
+    });
+    for name in ["chunk_crc", "records", "codec_header", "finite", "zero_size"] {
+        assert_eq!((check(&judgement, name).result, check(&judgement, name).score), (Grade::NotApplicable, None), "{name}");
+    }
+    assert_eq!((judgement.verdict, judgement.score, judgement.parts.contains_key(&Part::Images)), (Verdict::Approved, 1.0, false));
+}
+
+#[test]
+fn the_shipped_suite_has_each_check_once_and_the_weights_of_its_parts() {
+    let (names, ids): (BTreeSet<_>, BTreeSet<_>) = CHECKS.iter().map(|check| (check.name, check.id)).unzip();
+    assert_eq!((names.len(), ids.len()), (CHECKS.len(), CHECKS.len()));
+    let suite = Suite::default();
+    assert_eq!(Part::ALL.map(|part| suite.parts[&part]), [30, 20, 20, 30]);
+    assert_eq!((suite.checks[0].name.as_str(), suite.checks[1].name.as_str()), ("mcap_magic", "recording_not_empty"));
+    let text = serde_json::to_string(&suite).unwrap();
+    assert_eq!(serde_json::from_str::<Suite>(&text).unwrap(), suite);
+}
+
+#[test]
+fn the_document_has_every_check_as_it_is() {
+    let rows = include_str!("../../docs/quality.md").lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 5);
+    let documented: Vec<Vec<&str>> = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).take(5).collect()).collect();
+    let row = |check: &Check| {
+        let (part, weight) = match check.role {
+            Role::Gate => ("gate", "–".to_owned()),
+            Role::Part(part, weight) => (part.as_str(), weight.to_string()),
+        };
+        let look = if check.looked_at { "look" } else { "–" };
+        vec![format!("`{}`", check.name), check.id.to_owned(), part.to_owned(), weight, look.to_owned()]
+    };
+    assert_eq!(documented, CHECKS.iter().map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_suite_may_name_what_this_version_does_not_know() {
+    let mut suite = Suite::default();
+    suite.checks.push(CheckSpec { name: "gripper_colour".into(), role: Role::Gate, looked_at: true, limits: Default::default() });
+    let judgement = judge(&facts(), &suite, &wants());
+    assert_eq!((judgement.verdict, judgement.checks.last().unwrap().result), (Verdict::Approved, Grade::NotApplicable));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn changed() -> impl Strategy<Value = (Facts, Suite, TaskWants)> {
+        let numbers = prop::collection::vec(prop_oneof![0..20u64, any::<u64>()], 16);
+        (numbers, prop::collection::vec(0..19usize, 0..3), 0..3usize, any::<bool>(), 0.0..1.0f64).prop_map(
+            |(n, damages, tier, wanted, at)| {
+                let mut facts = facts();
+                facts.tier = [Tier::Summary, Tier::Indexes, Tier::Whole][tier];
+                (facts.size_bytes, facts.message_count, facts.start_ns, facts.end_ns) = (n[0], n[1], n[2], n[3]);
+                let kinds = [FindingKind::Cut, FindingKind::ChunkCrc, FindingKind::Record, FindingKind::MessageIndex];
+                let finding = |kind: usize| Finding { kind: kinds[kind % 4], at: n[4], bytes: n[5], chunk: None, text: "x".into() };
+                facts.findings = Listed::of(damages.into_iter().map(finding), FINDINGS_MAX);
+                for topic in &mut facts.topics.items {
+                    topic.count = n[6];
+                    topic.empty = n[7].min(n[6]);
+                    let timing = topic.timing.as_mut().unwrap();
+                    (timing.first_ns, timing.last_ns, timing.backward, timing.equal) = (n[8], n[9], n[10].min(n[6]), n[11].min(n[6]));
+                    timing.intervals =
+                        Some(Intervals { median_ns: n[12], p99_ns: n[13], longest_ns: n[14], late: n[15], ..Intervals::default() });
+                    if let Some(joints) = &mut topic.joints {
+                        (joints.stuck_ns, joints.jump_urad, joints.unmoved, joints.steps) = (n[7], n[8], n[9], n[10]);
+                    }
+                    if let Some(images) = &mut topic.images {
+                        (images.bad, images.frozen_ns, images.other_size) = (n[11], n[12], n[13]);
+                    }
+                }
+                let wants = if wanted { wants() } else { TaskWants::default() };
+                (facts, Suite { approve_at: at, ..Suite::default() }, wants)
+            },
+        )
+    }
+
+    proptest! {
+        /// Facts, suite and task determine the judgement, also after they were stored.
+        #[test]
+        fn the_same_is_judged_the_same((facts, suite, wants) in changed()) {
+            let judgement = judge(&facts, &suite, &wants);
+            prop_assert_eq!(&judge(&facts, &suite, &wants), &judgement);
+            let stored = serde_json::to_string(&facts).unwrap();
+            let read: Facts = serde_json::from_str(&stored).unwrap();
+            prop_assert_eq!(&judge(&read, &suite, &wants), &judgement);
+            prop_assert!((0.0..=1.0).contains(&judgement.score));
+            let scores = judgement.checks.iter().filter_map(|check| check.score).chain(judgement.parts.values().copied());
+            prop_assert!(scores.into_iter().all(|score| (0.0..=1.0).contains(&score)));
+        }
+
+        /// A verdict follows from gates, score and what has to be looked at.
+        #[test]
+        fn a_verdict_is_what_its_results_say((facts, suite, wants) in changed()) {
+            let judgement = judge(&facts, &suite, &wants);
+            let broken = judgement.checks.iter().any(|check| check.role == Role::Gate && check.result == Grade::Fail);
+            prop_assert_eq!(judgement.verdict == Verdict::Failed, broken);
+            prop_assert_eq!(judgement.flag.is_none(), judgement.verdict == Verdict::Approved);
+        }
+    }
+}
