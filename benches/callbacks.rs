@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
-use baseline::{META, rate, seconds, show};
+use baseline::{META, number, rate, seconds, show};
 use harness::server::{PASSWORD, Server};
 
 const CLIENTS: [usize; 3] = [1, 8, 32];
@@ -196,7 +196,7 @@ async fn plain_callback(pool: &Pool, id: i64, payload: &str) -> anyhow::Result<(
 #[tokio::main]
 async fn main() {
     raise_open_files().expect("file descriptors");
-    let rounds: usize = std::env::var("KEYSTONE_BENCH_ROUNDS").map_or(1, |text| text.parse().expect("KEYSTONE_BENCH_ROUNDS is a number"));
+    let rounds = number("KEYSTONE_BENCH_ROUNDS", 1);
     let folder = harness::temp_folder();
     let mut server = Server::new(folder.path());
     server.settings.extend([("KEYSTONE_LOG", "warn".to_owned()), ("KEYSTONE_JWT_SECRET", SECRET.to_owned())]);

@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods)]
 
+#[allow(dead_code, reason = "the other benchmarks use the rest")]
+mod baseline;
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
@@ -16,6 +18,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use keystone_edge::listener::raise_open_files;
 use serde_json::{Value, json};
 
+use baseline::{number, seconds};
 use harness::server::{PASSWORD, Server};
 
 /// Events that are stored in one transaction.
@@ -41,10 +44,6 @@ const PLAIN_EXPORT: &str = "copy (
 select l.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.recorded_at, e.metadata, e.payload
 from log l join events e on e.seq = l.seq where l.position <= LAST order by l.position) to stdout";
 
-fn number(name: &str, otherwise: i64) -> i64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
-
 async fn one(pool: &Pool, sql: &str) -> i64 {
     pool.get().await.expect("a connection").query_one(sql, &[]).await.expect("a row").get(0)
 }
@@ -60,8 +59,7 @@ async fn reaches(pool: &Pool, sql: &str, end: i64, began: Instant) -> Duration {
 /// Milliseconds of calls, one after the other, for so long: the middle one, and the longest but one in a hundred.
 async fn times(mut call: impl AsyncFnMut()) -> (f64, f64) {
     let (began, mut times) = (Instant::now(), vec![]);
-    let lasts = Duration::from_secs_f64(std::env::var("KEYSTONE_BENCH_SECONDS").map_or(3.0, |text| text.parse().expect("a number")));
-    while times.len() < 20 || began.elapsed() < lasts / 4 {
+    while times.len() < 20 || began.elapsed() < seconds() / 4 {
         let started = Instant::now();
         call().await;
         times.push(started.elapsed().as_secs_f64() * 1e3);
@@ -92,7 +90,9 @@ async fn pages(site: &Site, pool: &Pool, events: i64, head: i64) {
     println!("a page of plain SQL, no filter: p50 {plain:.2} ms, p99 {plain_late:.2} ms");
     let (unit, batch, middle) = (1_000_000 + events / 20, events / 2_000, head / 2);
     let at = one(pool, &format!("select extract(epoch from logged_at)::bigint from log_index where position = {middle}")).await;
-    let at = chrono::DateTime::from_timestamp(at, 0).expect("a time").format("%Y-%m-%dT%H:%M:%SZ");
+    // A second, because whole ones are asked for.
+    let second = |at: i64| chrono::DateTime::from_timestamp(at, 0).expect("a time").format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let (at, end) = (second(at), second(at + 1));
     let filters = [
         String::new(),
         "category=task".to_owned(),
@@ -105,7 +105,7 @@ async fn pages(site: &Site, pool: &Pool, events: i64, head: i64) {
         format!("actor=user:inspector&since={at}"),
         format!("content=factory_id:1&until={at}"),
         format!("content=batch_id:{batch}&content=status:pending"),
-        format!("since={at}&until={at}"),
+        format!("since={at}&until={end}"),
         "type=task_*&actor=device:AB-0&category=task".to_owned(),
         format!("from_position={middle}"),
     ];

@@ -5,6 +5,9 @@
 
 #![allow(clippy::disallowed_methods)]
 
+#[allow(dead_code, reason = "the other benchmarks use the rest")]
+mod baseline;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -19,9 +22,7 @@ use keystone_edge::mcap::RangedRead;
 use keystone_edge::mcap::measure::{Limits, look, measure_ends, measure_whole};
 use mcap::records::MessageHeader;
 
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
+use baseline::number;
 
 struct LocalFile(File);
 

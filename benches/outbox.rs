@@ -35,14 +35,10 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use baseline::{META, seconds};
+use baseline::{META, number, seconds};
 
 const CLIENTS: usize = 8;
 const DEVICES: i64 = 50;
-
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-}
 
 /// What one queue reached: rates a second, and waits from the answer to a commit until the delivery.
 #[derive(Clone, Copy, Debug, Deserialize)]

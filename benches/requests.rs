@@ -70,7 +70,7 @@ const STEPS: [(&str, &str, &str); 3] = [
 
 #[tokio::main]
 async fn main() {
-    let rounds: usize = std::env::var("KEYSTONE_BENCH_ROUNDS").map_or(3, |text| text.parse().expect("KEYSTONE_BENCH_ROUNDS is a number"));
+    let rounds: usize = baseline::number("KEYSTONE_BENCH_ROUNDS", 3);
     let folders = [harness::temp_folder(), harness::temp_folder()];
     let secret = ("KEYSTONE_JWT_SECRET", "one secret for both processes of this benchmark".to_owned());
     let mut holder = Server::new(folders[0].path());

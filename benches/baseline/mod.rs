@@ -15,6 +15,11 @@ pub fn seconds() -> Duration {
     Duration::from_secs_f64(text.parse().expect("KEYSTONE_BENCH_SECONDS is a number"))
 }
 
+/// A number from the environment.
+pub fn number<N: std::str::FromStr>(name: &str, otherwise: N) -> N {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
 /// Runs `work` from `clients` tasks at once, and answers runs per second. `None` from `work`: nothing left to do.
 pub async fn rate<F, Fut>(clients: usize, work: F) -> f64
 where

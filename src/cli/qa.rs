@@ -231,7 +231,7 @@ fn text(report: &Report) -> anyhow::Result<String> {
     topics(&mut out, facts)?;
     let counted = |role: Role| judgement.checks.iter().filter(move |check| same_group(check.role, role));
     checks(&mut out, "gates", None, counted(Role::Gate))?;
-    for part in Part::ALL {
+    for &part in Part::ALL {
         if let Some(score) = judgement.parts.get(&part) {
             checks(&mut out, part.as_str(), Some(*score), counted(Role::Part(part, 0)))?;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use super::sweep::SWEPT_AT_ONCE;
 use super::{Command, CommandError, Commands, Work, chance, letters};
 use crate::domain::bulk_run::{Active, BulkCommand, BulkRun, BulkTally, BulkWork, ItemOutcome};
 use crate::eventstore::Loaded;
@@ -52,9 +53,6 @@ const SWEEP_ITEMS: &str = "with gone as (
         delete from bulk_run_items i using (select item_no from bulk_run_items where run_id = $1 order by item_no limit $2) s
         where i.run_id = $1 and i.item_no = s.item_no returning 1)
     select count(*) from gone";
-
-/// Items that one statement sweeps.
-const SWEPT_AT_ONCE: i64 = 5_000;
 
 /// A run of this work.
 #[derive(Clone, Debug)]

@@ -39,6 +39,7 @@ pub mod reports;
 pub mod requests;
 pub mod rivals;
 pub mod subscriptions;
+mod sweep;
 pub mod tasks;
 pub mod uploads;
 pub mod waits;

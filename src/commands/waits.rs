@@ -20,9 +20,6 @@ const SWEEP: &str = "delete from requests where request_no = any (array(
     select request_no from requests where greatest(asked_at, given_up_at, late_at) < clock_timestamp() - make_interval(secs => $1)
     order by request_no limit $2::bigint))";
 
-/// Rows that one statement sweeps.
-const SWEPT_AT_ONCE: i64 = 5_000;
-
 /// A caller waits no more.
 #[derive(Clone, Debug)]
 pub struct WaitEnded {
@@ -94,14 +91,7 @@ impl Commands {
 
     /// Sweeps what was asked for, given up or answered longer ago than this.
     pub async fn sweep_requests(&self, kept: Duration, stop: &CancellationToken) -> Result<(), CommandError> {
-        while !stop.is_cancelled() {
-            let client = self.store.pool().get().await.map_err(crate::eventstore::StoreError::from)?;
-            let swept = client.execute(SWEEP, &[&kept.as_secs_f64(), &SWEPT_AT_ONCE]).await.map_err(crate::eventstore::StoreError::from)?;
-            if swept < SWEPT_AT_ONCE.unsigned_abs() {
-                return Ok(());
-            }
-        }
-        Ok(())
+        self.sweep(SWEEP, kept, stop).await
     }
 }
 

@@ -26,9 +26,6 @@ words! {
     }
 }
 
-/// Rows that one statement sweeps.
-const SWEPT_AT_ONCE: i64 = 5_000;
-
 const NOTE: &str = "with noted as (
         insert into webhook_attempts (subscription_id, position, event_id, event_type, attempt, took_ms, outcome, status, error, answer)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))
@@ -107,14 +104,7 @@ impl Commands {
 
     /// Sweeps attempts that are older than this.
     pub async fn sweep_attempts(&self, kept: Duration, stop: &CancellationToken) -> Result<(), CommandError> {
-        while !stop.is_cancelled() {
-            let client = self.store.pool().get().await.map_err(crate::eventstore::StoreError::from)?;
-            let swept = client.execute(SWEEP, &[&kept.as_secs_f64(), &SWEPT_AT_ONCE]).await.map_err(crate::eventstore::StoreError::from)?;
-            if swept < SWEPT_AT_ONCE.unsigned_abs() {
-                return Ok(());
-            }
-        }
-        Ok(())
+        self.sweep(SWEEP, kept, stop).await
     }
 }
 

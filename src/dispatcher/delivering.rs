@@ -47,7 +47,8 @@ pub enum Started {
 
 /// Begins to deliver a row, or says why not.
 pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: DeliverySettings, row: Claimed) -> Started {
-    let traced = Traced::begin(&row.event, name.as_str(), row.destination.as_deref(), row.attempt, row.age);
+    let event_id = row.event.event_id();
+    let traced = Traced::begin((&row.event, &event_id), name.as_str(), row.destination.as_deref(), row.attempt, row.age);
     let refuse = |traced: Option<Traced>, reason, error: &str| {
         if let Some(traced) = traced {
             traced.refuse(error);
@@ -83,7 +84,7 @@ pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: D
         epoch: row.epoch,
         attempt,
         age: row.age,
-        event: row.event.event_id(),
+        event: event_id,
         place: row.destination,
         target: destination.clone().filter(|_| name.has_destinations()),
         settings,

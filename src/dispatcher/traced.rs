@@ -15,16 +15,21 @@ pub struct Traced {
 
 impl Traced {
     /// None where the event is of no trace. It was stored so long `ago`.
-    pub fn begin(event: &StoredEvent, subscriber: &'static str, place: Option<&str>, attempt: i32, ago: Duration) -> Option<Self> {
+    pub fn begin(
+        (event, event_id): (&StoredEvent, &str),
+        subscriber: &'static str,
+        place: Option<&str>,
+        attempt: i32,
+        ago: Duration,
+    ) -> Option<Self> {
         let behind = TraceParent::behind(&event.metadata)?;
-        let event_id = event.event_id();
-        let parts = [event_id.as_str(), subscriber, place.unwrap_or_default()];
+        let parts = [event_id, subscriber, place.unwrap_or_default()];
         let mut delivery = Span::shared(SpanKind::Consumer, behind, &parts, || format!("deliver {subscriber}"), ago);
         let mut tried = Span::begin(SpanKind::Client, Some(delivery.own()), || format!("attempt {subscriber}"));
         tried.set("keystone.attempt", i64::from(attempt));
         for span in [&mut delivery, &mut tried] {
             span.set("keystone.subscriber", subscriber);
-            span.set("keystone.event_id", event_id.as_str());
+            span.set("keystone.event_id", event_id);
             span.set("keystone.event_type", event.event_type.as_str());
             if let Some(place) = place {
                 span.set("keystone.destination", place);

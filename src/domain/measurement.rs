@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::words::words;
+
 /// Which code measured. It moves when the same bytes give other facts.
 pub const VERSION: u32 = 1;
 
@@ -106,16 +108,16 @@ impl Facts {
     }
 }
 
-/// How much of a recording was looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// Footer and summary.
-    Summary,
-    /// And message indexes.
-    Indexes,
-    /// Every record.
-    Whole,
+words! {
+    /// How much of a recording was looked at.
+    Tier {
+        /// Footer and summary.
+        Summary = "summary",
+        /// And message indexes.
+        Indexes = "indexes",
+        /// Every record.
+        Whole = "whole",
+    }
 }
 
 /// Which checksums there are. Those that do not match are findings.
@@ -336,32 +338,32 @@ pub struct Finding {
     pub text: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    TooShort,
-    HeadMagic,
-    TailMagic,
-    /// The file ends in the middle of something.
-    Cut,
-    /// Something follows the end.
-    BehindEnd,
-    Header,
-    Footer,
-    SummaryCrc,
-    SummaryRecord,
-    Statistics,
-    ChunkRegion,
-    ChunkNotIndexed,
-    /// An index says something else than its chunk.
-    ChunkIndex,
-    MessageIndex,
-    ChunkCrc,
-    ChunkUnpack,
-    /// A record that cannot be read, or does not belong where it stands.
-    Record,
-    DataCrc,
-    AttachmentCrc,
+words! {
+    FindingKind {
+        TooShort = "too_short",
+        HeadMagic = "head_magic",
+        TailMagic = "tail_magic",
+        /// The file ends in the middle of something.
+        Cut = "cut",
+        /// Something follows the end.
+        BehindEnd = "behind_end",
+        Header = "header",
+        Footer = "footer",
+        SummaryCrc = "summary_crc",
+        SummaryRecord = "summary_record",
+        Statistics = "statistics",
+        ChunkRegion = "chunk_region",
+        ChunkNotIndexed = "chunk_not_indexed",
+        /// An index says something else than its chunk.
+        ChunkIndex = "chunk_index",
+        MessageIndex = "message_index",
+        ChunkCrc = "chunk_crc",
+        ChunkUnpack = "chunk_unpack",
+        /// A record that cannot be read, or does not belong where it stands.
+        Record = "record",
+        DataCrc = "data_crc",
+        AttachmentCrc = "attachment_crc",
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

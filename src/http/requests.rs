@@ -135,6 +135,11 @@ fn theirs(caller: &Caller) -> Option<String> {
     }
 }
 
+fn filter_of<S>(params: &Params, status: Option<S>) -> Result<RequestFilter<S>, Problem> {
+    let (device_id, asker) = (params.text("device_id"), params.text("asker"));
+    Ok(RequestFilter { status, device_id, asker, since: params.instant("since")? })
+}
+
 /// What was asked for through the outbox, the newest first; of everybody for administrators, else the caller's own.
 #[utoipa::path(get, path = "/api/v1/requests", tag = "devices", params(
     ("limit" = Option<i64>, Query),
@@ -146,12 +151,7 @@ fn theirs(caller: &Caller) -> Option<String> {
 ), responses((status = 200, body = Paged<Request>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Request>>, Problem> {
     let page = params.page_to_100()?;
-    let filter = RequestFilter::<RequestStatus> {
-        status: params.word("status")?,
-        device_id: params.text("device_id"),
-        asker: params.text("asker"),
-        since: params.instant("since")?,
-    };
+    let filter = filter_of(&params, params.word::<RequestStatus>("status")?)?;
     let filter = match (theirs(&caller), &filter.asker) {
         (None, _) => filter,
         (Some(own), Some(asked)) if own != *asked => return Ok(Json(Paged::new(Listed::NOTHING, &page))),
@@ -237,12 +237,7 @@ impl From<AbandonedShown> for AbandonedExecution {
 ), responses((status = 200, body = Paged<AbandonedExecution>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn abandoned(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<AbandonedExecution>>, Problem> {
     let page = params.page_to_100()?;
-    let filter = RequestFilter::<CommandStatus> {
-        status: params.word("outcome")?,
-        device_id: params.text("device_id"),
-        asker: params.text("asker"),
-        since: params.instant("since")?,
-    };
+    let filter = filter_of(&params, params.word::<CommandStatus>("outcome")?)?;
     Ok(Json(Paged::new(state.reads.abandoned(&caller.scope, &filter, page).await?, &page)))
 }
 

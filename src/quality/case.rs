@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
 use crate::domain::pattern;
+use crate::domain::words::words;
 
 /// What a task asked to be recorded.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,31 +32,20 @@ impl WantedTopic {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    Approved,
-    NeedsInspection,
-    Failed,
+words! {
+    Verdict {
+        Approved = "approved",
+        NeedsInspection = "needs_inspection",
+        Failed = "failed",
+    }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Grade {
-    Pass,
-    Warn,
-    Fail,
-    NotApplicable,
-}
-
-impl Grade {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-            Self::NotApplicable => "not_applicable",
-        }
+words! {
+    Grade {
+        Pass = "pass",
+        Warn = "warn",
+        Fail = "fail",
+        NotApplicable = "not_applicable",
     }
 }
 

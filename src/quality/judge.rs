@@ -39,7 +39,7 @@ pub struct Judgement {
 
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants))).collect();
-    let parts: BTreeMap<Part, f64> = Part::ALL.into_iter().filter_map(|part| Some((part, of_part(&checks, part)?))).collect();
+    let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
     // Where no part has anything to say, the gates alone do.

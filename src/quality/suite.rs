@@ -6,27 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::case::{Case, Outcome};
 use super::{container, content, contract, presence, timing};
+use crate::domain::words::words;
 
-/// The parts that a score is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    Topics,
-    Duration,
-    Gaps,
-    Images,
-}
-
-impl Part {
-    pub const ALL: [Self; 4] = [Self::Topics, Self::Duration, Self::Gaps, Self::Images];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Topics => "topics",
-            Self::Duration => "duration",
-            Self::Gaps => "gaps",
-            Self::Images => "images",
-        }
+words! {
+    /// The parts that a score is made of.
+    Part {
+        Topics = "topics",
+        Duration = "duration",
+        Gaps = "gaps",
+        Images = "images",
     }
 }
 

@@ -120,28 +120,7 @@ fn a_broken_gate_fails_whatever_the_score() {
 /// Each kind of damage breaks exactly one of the gates, so none is overlooked.
 #[test]
 fn every_kind_of_damage_breaks_a_gate() {
-    use FindingKind::*;
-    for kind in [
-        TooShort,
-        HeadMagic,
-        TailMagic,
-        Cut,
-        BehindEnd,
-        Header,
-        Footer,
-        SummaryCrc,
-        SummaryRecord,
-        Statistics,
-        ChunkRegion,
-        ChunkNotIndexed,
-        ChunkIndex,
-        MessageIndex,
-        ChunkCrc,
-        ChunkUnpack,
-        Record,
-        DataCrc,
-        AttachmentCrc,
-    ] {
+    for &kind in FindingKind::ALL {
         let finding = Finding { kind, at: 40, bytes: 7, chunk: None, text: "x".into() };
         let judgement = judged(|facts| facts.findings = Listed::of([finding], FINDINGS_MAX));
         let broken = judgement.checks.iter().filter(|check| check.role == Role::Gate && check.result == Grade::Fail).count();
@@ -253,7 +232,7 @@ fn the_shipped_suite_has_each_check_once_and_the_weights_of_its_parts() {
     let (names, ids): (BTreeSet<_>, BTreeSet<_>) = CHECKS.iter().map(|check| (check.name, check.id)).unzip();
     assert_eq!((names.len(), ids.len()), (CHECKS.len(), CHECKS.len()));
     let suite = Suite::default();
-    assert_eq!(Part::ALL.map(|part| suite.parts[&part]), [30, 20, 20, 30]);
+    assert_eq!(Part::ALL.iter().map(|part| suite.parts[part]).collect::<Vec<_>>(), [30, 20, 20, 30]);
     assert_eq!((suite.checks[0].name.as_str(), suite.checks[1].name.as_str()), ("mcap_magic", "recording_not_empty"));
     let text = serde_json::to_string(&suite).unwrap();
     assert_eq!(serde_json::from_str::<Suite>(&text).unwrap(), suite);

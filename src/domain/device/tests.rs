@@ -275,40 +275,25 @@ fn commands_of_a_process_that_ended_have_an_outcome_at_once() {
 #[test]
 fn what_names_no_task_means_the_one_that_the_recorder_holds() {
     use RecorderAction::{Begin, Cancel, Clear, Config, Finish, Pause, Quit, Resume};
-    let asked = |device: &Device, action| {
-        let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
-        match &device
-            .decide(DeviceCommand::RequestCommand {
-                command_id: "c".into(),
-                action,
-                task_id,
-                deadline,
-                holds_none: false,
-                sight: None,
-                asynchronous: false,
-            })
-            .unwrap()[..]
-        {
-            [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
-                (task_id.as_ref().map(ToString::to_string), params["task_id"].as_str().map(str::to_owned), *while_held)
-            }
-            other => panic!("{other:?}"),
+    let request = |action| DeviceCommand::RequestCommand {
+        command_id: "c".into(),
+        action,
+        task_id: None,
+        deadline: Timestamp::UNIX_EPOCH,
+        holds_none: false,
+        sight: None,
+        asynchronous: false,
+    };
+    let asked = |device: &Device, action| match &device.decide(request(action)).unwrap()[..] {
+        [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
+            (task_id.as_ref().map(ToString::to_string), params["task_id"].as_str().map(str::to_owned), *while_held)
         }
+        other => panic!("{other:?}"),
     };
     let mut device = given([opened(1)]);
     let t = || Some("t".to_owned());
     for action in [Cancel, Clear] {
-        let (task_id, deadline) = (None, Timestamp::UNIX_EPOCH);
-        let command = DeviceCommand::RequestCommand {
-            command_id: "c".into(),
-            action,
-            task_id,
-            deadline,
-            holds_none: false,
-            sight: None,
-            asynchronous: false,
-        };
-        let refused = device.decide(command).map_err(|refusal| refusal.to_string());
+        let refused = device.decide(request(action)).map_err(|refusal| refusal.to_string());
         assert_eq!(refused, Err("the recorder has not told yet which task it has".to_owned()), "it would drop whatever it holds");
     }
     assert_eq!(asked(&device, Finish), (None, None, false), "that destroys nothing");
