@@ -1,4 +1,4 @@
-//! From the log to the outbox: behind the sequencer, makes the rows of subscriptions that people store.
+//! From the log to the outbox: behind the sequencer, makes the rows of subscriptions that people store. Those that are polled have none.
 //!
 //! A step takes the lowest cursor, reads what follows in the log, makes a row for each event that a subscription wants, and moves
 //! the cursors, in one transaction. Any process may do it, one at a time. So each place of the log is looked at once for each

@@ -1,4 +1,4 @@
-//! The delivery log of webhooks, beside the log of events: what was tried, and how each receiver does.
+//! The delivery log of webhooks, beside the log of events: what was tried, and how each receiver does. And how an event is told to other programs.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `/subscriptions`: programs that are told of events by webhook, and what was tried.
+//! `/subscriptions`: programs that are told of events by webhook, or ask for them ([`super::polling`]), and what was tried.
 
 use std::time::Duration;
 
