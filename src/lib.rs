@@ -31,6 +31,7 @@ pub mod subscribers;
 // Recordings: where they lie, what they hold, what they are worth.
 pub mod blobs;
 pub mod mcap;
+pub mod qa;
 pub mod quality;
 
 // Running it.

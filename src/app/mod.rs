@@ -11,6 +11,7 @@ mod bulk_runs;
 mod forgetting;
 mod ports;
 mod process;
+mod qa_runs;
 mod samples;
 mod store_guard;
 mod subscriptions;
@@ -51,6 +52,7 @@ use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
+use crate::qa::Runs;
 use crate::streams::Signals;
 use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
@@ -193,6 +195,7 @@ impl App {
             devices.hub().on_open(move || wakes.wake(SubscriberName::DeviceCommands));
         }
         let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
+        let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
@@ -200,6 +203,8 @@ impl App {
             callbacks: CallbackTokens::new(jwt_secret.expose().as_bytes()),
             blobs: blobs.clone(),
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
+            runs: runs.clone(),
+            judges_new: config.qa.enabled,
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
             without_login: config.auth.mode == AuthMode::Compat,
         };
@@ -219,6 +224,7 @@ impl App {
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
+        lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
         let (noting, ended_waits) = waits::waits();
@@ -243,6 +249,7 @@ impl App {
             body_bytes_max: config.limits.body_bytes_max,
             request_timeout: config.http.write_timeout,
             read_timeout: config.http.read_timeout,
+            qa_timeout: config.qa.timeout,
             device_response_timeout: config.devices.response_timeout,
             device_finish_timeout: config.devices.finish_timeout(),
             endpoints: Endpoints {
@@ -278,6 +285,7 @@ impl App {
             reads,
             Fleet::new(devices.hub().clone()),
             http::objects::Objects::new(blobs),
+            runs,
             live,
             settings,
             Arc::new(move || metrics.render()),

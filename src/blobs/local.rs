@@ -7,16 +7,23 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
 use sha2::{Digest, Sha256};
 
 use super::error::BlobError;
-use super::facts::{ContentHash, same_etag};
+use super::facts::{ContentHash, ObjectFacts, same_etag};
 use super::key::ObjectKey;
 
 /// Hashed where it lies: so much between two moments at which a verification can be given up, and so much read at
 /// once.
 const LOCAL_STRETCH_BYTES: u64 = 64 * 1024 * 1024;
 const LOCAL_BLOCK_BYTES: usize = 1024 * 1024;
+
+/// What is handed on at once, and how many of these are read before they are wanted.
+const PIECE_BYTES: u64 = 4 * 1024 * 1024;
+const PIECES_AHEAD: usize = 1;
 
 /// An object as a file. It stays what it is, also where the object is replaced or deleted meanwhile.
 #[derive(Debug)]
@@ -79,4 +86,41 @@ pub(super) async fn sha256_of_file(local: &Arc<dyn LocalObjects>, key: &ObjectKe
         Some(after) if after.etag == found && after.bytes == bytes => Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes }),
         _ => Err(BlobError::Changed(key.clone())),
     }
+}
+
+/// Content of the file that was opened first, piece by piece.
+pub(super) fn pieces_of_file(
+    local: Arc<dyn LocalObjects>,
+    key: ObjectKey,
+    facts: ObjectFacts,
+) -> impl Stream<Item = Result<Bytes, BlobError>> + Send {
+    let open = {
+        let (local, opened) = (local, key.clone());
+        async move { in_files(&opened.clone(), move || local.open(&opened)).await }
+    };
+    stream::once(open).flat_map(move |found| {
+        let key = key.clone();
+        let opened = match found {
+            Ok(Some(found)) if same_etag(&found.etag, &facts.etag) && found.bytes == facts.size => Ok(Arc::new(found.file)),
+            Ok(Some(_)) => Err(BlobError::Changed(key.clone())),
+            Ok(None) => Err(BlobError::NotFound(key.clone())),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+            Ok(file) => stream::iter((0..facts.size).step_by(PIECE_BYTES as usize))
+                .map(move |start| read_piece(file.clone(), key.clone(), start, facts.size.min(start + PIECE_BYTES)))
+                .buffered(1 + PIECES_AHEAD)
+                .boxed(),
+        }
+    })
+}
+
+async fn read_piece(file: Arc<File>, key: ObjectKey, start: u64, end: u64) -> Result<Bytes, BlobError> {
+    in_files(&key, move || {
+        let mut piece = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
+        file.read_exact_at(&mut piece, start)?;
+        Ok(piece.into())
+    })
+    .await
 }

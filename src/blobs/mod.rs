@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, BoxStream, Stream};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::signer::Signer;
@@ -46,7 +46,7 @@ pub use local::{LocalObject, LocalObjects};
 use self::bucket::BucketAdmin;
 use self::error::no_etag;
 use self::facts::quoted;
-use self::local::{in_files, sha256_of_file};
+use self::local::{in_files, pieces_of_file, sha256_of_file};
 use crate::config::S3;
 
 /// One ranged read while hashing or streaming. Large enough that the round trip does
@@ -186,6 +186,24 @@ impl Blobs {
             })
             .buffered(1 + RANGES_AHEAD)
             .boxed()
+    }
+
+    /// The whole content, from where it is read fastest: the file, where the store is a folder of this machine. Afterwards
+    /// [`Blobs::is_still`] says whether it was one object all the while.
+    pub fn pieces(&self, key: &ObjectKey, facts: &ObjectFacts) -> BoxStream<'static, Result<Bytes, BlobError>> {
+        match &self.local {
+            Some(local) => pieces_of_file(local.clone(), key.clone(), facts.clone()).boxed(),
+            None => self.stream(key, facts).boxed(),
+        }
+    }
+
+    /// Fails where the object is not the one any more that these facts are about.
+    pub async fn is_still(&self, key: &ObjectKey, facts: &ObjectFacts) -> Result<(), BlobError> {
+        let now = self.head(key).await?;
+        match same_etag(&now.etag, &facts.etag) && now.size == facts.size {
+            true => Ok(()),
+            false => Err(BlobError::Changed(key.clone())),
+        }
     }
 
     /// Reads the object seen with `etag` completely and hashes it.

@@ -13,10 +13,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::output::say;
+use crate::domain::judgement::{CheckResult, Judgement, Part, Role, Suite, TaskWants, Verdict, WantedTopic};
 use crate::domain::measurement::{Facts, SidecarFacts};
 use crate::mcap::RangedRead;
 use crate::mcap::measure::{Limits, Look, look, measure_ends, measure_whole, sidecar_facts};
-use crate::quality::{Judgement, Part, Role, Suite, TaskWants, Verdict, WantedTopic, judge};
+use crate::quality::judge;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -62,7 +63,7 @@ const NOT_APPROVED: i32 = 2;
 
 /// Ends the program with a code of its own unless all are approved.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, received_at_ns: None };
+    let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, ..TaskWants::default() };
     let mut code = 0;
     for (n, file) in options.files.iter().enumerate() {
         let report = match measured(file, options.quick).await {
@@ -266,12 +267,7 @@ fn topics(out: &mut String, facts: &Facts) -> std::fmt::Result {
     Ok(())
 }
 
-fn checks<'a>(
-    out: &mut String,
-    title: &str,
-    score: Option<f64>,
-    checks: impl Iterator<Item = &'a crate::quality::CheckResult>,
-) -> std::fmt::Result {
+fn checks<'a>(out: &mut String, title: &str, score: Option<f64>, checks: impl Iterator<Item = &'a CheckResult>) -> std::fmt::Result {
     writeln!(out, "  {title}{}", score.map_or(String::new(), |score| format!(" {score:.3}")))?;
     for check in checks.filter(|check| check.score.is_some()) {
         writeln!(out, "    {:4}  {:20} {}", check.result.as_str(), check.name, check.details)?;

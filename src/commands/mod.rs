@@ -32,6 +32,7 @@ pub mod polling;
 mod probe;
 pub mod processes;
 mod production;
+pub mod qa;
 mod refusal;
 pub mod registration;
 pub mod registry;

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::production::Production;
-use super::{Command, CommandError, Refusal, Work, chance};
+use super::{Command, CommandError, Refusal, Work, chance, qa};
 use crate::domain::batch::{BatchCommand, BatchStatus};
-use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, RECALLED_BATCH};
+use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, Measured, RECALLED_BATCH};
+use crate::domain::measurement::Facts;
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{RefusedWrite, Rejection, TaskCommand, UploadReport, VerifiedUpload};
 use crate::domain::{EpisodeId, RefusalCode, TaskId};
@@ -24,6 +25,8 @@ pub struct AcceptUpload {
     pub bucket: String,
     pub duration_sec: Option<f64>,
     pub metadata: Option<Value>,
+    /// Without where it could not be measured.
+    pub facts: Option<Box<Facts>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +91,11 @@ impl Command for AcceptUpload {
         };
         let mut episode = Loaded::<Episode>::absent(episode_id);
         work.decide(&mut episode, EpisodeCommand::Create(created))?;
+        if let Some(facts) = &self.facts {
+            let wants = qa::wants(work, brief.station_id, &report.sha256).await?;
+            let measured = Measured { facts: (**facts).clone(), wants };
+            work.decide(&mut episode, EpisodeCommand::Measure(Box::new(measured)))?;
+        }
         if late {
             work.decide(&mut episode, EpisodeCommand::Label { label: LATE_UPLOAD.to_owned() })?;
         }

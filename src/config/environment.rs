@@ -131,11 +131,11 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_SYNC_MAX_RESTART_COUNT", Effect::Ignored(LATER)),
     ("KEYSTONE_SYNC_AUTO_SCAN_ENABLED", Effect::Ignored(LATER)),
     ("KEYSTONE_SYNC_PERSIST_ROOT_DIR", Effect::Ignored(LATER)),
-    ("KEYSTONE_QA_ENABLED", Effect::Ignored(NO_EFFECT)),
-    ("KEYSTONE_QA_AUTO_APPROVE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
-    ("KEYSTONE_QA_MAX_WORKERS", Effect::Ignored(NO_EFFECT)),
-    ("KEYSTONE_QA_TIMEOUT", Effect::Ignored(NO_EFFECT)),
-    ("KEYSTONE_QA_CHECKS", Effect::Ignored(NO_EFFECT)),
+    ("KEYSTONE_QA_ENABLED", Effect::Set("qa.enabled")),
+    ("KEYSTONE_QA_AUTO_APPROVE_THRESHOLD", Effect::Set("qa.auto_approve_threshold")),
+    ("KEYSTONE_QA_MAX_WORKERS", Effect::Set("qa.bulk_workers")),
+    ("KEYSTONE_QA_TIMEOUT", Effect::Set("qa.timeout_s")),
+    ("KEYSTONE_QA_CHECKS", Effect::Ignored("checks are those of a suite")),
     ("KEYSTONE_WORKER_COUNT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_METRICS_ENABLED", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_METRICS_PORT", Effect::Ignored(NO_EFFECT)),
@@ -195,6 +195,7 @@ pub(super) fn apply(settings: &mut Table, environment: &BTreeMap<String, String>
             Effect::Set(key) => {
                 let slot = slot(settings, key);
                 *slot = match slot {
+                    Value::Float(_) => Value::Float(value.parse().map_err(|_| unparsable("a number"))?),
                     Value::Integer(_) => Value::Integer(value.parse().map_err(|_| unparsable("a whole number"))?),
                     Value::Boolean(_) => Value::Boolean(boolean(value).ok_or_else(|| unparsable("true or false"))?),
                     _ => Value::String(value.to_owned()),

@@ -28,6 +28,7 @@ mod layers;
 mod limits;
 mod listing;
 mod outbox;
+mod qa;
 mod requests;
 mod s3;
 mod secret;
@@ -56,6 +57,7 @@ pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
+pub use qa::Qa;
 pub use requests::Requests;
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
@@ -77,6 +79,7 @@ pub struct Config {
     pub auth: Auth,
     pub devices: Devices,
     pub outbox: Outbox,
+    pub qa: Qa,
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
@@ -156,6 +159,7 @@ impl Config {
         self.auth.check(findings);
         self.devices.check(findings);
         self.outbox.check(findings);
+        self.qa.check(findings);
         self.telemetry.check(findings);
         findings.need(
             purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),

@@ -56,6 +56,11 @@ impl<T> Listed<T> {
     }
 }
 
+/// Hex bytes with a space between two.
+pub fn spaced_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
 /// A text of a device, as much as is kept of it.
 pub fn kept(text: &str) -> String {
     let tame = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
@@ -67,6 +72,9 @@ pub struct Facts {
     /// [`VERSION`] of the code that measured.
     pub measured_by: u32,
     pub tier: Tier,
+    /// There was no object any more when it was looked at again; everything else is what was measured before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     pub size_bytes: u64,
     /// How much of it was read.
     pub read_bytes: u64,
@@ -99,6 +107,35 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Of an object of this size, of which nothing was read.
+    pub fn none(size_bytes: u64) -> Self {
+        Self {
+            measured_by: VERSION,
+            tier: Tier::Summary,
+            gone: false,
+            size_bytes,
+            read_bytes: 0,
+            sha256: None,
+            head_magic: String::new(),
+            tail_magic: String::new(),
+            profile: String::new(),
+            library: String::new(),
+            read_through: None,
+            checksums: Checksums::default(),
+            chunk_count: 0,
+            message_count: 0,
+            start_ns: 0,
+            end_ns: 0,
+            attachments: Listed::default(),
+            metadata: Listed::default(),
+            topics: Listed::default(),
+            sync: Listed::default(),
+            findings: Listed::default(),
+            not_measured: Listed::default(),
+            sidecar: None,
+        }
+    }
+
     pub fn duration_ns(&self) -> u64 {
         self.end_ns.saturating_sub(self.start_ns)
     }

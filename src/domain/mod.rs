@@ -13,6 +13,7 @@ mod convergence;
 pub mod device;
 pub mod episode;
 pub mod ids;
+pub mod judgement;
 pub mod kinds;
 pub mod letter;
 pub mod literal_secrets;

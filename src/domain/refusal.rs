@@ -102,6 +102,7 @@ codes! {
     LettersNotSelected = "letters_not_selected", Invalid;
     NameTaken = "name_taken", Invalid;
     NoCurrentWorkstation = "no_current_workstation", NotFound;
+    NotPendingQa = "not_pending_qa", Conflict, made by &["qa_run_ended"];
     NotStorable = "not_storable", Invalid;
     NotYourWorkstation = "not_your_workstation", Forbidden;
     NothingToVerify = "nothing_to_verify", Conflict;
@@ -117,6 +118,8 @@ codes! {
     OrganizationNotFound = "organization_not_found", Invalid;
     OtherUpload = "other_upload", Conflict;
     OutsideScope = "outside_scope", Forbidden;
+    QaRunLost = "qa_run_lost", Conflict;
+    QaRunning = "qa_running", Conflict, made by &["qa_run_started"];
     QuantityBelowLocked = "quantity_below_locked", Invalid, made by BATCH_TASKS;
     QuantityExceedsBatch = "quantity_exceeds_batch", Invalid, made by BATCH_TASKS;
     QuantityExceedsPending = "quantity_exceeds_pending", Invalid, made by BATCH_TASKS;

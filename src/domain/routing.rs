@@ -10,6 +10,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::device::{DeviceEvent, LinkKind};
+use super::episode::EpisodeEvent;
 use super::kinds::aggregates;
 use super::subscription::SubscriptionEvent;
 use super::task::TaskEvent;
@@ -41,6 +42,8 @@ subscribers! {
     DeviceCommands = "device_commands",
     /// Compares an uploaded object with what the device said about it.
     UploadVerification = "upload_verification",
+    /// Judges new episodes.
+    Qa = "qa",
     /// Posts events to the programs that subscribed to them.
     Webhooks = "webhooks",
 }
@@ -50,7 +53,7 @@ impl SubscriberName {
     pub fn has_destinations(self) -> bool {
         match self {
             Self::DeviceCommands | Self::Webhooks => true,
-            Self::UploadVerification => false,
+            Self::UploadVerification | Self::Qa => false,
         }
     }
 }
@@ -146,6 +149,8 @@ pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queue
     } else if let Some(event) = event.downcast_ref() {
         of_task(event, subject)
     } else if let Some(event) = event.downcast_ref() {
+        Ok(of_episode(event))
+    } else if let Some(event) = event.downcast_ref() {
         Ok(of_subscription(event, subject))
     } else {
         Ok(vec![])
@@ -169,7 +174,7 @@ aggregates!(of_stored);
 
 /// Whether any event of such a stream asks for a delivery.
 pub fn asks_for_deliveries(kind: Kind) -> bool {
-    matches!(kind, Kind::Device | Kind::Subscription | Kind::Task)
+    matches!(kind, Kind::Device | Kind::Episode | Kind::Subscription | Kind::Task)
 }
 
 // Every event stands here, so that a new one has to be given its place.
@@ -227,6 +232,20 @@ fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDev
     })
 }
 
+fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
+    use EpisodeEvent as E;
+    match event {
+        E::EpisodeCreated(_) => vec![Queued::anywhere(SubscriberName::Qa)],
+        E::EpisodeLabelled { .. }
+        | E::EpisodeMeasured(_)
+        | E::QaRunStarted(_)
+        | E::QaRunEnded(_)
+        | E::QaRunAbandoned { .. }
+        | E::EpisodeApproved { .. }
+        | E::EpisodeApprovalLost { .. } => vec![],
+    }
+}
+
 fn of_subscription(event: &SubscriptionEvent, subject: Subject<'_>) -> Vec<Queued> {
     use SubscriptionEvent as E;
     match event {
@@ -257,7 +276,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 10] = [
+    const ROWS: [(&str, &str, Option<&str>); 11] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -267,6 +286,7 @@ mod tests {
         ("upload_ack_requested", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_reported", "upload_verification", None),
         ("late_upload_reported", "upload_verification", None),
+        ("episode_created", "qa", None),
         ("subscription_test_requested", "webhooks", Some("webhook:17")),
     ];
 

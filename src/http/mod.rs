@@ -58,6 +58,7 @@ pub mod policy;
 mod polling;
 mod probe;
 pub mod problem;
+mod qa;
 pub mod recorder;
 mod recorder_state;
 pub mod registration;

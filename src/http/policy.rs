@@ -70,6 +70,8 @@ pub struct Policy {
     pub passed_on: Option<LinkKind>,
     /// Whether the answer may wait for a device.
     pub waits_for_device: bool,
+    /// Whether the answer may wait until objects are read.
+    pub reads_objects: bool,
     /// Whether the cookie of streams is as good as a login.
     pub takes_cookie: bool,
     /// Asked every few seconds by what watches us, also with `HEAD`.
@@ -89,6 +91,7 @@ impl Policy {
         body_bytes_max: None,
         passed_on: None,
         waits_for_device: false,
+        reads_objects: false,
         takes_cookie: false,
         probe: false,
         pages_by_place: true,
@@ -153,6 +156,10 @@ impl Policy {
 
     pub const fn waiting(self) -> Self {
         Self { waits_for_device: true, ..self }
+    }
+
+    pub const fn reading_objects(self) -> Self {
+        Self { reads_objects: true, ..self }
     }
 
     pub const fn probed(self) -> Self {

@@ -71,6 +71,7 @@ codes! {
     DownloadTokenExpired = "download_token_expired", UNAUTHORIZED;
     DownloadTokenInvalid = "download_token_invalid", UNAUTHORIZED;
     ObjectNotFound = "object_not_found", NOT_FOUND;
+    QaNotDone = "qa_not_done", BAD_GATEWAY;
     ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     RequestTimeout = "request_timeout", SERVICE_UNAVAILABLE;

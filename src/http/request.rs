@@ -27,13 +27,15 @@ pub fn source_address(extensions: &axum::http::Extensions) -> Option<SocketAddr>
     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
-/// A route that waits for a device may take as long as that, beyond what every route may.
+/// A route that waits for a device, or for objects to be read, may take as long as that, beyond what every route may.
 fn deadline(state: &AppState, policy: &Policy) -> Duration {
     let settings = &state.settings;
     if policy.waits_for_device {
         // Once for a refresh of the state, once for the command itself.
         let command = settings.device_response_timeout.max(settings.device_finish_timeout);
         settings.request_timeout + settings.device_response_timeout + command
+    } else if policy.reads_objects {
+        settings.request_timeout + settings.qa_timeout
     } else {
         settings.request_timeout
     }

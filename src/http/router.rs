@@ -24,7 +24,7 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
-    events, health, metrics, orders, polling, recorder, recorder_state, registration, requests, stations, statistics, storage,
+    events, health, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations, statistics, storage,
     subscriptions, tasks, transfer, viewer,
 };
 
@@ -114,6 +114,7 @@ fn routes() -> Routes {
         polling::routes,
         dead_letters::routes,
         bulk_runs::routes,
+        qa::routes,
         bulk_run_stream::routes,
         health::routes,
         metrics::routes,
@@ -180,6 +181,7 @@ pub(super) mod tests {
     use crate::commands::Commands;
     use crate::config::{Config, Secret};
     use crate::devices::Hub;
+    use crate::domain::judgement::Suite;
     use crate::eventstore::EventStore;
     use crate::http::auth::Identity;
     use crate::http::fleet::Fleet;
@@ -187,6 +189,7 @@ pub(super) mod tests {
     use crate::http::policy::Access;
     use crate::http::{AuthMode, EdgeSettings, Live, StreamLimits};
     use crate::projections::reads::Reads;
+    use crate::qa::{RunSettings, Runs};
 
     /// The whole edge over a database and a store that nobody answers for.
     pub fn state(auth_mode: AuthMode) -> AppState {
@@ -210,6 +213,7 @@ pub(super) mod tests {
             request_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(5),
             device_response_timeout: Duration::from_secs(1),
+            qa_timeout: Duration::from_secs(1),
             device_finish_timeout: Duration::from_secs(2),
             endpoints: crate::http::endpoints::Endpoints {
                 recorder: crate::http::endpoints::Endpoint { public_url: None, port: 8091, token_required: false },
@@ -232,8 +236,10 @@ pub(super) mod tests {
             secret_key: Secret::new("secret"),
             local: None,
         };
-        let objects = Objects::new(Blobs::new(access, &Config::defaults().s3).unwrap());
-        AppState::new(commands, reads, Fleet::new(Hub::new()), objects, live, settings, measures).unwrap()
+        let blobs = Blobs::new(access, &Config::defaults().s3).unwrap();
+        let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 1 };
+        let (runs, objects) = (Runs::new(commands.clone(), blobs.clone(), run_settings), Objects::new(blobs));
+        AppState::new(commands, reads, Fleet::new(Hub::new()), objects, runs, live, settings, measures).unwrap()
     }
 
     pub fn served(state: &AppState) -> TowerToHyperService<Router> {

@@ -35,6 +35,8 @@ pub struct EdgeSettings {
     /// What a body may take to arrive, before that.
     pub read_timeout: Duration,
     pub device_response_timeout: Duration,
+    /// How long a look at the objects of an episode may take.
+    pub qa_timeout: Duration,
     /// The same where the recorder closes a file first.
     pub device_finish_timeout: Duration,
     pub endpoints: Endpoints,

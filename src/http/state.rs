@@ -18,6 +18,7 @@ use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
 use crate::commands::waits::Waits;
 use crate::projections::reads::Reads;
+use crate::qa::Runs;
 
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
 const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
@@ -28,6 +29,7 @@ pub struct AppState {
     pub reads: Reads,
     pub fleet: Fleet,
     pub objects: Objects,
+    pub runs: Runs,
     pub settings: Arc<EdgeSettings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
@@ -62,6 +64,7 @@ impl AppState {
         reads: Reads,
         fleet: Fleet,
         objects: Objects,
+        runs: Runs,
         live: Arc<Live>,
         settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -83,6 +86,7 @@ impl AppState {
             reads,
             fleet,
             objects,
+            runs,
             settings: Arc::new(settings),
             tokens,
             logins: Arc::new(Logins::new()?),

@@ -17,7 +17,8 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
-use crate::domain::episode::QaStatus;
+use crate::domain::episode::{QaStatus, RunMode};
+use crate::domain::judgement::{Grade, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::recorder::{RecorderAction, RecorderState};
@@ -70,6 +71,9 @@ listed! {
     BatchStatusWord = BatchStatus,
     TaskStatusWord = TaskStatus,
     QaStatusWord = QaStatus,
+    RunModeWord = RunMode,
+    GradeWord = Grade,
+    VerdictWord = Verdict,
     RobotStatusWord = RobotStatus,
     CollectorStatusWord = CollectorStatus,
     StationStatusWord = StationStatus,

@@ -82,7 +82,7 @@ pub(super) async fn read_ends<R: RangedRead>(reader: &R, size: u64) -> Result<En
 pub async fn read_pieces<E>(pieces: impl Stream<Item = Result<Bytes, E>>, size: u64) -> Result<SummaryFacts, ReadSummaryError<E>> {
     // One piece is read while the next one is fetched.
     let (to_reader, waiting) = mpsc::channel(1);
-    let reader = tokio::task::spawn_blocking(move || read_through(Pieces { waiting, now: Bytes::new() }, size));
+    let reader = tokio::task::spawn_blocking(move || read_through(Pieces::new(waiting), size));
     let mut pieces = std::pin::pin!(pieces);
     while let Some(piece) = pieces.try_next().await.map_err(ReadSummaryError::Read)? {
         if to_reader.send(piece).await.is_err() {
@@ -98,9 +98,15 @@ pub async fn read_pieces<E>(pieces: impl Stream<Item = Result<Bytes, E>>, size: 
 }
 
 /// Pieces of a recording, as a reader that blocks.
-struct Pieces {
+pub(super) struct Pieces {
     waiting: mpsc::Receiver<Bytes>,
     now: Bytes,
+}
+
+impl Pieces {
+    pub fn new(waiting: mpsc::Receiver<Bytes>) -> Self {
+        Self { waiting, now: Bytes::new() }
+    }
 }
 
 impl BufRead for Pieces {

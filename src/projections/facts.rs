@@ -395,6 +395,13 @@ pub async fn station_of_collector(tx: &mut Transaction, collector: CollectorId) 
     Ok(rows.first().map(|row| row.get(0)))
 }
 
+/// The topics that the robot of a station has to have.
+pub async fn topics_of_station(tx: &mut Transaction, station: StationId) -> Result<Vec<String>, StoreError> {
+    let sql = "select y.ros_topics from stations s join robots r on r.id = s.robot_id join robot_types y on y.id = r.robot_type_id where s.id = $1";
+    let rows = tx.query(sql, &[&station]).await?;
+    Ok(rows.first().map(|row| row.try_get::<_, Option<Vec<String>>>(0)).transpose()?.flatten().unwrap_or_default())
+}
+
 /// New ids from a sequence, in one round trip.
 pub async fn new_ids(tx: &mut Transaction, sequence: &'static str, count: usize) -> Result<Vec<i64>, StoreError> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);

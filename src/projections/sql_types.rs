@@ -8,8 +8,9 @@ use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
-use crate::domain::episode::QaStatus;
+use crate::domain::episode::{QaStatus, RunMode, TellingCheck};
 use crate::domain::ids::{self, numeric_ids};
+use crate::domain::judgement::Verdict;
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
@@ -67,7 +68,7 @@ numeric_ids!(numbers);
 texts! {
     DeviceId, PublicTaskId,
     BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, EndCause, ItemOutcome, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
-    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, StationStatus, TaskStatus, TemplateFile,
+    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, StationStatus, TaskStatus, TemplateFile, Verdict,
 }
 
 macro_rules! objects {
@@ -81,7 +82,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms }
+objects! { Contest, DeliveryTerms, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

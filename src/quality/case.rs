@@ -2,52 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::domain::judgement::{Grade, TaskWants};
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
-use crate::domain::pattern;
-use crate::domain::words::words;
-
-/// What a task asked to be recorded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskWants {
-    pub topics: Vec<WantedTopic>,
-    /// How long such a recording takes, at least and at most; nothing, where the procedure does not say.
-    pub duration_s: Option<(f64, f64)>,
-    /// When the recording arrived: nothing in it is later.
-    pub received_at_ns: Option<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WantedTopic {
-    /// A name, or its beginning and `*`.
-    pub topic: String,
-    pub rate_hz: Option<f64>,
-}
-
-impl WantedTopic {
-    pub fn is(&self, topic: &str) -> bool {
-        pattern::matches(&self.topic, topic)
-    }
-}
-
-words! {
-    Verdict {
-        Approved = "approved",
-        NeedsInspection = "needs_inspection",
-        Failed = "failed",
-    }
-}
-
-words! {
-    Grade {
-        Pass = "pass",
-        Warn = "warn",
-        Fail = "fail",
-        NotApplicable = "not_applicable",
-    }
-}
 
 /// What one check says.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,7 @@
 //! Whether the file is whole. Each of these is a gate.
 
-use super::case::{Case, Grade, Outcome};
+use super::case::{Case, Outcome};
+use crate::domain::judgement::Grade;
 use crate::domain::measurement::{FindingKind, SidecarFacts, SidecarSays, Tier};
 
 /// Magic, an empty header, the end of the data, a footer, magic.
@@ -26,11 +27,13 @@ pub fn object_size(case: &Case) -> Outcome {
 }
 
 pub fn content_checksum(case: &Case) -> Outcome {
-    match (&case.facts.sha256, sidecar(case).and_then(|says| says.sha256.as_ref())) {
-        (_, None) => Outcome::not_applicable("no SHA-256 was declared"),
-        (None, _) => Outcome::not_applicable("the file was not hashed"),
-        (Some(found), Some(said)) if found.eq_ignore_ascii_case(said) => Outcome::pass("SHA-256 is as declared"),
-        (Some(found), Some(said)) => Outcome::fail(format!("SHA-256 is {found}, declared is {said}")),
+    let verified = case.wants.sha256.as_ref();
+    let declared: Vec<&String> = verified.into_iter().chain(sidecar(case).and_then(|says| says.sha256.as_ref())).collect();
+    let Some(found) = &case.facts.sha256 else { return Outcome::not_applicable("the file was not hashed") };
+    match declared.iter().find(|said| !found.eq_ignore_ascii_case(said)) {
+        _ if declared.is_empty() => Outcome::not_applicable("no SHA-256 was declared"),
+        None => Outcome::pass("SHA-256 is as declared"),
+        Some(said) => Outcome::fail(format!("SHA-256 is {found}, declared is {said}")),
     }
 }
 

@@ -8,6 +8,9 @@ const MAGIC: &str = "89 4d 43 41 50 30 0d 0a";
 pub fn mcap_magic(case: &Case) -> Outcome {
     let facts = case.facts;
     let failed = |why: &str| Outcome::fail(format!("MCAP integrity check failed: {why}"));
+    if facts.gone {
+        return failed("object not found").with("expected_magic", MAGIC).with("found_head_magic", "").with("found_tail_magic", "");
+    }
     let outcome = if facts.size_bytes < 16 {
         failed("file is smaller than 16 bytes")
     } else {

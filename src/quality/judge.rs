@@ -2,40 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use super::case::{Case, Grade, Outcome, TaskWants, Verdict};
-use super::suite::{CHECKS, CheckSpec, Part, Role, Suite};
+use super::case::{Case, Outcome};
+use super::suite::CHECKS;
+use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CheckResult {
-    pub name: String,
-    pub role: Role,
-    pub result: Grade,
-    /// 0 to 1, three decimals; nothing where it is not applicable.
-    pub score: Option<f64>,
-    pub details: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub numbers: BTreeMap<String, Value>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Judgement {
-    pub suite: String,
-    pub suite_version: u32,
-    pub measured_by: u32,
-    pub verdict: Verdict,
-    /// 0 to 1, three decimals.
-    pub score: f64,
-    /// Of each part in which something was applicable.
-    pub parts: BTreeMap<Part, f64>,
-    /// Details of the first check that failed, or else of the first that warned and has to be looked at.
-    pub flag: Option<String>,
-    /// In the order of the suite.
-    pub checks: Vec<CheckResult>,
-}
 
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants))).collect();

@@ -1,7 +1,7 @@
 //! Judging: facts of a recording, a suite and what the task wanted to a result per check, a score and a verdict.
 //!
 //! Pure: what is judged again later, by this suite or another, needs no byte of the recording. A suite is a value
-//! ([`Suite`]); the one that is shipped stands in one table ([`CHECKS`]), and `docs/quality.md` explains it. What a
+//! ([`crate::domain::judgement::Suite`]); the one that is shipped stands in one table ([`CHECKS`]), and `docs/quality.md` explains it. What a
 //! recording says is measured elsewhere, and what follows from a verdict is decided elsewhere.
 
 mod case;
@@ -13,9 +13,9 @@ mod presence;
 mod suite;
 mod timing;
 
-pub use case::{Grade, Outcome, TaskWants, Verdict, WantedTopic};
-pub use judge::{CheckResult, Judgement, judge};
-pub use suite::{CHECKS, Check, CheckSpec, Part, Role, Suite};
+pub use case::Outcome;
+pub use judge::judge;
+pub use suite::{CHECKS, Check};
 
 #[cfg(test)]
 mod tests;

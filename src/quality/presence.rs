@@ -1,6 +1,7 @@
 //! What has to be there: topics, schemas, times, what the sidecar says.
 
-use super::case::{Case, Outcome, WantedTopic, millis, seconds};
+use super::case::{Case, Outcome, millis, seconds};
+use crate::domain::judgement::WantedTopic;
 use crate::domain::measurement::{Kind, SidecarFacts, SidecarSays, Tier};
 
 pub fn not_empty(case: &Case) -> Outcome {

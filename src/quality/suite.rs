@@ -2,31 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::case::{Case, Outcome};
 use super::{container, content, contract, presence, timing};
-use crate::domain::words::words;
-
-words! {
-    /// The parts that a score is made of.
-    Part {
-        Topics = "topics",
-        Duration = "duration",
-        Gaps = "gaps",
-        Images = "images",
-    }
-}
-
-/// What a check does to the verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// What fails it is failed, whatever the score.
-    Gate,
-    /// It counts so much inside its part.
-    Part(Part, u32),
-}
+use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
 
 /// A check that there is, as the shipped suite has it.
 pub struct Check {
@@ -130,29 +108,6 @@ pub const CHECKS: &[Check] = &[
     soft("F19", "extreme_luma", Images, 1, &[], not_yet),
     soft("F20", "frozen_pixels", Images, 1, &[], not_yet),
 ];
-
-/// Rules that recordings are judged by. Once it is active it does not change: its name and version name it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Suite {
-    pub name: String,
-    pub version: u32,
-    /// From this score on a recording is approved.
-    pub approve_at: f64,
-    /// Below this one it is failed, and in between a person looks; 0: a low score alone fails nothing.
-    pub fail_below: f64,
-    /// What each part counts.
-    pub parts: BTreeMap<Part, u32>,
-    pub checks: Vec<CheckSpec>,
-}
-
-/// A check in a suite.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CheckSpec {
-    pub name: String,
-    pub role: Role,
-    pub looked_at: bool,
-    pub limits: BTreeMap<String, f64>,
-}
 
 impl Default for Suite {
     /// The one that is shipped.

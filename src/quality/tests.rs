@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::domain::judgement::*;
 use crate::domain::measurement::*;
 
 /// A second of an arm at 50 Hz and a camera at 30 Hz, ten times over.
@@ -36,6 +37,7 @@ fn facts() -> Facts {
     Facts {
         measured_by: VERSION,
         tier: Tier::Whole,
+        gone: false,
         size_bytes: 1_000_000,
         read_bytes: 1_000_000,
         sha256: None,
@@ -265,6 +267,7 @@ mod properties {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::judgement::*;
 
     fn changed() -> impl Strategy<Value = (Facts, Suite, TaskWants)> {
         let numbers = prop::collection::vec(prop_oneof![0..20u64, any::<u64>()], 16);

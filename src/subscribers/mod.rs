@@ -4,6 +4,7 @@
 mod context;
 pub mod device_commands;
 mod odd_json;
+pub mod qa;
 mod sidecar;
 pub mod upload_verification;
 pub mod webhooks;
@@ -17,7 +18,9 @@ use crate::devices::Hub;
 use crate::dispatcher::Subscriber;
 use crate::domain::routing::SubscriberName;
 use crate::projections::reads::Reads;
+use crate::qa::Runs;
 use device_commands::DeviceCommands;
+use qa::Qa;
 use upload_verification::UploadVerification;
 use webhooks::{SystemNames, WebhookSettings, Webhooks};
 
@@ -29,6 +32,9 @@ pub struct Parts {
     pub callbacks: CallbackTokens,
     pub blobs: Blobs,
     pub sidecar_bytes_max: u64,
+    pub runs: Runs,
+    /// Whether new episodes are judged by themselves.
+    pub judges_new: bool,
     pub webhooks: WebhookSettings,
     /// Whether the site lets people in without a login.
     pub without_login: bool,
@@ -42,6 +48,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
             Arc::new(DeviceCommands::new(parts.hub.clone(), commands, parts.reads.clone(), parts.callbacks.clone(), parts.without_login))
         }
         SubscriberName::UploadVerification => Arc::new(UploadVerification::new(commands, parts.blobs.clone(), parts.sidecar_bytes_max)),
+        SubscriberName::Qa => Arc::new(Qa::new(parts.runs.clone(), parts.judges_new)),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

@@ -14,10 +14,7 @@
 //! A repeat reads the object again and finds the task completed by this very upload: nothing
 //! changes. An object store that is away opens the circuit and costs no attempts.
 
-use std::ops::Range;
-
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::Value;
 use tracing::{info, warn};
 
@@ -27,10 +24,13 @@ use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{CommandError, Commands};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
+use crate::domain::measurement::{Facts, SidecarFacts};
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
 use crate::domain::{RefusalCode, TaskId};
-use crate::mcap::{RangedRead, ReadSummaryError, SummaryFacts, read_pieces, read_summary};
+use crate::mcap::measure::sidecar_facts;
+use crate::mcap::{ReadSummaryError, read_pieces};
+use crate::qa::{Read, measure_object};
 use crate::telemetry::chain;
 
 pub struct UploadVerification {
@@ -69,20 +69,7 @@ impl From<ReadSummaryError<BlobError>> for Stopped {
 struct Findings {
     verified: VerifiedUpload,
     sidecar: Sidecar,
-}
-
-/// One version of one object, read by ranges.
-struct ObjectReader<'a> {
-    blobs: &'a Blobs,
-    key: &'a ObjectKey,
-    etag: &'a str,
-}
-
-impl RangedRead for ObjectReader<'_> {
-    type Error = BlobError;
-    async fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
-        self.blobs.read_range(self.key, range, Some(self.etag)).await
-    }
+    facts: Option<Box<Facts>>,
 }
 
 impl UploadVerification {
@@ -101,64 +88,69 @@ impl UploadVerification {
             return Err(Stopped::Rejected(Rejection::SizeDiffers { reported: report.size_bytes, found: head.size }));
         }
         let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json")).filter(|_| report.with_sidecar);
-        let mut sidecar = Sidecar::default();
+        let (mut sidecar, mut sidecar_facts) = (Sidecar::default(), None);
         let sidecar_key = match sidecar_key {
             None => None,
             Some(text) => {
                 let key = ObjectKey::new(&text).map_err(|_| missing(&text))?;
-                sidecar = match self.read_sidecar(&key).await {
+                let (found, facts) = match self.read_sidecar(&key).await {
                     Err(BlobError::NotFound(_)) => return Err(missing(&text)),
                     found => found?,
                 };
+                (sidecar, sidecar_facts) = (found, Some(facts));
                 Some(key)
             }
         };
-        let etag = head.etag.as_str();
-        // Every byte, at one entity tag: what was hashed is what will stay.
-        let hashed = self.blobs.sha256(&key, etag).await?;
-        metrics::counter!(crate::telemetry::UPLOAD_VERIFIED_BYTES).increment(hashed.bytes);
-        if !hashed.sha256.eq_ignore_ascii_case(&report.sha256) {
-            return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: hashed.sha256 }));
+        // Every byte once, at one entity tag: what was hashed and measured is what will stay.
+        let Read { look, passed } = measure_object(&self.blobs, &key, &head).await?;
+        metrics::counter!(crate::telemetry::UPLOAD_VERIFIED_BYTES).increment(passed.bytes);
+        if !passed.sha256.eq_ignore_ascii_case(&report.sha256) {
+            return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: passed.sha256 }));
         }
-        let reader = ObjectReader { blobs: &self.blobs, key: &key, etag };
-        let facts = match read_summary(&reader, head.size).await {
-            Err(ReadSummaryError::Unsound(lacking)) if !lacking.is_damage() => {
-                let read = read_pieces(self.blobs.stream(&key, &head), head.size).await?;
-                SummaryFacts { read_through: Some(lacking), ..read }
+        let (message_count, read_through) = match &look.summary {
+            Ok(summary) => (summary.message_count, None),
+            Err(defect) if defect.is_damage() => return Err(Stopped::Rejected(Rejection::Unsound { defect: defect.to_string() })),
+            Err(lacking) => {
+                let read = read_pieces(self.blobs.pieces(&key, &head), head.size).await?;
+                (read.message_count, Some(format!("the recording was read from its first byte to its last: {lacking}")))
             }
-            facts => facts?,
         };
         self.blobs.make_durable(&key).await?;
         if let Some(sidecar_key) = &sidecar_key {
             self.blobs.make_durable(sidecar_key).await?;
         }
-        if i64::try_from(facts.message_count).is_err() {
-            let defect = format!("it claims {} messages", facts.message_count);
+        if i64::try_from(message_count).is_err() {
+            let defect = format!("it claims {message_count} messages");
             return Err(Stopped::Rejected(Rejection::Unsound { defect }));
         }
-        let read_through = facts.read_through.map(|lacking| format!("the recording was read from its first byte to its last: {lacking}"));
         let verified = VerifiedUpload {
             report: report.clone(),
             etag: Some(head.etag),
-            message_count: facts.message_count,
-            verified_bytes: hashed.bytes,
+            message_count,
+            verified_bytes: passed.bytes,
             notes: read_through.into_iter().chain(std::mem::take(&mut sidecar.notes)).collect(),
         };
-        Ok(Findings { verified, sidecar })
+        let facts = passed.facts.map(|facts| Box::new(Facts { sidecar: sidecar_facts, ..facts }));
+        Ok(Findings { verified, sidecar, facts })
     }
 
-    async fn read_sidecar(&self, key: &ObjectKey) -> Result<Sidecar, BlobError> {
+    async fn read_sidecar(&self, key: &ObjectKey) -> Result<(Sidecar, SidecarFacts), BlobError> {
         let head = self.blobs.head(key).await?;
-        let sidecar = match head.size {
-            size if size > self.sidecar_bytes_max => {
-                Sidecar::unread(&format!("it has {size} bytes, more than limits.sidecar_bytes_max ({})", self.sidecar_bytes_max))
+        let max_bytes = self.sidecar_bytes_max;
+        let (sidecar, facts) = match head.size {
+            size_bytes if size_bytes > max_bytes => (
+                Sidecar::unread(&format!("it has {size_bytes} bytes, more than limits.sidecar_bytes_max ({max_bytes})")),
+                SidecarFacts::TooLarge { size_bytes, max_bytes },
+            ),
+            size => {
+                let bytes = self.blobs.read_range(key, 0..size, Some(&head.etag)).await?;
+                (Sidecar::read(&bytes), sidecar_facts(&bytes))
             }
-            size => Sidecar::read(&self.blobs.read_range(key, 0..size, Some(&head.etag)).await?),
         };
         for note in &sidecar.notes {
             warn!(object.key = %key, "The episode goes without a value of the sidecar `{key}`: {note}");
         }
-        Ok(sidecar)
+        Ok((sidecar, facts))
     }
 
     async fn conclude(&self, delivery: &Delivery, task: TaskId, report: UploadReport) -> Outcome {
@@ -172,6 +164,7 @@ impl UploadVerification {
                     duration_sec: found.sidecar.duration_sec,
                     metadata: found.sidecar.episode_metadata(),
                     verified: found.verified,
+                    facts: found.facts,
                 };
                 self.commands.execute(&context, command).await.map(|acceptance| match acceptance {
                     Acceptance::Created(id) => info!(task.id = %task, episode.id = %id, "Verified the upload of task {task}: episode {id}"),
@@ -204,7 +197,7 @@ impl UploadVerification {
     }
 }
 
-fn storage_trouble(error: &BlobError) -> Outcome {
+pub(super) fn storage_trouble(error: &BlobError) -> Outcome {
     let text = chain(error);
     match error {
         BlobError::Unavailable(_) => Outcome::DestinationDown { error: text },

@@ -16,6 +16,7 @@ mod indexes;
 mod inside;
 mod joints;
 mod look;
+mod passing;
 mod payload;
 mod picture;
 mod pool;
@@ -27,6 +28,7 @@ mod topics;
 mod whole;
 
 pub use look::{Look, look};
+pub use passing::{Passed, measure_passing};
 pub use scan::Limits;
 pub use sidecar::sidecar_facts;
 pub use whole::{measure_ends, measure_whole};

@@ -114,30 +114,7 @@ fn told_together(look: &Look, scanned: &Scanned) -> Listed<Finding> {
 
 /// What both ends say, of any tier.
 fn ends(look: &Look) -> Facts {
-    Facts {
-        measured_by: VERSION,
-        tier: Tier::Summary,
-        size_bytes: look.size,
-        read_bytes: look.read_bytes,
-        sha256: None,
-        head_magic: spaced(&look.head),
-        tail_magic: spaced(&look.tail),
-        profile: String::new(),
-        library: String::new(),
-        read_through: None,
-        checksums: Checksums::default(),
-        chunk_count: 0,
-        message_count: 0,
-        start_ns: 0,
-        end_ns: 0,
-        attachments: Listed::default(),
-        metadata: Listed::default(),
-        topics: Listed::default(),
-        sync: Listed::default(),
-        findings: Listed::default(),
-        not_measured: Listed::default(),
-        sidecar: None,
-    }
+    Facts { read_bytes: look.read_bytes, head_magic: spaced_hex(&look.head), tail_magic: spaced_hex(&look.tail), ..Facts::none(look.size) }
 }
 
 fn said_by_summary(facts: &mut Facts, summary: &SummaryFacts) {
@@ -157,9 +134,4 @@ fn conclude(facts: &mut Facts, finished: Finished, not_measured: Listed<NotMeasu
     let cut = not_measured.cut + finished.not_measured.cut;
     facts.not_measured = Listed::of(not_measured.items.into_iter().chain(finished.not_measured.items), FINDINGS_MAX);
     facts.not_measured.cut += cut;
-}
-
-/// Hex bytes with a space between two.
-fn spaced(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }

@@ -24,6 +24,7 @@ pub mod log_search;
 pub mod objects;
 pub mod orders;
 mod place;
+pub mod qa;
 mod queries;
 pub mod registry;
 pub mod requests;
@@ -55,6 +56,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         log::statements(),
         objects::statements(),
         orders::statements(),
+        qa::statements(),
         registry::statements(),
         requests::statements(),
         site::statements(),

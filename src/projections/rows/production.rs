@@ -3,14 +3,17 @@
 use serde_json::Value;
 
 use super::table::table;
-use super::{ReadModel, Shown};
+use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
-use crate::domain::episode::{Episode, QaStatus};
+use crate::domain::episode::{EndedRun, Episode, EpisodeEvent, QaStatus, RunMode, TellingCheck};
+use crate::domain::judgement::Verdict;
 use crate::domain::order::{Order, OrderStatus, Priority};
 use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
     BatchId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
+use crate::eventstore::StoreError;
+use crate::projections::rows::Table as _;
 use crate::projections::sql_types::Count;
 
 table! {
@@ -96,6 +99,22 @@ table! {
         cloud_processed: bool,
         cloud_synced_at: Option<Timestamp>,
         labels: Vec<String>,
+        latest_check: Option<TellingCheck>,
+        qa_until: Option<Timestamp>,
+    }
+    QaRunRow in "qa_runs" by number i64 {
+        episode_id: EpisodeId,
+        run: String,
+        mode: RunMode,
+        suite: String,
+        suite_version: i32,
+        measured_by: i32,
+        verdict: Verdict,
+        kept: bool,
+        score: f64,
+        flag: Option<String>,
+        parts: Value,
+        checks: Value,
     }
 }
 
@@ -190,6 +209,7 @@ impl ReadModel for Task {
 
 impl ReadModel for Episode {
     type Row = EpisodeRow;
+    const EVENT_TABLE: Option<&'static TableName> = Some(QaRunRow::NAME);
 
     fn shown(state: &Self) -> Shown<EpisodeRow> {
         let Episode::Known(episode) = state else { return Shown::Gone };
@@ -216,14 +236,38 @@ impl ReadModel for Episode {
             duration_sec: created.duration_sec,
             message_count: Count(created.message_count),
             metadata: created.metadata,
-            qa_status: QaStatus::PendingQa,
-            qa_score: None,
-            quality_flag: None,
-            auto_approved: false,
+            qa_status: episode.qa.status(),
+            qa_score: episode.qa.score,
+            quality_flag: episode.qa.flag.clone(),
+            auto_approved: episode.qa.auto_approved,
             cloud_synced: false,
             cloud_processed: false,
             cloud_synced_at: None,
             labels: episode.labels.clone(),
+            latest_check: episode.qa.last.as_ref().and_then(EndedRun::telling_check),
+            qa_until: episode.qa.running.as_ref().map(|running| running.until),
         })
+    }
+
+    fn shown_event(id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+        let EpisodeEvent::QaRunEnded(ended) = event else { return Ok(None) };
+        let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("run {} of episode {id}: {error}", ended.number));
+        let judgement = &ended.judgement;
+        let version = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let row = QaRunRow {
+            episode_id: EpisodeId(id.parse().map_err(|error| unreadable(&error))?),
+            run: ended.run.clone(),
+            mode: ended.mode,
+            suite: judgement.suite.clone(),
+            suite_version: version(judgement.suite_version),
+            measured_by: version(judgement.measured_by),
+            verdict: judgement.verdict,
+            kept: ended.kept,
+            score: judgement.score,
+            flag: judgement.flag.clone(),
+            parts: serde_json::to_value(&judgement.parts).map_err(|error| unreadable(&error))?,
+            checks: serde_json::to_value(&judgement.checks).map_err(|error| unreadable(&error))?,
+        };
+        Ok(Some(RowWrite::new(Head { id: &ended.number.to_string(), ..head }, &row)?))
     }
 }

@@ -12,6 +12,7 @@ use keystone_edge::devices::session::Now;
 use keystone_edge::devices::wire::{RpcResponse, ToTransfer};
 use keystone_edge::devices::{Hub, LinkId, QueryError, RecorderView};
 use keystone_edge::domain::device::{LinkKind, RecorderState};
+use keystone_edge::domain::judgement::Suite;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::auth::passwords::admin_hash;
@@ -21,6 +22,7 @@ use keystone_edge::http::objects::Objects;
 use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, StreamLimits, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
+use keystone_edge::qa::{RunSettings, Runs};
 use keystone_edge::streams::Signals;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -82,6 +84,7 @@ impl TestEdge {
             request_timeout: Duration::from_secs(30),
             read_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
+            qa_timeout: Duration::from_secs(10),
             device_finish_timeout: Duration::from_secs(4),
             endpoints: Endpoints {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },
@@ -103,11 +106,14 @@ impl TestEdge {
         let reads = Reads::new(database.pool.clone());
         let live = Live::new(&reads, &commands, settings.device_response_timeout, settings.streams, stop.clone());
         tokio::spawn(live.clone().follow(Signals { head: head.subscribe(), commits: wakes.commits() }));
+        let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
+        let runs = Runs::new(commands.clone(), objects.blobs.clone(), run_settings);
         let state = AppState::new(
             commands.clone(),
             reads,
             Fleet::new(devices.hub.clone()),
             Objects::new(objects.blobs.clone()),
+            runs,
             live,
             settings,
             Arc::new(String::new),

@@ -1,0 +1,29 @@
+-- Judging episodes: which run holds each, what runs found, and how long a run may hold one.
+
+alter table episodes
+    -- The check that says most about the last run, as lists show it.
+    add column latest_check jsonb,
+    -- Until when a run holds it; null while none does.
+    add column qa_until timestamptz;
+create index episodes_held_by_a_run on episodes (qa_until) where qa_until is not null;
+
+create sequence qa_run_ids;
+
+-- Runs that ended, each with all that its checks said. Folded from `qa_run_ended`.
+create table qa_runs (
+    id bigint primary key, version bigint not null, created_at timestamptz not null, updated_at timestamptz not null,
+    episode_id bigint not null,
+    run text not null,
+    mode text not null,
+    suite text not null,
+    suite_version integer not null,
+    measured_by integer not null,
+    verdict text not null,
+    -- Whether the episode stayed as it was.
+    kept boolean not null,
+    score double precision not null,
+    flag text,
+    parts jsonb not null,
+    checks jsonb not null
+);
+create index qa_runs_by_episode on qa_runs (episode_id, id);

@@ -1,0 +1,33 @@
+//! Runs of the checks: how they are made here, and the end of those that took too long.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::commands::Commands;
+use crate::config::Config;
+use crate::domain::judgement::Suite;
+use crate::qa::RunSettings;
+
+/// Between looks for runs whose time is over.
+const PAUSE: Duration = Duration::from_secs(5);
+
+pub fn settings(config: &Config) -> RunSettings {
+    RunSettings {
+        timeout: config.qa.timeout,
+        default_suite: Suite { approve_at: config.qa.auto_approve_threshold, ..Suite::default() },
+        sidecar_bytes_max: config.limits.sidecar_bytes_max,
+    }
+}
+
+pub async fn end_overdue(commands: Commands, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match commands.end_overdue_qa_runs(&stop).await {
+            Ok(0) => {}
+            Ok(ended) => info!("{ended} runs of the checks took too long, and hold their episodes no more"),
+            Err(error) => warn!(error = format!("{error:#}"), "Cannot look for runs that took too long: {error:#}"),
+        }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
+    }
+}

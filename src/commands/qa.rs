@@ -1,0 +1,244 @@
+//! Runs of the checks over an episode: begun, ended, abandoned.
+//!
+//! A run that needs nothing but what was measured is one command, [`JudgeEpisode`]. One that looks at the objects first holds
+//! the episode from [`StartQaRun`] on, for a bounded time; looking is not done here. What is asked for twice under one name is
+//! done once, so whatever repeats after a crash is harmless.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Command, CommandError, Commands, Context, Refusal, Work};
+use crate::domain::episode::{EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode};
+use crate::domain::judgement::{CheckResult, Grade, Suite, TaskWants, WantedTopic};
+use crate::domain::measurement::Facts;
+use crate::domain::{EpisodeId, RefusalCode, StationId, Timestamp};
+use crate::eventstore::Loaded;
+use crate::projections::facts;
+use crate::quality::judge;
+
+/// Episodes whose run took too long that one look finds.
+const FOUND_MAX: i64 = 100;
+
+const HELD_TOO_LONG: &str = "select id from episodes where qa_until < $1 order by qa_until, id limit $2";
+
+/// What the recording of this station was to have, asked for when it arrives and kept with its facts.
+pub(super) async fn wants(work: &mut Work, station: StationId, sha256: &str) -> Result<TaskWants, CommandError> {
+    let topics = facts::topics_of_station(&mut work.tx, station).await?;
+    Ok(TaskWants {
+        topics: topics.into_iter().map(|topic| WantedTopic { topic, rate_hz: None }).collect(),
+        duration_s: None,
+        received_at_ns: work.now.timestamp_nanos_opt().and_then(|ns| u64::try_from(ns).ok()),
+        sha256: Some(sha256.to_owned()),
+    })
+}
+
+async fn found(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
+    let loaded = work.load::<Episode>(id).await?;
+    let Episode::Known(episode) = &loaded.state else { return Err(no_episode().into()) };
+    let (factory, organization) = (episode.created.factory_id, episode.created.organization_id);
+    match work.scope.contains(factory, Some(organization)) {
+        true => Ok(loaded),
+        false => Err(no_episode().into()),
+    }
+}
+
+fn no_episode() -> Refusal {
+    Refusal::new(RefusalCode::EpisodeNotFound, "episode not found")
+}
+
+fn known(loaded: &Loaded<Episode>) -> Result<&Known, CommandError> {
+    match &loaded.state {
+        Episode::Known(episode) => Ok(episode),
+        Episode::Absent => Err(no_episode().into()),
+    }
+}
+
+/// What a run has to look at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToLookAt {
+    /// `<bucket>/<key>`.
+    pub mcap_path: String,
+    pub sidecar_path: Option<String>,
+    /// Of the object that was verified.
+    pub size_bytes: u64,
+    pub etag: Option<String>,
+    /// What was measured before.
+    pub facts: Option<Facts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Begun {
+    /// It holds the episode.
+    Look(Box<ToLookAt>),
+    /// It has ended before.
+    Ended(Box<RunAnswer>),
+}
+
+/// A run takes the episode, for as long as it may take.
+#[derive(Clone, Debug)]
+pub struct StartQaRun {
+    pub episode: EpisodeId,
+    pub run: String,
+    pub mode: RunMode,
+    pub within: Duration,
+}
+
+impl Command for StartQaRun {
+    type Answer = Begun;
+    const NAME: &'static str = "start_qa_run";
+
+    async fn run(&self, work: &mut Work) -> Result<Begun, CommandError> {
+        let mut episode = found(work, self.episode).await?;
+        if let Some(answer) = answer(&episode, &self.run)? {
+            return Ok(Begun::Ended(Box::new(answer)));
+        }
+        let now = work.now;
+        let until = TimeDelta::from_std(self.within).ok().and_then(|within| now.checked_add_signed(within)).unwrap_or(Timestamp::MAX_UTC);
+        work.decide(&mut episode, EpisodeCommand::StartRun { run: self.run.clone(), mode: self.mode, until, now })?;
+        let known = known(&episode)?;
+        Ok(Begun::Look(Box::new(ToLookAt {
+            mcap_path: known.created.mcap_path.clone(),
+            sidecar_path: known.created.sidecar_path.clone(),
+            size_bytes: known.created.file_size_bytes,
+            etag: known.created.etag.clone(),
+            facts: known.measured.as_ref().map(|measured| measured.facts.clone()),
+        })))
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunAnswer {
+    /// As it is now.
+    pub status: QaStatus,
+    pub ended: EndedRun,
+}
+
+fn answer(episode: &Loaded<Episode>, run: &str) -> Result<Option<RunAnswer>, CommandError> {
+    let qa = &known(episode)?.qa;
+    let ended = qa.last.as_ref().filter(|last| last.run == run);
+    Ok(ended.map(|ended| RunAnswer { status: qa.status(), ended: ended.clone() }))
+}
+
+/// Judges an episode by what was measured of it.
+#[derive(Clone, Debug)]
+pub struct JudgeEpisode {
+    pub episode: EpisodeId,
+    pub run: String,
+    pub mode: RunMode,
+    /// What a look found, where the run had one; else what was measured before.
+    pub looked: Option<Box<Facts>>,
+    /// Where no other suite is for the episode.
+    pub default_suite: Suite,
+}
+
+impl Command for JudgeEpisode {
+    /// None where nothing was measured: it has to be looked at.
+    type Answer = Option<RunAnswer>;
+    const NAME: &'static str = "judge_episode";
+
+    async fn run(&self, work: &mut Work) -> Result<Option<RunAnswer>, CommandError> {
+        let mut episode = found(work, self.episode).await?;
+        if let Some(answer) = answer(&episode, &self.run)? {
+            return Ok(Some(answer));
+        }
+        let before = known(&episode)?;
+        let measured = match (&self.looked, &before.measured) {
+            (Some(facts), Some(measured)) => Measured { facts: (**facts).clone(), wants: measured.wants.clone() },
+            (Some(facts), None) => {
+                let (station, sha256) = (before.created.station_id, before.created.checksum.clone());
+                Measured { facts: (**facts).clone(), wants: wants(work, station, &sha256).await? }
+            }
+            (None, Some(measured)) => (**measured).clone(),
+            (None, None) => return Ok(None),
+        };
+        let mut judgement = judge(&measured.facts, &self.default_suite, &measured.wants);
+        // What says nothing is not kept: the suite names it.
+        judgement.checks.retain(|check| check.result != Grade::NotApplicable);
+        let created = &known(&episode)?.created;
+        judgement.checks.iter_mut().for_each(|check| name_objects(check, &created.mcap_path, created.sidecar_path.as_deref()));
+        let number = facts::new_ids(&mut work.tx, "qa_run_ids", 1).await?[0];
+        if self.looked.is_some() {
+            work.decide(&mut episode, EpisodeCommand::Measure(Box::new(measured)))?;
+        }
+        let end = EpisodeCommand::EndRun { run: self.run.clone(), number, mode: self.mode, judgement, at: work.now };
+        work.decide(&mut episode, end)?;
+        answer(&episode, &self.run)
+    }
+}
+
+/// Where the two checks of the contract looked, as it has them.
+fn name_objects(check: &mut CheckResult, mcap: &str, sidecar: Option<&str>) {
+    let path = match check.name.as_str() {
+        "mcap_magic" if !check.passed() && !check.numbers.contains_key("file_size_bytes") => Some(mcap),
+        "recording_not_empty" => sidecar,
+        _ => None,
+    };
+    if let Some((bucket, object)) = path.and_then(|path| path.split_once('/')) {
+        check.numbers.insert("bucket".to_owned(), bucket.into());
+        check.numbers.insert("object".to_owned(), object.into());
+    }
+}
+
+/// A run could not be done: the episode is as it was.
+#[derive(Clone, Debug)]
+pub struct AbandonQaRun {
+    pub episode: EpisodeId,
+    pub run: String,
+    pub why: String,
+}
+
+impl Command for AbandonQaRun {
+    type Answer = ();
+    const NAME: &'static str = "abandon_qa_run";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut episode = work.load::<Episode>(self.episode).await?;
+        work.decide(&mut episode, EpisodeCommand::AbandonRun { run: self.run.clone(), why: self.why.clone() })?;
+        Ok(())
+    }
+}
+
+/// The run that holds an episode has had its time.
+#[derive(Clone, Debug)]
+struct EndOverdueRun(EpisodeId);
+
+impl Command for EndOverdueRun {
+    type Answer = bool;
+    const NAME: &'static str = "end_overdue_qa_run";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        let mut episode = work.load::<Episode>(self.0).await?;
+        let Some(running) = known(&episode)?.qa.running.clone().filter(|running| running.until < work.now) else { return Ok(false) };
+        let why = "it took too long, or the process that did it is gone".to_owned();
+        Ok(work.decide(&mut episode, EpisodeCommand::AbandonRun { run: running.run, why })? > 0)
+    }
+}
+
+impl Commands {
+    /// Says of runs whose time is over that they are. Answers of how many.
+    pub async fn end_overdue_qa_runs(&self, stop: &CancellationToken) -> Result<usize, CommandError> {
+        let mut ended = 0;
+        for row in self.beside_the_log(HELD_TOO_LONG, &[&self.now(), &FOUND_MAX]).await? {
+            if stop.is_cancelled() {
+                break;
+            }
+            ended += usize::from(self.execute(&Context::system(), EndOverdueRun(EpisodeId(row.get(0)))).await?);
+        }
+        Ok(ended)
+    }
+}
+
+/// What the metadata of a check is, where it has any.
+pub fn metadata_of(check: &CheckResult) -> Option<Value> {
+    (!check.numbers.is_empty()).then(|| check.numbers.clone().into_iter().collect::<serde_json::Map<_, _>>().into())
+}
+
+/// Every statement, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    vec![("episodes held by a run for too long", HELD_TOO_LONG.to_owned())]
+}

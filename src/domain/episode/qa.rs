@@ -1,0 +1,247 @@
+//! How an episode stands with the checks: which run holds it, what the last one said, and what follows for its status.
+//!
+//! ```text
+//!                    start                        end
+//!   pending_qa ───────────────► qa_running ───────────────► approved | failed | needs_inspection
+//!   approved, failed ─────────►     │
+//!        ▲                          │ abandoned: it was not done, or its time is over
+//!        └──────────────────────────┘ (what it was before)
+//!
+//!   needs_inspection, inspector_approved, rejected: a run says what it finds, and the status stays
+//! ```
+//!
+//! A run that needs nothing but what was measured is one event; one that has to look first holds the episode until an instant,
+//! after which anybody may say that it is over. So no episode is held for ever.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::EpisodeRefusal;
+use crate::domain::Timestamp;
+use crate::domain::judgement::{Grade, Judgement, Verdict};
+use crate::domain::words::words;
+
+words! {
+    /// How the episode stands with quality checks.
+    QaStatus {
+        /// Not checked yet.
+        PendingQa = "pending_qa",
+        QaRunning = "qa_running",
+        Approved = "approved",
+        /// A person has to look at it.
+        NeedsInspection = "needs_inspection",
+        InspectorApproved = "inspector_approved",
+        Rejected = "rejected",
+        Failed = "failed",
+    }
+
+    /// Who wants a run: the arrival of a recording, or a person.
+    RunMode {
+        Auto = "auto",
+        Manual = "manual",
+    }
+}
+
+impl QaStatus {
+    /// No run changes it.
+    pub fn is_protected(self) -> bool {
+        match self {
+            Self::NeedsInspection | Self::InspectorApproved | Self::Rejected => true,
+            Self::PendingQa | Self::QaRunning | Self::Approved | Self::Failed => false,
+        }
+    }
+
+    /// It may go to the cloud.
+    pub fn is_approved(self) -> bool {
+        matches!(self, Self::Approved | Self::InspectorApproved)
+    }
+}
+
+impl From<Verdict> for QaStatus {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Approved => Self::Approved,
+            Verdict::NeedsInspection => Self::NeedsInspection,
+            Verdict::Failed => Self::Failed,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Qa {
+    /// Where it stands apart from a run that goes on.
+    pub settled: QaStatus,
+    /// Of the verdict that the status comes from.
+    pub score: Option<f64>,
+    pub flag: Option<String>,
+    /// Whether the present approval is that of an automatic run.
+    pub auto_approved: bool,
+    pub running: Option<Running>,
+    pub last: Option<EndedRun>,
+}
+
+impl Default for Qa {
+    fn default() -> Self {
+        Self { settled: QaStatus::PendingQa, score: None, flag: None, auto_approved: false, running: None, last: None }
+    }
+}
+
+/// A run that holds the episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// Names it: what is asked for twice under one name is done once.
+    pub run: String,
+    pub mode: RunMode,
+    /// Afterwards anybody may say that it is over.
+    pub until: Timestamp,
+}
+
+/// A run that has ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EndedRun {
+    pub run: String,
+    pub number: i64,
+    pub mode: RunMode,
+    pub at: Timestamp,
+    pub judgement: Judgement,
+    /// Whether the status stayed as it was, because no run changes it.
+    pub kept: bool,
+}
+
+/// The check that says most about a run, as lists show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TellingCheck {
+    pub id: i64,
+    pub check_name: String,
+    pub passed: bool,
+    pub score: f64,
+    pub details: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub check_metadata: BTreeMap<String, Value>,
+    pub checked_at: Timestamp,
+}
+
+/// Checks of one run: the id of a check is made of the run's number and its place.
+const CHECKS_MAX: i64 = 1000;
+
+/// The id of a check of a run, by its place in it.
+pub fn check_id(run: i64, place: usize) -> i64 {
+    run * CHECKS_MAX + i64::try_from(place).unwrap_or(CHECKS_MAX - 1)
+}
+
+impl EndedRun {
+    /// The check of the flag; where all is well, the last that said something.
+    pub fn telling_check(&self) -> Option<TellingCheck> {
+        let checks = &self.judgement.checks;
+        let flagged =
+            self.judgement.flag.as_ref().and_then(|flag| {
+                checks.iter().position(|check| matches!(check.result, Grade::Warn | Grade::Fail) && &check.details == flag)
+            });
+        let place = flagged.or_else(|| checks.len().checked_sub(1))?;
+        let check = checks.get(place)?.clone();
+        Some(TellingCheck {
+            id: check_id(self.number, place),
+            passed: check.passed(),
+            score: check.score.unwrap_or_default(),
+            check_name: check.name,
+            details: check.details,
+            check_metadata: check.numbers,
+            checked_at: self.at,
+        })
+    }
+}
+
+/// What a run has to do to the status, and to the approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApprovalChange {
+    Same,
+    Given,
+    Lost,
+}
+
+impl Qa {
+    /// As it is shown.
+    pub fn status(&self) -> QaStatus {
+        match &self.running {
+            Some(_) if !self.settled.is_protected() => QaStatus::QaRunning,
+            _ => self.settled,
+        }
+    }
+
+    fn ended_as(&self, run: &str) -> bool {
+        self.last.as_ref().is_some_and(|last| last.run == run)
+    }
+
+    /// Whether a run of this name may begin now, the time of another one that holds the episode included. Answers the
+    /// name of one whose time is over.
+    pub(super) fn may_start(&self, run: &str, mode: RunMode, now: Timestamp) -> Result<Start, EpisodeRefusal> {
+        if self.ended_as(run) {
+            return Err(EpisodeRefusal::RunEnded);
+        }
+        let over = match &self.running {
+            Some(running) if running.run == run => return Ok(Start { abandoned: None, again: running.until > now }),
+            Some(running) if running.until > now => return Err(EpisodeRefusal::QaRunning),
+            Some(running) => Some(running.run.clone()),
+            None => None,
+        };
+        if mode == RunMode::Auto && self.settled != QaStatus::PendingQa {
+            return Err(EpisodeRefusal::NotPending { status: self.settled });
+        }
+        Ok(Start { abandoned: over, again: false })
+    }
+
+    /// Whether the run may end: it holds the episode, or it is one that needs no look and nobody holds it.
+    pub(super) fn may_end(&self, run: &str, mode: RunMode) -> Result<(), EpisodeRefusal> {
+        match (&self.running, mode) {
+            (Some(running), _) if running.run == run => Ok(()),
+            (Some(_), _) => Err(EpisodeRefusal::QaRunning),
+            (None, RunMode::Auto) if self.settled == QaStatus::PendingQa => Ok(()),
+            (None, RunMode::Auto) => Err(EpisodeRefusal::NotPending { status: self.settled }),
+            (None, RunMode::Manual) => Err(EpisodeRefusal::RunLost),
+        }
+    }
+
+    /// Whether it is nothing new that this run ended.
+    pub(super) fn is_repeat(&self, run: &str) -> bool {
+        self.ended_as(run)
+    }
+
+    pub(super) fn approval_after(&self, verdict: Verdict) -> ApprovalChange {
+        if self.settled.is_protected() {
+            return ApprovalChange::Same;
+        }
+        match (self.settled.is_approved(), QaStatus::from(verdict).is_approved()) {
+            (false, true) => ApprovalChange::Given,
+            (true, false) => ApprovalChange::Lost,
+            _ => ApprovalChange::Same,
+        }
+    }
+
+    pub(super) fn end(&mut self, ended: EndedRun) {
+        self.running = None;
+        if !ended.kept {
+            let status = QaStatus::from(ended.judgement.verdict);
+            // An approval that stands is still the one that it was.
+            self.auto_approved = status.is_approved()
+                && match ended.mode {
+                    RunMode::Auto => true,
+                    RunMode::Manual => self.auto_approved,
+                };
+            self.settled = status;
+            self.score = Some(ended.judgement.score);
+            self.flag.clone_from(&ended.judgement.flag);
+        }
+        self.last = Some(ended);
+    }
+}
+
+/// A run may begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    /// Another one, whose time is over.
+    pub abandoned: Option<String>,
+    /// It had begun, and still has time.
+    pub again: bool,
+}

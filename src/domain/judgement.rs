@@ -1,0 +1,135 @@
+//! What a recording is judged by, and what came of it: values that pass between the rules of episodes and the checks.
+//!
+//! [`crate::domain::measurement`] has what is known of the recording; which checks there are, `quality` knows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::pattern;
+use super::words::words;
+
+/// What a task asked to be recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TaskWants {
+    pub topics: Vec<WantedTopic>,
+    /// How long such a recording takes, at least and at most; nothing, where the procedure does not say.
+    pub duration_s: Option<(f64, f64)>,
+    /// When the recording arrived: nothing in it is later.
+    pub received_at_ns: Option<u64>,
+    /// SHA-256 of the bytes that were verified, in hex.
+    pub sha256: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WantedTopic {
+    /// A name, or its beginning and `*`.
+    pub topic: String,
+    pub rate_hz: Option<f64>,
+}
+
+impl WantedTopic {
+    pub fn is(&self, topic: &str) -> bool {
+        pattern::matches(&self.topic, topic)
+    }
+}
+
+words! {
+    /// What is to become of a recording.
+    Verdict {
+        Approved = "approved",
+        NeedsInspection = "needs_inspection",
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// What one check says.
+    Grade {
+        Pass = "pass",
+        Warn = "warn",
+        Fail = "fail",
+        NotApplicable = "not_applicable",
+    }
+}
+
+words! {
+    /// The parts that a score is made of.
+    Part {
+        Topics = "topics",
+        Duration = "duration",
+        Gaps = "gaps",
+        Images = "images",
+    }
+}
+
+/// What a check does to the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// What fails it is failed, whatever the score.
+    Gate,
+    /// It counts so much inside its part.
+    Part(Part, u32),
+}
+
+/// Rules that recordings are judged by. Once it is active it does not change: its name and version name it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Suite {
+    pub name: String,
+    pub version: u32,
+    /// From this score on a recording is approved.
+    pub approve_at: f64,
+    /// Below this one it is failed, and in between a person looks; 0: a low score alone fails nothing.
+    pub fail_below: f64,
+    /// What each part counts.
+    pub parts: BTreeMap<Part, u32>,
+    pub checks: Vec<CheckSpec>,
+}
+
+/// A check in a suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckSpec {
+    pub name: String,
+    pub role: Role,
+    pub looked_at: bool,
+    pub limits: BTreeMap<String, f64>,
+}
+
+/// What one check said of one recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    pub name: String,
+    pub role: Role,
+    pub result: Grade,
+    /// 0 to 1, three decimals; nothing where it is not applicable.
+    pub score: Option<f64>,
+    pub details: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub numbers: BTreeMap<String, Value>,
+}
+
+impl CheckResult {
+    /// Whether nothing is wrong: neither a warning nor a fault.
+    pub fn passed(&self) -> bool {
+        matches!(self.result, Grade::Pass | Grade::NotApplicable)
+    }
+}
+
+/// What all checks of a suite said of one recording, and what follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    pub suite: String,
+    pub suite_version: u32,
+    pub measured_by: u32,
+    pub verdict: Verdict,
+    /// 0 to 1, three decimals.
+    pub score: f64,
+    /// Of each part in which something was applicable.
+    pub parts: BTreeMap<Part, f64>,
+    /// Details of the first check that failed, or else of the first that warned and has to be looked at.
+    pub flag: Option<String>,
+    /// In the order of the suite.
+    pub checks: Vec<CheckResult>,
+}
