@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
 use crate::commands::webhooks::DELIVERED;
-use crate::domain::bulk_run::ItemOutcome;
+use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::letter::{DeadLetter, LetterCommand, LetterFilter, NotASelection, Selection};
 use crate::domain::routing::{Destination, Subject, SubscriberName, deliveries_of_stored};
 use crate::domain::{Kind, LetterId, RefusalCode, Timestamp};
@@ -257,11 +257,11 @@ pub(super) async fn items_of(work: &mut Work, selection: &str) -> Result<Vec<Str
 pub(super) async fn replay_items(
     work: &mut Work,
     selection: &str,
-    items: &[(i64, String)],
+    items: &[Item],
     causation_depth_max: Option<i32>,
-) -> Result<Vec<(ItemOutcome, Option<&'static str>)>, CommandError> {
+) -> Result<Vec<ItemResult>, CommandError> {
     let selection: Selection = selection.parse().map_err(not_selected)?;
-    let ids: Vec<i64> = items.iter().filter_map(|(_, item)| item.parse().ok()).collect();
+    let ids: Vec<i64> = items.iter().filter_map(|item| item.item.parse().ok()).collect();
     let found = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
     let found: Vec<Letter> = found.iter().map(Letter::of).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&found.iter().map(|letter| letter.id).collect::<Vec<_>>())).await?;
@@ -283,10 +283,10 @@ pub(super) async fn replay_items(
         results.insert(letter.id.to_string(), cause);
     }
     work.tx.query(letters::REPLAY, &[&replayed, &vec![0.0_f64; replayed.len()], &causation_depth_max]).await?;
-    let outcome = |(_, item): &(i64, String)| match results.get(item) {
-        Some(None) => (ItemOutcome::Passed, None),
-        Some(Some(cause)) => (ItemOutcome::Skipped, Some(*cause)),
-        None => (ItemOutcome::Skipped, Some(RefusalCode::LetterNotFound.as_str())),
+    let outcome = |item: &Item| match results.get(&item.item) {
+        Some(None) => (item.number, ItemOutcome::Passed, None),
+        Some(Some(cause)) => (item.number, ItemOutcome::Skipped, Some(*cause)),
+        None => (item.number, ItemOutcome::Skipped, Some(RefusalCode::LetterNotFound.as_str())),
     };
     Ok(items.iter().map(outcome).collect())
 }

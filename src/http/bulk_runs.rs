@@ -69,6 +69,13 @@ pub struct BulkRun {
     error_message: String,
 }
 
+impl BulkRun {
+    /// How many things it is about.
+    pub fn total(&self) -> i64 {
+        self.total_count
+    }
+}
+
 impl From<BulkRunShown> for BulkRun {
     fn from(row: BulkRunShown) -> Self {
         let (status, tally) = (row.status(), row.tally());
@@ -167,7 +174,7 @@ pub async fn replay(
     caller: Caller,
     Json(body): Json<ReplayOfSelection>,
 ) -> Result<(StatusCode, Json<BulkRun>), Problem> {
-    let id = state.commands.execute(&caller.context(), AcceptBulkRun(body.as_a_run())).await?;
+    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work: body.as_a_run(), expected: None }).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&state, &id).await?.into())))
 }
 

@@ -23,9 +23,9 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
-    events, health, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations, statistics, storage,
-    subscriptions, suites, tasks, transfer, viewer,
+    AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
+    event_stream, events, health, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations, statistics,
+    storage, subscriptions, suites, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -114,6 +114,7 @@ fn routes() -> Routes {
         polling::routes,
         dead_letters::routes,
         bulk_runs::routes,
+        data_ops::routes,
         qa::routes,
         suites::routes,
         bulk_run_stream::routes,
@@ -382,7 +383,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 128, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 140, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -3,6 +3,7 @@
 mod qa;
 #[cfg(test)]
 mod run_tests;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use self::qa::{ApprovalChange, Start};
 pub use self::qa::{EndedRun, Qa, QaStatus, RunMode, Running, TellingCheck, check_id};
+pub use self::selection::{EpisodeSelection, SyncStatus, moved_far};
 use super::aggregate::events;
 use super::judgement::{Judgement, TaskWants};
 use super::measurement::Facts;
