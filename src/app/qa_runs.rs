@@ -30,10 +30,12 @@ pub fn inspection(config: &Config) -> InspectionTerms {
         InspectorLevel::Level2 => Level::Level2,
         InspectorLevel::Senior => Level::Senior,
     };
-    let given = &config.inspection;
-    let levels =
-        Levels { warnings: level(given.level_of_warnings), failures: level(given.level_of_failures), gates: level(given.level_of_gates) };
-    InspectionTerms { lease: given.lease, second_share: given.second_share, levels }
+    let levels = Levels {
+        warnings: level(config.inspection.level_of_warnings),
+        failures: level(config.inspection.level_of_failures),
+        gates: level(config.inspection.level_of_gates),
+    };
+    InspectionTerms { lease: config.inspection.lease, second_share: config.inspection.second_share, levels }
 }
 
 pub async fn end_overdue(commands: Commands, stop: CancellationToken) {

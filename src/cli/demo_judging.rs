@@ -53,7 +53,11 @@ async fn inspect(client: &Client, base: &str, made: &Factory) -> anyhow::Result<
     let decision = json!({ "decision": "approved", "reason": "Short, and complete", "duration_sec": 3.0 });
     let decided = inspector.call(Method::POST, &format!("/inspection/episodes/{episode}/decide"), Some(&decision)).await?;
     ensure!(decided.status.is_success(), "the decision was refused: {}", decided.body);
-    println!("\nAn inspector looked at episode {episode} and approved it: {}, {}.", text(&decided.body["effect"]), text(&decided.body["qa_status"]));
+    println!(
+        "\nAn inspector looked at episode {episode} and approved it: {}, {}.",
+        text(&decided.body["effect"]),
+        text(&decided.body["qa_status"])
+    );
     Ok(())
 }
 
