@@ -15,6 +15,9 @@ pub const GAPS_MAX: usize = 10;
 pub const SYNC_MAX: usize = 64;
 pub const FINDINGS_MAX: usize = 50;
 pub const NAMES_MAX: usize = 32;
+/// Images of one camera that are decoded, and cameras of which they are.
+pub const SAMPLES_MAX: u64 = 60;
+pub const SAMPLED_CAMERAS_MAX: usize = 32;
 pub const TEXT_CHARS_MAX: usize = 240;
 
 /// The beginning of a list, and how many are not in it.
@@ -343,6 +346,37 @@ pub struct Images {
     pub frozen_ns: u64,
     pub frozen_from_ns: u64,
     pub frozen_messages: u64,
+    /// Those that were decoded; nothing, where none was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
+}
+
+/// Images that were decoded, about one a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Samples {
+    pub sampled: u64,
+    /// Of these, those that are not what their frame promises.
+    pub undecodable: u64,
+    pub first_undecodable_at_ns: Option<u64>,
+    /// Chosen and not decoded: too large, or of a kind that no decoder here knows.
+    pub left_out: u64,
+    pub pixels: Pixels,
+}
+
+/// What was measured of each image that could be decoded, at a longest side of 128 pixels: lists of the same length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pixels {
+    /// Since the first sample.
+    pub at_ms: Vec<u64>,
+    /// Mean and standard deviation of brightness, 0 to 255.
+    pub luma: Vec<u8>,
+    pub spread: Vec<u8>,
+    /// Pixels as dark or as bright as can be, of a thousand.
+    pub extreme_permille: Vec<u64>,
+    /// Variance of the Laplacian: small where nothing has an edge.
+    pub blur: Vec<u64>,
+    /// The mean absolute difference to the sample before, in thousandths of a step of brightness.
+    pub difference_milli: Vec<Option<u64>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::{Case, Outcome};
-use super::{container, content, contract, presence, timing};
+use super::{container, content, contract, pixels, presence, timing};
 use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
 
 /// A check that there is, as the shipped suite has it.
@@ -100,13 +100,20 @@ pub const CHECKS: &[Check] = &[
     // What cameras show.
     seen("D1", "codec_header", Images, 4, &[("pass_share", 0.001), ("fail_share", 0.01)], content::codec_header),
     soft("D2", "resolution", Images, 2, &[], content::resolution),
-    seen("D3", "decodable", Images, 3, &[], not_yet),
-    soft("D4", "black_flat", Images, 2, &[], not_yet),
+    seen("D3", "decodable", Images, 3, &[], pixels::decodable),
+    soft(
+        "D4",
+        "black_flat",
+        Images,
+        2,
+        &[("dark_luma", 16.0), ("bright_luma", 240.0), ("flat_spread", 8.0), ("pass_share", 0.02), ("fail_share", 0.2)],
+        pixels::black_flat,
+    ),
     seen("D5", "frozen", Images, 2, &[("warn_s", 0.5), ("fail_s", 2.0)], content::frozen),
     soft("D6", "h26x", Images, 2, &[], not_yet),
-    soft("F18", "blur", Images, 1, &[], not_yet),
-    soft("F19", "extreme_luma", Images, 1, &[], not_yet),
-    soft("F20", "frozen_pixels", Images, 1, &[], not_yet),
+    soft("F18", "blur", Images, 1, &[("sharp_min", 100.0), ("pass_share", 0.3)], pixels::blur),
+    soft("F19", "extreme_luma", Images, 1, &[("pixels_permille", 200.0), ("pass_share", 0.3)], pixels::extreme_luma),
+    soft("F20", "frozen_pixels", Images, 1, &[("difference_milli", 100.0), ("pass", 10.0)], pixels::frozen_pixels),
 ];
 
 impl Default for Suite {

@@ -33,7 +33,19 @@ fn facts() -> Facts {
     let mut arm = topic("/joint_states", "sensor_msgs/msg/JointState", 20_000_000, 500);
     arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() });
     let mut camera = topic("/camera/front", "sensor_msgs/msg/CompressedImage", 33_333_333, 300);
-    camera.images = Some(Images { jpeg: 300, width: 640, height: 480, ..Images::default() });
+    let samples = Samples {
+        sampled: 10,
+        pixels: Pixels {
+            at_ms: (0..10).map(|n| n * 1000).collect(),
+            luma: vec![120; 10],
+            spread: vec![40; 10],
+            extreme_permille: vec![10; 10],
+            blur: vec![900; 10],
+            difference_milli: (0..10).map(|n| (n > 0).then_some(2000)).collect(),
+        },
+        ..Samples::default()
+    };
+    camera.images = Some(Images { jpeg: 300, width: 640, height: 480, samples: Some(samples), ..Images::default() });
     Facts {
         measured_by: VERSION,
         tier: Tier::Whole,
@@ -196,6 +208,25 @@ fn thresholds_are_met_from_below_and_from_above() {
     assert_eq!(result(&camera(|images| images.frozen_ns = 500_000_000), "frozen"), Grade::Warn);
     assert_eq!(result(&camera(|images| images.frozen_ns = 2_000_000_000), "frozen"), Grade::Fail);
     assert_eq!(result(&camera(|images| images.other_size = 1), "resolution"), Grade::Warn);
+
+    let samples =
+        |change: &dyn Fn(&mut Samples)| judged(|facts| change(facts.topics.items[1].images.as_mut().unwrap().samples.as_mut().unwrap()));
+    let undecodable = samples(&|samples| samples.undecodable = 1);
+    assert_eq!((result(&undecodable, "decodable"), undecodable.verdict), (Grade::Fail, Verdict::NeedsInspection));
+    for (luma, spread, expected) in [(16, 8, Grade::Pass), (15, 8, Grade::Warn), (241, 8, Grade::Warn), (16, 7, Grade::Warn)] {
+        let judgement = samples(&|samples| (samples.pixels.luma[3], samples.pixels.spread[3]) = (luma, spread));
+        assert_eq!(result(&judgement, "black_flat"), expected, "{luma} {spread}");
+    }
+    assert_eq!(result(&samples(&|samples| samples.pixels.luma[..3].fill(0)), "black_flat"), Grade::Fail);
+    for (many, expected) in [(3, Grade::Pass), (4, Grade::Warn)] {
+        assert_eq!(result(&samples(&|samples| samples.pixels.blur[..many].fill(99)), "blur"), expected);
+        assert_eq!(result(&samples(&|samples| samples.pixels.extreme_permille[..many].fill(201)), "extreme_luma"), expected);
+    }
+    for (still, expected) in [(10, Grade::Pass), (11, Grade::Warn)] {
+        let judgement =
+            samples(&|samples| samples.pixels.difference_milli = [vec![None], vec![Some(100); still], vec![Some(101)]].concat());
+        assert_eq!(result(&judgement, "frozen_pixels"), expected);
+    }
 
     assert_eq!(result(&judged(|facts| facts.start_ns = 0), "time_sane"), Grade::Fail);
     assert_eq!(result(&judged(|facts| facts.end_ns = facts.start_ns + 2_000_000_000), "duration"), Grade::Fail);

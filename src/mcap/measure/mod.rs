@@ -10,6 +10,7 @@
 //! good enough, [`crate::domain::measurement`] does not say, and neither does this.
 
 mod chunk;
+mod decode;
 mod fields;
 mod findings;
 mod indexes;
@@ -20,9 +21,11 @@ mod passing;
 mod payload;
 mod picture;
 mod pool;
+mod sample;
 mod scan;
 mod sidecar;
 mod spread;
+mod thumb;
 mod timeline;
 mod topics;
 mod whole;

@@ -1,8 +1,10 @@
 //! What payloads of the known types say: cameras, joints, inertial sensors.
 
+use super::decode::{self, Coding, Decoded};
 use super::fields::{Fields, Layout};
 use super::joints::{JointsMeasure, Run};
 use super::picture::{Frame, frame};
+use super::sample::{Camera, Sampling};
 use super::spread::Differences;
 use crate::domain::measurement::{Images, Imu, Kind, Spread, TopicFacts};
 
@@ -39,11 +41,11 @@ impl Payloads {
         Some(Self { layout, stamps: Differences::default(), understood: 0, unread: 0, content })
     }
 
-    pub fn message(&mut self, payload: &[u8], log_time: u64) {
+    pub fn message(&mut self, payload: &[u8], log_time: u64, sampling: &mut Sampling) {
         let stamp = Fields::of(payload, self.layout).and_then(|fields| match &mut self.content {
             Content::Joints(joints) => joints.message(fields, log_time),
-            Content::Compressed(images) => images.compressed(fields, log_time),
-            Content::Raw(images) => images.raw(fields, log_time),
+            Content::Compressed(images) => images.compressed(fields, log_time, sampling),
+            Content::Raw(images) => images.raw(fields, log_time, sampling),
             Content::Imu(facts) => imu(facts, fields),
         });
         match stamp {
@@ -58,13 +60,33 @@ impl Payloads {
         }
     }
 
+    fn images(&mut self) -> Option<&mut ImagesMeasure> {
+        match &mut self.content {
+            Content::Compressed(images) | Content::Raw(images) => Some(images),
+            Content::Joints(_) | Content::Imu(_) => None,
+        }
+    }
+
+    /// Waits for images that are decoded.
+    pub fn settle(&mut self) {
+        if let Some(images) = self.images() {
+            images.camera.settle();
+        }
+    }
+
+    /// Why images that were to be decoded were not.
+    pub fn left_out(&mut self) -> Option<&'static str> {
+        self.images()?.camera.left_out()
+    }
+
     pub fn finish(self, facts: &mut TopicFacts) -> Option<Spread> {
         facts.unread = self.unread;
         if self.understood > 0 {
             match self.content {
                 Content::Joints(joints) => facts.joints = joints.finish(),
                 Content::Compressed(images) | Content::Raw(images) => {
-                    let mut images = images.facts;
+                    let ImagesMeasure { facts: mut images, camera, .. } = *images;
+                    images.samples = camera.finish();
                     // A topic whose payloads are understood has a broken one where one is not.
                     images.bad += std::mem::take(&mut facts.unread);
                     facts.images = Some(images);
@@ -102,14 +124,23 @@ struct ImagesMeasure {
     any: bool,
     last: (usize, u32),
     run: Run,
+    camera: Camera,
 }
 
 impl ImagesMeasure {
-    fn compressed(&mut self, mut fields: Fields<'_>, log_time: u64) -> Option<u64> {
+    fn compressed(&mut self, mut fields: Fields<'_>, log_time: u64, sampling: &mut Sampling) -> Option<u64> {
         let stamp = fields.header()?;
         fields.text()?;
         let image = fields.bytes()?;
-        match frame(image) {
+        let frame = frame(image);
+        if frame != Frame::Other && self.camera.is_due(log_time, sampling) {
+            match frame {
+                Frame::Jpeg { width, height, .. } => self.camera.encoded(Coding::Jpeg, image, (width, height), log_time, sampling),
+                Frame::Png { width, height } => self.camera.encoded(Coding::Png, image, (width, height), log_time, sampling),
+                Frame::Broken { .. } | Frame::Other => self.camera.decoded(Decoded::Broken, log_time),
+            }
+        }
+        match frame {
             Frame::Jpeg { width, height, padded } => {
                 self.facts.jpeg += 1;
                 self.facts.padded += u64::from(padded);
@@ -133,16 +164,19 @@ impl ImagesMeasure {
         Some(stamp)
     }
 
-    fn raw(&mut self, mut fields: Fields<'_>, log_time: u64) -> Option<u64> {
+    fn raw(&mut self, mut fields: Fields<'_>, log_time: u64, sampling: &mut Sampling) -> Option<u64> {
         let stamp = fields.header()?;
         let (height, width) = (fields.u32()?, fields.u32()?);
-        let _encoding = fields.text()?;
+        let layout = decode::Layout::of(fields.text()?);
         let _big_endian = fields.u8()?;
         let step = fields.u32()?;
         let image = fields.bytes()?;
         self.facts.raw += 1;
         if u64::from(step) * u64::from(height) != image.len() as u64 {
             self.bad(log_time);
+        }
+        if let Some(layout) = layout.filter(|_| self.camera.is_due(log_time, sampling)) {
+            self.camera.decoded(decode::raw(layout, image, width, height, step), log_time);
         }
         self.size(width, height);
         self.same(image, log_time);
