@@ -27,3 +27,23 @@ create table qa_runs (
     checks jsonb not null
 );
 create index qa_runs_by_episode on qa_runs (episode_id, id);
+
+create sequence qa_suite_ids;
+
+-- Versions of suites. Of each scope at most one is active; the one that replaces another is written in the same transaction.
+create table qa_suites (
+    id bigint primary key, version bigint not null, created_at timestamptz not null, updated_at timestamptz not null,
+    name text not null,
+    suite_version integer not null,
+    scope_kind text not null,
+    -- Of the robot type or SOP; null where it is for all.
+    scope_id bigint,
+    state text not null,
+    note text,
+    activated_at timestamptz,
+    retired_at timestamptz,
+    rules jsonb not null,
+    constraint one_suite_per_name_and_version unique (name, suite_version),
+    constraint one_active_suite_per_scope exclude using btree (scope_kind with =, (coalesce(scope_id, 0)) with =)
+        where (state = 'active') deferrable initially deferred
+);

@@ -40,6 +40,7 @@ pub mod reports;
 pub mod requests;
 pub mod rivals;
 pub mod subscriptions;
+pub mod suites;
 mod sweep;
 pub mod tasks;
 pub mod uploads;

@@ -156,7 +156,9 @@ impl Command for JudgeEpisode {
             (None, Some(measured)) => (**measured).clone(),
             (None, None) => return Ok(None),
         };
-        let mut judgement = judge(&measured.facts, &self.default_suite, &measured.wants);
+        let (station, sop) = (before.created.station_id, before.created.sop_id);
+        let suite = facts::suite_for(&mut work.tx, station, sop).await?;
+        let mut judgement = judge(&measured.facts, suite.as_ref().unwrap_or(&self.default_suite), &measured.wants);
         // What says nothing is not kept: the suite names it.
         judgement.checks.retain(|check| check.result != Grade::NotApplicable);
         let created = &known(&episode)?.created;

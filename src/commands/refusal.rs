@@ -83,6 +83,10 @@ pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
                 .with(json!({ "error": "DATA_COLLECTOR_ALREADY_ASSIGNED" }))
         }
         "one_active_run_of_a_single_kind" => Refusal::new(RefusalCode::BulkRunActive, "a run of this kind is active, and only one may be"),
+        "one_active_suite_per_scope" | "one_suite_per_name_and_version" => Refusal::new(
+            RefusalCode::SuiteActivatedMeanwhile,
+            "another suite was drafted or put to use at the same moment; look, and try again",
+        ),
         "one_episode_per_task" => Refusal::new(RefusalCode::EpisodeExists, "the task has an episode already"),
         "one_episode_per_object" => {
             Refusal::new(RefusalCode::ObjectBelongsToAnotherEpisode, "the object belongs to an episode of another task")

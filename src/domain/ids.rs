@@ -26,6 +26,8 @@ macro_rules! numeric_ids {
             EpisodeId,
             LetterId,
             SubscriptionId,
+            /// One version of a suite.
+            QaSuiteId,
         }
     };
 }

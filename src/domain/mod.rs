@@ -20,6 +20,7 @@ pub mod literal_secrets;
 pub mod measurement;
 pub mod order;
 pub mod pattern;
+pub mod qa_suite;
 pub mod recorder;
 pub mod refusal;
 pub mod registry;

@@ -147,6 +147,11 @@ codes! {
     SubscriptionPaused = "subscription_paused", Conflict, made by &["subscription_paused"];
     SubscriptionPolled = "subscription_polled", Conflict;
     SubscriptionsTooMany = "subscriptions_too_many", Conflict;
+    SuiteActivatedMeanwhile = "suite_activated_meanwhile", Conflict;
+    SuiteExists = "suite_exists", Conflict;
+    SuiteNotADraft = "suite_not_a_draft", Conflict, made by &["suite_activated", "suite_retired"];
+    SuiteNotFound = "suite_not_found", NotFound;
+    SuiteUnfit = "suite_unfit", Invalid;
     TargetBelowCompleted = "target_below_completed", Invalid, made by &["order_task_settled", "order_tasks_settled"];
     TargetCountInvalid = "target_count_invalid", Invalid;
     TaskEnded = "task_ended", Conflict;

@@ -74,6 +74,7 @@ pub mod stations;
 pub mod statistics;
 pub mod storage;
 pub mod subscriptions;
+mod suites;
 pub mod tasks;
 pub mod transfer;
 mod viewer;

@@ -25,7 +25,7 @@ use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, dead_letters, describe, device_stream, devices, episodes, event_stream,
     events, health, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations, statistics, storage,
-    subscriptions, tasks, transfer, viewer,
+    subscriptions, suites, tasks, transfer, viewer,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -115,6 +115,7 @@ fn routes() -> Routes {
         dead_letters::routes,
         bulk_runs::routes,
         qa::routes,
+        suites::routes,
         bulk_run_stream::routes,
         health::routes,
         metrics::routes,

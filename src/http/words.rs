@@ -18,9 +18,10 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::{QaStatus, RunMode};
-use crate::domain::judgement::{Grade, Verdict};
+use crate::domain::judgement::{Grade, Part, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
@@ -74,6 +75,9 @@ listed! {
     RunModeWord = RunMode,
     GradeWord = Grade,
     VerdictWord = Verdict,
+    PartWord = Part,
+    ScopeKindWord = ScopeKind,
+    SuiteStateWord = SuiteState,
     RobotStatusWord = RobotStatus,
     CollectorStatusWord = CollectorStatus,
     StationStatusWord = StationStatus,

@@ -51,7 +51,7 @@ pub fn fault(error: &tokio_postgres::Error) -> Fault<'_> {
     };
     let constraint = db.constraint().unwrap_or_default();
     match db.code() {
-        code if *code == SqlState::UNIQUE_VIOLATION => Fault::Unique { constraint },
+        code if *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::EXCLUSION_VIOLATION => Fault::Unique { constraint },
         code if *code == SqlState::FOREIGN_KEY_VIOLATION => Fault::ForeignKey { constraint },
         code if *code == SqlState::CHECK_VIOLATION => Fault::Check { constraint },
         code if *code == SqlState::T_R_SERIALIZATION_FAILURE => Fault::Serialization,

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
+use crate::domain::judgement::Suite;
+use crate::domain::qa_suite::SuiteScope;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
-    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, RobotId, RobotTypeId, SceneId, SopId,
-    StationId, SubsceneId, TaskId, Timestamp,
+    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, QaSuiteId, RobotId, RobotTypeId, SceneId,
+    SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -167,6 +169,10 @@ pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Opti
 
 pub async fn robot_type_exists(tx: &mut Transaction, id: i64) -> Result<bool, StoreError> {
     Ok(!tx.query("select 1 from robot_types where id = $1", &[&id]).await?.is_empty())
+}
+
+pub async fn sop_exists(tx: &mut Transaction, id: SopId) -> Result<bool, StoreError> {
+    Ok(!tx.query("select 1 from sops where id = $1", &[&id]).await?.is_empty())
 }
 
 /// Factory and robot type by the names a device gives for them; each may not exist.
@@ -393,6 +399,27 @@ pub async fn episodes_of_batch(tx: &mut Transaction, batch: BatchId) -> Result<V
 pub async fn station_of_collector(tx: &mut Transaction, collector: CollectorId) -> Result<Option<StationId>, StoreError> {
     let rows = tx.query("select id from stations where data_collector_id = $1 and is_current", &[&collector]).await?;
     Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// The newest version of a suite of this name; 0 where there is none.
+pub async fn newest_suite_version(tx: &mut Transaction, name: &str) -> Result<u32, StoreError> {
+    let rows = tx.query("select coalesce(max(suite_version), 0) from qa_suites where name = $1", &[&name]).await?;
+    Ok(rows.first().map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or_default()))
+}
+
+pub async fn active_suite_of_scope(tx: &mut Transaction, scope: SuiteScope) -> Result<Option<QaSuiteId>, StoreError> {
+    let sql = "select id from qa_suites where state = 'active' and scope_kind = $1 and scope_id is not distinct from $2";
+    let rows = tx.query(sql, &[&scope.kind(), &scope.id()]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// The active suite that is for a recording of this station and procedure; none where the shipped one is.
+pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<Suite>, StoreError> {
+    let sql = "select rules from qa_suites where state = 'active' and (scope_kind = 'all' or (scope_kind = 'sop' and scope_id = $2)
+                   or (scope_kind = 'robot_type' and scope_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = $1)))
+               order by array_position(array['sop', 'robot_type', 'all'], scope_kind) limit 1";
+    let rows = tx.query(sql, &[&station, &sop]).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 
 /// The topics that the robot of a station has to have.

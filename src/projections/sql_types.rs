@@ -10,9 +10,10 @@ use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::{QaStatus, RunMode, TellingCheck};
 use crate::domain::ids::{self, numeric_ids};
-use crate::domain::judgement::Verdict;
+use crate::domain::judgement::{Suite, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
 use crate::domain::station::StationStatus;
@@ -68,7 +69,7 @@ numeric_ids!(numbers);
 texts! {
     DeviceId, PublicTaskId,
     BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, EndCause, ItemOutcome, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
-    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, StationStatus, TaskStatus, TemplateFile, Verdict,
+    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 
 macro_rules! objects {
@@ -82,7 +83,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, TellingCheck }
+objects! { Contest, DeliveryTerms, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -62,6 +62,11 @@ impl Runs {
         Self { commands, blobs, settings: std::sync::Arc::new(settings) }
     }
 
+    /// What judges where no suite of the site does.
+    pub fn default_suite(&self) -> &Suite {
+        &self.settings.default_suite
+    }
+
     fn judge(&self, episode: EpisodeId, run: &str, mode: RunMode) -> JudgeEpisode {
         JudgeEpisode { episode, run: run.to_owned(), mode, looked: None, default_suite: self.settings.default_suite.clone() }
     }

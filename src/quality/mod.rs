@@ -16,7 +16,7 @@ mod timing;
 
 pub use case::Outcome;
 pub use judge::judge;
-pub use suite::{CHECKS, Check};
+pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]
 mod tests;

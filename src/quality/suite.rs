@@ -116,6 +116,22 @@ pub const CHECKS: &[Check] = &[
     soft("F20", "frozen_pixels", Images, 1, &[("difference_milli", 100.0), ("pass", 10.0)], pixels::frozen_pixels),
 ];
 
+/// What this version does not know of a suite's rules.
+pub fn unknown(suite: &Suite) -> Option<String> {
+    suite.checks.iter().find_map(|spec| {
+        let Some(check) = CHECKS.iter().find(|check| check.name == spec.name) else {
+            return Some(format!("there is no check {}", spec.name));
+        };
+        let limit = spec.limits.keys().find(|name| !check.limits.iter().any(|(known, _)| known == name))?;
+        let known: Vec<&str> = check.limits.iter().map(|(name, _)| *name).collect();
+        Some(format!(
+            "the check {} has no limit {limit}; it has: {}",
+            spec.name,
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        ))
+    })
+}
+
 impl Default for Suite {
     /// The one that is shipped.
     fn default() -> Self {

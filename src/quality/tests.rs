@@ -298,7 +298,6 @@ mod properties {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::judgement::*;
 
     fn changed() -> impl Strategy<Value = (Facts, Suite, TaskWants)> {
         let numbers = prop::collection::vec(prop_oneof![0..20u64, any::<u64>()], 16);

@@ -161,6 +161,7 @@ async fn one_recording_from_order_to_download() {
         bucket,
         duration_sec: Some(3.1623),
         metadata: Some(json!({"asset_id": "a"})),
+        facts: None,
     };
     edge.execute(accept).await;
 

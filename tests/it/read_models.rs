@@ -2,22 +2,27 @@
 //! numbers are the numbers of their rows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedTask, DeleteBatch, RecallBatch};
 use keystone_edge::commands::callbacks::{FinishCallback, Proof, StartCallback};
 use keystone_edge::commands::devices::{OpenLink, SettleDeviceCommand};
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
+use keystone_edge::commands::qa::{AbandonQaRun, JudgeEpisode, StartQaRun};
 use keystone_edge::commands::registry::{CreateOrganization, CreateScene, CreateSkill, CreateSubscene};
 use keystone_edge::commands::reports::DeviceReport;
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::{AcceptUpload, RejectUpload};
 use keystone_edge::commands::{Command, CommandError, Context};
 use keystone_edge::domain::device::{CommandOutcome, LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::episode::RunMode;
+use keystone_edge::domain::judgement::Suite;
+use keystone_edge::domain::measurement::Facts;
 use keystone_edge::domain::order::{Priority, Revision};
 use keystone_edge::domain::report::{Report, UploadList};
 use keystone_edge::domain::task::{FinishReport, Rejection, UploadReport, VerifiedUpload};
-use keystone_edge::domain::{BatchId, DeviceId, OrderId, PublicTaskId, TaskId};
+use keystone_edge::domain::{BatchId, DeviceId, EpisodeId, OrderId, PublicTaskId, TaskId};
 use keystone_edge::eventstore::log;
 use keystone_edge::pg::get;
 use keystone_edge::projections::rebuild::rebuild;
@@ -41,33 +46,131 @@ const ROBOTS: usize = 2;
 #[derive(Clone, Debug)]
 enum Step {
     Register(u8),
-    PlaceOrder { target: i64 },
-    ReviseOrder { order: usize, target: Option<i64>, status: Option<usize> },
-    DeleteOrder { order: usize },
-    CreateBatch { order: usize, station: usize, quantity: i64 },
-    AdjustBatch { batch: usize, quantity: i64 },
-    CancelBatch { batch: usize },
-    RecallBatch { batch: usize },
-    DeleteBatch { batch: usize },
-    CompleteTasks { batch: usize, who: usize, quantity: i64 },
-    CreateTasks { order: usize, station: usize, quantity: i64 },
-    DeleteTask { task: usize },
-    OpenLink { who: usize, recorder: bool },
-    CloseLink { who: usize, recorder: bool, epoch_back: i64 },
-    Observe { who: usize, task: usize, state: usize, epoch_back: i64 },
-    ConfigApplied { who: usize, task: usize, epoch_back: i64 },
-    Start { who: Option<usize>, task: usize },
-    Finish { who: usize, task: usize },
-    Request { who: usize, task: usize, action: usize },
-    Settle { who: usize, command: usize, outcome: u8 },
-    UploadStarted { who: usize, task: usize, epoch_back: i64 },
-    Uploaded { who: usize, task: usize, size: u64, epoch_back: i64 },
-    Accept { task: usize, size: u64 },
-    Reject { task: usize, size: u64 },
-    Failed { who: usize, task: usize, epoch_back: i64 },
-    AckWanted { who: usize, task: usize },
-    NotFound { who: usize, task: usize },
-    Reconcile { who: usize, task: usize, missing: bool },
+    PlaceOrder {
+        target: i64,
+    },
+    ReviseOrder {
+        order: usize,
+        target: Option<i64>,
+        status: Option<usize>,
+    },
+    DeleteOrder {
+        order: usize,
+    },
+    CreateBatch {
+        order: usize,
+        station: usize,
+        quantity: i64,
+    },
+    AdjustBatch {
+        batch: usize,
+        quantity: i64,
+    },
+    CancelBatch {
+        batch: usize,
+    },
+    RecallBatch {
+        batch: usize,
+    },
+    DeleteBatch {
+        batch: usize,
+    },
+    CompleteTasks {
+        batch: usize,
+        who: usize,
+        quantity: i64,
+    },
+    CreateTasks {
+        order: usize,
+        station: usize,
+        quantity: i64,
+    },
+    DeleteTask {
+        task: usize,
+    },
+    OpenLink {
+        who: usize,
+        recorder: bool,
+    },
+    CloseLink {
+        who: usize,
+        recorder: bool,
+        epoch_back: i64,
+    },
+    Observe {
+        who: usize,
+        task: usize,
+        state: usize,
+        epoch_back: i64,
+    },
+    ConfigApplied {
+        who: usize,
+        task: usize,
+        epoch_back: i64,
+    },
+    Start {
+        who: Option<usize>,
+        task: usize,
+    },
+    Finish {
+        who: usize,
+        task: usize,
+    },
+    Request {
+        who: usize,
+        task: usize,
+        action: usize,
+    },
+    Settle {
+        who: usize,
+        command: usize,
+        outcome: u8,
+    },
+    UploadStarted {
+        who: usize,
+        task: usize,
+        epoch_back: i64,
+    },
+    Uploaded {
+        who: usize,
+        task: usize,
+        size: u64,
+        epoch_back: i64,
+    },
+    Accept {
+        task: usize,
+        size: u64,
+    },
+    Reject {
+        task: usize,
+        size: u64,
+    },
+    /// A run of the checks, of one of few names, at one of its two ends, or given up.
+    Judge {
+        task: usize,
+        run: u8,
+        manual: bool,
+        what: u8,
+        sound: bool,
+    },
+    Failed {
+        who: usize,
+        task: usize,
+        epoch_back: i64,
+    },
+    AckWanted {
+        who: usize,
+        task: usize,
+    },
+    NotFound {
+        who: usize,
+        task: usize,
+    },
+    Reconcile {
+        who: usize,
+        task: usize,
+        missing: bool,
+    },
 }
 
 /// One robot too many: nobody registered the last.
@@ -111,6 +214,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(who, task, size, epoch_back)| Step::Uploaded { who, task, size, epoch_back }),
         6 => (task.clone(), size.clone()).prop_map(|(task, size)| Step::Accept { task, size }),
         2 => (task.clone(), size).prop_map(|(task, size)| Step::Reject { task, size }),
+        6 => (task.clone(), 0..4_u8, any::<bool>(), 0..4_u8, any::<bool>())
+            .prop_map(|(task, run, manual, what, sound)| Step::Judge { task, run, manual, what, sound }),
         1 => (who(), task.clone(), back()).prop_map(|(who, task, epoch_back)| Step::Failed { who, task, epoch_back }),
         1 => (who(), task.clone()).prop_map(|(who, task)| Step::AckWanted { who, task }),
         1 => (who(), task.clone()).prop_map(|(who, task)| Step::NotFound { who, task }),
@@ -168,6 +273,13 @@ fn report(device: &DeviceId, task: &PublicTaskId, size: u64) -> UploadReport {
 }
 
 /// Refusals and lost races are answers; anything else is a fault.
+/// The episode of a task; one that there is not, where it has none.
+async fn episode_of(pool: &Pool, task: TaskId) -> EpisodeId {
+    let client = get(pool).await.expect("a connection");
+    let found = client.query_one("select coalesce(max(id), 0) from episodes where task_id = $1", &[&task]).await.expect("an answer");
+    EpisodeId(found.get(0))
+}
+
 async fn ask<C: Command>(factory: &Factory, command: C) -> Option<C::Answer> {
     match factory.commands.execute(&Context::system(), command).await {
         Ok(answer) => Some(answer),
@@ -331,9 +443,31 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
             let report = report(&device(owner), &public_id, size);
             let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size, notes: vec![] };
             let reported_in = last_report(factory.store.pool(), id).await;
-            let accept =
-                AcceptUpload { task: id, reported_in, verified, bucket: "edge".into(), duration_sec: Some(0.5), metadata: Some(json!({})) };
+            let accept = AcceptUpload {
+                task: id,
+                reported_in,
+                verified,
+                bucket: "edge".into(),
+                duration_sec: Some(0.5),
+                metadata: Some(json!({})),
+                facts: (size % 2 == 0).then(|| Box::new(Facts::none(size))),
+            };
             ask(factory, accept).await;
+        }
+        Step::Judge { task: n, run, manual, what, sound } => {
+            let episode = episode_of(factory.store.pool(), task(n).await.0).await;
+            let (run, mode) = (format!("run-{run}"), if manual { RunMode::Manual } else { RunMode::Auto });
+            match what {
+                0 => drop(ask(factory, StartQaRun { episode, run, mode, within: Duration::ZERO }).await),
+                1 => drop(ask(factory, StartQaRun { episode, run, mode, within: Duration::from_secs(60) }).await),
+                2 => drop(ask(factory, AbandonQaRun { episode, run, why: "the store is away".into() }).await),
+                _ => {
+                    let looked = Facts { gone: !sound, message_count: 7, ..Facts::none(1) };
+                    let default_suite = Suite { checks: vec![], ..Suite::default() };
+                    let default_suite = if sound { default_suite } else { Suite::default() };
+                    drop(ask(factory, JudgeEpisode { episode, run, mode, looked: Some(Box::new(looked)), default_suite }).await);
+                }
+            }
         }
         Step::Reject { task: n, size } => {
             let (task, public_id, owner) = task(n).await;

@@ -193,7 +193,15 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
     let mut accepting = vec![];
     for (task, verified) in accepted {
         let reported_in = last_report(bench.factory.store.pool(), task).await;
-        accepting.push(AcceptUpload { task, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None });
+        accepting.push(AcceptUpload {
+            task,
+            reported_in,
+            verified,
+            bucket: "edge".into(),
+            duration_sec: None,
+            metadata: None,
+            facts: None,
+        });
     }
     bench.count("verified upload", accepting).await;
 

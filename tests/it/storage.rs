@@ -85,7 +85,8 @@ async fn every_name_of_a_factory_works_on_every_route() {
         let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![] };
         let task = TaskId(number(&task["id"]));
         let reported_in = last_report(&edge.database.pool, task).await;
-        edge.execute(AcceptUpload { task, reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None }).await;
+        edge.execute(AcceptUpload { task, reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None, facts: None })
+            .await;
 
         let (_, listed) = edge.get(&format!("/api/v1/episodes?task_id={text}")).await;
         let episode = listed["items"][0]["id"].as_i64().unwrap_or_else(|| panic!("{name}: {listed}"));
@@ -141,8 +142,15 @@ impl Shelf {
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![] };
         let bucket = edge.objects.settings.bucket.clone();
         let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;
-        let accept =
-            AcceptUpload { task: TaskId(task_id), reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None };
+        let accept = AcceptUpload {
+            task: TaskId(task_id),
+            reported_in,
+            verified,
+            bucket: bucket.clone(),
+            duration_sec: None,
+            metadata: None,
+            facts: None,
+        };
         edge.execute(accept).await;
         let episode = edge.get("/api/v1/episodes").await.1["items"][0]["id"].as_i64().unwrap();
         let collector = edge.log_in("li", "li's password").await.1["access_token"].as_str().unwrap().to_owned();

@@ -2,6 +2,8 @@
 
 mod qa;
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 use super::*;
 
-fn created() -> Created {
+pub(super) fn created() -> Created {
     Created {
         episode_id: "e".into(),
         task_id: TaskId(1),

@@ -32,6 +32,7 @@ mod row;
 pub mod site;
 pub mod stations;
 pub mod subscriptions;
+pub mod suites;
 pub mod tasks;
 pub mod templates;
 
@@ -62,6 +63,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         site::statements(),
         stations::statements(),
         subscriptions::statements(),
+        suites::statements(),
         tasks::statements(),
         templates::statements(),
     ]

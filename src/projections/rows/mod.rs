@@ -7,6 +7,7 @@ pub mod bulk_run;
 pub mod device;
 pub mod letter;
 pub mod production;
+pub mod qa_suite;
 pub mod registry;
 pub mod subscription;
 pub mod table;

@@ -1,0 +1,175 @@
+//! Whatever is asked of an episode, in whatever order: what a run may change, and what it says.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::tests::created;
+use super::*;
+use crate::domain::judgement::Verdict;
+
+#[derive(Clone, Debug)]
+enum Ask {
+    Start { run: u8, mode: RunMode, seconds: i64 },
+    End { run: u8, mode: RunMode, verdict: Verdict },
+    Abandon { run: u8 },
+    Wait { seconds: i64 },
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let mode = || prop_oneof![Just(RunMode::Auto), Just(RunMode::Manual)];
+    let verdict = prop_oneof![Just(Verdict::Approved), Just(Verdict::Failed), 1 => Just(Verdict::NeedsInspection)];
+    prop_oneof![
+        (0..6_u8, mode(), 0..5_i64).prop_map(|(run, mode, seconds)| Ask::Start { run, mode, seconds }),
+        (0..6_u8, mode(), verdict).prop_map(|(run, mode, verdict)| Ask::End { run, mode, verdict }),
+        (0..6_u8).prop_map(|run| Ask::Abandon { run }),
+        (0..5_i64).prop_map(|seconds| Ask::Wait { seconds }),
+    ]
+}
+
+fn judgement(run: u8, verdict: Verdict) -> Judgement {
+    Judgement {
+        suite: "default".into(),
+        suite_version: 1,
+        measured_by: 1,
+        verdict,
+        score: f64::from(run) / 10.0,
+        parts: BTreeMap::new(),
+        flag: (verdict != Verdict::Approved).then(|| format!("flag of {run}")),
+        checks: vec![],
+    }
+}
+
+fn qa(episode: &Episode) -> &Qa {
+    match episode {
+        Episode::Known(episode) => &episode.qa,
+        Episode::Absent => panic!("it was created"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_run_ends_once_holds_alone_and_changes_nothing_that_is_protected(asks in prop::collection::vec(ask(), 0..40)) {
+        let mut episode = Episode::default();
+        episode.evolve(&EpisodeEvent::EpisodeCreated(created()));
+        let mut now = Timestamp::UNIX_EPOCH;
+        let (mut ended, mut approved) = (BTreeMap::<String, usize>::new(), false);
+        // The judgement that status, score and flag have to come from.
+        let mut standing: Option<Judgement> = None;
+        for ask in asks {
+            let before = qa(&episode).clone();
+            let name = |run: u8| format!("run-{run}");
+            let command = match ask {
+                Ask::Wait { seconds } => {
+                    now += TimeDelta::seconds(seconds);
+                    continue;
+                }
+                Ask::Start { run, mode, seconds } => {
+                    EpisodeCommand::StartRun { run: name(run), mode, until: now + TimeDelta::seconds(seconds), now }
+                }
+                Ask::End { run, mode, verdict } => {
+                    EpisodeCommand::EndRun { run: name(run), number: 1, mode, judgement: judgement(run, verdict), at: now }
+                }
+                Ask::Abandon { run } => EpisodeCommand::AbandonRun { run: name(run), why: String::new() },
+            };
+            let Ok(events) = episode.decide(command) else {
+                prop_assert_eq!(qa(&episode), &before, "a refusal changes nothing");
+                continue;
+            };
+            for event in &events {
+                episode.evolve(event);
+                match event {
+                    EpisodeEvent::QaRunStarted(running) => {
+                        let other = before.running.as_ref().filter(|other| other.run != running.run);
+                        prop_assert!(other.is_none_or(|other| other.until <= now), "held by two: {other:?} and {running:?}");
+                    }
+                    EpisodeEvent::QaRunEnded(run) => {
+                        *ended.entry(run.run.clone()).or_default() += 1;
+                        prop_assert_eq!(run.kept, before.settled.is_protected());
+                        if !run.kept {
+                            standing = Some(run.judgement.clone());
+                        }
+                    }
+                    EpisodeEvent::EpisodeApproved { .. } => {
+                        prop_assert!(!std::mem::replace(&mut approved, true));
+                    }
+                    EpisodeEvent::EpisodeApprovalLost { .. } => {
+                        prop_assert!(std::mem::replace(&mut approved, false));
+                    }
+                    _ => {}
+                }
+            }
+            let after = qa(&episode);
+            if before.settled.is_protected() {
+                prop_assert_eq!((after.settled, after.score, &after.flag), (before.settled, before.score, &before.flag));
+            }
+            let expected = standing.as_ref().map(|judged| (QaStatus::from(judged.verdict), Some(judged.score), judged.flag.clone()));
+            prop_assert_eq!((after.settled, after.score, after.flag.clone()), expected.unwrap_or((QaStatus::PendingQa, None, None)));
+            prop_assert_eq!(after.settled.is_approved(), approved);
+            prop_assert!(!after.auto_approved || after.settled == QaStatus::Approved);
+        }
+        // A name that came again after another run ended is another run.
+        let last = qa(&episode).last.as_ref().map(|last| last.run.clone());
+        prop_assert!(last.is_none_or(|last| ended[&last] >= 1));
+    }
+}
+
+fn with(asks: impl IntoIterator<Item = EpisodeCommand>) -> Episode {
+    let mut episode = Episode::default();
+    episode.evolve(&EpisodeEvent::EpisodeCreated(created()));
+    for ask in asks {
+        let events = episode.decide(ask).unwrap();
+        events.iter().for_each(|event| episode.evolve(event));
+    }
+    episode
+}
+
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn start(run: &str, mode: RunMode, seconds: i64) -> EpisodeCommand {
+    EpisodeCommand::StartRun { run: run.into(), mode, until: NOW + TimeDelta::seconds(seconds), now: NOW }
+}
+
+fn end(run: &str, mode: RunMode, verdict: Verdict) -> EpisodeCommand {
+    EpisodeCommand::EndRun { run: run.into(), number: 1, mode, judgement: judgement(9, verdict), at: NOW }
+}
+
+#[test]
+fn an_automatic_approval_is_lost_with_the_approval_and_does_not_come_back() {
+    use RunMode::{Auto, Manual};
+    let auto = |commands: Vec<EpisodeCommand>| qa(&with(commands)).auto_approved;
+    let manual = |run, verdict| [start(run, Manual, 60), end(run, Manual, verdict)];
+    let first = || vec![end("a", Auto, Verdict::Approved)];
+    assert!(auto(first()));
+    assert!(auto([first(), manual("b", Verdict::Approved).into()].concat()), "it stands");
+    let failed: Vec<_> = [first(), manual("b", Verdict::Failed).into()].concat();
+    assert!(!auto(failed.clone()));
+    assert!(!auto([failed, manual("c", Verdict::Approved).into()].concat()));
+}
+
+#[test]
+fn a_run_of_the_same_name_goes_on_and_another_one_waits() {
+    let held = with([start("a", RunMode::Manual, 60)]);
+    assert_eq!(held.decide(start("a", RunMode::Manual, 90)), Ok(vec![]));
+    assert_eq!(held.decide(start("b", RunMode::Manual, 90)), Err(EpisodeRefusal::QaRunning));
+    assert_eq!(held.decide(end("b", RunMode::Auto, Verdict::Approved)), Err(EpisodeRefusal::QaRunning));
+    assert_eq!(qa(&held).status(), QaStatus::QaRunning);
+    // One that lost its time cannot say what it found.
+    let over = with([start("a", RunMode::Manual, 0), start("b", RunMode::Manual, 60)]);
+    assert_eq!(over.decide(end("a", RunMode::Manual, Verdict::Approved)), Err(EpisodeRefusal::QaRunning));
+    let idle = with([start("a", RunMode::Manual, 60), EpisodeCommand::AbandonRun { run: "a".into(), why: String::new() }]);
+    assert_eq!(idle.decide(end("a", RunMode::Manual, Verdict::Approved)), Err(EpisodeRefusal::RunLost));
+    assert_eq!(qa(&idle).status(), QaStatus::PendingQa);
+}
+
+#[test]
+fn a_protected_episode_is_held_by_a_run_and_shows_its_status() {
+    let waits = with([end("a", RunMode::Auto, Verdict::NeedsInspection), start("b", RunMode::Manual, 60)]);
+    assert_eq!(qa(&waits).status(), QaStatus::NeedsInspection);
+    assert_eq!(waits.decide(start("c", RunMode::Manual, 60)), Err(EpisodeRefusal::QaRunning));
+    let events = waits.decide(end("b", RunMode::Manual, Verdict::Approved)).unwrap();
+    assert!(matches!(&events[..], [EpisodeEvent::QaRunEnded(run)] if run.kept), "{events:?}");
+}
