@@ -15,6 +15,8 @@ pub const GAPS_MAX: usize = 10;
 pub const SYNC_MAX: usize = 64;
 pub const FINDINGS_MAX: usize = 50;
 pub const NAMES_MAX: usize = 32;
+/// Ranges of one topic in which its joints move.
+pub const KEEP_MAX: usize = 64;
 /// Images of one camera that are decoded, and cameras of which they are.
 pub const SAMPLES_MAX: u64 = 60;
 pub const SAMPLED_CAMERAS_MAX: usize = 32;
@@ -281,6 +283,12 @@ impl Gap {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    pub from_ns: u64,
+    pub to_ns: u64,
+}
+
 /// Numbers that the recorder gave to messages. All zero: it gives none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequence {
@@ -324,6 +332,9 @@ pub struct Joints {
     pub idle_steps: u64,
     pub idle_at_start_ns: u64,
     pub idle_at_end_ns: u64,
+    /// Ranges in which they move, and which are worth keeping: data for training, and no verdict.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub keep: Listed<Stretch>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Positions of joints: numbers at all, one shape, and movement.
 
 use super::fields::Fields;
+use super::keep::Keep;
 use crate::domain::measurement::Joints;
 
 /// Arms have a dozen; more positions than this are read and not followed one by one.
@@ -24,6 +25,7 @@ pub struct JointsMeasure {
     first_at: u64,
     moved_first: Option<u64>,
     moved_last: u64,
+    keep: Keep,
     spare: Vec<f64>,
 }
 
@@ -44,9 +46,10 @@ impl JointsMeasure {
             let (mut velocities, mut efforts) = (vec![], vec![]);
             fields.f64s(&mut velocities)?;
             fields.f64s(&mut efforts)?;
-            Some(velocities.iter().chain(&efforts).all(|value| value.is_finite()))
+            Some((velocities.iter().chain(&efforts).all(|value| value.is_finite()), velocities))
         });
-        if let (Some(others_finite), true) = (whole, fields.is_used_up()) {
+        if let (Some((others_finite, velocities)), true) = (whole, fields.is_used_up()) {
+            self.keep.message(if positions.is_empty() { &velocities } else { &positions }, log_time);
             self.facts.not_finite_other += u64::from(!others_finite);
             self.positions(names, &mut positions, log_time);
             self.spare = positions;
@@ -116,6 +119,7 @@ impl JointsMeasure {
         self.facts.idle_at_start_ns = self.moved_first.map_or(whole, |at| at.saturating_sub(self.first_at));
         self.facts.idle_at_end_ns = self.moved_first.map_or(whole, |_| self.at.saturating_sub(self.moved_last));
         self.facts.unmoved = self.lowest.iter().zip(&self.highest).filter(|(low, high)| low == high).count() as u64;
+        self.facts.keep = self.keep.finish();
         Some(self.facts)
     }
 }

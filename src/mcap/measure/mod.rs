@@ -16,6 +16,7 @@ mod findings;
 mod indexes;
 mod inside;
 mod joints;
+mod keep;
 mod look;
 mod passing;
 mod payload;

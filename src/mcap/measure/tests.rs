@@ -147,6 +147,8 @@ fn a_sound_recording_is_measured_by_all_tiers_alike() {
         assert_eq!((arm.count, arm.kind(), arm.rate_hz(), arm.completeness(100.0)), (600, Kind::Joints, Some(100.0), Some(1.0)));
         let joints = arm.joints.as_ref().unwrap();
         assert_eq!((joints.dof, joints.other_shape, joints.not_finite, joints.jump_urad, joints.stuck_ns), (2, 0, 0, 10_000, 0));
+        let kept: Vec<(u64, u64)> = joints.keep.items.iter().map(|range| (range.from_ns - START_NS, range.to_ns - START_NS)).collect();
+        assert_eq!(kept, [(0, 5_270_000_000)], "it moves all the time");
         assert_eq!(arm.stamp.unwrap().min_ns, 1_000_000);
         let images = topic(&whole, CAMERA).images.as_ref().unwrap();
         assert_eq!((images.jpeg, images.bad, images.width, images.height, images.frozen_ns), (200, 0, 64, 48, 0));
