@@ -9,6 +9,7 @@ mod container;
 mod content;
 mod contract;
 mod judge;
+mod pairs;
 mod pixels;
 mod presence;
 mod suite;

@@ -51,6 +51,23 @@ pub fn schemas(case: &Case) -> Outcome {
     Outcome::worst(each, "no topic was counted")
 }
 
+pub fn metadata(case: &Case) -> Outcome {
+    let (facts, wanted) = (case.facts, &case.wants.metadata);
+    if wanted.is_empty() {
+        return Outcome::not_applicable("the task asks for no metadata");
+    }
+    let lists = [&facts.metadata, &facts.metadata_keys, &facts.attachments];
+    let missing: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|name| lists.iter().all(|list| list.items.iter().all(|there| there != name))).collect();
+    if missing.is_empty() {
+        return Outcome::pass(format!("all {} metadata and attachments are there", wanted.len()));
+    }
+    if !case.read_to(Tier::Whole) || lists.iter().any(|list| list.cut > 0) {
+        return Outcome::not_applicable("not every metadata and attachment is known");
+    }
+    Outcome::warn(1.0 - missing.len() as f64 / wanted.len() as f64, format!("missing: {}", missing.join(", "))).with("missing", missing)
+}
+
 /// 2020-01-01T00:00:00Z.
 const EARLIEST_NS: u64 = 1_577_836_800_000_000_000;
 

@@ -65,6 +65,7 @@ fn facts() -> Facts {
         end_ns: START + 9_980_000_000,
         attachments: Listed::default(),
         metadata: Listed::default(),
+        metadata_keys: Listed::default(),
         topics: Listed::of([arm, camera], TOPICS_MAX),
         sync: Listed::of(
             [SyncFacts {
@@ -77,6 +78,7 @@ fn facts() -> Facts {
             }],
             SYNC_MAX,
         ),
+        pairs: Listed::default(),
         findings: Listed::default(),
         not_measured: Listed::default(),
         sidecar: None,
@@ -231,6 +233,80 @@ fn thresholds_are_met_from_below_and_from_above() {
     assert_eq!(result(&judged(|facts| facts.start_ns = 0), "time_sane"), Grade::Fail);
     assert_eq!(result(&judged(|facts| facts.end_ns = facts.start_ns + 2_000_000_000), "duration"), Grade::Fail);
     assert_eq!(result(&judged(|facts| facts.sync.items[0].p95_ns = 34_000_001), "sync_skew"), Grade::Warn);
+}
+
+#[test]
+fn leaders_and_followers_warn_and_rank() {
+    let pair = PairFacts {
+        leader: "/lead".into(),
+        follower: "/follow".into(),
+        compared: 300,
+        lag_ms: 150,
+        p95_urad: 200_000,
+        quiet: 30,
+        offset_urad: Some(100_000),
+    };
+    let with = |change: &dyn Fn(&mut PairFacts, &mut TopicFacts)| {
+        judged(|facts| {
+            let (mut leader, mut pair) = (facts.topics.items[0].clone(), pair.clone());
+            facts.topics.items[0].topic = "/follow".into();
+            leader.topic = "/lead".into();
+            change(&mut pair, &mut leader);
+            facts.topics.items.push(leader);
+            facts.pairs = Listed::of([pair], PAIRS_MAX);
+        })
+    };
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let good = with(&|_, _| {});
+    for name in ["action_state", "lead_follow", "leader_offset"] {
+        assert_eq!(result(&good, name), Grade::Pass, "{name}");
+        assert_eq!(result(&judged(|_| {}), name), Grade::NotApplicable, "{name}");
+    }
+    assert_eq!(result(&with(&|pair, _| pair.lag_ms = 160), "lead_follow"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.p95_urad = 200_001), "lead_follow"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.offset_urad = Some(100_001)), "leader_offset"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.quiet = 29), "leader_offset"), Grade::NotApplicable);
+    assert_eq!(result(&with(&|_, leader| leader.count = 474), "action_state"), Grade::Warn);
+    assert_eq!(result(&with(&|_, leader| leader.count = 475), "action_state"), Grade::Pass);
+    assert_eq!(result(&with(&|_, leader| leader.count = 250), "action_state"), Grade::NotApplicable, "it comes half as often");
+    assert_eq!(result(&with(&|_, leader| leader.timing.as_mut().unwrap().last_ns += 101_000_000), "action_state"), Grade::Warn);
+}
+
+#[test]
+fn units_videos_and_metadata_are_judged_where_they_are_known() {
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let units = |typical| judged(|facts| facts.topics.items[0].joints.as_mut().unwrap().typical_urad = Some(typical));
+    assert_eq!((result(&units(31_000_000), "joint_units"), result(&units(32_000_000), "joint_units")), (Grade::Pass, Grade::Warn));
+    let video = |change: &dyn Fn(&mut Video)| {
+        let mut video = Video {
+            codec: VideoCodec::H264,
+            units: 300,
+            without_start_codes: 0,
+            begins_complete: true,
+            key_units: 9,
+            longest_without_key_ns: 2_000_000_000,
+        };
+        change(&mut video);
+        result(&judged(|facts| facts.topics.items[1].images.as_mut().unwrap().video = Some(video)), "h26x")
+    };
+    assert_eq!(video(&|_| {}), Grade::Pass);
+    assert_eq!(video(&|video| video.longest_without_key_ns += 1), Grade::Warn);
+    assert_eq!(video(&|video| video.begins_complete = false), Grade::Warn);
+    assert_eq!(video(&|video| video.without_start_codes = 1), Grade::Warn);
+    let metadata = |tier, wanted: &[&str]| {
+        let facts = Facts {
+            tier,
+            metadata: Listed::of(["axon.task".to_owned()], NAMES_MAX),
+            metadata_keys: Listed::of(["axon.task.task_id".to_owned()], METADATA_KEYS_MAX),
+            ..facts()
+        };
+        let wants = TaskWants { metadata: wanted.iter().map(|name| (*name).to_owned()).collect(), ..wants() };
+        result(&judge(&facts, &Suite::default(), &wants), "metadata")
+    };
+    assert_eq!(metadata(Tier::Whole, &[]), Grade::NotApplicable);
+    assert_eq!(metadata(Tier::Whole, &["axon.task", "axon.task.task_id"]), Grade::Pass);
+    assert_eq!(metadata(Tier::Whole, &["axon.task", "calibration"]), Grade::Warn);
+    assert_eq!(metadata(Tier::Indexes, &["axon.task.scene"]), Grade::NotApplicable);
 }
 
 #[test]

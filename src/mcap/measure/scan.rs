@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::super::beginnings::Beginnings;
 use super::super::body::{Body, Source, Stop};
-use super::super::records::{Channel, Footer, MAGIC, RECORD_PREFIX_BYTES, Schema, Statistics, opcode};
+use super::super::records::{Channel, Cursor, Footer, MAGIC, RECORD_PREFIX_BYTES, Schema, Statistics, opcode};
 use super::super::summary::{ChunkRegion, SummaryCrc, Unsound};
 use super::super::through::{NAMES_BYTES_MAX, STATISTICS_BYTES_MAX, unpacked_bytes_max};
 use super::chunk::ChunkHead;
@@ -24,7 +24,9 @@ use super::look::Look;
 use super::pool::{Job, Pool, Unpacked};
 use super::sample::Sampling;
 use super::topics::{Message, Topics};
-use crate::domain::measurement::{Checksums, FINDINGS_MAX, Finding, FindingKind, Listed, NAMES_MAX, NotMeasured, SAMPLES_MAX, kept};
+use crate::domain::measurement::{
+    Checksums, FINDINGS_MAX, Finding, FindingKind, Listed, METADATA_KEYS_MAX, NAMES_MAX, NotMeasured, SAMPLES_MAX, kept,
+};
 
 /// What a measuring may take.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,9 @@ impl Default for Limits {
     }
 }
 
+/// Of one metadata record.
+const METADATA_BYTES_MAX: u64 = 256 << 10;
+
 /// What the pass found.
 #[derive(Default)]
 pub struct Scanned {
@@ -53,6 +58,7 @@ pub struct Scanned {
     pub chunk_count: u64,
     pub attachments: Listed<String>,
     pub metadata: Listed<String>,
+    pub metadata_keys: Listed<String>,
     pub findings: Listed<Finding>,
     pub not_measured: Listed<NotMeasured>,
     /// Whether all messages were counted, so that the count can be compared.
@@ -314,6 +320,19 @@ impl<'a> Scan<'a> {
     fn metadata<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
         let name = body.name(&mut self.names_left)?;
         self.done.metadata.push(kept(&name), NAMES_MAX);
+        // One without is unusual and sound.
+        if body.left < 4 {
+            return Ok(());
+        }
+        let mut map = vec![];
+        let len = u64::from(body.u32()?).min(body.left).min(METADATA_BYTES_MAX);
+        body.take(len)?;
+        body.source.fill(len, &mut map)?;
+        let mut rest = Cursor::new(&map);
+        while let Some((key, _value)) = rest.blob().zip(rest.blob()) {
+            let key = format!("{name}.{}", String::from_utf8_lossy(key));
+            self.done.metadata_keys.push(kept(&key), METADATA_KEYS_MAX);
+        }
         Ok(())
     }
 

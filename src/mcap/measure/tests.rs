@@ -386,11 +386,17 @@ fn golden_measurements() {
             assert!(arm.sequence.unwrap().all_zero);
             let joints = arm.joints.as_ref().unwrap();
             assert_eq!((joints.dof, joints.other_shape, joints.not_finite, arm.unread), (7, 0, 0, 0));
+            assert!(!joints.keep.is_empty() && joints.typical_urad.is_some_and(|urad| urad < 3_200_000), "{joints:?}");
             (stuck, jump) = (stuck.max(joints.stuck_ns), jump.max(joints.jump_urad));
             let spread = arm.latency.unwrap();
             latency = (latency.0.min(spread.min_ns), latency.1.max(spread.max_ns));
         }
-        eprintln!("stuck {stuck} jump {jump} latency {latency:?}");
+        // Two arms, each led by another.
+        assert_eq!(facts.pairs.len(), 2);
+        for pair in &facts.pairs.items {
+            assert!(pair.compared > 5_000 && (100..=250).contains(&pair.lag_ms) && pair.p95_urad < 100_000, "{pair:?}");
+            assert!(pair.quiet > 100 && pair.offset_urad.is_some_and(|urad| urad < 10_000), "{pair:?}");
+        }
         assert_eq!(format!("{:.1} {:.1}", latency.0 as f64 / 1e6, latency.1 as f64 / 1e6), "3.8 37.4");
         assert_eq!(format!("{:.3}", jump as f64 / 1e6), "0.153");
         assert!(stuck < 800_000_000, "{stuck}");

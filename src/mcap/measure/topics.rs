@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::super::records::{Channel, Schema};
 use super::super::summary::ChannelFacts;
+use super::pairs::{self, SERIES_MAX, Series};
 use super::payload::Payloads;
 use super::sample::Sampling;
 use super::spread::Differences;
 use super::timeline::{TIMES_MAX, Timeline, at_share, distances};
-use crate::domain::measurement::{FINDINGS_MAX, Kind, Listed, NotMeasured, SYNC_MAX, Sequence, SyncFacts, TOPICS_MAX, TopicFacts, kept};
+use crate::domain::measurement::{
+    FINDINGS_MAX, Kind, Listed, NotMeasured, PAIRS_MAX, PairFacts, SYNC_MAX, Sequence, SyncFacts, TOPICS_MAX, TopicFacts, kept,
+};
 
 /// One message, as far as it stands in front of its payload.
 #[derive(Clone, Copy)]
@@ -38,6 +41,8 @@ pub struct Topics {
     name_room: usize,
     /// Which images are decoded, and by whom.
     pub sampling: Sampling,
+    /// Topics whose positions are kept.
+    series: usize,
 }
 
 /// Names of all topics together. A thousand times what a robot has.
@@ -74,6 +79,7 @@ impl Default for Topics {
             room: TIMES_MAX,
             name_room: NAME_BYTES_MAX,
             sampling: Sampling::default(),
+            series: 0,
         }
     }
 }
@@ -131,7 +137,9 @@ impl Topics {
                 let which = self.topics.len();
                 // Of topics that are not told in the end, payloads are not looked at.
                 let told = which < TOPICS_MAX;
-                let payloads = || Payloads::of(&key.1, &message_encoding, &schema_encoding);
+                let series = told && Kind::of(&key.1) == Kind::Joints && self.series < SERIES_MAX;
+                self.series += usize::from(series);
+                let payloads = || Payloads::of(&key.1, &message_encoding, &schema_encoding, series);
                 self.topics.push(Topic {
                     payloads: told.then(payloads).flatten(),
                     facts: TopicFacts {
@@ -232,7 +240,7 @@ impl Topics {
     /// Of each topic, and of cameras beside states; and what could not be said.
     pub fn finish(self) -> Finished {
         let mut finished = Finished::default();
-        let (mut cameras, mut states) = (vec![], vec![]);
+        let (mut cameras, mut states, mut series) = (vec![], vec![], vec![]);
         let mut topics = self.topics;
         topics.sort_by(|a, b| (&a.facts.topic, &a.facts.message_type).cmp(&(&b.facts.topic, &b.facts.message_type)));
         for mut topic in topics {
@@ -244,7 +252,10 @@ impl Topics {
                 let why = format!("images of `{}` are not decoded: {why}", topic.facts.topic);
                 finished.not_measured.push(NotMeasured { at: None, chunk: None, why }, FINDINGS_MAX);
             }
-            let (facts, times) = topic.finish();
+            let (facts, times, its_series) = topic.finish();
+            if let Some(its_series) = its_series {
+                series.push((facts.topic.clone(), its_series));
+            }
             match facts.kind() {
                 Kind::Camera if !times.is_empty() => cameras.push((facts.topic.clone(), times)),
                 Kind::Joints if !times.is_empty() => states.push((facts.topic.clone(), times)),
@@ -269,6 +280,11 @@ impl Topics {
                 });
             }
         }
+        for (leader, leads) in &series {
+            for (follower, follows) in series.iter().filter(|(follower, _)| pairs::follows(leader, follower)) {
+                finished.pairs.push(pairs::compare((leader, follower), leads, follows), PAIRS_MAX);
+            }
+        }
         finished
     }
 }
@@ -277,11 +293,13 @@ impl Topics {
 pub struct Finished {
     pub topics: Listed<TopicFacts>,
     pub sync: Listed<SyncFacts>,
+    pub pairs: Listed<PairFacts>,
     pub not_measured: Listed<NotMeasured>,
 }
 
 impl Topic {
-    fn finish(self) -> (TopicFacts, Vec<u64>) {
+    fn finish(self) -> (TopicFacts, Vec<u64>, Option<Series>) {
+        let mut series = None;
         let mut facts = self.facts;
         let (timing, times) = self.timeline.finish();
         facts.timing = timing;
@@ -294,9 +312,11 @@ impl Topic {
             };
             facts.sequence = self.sequences.into_values().map(|known| known.so_far).reduce(add);
             facts.latency = self.latency.finish();
-            facts.stamp = self.payloads.and_then(|payloads| payloads.finish(&mut facts));
+            if let Some(payloads) = self.payloads {
+                (facts.stamp, series) = payloads.finish(&mut facts);
+            }
         }
-        (facts, times)
+        (facts, times, series)
     }
 }
 
