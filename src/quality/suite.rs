@@ -56,7 +56,14 @@ pub const CHECKS: &[Check] = &[
     gate("B2", "required_topics", &[("messages_min", 1.0), ("joints_min", 10.0)], presence::required_topics),
     gate("B4", "time_sane", &[("ahead_s", 300.0), ("hours_max", 24.0)], presence::time_sane),
     // What is in the topics.
-    seen("A10", "sidecar_agrees", Topics, 1, &[("duration_share", 0.01), ("duration_s", 0.5)], presence::sidecar_agrees),
+    seen(
+        "A10",
+        "sidecar_agrees",
+        Topics,
+        1,
+        &[("duration_share", 0.01), ("duration_s", 0.5), ("silence_s", 5.0)],
+        presence::sidecar_agrees,
+    ),
     seen("F1", "writer_health", Topics, 1, &[], presence::writer_health),
     seen("B3", "schemas", Topics, 2, &[], presence::schemas),
     soft("B7", "metadata", Topics, 1, &[], presence::metadata),

@@ -309,6 +309,34 @@ fn units_videos_and_metadata_are_judged_where_they_are_known() {
     assert_eq!(metadata(Tier::Indexes, &["axon.task.scene"]), Grade::NotApplicable);
 }
 
+/// The real recorder counts from its start to its stop, and leaves the text of schemas empty that it does not have.
+#[test]
+fn habits_of_the_recorder_are_no_reason_to_look() {
+    let says = |duration_ms, message_count| {
+        judged(|facts| {
+            let says = SidecarSays { message_count, names_topics: true, duration_ms: Some(duration_ms), ..SidecarSays::default() };
+            facts.sidecar = Some(SidecarFacts::Read(says));
+        })
+    };
+    let agrees = |duration_ms| check(&says(duration_ms, 800), "sidecar_agrees").result;
+    for (duration_ms, expected) in
+        [(9_980, Grade::Pass), (9_480, Grade::Pass), (9_479, Grade::Warn), (14_980, Grade::Pass), (14_981, Grade::Warn)]
+    {
+        assert_eq!(agrees(duration_ms), expected, "{duration_ms}");
+    }
+    assert_eq!(check(&says(9_980, 799), "sidecar_agrees").result, Grade::Warn);
+
+    let schema = |name: &str, encoding: &str, bytes| {
+        let judgement = judged(|facts| {
+            let topic = &mut facts.topics.items[0];
+            (topic.message_type, topic.schema_encoding, topic.schema_bytes) = (name.to_owned(), encoding.to_owned(), bytes);
+        });
+        check(&judgement, "schemas").result
+    };
+    assert_eq!((schema("axon_udp/json", "jsonschema", 0), schema("axon_udp/json", "", 0)), (Grade::Pass, Grade::Pass));
+    assert_eq!((schema("", "", 0), schema("", "ros2msg", 0), schema("a/B", "c", 9)), (Grade::Warn, Grade::Warn, Grade::Warn));
+}
+
 #[test]
 fn a_low_score_needs_inspection_and_fails_where_the_suite_says_so() {
     let mut facts = facts();

@@ -58,6 +58,7 @@ mod private_postgres;
 mod processes;
 mod qa;
 mod read_models;
+mod recordings;
 mod registration;
 mod requests;
 mod round_trips;
