@@ -33,6 +33,7 @@ pub(super) async fn wants(work: &mut Work, station: StationId, sha256: &str) -> 
         duration_s: None,
         received_at_ns: work.now.timestamp_nanos_opt().and_then(|ns| u64::try_from(ns).ok()),
         sha256: Some(sha256.to_owned()),
+        metadata: vec![],
     })
 }
 

@@ -19,6 +19,9 @@ pub struct TaskWants {
     pub received_at_ns: Option<u64>,
     /// SHA-256 of the bytes that were verified, in hex.
     pub sha256: Option<String>,
+    /// Metadata, keys of metadata and attachments that have to be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -59,6 +59,7 @@ mod private_postgres;
 mod processes;
 mod qa;
 mod read_models;
+mod recordings;
 mod registration;
 mod requests;
 mod round_trips;
