@@ -26,6 +26,8 @@ mod error;
 mod execute;
 pub mod fan_out;
 pub mod idempotency;
+pub mod inspection;
+pub mod inspectors;
 pub mod letters;
 pub mod orders;
 pub mod params;

@@ -13,8 +13,15 @@ pub const VERSION: u32 = 1;
 pub const TOPICS_MAX: usize = 256;
 pub const GAPS_MAX: usize = 10;
 pub const SYNC_MAX: usize = 64;
+pub const PAIRS_MAX: usize = 16;
+pub const METADATA_KEYS_MAX: usize = 64;
 pub const FINDINGS_MAX: usize = 50;
 pub const NAMES_MAX: usize = 32;
+/// Ranges of one topic in which its joints move.
+pub const KEEP_MAX: usize = 64;
+/// Images of one camera that are decoded, and cameras of which they are.
+pub const SAMPLES_MAX: u64 = 60;
+pub const SAMPLED_CAMERAS_MAX: usize = 32;
 pub const TEXT_CHARS_MAX: usize = 240;
 
 /// The beginning of a list, and how many are not in it.
@@ -95,9 +102,15 @@ pub struct Facts {
     pub end_ns: u64,
     pub attachments: Listed<String>,
     pub metadata: Listed<String>,
+    /// Keys of metadata, each behind the name of its record and a dot; from tier 3 on.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub metadata_keys: Listed<String>,
     pub topics: Listed<TopicFacts>,
     /// Cameras beside states.
     pub sync: Listed<SyncFacts>,
+    /// Leaders and followers; from tier 3 on.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub pairs: Listed<PairFacts>,
     /// What is damaged, and where.
     pub findings: Listed<Finding>,
     /// What could not be looked at, and why. It is no fault of the recording.
@@ -128,8 +141,10 @@ impl Facts {
             end_ns: 0,
             attachments: Listed::default(),
             metadata: Listed::default(),
+            metadata_keys: Listed::default(),
             topics: Listed::default(),
             sync: Listed::default(),
+            pairs: Listed::default(),
             findings: Listed::default(),
             not_measured: Listed::default(),
             sidecar: None,
@@ -205,7 +220,12 @@ impl Kind {
     /// ROS 2 writes `sensor_msgs/msg/Image` where ROS 1 and Axon write `sensor_msgs/Image`.
     pub fn of(message_type: &str) -> Self {
         match message_type.replacen("/msg/", "/", 1).as_str() {
-            "sensor_msgs/Image" | "sensor_msgs/CompressedImage" | "foxglove.CompressedImage" | "foxglove.RawImage" => Self::Camera,
+            "sensor_msgs/Image"
+            | "sensor_msgs/CompressedImage"
+            | "foxglove.CompressedImage"
+            | "foxglove.RawImage"
+            | "foxglove.CompressedVideo" => Self::Camera,
+            "foxglove_msgs/CompressedImage" | "foxglove_msgs/RawImage" | "foxglove_msgs/CompressedVideo" => Self::Camera,
             "sensor_msgs/JointState" => Self::Joints,
             "sensor_msgs/Imu" => Self::Imu,
             _ => Self::Other,
@@ -278,6 +298,12 @@ impl Gap {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    pub from_ns: u64,
+    pub to_ns: u64,
+}
+
 /// Numbers that the recorder gave to messages. All zero: it gives none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequence {
@@ -321,6 +347,12 @@ pub struct Joints {
     pub idle_steps: u64,
     pub idle_at_start_ns: u64,
     pub idle_at_end_ns: u64,
+    /// Ranges in which they move, and which are worth keeping: data for training, and no verdict.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub keep: Listed<Stretch>,
+    /// Of each joint the median of its positions without their sign: the largest of these, in millionths of a radian.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typical_urad: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -343,6 +375,60 @@ pub struct Images {
     pub frozen_ns: u64,
     pub frozen_from_ns: u64,
     pub frozen_messages: u64,
+    /// Those that were decoded; nothing, where none was to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub video: Option<Video>,
+}
+
+words! {
+    VideoCodec {
+        H264 = "h264",
+        H265 = "h265",
+    }
+}
+
+/// Access units of a camera that sends a video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Video {
+    pub codec: VideoCodec,
+    pub units: u64,
+    /// Units that are not in the form of Annex B.
+    pub without_start_codes: u64,
+    /// The first unit has every parameter set and a picture that stands alone.
+    pub begins_complete: bool,
+    /// Units whose picture stands alone, and the longest time without one.
+    pub key_units: u64,
+    pub longest_without_key_ns: u64,
+}
+
+/// Images that were decoded, about one a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Samples {
+    pub sampled: u64,
+    /// Of these, those that are not what their frame promises.
+    pub undecodable: u64,
+    pub first_undecodable_at_ns: Option<u64>,
+    /// Chosen and not decoded: too large, or of a kind that no decoder here knows.
+    pub left_out: u64,
+    pub pixels: Pixels,
+}
+
+/// What was measured of each image that could be decoded, at a longest side of 128 pixels: lists of the same length.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pixels {
+    /// Since the first sample.
+    pub at_ms: Vec<u64>,
+    /// Mean and standard deviation of brightness, 0 to 255.
+    pub luma: Vec<u8>,
+    pub spread: Vec<u8>,
+    /// Pixels as dark or as bright as can be, of a thousand.
+    pub extreme_permille: Vec<u64>,
+    /// Variance of the Laplacian: small where nothing has an edge.
+    pub blur: Vec<u64>,
+    /// The mean absolute difference to the sample before, in thousandths of a step of brightness.
+    pub difference_milli: Vec<Option<u64>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -361,6 +447,22 @@ pub struct SyncFacts {
     pub median_ns: u64,
     pub p95_ns: u64,
     pub worst_ns: u64,
+}
+
+/// A topic of joints that leads, and one that follows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairFacts {
+    pub leader: String,
+    pub follower: String,
+    /// Looks at both; none where they have another number of joints.
+    pub compared: u64,
+    /// By how much the follower is later, where the difference is smallest.
+    pub lag_ms: u64,
+    /// The largest difference of a joint then, in millionths of a radian, but for one look of twenty.
+    pub p95_urad: u64,
+    /// Looks at which both stand still, and the median difference there, of the joint where it is largest.
+    pub quiet: u64,
+    pub offset_urad: Option<u64>,
 }
 
 /// One damage.

@@ -75,7 +75,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Bytes behind a 32-bit length.
-    fn blob(&mut self) -> Option<&'a [u8]> {
+    pub fn blob(&mut self) -> Option<&'a [u8]> {
         let len = self.u32()?;
         self.take(usize::try_from(len).ok()?)
     }

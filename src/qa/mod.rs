@@ -11,6 +11,7 @@
 mod bulk;
 mod look;
 mod object;
+pub mod what_if;
 
 use std::time::Duration;
 

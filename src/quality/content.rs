@@ -52,6 +52,23 @@ pub fn frozen(case: &Case) -> Outcome {
     })
 }
 
+pub fn h26x(case: &Case) -> Outcome {
+    each_camera(case, |topic, images| {
+        let video = images.video?;
+        let longest = seconds(video.longest_without_key_ns);
+        let name = &topic.topic;
+        Some(if video.without_start_codes > 0 {
+            Outcome::warn(0.0, format!("{} units of `{name}` are not in the form of Annex B", video.without_start_codes))
+        } else if !video.begins_complete {
+            Outcome::warn(0.0, format!("`{name}` does not begin with its parameter sets and a picture that stands alone"))
+        } else {
+            let text = format!("`{name}` begins complete, and is {longest:.1} s without a picture that stands alone at most");
+            if longest <= case.limit("key_s") { Outcome::pass(text) } else { Outcome::warn(0.5, text) }
+        })
+        .map(|outcome| outcome.with("without_key_s", longest))
+    })
+}
+
 /// So that the limit itself counts as reached.
 fn below(limit: f64) -> f64 {
     limit.next_down()
@@ -107,6 +124,19 @@ pub fn jump(case: &Case) -> Outcome {
         let jump = joints.jump_urad as f64 / 1e6;
         let text = format!("`{}` moves {jump:.3} rad between two messages at most", topic.topic);
         (joints.steps > 0).then(|| Outcome::at_most(jump, case.limit("warn_rad"), case.limit("fail_rad"), text).with("jump_rad", jump))
+    })
+}
+
+pub fn joint_units(case: &Case) -> Outcome {
+    each_arm(case, |topic, joints| {
+        let typical = joints.typical_urad? as f64 / 1e6;
+        let text = format!("a joint of `{}` is mostly {typical:.2} away from its zero", topic.topic);
+        Some(if typical <= case.limit("limit_rad") * case.limit("times") {
+            Outcome::pass(text)
+        } else {
+            Outcome::warn(0.0, format!("{text}: that is no angle in radians"))
+        })
+        .map(|outcome| outcome.with("typical", typical))
     })
 }
 

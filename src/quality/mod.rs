@@ -9,6 +9,8 @@ mod container;
 mod content;
 mod contract;
 mod judge;
+mod pairs;
+mod pixels;
 mod presence;
 mod suite;
 mod timing;

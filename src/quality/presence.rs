@@ -1,6 +1,6 @@
 //! What has to be there: topics, schemas, times, what the sidecar says.
 
-use super::case::{Case, Outcome, millis, seconds};
+use super::case::{Case, Outcome, is_wanted, millis, seconds};
 use crate::domain::judgement::WantedTopic;
 use crate::domain::measurement::{Kind, SidecarFacts, SidecarSays, Tier};
 
@@ -25,7 +25,8 @@ pub fn required_topics(case: &Case) -> Outcome {
         return Outcome::not_applicable("nothing was counted");
     }
     let least = |kind| if kind == Kind::Joints { case.limit("joints_min") } else { case.limit("messages_min") };
-    let there = |wanted: &&WantedTopic| case.counted().any(|topic| wanted.is(&topic.topic) && topic.count as f64 >= least(topic.kind()));
+    let there =
+        |wanted: &&WantedTopic| case.counted().any(|topic| is_wanted(wanted, &topic.topic) && topic.count as f64 >= least(topic.kind()));
     let missing: Vec<&str> = case.wants.topics.iter().filter(|wanted| !there(wanted)).map(|wanted| wanted.topic.as_str()).collect();
     if missing.is_empty() {
         return Outcome::pass(format!("all {} topics are there", case.wants.topics.len()));
@@ -38,17 +39,38 @@ const SCHEMA_ENCODINGS: [&str; 6] = ["ros1msg", "ros2msg", "ros2idl", "protobuf"
 pub fn schemas(case: &Case) -> Outcome {
     let each = case.counted().map(|topic| {
         let name = &topic.topic;
+        // The name of a type says enough: recorders that do not know its text leave it empty, and always will.
+        let named_only = topic.schema_bytes == 0 && !topic.message_type.is_empty();
         if topic.schema_encoding.is_empty() && topic.message_type.is_empty() {
             Outcome::warn(0.0, format!("`{name}` has no schema"))
+        } else if named_only {
+            Outcome::pass("each topic has a schema or the name of its type")
         } else if topic.schema_bytes == 0 {
-            Outcome::warn(0.0, format!("the schema of `{name}` is empty"))
+            Outcome::warn(0.0, format!("the schema of `{name}` is empty and has no name"))
         } else if !SCHEMA_ENCODINGS.contains(&topic.schema_encoding.as_str()) {
             Outcome::warn(0.0, format!("the schema of `{name}` is written in `{}`", topic.schema_encoding))
         } else {
-            Outcome::pass("each topic has a schema")
+            Outcome::pass("each topic has a schema or the name of its type")
         }
     });
     Outcome::worst(each, "no topic was counted")
+}
+
+pub fn metadata(case: &Case) -> Outcome {
+    let (facts, wanted) = (case.facts, &case.wants.metadata);
+    if wanted.is_empty() {
+        return Outcome::not_applicable("the task asks for no metadata");
+    }
+    let lists = [&facts.metadata, &facts.metadata_keys, &facts.attachments];
+    let missing: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|name| lists.iter().all(|list| list.items.iter().all(|there| there != name))).collect();
+    if missing.is_empty() {
+        return Outcome::pass(format!("all {} metadata and attachments are there", wanted.len()));
+    }
+    if !case.read_to(Tier::Whole) || lists.iter().any(|list| list.cut > 0) {
+        return Outcome::not_applicable("not every metadata and attachment is known");
+    }
+    Outcome::warn(1.0 - missing.len() as f64 / wanted.len() as f64, format!("missing: {}", missing.join(", "))).with("missing", missing)
 }
 
 /// 2020-01-01T00:00:00Z.
@@ -118,6 +140,9 @@ fn sidecar<'a>(case: &Case<'a>) -> Option<&'a SidecarSays> {
 pub fn sidecar_agrees(case: &Case) -> Outcome {
     let facts = case.facts;
     let Some(says) = sidecar(case) else { return Outcome::not_applicable("there is no sidecar to compare") };
+    if facts.message_count == 0 && says.message_count <= 0 {
+        return Outcome::not_applicable("there is no message");
+    }
     let mut differences = vec![];
     if u64::try_from(says.message_count) != Ok(facts.message_count) {
         differences.push(format!("it counts {} messages, the file has {}", says.message_count, facts.message_count));
@@ -136,7 +161,10 @@ pub fn sidecar_agrees(case: &Case) -> Outcome {
     }
     if let Some(said_ms) = says.duration_ms.filter(|_| facts.message_count > 0) {
         let (said, is) = (said_ms as f64 / 1e3, seconds(facts.duration_ns()));
-        if (said - is).abs() > (said * case.limit("duration_share")).max(case.limit("duration_s")) {
+        let tolerance = (said * case.limit("duration_share")).max(case.limit("duration_s"));
+        // A recorder counts from its start to its stop, also while no message comes.
+        let silence = tolerance.max(case.limit("silence_s"));
+        if is - said > tolerance || said - is > silence {
             differences.push(format!("it says {said:.3} s, messages go over {is:.3} s"));
         }
     }

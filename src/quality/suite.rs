@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::{Case, Outcome};
-use super::{container, content, contract, presence, timing};
+use super::{container, content, contract, pairs, pixels, presence, timing};
 use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
 
 /// A check that there is, as the shipped suite has it.
@@ -56,12 +56,19 @@ pub const CHECKS: &[Check] = &[
     gate("B2", "required_topics", &[("messages_min", 1.0), ("joints_min", 10.0)], presence::required_topics),
     gate("B4", "time_sane", &[("ahead_s", 300.0), ("hours_max", 24.0)], presence::time_sane),
     // What is in the topics.
-    seen("A10", "sidecar_agrees", Topics, 1, &[("duration_share", 0.01), ("duration_s", 0.5)], presence::sidecar_agrees),
+    seen(
+        "A10",
+        "sidecar_agrees",
+        Topics,
+        1,
+        &[("duration_share", 0.01), ("duration_s", 0.5), ("silence_s", 5.0)],
+        presence::sidecar_agrees,
+    ),
     seen("F1", "writer_health", Topics, 1, &[], presence::writer_health),
     seen("B3", "schemas", Topics, 2, &[], presence::schemas),
-    soft("B7", "metadata", Topics, 1, &[], not_yet),
+    soft("B7", "metadata", Topics, 1, &[], presence::metadata),
     soft("C1", "rate", Topics, 4, &[("pass_share", 0.1), ("fail_share", 0.5)], timing::rate),
-    soft("C10", "action_state", Topics, 1, &[], not_yet),
+    soft("C10", "action_state", Topics, 1, &[("pass_share", 0.05), ("behind_s", 0.1)], pairs::action_state),
     soft("F6", "zero_size", Topics, 1, &[], presence::zero_size),
     seen("E1", "finite", Topics, 4, &[], content::finite),
     seen("E2", "dof", Topics, 2, &[], content::dof),
@@ -69,15 +76,15 @@ pub const CHECKS: &[Check] = &[
     soft("E4", "jump", Topics, 2, &[("warn_rad", 0.3), ("fail_rad", 0.5)], content::jump),
     soft("E5", "limits", Topics, 1, &[], not_yet),
     soft("E6", "idle", Topics, 1, &[("pass_share", 0.3), ("pass_s", 3.0)], content::idle),
-    soft("E7", "lead_follow", Topics, 1, &[], not_yet),
+    soft("E7", "lead_follow", Topics, 1, &[("pass_rad", 0.2), ("lag_ms", 150.0)], pairs::lead_follow),
     soft("F7", "rate_reference", Topics, 1, &[], no_reference),
     soft("F8", "type_reference", Topics, 1, &[], no_reference),
     soft("F9", "jump_outlier", Topics, 1, &[], no_reference),
     soft("F10", "identical_vectors", Topics, 1, &[("warn", 10.0), ("fail_share", 0.05)], content::identical_vectors),
     soft("F11", "unchanged_joint", Topics, 1, &[], content::unchanged_joint),
     soft("F12", "smoothness", Topics, 1, &[], not_yet),
-    soft("F13", "joint_units", Topics, 1, &[], not_yet),
-    soft("F14", "leader_offset", Topics, 1, &[], not_yet),
+    soft("F13", "joint_units", Topics, 1, &[("limit_rad", std::f64::consts::PI), ("times", 10.0)], content::joint_units),
+    soft("F14", "leader_offset", Topics, 1, &[("pass_rad", 0.1), ("quiet_min", 30.0)], pairs::leader_offset),
     soft("F15", "imu_range", Topics, 1, &[], content::imu_range),
     soft("F16", "episode_outlier", Topics, 1, &[], no_reference),
     soft("F17", "shift_drift", Topics, 1, &[], no_reference),
@@ -100,13 +107,20 @@ pub const CHECKS: &[Check] = &[
     // What cameras show.
     seen("D1", "codec_header", Images, 4, &[("pass_share", 0.001), ("fail_share", 0.01)], content::codec_header),
     soft("D2", "resolution", Images, 2, &[], content::resolution),
-    seen("D3", "decodable", Images, 3, &[], not_yet),
-    soft("D4", "black_flat", Images, 2, &[], not_yet),
+    seen("D3", "decodable", Images, 3, &[], pixels::decodable),
+    soft(
+        "D4",
+        "black_flat",
+        Images,
+        2,
+        &[("dark_luma", 16.0), ("bright_luma", 240.0), ("flat_spread", 8.0), ("pass_share", 0.02), ("fail_share", 0.2)],
+        pixels::black_flat,
+    ),
     seen("D5", "frozen", Images, 2, &[("warn_s", 0.5), ("fail_s", 2.0)], content::frozen),
-    soft("D6", "h26x", Images, 2, &[], not_yet),
-    soft("F18", "blur", Images, 1, &[], not_yet),
-    soft("F19", "extreme_luma", Images, 1, &[], not_yet),
-    soft("F20", "frozen_pixels", Images, 1, &[], not_yet),
+    soft("D6", "h26x", Images, 2, &[("key_s", 2.0)], content::h26x),
+    soft("F18", "blur", Images, 1, &[("sharp_min", 100.0), ("pass_share", 0.3)], pixels::blur),
+    soft("F19", "extreme_luma", Images, 1, &[("pixels_permille", 200.0), ("pass_share", 0.3)], pixels::extreme_luma),
+    soft("F20", "frozen_pixels", Images, 1, &[("difference_milli", 100.0), ("pass", 10.0)], pixels::frozen_pixels),
 ];
 
 /// What this version does not know of a suite's rules.

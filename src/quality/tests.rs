@@ -33,7 +33,19 @@ fn facts() -> Facts {
     let mut arm = topic("/joint_states", "sensor_msgs/msg/JointState", 20_000_000, 500);
     arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() });
     let mut camera = topic("/camera/front", "sensor_msgs/msg/CompressedImage", 33_333_333, 300);
-    camera.images = Some(Images { jpeg: 300, width: 640, height: 480, ..Images::default() });
+    let samples = Samples {
+        sampled: 10,
+        pixels: Pixels {
+            at_ms: (0..10).map(|n| n * 1000).collect(),
+            luma: vec![120; 10],
+            spread: vec![40; 10],
+            extreme_permille: vec![10; 10],
+            blur: vec![900; 10],
+            difference_milli: (0..10).map(|n| (n > 0).then_some(2000)).collect(),
+        },
+        ..Samples::default()
+    };
+    camera.images = Some(Images { jpeg: 300, width: 640, height: 480, samples: Some(samples), ..Images::default() });
     Facts {
         measured_by: VERSION,
         tier: Tier::Whole,
@@ -53,6 +65,7 @@ fn facts() -> Facts {
         end_ns: START + 9_980_000_000,
         attachments: Listed::default(),
         metadata: Listed::default(),
+        metadata_keys: Listed::default(),
         topics: Listed::of([arm, camera], TOPICS_MAX),
         sync: Listed::of(
             [SyncFacts {
@@ -65,6 +78,7 @@ fn facts() -> Facts {
             }],
             SYNC_MAX,
         ),
+        pairs: Listed::default(),
         findings: Listed::default(),
         not_measured: Listed::default(),
         sidecar: None,
@@ -197,9 +211,130 @@ fn thresholds_are_met_from_below_and_from_above() {
     assert_eq!(result(&camera(|images| images.frozen_ns = 2_000_000_000), "frozen"), Grade::Fail);
     assert_eq!(result(&camera(|images| images.other_size = 1), "resolution"), Grade::Warn);
 
+    let samples =
+        |change: &dyn Fn(&mut Samples)| judged(|facts| change(facts.topics.items[1].images.as_mut().unwrap().samples.as_mut().unwrap()));
+    let undecodable = samples(&|samples| samples.undecodable = 1);
+    assert_eq!((result(&undecodable, "decodable"), undecodable.verdict), (Grade::Fail, Verdict::NeedsInspection));
+    for (luma, spread, expected) in [(16, 8, Grade::Pass), (15, 8, Grade::Warn), (241, 8, Grade::Warn), (16, 7, Grade::Warn)] {
+        let judgement = samples(&|samples| (samples.pixels.luma[3], samples.pixels.spread[3]) = (luma, spread));
+        assert_eq!(result(&judgement, "black_flat"), expected, "{luma} {spread}");
+    }
+    assert_eq!(result(&samples(&|samples| samples.pixels.luma[..3].fill(0)), "black_flat"), Grade::Fail);
+    for (many, expected) in [(3, Grade::Pass), (4, Grade::Warn)] {
+        assert_eq!(result(&samples(&|samples| samples.pixels.blur[..many].fill(99)), "blur"), expected);
+        assert_eq!(result(&samples(&|samples| samples.pixels.extreme_permille[..many].fill(201)), "extreme_luma"), expected);
+    }
+    for (still, expected) in [(10, Grade::Pass), (11, Grade::Warn)] {
+        let judgement =
+            samples(&|samples| samples.pixels.difference_milli = [vec![None], vec![Some(100); still], vec![Some(101)]].concat());
+        assert_eq!(result(&judgement, "frozen_pixels"), expected);
+    }
+
     assert_eq!(result(&judged(|facts| facts.start_ns = 0), "time_sane"), Grade::Fail);
     assert_eq!(result(&judged(|facts| facts.end_ns = facts.start_ns + 2_000_000_000), "duration"), Grade::Fail);
     assert_eq!(result(&judged(|facts| facts.sync.items[0].p95_ns = 34_000_001), "sync_skew"), Grade::Warn);
+}
+
+#[test]
+fn leaders_and_followers_warn_and_rank() {
+    let pair = PairFacts {
+        leader: "/lead".into(),
+        follower: "/follow".into(),
+        compared: 300,
+        lag_ms: 150,
+        p95_urad: 200_000,
+        quiet: 30,
+        offset_urad: Some(100_000),
+    };
+    let with = |change: &dyn Fn(&mut PairFacts, &mut TopicFacts)| {
+        judged(|facts| {
+            let (mut leader, mut pair) = (facts.topics.items[0].clone(), pair.clone());
+            facts.topics.items[0].topic = "/follow".into();
+            leader.topic = "/lead".into();
+            change(&mut pair, &mut leader);
+            facts.topics.items.push(leader);
+            facts.pairs = Listed::of([pair], PAIRS_MAX);
+        })
+    };
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let good = with(&|_, _| {});
+    for name in ["action_state", "lead_follow", "leader_offset"] {
+        assert_eq!(result(&good, name), Grade::Pass, "{name}");
+        assert_eq!(result(&judged(|_| {}), name), Grade::NotApplicable, "{name}");
+    }
+    assert_eq!(result(&with(&|pair, _| pair.lag_ms = 160), "lead_follow"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.p95_urad = 200_001), "lead_follow"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.offset_urad = Some(100_001)), "leader_offset"), Grade::Warn);
+    assert_eq!(result(&with(&|pair, _| pair.quiet = 29), "leader_offset"), Grade::NotApplicable);
+    assert_eq!(result(&with(&|_, leader| leader.count = 474), "action_state"), Grade::Warn);
+    assert_eq!(result(&with(&|_, leader| leader.count = 475), "action_state"), Grade::Pass);
+    assert_eq!(result(&with(&|_, leader| leader.count = 250), "action_state"), Grade::NotApplicable, "it comes half as often");
+    assert_eq!(result(&with(&|_, leader| leader.timing.as_mut().unwrap().last_ns += 101_000_000), "action_state"), Grade::Warn);
+}
+
+#[test]
+fn units_videos_and_metadata_are_judged_where_they_are_known() {
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let units = |typical| judged(|facts| facts.topics.items[0].joints.as_mut().unwrap().typical_urad = Some(typical));
+    assert_eq!((result(&units(31_000_000), "joint_units"), result(&units(32_000_000), "joint_units")), (Grade::Pass, Grade::Warn));
+    let video = |change: &dyn Fn(&mut Video)| {
+        let mut video = Video {
+            codec: VideoCodec::H264,
+            units: 300,
+            without_start_codes: 0,
+            begins_complete: true,
+            key_units: 9,
+            longest_without_key_ns: 2_000_000_000,
+        };
+        change(&mut video);
+        result(&judged(|facts| facts.topics.items[1].images.as_mut().unwrap().video = Some(video)), "h26x")
+    };
+    assert_eq!(video(&|_| {}), Grade::Pass);
+    assert_eq!(video(&|video| video.longest_without_key_ns += 1), Grade::Warn);
+    assert_eq!(video(&|video| video.begins_complete = false), Grade::Warn);
+    assert_eq!(video(&|video| video.without_start_codes = 1), Grade::Warn);
+    let metadata = |tier, wanted: &[&str]| {
+        let facts = Facts {
+            tier,
+            metadata: Listed::of(["axon.task".to_owned()], NAMES_MAX),
+            metadata_keys: Listed::of(["axon.task.task_id".to_owned()], METADATA_KEYS_MAX),
+            ..facts()
+        };
+        let wants = TaskWants { metadata: wanted.iter().map(|name| (*name).to_owned()).collect(), ..wants() };
+        result(&judge(&facts, &Suite::default(), &wants), "metadata")
+    };
+    assert_eq!(metadata(Tier::Whole, &[]), Grade::NotApplicable);
+    assert_eq!(metadata(Tier::Whole, &["axon.task", "axon.task.task_id"]), Grade::Pass);
+    assert_eq!(metadata(Tier::Whole, &["axon.task", "calibration"]), Grade::Warn);
+    assert_eq!(metadata(Tier::Indexes, &["axon.task.scene"]), Grade::NotApplicable);
+}
+
+/// The real recorder counts from its start to its stop, and leaves the text of schemas empty that it does not have.
+#[test]
+fn habits_of_the_recorder_are_no_reason_to_look() {
+    let says = |duration_ms, message_count| {
+        judged(|facts| {
+            let says = SidecarSays { message_count, names_topics: true, duration_ms: Some(duration_ms), ..SidecarSays::default() };
+            facts.sidecar = Some(SidecarFacts::Read(says));
+        })
+    };
+    let agrees = |duration_ms| check(&says(duration_ms, 800), "sidecar_agrees").result;
+    for (duration_ms, expected) in
+        [(9_980, Grade::Pass), (9_480, Grade::Pass), (9_479, Grade::Warn), (14_980, Grade::Pass), (14_981, Grade::Warn)]
+    {
+        assert_eq!(agrees(duration_ms), expected, "{duration_ms}");
+    }
+    assert_eq!(check(&says(9_980, 799), "sidecar_agrees").result, Grade::Warn);
+
+    let schema = |name: &str, encoding: &str, bytes| {
+        let judgement = judged(|facts| {
+            let topic = &mut facts.topics.items[0];
+            (topic.message_type, topic.schema_encoding, topic.schema_bytes) = (name.to_owned(), encoding.to_owned(), bytes);
+        });
+        check(&judgement, "schemas").result
+    };
+    assert_eq!((schema("axon_udp/json", "jsonschema", 0), schema("axon_udp/json", "", 0)), (Grade::Pass, Grade::Pass));
+    assert_eq!((schema("", "", 0), schema("", "ros2msg", 0), schema("a/B", "c", 9)), (Grade::Warn, Grade::Warn, Grade::Warn));
 }
 
 #[test]

@@ -13,12 +13,15 @@ pub enum Layout {
     Cdr {
         ros1_header: bool,
     },
+    /// Only messages of Foxglove.
+    Protobuf,
 }
 
 impl Layout {
     pub fn of(message_encoding: &str, schema_encoding: &str) -> Option<Self> {
         match message_encoding {
             "ros1" => Some(Self::Ros1),
+            "protobuf" => Some(Self::Protobuf),
             "cdr" => Some(Self::Cdr { ros1_header: schema_encoding == "ros1msg" }),
             _ => None,
         }
@@ -39,6 +42,7 @@ impl<'a> Fields<'a> {
     pub fn of(payload: &'a [u8], layout: Layout) -> Option<Self> {
         let (bytes, align_max, big_endian, header_has_seq) = match layout {
             Layout::Ros1 => (payload, 1, false, true),
+            Layout::Protobuf => return None,
             Layout::Cdr { ros1_header } => {
                 let (head, body) = payload.split_first_chunk::<4>()?;
                 // The first version of CDR, and the second, which aligns to four bytes.
@@ -120,14 +124,20 @@ impl<'a> Fields<'a> {
         Some(())
     }
 
+    /// A time in nanoseconds.
+    pub fn stamp(&mut self) -> Option<u64> {
+        let (seconds, nanoseconds) = (self.u32()?, self.u32()?);
+        Some(u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds))
+    }
+
     /// `std_msgs/Header`: its stamp in nanoseconds.
     pub fn header(&mut self) -> Option<u64> {
         if self.header_has_seq {
             self.u32()?;
         }
-        let (seconds, nanoseconds) = (self.u32()?, self.u32()?);
+        let stamp = self.stamp()?;
         self.text()?;
-        Some(u64::from(seconds) * 1_000_000_000 + u64::from(nanoseconds))
+        Some(stamp)
     }
 
     /// Whether nothing of note is left. Writers reserve for alignment more than they need, and leave it behind the end.

@@ -1,6 +1,8 @@
 //! Positions of joints: numbers at all, one shape, and movement.
 
 use super::fields::Fields;
+use super::keep::Keep;
+use super::pairs::Series;
 use crate::domain::measurement::Joints;
 
 /// Arms have a dozen; more positions than this are read and not followed one by one.
@@ -24,6 +26,9 @@ pub struct JointsMeasure {
     first_at: u64,
     moved_first: Option<u64>,
     moved_last: u64,
+    keep: Keep,
+    /// Nothing, where positions of too many topics are kept.
+    series: Option<Series>,
     spare: Vec<f64>,
 }
 
@@ -35,6 +40,11 @@ pub struct Run {
 }
 
 impl JointsMeasure {
+    /// Whose positions are kept, where there is room for them.
+    pub fn new(keeps: bool) -> Self {
+        Self { series: keeps.then(Series::default), ..Self::default() }
+    }
+
     /// The stamp in the header; nothing, where the payload is not understood.
     pub fn message(&mut self, mut fields: Fields<'_>, log_time: u64) -> Option<u64> {
         let stamp = fields.header()?;
@@ -44,9 +54,13 @@ impl JointsMeasure {
             let (mut velocities, mut efforts) = (vec![], vec![]);
             fields.f64s(&mut velocities)?;
             fields.f64s(&mut efforts)?;
-            Some(velocities.iter().chain(&efforts).all(|value| value.is_finite()))
+            Some((velocities.iter().chain(&efforts).all(|value| value.is_finite()), velocities))
         });
-        if let (Some(others_finite), true) = (whole, fields.is_used_up()) {
+        if let (Some((others_finite, velocities)), true) = (whole, fields.is_used_up()) {
+            self.keep.message(if positions.is_empty() { &velocities } else { &positions }, log_time);
+            if let Some(series) = &mut self.series {
+                series.push(&positions, log_time);
+            }
             self.facts.not_finite_other += u64::from(!others_finite);
             self.positions(names, &mut positions, log_time);
             self.spare = positions;
@@ -108,15 +122,17 @@ impl JointsMeasure {
         std::mem::swap(&mut self.positions, positions);
     }
 
-    pub fn finish(mut self) -> Option<Joints> {
+    pub fn finish(mut self) -> (Option<Joints>, Option<Series>) {
         if !self.any {
-            return None;
+            return (None, None);
         }
         let whole = self.at.saturating_sub(self.first_at);
         self.facts.idle_at_start_ns = self.moved_first.map_or(whole, |at| at.saturating_sub(self.first_at));
         self.facts.idle_at_end_ns = self.moved_first.map_or(whole, |_| self.at.saturating_sub(self.moved_last));
         self.facts.unmoved = self.lowest.iter().zip(&self.highest).filter(|(low, high)| low == high).count() as u64;
-        Some(self.facts)
+        self.facts.keep = self.keep.finish();
+        self.facts.typical_urad = self.series.as_ref().and_then(Series::typical_urad);
+        (Some(self.facts), self.series)
     }
 }
 
@@ -129,7 +145,7 @@ mod tests {
         for (at, positions) in positions {
             measure.positions((2, 7), &mut positions.to_vec(), *at);
         }
-        measure.finish().unwrap()
+        measure.finish().0.unwrap()
     }
 
     #[test]

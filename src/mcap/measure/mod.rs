@@ -10,21 +10,29 @@
 //! good enough, [`crate::domain::measurement`] does not say, and neither does this.
 
 mod chunk;
+mod decode;
 mod fields;
 mod findings;
+mod imagery;
 mod indexes;
 mod inside;
 mod joints;
+mod keep;
 mod look;
+mod pairs;
 mod passing;
 mod payload;
 mod picture;
 mod pool;
+mod protobuf;
+mod sample;
 mod scan;
 mod sidecar;
 mod spread;
+mod thumb;
 mod timeline;
 mod topics;
+mod video;
 mod whole;
 
 pub use look::{Look, look};

@@ -1,9 +1,14 @@
 //! What payloads of the known types say: cameras, joints, inertial sensors.
 
+use super::decode::{self, Coding, Decoded};
 use super::fields::{Fields, Layout};
+use super::imagery::{Carried, Carrier, RawSize, carried};
 use super::joints::{JointsMeasure, Run};
+use super::pairs::Series;
 use super::picture::{Frame, frame};
+use super::sample::{Camera, Sampling};
 use super::spread::Differences;
+use super::video::VideoMeasure;
 use crate::domain::measurement::{Images, Imu, Kind, Spread, TopicFacts};
 
 /// Accelerations of a robot that stands on the ground, in m/s².
@@ -20,32 +25,33 @@ pub struct Payloads {
 
 enum Content {
     Joints(Box<JointsMeasure>),
-    Compressed(Box<ImagesMeasure>),
-    Raw(Box<ImagesMeasure>),
+    Images(Carrier, Box<ImagesMeasure>),
     Imu(Imu),
 }
 
 impl Payloads {
-    /// Nothing for types that are not looked into.
-    pub fn of(message_type: &str, message_encoding: &str, schema_encoding: &str) -> Option<Self> {
-        let content = match Kind::of(message_type) {
-            Kind::Joints => Content::Joints(Box::default()),
-            Kind::Imu => Content::Imu(Imu::default()),
-            Kind::Camera if message_type.ends_with("/CompressedImage") => Content::Compressed(Box::default()),
-            Kind::Camera if message_type.ends_with("/Image") => Content::Raw(Box::default()),
-            Kind::Camera | Kind::Other => return None,
-        };
+    /// Nothing for types that are not looked into. Positions are kept of a topic that has a `series`.
+    pub fn of(message_type: &str, message_encoding: &str, schema_encoding: &str, series: bool) -> Option<Self> {
         let layout = Layout::of(message_encoding, schema_encoding)?;
+        let content = match (Kind::of(message_type), layout) {
+            (Kind::Joints, Layout::Ros1 | Layout::Cdr { .. }) => Content::Joints(Box::new(JointsMeasure::new(series))),
+            (Kind::Imu, Layout::Ros1 | Layout::Cdr { .. }) => Content::Imu(Imu::default()),
+            (Kind::Camera, _) => Content::Images(Carrier::of(message_type)?, Box::default()),
+            (Kind::Joints | Kind::Imu | Kind::Other, _) => return None,
+        };
         Some(Self { layout, stamps: Differences::default(), understood: 0, unread: 0, content })
     }
 
-    pub fn message(&mut self, payload: &[u8], log_time: u64) {
-        let stamp = Fields::of(payload, self.layout).and_then(|fields| match &mut self.content {
-            Content::Joints(joints) => joints.message(fields, log_time),
-            Content::Compressed(images) => images.compressed(fields, log_time),
-            Content::Raw(images) => images.raw(fields, log_time),
-            Content::Imu(facts) => imu(facts, fields),
-        });
+    pub fn message(&mut self, payload: &[u8], log_time: u64, sampling: &mut Sampling) {
+        let fields = || Fields::of(payload, self.layout);
+        let stamp = match &mut self.content {
+            Content::Joints(joints) => fields().and_then(|fields| joints.message(fields, log_time)),
+            Content::Imu(facts) => fields().and_then(|fields| imu(facts, fields)),
+            Content::Images(carrier, images) => carried(*carrier, self.layout, payload).map(|carried| {
+                images.message(*carrier, carried, log_time, sampling);
+                carried.stamp
+            }),
+        };
         match stamp {
             None => self.unread += 1,
             Some(stamp) => {
@@ -58,13 +64,34 @@ impl Payloads {
         }
     }
 
-    pub fn finish(self, facts: &mut TopicFacts) -> Option<Spread> {
+    fn images(&mut self) -> Option<&mut ImagesMeasure> {
+        match &mut self.content {
+            Content::Images(_, images) => Some(images),
+            Content::Joints(_) | Content::Imu(_) => None,
+        }
+    }
+
+    /// Waits for images that are decoded.
+    pub fn settle(&mut self) {
+        if let Some(images) = self.images() {
+            images.camera.settle();
+        }
+    }
+
+    /// Why images that were to be decoded were not.
+    pub fn left_out(&mut self) -> Option<&'static str> {
+        self.images()?.camera.left_out()
+    }
+
+    pub fn finish(self, facts: &mut TopicFacts) -> (Option<Spread>, Option<Series>) {
         facts.unread = self.unread;
+        let mut series = None;
         if self.understood > 0 {
             match self.content {
-                Content::Joints(joints) => facts.joints = joints.finish(),
-                Content::Compressed(images) | Content::Raw(images) => {
-                    let mut images = images.facts;
+                Content::Joints(joints) => (facts.joints, series) = joints.finish(),
+                Content::Images(_, images) => {
+                    let ImagesMeasure { facts: mut images, camera, video, .. } = *images;
+                    (images.samples, images.video) = (camera.finish(), video.finish());
                     // A topic whose payloads are understood has a broken one where one is not.
                     images.bad += std::mem::take(&mut facts.unread);
                     facts.images = Some(images);
@@ -72,7 +99,7 @@ impl Payloads {
                 Content::Imu(imu) => facts.imu = Some(imu),
             }
         }
-        self.stamps.finish()
+        (self.stamps.finish(), series)
     }
 }
 
@@ -102,14 +129,35 @@ struct ImagesMeasure {
     any: bool,
     last: (usize, u32),
     run: Run,
+    camera: Camera,
+    video: VideoMeasure,
 }
 
 impl ImagesMeasure {
-    fn compressed(&mut self, mut fields: Fields<'_>, log_time: u64) -> Option<u64> {
-        let stamp = fields.header()?;
-        fields.text()?;
-        let image = fields.bytes()?;
-        match frame(image) {
+    fn message(&mut self, carrier: Carrier, carried: Carried<'_>, log_time: u64, sampling: &mut Sampling) {
+        let Carried { format, data, size, .. } = carried;
+        let codec = VideoMeasure::codec(format).filter(|_| carrier != Carrier::Raw && carrier != Carrier::RosRaw);
+        match (size, codec) {
+            (Some(size), _) => self.raw(format, size, data, log_time, sampling),
+            (None, Some(codec)) => {
+                self.facts.other += 1;
+                self.video.unit(codec, data, log_time);
+            }
+            (None, None) => self.compressed(data, log_time, sampling),
+        }
+        self.same(data, log_time);
+    }
+
+    fn compressed(&mut self, image: &[u8], log_time: u64, sampling: &mut Sampling) {
+        let frame = frame(image);
+        if frame != Frame::Other && self.camera.is_due(log_time, sampling) {
+            match frame {
+                Frame::Jpeg { width, height, .. } => self.camera.encoded(Coding::Jpeg, image, (width, height), log_time, sampling),
+                Frame::Png { width, height } => self.camera.encoded(Coding::Png, image, (width, height), log_time, sampling),
+                Frame::Broken { .. } | Frame::Other => self.camera.decoded(Decoded::Broken, log_time),
+            }
+        }
+        match frame {
             Frame::Jpeg { width, height, padded } => {
                 self.facts.jpeg += 1;
                 self.facts.padded += u64::from(padded);
@@ -129,24 +177,19 @@ impl ImagesMeasure {
             }
             Frame::Other => self.facts.other += 1,
         }
-        self.same(image, log_time);
-        Some(stamp)
     }
 
-    fn raw(&mut self, mut fields: Fields<'_>, log_time: u64) -> Option<u64> {
-        let stamp = fields.header()?;
-        let (height, width) = (fields.u32()?, fields.u32()?);
-        let _encoding = fields.text()?;
-        let _big_endian = fields.u8()?;
-        let step = fields.u32()?;
-        let image = fields.bytes()?;
+    fn raw(&mut self, encoding: &[u8], size: RawSize, image: &[u8], log_time: u64, sampling: &mut Sampling) {
+        let RawSize { width, height, step } = size;
         self.facts.raw += 1;
         if u64::from(step) * u64::from(height) != image.len() as u64 {
             self.bad(log_time);
         }
+        let layout = decode::Layout::of(encoding);
+        if let Some(layout) = layout.filter(|_| self.camera.is_due(log_time, sampling)) {
+            self.camera.decoded(decode::raw(layout, image, width, height, step), log_time);
+        }
         self.size(width, height);
-        self.same(image, log_time);
-        Some(stamp)
     }
 
     fn bad(&mut self, log_time: u64) {

@@ -89,7 +89,7 @@ fn png(image: &[u8]) -> Option<Frame> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -47,7 +47,8 @@ impl Unpacked {
 /// A larger buffer is not kept for the next chunk.
 const SPARE_BYTES_MAX: usize = 16 << 20;
 
-type Work = (Job, Vec<u8>, mpsc::SyncSender<Unpacked>);
+/// What a thread is asked to do.
+pub type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 pub struct Pool {
@@ -76,13 +77,17 @@ impl Pool {
             scope.spawn(move || {
                 loop {
                     let next = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((job, into, done)) = next else { break };
-                    // Nobody waits for it any more where reading failed.
-                    let _ = done.send(Unpacked::of(job, into));
+                    let Ok(task) = next else { break };
+                    task();
                 }
             });
         }
         Self { unpackers, work: Some(work), waiting_bytes_max, ..Self::default() }
+    }
+
+    /// For other work on the same threads, which go on until this is dropped, too.
+    pub fn work(&self) -> Option<mpsc::Sender<Work>> {
+        self.work.clone()
     }
 
     pub fn spare(&mut self) -> Vec<u8> {
@@ -97,7 +102,11 @@ impl Pool {
         };
         let (done, unpacked) = mpsc::sync_channel(1);
         let bytes = job.record.len() as u64 + job.index_bytes + if job.why_not.is_none() { job.head.unpacked_bytes } else { 0 };
-        if work.send((job, into, done)).is_ok() {
+        let task = move || {
+            // Nobody waits for it any more where reading failed.
+            let _ = done.send(Unpacked::of(job, into));
+        };
+        if work.send(Box::new(task)).is_ok() {
             self.waiting_bytes += bytes;
             self.waiting.push_back((bytes, unpacked));
         }

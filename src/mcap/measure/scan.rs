@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::super::beginnings::Beginnings;
 use super::super::body::{Body, Source, Stop};
-use super::super::records::{Channel, Footer, MAGIC, RECORD_PREFIX_BYTES, Schema, Statistics, opcode};
+use super::super::records::{Channel, Cursor, Footer, MAGIC, RECORD_PREFIX_BYTES, Schema, Statistics, opcode};
 use super::super::summary::{ChunkRegion, SummaryCrc, Unsound};
 use super::super::through::{NAMES_BYTES_MAX, STATISTICS_BYTES_MAX, unpacked_bytes_max};
 use super::chunk::ChunkHead;
@@ -22,8 +22,11 @@ use super::indexes::INDEX_BYTES_MAX;
 use super::inside::{Inside, look_inside};
 use super::look::Look;
 use super::pool::{Job, Pool, Unpacked};
+use super::sample::Sampling;
 use super::topics::{Message, Topics};
-use crate::domain::measurement::{Checksums, FINDINGS_MAX, Finding, FindingKind, Listed, NAMES_MAX, NotMeasured, kept};
+use crate::domain::measurement::{
+    Checksums, FINDINGS_MAX, Finding, FindingKind, Listed, METADATA_KEYS_MAX, NAMES_MAX, NotMeasured, SAMPLES_MAX, kept,
+};
 
 /// What a measuring may take.
 #[derive(Clone, Copy, Debug)]
@@ -32,13 +35,18 @@ pub struct Limits {
     pub chunk_bytes_max: u64,
     /// Threads that unpack, beside the one that reads; none: that one does it.
     pub unpackers: usize,
+    /// Images of each camera that are decoded; never more than sixty.
+    pub samples_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { chunk_bytes_max: 64 << 20, unpackers: 1 }
+        Self { chunk_bytes_max: 64 << 20, unpackers: 1, samples_max: SAMPLES_MAX }
     }
 }
+
+/// Of one metadata record.
+const METADATA_BYTES_MAX: u64 = 256 << 10;
 
 /// What the pass found.
 #[derive(Default)]
@@ -50,6 +58,7 @@ pub struct Scanned {
     pub chunk_count: u64,
     pub attachments: Listed<String>,
     pub metadata: Listed<String>,
+    pub metadata_keys: Listed<String>,
     pub findings: Listed<Finding>,
     pub not_measured: Listed<NotMeasured>,
     /// Whether all messages were counted, so that the count can be compared.
@@ -65,6 +74,7 @@ pub fn scan(bytes: impl BufRead, look: &Look, limits: Limits) -> io::Result<Scan
         let mut source = Source::new(bytes);
         let passed = scan.file(&mut source);
         scan.settle_all();
+        scan.done.topics.settle();
         match passed {
             Ok(()) => {}
             Err(Stop::Defect(defect)) => scan.found(look.places.finding(&defect)),
@@ -77,6 +87,16 @@ pub fn scan(bytes: impl BufRead, look: &Look, limits: Limits) -> io::Result<Scan
         scan.compare();
         Ok(scan.done)
     })
+}
+
+/// How long the recording is, as its summary says.
+fn duration_ns(look: &Look) -> Option<u64> {
+    let of_chunks = || {
+        let start = look.chunks.iter().map(|chunk| chunk.start_ns).min()?;
+        Some((start, look.chunks.iter().map(|chunk| chunk.end_ns).max()?))
+    };
+    let said = look.summary.as_ref().ok().map(|summary| (summary.start_ns, summary.end_ns));
+    said.or_else(of_chunks).map(|(start, end)| end.saturating_sub(start))
 }
 
 struct Scan<'a> {
@@ -101,6 +121,7 @@ impl<'a> Scan<'a> {
     fn new(look: &'a Look, limits: Limits, pool: Pool) -> Self {
         let mut done = Scanned { counted_all: true, ..Scanned::default() };
         done.checksums.summary = look.summary.as_ref().is_ok_and(|facts| matches!(facts.summary_crc, SummaryCrc::Matches(_)));
+        done.topics.sampling = Sampling::new(duration_ns(look), limits.samples_max, pool.work());
         // Those that were only counted are described by their own records.
         look.channels.iter().filter(|channel| !channel.topic.is_empty()).for_each(|channel| done.topics.describe(channel));
         Self {
@@ -299,6 +320,19 @@ impl<'a> Scan<'a> {
     fn metadata<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
         let name = body.name(&mut self.names_left)?;
         self.done.metadata.push(kept(&name), NAMES_MAX);
+        // One without is unusual and sound.
+        if body.left < 4 {
+            return Ok(());
+        }
+        let mut map = vec![];
+        let len = u64::from(body.u32()?).min(body.left).min(METADATA_BYTES_MAX);
+        body.take(len)?;
+        body.source.fill(len, &mut map)?;
+        let mut rest = Cursor::new(&map);
+        while let Some((key, _value)) = rest.blob().zip(rest.blob()) {
+            let key = format!("{name}.{}", String::from_utf8_lossy(key));
+            self.done.metadata_keys.push(kept(&key), METADATA_KEYS_MAX);
+        }
         Ok(())
     }
 

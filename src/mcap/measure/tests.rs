@@ -147,9 +147,15 @@ fn a_sound_recording_is_measured_by_all_tiers_alike() {
         assert_eq!((arm.count, arm.kind(), arm.rate_hz(), arm.completeness(100.0)), (600, Kind::Joints, Some(100.0), Some(1.0)));
         let joints = arm.joints.as_ref().unwrap();
         assert_eq!((joints.dof, joints.other_shape, joints.not_finite, joints.jump_urad, joints.stuck_ns), (2, 0, 0, 10_000, 0));
+        let kept: Vec<(u64, u64)> = joints.keep.items.iter().map(|range| (range.from_ns - START_NS, range.to_ns - START_NS)).collect();
+        assert_eq!(kept, [(0, 5_270_000_000)], "it moves all the time");
         assert_eq!(arm.stamp.unwrap().min_ns, 1_000_000);
         let images = topic(&whole, CAMERA).images.as_ref().unwrap();
         assert_eq!((images.jpeg, images.bad, images.width, images.height, images.frozen_ns), (200, 0, 64, 48, 0));
+        let samples = images.samples.as_ref().unwrap();
+        assert_eq!((samples.sampled, samples.undecodable, samples.left_out), (6, 0, 0));
+        assert_eq!((samples.pixels.at_ms.as_slice(), samples.pixels.luma.len()), ([0, 1020, 2010, 3000, 4020, 5010].as_slice(), 6));
+        assert!(samples.pixels.difference_milli[1..].iter().all(|difference| difference.is_some_and(|milli| milli > 1000)));
         assert_eq!((whole.sync.items[0].images, whole.sync.items[0].worst_ns), (200, 0));
     }
 }
@@ -170,7 +176,7 @@ fn who_unpacks_and_in_which_pieces_does_not_matter() {
 #[test]
 fn a_chunk_above_the_limit_is_not_measured_and_no_fault() {
     let file = sound(Some(mcap::Compression::Zstd));
-    let facts = whole_within(&file, Limits { chunk_bytes_max: 1000, unpackers: 1 });
+    let facts = whole_within(&file, Limits { chunk_bytes_max: 1000, unpackers: 1, ..Limits::default() });
     assert!(facts.findings.is_empty(), "{:?}", facts.findings);
     assert_eq!(facts.not_measured.len(), facts.chunk_count);
     // Their message indexes tell the times.
@@ -318,6 +324,47 @@ fn payloads_that_are_not_whole_are_counted() {
     assert_eq!((joints.stuck_ns, joints.stuck_messages, joints.stuck_from_ns), (2_500_000_000, 251, START_NS + 1_000_000_000));
 }
 
+#[test]
+fn samples_of_a_camera_are_decoded_and_what_cannot_be_is_said() {
+    let still = jpeg(7);
+    let huge = {
+        let mut image = jpeg(8);
+        let size = image.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap() + 5;
+        image[size..size + 4].fill(0xff);
+        image
+    };
+    let hollow = {
+        let image = jpeg(9);
+        let scan = image.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        [&image[..scan + 20], b"\xff\xd9"].concat()
+    };
+    let file = recording(800, Some(mcap::Compression::Zstd), |topic, step| {
+        let image = match step {
+            200..=210 => &huge,
+            400..=410 => &hollow,
+            500..=800 => &still,
+            _ => return None,
+        };
+        (topic == CAMERA).then(|| compressed(START_NS + step * 10_000_000, image))
+    });
+    let facts = whole(&file);
+    let images = topic(&facts, CAMERA).images.as_ref().unwrap();
+    assert_eq!(images.bad, 0, "by their frames all are whole");
+    let samples = images.samples.as_ref().unwrap();
+    assert_eq!((samples.sampled, samples.undecodable, samples.left_out), (7, 1, 1));
+    assert_eq!(samples.first_undecodable_at_ns, Some(START_NS + 4_020_000_000));
+    assert_eq!(samples.pixels.at_ms, [0, 1020, 3000, 5010, 6000, 7020]);
+    assert_eq!(samples.pixels.difference_milli[4..], [Some(0), Some(0)], "a picture that stands still");
+    let why: Vec<&str> = facts.not_measured.items.iter().map(|left| left.why.as_str()).collect();
+    assert_eq!(why, ["images of `/camera/compressed` are not decoded: it is larger than is decoded"]);
+    assert!(facts.findings.is_empty(), "{:?}", facts.findings);
+    for unpackers in [1, 3] {
+        assert_eq!(whole_within(&file, Limits { unpackers, ..Limits::default() }), facts);
+    }
+    let none = whole_within(&file, Limits { samples_max: 0, ..Limits::default() });
+    assert_eq!(topic(&none, CAMERA).images.as_ref().unwrap().samples, None);
+}
+
 /// Real recordings, and the numbers that others measured of them.
 #[test]
 fn golden_measurements() {
@@ -339,11 +386,17 @@ fn golden_measurements() {
             assert!(arm.sequence.unwrap().all_zero);
             let joints = arm.joints.as_ref().unwrap();
             assert_eq!((joints.dof, joints.other_shape, joints.not_finite, arm.unread), (7, 0, 0, 0));
+            assert!(!joints.keep.is_empty() && joints.typical_urad.is_some_and(|urad| urad < 3_200_000), "{joints:?}");
             (stuck, jump) = (stuck.max(joints.stuck_ns), jump.max(joints.jump_urad));
             let spread = arm.latency.unwrap();
             latency = (latency.0.min(spread.min_ns), latency.1.max(spread.max_ns));
         }
-        eprintln!("stuck {stuck} jump {jump} latency {latency:?}");
+        // Two arms, each led by another.
+        assert_eq!(facts.pairs.len(), 2);
+        for pair in &facts.pairs.items {
+            assert!(pair.compared > 5_000 && (100..=250).contains(&pair.lag_ms) && pair.p95_urad < 100_000, "{pair:?}");
+            assert!(pair.quiet > 100 && pair.offset_urad.is_some_and(|urad| urad < 10_000), "{pair:?}");
+        }
         assert_eq!(format!("{:.1} {:.1}", latency.0 as f64 / 1e6, latency.1 as f64 / 1e6), "3.8 37.4");
         assert_eq!(format!("{:.3}", jump as f64 / 1e6), "0.153");
         assert!(stuck < 800_000_000, "{stuck}");

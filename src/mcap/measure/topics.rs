@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::super::records::{Channel, Schema};
 use super::super::summary::ChannelFacts;
+use super::pairs::{self, SERIES_MAX, Series};
 use super::payload::Payloads;
+use super::sample::Sampling;
 use super::spread::Differences;
 use super::timeline::{TIMES_MAX, Timeline, at_share, distances};
-use crate::domain::measurement::{FINDINGS_MAX, Kind, Listed, NotMeasured, SYNC_MAX, Sequence, SyncFacts, TOPICS_MAX, TopicFacts, kept};
+use crate::domain::measurement::{
+    FINDINGS_MAX, Kind, Listed, NotMeasured, PAIRS_MAX, PairFacts, SYNC_MAX, Sequence, SyncFacts, TOPICS_MAX, TopicFacts, kept,
+};
 
 /// One message, as far as it stands in front of its payload.
 #[derive(Clone, Copy)]
@@ -35,6 +39,10 @@ pub struct Topics {
     room: usize,
     /// Room for names; those that have none are left empty.
     name_room: usize,
+    /// Which images are decoded, and by whom.
+    pub sampling: Sampling,
+    /// Topics whose positions are kept.
+    series: usize,
 }
 
 /// Names of all topics together. A thousand times what a robot has.
@@ -70,6 +78,8 @@ impl Default for Topics {
             schemas: BTreeMap::new(),
             room: TIMES_MAX,
             name_room: NAME_BYTES_MAX,
+            sampling: Sampling::default(),
+            series: 0,
         }
     }
 }
@@ -127,7 +137,9 @@ impl Topics {
                 let which = self.topics.len();
                 // Of topics that are not told in the end, payloads are not looked at.
                 let told = which < TOPICS_MAX;
-                let payloads = || Payloads::of(&key.1, &message_encoding, &schema_encoding);
+                let series = told && Kind::of(&key.1) == Kind::Joints && self.series < SERIES_MAX;
+                self.series += usize::from(series);
+                let payloads = || Payloads::of(&key.1, &message_encoding, &schema_encoding, series);
                 self.topics.push(Topic {
                     payloads: told.then(payloads).flatten(),
                     facts: TopicFacts {
@@ -169,14 +181,14 @@ impl Topics {
         self.counts[usize::from(channel)]
     }
 
-    fn of(&mut self, channel: u16) -> Option<(&mut Topic, &mut usize)> {
+    fn of(&mut self, channel: u16) -> Option<(&mut Topic, &mut usize, &mut Sampling)> {
         let which = self.by_channel[usize::from(channel)]?;
-        Some((self.topics.get_mut(which as usize)?, &mut self.room))
+        Some((self.topics.get_mut(which as usize)?, &mut self.room, &mut self.sampling))
     }
 
     /// Messages that the statistics count. They are what is told where no message is looked at.
     pub fn claimed(&mut self, channel: u16, count: u64) {
-        if let Some((topic, _)) = self.of(channel) {
+        if let Some((topic, ..)) = self.of(channel) {
             topic.claimed = Some(topic.claimed.unwrap_or_default().saturating_add(count));
         }
     }
@@ -184,7 +196,7 @@ impl Topics {
     /// A message that an index names.
     pub fn indexed(&mut self, channel: u16, log_time: u64) {
         self.count(channel, log_time);
-        if let Some((topic, room)) = self.of(channel) {
+        if let Some((topic, room, _)) = self.of(channel) {
             topic.facts.count += 1;
             topic.timeline.push(log_time, room);
         }
@@ -199,7 +211,7 @@ impl Topics {
 
     pub fn message(&mut self, message: Message<'_>) {
         self.count(message.channel, message.log_time);
-        let Some((topic, room)) = self.of(message.channel) else { return };
+        let Some((topic, room, sampling)) = self.of(message.channel) else { return };
         topic.seen = true;
         topic.facts.count += 1;
         topic.timeline.push(message.log_time, room);
@@ -212,25 +224,38 @@ impl Topics {
             Some([]) => topic.facts.empty += 1,
             Some(payload) => {
                 if let Some(payloads) = &mut topic.payloads {
-                    payloads.message(payload, message.log_time);
+                    payloads.message(payload, message.log_time, sampling);
                 }
             }
             None => {}
         }
     }
 
+    /// Waits for all images that are decoded, and lets go of the threads that do it.
+    pub fn settle(&mut self) {
+        self.topics.iter_mut().filter_map(|topic| topic.payloads.as_mut()).for_each(Payloads::settle);
+        self.sampling.end();
+    }
+
     /// Of each topic, and of cameras beside states; and what could not be said.
     pub fn finish(self) -> Finished {
         let mut finished = Finished::default();
-        let (mut cameras, mut states) = (vec![], vec![]);
+        let (mut cameras, mut states, mut series) = (vec![], vec![], vec![]);
         let mut topics = self.topics;
         topics.sort_by(|a, b| (&a.facts.topic, &a.facts.message_type).cmp(&(&b.facts.topic, &b.facts.message_type)));
-        for topic in topics {
+        for mut topic in topics {
             if topic.timeline.is_cut() {
                 let why = format!("intervals of `{}`: there are more messages than times are kept of", topic.facts.topic);
                 finished.not_measured.push(NotMeasured { at: None, chunk: None, why }, FINDINGS_MAX);
             }
-            let (facts, times) = topic.finish();
+            if let Some(why) = topic.payloads.as_mut().and_then(Payloads::left_out) {
+                let why = format!("images of `{}` are not decoded: {why}", topic.facts.topic);
+                finished.not_measured.push(NotMeasured { at: None, chunk: None, why }, FINDINGS_MAX);
+            }
+            let (facts, times, its_series) = topic.finish();
+            if let Some(its_series) = its_series {
+                series.push((facts.topic.clone(), its_series));
+            }
             match facts.kind() {
                 Kind::Camera if !times.is_empty() => cameras.push((facts.topic.clone(), times)),
                 Kind::Joints if !times.is_empty() => states.push((facts.topic.clone(), times)),
@@ -255,6 +280,11 @@ impl Topics {
                 });
             }
         }
+        for (leader, leads) in &series {
+            for (follower, follows) in series.iter().filter(|(follower, _)| pairs::follows(leader, follower)) {
+                finished.pairs.push(pairs::compare((leader, follower), leads, follows), PAIRS_MAX);
+            }
+        }
         finished
     }
 }
@@ -263,11 +293,13 @@ impl Topics {
 pub struct Finished {
     pub topics: Listed<TopicFacts>,
     pub sync: Listed<SyncFacts>,
+    pub pairs: Listed<PairFacts>,
     pub not_measured: Listed<NotMeasured>,
 }
 
 impl Topic {
-    fn finish(self) -> (TopicFacts, Vec<u64>) {
+    fn finish(self) -> (TopicFacts, Vec<u64>, Option<Series>) {
+        let mut series = None;
         let mut facts = self.facts;
         let (timing, times) = self.timeline.finish();
         facts.timing = timing;
@@ -280,9 +312,11 @@ impl Topic {
             };
             facts.sequence = self.sequences.into_values().map(|known| known.so_far).reduce(add);
             facts.latency = self.latency.finish();
-            facts.stamp = self.payloads.and_then(|payloads| payloads.finish(&mut facts));
+            if let Some(payloads) = self.payloads {
+                (facts.stamp, series) = payloads.finish(&mut facts);
+            }
         }
-        (facts, times)
+        (facts, times, series)
     }
 }
 

@@ -73,9 +73,11 @@ pub fn measure_whole(bytes: impl BufRead, look: &Look, limits: Limits) -> io::Re
     }
     let scanned = scan(bytes, look, limits)?;
     facts.findings = told_together(look, &scanned);
-    let Scanned { topics, profile, library, checksums, chunk_count, attachments, metadata, not_measured, counted_all, .. } = scanned;
+    let Scanned {
+        topics, profile, library, checksums, chunk_count, attachments, metadata, metadata_keys, not_measured, counted_all, ..
+    } = scanned;
     (facts.profile, facts.library, facts.checksums, facts.chunk_count) = (profile, library, checksums, chunk_count);
-    (facts.attachments, facts.metadata) = (attachments, metadata);
+    (facts.attachments, facts.metadata, facts.metadata_keys) = (attachments, metadata, metadata_keys);
     facts.message_count = topics.message_count;
     (facts.start_ns, facts.end_ns) = topics.times.unwrap_or_default();
     if let (Ok(summary), false) = (&look.summary, counted_all) {
@@ -131,6 +133,7 @@ fn said_by_summary(facts: &mut Facts, summary: &SummaryFacts) {
 fn conclude(facts: &mut Facts, finished: Finished, not_measured: Listed<NotMeasured>) {
     facts.topics = finished.topics;
     facts.sync = finished.sync;
+    facts.pairs = finished.pairs;
     let cut = not_measured.cut + finished.not_measured.cut;
     facts.not_measured = Listed::of(not_measured.items.into_iter().chain(finished.not_measured.items), FINDINGS_MAX);
     facts.not_measured.cut += cut;
