@@ -250,6 +250,7 @@ impl App {
             request_timeout: config.http.write_timeout,
             read_timeout: config.http.read_timeout,
             qa_timeout: config.qa.timeout,
+            inspection: qa_runs::inspection(config),
             device_response_timeout: config.devices.response_timeout,
             device_finish_timeout: config.devices.finish_timeout(),
             endpoints: Endpoints {

@@ -6,7 +6,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::commands::Commands;
-use crate::config::Config;
+use crate::commands::inspection::InspectionTerms;
+use crate::config::{Config, InspectorLevel};
+use crate::domain::episode::{Level, Levels};
 use crate::domain::judgement::Suite;
 use crate::qa::RunSettings;
 
@@ -19,6 +21,21 @@ pub fn settings(config: &Config) -> RunSettings {
         default_suite: Suite { approve_at: config.qa.auto_approve_threshold, ..Suite::default() },
         sidecar_bytes_max: config.limits.sidecar_bytes_max,
     }
+}
+
+/// How people decide.
+pub fn inspection(config: &Config) -> InspectionTerms {
+    let level = |level: InspectorLevel| match level {
+        InspectorLevel::Level1 => Level::Level1,
+        InspectorLevel::Level2 => Level::Level2,
+        InspectorLevel::Senior => Level::Senior,
+    };
+    let levels = Levels {
+        warnings: level(config.inspection.level_of_warnings),
+        failures: level(config.inspection.level_of_failures),
+        gates: level(config.inspection.level_of_gates),
+    };
+    InspectionTerms { lease: config.inspection.lease, second_share: config.inspection.second_share, levels }
 }
 
 pub async fn end_overdue(commands: Commands, stop: CancellationToken) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::demo_judging;
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
 use super::story::{logged, text};
 use crate::app::App;
@@ -146,6 +147,7 @@ async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()
         broken.extend(acked_too_early(app, outcome).await?);
     }
     broken.extend(check_order(&client, app, order, &outcomes).await?);
+    demo_judging::show(&client, &base, &made).await?;
     for promise in &broken {
         println!("BROKEN: {promise}");
     }

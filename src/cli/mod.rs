@@ -4,6 +4,7 @@ mod bulk_runs;
 mod database;
 mod dead_letters;
 mod demo;
+mod demo_judging;
 mod doctor;
 mod events;
 mod greeting;

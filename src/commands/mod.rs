@@ -25,6 +25,8 @@ mod error;
 mod execute;
 pub mod fan_out;
 pub mod idempotency;
+pub mod inspection;
+pub mod inspectors;
 pub mod letters;
 pub mod orders;
 pub mod params;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
-use crate::domain::episode::{EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode};
+use crate::domain::episode::{Annotation, EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode};
 use crate::domain::judgement::{CheckResult, Grade, Suite, TaskWants, WantedTopic};
 use crate::domain::measurement::Facts;
 use crate::domain::{EpisodeId, RefusalCode, StationId, Timestamp};
@@ -184,6 +184,24 @@ fn name_objects(check: &mut CheckResult, mcap: &str, sidecar: Option<&str>) {
     if let Some((bucket, object)) = path.and_then(|path| path.split_once('/')) {
         check.numbers.insert("bucket".to_owned(), bucket.into());
         check.numbers.insert("object".to_owned(), object.into());
+    }
+}
+
+/// What people say of an episode; what is not given stays.
+#[derive(Clone, Debug)]
+pub struct AnnotateEpisode {
+    pub episode: EpisodeId,
+    pub annotation: Annotation,
+}
+
+impl Command for AnnotateEpisode {
+    type Answer = ();
+    const NAME: &'static str = "annotate_episode";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut episode = found(work, self.episode).await?;
+        work.decide(&mut episode, EpisodeCommand::Annotate(self.annotation.clone()))?;
+        Ok(())
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
         "sop_slug_and_version_are_unique" => taken("this slug and version of an SOP"),
         "robot_type_models_are_unique" => taken("a robot type of this model"),
         "device_ids_are_unique" => taken("this device_id"),
+        "inspector_ids_are_unique" => taken("this inspector_id"),
         "operator_ids_are_unique" => taken("this operator_id"),
         "order_names_are_unique_per_organization" => taken("an order of this name in this organization"),
         "one_current_station_per_robot" => Refusal::new(RefusalCode::RobotAlreadyAssigned, "the robot is bound to another station")

@@ -263,6 +263,9 @@ impl Command for CreateDataCollector {
                 Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)).into()
             );
         }
+        if facts::is_account_of_inspector(&mut work.tx, &self.operator_id).await? {
+            return Err(Refusal::new(RefusalCode::NameTaken, "an inspector signs in with this name").into());
+        }
         let record = DataCollector {
             organization_id: self.organization_id,
             name: None,

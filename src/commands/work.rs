@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::error::CommandError;
 use super::idempotency::{IdempotencyKey, KeptOutcome, REMEMBERED};
 use super::requests::{self, LateAnswer, NewRequest};
-use crate::domain::{DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp};
+use crate::domain::{Actor, DeviceId, OrderId, OrganizationId, Scope, StreamId, Timestamp};
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::projections::facts::{self, FactoryTable};
@@ -173,6 +173,11 @@ impl Work {
 
     fn keep(&mut self, write: RowWrite) {
         self.rows.insert((write.table, write.key()), write.row);
+    }
+
+    /// Who asks.
+    pub fn actor(&self) -> &Actor {
+        &self.metadata.actor
     }
 
     /// Keeps the hash of a password or a token beside the events of its owner, in place of the one before.

@@ -135,6 +135,7 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_QA_AUTO_APPROVE_THRESHOLD", Effect::Set("qa.auto_approve_threshold")),
     ("KEYSTONE_QA_MAX_WORKERS", Effect::Set("qa.bulk_workers")),
     ("KEYSTONE_QA_TIMEOUT", Effect::Set("qa.timeout_s")),
+    ("KEYSTONE_INSPECTION_SECOND_SHARE", Effect::Set("inspection.second_share")),
     ("KEYSTONE_QA_CHECKS", Effect::Ignored("checks are those of a suite")),
     ("KEYSTONE_WORKER_COUNT", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_METRICS_ENABLED", Effect::Ignored(NO_EFFECT)),

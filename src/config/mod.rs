@@ -24,6 +24,7 @@ mod error;
 mod forms;
 mod given;
 mod http;
+mod inspection;
 mod layers;
 mod limits;
 mod listing;
@@ -53,6 +54,7 @@ pub use environment::variable;
 pub use error::ConfigError;
 pub use given::Given;
 pub use http::{Http, host_name, reachable};
+pub use inspection::{Inspection, InspectorLevel};
 pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
@@ -80,6 +82,7 @@ pub struct Config {
     pub devices: Devices,
     pub outbox: Outbox,
     pub qa: Qa,
+    pub inspection: Inspection,
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
@@ -160,6 +163,7 @@ impl Config {
         self.devices.check(findings);
         self.outbox.check(findings);
         self.qa.check(findings);
+        self.inspection.check(findings);
         self.telemetry.check(findings);
         findings.need(
             purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),

@@ -26,6 +26,7 @@ macro_rules! numeric_ids {
             EpisodeId,
             LetterId,
             SubscriptionId,
+            InspectorId,
             /// One version of a suite.
             QaSuiteId,
         }

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::pattern;
 use super::words::words;
 
 /// What a task asked to be recorded.
@@ -30,12 +29,6 @@ pub struct WantedTopic {
     /// A name, or its beginning and `*`.
     pub topic: String,
     pub rate_hz: Option<f64>,
-}
-
-impl WantedTopic {
-    pub fn is(&self, topic: &str) -> bool {
-        pattern::matches(&self.topic, topic)
-    }
 }
 
 words! {
@@ -113,6 +106,13 @@ pub struct CheckResult {
     pub numbers: BTreeMap<String, Value>,
 }
 
+impl Judgement {
+    /// How far the score is from what would approve it, in thousandths: the nearest is the least certain.
+    pub fn distance(&self) -> i64 {
+        ((self.score - self.approve_at).abs() * 1000.0).round() as i64
+    }
+}
+
 impl CheckResult {
     /// Whether nothing is wrong: neither a warning nor a fault.
     pub fn passed(&self) -> bool {
@@ -129,6 +129,8 @@ pub struct Judgement {
     pub verdict: Verdict,
     /// 0 to 1, three decimals.
     pub score: f64,
+    /// From which score on the suite approves.
+    pub approve_at: f64,
     /// Of each part in which something was applicable.
     pub parts: BTreeMap<Part, f64>,
     /// Details of the first check that failed, or else of the first that warned and has to be looked at.

@@ -27,6 +27,7 @@ macro_rules! aggregates {
             BulkRun: $crate::domain::bulk_run::BulkRun;
             DeadLetter: $crate::domain::letter::DeadLetter;
             Subscription: $crate::domain::subscription::Subscription;
+            Inspector: $crate::domain::inspector::Inspector;
             QaSuite: $crate::domain::qa_suite::QaSuite;
         }
     };

@@ -6,6 +6,7 @@
 //! ids and random parts come in with the command.
 
 pub mod aggregate;
+pub mod agreement;
 pub mod batch;
 pub mod bulk_run;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod convergence;
 pub mod device;
 pub mod episode;
 pub mod ids;
+pub mod inspector;
 pub mod judgement;
 pub mod kinds;
 pub mod letter;
@@ -76,6 +78,7 @@ impl std::fmt::Display for StreamId {
 pub enum Actor {
     Admin,
     Collector(CollectorId),
+    Inspector(InspectorId),
     Device(DeviceId),
     Subscriber(String),
     /// A caller without a login, in `compat` mode or on a route that is open to all.
@@ -90,6 +93,7 @@ impl Actor {
         match self {
             Actor::Admin => "admin",
             Actor::Collector(_) => "data_collector",
+            Actor::Inspector(_) => "data_inspector",
             Actor::Device(_) => "device",
             Actor::Subscriber(_) => "subscriber",
             Actor::Anonymous => "anonymous",
@@ -106,7 +110,11 @@ impl Actor {
             "command_line" => Actor::CommandLine,
             "system" => Actor::System,
             _ => match text.split_once(':')? {
-                ("user", collector) => Actor::Collector(CollectorId(collector.strip_prefix("collector:")?.parse().ok()?)),
+                ("user", person) => match person.split_once(':')? {
+                    ("collector", id) => Actor::Collector(CollectorId(id.parse().ok()?)),
+                    ("inspector", id) => Actor::Inspector(InspectorId(id.parse().ok()?)),
+                    _ => return None,
+                },
                 ("device", id) => Actor::Device(DeviceId::parse(id).ok()?),
                 ("subscriber", name) => Actor::Subscriber(name.to_owned()),
                 _ => return None,
@@ -120,6 +128,7 @@ impl std::fmt::Display for Actor {
         match self {
             Actor::Admin => f.write_str("user:admin"),
             Actor::Collector(id) => write!(f, "user:collector:{id}"),
+            Actor::Inspector(id) => write!(f, "user:inspector:{id}"),
             Actor::Device(id) => write!(f, "device:{id}"),
             Actor::Subscriber(name) => write!(f, "subscriber:{name}"),
             Actor::Anonymous => f.write_str("anonymous"),

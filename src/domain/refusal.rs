@@ -93,6 +93,12 @@ codes! {
     FactoryNotFound = "factory_not_found", NotFound;
     HandshakeOver = "handshake_over", Conflict;
     IdempotencyKeyReused = "idempotency_key_reused", Unprocessable;
+    InspectionDecidedBefore = "inspection_decided_before", Conflict;
+    InspectionNotTaken = "inspection_not_taken", Conflict;
+    InspectionTaken = "inspection_taken", Conflict, made by &["inspection_taken"];
+    InspectorLevel = "inspector_level", Forbidden;
+    InspectorNotFound = "inspector_not_found", NotFound;
+    LabelOfRule = "label_of_rule", Conflict;
     LetterDelivered = "letter_delivered", Conflict, made by &["dead_letter_replayed"];
     LetterInFlight = "letter_in_flight", Conflict, made by &["dead_letter_replayed"];
     LetterNotFound = "letter_not_found", NotFound;
@@ -105,6 +111,8 @@ codes! {
     NotPendingQa = "not_pending_qa", Conflict, made by &["qa_run_ended"];
     NotStorable = "not_storable", Invalid;
     NotYourWorkstation = "not_your_workstation", Forbidden;
+    NothingToInspect = "nothing_to_inspect", Conflict;
+    NothingToReopen = "nothing_to_reopen", Conflict;
     NothingToVerify = "nothing_to_verify", Conflict;
     ObjectBelongsToAnotherEpisode = "object_belongs_to_another_episode", Conflict;
     OrderExists = "order_exists", Conflict;

@@ -5,7 +5,7 @@ use super::{Actor, Scope};
 /// What a person sees and changes. So far everybody sees everything.
 pub fn scope_of(who: &Actor) -> Scope {
     match who {
-        Actor::Admin | Actor::Collector(_) | Actor::Anonymous => Scope::Everything,
+        Actor::Admin | Actor::Collector(_) | Actor::Inspector(_) | Actor::Anonymous => Scope::Everything,
         // They change what they are told to.
         Actor::Device(_) | Actor::Subscriber(_) | Actor::CommandLine | Actor::System => Scope::Everything,
     }
@@ -35,11 +35,14 @@ pub enum RightLost {
     Scope,
     #[error("this needs a login now, and the caller had none")]
     Login,
+    #[error("an inspector tells robots nothing")]
+    Role,
 }
 
 /// Whether a person may tell a robot something: what `Policy::OPERATE` asks of a request, asked later.
 pub fn may_operate(who: &Actor, now: &Standing) -> Result<(), RightLost> {
     match who {
+        Actor::Inspector(_) => Err(RightLost::Role),
         Actor::Collector(_) if !now.active => Err(RightLost::Account),
         Actor::Anonymous if !now.without_login => Err(RightLost::Login),
         Actor::Admin | Actor::Collector(_) | Actor::Anonymous if !now.in_scope => Err(RightLost::Scope),

@@ -237,12 +237,17 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
     match event {
         E::EpisodeCreated(_) => vec![Queued::anywhere(SubscriberName::Qa)],
         E::EpisodeLabelled { .. }
+        | E::EpisodeAnnotated { .. }
         | E::EpisodeMeasured(_)
         | E::QaRunStarted(_)
         | E::QaRunEnded(_)
         | E::QaRunAbandoned { .. }
         | E::EpisodeApproved { .. }
-        | E::EpisodeApprovalLost { .. } => vec![],
+        | E::EpisodeApprovalLost { .. }
+        | E::InspectionTaken(_)
+        | E::InspectionReleased { .. }
+        | E::InspectionDecided(_)
+        | E::InspectionReopened { .. } => vec![],
     }
 }
 

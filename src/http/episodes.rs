@@ -1,7 +1,7 @@
 //! `/episodes`: verified recordings.
 
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -9,18 +9,25 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
+use super::fields::{LongText, Text};
 use super::location::Location;
 use super::policy::Policy;
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::storage::{refuse_if_blocked, signed_link};
 use super::wire::{Paged, WholeSecond};
-use super::words::{EpisodeFileWord, QaStatusWord};
+use super::words::{DecisionWord, EpisodeFileWord, QaStatusWord};
+use crate::commands::qa::AnnotateEpisode;
+use crate::domain::episode::{Annotation, Decision};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::READ.closed(), routes!(presign))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::JUDGE, routes!(annotate))
+        .at(Policy::READ.closed(), routes!(presign))
 }
 
 /// A verified recording.
@@ -81,13 +88,13 @@ pub struct Episode {
     quality_flag: Option<String>,
     /// Whether no person had to look at it.
     auto_approved: bool,
-    /// Always null.
+    /// Who decided about it; null in lists, and where no inspector did.
     #[schema(required)]
     inspector_id: Option<String>,
-    /// Always null.
-    #[schema(required)]
-    inspection_decision: Option<String>,
-    /// Always null.
+    /// What they decided; null in lists.
+    #[schema(required, value_type = Option<DecisionWord>)]
+    inspection_decision: Option<&'static str>,
+    /// When; null in lists.
     #[schema(required)]
     inspected_at: Option<WholeSecond>,
     /// Whether the cloud has it.
@@ -101,6 +108,9 @@ pub struct Episode {
     created_at: WholeSecond,
     /// What was noted about it.
     labels: Vec<String>,
+    /// What people say of it; only in the detail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// Whatever is kept with it; only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
@@ -115,7 +125,11 @@ fn rounded(number: f64, decimals: i32) -> f64 {
 impl Episode {
     fn in_detail(row: EpisodeShown) -> Self {
         let metadata = row.own.metadata.clone().filter(Value::is_object);
-        Self { metadata, ..Self::from(row) }
+        let inspector_id = row.own.inspector_id.map(|id| id.to_string());
+        let inspection_decision = row.own.inspection_decision.map(Decision::as_str);
+        let inspected_at = row.own.inspected_at.map(WholeSecond);
+        let note = row.own.note.clone();
+        Self { note, metadata, inspector_id, inspection_decision, inspected_at, ..Self::from(row) }
     }
 }
 
@@ -151,6 +165,7 @@ impl From<EpisodeShown> for Episode {
             cloud_synced_at: row.own.cloud_synced_at.map(WholeSecond),
             created_at: row.created_at.into(),
             labels: row.own.labels,
+            note: None,
             metadata: None,
         }
     }
@@ -203,6 +218,48 @@ pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> R
 
 pub async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {
     state.reads.episode(scope, EpisodeId(id.positive()?)).await?.ok_or_else(|| Problem::not_found("episode"))
+}
+
+/// The most labels of an episode, and how long each.
+const LABELS_MAX: usize = 50;
+type Label = Text<100>;
+
+/// What people say of an episode. Everything else about it is not theirs to change.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EpisodeAnnotation {
+    /// All that it is to have; those that rules put on stay. At most 50.
+    #[schema(max_items = 50)]
+    labels: Option<Vec<Label>>,
+    /// A note; an empty one takes it away.
+    note: Option<LongText>,
+}
+
+/// Put labels and a note on an episode.
+#[utoipa::path(patch, path = "/api/v1/episodes/{id}", tag = "episodes", params(("id" = i64, Path)), request_body = EpisodeAnnotation, responses(
+    (status = 200, body = Episode),
+    (status = 400, description = "A field that is not people's to change, or nothing to change"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "A label that a rule puts on"),
+))]
+pub async fn annotate(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(body): Json<EpisodeAnnotation>,
+) -> Result<Json<Episode>, Problem> {
+    let EpisodeAnnotation { labels, note } = body;
+    if labels.is_none() && note.is_none() {
+        return Err(Problem::new(Code::NothingToChange, "labels or note is required"));
+    }
+    if labels.as_ref().is_some_and(|labels| labels.len() > LABELS_MAX) {
+        return Err(Problem::of_field("labels", format_args!("has more than {LABELS_MAX} entries")));
+    }
+    let episode = EpisodeId(id.positive()?);
+    let labels = labels.map(|labels| labels.into_iter().map(|label| label.0).collect());
+    let annotation = Annotation { labels, note: note.map(|note| LongText::said(Some(note))) };
+    state.commands.execute(&caller.context(), AnnotateEpisode { episode, annotation }).await?;
+    Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
 }
 
 /// A link to a file.

@@ -8,8 +8,8 @@ use super::auth::Identity;
 use super::policy::{Access, Key, Policy, Reach};
 use super::router::policies;
 use super::router::tests::{operations, request, served, state};
-use crate::domain::CollectorId;
 use crate::domain::device::LinkKind;
+use crate::domain::{CollectorId, InspectorId};
 
 /// What a caller hears, as far as it depends on who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +101,8 @@ workstation. *Key* is what is kept of an answer where a request has an `Idempote
 The page is written by the test that asks every route as every caller (`KEYSTONE_WRITE_DOCS=1 cargo test every_route_is_for_whom`);
 the policies stand in the lists of `src/http`.
 
-| Route | no login | no login, `compat` | robot's token | data collector | admin | Reach | Key | |
-|---|---|---|---|---|---|---|---|---|
+| Route | no login | no login, `compat` | robot's token | data collector | data inspector | admin | Reach | Key | |
+|---|---|---|---|---|---|---|---|---|---|
 ";
 
 #[tokio::test]
@@ -110,6 +110,7 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
     let (strict, compat) = (state(AuthMode::Strict), state(AuthMode::Compat));
     let login = |who: &Identity| strict.tokens.login(who, strict.commands.now());
     let collector = Identity::Collector { id: CollectorId(1), operator_id: "op".into() };
+    let inspector = Identity::Inspector { id: InspectorId(1), inspector_id: "in".into() };
     let robots = Some(format!("kws_v1_{}", "A".repeat(43)));
     let (at_strict, at_compat) = (served(&strict), served(&compat));
     let callers = [
@@ -117,6 +118,7 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
         (&at_compat, AuthMode::Compat, Identity::Anonymous, None),
         (&at_strict, AuthMode::Strict, Identity::Anonymous, robots),
         (&at_strict, AuthMode::Strict, collector.clone(), login(&collector)),
+        (&at_strict, AuthMode::Strict, inspector.clone(), login(&inspector)),
         (&at_strict, AuthMode::Strict, Identity::Admin, login(&Identity::Admin)),
     ];
     let policies = policies();

@@ -42,6 +42,7 @@ pub mod fleet;
 pub mod health;
 mod host;
 pub mod idempotency;
+mod inspection;
 mod intake;
 mod live;
 mod location;
@@ -76,8 +77,10 @@ pub mod storage;
 pub mod subscriptions;
 mod suites;
 pub mod tasks;
+mod timeline;
 pub mod transfer;
 mod viewer;
+mod what_if;
 pub mod wire;
 pub mod words;
 

@@ -27,7 +27,9 @@ pub enum Access {
     Link,
 }
 
-const ALL: &[Role] = &[Role::Admin, Role::DataCollector];
+const ALL: &[Role] = &[Role::Admin, Role::DataCollector, Role::DataInspector];
+const OPERATORS: &[Role] = &[Role::Admin, Role::DataCollector];
+const JUDGES: &[Role] = &[Role::Admin, Role::DataInspector];
 const MANAGERS: &[Role] = &[Role::Admin];
 const AUDITORS: &[Role] = &[Role::Admin];
 pub const COLLECTORS: &[Role] = &[Role::DataCollector];
@@ -103,7 +105,9 @@ impl Policy {
     /// Reading who did what. Closed in `compat` mode, too: the log tells more than routes ever did.
     pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed();
     /// Telling a robot something.
-    pub const OPERATE: Self = Self { reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
+    pub const OPERATE: Self = Self { roles: OPERATORS, reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
+    /// Looking at how episodes were judged, and having them judged.
+    pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
 
     /// Closed in `compat` mode, too.
     pub const fn closed(self) -> Self {

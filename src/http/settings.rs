@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::endpoints::{Endpoints, Store};
 use super::live::StreamLimits;
+use crate::commands::inspection::InspectionTerms;
 
 /// Whether routes that older deployments left open ask for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct EdgeSettings {
     pub device_response_timeout: Duration,
     /// How long a look at the objects of an episode may take.
     pub qa_timeout: Duration,
+    /// How inspectors decide.
+    pub inspection: InspectionTerms,
     /// The same where the recorder closes a file first.
     pub device_finish_timeout: Duration,
     pub endpoints: Endpoints,

@@ -244,6 +244,22 @@ pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Resul
     Ok(Json(shown(&state, QaSuiteId(id)).await?))
 }
 
+/// The rules of a suite, and which episodes they are for.
+pub async fn found(state: &AppState, id: &str) -> Result<(SuiteScope, Suite), Problem> {
+    if id == SHIPPED {
+        return Ok((SuiteScope::All, state.runs.default_suite().clone()));
+    }
+    let id: i64 = id.parse().ok().filter(|id| *id > 0).ok_or_else(no_suite)?;
+    let row = state.reads.suite(QaSuiteId(id)).await?.ok_or_else(no_suite)?;
+    let of = row.own.scope_id.unwrap_or_default();
+    let scope = match row.own.scope_kind {
+        ScopeKind::All => SuiteScope::All,
+        ScopeKind::RobotType => SuiteScope::RobotType(RobotTypeId(of)),
+        ScopeKind::Sop => SuiteScope::Sop(SopId(of)),
+    };
+    Ok((scope, row.own.rules))
+}
+
 fn no_suite() -> Problem {
     Problem::not_found("suite")
 }

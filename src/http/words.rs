@@ -17,7 +17,8 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
-use crate::domain::episode::{QaStatus, RunMode};
+use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode};
+use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
@@ -31,6 +32,7 @@ use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
 use crate::projections::reads::events::Direction as LogDirection;
+use crate::projections::reads::inspection::QueueOrder;
 use crate::projections::rows::device::CommandStatus;
 
 /// A closed list.
@@ -76,6 +78,12 @@ listed! {
     GradeWord = Grade,
     VerdictWord = Verdict,
     PartWord = Part,
+    LevelWord = Level,
+    DecisionWord = Decision,
+    DecisionEffectWord = DecisionEffect,
+    InspectionCauseWord = InspectionCause,
+    InspectorStatusWord = InspectorStatus,
+    QueueOrderWord = QueueOrder,
     ScopeKindWord = ScopeKind,
     SuiteStateWord = SuiteState,
     RobotStatusWord = RobotStatus,

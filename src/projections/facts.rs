@@ -422,6 +422,16 @@ pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> 
     Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 
+/// Whether a data collector signs in with this name.
+pub async fn is_account_of_collector(tx: &mut Transaction, name: &str) -> Result<bool, StoreError> {
+    Ok(!tx.query("select 1 from data_collectors where comparable(operator_id) = comparable($1)", &[&name]).await?.is_empty())
+}
+
+/// Whether an inspector does.
+pub async fn is_account_of_inspector(tx: &mut Transaction, name: &str) -> Result<bool, StoreError> {
+    Ok(!tx.query("select 1 from inspectors where comparable(inspector_id) = comparable($1)", &[&name]).await?.is_empty())
+}
+
 /// The topics that the robot of a station has to have.
 pub async fn topics_of_station(tx: &mut Transaction, station: StationId) -> Result<Vec<String>, StoreError> {
     let sql = "select y.ros_topics from stations s join robots r on r.id = s.robot_id join robot_types y on y.id = r.robot_type_id where s.id = $1";

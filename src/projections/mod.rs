@@ -14,6 +14,7 @@
 
 pub mod facts;
 pub mod homes;
+pub mod packed_facts;
 pub mod reads;
 pub mod rebuild;
 pub mod rows;

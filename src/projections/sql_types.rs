@@ -8,8 +8,9 @@ use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
-use crate::domain::episode::{QaStatus, RunMode, TellingCheck};
+use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, TellingCheck};
 use crate::domain::ids::{self, numeric_ids};
+use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Suite, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
@@ -68,7 +69,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, EndCause, ItemOutcome, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, InspectionCause, InspectorStatus, ItemOutcome, Level, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 

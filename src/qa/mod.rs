@@ -10,6 +10,7 @@
 
 mod look;
 mod object;
+pub mod what_if;
 
 use std::time::Duration;
 

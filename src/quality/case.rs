@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::domain::judgement::{Grade, TaskWants};
+use crate::domain::judgement::{Grade, TaskWants, WantedTopic};
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
+use crate::domain::pattern;
 
 /// What one check says.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +77,11 @@ impl Outcome {
     }
 }
 
+/// A wanted topic is a name, or its beginning and `*`.
+pub fn is_wanted(wanted: &WantedTopic, topic: &str) -> bool {
+    pattern::matches(&wanted.topic, topic)
+}
+
 /// One recording before one check.
 pub struct Case<'a> {
     pub facts: &'a Facts,
@@ -112,7 +118,7 @@ impl<'a> Case<'a> {
     pub fn followed(&self) -> impl Iterator<Item = Followed<'a>> {
         let wants = self.wants;
         self.facts.topics.items.iter().filter_map(move |facts| {
-            let wanted = wants.topics.iter().find(|wanted| wanted.is(&facts.topic));
+            let wanted = wants.topics.iter().find(|wanted| is_wanted(wanted, &facts.topic));
             (wanted.is_some() || facts.kind() != Kind::Other)
                 .then(|| Followed { facts, nominal_hz: wanted.and_then(|wanted| wanted.rate_hz) })
         })

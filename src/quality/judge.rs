@@ -37,6 +37,7 @@ pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
         measured_by: facts.measured_by,
         verdict,
         score: three_decimals(score),
+        approve_at: suite.approve_at,
         parts: parts.into_iter().map(|(part, score)| (part, three_decimals(score))).collect(),
         flag,
         checks: checks.into_iter().map(|(spec, outcome)| result(spec, outcome)).collect(),

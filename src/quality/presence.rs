@@ -1,6 +1,6 @@
 //! What has to be there: topics, schemas, times, what the sidecar says.
 
-use super::case::{Case, Outcome, millis, seconds};
+use super::case::{Case, Outcome, is_wanted, millis, seconds};
 use crate::domain::judgement::WantedTopic;
 use crate::domain::measurement::{Kind, SidecarFacts, SidecarSays, Tier};
 
@@ -25,7 +25,8 @@ pub fn required_topics(case: &Case) -> Outcome {
         return Outcome::not_applicable("nothing was counted");
     }
     let least = |kind| if kind == Kind::Joints { case.limit("joints_min") } else { case.limit("messages_min") };
-    let there = |wanted: &&WantedTopic| case.counted().any(|topic| wanted.is(&topic.topic) && topic.count as f64 >= least(topic.kind()));
+    let there =
+        |wanted: &&WantedTopic| case.counted().any(|topic| is_wanted(wanted, &topic.topic) && topic.count as f64 >= least(topic.kind()));
     let missing: Vec<&str> = case.wants.topics.iter().filter(|wanted| !there(wanted)).map(|wanted| wanted.topic.as_str()).collect();
     if missing.is_empty() {
         return Outcome::pass(format!("all {} topics are there", case.wants.topics.len()));

@@ -65,4 +65,6 @@ fn the_demo_keeps_every_promise() {
     assert!(ran.status.success(), "{said}\n{complained}");
     assert!(said.contains("20 of 24 recordings are episodes, byte for byte."), "{said}");
     assert!(said.contains("Every promise was kept."), "{said}");
+    assert!(said.contains("How they were judged:") && said.contains("approved it: settled, inspector_approved."), "{said}");
+    assert!(said.contains("verdicts would be other ones:") && said.contains(" → "), "{said}");
 }

@@ -12,7 +12,7 @@ use crate::harness::device::Socket;
 use crate::harness::until;
 
 /// What the robots of the seeded factory have to record.
-const TOPICS: [&str; 4] = ["/chatter", "/camera0/rgb", "/udp/gps", "/udp/can"];
+pub const TOPICS: [&str; 4] = ["/chatter", "/camera0/rgb", "/udp/gps", "/udp/can"];
 
 /// Ten messages a second of each topic, for so long, and the sidecar of a recorder that is well.
 pub fn recorded(topics: &[&str], seconds: u64) -> Recording {
@@ -104,6 +104,25 @@ async fn new_episodes_are_judged_by_what_was_measured_and_people_see_why() {
     assert!(failed.iter().any(|check| check["check_name"] == "required_topics" && check["passed"] == false), "{failed:?}");
     assert!(checks.iter().all(|check| check["result"] != "not_applicable" && check["checked_at"] == checks[0]["checked_at"]));
 
+    // What is in it over its time, without reading it.
+    let timeline = bench.client.get(&format!("/episodes/{}/timeline", good["id"])).await.expect("a timeline");
+    let topics = timeline["topics"].as_array().expect("topics");
+    assert_eq!((topics.len(), &timeline["duration_sec"], &timeline["tier"]), (4, &json!(5.0), &json!("whole")), "{timeline}");
+    assert_eq!((&topics[0]["count"], &topics[0]["rate_hz"], &topics[0]["first_sec"]), (&json!(51), &json!(10.0), &json!(0.0)));
+    assert_eq!(ask(&bench, Method::GET, "/episodes/999/timeline", Value::Null).await.0, 404);
+
+    // People put labels and a note on it, and change nothing else.
+    let path = format!("/episodes/{}", good["id"]);
+    let (status, noted) = ask(&bench, Method::PATCH, &path, json!({"labels": ["morning", "morning"], "note": "The lamp was on"})).await;
+    assert_eq!((status, &noted["labels"], &noted["note"]), (200, &json!(["morning"]), &json!("The lamp was on")), "{noted}");
+    let (_, kept) = ask(&bench, Method::PATCH, &path, json!({"labels": []})).await;
+    assert_eq!((&kept["labels"], &kept["note"]), (&json!([]), &json!("The lamp was on")));
+    let (status, refused) = ask(&bench, Method::PATCH, &path, json!({"qa_status": "approved"})).await;
+    assert!(status == 400 && refused["error"].as_str().is_some_and(|text| text.contains("qa_status")), "{refused}");
+    let (status, refused) = ask(&bench, Method::PATCH, &path, json!({"labels": ["recalled_batch"]})).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("label_of_rule")), "{refused}");
+    assert_eq!(ask(&bench, Method::PATCH, &path, json!({})).await.0, 400);
+
     // By default those that a person may have to do something about.
     let names =
         |listed: &Value| -> Vec<i64> { listed["items"].as_array().expect("items").iter().filter_map(|item| item["id"].as_i64()).collect() };
@@ -179,7 +198,8 @@ async fn a_person_runs_the_checks_again_and_what_cannot_be_done_changes_nothing(
     bench.server.settings.push(("KEYSTONE_S3_ACCESS_KEY", "key".to_owned()));
     bench.server.settings.push(("KEYSTONE_S3_SECRET_KEY", "a secret that is long enough".to_owned()));
     bench.server.start();
-    bench.server.ready().await;
+    // It is not ready: a store belongs to that. Everything that needs none is served.
+    until("the server to answer", async || bench.client.get("/qa/episodes").await.is_ok()).await;
     let before = bench.client.get(&format!("/episodes/{}", short["id"])).await.expect("an episode");
     let (status, away) = run(&bench, &good, Value::Null).await;
     assert_eq!((status, &away["code"], &away["error"]), (502, &json!("qa_not_done"), &json!("failed to run qa suite")), "{away}");
@@ -220,9 +240,89 @@ async fn no_episode_is_held_for_ever() {
     };
     commands.execute(&Context::system(), dead).await.expect("it begins");
     let (status, refused) = run(&bench, &good, Value::Null).await;
-    assert_eq!((status, &refused["code"], &refused["error"]), (409, &json!("qa_running"), &json!("qa already running")));
+    assert_eq!((status, &refused["code"]), (409, &json!("qa_running")), "{refused}");
+    assert!(refused["error"].as_str().is_some_and(|text| text.starts_with("qa already running")), "{refused}");
     let status = || async { bench.client.get(&format!("/episodes/{}", good["id"])).await.expect("an episode")["qa_status"].clone() };
     assert_eq!(status().await, "qa_running");
     until("the episode to be free", async || status().await == "approved").await;
     assert_eq!(run(&bench, &good, Value::Null).await.0, 200);
+}
+
+/// A site's own rules: drafted, tried on what there is, put to use; the verdicts that were told are those that runs give.
+#[tokio::test]
+async fn a_suite_is_tried_on_history_before_it_judges() {
+    let bench = Bench::start().await;
+    let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
+    let tasks = bench.dispatch(4).await;
+    let mut episodes = vec![];
+    for (task, seconds) in tasks[..3].iter().zip([5, 5, 4]) {
+        episodes.push(judged(&bench, &mut transfer, task, &recorded(&TOPICS, seconds)).await);
+    }
+    assert!(episodes.iter().all(|episode| episode["qa_status"] == "approved"), "{episodes:?}");
+
+    // At least five seconds, as a gate of this site.
+    let mut suite = bench.client.get("/qa/suites/default").await.expect("the shipped one");
+    assert_eq!((&suite["state"], &suite["version"]), (&json!("active"), &json!(1)));
+    for check in suite["checks"].as_array_mut().expect("checks") {
+        if check["name"] == "duration" {
+            *check = json!({ "name": "duration", "gate": true, "limits": { "min_s": 4.5, "max_s": 600.0 } });
+        }
+    }
+    let (status, drafted) = ask(&bench, Method::POST, "/qa/suites", suite.clone()).await;
+    assert_eq!(
+        (status, &drafted["name"], &drafted["version"], &drafted["state"]),
+        (201, &json!("default"), &json!(2), &json!("draft")),
+        "{drafted}"
+    );
+    let path = |what: &str| format!("/qa/suites/{}/{what}", drafted["id"].as_str().expect("an id"));
+    let (status, told) = ask(&bench, Method::POST, &path("what-if"), Value::Null).await;
+    assert_eq!(
+        (status, &told["matched_count"], &told["judged_count"], &told["changed_count"]),
+        (200, &json!(3), &json!(3), &json!(1)),
+        "{told}"
+    );
+    assert_eq!((&told["episodes"][0]["id"], &told["episodes"][0]["to"]), (&episodes[2]["id"], &json!("failed")));
+    assert_eq!(told["by_robot"][0]["id"], bench.device.as_str());
+    let (_, none) = ask(&bench, Method::POST, &path("what-if"), json!({"created_at_from": "2031-01-01T00:00:00Z"})).await;
+    assert_eq!((&none["matched_count"], &none["more"]), (&json!(0), &json!(false)));
+    // Nothing was changed by asking.
+    assert_eq!(bench.client.get(&format!("/episodes/{}", episodes[2]["id"])).await.expect("an episode"), episodes[2]);
+
+    for (wrong, said) in [
+        (json!({"checks": [{"name": "mcap_magic", "gate": true}]}), "recording_not_empty"),
+        (json!({"approve_at": 2.0}), "approve_at"),
+        (json!({"parts": {"sounds": 1}}), "parts"),
+        (json!({"scope": {"kind": "sop", "id": 999}}), "there is no sop"),
+        (json!({"scope": {"kind": "robot_type"}}), "scope.id"),
+        (json!({"name": "Our Suite"}), "lower-case"),
+    ] {
+        let mut body = suite.clone();
+        wrong.as_object().expect("fields").iter().for_each(|(key, value)| body[key] = value.clone());
+        let (status, refused) = ask(&bench, Method::POST, "/qa/suites", body).await;
+        assert!(status == 400 && refused["error"].as_str().is_some_and(|text| text.contains(said)), "{said}: {refused}");
+    }
+
+    let (status, active) = ask(&bench, Method::POST, &path("activate"), Value::Null).await;
+    assert_eq!((status, &active["state"]), (200, &json!("active")), "{active}");
+    let (status, refused) =
+        ask(&bench, Method::PUT, &format!("/qa/suites/{}", drafted["id"].as_str().expect("an id")), suite.clone()).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("suite_not_a_draft")), "{refused}");
+    // Runs say what was told, and new episodes are judged by it.
+    for (episode, expected) in episodes.iter().zip(["approved", "approved", "failed"]) {
+        let (_, again) = run(&bench, episode, Value::Null).await;
+        assert_eq!((&again["verdict"], &again["suite_version"]), (&json!(expected), &json!(2)));
+    }
+    let new = judged(&bench, &mut transfer, &tasks[3], &recorded(&TOPICS, 4)).await;
+    assert_eq!(new["qa_status"], "failed");
+    // Another one of the same scope takes its place, and without it the shipped one judges.
+    let (_, third) = ask(&bench, Method::POST, "/qa/suites", suite.clone()).await;
+    assert_eq!(third["version"], 3);
+    let third = format!("/qa/suites/{}", third["id"].as_str().expect("an id"));
+    assert_eq!(ask(&bench, Method::POST, &format!("{third}/activate"), Value::Null).await.0, 200);
+    let listed = bench.client.get("/qa/suites?state=active").await.expect("a list");
+    assert_eq!((listed["total"].as_i64(), &listed["items"][0]["version"]), (Some(1), &json!(3)));
+    assert_eq!(ask(&bench, Method::POST, &format!("{third}/retire"), Value::Null).await.1["state"], "retired");
+    assert_eq!(ask(&bench, Method::POST, &format!("{third}/activate"), Value::Null).await.0, 409);
+    let (_, by_shipped) = run(&bench, &new, Value::Null).await;
+    assert_eq!((&by_shipped["verdict"], &by_shipped["suite_version"]), (&json!("approved"), &json!(1)));
 }

@@ -40,6 +40,7 @@ mod http_lists;
 mod http_login;
 mod http_slice;
 mod idempotency;
+mod inspection;
 mod judging;
 mod kill;
 mod leadership;

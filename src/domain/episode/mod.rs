@@ -1,22 +1,28 @@
 //! Episodes: recordings that were verified, one per task; what was measured of them, and how they were judged.
 
+mod inspection;
 mod qa;
+mod refusal;
 #[cfg(test)]
 mod run_tests;
+mod status;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, InspectionCause, Levels, Taken, cause_of, is_open};
 use self::qa::{ApprovalChange, Start};
-pub use self::qa::{EndedRun, Qa, QaStatus, RunMode, Running, TellingCheck, check_id};
+pub use self::qa::{EndedRun, Qa, Running, TellingCheck, check_id};
+pub use self::refusal::EpisodeRefusal;
+pub use self::status::{Level, QaStatus, RunMode};
 use super::aggregate::events;
-use super::judgement::{Judgement, TaskWants};
+use super::judgement::{Judgement, TaskWants, Verdict};
 use super::measurement::Facts;
-use super::refusal::{RefusalCode, Refused};
 use super::{
-    Aggregate, BatchId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
+    Aggregate, BatchId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,9 +38,103 @@ pub struct Known {
     pub created: Created,
     /// Words that people and rules put on it, each once, in the order they came.
     pub labels: Vec<String>,
+    /// What people say of it.
+    pub note: Option<String>,
     /// The newest facts; none of an episode that was stored by a version that did not measure.
     pub measured: Option<Box<Measured>>,
     pub qa: Qa,
+    pub inspection: Inspection,
+}
+
+/// What people say of an episode; what is not given stays.
+#[derive(Clone, Debug, Default)]
+pub struct Annotation {
+    pub labels: Option<Vec<String>>,
+    /// `Some(None)` takes it away.
+    pub note: Option<Option<String>>,
+}
+
+/// What an inspector decides.
+#[derive(Clone, Debug)]
+pub struct NewDecision {
+    /// Names it among all decisions.
+    pub number: i64,
+    pub by: InspectorId,
+    pub level: Level,
+    pub levels: Levels,
+    pub decision: Decision,
+    pub reason: String,
+    pub tags: Vec<String>,
+    pub duration_sec: Option<f64>,
+    /// Whether this one is of the share that is inspected twice.
+    pub second_wanted: bool,
+    pub at: Timestamp,
+}
+
+impl Known {
+    /// No run changes its status: a person has decided, or is about to.
+    pub fn is_protected(&self, now: Timestamp) -> bool {
+        self.qa.settled.is_protected() || self.inspection.holder(now).is_some() || !self.inspection.decisions.is_empty()
+    }
+
+    fn annotated(&self, annotation: Annotation) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        let mut labels = annotation.labels.unwrap_or_else(|| self.labels.clone());
+        let mut seen = std::collections::BTreeSet::new();
+        labels.retain(|label| seen.insert(label.clone()));
+        let of_rules = |label: &&String| [RECALLED_BATCH, LATE_UPLOAD].contains(&label.as_str());
+        let kept = |of: &[String], among: &[String]| of.iter().filter(of_rules).find(|label| !among.contains(label)).cloned();
+        if let Some(label) = kept(&self.labels, &labels).or_else(|| kept(&labels, &self.labels)) {
+            return Err(EpisodeRefusal::LabelOfRule { label });
+        }
+        let note = annotation.note.unwrap_or_else(|| self.note.clone());
+        let same = labels == self.labels && note == self.note;
+        Ok(if same { vec![] } else { vec![EpisodeEvent::EpisodeAnnotated { labels, note }] })
+    }
+
+    fn approval_after(&self, verdict: Verdict, now: Timestamp) -> ApprovalChange {
+        if self.is_protected(now) { ApprovalChange::Same } else { self.qa.approval_after(verdict) }
+    }
+
+    /// Why a person has to look at it; none where there is nothing to decide.
+    pub fn inspection_cause(&self) -> Option<InspectionCause> {
+        let judgement = self.qa.last.as_ref().map(|last| &last.judgement);
+        is_open(self.qa.settled).then(|| cause_of(judgement, &self.inspection))
+    }
+
+    fn may_take(&self, by: InspectorId, level: Level, levels: &Levels, now: Timestamp) -> Result<(), EpisodeRefusal> {
+        let cause = self.inspection_cause().ok_or(EpisodeRefusal::NothingToInspect { status: self.qa.settled })?;
+        let needed = levels.of(cause);
+        if self.inspection.holder(now).is_some_and(|taken| taken.by != by) {
+            return Err(EpisodeRefusal::TakenByAnother);
+        }
+        if self.inspection.has_decided(by) {
+            return Err(EpisodeRefusal::DecidedBefore);
+        }
+        if level < needed { Err(EpisodeRefusal::LevelTooLow { needed }) } else { Ok(()) }
+    }
+
+    fn decided(&self, new: NewDecision) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        if self.inspection.holder(new.at).is_none_or(|taken| taken.by != new.by) {
+            return Err(EpisodeRefusal::NotTaken);
+        }
+        self.may_take(new.by, new.level, &new.levels, new.at)?;
+        let effect = self.inspection.effect_of(new.decision, new.second_wanted);
+        let approved = effect == DecisionEffect::Settled && new.decision == Decision::Approved;
+        let approval = approved.then_some(EpisodeEvent::EpisodeApproved { run: None, inspector: Some(new.by) });
+        let decided = Decided {
+            number: new.number,
+            by: new.by,
+            decision: new.decision,
+            effect,
+            reason: new.reason,
+            tags: new.tags,
+            duration_sec: new.duration_sec,
+            round: self.inspection.rounds,
+            place: i32::try_from(self.inspection.decisions.len()).unwrap_or(i32::MAX),
+            at: new.at,
+        };
+        Ok(std::iter::once(EpisodeEvent::InspectionDecided(decided)).chain(approval).collect())
+    }
 }
 
 /// What is known of the recording, and what was wanted of it.
@@ -85,6 +185,8 @@ pub enum EpisodeCommand {
     Label {
         label: String,
     },
+    /// What people say of it.
+    Annotate(Annotation),
     Measure(Box<Measured>),
     /// A run looks at the recording, until then at the longest.
     StartRun {
@@ -105,12 +207,34 @@ pub enum EpisodeCommand {
         run: String,
         why: String,
     },
+    /// An inspector of this level looks at it.
+    Take {
+        by: InspectorId,
+        level: Level,
+        levels: Levels,
+        until: Timestamp,
+        now: Timestamp,
+    },
+    /// They do not decide.
+    Release {
+        by: InspectorId,
+    },
+    Decide(Box<NewDecision>),
+    /// It is decided once more, by a senior.
+    Reopen {
+        reason: String,
+    },
 }
 
 events! {
     EpisodeEvent {
         EpisodeCreated = "episode_created", "1.0" (Created),
         EpisodeLabelled = "episode_labelled", "1.0" { label: String },
+        EpisodeAnnotated = "episode_annotated", "1.0" {
+            /// All labels that it has now.
+            labels: Vec<String>,
+            note: Option<String>,
+        },
         EpisodeMeasured = "episode_measured", "1.0" (Box<Measured>),
         QaRunStarted = "qa_run_started", "1.0" (Running),
         QaRunEnded = "qa_run_ended", "1.0" (Box<EndedRun>),
@@ -119,41 +243,18 @@ events! {
             why: String,
         },
         EpisodeApproved = "episode_approved", "1.0" {
-            /// Which run did.
-            run: String,
+            /// Which run did, or else which inspector.
+            run: Option<String>,
+            inspector: Option<InspectorId>,
         },
         EpisodeApprovalLost = "episode_approval_lost", "1.0" {
-            /// Which run found what is wrong with it.
-            run: String,
+            /// Which run found what is wrong with it; none where it was reopened.
+            run: Option<String>,
         },
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EpisodeRefusal {
-    #[error("the episode exists already")]
-    AlreadyCreated,
-    #[error("there is no such episode")]
-    NoSuchEpisode,
-    #[error("qa already running")]
-    QaRunning,
-    #[error("an automatic run judges an episode that is pending_qa, and this one is {}", .status.as_str())]
-    NotPending { status: QaStatus },
-    #[error("the run took too long, and another one may have begun: its result was not kept")]
-    RunLost,
-    #[error("this run has ended")]
-    RunEnded,
-}
-
-impl Refused for EpisodeRefusal {
-    fn code(&self) -> RefusalCode {
-        match self {
-            Self::AlreadyCreated => RefusalCode::EpisodeExists,
-            Self::NoSuchEpisode => RefusalCode::EpisodeNotFound,
-            Self::QaRunning => RefusalCode::QaRunning,
-            Self::NotPending { .. } => RefusalCode::NotPendingQa,
-            Self::RunLost | Self::RunEnded => RefusalCode::QaRunLost,
-        }
+        InspectionTaken = "inspection_taken", "1.0" (Taken),
+        InspectionReleased = "inspection_released", "1.0" { by: InspectorId },
+        InspectionDecided = "inspection_decided", "1.0" (Decided),
+        InspectionReopened = "inspection_reopened", "1.0" { reason: String },
     }
 }
 
@@ -175,6 +276,7 @@ impl Aggregate for Episode {
             C::Create(_) => return Err(EpisodeRefusal::AlreadyCreated),
             C::Label { label } if episode.labels.contains(&label) => vec![],
             C::Label { label } => vec![EpisodeEvent::EpisodeLabelled { label }],
+            C::Annotate(annotation) => episode.annotated(annotation)?,
             C::Measure(measured) if episode.measured.as_ref() == Some(&measured) => vec![],
             C::Measure(measured) => vec![EpisodeEvent::EpisodeMeasured(measured)],
             C::StartRun { run, mode, until, now } => {
@@ -187,12 +289,12 @@ impl Aggregate for Episode {
             C::EndRun { run, .. } if qa.is_repeat(&run) => vec![],
             C::EndRun { run, number, mode, judgement, at } => {
                 qa.may_end(&run, mode)?;
-                let approval = match qa.approval_after(judgement.verdict) {
+                let approval = match episode.approval_after(judgement.verdict, at) {
                     ApprovalChange::Same => None,
-                    ApprovalChange::Given => Some(EpisodeEvent::EpisodeApproved { run: run.clone() }),
-                    ApprovalChange::Lost => Some(EpisodeEvent::EpisodeApprovalLost { run: run.clone() }),
+                    ApprovalChange::Given => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
+                    ApprovalChange::Lost => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
                 };
-                let kept = qa.settled.is_protected();
+                let kept = episode.is_protected(at);
                 let ended = EpisodeEvent::QaRunEnded(Box::new(EndedRun { run, number, mode, at, judgement, kept }));
                 std::iter::once(ended).chain(approval).collect()
             }
@@ -200,26 +302,58 @@ impl Aggregate for Episode {
                 vec![EpisodeEvent::QaRunAbandoned { run, why }]
             }
             C::AbandonRun { .. } => vec![],
+            C::Take { by, level, levels, until, now } => {
+                episode.may_take(by, level, &levels, now)?;
+                vec![EpisodeEvent::InspectionTaken(Taken { by, until })]
+            }
+            C::Release { by } if episode.inspection.taken.as_ref().is_some_and(|taken| taken.by == by) => {
+                vec![EpisodeEvent::InspectionReleased { by }]
+            }
+            C::Release { .. } => vec![],
+            C::Decide(new) => episode.decided(*new)?,
+            C::Reopen { reason } => {
+                let (status, decided) = (qa.settled, episode.inspection.is_settled());
+                if !(decided || status == QaStatus::Approved) {
+                    return Err(EpisodeRefusal::NotDecided { status });
+                }
+                let lost = status.is_approved().then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
+                std::iter::once(EpisodeEvent::InspectionReopened { reason }).chain(lost).collect()
+            }
         })
     }
 
     fn evolve(&mut self, event: &EpisodeEvent) {
         use EpisodeEvent as E;
         if let E::EpisodeCreated(created) = event {
-            let (created, qa) = (created.clone(), Qa::default());
-            *self = Episode::Known(Box::new(Known { created, labels: vec![], measured: None, qa }));
+            let created = created.clone();
+            let known = Known { created, labels: vec![], note: None, measured: None, qa: Qa::default(), inspection: Inspection::default() };
+            *self = Episode::Known(Box::new(known));
         }
         // Nothing precedes `episode_created` in a stream.
         let Episode::Known(episode) = self else { return };
         match event {
             E::EpisodeCreated(_) => {}
             E::EpisodeLabelled { label } => episode.labels.push(label.clone()),
+            E::EpisodeAnnotated { labels, note } => (episode.labels, episode.note) = (labels.clone(), note.clone()),
             E::EpisodeMeasured(measured) => episode.measured = Some(measured.clone()),
             E::QaRunStarted(running) => episode.qa.running = Some(running.clone()),
             E::QaRunEnded(ended) => episode.qa.end((**ended).clone()),
             E::QaRunAbandoned { .. } => episode.qa.running = None,
-            // What the run said is in the event of its end.
+            // What was said of it is in the events beside them.
             E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => {}
+            E::InspectionTaken(taken) => episode.inspection.taken = Some(taken.clone()),
+            E::InspectionReleased { .. } => episode.inspection.taken = None,
+            E::InspectionDecided(decided) => {
+                episode.inspection.taken = None;
+                episode.inspection.decisions.push(decided.clone());
+                if decided.effect == DecisionEffect::Settled {
+                    episode.qa.settle(decided.decision.into(), (decided.decision == Decision::Rejected).then(|| decided.reason.clone()));
+                }
+            }
+            E::InspectionReopened { reason } => {
+                episode.inspection = Inspection { rounds: episode.inspection.rounds + 1, ..Inspection::default() };
+                episode.qa.settle(QaStatus::NeedsInspection, Some(reason.clone()));
+            }
         }
     }
 }

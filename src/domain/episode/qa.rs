@@ -18,56 +18,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::EpisodeRefusal;
+use super::refusal::EpisodeRefusal;
+use super::status::{QaStatus, RunMode};
 use crate::domain::Timestamp;
 use crate::domain::judgement::{Grade, Judgement, Verdict};
-use crate::domain::words::words;
-
-words! {
-    /// How the episode stands with quality checks.
-    QaStatus {
-        /// Not checked yet.
-        PendingQa = "pending_qa",
-        QaRunning = "qa_running",
-        Approved = "approved",
-        /// A person has to look at it.
-        NeedsInspection = "needs_inspection",
-        InspectorApproved = "inspector_approved",
-        Rejected = "rejected",
-        Failed = "failed",
-    }
-
-    /// Who wants a run: the arrival of a recording, or a person.
-    RunMode {
-        Auto = "auto",
-        Manual = "manual",
-    }
-}
-
-impl QaStatus {
-    /// No run changes it.
-    pub fn is_protected(self) -> bool {
-        match self {
-            Self::NeedsInspection | Self::InspectorApproved | Self::Rejected => true,
-            Self::PendingQa | Self::QaRunning | Self::Approved | Self::Failed => false,
-        }
-    }
-
-    /// It may go to the cloud.
-    pub fn is_approved(self) -> bool {
-        matches!(self, Self::Approved | Self::InspectorApproved)
-    }
-}
-
-impl From<Verdict> for QaStatus {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Approved => Self::Approved,
-            Verdict::NeedsInspection => Self::NeedsInspection,
-            Verdict::Failed => Self::Failed,
-        }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Qa {
@@ -209,14 +163,16 @@ impl Qa {
     }
 
     pub(super) fn approval_after(&self, verdict: Verdict) -> ApprovalChange {
-        if self.settled.is_protected() {
-            return ApprovalChange::Same;
-        }
         match (self.settled.is_approved(), QaStatus::from(verdict).is_approved()) {
             (false, true) => ApprovalChange::Given,
             (true, false) => ApprovalChange::Lost,
             _ => ApprovalChange::Same,
         }
+    }
+
+    /// A person says how it stands.
+    pub(super) fn settle(&mut self, status: QaStatus, flag: Option<String>) {
+        (self.settled, self.flag, self.auto_approved) = (status, flag, false);
     }
 
     pub(super) fn end(&mut self, ended: EndedRun) {

@@ -19,7 +19,7 @@ enum Ask {
 
 fn ask() -> impl Strategy<Value = Ask> {
     let mode = || prop_oneof![Just(RunMode::Auto), Just(RunMode::Manual)];
-    let verdict = prop_oneof![Just(Verdict::Approved), Just(Verdict::Failed), 1 => Just(Verdict::NeedsInspection)];
+    let verdict = prop_oneof![Just(Verdict::Approved), Just(Verdict::Failed), Just(Verdict::NeedsInspection)];
     prop_oneof![
         (0..6_u8, mode(), 0..5_i64).prop_map(|(run, mode, seconds)| Ask::Start { run, mode, seconds }),
         (0..6_u8, mode(), verdict).prop_map(|(run, mode, verdict)| Ask::End { run, mode, verdict }),
@@ -35,6 +35,7 @@ fn judgement(run: u8, verdict: Verdict) -> Judgement {
         measured_by: 1,
         verdict,
         score: f64::from(run) / 10.0,
+        approve_at: 0.9,
         parts: BTreeMap::new(),
         flag: (verdict != Verdict::Approved).then(|| format!("flag of {run}")),
         checks: vec![],

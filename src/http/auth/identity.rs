@@ -2,11 +2,11 @@
 
 use crate::domain::right::scope_of;
 use crate::domain::words::words;
-use crate::domain::{Actor, CollectorId, Scope};
+use crate::domain::{Actor, CollectorId, InspectorId, Scope};
 
 words! {
     /// What a login is for.
-    Role { Admin = "admin", DataCollector = "data_collector" }
+    Role { Admin = "admin", DataCollector = "data_collector", DataInspector = "data_inspector" }
 }
 
 /// Who a request comes from.
@@ -16,6 +16,10 @@ pub enum Identity {
     Collector {
         id: CollectorId,
         operator_id: String,
+    },
+    Inspector {
+        id: InspectorId,
+        inspector_id: String,
     },
     /// A caller without a login.
     Anonymous,
@@ -27,6 +31,7 @@ impl Identity {
         match self {
             Identity::Admin => "admin".to_owned(),
             Identity::Collector { id, .. } => format!("collector:{id}"),
+            Identity::Inspector { id, .. } => format!("inspector:{id}"),
             Identity::Anonymous => "anonymous".to_owned(),
         }
     }
@@ -36,6 +41,7 @@ impl Identity {
         match self {
             Identity::Admin => Some(Role::Admin),
             Identity::Collector { .. } => Some(Role::DataCollector),
+            Identity::Inspector { .. } => Some(Role::DataInspector),
             Identity::Anonymous => None,
         }
     }
@@ -45,6 +51,7 @@ impl Identity {
         match self {
             Identity::Admin => Actor::Admin,
             Identity::Collector { id, .. } => Actor::Collector(*id),
+            Identity::Inspector { id, .. } => Actor::Inspector(*id),
             // The source address is all that is known.
             Identity::Anonymous => Actor::Anonymous,
         }

@@ -12,8 +12,9 @@ use utoipa_axum::routes;
 
 use super::passwords::{admin_digest, same};
 use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
-use crate::domain::Scope;
+use crate::domain::inspector::InspectorStatus;
 use crate::domain::registry::CollectorStatus;
+use crate::domain::{InspectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::{Json, JsonOrForm};
 use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
@@ -42,7 +43,7 @@ type AnyPassword = Password<ANY_PASSWORD_BYTES_MAX>;
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct LoginRequest {
-    /// The administrator's account, or a data collector's operator id. One of this and the older names has to be there.
+    /// The administrator's account, a data collector's operator id, or an inspector's id. One of this and the older names has to be there.
     account: Option<ShortText>,
     /// An older name of `account`.
     operator_id: Option<ShortText>,
@@ -65,9 +66,23 @@ pub struct LoginAnswer {
     /// What the login is for.
     #[schema(value_type = RoleWord)]
     role: &'static str,
-    /// Who it is; null for the administrator.
+    /// Which data collector it is; null for others.
     #[schema(required)]
     collector: Option<LoginCollector>,
+    /// Which inspector it is; missing for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inspector: Option<LoginInspector>,
+}
+
+/// An inspector who is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoginInspector {
+    /// Names them in other requests.
+    id: TextId,
+    /// Their login name.
+    inspector_id: String,
+    /// For people.
+    name: String,
 }
 
 /// A data collector who is logged in.
@@ -81,7 +96,7 @@ pub struct LoginCollector {
     name: String,
 }
 
-/// Log in as administrator or as data collector. A browser also gets a cookie, which opens the stream of devices and nothing else.
+/// Log in as administrator, as data collector, or as inspector. A browser also gets a cookie, which opens the stream of devices and nothing else.
 /// As a form it is the password grant of OAuth 2.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body(content(
     (LoginRequest = "application/json"),
@@ -110,7 +125,7 @@ pub async fn login(
     logins.addresses.attempt("", address, now).map_err(throttled)?;
     // Who is meant is looked up first: what is counted is the account, however its name was spelled.
     let admin = same(&account, &state.settings.admin_username);
-    let meant = if admin { None } else { Some(state.reads.collector_login(&account).await?) };
+    let meant = if admin { None } else { Some(state.reads.person_login(&account).await?) };
     let counted = meant.as_ref().map_or(ADMIN, |meant| &meant.comparable);
     logins.accounts.attempt(counted, address, now).map_err(throttled)?;
 
@@ -118,11 +133,18 @@ pub async fn login(
         tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
         Problem::new(Code::LoginRefused, "wrong account or password")
     };
+    let inspecting = meant.as_ref().and_then(|meant| meant.inspector.as_ref());
     let (identity, collector) = if admin {
         if !logins.matches(admin_digest(&password), state.reads.admin_password_hash().await?).await? {
             return Err(refused());
         }
         (Identity::Admin, None)
+    } else if let Some(inspector) = inspecting {
+        let proven = logins.matches(password, Some(inspector.password_hash.clone())).await?;
+        if !proven || inspector.status != InspectorStatus::Active {
+            return Err(refused());
+        }
+        (Identity::Inspector { id: inspector.id, inspector_id: inspector.inspector_id.clone() }, None)
     } else {
         let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
         let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
@@ -143,8 +165,13 @@ pub async fn login(
         access_token,
         token_type: "Bearer",
         expires_in,
-        role: if collector.is_some() { Role::DataCollector } else { Role::Admin }.as_str(),
+        role: identity.role().map_or("", Role::as_str),
         collector,
+        inspector: inspecting.map(|row| LoginInspector {
+            id: TextId(row.id.0),
+            inspector_id: row.inspector_id.clone(),
+            name: row.name.clone(),
+        }),
     };
     Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
 }
@@ -170,7 +197,7 @@ pub async fn logout() -> ([(HeaderName, String); 1], Json<LoggedOut>) {
 /// Who is logged in.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
-    /// Null for the administrator.
+    /// Null for others than data collectors.
     #[schema(required)]
     collector_id: Option<i64>,
     /// The login name.
@@ -224,6 +251,21 @@ pub struct MyRobotType {
     capabilities: Option<Value>,
 }
 
+async fn inspector_me(state: &AppState, id: InspectorId) -> Result<Json<Me>, Problem> {
+    let inspector = state.reads.inspector(&Scope::Everything, id).await?;
+    let inspector = inspector.filter(|inspector| inspector.own.status == InspectorStatus::Active);
+    let inspector = inspector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
+    Ok(Json(Me {
+        collector_id: None,
+        operator_id: inspector.own.inspector_id.unwrap_or_default(),
+        name: inspector.own.name.unwrap_or_default(),
+        role: Role::DataInspector.as_str(),
+        workstation_id: None,
+        robot_id: None,
+        robot_type: None,
+    }))
+}
+
 /// Who is logged in, and at which station.
 #[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", responses((status = 200, body = Me), (status = 401, description = "No valid login")))]
 pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me>, Problem> {
@@ -240,6 +282,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
                 robot_type: None,
             }));
         }
+        Identity::Inspector { id, .. } => return inspector_me(&state, id).await,
         Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
     let collector = state.reads.data_collector(&Scope::Everything, id).await?;

@@ -122,7 +122,7 @@ pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Proble
         Some(Role::DataCollector) if episode.own.qa_status == QaStatus::Rejected => {
             Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
         }
-        Some(Role::Admin | Role::DataCollector) | None => Ok(()),
+        Some(Role::Admin | Role::DataCollector | Role::DataInspector) | None => Ok(()),
     }
 }
 

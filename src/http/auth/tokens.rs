@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, Role};
-use crate::domain::{CollectorId, Timestamp};
+use crate::domain::{CollectorId, InspectorId, Timestamp};
 use crate::http::problem::{Code, Problem};
 
 const LOGIN: &str = "login_v1";
@@ -34,7 +34,7 @@ struct Frame<T> {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LoginClaims {
-    /// 0 for the administrator.
+    /// 0 for the administrator. Of an inspector, too: the role says whose number it is.
     collector_id: i64,
     operator_id: String,
     role: String,
@@ -98,6 +98,7 @@ impl Tokens {
         let (collector_id, operator_id) = match identity {
             Identity::Admin => (0, String::new()),
             Identity::Collector { id, operator_id } => (id.0, operator_id.clone()),
+            Identity::Inspector { id, inspector_id } => (id.0, inspector_id.clone()),
             Identity::Anonymous => return None,
         };
         let claims = LoginClaims { collector_id, operator_id, role: identity.role()?.as_str().to_owned() };
@@ -147,6 +148,7 @@ impl Tokens {
         match (claims.role.parse(), claims.collector_id) {
             (Ok(Role::Admin), 0) => Ok(Identity::Admin),
             (Ok(Role::DataCollector), id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
+            (Ok(Role::DataInspector), id) if id > 0 => Ok(Identity::Inspector { id: InspectorId(id), inspector_id: claims.operator_id }),
             _ => refuse("the login token is not valid"),
         }
     }
@@ -265,7 +267,7 @@ mod tests {
     #[test]
     fn a_role_that_does_not_fit_its_id_is_refused() {
         let tokens = tokens("secret", "k");
-        for (role, collector_id) in [("admin", 7), ("data_collector", 0), ("display", 0)] {
+        for (role, collector_id) in [("admin", 7), ("data_collector", 0), ("data_inspector", 0), ("display", 0)] {
             let claims = LoginClaims { collector_id, operator_id: String::new(), role: role.into() };
             let token = tokens.sign(LOGIN, claims, at(0), Duration::from_secs(60));
             assert_eq!(identify(&tokens, &format!("Bearer {token}"), 1), Err(401), "{role} {collector_id}");

@@ -7,6 +7,7 @@ use crate::http::extract::{PAGE_DEFAULT, PAGE_MAX};
 /// Names of paths and queries.
 const COMMON: &[(&str, &str)] = &[
     ("bucket", "The bucket of the object"),
+    ("certification_level", "Only with this level"),
     ("collector_name", "Only of data collectors of this name"),
     ("collector_operator_id", "Only of the data collector with this login name"),
     ("connected", "Only robots whose sockets are both up (`true`), or are not (`false`)"),
@@ -14,6 +15,7 @@ const COMMON: &[(&str, &str)] = &[
     ("factory_id", "Only of this factory"),
     ("id", "The id, as the answer gave it that made the thing, or a list of such things"),
     ("ids", "Only these"),
+    ("inspector_id", "Only of the inspector with this login name"),
     ("keyword", "Only where one of the names has this in it"),
     ("object", "The key of the object"),
     ("offset", "How many entries come before the page; default 0"),
@@ -24,6 +26,8 @@ const COMMON: &[(&str, &str)] = &[
     ("robot_device_id", "Only of the robot with this device id"),
     ("robot_type_id", "Only of this robot type"),
     ("scene_id", "Only of this scene"),
+    ("sop_id", "Only by this SOP"),
+    ("station_id", "Only of this workstation"),
     ("slug", "Only with this slug"),
     ("status", "Only with this status"),
     ("subscene_id", "Only this subscene"),

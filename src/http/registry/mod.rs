@@ -6,6 +6,7 @@
 pub mod config_templates;
 pub mod data_collectors;
 pub mod factories;
+pub mod inspectors;
 pub mod organizations;
 pub mod robot_types;
 pub mod robots;

@@ -14,6 +14,7 @@ use super::look::Look;
 use super::scan::Limits;
 use super::whole::measure_whole;
 use crate::domain::measurement::Facts;
+use crate::telemetry::chain;
 
 /// What a pass over all bytes found.
 pub struct Passed {
@@ -54,7 +55,7 @@ pub async fn measure_passing<E>(pieces: impl Stream<Item = Result<Bytes, E>>, lo
     let facts = match measuring.await {
         Ok(Ok(Ok(facts))) => Some(Facts { sha256: Some(sha256.clone()), ..facts }),
         Ok(Ok(Err(unread))) => {
-            error!(error = %unread, "A recording could not be measured: {unread}");
+            error!(error = chain(&unread), "A recording could not be measured: {unread}");
             None
         }
         Ok(Err(_)) | Err(_) => {

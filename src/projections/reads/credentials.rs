@@ -3,8 +3,9 @@
 use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
+use crate::domain::inspector::InspectorStatus;
 use crate::domain::registry::CollectorStatus;
-use crate::domain::{CollectorId, DeviceId, RobotId, Timestamp};
+use crate::domain::{CollectorId, DeviceId, InspectorId, RobotId, Timestamp};
 
 row! {
     LoginRow {
@@ -14,6 +15,11 @@ row! {
         name: Option<String> = "c.name",
         status: Option<CollectorStatus> = "c.status",
         password_hash: Option<String> = "k.password_hash",
+        inspector: Option<InspectorId> = "i.id",
+        inspector_id: Option<String> = "i.inspector_id",
+        inspector_name: Option<String> = "i.name",
+        inspector_status: Option<InspectorStatus> = "i.status",
+        inspector_hash: Option<String> = "ki.password_hash",
     }
 }
 
@@ -24,6 +30,18 @@ pub struct Login {
     pub comparable: String,
     /// Where there is such an account.
     pub collector: Option<CollectorLogin>,
+    /// The same of an inspector: no two accounts have one name.
+    pub inspector: Option<InspectorLogin>,
+}
+
+/// An inspector who has a password.
+#[derive(Clone, Debug)]
+pub struct InspectorLogin {
+    pub id: InspectorId,
+    pub inspector_id: String,
+    pub name: String,
+    pub status: InspectorStatus,
+    pub password_hash: String,
 }
 
 /// A data collector who has a password.
@@ -38,7 +56,15 @@ pub struct CollectorLogin {
 
 impl From<LoginRow> for Login {
     fn from(row: LoginRow) -> Self {
-        let LoginRow { comparable, collector_id, operator_id, name, status, password_hash } = row;
+        let inspector = row.inspector.zip(row.inspector_id).zip(row.inspector_name).zip(row.inspector_status).zip(row.inspector_hash);
+        let inspector = inspector.map(|((((id, inspector_id), name), status), password_hash)| InspectorLogin {
+            id,
+            inspector_id,
+            name,
+            status,
+            password_hash,
+        });
+        let LoginRow { comparable, collector_id, operator_id, name, status, password_hash, .. } = row;
         let known = collector_id.zip(operator_id).zip(name).zip(status).zip(password_hash);
         let collector = known.map(|((((collector_id, operator_id), name), status), password_hash)| CollectorLogin {
             collector_id,
@@ -47,7 +73,7 @@ impl From<LoginRow> for Login {
             status,
             password_hash,
         });
-        Self { comparable, collector }
+        Self { comparable, collector, inspector }
     }
 }
 
@@ -112,11 +138,13 @@ fn recorder_token() -> String {
     )
 }
 
-fn collector_login() -> String {
+fn person_login() -> String {
     format!(
         "select {} from (select comparable($1) as comparable) n \
          left join data_collectors c on comparable(c.operator_id) = n.comparable \
-         left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id",
+         left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id \
+         left join inspectors i on comparable(i.inspector_id) = n.comparable \
+         left join credentials ki on ki.subject = 'inspector' and ki.subject_id = i.id",
         LoginRow::columns()
     )
 }
@@ -128,9 +156,9 @@ impl Reads {
         Ok(row.map(|row| row.password_hash))
     }
 
-    pub async fn collector_login(&self, operator_id: &str) -> Result<Login, ReadError> {
-        let row: Option<LoginRow> = self.row(&collector_login(), &[&operator_id]).await?;
-        Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None }, Login::from))
+    pub async fn person_login(&self, operator_id: &str) -> Result<Login, ReadError> {
+        let row: Option<LoginRow> = self.row(&person_login(), &[&operator_id]).await?;
+        Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None, inspector: None }, Login::from))
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
@@ -163,7 +191,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("whether a robot has a store key", has_store_key().to_owned()),
         ("robots without a store key", keyless_robots()),
         ("login of the administrator", admin_password()),
-        ("login of a data collector", collector_login()),
+        ("login of a person", person_login()),
         ("token of a recorder", recorder_token()),
     ]
 }

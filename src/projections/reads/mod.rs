@@ -14,7 +14,9 @@ pub mod devices;
 pub mod episodes;
 mod error;
 pub mod events;
+pub mod history;
 mod home;
+pub mod inspection;
 mod keyword;
 pub mod letters;
 pub mod links;
@@ -52,6 +54,8 @@ pub fn statements() -> Vec<(&'static str, String)> {
         devices::statements(),
         episodes::statements(),
         events::statements(),
+        history::statements(),
+        inspection::statements(),
         letters::statements(),
         links::statements(),
         log::statements(),

@@ -49,7 +49,7 @@ words! {
 
 impl ReadModel for Device {
     type Row = DeviceRow;
-    const EVENT_TABLE: Option<&'static TableName> = Some(DeviceCommandRow::NAME);
+    const EVENT_TABLES: &'static [&'static TableName] = &[DeviceCommandRow::NAME];
 
     fn shown(state: &Self) -> Shown<DeviceRow> {
         let (recorder, transfer) = (state.link(LinkKind::Recorder), state.link(LinkKind::Transfer));

@@ -5,6 +5,7 @@
 
 pub mod bulk_run;
 pub mod device;
+pub mod inspector;
 pub mod letter;
 pub mod production;
 pub mod qa_suite;
@@ -34,8 +35,8 @@ impl<R> From<Option<R>> for Shown<R> {
 /// A stream that is shown as one row.
 pub trait ReadModel: Listed {
     type Row: Table;
-    /// The table of rows that show single events of the stream, where there is one.
-    const EVENT_TABLE: Option<&'static TableName> = None;
+    /// Tables of rows that show single events of the stream.
+    const EVENT_TABLES: &'static [&'static TableName] = &[];
 
     fn shown(state: &Self) -> Shown<Self::Row>;
 
@@ -63,10 +64,9 @@ macro_rules! tables {
     ($($kind:ident: $aggregate:ty;)+) => {
         /// Every read model's table.
         pub fn tables() -> Vec<&'static TableName> {
-            [$((Some(<<$aggregate as ReadModel>::Row as Table>::NAME), <$aggregate as ReadModel>::EVENT_TABLE)),+]
+            [$((<<$aggregate as ReadModel>::Row as Table>::NAME, <$aggregate as ReadModel>::EVENT_TABLES)),+]
                 .into_iter()
-                .flat_map(|(table, of_events)| [table, of_events])
-                .flatten()
+                .flat_map(|(table, of_events)| std::iter::once(table).chain(of_events.iter().copied()))
                 .collect()
         }
     };

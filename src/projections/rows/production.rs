@@ -5,14 +5,16 @@ use serde_json::Value;
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
-use crate::domain::episode::{EndedRun, Episode, EpisodeEvent, QaStatus, RunMode, TellingCheck};
+use crate::domain::episode::{Decision, DecisionEffect, EndedRun, Episode, EpisodeEvent, InspectionCause, QaStatus, RunMode, TellingCheck};
 use crate::domain::judgement::Verdict;
 use crate::domain::order::{Order, OrderStatus, Priority};
 use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
-    BatchId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
+    BatchId, EpisodeId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
+    Timestamp,
 };
 use crate::eventstore::StoreError;
+use crate::projections::packed_facts::PackedFacts;
 use crate::projections::rows::Table as _;
 use crate::projections::sql_types::Count;
 
@@ -99,8 +101,40 @@ table! {
         cloud_processed: bool,
         cloud_synced_at: Option<Timestamp>,
         labels: Vec<String>,
+        note: Option<String>,
         latest_check: Option<TellingCheck>,
+        verdict: Option<Verdict>,
         qa_until: Option<Timestamp>,
+        /// Of the decision that the status comes from.
+        inspector_id: Option<InspectorId>,
+        inspection_decision: Option<Decision>,
+        inspected_at: Option<Timestamp>,
+        /// None where there is nothing to decide.
+        inspection_cause: Option<InspectionCause>,
+        /// Thousandths between the score and what would approve it.
+        inspection_distance: Option<i64>,
+        inspection_taken_by: Option<InspectorId>,
+        inspection_until: Option<Timestamp>,
+        /// Who decided since it was reopened, or ever.
+        inspection_deciders: Vec<InspectorId>,
+        /// A first decision waits for a second one.
+        inspection_blind: bool,
+    }
+    EpisodeFactsRow in "episode_facts" by number EpisodeId {
+        packed: PackedFacts,
+    }
+    InspectionDecisionRow in "inspection_decisions" by number i64 {
+        episode_id: EpisodeId,
+        inspector_id: InspectorId,
+        decision: Decision,
+        effect: DecisionEffect,
+        reason: String,
+        tags: Vec<String>,
+        duration_sec: Option<f64>,
+        /// Decisions of one round are about the same question: reopened, an episode has another one.
+        round: i32,
+        /// 0 is the first of its round.
+        place: i32,
     }
     QaRunRow in "qa_runs" by number i64 {
         episode_id: EpisodeId,
@@ -209,11 +243,12 @@ impl ReadModel for Task {
 
 impl ReadModel for Episode {
     type Row = EpisodeRow;
-    const EVENT_TABLE: Option<&'static TableName> = Some(QaRunRow::NAME);
+    const EVENT_TABLES: &'static [&'static TableName] = &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME];
 
     fn shown(state: &Self) -> Shown<EpisodeRow> {
         let Episode::Known(episode) = state else { return Shown::Gone };
         let created = episode.created.clone();
+        let settled = episode.inspection.decisions.last().filter(|last| last.effect == DecisionEffect::Settled);
         Shown::Row(EpisodeRow {
             episode_id: created.episode_id,
             task_id: created.task_id,
@@ -244,13 +279,47 @@ impl ReadModel for Episode {
             cloud_processed: false,
             cloud_synced_at: None,
             labels: episode.labels.clone(),
+            note: episode.note.clone(),
             latest_check: episode.qa.last.as_ref().and_then(EndedRun::telling_check),
+            verdict: episode.qa.last.as_ref().map(|last| last.judgement.verdict),
             qa_until: episode.qa.running.as_ref().map(|running| running.until),
+            inspector_id: settled.map(|settled| settled.by),
+            inspection_decision: settled.map(|settled| settled.decision),
+            inspected_at: settled.map(|settled| settled.at),
+            inspection_cause: episode.inspection_cause(),
+            inspection_distance: episode.qa.last.as_ref().map(|last| last.judgement.distance()),
+            inspection_taken_by: episode.inspection.taken.as_ref().map(|taken| taken.by),
+            inspection_until: episode.inspection.taken.as_ref().map(|taken| taken.until),
+            inspection_deciders: episode.inspection.decisions.iter().map(|decided| decided.by).collect(),
+            inspection_blind: episode.inspection.wants_second(),
         })
     }
 
     fn shown_event(id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
-        let EpisodeEvent::QaRunEnded(ended) = event else { return Ok(None) };
+        let ended = match event {
+            EpisodeEvent::QaRunEnded(ended) => ended,
+            EpisodeEvent::EpisodeMeasured(measured) => {
+                let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("facts of episode {id}: {error}"));
+                let row = EpisodeFactsRow { packed: PackedFacts::of(measured).map_err(|error| unreadable(&error))? };
+                return Ok(Some(RowWrite::new(head, &row)?));
+            }
+            EpisodeEvent::InspectionDecided(decided) => {
+                let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("decision of episode {id}: {error}"));
+                let row = InspectionDecisionRow {
+                    episode_id: EpisodeId(id.parse().map_err(|error| unreadable(&error))?),
+                    inspector_id: decided.by,
+                    decision: decided.decision,
+                    effect: decided.effect,
+                    reason: decided.reason.clone(),
+                    tags: decided.tags.clone(),
+                    duration_sec: decided.duration_sec,
+                    round: decided.round,
+                    place: decided.place,
+                };
+                return Ok(Some(RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?));
+            }
+            _ => return Ok(None),
+        };
         let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("run {} of episode {id}: {error}", ended.number));
         let judgement = &ended.judgement;
         let version = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);

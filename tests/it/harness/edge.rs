@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use keystone_edge::commands::callbacks::CallbackTokens;
+use keystone_edge::commands::inspection::InspectionTerms;
 use keystone_edge::commands::{Commands, Context, waits};
 use keystone_edge::devices::hub::{Ask, Lane};
 use keystone_edge::devices::session::Now;
 use keystone_edge::devices::wire::{RpcResponse, ToTransfer};
 use keystone_edge::devices::{Hub, LinkId, QueryError, RecorderView};
 use keystone_edge::domain::device::{LinkKind, RecorderState};
+use keystone_edge::domain::episode::Levels;
 use keystone_edge::domain::judgement::Suite;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
@@ -85,6 +87,7 @@ impl TestEdge {
             read_timeout: Duration::from_secs(30),
             device_response_timeout: Duration::from_secs(2),
             qa_timeout: Duration::from_secs(10),
+            inspection: InspectionTerms { lease: Duration::from_secs(600), second_share: 0.0, levels: Levels::default() },
             device_finish_timeout: Duration::from_secs(4),
             endpoints: Endpoints {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },

@@ -11,11 +11,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("outbox", &["domain"]),
     ("projections", &["domain", "eventstore", "outbox::letters", "pg"]),
     // The rows that go into the outbox with the events are made where the events are decided.
-    ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "projections"]),
+    ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "projections", "quality"]),
+    // What is done about the objects of an episode is the same for a delivery, a request and a bulk run.
+    ("qa", &["domain", "commands", "projections", "blobs", "mcap", "quality"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
-    ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher"]),
+    ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher", "qa"]),
     ("devices", &["domain", "commands", "projections"]),
-    ("http", &["domain", "commands", "projections", "devices", "blobs", "streams"]),
+    ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams"]),
     ("streams", &["projections"]),
     // Facts are values of the domain: they are stored with the episode.
     ("mcap", &["domain"]),

@@ -1,0 +1,95 @@
+//! Inspectors: their accounts.
+
+use serde_json::Value;
+
+use super::work::Person;
+use super::{Command, CommandError, Refusal, Work};
+use crate::domain::episode::Level;
+use crate::domain::inspector::{Inspector, InspectorCommand, InspectorStatus, Terms};
+use crate::domain::{Aggregate as _, InspectorId, OrganizationId, RefusalCode};
+use crate::eventstore::Loaded;
+use crate::projections::facts::{self, FactoryTable};
+
+/// A person who may sign in and inspect.
+#[derive(Clone)]
+pub struct CreateInspector {
+    pub organization_id: OrganizationId,
+    pub name: String,
+    /// The login name.
+    pub inspector_id: String,
+    pub email: Option<String>,
+    pub certification_level: Level,
+    pub metadata: Value,
+    /// A bcrypt hash: passwords do not come this far. None: they cannot sign in.
+    pub password_hash: Option<String>,
+}
+
+impl Command for CreateInspector {
+    type Answer = InspectorId;
+    const NAME: &'static str = "create_inspector";
+
+    async fn run(&self, work: &mut Work) -> Result<InspectorId, CommandError> {
+        let factory = facts::factory_of(&mut work.tx, FactoryTable::Organizations, self.organization_id.0).await?;
+        if !factory.is_some_and(|factory| work.scope.contains(factory, Some(self.organization_id))) {
+            let text = format!("there is no organization {}", self.organization_id);
+            return Err(Refusal::new(RefusalCode::OrganizationNotFound, text).into());
+        }
+        if facts::is_account_of_collector(&mut work.tx, &self.inspector_id).await? {
+            return Err(Refusal::new(RefusalCode::NameTaken, "a data collector signs in with this name").into());
+        }
+        let id = facts::new_ids(&mut work.tx, "inspector_ids", 1).await?[0];
+        let terms = Terms {
+            organization_id: self.organization_id,
+            certification_level: self.certification_level,
+            status: InspectorStatus::Active,
+            metadata: self.metadata.clone(),
+        };
+        work.decide(&mut Loaded::<Inspector>::absent(id), InspectorCommand::Create(terms))?;
+        if let Some(hash) = &self.password_hash {
+            work.set_credential(Inspector::TYPE, id, hash.clone());
+        }
+        work.set_person(Person {
+            subject: Inspector::TYPE,
+            id,
+            name: self.name.clone(),
+            operator_id: Some(self.inspector_id.clone()),
+            email: self.email.clone(),
+        });
+        Ok(InspectorId(id))
+    }
+}
+
+/// What is not given stays.
+#[derive(Clone)]
+pub struct ChangeInspector {
+    pub id: InspectorId,
+    pub certification_level: Option<Level>,
+    pub status: Option<InspectorStatus>,
+    pub metadata: Option<Value>,
+    pub password_hash: Option<String>,
+}
+
+impl Command for ChangeInspector {
+    type Answer = ();
+    const NAME: &'static str = "change_inspector";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut inspector = work.lock_and_load::<Inspector>(self.id).await?;
+        let Inspector::Known(terms) = &inspector.state else {
+            return Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into());
+        };
+        if !work.sees(terms.organization_id).await? {
+            return Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into());
+        }
+        let change = InspectorCommand::Change {
+            certification_level: self.certification_level,
+            status: self.status,
+            metadata: self.metadata.clone(),
+        };
+        work.decide(&mut inspector, change)?;
+        if let Some(hash) = &self.password_hash {
+            work.set_credential(Inspector::TYPE, self.id.0, hash.clone());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What is not done about an episode, and why.
+
+use super::status::{Level, QaStatus};
+use crate::domain::refusal::{RefusalCode, Refused};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EpisodeRefusal {
+    #[error("the episode exists already")]
+    AlreadyCreated,
+    #[error("there is no such episode")]
+    NoSuchEpisode,
+    #[error("the label {label} is put on by a rule, and people neither put it on nor take it off")]
+    LabelOfRule { label: String },
+    #[error("qa already running")]
+    QaRunning,
+    #[error("an automatic run judges an episode that is pending_qa, and this one is {}", .status.as_str())]
+    NotPending { status: QaStatus },
+    #[error("the run took too long, and another one may have begun: its result was not kept")]
+    RunLost,
+    #[error("this run has ended")]
+    RunEnded,
+    #[error("there is nothing to inspect: the episode is {}", .status.as_str())]
+    NothingToInspect { status: QaStatus },
+    #[error("another inspector looks at the episode")]
+    TakenByAnother,
+    #[error("take the episode first: it is not yours, or not any more")]
+    NotTaken,
+    #[error("a second inspection is made by another person than the first")]
+    DecidedBefore,
+    #[error("this needs an inspector of the level {}", .needed.as_str())]
+    LevelTooLow { needed: Level },
+    #[error("only what was decided is reopened, and the episode is {}", .status.as_str())]
+    NotDecided { status: QaStatus },
+}
+
+impl Refused for EpisodeRefusal {
+    fn code(&self) -> RefusalCode {
+        match self {
+            Self::AlreadyCreated => RefusalCode::EpisodeExists,
+            Self::NoSuchEpisode => RefusalCode::EpisodeNotFound,
+            Self::LabelOfRule { .. } => RefusalCode::LabelOfRule,
+            Self::QaRunning => RefusalCode::QaRunning,
+            Self::NotPending { .. } => RefusalCode::NotPendingQa,
+            Self::RunLost | Self::RunEnded => RefusalCode::QaRunLost,
+            Self::NothingToInspect { .. } => RefusalCode::NothingToInspect,
+            Self::TakenByAnother => RefusalCode::InspectionTaken,
+            Self::NotTaken => RefusalCode::InspectionNotTaken,
+            Self::DecidedBefore => RefusalCode::InspectionDecidedBefore,
+            Self::LevelTooLow { .. } => RefusalCode::InspectorLevel,
+            Self::NotDecided { .. } => RefusalCode::NothingToReopen,
+        }
+    }
+}
