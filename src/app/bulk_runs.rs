@@ -68,7 +68,10 @@ impl Worker {
                 Piece::Done { pause_ms } => Duration::from_millis(pause_ms),
                 Piece::ToDo(items) => match self.judge(&run, items, stop).await {
                     Ok(Judged::Done) => Duration::ZERO,
-                    Ok(Judged::Lost) => return Ok(lost(id)),
+                    Ok(Judged::Lost) => {
+                        lost(id);
+                        return Ok(());
+                    }
                     Ok(Judged::Stopped) => return self.commands.release_bulk_run(&run).await,
                     Err(CommandError::Failed(error)) => {
                         self.give_up(&run, &error).await?;
@@ -80,7 +83,10 @@ impl Worker {
                     info!(bulk_run.id = id, "The bulk run `{id}` is over");
                     return Ok(());
                 }
-                Piece::Lost => return Ok(lost(id)),
+                Piece::Lost => {
+                    lost(id);
+                    return Ok(());
+                }
             };
             tokio::select! { () = stop.cancelled() => return self.commands.release_bulk_run(&run).await, () = tokio::time::sleep(pause) => {} }
         }
