@@ -205,7 +205,10 @@ async fn an_event_waits_for_the_earlier_ones_of_its_stream_where_that_is_asked_f
         }
     })
     .await;
-    let in_order = json!({ "delivery": { "ordering": "per_stream", "concurrency": 8 } });
+    // Without chance in the wait: the other stream has two seconds to go by.
+    let in_order = json!({ "delivery": {
+        "ordering": "per_stream", "concurrency": 8, "jitter": "none", "backoff_base_ms": 1000, "backoff_cap_ms": 1000
+    } });
     site.subscribe(&receiver.url("/"), in_order).await;
     for stream in ["a", "b"] {
         site.happen(stream, 1..=4).await;
