@@ -1,7 +1,8 @@
 //! How quickly a recording is measured: three cameras, an arm and an inertial sensor, in chunks of 4 MiB with zstd.
 //!
-//! Tiers 1 and 2, tier 3 with no, one and so many threads beside it as there are processors, and the `mcap` crate's own reader with its chunk
-//! checksums, on one file that lies in the page cache. `KEYSTONE_BENCH_MB` sets its size (256), `KEYSTONE_BENCH_RUNS` how often (5).
+//! Tiers 1 and 2; tier 3 with its container checks alone, with payloads, and with images that are decoded, by one and by all threads; the `mcap`
+//! crate's own reader with its chunk checksums; and the pass that verifies an upload, with measuring and without. All on one file that lies in
+//! the page cache, the ways in turn. `KEYSTONE_BENCH_MB` sets its size (256), `KEYSTONE_BENCH_RUNS` how often (5).
 
 #![allow(clippy::disallowed_methods)]
 
@@ -10,17 +11,21 @@ mod baseline;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read as _};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use keystone_edge::domain::measurement::Facts;
 use keystone_edge::mcap::RangedRead;
-use keystone_edge::mcap::measure::{Limits, look, measure_ends, measure_whole};
+use keystone_edge::mcap::measure::{Limits, look, measure_ends, measure_passing, measure_whole};
 use mcap::records::MessageHeader;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
+use sha2::{Digest as _, Sha256};
 
 use baseline::number;
 
@@ -66,6 +71,9 @@ fn imu(at: u64, step: u64) -> Vec<u8> {
     payload
 }
 
+/// So many that none comes twice in a chunk.
+const IMAGES: u64 = 256;
+
 /// Images of 640 × 480 with grain, of some 60 kB.
 fn images() -> Vec<Vec<u8>> {
     let mut state = 1u64;
@@ -81,7 +89,7 @@ fn images() -> Vec<Vec<u8>> {
         jpeg_encoder::Encoder::new(&mut jpeg, 80).encode(&pixels, 640, 480, jpeg_encoder::ColorType::Rgb).expect("an image");
         jpeg
     };
-    (0..8).map(|n| image(n, &mut noise)).collect()
+    (0..IMAGES).map(|n| image(n, &mut noise)).collect()
 }
 
 fn generate(path: &Path, bytes: u64) -> u64 {
@@ -109,7 +117,7 @@ fn generate(path: &Path, bytes: u64) -> u64 {
         };
         if step % 33 == 0 {
             for camera in 0..3 {
-                let image = &images[((step / 33 + camera) % 8) as usize];
+                let image = &images[((step / 33 * 3 + camera) % IMAGES) as usize];
                 write(
                     camera as usize,
                     &[&header(at)[..], &5u32.to_le_bytes(), b"jpeg\0\0\0\0", &(image.len() as u32).to_le_bytes(), image].concat(),
@@ -128,21 +136,53 @@ fn generate(path: &Path, bytes: u64) -> u64 {
     std::fs::metadata(path).expect("its size").len()
 }
 
-/// The best of some runs.
-fn best<T>(runs: u64, mut run: impl FnMut() -> T) -> (Duration, T) {
-    let timed = |run: &mut dyn FnMut() -> T| {
-        let start = Instant::now();
+/// What some runs took, by the clock and of processors.
+#[derive(Default)]
+struct Took {
+    wall: Vec<Duration>,
+    processor: Vec<Duration>,
+}
+
+fn processor() -> Duration {
+    let used = getrusage(UsageWho::RUSAGE_SELF).expect("our usage");
+    Duration::from_micros((used.user_time() + used.system_time()).num_microseconds() as u64)
+}
+
+impl Took {
+    fn run<T>(&mut self, run: impl FnOnce() -> T) -> T {
+        let (start, used) = (Instant::now(), processor());
         let made = run();
-        (start.elapsed(), made)
-    };
-    let mut best = timed(&mut run);
-    for _ in 1..runs {
-        let next = timed(&mut run);
-        if next.0 < best.0 {
-            best = next;
-        }
+        self.wall.push(start.elapsed());
+        self.processor.push(processor() - used);
+        made
     }
-    best
+
+    fn median(times: &[Duration]) -> f64 {
+        let mut sorted = times.to_vec();
+        sorted.sort_unstable();
+        sorted[sorted.len() / 2].as_secs_f64()
+    }
+
+    fn wall(&self) -> f64 {
+        Self::median(&self.wall)
+    }
+
+    fn processor(&self) -> f64 {
+        Self::median(&self.processor)
+    }
+
+    fn show(&self, what: &str, size: u64) {
+        let (least, most) = (self.wall.iter().min().expect("a run"), self.wall.iter().max().expect("a run"));
+        println!(
+            "{what:<64} {:>8.3} s ({:.3} to {:.3}), {:>6.2} GB/s, {:>7.3} s of processors, {:>5.2} GB/s of one",
+            self.wall(),
+            least.as_secs_f64(),
+            most.as_secs_f64(),
+            size as f64 / 1e9 / self.wall(),
+            self.processor(),
+            size as f64 / 1e9 / self.processor()
+        );
+    }
 }
 
 fn peak_kb() -> u64 {
@@ -150,51 +190,119 @@ fn peak_kb() -> u64 {
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
+const PIECE_BYTES: usize = 4 << 20;
+
+/// A file in pieces, as a store hands it out.
+fn pieces(file: File) -> impl futures_util::Stream<Item = io::Result<Bytes>> {
+    futures_util::stream::unfold(file, |mut file| async move {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        match file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(piece.into()), file)),
+            Err(error) => Some((Err(error), file)),
+        }
+    })
+}
+
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("recording.mcap");
     let runs = number("KEYSTONE_BENCH_RUNS", 5);
     let size = generate(&path, number("KEYSTONE_BENCH_MB", 256) << 20);
-    let gb = |time: Duration| size as f64 / 1e9 / time.as_secs_f64();
-    println!("a recording of {:.1} MB", size as f64 / 1e6);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    println!(
+        "a recording of {:.1} MB, {processors} processors, {runs} runs: the median, from the quickest to the slowest",
+        size as f64 / 1e6
+    );
 
     let file = || LocalFile(File::open(&path).expect("the file"));
-    let (time, facts) = best(runs, || {
-        runtime.block_on(async {
+    let seen = || runtime.block_on(look(&file(), size)).expect("a look");
+    let mut ends = Took::default();
+    for _ in 0..runs {
+        let facts = ends.run(|| {
             let file = file();
-            let seen = look(&file, size).await.expect("a look");
-            measure_ends(&file, &seen).await.expect("facts")
-        })
-    });
-    println!("tiers 1 and 2: {:.1} ms, {:.2} MB read", time.as_secs_f64() * 1e3, facts.read_bytes as f64 / 1e6);
+            let seen = seen();
+            runtime.block_on(measure_ends(&file, &seen)).expect("facts")
+        });
+        assert!(facts.findings.is_empty(), "{:?}", facts.findings);
+        if ends.wall.len() == 1 {
+            println!("tiers 1 and 2 read {:.2} MB", facts.read_bytes as f64 / 1e6);
+        }
+    }
+    ends.show("tiers 1 and 2", size);
 
+    let whole = |limits: Limits| -> Facts {
+        let facts = measure_whole(BufReader::with_capacity(PIECE_BYTES, file().0), &seen(), limits).expect("facts");
+        assert!(facts.findings.is_empty() && facts.not_measured.is_empty(), "{:?} {:?}", facts.findings, facts.not_measured);
+        facts
+    };
+    let ways = |unpackers: usize| {
+        let of = |payloads, samples_max| Limits { unpackers, payloads, samples_max, ..Limits::default() };
+        [("container", of(false, 0)), ("and payloads", of(true, 0)), ("and decoded images", of(true, 60))]
+    };
+    let all: Vec<(String, Limits)> = [0, processors]
+        .into_iter()
+        .flat_map(|unpackers| ways(unpackers).map(|(what, limits)| (format!("tier 3, {unpackers} threads beside: {what}"), limits)))
+        .collect();
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = peak_kb();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let whole = |unpackers: usize| -> (Duration, Facts) {
-        best(runs, || {
-            let file = file();
-            let seen = runtime.block_on(look(&file, size)).expect("a look");
-            measure_whole(BufReader::with_capacity(4 << 20, file.0), &seen, Limits { unpackers, ..Limits::default() }).expect("facts")
-        })
-    };
-    let mut fastest = Duration::MAX;
-    for unpackers in [0, 1, processors] {
-        let (time, facts) = whole(unpackers);
-        assert!(facts.findings.is_empty() && facts.not_measured.is_empty(), "{:?}", facts.findings);
-        fastest = fastest.min(time);
-        println!("tier 3, {unpackers} threads beside: {:.3} s, {:.2} GB/s, {} messages", time.as_secs_f64(), gb(time), facts.message_count);
+    let mut took: Vec<Took> = all.iter().map(|_| Took::default()).collect();
+    for _ in 0..runs {
+        for (took, (_, limits)) in took.iter_mut().zip(&all) {
+            took.run(|| whole(*limits));
+        }
     }
+    all.iter().zip(&took).for_each(|((what, _), took)| took.show(what, size));
     println!("  at most {:.1} MB more memory than before", (peak_kb().saturating_sub(before)) as f64 / 1e3);
 
-    // It wants the whole file in memory; reading it is not counted.
-    let bytes = std::fs::read(&path).expect("the file");
-    let (time, messages) = best(runs, || {
+    // It wants the whole file in memory: with reading it, as ours reads it, and without.
+    let (mut theirs, mut from_memory) = (Took::default(), Took::default());
+    let read_by_theirs = |bytes: &[u8]| {
         let stream =
-            mcap::read::RawMessageStream::new_with_options(&bytes, mcap::read::Options::ValidateChunkCrcs.into()).expect("a reader");
+            mcap::read::RawMessageStream::new_with_options(bytes, mcap::read::Options::ValidateChunkCrcs.into()).expect("a reader");
         stream.inspect(|message| assert!(message.is_ok())).count()
-    });
-    println!("the crate's checked reader: {:.3} s, {:.2} GB/s, {messages} messages", time.as_secs_f64(), gb(time));
-    println!("tier 3 is {:.1} times as fast", time.as_secs_f64() / fastest.as_secs_f64());
+    };
+    for _ in 0..runs {
+        let bytes = theirs.run(|| {
+            let bytes = std::fs::read(&path).expect("the file");
+            assert!(read_by_theirs(&bytes) > 0);
+            bytes
+        });
+        from_memory.run(|| read_by_theirs(&bytes));
+    }
+    theirs.show("the crate's checked reader", size);
+    from_memory.show("the crate's checked reader, the file in memory before", size);
+    for ((what, _), took) in all.iter().zip(&took) {
+        let times = |theirs: &Took| {
+            format!("{:.1} times ({:.1} of one processor)", theirs.wall() / took.wall(), theirs.processor() / took.processor())
+        };
+        println!("  {what}: {} as fast as theirs, {} as theirs from memory", times(&theirs), times(&from_memory));
+    }
+
+    let mut hashed = Took::default();
+    let mut measured = [(); 3].map(|()| Took::default());
+    let one_pass = ways((processors - 1).max(1));
+    for _ in 0..runs {
+        hashed.run(|| {
+            let (mut file, mut hash, mut piece) = (file().0, Sha256::new(), vec![0; PIECE_BYTES]);
+            loop {
+                match file.read(&mut piece).expect("the file") {
+                    0 => break hash.finalize(),
+                    len => hash.update(&piece[..len]),
+                }
+            }
+        });
+        for (took, (_, limits)) in measured.iter_mut().zip(&one_pass) {
+            let passed = took.run(|| runtime.block_on(measure_passing(pieces(file().0), Arc::new(seen()), *limits)).expect("the file"));
+            assert!(passed.facts.is_some_and(|facts| facts.findings.is_empty()));
+        }
+    }
+    hashed.show("SHA-256 alone", size);
+    for (took, (what, _)) in measured.iter().zip(&one_pass) {
+        took.show(&format!("SHA-256 and tier 3 in one pass: {what}"), size);
+        let more = |ours: f64, alone: f64| (ours / alone - 1.0) * 100.0;
+        let (time, used) = (more(took.wall(), hashed.wall()), more(took.processor(), hashed.processor()));
+        println!("  {time:+.0} % of time, {used:+.0} % of processors");
+    }
 }

@@ -47,7 +47,7 @@ use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::fleet::Fleet;
-use crate::http::{self, AppState, Live, StreamLimits};
+use crate::http::{self, AppState, Live, Means, StreamLimits};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
@@ -293,9 +293,7 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Fleet::new(devices.hub().clone()),
-            http::objects::Objects::new(blobs),
-            runs,
+            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs },
             live,
             settings,
             Arc::new(move || metrics.render()),

@@ -37,6 +37,8 @@ const LATER_EVENTS_OF_MANY_MAX: i64 = 10;
 /// Letters that one transaction sweeps.
 const SWEPT_AT_ONCE: i64 = 500;
 
+const ENDED: &str = "select id from subscriptions where id = any ($1) and ended is not null";
+
 /// Puts the delivery of a letter into the outbox again.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplayLetter {
@@ -236,8 +238,9 @@ async fn replay(work: &mut Work, chosen: &[Letter], delays: &[f64], causation_de
     }
     let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&ids)).await?;
+    let ended = ended_subscriptions(work, chosen).await?;
     for (letter, mut stream) in chosen.iter().zip(streams) {
-        decide_replay(work, letter, &mut stream, causation_depth_max)?;
+        decide_replay(work, letter, &mut stream, causation_depth_max, &ended)?;
     }
     work.tx.query(letters::REPLAY, &[&ids, &delays, &causation_depth_max]).await?;
     Ok(())
@@ -265,13 +268,14 @@ pub(super) async fn replay_items(
     let found = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
     let found: Vec<Letter> = found.iter().map(Letter::of).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&found.iter().map(|letter| letter.id).collect::<Vec<_>>())).await?;
+    let ended = ended_subscriptions(work, &found).await?;
     let (mut results, mut replayed) = (BTreeMap::new(), vec![]);
     for (letter, mut stream) in found.into_iter().zip(streams) {
         let cause = if letter.died_at > selection.at() {
             // It is another death than the one that was selected.
             Some("died_again")
         } else {
-            match decide_replay(work, &letter, &mut stream, causation_depth_max) {
+            match decide_replay(work, &letter, &mut stream, causation_depth_max, &ended) {
                 Ok(()) => None,
                 Err(CommandError::Refused(refusal)) => Some(refusal.code.as_str()),
                 Err(error) => return Err(error),
@@ -291,12 +295,36 @@ pub(super) async fn replay_items(
     Ok(items.iter().map(outcome).collect())
 }
 
+fn subscription_of(letter: &Letter) -> Option<i64> {
+    match letter.given.destination.as_deref().and_then(Destination::parse) {
+        Some(Destination::Webhook(id)) => Some(id.0),
+        _ => None,
+    }
+}
+
+/// Subscriptions of these letters that have ended: what is put into the outbox for them is dropped, and would count as delivered.
+async fn ended_subscriptions(work: &mut Work, letters: &[Letter]) -> Result<BTreeSet<i64>, CommandError> {
+    let ids: BTreeSet<i64> = letters.iter().filter_map(subscription_of).collect();
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let rows = work.tx.query(ENDED, &[&ids]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 fn decide_replay(
     work: &mut Work,
     letter: &Letter,
     stream: &mut Loaded<DeadLetter>,
     causation_depth_max: Option<i32>,
+    ended: &BTreeSet<i64>,
 ) -> Result<(), CommandError> {
+    if let Some(id) = subscription_of(letter).filter(|id| ended.contains(id)) {
+        let text =
+            format!("letter {}: the subscription {id} has ended, and nothing is delivered to it any more; resolve the letter", letter.id);
+        return Err(Refusal::new(RefusalCode::SubscriptionEnded, text).into());
+    }
     let (standing, given) = (letter.standing, letter.given.clone());
     let too_deep = letter.too_deep.then_some(letter.causation_depth);
     work.decide(stream, LetterCommand::Replay { standing, given, too_deep, causation_depth_max })?;

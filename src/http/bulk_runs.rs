@@ -187,7 +187,7 @@ pub async fn replay(
 ), responses((status = 200, body = Paged<BulkRun>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<BulkRun>>, Problem> {
     let page = params.page_to_100()?;
-    let listed = state.reads.bulk_runs(params.word("action")?, params.lenient_bool("active"), page).await?;
+    let listed = state.reads.bulk_runs(params.word("action")?, params.strict_bool("active")?, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }
 

@@ -89,4 +89,4 @@ pub mod words;
 pub use live::{Live, StreamLimits};
 pub use router::{openapi, router};
 pub use settings::{AuthMode, EdgeSettings};
-pub use state::AppState;
+pub use state::{AppState, Means};

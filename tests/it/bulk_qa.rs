@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 use crate::data_ops::with_episodes;
 use crate::harness::bench::Recording;
 use crate::harness::edge::TestEdge;
-use crate::harness::episodes::EpisodeMaker;
 use crate::harness::relay::Relay;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::sse::Sse;
 use crate::harness::{TestDatabase, TestObjects, temp_folder, until};
 use crate::judging::recorded;
 use crate::outbox::number;
+use crate::stored_episodes::EpisodeMaker;
 
 const EPISODES: &str = "/api/v1/data-ops/episodes";
 const RUNS: &str = "/api/v1/data-ops/bulk-runs";
@@ -308,7 +308,7 @@ async fn q14_a_stream_is_not_cut_by_the_limit_of_requests() {
     while let Some(told) = stream.told().await {
         names.push(told.name);
     }
-    assert_eq!(names.iter().filter(|name| *name != "ping").next_back().map(String::as_str), Some("bulk_run_completed"), "{names:?}");
+    assert_eq!(names.iter().rfind(|name| *name != "ping").map(String::as_str), Some("bulk_run_completed"), "{names:?}");
 }
 
 /// Two processes of one site, with so many episodes that nobody judges by himself.

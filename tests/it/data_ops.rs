@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::harness::bench::Recording;
 use crate::harness::edge::{Seed, TestEdge, number};
-use crate::harness::episodes::EpisodeMaker;
+use crate::stored_episodes::EpisodeMaker;
 
 const EPISODES: &str = "/api/v1/data-ops/episodes";
 pub const DEVICE: &str = "AB-F0001-T0001-000001";

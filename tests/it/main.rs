@@ -74,6 +74,7 @@ mod starts;
 mod storage;
 mod store_keys;
 mod store_log;
+mod stored_episodes;
 mod story;
 mod strangers;
 mod streams;

@@ -6,20 +6,24 @@ use keystone_edge::commands::batches::{AdjustBatch, CancelBatch, CreatedBatch, D
 use keystone_edge::commands::callbacks::{Proof, StartCallback};
 use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::orders::{DeleteOrder, ReviseOrder};
+use keystone_edge::commands::qa::JudgeEpisode;
 use keystone_edge::commands::subscriptions::CreateSubscription;
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask};
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::config::{Config, Secret};
-use keystone_edge::domain::FactoryId;
 use keystone_edge::domain::device::{LinkKind, RecorderAction, RecorderState};
+use keystone_edge::domain::episode::RunMode;
+use keystone_edge::domain::judgement::Suite;
+use keystone_edge::domain::measurement::Facts;
 use keystone_edge::domain::order::Revision;
 use keystone_edge::domain::report::Report;
 use keystone_edge::domain::subscription::{DeliveryChange, Target};
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
+use keystone_edge::domain::{EpisodeId, FactoryId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::outbox::Wakes;
-use keystone_edge::pg::Connector;
+use keystone_edge::pg::{Connector, get};
 use serde_json::json;
 
 use crate::factory::{Factory, asked, last_report, place_all, recorder_tells, uploaded};
@@ -200,10 +204,21 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
             bucket: "edge".into(),
             duration_sec: None,
             metadata: None,
-            facts: None,
+            facts: Some(Box::new(Facts::none(1))),
         });
     }
     bench.count("verified upload", accepting).await;
+    let client = get(bench.factory.store.pool()).await.unwrap();
+    let episodes = client.query("select id from episodes order by id", &[]).await.unwrap();
+    drop(client);
+    let judge = |id| JudgeEpisode {
+        episode: EpisodeId(id),
+        run: "auto".into(),
+        mode: RunMode::Auto,
+        looked: None,
+        default_suite: Suite::default(),
+    };
+    bench.count("new episode judged", episodes.iter().map(|row| judge(row.get(0))).collect()).await;
 
     let link = OpenLink { device: device_id.clone(), kind: LinkKind::Recorder, remote: "a".into(), process: None };
     let epoch = bench.factory.commands.execute(&Context::system(), link).await.unwrap();

@@ -285,7 +285,7 @@ impl Aggregate for Episode {
                 let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
                 let why = || "its time was over".to_owned();
                 let abandoned = abandoned.map(|run| EpisodeEvent::QaRunAbandoned { run, why: why() });
-                let started = (!again).then(|| EpisodeEvent::QaRunStarted(Running { run, mode, until }));
+                let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
                 abandoned.into_iter().chain(started).collect()
             }
             C::EndRun { run, .. } if qa.is_repeat(&run) => vec![],

@@ -42,4 +42,6 @@ pub use sidecar::sidecar_facts;
 pub use whole::{measure_ends, measure_whole};
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

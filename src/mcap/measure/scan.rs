@@ -37,11 +37,13 @@ pub struct Limits {
     pub unpackers: usize,
     /// Images of each camera that are decoded; never more than sixty.
     pub samples_max: u64,
+    /// Whether payloads are looked into at all.
+    pub payloads: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { chunk_bytes_max: 64 << 20, unpackers: 1, samples_max: SAMPLES_MAX }
+        Self { chunk_bytes_max: 64 << 20, unpackers: 1, samples_max: SAMPLES_MAX, payloads: true }
     }
 }
 
@@ -121,6 +123,7 @@ impl<'a> Scan<'a> {
     fn new(look: &'a Look, limits: Limits, pool: Pool) -> Self {
         let mut done = Scanned { counted_all: true, ..Scanned::default() };
         done.checksums.summary = look.summary.as_ref().is_ok_and(|facts| matches!(facts.summary_crc, SummaryCrc::Matches(_)));
+        done.topics.payloads = limits.payloads;
         done.topics.sampling = Sampling::new(duration_ns(look), limits.samples_max, pool.work());
         // Those that were only counted are described by their own records.
         look.channels.iter().filter(|channel| !channel.topic.is_empty()).for_each(|channel| done.topics.describe(channel));
@@ -139,11 +142,14 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// What is wrong with chunks before it is told before it, whenever they are unpacked.
     fn found(&mut self, finding: Finding) {
+        self.settle_all();
         self.done.findings.push(finding, FINDINGS_MAX);
     }
 
     fn leave_out(&mut self, at: u64, chunk: Option<u64>, why: impl Into<String>) {
+        self.settle_all();
         self.done.not_measured.push(NotMeasured { at: Some(at), chunk, why: why.into() }, FINDINGS_MAX);
     }
 
@@ -267,6 +273,10 @@ impl<'a> Scan<'a> {
 
     fn schema<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
         let id = body.u16()?;
+        // The first description counts, and it may stand in a chunk before.
+        if !self.done.topics.has_schema(id) {
+            self.settle_all();
+        }
         if self.done.topics.has_schema(id) {
             return Ok(());
         }
@@ -279,6 +289,9 @@ impl<'a> Scan<'a> {
 
     fn channel<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
         let (id, schema_id) = (body.u16()?, body.u16()?);
+        if !self.done.topics.knows(id) {
+            self.settle_all();
+        }
         if self.done.topics.knows(id) {
             return Ok(());
         }
@@ -429,9 +442,10 @@ impl<'a> Scan<'a> {
     fn settle(&mut self, unpacked: Unpacked) {
         let inside = look_inside(&unpacked, &mut self.done.topics);
         let Inside { findings, not_measured, counted_all, checked } = inside;
-        findings.into_iter().for_each(|finding| self.found(finding));
+        findings.into_iter().for_each(|finding| self.done.findings.push(finding, FINDINGS_MAX));
         if let Some(why) = not_measured {
-            self.leave_out(unpacked.job.range.start, Some(unpacked.job.number), why);
+            let (at, chunk) = (Some(unpacked.job.range.start), Some(unpacked.job.number));
+            self.done.not_measured.push(NotMeasured { at, chunk, why }, FINDINGS_MAX);
         }
         self.done.counted_all &= counted_all;
         match checked {

@@ -27,11 +27,11 @@ fn seen(file: &[u8]) -> Look {
     look(&Object(file), file.len() as u64).now_or_never().expect("no wait").expect("bytes in memory")
 }
 
-fn ends(file: &[u8]) -> Facts {
+pub fn ends(file: &[u8]) -> Facts {
     measure_ends(&Object(file), &seen(file)).now_or_never().expect("no wait").expect("bytes in memory")
 }
 
-fn whole_within(file: &[u8], limits: Limits) -> Facts {
+pub fn whole_within(file: &[u8], limits: Limits) -> Facts {
     measure_whole(file, &seen(file), limits).expect("bytes in memory")
 }
 
@@ -96,7 +96,7 @@ const JOINTS: &str = "/joint_states";
 const CAMERA: &str = "/camera/compressed";
 
 /// A camera, an arm and a depth camera, for so many steps of 10 ms.
-fn recording(steps: u64, compression: Option<mcap::Compression>, change: impl Fn(&str, u64) -> Option<Vec<u8>>) -> Vec<u8> {
+pub fn recording(steps: u64, compression: Option<mcap::Compression>, change: impl Fn(&str, u64) -> Option<Vec<u8>>) -> Vec<u8> {
     let options = mcap::WriteOptions::new().profile("ros2").library("test").chunk_size(Some(256 << 10)).compression(compression);
     let mut writer = options.create(std::io::Cursor::new(Vec::new())).unwrap();
     let types = ["sensor_msgs/msg/JointState", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2"];

@@ -41,6 +41,8 @@ pub struct Topics {
     name_room: usize,
     /// Which images are decoded, and by whom.
     pub sampling: Sampling,
+    /// Whether payloads are looked into.
+    pub payloads: bool,
     /// Topics whose positions are kept.
     series: usize,
 }
@@ -79,6 +81,7 @@ impl Default for Topics {
             room: TIMES_MAX,
             name_room: NAME_BYTES_MAX,
             sampling: Sampling::default(),
+            payloads: true,
             series: 0,
         }
     }
@@ -136,12 +139,12 @@ impl Topics {
                 let (message_encoding, schema_encoding) = (self.name(&channel.message_encoding), self.name(&channel.schema_encoding));
                 let which = self.topics.len();
                 // Of topics that are not told in the end, payloads are not looked at.
-                let told = which < TOPICS_MAX;
+                let (told, looked_into) = (which < TOPICS_MAX, self.payloads);
                 let series = told && Kind::of(&key.1) == Kind::Joints && self.series < SERIES_MAX;
                 self.series += usize::from(series);
                 let payloads = || Payloads::of(&key.1, &message_encoding, &schema_encoding, series);
                 self.topics.push(Topic {
-                    payloads: told.then(payloads).flatten(),
+                    payloads: (told && looked_into).then(payloads).flatten(),
                     facts: TopicFacts {
                         topic: key.0.clone(),
                         message_type: key.1.clone(),

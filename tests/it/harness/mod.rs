@@ -11,7 +11,6 @@ mod cluster;
 pub mod device;
 pub mod disk;
 pub mod edge;
-pub mod episodes;
 pub mod relay;
 pub mod s3;
 pub mod server;

@@ -8,8 +8,8 @@ use keystone_edge::domain::device::LinkKind;
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 
-use super::bench::Recording;
 use crate::factory::{last_report, uploaded};
+use crate::harness::bench::Recording;
 
 /// Of one device.
 pub struct EpisodeMaker {
