@@ -36,6 +36,7 @@ use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Worker};
+use crate::domain::bulk_run::BulkAction;
 use crate::domain::routing::SubscriberName;
 use crate::embedded::DataDir;
 use crate::embedded::keys::{Keys, RobotKeys, Robots, SharedKey};
@@ -46,7 +47,7 @@ use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::fleet::Fleet;
-use crate::http::{self, AppState, Live, StreamLimits};
+use crate::http::{self, AppState, Live, Means, StreamLimits};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
@@ -223,7 +224,15 @@ impl App {
         lifecycle.spawn("samples", samples::follow(pool.clone(), stop.clone()));
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
-        lifecycle.spawn("bulk runs", bulk_runs::work(commands.clone(), worker_name(), stop.clone()));
+        let bulk = bulk_runs::Worker {
+            commands: commands.clone(),
+            runs: runs.clone(),
+            name: worker_name(),
+            at_once: config.qa.bulk_workers.max(1),
+        };
+        // Checks over many episodes take hours; what else is asked for does not wait for them.
+        lifecycle.spawn("bulk runs", bulk_runs::work(bulk.clone(), None, stop.clone()));
+        lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk, Some(BulkAction::BulkQa), stop.clone()));
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
@@ -284,9 +293,7 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Fleet::new(devices.hub().clone()),
-            http::objects::Objects::new(blobs),
-            runs,
+            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs },
             live,
             settings,
             Arc::new(move || metrics.render()),

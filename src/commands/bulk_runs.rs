@@ -2,7 +2,8 @@
 //!
 //! A run is claimed by one process at a time ([`Commands::claim_bulk_run`]). Each piece is one transaction: what is done about its
 //! items, what became of them, and the lease. So a crash loses no count, and what was not done is done by the process that claims
-//! the run when the lease is over. A kind whose work takes long does it before that transaction, and repeats it after a crash.
+//! the run when the lease is over. A kind whose work takes long gets the items of a piece ([`Piece::ToDo`]), does its work outside, and says
+//! what came of it ([`SettleBulkItems`]); after a crash it is done again, under the same names.
 
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::sweep::SWEPT_AT_ONCE;
-use super::{Command, CommandError, Commands, Work, chance, letters};
-use crate::domain::bulk_run::{Active, BulkCommand, BulkRun, BulkTally, BulkWork, ItemOutcome};
+use super::{Command, CommandError, Commands, Refusal, Work, bulk_qa, chance, letters};
+use crate::domain::RefusalCode;
+use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
+use crate::domain::episode::moved_far;
 use crate::eventstore::Loaded;
 
 /// Items of one piece.
@@ -20,24 +23,39 @@ const PIECE_MAX: u32 = 200;
 const LIST: &str = "insert into bulk_run_items (run_id, item_no, action, item)
     select $1, n, $2, item from unnest($3::text[]) with ordinality i (item, n) order by n on conflict do nothing";
 const LISTED: &str = "select count(*) from bulk_run_items where run_id = $1";
-const BEGIN: &str = "insert into bulk_run_progress (run_id, skipped, single) values ($1, $2, $3)";
+/// Waits for a run of the same single kind that is being accepted, and answers nothing where that is then active.
+const BEGIN: &str = "insert into bulk_run_progress (run_id, single) values ($1, $2) on conflict (single) do nothing returning 1";
+const SKIP: &str = "update bulk_run_progress set skipped = $2 where run_id = $1";
+const ACTIVE: &str =
+    "select run_id, case when started_at is null then 'queued' else 'running' end from bulk_run_progress where single = $1";
 
 const CLAIM: &str = "update bulk_run_progress p set
         leased_until = clock_timestamp() + make_interval(secs => $1), leased_by = $2, epoch = p.epoch + 1,
         started_at = coalesce(p.started_at, clock_timestamp()), updated_at = clock_timestamp()
-    where p.run_id = (select q.run_id from bulk_run_progress q where q.leased_until is null or q.leased_until < clock_timestamp()
+    where p.run_id = (select q.run_id from bulk_run_progress q where (q.leased_until is null or q.leased_until < clock_timestamp())
+                          and q.single is not distinct from $3::text
                       order by q.accepted_at, q.run_id limit 1 for update skip locked)
     returning p.run_id, p.epoch";
+const RENEW: &str = "update bulk_run_progress set leased_until = clock_timestamp() + make_interval(secs => $3)
+    where run_id = $1 and epoch = $2 returning 1";
 const RELEASE: &str = "update bulk_run_progress set leased_until = null where run_id = $1 and epoch = $2";
 
 const HOLD: &str = "select passed, qa_failed, processing_failed, skipped, started_at from bulk_run_progress
     where run_id = $1 and epoch = $2 for update";
 const NEXT: &str = "select item_no, item from bulk_run_items where run_id = $1 and outcome is null order by item_no limit $2::bigint";
-const SETTLE: &str = "update bulk_run_items i set outcome = s.outcome, cause = s.cause, at = clock_timestamp()
-    from unnest($2::bigint[], $3::text[], $4::text[]) s (item_no, outcome, cause) where i.run_id = $1 and i.item_no = s.item_no";
-const GO_ON: &str = "update bulk_run_progress set passed = $2, qa_failed = $3, processing_failed = $4, skipped = $5,
-        updated_at = clock_timestamp(), leased_until = clock_timestamp() + make_interval(secs => $6)
-    where run_id = $1";
+/// What became of items that had no outcome yet, and the counts of just these.
+const SETTLE: &str = "with settled as (
+        update bulk_run_items i set outcome = s.outcome, cause = s.cause, at = clock_timestamp()
+        from unnest($2::bigint[], $3::text[], $4::text[]) s (item_no, outcome, cause)
+        where i.run_id = $1 and i.item_no = s.item_no and i.outcome is null returning i.outcome),
+    counted as (
+        select count(*) filter (where outcome = 'passed') as passed, count(*) filter (where outcome = 'qa_failed') as qa_failed,
+            count(*) filter (where outcome = 'processing_failed') as processing_failed, count(*) filter (where outcome = 'skipped') as skipped
+        from settled)
+    update bulk_run_progress p set passed = p.passed + c.passed, qa_failed = p.qa_failed + c.qa_failed,
+        processing_failed = p.processing_failed + c.processing_failed, skipped = p.skipped + c.skipped,
+        updated_at = clock_timestamp(), leased_until = clock_timestamp() + make_interval(secs => $5)
+    from counted c where p.run_id = $1";
 const CANCEL_REST: &str = "with rest as (
         update bulk_run_items set outcome = 'canceled', at = clock_timestamp() where run_id = $1 and outcome is null returning 1)
     select count(*) from rest";
@@ -56,7 +74,11 @@ const SWEEP_ITEMS: &str = "with gone as (
 
 /// A run of this work.
 #[derive(Clone, Debug)]
-pub struct AcceptBulkRun(pub BulkWork);
+pub struct AcceptBulkRun {
+    pub work: BulkWork,
+    /// How many things a preview counted. Where they are others by now, nothing is done.
+    pub expected: Option<i64>,
+}
 
 impl Command for AcceptBulkRun {
     /// The id of the run.
@@ -64,26 +86,48 @@ impl Command for AcceptBulkRun {
     const NAME: &'static str = "accept_bulk_run";
 
     async fn run(&self, work: &mut Work) -> Result<String, CommandError> {
-        let action = self.0.action();
-        let items = match &self.0 {
-            BulkWork::ReplayDeadLetters { selection, .. } => letters::items_of(work, selection).await?,
-        };
+        let action = self.work.action();
         let run_id = format!("{}_{}_{:06x}", action.as_str(), work.now.format("%Y%m%d_%H%M%S"), chance::part() & 0x00ff_ffff);
-        let total = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        let single = action.is_single().then_some(action.as_str());
+        if work.tx.query(BEGIN, &[&run_id, &single]).await?.is_empty() {
+            return Err(active(work, action).await?);
+        }
+        let (total, listed) = match &self.work {
+            BulkWork::ReplayDeadLetters { selection, .. } => {
+                let items = letters::items_of(work, selection).await?;
+                let answers = work.tx.query_all(&[(LIST, vec![&run_id, &action.as_str(), &items]), (LISTED, vec![&run_id])]).await?;
+                let listed = answers.iter().flatten().next().map_or(0, |row| row.get(0));
+                (i64::try_from(items.len()).unwrap_or(i64::MAX), listed)
+            }
+            BulkWork::BulkQa { selection } => bulk_qa::list_items(work, &run_id, selection).await?,
+        };
+        if let Some(expected) = self.expected.filter(|expected| moved_far(*expected, total)) {
+            let text = format!("{total} are meant, and {expected} were expected; look again");
+            let both = serde_json::json!({ "expected_count": expected, "matched_count": total });
+            return Err(Refusal::new(RefusalCode::BulkCountMoved, text).with(both).into());
+        }
         let mut run = Loaded::<BulkRun>::absent(&run_id);
-        work.decide(&mut run, BulkCommand::Accept { work: self.0.clone(), total })?;
-        let answers = work.tx.query_all(&[(LIST, vec![&run_id, &action.as_str(), &items]), (LISTED, vec![&run_id])]).await?;
-        let listed: i64 = answers.iter().flatten().next().map_or(0, |row| row.get(0));
+        work.decide(&mut run, BulkCommand::Accept { work: self.work.clone(), total })?;
         let skipped = total - listed;
         if listed == 0 {
             let tally = BulkTally { skipped, ..BulkTally::default() };
-            work.decide(&mut run, BulkCommand::End { left: 0, tally, started_at: None, error: None })?;
-        } else {
-            let single = action.is_single().then_some(action.as_str());
-            work.tx.query(BEGIN, &[&run_id, &skipped, &single]).await?;
+            work.decide(&mut run, BulkCommand::End { left: 0, tally, started_at: Some(work.now), error: None })?;
+            work.tx.query(END, &[&run_id]).await?;
+        } else if skipped > 0 {
+            work.tx.query(SKIP, &[&run_id, &skipped]).await?;
         }
         Ok(run_id)
     }
+}
+
+/// The refusal because of the run of this kind that is active.
+async fn active(work: &mut Work, action: BulkAction) -> Result<CommandError, CommandError> {
+    let rows = work.tx.query(ACTIVE, &[&action.as_str()]).await?;
+    // It may have ended at this moment.
+    let Some(row) = rows.first() else { return Ok(CommandError::Conflict) };
+    let which = serde_json::json!({ "run_id": row.get::<_, &str>(0), "status": row.get::<_, &str>(1) });
+    let text = format!("{} already running", action.as_str().replace('_', " "));
+    Ok(Refusal::new(RefusalCode::BulkRunActive, text).with(which).into())
 }
 
 /// What was not worked on yet stays undone.
@@ -109,10 +153,20 @@ pub struct ClaimedRun {
 }
 
 impl Commands {
-    /// Takes the oldest run that nobody works on.
-    pub async fn claim_bulk_run(&self, worker: &str, lease: Duration) -> Result<Option<ClaimedRun>, CommandError> {
-        let rows = self.beside_the_log(CLAIM, &[&lease.as_secs_f64(), &worker]).await?;
+    /// Takes the oldest run that nobody works on: of a single kind, or of those of which several may be active.
+    pub async fn claim_bulk_run(
+        &self,
+        worker: &str,
+        lease: Duration,
+        single: Option<BulkAction>,
+    ) -> Result<Option<ClaimedRun>, CommandError> {
+        let rows = self.beside_the_log(CLAIM, &[&lease.as_secs_f64(), &worker, &single.map(BulkAction::as_str)]).await?;
         Ok(rows.first().map(|row| ClaimedRun { run_id: row.get(0), epoch: row.get(1) }))
+    }
+
+    /// The process goes on with a piece that takes long. False: it has lost the run.
+    pub async fn renew_bulk_run(&self, run: &ClaimedRun, lease: Duration) -> Result<bool, CommandError> {
+        Ok(!self.beside_the_log(RENEW, &[&run.run_id, &run.epoch, &lease.as_secs_f64()]).await?.is_empty())
     }
 
     /// An orderly stop: another process may go on at once.
@@ -143,15 +197,19 @@ impl Commands {
 pub struct WorkOnBulkRun {
     pub run: ClaimedRun,
     pub lease: Duration,
+    /// Items of a piece that is done outside of the command.
+    pub items_max: usize,
     /// Why it cannot go on: it ends.
     pub given_up: Option<String>,
 }
 
 /// What came of a piece.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Piece {
     /// There may be more, after this pause.
     Done { pause_ms: u64 },
+    /// These are next, and take long.
+    ToDo(Vec<Item>),
     /// The run has ended.
     Over,
     /// Another process works on it.
@@ -166,15 +224,20 @@ impl Command for WorkOnBulkRun {
         let id = &self.run.run_id;
         let held = work.tx.query(HOLD, &[id, &self.run.epoch]).await?;
         let Some(held) = held.first() else { return Ok(Piece::Lost) };
-        let mut tally = BulkTally { passed: held.get(0), qa_failed: held.get(1), processing_failed: held.get(2), skipped: held.get(3) };
+        let tally = BulkTally { passed: held.get(0), qa_failed: held.get(1), processing_failed: held.get(2), skipped: held.get(3) };
         let started_at = held.get(4);
         let mut run = work.lock_and_load::<BulkRun>(id).await?;
         let BulkRun::Active(Active { work: asked, cancel_requested, .. }) = run.state.clone() else { return Ok(Piece::Lost) };
-        let BulkWork::ReplayDeadLetters { selection, causation_depth_max, per_second } = asked;
-        let most = i64::from(per_second.clamp(1, PIECE_MAX));
-        let items: Vec<(i64, String)> = match cancel_requested || self.given_up.is_some() {
+        let most = match &asked {
+            BulkWork::ReplayDeadLetters { per_second, .. } => i64::from((*per_second).clamp(1, PIECE_MAX)),
+            BulkWork::BulkQa { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
+        };
+        let items: Vec<Item> = match cancel_requested || self.given_up.is_some() {
             true => vec![],
-            false => work.tx.query(NEXT, &[id, &most]).await?.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            false => {
+                let rows = work.tx.query(NEXT, &[id, &most]).await?;
+                rows.iter().map(|row| Item { number: row.get(0), item: row.get(1) }).collect()
+            }
         };
         if items.is_empty() {
             let rest = work.tx.query_all(&[(CANCEL_REST, vec![id]), (END, vec![id])]).await?;
@@ -182,24 +245,51 @@ impl Command for WorkOnBulkRun {
             work.decide(&mut run, BulkCommand::End { left, tally, started_at, error: self.given_up.clone() })?;
             return Ok(Piece::Over);
         }
-        let results = letters::replay_items(work, &selection, &items, causation_depth_max).await?;
-        for (outcome, _) in &results {
-            match outcome {
-                ItemOutcome::Passed => tally.passed += 1,
-                ItemOutcome::QaFailed => tally.qa_failed += 1,
-                ItemOutcome::ProcessingFailed => tally.processing_failed += 1,
-                ItemOutcome::Skipped | ItemOutcome::Canceled => tally.skipped += 1,
+        match asked {
+            BulkWork::ReplayDeadLetters { selection, causation_depth_max, per_second } => {
+                let results = letters::replay_items(work, &selection, &items, causation_depth_max).await?;
+                settle(work, id, &results, self.lease).await?;
+                Ok(Piece::Done { pause_ms: items.len() as u64 * 1000 / u64::from(per_second.max(1)) })
+            }
+            BulkWork::BulkQa { .. } => {
+                // What a process did that died before it could say so, is not done again.
+                let before = bulk_qa::done_before(work, id, &items).await?;
+                settle(work, id, &before, self.lease).await?;
+                let is_done = |item: &Item| before.iter().any(|(number, ..)| *number == item.number);
+                Ok(Piece::ToDo(items.into_iter().filter(|item| !is_done(item)).collect()))
             }
         }
-        let numbers: Vec<i64> = items.iter().map(|(number, _)| *number).collect();
-        let outcomes: Vec<&str> = results.iter().map(|(outcome, _)| outcome.as_str()).collect();
-        let causes: Vec<Option<&str>> = results.iter().map(|(_, cause)| *cause).collect();
-        let lease = self.lease.as_secs_f64();
-        let counts =
-            vec![id as _, &tally.passed as _, &tally.qa_failed as _, &tally.processing_failed as _, &tally.skipped as _, &lease as _];
-        work.tx.query_all(&[(SETTLE, vec![id, &numbers, &outcomes, &causes]), (GO_ON, counts)]).await?;
-        Ok(Piece::Done { pause_ms: items.len() as u64 * 1000 / u64::from(per_second.max(1)) })
     }
+}
+
+/// Says what came of items that were worked on outside of a transaction.
+#[derive(Clone, Debug)]
+pub struct SettleBulkItems {
+    pub run: ClaimedRun,
+    pub lease: Duration,
+    pub results: Vec<ItemResult>,
+}
+
+impl Command for SettleBulkItems {
+    /// False: the process has lost the run, and nothing is counted.
+    type Answer = bool;
+    const NAME: &'static str = "settle_bulk_items";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        if work.tx.query(HOLD, &[&self.run.run_id, &self.run.epoch]).await?.is_empty() {
+            return Ok(false);
+        }
+        settle(work, &self.run.run_id, &self.results, self.lease).await?;
+        Ok(true)
+    }
+}
+
+async fn settle(work: &mut Work, run_id: &str, results: &[ItemResult], lease: Duration) -> Result<(), CommandError> {
+    let numbers: Vec<i64> = results.iter().map(|(number, ..)| *number).collect();
+    let outcomes: Vec<&str> = results.iter().map(|(_, outcome, _)| outcome.as_str()).collect();
+    let causes: Vec<Option<&str>> = results.iter().map(|(.., cause)| *cause).collect();
+    work.tx.query(SETTLE, &[&run_id, &numbers, &outcomes, &causes, &lease.as_secs_f64()]).await?;
+    Ok(())
 }
 
 /// Every statement, for the test that prepares them.
@@ -213,7 +303,9 @@ pub fn statements() -> Vec<(&'static str, String)> {
         ("bulk run, held", HOLD),
         ("items of a bulk run that wait", NEXT),
         ("items of a bulk run, settled", SETTLE),
-        ("bulk run, going on", GO_ON),
+        ("bulk run, begun with something skipped", SKIP),
+        ("bulk run of a single kind, active", ACTIVE),
+        ("bulk run, held for longer", RENEW),
         ("items of a bulk run, cancelled", CANCEL_REST),
         ("bulk run, over", END),
         ("bulk runs with items that are old", WITH_OLD_ITEMS),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
 use crate::commands::webhooks::DELIVERED;
-use crate::domain::bulk_run::ItemOutcome;
+use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::letter::{DeadLetter, LetterCommand, LetterFilter, NotASelection, Selection};
 use crate::domain::routing::{Destination, Subject, SubscriberName, deliveries_of_stored};
 use crate::domain::{Kind, LetterId, RefusalCode, Timestamp};
@@ -36,6 +36,8 @@ const LATER_EVENTS_OF_MANY_MAX: i64 = 10;
 
 /// Letters that one transaction sweeps.
 const SWEPT_AT_ONCE: i64 = 500;
+
+const ENDED: &str = "select id from subscriptions where id = any ($1) and ended is not null";
 
 /// Puts the delivery of a letter into the outbox again.
 #[derive(Clone, Copy, Debug)]
@@ -236,8 +238,9 @@ async fn replay(work: &mut Work, chosen: &[Letter], delays: &[f64], causation_de
     }
     let ids: Vec<i64> = chosen.iter().map(|letter| letter.id).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&ids)).await?;
+    let ended = ended_subscriptions(work, chosen).await?;
     for (letter, mut stream) in chosen.iter().zip(streams) {
-        decide_replay(work, letter, &mut stream, causation_depth_max)?;
+        decide_replay(work, letter, &mut stream, causation_depth_max, &ended)?;
     }
     work.tx.query(letters::REPLAY, &[&ids, &delays, &causation_depth_max]).await?;
     Ok(())
@@ -257,21 +260,22 @@ pub(super) async fn items_of(work: &mut Work, selection: &str) -> Result<Vec<Str
 pub(super) async fn replay_items(
     work: &mut Work,
     selection: &str,
-    items: &[(i64, String)],
+    items: &[Item],
     causation_depth_max: Option<i32>,
-) -> Result<Vec<(ItemOutcome, Option<&'static str>)>, CommandError> {
+) -> Result<Vec<ItemResult>, CommandError> {
     let selection: Selection = selection.parse().map_err(not_selected)?;
-    let ids: Vec<i64> = items.iter().filter_map(|(_, item)| item.parse().ok()).collect();
+    let ids: Vec<i64> = items.iter().filter_map(|item| item.item.parse().ok()).collect();
     let found = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
     let found: Vec<Letter> = found.iter().map(Letter::of).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&found.iter().map(|letter| letter.id).collect::<Vec<_>>())).await?;
+    let ended = ended_subscriptions(work, &found).await?;
     let (mut results, mut replayed) = (BTreeMap::new(), vec![]);
     for (letter, mut stream) in found.into_iter().zip(streams) {
         let cause = if letter.died_at > selection.at() {
             // It is another death than the one that was selected.
             Some("died_again")
         } else {
-            match decide_replay(work, &letter, &mut stream, causation_depth_max) {
+            match decide_replay(work, &letter, &mut stream, causation_depth_max, &ended) {
                 Ok(()) => None,
                 Err(CommandError::Refused(refusal)) => Some(refusal.code.as_str()),
                 Err(error) => return Err(error),
@@ -283,12 +287,30 @@ pub(super) async fn replay_items(
         results.insert(letter.id.to_string(), cause);
     }
     work.tx.query(letters::REPLAY, &[&replayed, &vec![0.0_f64; replayed.len()], &causation_depth_max]).await?;
-    let outcome = |(_, item): &(i64, String)| match results.get(item) {
-        Some(None) => (ItemOutcome::Passed, None),
-        Some(Some(cause)) => (ItemOutcome::Skipped, Some(*cause)),
-        None => (ItemOutcome::Skipped, Some(RefusalCode::LetterNotFound.as_str())),
+    let outcome = |item: &Item| match results.get(&item.item) {
+        Some(None) => (item.number, ItemOutcome::Passed, None),
+        Some(Some(cause)) => (item.number, ItemOutcome::Skipped, Some(*cause)),
+        None => (item.number, ItemOutcome::Skipped, Some(RefusalCode::LetterNotFound.as_str())),
     };
     Ok(items.iter().map(outcome).collect())
+}
+
+fn subscription_of(letter: &Letter) -> Option<i64> {
+    match letter.given.destination.as_deref().and_then(Destination::parse) {
+        Some(Destination::Webhook(id)) => Some(id.0),
+        _ => None,
+    }
+}
+
+/// Subscriptions of these letters that have ended: what is put into the outbox for them is dropped, and would count as delivered.
+async fn ended_subscriptions(work: &mut Work, letters: &[Letter]) -> Result<BTreeSet<i64>, CommandError> {
+    let ids: BTreeSet<i64> = letters.iter().filter_map(subscription_of).collect();
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let ids: Vec<i64> = ids.into_iter().collect();
+    let rows = work.tx.query(ENDED, &[&ids]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 fn decide_replay(
@@ -296,7 +318,13 @@ fn decide_replay(
     letter: &Letter,
     stream: &mut Loaded<DeadLetter>,
     causation_depth_max: Option<i32>,
+    ended: &BTreeSet<i64>,
 ) -> Result<(), CommandError> {
+    if let Some(id) = subscription_of(letter).filter(|id| ended.contains(id)) {
+        let text =
+            format!("letter {}: the subscription {id} has ended, and nothing is delivered to it any more; resolve the letter", letter.id);
+        return Err(Refusal::new(RefusalCode::SubscriptionEnded, text).into());
+    }
     let (standing, given) = (letter.standing, letter.given.clone());
     let too_deep = letter.too_deep.then_some(letter.causation_depth);
     work.decide(stream, LetterCommand::Replay { standing, given, too_deep, causation_depth_max })?;

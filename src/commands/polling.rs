@@ -46,6 +46,8 @@ pub enum NotGiven {
     /// There is no subscription of this id that is polled.
     Unknown,
     Paused,
+    /// It was asked for what follows a place that the log does not have: its last one is this.
+    Beyond(i64),
 }
 
 impl Commands {
@@ -63,6 +65,10 @@ impl Commands {
         if paused {
             tx.roll_back().await?;
             return Ok(Err(NotGiven::Paused));
+        }
+        if after.is_some_and(|after| after > head) {
+            tx.roll_back().await?;
+            return Ok(Err(NotGiven::Beyond(head)));
         }
         // Of a test only its own receiver is told.
         let test = SubscriptionEvent::SubscriptionTestRequested {}.event_type();

@@ -16,6 +16,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::events;
+use super::episode::EpisodeSelection;
+use super::judgement::Verdict;
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
 use super::{Aggregate, Timestamp};
@@ -24,6 +26,8 @@ words! {
     /// A kind of run.
     BulkAction {
         ReplayDeadLetters = "replay_dead_letters",
+        /// The checks, over many episodes.
+        BulkQa = "bulk_qa",
     }
 
     /// How a run ended.
@@ -53,9 +57,32 @@ impl BulkAction {
     pub fn is_single(self) -> bool {
         match self {
             Self::ReplayDeadLetters => false,
+            Self::BulkQa => true,
         }
     }
 }
+
+impl ItemOutcome {
+    /// Of an episode that was judged, with the verdict as the cause where it is not approved. What a person has to look at did not pass.
+    pub fn of(verdict: Verdict) -> (Self, Option<&'static str>) {
+        match verdict {
+            Verdict::Approved => (Self::Passed, None),
+            Verdict::NeedsInspection | Verdict::Failed => (Self::QaFailed, Some(verdict.as_str())),
+        }
+    }
+}
+
+/// One of the things that a run is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item {
+    /// Its place in the run.
+    pub number: i64,
+    /// What it is: the id of a letter, or of an episode.
+    pub item: String,
+}
+
+/// What became of the item of this number, and why where it is not as it should be.
+pub type ItemResult = (i64, ItemOutcome, Option<&'static str>);
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,12 +91,16 @@ pub enum BulkWork {
     /// `selection` as text.
     #[serde(rename = "replay_dead_letters")]
     ReplayDeadLetters { selection: String, causation_depth_max: Option<i32>, per_second: u32 },
+    /// The episodes that were meant; which they were then, its items say.
+    #[serde(rename = "bulk_qa")]
+    BulkQa { selection: EpisodeSelection },
 }
 
 impl BulkWork {
     pub fn action(&self) -> BulkAction {
         match self {
             Self::ReplayDeadLetters { .. } => BulkAction::ReplayDeadLetters,
+            Self::BulkQa { .. } => BulkAction::BulkQa,
         }
     }
 }
@@ -132,7 +163,7 @@ pub enum BulkCommand {
 
 events! {
     BulkRunEvent {
-        BulkRunAccepted = "bulk_run_accepted", "1.0" {
+        BulkRunAccepted = "bulk_run_accepted", "1.1" {
             work: BulkWork,
             total: i64,
         },

@@ -324,7 +324,8 @@ mod tests {
             unfit(&changed)
         };
         assert_eq!(with(&|_| {}), None);
-        let wrong: [(&str, &dyn Fn(&mut Suite)); 9] = [
+        type Change<'a> = &'a dyn Fn(&mut Suite);
+        let wrong: [(&str, Change); 9] = [
             ("name must be", &|suite| suite.name = "Our Suite".into()),
             ("approve_at and fail_below", &|suite| suite.approve_at = f64::NAN),
             ("approve_at and fail_below", &|suite| suite.fail_below = 0.95),

@@ -76,6 +76,7 @@ codes! {
     BatchNotFound = "batch_not_found", NotFound;
     BatchNotOpen = "batch_not_open", Conflict, made by BATCH_STATUS;
     BatchNotRecallable = "batch_not_recallable", Conflict, made by BATCH_STATUS;
+    BulkCountMoved = "bulk_count_moved", Conflict;
     BulkRunActive = "bulk_run_active", Conflict;
     BulkRunExists = "bulk_run_exists", Conflict;
     BulkRunFinished = "bulk_run_finished", Conflict, made by &["bulk_run_ended"];

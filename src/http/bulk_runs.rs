@@ -69,6 +69,13 @@ pub struct BulkRun {
     error_message: String,
 }
 
+impl BulkRun {
+    /// How many things it is about.
+    pub fn total(&self) -> i64 {
+        self.total_count
+    }
+}
+
 impl From<BulkRunShown> for BulkRun {
     fn from(row: BulkRunShown) -> Self {
         let (status, tally) = (row.status(), row.tally());
@@ -167,7 +174,7 @@ pub async fn replay(
     caller: Caller,
     Json(body): Json<ReplayOfSelection>,
 ) -> Result<(StatusCode, Json<BulkRun>), Problem> {
-    let id = state.commands.execute(&caller.context(), AcceptBulkRun(body.as_a_run())).await?;
+    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work: body.as_a_run(), expected: None }).await?;
     Ok((StatusCode::ACCEPTED, Json(shown(&state, &id).await?.into())))
 }
 
@@ -180,7 +187,7 @@ pub async fn replay(
 ), responses((status = 200, body = Paged<BulkRun>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<BulkRun>>, Problem> {
     let page = params.page_to_100()?;
-    let listed = state.reads.bulk_runs(params.word("action")?, params.lenient_bool("active"), page).await?;
+    let listed = state.reads.bulk_runs(params.word("action")?, params.strict_bool("active")?, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }
 

@@ -259,7 +259,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
         to: params.instant("to")?,
         reason: params.word("reason")?,
         resolution: params.word("resolution")?,
-        notification_failed: params.lenient_bool("notification_failed"),
+        notification_failed: params.strict_bool("notification_failed")?,
     };
     Ok(Json(Paged::new(state.reads.letters(&filter, page).await?, &page)))
 }
@@ -361,6 +361,7 @@ pub async fn resolve(
 
 /// Unresolved letters, as the list filters them.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct LettersMeant {
     /// Only of this subscriber.
     subscriber: Option<ShortText>,

@@ -117,7 +117,7 @@ pub struct Episode {
 }
 
 /// A number with so many decimals, as people compare them.
-fn rounded(number: f64, decimals: i32) -> f64 {
+pub fn rounded(number: f64, decimals: i32) -> f64 {
     let scale = 10_f64.powi(decimals);
     (number * scale).round() / scale
 }

@@ -325,6 +325,12 @@ impl Params {
         parse_bool(&self.text(name)?)
     }
 
+    /// The same where another word would mean more than was asked for: it is refused.
+    pub fn strict_bool(&self, name: &str) -> Result<Option<bool>, Problem> {
+        let no_bool = || Problem::of_field(name, "must be true or false");
+        self.text(name).map(|text| parse_bool(&text).ok_or_else(no_bool)).transpose()
+    }
+
     /// An instant with any offset.
     pub fn instant(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
         self.text(name).map(|text| instant(name, &text)).transpose()

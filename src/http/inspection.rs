@@ -143,7 +143,7 @@ async fn filter(state: &AppState, caller: &Caller, params: &Params) -> Result<(Q
         inspector,
         station: number("station_id")?.map(StationId),
         sop: number("sop_id")?.map(SopId),
-        failed_too: params.lenient_bool("failed").unwrap_or(false),
+        failed_too: params.strict_bool("failed")?.unwrap_or(false),
     };
     Ok((order, queue))
 }

@@ -100,6 +100,9 @@ pub async fn poll(
         let Given { events, next, more } = match state.commands.poll(id, from, limit).await? {
             Ok(given) => given,
             Err(NotGiven::Unknown) => return Err(not_polled()),
+            Err(NotGiven::Beyond(head)) => {
+                return Err(Problem::of_field("after_position", format_args!("is beyond the log, whose last place is {head}")));
+            }
             Err(NotGiven::Paused) => {
                 let text = "the subscription is paused: nothing is given before it is resumed";
                 return Err(Refusal::new(RefusalCode::SubscriptionPaused, text).into());
@@ -151,6 +154,6 @@ pub async fn ack(
     }
     match state.commands.poll(id, None, 1).await? {
         Err(NotGiven::Unknown) => Err(not_polled()),
-        Ok(_) | Err(NotGiven::Paused) => Err(Problem::of_field("position", "is no place in the log")),
+        Ok(_) | Err(NotGiven::Paused | NotGiven::Beyond(_)) => Err(Problem::of_field("position", "is no place in the log")),
     }
 }

@@ -73,6 +73,7 @@ codes! {
     ObjectNotFound = "object_not_found", NOT_FOUND;
     QaNotDone = "qa_not_done", BAD_GATEWAY;
     ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
+    SyncNotConfigured = "sync_not_configured", SERVICE_UNAVAILABLE;
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     RequestTimeout = "request_timeout", SERVICE_UNAVAILABLE;
     Internal = "internal", INTERNAL_SERVER_ERROR;
@@ -121,6 +122,12 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// The same in a few words of the contract; what it said stands under `reason`.
+    pub fn in_short(self, detail: &str) -> Self {
+        let reason = self.detail.clone();
+        Self { detail: detail.to_owned(), ..self }.with("reason", reason)
     }
 
     pub fn status(&self) -> StatusCode {

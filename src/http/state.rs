@@ -23,6 +23,13 @@ use crate::qa::Runs;
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
 const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
 
+/// What the edge does things through, beside commands: robots, the store, and runs of the checks.
+pub struct Means {
+    pub fleet: Fleet,
+    pub objects: Objects,
+    pub runs: Runs,
+}
+
 #[derive(Clone)]
 pub struct AppState {
     pub commands: Commands,
@@ -62,9 +69,7 @@ impl AppState {
     pub fn new(
         commands: Commands,
         reads: Reads,
-        fleet: Fleet,
-        objects: Objects,
-        runs: Runs,
+        Means { fleet, objects, runs }: Means,
         live: Arc<Live>,
         settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,

@@ -415,6 +415,7 @@ pub async fn resume(State(state): State<AppState>, caller: Caller, id: PathId) -
 type Overlap = Whole<0, OVERLAP_HOURS_MAX>;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Rotation {
     /// For how long the secrets before sign, too; 24 unless it is said. 0: not at all.
     overlap_hours: Option<Overlap>,

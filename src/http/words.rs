@@ -17,7 +17,7 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
-use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode};
+use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
@@ -75,6 +75,7 @@ listed! {
     TaskStatusWord = TaskStatus,
     QaStatusWord = QaStatus,
     RunModeWord = RunMode,
+    SyncStatusWord = SyncStatus,
     GradeWord = Grade,
     VerdictWord = Verdict,
     PartWord = Part,
@@ -152,4 +153,7 @@ words! {
     BulkStatusWord = "queued" | "running" | "cancel_requested" | "completed" | "canceled" | "failed";
     LetterActWord = "delivery_died" | "dead_letter_replayed" | "dead_letter_resolved";
     AnswerWord = "rpc_response";
+    PreviewWord = "preview";
+    BulkEpisodeActionWord = "bulk_qa" | "bulk_sync";
+    SkipWord = "qa_running" | "qa_not_approved" | "already_synced" | "sync_active" | "unsupported_sync_status";
 }

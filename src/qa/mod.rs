@@ -8,6 +8,7 @@
 //!
 //! What is found is a result, and stored; what cannot be looked at is none, and changes nothing.
 
+mod bulk;
 mod look;
 mod object;
 pub mod what_if;

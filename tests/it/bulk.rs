@@ -24,8 +24,9 @@ pub async fn fill(client: &Client, tasks: i64) {
              null, null, null, null, null, null from generate_series(1, {tasks}) n;
          insert into episodes select n, 1, now() - (({episodes} - n) || ' seconds')::interval, now(), 'e' || n, n, 'task_' || n, 1 + n % {batches},
              1 + n % {orders}, 1 + n % 200, 1 + n % 20, 1 + n % 50, 'Scene', 1 + n % 500, 'Subscene', 1, 1, 'edge/' || n || '.mcap', null, 'c', 1, null,
-             1.0, 1, null, case when n % 100 = 0 then 'failed' else 'approved' end, null, null, n % 2 = 0, n % 3 = 0, false, null, '{{}}'
-             from generate_series(1, {episodes}) n;
+             1.0, 1, null, case when n % 100 = 0 then 'failed' when n % 500 = 1 then 'pending_qa' when n % 50 = 2 then 'needs_inspection' else 'approved' end, null,
+             case when n % 5000 = 0 then 'blurred lens' when n % 100 = 0 then 'too short' end, n % 2 = 0, n % 3 = 0, false, null,
+             case when n % 200 = 0 then '{{recalled_batch}}' else '{{}}' end::text[] from generate_series(1, {episodes}) n;
          select setval(name || '_ids', {tasks}) from unnest(array['organization', 'scene', 'sop', 'robot_type', 'robot', 'data_collector',
              'station', 'order', 'batch', 'task', 'episode']) name;
          vacuum analyze organizations, scenes, sops, robots, data_collectors, stations, orders, batches, tasks, episodes",

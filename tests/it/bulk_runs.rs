@@ -49,11 +49,11 @@ async fn run(edge: &TestEdge, run: &Value) -> Value {
 }
 
 async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
-    edge.commands.claim_bulk_run("a test", lease).await.unwrap()
+    edge.commands.claim_bulk_run("a test", lease, None).await.unwrap()
 }
 
 async fn piece(edge: &TestEdge, run: &ClaimedRun) -> Piece {
-    edge.execute(WorkOnBulkRun { run: run.clone(), lease: LEASE, given_up: None }).await
+    edge.execute(WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: 200, given_up: None }).await
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_run_is_worked_off_piece_by_piece_and_goes_on_after_a_crash() {
     // A process that dies after its first piece.
     let dies = claim(&edge, Duration::ZERO).await.expect("a run");
     assert_eq!(
-        edge.execute(WorkOnBulkRun { run: dies.clone(), lease: Duration::ZERO, given_up: None }).await,
+        edge.execute(WorkOnBulkRun { run: dies.clone(), lease: Duration::ZERO, items_max: 200, given_up: None }).await,
         Piece::Done { pause_ms: 200 }
     );
     let after = claim(&edge, LEASE).await.expect("its lease is over");
@@ -109,7 +109,10 @@ async fn a_cancelled_run_leaves_the_rest_undone() {
     let accepted = accept(&edge, 10).await;
     assert_eq!(accepted["total_count"], 20);
     let claimed = claim(&edge, LEASE).await.expect("a run");
-    assert_eq!(edge.execute(WorkOnBulkRun { run: claimed, lease: LEASE, given_up: Some("broken".into()) }).await, Piece::Over);
+    assert_eq!(
+        edge.execute(WorkOnBulkRun { run: claimed, lease: LEASE, items_max: 200, given_up: Some("broken".into()) }).await,
+        Piece::Over
+    );
     let ended = run(&edge, &accepted).await;
     assert_eq!((&ended["status"], &ended["error_message"], &ended["processed_count"]), (&json!("failed"), &json!("broken"), &json!(0)));
     assert_eq!(accept(&edge, 10).await["total_count"], 20);

@@ -181,6 +181,7 @@ async fn the_commands_of_operations_do_what_it_says() {
         ("keystone dead-letters", Step::Shell),
         ("$letters/counts", Step::Shell),
         ("$hooks/1/test", Step::Shell),
+        ("bulk-qa/preview", Step::Shell),
         ("keystone bulk-runs", Step::Shell),
     ];
     let operations = document("docs/operations.md");

@@ -1,7 +1,9 @@
 //! Registry, lists and filters over REST; every statement behind them.
 
 use keystone_edge::commands::devices::OpenLink;
-use keystone_edge::commands::{bulk_runs, deaths, fan_out, params, processes, qa, requests, rivals, subscriptions, waits, webhooks};
+use keystone_edge::commands::{
+    bulk_qa, bulk_runs, deaths, fan_out, params, processes, qa, requests, rivals, subscriptions, waits, webhooks,
+};
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
 use keystone_edge::outbox::{letters, subscribed};
@@ -22,6 +24,7 @@ async fn every_query_fits_the_schema() {
         .chain(params::statements())
         .chain(letters::statements())
         .chain(bulk_runs::statements())
+        .chain(bulk_qa::statements())
         .chain(qa::statements())
         .chain(deaths::statements())
         .chain(requests::statements())

@@ -30,7 +30,8 @@ static AN_HOUR_AGO: LazyLock<chrono::DateTime<chrono::Utc>> = LazyLock::new(|| c
 
 /// A value for a parameter, as its type wants it.
 fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
-    let texts = || Some(vec![value.as_str().unwrap_or_default().to_owned()]);
+    let all = || value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let texts = || Some(all().iter().map(|value| value.as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>());
     match (value, of) {
         (Value::Null, &Type::INT8) => Box::new(None::<i64>),
         (Value::Null, &Type::INT8_ARRAY) => Box::new(None::<Vec<i64>>),
@@ -39,7 +40,7 @@ fn boxed(value: &Value, of: &Type) -> Box<dyn ToSql + Sync + Send> {
         (Value::Null, &Type::BOOL) => Box::new(None::<bool>),
         (Value::Null, &Type::TIMESTAMPTZ) => Box::new(None::<chrono::DateTime<chrono::Utc>>),
         (_, &Type::INT8) => Box::new(value.as_i64()),
-        (_, &Type::INT8_ARRAY) => Box::new(value.as_i64().map(|id| vec![id])),
+        (_, &Type::INT8_ARRAY) => Box::new(all().iter().map(Value::as_i64).collect::<Option<Vec<i64>>>()),
         (_, &Type::TEXT) => Box::new(value.as_str().map(str::to_owned)),
         (_, &Type::TEXT_ARRAY) => Box::new(texts()),
         (_, &Type::BOOL) => Box::new(value.as_bool()),
@@ -80,6 +81,26 @@ fn filters(list: &str) -> Vec<(usize, Value)> {
             (10, json!("an hour ago")),
             (11, json!("an hour ago")),
         ],
+        "episodes of a selection" => vec![
+            (1, json!("an hour ago")),
+            (2, json!("an hour ago")),
+            (3, json!("task_1234")),
+            (3, json!("blurred lens")),
+            (11, json!("recalled_batch")),
+        ],
+        "episodes of a selection, by status" => vec![
+            (4, json!("failed")),
+            (4, json!("approved")),
+            (4, json!(["pending_qa", "failed", "needs_inspection"])),
+            (4, json!(["pending_qa", "qa_running", "approved", "failed", "needs_inspection", "inspector_approved", "rejected"])),
+        ],
+        "episodes of a selection, by scene" => vec![(6, json!(7)), (6, json!([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]))],
+        "episodes of a selection, by SOP" => vec![(7, json!(7)), (7, json!([1, 2, 3]))],
+        "episodes of a selection, by station" => vec![(8, json!(1)), (9, json!("ab-7")), (10, json!(["OP-7", "op-8"]))],
+        "episodes to be judged" => vec![(3, json!("task_1234"))],
+        "episodes to be judged, by status" => {
+            vec![(1, json!(["pending_qa", "failed", "needs_inspection"])), (1, json!(["approved", "inspector_approved"]))]
+        }
         other => panic!("{other} is no list of a table that grows"),
     }
 }
@@ -144,10 +165,19 @@ async fn pages_of_lists_come_from_indexes() {
     println!("{rows} tasks and what belongs to them in {:?}", started.elapsed());
     let client = database.pool.get().await.unwrap();
     let statement = |name: &str| statements().into_iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no {name}")).1;
-    for list in ["orders", "batches", "tasks", "tasks of a batch", "episodes"] {
+    let of_every_row = ["orders", "batches", "tasks", "episodes", "episodes of a selection", "episodes to be judged"];
+    let of_a_filter = [
+        "tasks of a batch",
+        "episodes of a selection, by status",
+        "episodes of a selection, by scene",
+        "episodes of a selection, by SOP",
+        "episodes of a selection, by station",
+        "episodes to be judged, by status",
+    ];
+    for list in of_every_row.into_iter().chain(of_a_filter) {
         let page = statement(list);
         let types = parameter_types(&page);
-        let none = if list == "tasks of a batch" { vec![] } else { vec![None] };
+        let none = if of_a_filter.contains(&list) { vec![] } else { vec![None] };
         for filter in none.into_iter().chain(filters(list).into_iter().map(Some)) {
             the_last_page_costs_as_much_as_the_first(&client, list, &page, filter.as_ref()).await;
             let mut values = vec![Value::Null; types.len()];

@@ -68,7 +68,7 @@ impl Letters for DatabaseLetters {
         let Again { selection, causation_depth_max, per_second } = again;
         let (causation_depth_max, per_second) = (*causation_depth_max, *per_second);
         let work = BulkWork::ReplayDeadLetters { selection: selection.clone(), causation_depth_max, per_second };
-        Ok(json!({ "run_id": self.commands.execute(&self.context, AcceptBulkRun(work)).await? }))
+        Ok(json!({ "run_id": self.commands.execute(&self.context, AcceptBulkRun { work, expected: None }).await? }))
     }
 
     async fn abandoned(&self, of: Abandoned, limit: i64, after: Option<ListPlace>) -> anyhow::Result<Listed> {

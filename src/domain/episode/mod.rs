@@ -5,6 +5,7 @@ mod qa;
 mod refusal;
 #[cfg(test)]
 mod run_tests;
+mod selection;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, Inspec
 use self::qa::{ApprovalChange, Start};
 pub use self::qa::{EndedRun, Qa, Running, TellingCheck, check_id};
 pub use self::refusal::EpisodeRefusal;
+pub use self::selection::{EpisodeSelection, SyncStatus, moved_far};
 pub use self::status::{Level, QaStatus, RunMode};
 use super::aggregate::events;
 use super::judgement::{Judgement, TaskWants, Verdict};
@@ -283,7 +285,7 @@ impl Aggregate for Episode {
                 let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
                 let why = || "its time was over".to_owned();
                 let abandoned = abandoned.map(|run| EpisodeEvent::QaRunAbandoned { run, why: why() });
-                let started = (!again).then(|| EpisodeEvent::QaRunStarted(Running { run, mode, until }));
+                let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
                 abandoned.into_iter().chain(started).collect()
             }
             C::EndRun { run, .. } if qa.is_repeat(&run) => vec![],

@@ -54,6 +54,20 @@ pub(super) struct ListQuery {
     pub home: Home,
 }
 
+/// Reads a page of a list value by value: of each as much as the page holds at most, from an index that has the value and then the order
+/// of the list. All rows of some values sorted would cost as much as there are; a walk in the order of the list, as many as lie between.
+pub(super) struct Each {
+    /// A query of one column.
+    pub values: &'static str,
+    /// What is one of the values, as SQL over a row.
+    pub column: &'static str,
+    /// What names a row.
+    pub id: &'static str,
+}
+
+/// Behind so many rows a page is not read value by value: that would be as many of each.
+pub(super) const WALKED_BY_VALUE_MAX: i64 = 1000;
+
 impl ListQuery {
     pub fn count(&self) -> String {
         self.counted.clone().unwrap_or_else(|| format!("select count(*) from {} where {}", self.from, self.matches))
@@ -61,7 +75,7 @@ impl ListQuery {
 
     pub fn select(&self, columns: &str) -> String {
         let limit = self.parameters + self.order.len() + 1;
-        let places: String = self.order.iter().enumerate().map(|(n, key)| format!(", {} as place_{n}", key.as_number())).collect();
+        let places = self.places();
         format!(
             "select {columns}{places} from {} where {} and {} order by {} limit ${limit}::bigint offset ${}::bigint",
             self.from,
@@ -69,6 +83,27 @@ impl ListQuery {
             place::behind(&self.order, self.parameters + 1),
             place::order(&self.order),
             limit + 1
+        )
+    }
+
+    fn places(&self) -> String {
+        self.order.iter().enumerate().map(|(n, key)| format!(", {} as place_{n}", key.as_number())).collect()
+    }
+
+    /// The same page, read value by value where that is asked for.
+    pub fn select_by(&self, columns: &str, each: Option<&Each>) -> String {
+        let Some(Each { values, column, id }) = each else { return self.select(columns) };
+        let Self { from, matches, .. } = self;
+        let (behind, order) = (place::behind(&self.order, self.parameters + 1), place::order(&self.order));
+        let (limit, offset) = (self.parameters + self.order.len() + 1, self.parameters + self.order.len() + 2);
+        let keys: String = self.order.iter().enumerate().map(|(n, key)| format!(", {} as key_{n}", key.sql)).collect();
+        let direction = |key: &Key| if key.descending { " desc" } else { "" };
+        let by_keys = self.order.iter().enumerate().map(|(n, key)| format!("key_{n}{}", direction(key))).collect::<Vec<_>>().join(", ");
+        format!(
+            "select {columns}{} from {from} where {id} = any (array(select found_id from (select distinct value from ({values}) given (value)) wanted \
+             cross join lateral (select {id} as found_id{keys} from {from} where {column} = wanted.value and {matches} and {behind} \
+             order by {order} limit ${limit}::bigint + ${offset}::bigint) found order by {by_keys} limit ${limit} offset ${offset})) order by {order}",
+            self.places()
         )
     }
 
@@ -164,5 +199,9 @@ mod tests {
             query.select("id").ends_with("and ($2::bigint is null or (id) > ($2::bigint)) order by id limit $3::bigint offset $4::bigint")
         );
         assert!(!query.count().contains("$2"));
+        let each = Each { values: "select 7", column: "of", id: "id" };
+        let by_value = query.select_by("id", Some(&each));
+        assert!(by_value.contains("where of = wanted.value and $1::bigint is null and ($2::bigint is null"), "{by_value}");
+        assert!(by_value.ends_with("order by key_0 limit $3 offset $4)) order by id"), "{by_value}");
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Each resource has one file with its statements. A statement never changes its text
 //! with the filters given: a filter that is not set is `null` and matches everything,
-//! so every statement can be prepared, pinned and tested as it stands. What belongs to a factory is
+//! so every statement can be prepared, pinned and tested as it stands; where a list can be walked in several ways, each has its statement. What belongs to a factory is
 //! asked for with the caller's scope; one that is not everything adds a condition, the same everywhere ([`home`]).
 
 pub mod batches;
 pub mod breakdown;
 pub mod bulk_runs;
 pub mod credentials;
+pub mod data_ops;
 pub mod device_changes;
 pub mod devices;
 pub mod episodes;
@@ -31,6 +32,7 @@ mod queries;
 pub mod registry;
 pub mod requests;
 mod row;
+mod selection;
 pub mod site;
 pub mod stations;
 pub mod subscriptions;
@@ -42,6 +44,7 @@ pub use error::ReadError;
 pub use list::{Listed, Page, parameter_types};
 pub use place::{NotAPlace, Place};
 pub use queries::Reads;
+pub use selection::Chosen;
 
 /// Every statement of this module with a name, so that a test can prepare them all.
 pub fn statements() -> Vec<(&'static str, String)> {
@@ -50,6 +53,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         breakdown::statements(),
         bulk_runs::statements(),
         credentials::statements(),
+        data_ops::statements(),
         device_changes::statements(),
         devices::statements(),
         episodes::statements(),

@@ -1,11 +1,11 @@
 //! Episodes as judging sees them, and the runs over each.
 
 use super::error::ReadError;
-use super::home::Home;
-use super::list::{ListQuery, Listed, Page};
+use super::list::{Each, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
+use super::selection::{HOME, contains};
 use crate::domain::episode::QaStatus;
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::rows::production::{EpisodeRow, QaRunRow};
@@ -37,14 +37,8 @@ const RUNS_MAX: i64 = 100;
 const FROM: &str = "episodes e left join stations w on w.id = e.station_id left join robots r on r.id = w.robot_id \
                     left join robot_types y on y.id = r.robot_type_id";
 
-const HOME: Home = Home::Organization { factory: "e.factory_id", organization: "e.organization_id" };
-
-/// Where a text is somewhere in one of these, and `%` and `_` are only characters.
-pub(super) fn contains(parameter: usize) -> String {
-    let hit = |field: &str| format!("strpos(comparable({field}), comparable(${parameter})) > 0");
-    let hits = ["e.episode_id", "e.task_public_id", "coalesce(e.quality_flag, '')"].map(hit).join(" or ");
-    format!("(${parameter}::text is null or {hits})")
-}
+/// Statuses one by one: a few episodes that failed lie far apart among those that are well.
+const EACH_STATUS: Each = Each { values: "select unnest($1::text[])", column: "e.qa_status", id: "e.id" };
 
 fn list() -> ListQuery {
     ListQuery {
@@ -69,7 +63,9 @@ fn runs() -> String {
 impl Reads {
     pub async fn judged_episodes(&self, scope: &Scope, filter: &JudgedFilter, page: Page) -> Result<Listed<JudgedEpisode>, ReadError> {
         let statuses: Option<Vec<&str>> = filter.statuses.as_ref().map(|statuses| statuses.iter().map(|status| status.as_str()).collect());
-        self.listed(scope, list(), &[&statuses, &filter.robot_type, &filter.text], page).await
+        // A text or a type of robot is for the planner to weigh.
+        let each = (filter.statuses.is_some() && filter.text.is_none() && filter.robot_type.is_none()).then_some(EACH_STATUS);
+        self.listed_by(scope, list(), each, &[&statuses, &filter.robot_type, &filter.text], page).await
     }
 
     /// The newest first.
@@ -81,6 +77,7 @@ impl Reads {
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("episodes to be judged", list().select(&JudgedEpisode::columns())),
+        ("episodes to be judged, by status", list().select_by(&JudgedEpisode::columns(), Some(&EACH_STATUS))),
         ("episodes to be judged, counted", list().count()),
         ("runs of an episode", runs()),
     ]

@@ -6,7 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::error::ReadError;
 use super::home::Home;
-use super::list::{ListQuery, Listed, Page, Parameter, typed};
+use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX, typed};
 use super::row::FromRow;
 use crate::domain::Scope;
 
@@ -75,14 +75,33 @@ impl Reads {
         Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
     }
 
+    /// One row, planned for these parameters.
+    pub(super) async fn row_planned<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
+        let rows = self.query_planned(statement, &typed(statement, parameters)).await?;
+        Ok(rows.first().map(R::from_row).transpose()?)
+    }
+
     /// What the scope contains of a list.
     pub(super) async fn listed<R: FromRow>(
         &self,
         scope: &Scope,
-        mut query: ListQuery,
+        query: ListQuery,
         parameters: &[Parameter<'_>],
         page: Page,
     ) -> Result<Listed<R>, ReadError> {
+        self.listed_by(scope, query, None, parameters, page).await
+    }
+
+    /// The same, read value by value.
+    pub(super) async fn listed_by<R: FromRow>(
+        &self,
+        scope: &Scope,
+        mut query: ListQuery,
+        each: Option<Each>,
+        parameters: &[Parameter<'_>],
+        page: Page,
+    ) -> Result<Listed<R>, ReadError> {
+        let each = each.filter(|_| page.offset <= WALKED_BY_VALUE_MAX);
         let within = query.home.within(scope, parameters.len());
         if !within.values.is_empty() {
             query.matches += &within.sql;
@@ -90,15 +109,21 @@ impl Reads {
             query.counted = None;
         }
         let parameters = with(parameters, &within.values);
-        match self.listed_once(&query, &parameters, page).await {
-            Err(ReadError::Unfit(_)) => self.listed_once(&query, &parameters, page).await,
+        match self.listed_once(&query, each.as_ref(), &parameters, page).await {
+            Err(ReadError::Unfit(_)) => self.listed_once(&query, each.as_ref(), &parameters, page).await,
             listed => listed,
         }
     }
 
-    async fn listed_once<R: FromRow>(&self, query: &ListQuery, parameters: &[Parameter<'_>], page: Page) -> Result<Listed<R>, ReadError> {
+    async fn listed_once<R: FromRow>(
+        &self,
+        query: &ListQuery,
+        each: Option<&Each>,
+        parameters: &[Parameter<'_>],
+        page: Page,
+    ) -> Result<Listed<R>, ReadError> {
         let client = self.connection().await?;
-        let (count, select) = (query.count(), query.select(&R::columns()));
+        let (count, select) = (query.count(), query.select_by(&R::columns(), each));
         let after = query.after(page.after)?;
         // One more tells whether there is a next page.
         let limit = page.limit.map(|limit| limit.saturating_add(1));

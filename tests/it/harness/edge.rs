@@ -21,7 +21,7 @@ use keystone_edge::http::auth::passwords::admin_hash;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
 use keystone_edge::http::objects::Objects;
-use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, StreamLimits, router};
+use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, Means, StreamLimits, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::qa::{RunSettings, Runs};
@@ -114,9 +114,7 @@ impl TestEdge {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Fleet::new(devices.hub.clone()),
-            Objects::new(objects.blobs.clone()),
-            runs,
+            Means { fleet: Fleet::new(devices.hub.clone()), objects: Objects::new(objects.blobs.clone()), runs },
             live,
             settings,
             Arc::new(String::new),

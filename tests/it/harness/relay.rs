@@ -92,6 +92,12 @@ impl Relay {
         self.state.newcomers.store(NEVER_ANSWER, Ordering::SeqCst);
     }
 
+    /// Nothing is reached any more: what exists is broken and what comes is refused, until [`Self::pass_new`].
+    pub fn refuse_all(&self) {
+        self.state.newcomers.store(REFUSE, Ordering::SeqCst);
+        self.cut();
+    }
+
     /// What exists and what comes is taken and never answered.
     pub fn swallow_all(&self) {
         self.never_answer_new();

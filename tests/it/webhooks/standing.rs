@@ -376,3 +376,28 @@ async fn no_more_rows_wait_for_one_subscription_than_the_bound() {
     site.place().await;
     assert!(site.shown(id).await["position"].as_i64().unwrap() > stands);
 }
+
+/// What was given up for a subscription that ended is not put into the outbox again: it would be dropped there, and count as delivered.
+#[tokio::test]
+async fn a_letter_of_an_ended_subscription_is_not_replayed() {
+    let mut site = Site::new().await;
+    let receiver = Receiver::start(|_| 500).await;
+    let (id, _) = site.subscribe(&receiver.url("/"), json!({ "delivery": { "attempts_max": 1 } })).await;
+    let running = site.dispatcher();
+    site.happen("a", 1..=2).await;
+    site.place().await;
+    let pool = site.edge.database.pool.clone();
+    until("both letters", async || number(&pool, "select count(*) from dead_letters").await == 2).await;
+    assert_eq!(site.edge.send_as(&site.edge.admin, "DELETE", &format!("{PATH}/{id}"), Value::Null).await.0, 204);
+    let letter = number(&pool, "select min(dead_letter_id) from dead_letters").await;
+    let (status, refused) = site.edge.post(&format!("/api/v1/dead-letters/{letter}/replay"), json!({})).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("subscription_ended")), "{refused}");
+    let selected = site.edge.post("/api/v1/dead-letters/replay/preview", json!({ "subscriber": "webhooks" })).await.1;
+    assert_eq!(selected["count"], 2);
+    let (status, refused) = site.edge.post("/api/v1/dead-letters/replay", json!({ "selection": selected["selection"].clone() })).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("subscription_ended")), "{refused}");
+    assert_eq!(number(&pool, "select count(*) from outbox").await, 0);
+    let (_, resolved) = site.edge.post(&format!("/api/v1/dead-letters/{letter}/resolve"), json!({ "reason": "nobody listens" })).await;
+    assert_eq!(resolved["resolution"], "resolved");
+    running.stop().await;
+}

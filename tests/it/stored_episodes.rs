@@ -1,0 +1,61 @@
+//! Episodes without a robot: an upload as a device reports it, and as it is verified.
+
+use keystone_edge::blobs::{Blobs, ObjectKey, PutFacts};
+use keystone_edge::commands::devices::OpenLink;
+use keystone_edge::commands::uploads::AcceptUpload;
+use keystone_edge::commands::{Commands, Context};
+use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
+use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
+
+use crate::factory::{last_report, uploaded};
+use crate::harness::bench::Recording;
+
+/// Of one device.
+pub struct EpisodeMaker {
+    commands: Commands,
+    pool: deadpool_postgres::Pool,
+    blobs: Blobs,
+    bucket: String,
+    device: DeviceId,
+    epoch: i64,
+}
+
+impl EpisodeMaker {
+    pub async fn new(commands: Commands, pool: deadpool_postgres::Pool, blobs: Blobs, bucket: &str, device: &str) -> Self {
+        let device = DeviceId::parse(device).expect("a device id");
+        let link = OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None };
+        let epoch = commands.execute(&Context::system(), link).await.expect("a link");
+        Self { commands, pool, blobs, bucket: bucket.to_owned(), device, epoch }
+    }
+
+    /// The key of the task's recording.
+    pub fn key(&self, task: &str) -> String {
+        format!("1/{}/2026-11-20/{task}.mcap", self.device)
+    }
+
+    /// The task's recording is stored and an episode, of which nothing was measured.
+    pub async fn make(&self, task: i64, public: &str, recording: &Recording) {
+        let key = self.key(public);
+        self.put(&key, recording.mcap.clone()).await;
+        if let Some(sidecar) = &recording.sidecar {
+            self.put(&key.replace(".mcap", ".json"), sidecar.clone()).await;
+        }
+        let size_bytes = recording.mcap.len() as u64;
+        let with_sidecar = recording.sidecar.is_some();
+        let report = UploadReport { object_key: key, size_bytes, sha256: recording.sha256.clone(), with_sidecar };
+        let (context, task) = (Context::system(), TaskId(task));
+        let public = PublicTaskId::parse(public).expect("a task id");
+        self.commands.execute(&context, uploaded(&self.device, self.epoch, public, report.clone())).await.expect("it is reported");
+        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag: None, message_count: 1, notes: vec![] };
+        let reported_in = last_report(&self.pool, task).await;
+        let bucket = self.bucket.clone();
+        let accept = AcceptUpload { task, reported_in, verified, bucket, duration_sec: Some(5.123), metadata: None, facts: None };
+        self.commands.execute(&context, accept).await.expect("it is verified");
+    }
+
+    async fn put(&self, key: &str, content: Vec<u8>) {
+        let key = ObjectKey::new(key).expect("a key");
+        self.blobs.put(&key, content.into(), &PutFacts::default()).await.expect("an object");
+    }
+}
