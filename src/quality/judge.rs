@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::case::{Case, Outcome};
 use super::suite::CHECKS;
 use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, Part, Role, Suite, TaskWants, Verdict};
@@ -58,7 +60,7 @@ fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {
         result: outcome.result,
         score: (outcome.result != Grade::NotApplicable).then(|| three_decimals(outcome.score)),
         details: outcome.details,
-        numbers: outcome.numbers,
+        numbers: outcome.numbers.into_iter().map(|(name, number)| (name, six_decimals(number))).collect(),
     }
 }
 
@@ -72,6 +74,14 @@ fn of_part(checks: &[(&CheckSpec, Outcome)], part: Part) -> Option<f64> {
 fn mean(weighted: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     let (weights, sum) = weighted.fold((0.0, 0.0), |(weights, sum), (weight, score)| (weights + weight, sum + weight * score));
     (weights > 0.0).then(|| sum / weights)
+}
+
+/// Results are stored as text: a number with few decimals is read back as it was written.
+fn six_decimals(number: Value) -> Value {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(long) => ((long * 1e6).round() / 1e6).into(),
+        None => number,
+    }
 }
 
 fn three_decimals(score: f64) -> f64 {
