@@ -5,11 +5,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::qa::episode_in_scope;
 use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::episode::{Decision, DecisionEffect, Episode, EpisodeCommand, Level, Levels, NewDecision, QaStatus};
 use crate::domain::inspector::{Inspector, InspectorStatus};
 use crate::domain::{Actor, EpisodeId, InspectorId, RefusalCode, Timestamp};
-use crate::eventstore::Loaded;
 use crate::projections::facts;
 
 /// How inspections are made.
@@ -33,13 +33,6 @@ async fn inspector(work: &mut Work) -> Result<(InspectorId, Level), CommandError
     }
 }
 
-async fn episode(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
-    let loaded = work.load::<Episode>(id).await?;
-    let seen = matches!(&loaded.state, Episode::Known(episode)
-        if work.scope.contains(episode.created.factory_id, Some(episode.created.organization_id)));
-    if seen { Ok(loaded) } else { Err(Refusal::new(RefusalCode::EpisodeNotFound, "episode not found").into()) }
-}
-
 /// Looks at an episode, which nobody else may do meanwhile. Taken again, it is held for longer.
 #[derive(Clone, Debug)]
 pub struct TakeEpisode {
@@ -54,7 +47,7 @@ impl Command for TakeEpisode {
 
     async fn run(&self, work: &mut Work) -> Result<Timestamp, CommandError> {
         let (by, level) = inspector(work).await?;
-        let mut episode = episode(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         let now = work.now;
         let until = TimeDelta::from_std(self.terms.lease).ok().and_then(|lease| now.checked_add_signed(lease)).unwrap_or(now);
         work.decide(&mut episode, EpisodeCommand::Take { by, level, levels: self.terms.levels, until, now })?;
@@ -72,7 +65,7 @@ impl Command for ReleaseEpisode {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let (by, _) = inspector(work).await?;
-        let mut episode = episode(work, self.0).await?;
+        let mut episode = episode_in_scope(work, self.0).await?;
         work.decide(&mut episode, EpisodeCommand::Release { by })?;
         Ok(())
     }
@@ -101,7 +94,7 @@ impl Command for DecideEpisode {
 
     async fn run(&self, work: &mut Work) -> Result<DecisionMade, CommandError> {
         let (by, level) = inspector(work).await?;
-        let mut episode = episode(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         let number = facts::new_ids(&mut work.tx, "inspection_decision_ids", 1).await?[0];
         let decision = NewDecision {
             number,
@@ -140,7 +133,7 @@ impl Command for ReopenEpisode {
                 return Err(Refusal::new(RefusalCode::InspectorLevel, "this needs an inspector of the level senior").into());
             }
         }
-        let mut episode = episode(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         work.decide(&mut episode, EpisodeCommand::Reopen { reason: self.reason.clone() })?;
         Ok(())
     }

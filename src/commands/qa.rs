@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
@@ -37,7 +36,8 @@ pub(super) async fn wants(work: &mut Work, station: StationId, sha256: &str) -> 
     })
 }
 
-async fn found(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
+/// An episode that the caller may see.
+pub(super) async fn episode_in_scope(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
     let loaded = work.load::<Episode>(id).await?;
     let Episode::Known(episode) = &loaded.state else { return Err(no_episode().into()) };
     let (factory, organization) = (episode.created.factory_id, episode.created.organization_id);
@@ -93,7 +93,7 @@ impl Command for StartQaRun {
     const NAME: &'static str = "start_qa_run";
 
     async fn run(&self, work: &mut Work) -> Result<Begun, CommandError> {
-        let mut episode = found(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         if let Some(answer) = answer(&episode, &self.run)? {
             return Ok(Begun::Ended(Box::new(answer)));
         }
@@ -143,30 +143,32 @@ impl Command for JudgeEpisode {
     const NAME: &'static str = "judge_episode";
 
     async fn run(&self, work: &mut Work) -> Result<Option<RunAnswer>, CommandError> {
-        let mut episode = found(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         if let Some(answer) = answer(&episode, &self.run)? {
             return Ok(Some(answer));
         }
         let before = known(&episode)?;
-        let measured = match (&self.looked, &before.measured) {
-            (Some(facts), Some(measured)) => Measured { facts: (**facts).clone(), wants: measured.wants.clone() },
-            (Some(facts), None) => {
-                let (station, sha256) = (before.created.station_id, before.created.checksum.clone());
-                Measured { facts: (**facts).clone(), wants: wants(work, station, &sha256).await? }
-            }
-            (None, Some(measured)) => (**measured).clone(),
-            (None, None) => return Ok(None),
-        };
         let (station, sop) = (before.created.station_id, before.created.sop_id);
+        let looked = match &self.looked {
+            Some(facts) => {
+                let wants = match &before.measured {
+                    Some(measured) => measured.wants.clone(),
+                    None => wants(work, station, &before.created.checksum).await?,
+                };
+                Some(Measured { facts: (**facts).clone(), wants })
+            }
+            None => None,
+        };
+        let Some(measured) = looked.as_ref().or(before.measured.as_deref()) else { return Ok(None) };
         let suite = facts::suite_for(&mut work.tx, station, sop).await?;
         let mut judgement = judge(&measured.facts, suite.as_ref().unwrap_or(&self.default_suite), &measured.wants);
         // What says nothing is not kept: the suite names it.
         judgement.checks.retain(|check| check.result != Grade::NotApplicable);
-        let created = &known(&episode)?.created;
+        let created = &before.created;
         judgement.checks.iter_mut().for_each(|check| name_objects(check, &created.mcap_path, created.sidecar_path.as_deref()));
         let number = facts::new_ids(&mut work.tx, "qa_run_ids", 1).await?[0];
-        if self.looked.is_some() {
-            work.decide(&mut episode, EpisodeCommand::Measure(Box::new(measured)))?;
+        if let Some(looked) = looked {
+            work.decide(&mut episode, EpisodeCommand::Measure(Box::new(looked)))?;
         }
         let end = EpisodeCommand::EndRun { run: self.run.clone(), number, mode: self.mode, judgement, at: work.now };
         work.decide(&mut episode, end)?;
@@ -199,7 +201,7 @@ impl Command for AnnotateEpisode {
     const NAME: &'static str = "annotate_episode";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let mut episode = found(work, self.episode).await?;
+        let mut episode = episode_in_scope(work, self.episode).await?;
         work.decide(&mut episode, EpisodeCommand::Annotate(self.annotation.clone()))?;
         Ok(())
     }
@@ -252,11 +254,6 @@ impl Commands {
         }
         Ok(ended)
     }
-}
-
-/// What the metadata of a check is, where it has any.
-pub fn metadata_of(check: &CheckResult) -> Option<Value> {
-    (!check.numbers.is_empty()).then(|| check.numbers.clone().into_iter().collect::<serde_json::Map<_, _>>().into())
 }
 
 /// Every statement, for the test that prepares them.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a run that a person asks for gets a name, and goes on when they do not wait")]
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +20,6 @@ use super::problem::{Code, Problem, failed};
 use super::routes::Routes;
 use super::wire::WholeSecond;
 use super::words::{GradeWord, QaStatusWord, RunModeWord, VerdictWord};
-use crate::commands::qa::metadata_of;
 use crate::domain::Timestamp;
 use crate::domain::episode::{QaStatus, RunMode, TellingCheck, check_id};
 use crate::domain::judgement::{CheckResult, Verdict};
@@ -72,7 +73,6 @@ pub struct QaCheckOfRun {
 
 impl QaCheck {
     pub fn telling(check: TellingCheck, episode_id: i64) -> Self {
-        let metadata: serde_json::Map<String, Value> = check.check_metadata.into_iter().collect();
         Self {
             id: check.id,
             episode_id,
@@ -80,10 +80,15 @@ impl QaCheck {
             passed: check.passed,
             score: check.score,
             details: check.details,
-            check_metadata: (!metadata.is_empty()).then_some(metadata.into()),
+            check_metadata: metadata(check.check_metadata),
             checked_at: check.checked_at.into(),
         }
     }
+}
+
+/// The numbers behind a check, where it has any.
+fn metadata(numbers: BTreeMap<String, Value>) -> Option<Value> {
+    (!numbers.is_empty()).then(|| numbers.into_iter().collect::<serde_json::Map<_, _>>().into())
 }
 
 /// All checks of a run, in the order of its suite.
@@ -96,7 +101,7 @@ fn of_run(run_id: i64, episode_id: i64, at: Timestamp, checks: &[CheckResult]) -
             passed: check.passed(),
             score: check.score.unwrap_or_default(),
             details: check.details.clone(),
-            check_metadata: metadata_of(check),
+            check_metadata: metadata(check.numbers.clone()),
             checked_at: at.into(),
         },
         result: check.result.as_str(),

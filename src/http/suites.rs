@@ -240,8 +240,7 @@ pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Resul
     if id == SHIPPED {
         return Ok(Json(shipped(state.runs.default_suite())));
     }
-    let id: i64 = id.parse().ok().filter(|id| *id > 0).ok_or_else(no_suite)?;
-    Ok(Json(shown(&state, QaSuiteId(id)).await?))
+    Ok(Json(shown(&state, kept(&id)?).await?))
 }
 
 /// The rules of a suite, and which episodes they are for.
@@ -249,8 +248,7 @@ pub async fn found(state: &AppState, id: &str) -> Result<(SuiteScope, Suite), Pr
     if id == SHIPPED {
         return Ok((SuiteScope::All, state.runs.default_suite().clone()));
     }
-    let id: i64 = id.parse().ok().filter(|id| *id > 0).ok_or_else(no_suite)?;
-    let row = state.reads.suite(QaSuiteId(id)).await?.ok_or_else(no_suite)?;
+    let row = state.reads.suite(kept(id)?).await?.ok_or_else(no_suite)?;
     let of = row.own.scope_id.unwrap_or_default();
     let scope = match row.own.scope_kind {
         ScopeKind::All => SuiteScope::All,
@@ -258,6 +256,11 @@ pub async fn found(state: &AppState, id: &str) -> Result<(SuiteScope, Suite), Pr
         ScopeKind::Sop => SuiteScope::Sop(SopId(of)),
     };
     Ok((scope, row.own.rules))
+}
+
+/// The id of a suite that the site has made.
+fn kept(id: &str) -> Result<QaSuiteId, Problem> {
+    id.parse().ok().filter(|id: &i64| *id > 0).map(QaSuiteId).ok_or_else(no_suite)
 }
 
 fn no_suite() -> Problem {

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, InspectionCause, Levels, Taken, cause_of, is_open};
-use self::qa::{ApprovalChange, Start};
+use self::qa::Start;
 pub use self::qa::{EndedRun, Qa, Running, TellingCheck, check_id};
 pub use self::refusal::EpisodeRefusal;
 pub use self::selection::{EpisodeSelection, SyncStatus, moved_far};
 pub use self::status::{Level, QaStatus, RunMode};
 use super::aggregate::events;
-use super::judgement::{Judgement, TaskWants, Verdict};
+use super::judgement::{Judgement, TaskWants};
 use super::measurement::Facts;
 use super::{
     Aggregate, BatchId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
@@ -91,10 +91,6 @@ impl Known {
         let note = annotation.note.unwrap_or_else(|| self.note.clone());
         let same = labels == self.labels && note == self.note;
         Ok(if same { vec![] } else { vec![EpisodeEvent::EpisodeAnnotated { labels, note }] })
-    }
-
-    fn approval_after(&self, verdict: Verdict, now: Timestamp) -> ApprovalChange {
-        if self.is_protected(now) { ApprovalChange::Same } else { self.qa.approval_after(verdict) }
     }
 
     /// Why a person has to look at it; none where there is nothing to decide.
@@ -288,15 +284,15 @@ impl Aggregate for Episode {
                 let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
                 abandoned.into_iter().chain(started).collect()
             }
-            C::EndRun { run, .. } if qa.is_repeat(&run) => vec![],
+            C::EndRun { run, .. } if qa.ended_as(&run) => vec![],
             C::EndRun { run, number, mode, judgement, at } => {
                 qa.may_end(&run, mode)?;
-                let approval = match episode.approval_after(judgement.verdict, at) {
-                    ApprovalChange::Same => None,
-                    ApprovalChange::Given => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
-                    ApprovalChange::Lost => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
-                };
                 let kept = episode.is_protected(at);
+                let approval = match (qa.settled.is_approved(), QaStatus::from(judgement.verdict).is_approved()) {
+                    (false, true) if !kept => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
+                    (true, false) if !kept => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
+                    _ => None,
+                };
                 let ended = EpisodeEvent::QaRunEnded(Box::new(EndedRun { run, number, mode, at, judgement, kept }));
                 std::iter::once(ended).chain(approval).collect()
             }

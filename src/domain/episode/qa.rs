@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::refusal::EpisodeRefusal;
 use super::status::{QaStatus, RunMode};
 use crate::domain::Timestamp;
-use crate::domain::judgement::{Grade, Judgement, Verdict};
+use crate::domain::judgement::{Grade, Judgement};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Qa {
@@ -107,14 +107,6 @@ impl EndedRun {
     }
 }
 
-/// What a run has to do to the status, and to the approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ApprovalChange {
-    Same,
-    Given,
-    Lost,
-}
-
 impl Qa {
     /// As it is shown.
     pub fn status(&self) -> QaStatus {
@@ -124,7 +116,8 @@ impl Qa {
         }
     }
 
-    fn ended_as(&self, run: &str) -> bool {
+    /// Whether the last run that ended is this one.
+    pub(super) fn ended_as(&self, run: &str) -> bool {
         self.last.as_ref().is_some_and(|last| last.run == run)
     }
 
@@ -154,19 +147,6 @@ impl Qa {
             (None, RunMode::Auto) if self.settled == QaStatus::PendingQa => Ok(()),
             (None, RunMode::Auto) => Err(EpisodeRefusal::NotPending { status: self.settled }),
             (None, RunMode::Manual) => Err(EpisodeRefusal::RunLost),
-        }
-    }
-
-    /// Whether it is nothing new that this run ended.
-    pub(super) fn is_repeat(&self, run: &str) -> bool {
-        self.ended_as(run)
-    }
-
-    pub(super) fn approval_after(&self, verdict: Verdict) -> ApprovalChange {
-        match (self.settled.is_approved(), QaStatus::from(verdict).is_approved()) {
-            (false, true) => ApprovalChange::Given,
-            (true, false) => ApprovalChange::Lost,
-            _ => ApprovalChange::Same,
         }
     }
 

@@ -1,11 +1,11 @@
 //! Episodes.
 
 use super::error::ReadError;
-use super::home::Home;
 use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
+use super::selection::HOME;
 use crate::domain::{DeviceId, EpisodeId, SceneId, Scope, TaskId, Timestamp};
 use crate::projections::rows::production::EpisodeRow;
 
@@ -35,8 +35,6 @@ pub struct EpisodeFilter {
 
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
                     left join robots r on r.id = w.robot_id left join data_collectors c on c.id = w.data_collector_id";
-
-const HOME: Home = Home::Organization { factory: "e.factory_id", organization: "e.organization_id" };
 
 fn list() -> ListQuery {
     ListQuery {

@@ -1,9 +1,9 @@
 //! Episodes with their facts, a page at a time, for judging them by other rules.
 
 use super::error::ReadError;
-use super::home::Home;
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
+use super::selection::HOME;
 use crate::domain::judgement::Verdict;
 use crate::domain::{EpisodeId, OrderId, RobotTypeId, Scope, SopId, StationId, Timestamp};
 use crate::projections::packed_facts::PackedFacts;
@@ -44,8 +44,6 @@ pub struct HistoryFilter {
 }
 
 const FROM: &str = "episodes e left join episode_facts f on f.id = e.id left join stations w on w.id = e.station_id";
-
-const HOME: Home = Home::Organization { factory: "e.factory_id", organization: "e.organization_id" };
 
 const MATCHES: &str = "($1::bigint is null or e.order_id = $1) and ($2::bigint is null or e.station_id = $2) and ($3::bigint is null or e.sop_id = $3) \
      and ($4::bigint is null or e.station_id = any (array(select s.id from stations s join robots r on r.id = s.robot_id where r.robot_type_id = $4))) \

@@ -6,6 +6,7 @@ use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
+use super::selection::HOME;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::words::words;
@@ -102,8 +103,6 @@ const INSPECTORS_HOME: Home = Home::Organization { factory: "g.factory_id", orga
 
 const QUEUE: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
                      left join robots r on r.id = w.robot_id left join robot_types y on y.id = r.robot_type_id";
-const QUEUE_HOME: Home = Home::Organization { factory: "e.factory_id", organization: "e.organization_id" };
-
 fn inspectors() -> ListQuery {
     ListQuery {
         from: INSPECTORS,
@@ -140,7 +139,7 @@ fn queue(order: QueueOrder) -> ListQuery {
         order: keys,
         parameters: 5,
         counted: None,
-        home: QUEUE_HOME,
+        home: HOME,
     }
 }
 

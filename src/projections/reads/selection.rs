@@ -43,22 +43,22 @@ pub(super) fn matches() -> String {
 }
 
 /// The values of a selection.
-pub(super) struct Values<'a> {
-    selection: &'a EpisodeSelection,
+pub(super) struct Values {
+    selection: EpisodeSelection,
     before: Option<Timestamp>,
     qa: Option<Vec<&'static str>>,
     sync: Option<Vec<&'static str>>,
 }
 
-impl<'a> Values<'a> {
-    pub fn of(selection: &'a EpisodeSelection) -> Self {
+impl Values {
+    pub fn of(selection: &EpisodeSelection) -> Self {
         let qa = selection.qa_statuses.as_ref().map(|all| all.iter().copied().map(QaStatus::as_str).collect());
         let sync = selection.sync_statuses.as_ref().map(|all| all.iter().copied().map(SyncStatus::as_str).collect());
-        Self { selection, before: selection.created_to.map(behind), qa, sync }
+        Self { selection: selection.clone(), before: selection.created_to.map(behind), qa, sync }
     }
 
     pub fn parameters(&self) -> [&(dyn ToSql + Sync); PARAMETERS] {
-        let s = self.selection;
+        let s = &self.selection;
         [
             &s.created_from,
             &self.before,
@@ -110,33 +110,24 @@ pub(super) const EACH_STATUS: Each = Each { values: "select unnest($4::text[])",
 pub struct Chosen {
     /// `id` and `created_at` of each.
     pub sql: String,
-    values: Vec<Box<dyn ToSql + Sync + Send>>,
+    values: Values,
+    /// Behind them, those of the scope.
+    scope: Vec<Box<dyn ToSql + Sync + Send>>,
 }
 
 impl Chosen {
     pub fn of(scope: &Scope, selection: &EpisodeSelection) -> Self {
         let within = HOME.within(scope, PARAMETERS);
-        let Values { selection: s, before, qa, sync } = Values::of(selection);
-        let s = s.clone();
-        let mut values: Vec<Box<dyn ToSql + Sync + Send>> = vec![
-            Box::new(s.created_from),
-            Box::new(before),
-            Box::new(s.text),
-            Box::new(qa),
-            Box::new(sync),
-            Box::new(s.scenes),
-            Box::new(s.sops),
-            Box::new(s.robot_types),
-            Box::new(s.devices),
-            Box::new(s.operators),
-            Box::new(s.label),
-        ];
-        values.extend(within.values);
-        Self { sql: format!("select e.id, e.created_at from episodes e where {}{}", matches(), within.sql), values }
+        Self {
+            sql: format!("select e.id, e.created_at from episodes e where {}{}", matches(), within.sql),
+            values: Values::of(selection),
+            scope: within.values,
+        }
     }
 
     pub fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect()
+        let scope = self.scope.iter().map(|value| &**value as &(dyn ToSql + Sync));
+        self.values.parameters().into_iter().chain(scope).collect()
     }
 }
 
