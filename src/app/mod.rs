@@ -233,7 +233,7 @@ impl App {
         // Checks over many episodes take hours; what else is asked for does not wait for them.
         lifecycle.spawn("bulk runs", bulk_runs::work(bulk.clone(), None, stop.clone()));
         lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk, Some(BulkAction::BulkQa), stop.clone()));
-        lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), stop.clone()));
+        lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
         let (noting, ended_waits) = waits::waits();
@@ -260,6 +260,7 @@ impl App {
             read_timeout: config.http.read_timeout,
             qa_timeout: config.qa.timeout,
             inspection: qa_runs::inspection(config),
+            outside: qa_runs::outside(config),
             device_response_timeout: config.devices.response_timeout,
             device_finish_timeout: config.devices.finish_timeout(),
             endpoints: Endpoints {

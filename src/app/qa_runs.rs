@@ -1,4 +1,4 @@
-//! Runs of the checks: how they are made here, and the end of those that took too long.
+//! Runs of the checks: how they are made here, and the end of those that took too long or wait for nothing any more.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use crate::commands::Commands;
 use crate::commands::inspection::InspectionTerms;
+use crate::commands::outside_jobs::OutsideLease;
 use crate::config::{Config, InspectorLevel};
 use crate::domain::episode::{Level, Levels};
 use crate::domain::judgement::Suite;
@@ -38,12 +39,22 @@ pub fn inspection(config: &Config) -> InspectionTerms {
     InspectionTerms { lease: config.inspection.lease, second_share: config.inspection.second_share, levels }
 }
 
-pub async fn end_overdue(commands: Commands, stop: CancellationToken) {
+/// How checkers elsewhere work.
+pub fn outside(config: &Config) -> OutsideLease {
+    OutsideLease { lease: config.outside_checks.lease, attempts_max: config.outside_checks.claims_max }
+}
+
+pub async fn end_overdue(commands: Commands, outside: OutsideLease, stop: CancellationToken) {
     while !stop.is_cancelled() {
         match commands.end_overdue_qa_runs(&stop).await {
             Ok(0) => {}
             Ok(ended) => info!("{ended} runs of the checks took too long, and hold their episodes no more"),
             Err(error) => warn!(error = format!("{error:#}"), "Cannot look for runs that took too long: {error:#}"),
+        }
+        match commands.give_up_outside_jobs(outside, &stop).await {
+            Ok(0) => {}
+            Ok(given_up) => info!("{given_up} jobs of outside checks were not done: their episodes wait for them no more"),
+            Err(error) => warn!(error = format!("{error:#}"), "Cannot look for outside jobs whose time is over: {error:#}"),
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }

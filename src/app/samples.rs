@@ -8,10 +8,12 @@ use tracing::warn;
 
 use crate::domain::routing::SubscriberName;
 use crate::outbox::standing::{Sample, sample};
+use crate::projections::reads::outside_jobs::OPEN_COUNT;
 use crate::projections::reads::requests::ABANDONED_COUNT;
 use crate::projections::reads::site::log_lag_s;
 use crate::telemetry::{
-    ABANDONED_EXECUTIONS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS, chain,
+    ABANDONED_EXECUTIONS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS,
+    OUTSIDE_JOBS_WAITING, chain,
 };
 
 /// As often as a Prometheus server asks by default, or more often.
@@ -33,8 +35,10 @@ async fn look(pool: &Pool) -> anyhow::Result<()> {
     let names: Vec<&'static str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
     let Sample { rows, oldest_s, dead_letters, oldest_transaction_s } = sample(&**client, &names).await?;
     let lag_s = log_lag_s(&**client).await?;
+    let outside_jobs: i64 = client.query_one(OPEN_COUNT, &[]).await?.get(0);
     let abandoned: i64 = client.query_one(ABANDONED_COUNT, &[]).await?.get(0);
     metrics::gauge!(ABANDONED_EXECUTIONS).set(abandoned as f64);
+    metrics::gauge!(OUTSIDE_JOBS_WAITING).set(outside_jobs as f64);
     metrics::gauge!(OUTBOX_ROWS).set(rows as f64);
     for (name, oldest_s) in names.into_iter().zip(oldest_s) {
         // What becomes due later is not late.

@@ -10,14 +10,15 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, CommandError, Commands, Context, Refusal, Work};
-use crate::domain::episode::{Annotation, EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode};
-use crate::domain::judgement::{CheckResult, Grade, Suite, TaskWants, WantedTopic};
+use super::judging::{answers_before, end_judged};
+use super::{Command, CommandError, Commands, Context, Refusal, Work, outside_jobs};
+use crate::domain::episode::{Annotation, EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode, Waits};
+use crate::domain::judgement::{OutsideAnswers, Suite, TaskWants, WantedTopic};
 use crate::domain::measurement::Facts;
 use crate::domain::{EpisodeId, RefusalCode, StationId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::judge;
+use crate::quality::{judge_with, no_answer_can_change};
 
 /// Episodes whose run took too long that one look finds.
 const FOUND_MAX: i64 = 100;
@@ -75,6 +76,8 @@ pub struct ToLookAt {
 pub enum Begun {
     /// It holds the episode.
     Look(Box<ToLookAt>),
+    /// It has looked, and waits for checkers elsewhere.
+    Waits(Box<Waits>),
     /// It has ended before.
     Ended(Box<RunAnswer>),
 }
@@ -96,6 +99,9 @@ impl Command for StartQaRun {
         let mut episode = episode_in_scope(work, self.episode).await?;
         if let Some(answer) = answer(&episode, &self.run)? {
             return Ok(Begun::Ended(Box::new(answer)));
+        }
+        if let Some(waits) = waits(&episode, &self.run)? {
+            return Ok(Begun::Waits(waits));
         }
         let now = work.now;
         let until = TimeDelta::from_std(self.within).ok().and_then(|within| now.checked_add_signed(within)).unwrap_or(Timestamp::MAX_UTC);
@@ -125,6 +131,21 @@ fn answer(episode: &Loaded<Episode>, run: &str) -> Result<Option<RunAnswer>, Com
     Ok(ended.map(|ended| RunAnswer { status: qa.status(), ended: ended.clone() }))
 }
 
+/// What this run waits for, where it does.
+fn waits(episode: &Loaded<Episode>, run: &str) -> Result<Option<Box<Waits>>, CommandError> {
+    Ok(known(episode)?.qa.waits.clone().filter(|waits| waits.run == run))
+}
+
+/// What came of judging.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Judged {
+    /// Nothing was measured: it has to be looked at.
+    NotMeasured,
+    /// Checkers elsewhere are asked first.
+    Waits(Box<Waits>),
+    Ended(Box<RunAnswer>),
+}
+
 /// Judges an episode by what was measured of it.
 #[derive(Clone, Debug)]
 pub struct JudgeEpisode {
@@ -138,14 +159,16 @@ pub struct JudgeEpisode {
 }
 
 impl Command for JudgeEpisode {
-    /// None where nothing was measured: it has to be looked at.
-    type Answer = Option<RunAnswer>;
+    type Answer = Judged;
     const NAME: &'static str = "judge_episode";
 
-    async fn run(&self, work: &mut Work) -> Result<Option<RunAnswer>, CommandError> {
+    async fn run(&self, work: &mut Work) -> Result<Judged, CommandError> {
         let mut episode = episode_in_scope(work, self.episode).await?;
         if let Some(answer) = answer(&episode, &self.run)? {
-            return Ok(Some(answer));
+            return Ok(Judged::Ended(Box::new(answer)));
+        }
+        if let Some(waits) = waits(&episode, &self.run)? {
+            return Ok(Judged::Waits(waits));
         }
         let before = known(&episode)?;
         let (station, sop) = (before.created.station_id, before.created.sop_id);
@@ -159,34 +182,34 @@ impl Command for JudgeEpisode {
             }
             None => None,
         };
-        let Some(measured) = looked.as_ref().or(before.measured.as_deref()) else { return Ok(None) };
+        let Some(measured) = looked.clone().or_else(|| before.measured.as_deref().cloned()) else { return Ok(Judged::NotMeasured) };
+        let created = before.created.clone();
         let suite = facts::suite_for(&mut work.tx, station, sop).await?;
-        let mut judgement = judge(&measured.facts, suite.as_ref().unwrap_or(&self.default_suite), &measured.wants);
-        // What says nothing is not kept: the suite names it.
-        judgement.checks.retain(|check| check.result != Grade::NotApplicable);
-        let created = &before.created;
-        judgement.checks.iter_mut().for_each(|check| name_objects(check, &created.mcap_path, created.sidecar_path.as_deref()));
-        let number = facts::new_ids(&mut work.tx, "qa_run_ids", 1).await?[0];
         if let Some(looked) = looked {
             work.decide(&mut episode, EpisodeCommand::Measure(Box::new(looked)))?;
         }
-        let end = EpisodeCommand::EndRun { run: self.run.clone(), number, mode: self.mode, judgement, at: work.now };
-        work.decide(&mut episode, end)?;
-        answer(&episode, &self.run)
+        let run = (self.run.as_str(), self.mode);
+        let Some((suite_id, suite)) = suite else {
+            end_judged(work, &mut episode, run, &measured, &self.default_suite, &OutsideAnswers::new()).await?;
+            return ended(&episode, &self.run);
+        };
+        let answers = answers_before(work, self.episode, &suite).await?;
+        let lacks_answers = suite.outside().any(|(check, _)| !answers.contains_key(&check.name));
+        if lacks_answers && !no_answer_can_change(&judge_with(&measured.facts, &suite, &measured.wants, &answers)) {
+            outside_jobs::wait(work, &mut episode, &created, run, (suite_id, &suite), &answers).await?;
+            return waits(&episode, &self.run)?.map(Judged::Waits).ok_or_else(|| nothing_came_of(&self.run));
+        }
+        end_judged(work, &mut episode, run, &measured, &suite, &answers).await?;
+        ended(&episode, &self.run)
     }
 }
 
-/// Where the two checks of the contract looked, as it has them.
-fn name_objects(check: &mut CheckResult, mcap: &str, sidecar: Option<&str>) {
-    let path = match check.name.as_str() {
-        "mcap_magic" if !check.passed() && !check.numbers.contains_key("file_size_bytes") => Some(mcap),
-        "recording_not_empty" => sidecar,
-        _ => None,
-    };
-    if let Some((bucket, object)) = path.and_then(|path| path.split_once('/')) {
-        check.numbers.insert("bucket".to_owned(), bucket.into());
-        check.numbers.insert("object".to_owned(), object.into());
-    }
+fn nothing_came_of(run: &str) -> CommandError {
+    anyhow::anyhow!("nothing came of the run {run}").into()
+}
+
+fn ended(episode: &Loaded<Episode>, run: &str) -> Result<Judged, CommandError> {
+    answer(episode, run)?.map(|answer| Judged::Ended(Box::new(answer))).ok_or_else(|| nothing_came_of(run))
 }
 
 /// What people say of an episode; what is not given stays.
@@ -236,7 +259,10 @@ impl Command for EndOverdueRun {
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
         let mut episode = work.load::<Episode>(self.0).await?;
-        let Some(running) = known(&episode)?.qa.running.clone().filter(|running| running.until < work.now) else { return Ok(false) };
+        let qa = &known(&episode)?.qa;
+        // One that waits ends with its jobs.
+        let over = qa.running.clone().filter(|running| running.until < work.now && qa.waits.is_none());
+        let Some(running) = over else { return Ok(false) };
         let why = "it took too long, or the process that did it is gone".to_owned();
         Ok(work.decide(&mut episode, EpisodeCommand::AbandonRun { run: running.run, why })? > 0)
     }

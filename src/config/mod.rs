@@ -29,6 +29,7 @@ mod layers;
 mod limits;
 mod listing;
 mod outbox;
+mod outside_checks;
 mod qa;
 mod requests;
 mod s3;
@@ -59,6 +60,7 @@ pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
+pub use outside_checks::OutsideChecks;
 pub use qa::Qa;
 pub use requests::Requests;
 pub use s3::{S3, SharedKey};
@@ -83,6 +85,7 @@ pub struct Config {
     pub outbox: Outbox,
     pub qa: Qa,
     pub inspection: Inspection,
+    pub outside_checks: OutsideChecks,
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
@@ -164,6 +167,7 @@ impl Config {
         self.outbox.check(findings);
         self.qa.check(findings);
         self.inspection.check(findings);
+        self.outside_checks.check(findings);
         self.telemetry.check(findings);
         findings.need(
             purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),

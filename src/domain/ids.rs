@@ -29,6 +29,8 @@ macro_rules! numeric_ids {
             InspectorId,
             /// One version of a suite.
             QaSuiteId,
+            /// One outside check of one run.
+            OutsideJobId,
         }
     };
 }

@@ -47,6 +47,17 @@ words! {
         Warn = "warn",
         Fail = "fail",
         NotApplicable = "not_applicable",
+        /// A checker elsewhere had to say it, and did not in time. It is no verdict.
+        NotDone = "not_done",
+    }
+}
+
+words! {
+    /// How bad a finding of a checker elsewhere is.
+    Severity {
+        Info = "info",
+        Warning = "warning",
+        Error = "error",
     }
 }
 
@@ -84,6 +95,13 @@ pub struct Suite {
     pub checks: Vec<CheckSpec>,
 }
 
+impl Suite {
+    /// Checks that are made elsewhere.
+    pub fn outside(&self) -> impl Iterator<Item = (&CheckSpec, OutsideTerms)> {
+        self.checks.iter().filter_map(|check| Some((check, check.outside?)))
+    }
+}
+
 /// A check in a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckSpec {
@@ -91,7 +109,54 @@ pub struct CheckSpec {
     pub role: Role,
     pub looked_at: bool,
     pub limits: BTreeMap<String, f64>,
+    /// Where a checker makes it that is a program of its own: how it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<OutsideTerms>,
 }
+
+/// How a checker elsewhere is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutsideTerms {
+    /// For so long an episode waits for it.
+    pub deadline_s: u32,
+}
+
+/// What a checker elsewhere said of one recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutsideReport {
+    /// Anything but `not_done`.
+    pub result: Grade,
+    /// 0 to 1, three decimals.
+    pub score: f64,
+    pub details: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<OutsideFinding>,
+}
+
+/// One thing that it found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutsideFinding {
+    pub severity: Severity,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// From the beginning of the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_s: Option<f64>,
+}
+
+/// What is known of an outside check when an episode is judged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutsideAnswer {
+    Said(Box<OutsideReport>),
+    /// Why.
+    NotDone(String),
+}
+
+/// What is known of all of them, by their names.
+pub type OutsideAnswers = BTreeMap<String, OutsideAnswer>;
 
 /// What one check said of one recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

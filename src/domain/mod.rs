@@ -21,6 +21,7 @@ pub mod letter;
 pub mod literal_secrets;
 pub mod measurement;
 pub mod order;
+pub mod outside_job;
 pub mod pattern;
 pub mod qa_suite;
 pub mod recorder;

@@ -23,6 +23,10 @@ pub const CHECKS_MAX: usize = 200;
 pub const NAME_CHARS_MAX: usize = 100;
 const LIMITS_MAX: usize = 20;
 const WEIGHT_MAX: u32 = 1000;
+/// Each outside check of each new episode is a job.
+const OUTSIDE_MAX: usize = 10;
+/// Shorter, a checker that was started a moment ago has lost it; longer than a day, an episode is held for nothing.
+const DEADLINE_S: std::ops::RangeInclusive<u32> = 5..=86_400;
 
 /// What every suite has, as gates: who reads verdicts knows these two by name.
 pub const ALWAYS: [&str; 2] = ["mcap_magic", "recording_not_empty"];
@@ -111,12 +115,12 @@ pub enum SuiteCommand {
 
 events! {
     SuiteEvent {
-        SuiteDrafted = "suite_drafted", "1.0" {
+        SuiteDrafted = "suite_drafted", "1.1" {
             scope: SuiteScope,
             suite: Suite,
             note: Option<String>,
         },
-        SuiteChanged = "suite_changed", "1.0" {
+        SuiteChanged = "suite_changed", "1.1" {
             scope: SuiteScope,
             suite: Suite,
             note: Option<String>,
@@ -161,6 +165,20 @@ pub fn unfit(suite: &Suite) -> Option<String> {
     let name_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
     let of_check = |check: &CheckSpec| {
         let name = &check.name;
+        if let Some(terms) = check.outside {
+            if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(name_char) {
+                return Some(format!(
+                    "the name of an outside check must be lower-case letters, digits, `_` and `-`, at most {NAME_CHARS_MAX}"
+                ));
+            }
+            if !DEADLINE_S.contains(&terms.deadline_s) {
+                let (least, most) = (DEADLINE_S.start(), DEADLINE_S.end());
+                return Some(format!("the deadline of the outside check {name} must be from {least} to {most} seconds"));
+            }
+            if !check.limits.keys().all(|limit| limit.len() <= NAME_CHARS_MAX && limit.chars().all(name_char)) {
+                return Some(format!("limits of the outside check {name} are named by lower-case letters, digits, `_` and `-`"));
+            }
+        }
         if matches!(check.role, Role::Part(_, weight) if !(1..=WEIGHT_MAX).contains(&weight)) {
             return Some(format!("the weight of the check {name} must be from 1 to {WEIGHT_MAX}"));
         }
@@ -181,6 +199,9 @@ pub fn unfit(suite: &Suite) -> Option<String> {
     }
     if suite.checks.len() > CHECKS_MAX {
         return Some(format!("a suite has at most {CHECKS_MAX} checks"));
+    }
+    if suite.outside().count() > OUTSIDE_MAX {
+        return Some(format!("a suite has at most {OUTSIDE_MAX} outside checks"));
     }
     if let Some(twice) = suite.checks.iter().find(|check| !names.insert(check.name.as_str())) {
         return Some(format!("the check {} is there twice", twice.name));
@@ -263,13 +284,17 @@ impl Aggregate for QaSuite {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::judgement::Part;
+    use super::super::judgement::{OutsideTerms, Part};
     use super::*;
 
     const AT: Timestamp = Timestamp::UNIX_EPOCH;
 
     fn check(name: &str, role: Role) -> CheckSpec {
-        CheckSpec { name: name.into(), role, looked_at: false, limits: BTreeMap::new() }
+        CheckSpec { name: name.into(), role, looked_at: false, limits: BTreeMap::new(), outside: None }
+    }
+
+    fn outside(name: &str, deadline_s: u32) -> CheckSpec {
+        CheckSpec { outside: Some(OutsideTerms { deadline_s }), ..check(name, Role::Gate) }
     }
 
     fn suite() -> Suite {
@@ -324,8 +349,9 @@ mod tests {
             unfit(&changed)
         };
         assert_eq!(with(&|_| {}), None);
+        assert_eq!(with(&|suite| suite.checks.push(outside("grasp", 60))), None);
         type Change<'a> = &'a dyn Fn(&mut Suite);
-        let wrong: [(&str, Change); 9] = [
+        let wrong: [(&str, Change); 13] = [
             ("name must be", &|suite| suite.name = "Our Suite".into()),
             ("approve_at and fail_below", &|suite| suite.approve_at = f64::NAN),
             ("approve_at and fail_below", &|suite| suite.fail_below = 0.95),
@@ -334,6 +360,13 @@ mod tests {
             ("as a gate", &|suite| suite.checks[0].role = Role::Part(Part::Gaps, 1)),
             ("counts nowhere", &|suite| suite.checks[2].role = Role::Part(Part::Images, 1)),
             ("weight of the check max_gap", &|suite| suite.checks[2].role = Role::Part(Part::Gaps, 0)),
+            ("name of an outside check", &|suite| suite.checks[2] = outside("Grasp ok", 60)),
+            ("deadline of the outside check grasp", &|suite| suite.checks[2] = outside("grasp", 4)),
+            ("limits of the outside check grasp", &|suite| {
+                suite.checks[2] = outside("grasp", 60);
+                suite.checks[2].limits.insert("a b".into(), 1.0);
+            }),
+            ("at most 10 outside checks", &|suite| suite.checks.extend((0..11).map(|n| outside(&format!("grasp-{n}"), 60)))),
             ("each is a number", &|suite| {
                 suite.checks[2].limits.insert("pass_ms".into(), f64::INFINITY);
             }),

@@ -126,9 +126,14 @@ codes! {
     OrganizationMismatch = "organization_mismatch", Invalid;
     OrganizationNotFound = "organization_not_found", Invalid;
     OtherUpload = "other_upload", Conflict;
+    OutsideClaimLost = "outside_claim_lost", Conflict, made by &["outside_job_claimed"];
+    OutsideJobExists = "outside_job_exists", Conflict;
+    OutsideJobNotFound = "outside_job_not_found", NotFound;
+    OutsideJobOver = "outside_job_over", Conflict, made by &["outside_job_reported", "outside_job_not_done"];
+    OutsideResultDiffers = "outside_result_differs", Conflict, made by &["outside_job_reported"];
     OutsideScope = "outside_scope", Forbidden;
     QaRunLost = "qa_run_lost", Conflict;
-    QaRunning = "qa_running", Conflict, made by &["qa_run_started"];
+    QaRunning = "qa_running", Conflict, made by &["qa_run_started", "qa_run_waits"];
     QuantityBelowLocked = "quantity_below_locked", Invalid, made by BATCH_TASKS;
     QuantityExceedsBatch = "quantity_exceeds_batch", Invalid, made by BATCH_TASKS;
     QuantityExceedsPending = "quantity_exceeds_pending", Invalid, made by BATCH_TASKS;

@@ -240,6 +240,7 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         | E::EpisodeAnnotated { .. }
         | E::EpisodeMeasured(_)
         | E::QaRunStarted(_)
+        | E::QaRunWaits(_)
         | E::QaRunEnded(_)
         | E::QaRunAbandoned { .. }
         | E::EpisodeApproved { .. }

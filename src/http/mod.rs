@@ -57,6 +57,7 @@ mod neighbours;
 pub mod objects;
 mod opening;
 pub mod orders;
+mod outside_jobs;
 pub mod policy;
 mod polling;
 mod probe;

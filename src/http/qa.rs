@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -25,7 +27,7 @@ use crate::domain::episode::{QaStatus, RunMode, TellingCheck, check_id};
 use crate::domain::judgement::{CheckResult, Verdict};
 use crate::projections::reads::qa::{JudgedEpisode, JudgedFilter, QaRunShown};
 use crate::projections::reads::{Listed, Page};
-use crate::qa::NotRun;
+use crate::qa::{NotRun, Ran};
 use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
@@ -308,6 +310,23 @@ pub struct RunResult {
     checks: Vec<QaCheckOfRun>,
 }
 
+/// A run that waits for checkers elsewhere, and holds the episode until then.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunWaiting {
+    /// The id of the episode.
+    episode_id: i64,
+    /// `qa_running`; or where no run changes it, what it is.
+    #[schema(value_type = QaStatusWord)]
+    qa_status: &'static str,
+    /// As it was asked for.
+    #[schema(value_type = RunModeWord)]
+    mode: &'static str,
+    /// The outside checks that it waits for.
+    waits_for: Vec<String>,
+    /// Then it ends at the latest.
+    until: WholeSecond,
+}
+
 impl From<NotRun> for Problem {
     fn from(not_run: NotRun) -> Self {
         match not_run {
@@ -324,6 +343,8 @@ impl From<NotRun> for Problem {
 /// Run the checks over an episode, now.
 #[utoipa::path(post, path = "/api/v1/qa/episodes/{id}/run", tag = "qa", params(("id" = i64, Path)), request_body(content = Option<NewRun>), responses(
     (status = 200, body = RunResult, description = "It was judged, whatever the verdict"),
+    (status = 202, body = RunWaiting, description = "Its suite has outside checks: it is judged when their checkers have reported, or when their time is over",
+        example = json!({"episode_id": 1, "qa_status": "qa_running", "mode": "manual", "waits_for": ["grasp"], "until": "2026-11-27T00:30:56Z"})),
     (status = 400, description = "No such mode"),
     (status = 404, description = "There is no such episode"),
     (status = 409, description = "Another run goes on, or an automatic one is not due"),
@@ -334,7 +355,7 @@ pub async fn run(
     caller: Caller,
     id: PathId,
     MaybeJson(body): MaybeJson<NewRun>,
-) -> Result<Json<RunResult>, Problem> {
+) -> Result<Response, Problem> {
     let mode = match body.mode.as_deref() {
         None => RunMode::Manual,
         Some(text) => word("mode", text).map_err(|_| Problem::of_field("mode", "must be manual or auto"))?,
@@ -350,8 +371,17 @@ pub async fn run(
         Ok(answer) => answer?,
         Err(error) => return Err(failed(&error.into())),
     };
+    let answer = match answer {
+        Ran::Ended(answer) => *answer,
+        Ran::Waits(waits) => {
+            let qa_status = found(&state, &caller.scope, id).await?.own.qa_status.as_str();
+            let waits_for = waits.jobs.into_iter().map(|awaited| awaited.check).collect();
+            let waiting = RunWaiting { episode_id: episode.0, qa_status, mode: mode.as_str(), waits_for, until: waits.until.into() };
+            return Ok((StatusCode::ACCEPTED, Json(waiting)).into_response());
+        }
+    };
     let judgement = answer.ended.judgement;
-    Ok(Json(RunResult {
+    let result = RunResult {
         episode_id: episode.0,
         qa_status: answer.status.as_str(),
         passed: judgement.verdict == Verdict::Approved,
@@ -362,5 +392,6 @@ pub async fn run(
         suite: judgement.suite,
         suite_version: judgement.suite_version,
         checks: of_run(answer.ended.number, episode.0, answer.ended.at, &judgement.checks),
-    }))
+    };
+    Ok(Json(result).into_response())
 }

@@ -26,8 +26,8 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, health, inspection, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations,
-    statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
+    event_stream, events, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state, registration, requests,
+    stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -121,6 +121,7 @@ fn routes() -> Routes {
         inspection::routes,
         inspectors::routes,
         suites::routes,
+        outside_jobs::routes,
         what_if::routes,
         timeline::routes,
         bulk_run_stream::routes,
@@ -188,6 +189,7 @@ pub(super) mod tests {
     use crate::blobs::{self, Blobs};
     use crate::commands::Commands;
     use crate::commands::inspection::InspectionTerms;
+    use crate::commands::outside_jobs::OutsideLease;
     use crate::config::{Config, Secret};
     use crate::devices::Hub;
     use crate::domain::episode::Levels;
@@ -225,6 +227,7 @@ pub(super) mod tests {
             device_response_timeout: Duration::from_secs(1),
             qa_timeout: Duration::from_secs(1),
             inspection: InspectionTerms { lease: Duration::from_secs(600), second_share: 0.0, levels: Levels::default() },
+            outside: OutsideLease { lease: Duration::from_secs(60), attempts_max: 3 },
             device_finish_timeout: Duration::from_secs(2),
             endpoints: crate::http::endpoints::Endpoints {
                 recorder: crate::http::endpoints::Endpoint { public_url: None, port: 8091, token_required: false },
@@ -369,6 +372,11 @@ pub(super) mod tests {
             "/api/v1/qa/episodes",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
+            "/api/v1/qa/outside-checks/{name}/claim",
+            "/api/v1/qa/outside-jobs",
+            "/api/v1/qa/outside-jobs/{id}",
+            "/api/v1/qa/outside-jobs/{id}/heartbeat",
+            "/api/v1/qa/outside-jobs/{id}/result",
             "/api/v1/qa/suites",
             "/api/v1/qa/suites/{id}",
             "/api/v1/qa/suites/{id}/activate",
@@ -417,7 +425,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 157, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 162, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

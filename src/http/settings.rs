@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::endpoints::{Endpoints, Store};
 use super::live::StreamLimits;
 use crate::commands::inspection::InspectionTerms;
+use crate::commands::outside_jobs::OutsideLease;
 
 /// Whether routes that older deployments left open ask for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct EdgeSettings {
     pub qa_timeout: Duration,
     /// How inspectors decide.
     pub inspection: InspectionTerms,
+    /// How checkers elsewhere work.
+    pub outside: OutsideLease,
     /// The same where the recorder closes a file first.
     pub device_finish_timeout: Duration,
     pub endpoints: Endpoints,

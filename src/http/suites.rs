@@ -19,7 +19,7 @@ use super::routes::Routes;
 use super::wire::{Paged, WholeSecond};
 use super::words::{PartWord, ScopeKindWord, SuiteStateWord};
 use crate::commands::suites::{ActivateSuite, ChangeSuite, DraftSuite, RetireSuite};
-use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
+use crate::domain::judgement::{CheckSpec, OutsideTerms, Part, Role, Suite};
 use crate::domain::qa_suite::{ScopeKind, SuiteScope};
 use crate::domain::{QaSuiteId, RobotTypeId, SopId};
 use crate::projections::reads::suites::SuiteShown;
@@ -56,9 +56,21 @@ pub struct CheckRule {
     /// Whether a person has to look at what it warns of, whatever the score.
     #[serde(default)]
     looked_at: bool,
-    /// Its numbers, where they differ from the shipped ones.
+    /// Its numbers, where they differ from the shipped ones; of an outside check those that its checker is told.
     #[serde(default)]
     limits: BTreeMap<String, f64>,
+    /// Where a checker makes it that is a program elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outside: Option<OutsideRule>,
+}
+
+/// How a checker elsewhere is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideRule {
+    /// For so long an episode waits for it, in seconds. What is not done then makes it need an inspection.
+    #[schema(minimum = 5, maximum = 86400)]
+    deadline_s: u32,
 }
 
 /// Rules, complete: a check that is not there is not made.
@@ -133,7 +145,8 @@ fn wire(suite: &Suite) -> SuiteRules {
             Role::Gate => (true, None, None),
             Role::Part(part, weight) => (false, Some(part.as_str().to_owned()), Some(weight)),
         };
-        CheckRule { name: spec.name.clone(), gate, part, weight, looked_at: spec.looked_at, limits: spec.limits.clone() }
+        let outside = spec.outside.map(|terms| OutsideRule { deadline_s: terms.deadline_s });
+        CheckRule { name: spec.name.clone(), gate, part, weight, looked_at: spec.looked_at, limits: spec.limits.clone(), outside }
     };
     SuiteRules {
         approve_at: suite.approve_at,
@@ -157,7 +170,8 @@ fn rules(name: String, given: SuiteRules) -> Result<Suite, Problem> {
             (false, Some(text), Some(weight)) => Role::Part(part(&text, &field("part"))?, weight),
             (false, ..) => return Err(Problem::of_field(&field("part"), "and weight are required where it is no gate")),
         };
-        Ok(CheckSpec { name: rule.name, role, looked_at: rule.looked_at, limits: rule.limits })
+        let outside = rule.outside.map(|rule| OutsideTerms { deadline_s: rule.deadline_s });
+        Ok(CheckSpec { name: rule.name, role, looked_at: rule.looked_at, limits: rule.limits, outside })
     };
     let parts = given.parts.into_iter().map(|(text, weight)| Ok((part(&text, "parts")?, weight)));
     Ok(Suite {

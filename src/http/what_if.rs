@@ -104,6 +104,8 @@ pub struct WhatIfAnswer {
     without_facts_count: u64,
     /// These were never judged.
     without_verdict_count: u64,
+    /// Of these a checker elsewhere has not said what the suite asks: that check is left out of what they would be, and a run would ask for it.
+    without_outside_count: u64,
     /// From which verdict to which, the same ones included.
     verdicts: Vec<VerdictChange>,
     /// The twenty orders with most changes.
@@ -144,6 +146,7 @@ impl From<WhatIf> for WhatIfAnswer {
             changed_count: changed,
             without_facts_count: found.without_facts,
             without_verdict_count: found.without_verdict,
+            without_outside_count: found.without_outside,
             verdicts: found.verdicts.into_iter().map(|((from, to), count)| VerdictChange { from, to, count }).collect(),
             by_order: groups(found.by_order),
             by_station: groups(found.by_station),

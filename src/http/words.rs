@@ -19,9 +19,10 @@ use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
 use crate::domain::inspector::InspectorStatus;
-use crate::domain::judgement::{Grade, Part, Verdict};
+use crate::domain::judgement::{Grade, Part, Severity, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::outside_job::{JobState, NotDoneCause};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
@@ -79,6 +80,9 @@ listed! {
     GradeWord = Grade,
     VerdictWord = Verdict,
     PartWord = Part,
+    SeverityWord = Severity,
+    JobStateWord = JobState,
+    NotDoneCauseWord = NotDoneCause,
     LevelWord = Level,
     DecisionWord = Decision,
     DecisionEffectWord = DecisionEffect,
@@ -153,6 +157,7 @@ words! {
     BulkStatusWord = "queued" | "running" | "cancel_requested" | "completed" | "canceled" | "failed";
     LetterActWord = "delivery_died" | "dead_letter_replayed" | "dead_letter_resolved";
     AnswerWord = "rpc_response";
+    OutsideResultWord = "pass" | "warn" | "fail" | "not_applicable";
     PreviewWord = "preview";
     BulkEpisodeActionWord = "bulk_qa" | "bulk_sync";
     SkipWord = "qa_running" | "qa_not_approved" | "already_synced" | "sync_active" | "unsupported_sync_status";

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
-use crate::domain::judgement::Suite;
+use crate::domain::judgement::{OutsideReport, Suite};
 use crate::domain::qa_suite::SuiteScope;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
-    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, QaSuiteId, RobotId, RobotTypeId, SceneId,
-    SopId, StationId, SubsceneId, TaskId, Timestamp,
+    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, OutsideJobId, PublicTaskId, QaSuiteId, RobotId,
+    RobotTypeId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 
@@ -414,12 +414,33 @@ pub async fn active_suite_of_scope(tx: &mut Transaction, scope: SuiteScope) -> R
 }
 
 /// The active suite that is for a recording of this station and procedure; none where the shipped one is.
-pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<Suite>, StoreError> {
-    let sql = "select rules from qa_suites where state = 'active' and (scope_kind = 'all' or (scope_kind = 'sop' and scope_id = $2)
+pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<(QaSuiteId, Suite)>, StoreError> {
+    let sql = "select id, rules from qa_suites where state = 'active' and (scope_kind = 'all' or (scope_kind = 'sop' and scope_id = $2)
                    or (scope_kind = 'robot_type' and scope_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = $1)))
                order by array_position(array['sop', 'robot_type', 'all'], scope_kind) limit 1";
     let rows = tx.query(sql, &[&station, &sop]).await?;
-    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
+    rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
+/// What checkers elsewhere said last of an episode when they were asked with these limits, by the names of the checks.
+pub async fn outside_reports(
+    tx: &mut Transaction,
+    episode: EpisodeId,
+    asked: &[(String, BTreeMap<String, f64>)],
+) -> Result<BTreeMap<String, OutsideReport>, StoreError> {
+    let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
+    let limits: Vec<serde_json::Value> = asked.iter().map(|(_, limits)| serde_json::json!(limits)).collect();
+    let sql = "select distinct on (j.check_name) j.check_name, j.report from outside_jobs j
+               join unnest($2::text[], $3::jsonb[]) a (name, limits) on a.name = j.check_name and a.limits = j.limits
+               where j.episode_id = $1 and j.state = 'done' order by j.check_name, j.id desc";
+    let rows = tx.query(sql, &[&episode, &names, &limits]).await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Waits for who changes a job. Claims lock its row before they append; so does everything else, or two could wait for each other.
+pub async fn lock_outside_job(tx: &mut Transaction, id: OutsideJobId) -> Result<(), StoreError> {
+    tx.query("select 1 from outside_jobs where id = $1 for update", &[&id]).await?;
+    Ok(())
 }
 
 /// Whether a data collector signs in with this name.

@@ -11,9 +11,10 @@ use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, TellingCheck};
 use crate::domain::ids::{self, numeric_ids};
 use crate::domain::inspector::InspectorStatus;
-use crate::domain::judgement::{Suite, Verdict};
+use crate::domain::judgement::{OutsideReport, Suite, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
 use crate::domain::order::{OrderStatus, Priority};
+use crate::domain::outside_job::{JobState, NotDoneCause};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
@@ -69,7 +70,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, InspectionCause, InspectorStatus, ItemOutcome, Level, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 
@@ -84,7 +85,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, Suite, TellingCheck }
+objects! { Contest, DeliveryTerms, OutsideReport, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,8 +1,7 @@
 //! One episode of a bulk run: what became of it.
 
-use super::{NotRun, Runs};
+use super::{NotRun, Ran, Runs};
 use crate::commands::bulk_qa::run_name;
-use crate::commands::qa::RunAnswer;
 use crate::commands::{CommandError, Context};
 use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::RunMode;
@@ -27,9 +26,13 @@ impl Runs {
     }
 }
 
-fn outcome_of(done: &Result<RunAnswer, NotRun>) -> (ItemOutcome, Option<&'static str>) {
+/// Why an episode has no verdict yet: the bulk run does not wait for it.
+const WAITS: &str = "waits_for_outside_checks";
+
+fn outcome_of(done: &Result<Ran, NotRun>) -> (ItemOutcome, Option<&'static str>) {
     let error = match done {
-        Ok(answer) => return ItemOutcome::of(answer.ended.judgement.verdict),
+        Ok(Ran::Waits(_)) => return (ItemOutcome::Skipped, Some(WAITS)),
+        Ok(Ran::Ended(answer)) => return ItemOutcome::of(answer.ended.judgement.verdict),
         Err(error) => error,
     };
     match error {

@@ -6,6 +6,8 @@
 //!                                     └─ cannot be read, or takes too long ─► abandon: the episode is as it was
 //! ```
 //!
+//! Where the suite has checks that are made elsewhere, judging makes jobs for them, and the run waits ([`crate::commands::outside_jobs`]).
+//!
 //! What is found is a result, and stored; what cannot be looked at is none, and changes nothing.
 
 mod bulk;
@@ -19,10 +21,10 @@ use tracing::warn;
 
 pub use self::object::{Objects, Read, measure_object};
 use crate::blobs::{BlobError, Blobs};
-use crate::commands::qa::{AbandonQaRun, Begun, JudgeEpisode, RunAnswer, StartQaRun};
+use crate::commands::qa::{AbandonQaRun, Begun, JudgeEpisode, Judged, RunAnswer, StartQaRun};
 use crate::commands::{CommandError, Commands, Context};
 use crate::domain::EpisodeId;
-use crate::domain::episode::RunMode;
+use crate::domain::episode::{RunMode, Waits};
 use crate::domain::judgement::Suite;
 use crate::telemetry::chain;
 
@@ -46,6 +48,14 @@ pub struct Runs {
     commands: Commands,
     blobs: Blobs,
     settings: std::sync::Arc<RunSettings>,
+}
+
+/// What a run came to, as far as it is known now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ran {
+    Ended(Box<RunAnswer>),
+    /// Checkers elsewhere are asked first.
+    Waits(Box<Waits>),
 }
 
 /// Why a run has no result.
@@ -74,19 +84,21 @@ impl Runs {
     }
 
     /// Judges a new episode by what was measured of it. One that was not is looked at.
-    pub async fn judge_new(&self, context: &Context, episode: EpisodeId, run: &str) -> Result<RunAnswer, NotRun> {
+    pub async fn judge_new(&self, context: &Context, episode: EpisodeId, run: &str) -> Result<Ran, NotRun> {
         match self.commands.execute(context, self.judge(episode, run, RunMode::Auto)).await? {
-            Some(answer) => Ok(answer),
-            None => self.run(context, episode, run, RunMode::Auto).await,
+            Judged::Ended(answer) => Ok(Ran::Ended(answer)),
+            Judged::Waits(waits) => Ok(Ran::Waits(waits)),
+            Judged::NotMeasured => self.run(context, episode, run, RunMode::Auto).await,
         }
     }
 
     /// Looks at the objects, and judges. What was done under this name is not done again.
-    pub async fn run(&self, context: &Context, episode: EpisodeId, run: &str, mode: RunMode) -> Result<RunAnswer, NotRun> {
+    pub async fn run(&self, context: &Context, episode: EpisodeId, run: &str, mode: RunMode) -> Result<Ran, NotRun> {
         let timeout = self.settings.timeout;
         let start = StartQaRun { episode, run: run.to_owned(), mode, within: timeout + TO_SETTLE };
         let to_look_at = match self.commands.execute(context, start).await? {
-            Begun::Ended(answer) => return Ok(*answer),
+            Begun::Ended(answer) => return Ok(Ran::Ended(answer)),
+            Begun::Waits(waits) => return Ok(Ran::Waits(waits)),
             Begun::Look(to_look_at) => to_look_at,
         };
         let looked = tokio::time::timeout(timeout, look::look_again(&self.blobs, &to_look_at, self.settings.sidecar_bytes_max)).await;
@@ -94,8 +106,11 @@ impl Runs {
             Ok(Ok(facts)) => {
                 let judge = JudgeEpisode { looked: Some(Box::new(facts)), ..self.judge(episode, run, mode) };
                 match self.commands.execute(context, judge).await {
-                    Ok(Some(answer)) => return Ok(answer),
-                    Ok(None) => NotRun::Command(anyhow::anyhow!("what was found of episode {episode} is not known any more").into()),
+                    Ok(Judged::Ended(answer)) => return Ok(Ran::Ended(answer)),
+                    Ok(Judged::Waits(waits)) => return Ok(Ran::Waits(waits)),
+                    Ok(Judged::NotMeasured) => {
+                        NotRun::Command(anyhow::anyhow!("what was found of episode {episode} is not known any more").into())
+                    }
                     Err(error) => NotRun::Command(error),
                 }
             }

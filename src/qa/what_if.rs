@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::judgement::{Suite, Verdict};
+use crate::domain::judgement::{OutsideAnswer, OutsideAnswers, Suite, Verdict};
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::history::{HistoryFilter, Judgeable};
 use crate::projections::reads::{ReadError, Reads};
-use crate::quality::judge;
+use crate::quality::{judge_with, no_answer_can_change};
 
 /// Episodes that are read at once.
 const PAGE: i64 = 4000;
@@ -53,6 +53,8 @@ pub struct WhatIf {
     /// Of these nothing was measured, or they were never judged.
     pub without_facts: u64,
     pub without_verdict: u64,
+    /// Of these a checker elsewhere has not said what the suite asks; it is left out of what they would be.
+    pub without_outside: u64,
     /// From one verdict to another, the same ones included.
     pub verdicts: BTreeMap<(&'static str, &'static str), u64>,
     pub by_order: BTreeMap<i64, Share>,
@@ -73,6 +75,7 @@ impl WhatIf {
         self.judged += other.judged;
         self.without_facts += other.without_facts;
         self.without_verdict += other.without_verdict;
+        self.without_outside += other.without_outside;
         other.verdicts.into_iter().for_each(|(key, count)| *self.verdicts.entry(key).or_default() += count);
         add_shares(&mut self.by_order, other.by_order);
         add_shares(&mut self.by_station, other.by_station);
@@ -81,7 +84,7 @@ impl WhatIf {
         self.flips.extend(other.flips.into_iter().take(room));
     }
 
-    fn note(&mut self, episode: Judgeable, suite: &Suite) -> Result<(), CannotSay> {
+    fn note(&mut self, episode: Judgeable, suite: &Suite, said: &Said) -> Result<(), CannotSay> {
         self.matched += 1;
         let Some(packed) = &episode.packed else {
             self.without_facts += 1;
@@ -92,7 +95,12 @@ impl WhatIf {
             return Ok(());
         };
         let measured = packed.unpacked().map_err(|error| CannotSay::Unreadable(episode.id, error))?;
-        let judgement = judge(&measured.facts, suite, &measured.wants);
+        let none = OutsideAnswers::new();
+        let answers = said.get(&episode.id).unwrap_or(&none);
+        let judgement = judge_with(&measured.facts, suite, &measured.wants, answers);
+        // Where a gate is broken already, a run does not ask, either.
+        let lacks = suite.outside().any(|(check, _)| !answers.contains_key(&check.name));
+        self.without_outside += u64::from(lacks && !no_answer_can_change(&judgement));
         let to = judgement.verdict;
         self.judged += 1;
         *self.verdicts.entry((from.as_str(), to.as_str())).or_default() += 1;
@@ -122,21 +130,38 @@ fn add_shares<K: Ord>(sum: &mut BTreeMap<K, Share>, more: BTreeMap<K, Share>) {
     }
 }
 
-fn judge_all(episodes: Vec<Judgeable>, suite: &Suite) -> Result<WhatIf, CannotSay> {
+fn judge_all(episodes: Vec<Judgeable>, suite: &Suite, said: &Said) -> Result<WhatIf, CannotSay> {
     let mut found = WhatIf::default();
-    episodes.into_iter().try_for_each(|episode| found.note(episode, suite))?;
+    episodes.into_iter().try_for_each(|episode| found.note(episode, suite, said))?;
     Ok(found)
 }
 
+/// What checkers elsewhere said of each episode of a page, where the suite asks for it.
+type Said = BTreeMap<EpisodeId, OutsideAnswers>;
+
+async fn said_of(reads: &Reads, episodes: &[Judgeable], suite: &Suite) -> Result<Said, CannotSay> {
+    let asked: Vec<_> = suite.outside().map(|(check, _)| (check.name.clone(), check.limits.clone())).collect();
+    let mut said = Said::new();
+    if asked.is_empty() {
+        return Ok(said);
+    }
+    let ids: Vec<EpisodeId> = episodes.iter().map(|episode| episode.id).collect();
+    for row in reads.said_outside(&ids, &asked).await? {
+        said.entry(row.id).or_default().insert(row.check, OutsideAnswer::Said(Box::new(row.said)));
+    }
+    Ok(said)
+}
+
 /// Judges a page on all threads, and keeps its order.
-async fn judge_page(mut episodes: Vec<Judgeable>, suite: &Arc<Suite>) -> Result<WhatIf, CannotSay> {
+async fn judge_page(reads: &Reads, mut episodes: Vec<Judgeable>, suite: &Arc<Suite>) -> Result<WhatIf, CannotSay> {
+    let said = Arc::new(said_of(reads, &episodes, suite).await?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = episodes.len().div_ceil(threads).max(1);
     let mut parts = vec![];
     while !episodes.is_empty() {
         let part: Vec<Judgeable> = episodes.drain(..share.min(episodes.len())).collect();
-        let suite = suite.clone();
-        parts.push(tokio::task::spawn_blocking(move || judge_all(part, &suite)));
+        let (suite, said) = (suite.clone(), said.clone());
+        parts.push(tokio::task::spawn_blocking(move || judge_all(part, &suite, &said)));
     }
     let mut found = WhatIf::default();
     for part in parts {
@@ -155,7 +180,7 @@ pub async fn what_if(reads: &Reads, scope: &Scope, filter: &HistoryFilter, suite
     let mut episodes = reads.judgeable(scope, filter, i64::MAX, PAGE).await?;
     while let Some(last) = episodes.last() {
         let before = last.id.0;
-        let (page, next) = tokio::join!(judge_page(episodes, &suite), reads.judgeable(scope, filter, before, PAGE));
+        let (page, next) = tokio::join!(judge_page(reads, episodes, &suite), reads.judgeable(scope, filter, before, PAGE));
         found.add(page?);
         episodes = next?;
     }

@@ -60,12 +60,17 @@ impl Outcome {
         Self::at_most(-value, -good, -bad, details)
     }
 
+    /// Whether it has a score.
+    pub fn counts(&self) -> bool {
+        !matches!(self.result, Grade::NotApplicable | Grade::NotDone)
+    }
+
     fn rank(&self) -> (u8, f64) {
         let result = match self.result {
             Grade::Fail => 0,
             Grade::Warn => 1,
             Grade::Pass => 2,
-            Grade::NotApplicable => 3,
+            Grade::NotApplicable | Grade::NotDone => 3,
         };
         (result, self.score)
     }

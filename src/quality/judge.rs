@@ -6,18 +6,35 @@ use serde_json::Value;
 
 use super::case::{Case, Outcome};
 use super::suite::CHECKS;
-use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, Part, Role, Suite, TaskWants, Verdict};
+use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
 
+/// Without what checkers elsewhere would say: their checks are not applicable.
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
-    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants))).collect();
+    judge_with(facts, suite, wants, &OutsideAnswers::new())
+}
+
+/// Whether a gate that is judged here is broken already: then nothing that is said elsewhere makes another verdict of it.
+pub fn no_answer_can_change(judgement: &Judgement) -> bool {
+    judgement.checks.iter().any(|check| check.role == Role::Gate && check.result == Grade::Fail)
+}
+
+/// With what checkers elsewhere said. What they did not do in time makes no verdict, and is a reason for a person to look.
+pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, outside: &OutsideAnswers) -> Judgement {
+    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, outside))).collect();
     let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
     // Where no part has anything to say, the gates alone do.
     let score = mean(weights()).unwrap_or(if broken { 0.0 } else { 1.0 });
     let to_look_at = |(spec, outcome): &&(&CheckSpec, Outcome)| spec.looked_at && matches!(outcome.result, Grade::Warn | Grade::Fail);
-    let verdict = if broken || score < suite.fail_below {
+    let not_done = checks.iter().find(|(_, outcome)| outcome.result == Grade::NotDone);
+    let verdict = if broken {
+        Verdict::Failed
+    } else if not_done.is_some() {
+        // A low score, too: what was not done might have lifted it.
+        Verdict::NeedsInspection
+    } else if score < suite.fail_below {
         Verdict::Failed
     } else if score < suite.approve_at || checks.iter().any(|check| to_look_at(&check)) {
         Verdict::NeedsInspection
@@ -28,6 +45,7 @@ pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     let flag = match verdict {
         Verdict::Approved => None,
         _ => failed
+            .or(not_done)
             .or_else(|| checks.iter().find(|(_, outcome)| outcome.result == Grade::Fail))
             .or_else(|| checks.iter().find(to_look_at))
             .or_else(|| checks.iter().find(|(_, outcome)| outcome.result == Grade::Warn))
@@ -46,7 +64,10 @@ pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     }
 }
 
-fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants) -> Outcome {
+fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, outside: &OutsideAnswers) -> Outcome {
+    if spec.outside.is_some() {
+        return super::outside::outcome(outside.get(&spec.name));
+    }
     match CHECKS.iter().find(|check| check.name == spec.name) {
         Some(check) => (check.judge)(&Case { facts, wants, limits: &spec.limits, defaults: check.limits }),
         None => Outcome::not_applicable("this version does not know the check"),
@@ -58,7 +79,7 @@ fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {
         name: spec.name.clone(),
         role: spec.role,
         result: outcome.result,
-        score: (outcome.result != Grade::NotApplicable).then(|| three_decimals(outcome.score)),
+        score: outcome.counts().then(|| three_decimals(outcome.score)),
         details: outcome.details,
         numbers: outcome.numbers.into_iter().map(|(name, number)| (name, six_decimals(number))).collect(),
     }
@@ -66,7 +87,7 @@ fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {
 
 fn of_part(checks: &[(&CheckSpec, Outcome)], part: Part) -> Option<f64> {
     mean(checks.iter().filter_map(|(spec, outcome)| match spec.role {
-        Role::Part(its, weight) if its == part && outcome.result != Grade::NotApplicable => Some((f64::from(weight), outcome.score)),
+        Role::Part(its, weight) if its == part && outcome.counts() => Some((f64::from(weight), outcome.score)),
         _ => None,
     }))
 }

@@ -9,6 +9,7 @@ mod container;
 mod content;
 mod contract;
 mod judge;
+mod outside;
 mod pairs;
 mod pixels;
 mod presence;
@@ -16,7 +17,7 @@ mod suite;
 mod timing;
 
 pub use case::Outcome;
-pub use judge::judge;
+pub use judge::{judge, judge_with, no_answer_can_change};
 pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]

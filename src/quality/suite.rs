@@ -126,7 +126,12 @@ pub const CHECKS: &[Check] = &[
 /// What this version does not know of a suite's rules.
 pub fn unknown(suite: &Suite) -> Option<String> {
     suite.checks.iter().find_map(|spec| {
-        let Some(check) = CHECKS.iter().find(|check| check.name == spec.name) else {
+        let built_in = CHECKS.iter().find(|check| check.name == spec.name);
+        if spec.outside.is_some() {
+            // Its limits are for the checker to know.
+            return built_in.map(|check| format!("the check {} is built in, and no checker elsewhere makes it", check.name));
+        }
+        let Some(check) = built_in else {
             return Some(format!("there is no check {}", spec.name));
         };
         let limit = spec.limits.keys().find(|name| !check.limits.iter().any(|(known, _)| known == name))?;
@@ -147,6 +152,7 @@ impl Default for Suite {
             role: check.role,
             looked_at: check.looked_at,
             limits: check.limits.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+            outside: None,
         };
         Self {
             name: "default".to_owned(),

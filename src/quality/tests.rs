@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::domain::judgement::*;
@@ -393,9 +393,83 @@ fn the_document_has_every_check_as_it_is() {
 #[test]
 fn a_suite_may_name_what_this_version_does_not_know() {
     let mut suite = Suite::default();
-    suite.checks.push(CheckSpec { name: "gripper_colour".into(), role: Role::Gate, looked_at: true, limits: Default::default() });
+    suite.checks.push(CheckSpec {
+        name: "gripper_colour".into(),
+        role: Role::Gate,
+        looked_at: true,
+        limits: Default::default(),
+        outside: None,
+    });
     let judgement = judge(&facts(), &suite, &wants());
     assert_eq!((judgement.verdict, judgement.checks.last().unwrap().result), (Verdict::Approved, Grade::NotApplicable));
+}
+
+/// The shipped suite and two checks that are made elsewhere.
+fn with_outside(fail_below: f64) -> Suite {
+    let outside = |name: &str, role: Role| CheckSpec {
+        name: name.into(),
+        role,
+        looked_at: false,
+        limits: BTreeMap::new(),
+        outside: Some(OutsideTerms { deadline_s: 60 }),
+    };
+    let mut suite = Suite { fail_below, ..Suite::default() };
+    suite.checks.push(outside("grasp", Role::Gate));
+    suite.checks.push(outside("light", Role::Part(Part::Images, 1000)));
+    suite
+}
+
+fn said(result: Grade, score: f64) -> OutsideAnswer {
+    let report = OutsideReport { result, score, details: "as it looks".into(), numbers: BTreeMap::new(), findings: vec![] };
+    OutsideAnswer::Said(Box::new(report))
+}
+
+fn answers(grasp: OutsideAnswer, light: OutsideAnswer) -> OutsideAnswers {
+    OutsideAnswers::from([("grasp".to_owned(), grasp), ("light".to_owned(), light)])
+}
+
+#[test]
+fn what_is_said_elsewhere_counts_as_every_check_does() {
+    use Grade::{Fail, NotApplicable, Pass, Warn};
+    let judged = |grasp, light| judge_with(&facts(), &with_outside(0.0), &wants(), &answers(grasp, light));
+    let good = judged(said(Pass, 1.0), said(Pass, 1.0));
+    assert_eq!((good.verdict, good.score), (Verdict::Approved, judge(&facts(), &Suite::default(), &wants()).score));
+    let dark = judged(said(Pass, 1.0), said(Warn, 0.2));
+    assert!(dark.verdict == Verdict::NeedsInspection && dark.parts[&Part::Images] < 0.25, "{dark:?}");
+    assert_eq!(dark.flag.as_deref(), Some("as it looks"));
+    let lost = judged(said(Fail, 0.0), said(Pass, 1.0));
+    assert_eq!((lost.verdict, lost.flag.as_deref()), (Verdict::Failed, Some("as it looks")));
+    assert!(no_answer_can_change(&lost) && !no_answer_can_change(&dark));
+    let mute = judged(said(NotApplicable, 0.0), said(NotApplicable, 0.0));
+    assert_eq!((mute.verdict, mute.score), (Verdict::Approved, good.score));
+    // Where nobody was asked, it is as if the checks were not there.
+    assert_eq!(judge(&facts(), &with_outside(0.0), &wants()).verdict, Verdict::Approved);
+}
+
+#[test]
+fn what_was_not_done_elsewhere_approves_nothing_and_fails_nothing() {
+    let not_done = || OutsideAnswer::NotDone("nobody came".into());
+    let judged = |facts: &Facts, fail_below, light| judge_with(facts, &with_outside(fail_below), &wants(), &answers(not_done(), light));
+    let waited = judged(&facts(), 0.0, said(Grade::Pass, 1.0));
+    assert_eq!((waited.verdict, waited.score, waited.flag.as_deref()), (Verdict::NeedsInspection, 1.0, Some("nobody came")));
+    let grasp = waited.checks.iter().find(|check| check.name == "grasp").unwrap();
+    assert_eq!((grasp.result, grasp.score, grasp.passed()), (Grade::NotDone, None, false));
+    // A score that would fail it does not: what was not said might have lifted it.
+    let low = judged(&facts(), 0.9, said(Grade::Fail, 0.0));
+    assert!(low.score < 0.9 && low.verdict == Verdict::NeedsInspection, "{low:?}");
+    assert_eq!(low.flag.as_deref(), Some("nobody came"));
+    // A gate that is broken here is.
+    let gone = judged(&Facts { gone: true, ..facts() }, 0.0, said(Grade::Pass, 1.0));
+    assert_eq!(gone.verdict, Verdict::Failed);
+    assert!(gone.flag.is_some_and(|flag| flag.contains("object not found")));
+}
+
+#[test]
+fn a_check_that_is_built_in_is_made_by_nobody_else() {
+    let mut suite = with_outside(0.0);
+    assert_eq!(unknown(&suite), None);
+    suite.checks[0].outside = Some(OutsideTerms { deadline_s: 60 });
+    assert!(unknown(&suite).is_some_and(|why| why.contains("mcap_magic is built in")));
 }
 
 mod properties {

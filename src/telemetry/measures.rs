@@ -69,6 +69,8 @@ measures! {
     Counter DEVICE_FRAMES_DELAYED = "keystone_device_frames_delayed_total" (): "Frames of devices that were read later because they came too fast";
     Counter DEVICE_REPORTS = "keystone_device_reports_total" ("report", "outcome"): "What devices told";
     Counter DEVICE_MESSAGES_DROPPED = "keystone_device_messages_dropped_total" ("cause"): "Messages of devices that could not be used";
+    Gauge OUTSIDE_JOBS_WAITING = "keystone_outside_jobs_waiting" (): "Jobs of outside checks that are not done yet";
+    Counter OUTSIDE_JOBS_NOT_DONE = "keystone_outside_jobs_not_done_total" ("cause"): "Jobs of outside checks that were given up";
     Counter UPLOADS_REJECTED = "keystone_uploads_rejected_total" (): "Uploads that were not what the device had said";
     Counter UPLOAD_VERIFIED_BYTES = "keystone_upload_verified_bytes_total" (): "Bytes read back and hashed before an ack";
     Histogram STORE_PROBE_SECONDS = "keystone_object_store_probe_seconds" (): "Time of the readiness question to the object store";

@@ -2,7 +2,7 @@
 
 use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::{
-    bulk_qa, bulk_runs, deaths, fan_out, params, processes, qa, requests, rivals, subscriptions, waits, webhooks,
+    bulk_qa, bulk_runs, deaths, fan_out, outside_jobs, params, processes, qa, requests, rivals, subscriptions, waits, webhooks,
 };
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
@@ -25,6 +25,7 @@ async fn every_query_fits_the_schema() {
         .chain(letters::statements())
         .chain(bulk_runs::statements())
         .chain(bulk_qa::statements())
+        .chain(outside_jobs::statements())
         .chain(qa::statements())
         .chain(deaths::statements())
         .chain(requests::statements())

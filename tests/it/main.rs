@@ -55,6 +55,7 @@ mod no_tokens;
 mod object_store;
 mod otlp;
 mod outbox;
+mod outside;
 mod people;
 mod pg;
 mod private_postgres;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, InspectionCause, Levels, Taken, cause_of, is_open};
 use self::qa::Start;
-pub use self::qa::{EndedRun, Qa, Running, TellingCheck, check_id};
+pub use self::qa::{AwaitedJob, EndedRun, Qa, Running, TellingCheck, Waits, check_id};
 pub use self::refusal::EpisodeRefusal;
 pub use self::selection::{EpisodeSelection, SyncStatus, moved_far};
 pub use self::status::{Level, QaStatus, RunMode};
@@ -193,6 +193,8 @@ pub enum EpisodeCommand {
         until: Timestamp,
         now: Timestamp,
     },
+    /// It cannot end before checkers elsewhere have had their time.
+    WaitForOutside(Waits),
     EndRun {
         run: String,
         number: i64,
@@ -235,6 +237,7 @@ events! {
         },
         EpisodeMeasured = "episode_measured", "1.0" (Box<Measured>),
         QaRunStarted = "qa_run_started", "1.0" (Running),
+        QaRunWaits = "qa_run_waits", "1.0" (Box<Waits>),
         QaRunEnded = "qa_run_ended", "1.0" (Box<EndedRun>),
         QaRunAbandoned = "qa_run_abandoned", "1.0" {
             run: String,
@@ -284,6 +287,12 @@ impl Aggregate for Episode {
                 let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
                 abandoned.into_iter().chain(started).collect()
             }
+            C::WaitForOutside(waits) if qa.ended_as(&waits.run) => return Err(EpisodeRefusal::RunEnded),
+            C::WaitForOutside(waits) if qa.waits.as_ref().is_some_and(|known| known.run == waits.run) => vec![],
+            C::WaitForOutside(waits) => {
+                qa.may_end(&waits.run, waits.mode)?;
+                vec![EpisodeEvent::QaRunWaits(Box::new(waits))]
+            }
             C::EndRun { run, .. } if qa.ended_as(&run) => vec![],
             C::EndRun { run, number, mode, judgement, at } => {
                 qa.may_end(&run, mode)?;
@@ -296,6 +305,7 @@ impl Aggregate for Episode {
                 let ended = EpisodeEvent::QaRunEnded(Box::new(EndedRun { run, number, mode, at, judgement, kept }));
                 std::iter::once(ended).chain(approval).collect()
             }
+            C::AbandonRun { .. } if qa.waits.is_some() => vec![],
             C::AbandonRun { run, why } if qa.running.as_ref().is_some_and(|running| running.run == run) => {
                 vec![EpisodeEvent::QaRunAbandoned { run, why }]
             }
@@ -335,6 +345,7 @@ impl Aggregate for Episode {
             E::EpisodeAnnotated { labels, note } => (episode.labels, episode.note) = (labels.clone(), note.clone()),
             E::EpisodeMeasured(measured) => episode.measured = Some(measured.clone()),
             E::QaRunStarted(running) => episode.qa.running = Some(running.clone()),
+            E::QaRunWaits(waits) => episode.qa.wait((**waits).clone()),
             E::QaRunEnded(ended) => episode.qa.end((**ended).clone()),
             E::QaRunAbandoned { .. } => episode.qa.running = None,
             // What was said of it is in the events beside them.

@@ -7,6 +7,9 @@
 //!        ▲                          │ abandoned: it was not done, or its time is over
 //!        └──────────────────────────┘ (what it was before)
 //!
+//!   A run whose suite has outside checks waits for them in `qa_running` (`qa_run_waits`), until the last of their deadlines,
+//!   and then it ends like any other. It cannot be abandoned: what was not done by then is in its verdict.
+//!
 //!   needs_inspection, inspector_approved, rejected: a run says what it finds, and the status stays
 //! ```
 //!
@@ -20,8 +23,8 @@ use serde_json::Value;
 
 use super::refusal::EpisodeRefusal;
 use super::status::{QaStatus, RunMode};
-use crate::domain::Timestamp;
 use crate::domain::judgement::{Grade, Judgement};
+use crate::domain::{OutsideJobId, QaSuiteId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Qa {
@@ -33,12 +36,14 @@ pub struct Qa {
     /// Whether the present approval is that of an automatic run.
     pub auto_approved: bool,
     pub running: Option<Running>,
+    /// What the run that holds it waits for.
+    pub waits: Option<Box<Waits>>,
     pub last: Option<EndedRun>,
 }
 
 impl Default for Qa {
     fn default() -> Self {
-        Self { settled: QaStatus::PendingQa, score: None, flag: None, auto_approved: false, running: None, last: None }
+        Self { settled: QaStatus::PendingQa, score: None, flag: None, auto_approved: false, running: None, waits: None, last: None }
     }
 }
 
@@ -50,6 +55,24 @@ pub struct Running {
     pub mode: RunMode,
     /// Afterwards anybody may say that it is over.
     pub until: Timestamp,
+}
+
+/// A run holds the episode until checkers elsewhere have said what they find.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Waits {
+    pub run: String,
+    pub mode: RunMode,
+    /// By which it judges in the end. It is active or was: it does not change.
+    pub suite_id: QaSuiteId,
+    pub jobs: Vec<AwaitedJob>,
+    /// The last deadline of these.
+    pub until: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitedJob {
+    pub job_id: OutsideJobId,
+    pub check: String,
 }
 
 /// A run that has ended.
@@ -89,10 +112,9 @@ impl EndedRun {
     /// The check of the flag; where all is well, the last that said something.
     pub fn telling_check(&self) -> Option<TellingCheck> {
         let checks = &self.judgement.checks;
-        let flagged =
-            self.judgement.flag.as_ref().and_then(|flag| {
-                checks.iter().position(|check| matches!(check.result, Grade::Warn | Grade::Fail) && &check.details == flag)
-            });
+        let flagged = self.judgement.flag.as_ref().and_then(|flag| {
+            checks.iter().position(|check| matches!(check.result, Grade::Warn | Grade::Fail | Grade::NotDone) && &check.details == flag)
+        });
         let place = flagged.or_else(|| checks.len().checked_sub(1))?;
         let check = checks.get(place)?.clone();
         Some(TellingCheck {
@@ -129,7 +151,8 @@ impl Qa {
         }
         let over = match &self.running {
             Some(running) if running.run == run => return Ok(Start { abandoned: None, again: running.until > now }),
-            Some(running) if running.until > now => return Err(EpisodeRefusal::QaRunning),
+            // One that waits ends by itself.
+            Some(running) if running.until > now || self.waits.is_some() => return Err(EpisodeRefusal::QaRunning),
             Some(running) => Some(running.run.clone()),
             None => None,
         };
@@ -155,8 +178,13 @@ impl Qa {
         (self.settled, self.flag, self.auto_approved) = (status, flag, false);
     }
 
+    pub(super) fn wait(&mut self, waits: Waits) {
+        self.running = Some(Running { run: waits.run.clone(), mode: waits.mode, until: waits.until });
+        self.waits = Some(Box::new(waits));
+    }
+
     pub(super) fn end(&mut self, ended: EndedRun) {
-        self.running = None;
+        (self.running, self.waits) = (None, None);
         if !ended.kept {
             let status = QaStatus::from(ended.judgement.verdict);
             // An approval that stands is still the one that it was.

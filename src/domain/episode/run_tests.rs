@@ -8,10 +8,12 @@ use proptest::prelude::*;
 use super::tests::created;
 use super::*;
 use crate::domain::judgement::Verdict;
+use crate::domain::{OutsideJobId, QaSuiteId};
 
 #[derive(Clone, Debug)]
 enum Ask {
     Start { run: u8, mode: RunMode, seconds: i64 },
+    WaitFor { run: u8, mode: RunMode, seconds: i64 },
     End { run: u8, mode: RunMode, verdict: Verdict },
     Abandon { run: u8 },
     Wait { seconds: i64 },
@@ -22,10 +24,16 @@ fn ask() -> impl Strategy<Value = Ask> {
     let verdict = prop_oneof![Just(Verdict::Approved), Just(Verdict::Failed), Just(Verdict::NeedsInspection)];
     prop_oneof![
         (0..6_u8, mode(), 0..5_i64).prop_map(|(run, mode, seconds)| Ask::Start { run, mode, seconds }),
+        (0..6_u8, mode(), 0..5_i64).prop_map(|(run, mode, seconds)| Ask::WaitFor { run, mode, seconds }),
         (0..6_u8, mode(), verdict).prop_map(|(run, mode, verdict)| Ask::End { run, mode, verdict }),
         (0..6_u8).prop_map(|run| Ask::Abandon { run }),
         (0..5_i64).prop_map(|seconds| Ask::Wait { seconds }),
     ]
+}
+
+fn waits(run: &str, mode: RunMode, until: Timestamp) -> EpisodeCommand {
+    let jobs = vec![AwaitedJob { job_id: OutsideJobId(1), check: "grasp".into() }];
+    EpisodeCommand::WaitForOutside(Waits { run: run.into(), mode, suite_id: QaSuiteId(1), jobs, until })
 }
 
 fn judgement(run: u8, verdict: Verdict) -> Judgement {
@@ -71,6 +79,7 @@ proptest! {
                 Ask::Start { run, mode, seconds } => {
                     EpisodeCommand::StartRun { run: name(run), mode, until: now + TimeDelta::seconds(seconds), now }
                 }
+                Ask::WaitFor { run, mode, seconds } => waits(&name(run), mode, now + TimeDelta::seconds(seconds)),
                 Ask::End { run, mode, verdict } => {
                     EpisodeCommand::EndRun { run: name(run), number: 1, mode, judgement: judgement(run, verdict), at: now }
                 }
@@ -104,6 +113,12 @@ proptest! {
                 }
             }
             let after = qa(&episode);
+            // What a run waits for is in its verdict: nothing but its end lets go of it.
+            if let Some(waits) = &before.waits {
+                let ends = events.iter().any(|event| matches!(event, EpisodeEvent::QaRunEnded(run) if run.run == waits.run));
+                prop_assert_eq!(after.waits.is_none(), ends);
+            }
+            prop_assert_eq!(after.waits.as_ref().map(|waits| &waits.run), after.running.as_ref().map(|running| &running.run).filter(|_| after.waits.is_some()));
             if before.settled.is_protected() {
                 prop_assert_eq!((after.settled, after.score, &after.flag), (before.settled, before.score, &before.flag));
             }
@@ -164,6 +179,24 @@ fn a_run_of_the_same_name_goes_on_and_another_one_waits() {
     let idle = with([start("a", RunMode::Manual, 60), EpisodeCommand::AbandonRun { run: "a".into(), why: String::new() }]);
     assert_eq!(idle.decide(end("a", RunMode::Manual, Verdict::Approved)), Err(EpisodeRefusal::RunLost));
     assert_eq!(qa(&idle).status(), QaStatus::PendingQa);
+}
+
+#[test]
+fn a_run_that_waits_holds_the_episode_until_it_ends() {
+    use RunMode::{Auto, Manual};
+    let waiting = with([waits("a", Auto, NOW)]);
+    assert_eq!(qa(&waiting).status(), QaStatus::QaRunning);
+    // Its time is over, and still it says what was not done before another one begins.
+    assert_eq!(waiting.decide(start("b", Manual, 60)), Err(EpisodeRefusal::QaRunning));
+    assert_eq!(waiting.decide(waits("b", Manual, NOW)), Err(EpisodeRefusal::QaRunning));
+    assert_eq!(waiting.decide(waits("a", Auto, NOW)), Ok(vec![]));
+    assert_eq!(waiting.decide(EpisodeCommand::AbandonRun { run: "a".into(), why: String::new() }), Ok(vec![]));
+    let events = waiting.decide(end("a", Auto, Verdict::NeedsInspection)).unwrap();
+    assert!(matches!(&events[..], [EpisodeEvent::QaRunEnded(run)] if !run.kept), "{events:?}");
+    let ended = with([waits("a", Auto, NOW), end("a", Auto, Verdict::NeedsInspection)]);
+    assert_eq!(qa(&ended).status(), QaStatus::NeedsInspection);
+    assert_eq!(ended.decide(waits("a", Auto, NOW)), Err(EpisodeRefusal::RunEnded));
+    assert_eq!(ended.decide(waits("b", Auto, NOW)), Err(EpisodeRefusal::NotPending { status: QaStatus::NeedsInspection }));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod log;
 pub mod log_search;
 pub mod objects;
 pub mod orders;
+pub mod outside_jobs;
 mod place;
 pub mod qa;
 mod queries;
@@ -65,6 +66,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         log::statements(),
         objects::statements(),
         orders::statements(),
+        outside_jobs::statements(),
         qa::statements(),
         registry::statements(),
         requests::statements(),

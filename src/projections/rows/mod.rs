@@ -1,12 +1,13 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`]: the rows.
+//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
 pub mod inspector;
 pub mod letter;
+pub mod outside_job;
 pub mod production;
 pub mod qa_suite;
 pub mod registry;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::inspection::InspectionTerms;
+use keystone_edge::commands::outside_jobs::OutsideLease;
 use keystone_edge::commands::{Commands, Context, waits};
 use keystone_edge::devices::hub::{Ask, Lane};
 use keystone_edge::devices::session::Now;
@@ -88,6 +89,7 @@ impl TestEdge {
             device_response_timeout: Duration::from_secs(2),
             qa_timeout: Duration::from_secs(10),
             inspection: InspectionTerms { lease: Duration::from_secs(600), second_share: 0.0, levels: Levels::default() },
+            outside: OutsideLease { lease: Duration::from_secs(60), attempts_max: 3 },
             device_finish_timeout: Duration::from_secs(4),
             endpoints: Endpoints {
                 recorder: Endpoint { public_url: None, port: 8091, token_required: false },
