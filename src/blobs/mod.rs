@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, Stream};
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, Stream};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::signer::Signer;
 use object_store::{

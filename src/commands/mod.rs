@@ -12,6 +12,7 @@
 mod administrator;
 mod answers;
 pub mod batches;
+mod bulk_items;
 pub mod bulk_qa;
 pub mod bulk_runs;
 pub mod callbacks;

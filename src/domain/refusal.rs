@@ -154,7 +154,7 @@ codes! {
     SubscriptionInvalid = "subscription_invalid", Invalid;
     SubscriptionNotFound = "subscription_not_found", NotFound;
     SubscriptionPaused = "subscription_paused", Conflict, made by &["subscription_paused"];
-    SubscriptionPolled = "subscription_polled", Conflict;
+    SubscriptionPolled = "subscription_polled", Conflict, made by &["subscription_created"];
     SubscriptionsTooMany = "subscriptions_too_many", Conflict;
     SuiteActivatedMeanwhile = "suite_activated_meanwhile", Conflict;
     SuiteExists = "suite_exists", Conflict;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme};
@@ -22,7 +22,7 @@ use super::registry::{
     config_templates, data_collectors, factories, inspectors, organizations, robot_types, robots, scenes, skills, sops, subscenes,
 };
 use super::request::{around, unmatched};
-use super::routes::{Policies, Routes, matched};
+use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
@@ -165,6 +165,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), own_robot))
         .layer(from_fn_with_state(state.clone(), pass_on))
         .layer(from_fn_with_state(state.clone(), idempotent))
+        .layer(from_fn(known_query))
         .layer(from_fn_with_state(state.clone(), limited))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))

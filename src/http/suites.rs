@@ -25,7 +25,7 @@ use crate::domain::{QaSuiteId, RobotTypeId, SopId};
 use crate::projections::reads::suites::SuiteShown;
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site();
+    let policy = Policy::MANAGE.closed().of_the_site().exact();
     Routes::default()
         .at(policy, routes!(list))
         .at(policy, routes!(get))

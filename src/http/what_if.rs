@@ -22,7 +22,7 @@ use crate::projections::reads::history::HistoryFilter;
 use crate::qa::what_if::{CannotSay, FLIPS_MAX, Flip, Share, WhatIf, what_if};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::MANAGE.closed().reading_objects(), routes!(try_suite))
+    Routes::default().at(Policy::MANAGE.closed().reading_objects().exact(), routes!(try_suite))
 }
 
 /// Groups of each kind that are told.
@@ -30,6 +30,7 @@ const GROUPS_MAX: usize = 20;
 
 /// Of which episodes; what is not given excludes nothing.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct WhatIfFilter {
     /// Of this order.
     order_id: Option<GivenId>,

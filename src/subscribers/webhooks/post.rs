@@ -150,12 +150,14 @@ fn rest_of(response: &Response, now: Timestamp) -> Option<Duration> {
 }
 
 fn rest_in(text: &str, now: Timestamp) -> Option<Duration> {
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => chrono::DateTime::parse_from_rfc2822(text).ok().map(|at| (at.to_utc() - now).to_std().unwrap_or_default()),
+    let rest = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true if text.is_empty() => return None,
+        // A number that is too large for us is longer than we believe.
+        true => text.parse().map_or(Duration::MAX, Duration::from_secs),
+        false => chrono::DateTime::parse_from_rfc2822(text).ok().and_then(|at| (at.to_utc() - now).to_std().ok())?,
     };
-    // It was asked for some quiet.
-    seconds.map(|rest| rest.max(Duration::from_secs(1)))
+    // No quiet is asked for: then it is a failure, and the next try waits as after others.
+    (rest >= Duration::from_secs(1)).then_some(rest)
 }
 
 /// As much of the answer as is read; the rest is left, and its connection with it.
@@ -218,14 +220,17 @@ mod tests {
         let now: Timestamp = "2015-10-21T07:27:00Z".parse().unwrap();
         for (text, rest) in [
             ("120", Some(120)),
-            ("0", Some(1)),
+            ("1", Some(1)),
+            ("0", None),
             ("Wed, 21 Oct 2015 07:28:00 GMT", Some(60)),
-            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(1)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", None),
             ("soon", None),
             ("-3", None),
+            ("+3", None),
             ("", None),
         ] {
             assert_eq!(rest_in(text, now), rest.map(Duration::from_secs), "{text:?}");
         }
+        assert_eq!(rest_in("99999999999999999999999999", now), Some(Duration::MAX));
     }
 }
