@@ -26,13 +26,14 @@ words! {
     }
 }
 
+// What is answered while quiet is kept was sent before it was asked for, and ends nothing.
 const NOTE: &str = "with noted as (
         insert into webhook_attempts (subscription_id, position, event_id, event_type, attempt, took_ms, outcome, status, error, answer)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))
     update webhook_targets set
         failing_since = case when $7 = 'delivered' then null else coalesce(failing_since, clock_timestamp()) end,
-        rests_until = case when $11::float8 is not null then clock_timestamp() + make_interval(secs => $11::float8)
-                           when $7 <> 'delivered' then rests_until end
+        rests_until = greatest(case when rests_until > clock_timestamp() then rests_until end,
+                               clock_timestamp() + make_interval(secs => $11::float8))
     where subscription_id = $1 and url = $12 and ($7 <> 'delivered' or failing_since is not null or rests_until is not null)
     returning extract(epoch from clock_timestamp() - failing_since)::float8";
 

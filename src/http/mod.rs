@@ -77,12 +77,12 @@ pub mod stations;
 pub mod statistics;
 pub mod storage;
 pub mod subscriptions;
-mod suites;
+pub mod suites;
 pub mod tasks;
 mod timeline;
 pub mod transfer;
 mod viewer;
-mod what_if;
+pub mod what_if;
 pub mod wire;
 pub mod words;
 

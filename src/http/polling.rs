@@ -68,7 +68,10 @@ fn not_polled() -> Problem {
 
 fn number(params: &Params, name: &'static str, fits: RangeInclusive<i64>) -> Result<Option<i64>, Problem> {
     let fine = |text: String| text.parse().ok().filter(|number| fits.contains(number));
-    let wrong = || Problem::of_field(name, format_args!("must be a number from {} to {}", fits.start(), fits.end()));
+    let wrong = || match *fits.end() {
+        i64::MAX => Problem::of_field(name, format_args!("must be a number, {} at least", fits.start())),
+        most => Problem::of_field(name, format_args!("must be a number from {} to {most}", fits.start())),
+    };
     params.text(name).map(|text| fine(text).ok_or_else(wrong)).transpose()
 }
 

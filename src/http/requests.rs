@@ -23,7 +23,7 @@ use crate::projections::rows::device::CommandStatus;
 pub fn routes() -> Routes {
     Routes::default()
         .at(Policy::READ.exact(), routes!(list))
-        .at(Policy::READ, routes!(get))
+        .at(Policy::READ.exact(), routes!(get))
         .at(Policy::MANAGE.closed().exact(), routes!(abandoned))
 }
 

@@ -130,14 +130,29 @@ pub async fn matched(State(policies): State<Arc<Policies>>, mut request: Request
 #[derive(Clone)]
 struct KnownQuery(Arc<[String]>);
 
+/// What a query may have several of, because a value may have commas in it.
+const SEVERAL: &str = "content";
+
+fn is_known(known: &[String], name: &str) -> bool {
+    known.iter().any(|one| one == name)
+}
+
+fn is_repeated(before: &[(String, String)], name: &str) -> bool {
+    name != SEVERAL && before.iter().any(|(other, _)| other == name)
+}
+
 /// Where a route takes the names of its query exactly: a filter that is spelled wrongly does not mean everything.
 pub async fn known_query(request: Request, next: Next) -> Response {
     let known = request.extensions().get::<KnownQuery>();
     let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
     // What cannot be read is refused by who reads it.
     if let (Some(KnownQuery(known)), Ok(Query(given))) = (known, given)
-        && let Some((name, _)) = given.iter().find(|(name, _)| !known.contains(name))
+        && let Some((at, (name, _))) =
+            given.iter().enumerate().find(|(at, (name, _))| !is_known(known, name) || is_repeated(&given[..*at], name))
     {
+        if is_repeated(&given[..at], name) {
+            return Problem::of_field(&brief(name).to_string(), "stands twice in the query").into_response();
+        }
         let names = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
         return Problem::of_field(&brief(name).to_string(), format_args!("is no parameter of this route; {names}")).into_response();
     }

@@ -417,6 +417,7 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Ending {
     /// For those who ask later.
     reason: Reason,

@@ -310,6 +310,7 @@ async fn names_that_a_route_does_not_have_are_refused_but_on_the_contracts_route
         "/api/v1/inspection/queue",
         "/api/v1/qa/suites",
         "/api/v1/requests",
+        "/api/v1/requests/x",
         "/api/v1/abandoned-executions",
     ] {
         let mark = if path.contains('?') { '&' } else { '?' };
@@ -323,6 +324,11 @@ async fn names_that_a_route_does_not_have_are_refused_but_on_the_contracts_route
     {
         assert_eq!(edge.get(path).await.0, 200, "{path}");
     }
+    for (path, twice) in [("/api/v1/events?category=task&category=device", "category"), ("/api/v1/dead-letters?limit=1&limit=2", "limit")] {
+        let (status, refused) = edge.get(path).await;
+        assert_eq!((status, &refused["field"]), (400, &json!(twice)), "{path}: {refused}");
+    }
+    assert_eq!(edge.get("/api/v1/events?content=task_id:1&content=task_id:2").await.0, 200);
     // Who may not ask is told that first.
     let unknown = edge.request("none", "GET", "/api/v1/events?subsciber=x").send().await.unwrap();
     assert_eq!(unknown.status(), 401);

@@ -79,6 +79,7 @@ mod story;
 mod strangers;
 mod streams;
 mod structure;
+mod suites_remote;
 mod tidy;
 mod trace_links;
 mod traces;

@@ -12,7 +12,7 @@ use url::Host;
 
 use super::address::{AddressRefused, Allowed, CheckedNames, Names};
 use crate::domain::Timestamp;
-use crate::domain::subscription::Target;
+use crate::domain::subscription::{Hidden, Target};
 use crate::listener::Networks;
 use crate::telemetry::chain;
 use crate::telemetry::trace::TRACE_PARENT;
@@ -80,16 +80,17 @@ impl Post {
         Ok(Self { encrypted: client(Allowed::encrypted(networks.clone()))?, plain: client(Allowed::plain(networks))? })
     }
 
-    /// `now` tells what a date in `Retry-After` means.
-    pub async fn send(&self, target: &Target, message: Message, timeout: Duration, now: Timestamp) -> Sent {
+    /// What is `hidden` stands in nothing that is said of it. `now` tells what a date in `Retry-After` means.
+    pub async fn send(&self, target: &Target, hidden: &Hidden, message: Message, timeout: Duration, now: Timestamp) -> Sent {
         let started = Instant::now();
-        let (verdict, status, error, answer) = self.outcome(target, message, timeout, now).await;
+        let (verdict, status, error, answer) = self.outcome(target, hidden, message, timeout, now).await;
         Sent { verdict, status, error, answer, took: started.elapsed() }
     }
 
     async fn outcome(
         &self,
         target: &Target,
+        hidden: &Hidden,
         message: Message,
         timeout: Duration,
         now: Timestamp,
@@ -120,15 +121,16 @@ impl Post {
                 let status = response.status();
                 let verdict = verdict_of(status, rest_of(&response, now));
                 let answer = beginning(response).await;
-                let answer = target.hidden_in(&String::from_utf8_lossy(&answer)).replace('\0', "\u{fffd}");
-                let answer = answer.chars().take(ANSWER_KEPT_MAX).collect();
+                let text = String::from_utf8_lossy(&answer);
+                let answer = if answer.len() < ANSWER_READ_MAX { hidden.taken_out_of(&text) } else { hidden.taken_out_of_beginning(&text) };
+                let answer = answer.replace('\0', "\u{fffd}").chars().take(ANSWER_KEPT_MAX).collect();
                 let error = (verdict != Verdict::Delivered).then(|| format!("the receiver answered {}", status.as_u16()));
                 (verdict, Some(status.as_u16()), error, Some(answer))
             }
             Err(error) => {
                 let error = error.without_url();
                 let (verdict, text) = of_failure(&error, timeout);
-                (verdict, None, Some(target.hidden_in(&text)), None)
+                (verdict, None, Some(hidden.taken_out_of(&text)), None)
             }
         }
     }

@@ -136,23 +136,26 @@ async fn a_receiver_that_asks_for_quiet_gets_it_from_every_process() {
     assert_eq!(site.shown(id).await["rests_until"], Value::Null);
 }
 
+/// Whatever is answered to what was under way when quiet was asked for: it was sent before.
 #[tokio::test]
-async fn a_failure_beside_it_does_not_end_the_quiet() {
+async fn an_answer_beside_it_does_not_end_the_quiet() {
     let mut site = Site::new().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let receiver = Receiver::answering(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
-        0 => Answer { wait: Duration::from_millis(300), ..Answer::of(429) }.with("retry-after", "99999999999999999999"),
-        _ => Answer { wait: Duration::from_millis(900), ..Answer::of(500) },
+        0 => Answer { wait: Duration::from_millis(900), ..Answer::of(429) }.with("retry-after", "99999999999999999999"),
+        1 => Answer { wait: Duration::from_millis(1_300), ..Answer::of(500) },
+        2 => Answer { wait: Duration::from_millis(1_700), ..Answer::of(200) },
+        _ => Answer { wait: Duration::from_millis(2_100), ..Answer::of(429) }.with("retry-after", "1"),
     })
     .await;
-    let (id, _) = site.subscribe(&receiver.url("/"), json!({ "delivery": { "concurrency": 2 } })).await;
-    site.happen("a", 1..=5).await;
+    let (id, _) = site.subscribe(&receiver.url("/"), json!({ "delivery": { "concurrency": 4 } })).await;
+    site.happen("a", 1..=9).await;
     site.place().await;
     let running = site.dispatcher();
-    until("both attempts", async || site.attempts(id, "").await.len() == 2).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    until("all attempts", async || site.attempts(id, "").await.len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     running.stop().await;
-    assert_eq!(receiver.connections(), 2, "one asked for quiet, the other was under way");
+    assert_eq!(receiver.connections(), 4, "one asked for quiet, the others were under way");
     let rests_until = site.shown(id).await["rests_until"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
     let rest = rests_until - chrono::Utc::now();
     assert!((3_500..=3_600).contains(&rest.num_seconds()), "an hour is believed, and no more: {rest}");
@@ -222,6 +225,27 @@ async fn what_fails_at_an_address_that_was_left_counts_for_nothing() {
         let shown = site.shown(*id).await;
         assert_eq!((&shown["state"], &shown["rests_until"], &shown["failing_since"]), (&json!("active"), &Value::Null, &Value::Null));
     }
+    assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0);
+}
+
+#[tokio::test]
+async fn attempts_at_an_address_that_was_left_are_not_counted() {
+    let mut site = Site::new().await;
+    let wrong = Receiver::start(|_| 500).await;
+    let hiccup = Arc::new(AtomicUsize::new(0));
+    let right = Receiver::start(move |_| if hiccup.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 200 }).await;
+    let delivery = json!({ "delivery": { "backoff_base_ms": 1_000, "backoff_cap_ms": 1_000, "jitter": "none", "attempts_max": 2 } });
+    let (id, _) = site.subscribe(&wrong.url("/"), delivery).await;
+    site.happen("a", 1..=1).await;
+    site.place().await;
+    let running = site.dispatcher();
+    let waits = "select count(*) from outbox where attempt = 1 and leased_until is null";
+    until("the end of the first attempt", async || number(&site.edge.database.pool, waits).await == 1).await;
+    let url = json!({ "url": right.url("/") });
+    assert_eq!(site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{id}"), url).await.0, 200);
+    until("two requests", async || right.heard().len() == 2).await;
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
     assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0);
 }
 
