@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod letter;
 pub mod literal_secrets;
 pub mod measurement;
+pub mod operator_word;
 pub mod order;
 pub mod pattern;
 pub mod qa_suite;

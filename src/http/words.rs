@@ -21,6 +21,7 @@ use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, Q
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
+use crate::domain::operator_word::{Demonstration, WordVerdict};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::recorder::{RecorderAction, RecorderState};
@@ -81,6 +82,8 @@ listed! {
     PartWord = Part,
     LevelWord = Level,
     DecisionWord = Decision,
+    OperatorVerdictWord = WordVerdict,
+    DemonstrationWord = Demonstration,
     DecisionEffectWord = DecisionEffect,
     InspectionCauseWord = InspectionCause,
     InspectorStatusWord = InspectorStatus,

@@ -13,6 +13,7 @@ use crate::domain::ids::{self, numeric_ids};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Suite, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
@@ -84,7 +85,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, Suite, TellingCheck }
+objects! { Contest, DeliveryTerms, OperatorWord, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

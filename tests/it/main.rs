@@ -53,6 +53,7 @@ mod measures;
 mod must_not;
 mod no_tokens;
 mod object_store;
+mod operator_word;
 mod otlp;
 mod outbox;
 mod people;

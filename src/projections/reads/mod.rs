@@ -39,6 +39,7 @@ pub mod subscriptions;
 pub mod suites;
 pub mod tasks;
 pub mod templates;
+pub mod verdicts;
 
 pub use error::ReadError;
 pub use list::{Listed, Page, parameter_types};
@@ -74,6 +75,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         suites::statements(),
         tasks::statements(),
         templates::statements(),
+        verdicts::statements(),
     ]
     .concat()
 }

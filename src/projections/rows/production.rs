@@ -7,6 +7,7 @@ use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
 use crate::domain::episode::{Decision, DecisionEffect, EndedRun, Episode, EpisodeEvent, InspectionCause, QaStatus, RunMode, TellingCheck};
 use crate::domain::judgement::Verdict;
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{Order, OrderStatus, Priority};
 use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
@@ -68,7 +69,11 @@ table! {
         /// As devices and pages know it: also when the task failed, and not when it was cancelled.
         completed_at: Option<Timestamp>,
         episode_id: Option<EpisodeId>,
-        ended_at: Option<Timestamp>;
+        ended_at: Option<Timestamp>,
+        /// The last word of the operator on its recording.
+        operator_word: Option<OperatorWord>,
+        /// The task that is recorded in its place.
+        replaced_by: Option<TaskId>;
         apart initial_scene_layout: String
     }
     EpisodeRow in "episodes" by number EpisodeId {
@@ -102,6 +107,8 @@ table! {
         cloud_synced_at: Option<Timestamp>,
         labels: Vec<String>,
         note: Option<String>,
+        /// The last word of the operator.
+        operator_word: Option<OperatorWord>,
         latest_check: Option<TellingCheck>,
         verdict: Option<Verdict>,
         qa_until: Option<Timestamp>,
@@ -237,6 +244,8 @@ impl ReadModel for Task {
             completed_at: ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. })),
             episode_id: task.episode_id(),
             ended_at,
+            operator_word: task.word.clone(),
+            replaced_by: task.replaced_by,
         })
     }
 }
@@ -280,6 +289,7 @@ impl ReadModel for Episode {
             cloud_synced_at: None,
             labels: episode.labels.clone(),
             note: episode.note.clone(),
+            operator_word: episode.word.clone(),
             latest_check: episode.qa.last.as_ref().and_then(EndedRun::telling_check),
             verdict: episode.qa.last.as_ref().map(|last| last.judgement.verdict),
             qa_until: episode.qa.running.as_ref().map(|running| running.until),
