@@ -13,6 +13,7 @@ pub mod bulk_run;
 mod convergence;
 pub mod device;
 pub mod episode;
+pub mod gaps;
 pub mod ids;
 pub mod inspector;
 pub mod judgement;

@@ -26,7 +26,7 @@ use super::routes::{Policies, Routes, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, health, inspection, metrics, orders, polling, qa, recorder, recorder_state, registration, requests,
+    event_stream, events, gaps, health, inspection, metrics, orders, polling, qa, recorder, recorder_state, registration, requests,
     station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
 };
 
@@ -118,6 +118,7 @@ fn routes() -> Routes {
         bulk_runs::routes,
         data_ops::routes,
         qa::routes,
+        gaps::routes,
         inspection::routes,
         inspectors::routes,
         suites::routes,
@@ -368,6 +369,7 @@ pub(super) mod tests {
             "/api/v1/inspection/queue",
             "/api/v1/inspectors",
             "/api/v1/inspectors/{id}",
+            "/api/v1/qa/gaps",
             "/api/v1/qa/episodes",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
@@ -420,7 +422,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 159, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 160, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -18,6 +18,7 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
+use crate::domain::gaps::GapCause;
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
@@ -78,6 +79,7 @@ listed! {
     RunModeWord = RunMode,
     SyncStatusWord = SyncStatus,
     GradeWord = Grade,
+    GapCauseWord = GapCause,
     VerdictWord = Verdict,
     PartWord = Part,
     LevelWord = Level,

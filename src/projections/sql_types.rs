@@ -9,6 +9,7 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, TellingCheck};
+use crate::domain::gaps::GapCause;
 use crate::domain::ids::{self, numeric_ids};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Suite, Verdict};
@@ -70,7 +71,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, InspectionCause, InspectorStatus, ItemOutcome, Level, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, InspectionCause, InspectorStatus, ItemOutcome, Level, LinkKind, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 

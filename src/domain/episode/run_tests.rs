@@ -262,9 +262,8 @@ fn an_approval_is_lost_by_a_discard_and_what_was_inspected_hears_no_word() {
         second_wanted: false,
         at: NOW,
     };
-    for ask in [EpisodeCommand::Decide(Box::new(decision))] {
-        decided.decide(ask).unwrap().iter().for_each(|event| decided.evolve(event));
-    }
+    let events = decided.decide(EpisodeCommand::Decide(Box::new(decision))).unwrap();
+    events.iter().for_each(|event| decided.evolve(event));
     assert_eq!(decided.decide(say(false, 2)), Err(EpisodeRefusal::Inspected));
     // What was said before is a repeat, also now.
     assert_eq!(decided.decide(say(true, 3)), Ok(vec![]));

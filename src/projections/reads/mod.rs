@@ -15,6 +15,7 @@ pub mod devices;
 pub mod episodes;
 mod error;
 pub mod events;
+pub mod gaps;
 pub mod history;
 mod home;
 pub mod inspection;
@@ -59,6 +60,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         devices::statements(),
         episodes::statements(),
         events::statements(),
+        gaps::statements(),
         history::statements(),
         inspection::statements(),
         letters::statements(),

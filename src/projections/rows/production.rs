@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::gap::{RecordingGapRow, gap_rows};
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
@@ -252,7 +253,8 @@ impl ReadModel for Task {
 
 impl ReadModel for Episode {
     type Row = EpisodeRow;
-    const EVENT_TABLES: &'static [&'static TableName] = &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME];
+    const EVENT_TABLES: &'static [&'static TableName] =
+        &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME, RecordingGapRow::NAME];
 
     fn shown(state: &Self) -> Shown<EpisodeRow> {
         let Episode::Known(episode) = state else { return Shown::Gone };
@@ -305,13 +307,16 @@ impl ReadModel for Episode {
         })
     }
 
-    fn shown_event(id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+    fn shown_event(state: &Self, id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Vec<RowWrite>, StoreError> {
         let ended = match event {
             EpisodeEvent::QaRunEnded(ended) => ended,
             EpisodeEvent::EpisodeMeasured(measured) => {
                 let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("facts of episode {id}: {error}"));
                 let row = EpisodeFactsRow { packed: PackedFacts::of(measured).map_err(|error| unreadable(&error))? };
-                return Ok(Some(RowWrite::new(head, &row)?));
+                let Episode::Known(episode) = state else { return Ok(vec![]) };
+                let mut rows = gap_rows(EpisodeId(id.parse().map_err(|error| unreadable(&error))?), episode, measured, head)?;
+                rows.push(RowWrite::new(head, &row)?);
+                return Ok(rows);
             }
             EpisodeEvent::InspectionDecided(decided) => {
                 let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("decision of episode {id}: {error}"));
@@ -326,9 +331,9 @@ impl ReadModel for Episode {
                     round: decided.round,
                     place: decided.place,
                 };
-                return Ok(Some(RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?));
+                return Ok(vec![RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?]);
             }
-            _ => return Ok(None),
+            _ => return Ok(vec![]),
         };
         let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("run {} of episode {id}: {error}", ended.number));
         let judgement = &ended.judgement;
@@ -347,6 +352,6 @@ impl ReadModel for Episode {
             parts: serde_json::to_value(&judgement.parts).map_err(|error| unreadable(&error))?,
             checks: serde_json::to_value(&judgement.checks).map_err(|error| unreadable(&error))?,
         };
-        Ok(Some(RowWrite::new(Head { id: &ended.number.to_string(), ..head }, &row)?))
+        Ok(vec![RowWrite::new(Head { id: &ended.number.to_string(), ..head }, &row)?])
     }
 }
