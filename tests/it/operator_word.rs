@@ -201,6 +201,26 @@ async fn a_redo_is_one_more_task_that_takes_no_quota_or_it_is_refused() {
     assert_eq!((words(&bench, other).await, task(&bench, other).await), before, "a refusal changes nothing");
     assert_eq!(episode(&bench, other).await["qa_status"], "approved");
     assert_eq!(say(&operator, other, json!({"verdict": "discard"})).await.0, 200, "it is as unwanted as before");
+
+    // Nor where the batch is over. What does not count is deleted without freeing a place.
+    let order = factory::place_order(&bench.client, &bench.made, "Recalled", 2).await.expect("an order");
+    let ended = factory::dispatch(&bench.client, &bench.made, order, &bench.made.stations[0], 2).await.expect("a batch");
+    uploaded(&bench, &mut transfer, &ended[0], &good).await;
+    let batch = task(&bench, ended[0].id).await["batch_id"].as_str().expect("an id").to_owned();
+    bench.recording(&recorder, &ended[1]).await;
+    let (_, said) = say(&operator, ended[1].id, json!({"verdict": "redo"})).await;
+    let third: i64 = said["replaced_by"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("{said}"));
+    let order = async || bench.client.get(&format!("/orders/{order}")).await.expect("an order");
+    assert_eq!(numbers(&order().await), (json!(2), json!(1), json!("in_progress")));
+    for (id, left) in [(ended[1].id, 2), (third, 1)] {
+        let gone = bench.client.call(Method::DELETE, &format!("/tasks/{id}"), None).await.expect("an answer");
+        assert_eq!((gone.status.as_u16(), &order().await["task_count"]), (204, &json!(left)), "{id}");
+    }
+    let recalled = bench.client.call(Method::POST, &format!("/batches/{batch}/recall"), None).await.expect("an answer");
+    assert_eq!(recalled.status.as_u16(), 200, "{}", recalled.body);
+    assert_eq!(code(&say(&operator, ended[0].id, json!({"verdict": "redo"})).await), (409, "batch_not_open"));
+    assert_eq!(words(&bench, ended[0].id).await, 0, "a refusal changes nothing");
+    assert_eq!(say(&operator, ended[0].id, json!({"verdict": "discard"})).await.0, 200);
     nothing_differs(&bench).await;
 }
 
