@@ -30,6 +30,7 @@ pub mod idempotency;
 pub mod inspection;
 pub mod inspectors;
 pub mod letters;
+pub mod operator_word;
 pub mod orders;
 pub mod params;
 pub mod polling;

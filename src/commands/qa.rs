@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
 use crate::domain::episode::{Annotation, EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode};
-use crate::domain::judgement::{CheckResult, Grade, Suite, TaskWants, WantedTopic};
+use crate::domain::judgement::{CheckResult, Grade, Judgement, Suite, TaskWants, WantedTopic};
 use crate::domain::measurement::Facts;
 use crate::domain::{EpisodeId, RefusalCode, StationId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::judge;
+use crate::quality::judge_with;
 
 /// Episodes whose run took too long that one look finds.
 const FOUND_MAX: i64 = 100;
@@ -148,7 +148,7 @@ impl Command for JudgeEpisode {
             return Ok(Some(answer));
         }
         let before = known(&episode)?;
-        let (station, sop) = (before.created.station_id, before.created.sop_id);
+        let station = before.created.station_id;
         let looked = match &self.looked {
             Some(facts) => {
                 let wants = match &before.measured {
@@ -160,12 +160,7 @@ impl Command for JudgeEpisode {
             None => None,
         };
         let Some(measured) = looked.as_ref().or(before.measured.as_deref()) else { return Ok(None) };
-        let suite = facts::suite_for(&mut work.tx, station, sop).await?;
-        let mut judgement = judge(&measured.facts, suite.as_ref().unwrap_or(&self.default_suite), &measured.wants);
-        // What says nothing is not kept: the suite names it.
-        judgement.checks.retain(|check| check.result != Grade::NotApplicable);
-        let created = &before.created;
-        judgement.checks.iter_mut().for_each(|check| name_objects(check, &created.mcap_path, created.sidecar_path.as_deref()));
+        let judgement = judgement_of(work, before, measured, &self.default_suite).await?;
         let number = facts::new_ids(&mut work.tx, "qa_run_ids", 1).await?[0];
         if let Some(looked) = looked {
             work.decide(&mut episode, EpisodeCommand::Measure(Box::new(looked)))?;
@@ -174,6 +169,22 @@ impl Command for JudgeEpisode {
         work.decide(&mut episode, end)?;
         answer(&episode, &self.run)
     }
+}
+
+/// What the suite for it says of an episode, by these facts and the last word of its operator.
+pub(super) async fn judgement_of(
+    work: &mut Work,
+    episode: &Known,
+    measured: &Measured,
+    default_suite: &Suite,
+) -> Result<Judgement, CommandError> {
+    let created = &episode.created;
+    let suite = facts::suite_for(&mut work.tx, created.station_id, created.sop_id).await?;
+    let mut judgement = judge_with(&measured.facts, suite.as_ref().unwrap_or(default_suite), &measured.wants, episode.word.as_ref());
+    // What says nothing is not kept: the suite names it.
+    judgement.checks.retain(|check| check.result != Grade::NotApplicable);
+    judgement.checks.iter_mut().for_each(|check| name_objects(check, &created.mcap_path, created.sidecar_path.as_deref()));
+    Ok(judgement)
 }
 
 /// Where the two checks of the contract looked, as it has them.

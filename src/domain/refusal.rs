@@ -89,6 +89,7 @@ codes! {
     DeviceNotFound = "device_not_found", NotFound;
     EntryExists = "entry_exists", Conflict;
     EpisodeExists = "episode_exists", Conflict;
+    EpisodeInspected = "episode_inspected", Conflict, made by &["inspection_decided", "inspection_reopened"];
     EpisodeNotFound = "episode_not_found", NotFound;
     FactoryMismatch = "factory_mismatch", Invalid;
     FactoryNotFound = "factory_not_found", NotFound;
@@ -175,6 +176,8 @@ codes! {
     TaskNotFound = "task_not_found", NotFound;
     TaskNotOwned = "task_not_owned", Conflict;
     TaskNotPending = "task_not_pending", Conflict;
+    TaskNotRecorded = "task_not_recorded", Conflict;
+    TaskReplaced = "task_replaced", Conflict, made by &["operator_word_given"];
     TemplateBlank = "template_blank", Invalid;
     TemplateTooLarge = "template_too_large", Invalid;
     TemplateWithSecret = "template_with_secret", Invalid;

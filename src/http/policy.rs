@@ -109,6 +109,8 @@ impl Policy {
     pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed().exact();
     /// Telling a robot something.
     pub const OPERATE: Self = Self { roles: OPERATORS, reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
+    /// What is said at a workstation, by its data collector: which one that is, the command knows. Closed in `compat` mode, too.
+    pub const SAY: Self = Self { roles: OPERATORS, ..Self::READ }.closed();
     /// Looking at how episodes were judged, and having them judged.
     pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
 

@@ -26,8 +26,8 @@ use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, health, inspection, metrics, orders, polling, qa, recorder, recorder_state, registration, requests, stations,
-    statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
+    event_stream, events, gaps, health, inspection, metrics, orders, polling, qa, recorder, recorder_state, registration, requests,
+    station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -118,12 +118,14 @@ fn routes() -> Routes {
         bulk_runs::routes,
         data_ops::routes,
         qa::routes,
+        gaps::routes,
         inspection::routes,
         inspectors::routes,
         suites::routes,
         what_if::routes,
         timeline::routes,
         bulk_run_stream::routes,
+        station_stream::routes,
         health::routes,
         metrics::routes,
     ];
@@ -335,6 +337,7 @@ pub(super) mod tests {
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
+            "/api/v1/tasks/{id}/verdict",
             "/api/v1/dead-letters",
             "/api/v1/dead-letters/counts",
             "/api/v1/dead-letters/replay",
@@ -367,6 +370,7 @@ pub(super) mod tests {
             "/api/v1/inspection/queue",
             "/api/v1/inspectors",
             "/api/v1/inspectors/{id}",
+            "/api/v1/qa/gaps",
             "/api/v1/qa/episodes",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
@@ -375,6 +379,7 @@ pub(super) mod tests {
             "/api/v1/qa/suites/{id}/activate",
             "/api/v1/qa/suites/{id}/retire",
             "/api/v1/qa/suites/{id}/what-if",
+            "/api/v1/stations/{id}/stream",
             "/api/v1/subscriptions",
             "/api/v1/subscriptions/{id}",
             "/api/v1/subscriptions/{id}/pause",
@@ -418,7 +423,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 157, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 160, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -10,7 +10,7 @@ use crate::domain::judgement::{Suite, Verdict};
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::history::{HistoryFilter, Judgeable};
 use crate::projections::reads::{ReadError, Reads};
-use crate::quality::judge;
+use crate::quality::judge_with;
 
 /// Episodes that are read at once.
 const PAGE: i64 = 4000;
@@ -92,7 +92,7 @@ impl WhatIf {
             return Ok(());
         };
         let measured = packed.unpacked().map_err(|error| CannotSay::Unreadable(episode.id, error))?;
-        let judgement = judge(&measured.facts, suite, &measured.wants);
+        let judgement = judge_with(&measured.facts, suite, &measured.wants, episode.word.as_ref());
         let to = judgement.verdict;
         self.judged += 1;
         *self.verdicts.entry((from.as_str(), to.as_str())).or_default() += 1;

@@ -8,9 +8,16 @@ use super::case::{Case, Outcome};
 use super::suite::CHECKS;
 use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
+use crate::domain::operator_word::OperatorWord;
 
+/// Of a recording of which nobody said anything.
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
-    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants))).collect();
+    judge_with(facts, suite, wants, None)
+}
+
+/// The same with the last word of its operator.
+pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, word: Option<&OperatorWord>) -> Judgement {
+    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, word))).collect();
     let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
@@ -46,9 +53,9 @@ pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     }
 }
 
-fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants) -> Outcome {
+fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, word: Option<&OperatorWord>) -> Outcome {
     match CHECKS.iter().find(|check| check.name == spec.name) {
-        Some(check) => (check.judge)(&Case { facts, wants, limits: &spec.limits, defaults: check.limits }),
+        Some(check) => (check.judge)(&Case { facts, wants, word, limits: &spec.limits, defaults: check.limits }),
         None => Outcome::not_applicable("this version does not know the check"),
     }
 }

@@ -10,13 +10,14 @@ mod content;
 mod contract;
 mod judge;
 mod pairs;
+mod people;
 mod pixels;
 mod presence;
 mod suite;
 mod timing;
 
 pub use case::Outcome;
-pub use judge::judge;
+pub use judge::{judge, judge_with};
 pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]

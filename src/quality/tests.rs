@@ -457,3 +457,36 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn what_the_operator_does_not_want_a_person_looks_at_and_a_suite_may_ask_for_more() {
+    use crate::domain::operator_word::{Demonstration, OperatorWord, WordVerdict};
+    let said = |verdict, demonstration| OperatorWord {
+        verdict,
+        demonstration,
+        note: Some("it fell".into()),
+        by: None,
+        at: crate::domain::Timestamp::UNIX_EPOCH,
+    };
+    let (suite, facts, wants) = (Suite::default(), facts(), wants());
+    let judged = |suite: &Suite, word: &OperatorWord| judge_with(&facts, suite, &wants, Some(word));
+    let without = judge(&facts, &suite, &wants);
+    assert_eq!(without.verdict, Verdict::Approved);
+    for verdict in [WordVerdict::Discard, WordVerdict::Redo] {
+        let word = said(verdict, None);
+        let judgement = judged(&suite, &word);
+        assert_eq!((judgement.verdict, judgement.flag), (Verdict::NeedsInspection, Some(word.reason())));
+    }
+    // A word that keeps it makes it no better.
+    for demonstration in [None, Some(Demonstration::Success), Some(Demonstration::Failure)] {
+        let judgement = judged(&suite, &said(WordVerdict::Keep, demonstration));
+        assert_eq!((judgement.verdict, judgement.score), (without.verdict, without.score));
+    }
+    let mut strict = suite.clone();
+    let check = strict.checks.iter_mut().find(|check| check.name == "operator_word").unwrap();
+    (check.role, check.looked_at) = (Role::Gate, false);
+    check.limits.insert("success_wanted".into(), 1.0);
+    assert_eq!(judged(&strict, &said(WordVerdict::Discard, None)).verdict, Verdict::Failed);
+    assert_eq!(judged(&strict, &said(WordVerdict::Keep, Some(Demonstration::Failure))).verdict, Verdict::Failed);
+    assert_eq!(judged(&strict, &said(WordVerdict::Keep, Some(Demonstration::Success))).verdict, Verdict::Approved);
+}

@@ -434,6 +434,8 @@ async fn a_fresh_server_accepts_every_example() {
     let writes = std::env::var_os("KEYSTONE_WRITE_DOCS").is_some();
     let folder = temp_folder();
     let mut server = Server::new(folder.path());
+    // The first decision is the last one, so that it can be reopened.
+    server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
     server.start();
     server.ready().await;
     let mut world = World {
