@@ -49,6 +49,8 @@ const FULL: &str = "info,refinery_core=warn";
 const SHORT: &str = "warn";
 /// Whatever is set, unless it names the target: the store says itself what failed, and whom it refused what.
 const WITHOUT: &str = "s3s=off";
+/// Whatever is set: the driver of the database tells the values of every statement, secrets among them.
+const NEVER: &str = "tokio_postgres=info,tokio_postgres::query=info";
 
 /// Whether a person reads along: standard output and error are a terminal, and the log is text.
 pub fn is_watched(settings: &Telemetry) -> bool {
@@ -69,7 +71,7 @@ pub fn init_logs(settings: &Telemetry) -> anyhow::Result<()> {
 }
 
 fn filter(log: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    EnvFilter::try_new(format!("{WITHOUT},{log}"))
+    EnvFilter::try_new(format!("{WITHOUT},{log},{NEVER}"))
 }
 
 fn text_lines<W>(filter: EnvFilter, colours: bool, writer: W) -> impl Subscriber + Send + Sync

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
-use crate::commands::{CommandError, Commands, Context};
+use crate::commands::{CommandError, Commands};
 use crate::domain::bulk_run::{BulkAction, Item, ItemOutcome, ItemResult};
 use crate::qa::Runs;
 
@@ -98,7 +98,7 @@ impl Worker {
 
     /// A piece that cannot be done by anybody ends its run.
     async fn piece(&self, run: &ClaimedRun) -> Result<Piece, CommandError> {
-        match self.commands.execute(&Context::system(), self.next_piece(run)).await {
+        match self.commands.execute(&run.context(), self.next_piece(run)).await {
             Err(CommandError::Failed(error)) => self.give_up(run, &error).await,
             done => done,
         }
@@ -108,7 +108,7 @@ impl Worker {
         let id = &run.run_id;
         error!(bulk_run.id = id, error = format!("{error:#}"), "Gives up the bulk run `{id}`: {error:#}");
         let given_up = Some("a piece of the run cannot be done; see the log of the server".to_owned());
-        self.commands.execute(&Context::system(), WorkOnBulkRun { given_up, ..self.next_piece(run) }).await
+        self.commands.execute(&run.context(), WorkOnBulkRun { given_up, ..self.next_piece(run) }).await
     }
 
     /// Runs the checks over the episodes of a piece, some at the same time, and says what came of them as it goes on. What runs when the
@@ -123,8 +123,8 @@ impl Worker {
             while busy.len() < self.at_once
                 && let Some(item) = waiting.pop_front()
             {
-                let (runs, id) = (self.runs.clone(), run.run_id.clone());
-                busy.spawn(async move { runs.run_item(&id, &item).await });
+                let (runs, run) = (self.runs.clone(), run.clone());
+                busy.spawn(async move { runs.run_item(&run.context(), &run.run_id, &item).await });
             }
             if busy.is_empty() {
                 break;
@@ -164,7 +164,7 @@ impl Worker {
     }
 
     async fn settle(&self, run: &ClaimedRun, results: Vec<ItemResult>) -> Result<bool, CommandError> {
-        self.commands.execute(&Context::system(), SettleBulkItems { run: run.clone(), lease: LEASE, results }).await
+        self.commands.execute(&run.context(), SettleBulkItems { run: run.clone(), lease: LEASE, results }).await
     }
 }
 

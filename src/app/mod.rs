@@ -11,7 +11,7 @@ mod bulk_runs;
 mod forgetting;
 mod ports;
 mod process;
-mod qa_runs;
+pub mod qa_runs;
 mod samples;
 mod store_guard;
 mod subscriptions;

@@ -14,14 +14,6 @@ pub struct ObjectFacts {
     pub claimed_sha256: Option<String>,
 }
 
-/// The hash of an object's content and how many bytes it was made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentHash {
-    /// Lower-case hex.
-    pub sha256: String,
-    pub bytes: u64,
-}
-
 /// Which object: the one seen with this tag, or whatever is there now.
 pub type IfMatch<'a> = Option<&'a str>;
 

@@ -10,16 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, Stream};
-use sha2::{Digest, Sha256};
 
 use super::error::BlobError;
-use super::facts::{ContentHash, ObjectFacts, same_etag};
+use super::facts::{ObjectFacts, same_etag};
 use super::key::ObjectKey;
-
-/// Hashed where it lies: so much between two moments at which a verification can be given up, and so much read at
-/// once.
-const LOCAL_STRETCH_BYTES: u64 = 64 * 1024 * 1024;
-const LOCAL_BLOCK_BYTES: usize = 1024 * 1024;
 
 /// What is handed on at once, and how many of these are read before they are wanted.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
@@ -53,39 +47,6 @@ pub(super) async fn in_files<T: Send + 'static>(
         io::ErrorKind::NotFound => BlobError::NotFound(key.clone()),
         _ => BlobError::Unavailable(error.into()),
     })
-}
-
-/// The file that was opened first is read to its end whatever happens; that it was the object all the while is seen
-/// afterwards.
-pub(super) async fn sha256_of_file(local: &Arc<dyn LocalObjects>, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
-    let open = || {
-        let (local, opened) = (local.clone(), key.clone());
-        in_files(key, move || local.open(&opened))
-    };
-    let Some(LocalObject { file, bytes, etag: found }) = open().await? else { return Err(BlobError::NotFound(key.clone())) };
-    if !same_etag(&found, etag) {
-        return Err(BlobError::Changed(key.clone()));
-    }
-    let (file, mut hash, mut at) = (Arc::new(file), Sha256::new(), 0);
-    while at < bytes {
-        let (file, end) = (file.clone(), bytes.min(at + LOCAL_STRETCH_BYTES));
-        hash = in_files(key, move || {
-            let mut block = vec![0; LOCAL_BLOCK_BYTES];
-            while at < end {
-                let length = LOCAL_BLOCK_BYTES.min(usize::try_from(end - at).unwrap_or(LOCAL_BLOCK_BYTES));
-                file.read_exact_at(&mut block[..length], at)?;
-                hash.update(&block[..length]);
-                at += length as u64;
-            }
-            Ok(hash)
-        })
-        .await?;
-        at = end;
-    }
-    match open().await? {
-        Some(after) if after.etag == found && after.bytes == bytes => Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes }),
-        _ => Err(BlobError::Changed(key.clone())),
-    }
 }
 
 /// Content of the file that was opened first, piece by piece.

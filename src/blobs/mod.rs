@@ -1,11 +1,11 @@
-//! Object storage: facts about an object, ranged reads, checksums, signed links.
+//! Object storage: facts about an object, ranged reads, the whole content piece by piece, signed links.
 //!
 //! Every read after the first names the entity tag it expects, so that an object that
 //! is replaced while we read it is noticed ([`BlobError::Changed`]) and never mixed.
 //! Retries here are short and only bridge a dropped connection; a subscriber is
 //! retried by the outbox.
 //!
-//! Where the store is a folder of this machine, objects are hashed where they lie ([`LocalObjects`]).
+//! Where the store is a folder of this machine, whole objects are read where they lie ([`LocalObjects`]).
 //!
 //! What lies there is not necessarily on disk: an operator may have copied it, or an earlier version written it.
 //! [`Blobs::make_durable`] has to have returned before anything that a robot takes as permission to delete its copy.
@@ -24,32 +24,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, Stream};
-use futures_util::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::signer::Signer;
 use object_store::{
     Attribute, ClientOptions, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
     RetryConfig, WriteMultipart,
 };
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use access::Access;
 pub use bucket::BucketAnswer;
 pub use error::BlobError;
-pub use facts::{ContentHash, IfMatch, ObjectFacts, PutFacts, same_etag};
+pub use facts::{IfMatch, ObjectFacts, PutFacts, same_etag};
 pub use key::{InvalidKey, ObjectKey};
 pub use local::{LocalObject, LocalObjects};
 
 use self::bucket::BucketAdmin;
 use self::error::no_etag;
 use self::facts::quoted;
-use self::local::{in_files, pieces_of_file, sha256_of_file};
+use self::local::{in_files, pieces_of_file};
 use crate::config::S3;
 
-/// One ranged read while hashing or streaming. Large enough that the round trip does
+/// One ranged read of a whole object. Large enough that the round trip does
 /// not count, small enough that a few at a time are nothing.
 const RANGE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -204,42 +203,6 @@ impl Blobs {
             true => Ok(()),
             false => Err(BlobError::Changed(key.clone())),
         }
-    }
-
-    /// Reads the object seen with `etag` completely and hashes it.
-    pub async fn sha256(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
-        match &self.local {
-            Some(local) => sha256_of_file(local, key, etag).await,
-            None => self.sha256_of_ranges(key, etag).await,
-        }
-    }
-
-    async fn sha256_of_ranges(&self, key: &ObjectKey, etag: &str) -> Result<ContentHash, BlobError> {
-        let facts = self.head(key).await?;
-        if !same_etag(&facts.etag, etag) {
-            return Err(BlobError::Changed(key.clone()));
-        }
-        let mut hash = Sha256::new();
-        let mut bytes = 0;
-        let mut ranges = std::pin::pin!(self.stream(key, &facts));
-        while let Some(range) = ranges.try_next().await? {
-            bytes += range.len() as u64;
-            // Hashing 8 MiB takes milliseconds, which is long for a worker thread that
-            // also serves sockets.
-            hash = tokio::task::spawn_blocking(move || {
-                hash.update(&range);
-                hash
-            })
-            .await
-            .map_err(|error| BlobError::Unavailable(error.into()))?;
-        }
-        // A replacement within the last range would otherwise go unseen by a store
-        // that learns the new tag after the new content.
-        let after = self.head(key).await?;
-        if after.etag != facts.etag || after.size != facts.size {
-            return Err(BlobError::Changed(key.clone()));
-        }
-        Ok(ContentHash { sha256: hex::encode(hash.finalize()), bytes })
     }
 
     /// Writes a small object in one request. A repeat with the same content is the

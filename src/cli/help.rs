@@ -96,7 +96,21 @@ Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one t
 anywhere. What is to be told is posted by the servers of that database. Each act is an event by `command_line`, with --server by the
 account that signed in.
 
-Ends with 0, or with 1 where nothing was done: no such subscription, or one that has ended.";
+Ends with 0, or with 1 where nothing was done: no such subscription, or one that has ended. To delete one that has ended is no error.";
+
+pub const SUITES: &str = "\
+Examples:
+  keystone suites show default > hall-2.json          the shipped rules, to be edited
+  keystone suites draft hall-2.json --name hall-2 --note \"The arms of hall 2 stop more often\"
+  keystone suites what-if 3 --station 2               what the draft would say of episodes that there are
+  keystone suites activate 3
+  keystone suites list --state active
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. On the database the shipped rules are those of the settings that this program reads. Each act is an event by `command_line`,
+with --server by the account that signed in. docs/quality.md has all checks.
+
+Ends with 0, or with 1 where nothing was done: no such suite, rules that cannot be meant, one that is no draft any more.";
 
 pub const JUDGES: &str = "\
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and

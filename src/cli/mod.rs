@@ -18,6 +18,7 @@ mod settings;
 mod shift;
 mod story;
 mod subscriptions;
+mod suites;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, qa_runs};
 use crate::config::{Config, Given, LogFormat, Purpose, Telemetry, variable};
 use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
@@ -89,6 +90,14 @@ enum Command {
     Subscriptions {
         #[command(subcommand)]
         command: subscriptions::Command,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Rules that episodes are judged by: list, show, draft, change, what-if, activate, retire
+    #[command(after_help = help::SUITES)]
+    Suites {
+        #[command(subcommand)]
+        command: suites::Command,
         #[command(flatten)]
         at: At,
     },
@@ -180,6 +189,13 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Subscriptions { command, at } => {
             let place = at.open(|| load(Purpose::Database)).await?;
             let done = subscriptions::run(&place, command).await;
+            place.close().await?;
+            done
+        }
+        Command::Suites { command, at } => {
+            let place = at.open(|| load(Purpose::Database)).await?;
+            let shipped = || Ok(qa_runs::settings(&load(Purpose::Database)?).default_suite);
+            let done = suites::run(&place, command, shipped).await;
             place.close().await?;
             done
         }

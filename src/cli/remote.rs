@@ -66,6 +66,10 @@ impl Remote {
         self.ask(Method::POST, path, body).await
     }
 
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.ask(Method::PUT, path, Some(body)).await
+    }
+
     pub async fn remove(&self, path: &str) -> anyhow::Result<Value> {
         self.ask(Method::DELETE, path, None).await
     }

@@ -23,10 +23,11 @@ use crate::domain::{
 };
 use crate::projections::facts::{self, TaskFacts};
 
+/// Tasks in whose place another one is recorded are nobody's to plan with.
 fn standing(tasks: &[TaskFacts]) -> Vec<Standing> {
     let standing =
         |task: &TaskFacts| Standing { task_id: task.task_id, sop_id: task.sop_id, subscene_id: task.subscene_id, status: task.status };
-    tasks.iter().map(standing).collect()
+    tasks.iter().filter(|task| !task.replaced).map(standing).collect()
 }
 
 /// Those of the tasks that a plan names, in its order.
@@ -232,8 +233,12 @@ impl Command for DeleteBatch {
         let completed_tasks = production.batch(batch_id)?.tally.completed;
         let unfinished = [Pending, Ready, InProgress, Uploading, Failed, Cancelled];
         let tasks = facts::tasks_of(&mut work.tx, &[batch_id], &unfinished).await?;
-        let removed: Vec<Removed> = tasks.iter().map(|task| Removed { task_id: task.task_id, outcome: task.status.outcome() }).collect();
-        let (tasks_removed, tally) = (count(&removed), tally_of(&removed));
+        let removed_of = |counted: fn(&TaskFacts) -> bool| -> Vec<Removed> {
+            let tasks = tasks.iter().filter(|task| counted(task));
+            tasks.map(|task| Removed { task_id: task.task_id, outcome: task.status.outcome() }).collect()
+        };
+        let (removed, tally) = (removed_of(|_| true), tally_of(&removed_of(|task| !task.replaced)));
+        let tasks_removed = count(&removed);
         production.decide_batch(work, batch_id, BatchCommand::Delete { removed, at: work.now })?;
         let uploading: Vec<&str> = tasks.iter().filter(|task| task.status == Uploading).map(|task| task.public_id.as_str()).collect();
         if !uploading.is_empty() {

@@ -2,6 +2,7 @@
 
 use tokio_postgres::types::ToSql;
 
+use super::bulk_items::list_of;
 use super::{CommandError, Work};
 use crate::domain::Scope;
 use crate::domain::bulk_run::{BulkAction, Item, ItemOutcome, ItemResult};
@@ -17,14 +18,9 @@ pub fn run_name(run_id: &str, number: i64) -> String {
 /// The newest episode first.
 fn list(chosen: &Chosen) -> String {
     let (run, action) = (chosen.parameters().len() + 1, chosen.parameters().len() + 2);
-    format!(
-        "with chosen as ({}), listed as (
-            insert into bulk_run_items (run_id, item_no, action, item)
-            select ${run}::text, row_number() over (order by c.created_at desc, c.id desc), ${action}::text, c.id::text from chosen c
-            on conflict do nothing returning 1)
-         select (select count(*) from chosen) as meant, (select count(*) from listed) as listed",
-        chosen.sql
-    )
+    let meant =
+        format!("select c.id::text as item, row_number() over (order by c.created_at desc, c.id desc) as n from ({}) c", chosen.sql);
+    list_of(&meant, run, action)
 }
 
 /// Runs of these names that ended: by number of the item, with the verdict. Each is looked up by itself.

@@ -8,21 +8,24 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
-use super::{Command, CommandError, Commands, Refusal, Work, bulk_qa, chance, letters};
-use crate::domain::RefusalCode;
+use super::{Command, CommandError, Commands, Context, Refusal, Work, bulk_qa, chance, letters};
 use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
 use crate::domain::episode::moved_far;
-use crate::eventstore::Loaded;
+use crate::domain::{Actor, Kind, RefusalCode};
+use crate::eventstore::{Cause, Loaded};
 
 /// Items of one piece.
 const PIECE_MAX: u32 = 200;
 
-const LIST: &str = "insert into bulk_run_items (run_id, item_no, action, item)
-    select $1, n, $2, item from unnest($3::text[]) with ordinality i (item, n) order by n on conflict do nothing";
-const LISTED: &str = "select count(*) from bulk_run_items where run_id = $1";
+/// The things that were handed over, as [`list_of`] wants them.
+const MEANT: &str = "select item, n from unnest($3::text[]) with ordinality i (item, n)";
 /// Waits for a run of the same single kind that is being accepted, and answers nothing where that is then active.
 const BEGIN: &str = "insert into bulk_run_progress (run_id, single) values ($1, $2) on conflict (single) do nothing returning 1";
 const SKIP: &str = "update bulk_run_progress set skipped = $2 where run_id = $1";
@@ -35,7 +38,8 @@ const CLAIM: &str = "update bulk_run_progress p set
     where p.run_id = (select q.run_id from bulk_run_progress q where (q.leased_until is null or q.leased_until < clock_timestamp())
                           and q.single is not distinct from $3::text
                       order by q.accepted_at, q.run_id limit 1 for update skip locked)
-    returning p.run_id, p.epoch";
+    returning p.run_id, p.epoch,
+        (select e.metadata from events e where e.aggregate_type = 'bulk_run' and e.aggregate_id = p.run_id and e.sequence = 1)";
 const RENEW: &str = "update bulk_run_progress set leased_until = clock_timestamp() + make_interval(secs => $3)
     where run_id = $1 and epoch = $2 returning 1";
 const RELEASE: &str = "update bulk_run_progress set leased_until = null where run_id = $1 and epoch = $2";
@@ -95,9 +99,8 @@ impl Command for AcceptBulkRun {
         let (total, listed) = match &self.work {
             BulkWork::ReplayDeadLetters { selection, .. } => {
                 let items = letters::items_of(work, selection).await?;
-                let answers = work.tx.query_all(&[(LIST, vec![&run_id, &action.as_str(), &items]), (LISTED, vec![&run_id])]).await?;
-                let listed = answers.iter().flatten().next().map_or(0, |row| row.get(0));
-                (i64::try_from(items.len()).unwrap_or(i64::MAX), listed)
+                let counts = work.tx.query(&list_of(MEANT, 1, 2), &[&run_id, &action.as_str(), &items]).await?;
+                counts.first().map_or((0, 0), |row| (row.get(0), row.get(1)))
             }
             BulkWork::BulkQa { selection } => bulk_qa::list_items(work, &run_id, selection).await?,
         };
@@ -150,6 +153,26 @@ impl Command for CancelBulkRun {
 pub struct ClaimedRun {
     pub run_id: String,
     epoch: i64,
+    /// Who asked for it.
+    actor: Actor,
+    correlation_id: Option<Uuid>,
+}
+
+impl ClaimedRun {
+    fn of(row: &Row) -> Self {
+        let accepted: Option<Value> = row.get(2);
+        let text = |key: &str| accepted.as_ref().and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
+        let actor = text("actor").and_then(Actor::parse).unwrap_or(Actor::System);
+        let correlation_id = text("correlation_id").and_then(|id| Uuid::parse_str(id).ok());
+        Self { run_id: row.get(0), epoch: row.get(1), actor, correlation_id }
+    }
+
+    /// What a run does is done for who asked for it, and because it was accepted.
+    pub fn context(&self) -> Context {
+        let cause = Cause { event_id: format!("{}/{}/1", Kind::BulkRun.as_str(), self.run_id), depth: 0 };
+        let context = Context::of(self.actor.clone());
+        Context { correlation_id: self.correlation_id.unwrap_or(context.correlation_id), cause: Some(cause), ..context }
+    }
 }
 
 impl Commands {
@@ -161,7 +184,7 @@ impl Commands {
         single: Option<BulkAction>,
     ) -> Result<Option<ClaimedRun>, CommandError> {
         let rows = self.beside_the_log(CLAIM, &[&lease.as_secs_f64(), &worker, &single.map(BulkAction::as_str)]).await?;
-        Ok(rows.first().map(|row| ClaimedRun { run_id: row.get(0), epoch: row.get(1) }))
+        Ok(rows.first().map(ClaimedRun::of))
     }
 
     /// The process goes on with a piece that takes long. False: it has lost the run.
@@ -295,8 +318,6 @@ async fn settle(work: &mut Work, run_id: &str, results: &[ItemResult], lease: Du
 /// Every statement, for the test that prepares them.
 pub fn statements() -> Vec<(&'static str, String)> {
     [
-        ("items of a bulk run, listed", LIST),
-        ("items of a bulk run, counted", LISTED),
         ("bulk run, begun", BEGIN),
         ("bulk run, claimed", CLAIM),
         ("bulk run, released", RELEASE),
@@ -312,5 +333,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         ("items of a bulk run, swept", SWEEP_ITEMS),
     ]
     .map(|(name, sql)| (name, sql.to_owned()))
-    .into()
+    .into_iter()
+    .chain([("items of a bulk run, listed", list_of(MEANT, 1, 2))])
+    .collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::broadcast;
+use tokio_postgres::Row;
 use tracing::debug;
 
 use super::command::Command;
@@ -16,7 +17,7 @@ use super::refusal::Refusal;
 use super::work::Work;
 use super::{chance, clock};
 use crate::domain::Timestamp;
-use crate::eventstore::{EventStore, Metadata, log};
+use crate::eventstore::{EventStore, Metadata, StoreError, log};
 use crate::telemetry::chain;
 use crate::telemetry::trace::{Span, SpanKind, TraceParent};
 
@@ -83,7 +84,7 @@ impl Commands {
             let retry = matches!(outcome, Err(CommandError::Conflict)) && tries < TRIES_MAX;
             if !retry {
                 let outcome = match outcome {
-                    Err(CommandError::Refused(refusal)) => Err(CommandError::Refused(self.explained(refusal).await)),
+                    Err(CommandError::Refused(refusal)) => self.refused::<C>(context, refusal).await,
                     other => other,
                 };
                 let word = match &outcome {
@@ -110,6 +111,24 @@ impl Commands {
             #[expect(clippy::disallowed_methods, reason = "a command that lost a race is tried again a moment later")]
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// What a refusal is to its caller. The same request may have been sent twice at once: then the other one made things as they
+    /// are, and its outcome is the answer to both.
+    async fn refused<C: Command>(&self, context: &Context, refusal: Refusal) -> Result<C::Answer, CommandError> {
+        if let Some(key) = &context.idempotency
+            && let Some(known) = self.known_outcome::<C>(key).await?
+        {
+            return Ok(known);
+        }
+        Err(CommandError::Refused(self.explained(refusal).await))
+    }
+
+    async fn known_outcome<C: Command>(&self, key: &IdempotencyKey) -> Result<Option<C::Answer>, CommandError> {
+        let since = self.now() - REMEMBERED;
+        let client = self.store.pool().get().await.map_err(StoreError::from)?;
+        let rows = client.query(SELECT, &[&key.scope, &key.key, &C::NAME, &since]).await.map_err(StoreError::from)?;
+        outcome_in::<C>(rows.first(), key)
     }
 
     /// The refusal, with the event that made things as they are.
@@ -168,10 +187,13 @@ impl Commands {
 async fn outcome_of<C: Command>(work: &mut Work, key: &IdempotencyKey) -> Result<Option<C::Answer>, CommandError> {
     let since = work.now - REMEMBERED;
     let rows = work.tx.query(SELECT, &[&key.scope, &key.key, &C::NAME, &since]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    outcome_in::<C>(rows.first(), key)
+}
+
+fn outcome_in<C: Command>(row: Option<&Row>, key: &IdempotencyKey) -> Result<Option<C::Answer>, CommandError> {
+    let Some(row) = row else { return Ok(None) };
     used_for_something_else(row, key)?;
-    let outcome: Value = row.get(1);
-    Ok(Some(read(outcome)?))
+    Ok(Some(read(row.get::<_, Value>(1))?))
 }
 
 /// Keeps the answer of a command with what it decided.

@@ -39,8 +39,11 @@ pub(super) const SELECT: &str = "select fingerprint, outcome, status, content_ty
 pub(super) const FORGET: &str = "delete from idempotency_keys where scope = $1 and key = $2 and step = $3 and created_at <= $4";
 const KEEP_OUTCOME: &str =
     "insert into idempotency_keys (scope, key, step, fingerprint, outcome, created_at) values ($1, $2, $3, $4, $5, $6)";
+/// A refusal is not the answer to a request that was done when it was sent twice at once.
 pub(super) const KEEP_ANSWER: &str = "insert into idempotency_keys (scope, key, step, fingerprint, status, content_type, body, created_at)
-                           values ($1, $2, '', $3, $4, $5, $6, $7) on conflict (scope, key, step) do nothing";
+    select $1, $2, '', $3, $4::smallint, $5, $6, $7
+    where $4::smallint < 400 or not exists (select from idempotency_keys where scope = $1 and key = $2 and step <> '' and outcome is not null)
+    on conflict (scope, key, step) do nothing";
 
 pub(super) fn used_for_something_else(row: &Row, key: &IdempotencyKey) -> Result<(), Refusal> {
     if row.get::<_, &[u8]>(0) == key.fingerprint {

@@ -1,13 +1,13 @@
-//! The verdict of a run, from everything that is known of the recording when it is given: what was measured, and what checkers
-//! elsewhere said.
+//! The verdict of a run, from everything that is known of the recording when it is given: what was measured, what checkers
+//! elsewhere said, and the last word of its operator.
 
 use super::{CommandError, Work};
-use crate::domain::EpisodeId;
-use crate::domain::episode::{Episode, EpisodeCommand, Measured, RunMode};
-use crate::domain::judgement::{CheckResult, Grade, OutsideAnswer, OutsideAnswers, Suite};
+use crate::domain::episode::{Episode, EpisodeCommand, Known, Measured, RunMode};
+use crate::domain::judgement::{CheckResult, Grade, Judgement, OutsideAnswer, OutsideAnswers, Suite};
+use crate::domain::{EpisodeId, QaSuiteId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::judge_with;
+use crate::quality::{Said, judge_with, no_answer_can_change};
 
 pub(super) fn id_of(loaded: &Loaded<Episode>) -> Result<EpisodeId, CommandError> {
     loaded.id.parse().map(EpisodeId).map_err(|_| anyhow::anyhow!("{} has no number", loaded.stream()).into())
@@ -23,26 +23,75 @@ pub(super) async fn answers_before(work: &mut Work, episode: EpisodeId, suite: &
     Ok(said.into_iter().map(|(check, report)| (check, OutsideAnswer::Said(Box::new(report)))).collect())
 }
 
-/// Judges by everything that is known now, and ends the run with it.
-pub(super) async fn end_judged(
+/// An episode before its judge: by which suite, with what was said of it, and what follows from all of that.
+pub(super) struct Case {
+    /// None: the one that judges where no other does.
+    pub suite: Option<(QaSuiteId, Suite)>,
+    pub answers: OutsideAnswers,
+    /// As far as it is known.
+    pub judgement: Judgement,
+}
+
+impl Case {
+    /// Checkers elsewhere have to be asked before there is a verdict.
+    pub fn lacks_answers(&self) -> bool {
+        let asks = self.suite.as_ref().is_some_and(|(_, suite)| suite.outside().any(|(check, _)| !self.answers.contains_key(&check.name)));
+        asks && !no_answer_can_change(&self.judgement)
+    }
+}
+
+/// By the suite that is for the episode now, with what was said before.
+pub(super) async fn case_of(
+    work: &mut Work,
+    id: EpisodeId,
+    episode: &Known,
+    measured: &Measured,
+    default_suite: &Suite,
+) -> Result<Case, CommandError> {
+    let suite = facts::suite_for(&mut work.tx, episode.created.station_id, episode.created.sop_id).await?;
+    let answers = match &suite {
+        Some((_, suite)) => answers_before(work, id, suite).await?,
+        None => OutsideAnswers::new(),
+    };
+    let judgement = judgement_of(episode, measured, suite.as_ref().map_or(default_suite, |(_, suite)| suite), &answers);
+    Ok(Case { suite, answers, judgement })
+}
+
+/// What a suite says of an episode, by these facts, these answers and the last word of its operator.
+fn judgement_of(episode: &Known, measured: &Measured, suite: &Suite, answers: &OutsideAnswers) -> Judgement {
+    let mut judgement = judge_with(&measured.facts, suite, &measured.wants, Said { outside: answers, word: episode.word.as_ref() });
+    // What says nothing is not kept: the suite names it.
+    judgement.checks.retain(|check| check.result != Grade::NotApplicable);
+    let (mcap, sidecar) = (&episode.created.mcap_path, episode.created.sidecar_path.as_deref());
+    judgement.checks.iter_mut().for_each(|check| name_objects(check, mcap, sidecar));
+    judgement
+}
+
+/// Ends the run with a verdict.
+pub(super) async fn end(
     work: &mut Work,
     episode: &mut Loaded<Episode>,
     (run, mode): (&str, RunMode),
-    measured: &Measured,
-    suite: &Suite,
-    answers: &OutsideAnswers,
+    judgement: Judgement,
 ) -> Result<(), CommandError> {
-    let mut judgement = judge_with(&measured.facts, suite, &measured.wants, answers);
-    // What says nothing is not kept: the suite names it.
-    judgement.checks.retain(|check| check.result != Grade::NotApplicable);
-    if let Episode::Known(known) = &episode.state {
-        let (mcap, sidecar) = (&known.created.mcap_path, known.created.sidecar_path.as_deref());
-        judgement.checks.iter_mut().for_each(|check| name_objects(check, mcap, sidecar));
-    }
     let number = facts::new_ids(&mut work.tx, "qa_run_ids", 1).await?[0];
     let end = EpisodeCommand::EndRun { run: run.to_owned(), number, mode, judgement, at: work.now };
     work.decide(episode, end)?;
     Ok(())
+}
+
+/// Judges by everything that is known now, and ends the run with it.
+pub(super) async fn end_judged(
+    work: &mut Work,
+    episode: &mut Loaded<Episode>,
+    run: (&str, RunMode),
+    measured: &Measured,
+    suite: &Suite,
+    answers: &OutsideAnswers,
+) -> Result<(), CommandError> {
+    let Episode::Known(known) = &episode.state else { return Err(anyhow::anyhow!("{} is not there", episode.stream()).into()) };
+    let judgement = judgement_of(known, measured, suite, answers);
+    end(work, episode, run, judgement).await
 }
 
 /// Where the two checks of the contract looked, as it has them.

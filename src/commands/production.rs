@@ -14,7 +14,7 @@ use crate::domain::batch::{Batch, BatchCommand, BatchStatus};
 use crate::domain::device::{Device, DeviceCommand, NextCommand};
 use crate::domain::order::{Order, OrderCommand, OrderStatus, Placed};
 use crate::domain::station::{Station, StationCommand};
-use crate::domain::tally::{TaskOutcome, count};
+use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{Task, TaskCommand, TaskStatus};
 use crate::domain::{BatchId, DeviceId, OrderId, PublicTaskId, RefusalCode, StationId, StreamId, TaskId};
 use crate::eventstore::Loaded;
@@ -118,17 +118,13 @@ impl Production {
         Ok(())
     }
 
-    /// A task of the order reached its end: batch and order follow.
-    pub async fn settle(
-        &mut self,
-        work: &mut Work,
-        (task_id, batch_id): (TaskId, BatchId),
-        outcome: TaskOutcome,
-    ) -> Result<(), CommandError> {
+    /// A task of the order reached its end: its batch follows, and the order where no other task counts in its place.
+    pub async fn settle(&mut self, work: &mut Work, ended: EndedTask, outcome: TaskOutcome) -> Result<(), CommandError> {
+        let EndedTask { task_id, batch_id, replaced } = ended;
         self.tasks.insert(task_id);
         self.load_batch(work, batch_id).await?;
         self.decide_batch(work, batch_id, BatchCommand::Settle { task_id, outcome, at: work.now })?;
-        self.decide_order(work, OrderCommand::Settle { task_id, outcome })
+        if replaced { Ok(()) } else { self.decide_order(work, OrderCommand::Settle { task_id, outcome }) }
     }
 
     /// Decides on tasks of the order, given as the tables know them: a task that a device has moved since
@@ -165,21 +161,27 @@ impl Production {
         let at = work.now;
         self.decide_tasks(work, tasks, || TaskCommand::FailByPerson { reason: reason.to_owned(), at }).await?;
         for task in tasks {
-            self.settle(work, (task.task_id, task.batch_id), TaskOutcome::Failed).await?;
+            self.settle(work, task.into(), TaskOutcome::Failed).await?;
         }
         Ok(())
     }
 
-    /// Cancels what is not recorded yet, and tells which tasks these are, by batch.
-    pub async fn cancel_tasks(&mut self, work: &mut Work, batch_ids: &[BatchId]) -> Result<BTreeMap<BatchId, Vec<TaskId>>, CommandError> {
+    /// Cancels what is not recorded yet, and tells which tasks these are, by batch, and how many of them the order counts.
+    pub async fn cancel_tasks(
+        &mut self,
+        work: &mut Work,
+        batch_ids: &[BatchId],
+    ) -> Result<BTreeMap<BatchId, (Vec<TaskId>, i64)>, CommandError> {
         const UNRECORDED: [TaskStatus; 3] = [TaskStatus::Pending, TaskStatus::Ready, TaskStatus::InProgress];
         let mut tasks = facts::tasks_of(&mut work.tx, batch_ids, &UNRECORDED).await?;
         tasks.retain(|task| !self.tasks.contains(&task.task_id));
         let at = work.now;
         self.decide_tasks(work, &tasks, || TaskCommand::Cancel { at }).await?;
-        let mut cancelled: BTreeMap<BatchId, Vec<TaskId>> = batch_ids.iter().map(|id| (*id, vec![])).collect();
+        let mut cancelled: BTreeMap<BatchId, (Vec<TaskId>, i64)> = batch_ids.iter().map(|id| (*id, (vec![], 0))).collect();
         for facts in &tasks {
-            cancelled.entry(facts.batch_id).or_default().push(facts.task_id);
+            let (ids, counted) = cancelled.entry(facts.batch_id).or_default();
+            ids.push(facts.task_id);
+            *counted += i64::from(!facts.replaced);
         }
         Ok(cancelled)
     }
@@ -190,8 +192,8 @@ impl Production {
     }
 
     async fn end_batches(&mut self, work: &mut Work, batch_ids: &[BatchId], ending: &Ending) -> Result<(), CommandError> {
-        for (batch_id, cancelled_tasks) in self.cancel_tasks(work, batch_ids).await? {
-            let (cancelled, at) = (count(&cancelled_tasks), work.now);
+        for (batch_id, (cancelled_tasks, counted)) in self.cancel_tasks(work, batch_ids).await? {
+            let at = work.now;
             self.load_batch(work, batch_id).await?;
             let command = match ending {
                 Ending::Cancel => BatchCommand::Cancel { cancelled_tasks, at },
@@ -199,7 +201,7 @@ impl Production {
                 Ending::Finalize => BatchCommand::Finalize { cancelled_tasks, at },
             };
             self.decide_batch(work, batch_id, command)?;
-            self.decide_order(work, OrderCommand::SettleMany { batch_id, outcome: TaskOutcome::Cancelled, count: cancelled })?;
+            self.decide_order(work, OrderCommand::SettleMany { batch_id, outcome: TaskOutcome::Cancelled, count: counted })?;
         }
         Ok(())
     }
@@ -266,6 +268,21 @@ impl Production {
             }
         }
         Ok(())
+    }
+}
+
+/// A task that reached its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndedTask {
+    pub task_id: TaskId,
+    pub batch_id: BatchId,
+    /// Another task counts in its place.
+    pub replaced: bool,
+}
+
+impl From<&TaskFacts> for EndedTask {
+    fn from(task: &TaskFacts) -> Self {
+        Self { task_id: task.task_id, batch_id: task.batch_id, replaced: task.replaced }
     }
 }
 

@@ -10,15 +10,15 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::judging::{answers_before, end_judged};
-use super::{Command, CommandError, Commands, Context, Refusal, Work, outside_jobs};
+use super::judging::case_of;
+use super::rulings::rule;
+use super::{Command, CommandError, Commands, Context, Refusal, Work};
 use crate::domain::episode::{Annotation, EndedRun, Episode, EpisodeCommand, Known, Measured, QaStatus, RunMode, Waits};
-use crate::domain::judgement::{OutsideAnswers, Suite, TaskWants, WantedTopic};
+use crate::domain::judgement::{Suite, TaskWants, WantedTopic};
 use crate::domain::measurement::Facts;
 use crate::domain::{EpisodeId, RefusalCode, StationId, Timestamp};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::{judge_with, no_answer_can_change};
 
 /// Episodes whose run took too long that one look finds.
 const FOUND_MAX: i64 = 100;
@@ -171,7 +171,7 @@ impl Command for JudgeEpisode {
             return Ok(Judged::Waits(waits));
         }
         let before = known(&episode)?;
-        let (station, sop) = (before.created.station_id, before.created.sop_id);
+        let station = before.created.station_id;
         let looked = match &self.looked {
             Some(facts) => {
                 let wants = match &before.measured {
@@ -182,34 +182,21 @@ impl Command for JudgeEpisode {
             }
             None => None,
         };
-        let Some(measured) = looked.clone().or_else(|| before.measured.as_deref().cloned()) else { return Ok(Judged::NotMeasured) };
-        let created = before.created.clone();
-        let suite = facts::suite_for(&mut work.tx, station, sop).await?;
+        let Some(measured) = looked.as_ref().or(before.measured.as_deref()) else { return Ok(Judged::NotMeasured) };
+        let case = case_of(work, self.episode, before, measured, &self.default_suite).await?;
         if let Some(looked) = looked {
             work.decide(&mut episode, EpisodeCommand::Measure(Box::new(looked)))?;
         }
-        let run = (self.run.as_str(), self.mode);
-        let Some((suite_id, suite)) = suite else {
-            end_judged(work, &mut episode, run, &measured, &self.default_suite, &OutsideAnswers::new()).await?;
-            return ended(&episode, &self.run);
-        };
-        let answers = answers_before(work, self.episode, &suite).await?;
-        let lacks_answers = suite.outside().any(|(check, _)| !answers.contains_key(&check.name));
-        if lacks_answers && !no_answer_can_change(&judge_with(&measured.facts, &suite, &measured.wants, &answers)) {
-            outside_jobs::wait(work, &mut episode, &created, run, (suite_id, &suite), &answers).await?;
-            return waits(&episode, &self.run)?.map(Judged::Waits).ok_or_else(|| nothing_came_of(&self.run));
+        rule(work, &mut episode, (&self.run, self.mode), case).await?;
+        if let Some(waits) = waits(&episode, &self.run)? {
+            return Ok(Judged::Waits(waits));
         }
-        end_judged(work, &mut episode, run, &measured, &suite, &answers).await?;
-        ended(&episode, &self.run)
+        answer(&episode, &self.run)?.map(|answer| Judged::Ended(Box::new(answer))).ok_or_else(|| nothing_came_of(&self.run))
     }
 }
 
 fn nothing_came_of(run: &str) -> CommandError {
     anyhow::anyhow!("nothing came of the run {run}").into()
-}
-
-fn ended(episode: &Loaded<Episode>, run: &str) -> Result<Judged, CommandError> {
-    answer(episode, run)?.map(|answer| Judged::Ended(Box::new(answer))).ok_or_else(|| nothing_came_of(run))
 }
 
 /// What people say of an episode; what is not given stays.

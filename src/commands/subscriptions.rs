@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Command, CommandError, Refusal, Work, chance};
-use crate::domain::routing::Destination;
+use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::subscription::{
     DeliveryChange, DeliveryTerms, EndCause, POLLED, PauseCause, Subscription, SubscriptionCommand, Target, Terms, wants,
 };
 use crate::domain::{FactoryId, OrganizationId, RefusalCode, SubscriptionId};
 use crate::eventstore::Loaded;
-use crate::outbox::subscribed::{DROP, UNRESOLVED};
+use crate::outbox::subscribed::{DROP, DUE_NOW, UNRESOLVED};
 use crate::projections::facts::{self, FactoryTable};
 
 /// Subscriptions that have not ended: each is looked at for every event.
@@ -189,9 +189,17 @@ impl Command for ChangeSubscription {
         work.decide(&mut subscription, SubscriptionCommand::Change { terms, moved: moved.is_some() })?;
         if let Some(target) = moved {
             work.tx.query(KEEP_TARGET, &[&self.id, &target.url().as_str()]).await?;
+            try_at_once(work, self.id).await?;
         }
         Ok(())
     }
+}
+
+/// How long things wait after failures, and for how long quiet was asked for, was about a receiver that is repaired or another one now.
+async fn try_at_once(work: &mut Work, id: SubscriptionId) -> Result<(), CommandError> {
+    work.tx.query(DUE_NOW, &[&Destination::Webhook(id).to_string()]).await?;
+    work.tx.wake(SubscriberName::Webhooks);
+    Ok(())
 }
 
 /// Nothing is delivered until it is resumed.
@@ -224,7 +232,7 @@ impl Command for ResumeSubscription {
         let mut subscription = work.lock_and_load::<Subscription>(self.0).await?;
         if work.decide(&mut subscription, SubscriptionCommand::Resume)? > 0 {
             work.tx.query(GO_ON, &[&self.0]).await?;
-            work.tx.wake(crate::domain::routing::SubscriberName::Webhooks);
+            try_at_once(work, self.0).await?;
         }
         Ok(())
     }

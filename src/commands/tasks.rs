@@ -97,10 +97,12 @@ impl Command for DeleteTask {
         let task = facts::task_facts_of(&mut work.tx, self.0).await?.ok_or_else(no_task)?;
         let batch_id = task.batch_id;
         let removed = Removed { task_id: self.0, outcome: task.status.outcome() };
+        // In whose place another one is recorded, that one has its place in the order's quota.
+        let counted = if task.replaced { Tally::default() } else { tally_of(&[removed]) };
         production.decide_tasks(work, &[task], || TaskCommand::Delete).await?;
         production.load_batch(work, batch_id).await?;
         production.decide_batch(work, batch_id, BatchCommand::RemoveTask { removed, at: work.now })?;
-        production.decide_order(work, OrderCommand::Dispatch { batch_id, added: 0, removed: tally_of(&[removed]) })?;
+        production.decide_order(work, OrderCommand::Dispatch { batch_id, added: 0, removed: counted })?;
         production.finish(work).await?;
         Ok(())
     }

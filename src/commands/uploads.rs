@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::production::Production;
+use super::production::{EndedTask, Production};
 use super::{Command, CommandError, Refusal, Work, chance, qa};
 use crate::domain::batch::{BatchCommand, BatchStatus};
 use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, Measured, RECALLED_BATCH};
@@ -52,12 +52,14 @@ impl Command for AcceptUpload {
         let brief = task.state.dispatched().map(|task| task.brief.clone()).ok_or_else(|| no_task(self.task))?;
         let (task_id, batch_id) = (self.task, brief.batch_id);
         let late = task.state.dispatched().is_some_and(|task| task.stage.ended_without_recording());
+        let replaced = task.state.dispatched().is_some_and(|task| task.replaced_by.is_some());
+        let word = task.state.dispatched().and_then(|task| task.word.clone());
         let mut production = Production::lock(work, brief.order_id).await?;
         if late {
             // The task keeps its end, and its tallies do; the recording is not lost.
             production.load_batch(work, batch_id).await?;
         } else {
-            production.settle(work, (task_id, batch_id), TaskOutcome::Completed).await?;
+            production.settle(work, EndedTask { task_id, batch_id, replaced }, TaskOutcome::Completed).await?;
         }
         production.decide_batch(work, batch_id, BatchCommand::AddEpisode { episode_id })?;
         // It was recalled while this recording was on its way.
@@ -95,6 +97,10 @@ impl Command for AcceptUpload {
             let wants = qa::wants(work, brief.station_id, &report.sha256).await?;
             let measured = Measured { facts: (**facts).clone(), wants };
             work.decide(&mut episode, EpisodeCommand::Measure(Box::new(measured)))?;
+        }
+        // Said while it was on its way.
+        if let Some(word) = word {
+            work.decide(&mut episode, EpisodeCommand::HearWord { word })?;
         }
         if late {
             work.decide(&mut episode, EpisodeCommand::Label { label: LATE_UPLOAD.to_owned() })?;

@@ -26,13 +26,15 @@ words! {
     }
 }
 
+// What is answered while quiet is kept was sent before it was asked for, and ends nothing.
 const NOTE: &str = "with noted as (
         insert into webhook_attempts (subscription_id, position, event_id, event_type, attempt, took_ms, outcome, status, error, answer)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))
     update webhook_targets set
         failing_since = case when $7 = 'delivered' then null else coalesce(failing_since, clock_timestamp()) end,
-        rests_until = case when $11::float8 is null then null else clock_timestamp() + make_interval(secs => $11::float8) end
-    where subscription_id = $1 and ($7 <> 'delivered' or failing_since is not null or rests_until is not null)
+        rests_until = greatest(case when rests_until > clock_timestamp() then rests_until end,
+                               clock_timestamp() + make_interval(secs => $11::float8))
+    where subscription_id = $1 and url = $12 and ($7 <> 'delivered' or failing_since is not null or rests_until is not null)
     returning extract(epoch from clock_timestamp() - failing_since)::float8";
 
 /// Of these subscriptions and places of the log, those that were delivered.
@@ -75,8 +77,9 @@ pub fn told(event: &StoredEvent, position: i64) -> Value {
 }
 
 impl Commands {
-    /// Answers for how long the receiver has been failing.
-    pub async fn note_attempt(&self, attempt: &Attempt) -> Result<Duration, CommandError> {
+    /// Notes an attempt at a URL. Answers for how long the receiver has been failing; none where it has delivered all the time, or where
+    /// the URL is another one by now, of which nothing is known yet.
+    pub async fn note_attempt(&self, attempt: &Attempt, url: &str) -> Result<Option<Duration>, CommandError> {
         let took = i64::try_from(attempt.took.as_millis()).unwrap_or(i64::MAX);
         let status = attempt.status.map(i32::from);
         let rest = attempt.rest.map(|rest| rest.as_secs_f64());
@@ -95,11 +98,12 @@ impl Commands {
                     &attempt.error,
                     &attempt.answer,
                     &rest,
+                    &url,
                 ],
             )
             .await?;
         let failing: Option<f64> = rows.first().and_then(|row| row.get(0));
-        Ok(failing.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default())
+        Ok(failing.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
     /// Sweeps attempts that are older than this.

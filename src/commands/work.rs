@@ -142,9 +142,7 @@ impl Work {
             self.events.push(NewEvent::new(id.clone(), stream.subject(), stream.version, event)?);
             let head = Head { id: &stream.id, version: stream.version, created_at: self.now, updated_at: self.now };
             self.settled.extend(A::settles(event).map(str::to_owned));
-            if let Some(write) = A::shown_event(&stream.id, event, head)? {
-                self.keep(write);
-            }
+            A::shown_event(&stream.state, &stream.id, event, head)?.into_iter().for_each(|write| self.keep(write));
         }
         self.heads.insert(id, stream.version);
         if decided.is_empty() {

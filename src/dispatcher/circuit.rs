@@ -55,11 +55,6 @@ impl Circuit {
         interval
     }
 
-    /// The destination is there, and asked for quiet.
-    pub fn rest(&mut self, now: Instant, wait: Duration) {
-        *self = Circuit::Open { until: now + wait, interval: PROBE_FIRST, probing: false };
-    }
-
     /// When a probe may start, while the circuit is open.
     pub fn probe_at(&self) -> Option<Instant> {
         match self {
@@ -89,15 +84,6 @@ mod tests {
         assert_eq!(circuit.down(later), PROBE_FIRST * 2);
         circuit.reached();
         assert_eq!(circuit.allows(later, 8), 8);
-    }
-
-    #[test]
-    fn who_asks_for_quiet_gets_it_and_is_not_taken_for_down() {
-        let (now, wait) = (Instant::now(), Duration::from_secs(60));
-        let mut circuit = Circuit::default();
-        circuit.rest(now, wait);
-        assert_eq!((circuit.allows(now, 8), circuit.allows(now + wait, 8)), (0, 1));
-        assert_eq!(circuit.down(now + wait), PROBE_FIRST);
     }
 
     #[test]

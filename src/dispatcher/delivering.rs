@@ -137,10 +137,6 @@ pub enum Verdict {
     Down {
         error: String,
     },
-    /// It wants nothing for so long.
-    Busy {
-        after: Duration,
-    },
 }
 
 impl Held {
@@ -168,11 +164,10 @@ impl Held {
                 count(name, "dropped");
                 return Verdict::Reached(Settlement::Delivered);
             }
-            Outcome::Busy { error, after } => {
+            Outcome::Busy { error } => {
                 let place = self.place.as_deref().unwrap_or("the destination");
-                info!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} wants nothing for {after:?}");
-                count(name, "released");
-                return Verdict::Busy { after };
+                info!(outbox.subscriber = name, event.id = %event, error, "For `{name}`, {place} wants nothing for a while");
+                Settlement::Release { after: NOT_HERE_REST }
             }
             Outcome::NotHere { error } => {
                 debug!(outbox.subscriber = name, event.id = %event, error, "`{event}` cannot be delivered from here now");

@@ -67,10 +67,10 @@ pub enum Outcome {
     DestinationDown {
         error: String,
     },
-    /// The destination is there, and wants nothing for so long. No attempt is counted.
+    /// The destination is there, and wants nothing for a while. Until when is the subscriber's to keep, and to say by
+    /// [`Subscriber::reaches`] in every process. No attempt is counted.
     Busy {
         error: String,
-        after: Duration,
     },
     /// Whom it was for wants it no more: the row goes, and nobody has to know.
     Unwanted {

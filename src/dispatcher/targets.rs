@@ -51,13 +51,6 @@ impl Targets {
         target.circuit.down(now)
     }
 
-    /// A delivery ended, and the destination wants nothing for a while.
-    pub fn rest(&mut self, to: Option<Destination>, now: Instant, wait: Duration) {
-        let target = self.busy.entry(to).or_default();
-        target.under_way = target.under_way.saturating_sub(1);
-        target.circuit.rest(now, wait);
-    }
-
     /// When each destination that is down may be probed.
     pub fn probes(&self) -> impl Iterator<Item = Instant> {
         self.busy.values().filter_map(|target| target.circuit.probe_at())

@@ -52,7 +52,7 @@ impl Traced {
             Outcome::Permanent { error } => ("failed_for_good", Some(error)),
             Outcome::NotHere { error } => ("not_here", Some(error)),
             Outcome::DestinationDown { error } => ("destination_down", Some(error)),
-            Outcome::Busy { error, .. } => ("busy", Some(error)),
+            Outcome::Busy { error } => ("busy", Some(error)),
         };
         self.attempt.set("keystone.outcome", word);
         if let Some(error) = error {

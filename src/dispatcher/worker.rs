@@ -345,10 +345,6 @@ impl State {
                 self.targets.reached(&held.target);
                 settlement
             }
-            Verdict::Busy { after } => {
-                self.targets.rest(held.target.clone(), Instant::now(), after);
-                Settlement::Release { after }
-            }
             Verdict::Down { error } => {
                 let after = self.targets.down(held.target.clone(), Instant::now());
                 held.tell_down(self.name, &error, after);

@@ -77,6 +77,13 @@ words! {
     }
 }
 
+impl OrderStatus {
+    /// Whether tasks may be created for it.
+    pub fn takes_work(self) -> bool {
+        matches!(self, Self::Created | Self::InProgress)
+    }
+}
+
 /// An edit: what is not named stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
@@ -115,6 +122,14 @@ pub enum OrderCommand {
         outcome: TaskOutcome,
         count: i64,
     },
+    /// Another task is recorded in place of one, and counts in its place, however that one ends.
+    Replace {
+        batch_id: BatchId,
+        task_id: TaskId,
+        replacement: TaskId,
+        /// How the one that is replaced had ended, if it had.
+        outcome: Option<TaskOutcome>,
+    },
     Delete {
         has_batches: bool,
     },
@@ -147,6 +162,12 @@ events! {
             batch_id: BatchId,
             outcome: TaskOutcome,
             count: i64,
+        },
+        OrderTaskReplaced = "order_task_replaced", "1.0" {
+            batch_id: BatchId,
+            task_id: TaskId,
+            replacement: TaskId,
+            outcome: Option<TaskOutcome>,
         },
         OrderStarted = "order_started", "1.0" {},
         OrderPaused = "order_paused", "1.0" {},
@@ -315,7 +336,7 @@ impl Placed {
         let (target_count, task_count) = (self.terms.target_count, self.tally.tasks);
         let remaining = target_count - task_count;
         if growth > 0 {
-            if !matches!(self.status, OrderStatus::Created | OrderStatus::InProgress) {
+            if !self.status.takes_work() {
                 return Err(OrderRefusal::NotOpen(self.status));
             }
             if growth > remaining {
@@ -350,6 +371,8 @@ impl Placed {
             OrderEvent::OrderTasksRemoved { removed, .. } => self.tally.remove(removed),
             OrderEvent::OrderTaskSettled { outcome, .. } => self.tally.settle(*outcome),
             OrderEvent::OrderTasksSettled { outcome, count, .. } => self.tally.settle_many(*outcome, *count),
+            OrderEvent::OrderTaskReplaced { outcome: None, .. } => {}
+            OrderEvent::OrderTaskReplaced { outcome: Some(outcome), .. } => self.tally.settle_many(*outcome, -1),
             OrderEvent::OrderStarted {} => self.status = S::InProgress,
             OrderEvent::OrderPaused {} => self.status = S::Paused,
             OrderEvent::OrderResumed { status } | OrderEvent::OrderReopened { status } => self.status = *status,
@@ -388,6 +411,10 @@ impl Aggregate for Order {
             C::Revise(revision) => order.revise(revision),
             C::Dispatch { batch_id, added, removed } => order.dispatch(batch_id, added, removed),
             C::Settle { task_id, outcome } => Ok(order.evaluated(vec![OrderEvent::OrderTaskSettled { task_id, outcome }])),
+            C::Replace { .. } if !order.status.takes_work() => Err(OrderRefusal::NotOpen(order.status)),
+            C::Replace { batch_id, task_id, replacement, outcome } => {
+                Ok(vec![OrderEvent::OrderTaskReplaced { batch_id, task_id, replacement, outcome }])
+            }
             C::SettleMany { count: 0, .. } => Ok(vec![]),
             C::SettleMany { batch_id, outcome, count } => {
                 Ok(order.evaluated(vec![OrderEvent::OrderTasksSettled { batch_id, outcome, count }]))
@@ -546,6 +573,21 @@ mod tests {
             Err(OrderRefusal::QuotaExceeded { target_count: 5, task_count: 3, remaining: 2, requested: 3 })
         );
         assert!(order.decide(dispatch(2)).is_ok());
+    }
+
+    #[test]
+    fn a_replacement_needs_no_quota_and_counts_in_the_place_of_what_it_replaces() {
+        let replace = |outcome| OrderCommand::Replace { batch_id: BatchId(1), task_id: TaskId(1), replacement: TaskId(9), outcome };
+        for (status, open) in [(C, true), (P, true), (H, false), (D, false), (X, false)] {
+            assert_eq!(order_in(status, 3, 1).decide(replace(None)).is_ok(), open, "{status:?}");
+        }
+        for (outcome, completed) in [(None, 2), (Some(TaskOutcome::Completed), 1)] {
+            let mut order = order_in(P, 3, 2);
+            let before = order.placed().unwrap().tally;
+            order.decide(replace(outcome)).unwrap().iter().for_each(|event| order.evolve(event));
+            let after = order.placed().unwrap().tally;
+            assert_eq!((after.tasks, after.completed), (before.tasks, completed), "{outcome:?}");
+        }
     }
 
     #[test]

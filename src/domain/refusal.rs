@@ -89,6 +89,7 @@ codes! {
     DeviceNotFound = "device_not_found", NotFound;
     EntryExists = "entry_exists", Conflict;
     EpisodeExists = "episode_exists", Conflict;
+    EpisodeInspected = "episode_inspected", Conflict, made by &["inspection_decided", "inspection_reopened"];
     EpisodeNotFound = "episode_not_found", NotFound;
     FactoryMismatch = "factory_mismatch", Invalid;
     FactoryNotFound = "factory_not_found", NotFound;
@@ -159,7 +160,7 @@ codes! {
     SubscriptionInvalid = "subscription_invalid", Invalid;
     SubscriptionNotFound = "subscription_not_found", NotFound;
     SubscriptionPaused = "subscription_paused", Conflict, made by &["subscription_paused"];
-    SubscriptionPolled = "subscription_polled", Conflict;
+    SubscriptionPolled = "subscription_polled", Conflict, made by &["subscription_created"];
     SubscriptionsTooMany = "subscriptions_too_many", Conflict;
     SuiteActivatedMeanwhile = "suite_activated_meanwhile", Conflict;
     SuiteExists = "suite_exists", Conflict;
@@ -180,6 +181,8 @@ codes! {
     TaskNotFound = "task_not_found", NotFound;
     TaskNotOwned = "task_not_owned", Conflict;
     TaskNotPending = "task_not_pending", Conflict;
+    TaskNotRecorded = "task_not_recorded", Conflict;
+    TaskReplaced = "task_replaced", Conflict, made by &["operator_word_given"];
     TemplateBlank = "template_blank", Invalid;
     TemplateTooLarge = "template_too_large", Invalid;
     TemplateWithSecret = "template_with_secret", Invalid;

@@ -228,6 +228,7 @@ fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDev
         | E::TaskCompletedExternally { .. }
         | E::TaskDeleted { .. }
         | E::DeviceReportNoted { .. }
+        | E::OperatorWordGiven { .. }
         | E::ObjectWriteRefused { .. } => vec![],
     })
 }
@@ -248,6 +249,7 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         | E::InspectionTaken(_)
         | E::InspectionReleased { .. }
         | E::InspectionDecided(_)
+        | E::OperatorWordHeard { .. }
         | E::InspectionReopened { .. } => vec![],
     }
 }

@@ -26,11 +26,11 @@ pub const POLICY: Policy = Policy::MANAGE.closed().of_the_site();
 
 pub fn routes() -> Routes {
     Routes::default()
-        .at(POLICY.keyed(), routes!(replay))
-        .at(POLICY, routes!(list))
+        .at(POLICY.keyed().exact(), routes!(replay))
+        .at(POLICY.exact(), routes!(list))
         .at(POLICY, routes!(current))
         .at(POLICY, routes!(get))
-        .at(POLICY, routes!(items))
+        .at(POLICY.exact(), routes!(items))
         .at(POLICY.keyed(), routes!(cancel))
 }
 

@@ -28,7 +28,7 @@ use crate::domain::letter::{LetterFilter, Resolution, SELECTION_BYTES_MAX};
 use crate::projections::reads::letters::{LetterAct, LetterShown, LettersOfSubscriber, WholeLetter};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site();
+    let policy = Policy::MANAGE.closed().of_the_site().exact();
     Routes::default()
         .at(policy, routes!(list))
         .at(policy, routes!(counts))
@@ -293,6 +293,7 @@ fn depth(given: Option<DepthMax>) -> Option<i32> {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReplayOfOne {
     /// How long its chain of causes may be, this time: needed where it was given up because it was too long.
     causation_depth_max: Option<DepthMax>,
@@ -456,6 +457,7 @@ pub async fn preview(
 type GivenSelection = Text<SELECTION_BYTES_MAX>;
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReplayOfSelection {
     /// As the preview named it.
     selection: GivenSelection,

@@ -11,6 +11,7 @@ use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
 use super::fields::{LongText, Text};
 use super::location::Location;
+use super::operator_word::ShownWord;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
@@ -111,6 +112,9 @@ pub struct Episode {
     /// What people say of it; only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// What its operator says of it; only in the detail, and left out while they said nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_word: Option<ShownWord>,
     /// Whatever is kept with it; only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
@@ -129,7 +133,8 @@ impl Episode {
         let inspection_decision = row.own.inspection_decision.map(Decision::as_str);
         let inspected_at = row.own.inspected_at.map(WholeSecond);
         let note = row.own.note.clone();
-        Self { note, metadata, inspector_id, inspection_decision, inspected_at, ..Self::from(row) }
+        let operator_word = row.own.operator_word.clone().map(ShownWord::from);
+        Self { note, operator_word, metadata, inspector_id, inspection_decision, inspected_at, ..Self::from(row) }
     }
 }
 
@@ -166,6 +171,7 @@ impl From<EpisodeShown> for Episode {
             created_at: row.created_at.into(),
             labels: row.own.labels,
             note: None,
+            operator_word: None,
             metadata: None,
         }
     }

@@ -232,6 +232,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
+/// Names of a page's place in queries: how many entries come before it, or the entry.
+pub const OFFSET: &str = "offset";
+pub const AFTER: &str = "after";
+
 /// The contract's pages.
 pub const PAGE_DEFAULT: i64 = 50;
 pub const PAGE_MAX: i64 = 100;
@@ -355,10 +359,10 @@ impl Params {
                 .filter(|limit| *limit >= 1)
                 .ok_or_else(|| Problem::of_field("limit", "must be a positive integer"))?,
         };
-        let offset = match self.text("offset") {
+        let offset = match self.text(OFFSET) {
             None => 0,
             Some(text) => {
-                text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::of_field("offset", "must not be negative"))?
+                text.parse::<i64>().ok().filter(|at| *at >= 0).ok_or_else(|| Problem::of_field(OFFSET, "must not be negative"))?
             }
         };
         Ok(Page { limit: Some(limit.min(most)), offset, after: self.after(offset)? })
@@ -366,17 +370,17 @@ impl Params {
 
     /// The place behind which a page begins, instead of an offset.
     fn after(&self, offset: i64) -> Result<Option<Place>, Problem> {
-        match self.text("after") {
+        match self.text(AFTER) {
             None => Ok(None),
             Some(_) if offset != 0 => Err(Problem::invalid("after and offset exclude each other")),
-            Some(text) => text.parse().map(Some).map_err(|_| Problem::of_field("after", "must be the next_after of a page")),
+            Some(text) => text.parse().map(Some).map_err(|_| Problem::of_field(AFTER, "must be the next_after of a page")),
         }
     }
 
     /// The contract's **Plax**: garbage counts as the default; 0 is an empty page.
     pub fn page_lax(&self) -> Result<Page, Problem> {
         let number = |name: &str| self.text(name).and_then(|text| text.parse::<i64>().ok()).filter(|number| *number >= 0);
-        let offset = number("offset").unwrap_or(0);
+        let offset = number(OFFSET).unwrap_or(0);
         Ok(Page { limit: Some(number("limit").unwrap_or(PAGE_DEFAULT).min(PAGE_MAX)), offset, after: self.after(offset)? })
     }
 }

@@ -31,7 +31,7 @@ use crate::projections::reads::{Listed, Page};
 const INSPECTORS: &[Role] = &[Role::DataInspector];
 
 pub fn routes() -> Routes {
-    let (watched, inspected) = (Policy::JUDGE, Policy::READ.closed().by(INSPECTORS));
+    let (watched, inspected) = (Policy::JUDGE.exact(), Policy::READ.closed().by(INSPECTORS).exact());
     Routes::default()
         .at(watched, routes!(queue))
         .at(inspected, routes!(next))
@@ -40,7 +40,7 @@ pub fn routes() -> Routes {
         .at(inspected.keyed(), routes!(decide))
         .at(watched.keyed(), routes!(reopen))
         .at(watched, routes!(decisions))
-        .at(Policy::MANAGE.closed(), routes!(work))
+        .at(Policy::MANAGE.closed().exact(), routes!(work))
 }
 
 /// An episode that waits for a decision.
@@ -243,6 +243,7 @@ const DURATION_SEC_MAX: f64 = 86_400.0;
 
 /// A decision.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GivenDecision {
     /// What becomes of the episode.
     decision: DecisionWord,
@@ -305,6 +306,7 @@ pub async fn decide(
 
 /// Why something is decided once more.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReopenReason {
     /// It stands with the episode until it is decided.
     reason: Reason,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::bulk_run_stream::RunSource;
 use super::device_stream::DeviceSource;
 use super::event_stream::LogSource;
+use super::station_stream::VerdictSource;
 use crate::commands::Commands;
 use crate::projections::reads::Reads;
 use crate::streams::{Feed, HEARTBEAT, Seats, Signals, Watched};
@@ -29,6 +30,7 @@ impl StreamLimits {
 pub struct Live {
     pub devices: Arc<Feed<DeviceSource>>,
     pub log: Arc<Feed<LogSource>>,
+    pub verdicts: Arc<Feed<VerdictSource>>,
     pub runs: Watched<RunSource>,
     pub seats: Arc<Seats>,
     pub heartbeat: Duration,
@@ -43,6 +45,7 @@ impl Live {
         Arc::new(Self {
             devices: Arc::new(Feed::new(devices, stop.clone())),
             log: Arc::new(Feed::new(LogSource(reads.clone()), stop.clone())),
+            verdicts: Arc::new(Feed::new(VerdictSource(reads.clone()), stop.clone())),
             runs: Watched::new(RunSource(reads.clone()), stop.clone()),
             seats: Seats::new(limits.max, limits.per_user_max),
             heartbeat: limits.heartbeat,
@@ -52,6 +55,7 @@ impl Live {
 
     /// Reads for all of them, until the end.
     pub async fn follow(self: Arc<Self>, signals: Signals) {
-        tokio::join!(self.devices.follow(signals.clone()), self.log.follow(signals), self.runs.follow());
+        let verdicts = self.verdicts.follow(signals.clone());
+        tokio::join!(self.devices.follow(signals.clone()), self.log.follow(signals), verdicts, self.runs.follow());
     }
 }

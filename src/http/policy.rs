@@ -80,6 +80,8 @@ pub struct Policy {
     pub probe: bool,
     /// Whether pages can be asked for by place, and not only by offset.
     pub pages_by_place: bool,
+    /// Whether a query with names that the route does not have is refused. The contract's routes ignore them.
+    pub exact_query: bool,
 }
 
 impl Policy {
@@ -97,15 +99,18 @@ impl Policy {
         takes_cookie: false,
         probe: false,
         pages_by_place: true,
+        exact_query: false,
     };
     /// Without a login.
     pub const OPEN: Self = Self { access: Access::Open, ..Self::READ }.of_the_site();
     /// Master data, orders and batches are made by administrators.
     pub const MANAGE: Self = Self { roles: MANAGERS, ..Self::READ };
     /// Reading who did what. Closed in `compat` mode, too: the log tells more than routes ever did.
-    pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed();
+    pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed().exact();
     /// Telling a robot something.
     pub const OPERATE: Self = Self { roles: OPERATORS, reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
+    /// What is said at a workstation, by its data collector: which one that is, the command knows. Closed in `compat` mode, too.
+    pub const SAY: Self = Self { roles: OPERATORS, ..Self::READ }.closed();
     /// Looking at how episodes were judged, and having them judged.
     pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
 
@@ -168,6 +173,10 @@ impl Policy {
 
     pub const fn probed(self) -> Self {
         Self { probe: true, ..self }
+    }
+
+    pub const fn exact(self) -> Self {
+        Self { exact_query: true, ..self }
     }
 
     pub const fn by_offset_only(self) -> Self {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a program that waits for events is looked after until there are some")]
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -26,7 +27,7 @@ use crate::commands::webhooks::told;
 use crate::domain::{RefusalCode, SubscriptionId};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.of_the_site().or_secret();
+    let policy = Policy::MANAGE.of_the_site().or_secret().exact();
     Routes::default().at(policy, routes!(poll)).at(policy, routes!(ack))
 }
 
@@ -65,9 +66,12 @@ fn not_polled() -> Problem {
     Problem::not_found("subscription that is polled")
 }
 
-fn number(params: &Params, name: &'static str, most: i64) -> Result<Option<i64>, Problem> {
-    let fine = |text: String| text.parse().ok().filter(|number| (0..=most).contains(number));
-    let wrong = || Problem::of_field(name, format_args!("must be a number from 0 to {most}"));
+fn number(params: &Params, name: &'static str, fits: RangeInclusive<i64>) -> Result<Option<i64>, Problem> {
+    let fine = |text: String| text.parse().ok().filter(|number| fits.contains(number));
+    let wrong = || match *fits.end() {
+        i64::MAX => Problem::of_field(name, format_args!("must be a number, {} at least", fits.start())),
+        most => Problem::of_field(name, format_args!("must be a number from {} to {most}", fits.start())),
+    };
     params.text(name).map(|text| fine(text).ok_or_else(wrong)).transpose()
 }
 
@@ -92,9 +96,9 @@ pub async fn poll(
     headers: HeaderMap,
 ) -> Result<Json<PolledEvents>, Problem> {
     let id = admitted(&state, &caller, &headers, &id).await?;
-    let after = number(&params, "after_position", i64::MAX)?;
-    let limit = number(&params, "limit", i64::MAX)?.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-    let wait = Duration::from_secs(number(&params, "wait_s", WAIT_S_MAX)?.unwrap_or(0).unsigned_abs());
+    let after = number(&params, "after_position", 0..=i64::MAX)?;
+    let limit = number(&params, "limit", 1..=i64::MAX)?.unwrap_or(LIMIT).min(LIMIT_MAX);
+    let wait = Duration::from_secs(number(&params, "wait_s", 0..=WAIT_S_MAX)?.unwrap_or(0).unsigned_abs());
     let (deadline, mut from) = (Instant::now() + wait, after);
     loop {
         let Given { events, next, more } = match state.commands.poll(id, from, limit).await? {
@@ -122,6 +126,7 @@ pub async fn poll(
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Acknowledged {
     /// The `next` of an answer: everything up to there is done.
     position: Whole<0, { i64::MAX }>,

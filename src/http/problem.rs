@@ -138,7 +138,6 @@ impl Problem {
         self.code
     }
 
-    #[cfg(test)]
     pub fn detail(&self) -> &str {
         &self.detail
     }

@@ -21,7 +21,10 @@ use crate::projections::reads::requests::{AbandonedShown, OutcomeShown, RequestF
 use crate::projections::rows::device::CommandStatus;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::READ, routes!(get)).at(Policy::MANAGE.closed(), routes!(abandoned))
+    Routes::default()
+        .at(Policy::READ.exact(), routes!(list))
+        .at(Policy::READ.exact(), routes!(get))
+        .at(Policy::MANAGE.closed().exact(), routes!(abandoned))
 }
 
 const DEVICE_COMMAND: &str = "device_command";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Password, Scopes, SecurityScheme};
@@ -22,12 +22,12 @@ use super::registry::{
     config_templates, data_collectors, factories, inspectors, organizations, robot_types, robots, scenes, skills, sops, subscenes,
 };
 use super::request::{around, unmatched};
-use super::routes::{Policies, Routes, matched};
+use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state, registration, requests,
-    stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
+    event_stream, events, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state, registration,
+    requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -118,6 +118,7 @@ fn routes() -> Routes {
         bulk_runs::routes,
         data_ops::routes,
         qa::routes,
+        gaps::routes,
         inspection::routes,
         inspectors::routes,
         suites::routes,
@@ -125,6 +126,7 @@ fn routes() -> Routes {
         what_if::routes,
         timeline::routes,
         bulk_run_stream::routes,
+        station_stream::routes,
         health::routes,
         metrics::routes,
     ];
@@ -166,6 +168,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), own_robot))
         .layer(from_fn_with_state(state.clone(), pass_on))
         .layer(from_fn_with_state(state.clone(), idempotent))
+        .layer(from_fn(known_query))
         .layer(from_fn_with_state(state.clone(), limited))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(state.clone(), around))
@@ -337,6 +340,7 @@ pub(super) mod tests {
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
+            "/api/v1/tasks/{id}/verdict",
             "/api/v1/dead-letters",
             "/api/v1/dead-letters/counts",
             "/api/v1/dead-letters/replay",
@@ -369,6 +373,7 @@ pub(super) mod tests {
             "/api/v1/inspection/queue",
             "/api/v1/inspectors",
             "/api/v1/inspectors/{id}",
+            "/api/v1/qa/gaps",
             "/api/v1/qa/episodes",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
@@ -382,6 +387,7 @@ pub(super) mod tests {
             "/api/v1/qa/suites/{id}/activate",
             "/api/v1/qa/suites/{id}/retire",
             "/api/v1/qa/suites/{id}/what-if",
+            "/api/v1/stations/{id}/stream",
             "/api/v1/subscriptions",
             "/api/v1/subscriptions/{id}",
             "/api/v1/subscriptions/{id}/pause",
@@ -425,7 +431,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 162, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 165, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

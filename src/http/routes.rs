@@ -7,16 +7,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Query, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
-use axum::response::Response;
-use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::PathItem;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use super::AppState;
+use super::extract::{AFTER, OFFSET};
 use super::policy::Policy;
+use super::problem::Problem;
+use crate::telemetry::brief;
 
 #[derive(Default)]
 pub struct Routes {
@@ -32,8 +35,8 @@ impl Routes {
     /// One handler, as `routes!` gives it.
     pub fn at(mut self, policy: Policy, route: UtoipaMethodRouter<AppState>) -> Self {
         for (path, item) in &route.1.paths {
-            for method in methods_of(item) {
-                self.policies.add(method, path, policy);
+            for (method, operation) in operations_of(item) {
+                self.policies.add(path, Listed { method, policy, query: query_of(operation, policy) });
             }
         }
         Self { router: self.router.routes(route), ..self }
@@ -49,7 +52,7 @@ impl Routes {
 
     /// A page that is served beside the lists, and not described.
     pub fn page(mut self, policy: Policy, path: &str) -> Self {
-        self.policies.add(Method::GET, path, policy);
+        self.policies.add(path, Listed { method: Method::GET, policy, query: Arc::default() });
         self
     }
 
@@ -59,7 +62,7 @@ impl Routes {
     }
 }
 
-fn methods_of(item: &PathItem) -> impl Iterator<Item = Method> {
+fn operations_of(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
     let methods = [
         (&item.get, Method::GET),
         (&item.post, Method::POST),
@@ -67,31 +70,91 @@ fn methods_of(item: &PathItem) -> impl Iterator<Item = Method> {
         (&item.patch, Method::PATCH),
         (&item.delete, Method::DELETE),
     ];
-    methods.into_iter().filter_map(|(operation, method)| operation.is_some().then_some(method))
+    methods.into_iter().filter_map(|(operation, method)| Some((method, operation.as_ref()?)))
+}
+
+/// The names that a query of the route may have, as it is described.
+fn query_of(operation: &Operation, policy: Policy) -> Arc<[String]> {
+    let name = |one: &RefOr<Parameter>| match one {
+        RefOr::T(one) if one.parameter_in == ParameterIn::Query => Some(one.name.clone()),
+        RefOr::T(_) | RefOr::Ref(_) => None,
+    };
+    let mut names: Vec<String> = operation.parameters.iter().flatten().filter_map(name).collect();
+    if policy.pages_by_place && names.iter().any(|name| name == OFFSET) {
+        names.push(AFTER.to_owned());
+    }
+    names.into()
+}
+
+/// One route.
+struct Listed {
+    method: Method,
+    policy: Policy,
+    query: Arc<[String]>,
 }
 
 /// The policy of every route, by the pattern of its path and its method.
 #[derive(Default)]
-pub struct Policies(HashMap<String, Vec<(Method, Policy)>>);
+pub struct Policies(HashMap<String, Vec<Listed>>);
 
 impl Policies {
-    fn add(&mut self, method: Method, path: &str, policy: Policy) {
-        self.0.entry(path.to_owned()).or_default().push((method, policy));
+    fn add(&mut self, path: &str, listed: Listed) {
+        self.0.entry(path.to_owned()).or_default().push(listed);
+    }
+
+    fn listed(&self, method: &Method, path: &str) -> Option<&Listed> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.0.get(path).and_then(|routes| routes.iter().find(|listed| listed.method == method))
     }
 
     /// A method that no list names is answered like one that does not exist, and only to callers who are logged in.
     pub fn of(&self, method: &Method, path: &str) -> Policy {
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        let listed = self.0.get(path).and_then(|policies| policies.iter().find(|(known, _)| known == method));
-        listed.map_or(Policy::READ, |(_, policy)| *policy)
+        self.listed(method, path).map_or(Policy::READ, |listed| listed.policy)
     }
 }
 
 /// Outside of everything else: gives a request the policy of the route that it matches, if it matches one.
 pub async fn matched(State(policies): State<Arc<Policies>>, mut request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>();
-    if let Some(policy) = path.map(|path| policies.of(request.method(), path.as_str())) {
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    if let Some(path) = path {
+        let listed = policies.listed(request.method(), path.as_str());
+        let policy = listed.map_or(Policy::READ, |listed| listed.policy);
+        let exact = listed.filter(|_| policy.exact_query).map(|listed| KnownQuery(listed.query.clone()));
         request.extensions_mut().insert(policy);
+        exact.into_iter().for_each(|known| drop(request.extensions_mut().insert(known)));
+    }
+    next.run(request).await
+}
+
+/// The names that a query may have, of a route that takes no other ones.
+#[derive(Clone)]
+struct KnownQuery(Arc<[String]>);
+
+/// What a query may have several of, because a value may have commas in it.
+const SEVERAL: &str = "content";
+
+fn is_known(known: &[String], name: &str) -> bool {
+    known.iter().any(|one| one == name)
+}
+
+fn is_repeated(before: &[(String, String)], name: &str) -> bool {
+    name != SEVERAL && before.iter().any(|(other, _)| other == name)
+}
+
+/// Where a route takes the names of its query exactly: a filter that is spelled wrongly does not mean everything.
+pub async fn known_query(request: Request, next: Next) -> Response {
+    let known = request.extensions().get::<KnownQuery>();
+    let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    // What cannot be read is refused by who reads it.
+    if let (Some(KnownQuery(known)), Ok(Query(given))) = (known, given)
+        && let Some((at, (name, _))) =
+            given.iter().enumerate().find(|(at, (name, _))| !is_known(known, name) || is_repeated(&given[..*at], name))
+    {
+        if is_repeated(&given[..at], name) {
+            return Problem::of_field(&brief(name).to_string(), "stands twice in the query").into_response();
+        }
+        let names = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        return Problem::of_field(&brief(name).to_string(), format_args!("is no parameter of this route; {names}")).into_response();
     }
     next.run(request).await
 }

@@ -35,7 +35,7 @@ use crate::domain::{FactoryId, OrganizationId, SubscriptionId};
 use crate::projections::reads::subscriptions::{AttemptFilter, AttemptShown, SubscriptionShown};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site();
+    let policy = Policy::MANAGE.closed().of_the_site().exact();
     // Answers that tell a secret are not kept.
     let secret = policy.keeping(Key::RefusalOnly);
     Routes::default()
@@ -201,6 +201,7 @@ type Concurrency = Whole<1, CONCURRENCY_MAX>;
 
 /// What is not said is as usual, or stays as it is.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GivenDelivery {
     /// Tries before a delivery becomes a dead letter; 15 unless it is said.
     attempts_max: Option<Attempts>,
@@ -240,6 +241,7 @@ fn texts(patterns: Vec<Pattern>) -> Vec<String> {
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewSubscription {
     /// Where it is posted to. Path and query may be secret: they are shown nowhere. No user name, no password.
     /// Required unless it is polled.
@@ -284,6 +286,7 @@ impl TryFrom<NewSubscription> for CreateSubscription {
 
 /// What is not said stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SubscriptionEdit {
     /// Where it is posted to.
     url: Option<GivenUrl>,
@@ -444,6 +447,7 @@ pub async fn rotate_secret(
 type Position = Whole<1, { i64::MAX }>;
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ReplayBetween {
     /// The first place of the log.
     from_position: Position,
@@ -569,6 +573,7 @@ pub async fn deliveries(State(state): State<AppState>, id: PathId, params: Param
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct OneEvent {
     /// Its place in the log.
     position: Position,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -23,9 +24,10 @@ use crate::domain::judgement::{CheckSpec, OutsideTerms, Part, Role, Suite};
 use crate::domain::qa_suite::{ScopeKind, SuiteScope};
 use crate::domain::{QaSuiteId, RobotTypeId, SopId};
 use crate::projections::reads::suites::SuiteShown;
+use crate::projections::reads::{ReadError, Reads};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site();
+    let policy = Policy::MANAGE.closed().of_the_site().exact();
     Routes::default()
         .at(policy, routes!(list))
         .at(policy, routes!(get))
@@ -90,6 +92,7 @@ pub struct SuiteRules {
 
 /// Which episodes a suite is for.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GivenScope {
     /// Default `all`.
     #[schema(value_type = Option<ScopeKindWord>)]
@@ -216,7 +219,7 @@ impl From<SuiteShown> for SuiteOfSite {
 /// The word for the suite that the program brings.
 const SHIPPED: &str = "default";
 
-fn shipped(suite: &Suite) -> SuiteOfSite {
+fn as_shipped(suite: &Suite) -> SuiteOfSite {
     SuiteOfSite {
         id: SHIPPED.to_owned(),
         name: suite.name.clone(),
@@ -251,18 +254,26 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
     (status = 404, description = "There is none"),
 ))]
 pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Result<Json<SuiteOfSite>, Problem> {
-    if id == SHIPPED {
-        return Ok(Json(shipped(state.runs.default_suite())));
+    SuiteOfSite::named(&state.reads, state.runs.default_suite(), &id).await?.map(Json).ok_or_else(no_suite)
+}
+
+impl SuiteOfSite {
+    /// By its id, or by the word for the one that is `shipped`.
+    pub async fn named(reads: &Reads, shipped: &Suite, id: &str) -> Result<Option<Self>, ReadError> {
+        if id == SHIPPED {
+            return Ok(Some(as_shipped(shipped)));
+        }
+        let Some(id) = kept(id) else { return Ok(None) };
+        Ok(reads.suite(id).await?.map(Self::from))
     }
-    Ok(Json(shown(&state, kept(&id)?).await?))
 }
 
 /// The rules of a suite, and which episodes they are for.
-pub async fn found(state: &AppState, id: &str) -> Result<(SuiteScope, Suite), Problem> {
+pub async fn found(reads: &Reads, shipped: &Suite, id: &str) -> Result<(SuiteScope, Suite), Problem> {
     if id == SHIPPED {
-        return Ok((SuiteScope::All, state.runs.default_suite().clone()));
+        return Ok((SuiteScope::All, shipped.clone()));
     }
-    let row = state.reads.suite(kept(id)?).await?.ok_or_else(no_suite)?;
+    let row = reads.suite(kept(id).ok_or_else(no_suite)?).await?.ok_or_else(no_suite)?;
     let of = row.own.scope_id.unwrap_or_default();
     let scope = match row.own.scope_kind {
         ScopeKind::All => SuiteScope::All,
@@ -273,8 +284,8 @@ pub async fn found(state: &AppState, id: &str) -> Result<(SuiteScope, Suite), Pr
 }
 
 /// The id of a suite that the site has made.
-fn kept(id: &str) -> Result<QaSuiteId, Problem> {
-    id.parse().ok().filter(|id: &i64| *id > 0).map(QaSuiteId).ok_or_else(no_suite)
+fn kept(id: &str) -> Option<QaSuiteId> {
+    id.parse().ok().filter(|id: &i64| *id > 0).map(QaSuiteId)
 }
 
 fn no_suite() -> Problem {
@@ -283,6 +294,16 @@ fn no_suite() -> Problem {
 
 async fn shown(state: &AppState, id: QaSuiteId) -> Result<SuiteOfSite, Problem> {
     state.reads.suite(id).await?.map(SuiteOfSite::from).ok_or_else(no_suite)
+}
+
+/// What else stands in a suite that is sent.
+type Rest = BTreeMap<String, IgnoredAny>;
+
+/// Only what `GET` answers beside the rules: so an answer can be edited and sent again.
+fn only_answered(rest: &Rest) -> Result<(), Problem> {
+    const ANSWERED: [&str; 6] = ["id", "version", "state", "created_at", "activated_at", "retired_at"];
+    let odd = rest.keys().find(|key| !ANSWERED.contains(&key.as_str()) && *key != "name");
+    odd.map_or(Ok(()), |key| Err(Problem::of_field(key, "is no field of a suite")))
 }
 
 /// A version of a suite to be.
@@ -296,6 +317,16 @@ pub struct NewSuite {
     note: Option<MaybeReason>,
     #[serde(flatten)]
     rules: SuiteRules,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Rest,
+}
+
+impl NewSuite {
+    pub fn drafted(self) -> Result<DraftSuite, Problem> {
+        only_answered(&self.rest)?;
+        Ok(DraftSuite { scope: scope(self.scope)?, rules: rules(self.name.0, self.rules)?, note: MaybeReason::said(self.note) })
+    }
 }
 
 /// Other rules for a draft.
@@ -307,6 +338,17 @@ pub struct ChangedSuite {
     note: Option<MaybeReason>,
     #[serde(flatten)]
     rules: SuiteRules,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Rest,
+}
+
+impl ChangedSuite {
+    /// The name of a draft stays.
+    pub fn of(self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
+        only_answered(&self.rest)?;
+        Ok(ChangeSuite { id, scope: scope(self.scope)?, rules: rules(name, self.rules)?, note: MaybeReason::said(self.note) })
+    }
 }
 
 /// Draft a version of a suite. Nothing is judged by it before it is activated.
@@ -315,8 +357,7 @@ pub struct ChangedSuite {
     (status = 400, description = "Rules that cannot be meant, with what is wrong with them"),
 ))]
 pub async fn draft(State(state): State<AppState>, caller: Caller, Json(body): Json<NewSuite>) -> Result<Made<SuiteOfSite>, Problem> {
-    let draft = DraftSuite { scope: scope(body.scope)?, rules: rules(body.name.0, body.rules)?, note: MaybeReason::said(body.note) };
-    let id = state.commands.execute(&caller.context(), draft).await?;
+    let id = state.commands.execute(&caller.context(), body.drafted()?).await?;
     Ok(Made::created(id, shown(&state, id)).await)
 }
 
@@ -335,9 +376,7 @@ pub async fn change(
 ) -> Result<Made<SuiteOfSite>, Problem> {
     let id = QaSuiteId(id.positive()?);
     let before = state.reads.suite(id).await?.ok_or_else(no_suite)?;
-    let change =
-        ChangeSuite { id, scope: scope(body.scope)?, rules: rules(before.own.name, body.rules)?, note: MaybeReason::said(body.note) };
-    state.commands.execute(&caller.context(), change).await?;
+    state.commands.execute(&caller.context(), body.of(id, before.own.name)?).await?;
     Ok(Made::read(StatusCode::OK, serde_json::json!({ "id": id }), shown(&state, id)).await)
 }
 

@@ -10,15 +10,17 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
-use super::fields::{GivenId, Reason, Whole};
+use super::fields::{GivenId, MaybeReason, Reason, Whole};
 use super::made::Made;
+use super::operator_word::ShownWord;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
-use super::words::TaskStatusWord;
+use super::words::{DemonstrationWord, OperatorVerdictWord, TaskStatusWord};
 use crate::commands::Refusal;
 use crate::commands::dispatch::CreatedTask;
+use crate::commands::operator_word::GiveWord;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::workload::TASKS_PER_BATCH_MAX;
@@ -33,6 +35,7 @@ pub fn routes() -> Routes {
         .at(Policy::MANAGE.saying("error_msg"), routes!(delete))
         .at(Policy::READ.saying("error_msg"), routes!(config))
         .at(Policy::MANAGE.keyed(), routes!(fail))
+        .at(Policy::SAY.keyed(), routes!(verdict))
 }
 
 /// One recording that is to be made.
@@ -162,6 +165,12 @@ pub struct Task {
     /// What came of it; null while nothing did.
     #[schema(required)]
     episode: Option<TaskEpisode>,
+    /// What the operator says of the recording; left out while they said nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_word: Option<ShownWord>,
+    /// The task that is recorded in its place, and counts for the order; left out where none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<TextId>,
 }
 
 /// The episode of a task.
@@ -198,6 +207,8 @@ impl From<TaskShown> for Task {
             completed_at: row.own.completed_at.map(WholeSecond),
             ended_at: row.own.ended_at.map(WholeSecond),
             episode: row.episode.map(|id| TaskEpisode { id: id.0, episode_id: row.episode_public_id }),
+            operator_word: row.own.operator_word.map(ShownWord::from),
+            replaced_by: row.own.replaced_by.map(|id| TextId(id.0)),
         }
     }
 }
@@ -417,6 +428,7 @@ pub async fn delete(State(state): State<AppState>, caller: Caller, id: PathId) -
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Ending {
     /// For those who ask later.
     reason: Reason,
@@ -442,6 +454,46 @@ pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Jso
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason() }).await?;
     let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
     Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
+}
+
+/// What the operator says of a recording.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GivenWord {
+    /// `keep`, `discard`: a person looks at it before anything is done with it, or `redo`: the same, and it is recorded once more.
+    verdict: OperatorVerdictWord,
+    /// Whether the robot did what was to be shown.
+    demonstration: Option<DemonstrationWord>,
+    /// In the operator's words.
+    note: Option<MaybeReason>,
+}
+
+/// Say at the workstation what a recording is worth, from the moment it goes on until it was inspected. The last word counts; the
+/// same one again changes nothing. `redo` gives the workstation one more task, which counts for the order in place of this one.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/verdict", tag = "tasks", params(("id" = i64, Path)), request_body = GivenWord, responses(
+    (status = 200, body = Task),
+    (status = 400, description = "No such word, or a note that is too long"),
+    (status = 403, description = "The task was given to another workstation than the caller's"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Nothing was recorded, the episode was inspected, or there is no other try: order or batch are over, or the task was replaced"),
+))]
+pub async fn verdict(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(said): Json<GivenWord>,
+) -> Result<Made<Task>, Problem> {
+    let task_id = TaskId(id.positive()?);
+    let word = GiveWord {
+        task_id,
+        verdict: said.verdict.0,
+        demonstration: said.demonstration.map(|word| word.0),
+        note: MaybeReason::said(said.note),
+        default_suite: state.runs.default_suite().clone(),
+    };
+    state.commands.execute(&caller.context(), word).await?;
+    let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0 }), read).await)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::routes::Routes;
 use crate::domain::measurement::{Facts, Gap, TopicFacts};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ.closed(), routes!(timeline))
+    Routes::default().at(Policy::READ.closed().exact(), routes!(timeline))
 }
 
 /// Nothing came for so long, in seconds from the beginning of the recording.

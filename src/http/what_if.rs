@@ -16,13 +16,15 @@ use super::problem::{Problem, failed};
 use super::routes::Routes;
 use super::suites::found;
 use super::words::VerdictWord;
+use crate::domain::judgement::Suite;
 use crate::domain::qa_suite::SuiteScope;
-use crate::domain::{OrderId, RobotTypeId, SopId, StationId};
+use crate::domain::{OrderId, RobotTypeId, Scope, SopId, StationId};
+use crate::projections::reads::Reads;
 use crate::projections::reads::history::HistoryFilter;
 use crate::qa::what_if::{CannotSay, FLIPS_MAX, Flip, Share, WhatIf, what_if};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::MANAGE.closed().reading_objects(), routes!(try_suite))
+    Routes::default().at(Policy::MANAGE.closed().reading_objects().exact(), routes!(try_suite))
 }
 
 /// Groups of each kind that are told.
@@ -30,6 +32,7 @@ const GROUPS_MAX: usize = 20;
 
 /// Of which episodes; what is not given excludes nothing.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct WhatIfFilter {
     /// Of this order.
     order_id: Option<GivenId>,
@@ -192,15 +195,25 @@ pub async fn try_suite(
     PathText(id): PathText,
     MaybeJson(body): MaybeJson<WhatIfFilter>,
 ) -> Result<Json<WhatIfAnswer>, Problem> {
-    let (scope, suite) = found(&state, &id).await?;
-    let filter = HistoryFilter {
-        order: body.order_id.map(|id| OrderId(id.0)),
-        station: body.station_id.map(|id| StationId(id.0)),
-        sop: body.sop_id.map(|id| SopId(id.0)),
-        robot_type: body.robot_type_id.map(|id| RobotTypeId(id.0)),
-        robot: ShortText::said(body.robot_device_id),
-        from: body.created_at_from.map(|at| at.0),
-        to: body.created_at_to.map(|at| at.0),
-    };
-    Ok(Json(what_if(&state.reads, &caller.scope, &within(scope, filter)?, suite).await?.into()))
+    tried(&state.reads, state.runs.default_suite(), &caller.scope, &id, body.into()).await.map(Json)
+}
+
+impl From<WhatIfFilter> for HistoryFilter {
+    fn from(given: WhatIfFilter) -> Self {
+        Self {
+            order: given.order_id.map(|id| OrderId(id.0)),
+            station: given.station_id.map(|id| StationId(id.0)),
+            sop: given.sop_id.map(|id| SopId(id.0)),
+            robot_type: given.robot_type_id.map(|id| RobotTypeId(id.0)),
+            robot: ShortText::said(given.robot_device_id),
+            from: given.created_at_from.map(|at| at.0),
+            to: given.created_at_to.map(|at| at.0),
+        }
+    }
+}
+
+/// What a suite of this id would say of these episodes.
+pub async fn tried(reads: &Reads, shipped: &Suite, scope: &Scope, id: &str, filter: HistoryFilter) -> Result<WhatIfAnswer, Problem> {
+    let (of, suite) = found(reads, shipped, id).await?;
+    Ok(what_if(reads, scope, &within(of, filter)?, suite).await?.into())
 }

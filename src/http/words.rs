@@ -18,9 +18,11 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
+use crate::domain::gaps::GapCause;
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Severity, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
+use crate::domain::operator_word::{Demonstration, WordVerdict};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::outside_job::{JobState, NotDoneCause};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
@@ -78,6 +80,7 @@ listed! {
     RunModeWord = RunMode,
     SyncStatusWord = SyncStatus,
     GradeWord = Grade,
+    GapCauseWord = GapCause,
     VerdictWord = Verdict,
     PartWord = Part,
     SeverityWord = Severity,
@@ -85,6 +88,8 @@ listed! {
     NotDoneCauseWord = NotDoneCause,
     LevelWord = Level,
     DecisionWord = Decision,
+    OperatorVerdictWord = WordVerdict,
+    DemonstrationWord = Demonstration,
     DecisionEffectWord = DecisionEffect,
     InspectionCauseWord = InspectionCause,
     InspectorStatusWord = InspectorStatus,

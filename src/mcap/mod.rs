@@ -1,17 +1,13 @@
 //! MCAP bytes to facts, by tier; decides nothing.
 //!
-//! Tier 1 ([`read_summary`]) reads the footer, the summary section and the header
-//! of a recording, at most three ranges, and says either what the file holds
-//! ([`SummaryFacts`]) or the first thing that is wrong with it ([`Unsound`]).
-//! Whether a fact is good enough is for others to say: the verified ack wants a
-//! sound summary, the checks of an episode want more.
+//! [`measure`] yields all that checks want to know of a recording, and each damage with its place: from both ends of the file
+//! (tier 1, at most three ranges), by message indexes (tier 2), or from every record (tier 3). Whether a fact is good enough
+//! is for others to say: the verified ack wants a sound summary ([`SummaryFacts`], or the first thing that is wrong,
+//! [`Unsound`]), the checks of an episode want more.
 //!
 //! What the format leaves to the writer is not damage: where the summary is missing or
 //! says too little ([`Unsound::is_damage`]), [`read_through`] reads the whole recording
 //! in one pass of bounded memory and counts itself.
-//!
-//! [`measure`] says more: all that checks want to know of a recording, by message indexes (tier 2) or from every
-//! record (tier 3), and each damage with its place.
 //!
 //! The bytes come from devices and are not trusted. Everything here is bounded by
 //! the bytes at hand: no length found in a file is allocated, followed without
@@ -26,7 +22,7 @@ mod records;
 mod summary;
 mod through;
 
-pub use read::{RangedRead, ReadSummaryError, read_pieces, read_summary};
+pub use read::{RangedRead, ReadSummaryError, read_pieces};
 pub use summary::{ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of};
 pub use through::read_through;
 

@@ -11,7 +11,7 @@ use futures_util::{Stream, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::read_through;
-use super::summary::{self, FILE_BYTES_MIN, HEAD_BYTES, Plan, SummaryFacts, TRAILER_BYTES, Unsound};
+use super::summary::{self, HEAD_BYTES, Plan, SummaryFacts, TRAILER_BYTES, Unsound};
 
 /// Holds the whole summary of nearly every recording seen; larger ones cost one more read.
 const TAIL_BYTES: u64 = 250_000;
@@ -32,15 +32,6 @@ pub enum ReadSummaryError<E> {
     Read(#[source] E),
     #[error("asked for bytes {}..{} and got {got}", .asked.start, .asked.end)]
     ShortRead { asked: Range<u64>, got: usize },
-}
-
-/// Reads what the summary of an object of `size` bytes says.
-pub async fn read_summary<R: RangedRead>(reader: &R, size: u64) -> Result<SummaryFacts, ReadSummaryError<R::Error>> {
-    if size < FILE_BYTES_MIN {
-        return Err(Unsound::TooShort { size }.into());
-    }
-    let Ends { head, plan, section, .. } = read_ends(reader, size).await?;
-    Ok(summary::facts(&head, &plan?, &section)?)
 }
 
 /// The bytes at both ends of an object.

@@ -228,7 +228,7 @@ async fn a_small_recording_is_read_at_once() {
     let expected = summary_of(&file).unwrap();
     let object = Object::new(file);
     let size = object.bytes.len() as u64;
-    assert_eq!(read_summary(&object, size).await.unwrap(), expected);
+    assert_eq!(measure::look(&object, size).await.unwrap().summary.unwrap(), expected);
     assert_eq!(object.asked.lock().unwrap().as_slice(), std::slice::from_ref(&(0..size)));
 }
 
@@ -239,7 +239,7 @@ async fn a_large_recording_costs_its_tail_and_its_head() {
     let object = Object::new(file);
     let size = object.bytes.len() as u64;
     assert!(size > 1_000_000, "{size}");
-    assert_eq!(read_summary(&object, size).await.unwrap(), expected);
+    assert_eq!(measure::look(&object, size).await.unwrap().summary.unwrap(), expected);
     let asked = object.asked.lock().unwrap().clone();
     assert_eq!(asked, [size - 250_000..size, 0..4096]);
 }
@@ -251,7 +251,7 @@ async fn a_summary_larger_than_the_tail_costs_one_more_read() {
     assert!(expected.summary_bytes > 300_000, "{}", expected.summary_bytes);
     let object = Object::new(file);
     let size = object.bytes.len() as u64;
-    assert_eq!(read_summary(&object, size).await.unwrap(), expected);
+    assert_eq!(measure::look(&object, size).await.unwrap().summary.unwrap(), expected);
     assert_eq!(object.asked.lock().unwrap().len(), 3);
 }
 
@@ -259,7 +259,7 @@ async fn a_summary_larger_than_the_tail_costs_one_more_read() {
 async fn an_object_shorter_than_announced_is_no_verdict() {
     let object = Object::new(recording(20, 256));
     let size = object.bytes.len() as u64 + 1;
-    let error = read_summary(&object, size).await.unwrap_err();
+    let error = measure::look(&object, size).await.err().unwrap();
     assert!(matches!(error, ReadSummaryError::ShortRead { .. }), "{error}");
 }
 

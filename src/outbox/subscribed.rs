@@ -21,9 +21,19 @@ pub const UNRESOLVED: &str = "select d.dead_letter_id from log l join dead_lette
 pub const DROP: &str = "delete from outbox o where o.subscriber = 'webhooks' and o.destination = $1
     and (o.leased_until is null or o.leased_until < clock_timestamp()) returning o.event_seq";
 
+/// What waits for a destination is due now, as if it had never failed; how it failed stays with it.
+pub const DUE_NOW: &str =
+    "update outbox o set due_at = clock_timestamp(), attempt = 0 where o.subscriber = 'webhooks' and o.destination = $1
+    and (o.due_at > clock_timestamp() or o.attempt > 0) and (o.leased_until is null or o.leased_until < clock_timestamp())";
+
 /// Every statement, for the test that prepares them.
 pub fn statements() -> Vec<(&'static str, String)> {
-    [("rows of subscriptions, made", QUEUE), ("unresolved letter of an event", UNRESOLVED), ("rows of a subscription, dropped", DROP)]
-        .map(|(name, sql)| (name, sql.to_owned()))
-        .into()
+    [
+        ("rows of subscriptions, made", QUEUE),
+        ("unresolved letter of an event", UNRESOLVED),
+        ("rows of a subscription, dropped", DROP),
+        ("rows of a subscription, due", DUE_NOW),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
 }

@@ -332,12 +332,15 @@ pub struct TaskFacts {
     pub device_id: Option<DeviceId>,
     /// A command that puts it on a recorder is under way.
     pub being_given: bool,
+    /// Another task counts in its place.
+    pub replaced: bool,
 }
 
 macro_rules! task_facts_from {
     () => {
         "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, t.scene_name, t.subscene_name, t.status, r.device_id,
-             exists (select from device_commands k where k.task_id = t.task_id and k.status = 'requested' and k.action in ('config', 'begin'))
+             exists (select from device_commands k where k.task_id = t.task_id and k.status = 'requested' and k.action in ('config', 'begin')),
+             t.replaced_by is not null
          from tasks t left join stations s on s.id = t.station_id left join robots r on r.id = s.robot_id"
     };
 }
@@ -386,6 +389,7 @@ fn task_facts(row: &Row) -> Result<TaskFacts, StoreError> {
         status: row.try_get(7)?,
         device_id: row.try_get(8)?,
         being_given: row.get(9),
+        replaced: row.get(10),
     })
 }
 

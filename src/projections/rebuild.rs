@@ -30,19 +30,19 @@ struct Folds {
 }
 
 trait Fold: Send {
-    fn apply(&mut self, event: &StoredEvent) -> Result<Option<RowWrite>, StoreError>;
+    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError>;
     fn row(&self) -> Result<Shown<RowWrite>, StoreError>;
 }
 
 impl<A: ReadModel> Fold for Loaded<A> {
-    fn apply(&mut self, event: &StoredEvent) -> Result<Option<RowWrite>, StoreError> {
+    fn apply(&mut self, event: &StoredEvent) -> Result<Vec<RowWrite>, StoreError> {
         let payload = upcast(&upcasters(), &event.event_type, &event.event_version, event.payload.clone());
         let typed: A::Event =
             serde_json::from_value(payload).map_err(|error| StoreError::Unreadable(format!("{}: {error}", event.event_id())))?;
         let occurred = event.metadata.get("occurred_at").and_then(Value::as_str).and_then(|text| text.parse().ok());
         let at = occurred.unwrap_or(event.recorded_at);
         apply(self, &typed, at);
-        A::shown_event(&self.id, &typed, Head { id: &self.id, version: event.sequence, created_at: at, updated_at: at })
+        A::shown_event(&self.state, &self.id, &typed, Head { id: &self.id, version: event.sequence, created_at: at, updated_at: at })
     }
 
     fn row(&self) -> Result<Shown<RowWrite>, StoreError> {
@@ -115,7 +115,7 @@ impl Folds {
             || StoreError::Unreadable(format!("{}: this version knows no stream of the kind {}", event.event_id(), event.aggregate_type));
         let kind = Kind::parse(&event.aggregate_type).ok_or_else(unknown)?;
         let fold = self.streams.entry((kind, event.aggregate_id.clone())).or_insert_with(|| new_fold(kind, &event.aggregate_id));
-        if let Some(write) = fold.apply(event)? {
+        for write in fold.apply(event)? {
             merge_event_row(&mut self.event_rows, (write.table, write.key()), write.row);
         }
         Ok(())

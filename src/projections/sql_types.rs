@@ -9,10 +9,12 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, TellingCheck};
+use crate::domain::gaps::GapCause;
 use crate::domain::ids::{self, numeric_ids};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{OutsideReport, Suite, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::outside_job::{JobState, NotDoneCause};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
@@ -70,7 +72,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 
@@ -85,7 +87,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, OutsideReport, Suite, TellingCheck }
+objects! { Contest, DeliveryTerms, OperatorWord, OutsideReport, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

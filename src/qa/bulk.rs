@@ -10,11 +10,11 @@ use crate::telemetry::chain;
 
 impl Runs {
     /// Runs the checks over one item of a bulk run. What could not be done is a result, too: the run goes on.
-    pub async fn run_item(&self, run_id: &str, item: &Item) -> ItemResult {
+    pub async fn run_item(&self, context: &Context, run_id: &str, item: &Item) -> ItemResult {
         let (outcome, cause) = match item.item.parse() {
             Ok(id) => {
                 let name = run_name(run_id, item.number);
-                let done = self.run(&Context::system(), EpisodeId(id), &name, RunMode::Manual).await;
+                let done = self.run(context, EpisodeId(id), &name, RunMode::Manual).await;
                 if let Err(error) = &done {
                     tracing::warn!(bulk_run.id = run_id, episode.id = id, error = chain(error), "Episode {id} was not judged: {error}");
                 }

@@ -10,7 +10,7 @@ use crate::domain::judgement::{OutsideAnswer, OutsideAnswers, Suite, Verdict};
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::history::{HistoryFilter, Judgeable};
 use crate::projections::reads::{ReadError, Reads};
-use crate::quality::{judge_with, no_answer_can_change};
+use crate::quality::{self, judge_with, no_answer_can_change};
 
 /// Episodes that are read at once.
 const PAGE: i64 = 4000;
@@ -97,7 +97,8 @@ impl WhatIf {
         let measured = packed.unpacked().map_err(|error| CannotSay::Unreadable(episode.id, error))?;
         let none = OutsideAnswers::new();
         let answers = said.get(&episode.id).unwrap_or(&none);
-        let judgement = judge_with(&measured.facts, suite, &measured.wants, answers);
+        let judgement =
+            judge_with(&measured.facts, suite, &measured.wants, quality::Said { outside: answers, word: episode.word.as_ref() });
         // Where a gate is broken already, a run does not ask, either.
         let lacks = suite.outside().any(|(check, _)| !answers.contains_key(&check.name));
         self.without_outside += u64::from(lacks && !no_answer_can_change(&judgement));

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::domain::judgement::{Grade, TaskWants, WantedTopic};
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::pattern;
 
 /// What one check says.
@@ -91,6 +92,8 @@ pub fn is_wanted(wanted: &WantedTopic, topic: &str) -> bool {
 pub struct Case<'a> {
     pub facts: &'a Facts,
     pub wants: &'a TaskWants,
+    /// The last word of the operator.
+    pub word: Option<&'a OperatorWord>,
     pub limits: &'a BTreeMap<String, f64>,
     pub defaults: &'static [(&'static str, f64)],
 }

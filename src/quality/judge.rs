@@ -8,10 +8,21 @@ use super::case::{Case, Outcome};
 use super::suite::CHECKS;
 use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
+use crate::domain::operator_word::OperatorWord;
 
-/// Without what checkers elsewhere would say: their checks are not applicable.
+/// What others say of a recording, beside what was measured.
+#[derive(Clone, Copy)]
+pub struct Said<'a> {
+    /// Checkers elsewhere. Without their answers their checks are not applicable; what they did not do in time makes no verdict, and is a
+    /// reason for a person to look.
+    pub outside: &'a OutsideAnswers,
+    /// The last word of its operator.
+    pub word: Option<&'a OperatorWord>,
+}
+
+/// Of a recording of which nobody said anything.
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
-    judge_with(facts, suite, wants, &OutsideAnswers::new())
+    judge_with(facts, suite, wants, Said { outside: &OutsideAnswers::new(), word: None })
 }
 
 /// Whether a gate that is judged here is broken already: then nothing that is said elsewhere makes another verdict of it.
@@ -19,9 +30,9 @@ pub fn no_answer_can_change(judgement: &Judgement) -> bool {
     judgement.checks.iter().any(|check| check.role == Role::Gate && check.result == Grade::Fail)
 }
 
-/// With what checkers elsewhere said. What they did not do in time makes no verdict, and is a reason for a person to look.
-pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, outside: &OutsideAnswers) -> Judgement {
-    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, outside))).collect();
+/// With what others said.
+pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, said: Said<'_>) -> Judgement {
+    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, said))).collect();
     let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
@@ -64,12 +75,12 @@ pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, outside: &Out
     }
 }
 
-fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, outside: &OutsideAnswers) -> Outcome {
+fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, said: Said<'_>) -> Outcome {
     if spec.outside.is_some() {
-        return super::outside::outcome(outside.get(&spec.name));
+        return super::outside::outcome(said.outside.get(&spec.name));
     }
     match CHECKS.iter().find(|check| check.name == spec.name) {
-        Some(check) => (check.judge)(&Case { facts, wants, limits: &spec.limits, defaults: check.limits }),
+        Some(check) => (check.judge)(&Case { facts, wants, word: said.word, limits: &spec.limits, defaults: check.limits }),
         None => Outcome::not_applicable("this version does not know the check"),
     }
 }

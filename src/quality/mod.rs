@@ -11,13 +11,14 @@ mod contract;
 mod judge;
 mod outside;
 mod pairs;
+mod people;
 mod pixels;
 mod presence;
 mod suite;
 mod timing;
 
 pub use case::Outcome;
-pub use judge::{judge, judge_with, no_answer_can_change};
+pub use judge::{Said, judge, judge_with, no_answer_can_change};
 pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]

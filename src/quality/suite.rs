@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::{Case, Outcome};
-use super::{container, content, contract, pairs, pixels, presence, timing};
+use super::{container, content, contract, pairs, people, pixels, presence, timing};
 use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
 
 /// A check that there is, as the shipped suite has it.
@@ -55,6 +55,8 @@ pub const CHECKS: &[Check] = &[
     gate("B1", "not_empty", &[], presence::not_empty),
     gate("B2", "required_topics", &[("messages_min", 1.0), ("joints_min", 10.0)], presence::required_topics),
     gate("B4", "time_sane", &[("ahead_s", 300.0), ("hours_max", 24.0)], presence::time_sane),
+    // What people say stands before what was measured: it is what a person is told first.
+    seen("W1", "operator_word", Topics, 1, &[("success_wanted", 0.0)], people::operator_word),
     // What is in the topics.
     seen(
         "A10",

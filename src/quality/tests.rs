@@ -431,7 +431,7 @@ fn answers(grasp: OutsideAnswer, light: OutsideAnswer) -> OutsideAnswers {
 #[test]
 fn what_is_said_elsewhere_counts_as_every_check_does() {
     use Grade::{Fail, NotApplicable, Pass, Warn};
-    let judged = |grasp, light| judge_with(&facts(), &with_outside(0.0), &wants(), &answers(grasp, light));
+    let judged = |grasp, light| judge_with(&facts(), &with_outside(0.0), &wants(), Said { outside: &answers(grasp, light), word: None });
     let good = judged(said(Pass, 1.0), said(Pass, 1.0));
     assert_eq!((good.verdict, good.score), (Verdict::Approved, judge(&facts(), &Suite::default(), &wants()).score));
     let dark = judged(said(Pass, 1.0), said(Warn, 0.2));
@@ -449,7 +449,9 @@ fn what_is_said_elsewhere_counts_as_every_check_does() {
 #[test]
 fn what_was_not_done_elsewhere_approves_nothing_and_fails_nothing() {
     let not_done = || OutsideAnswer::NotDone("nobody came".into());
-    let judged = |facts: &Facts, fail_below, light| judge_with(facts, &with_outside(fail_below), &wants(), &answers(not_done(), light));
+    let judged = |facts: &Facts, fail_below, light| {
+        judge_with(facts, &with_outside(fail_below), &wants(), Said { outside: &answers(not_done(), light), word: None })
+    };
     let waited = judged(&facts(), 0.0, said(Grade::Pass, 1.0));
     assert_eq!((waited.verdict, waited.score, waited.flag.as_deref()), (Verdict::NeedsInspection, 1.0, Some("nobody came")));
     let grasp = waited.checks.iter().find(|check| check.name == "grasp").unwrap();
@@ -530,4 +532,38 @@ mod properties {
             prop_assert_eq!(judgement.flag.is_none(), judgement.verdict == Verdict::Approved);
         }
     }
+}
+
+#[test]
+fn what_the_operator_does_not_want_a_person_looks_at_and_a_suite_may_ask_for_more() {
+    use crate::domain::operator_word::{Demonstration, OperatorWord, WordVerdict};
+    let said = |verdict, demonstration| OperatorWord {
+        verdict,
+        demonstration,
+        note: Some("it fell".into()),
+        by: None,
+        at: crate::domain::Timestamp::UNIX_EPOCH,
+    };
+    let (suite, facts, wants) = (Suite::default(), facts(), wants());
+    let judged =
+        |suite: &Suite, word: &OperatorWord| judge_with(&facts, suite, &wants, Said { outside: &OutsideAnswers::new(), word: Some(word) });
+    let without = judge(&facts, &suite, &wants);
+    assert_eq!(without.verdict, Verdict::Approved);
+    for verdict in [WordVerdict::Discard, WordVerdict::Redo] {
+        let word = said(verdict, None);
+        let judgement = judged(&suite, &word);
+        assert_eq!((judgement.verdict, judgement.flag), (Verdict::NeedsInspection, Some(word.reason())));
+    }
+    // A word that keeps it makes it no better.
+    for demonstration in [None, Some(Demonstration::Success), Some(Demonstration::Failure)] {
+        let judgement = judged(&suite, &said(WordVerdict::Keep, demonstration));
+        assert_eq!((judgement.verdict, judgement.score), (without.verdict, without.score));
+    }
+    let mut strict = suite.clone();
+    let check = strict.checks.iter_mut().find(|check| check.name == "operator_word").unwrap();
+    (check.role, check.looked_at) = (Role::Gate, false);
+    check.limits.insert("success_wanted".into(), 1.0);
+    assert_eq!(judged(&strict, &said(WordVerdict::Discard, None)).verdict, Verdict::Failed);
+    assert_eq!(judged(&strict, &said(WordVerdict::Keep, Some(Demonstration::Failure))).verdict, Verdict::Failed);
+    assert_eq!(judged(&strict, &said(WordVerdict::Keep, Some(Demonstration::Success))).verdict, Verdict::Approved);
 }

@@ -11,6 +11,7 @@ pub enum Kind {
     Devices,
     Log,
     BulkRun,
+    Station,
 }
 
 impl Kind {
@@ -19,6 +20,7 @@ impl Kind {
             Self::Devices => "devices",
             Self::Log => "log",
             Self::BulkRun => "bulk_run",
+            Self::Station => "station",
         }
     }
 }

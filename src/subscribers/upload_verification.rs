@@ -2,10 +2,10 @@
 //! delete its copy.
 //!
 //! ```text
-//!  upload_reported ─► HEAD (size) ─► SHA-256 of every byte, at one entity tag ─► summary sound?
-//!                        │                       │                                   │
-//!                        └── no ──► upload_rejected, no ack ◄────────────────────────┘
-//!                                                            yes ─► durable on disk ─► AcceptUpload
+//!  upload_reported ─► HEAD (size) ─► every byte hashed and measured, in one pass ─► summary sound?
+//!                        │                       │                                     │
+//!                        └── no ──► upload_rejected, no ack ◄──────────────────────────┘
+//!                                                              yes ─► durable on disk ─► AcceptUpload
 //! ```
 //!
 //! A recording whose summary is missing or says too little is read once more, record by record, and what was

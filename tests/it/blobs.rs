@@ -6,7 +6,7 @@ use keystone_edge::blobs::{BlobError, Blobs, ObjectKey, PutFacts};
 use keystone_edge::config::Secret;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{TestObjects, access};
+use crate::harness::{TestObjects, access, sha256_of};
 
 fn key(key: &str) -> ObjectKey {
     ObjectKey::new(key).unwrap()
@@ -51,9 +51,7 @@ async fn a_large_object_goes_up_in_parts_and_is_hashed_in_ranges() {
     assert_eq!(sent, all.len() as u64);
 
     let facts = blobs.head(&key).await.unwrap();
-    let hash = blobs.sha256(&key, &facts.etag).await.unwrap();
-    assert_eq!(hash.bytes, all.len() as u64);
-    assert_eq!(hash.sha256, hex::encode(Sha256::digest(&all)));
+    assert_eq!(sha256_of(blobs, &key, &facts).await.unwrap(), (hex::encode(Sha256::digest(&all)), all.len() as u64));
 
     let ranges: Vec<Bytes> = blobs.stream(&key, &facts).try_collect().await.unwrap();
     assert!(ranges.iter().all(|range| range.len() <= 8 * 1024 * 1024));
@@ -66,10 +64,9 @@ async fn an_empty_object_has_the_hash_of_nothing() {
     let objects = TestObjects::new().await;
     let key = key("empty");
     let about = PutFacts::default();
-    let etag = objects.blobs.put(&key, Bytes::new(), &about).await.unwrap();
-    let hash = objects.blobs.sha256(&key, &etag).await.unwrap();
-    assert_eq!(hash.bytes, 0);
-    assert_eq!(hash.sha256, hex::encode(Sha256::digest([])));
+    objects.blobs.put(&key, Bytes::new(), &about).await.unwrap();
+    let facts = objects.blobs.head(&key).await.unwrap();
+    assert_eq!(sha256_of(&objects.blobs, &key, &facts).await.unwrap(), (hex::encode(Sha256::digest([])), 0));
 }
 
 #[tokio::test]
@@ -85,7 +82,8 @@ async fn a_replaced_object_is_noticed_by_every_read() {
     let changed = |error: BlobError| assert!(matches!(error, BlobError::Changed(_)), "{error:?}");
     changed(blobs.read_range(&key, 0..10, Some(&seen)).await.unwrap_err());
     changed(blobs.tail(&key, 10, &facts).await.unwrap_err());
-    changed(blobs.sha256(&key, &seen).await.unwrap_err());
+    changed(sha256_of(blobs, &key, &facts).await.unwrap_err());
+    changed(blobs.is_still(&key, &facts).await.unwrap_err());
     let streamed: Result<Vec<Bytes>, _> = blobs.stream(&key, &facts).try_collect().await;
     changed(streamed.unwrap_err());
 }

@@ -83,7 +83,7 @@ async fn work_off(edge: &TestEdge, claimed: &ClaimedRun) {
             Piece::ToDo(items) => {
                 let mut results = vec![];
                 for item in &items {
-                    results.push(runs(edge).run_item(&claimed.run_id, item).await);
+                    results.push(runs(edge).run_item(&claimed.context(), &claimed.run_id, item).await);
                 }
                 assert!(settle(edge, claimed, results).await);
             }
@@ -230,7 +230,7 @@ async fn q11_completed_means_that_each_episode_was_counted_once_also_after_a_cra
     let items = next(&edge, &dies, 4).await;
     assert_eq!(items.len(), 4);
     // It judges the first, begins with the second, and dies before it says so.
-    assert_eq!(runs(&edge).run_item(&dies.run_id, &items[0]).await, (1, ItemOutcome::Passed, None));
+    assert_eq!(runs(&edge).run_item(&dies.context(), &dies.run_id, &items[0]).await, (1, ItemOutcome::Passed, None));
     let begun = keystone_edge::commands::qa::StartQaRun {
         episode: EpisodeId(items[1].item.parse().unwrap()),
         run: format!("{}/2", dies.run_id),
@@ -253,7 +253,7 @@ async fn q11_completed_means_that_each_episode_was_counted_once_also_after_a_cra
     assert!(!edge.commands.renew_bulk_run(&dies, LEASE).await.unwrap() && edge.commands.renew_bulk_run(&after, LEASE).await.unwrap());
     let mut results = vec![];
     for item in &left {
-        results.push(runs(&edge).run_item(&after.run_id, item).await);
+        results.push(runs(&edge).run_item(&after.context(), &after.run_id, item).await);
     }
     assert!(settle(&edge, &after, results.clone()).await);
     assert!(settle(&edge, &after, results).await, "said twice, it is counted once");
@@ -277,7 +277,10 @@ async fn a_cancelled_run_finishes_its_piece_and_leaves_the_rest() {
     let items = next(&edge, &claimed, 2).await;
     let (status, cancelled) = edge.post(&format!("{RUNS}/{}/cancel", id(&accepted)), Value::Null).await;
     assert_eq!((status, &cancelled["status"]), (200, &json!("cancel_requested")));
-    let results = vec![runs(&edge).run_item(&claimed.run_id, &items[0]).await, runs(&edge).run_item(&claimed.run_id, &items[1]).await];
+    let results = vec![
+        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &items[0]).await,
+        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &items[1]).await,
+    ];
     assert!(settle(&edge, &claimed, results).await);
     assert_eq!(piece(&edge, &claimed, 2).await, Piece::Over);
     let ended = run(&edge, &accepted).await;

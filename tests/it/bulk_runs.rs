@@ -53,7 +53,8 @@ async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
 }
 
 async fn piece(edge: &TestEdge, run: &ClaimedRun) -> Piece {
-    edge.execute(WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: 200, given_up: None }).await
+    let next = WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: 200, given_up: None };
+    edge.commands.execute(&run.context(), next).await.unwrap()
 }
 
 #[tokio::test]
@@ -125,6 +126,17 @@ async fn what_another_run_does_or_nobody_can_do_is_skipped_and_says_why() {
     let first = accept(&edge, 100).await;
     let second = accept(&edge, 100).await;
     assert_eq!((&second["status"], &second["skipped_count"]), (&json!("completed"), &json!(5)), "all of it waits in the first: {second}");
+    assert_eq!(run(&edge, &second).await["causes"], json!([{"outcome": "skipped", "cause": "active_in_another_run", "count": 5}]));
+    let (_, items) = edge.get(&format!("{RUNS}/{}/items", second["run_id"].as_str().unwrap())).await;
+    assert_eq!((&items["total"], &items["items"][0]["item"], &items["items"][0]["outcome"]), (&json!(5), &json!("1"), &json!("skipped")));
+    // One that is new beside them is done, and the others keep their places.
+    letters_of(&edge, "more", 1).await;
+    let third = accept(&edge, 100).await;
+    assert_eq!((&third["total_count"], &third["skipped_count"], &third["status"]), (&json!(6), &json!(5), &json!("queued")), "{third}");
+    let (_, waits) = edge.get(&format!("{RUNS}/{}/items", third["run_id"].as_str().unwrap())).await;
+    let places: Vec<_> = waits["items"].as_array().unwrap().iter().map(|one| one["outcome"].as_str().unwrap_or("waits")).collect();
+    assert_eq!(places, ["skipped", "skipped", "skipped", "skipped", "skipped", "waits"], "{waits}");
+    assert_eq!(edge.post(&format!("{RUNS}/{}/cancel", third["run_id"].as_str().unwrap()), Value::Null).await.0, 200);
     edge.post("/api/v1/dead-letters/2/resolve", json!({"reason": "no"})).await;
     edge.post("/api/v1/dead-letters/3/replay", Value::Null).await;
     // It dies again: another death than the one that was selected.
@@ -139,8 +151,16 @@ async fn what_another_run_does_or_nobody_can_do_is_skipped_and_says_why() {
     let causes =
         json!([{"outcome": "skipped", "cause": "died_again", "count": 1}, {"outcome": "skipped", "cause": "letter_resolved", "count": 1}]);
     assert_eq!(ended["causes"], causes);
+    let by_whom = "select count(*) from events where event_type = 'dead_letter_replayed' and metadata ->> 'actor' = 'user:admin'
+                   and metadata ->> 'causation_id' = 'bulk_run/' || $1 || '/1' and metadata ->> 'correlation_id' = (
+                       select metadata ->> 'correlation_id' from events where aggregate_id = $1 and sequence = 1)";
+    let client = edge.database.pool.get().await.unwrap();
+    let replayed: i64 = client.query_one(by_whom, &[&first["run_id"].as_str().unwrap()]).await.unwrap().get(0);
+    assert_eq!(replayed, 3, "by who asked, because it was asked");
+    let cancelled = claim(&edge, LEASE).await.expect("the third run");
+    assert_eq!(piece(&edge, &cancelled).await, Piece::Over);
     let (_, list) = edge.get(&format!("{RUNS}?active=false")).await;
-    assert_eq!(list["total"], 2);
+    assert_eq!(list["total"], 3);
     assert_eq!(edge.get(&format!("{RUNS}/nothing")).await.0, 404);
     assert_eq!(edge.post(&format!("{RUNS}/nothing/cancel"), Value::Null).await.0, 404);
     assert_eq!(edge.get(&format!("{RUNS}/current?action=weather")).await.0, 400);

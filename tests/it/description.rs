@@ -345,6 +345,11 @@ impl World {
                 self.wait_for("GET /api/v1/devices/{device_id}/connection", "/connected", &json!(true)).await;
             }
             "POST /api/v1/callbacks/finish" => self.wait_for("GET /api/v1/episodes", "/total", &json!(1)).await,
+            // An episode that is being judged is judged by nobody else.
+            "POST /api/v1/data-ops/episodes/bulk-qa" => {
+                let current = json!({ "operation": "GET /api/v1/data-ops/bulk-runs/current", "query": { "action": "bulk_qa" } });
+                until("the end of the run", async || self.send(&current).await.1 == 204).await;
+            }
             // What was done before, and may be done again.
             "GET /api/v1/episodes/{id}/presign" => {
                 let letters = "insert into dead_letters
@@ -429,6 +434,8 @@ async fn a_fresh_server_accepts_every_example() {
     let writes = std::env::var_os("KEYSTONE_WRITE_DOCS").is_some();
     let folder = temp_folder();
     let mut server = Server::new(folder.path());
+    // The first decision is the last one, so that it can be reopened.
+    server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
     server.start();
     server.ready().await;
     let mut world = World {

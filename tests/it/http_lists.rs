@@ -292,3 +292,45 @@ async fn a_factory_is_in_a_time_zone_that_there_is() {
         assert!(refused["error_msg"].as_str().or(refused["detail"].as_str()).unwrap().contains("timezone"), "{refused}");
     }
 }
+
+/// A filter that is spelled wrongly does not mean everything, where the contract does not say so.
+#[tokio::test]
+async fn names_that_a_route_does_not_have_are_refused_but_on_the_contracts_routes() {
+    let edge = TestEdge::start().await;
+    for path in [
+        "/api/v1/events",
+        "/api/v1/events/export?format=csv",
+        "/api/v1/events/stream",
+        "/api/v1/dead-letters",
+        "/api/v1/dead-letters/counts",
+        "/api/v1/subscriptions",
+        "/api/v1/subscriptions/1/deliveries",
+        "/api/v1/subscriptions/1/poll",
+        "/api/v1/data-ops/bulk-runs",
+        "/api/v1/data-ops/bulk-runs/x/items",
+        "/api/v1/inspection/queue",
+        "/api/v1/qa/suites",
+        "/api/v1/requests",
+        "/api/v1/requests/x",
+        "/api/v1/abandoned-executions",
+    ] {
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let (status, refused) = edge.get(&format!("{path}{mark}subsciber=x")).await;
+        assert_eq!((status, &refused["field"]), (400, &json!("subsciber")), "{path}: {refused}");
+    }
+    for path in ["/api/v1/events/export?limit=1", "/api/v1/events/export?order=asc", "/api/v1/dead-letters?%6Fffset=0&x%20y=1"] {
+        assert_eq!(edge.get(path).await.0, 400, "{path}");
+    }
+    for path in ["/api/v1/dead-letters?%6Fffset=0&after=", "/api/v1/episodes?subsciber=x", "/api/v1/orders?_=1", "/api/v1/qa/episodes?x=1"]
+    {
+        assert_eq!(edge.get(path).await.0, 200, "{path}");
+    }
+    for (path, twice) in [("/api/v1/events?category=task&category=device", "category"), ("/api/v1/dead-letters?limit=1&limit=2", "limit")] {
+        let (status, refused) = edge.get(path).await;
+        assert_eq!((status, &refused["field"]), (400, &json!(twice)), "{path}: {refused}");
+    }
+    assert_eq!(edge.get("/api/v1/events?content=task_id:1&content=task_id:2").await.0, 200);
+    // Who may not ask is told that first.
+    let unknown = edge.request("none", "GET", "/api/v1/events?subsciber=x").send().await.unwrap();
+    assert_eq!(unknown.status(), 401);
+}

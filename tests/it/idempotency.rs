@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use keystone_edge::commands::idempotency::{IdempotencyKey, KeptAnswer};
 use serde_json::{Value, json};
 
+use crate::dead_letters::with_letters;
 use crate::harness::edge::{Seed, TestEdge, number};
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::temp_folder;
@@ -116,6 +118,48 @@ async fn many_at_once_with_one_key_are_one_change_and_one_answer() {
     assert!(answers.iter().all(|sent| sent.status == 201), "{:?}", answers.iter().map(|sent| &sent.body).collect::<Vec<_>>());
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(count(&edge, "select count(*) from orders").await, 2);
+}
+
+/// What can be done once only is refused to whom comes second; the same request is not a second one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_with_one_key_get_one_answer_where_a_rule_forbids_a_second_time() {
+    let edge = Arc::new(with_letters(&["a", "b"]).await);
+    for (path, body) in
+        [("/api/v1/dead-letters/1/resolve", json!({ "reason": "the robot is gone" })), ("/api/v1/dead-letters/2/replay", json!({}))]
+    {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..12 {
+            let (edge, body) = (edge.clone(), body.clone());
+            asking.spawn(async move { post(&edge, path, "k", &body).await });
+        }
+        let mut answers = asking.join_all().await;
+        answers.push(post(&edge, path, "k", &body).await);
+        let first = &answers[0];
+        assert!(answers.iter().all(|sent| (sent.status, sent.json()) == (200, first.json())), "{path}: {:?}", first.body);
+        assert_eq!(post(&edge, path, "another", &body).await.status, 409);
+    }
+    let done = "select count(*) from events where event_type in ('dead_letter_resolved', 'dead_letter_replayed')";
+    assert_eq!(count(&edge, done).await, 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_kept_for_a_request_that_was_done() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    post(&edge, "/api/v1/orders", "k", &order(&seed, "Bowls")).await;
+    let client = edge.database.pool.get().await.unwrap();
+    let row = client.query_one("delete from idempotency_keys where step = '' returning scope, fingerprint", &[]).await.unwrap();
+    let fingerprint: [u8; 32] = row.get::<_, Vec<u8>>(1).try_into().unwrap();
+    let key = IdempotencyKey { scope: row.get(0), key: "k".to_owned(), fingerprint };
+    let answer = |status| KeptAnswer { status, content_type: "application/json".to_owned(), body: b"{}".to_vec() };
+    edge.commands.keep_answer(&key, &answer(409)).await.unwrap();
+    assert_eq!(edge.commands.kept_answer(&key).await.unwrap(), None);
+    edge.commands.keep_answer(&key, &answer(201)).await.unwrap();
+    assert_eq!(edge.commands.kept_answer(&key).await.unwrap(), Some(answer(201)));
+    // Of a request that was not done it is the answer.
+    let other = IdempotencyKey { key: "other".to_owned(), ..key };
+    edge.commands.keep_answer(&other, &answer(409)).await.unwrap();
+    assert_eq!(edge.commands.kept_answer(&other).await.unwrap(), Some(answer(409)));
 }
 
 #[tokio::test]

@@ -93,6 +93,7 @@ impl Subscriptions for DatabaseSubscriptions {
     }
 
     async fn deliveries(&self, id: SubscriptionId, outcome: Option<AttemptOutcome>) -> anyhow::Result<Vec<Value>> {
+        self.show(id).await?;
         let filter = AttemptFilter { outcome: outcome.map(|outcome| outcome.as_str().to_owned()), ..AttemptFilter::default() };
         let rows = self.reads.attempts(id, &filter, Page { limit: Some(ATTEMPTS), ..Page::ALL }).await?.rows;
         Ok(rows.into_iter().map(|row| json!(DeliveryAttempt::from(row))).collect())

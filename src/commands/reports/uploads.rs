@@ -1,7 +1,7 @@
 //! What uploaders tell: what became of the files of tasks.
 
 use super::told::{DeviceReport, owned};
-use crate::commands::production::Production;
+use crate::commands::production::{EndedTask, Production};
 use crate::commands::{CommandError, Work};
 use crate::domain::report::{Report, UploadList};
 use crate::domain::tally::TaskOutcome;
@@ -57,10 +57,11 @@ pub(super) async fn fail(
     let command = TaskCommand::FailUpload { reason: reason.to_owned(), file, at: work.now };
     work.decide(&mut task, command)?;
     if has_failed(&task) && !failed_before {
-        let brief = task.state.dispatched().map(|task| (task.brief.order_id, task.brief.batch_id));
-        let Some((order_id, batch_id)) = brief else { return Ok(()) };
+        let Some(failed) = task.state.dispatched() else { return Ok(()) };
+        let order_id = failed.brief.order_id;
+        let ended = EndedTask { task_id: owner.task_id, batch_id: failed.brief.batch_id, replaced: failed.replaced_by.is_some() };
         let mut production = Production::lock(work, order_id).await?;
-        production.settle(work, (owner.task_id, batch_id), TaskOutcome::Failed).await?;
+        production.settle(work, ended, TaskOutcome::Failed).await?;
         production.finish(work).await?;
     }
     Ok(())

@@ -22,6 +22,7 @@ pub use self::status::{Level, QaStatus, RunMode};
 use super::aggregate::events;
 use super::judgement::{Judgement, TaskWants};
 use super::measurement::Facts;
+use super::operator_word::{OperatorWord, WordEffect};
 use super::{
     Aggregate, BatchId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
     Timestamp,
@@ -46,6 +47,9 @@ pub struct Known {
     pub measured: Option<Box<Measured>>,
     pub qa: Qa,
     pub inspection: Inspection,
+    /// The last word of the operator.
+    #[serde(default)]
+    pub word: Option<OperatorWord>,
 }
 
 /// What people say of an episode; what is not given stays.
@@ -76,7 +80,32 @@ pub struct NewDecision {
 impl Known {
     /// No run changes its status: a person has decided, or is about to.
     pub fn is_protected(&self, now: Timestamp) -> bool {
-        self.qa.settled.is_protected() || self.inspection.holder(now).is_some() || !self.inspection.decisions.is_empty()
+        (self.qa.settled.is_protected() && !self.qa.unjudged_word) || self.inspection.holder(now).is_some() || self.was_inspected()
+    }
+
+    /// An inspector decided about it, or it was reopened.
+    fn was_inspected(&self) -> bool {
+        !self.inspection.decisions.is_empty() || self.inspection.rounds > 0
+    }
+
+    /// Of a word that says something new.
+    fn heard(&self, word: OperatorWord) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        if self.word.as_ref().is_some_and(|last| word.repeats(last)) {
+            return Ok(vec![]);
+        }
+        if self.was_inspected() {
+            return Err(EpisodeRefusal::Inspected);
+        }
+        let (status, by_word) = (self.qa.settled, self.qa.by_word);
+        let effect = match (word.discards(), status) {
+            _ if self.inspection.holder(word.at).is_some() => WordEffect::Noted,
+            (true, QaStatus::PendingQa | QaStatus::Approved) => WordEffect::Held,
+            (true, QaStatus::NeedsInspection) if by_word => WordEffect::Held,
+            (false, QaStatus::NeedsInspection) if by_word => WordEffect::Freed,
+            _ => WordEffect::Noted,
+        };
+        let lost = (effect == WordEffect::Held && status.is_approved()).then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
+        Ok(std::iter::once(EpisodeEvent::OperatorWordHeard { word, effect }).chain(lost).collect())
     }
 
     fn annotated(&self, annotation: Annotation) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
@@ -186,6 +215,10 @@ pub enum EpisodeCommand {
     /// What people say of it.
     Annotate(Annotation),
     Measure(Box<Measured>),
+    /// What its operator says of it.
+    HearWord {
+        word: OperatorWord,
+    },
     /// A run looks at the recording, until then at the longest.
     StartRun {
         run: String,
@@ -236,6 +269,10 @@ events! {
             note: Option<String>,
         },
         EpisodeMeasured = "episode_measured", "1.0" (Box<Measured>),
+        OperatorWordHeard = "operator_word_heard", "1.0" {
+            word: OperatorWord,
+            effect: WordEffect,
+        },
         QaRunStarted = "qa_run_started", "1.0" (Running),
         QaRunWaits = "qa_run_waits", "1.0" (Box<Waits>),
         QaRunEnded = "qa_run_ended", "1.0" (Box<EndedRun>),
@@ -280,6 +317,7 @@ impl Aggregate for Episode {
             C::Annotate(annotation) => episode.annotated(annotation)?,
             C::Measure(measured) if episode.measured.as_ref() == Some(&measured) => vec![],
             C::Measure(measured) => vec![EpisodeEvent::EpisodeMeasured(measured)],
+            C::HearWord { word } => episode.heard(word)?,
             C::StartRun { run, mode, until, now } => {
                 let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
                 let why = || "its time was over".to_owned();
@@ -297,7 +335,7 @@ impl Aggregate for Episode {
             C::EndRun { run, number, mode, judgement, at } => {
                 qa.may_end(&run, mode)?;
                 let kept = episode.is_protected(at);
-                let approval = match (qa.settled.is_approved(), QaStatus::from(judgement.verdict).is_approved()) {
+                let approval = match (qa.settled.is_approved(), qa.status_after(judgement.verdict, episode.word.as_ref()).is_approved()) {
                     (false, true) if !kept => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
                     (true, false) if !kept => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
                     _ => None,
@@ -334,7 +372,15 @@ impl Aggregate for Episode {
         use EpisodeEvent as E;
         if let E::EpisodeCreated(created) = event {
             let created = created.clone();
-            let known = Known { created, labels: vec![], note: None, measured: None, qa: Qa::default(), inspection: Inspection::default() };
+            let known = Known {
+                created,
+                labels: vec![],
+                note: None,
+                measured: None,
+                qa: Qa::default(),
+                inspection: Inspection::default(),
+                word: None,
+            };
             *self = Episode::Known(Box::new(known));
         }
         // Nothing precedes `episode_created` in a stream.
@@ -346,7 +392,11 @@ impl Aggregate for Episode {
             E::EpisodeMeasured(measured) => episode.measured = Some(measured.clone()),
             E::QaRunStarted(running) => episode.qa.running = Some(running.clone()),
             E::QaRunWaits(waits) => episode.qa.wait((**waits).clone()),
-            E::QaRunEnded(ended) => episode.qa.end((**ended).clone()),
+            E::OperatorWordHeard { word, effect } => {
+                episode.qa.hear(word, *effect);
+                episode.word = Some(word.clone());
+            }
+            E::QaRunEnded(ended) => episode.qa.end((**ended).clone(), episode.word.as_ref()),
             E::QaRunAbandoned { .. } => episode.qa.running = None,
             // What was said of it is in the events beside them.
             E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => {}

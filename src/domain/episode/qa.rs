@@ -23,7 +23,8 @@ use serde_json::Value;
 
 use super::refusal::EpisodeRefusal;
 use super::status::{QaStatus, RunMode};
-use crate::domain::judgement::{Grade, Judgement};
+use crate::domain::judgement::{Grade, Judgement, Verdict};
+use crate::domain::operator_word::{OperatorWord, WordEffect};
 use crate::domain::{OutsideJobId, QaSuiteId, Timestamp};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,11 +40,27 @@ pub struct Qa {
     /// What the run that holds it waits for.
     pub waits: Option<Box<Waits>>,
     pub last: Option<EndedRun>,
+    /// It needs an inspection, and the operator does not want it: what they say next counts.
+    #[serde(default)]
+    pub by_word: bool,
+    /// It has its status from a word of the operator that no run has heard: the next run may change it.
+    #[serde(default)]
+    pub unjudged_word: bool,
 }
 
 impl Default for Qa {
     fn default() -> Self {
-        Self { settled: QaStatus::PendingQa, score: None, flag: None, auto_approved: false, running: None, waits: None, last: None }
+        Self {
+            settled: QaStatus::PendingQa,
+            score: None,
+            flag: None,
+            auto_approved: false,
+            running: None,
+            waits: None,
+            last: None,
+            by_word: false,
+            unjudged_word: false,
+        }
     }
 }
 
@@ -156,7 +173,7 @@ impl Qa {
             Some(running) => Some(running.run.clone()),
             None => None,
         };
-        if mode == RunMode::Auto && self.settled != QaStatus::PendingQa {
+        if mode == RunMode::Auto && !self.is_pending() {
             return Err(EpisodeRefusal::NotPending { status: self.settled });
         }
         Ok(Start { abandoned: over, again: false })
@@ -167,15 +184,21 @@ impl Qa {
         match (&self.running, mode) {
             (Some(running), _) if running.run == run => Ok(()),
             (Some(_), _) => Err(EpisodeRefusal::QaRunning),
-            (None, RunMode::Auto) if self.settled == QaStatus::PendingQa => Ok(()),
+            (None, RunMode::Auto) if self.is_pending() => Ok(()),
             (None, RunMode::Auto) => Err(EpisodeRefusal::NotPending { status: self.settled }),
             (None, RunMode::Manual) => Err(EpisodeRefusal::RunLost),
         }
     }
 
+    /// No run has judged it, or what its operator said: an automatic one may.
+    pub fn is_pending(&self) -> bool {
+        self.settled == QaStatus::PendingQa || self.unjudged_word
+    }
+
     /// A person says how it stands.
     pub(super) fn settle(&mut self, status: QaStatus, flag: Option<String>) {
         (self.settled, self.flag, self.auto_approved) = (status, flag, false);
+        (self.by_word, self.unjudged_word) = (false, false);
     }
 
     pub(super) fn wait(&mut self, waits: Waits) {
@@ -183,10 +206,34 @@ impl Qa {
         self.waits = Some(Box::new(waits));
     }
 
-    pub(super) fn end(&mut self, ended: EndedRun) {
+    pub(super) fn hear(&mut self, word: &OperatorWord, effect: WordEffect) {
+        match effect {
+            WordEffect::Held => {
+                self.settle(QaStatus::NeedsInspection, Some(word.reason()));
+                (self.score, self.by_word, self.unjudged_word) = (None, true, true);
+            }
+            WordEffect::Freed => {
+                self.settle(QaStatus::PendingQa, None);
+                self.score = None;
+            }
+            WordEffect::Noted => {}
+        }
+    }
+
+    /// What becomes of it by a verdict. What its operator does not want is approved by no run.
+    pub(super) fn status_after(&self, verdict: Verdict, word: Option<&OperatorWord>) -> QaStatus {
+        match verdict {
+            Verdict::Approved if word.is_some_and(OperatorWord::discards) => QaStatus::NeedsInspection,
+            verdict => verdict.into(),
+        }
+    }
+
+    pub(super) fn end(&mut self, ended: EndedRun, word: Option<&OperatorWord>) {
         (self.running, self.waits) = (None, None);
         if !ended.kept {
-            let status = QaStatus::from(ended.judgement.verdict);
+            let status = self.status_after(ended.judgement.verdict, word);
+            let discarded = word.filter(|word| word.discards() && status == QaStatus::NeedsInspection);
+            (self.by_word, self.unjudged_word) = (discarded.is_some(), false);
             // An approval that stands is still the one that it was.
             self.auto_approved = status.is_approved()
                 && match ended.mode {
@@ -195,7 +242,7 @@ impl Qa {
                 };
             self.settled = status;
             self.score = Some(ended.judgement.score);
-            self.flag.clone_from(&ended.judgement.flag);
+            self.flag = discarded.map(OperatorWord::reason).or_else(|| ended.judgement.flag.clone());
         }
         self.last = Some(ended);
     }

@@ -29,6 +29,8 @@ pub enum EpisodeRefusal {
     DecidedBefore,
     #[error("this needs an inspector of the level {}", .needed.as_str())]
     LevelTooLow { needed: Level },
+    #[error("the episode was inspected: what its operator says counts no more")]
+    Inspected,
     #[error("only what was decided is reopened, and the episode is {}", .status.as_str())]
     NotDecided { status: QaStatus },
 }
@@ -47,6 +49,7 @@ impl Refused for EpisodeRefusal {
             Self::NotTaken => RefusalCode::InspectionNotTaken,
             Self::DecidedBefore => RefusalCode::InspectionDecidedBefore,
             Self::LevelTooLow { .. } => RefusalCode::InspectorLevel,
+            Self::Inspected => RefusalCode::EpisodeInspected,
             Self::NotDecided { .. } => RefusalCode::NothingToReopen,
         }
     }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::tests::created;
 use super::*;
 use crate::domain::judgement::Verdict;
+use crate::domain::operator_word::WordVerdict;
 use crate::domain::{OutsideJobId, QaSuiteId};
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ enum Ask {
     End { run: u8, mode: RunMode, verdict: Verdict },
     Abandon { run: u8 },
     Wait { seconds: i64 },
+    Say { discards: bool },
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -28,12 +30,18 @@ fn ask() -> impl Strategy<Value = Ask> {
         (0..6_u8, mode(), verdict).prop_map(|(run, mode, verdict)| Ask::End { run, mode, verdict }),
         (0..6_u8).prop_map(|run| Ask::Abandon { run }),
         (0..5_i64).prop_map(|seconds| Ask::Wait { seconds }),
+        any::<bool>().prop_map(|discards| Ask::Say { discards }),
     ]
 }
 
 fn waits(run: &str, mode: RunMode, until: Timestamp) -> EpisodeCommand {
     let jobs = vec![AwaitedJob { job_id: OutsideJobId(1), check: "grasp".into() }];
     EpisodeCommand::WaitForOutside(Waits { run: run.into(), mode, suite_id: QaSuiteId(1), jobs, until })
+}
+
+fn word(discards: bool, at: Timestamp) -> OperatorWord {
+    let verdict = if discards { WordVerdict::Discard } else { WordVerdict::Keep };
+    OperatorWord { verdict, demonstration: None, note: None, by: None, at }
 }
 
 fn judgement(run: u8, verdict: Verdict) -> Judgement {
@@ -66,8 +74,9 @@ proptest! {
         episode.evolve(&EpisodeEvent::EpisodeCreated(created()));
         let mut now = Timestamp::UNIX_EPOCH;
         let (mut ended, mut approved) = (BTreeMap::<String, usize>::new(), false);
-        // The judgement that status, score and flag have to come from.
-        let mut standing: Option<Judgement> = None;
+        // What status, score and flag have to be: of the last run that counted, or of a word behind it.
+        let mut standing = (QaStatus::PendingQa, None, None);
+        let mut discarded: Option<String> = None;
         for ask in asks {
             let before = qa(&episode).clone();
             let name = |run: u8| format!("run-{run}");
@@ -84,6 +93,7 @@ proptest! {
                     EpisodeCommand::EndRun { run: name(run), number: 1, mode, judgement: judgement(run, verdict), at: now }
                 }
                 Ask::Abandon { run } => EpisodeCommand::AbandonRun { run: name(run), why: String::new() },
+                Ask::Say { discards } => EpisodeCommand::HearWord { word: word(discards, now) },
             };
             let Ok(events) = episode.decide(command) else {
                 prop_assert_eq!(qa(&episode), &before, "a refusal changes nothing");
@@ -98,10 +108,22 @@ proptest! {
                     }
                     EpisodeEvent::QaRunEnded(run) => {
                         *ended.entry(run.run.clone()).or_default() += 1;
-                        prop_assert_eq!(run.kept, before.settled.is_protected());
+                        prop_assert_eq!(run.kept, before.settled.is_protected() && !before.unjudged_word);
                         if !run.kept {
-                            standing = Some(run.judgement.clone());
+                            let judged = run.judgement.clone();
+                            standing = (QaStatus::from(judged.verdict), Some(judged.score), judged.flag);
+                            if let Some(reason) = discarded.clone().filter(|_| judged.verdict != Verdict::Failed) {
+                                (standing.0, standing.2) = (QaStatus::NeedsInspection, Some(reason));
+                            }
                         }
+                    }
+                    EpisodeEvent::OperatorWordHeard { word, effect } => {
+                        discarded = word.discards().then(|| word.reason());
+                        standing = match effect {
+                            WordEffect::Held => (QaStatus::NeedsInspection, None, Some(word.reason())),
+                            WordEffect::Freed => (QaStatus::PendingQa, None, None),
+                            WordEffect::Noted => standing,
+                        };
                     }
                     EpisodeEvent::EpisodeApproved { .. } => {
                         prop_assert!(!std::mem::replace(&mut approved, true));
@@ -119,12 +141,13 @@ proptest! {
                 prop_assert_eq!(after.waits.is_none(), ends);
             }
             prop_assert_eq!(after.waits.as_ref().map(|waits| &waits.run), after.running.as_ref().map(|running| &running.run).filter(|_| after.waits.is_some()));
-            if before.settled.is_protected() {
+            let of_a_run = matches!(events.first(), Some(EpisodeEvent::QaRunEnded(_)));
+            if before.settled.is_protected() && !before.unjudged_word && of_a_run {
                 prop_assert_eq!((after.settled, after.score, &after.flag), (before.settled, before.score, &before.flag));
             }
-            let expected = standing.as_ref().map(|judged| (QaStatus::from(judged.verdict), Some(judged.score), judged.flag.clone()));
-            prop_assert_eq!((after.settled, after.score, after.flag.clone()), expected.unwrap_or((QaStatus::PendingQa, None, None)));
+            prop_assert_eq!((after.settled, after.score, after.flag.clone()), standing.clone());
             prop_assert_eq!(after.settled.is_approved(), approved);
+            prop_assert!(!(approved && discarded.is_some()), "approved although its operator does not want it");
             prop_assert!(!after.auto_approved || after.settled == QaStatus::Approved);
         }
         // A name that came again after another run ended is another run.
@@ -206,4 +229,75 @@ fn a_protected_episode_is_held_by_a_run_and_shows_its_status() {
     assert_eq!(waits.decide(start("c", RunMode::Manual, 60)), Err(EpisodeRefusal::QaRunning));
     let events = waits.decide(end("b", RunMode::Manual, Verdict::Approved)).unwrap();
     assert!(matches!(&events[..], [EpisodeEvent::QaRunEnded(run)] if run.kept), "{events:?}");
+}
+
+#[test]
+fn a_discard_needs_an_inspection_whenever_it_comes_and_the_last_word_counts() {
+    use RunMode::Auto;
+    let say = |discards| EpisodeCommand::HearWord { word: word(discards, NOW) };
+    let stands = |asks: Vec<EpisodeCommand>| {
+        let episode = with(asks);
+        let qa = qa(&episode);
+        (qa.status(), qa.flag.clone(), qa.auto_approved)
+    };
+    let reason = Some("the operator discards it".to_owned());
+    let held = (QaStatus::NeedsInspection, reason.clone(), false);
+    let approve = || end("a", Auto, Verdict::Approved);
+    assert_eq!(stands(vec![say(true)]), held);
+    assert_eq!(stands(vec![say(true), approve()]), held);
+    assert_eq!(stands(vec![approve(), say(true)]), held);
+    assert_eq!(stands(vec![say(true), end("a", Auto, Verdict::NeedsInspection)]), held);
+    // What it was becomes of it again, by a run.
+    assert_eq!(stands(vec![say(true), say(false)]), (QaStatus::PendingQa, None, false));
+    assert_eq!(stands(vec![say(true), approve(), say(false), end("b", Auto, Verdict::Approved)]), (QaStatus::Approved, None, true));
+    // What failed stays failed, before a word and behind it.
+    let failed = (QaStatus::Failed, Some("flag of 9".to_owned()), false);
+    assert_eq!(stands(vec![end("a", Auto, Verdict::Failed), say(true)]), failed);
+    assert_eq!(stands(vec![say(true), end("a", Auto, Verdict::Failed)]), failed);
+    // What a machine sent to inspection stays there.
+    let flagged = (QaStatus::NeedsInspection, Some("flag of 9".to_owned()), false);
+    let inspect = || end("a", Auto, Verdict::NeedsInspection);
+    assert_eq!(stands(vec![inspect(), say(true)]), flagged);
+    assert_eq!(stands(vec![inspect(), say(true), say(false)]), flagged);
+    // The run that hears it may change it, and no other one.
+    let judged = with([say(true), approve()]);
+    assert_eq!(judged.decide(end("b", Auto, Verdict::Approved)), Err(EpisodeRefusal::NotPending { status: QaStatus::NeedsInspection }));
+    assert_eq!(judged.decide(say(true)), Ok(vec![]));
+}
+
+#[test]
+fn an_approval_is_lost_by_a_discard_and_what_was_inspected_hears_no_word() {
+    let say = |discards, seconds| EpisodeCommand::HearWord { word: word(discards, NOW + TimeDelta::seconds(seconds)) };
+    let approved = with([end("a", RunMode::Auto, Verdict::Approved)]);
+    let events = approved.decide(say(true, 0)).unwrap();
+    assert!(matches!(&events[1], EpisodeEvent::EpisodeApprovalLost { run: None }) && events.len() == 2, "{events:?}");
+
+    let take = EpisodeCommand::Take {
+        by: InspectorId(1),
+        level: Level::Senior,
+        levels: Levels::default(),
+        until: NOW + TimeDelta::seconds(60),
+        now: NOW,
+    };
+    let taken = with([say(true, 0), take]);
+    let noted = taken.decide(say(false, 1)).unwrap();
+    assert!(matches!(&noted[..], [EpisodeEvent::OperatorWordHeard { effect: WordEffect::Noted, .. }]), "{noted:?}");
+    let mut decided = taken;
+    let decision = NewDecision {
+        number: 1,
+        by: InspectorId(1),
+        level: Level::Senior,
+        levels: Levels::default(),
+        decision: Decision::Approved,
+        reason: "as I see it".into(),
+        tags: vec![],
+        duration_sec: None,
+        second_wanted: false,
+        at: NOW,
+    };
+    let events = decided.decide(EpisodeCommand::Decide(Box::new(decision))).unwrap();
+    events.iter().for_each(|event| decided.evolve(event));
+    assert_eq!(decided.decide(say(false, 2)), Err(EpisodeRefusal::Inspected));
+    // What was said before is a repeat, also now.
+    assert_eq!(decided.decide(say(true, 3)), Ok(vec![]));
 }

@@ -11,11 +11,13 @@
 //!
 //! Secrets and whole URLs stand beside the log; how far each subscription is, and what was tried, too (`docs/webhooks.md`).
 
+mod hidden;
 mod target;
 mod terms;
 
 use serde::{Deserialize, Serialize};
 
+pub use hidden::Hidden;
 pub use target::{NotATarget, Target, URL_CHARS_MAX};
 pub use terms::*;
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::state::{Brief, RefusedWrite};
 use super::upload::{Rejection, UploadReport, VerifiedUpload};
 use super::witness::{FinishReport, Witness};
-use crate::domain::{CollectorId, EpisodeId, Timestamp};
+use crate::domain::operator_word::OperatorWord;
+use crate::domain::{CollectorId, EpisodeId, TaskId, Timestamp};
 
 #[derive(Clone, Debug)]
 pub enum TaskCommand {
@@ -99,6 +100,11 @@ pub enum TaskCommand {
     CompleteExternally {
         by: CollectorId,
         at: Timestamp,
+    },
+    /// What the operator says of its recording. `replacement`: the task that is recorded in its place.
+    GiveWord {
+        word: OperatorWord,
+        replacement: Option<TaskId>,
     },
     Delete,
 }

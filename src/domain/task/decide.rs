@@ -6,6 +6,7 @@ use super::refusal::TaskRefusal;
 use super::state::{Dispatched, Stage, Task};
 use super::upload::{Heard, Judged, Verdict};
 use super::witness::{Disposition, Witness};
+use crate::domain::operator_word::WordVerdict;
 
 /// Different writes that are recorded of one task. A robot repeats the same one; what makes up new ones is not heard.
 pub(super) const REFUSED_WRITES_MAX: usize = 10;
@@ -155,6 +156,13 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
 
         (S::Pending, C::CompleteExternally { by, at }) => vec![TaskEvent::TaskCompletedExternally { by, at }],
         (_, C::CompleteExternally { .. }) => return Err(TaskRefusal::NotPending(stage.status())),
+
+        (_, C::GiveWord { word, .. }) if task.knows_word(&word) => vec![],
+        (_, C::GiveWord { .. }) if !task.has_recording() => return Err(TaskRefusal::NothingRecorded(stage.status())),
+        (_, C::GiveWord { word, replacement }) => match (word.verdict, task.replaced_by) {
+            (WordVerdict::Redo, Some(by)) => return Err(TaskRefusal::Replaced(by)),
+            _ => vec![TaskEvent::OperatorWordGiven { word, replacement }],
+        },
 
         (S::Uploading(_) | S::Completed { .. } | S::CompletedExternally { .. }, C::Delete) => {
             return Err(TaskRefusal::NotDeletable(stage.status()));

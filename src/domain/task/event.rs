@@ -7,7 +7,8 @@ use super::status::TaskStatus;
 use super::upload::{Rejection, UploadReport, VerifiedUpload};
 use super::witness::{Disposition, FinishReport, Witness};
 use crate::domain::aggregate::events;
-use crate::domain::{CollectorId, EpisodeId, Timestamp};
+use crate::domain::operator_word::OperatorWord;
+use crate::domain::{CollectorId, EpisodeId, TaskId, Timestamp};
 
 events! {
     TaskEvent {
@@ -95,6 +96,11 @@ events! {
             report: Witness,
             disposition: Disposition,
             status: TaskStatus,
+        },
+        OperatorWordGiven = "operator_word_given", "1.0" {
+            word: OperatorWord,
+            /// The task that is recorded in its place.
+            replacement: Option<TaskId>,
         },
         ObjectWriteRefused = "object_write_refused", "1.0" (RefusedWrite),
     }

@@ -15,6 +15,8 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
             sequence: 1,
             noted: 0,
             refused_writes: vec![],
+            word: None,
+            replaced_by: None,
         }));
         return;
     }
@@ -29,6 +31,8 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
         TaskEvent::TaskCreated(_) | TaskEvent::TaskDeleted {} | TaskEvent::UploadAckRequested { .. } => {}
         TaskEvent::RecordingAbandoned { .. } => {
             task.enter(Stage::Pending);
+            // It was about a recording that is none.
+            task.word = None;
             task.ready_at = None;
             task.started_at = None;
         }
@@ -66,6 +70,10 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
             {
                 awaited.finished_by = Some(*report);
             }
+        }
+        TaskEvent::OperatorWordGiven { word, replacement } => {
+            task.word = Some(word.clone());
+            task.replaced_by = replacement.or(task.replaced_by);
         }
         TaskEvent::ObjectWriteRefused(write) => task.refused_writes.push(write.clone()),
         TaskEvent::LateUploadReported { report, .. } => task.upload = Some(Upload::waiting(report.clone(), task.sequence)),

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::status::TaskStatus;
+use crate::domain::TaskId;
 use crate::domain::refusal::{RefusalCode, Refused};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +22,10 @@ pub enum TaskRefusal {
     NothingToVerify,
     #[error("the task is {}; only a pending one can be completed without a recording", .0.as_str())]
     NotPending(TaskStatus),
+    #[error("the task is {}; there is no recording of it to say something about", .0.as_str())]
+    NothingRecorded(TaskStatus),
+    #[error("the task was replaced by task {0} already")]
+    Replaced(TaskId),
     #[error("the task is {}; what is uploading or completed cannot be deleted", .0.as_str())]
     NotDeletable(TaskStatus),
 }
@@ -35,14 +40,21 @@ impl Refused for TaskRefusal {
             Self::NothingToVerify => RefusalCode::NothingToVerify,
             Self::NotPending(_) => RefusalCode::TaskNotPending,
             Self::NotDeletable(_) => RefusalCode::TaskNotDeletable,
+            Self::NothingRecorded(_) => RefusalCode::TaskNotRecorded,
+            Self::Replaced(_) => RefusalCode::TaskReplaced,
         }
     }
 
     fn values(&self) -> Value {
         match self {
-            Self::Ended(status) | Self::Over(status) | Self::NotPending(status) | Self::NotDeletable(status) => {
+            Self::Ended(status)
+            | Self::Over(status)
+            | Self::NotPending(status)
+            | Self::NotDeletable(status)
+            | Self::NothingRecorded(status) => {
                 json!({ "current_status": status })
             }
+            Self::Replaced(task) => json!({ "replaced_by": task }),
             Self::NoSuchTask | Self::AlreadyCreated | Self::OtherUpload | Self::NothingToVerify => Value::Null,
         }
     }

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::status::TaskStatus;
 use super::upload::Upload;
 use super::witness::Witness;
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::{
-    BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, Timestamp,
+    BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
+    Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -37,6 +39,12 @@ pub struct Dispatched {
     /// Writes that would have replaced its objects.
     #[serde(default)]
     pub refused_writes: Vec<RefusedWrite>,
+    /// The last word of the operator on its recording.
+    #[serde(default)]
+    pub word: Option<OperatorWord>,
+    /// The task that is recorded in its place. This one counts for its order no more.
+    #[serde(default)]
+    pub replaced_by: Option<TaskId>,
 }
 
 /// Other bytes were offered for an object that is being verified, or that an episode names. The store kept what it has.
@@ -132,6 +140,20 @@ impl Dispatched {
     /// The episode that its recording became.
     pub fn episode_id(&self) -> Option<EpisodeId> {
         self.upload.as_ref()?.episode_id()
+    }
+
+    /// Whether the operator can say something of a recording: it goes on, is on its way, or is here.
+    pub fn has_recording(&self) -> bool {
+        match self.stage {
+            Stage::InProgress | Stage::Uploading(_) | Stage::Completed { .. } => true,
+            Stage::Pending | Stage::Ready => false,
+            Stage::CompletedExternally { .. } | Stage::Failed { .. } | Stage::Cancelled { .. } => self.upload.is_some(),
+        }
+    }
+
+    /// Whether the operator said just that before.
+    pub fn knows_word(&self, word: &OperatorWord) -> bool {
+        self.word.as_ref().is_some_and(|last| word.repeats(last))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::decide::REFUSED_WRITES_MAX;
 use super::*;
+use crate::domain::operator_word::{OperatorWord, WordVerdict};
 use crate::domain::{
     BatchId, CollectorId, EpisodeId, Event, FactoryId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId,
-    Timestamp,
+    TaskId, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -32,6 +33,10 @@ pub fn brief() -> Brief {
         factory_id: FactoryId(1),
         organization_id: OrganizationId(1),
     }
+}
+
+fn word(verdict: WordVerdict) -> OperatorWord {
+    OperatorWord { verdict, demonstration: None, note: None, by: Some(CollectorId(1)), at: NOW }
 }
 
 fn task_in(state: &str) -> Task {
@@ -64,6 +69,8 @@ fn task_in(state: &str) -> Task {
         sequence: 0,
         noted: 0,
         refused_writes: vec![],
+        word: None,
+        replaced_by: None,
     }))
 }
 
@@ -103,6 +110,7 @@ fn command(name: &str) -> TaskCommand {
         "abandon" => TaskCommand::Abandon { by },
         "cancel" => TaskCommand::Cancel { at },
         "externally" => TaskCommand::CompleteExternally { by: CollectorId(1), at },
+        "word" => TaskCommand::GiveWord { word: word(WordVerdict::Redo), replacement: Some(TaskId(2)) },
         "delete" => TaskCommand::Delete,
         other => panic!("no command is called {other}"),
     }
@@ -114,7 +122,7 @@ const STATES: [&str; 10] =
 /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
 /// `x` where the command is refused, `-` where the task is gone.
 #[rustfmt::skip]
-const MOVES: [(&str, [&str; 10]); 19] = [
+const MOVES: [(&str, [&str; 10]); 20] = [
     ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
@@ -134,6 +142,7 @@ const MOVES: [(&str, [&str; 10]); 19] = [
     ("abandon",    ["=", "pending", "pending", "=", "=", "=", "=", "=", "=", "x"]),
     ("cancel",     ["cancelled", "cancelled", "cancelled", "=", "=", "=", "=", "=", "=", "x"]),
     ("externally", ["completed", "x", "x", "x", "x", "x", "x", "x", "x", "x"]),
+    ("word",       ["x", "x", "=", "=", "=", "=", "x", "x", "x", "x"]),
     ("delete",     ["-", "-", "-", "x", "x", "x", "x", "-", "-", "x"]),
 ];
 
@@ -158,6 +167,35 @@ fn every_command_in_every_state() {
             assert_eq!(found, expected, "{name} of a task that is {state}");
         }
     }
+}
+
+#[test]
+fn every_word_is_an_event_a_repeat_is_none_and_one_task_replaces_another() {
+    let mut task = task_in("uploading");
+    let mut say = |verdict, replacement| {
+        let said = task.decide(TaskCommand::GiveWord { word: word(verdict), replacement });
+        said.iter().flatten().for_each(|event| task.evolve(event));
+        (said.map(|events| events.len()), task.dispatched().unwrap().replaced_by)
+    };
+    use WordVerdict::{Discard, Keep, Redo};
+    assert_eq!(say(Keep, None), (Ok(1), None));
+    assert_eq!(say(Keep, None), (Ok(0), None));
+    assert_eq!(say(Redo, Some(TaskId(8))), (Ok(1), Some(TaskId(8))));
+    assert_eq!(say(Redo, Some(TaskId(9))), (Ok(0), Some(TaskId(8))));
+    // The replacement stays whatever is said afterwards, and is the only one.
+    for verdict in [Discard, Keep] {
+        assert_eq!(say(verdict, None), (Ok(1), Some(TaskId(8))));
+        assert_eq!(say(Redo, Some(TaskId(9))), (Err(TaskRefusal::Replaced(TaskId(8))), Some(TaskId(8))));
+    }
+}
+
+#[test]
+fn a_word_is_about_one_recording_and_goes_with_it() {
+    let mut task = task_in("in_progress");
+    for command in [TaskCommand::GiveWord { word: word(WordVerdict::Discard), replacement: None }, command("abandon")] {
+        task.decide(command).unwrap().iter().for_each(|event| task.evolve(event));
+    }
+    assert_eq!(task.dispatched().unwrap().word, None);
 }
 
 #[test]

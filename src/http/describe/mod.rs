@@ -14,6 +14,7 @@ mod schemas;
 use axum::http::Method;
 use serde_json::{Map, Value, json};
 
+use super::extract::{AFTER, OFFSET};
 use super::policy::{Access, Policy};
 use super::routes::Policies;
 
@@ -50,9 +51,9 @@ fn complete_operation(method: &Method, policy: &Policy, operation: &mut Value) {
         }
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    if let Some(parameters) = parameters.filter(|all| policy.pages_by_place && all.iter().any(|one| one["name"] == "offset")) {
+    if let Some(parameters) = parameters.filter(|all| policy.pages_by_place && all.iter().any(|one| one["name"] == OFFSET)) {
         parameters.push(json!({
-            "name": "after", "in": "query", "required": false, "schema": {"type": "string"},
+            "name": AFTER, "in": "query", "required": false, "schema": {"type": "string"},
             "description": "`next_after` of the page before: begins behind its last row, whatever was added meanwhile, and costs as much \
                             as the first page however far in the list. Instead of `offset`.",
         }));

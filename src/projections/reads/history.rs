@@ -5,6 +5,7 @@ use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use super::selection::HOME;
 use crate::domain::judgement::Verdict;
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::{EpisodeId, OrderId, RobotTypeId, Scope, SopId, StationId, Timestamp};
 use crate::projections::packed_facts::PackedFacts;
 
@@ -17,6 +18,7 @@ row! {
         station_id: StationId = "e.station_id",
         robot_serial: Option<String> = "w.robot_serial",
         verdict: Option<Verdict> = "e.verdict",
+        word: Option<OperatorWord> = "e.operator_word",
         packed: Option<PackedFacts> = "f.packed",
     }
 }

@@ -15,6 +15,7 @@ pub mod devices;
 pub mod episodes;
 mod error;
 pub mod events;
+pub mod gaps;
 pub mod history;
 mod home;
 pub mod inspection;
@@ -40,6 +41,7 @@ pub mod subscriptions;
 pub mod suites;
 pub mod tasks;
 pub mod templates;
+pub mod verdicts;
 
 pub use error::ReadError;
 pub use list::{Listed, Page, parameter_types};
@@ -59,6 +61,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         devices::statements(),
         episodes::statements(),
         events::statements(),
+        gaps::statements(),
         history::statements(),
         inspection::statements(),
         letters::statements(),
@@ -76,6 +79,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         suites::statements(),
         tasks::statements(),
         templates::statements(),
+        verdicts::statements(),
     ]
     .concat()
 }

@@ -60,7 +60,10 @@ row! {
 row! {
     /// What a request needs.
     ToSendRow {
-        url: String = "t.url",
+        ended: bool = "s.ended is not null",
+        /// Neither paused nor asked for quiet.
+        open: bool = "s.paused is null and coalesce(t.rests_until <= clock_timestamp(), true)",
+        url: String = "coalesce(t.url, '')",
         delivery: DeliveryTerms = "s.delivery",
         /// The newest first.
         secrets: Vec<String> = "array(select k.secret from webhook_secrets k where k.subscription_id = s.id \
@@ -124,10 +127,7 @@ fn standing() -> String {
 }
 
 fn to_send() -> String {
-    format!(
-        "select {} from subscriptions s join webhook_targets t on t.subscription_id = s.id where s.id = $1 and s.ended is null",
-        ToSendRow::columns()
-    )
+    format!("select {} from {FROM} where s.id = $1", ToSendRow::columns())
 }
 
 fn secret() -> String {
@@ -154,7 +154,6 @@ impl Reads {
         self.rows(&standing(), &[&ids]).await
     }
 
-    /// `None` where the subscription has ended.
     pub async fn webhook_to_send(&self, id: SubscriptionId, event_seq: i64) -> Result<Option<ToSendRow>, ReadError> {
         self.row(&to_send(), &[&id, &event_seq]).await
     }

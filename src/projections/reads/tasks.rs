@@ -81,13 +81,14 @@ fn list() -> ListQuery {
 }
 
 /// How many tasks there are, of one status or of all: orders know, so the tasks need not be counted
-/// one by one. The few that are under way are.
+/// one by one. The few that are under way are, and those that no order counts because another one is recorded in their place.
 fn counted_by_orders() -> String {
     "select case when $3::text is null then (select coalesce(sum(task_count), 0)::bigint from orders) \
                  when $3 = 'completed' then (select coalesce(sum(completed_count), 0)::bigint from orders) \
                  when $3 = 'failed' then (select coalesce(sum(failed_count), 0)::bigint from orders) \
                  when $3 = 'cancelled' then (select coalesce(sum(cancelled_count), 0)::bigint from orders) \
-                 else (select count(*) from tasks t where t.status = $3) end \
+                 else (select count(*) from tasks t where t.status = $3 and t.replaced_by is null) end \
+            + (select count(*) from tasks t where t.replaced_by is not null and ($3::text is null or t.status = $3)) \
      where $1::text is null and $2::bigint is null"
         .into()
 }

@@ -69,16 +69,16 @@ impl ReadModel for Device {
         })
     }
 
-    fn shown_event(id: &str, event: &DeviceEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+    fn shown_event(_: &Self, id: &str, event: &DeviceEvent, head: Head<'_>) -> Result<Vec<RowWrite>, StoreError> {
         let (command_id, action, task_id, (status, message, data)) = match event {
             DeviceEvent::DeviceCommandRequested { command_id, action, task_id, .. } => {
                 (command_id, action, task_id, (CommandStatus::Requested, None, None))
             }
             DeviceEvent::DeviceCommandSettled { command_id, action, task_id, outcome } => (command_id, action, task_id, told(outcome)),
-            _ => return Ok(None),
+            _ => return Ok(vec![]),
         };
         let row = DeviceCommandRow { device_id: id.to_owned(), action: *action, task_id: task_id.clone(), status, message, data };
-        Ok(Some(RowWrite::new(Head { id: command_id, ..head }, &row)?))
+        Ok(vec![RowWrite::new(Head { id: command_id, ..head }, &row)?])
     }
 }
 

@@ -1,10 +1,11 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`]: the rows.
+//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
+pub mod gap;
 pub mod inspector;
 pub mod letter;
 pub mod outside_job;
@@ -41,9 +42,9 @@ pub trait ReadModel: Listed {
 
     fn shown(state: &Self) -> Shown<Self::Row>;
 
-    /// The row that shows this event, beside the row of the stream's state.
-    fn shown_event(_id: &str, _event: &Self::Event, _head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
-        Ok(None)
+    /// The rows that show this event, beside the row of the stream's state, which is that after the event.
+    fn shown_event(_state: &Self, _id: &str, _event: &Self::Event, _head: Head<'_>) -> Result<Vec<RowWrite>, StoreError> {
+        Ok(vec![])
     }
 }
 

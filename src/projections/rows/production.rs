@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
+use super::gap::{RecordingGapRow, gap_rows};
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
 use crate::domain::episode::{Decision, DecisionEffect, EndedRun, Episode, EpisodeEvent, InspectionCause, QaStatus, RunMode, TellingCheck};
 use crate::domain::judgement::Verdict;
+use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{Order, OrderStatus, Priority};
 use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
@@ -68,7 +70,11 @@ table! {
         /// As devices and pages know it: also when the task failed, and not when it was cancelled.
         completed_at: Option<Timestamp>,
         episode_id: Option<EpisodeId>,
-        ended_at: Option<Timestamp>;
+        ended_at: Option<Timestamp>,
+        /// The last word of the operator on its recording.
+        operator_word: Option<OperatorWord>,
+        /// The task that is recorded in its place.
+        replaced_by: Option<TaskId>;
         apart initial_scene_layout: String
     }
     EpisodeRow in "episodes" by number EpisodeId {
@@ -102,6 +108,8 @@ table! {
         cloud_synced_at: Option<Timestamp>,
         labels: Vec<String>,
         note: Option<String>,
+        /// The last word of the operator.
+        operator_word: Option<OperatorWord>,
         latest_check: Option<TellingCheck>,
         verdict: Option<Verdict>,
         qa_until: Option<Timestamp>,
@@ -237,13 +245,16 @@ impl ReadModel for Task {
             completed_at: ended_at.filter(|_| !matches!(task.stage, Stage::Cancelled { .. })),
             episode_id: task.episode_id(),
             ended_at,
+            operator_word: task.word.clone(),
+            replaced_by: task.replaced_by,
         })
     }
 }
 
 impl ReadModel for Episode {
     type Row = EpisodeRow;
-    const EVENT_TABLES: &'static [&'static TableName] = &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME];
+    const EVENT_TABLES: &'static [&'static TableName] =
+        &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME, RecordingGapRow::NAME];
 
     fn shown(state: &Self) -> Shown<EpisodeRow> {
         let Episode::Known(episode) = state else { return Shown::Gone };
@@ -280,6 +291,7 @@ impl ReadModel for Episode {
             cloud_synced_at: None,
             labels: episode.labels.clone(),
             note: episode.note.clone(),
+            operator_word: episode.word.clone(),
             latest_check: episode.qa.last.as_ref().and_then(EndedRun::telling_check),
             verdict: episode.qa.last.as_ref().map(|last| last.judgement.verdict),
             qa_until: episode.qa.running.as_ref().map(|running| running.until),
@@ -295,13 +307,16 @@ impl ReadModel for Episode {
         })
     }
 
-    fn shown_event(id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Option<RowWrite>, StoreError> {
+    fn shown_event(state: &Self, id: &str, event: &EpisodeEvent, head: Head<'_>) -> Result<Vec<RowWrite>, StoreError> {
         let ended = match event {
             EpisodeEvent::QaRunEnded(ended) => ended,
             EpisodeEvent::EpisodeMeasured(measured) => {
                 let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("facts of episode {id}: {error}"));
                 let row = EpisodeFactsRow { packed: PackedFacts::of(measured).map_err(|error| unreadable(&error))? };
-                return Ok(Some(RowWrite::new(head, &row)?));
+                let Episode::Known(episode) = state else { return Ok(vec![]) };
+                let mut rows = gap_rows(EpisodeId(id.parse().map_err(|error| unreadable(&error))?), episode, measured, head)?;
+                rows.push(RowWrite::new(head, &row)?);
+                return Ok(rows);
             }
             EpisodeEvent::InspectionDecided(decided) => {
                 let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("decision of episode {id}: {error}"));
@@ -316,9 +331,9 @@ impl ReadModel for Episode {
                     round: decided.round,
                     place: decided.place,
                 };
-                return Ok(Some(RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?));
+                return Ok(vec![RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?]);
             }
-            _ => return Ok(None),
+            _ => return Ok(vec![]),
         };
         let unreadable = |error: &dyn std::fmt::Display| StoreError::Unreadable(format!("run {} of episode {id}: {error}", ended.number));
         let judgement = &ended.judgement;
@@ -337,6 +352,6 @@ impl ReadModel for Episode {
             parts: serde_json::to_value(&judgement.parts).map_err(|error| unreadable(&error))?,
             checks: serde_json::to_value(&judgement.checks).map_err(|error| unreadable(&error))?,
         };
-        Ok(Some(RowWrite::new(Head { id: &ended.number.to_string(), ..head }, &row)?))
+        Ok(vec![RowWrite::new(Head { id: &ended.number.to_string(), ..head }, &row)?])
     }
 }

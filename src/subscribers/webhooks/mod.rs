@@ -25,7 +25,7 @@ use crate::commands::{Command, Commands};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::SubscriptionId;
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::domain::subscription::{BackoffKind, DeliveryOrder, DeliveryTerms, EndCause, Jitter, PauseCause, Target};
+use crate::domain::subscription::{BackoffKind, DeliveryOrder, DeliveryTerms, EndCause, Hidden, Jitter, PauseCause, Target};
 use crate::listener::Networks;
 use crate::projections::reads::Reads;
 use crate::telemetry::chain;
@@ -72,11 +72,19 @@ impl Webhooks {
     async fn send(&self, id: SubscriptionId, delivery: &Delivery) -> anyhow::Result<Outcome> {
         let event = &delivery.event;
         let Some(row) = self.reads.webhook_to_send(id, event.seq).await? else {
-            let why = "the subscription ended".to_owned();
-            let dropped = Attempt { outcome: AttemptOutcome::Dropped, attempt: 0, error: Some(why.clone()), ..attempt_of(id, delivery) };
-            self.commands.note_attempt(&dropped).await?;
-            return Ok(Outcome::Unwanted { why });
+            return Ok(Outcome::Permanent { error: format!("there is no subscription {id}") });
         };
+        if row.ended {
+            let (position, why) = (row.position, "the subscription ended".to_owned());
+            let dropped =
+                Attempt { position, outcome: AttemptOutcome::Dropped, attempt: 0, error: Some(why.clone()), ..attempt_of(id, delivery) };
+            self.commands.note_attempt(&dropped, &row.url).await?;
+            return Ok(Outcome::Unwanted { why });
+        }
+        if !row.open {
+            // Since the row was claimed.
+            return Ok(Outcome::NotHere { error: "the subscription was paused, or its receiver asked for quiet".to_owned() });
+        }
         let Some(position) = row.position else {
             return Ok(Outcome::NotHere { error: "the event has no place in the log yet".to_owned() });
         };
@@ -85,7 +93,8 @@ impl Webhooks {
         let (Ok(target), Some(message)) = (Target::parse(&row.url), message) else {
             return Ok(Outcome::Permanent { error: "what is kept beside the log of this subscription cannot be used".to_owned() });
         };
-        let sent = self.post.send(&target, message, row.delivery.timeout(), now).await;
+        let hidden = Hidden::of(&target, &row.secrets);
+        let sent = self.post.send(&target, &hidden, message, row.delivery.timeout(), now).await;
         let Sent { verdict, status, error, answer, took } = sent;
         let (outcome, rest) = match verdict {
             Verdict::Delivered => (AttemptOutcome::Delivered, None),
@@ -97,11 +106,18 @@ impl Webhooks {
         metrics::counter!(crate::telemetry::WEBHOOK_ATTEMPTS, "outcome" => outcome.as_str()).increment(1);
         let position = Some(position);
         let noted = Attempt { position, took, outcome, status, error: error.clone(), answer, rest, ..attempt_of(id, delivery) };
-        let failing_for = match self.commands.note_attempt(&noted).await {
-            Ok(failing_for) => failing_for,
-            // What was delivered is delivered.
+        let failing_for = match self.commands.note_attempt(&noted, &row.url).await {
+            Ok(None) if verdict != Verdict::Delivered => {
+                return Ok(Outcome::NotHere { error: "it failed at a URL that is not the subscription's any more".to_owned() });
+            }
+            Ok(failing_for) => failing_for.unwrap_or_default(),
             Err(error) => {
                 warn!(subscription.id = %id, error = chain(&error), "Cannot note an attempt for subscription {id}: {error}");
+                if let Verdict::Busy(_) = verdict {
+                    // No process would know of the quiet: one request at a time asks whether it is over.
+                    return Ok(Outcome::DestinationDown { error: "the receiver asked for quiet, which could not be noted".to_owned() });
+                }
+                // What was delivered is delivered.
                 Duration::ZERO
             }
         };
@@ -112,7 +128,7 @@ impl Webhooks {
         Ok(match verdict {
             Verdict::Delivered => Outcome::Delivered,
             Verdict::Failed => Outcome::Retry { error, after: None },
-            Verdict::Busy(after) => Outcome::Busy { error, after },
+            Verdict::Busy(_) => Outcome::Busy { error },
             Verdict::Down => Outcome::DestinationDown { error },
             Verdict::Gone => {
                 self.change(delivery, EndSubscription { id, because: EndCause::Gone }).await;

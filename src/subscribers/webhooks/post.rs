@@ -12,7 +12,7 @@ use url::Host;
 
 use super::address::{AddressRefused, Allowed, CheckedNames, Names};
 use crate::domain::Timestamp;
-use crate::domain::subscription::Target;
+use crate::domain::subscription::{Hidden, Target};
 use crate::listener::Networks;
 use crate::telemetry::chain;
 use crate::telemetry::trace::TRACE_PARENT;
@@ -80,16 +80,17 @@ impl Post {
         Ok(Self { encrypted: client(Allowed::encrypted(networks.clone()))?, plain: client(Allowed::plain(networks))? })
     }
 
-    /// `now` tells what a date in `Retry-After` means.
-    pub async fn send(&self, target: &Target, message: Message, timeout: Duration, now: Timestamp) -> Sent {
+    /// What is `hidden` stands in nothing that is said of it. `now` tells what a date in `Retry-After` means.
+    pub async fn send(&self, target: &Target, hidden: &Hidden, message: Message, timeout: Duration, now: Timestamp) -> Sent {
         let started = Instant::now();
-        let (verdict, status, error, answer) = self.outcome(target, message, timeout, now).await;
+        let (verdict, status, error, answer) = self.outcome(target, hidden, message, timeout, now).await;
         Sent { verdict, status, error, answer, took: started.elapsed() }
     }
 
     async fn outcome(
         &self,
         target: &Target,
+        hidden: &Hidden,
         message: Message,
         timeout: Duration,
         now: Timestamp,
@@ -120,15 +121,16 @@ impl Post {
                 let status = response.status();
                 let verdict = verdict_of(status, rest_of(&response, now));
                 let answer = beginning(response).await;
-                let answer = target.hidden_in(&String::from_utf8_lossy(&answer)).replace('\0', "\u{fffd}");
-                let answer = answer.chars().take(ANSWER_KEPT_MAX).collect();
+                let text = String::from_utf8_lossy(&answer);
+                let answer = if answer.len() < ANSWER_READ_MAX { hidden.taken_out_of(&text) } else { hidden.taken_out_of_beginning(&text) };
+                let answer = answer.replace('\0', "\u{fffd}").chars().take(ANSWER_KEPT_MAX).collect();
                 let error = (verdict != Verdict::Delivered).then(|| format!("the receiver answered {}", status.as_u16()));
                 (verdict, Some(status.as_u16()), error, Some(answer))
             }
             Err(error) => {
                 let error = error.without_url();
                 let (verdict, text) = of_failure(&error, timeout);
-                (verdict, None, Some(target.hidden_in(&text)), None)
+                (verdict, None, Some(hidden.taken_out_of(&text)), None)
             }
         }
     }
@@ -150,12 +152,14 @@ fn rest_of(response: &Response, now: Timestamp) -> Option<Duration> {
 }
 
 fn rest_in(text: &str, now: Timestamp) -> Option<Duration> {
-    let seconds = match text.parse::<u64>() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => chrono::DateTime::parse_from_rfc2822(text).ok().map(|at| (at.to_utc() - now).to_std().unwrap_or_default()),
+    let rest = match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true if text.is_empty() => return None,
+        // A number that is too large for us is longer than we believe.
+        true => text.parse().map_or(Duration::MAX, Duration::from_secs),
+        false => chrono::DateTime::parse_from_rfc2822(text).ok().and_then(|at| (at.to_utc() - now).to_std().ok())?,
     };
-    // It was asked for some quiet.
-    seconds.map(|rest| rest.max(Duration::from_secs(1)))
+    // No quiet is asked for: then it is a failure, and the next try waits as after others.
+    (rest >= Duration::from_secs(1)).then_some(rest)
 }
 
 /// As much of the answer as is read; the rest is left, and its connection with it.
@@ -218,14 +222,17 @@ mod tests {
         let now: Timestamp = "2015-10-21T07:27:00Z".parse().unwrap();
         for (text, rest) in [
             ("120", Some(120)),
-            ("0", Some(1)),
+            ("1", Some(1)),
+            ("0", None),
             ("Wed, 21 Oct 2015 07:28:00 GMT", Some(60)),
-            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(1)),
+            ("Wed, 21 Oct 2015 07:00:00 GMT", None),
             ("soon", None),
             ("-3", None),
+            ("+3", None),
             ("", None),
         ] {
             assert_eq!(rest_in(text, now), rest.map(Duration::from_secs), "{text:?}");
         }
+        assert_eq!(rest_in("99999999999999999999999999", now), Some(Duration::MAX));
     }
 }

@@ -74,10 +74,11 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 5] = [
+const ADDED: [(&str, &str); 6] = [
     ("PATCH", "/api/v1/episodes/{id}"),
     ("GET", "/api/v1/episodes/{id}/timeline"),
     ("POST", "/api/v1/tasks/{id}/fail"),
+    ("POST", "/api/v1/tasks/{id}/verdict"),
     ("GET", "/api/v1/episodes/{id}/viewer-link"),
     ("GET", "/api/v1/episodes/{id}/recording/{token}/{filename}"),
 ];

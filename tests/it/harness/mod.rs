@@ -22,11 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
-use keystone_edge::blobs::{Access, Blobs};
+use futures_util::TryStreamExt as _;
+use keystone_edge::blobs::{Access, BlobError, Blobs, ObjectFacts, ObjectKey};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options as S3Options};
 use keystone_edge::pg::Connector;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// A database of one test: fresh, migrated, on the cluster that the run shares.
@@ -176,6 +178,18 @@ pub fn access(s3: &EmbeddedS3) -> Access {
         secret_key: s3.credentials().secret_key.clone(),
         local: Some(s3.local()),
     }
+}
+
+/// SHA-256 in lower-case hex of all that is read of an object, and how many bytes that is, as the server reads whole objects.
+pub async fn sha256_of(blobs: &Blobs, key: &ObjectKey, facts: &ObjectFacts) -> Result<(String, u64), BlobError> {
+    let (mut hash, mut bytes) = (Sha256::new(), 0);
+    let mut pieces = blobs.pieces(key, facts);
+    while let Some(piece) = pieces.try_next().await? {
+        hash.update(&piece);
+        bytes += piece.len() as u64;
+    }
+    blobs.is_still(key, facts).await?;
+    Ok((hex::encode(hash.finalize()), bytes))
 }
 
 /// A folder that is gone afterwards, which a Postgres run as another user can enter.

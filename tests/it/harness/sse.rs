@@ -33,7 +33,10 @@ impl Told {
 
 impl Sse {
     pub async fn open(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.expect("an answer");
+        Self::of(request.send().await.expect("an answer"))
+    }
+
+    pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, unread: vec![], id: String::new(), comments: 0 }

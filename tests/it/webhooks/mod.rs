@@ -279,6 +279,8 @@ async fn what_a_subscription_asks_for_is_checked() {
         (json!({ "after_position": head + 1 }), "place in the log"),
         (json!({ "delivery": { "concurrency": 17 } }), "delivery.concurrency"),
         (json!({ "delivery": { "backoff_base_ms": 2000, "backoff_cap_ms": 1000 } }), "backoff_cap_ms"),
+        (json!({ "after_positon": 1 }), "after_positon"),
+        (json!({ "delivery": { "attempts": 1 } }), "attempts"),
     ] {
         let mut body = fine.clone();
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
@@ -291,10 +293,18 @@ async fn what_a_subscription_asks_for_is_checked() {
         ("replay", json!({ "from_position": 2, "to_position": 1 }), 400),
         ("replay", json!({ "from_position": 1 }), 400),
         ("redeliver", json!({ "position": 1 }), 400),
+        ("replay", json!({ "from_position": 1, "to_position": 1, "upto": 3 }), 400),
     ] {
         let (status, answer) = site.ask(id, what, body).await;
         assert_eq!(status, expected, "{what}: {answer}");
     }
-    assert_eq!(site.ask(id + 1, "pause", Value::Null).await.0, 404);
+    for odd in [json!({ "descripton": "x" }), json!({ "delivery": { "attempts": 1 } }), json!({ "factory_id": 1 })] {
+        let (status, answer) = site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{id}"), odd.clone()).await;
+        assert!(status == 400 && answer["detail"].as_str().unwrap().contains("unknown field"), "{odd}: {status} {answer}");
+    }
+    let polled = site.edge.create(PATH, json!({ "polled": true, "event_types": ["*"] })).await;
+    let refused = site.ask(polled["id"].as_str().unwrap().parse().unwrap(), "test", Value::Null).await;
+    assert_eq!((refused.0, &refused.1["because"]["event"]), (409, &json!("subscription_created")), "{}", refused.1);
+    assert_eq!(site.ask(id + 2, "pause", Value::Null).await.0, 404);
     assert_eq!(waiting(&site.edge.database.pool).await, 0);
 }

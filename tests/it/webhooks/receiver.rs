@@ -25,6 +25,7 @@ impl Heard {
     }
 }
 
+#[derive(Clone)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,

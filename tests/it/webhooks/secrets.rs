@@ -34,7 +34,7 @@ async fn secrets_are_seen_nowhere() {
     let mut server = Server::sharing(folder.path(), &database.url, &objects.s3.endpoint());
     server.settings.extend([
         ("KEYSTONE_WEBHOOKS_ALLOW_PRIVATE", "127.0.0.1".to_owned()),
-        ("KEYSTONE_LOG", "info,keystone_edge=trace,reqwest=trace,hyper_util=debug".to_owned()),
+        ("KEYSTONE_LOG", "debug,keystone_edge=trace,reqwest=trace,tokio_postgres=debug".to_owned()),
     ]);
     server.start();
     server.ready().await;

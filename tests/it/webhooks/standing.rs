@@ -70,7 +70,9 @@ async fn deleting_ends_what_waits_with_a_record_and_forgets_the_secrets() {
     let running = site.dispatcher();
     until_empty(pool).await;
     running.stop().await;
-    assert_eq!((receiver.connections(), site.attempts(id, "&outcome=dropped").await.len()), (0, 4));
+    let dropped = site.attempts(id, "&outcome=dropped").await;
+    assert_eq!((receiver.connections(), dropped.len()), (0, 4));
+    assert!(dropped.iter().all(|one| one["position"].is_number()), "{dropped:?}");
     assert_eq!(number(pool, "select count(*) from dead_letters").await, 0);
 }
 
@@ -132,6 +134,119 @@ async fn a_receiver_that_asks_for_quiet_gets_it_from_every_process() {
     assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0, "no attempt was counted");
     assert_eq!(site.attempts(id, "&outcome=busy").await.len(), 1);
     assert_eq!(site.shown(id).await["rests_until"], Value::Null);
+}
+
+/// Whatever is answered to what was under way when quiet was asked for: it was sent before.
+#[tokio::test]
+async fn an_answer_beside_it_does_not_end_the_quiet() {
+    let mut site = Site::new().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let receiver = Receiver::answering(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 => Answer { wait: Duration::from_millis(900), ..Answer::of(429) }.with("retry-after", "99999999999999999999"),
+        1 => Answer { wait: Duration::from_millis(1_300), ..Answer::of(500) },
+        2 => Answer { wait: Duration::from_millis(1_700), ..Answer::of(200) },
+        _ => Answer { wait: Duration::from_millis(2_100), ..Answer::of(429) }.with("retry-after", "1"),
+    })
+    .await;
+    let (id, _) = site.subscribe(&receiver.url("/"), json!({ "delivery": { "concurrency": 4 } })).await;
+    site.happen("a", 1..=9).await;
+    site.place().await;
+    let running = site.dispatcher();
+    until("all attempts", async || site.attempts(id, "").await.len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    running.stop().await;
+    assert_eq!(receiver.connections(), 4, "one asked for quiet, the others were under way");
+    let rests_until = site.shown(id).await["rests_until"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let rest = rests_until - chrono::Utc::now();
+    assert!((3_500..=3_600).contains(&rest.num_seconds()), "an hour is believed, and no more: {rest}");
+}
+
+/// Failures and quiet were about the receiver that there was.
+#[tokio::test]
+async fn another_address_and_a_resumed_receiver_get_at_once_what_waited() {
+    let mut site = Site::new().await;
+    let works = Arc::new(AtomicBool::new(false));
+    let delivery = json!({ "delivery": { "backoff_base_ms": 3_600_000, "backoff_cap_ms": 3_600_000, "jitter": "none", "concurrency": 1 } });
+    let mut waiting_for = vec![];
+    for answer in [Answer::of(429).with("retry-after", "3600"), Answer::of(500)] {
+        let works = works.clone();
+        let broken = Receiver::answering(move |_| if works.load(Ordering::SeqCst) { Answer::of(200) } else { answer.clone() }).await;
+        let moved = site.subscribe(&broken.url("/moved"), delivery.clone()).await.0;
+        let resumed = site.subscribe(&broken.url("/resumed"), delivery.clone()).await.0;
+        waiting_for.push((broken, moved, resumed));
+    }
+    site.happen("a", 1..=1).await;
+    site.place().await;
+    let running = site.dispatcher();
+    let under_way = "select count(*) from outbox where due_at <= clock_timestamp() or leased_until is not null";
+    for (broken, ..) in &waiting_for {
+        until("two failures", async || broken.connections() == 2).await;
+    }
+    // Those who asked for quiet have rows that are due.
+    until("their end", async || number(&site.edge.database.pool, under_way).await <= 2).await;
+    let elsewhere = Receiver::start(|_| 200).await;
+    works.store(true, Ordering::SeqCst);
+    for (n, (broken, moved, resumed)) in waiting_for.iter().enumerate() {
+        let url = json!({ "url": elsewhere.url("/") });
+        assert_eq!(site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{moved}"), url).await.0, 200);
+        until("what waited, at the other address", async || elsewhere.heard().len() == n + 1).await;
+        assert_eq!(site.ask(*resumed, "pause", Value::Null).await.0, 200);
+        assert_eq!(site.ask(*resumed, "resume", Value::Null).await.0, 200);
+        until("what waited, where it was", async || broken.heard().len() == 3).await;
+    }
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
+}
+
+/// What is under way to the old address says nothing about the new one: not that it failed, nor that it wants quiet, nor that it is gone.
+#[tokio::test]
+async fn what_fails_at_an_address_that_was_left_counts_for_nothing() {
+    let mut site = Site::new().await;
+    let elsewhere = Receiver::start(|_| 200).await;
+    let mut moved = vec![];
+    for answer in [Answer::of(429).with("retry-after", "3600"), Answer::of(500), Answer::of(410)] {
+        let old = Receiver::answering(move |_| Answer { wait: Duration::from_secs(2), ..answer.clone() }).await;
+        let delivery = json!({ "delivery": { "backoff_base_ms": 3_600_000, "backoff_cap_ms": 3_600_000, "attempts_max": 1 } });
+        let id = site.subscribe(&old.url("/"), delivery).await.0;
+        moved.push((old, id));
+    }
+    site.happen("a", 1..=1).await;
+    site.place().await;
+    let running = site.dispatcher();
+    for (old, id) in &moved {
+        until("a request", async || old.connections() == 1).await;
+        let url = json!({ "url": elsewhere.url("/") });
+        assert_eq!(site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{id}"), url).await.0, 200);
+    }
+    until("all three, elsewhere", async || elsewhere.heard().len() == 3).await;
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
+    for (_, id) in &moved {
+        let shown = site.shown(*id).await;
+        assert_eq!((&shown["state"], &shown["rests_until"], &shown["failing_since"]), (&json!("active"), &Value::Null, &Value::Null));
+    }
+    assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0);
+}
+
+#[tokio::test]
+async fn attempts_at_an_address_that_was_left_are_not_counted() {
+    let mut site = Site::new().await;
+    let wrong = Receiver::start(|_| 500).await;
+    let hiccup = Arc::new(AtomicUsize::new(0));
+    let right = Receiver::start(move |_| if hiccup.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 200 }).await;
+    let delivery = json!({ "delivery": { "backoff_base_ms": 1_000, "backoff_cap_ms": 1_000, "jitter": "none", "attempts_max": 2 } });
+    let (id, _) = site.subscribe(&wrong.url("/"), delivery).await;
+    site.happen("a", 1..=1).await;
+    site.place().await;
+    let running = site.dispatcher();
+    let waits = "select count(*) from outbox where attempt = 1 and leased_until is null";
+    until("the end of the first attempt", async || number(&site.edge.database.pool, waits).await == 1).await;
+    let url = json!({ "url": right.url("/") });
+    assert_eq!(site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{id}"), url).await.0, 200);
+    until("two requests", async || right.heard().len() == 2).await;
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
+    assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0);
 }
 
 #[tokio::test]

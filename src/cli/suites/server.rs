@@ -1,0 +1,47 @@
+//! Suites by the routes of a server.
+
+use serde_json::Value;
+
+use super::asked::Suites;
+use crate::cli::remote::{Query, Remote};
+use crate::domain::QaSuiteId;
+use crate::domain::qa_suite::SuiteState;
+
+const PATH: &str = "/qa/suites";
+
+/// An id as it stands in a path.
+fn path_of(id: &str) -> String {
+    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    format!("{PATH}/{id}")
+}
+
+impl Suites for Remote {
+    async fn list(&self, state: Option<SuiteState>, name: Option<&str>) -> anyhow::Result<Vec<Value>> {
+        let query = Query::default().and("state", state.map(|state| state.as_str())).and("name", name);
+        Ok(self.list_of(PATH, &query, i64::MAX, None).await?.items)
+    }
+
+    async fn show(&self, id: &str) -> anyhow::Result<Value> {
+        self.get(&path_of(id)).await
+    }
+
+    async fn draft(&self, new: &Value) -> anyhow::Result<Value> {
+        self.post(PATH, Some(new)).await
+    }
+
+    async fn change(&self, id: QaSuiteId, changed: &Value) -> anyhow::Result<Value> {
+        self.put(&format!("{PATH}/{id}"), changed).await
+    }
+
+    async fn activate(&self, id: QaSuiteId) -> anyhow::Result<Value> {
+        self.post(&format!("{PATH}/{id}/activate"), None).await
+    }
+
+    async fn retire(&self, id: QaSuiteId) -> anyhow::Result<Value> {
+        self.post(&format!("{PATH}/{id}/retire"), None).await
+    }
+
+    async fn what_if(&self, id: &str, filter: &Value) -> anyhow::Result<Value> {
+        self.post(&format!("{}/what-if", path_of(id)), Some(filter)).await
+    }
+}
