@@ -169,35 +169,19 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
         Command::Events(options) => {
-            let place = options.at.clone().open(|| load(Purpose::Database)).await?;
-            let told = events::run(&place, options).await;
-            place.close().await?;
-            told
+            let at = options.at.clone();
+            at.with(|| load(Purpose::Database), async |place| events::run(place, options).await).await
         }
         Command::DeadLetters { command, at } => {
-            let place = at.open(|| load(Purpose::Database)).await?;
-            let done = dead_letters::run(&place, command).await;
-            place.close().await?;
-            done
+            at.with(|| load(Purpose::Database), async |place| dead_letters::run(place, command).await).await
         }
-        Command::BulkRuns { command, at } => {
-            let place = at.open(|| load(Purpose::Database)).await?;
-            let done = bulk_runs::run(&place, command).await;
-            place.close().await?;
-            done
-        }
+        Command::BulkRuns { command, at } => at.with(|| load(Purpose::Database), async |place| bulk_runs::run(place, command).await).await,
         Command::Subscriptions { command, at } => {
-            let place = at.open(|| load(Purpose::Database)).await?;
-            let done = subscriptions::run(&place, command).await;
-            place.close().await?;
-            done
+            at.with(|| load(Purpose::Database), async |place| subscriptions::run(place, command).await).await
         }
         Command::Suites { command, at } => {
-            let place = at.open(|| load(Purpose::Database)).await?;
             let shipped = || Ok(qa_runs::settings(&load(Purpose::Database)?).default_suite);
-            let done = suites::run(&place, command, shipped).await;
-            place.close().await?;
-            done
+            at.with(|| load(Purpose::Database), async |place| suites::run(place, command, shipped).await).await
         }
         Command::Verify => verify(&load(Purpose::Database)?).await,
         Command::Rebuild => rebuild(&load(Purpose::Database)?).await,

@@ -35,7 +35,7 @@ pub enum Place {
 
 impl At {
     /// `settings` name the database.
-    pub async fn open(self, settings: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Place> {
+    async fn open(self, settings: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Place> {
         let Some(server) = self.server else {
             ensure!(self.user.is_none() && self.password_file.is_none(), "--user and --password-file belong to --server");
             return Ok(Place::Database(database::look(&settings()?).await?));
@@ -46,8 +46,22 @@ impl At {
     }
 }
 
+impl At {
+    /// Does something there, and leaves the place as it was found.
+    pub async fn with(
+        self,
+        settings: impl FnOnce() -> anyhow::Result<Config>,
+        work: impl AsyncFnOnce(&Place) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let place = self.open(settings).await?;
+        let done = work(&place).await;
+        place.close().await?;
+        done
+    }
+}
+
 impl Place {
-    pub async fn close(self) -> anyhow::Result<()> {
+    async fn close(self) -> anyhow::Result<()> {
         match self {
             Self::Database(database) => database.close().await,
             Self::Server(_) => Ok(()),

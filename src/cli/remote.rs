@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::Value;
-use url::form_urlencoded::Serializer;
+use url::form_urlencoded::{Serializer, byte_serialize};
 
 use crate::simulator::client::{Client, Reply};
 
@@ -25,6 +25,12 @@ pub struct Listed {
     pub total: i64,
     /// Behind which place the rest is.
     pub next: Option<String>,
+}
+
+/// A path with an id at its end.
+pub fn path_of(path: &str, id: &str) -> String {
+    let id: String = byte_serialize(id.as_bytes()).collect();
+    format!("{path}/{id}")
 }
 
 /// Names and values, as they stand behind a path.

@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
@@ -153,25 +152,20 @@ impl Command for CancelBulkRun {
 pub struct ClaimedRun {
     pub run_id: String,
     epoch: i64,
-    /// Who asked for it.
-    actor: Actor,
-    correlation_id: Option<Uuid>,
+    /// Metadata of the event that accepted it.
+    accepted: Value,
 }
 
 impl ClaimedRun {
     fn of(row: &Row) -> Self {
-        let accepted: Option<Value> = row.get(2);
-        let text = |key: &str| accepted.as_ref().and_then(|metadata| metadata.get(key)).and_then(Value::as_str);
-        let actor = text("actor").and_then(Actor::parse).unwrap_or(Actor::System);
-        let correlation_id = text("correlation_id").and_then(|id| Uuid::parse_str(id).ok());
-        Self { run_id: row.get(0), epoch: row.get(1), actor, correlation_id }
+        Self { run_id: row.get(0), epoch: row.get(1), accepted: row.get::<_, Option<Value>>(2).unwrap_or_default() }
     }
 
     /// What a run does is done for who asked for it, and because it was accepted.
     pub fn context(&self) -> Context {
         let cause = Cause { event_id: format!("{}/{}/1", Kind::BulkRun.as_str(), self.run_id), depth: 0 };
-        let context = Context::of(self.actor.clone());
-        Context { correlation_id: self.correlation_id.unwrap_or(context.correlation_id), cause: Some(cause), ..context }
+        let actor = self.accepted.get("actor").and_then(Value::as_str).and_then(Actor::parse);
+        Context::caused(actor.unwrap_or(Actor::System), cause, &self.accepted)
     }
 }
 

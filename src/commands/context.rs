@@ -1,5 +1,6 @@
 //! Who asks for a change, and on whose behalf.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::chance;
@@ -44,9 +45,10 @@ impl Context {
         Self { source_address, ..Self::of(Actor::Device(device.clone())) }
     }
 
-    /// A subscriber's command, caused by an event it was told of.
-    pub fn subscriber(name: &str, correlation_id: Option<Uuid>, cause: Cause) -> Self {
-        let context = Self::of(Actor::Subscriber(name.to_owned()));
+    /// Because of an event with this metadata: what follows from it belongs to the same request.
+    pub fn caused(actor: Actor, cause: Cause, metadata: &Value) -> Self {
+        let context = Self::of(actor);
+        let correlation_id = metadata.get("correlation_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
         Self { correlation_id: correlation_id.unwrap_or(context.correlation_id), cause: Some(cause), ..context }
     }
 

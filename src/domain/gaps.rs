@@ -159,19 +159,9 @@ mod tests {
         TopicFacts {
             topic: name.into(),
             message_type: "sensor_msgs/JointState".into(),
-            message_encoding: "cdr".into(),
-            schema_encoding: "ros2msg".into(),
-            schema_bytes: 1,
             count: 100,
-            empty: 0,
             timing: Some(Timing { first_ns: START, last_ns: END, intervals: Some(intervals), ..Timing::default() }),
-            sequence: None,
-            latency: None,
-            stamp: None,
-            joints: None,
-            images: None,
-            imu: None,
-            unread: 0,
+            ..TopicFacts::default()
         }
     }
 

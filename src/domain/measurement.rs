@@ -182,7 +182,7 @@ pub struct Checksums {
     pub chunks_without: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Default, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicFacts {
     pub topic: String,
     pub message_type: String,

@@ -4,9 +4,9 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
-use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
@@ -15,6 +15,15 @@ use super::AppState;
 use super::auth::{Caller, Identity, Right};
 use super::problem::{Code, Problem};
 use crate::streams::{Full, Kind, Lasting, Seat, open};
+
+/// A client that missed more positions than these gets the present state instead.
+const CATCH_UP_MAX: i64 = 100_000;
+
+/// Where a client goes on that has heard up to there, if the log that ends at `head` can tell it what it missed.
+pub fn resumed(headers: &HeaderMap, head: i64) -> Option<i64> {
+    let last = headers.get("last-event-id")?.to_str().ok()?.trim().parse().ok()?;
+    ((head - CATCH_UP_MAX).max(1)..=head).contains(&last).then_some(last)
+}
 
 /// After so many seconds a seat may be free.
 const RETRY_AFTER_S: u64 = 5;

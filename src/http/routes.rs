@@ -19,7 +19,6 @@ use super::AppState;
 use super::extract::{AFTER, OFFSET};
 use super::policy::Policy;
 use super::problem::Problem;
-use crate::telemetry::brief;
 
 #[derive(Default)]
 pub struct Routes {
@@ -133,28 +132,26 @@ struct KnownQuery(Arc<[String]>);
 /// What a query may have several of, because a value may have commas in it.
 const SEVERAL: &str = "content";
 
-fn is_known(known: &[String], name: &str) -> bool {
-    known.iter().any(|one| one == name)
-}
-
-fn is_repeated(before: &[(String, String)], name: &str) -> bool {
-    name != SEVERAL && before.iter().any(|(other, _)| other == name)
+fn misfit(known: &[String], given: &[(String, String)]) -> Option<Problem> {
+    given.iter().enumerate().find_map(|(at, (name, _))| {
+        if !known.contains(name) {
+            let names = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            return Some(Problem::of_field(name, format_args!("is no parameter of this route; {names}")));
+        }
+        let repeated = name != SEVERAL && given[..at].iter().any(|(other, _)| other == name);
+        repeated.then(|| Problem::of_field(name, "stands twice in the query"))
+    })
 }
 
 /// Where a route takes the names of its query exactly: a filter that is spelled wrongly does not mean everything.
 pub async fn known_query(request: Request, next: Next) -> Response {
-    let known = request.extensions().get::<KnownQuery>();
-    let given = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
-    // What cannot be read is refused by who reads it.
-    if let (Some(KnownQuery(known)), Ok(Query(given))) = (known, given)
-        && let Some((at, (name, _))) =
-            given.iter().enumerate().find(|(at, (name, _))| !is_known(known, name) || is_repeated(&given[..*at], name))
-    {
-        if is_repeated(&given[..at], name) {
-            return Problem::of_field(&brief(name).to_string(), "stands twice in the query").into_response();
-        }
-        let names = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
-        return Problem::of_field(&brief(name).to_string(), format_args!("is no parameter of this route; {names}")).into_response();
+    let misfit = request.extensions().get::<KnownQuery>().and_then(|KnownQuery(known)| {
+        // What cannot be read is refused by who reads it.
+        let Query(given) = Query::<Vec<(String, String)>>::try_from_uri(request.uri()).ok()?;
+        misfit(known, &given)
+    });
+    match misfit {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
     }
-    next.run(request).await
 }

@@ -440,6 +440,10 @@ impl Ending {
     }
 }
 
+async fn shown(state: &AppState, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    state.reads.task(&caller.scope, id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task"))
+}
+
 /// End a task that waits for what will not come: its recording is lost, damaged, or on a robot that is gone. It counts as failed,
 /// a recorder that holds it is told to let go, and a recording that comes all the same is kept as an episode with the label
 /// `late_upload`.
@@ -452,8 +456,7 @@ impl Ending {
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason() }).await?;
-    let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
-    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), read).await)
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), shown(&state, &caller, task_id)).await)
 }
 
 /// What the operator says of a recording.
@@ -492,8 +495,7 @@ pub async fn verdict(
         default_suite: state.runs.default_suite().clone(),
     };
     state.commands.execute(&caller.context(), word).await?;
-    let read = async { state.reads.task(&caller.scope, task_id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task")) };
-    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0 }), read).await)
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0 }), shown(&state, &caller, task_id)).await)
 }
 
 #[cfg(test)]

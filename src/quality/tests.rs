@@ -20,15 +20,9 @@ fn facts() -> Facts {
         schema_encoding: "ros2msg".into(),
         schema_bytes: 100,
         count,
-        empty: 0,
         timing: Some(timing(period, count)),
         sequence: Some(Sequence { all_zero: true, missing: 0, resets: 0 }),
-        latency: None,
-        stamp: None,
-        joints: None,
-        images: None,
-        imu: None,
-        unread: 0,
+        ..TopicFacts::default()
     };
     let mut arm = topic("/joint_states", "sensor_msgs/msg/JointState", 20_000_000, 500);
     arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() });

@@ -13,7 +13,7 @@ use keystone_edge::pg::get;
 use serde_json::Value;
 
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{TestDatabase, TestObjects, temp_folder};
+use crate::harness::{TestDatabase, TestObjects, free_ports, temp_folder};
 use crate::sources::{code_of, module_of, read, root, source_files};
 
 /// Also on a busy machine: every look has a limit of a few seconds, and most are made at the same time.
@@ -77,14 +77,13 @@ async fn doctor(folder: &Path, settings: &Settings) -> Ran {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
+    free_ports::<1>()[0]
 }
 
 /// Ports on which nothing listens, so that servers of other tests are not met.
 fn quiet_ports() -> Settings {
-    ["KEYSTONE_BIND_ADDR", "KEYSTONE_RECORDER_BIND", "KEYSTONE_TRANSFER_BIND", "KEYSTONE_EMBEDDED_S3_BIND"]
-        .map(|name| (name, format!("127.0.0.1:{}", free_port())))
-        .to_vec()
+    let names = ["KEYSTONE_BIND_ADDR", "KEYSTONE_RECORDER_BIND", "KEYSTONE_TRANSFER_BIND", "KEYSTONE_EMBEDDED_S3_BIND"];
+    names.into_iter().zip(free_ports::<4>()).map(|(name, port)| (name, format!("127.0.0.1:{port}"))).collect()
 }
 
 /// A database and a store that are not ours, as the settings of one process name them.

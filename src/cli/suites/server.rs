@@ -3,17 +3,11 @@
 use serde_json::Value;
 
 use super::asked::Suites;
-use crate::cli::remote::{Query, Remote};
+use crate::cli::remote::{Query, Remote, path_of};
 use crate::domain::QaSuiteId;
 use crate::domain::qa_suite::SuiteState;
 
 const PATH: &str = "/qa/suites";
-
-/// An id as it stands in a path.
-fn path_of(id: &str) -> String {
-    let id: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
-    format!("{PATH}/{id}")
-}
 
 impl Suites for Remote {
     async fn list(&self, state: Option<SuiteState>, name: Option<&str>) -> anyhow::Result<Vec<Value>> {
@@ -22,7 +16,7 @@ impl Suites for Remote {
     }
 
     async fn show(&self, id: &str) -> anyhow::Result<Value> {
-        self.get(&path_of(id)).await
+        self.get(&path_of(PATH, id)).await
     }
 
     async fn draft(&self, new: &Value) -> anyhow::Result<Value> {
@@ -42,6 +36,6 @@ impl Suites for Remote {
     }
 
     async fn what_if(&self, id: &str, filter: &Value) -> anyhow::Result<Value> {
-        self.post(&format!("{}/what-if", path_of(id)), Some(filter)).await
+        self.post(&format!("{}/what-if", path_of(PATH, id)), Some(filter)).await
     }
 }

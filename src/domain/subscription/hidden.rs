@@ -44,7 +44,14 @@ impl Hidden {
 
     /// A text without them.
     pub fn taken_out_of(&self, text: &str) -> String {
-        self.parts.iter().fold(text.to_owned(), |text, part| without(&text, part))
+        let (mut text, mut lower) = (text.to_owned(), text.to_ascii_lowercase());
+        for part in &self.parts {
+            if lower.contains(part) {
+                text = without(&text, &lower, part);
+                lower = text.to_ascii_lowercase();
+            }
+        }
+        text
     }
 
     /// The beginning of a longer text without them: at its end the beginning of one may stand.
@@ -89,9 +96,8 @@ fn in_ascii(json: &str) -> String {
     text
 }
 
-/// `part` is in lower case.
-fn without(text: &str, part: &str) -> String {
-    let lower = text.to_ascii_lowercase();
+/// `lower` is the text in lower case, and `part` is.
+fn without(text: &str, lower: &str, part: &str) -> String {
     let (mut left, mut from) = (String::new(), 0);
     for (at, _) in lower.match_indices(part) {
         left.push_str(&text[from..at]);

@@ -13,7 +13,7 @@ use super::wanted::WantedDevices;
 use crate::domain::DeviceId;
 use crate::http::AppState;
 use crate::http::extract::Params;
-use crate::http::opening::Opening;
+use crate::http::opening::{Opening, resumed};
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
@@ -24,8 +24,6 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.or_cookie(), routes!(stream))
 }
 
-/// A client that missed more positions than these gets the present state instead.
-const CATCH_UP_MAX: i64 = 100_000;
 const DEVICES_MAX: usize = 1_000;
 
 /// The present state of the devices that are wanted, and the position from which on changes of it are told.
@@ -81,9 +79,8 @@ pub async fn stream(State(state): State<AppState>, opening: Opening, params: Par
     let seat = opening.seat(Kind::Devices)?;
     let feed = state.live.devices.clone();
     let wanted = WantedDevices { source: feed.source.clone(), scope: opening.caller.scope.clone(), ids };
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.trim().parse::<i64>().ok());
     let head = state.reads.log_head().await?;
-    let (position, first) = match last.filter(|last| (head - CATCH_UP_MAX..=head).contains(last) && *last > 0) {
+    let (position, first) = match resumed(&headers, head) {
         Some(last) => (last, vec![]),
         None => snapshot(&state, &wanted).await?,
     };

@@ -22,9 +22,6 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::AUDIT, routes!(stream))
 }
 
-/// What says something about pages and ends.
-const NOT_OF_STREAMS: [&str; 5] = ["to_position", "until", "order", "after", "limit"];
-
 /// The header with the last id that a client received.
 const LAST: &str = "Last-Event-ID";
 
@@ -92,12 +89,6 @@ fn last_id(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     (status = 503, description = "Too many streams"),
 ))]
 pub async fn stream(State(state): State<AppState>, opening: Opening, params: Params, headers: HeaderMap) -> Result<Response, Problem> {
-    if let Some(name) = NOT_OF_STREAMS.into_iter().find(|name| params.has(name)) {
-        return Err(Problem::of_field(
-            name,
-            "says something about pages or an end, and a stream has neither; /events and /events/export do",
-        ));
-    }
     let search = search(&params)?;
     let last = last_id(&headers)?;
     let seat = opening.seat(Kind::Log)?;

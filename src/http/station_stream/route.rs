@@ -13,7 +13,7 @@ use crate::domain::{RefusalCode, StationId};
 use crate::http::AppState;
 use crate::http::auth::Identity;
 use crate::http::extract::PathId;
-use crate::http::opening::Opening;
+use crate::http::opening::{Opening, resumed};
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
@@ -23,8 +23,6 @@ pub fn routes() -> Routes {
     Routes::default().at(Policy::READ.closed().exact(), routes!(stream))
 }
 
-/// A client that missed more positions than these gets the present state instead.
-const CATCH_UP_MAX: i64 = 100_000;
 /// Episodes in the present state.
 const NEWEST_MAX: i64 = 20;
 
@@ -65,10 +63,9 @@ pub async fn stream(State(state): State<AppState>, opening: Opening, id: PathId,
     }
     let feed = state.live.verdicts.clone();
     let wanted = OfStation { source: feed.source.clone(), station };
-    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.trim().parse::<i64>().ok());
     // Read before the rows: what is committed in between is told twice, and not left out.
     let head = state.reads.log_head().await?;
-    let (position, first) = match last.filter(|last| (head - CATCH_UP_MAX..=head).contains(last) && *last >= 0) {
+    let (position, first) = match resumed(&headers, head) {
         Some(last) => (last, vec![]),
         None => {
             let verdicts = state.reads.newest_verdicts(station, NEWEST_MAX).await?;

@@ -25,7 +25,7 @@ use crate::commands::{Command, Commands};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::SubscriptionId;
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::domain::subscription::{BackoffKind, DeliveryOrder, DeliveryTerms, EndCause, Hidden, Jitter, PauseCause, Target};
+use crate::domain::subscription::{BackoffKind, DeliveryOrder, DeliveryTerms, EndCause, Jitter, PauseCause, Target};
 use crate::listener::Networks;
 use crate::projections::reads::Reads;
 use crate::telemetry::chain;
@@ -93,8 +93,7 @@ impl Webhooks {
         let (Ok(target), Some(message)) = (Target::parse(&row.url), message) else {
             return Ok(Outcome::Permanent { error: "what is kept beside the log of this subscription cannot be used".to_owned() });
         };
-        let hidden = Hidden::of(&target, &row.secrets);
-        let sent = self.post.send(&target, &hidden, message, row.delivery.timeout(), now).await;
+        let sent = self.post.send(&target, &row.secrets, message, row.delivery.timeout(), now).await;
         let Sent { verdict, status, error, answer, took } = sent;
         let (outcome, rest) = match verdict {
             Verdict::Delivered => (AttemptOutcome::Delivered, None),

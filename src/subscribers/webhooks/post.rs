@@ -80,17 +80,17 @@ impl Post {
         Ok(Self { encrypted: client(Allowed::encrypted(networks.clone()))?, plain: client(Allowed::plain(networks))? })
     }
 
-    /// What is `hidden` stands in nothing that is said of it. `now` tells what a date in `Retry-After` means.
-    pub async fn send(&self, target: &Target, hidden: &Hidden, message: Message, timeout: Duration, now: Timestamp) -> Sent {
+    /// Nothing of the target's path and query, and of the `secrets`, stands in what is said of it. `now` tells what a date in `Retry-After` means.
+    pub async fn send(&self, target: &Target, secrets: &[String], message: Message, timeout: Duration, now: Timestamp) -> Sent {
         let started = Instant::now();
-        let (verdict, status, error, answer) = self.outcome(target, hidden, message, timeout, now).await;
+        let (verdict, status, error, answer) = self.outcome(target, secrets, message, timeout, now).await;
         Sent { verdict, status, error, answer, took: started.elapsed() }
     }
 
     async fn outcome(
         &self,
         target: &Target,
-        hidden: &Hidden,
+        secrets: &[String],
         message: Message,
         timeout: Duration,
         now: Timestamp,
@@ -121,19 +121,25 @@ impl Post {
                 let status = response.status();
                 let verdict = verdict_of(status, rest_of(&response, now));
                 let answer = beginning(response).await;
-                let text = String::from_utf8_lossy(&answer);
-                let answer = if answer.len() < ANSWER_READ_MAX { hidden.taken_out_of(&text) } else { hidden.taken_out_of_beginning(&text) };
-                let answer = answer.replace('\0', "\u{fffd}").chars().take(ANSWER_KEPT_MAX).collect();
+                // Most say nothing.
+                let answer = if answer.is_empty() { String::new() } else { kept(&answer, &Hidden::of(target, secrets)) };
                 let error = (verdict != Verdict::Delivered).then(|| format!("the receiver answered {}", status.as_u16()));
                 (verdict, Some(status.as_u16()), error, Some(answer))
             }
             Err(error) => {
                 let error = error.without_url();
                 let (verdict, text) = of_failure(&error, timeout);
-                (verdict, None, Some(hidden.taken_out_of(&text)), None)
+                (verdict, None, Some(Hidden::of(target, secrets).taken_out_of(&text)), None)
             }
         }
     }
+}
+
+/// What is kept of an answer.
+fn kept(answer: &[u8], hidden: &Hidden) -> String {
+    let text = String::from_utf8_lossy(answer);
+    let text = if answer.len() < ANSWER_READ_MAX { hidden.taken_out_of(&text) } else { hidden.taken_out_of_beginning(&text) };
+    text.replace('\0', "\u{fffd}").chars().take(ANSWER_KEPT_MAX).collect()
 }
 
 fn verdict_of(status: StatusCode, rest: Option<Duration>) -> Verdict {

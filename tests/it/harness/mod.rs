@@ -192,6 +192,12 @@ pub async fn sha256_of(blobs: &Blobs, key: &ObjectKey, facts: &ObjectFacts) -> R
     Ok((hex::encode(hash.finalize()), bytes))
 }
 
+/// Ports of this machine that nothing listens on, each another one: a port that was let go may be given again at once.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let held: [_; N] = std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.map(|listener| listener.local_addr().expect("its address").port())
+}
+
 /// A folder that is gone afterwards, which a Postgres run as another user can enter.
 pub fn temp_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("keystone-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir();

@@ -11,6 +11,8 @@ use keystone_edge::simulator::{Faults, RecordingProfile, Robot, RobotConfig, Sto
 use reqwest::StatusCode;
 use tokio::time::{Instant, sleep};
 
+use super::free_ports;
+
 pub const PASSWORD: &str = "a password for the test";
 /// Short, so that what a dead worker held comes back within a test.
 pub const LEASE: Duration = Duration::from_secs(3);
@@ -29,10 +31,6 @@ pub struct Server {
     served: bool,
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address").port()
-}
-
 impl Server {
     pub fn new(folder: &Path) -> Self {
         let settings = format!("[outbox.defaults]\nlease_ms = {}\n", LEASE.as_millis());
@@ -40,7 +38,7 @@ impl Server {
         Self {
             folder: folder.to_owned(),
             host: "127.0.0.1".to_owned(),
-            ports: std::array::from_fn(|_| free_port()),
+            ports: free_ports(),
             settings: vec![],
             through: vec![],
             program: env!("CARGO_BIN_EXE_keystone").to_owned(),
@@ -136,7 +134,7 @@ impl Server {
             if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().expect("a child")) {
                 // Somebody else took a port between our look and the start.
                 if !self.served && self.tail().contains("cannot listen on") {
-                    self.ports = std::array::from_fn(|_| free_port());
+                    self.ports = free_ports();
                     std::fs::write(self.folder.join("log"), "").expect("an empty log");
                     self.start();
                     continue;
