@@ -31,7 +31,7 @@ use crate::stored_episodes::EpisodeMaker;
 
 const EPISODES: &str = "/api/v1/data-ops/episodes";
 const RUNS: &str = "/api/v1/data-ops/bulk-runs";
-const LEASE: Duration = Duration::from_secs(30);
+pub const LEASE: Duration = Duration::from_secs(30);
 const TOPICS: [&str; 4] = ["/chatter", "/camera0/rgb", "/udp/gps", "/udp/can"];
 
 fn good() -> Recording {
@@ -43,7 +43,7 @@ fn runs(edge: &TestEdge) -> Runs {
     Runs::new(edge.commands.clone(), edge.objects.blobs.clone(), settings)
 }
 
-async fn accept(edge: &TestEdge, body: Value) -> Value {
+pub async fn accept(edge: &TestEdge, body: Value) -> Value {
     let (status, answer) = edge.post(&format!("{EPISODES}/bulk-qa"), body).await;
     assert_eq!(status, 202, "{answer}");
     answer["run"].clone()
@@ -53,11 +53,11 @@ fn id(run: &Value) -> &str {
     run["run_id"].as_str().expect("an id")
 }
 
-async fn run(edge: &TestEdge, run: &Value) -> Value {
+pub async fn run(edge: &TestEdge, run: &Value) -> Value {
     edge.get(&format!("{RUNS}/{}", id(run))).await.1
 }
 
-async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
+pub async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
     edge.commands.claim_bulk_run("a test", lease, Some(BulkAction::BulkQa)).await.unwrap()
 }
 
@@ -77,7 +77,7 @@ async fn settle(edge: &TestEdge, run: &ClaimedRun, results: Vec<ItemResult>) -> 
 }
 
 /// Works until the run has ended, as a process does.
-async fn work_off(edge: &TestEdge, claimed: &ClaimedRun) {
+pub async fn work_off(edge: &TestEdge, claimed: &ClaimedRun) {
     loop {
         match piece(edge, claimed, 2).await {
             Piece::ToDo(items) => {

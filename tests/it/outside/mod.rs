@@ -9,7 +9,6 @@ use chrono::TimeDelta;
 use keystone_edge::commands::outside_jobs::{ClaimOutsideJob, ClaimedJob, OutsideLease, ProlongOutsideJob, ReportOutsideJob};
 use keystone_edge::commands::registration::TokenHash;
 use keystone_edge::commands::{CommandError, Commands, Context};
-use keystone_edge::domain::episode::RunMode;
 use keystone_edge::domain::judgement::{Grade, OutsideReport, Suite};
 use keystone_edge::domain::{EpisodeId, FactoryId, OutsideJobId, RefusalCode, Scope};
 use keystone_edge::eventstore::EventStore;
@@ -21,6 +20,7 @@ use keystone_edge::qa::{Ran, RunSettings, Runs};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::bulk_qa;
 use crate::data_ops::with_episodes;
 use crate::harness::bench::{Bench, Recording, complete, is_ack, transfer_of};
 use crate::harness::edge::TestEdge;
@@ -340,15 +340,17 @@ async fn a_bulk_run_does_not_wait_and_an_orderly_look_does_not_abandon_what_wait
     let edge = TestEdge::start().await;
     activated(&edge, &[gate("grasp", 60)]).await;
     with_episodes(&edge, &[good()]).await;
-    let id = EpisodeId(number(&edge.database.pool, "select id from episodes").await);
-    let ran = runs(&edge).run(&Context::system(), id, "bulk/1", RunMode::Manual).await.expect("it runs");
-    assert!(matches!(&ran, Ran::Waits(_)), "{ran:?}");
-    assert_eq!(runs(&edge).run(&Context::system(), id, "bulk/1", RunMode::Manual).await.expect("again"), ran);
+    let id = number(&edge.database.pool, "select id from episodes").await;
+    let run = bulk_qa::accept(&edge, json!({ "confirm": true })).await;
+    bulk_qa::work_off(&edge, &bulk_qa::claim(&edge, bulk_qa::LEASE).await.expect("a run")).await;
+    let ended = bulk_qa::run(&edge, &run).await;
+    let cause = json!([{ "outcome": "skipped", "cause": "waits_for_outside_checks", "count": 1 }]);
+    assert_eq!((&ended["status"], &ended["causes"]), (&json!("completed"), &cause), "{ended}");
     // Its time is over: it is given up with a verdict, and not abandoned.
     assert_eq!(later(&edge, 100).end_overdue_qa_runs(&CancellationToken::new()).await.unwrap(), 0);
-    assert_eq!(episode(&edge, id.0).await["qa_status"], "qa_running");
+    assert_eq!(episode(&edge, id).await["qa_status"], "qa_running");
     assert_eq!(give_up(&later(&edge, 100)).await, 1);
-    assert_eq!(episode(&edge, id.0).await["qa_status"], "needs_inspection");
+    assert_eq!(episode(&edge, id).await["qa_status"], "needs_inspection");
 }
 
 #[tokio::test]
