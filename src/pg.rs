@@ -9,6 +9,7 @@
 //! where it is a broken promise of the schema.
 
 mod fault;
+pub mod plans;
 mod watch;
 
 use std::path::PathBuf;

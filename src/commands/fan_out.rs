@@ -14,6 +14,7 @@ use crate::domain::subscription::{POLLED, SubscriptionEvent, scope_of, wants};
 use crate::domain::{Event as _, FactoryId, OrganizationId, Scope, SubscriptionId};
 use crate::eventstore::Transaction;
 use crate::outbox::subscribed::{ENOUGH_WAITS, QUEUE};
+use crate::pg::plans::pins;
 use crate::projections::homes::{StreamHome, homes_of};
 
 /// Names the lock of the transaction that fans out ("keystone fanout").
@@ -25,9 +26,8 @@ const STEP: i64 = 500;
 pub const WAITING_MAX: i64 = 1_000;
 
 /// Takes the lock, and how the statements are planned: as those of the outbox. What a crash takes back is done again.
-const BEGIN: &str = "select pg_try_advisory_xact_lock($1) as ours, set_config('synchronous_commit', 'off', true) as synchronous,
-    set_config('enable_seqscan', 'off', true) as seqscan, set_config('enable_hashjoin', 'off', true) as hashjoin,
-    set_config('enable_mergejoin', 'off', true) as mergejoin";
+const BEGIN: &str =
+    concat!("select pg_try_advisory_xact_lock($1) as ours, set_config('synchronous_commit', 'off', true) as synchronous, ", pins!());
 
 fn cursors() -> String {
     format!(

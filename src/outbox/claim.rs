@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
-use super::plans::{Answered, pinned};
 use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
+use crate::pg::plans::{Answered, pinned};
 
 /// What to claim.
 #[derive(Clone, Debug)]

@@ -10,7 +10,6 @@
 
 pub mod claim;
 pub mod letters;
-mod plans;
 pub mod schedule;
 pub mod settle;
 pub mod standing;

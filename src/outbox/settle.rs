@@ -8,8 +8,8 @@ use deadpool_postgres::GenericClient;
 use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
-use super::plans::{Answered, pinned};
 use crate::domain::letter::DeadReason;
+use crate::pg::plans::{Answered, pinned};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settlement {

@@ -243,7 +243,7 @@ impl Reads {
         let mut parameters: Vec<Parameter<'_>> = vec![&between.after, &between.before, &limit];
         parameters.extend(groups.iter().map(|group| group as &(dyn ToSql + Sync)));
         // Planned each time, for the terms that are asked for: how many events have them differs by a factor of millions.
-        let rows = self.query_planned(&statement, &typed(&statement, &parameters)).await?;
+        let rows = self.query_pinned(&statement, &typed(&statement, &parameters)).await?;
         Ok(read_all(rows.iter().map(StoredLogEvent::from_row).collect::<Result<_, _>>()?))
     }
 

@@ -9,6 +9,7 @@ use super::home::Home;
 use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX, typed};
 use super::row::FromRow;
 use crate::domain::Scope;
+use crate::pg::plans::{Answered, pinned};
 
 /// The queries, over a pool of connections.
 #[derive(Clone)]
@@ -47,6 +48,18 @@ impl Reads {
     /// The same, planned for these parameters.
     pub(super) async fn query_planned(&self, statement: &str, parameters: &[(Parameter<'_>, Type)]) -> Result<Vec<Row>, ReadError> {
         let once = async || Ok(self.connection().await?.query_typed(statement, parameters).await?);
+        match once().await {
+            Err(ReadError::Unfit(_)) => once().await,
+            answer => answer,
+        }
+    }
+
+    /// The same, held to indexes whatever Postgres knows of the tables.
+    pub(super) async fn query_pinned(&self, statement: &str, parameters: &[(Parameter<'_>, Type)]) -> Result<Vec<Row>, ReadError> {
+        let once = async || {
+            let client = self.connection().await?;
+            Ok(pinned(&client, Answered::Visible, client.query_typed(statement, parameters)).await?)
+        };
         match once().await {
             Err(ReadError::Unfit(_)) => once().await,
             answer => answer,

@@ -1,0 +1,45 @@
+//! How statements are planned whose table may grow a thousandfold before anybody has counted its rows, and when they are
+//! answered.
+
+use std::future::Future;
+
+use tokio_postgres::Error;
+
+/// When the answer to a statement comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Once it is on disk.
+    Durable,
+    /// Once others see it: where Postgres itself dies within the next half second, it did not happen. What can be
+    /// done again waits for no disk (ADR 21).
+    Visible,
+}
+
+/// What is selected to hold the plans of a transaction to indexes, read in their order. A generic plan lives as long as its
+/// connection, and one made while the tables were empty would scan all of a backlog for every batch, just when there is one; and of
+/// rows that nobody has counted yet, as after a restore, all would be read and sorted for the first fifty.
+macro_rules! pins {
+    () => {
+        "set_config('enable_seqscan', 'off', true) as seqscan, set_config('enable_bitmapscan', 'off', true) as bitmapscan,
+         set_config('enable_hashjoin', 'off', true) as hashjoin, set_config('enable_mergejoin', 'off', true) as mergejoin"
+    };
+}
+pub(crate) use pins;
+
+/// Runs a statement, or several that were sent together, with such plans: one transaction, one round trip.
+pub async fn pinned<T>(
+    client: &deadpool_postgres::Client,
+    answered: Answered,
+    statement: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begin = match answered {
+        Answered::Durable => concat!("begin; select ", pins!()),
+        Answered::Visible => concat!("begin; select ", pins!(), "; set local synchronous_commit = off"),
+    };
+    // Sent in this order without waiting in between.
+    let (begun, answer, committed) = tokio::join!(biased; client.batch_execute(begin), statement, client.batch_execute("commit"));
+    begun?;
+    let answer = answer?;
+    committed?;
+    Ok(answer)
+}
