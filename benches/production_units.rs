@@ -14,10 +14,11 @@ mod bulk;
 mod factory;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keystone_edge::commands::Context;
-use keystone_edge::config::Config;
+use keystone_edge::config::{Config, Database};
 use keystone_edge::domain::task::TaskStatus;
 use keystone_edge::domain::{BatchId, Scope, TaskId};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
@@ -51,8 +52,12 @@ impl Bench {
         settings.pool_max = 40;
         let connector = Connector::new(postgres.url(), &settings).expect("a connector");
         connector.migrate().await.expect("a schema");
+        // A million rows in one statement take longer than any that the server sends.
+        let patient = Database { statement_timeout: Duration::from_secs(1_200), ..settings.clone() };
+        let filling = Connector::new(postgres.url(), &patient).expect("a connector").pool().expect("a pool");
+        bulk::fill(&filling.get().await.expect("a connection"), rows).await;
+        filling.close();
         let pool = connector.pool().expect("a pool");
-        bulk::fill(&pool.get().await.expect("a connection"), rows).await;
         let factory = Factory::new(&pool, 1).await;
         Self { reads: Reads::new(pool.clone()), pool, factory, rows }
     }

@@ -8,10 +8,10 @@ use crate::sources::{code_of, code_words, crate_paths, module_of, read, root, so
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("eventstore", &["domain", "outbox", "pg"]),
-    ("outbox", &["domain"]),
+    ("outbox", &["domain", "pg::plans"]),
     ("projections", &["domain", "eventstore", "outbox::letters", "pg"]),
     // The rows that go into the outbox with the events are made where the events are decided.
-    ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "projections", "quality"]),
+    ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "pg::plans", "projections", "quality"]),
     // What is done about the objects of an episode is the same for a delivery, a request and a bulk run.
     ("qa", &["domain", "commands", "projections", "blobs", "mcap", "quality"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
