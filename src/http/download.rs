@@ -107,7 +107,7 @@ fn range_is_of_this(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
 }
 
 /// A recording is served as it was verified, or not at all. A copy that was restored may have another entity tag.
-fn refuse_if_replaced(episode: &EpisodeShown, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
+pub fn refuse_if_replaced(episode: &EpisodeShown, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
     let has = |verified: &str| facts.etag.as_deref().is_some_and(|etag| same_etag(etag, verified));
     let same_tag = || episode.own.etag.as_deref().is_none_or(has);
     let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.own.checksum.as_str());

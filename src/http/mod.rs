@@ -41,6 +41,7 @@ pub mod export;
 pub mod extract;
 pub mod fields;
 pub mod fleet;
+mod frames;
 pub mod gaps;
 pub mod health;
 mod host;

@@ -64,6 +64,7 @@ codes! {
     CommandNotSent = "command_not_sent", SERVICE_UNAVAILABLE;
     RightLost = "right_lost", FORBIDDEN;
     DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
+    NoFrame = "no_frame", NOT_FOUND;
     EpisodeBlocked = "episode_blocked", CONFLICT;
     ObjectReplaced = "object_replaced", CONFLICT;
     InvalidLocation = "invalid_location", BAD_REQUEST;

@@ -26,8 +26,9 @@ use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state, registration,
-    requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer, what_if,
+    event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state,
+    registration, requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer,
+    what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -125,6 +126,7 @@ fn routes() -> Routes {
         outside_jobs::routes,
         what_if::routes,
         timeline::routes,
+        frames::routes,
         bulk_run_stream::routes,
         station_stream::routes,
         health::routes,
@@ -361,6 +363,7 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/resolve",
             "/api/v1/abandoned-executions",
+            "/api/v1/episodes/{id}/frames",
             "/api/v1/episodes/{id}/timeline",
             "PATCH /api/v1/episodes/{id}",
             "/api/v1/inspection/episodes/{id}/decide",
@@ -431,7 +434,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 165, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 166, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

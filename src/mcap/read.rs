@@ -126,7 +126,7 @@ impl Read for Pieces {
     }
 }
 
-async fn exactly<R: RangedRead>(reader: &R, range: Range<u64>) -> Result<Bytes, ReadSummaryError<R::Error>> {
+pub(super) async fn exactly<R: RangedRead>(reader: &R, range: Range<u64>) -> Result<Bytes, ReadSummaryError<R::Error>> {
     let bytes = reader.read(range.clone()).await.map_err(ReadSummaryError::Read)?;
     if bytes.len() as u64 != range.end - range.start {
         return Err(ReadSummaryError::ShortRead { asked: range, got: bytes.len() });

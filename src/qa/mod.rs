@@ -11,6 +11,7 @@
 //! What is found is a result, and stored; what cannot be looked at is none, and changes nothing.
 
 mod bulk;
+pub mod frame;
 mod look;
 mod object;
 pub mod what_if;

@@ -35,6 +35,7 @@ mod event_log;
 mod events_remote;
 mod eventstore;
 mod factory;
+mod frames;
 mod gaps;
 mod half_dead;
 mod help;

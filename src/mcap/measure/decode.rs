@@ -24,6 +24,23 @@ pub enum Decoded {
     LeftOut(&'static str),
 }
 
+/// Why an image has no pixels for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not what its frame promises.
+    Broken,
+    LeftOut(&'static str),
+}
+
+impl From<Refused> for Decoded {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Broken => Self::Broken,
+            Refused::LeftOut(why) => Self::LeftOut(why),
+        }
+    }
+}
+
 /// An image, by its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -126,43 +143,46 @@ fn end_of(image: &[u8]) -> usize {
 }
 
 fn png(image: &[u8], size: (usize, usize)) -> Decoded {
+    let mut shrinking = Shrinking::of(size.0, size.1);
+    let mut luma = vec![];
+    let rows = png_rows(image, size, |row, layout| {
+        luma.clear();
+        brightness(&mut luma, row, layout);
+        shrinking.row(&luma);
+    });
+    match rows {
+        Ok(()) => shrinking.finish().map_or(Decoded::Broken, Decoded::Thumb),
+        Err(refused) => refused.into(),
+    }
+}
+
+/// Hands out the rows of a PNG, one after the other.
+pub fn png_rows(image: &[u8], size: (usize, usize), mut each: impl FnMut(&[u8], Layout)) -> Result<(), Refused> {
     let refused = |error: DecodingError| match error {
-        DecodingError::LimitsExceeded => Decoded::LeftOut(TOO_LARGE),
-        _ => Decoded::Broken,
+        DecodingError::LimitsExceeded => Refused::LeftOut(TOO_LARGE),
+        _ => Refused::Broken,
     };
     let mut decoder = png::Decoder::new_with_limits(std::io::Cursor::new(image), png::Limits { bytes: PNG_BYTES_MAX });
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     decoder.set_transformations(Transformations::EXPAND);
-    let mut reader = match decoder.read_info() {
-        Ok(reader) => reader,
-        Err(error) => return refused(error),
-    };
+    let mut reader = decoder.read_info().map_err(refused)?;
     let info = reader.info();
     if (info.width as usize, info.height as usize) != size {
-        return Decoded::Broken;
+        return Err(Refused::Broken);
     }
     // Depth, mostly: millimetres that would all look black.
     if info.bit_depth == BitDepth::Sixteen {
-        return Decoded::LeftOut("it has sixteen bits for a value");
+        return Err(Refused::LeftOut("it has sixteen bits for a value"));
     }
     if info.interlaced {
-        return Decoded::LeftOut("it is interlaced");
+        return Err(Refused::LeftOut("it is interlaced"));
     }
     let (colours, _) = reader.output_color_type();
-    let mut shrinking = Shrinking::of(size.0, size.1);
-    let mut luma = vec![];
-    loop {
-        match reader.next_row() {
-            Ok(Some(row)) => {
-                luma.clear();
-                brightness(&mut luma, row.data(), layout_of(colours));
-                shrinking.row(&luma);
-            }
-            Ok(None) => return shrinking.finish().map_or(Decoded::Broken, Decoded::Thumb),
-            Err(error) => return refused(error),
-        }
+    while let Some(row) = reader.next_row().map_err(refused)? {
+        each(row.data(), layout_of(colours));
     }
+    Ok(())
 }
 
 fn layout_of(colours: ColorType) -> Layout {
@@ -198,7 +218,7 @@ impl Layout {
         }
     }
 
-    fn bytes(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::Mono => 1,
             Self::MonoAlpha => 2,

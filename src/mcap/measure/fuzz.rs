@@ -12,7 +12,8 @@ use rand::{Rng, SeedableRng};
 use super::super::summary_of;
 use super::super::tests::Choices;
 use super::Limits;
-use super::tests::{ends, recording, whole_within};
+use super::image_at::tests::image;
+use super::tests::{CAMERA, START_NS, ends, recording, whole_within};
 use crate::domain::measurement::{FINDINGS_MAX, Facts, GAPS_MAX, TOPICS_MAX};
 
 /// One file in a debug build takes some tens of milliseconds.
@@ -148,6 +149,8 @@ fn is_measured_in_time(seed: u64, corpus: &std::sync::Arc<Vec<Vec<u8>>>) -> bool
         let facts = whole_within(&file, LIMITS);
         within(&facts, size);
         within(&ends(&file), size);
+        // Whatever comes of it: an image, or why there is none.
+        let _ = image(&file, CAMERA, START_NS + rng.random_range(0..1_000_000_000));
         if rng.random_range(0..8) == 0 {
             assert_eq!(whole_within(&file, Limits { unpackers: 2, ..LIMITS }), facts, "who unpacks does not matter");
         }

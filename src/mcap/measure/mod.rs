@@ -6,13 +6,17 @@
 //!  scan      every record, in one pass     tier 3 ───► Facts, with payloads and checksums
 //! ```
 //!
+//! Beside that, [`find_image`] reads one image for a person to look at.
+//!
 //! [`measure_ends`] reads tiers 1 and 2, [`measure_whole`] tier 3 over bytes that may come from another pass. What is
 //! good enough, [`crate::domain::measurement`] does not say, and neither does this.
 
+mod as_jpeg;
 mod chunk;
 mod decode;
 mod fields;
 mod findings;
+mod image_at;
 mod imagery;
 mod indexes;
 mod inside;
@@ -35,6 +39,7 @@ mod topics;
 mod video;
 mod whole;
 
+pub use image_at::{Found, ImageAt, NoImage, find as find_image};
 pub use look::{Look, look};
 pub use passing::{Passed, measure_passing};
 pub use scan::Limits;

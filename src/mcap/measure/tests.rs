@@ -13,7 +13,7 @@ use super::super::tests::{Choices, find, footer_at, shared, summary_start};
 use super::*;
 use crate::domain::measurement::{Facts, Finding, FindingKind, Kind, Tier, TopicFacts};
 
-struct Object<'a>(&'a [u8]);
+pub struct Object<'a>(pub &'a [u8]);
 
 impl RangedRead for Object<'_> {
     type Error = Infallible;
@@ -23,7 +23,7 @@ impl RangedRead for Object<'_> {
     }
 }
 
-fn seen(file: &[u8]) -> Look {
+pub fn seen(file: &[u8]) -> Look {
     look(&Object(file), file.len() as u64).now_or_never().expect("no wait").expect("bytes in memory")
 }
 
@@ -43,7 +43,7 @@ fn topic<'a>(facts: &'a Facts, name: &str) -> &'a TopicFacts {
     facts.topics.items.iter().find(|topic| topic.topic == name).unwrap_or_else(|| panic!("no {name}"))
 }
 
-const START_NS: u64 = 1_795_204_387_000_000_000;
+pub const START_NS: u64 = 1_795_204_387_000_000_000;
 
 /// CDR: a header with its stamp, and what follows it at a multiple of four.
 fn header(at: u64) -> Vec<u8> {
@@ -68,11 +68,11 @@ fn joints(at: u64, positions: &[f64]) -> Vec<u8> {
     payload
 }
 
-fn compressed(at: u64, image: &[u8]) -> Vec<u8> {
+pub fn compressed(at: u64, image: &[u8]) -> Vec<u8> {
     [&header(at)[..], &5u32.to_le_bytes(), b"jpeg\0\0\0\0", &(image.len() as u32).to_le_bytes(), image].concat()
 }
 
-fn jpeg(n: u64) -> Vec<u8> {
+pub fn jpeg(n: u64) -> Vec<u8> {
     let mut image = vec![];
     let pixels: Vec<u8> = (0..64 * 48 * 3).map(|i: u64| (i * 7 + n * 13) as u8).collect();
     jpeg_encoder::Encoder::new(&mut image, 80).encode(&pixels, 64, 48, jpeg_encoder::ColorType::Rgb).unwrap();
@@ -92,8 +92,8 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
     .collect()
 }
 
-const JOINTS: &str = "/joint_states";
-const CAMERA: &str = "/camera/compressed";
+pub const JOINTS: &str = "/joint_states";
+pub const CAMERA: &str = "/camera/compressed";
 
 /// A camera, an arm and a depth camera, for so many steps of 10 ms.
 pub fn recording(steps: u64, compression: Option<mcap::Compression>, change: impl Fn(&str, u64) -> Option<Vec<u8>>) -> Vec<u8> {
