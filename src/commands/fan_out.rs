@@ -151,7 +151,7 @@ impl Commands {
         // One that was paused between the two statements does not skip what lies before the window.
         cursors.retain(|cursor| cursor.position >= first - 1);
         let homes = homes(&mut tx, &cursors, &window).await?;
-        let (mut seqs, mut streams, mut destinations, mut depths) = (vec![], vec![], vec![], vec![]);
+        let (mut seqs, mut streams, mut destinations, mut depths, mut again) = (vec![], vec![], vec![], vec![], vec![]);
         for event in &window {
             let home = homes.get(&(event.kind.as_str(), event.id.as_str())).copied().flatten();
             for cursor in cursors.iter().filter(|cursor| cursor.takes(event) && cursor.contains(&home)) {
@@ -159,6 +159,7 @@ impl Commands {
                 streams.push(format!("{}/{}", event.kind, event.id));
                 destinations.push(cursor.destination.as_str());
                 depths.push(event.causation_depth);
+                again.push(cursor.until.is_some());
             }
         }
         let told: BTreeSet<&str> = destinations.iter().copied().collect();
@@ -171,7 +172,7 @@ impl Commands {
         let moved = moved();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
         if !seqs.is_empty() {
-            also.push((QUEUE, vec![&seqs, &streams, &destinations, &depths]));
+            also.push((QUEUE, vec![&seqs, &streams, &destinations, &depths, &again]));
             tx.wake(SubscriberName::Webhooks);
         }
         also.push((&moved, vec![&ids, &WAITING_MAX, &positions, &made]));

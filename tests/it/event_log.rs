@@ -201,6 +201,8 @@ async fn a_search_that_cannot_be_is_refused_by_the_name_of_its_field() {
         ("to_position=many".into(), "to_position"),
         ("after=9223372036854775808".into(), "after"),
         ("since=yesterday".into(), "since"),
+        ("from_position=7&to_position=6".into(), "from_position"),
+        ("since=2026-11-27T00:00:01Z&until=2026-11-27T00:00:00Z".into(), "since"),
         ("until=2026-13-01T00:00:00Z".into(), "until"),
         ("order=up".into(), "order"),
         ("limit=0".into(), "limit"),

@@ -44,6 +44,10 @@ impl Both {
     }
 }
 
+fn position(line: &str) -> Value {
+    serde_json::from_str::<Value>(line).unwrap()["position"].clone()
+}
+
 #[tokio::test]
 async fn the_log_is_the_same_at_a_server() {
     let floor = Floor::new().await;
@@ -60,6 +64,7 @@ async fn the_log_is_the_same_at_a_server() {
         (format!("events --about task/{task} --actor user:admin"), "task_deleted"),
         (format!("events --stream batch/{batch} --content batch_id:{batch}"), ""),
         ("events --since 2026-01-01T00:00:00.123456Z --until 2036-01-01T00:00:00Z --limit 2".to_owned(), "by "),
+        ("events --from-position 3 --to-position 5 --json".to_owned(), "\"position\":4"),
         ("events --about task/4711".to_owned(), ""),
         ("events --position 9".to_owned(), "\"effects\""),
         ("events --export ndjson --type batch_*".to_owned(), "batch_cancelled"),
@@ -68,6 +73,8 @@ async fn the_log_is_the_same_at_a_server() {
         let said = both.say(&arguments).await;
         assert!(said.contains(contains), "{arguments}: {said}");
     }
+    let positions: Vec<Value> = both.say("events --export ndjson --from-position 3 --to-position 5").await.lines().map(position).collect();
+    assert_eq!(positions, [3, 4, 5].map(Value::from));
     let read = |text: &str| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
     assert!(read(&both.say("events --export ndjson").await) == read(&everything), "an export has the order of the log, as what is told");
 
@@ -80,6 +87,7 @@ async fn the_log_is_the_same_at_a_server() {
     }
     for (arguments, named) in [
         (&["--type", "exploded"][..], "type"),
+        (&["--from-position", "5", "--to-position", "4"], "from_position"),
         (&["--content", "17"], "content"),
         (&["--stream", "17"], "stream"),
         (&["--task", "4711"], "there is no task `4711`"),

@@ -42,12 +42,30 @@ pub struct Searched {
     /// Before this time, as RFC 3339
     #[arg(long, value_name = "TIME", value_parser = storable::instant)]
     pub until: Option<Timestamp>,
+    /// Not before this position
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
+    pub from_position: Option<i64>,
+    /// Not behind this position
+    #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
+    pub to_position: Option<i64>,
 }
 
 impl From<Searched> for Search {
     fn from(asked: Searched) -> Self {
-        let Searched { category, stream, about, types, actor, correlation_id, content, since, until } = asked;
-        Self { categories: category, stream, about, types, actor, correlation_id, contents: content, since, until, ..Self::default() }
+        let Searched { category, stream, about, types, actor, correlation_id, content, since, until, from_position, to_position } = asked;
+        Self {
+            categories: category,
+            stream,
+            about,
+            types,
+            actor,
+            correlation_id,
+            contents: content,
+            since,
+            until,
+            from_position,
+            to_position,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..))]
     limit: i64,
     /// Go on with what comes, until Ctrl-C
-    #[arg(long, conflicts_with = "until")]
+    #[arg(long, conflicts_with_all = ["until", "to_position"])]
     follow: bool,
     /// One JSON object per event instead of text
     #[arg(long)]

@@ -17,13 +17,14 @@ pub struct ServerLog<'a> {
 
 impl<'a> ServerLog<'a> {
     pub fn new(server: &'a Remote, asked: &Searched) -> Self {
-        let Searched { category, stream, about, types, actor, correlation_id, content, since, until } = asked;
+        let Searched { category, stream, about, types, actor, correlation_id, content, since, until, from_position, to_position } = asked;
         let list = |of: &[String]| (!of.is_empty()).then(|| of.join(","));
         let instant = |at: &Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
         let query = Query::default().and("category", list(category)).and("stream", stream.as_ref()).and("about", about.as_ref());
         let query = query.and("type", list(types)).and("actor", actor.as_ref()).and("correlation_id", correlation_id.as_ref());
         let query = content.iter().fold(query, |query, content| query.with("content", content));
-        Self { server, query: query.and("since", instant(since)).and("until", instant(until)) }
+        let query = query.and("since", instant(since)).and("until", instant(until));
+        Self { server, query: query.and("from_position", from_position.as_ref()).and("to_position", to_position.as_ref()) }
     }
 
     /// What a search finds, page by page.

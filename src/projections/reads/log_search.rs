@@ -132,6 +132,13 @@ impl Search {
 
     /// In terms. A unit that the log does not know has none: nothing is found.
     pub async fn filter(&self, reads: &Reads) -> Result<LogFilter, SearchError> {
+        // Nothing would be found, and it would look as if nothing had happened.
+        if self.from_position.zip(self.to_position).is_some_and(|(from, to)| from > to) {
+            return Err(SearchError::of("from_position", "is behind to_position"));
+        }
+        if self.since.zip(self.until).is_some_and(|(since, until)| since > until) {
+            return Err(SearchError::of("since", "is later than until"));
+        }
         Ok(LogFilter {
             groups: self.groups(reads).await?,
             from_position: self.from_position,

@@ -286,6 +286,34 @@ async fn a_subscription_begins_in_the_past_and_is_replayed_between_two_places() 
 }
 
 #[tokio::test]
+async fn what_is_under_way_to_the_old_url_is_told_to_the_new_one_where_it_is_asked_for_again() {
+    let mut site = Site::new().await;
+    let receiver =
+        Receiver::answering(|heard| Answer { wait: Duration::from_secs(u64::from(heard.path == "/old") * 2), ..Answer::of(200) }).await;
+    let (id, _) = site.subscribe(&receiver.url("/old"), json!({ "delivery": { "concurrency": 1 } })).await;
+    site.happen("a", 1..=1).await;
+    site.place().await;
+    let head = site.head().await;
+    let running = site.dispatcher();
+    until("it is under way", async || receiver.heard().len() == 1).await;
+    let (status, changed) =
+        site.edge.send_as(&site.edge.admin, "PATCH", &format!("{PATH}/{id}"), json!({ "url": receiver.url("/new") })).await;
+    assert_eq!(status, 200, "{changed}");
+    // Twice at once is once more.
+    for _ in 0..2 {
+        assert_eq!(site.ask(id, "redeliver", json!({ "position": head })).await.0, 202);
+    }
+    site.place().await;
+    until("it is told again", async || receiver.heard().len() == 2).await;
+    until_empty(&site.edge.database.pool).await;
+    running.stop().await;
+    let paths: Vec<String> = receiver.heard().iter().map(|heard| heard.path.clone()).collect();
+    assert_eq!((paths, ids(&receiver.bodies())), (vec!["/old".into(), "/new".into()], vec!["order/a/1".to_owned(); 2]));
+    assert_eq!(site.shown(id).await["replays"], 0);
+    assert_eq!(number(&site.edge.database.pool, "select count(*) from dead_letters").await, 0);
+}
+
+#[tokio::test]
 async fn a_test_goes_to_its_own_subscription_and_is_told_once() {
     let mut site = Site::new().await;
     let (own, other) = (Receiver::start(|_| 200).await, Receiver::start(|_| 200).await);
