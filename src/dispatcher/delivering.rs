@@ -56,7 +56,7 @@ pub fn start(subscriber: &Arc<dyn Subscriber>, name: SubscriberName, settings: D
         Started::Refused(
             row.outbox_id,
             row.epoch,
-            Settlement::Dead { reason, error: error.to_owned(), blocks_stream: settings.block_on_dead },
+            Settlement::NotAttempted { reason, error: error.to_owned(), blocks_stream: settings.block_on_dead },
         )
     };
     if row.expired && !subscriber.wants_expired() {
@@ -189,7 +189,7 @@ impl Held {
             Settlement::Delivered => "delivered",
             Settlement::Retry { .. } => "retried",
             Settlement::Release { .. } => "released",
-            Settlement::Dead { .. } => "dead",
+            Settlement::Dead { .. } | Settlement::NotAttempted { .. } => "dead",
         };
         count(name, word);
         Verdict::Reached(settlement)

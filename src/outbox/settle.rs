@@ -28,6 +28,12 @@ pub enum Settlement {
         error: String,
         blocks_stream: bool,
     },
+    /// The same, where the claim itself found that no attempt is to be made: it counts for none.
+    NotAttempted {
+        reason: DeadReason,
+        error: String,
+        blocks_stream: bool,
+    },
 }
 
 const DELIVERED: &str = "
@@ -52,11 +58,12 @@ where o.outbox_id = s.id and o.epoch = s.epoch";
 // epoch are kept for a replay: the row comes back where it was, and settlements of earlier claims stay without effect.
 const DEAD: &str = "
 with gone as (
-    delete from outbox o using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[]) s(id, epoch, error, reason, blocks)
+    delete from outbox o
+    using unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::bool[], $6::integer[]) s(id, epoch, error, reason, blocks, attempts)
     where o.outbox_id = s.id and o.epoch = s.epoch
-    returning o.*, s.error, s.reason, s.blocks),
+    returning o.*, s.error, s.reason, s.blocks, o.attempt - 1 + s.attempts as made),
 dead as (
-    select g.*, g.failures || jsonb_build_array(jsonb_build_object('attempt', g.attempt, 'at', clock_timestamp(), 'error', g.error)) as tried
+    select g.*, g.failures || jsonb_build_array(jsonb_build_object('attempt', g.made, 'at', clock_timestamp(), 'error', g.error)) as tried
     from gone g where not exists (select from events e where e.seq = g.event_seq and e.event_type = 'delivery_died')),
 unheard as (
     update dead_letters d set notification_failed = true
@@ -65,7 +72,7 @@ unheard as (
     returning d.dead_letter_id),
 again as (
     update dead_letters d set
-        reason = g.reason, attempts = d.attempts + g.attempt, failures = d.failures || g.tried, died_at = clock_timestamp(),
+        reason = g.reason, attempts = d.attempts + g.made, failures = d.failures || g.tried, died_at = clock_timestamp(),
         blocks_stream = g.blocks, outbox_id = g.outbox_id, epoch = g.epoch, resolved_at = null, resolution = null,
         told = false, notification_failed = false
     from dead g
@@ -75,7 +82,7 @@ again as (
 new as (
     insert into dead_letters
         (subscriber, event_seq, stream_key, destination, causation_depth, reason, attempts, failures, queued_at, blocks_stream, outbox_id, epoch)
-    select subscriber, event_seq, stream_key, destination, causation_depth, reason, attempt, tried, created_at, blocks, outbox_id, epoch
+    select subscriber, event_seq, stream_key, destination, causation_depth, reason, made, tried, created_at, blocks, outbox_id, epoch
     from dead g where g.outbox_id not in (select a.outbox_id from again a))
 select from gone";
 
@@ -84,7 +91,7 @@ select from gone";
 pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settlement)]) -> Result<u64, tokio_postgres::Error> {
     let (mut delivered, mut retried, mut released, mut dead) = (Ids::default(), Ids::default(), Ids::default(), Ids::default());
     let (mut errors, mut delays, mut rests) = (vec![], vec![], vec![]);
-    let (mut last_errors, mut reasons, mut blocks) = (vec![], vec![], vec![]);
+    let (mut last_errors, mut reasons, mut blocks, mut attempts) = (vec![], vec![], vec![], vec![]);
     for (id, epoch, settlement) in done {
         match settlement {
             Settlement::Delivered => delivered.push(*id, *epoch),
@@ -97,11 +104,12 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
                 released.push(*id, *epoch);
                 rests.push(after.as_secs_f64());
             }
-            Settlement::Dead { reason, error, blocks_stream } => {
+            Settlement::Dead { reason, error, blocks_stream } | Settlement::NotAttempted { reason, error, blocks_stream } => {
                 dead.push(*id, *epoch);
                 last_errors.push(error.clone());
                 reasons.push(reason.as_str());
                 blocks.push(*blocks_stream);
+                attempts.push(i32::from(matches!(settlement, Settlement::Dead { .. })));
             }
         }
     }
@@ -109,7 +117,7 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
         (DELIVERED, &delivered, vec![&delivered.ids, &delivered.epochs]),
         (RETRIED, &retried, vec![&retried.ids, &retried.epochs, &errors, &delays]),
         (RELEASED, &released, vec![&released.ids, &released.epochs, &rests]),
-        (DEAD, &dead, vec![&dead.ids, &dead.epochs, &last_errors, &reasons, &blocks]),
+        (DEAD, &dead, vec![&dead.ids, &dead.epochs, &last_errors, &reasons, &blocks, &attempts]),
     ];
     let mut prepared = vec![];
     for (sql, ids, params) in &statements {
