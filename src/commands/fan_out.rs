@@ -13,7 +13,7 @@ use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::subscription::{POLLED, SubscriptionEvent, scope_of, wants};
 use crate::domain::{Event as _, FactoryId, OrganizationId, Scope, SubscriptionId};
 use crate::eventstore::Transaction;
-use crate::outbox::subscribed::{ENOUGH_WAITS, QUEUE};
+use crate::outbox::subscribed::{AGAIN, ENOUGH_WAITS, QUEUE};
 use crate::pg::plans::pins;
 use crate::projections::homes::{StreamHome, homes_of};
 
@@ -151,7 +151,8 @@ impl Commands {
         // One that was paused between the two statements does not skip what lies before the window.
         cursors.retain(|cursor| cursor.position >= first - 1);
         let homes = homes(&mut tx, &cursors, &window).await?;
-        let (mut seqs, mut streams, mut destinations, mut depths, mut again) = (vec![], vec![], vec![], vec![], vec![]);
+        let (mut seqs, mut streams, mut destinations, mut depths) = (vec![], vec![], vec![], vec![]);
+        let (mut seqs_again, mut destinations_again) = (vec![], vec![]);
         for event in &window {
             let home = homes.get(&(event.kind.as_str(), event.id.as_str())).copied().flatten();
             for cursor in cursors.iter().filter(|cursor| cursor.takes(event) && cursor.contains(&home)) {
@@ -159,7 +160,10 @@ impl Commands {
                 streams.push(format!("{}/{}", event.kind, event.id));
                 destinations.push(cursor.destination.as_str());
                 depths.push(event.causation_depth);
-                again.push(cursor.until.is_some());
+                if cursor.until.is_some() {
+                    seqs_again.push(event.seq);
+                    destinations_again.push(cursor.destination.as_str());
+                }
             }
         }
         let told: BTreeSet<&str> = destinations.iter().copied().collect();
@@ -171,8 +175,11 @@ impl Commands {
         }
         let moved = moved();
         let mut also: Vec<crate::eventstore::transaction::Query<'_>> = vec![];
+        if !seqs_again.is_empty() {
+            also.push((AGAIN, vec![&seqs_again, &destinations_again]));
+        }
         if !seqs.is_empty() {
-            also.push((QUEUE, vec![&seqs, &streams, &destinations, &depths, &again]));
+            also.push((QUEUE, vec![&seqs, &streams, &destinations, &depths]));
             tx.wake(SubscriberName::Webhooks);
         }
         also.push((&moved, vec![&ids, &WAITING_MAX, &positions, &made]));

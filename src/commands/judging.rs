@@ -7,7 +7,7 @@ use crate::domain::judgement::{CheckResult, Grade, Judgement, OutsideAnswer, Out
 use crate::domain::{EpisodeId, QaSuiteId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::{Said, judge_with, no_answer_can_change};
+use crate::quality::{Said, judge_with, lacks_answers};
 
 pub(super) fn id_of(loaded: &Loaded<Episode>) -> Result<EpisodeId, CommandError> {
     loaded.id.parse().map(EpisodeId).map_err(|_| anyhow::anyhow!("{} has no number", loaded.stream()).into())
@@ -15,7 +15,7 @@ pub(super) fn id_of(loaded: &Loaded<Episode>) -> Result<EpisodeId, CommandError>
 
 /// What checkers said before of the checks of this suite.
 pub(super) async fn answers_before(work: &mut Work, episode: EpisodeId, suite: &Suite) -> Result<OutsideAnswers, CommandError> {
-    let asked: Vec<_> = suite.outside().map(|(check, _)| (check.name.clone(), check.limits.clone())).collect();
+    let asked = suite.asked_outside();
     if asked.is_empty() {
         return Ok(OutsideAnswers::new());
     }
@@ -35,8 +35,7 @@ pub(super) struct Case {
 impl Case {
     /// Checkers elsewhere have to be asked before there is a verdict.
     pub fn lacks_answers(&self) -> bool {
-        let asks = self.suite.as_ref().is_some_and(|(_, suite)| suite.outside().any(|(check, _)| !self.answers.contains_key(&check.name)));
-        asks && !no_answer_can_change(&self.judgement)
+        self.suite.as_ref().is_some_and(|(_, suite)| lacks_answers(suite, &self.answers, &self.judgement))
     }
 }
 

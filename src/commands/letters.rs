@@ -19,6 +19,7 @@ use crate::domain::{Kind, LetterId, RefusalCode, Timestamp};
 use crate::eventstore::Loaded;
 use crate::eventstore::upcast::{upcast, upcasters};
 use crate::outbox::letters::{self, Letter, Values};
+use crate::pg::plans::PLANS;
 
 /// Letters that one request replays: one transaction, with an event for each.
 pub const REPLAYED_AT_ONCE_MAX: i64 = 1000;
@@ -125,7 +126,7 @@ impl Command for SelectLetters {
     async fn run(&self, work: &mut Work) -> Result<Selected, CommandError> {
         // A filter that cannot be costs no lock.
         Selection::new(self.filter.clone(), self.everything, work.now).map_err(not_selected)?;
-        let answers = work.tx.query_all(&[(letters::LOCK_ALL, vec![]), (letters::CLOCK, vec![]), (letters::PLANS, vec![])]).await?;
+        let answers = work.tx.query_all(&[(letters::LOCK_ALL, vec![]), (letters::CLOCK, vec![]), (PLANS, vec![])]).await?;
         let at: Timestamp = answers.iter().flatten().next().map(|row| row.get(0)).unwrap_or(work.now);
         let selection = Selection::new(self.filter.clone(), self.everything, at).map_err(not_selected)?;
         Ok(Selected { selection: selection.to_string(), by_subscriber: counted(work, &selection, None).await? })
@@ -162,7 +163,7 @@ impl Command for ReplayLetters {
         let (values, at) = (Values::of(selection.filter()), selection.at());
         let mut parameters = values.parameters().to_vec();
         parameters.extend_from_slice(&[&at as &(dyn ToSql + Sync), &self.causation_depth_max, &REPLAYED_AT_ONCE_MAX]);
-        let chosen = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SELECTED, parameters)]).await?.pop().unwrap_or_default();
+        let chosen = work.tx.query_all(&[(PLANS, vec![]), (letters::SELECTED, parameters)]).await?.pop().unwrap_or_default();
         let chosen: Vec<Letter> = chosen.iter().map(Letter::of).collect();
         let delays: Vec<f64> = (0_u32..).zip(&chosen).map(|(n, _)| f64::from(n) / f64::from(self.per_second.max(1))).collect();
         replay(work, &chosen, &delays, self.causation_depth_max).await?;
@@ -187,7 +188,7 @@ impl Command for SweepLetters {
     const NAME: &'static str = "sweep_dead_letters";
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
-        let old = [(letters::PLANS, vec![]), (letters::OLD, vec![&self.resolved_before as _, &SWEPT_AT_ONCE as _])];
+        let old = [(PLANS, vec![]), (letters::OLD, vec![&self.resolved_before as _, &SWEPT_AT_ONCE as _])];
         let old = work.tx.query_all(&old).await?.pop().unwrap_or_default();
         let old: Vec<Letter> = old.iter().map(Letter::of).collect();
         if old.is_empty() {
@@ -226,7 +227,7 @@ fn texts(ids: &[i64]) -> Vec<String> {
 }
 
 async fn locked(work: &mut Work, id: LetterId) -> Result<Letter, CommandError> {
-    let mut answers = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::LOCK_ONE, vec![&id.0]), (letters::ONE, vec![&id.0])]).await?;
+    let mut answers = work.tx.query_all(&[(PLANS, vec![]), (letters::LOCK_ONE, vec![&id.0]), (letters::ONE, vec![&id.0])]).await?;
     let letter = answers.pop().and_then(|rows| rows.first().map(Letter::of));
     Ok(letter.ok_or_else(|| Refusal::new(RefusalCode::LetterNotFound, format!("there is no dead letter {id}")))?)
 }
@@ -265,7 +266,7 @@ pub(super) async fn replay_items(
 ) -> Result<Vec<ItemResult>, CommandError> {
     let selection: Selection = selection.parse().map_err(not_selected)?;
     let ids: Vec<i64> = items.iter().filter_map(|item| item.item.parse().ok()).collect();
-    let found = work.tx.query_all(&[(letters::PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
+    let found = work.tx.query_all(&[(PLANS, vec![]), (letters::SOME, vec![&ids])]).await?.pop().unwrap_or_default();
     let found: Vec<Letter> = found.iter().map(Letter::of).collect();
     let streams = work.load_many::<DeadLetter>(&texts(&found.iter().map(|letter| letter.id).collect::<Vec<_>>())).await?;
     let ended = ended_subscriptions(work, &found).await?;

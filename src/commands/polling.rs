@@ -11,7 +11,7 @@ use crate::eventstore::StoredEvent;
 use crate::eventstore::log::of_types;
 use crate::eventstore::transaction::stored_event;
 use crate::eventstore::upcast::{upcast, upcasters};
-use crate::outbox::letters::PLANS;
+use crate::pg::plans::PLANS;
 use crate::projections::homes::homes_of;
 
 /// Places of the log that one look goes over, and how many looks there are for one question.

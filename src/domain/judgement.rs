@@ -100,7 +100,15 @@ impl Suite {
     pub fn outside(&self) -> impl Iterator<Item = (&CheckSpec, OutsideTerms)> {
         self.checks.iter().filter_map(|check| Some((check, check.outside?)))
     }
+
+    /// What their checkers are asked: the name of each, and its numbers.
+    pub fn asked_outside(&self) -> Vec<AskedOutside> {
+        self.outside().map(|(check, _)| (check.name.clone(), check.limits.clone())).collect()
+    }
 }
+
+/// An outside check, and the numbers that it is asked with.
+pub type AskedOutside = (String, BTreeMap<String, f64>);
 
 /// A check in a suite.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -44,11 +44,17 @@ pub fn link_refused(error: TokenError) -> Problem {
     }
 }
 
+/// What is known of the object that lies there, which is the one that was verified.
+pub async fn verified(state: &AppState, episode: &EpisodeShown, location: &Location) -> Result<ObjectFacts, Problem> {
+    let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(object_not_found)?;
+    refuse_if_replaced(episode, &location.path(), &facts)?;
+    Ok(facts)
+}
+
 /// The file of an episode that lies there.
 pub async fn serve(state: &AppState, episode: &EpisodeShown, location: &Location, way: Way, asking: Asking) -> Result<Response, Problem> {
     let (key, Asking { method, headers }) = (location.object.as_str(), asking);
-    let facts = state.objects.head(key).await.map_err(|error| store_failed(&error))?.ok_or_else(object_not_found)?;
-    refuse_if_replaced(episode, &location.path(), &facts)?;
+    let facts = verified(state, episode, location).await?;
     let mut answer = HeaderMap::new();
     let mut put = |name: HeaderName, text: String| HeaderValue::from_str(&text).map(|value| answer.insert(name, value)).is_ok();
     put(ACCEPT_RANGES, "bytes".to_owned());
@@ -107,7 +113,7 @@ fn range_is_of_this(headers: &HeaderMap, facts: &ObjectFacts) -> bool {
 }
 
 /// A recording is served as it was verified, or not at all. A copy that was restored may have another entity tag.
-pub fn refuse_if_replaced(episode: &EpisodeShown, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
+fn refuse_if_replaced(episode: &EpisodeShown, path: &str, facts: &ObjectFacts) -> Result<(), Problem> {
     let has = |verified: &str| facts.etag.as_deref().is_some_and(|etag| same_etag(etag, verified));
     let same_tag = || episode.own.etag.as_deref().is_none_or(has);
     let same_claim = || facts.claimed_sha256.as_deref() == Some(episode.own.checksum.as_str());

@@ -7,14 +7,15 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::download::{object_not_found, refuse_if_replaced, store_failed};
+use super::download::{store_failed, verified};
 use super::episodes::found;
 use super::extract::{Params, PathId};
 use super::location::Location;
 use super::policy::Policy;
-use super::problem::{Code, Problem, failed};
+use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::storage::refuse_if_blocked;
+use super::timeline::measured;
 use crate::qa::frame::{NoFrame, Recording};
 
 pub fn routes() -> Routes {
@@ -67,11 +68,9 @@ pub async fn frame(State(state): State<AppState>, caller: Caller, id: PathId, pa
     caller.must_see(&episode)?;
     let path = &episode.own.mcap_path;
     refuse_if_blocked(&episode, path)?;
-    let packed = state.reads.facts_of(episode.id).await?.ok_or_else(|| Problem::not_found("what was measured of the episode"))?;
-    let start_ns = packed.unpacked().map_err(|error| failed(&error.into()))?.facts.start_ns;
+    let start_ns = measured(&state, episode.id).await?.start_ns;
     let location = Location::of_path(path, &state.settings.bucket)?;
-    let facts = state.objects.head(&location.object).await.map_err(|error| store_failed(&error))?.ok_or_else(object_not_found)?;
-    refuse_if_replaced(&episode, path, &facts)?;
+    let facts = verified(&state, &episode, &location).await?;
     let etag = facts.etag.as_deref().unwrap_or_default();
     let recording = Recording { key: &location.object, size_bytes: facts.size_bytes, etag };
     let image = state.runs.frame(recording, topic, start_ns.saturating_add((at_s * 1e9) as u64)).await?;

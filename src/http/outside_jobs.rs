@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
+use super::episodes::rounded;
 use super::extract::{Json, Params, PathId, PathText, word};
 use super::fields::{MayBeEmpty, Name, Text};
 use super::location::Location;
@@ -255,12 +256,6 @@ pub struct GivenReport {
     /// Single things that it found, at most 50.
     #[schema(max_items = 50)]
     findings: Option<Vec<GivenFinding>>,
-}
-
-/// As it is read back from where it is stored.
-fn rounded(number: f64, decimals: i32) -> f64 {
-    let scale = 10_f64.powi(decimals);
-    (number * scale).round() / scale
 }
 
 fn finding((at, given): (usize, GivenFinding)) -> Result<OutsideFinding, Problem> {

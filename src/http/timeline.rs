@@ -12,6 +12,7 @@ use super::extract::{Json, PathId};
 use super::policy::Policy;
 use super::problem::{Problem, failed};
 use super::routes::Routes;
+use crate::domain::EpisodeId;
 use crate::domain::measurement::{Facts, Gap, TopicFacts};
 
 pub fn routes() -> Routes {
@@ -103,6 +104,12 @@ fn of_facts(episode_id: i64, facts: &Facts) -> Timeline {
     }
 }
 
+/// What was measured of an episode.
+pub async fn measured(state: &AppState, episode: EpisodeId) -> Result<Facts, Problem> {
+    let packed = state.reads.facts_of(episode).await?.ok_or_else(|| Problem::not_found("what was measured of the episode"))?;
+    Ok(packed.unpacked().map_err(|error| failed(&error.into()))?.facts)
+}
+
 /// A recording over its time: rates and gaps of each topic, as they were measured. Reads nothing of the recording.
 #[utoipa::path(get, path = "/api/v1/episodes/{id}/timeline", tag = "episodes", params(("id" = i64, Path)), responses(
     (status = 200, body = Timeline),
@@ -111,7 +118,5 @@ fn of_facts(episode_id: i64, facts: &Facts) -> Timeline {
 pub async fn timeline(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Timeline>, Problem> {
     let episode = found(&state, &caller.scope, id).await?;
     caller.must_see(&episode)?;
-    let packed = state.reads.facts_of(episode.id).await?.ok_or_else(|| Problem::not_found("what was measured of the episode"))?;
-    let measured = packed.unpacked().map_err(|error| failed(&error.into()))?;
-    Ok(Json(of_facts(episode.id.0, &measured.facts)))
+    Ok(Json(of_facts(episode.id.0, &measured(&state, episode.id).await?)))
 }

@@ -1,4 +1,4 @@
-//! MCAP bytes to facts, by tier; decides nothing.
+//! MCAP bytes to facts, by tier, and to one image for a person who looks; decides nothing.
 //!
 //! [`measure`] yields all that checks want to know of a recording, and each damage with its place: from both ends of the file
 //! (tier 1, at most three ranges), by message indexes (tier 2), or from every record (tier 3). Whether a fact is good enough

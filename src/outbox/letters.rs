@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::domain::Timestamp;
 use crate::domain::letter::{DeadReason, Given, LetterFilter, Resolution, Standing};
-use crate::pg::plans::pins;
+use crate::pg::plans::PLANS;
 
 /// Letters `d`, with their events `e`.
 pub const FROM: &str = "dead_letters d left join events e on e.seq = d.event_seq left join dead_letter_acts a on a.id = d.dead_letter_id";
@@ -107,10 +107,6 @@ impl Letter {
         }
     }
 }
-
-/// How the statements of a transaction are planned, as those of the outbox are: a plan that was made while there were few letters
-/// would read whole tables for each of many.
-pub const PLANS: &str = concat!("select ", pins!());
 
 /// Keeps a letter as it is until the commit. Its own statement: the next one sees what was committed before the lock was got.
 pub const LOCK_ONE: &str = "select from dead_letters where dead_letter_id = $1 for update";

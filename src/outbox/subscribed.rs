@@ -4,22 +4,22 @@
 pub const ENOUGH_WAITS: &str = "(select count(*) from (select from outbox o where o.subscriber = 'webhooks'
         and o.destination = 'webhook:' || c.subscription_id limit $2::bigint) w) >= $2::bigint";
 
-/// Makes rows, in order: seq of the event, its stream, destination, depth, and whether it was asked for again. What waits is not queued
-/// twice, and what died is left to its letter. What is under way and asked for again is free for another claim at once: what comes
-/// of the present one, which may go to an address that was left since, settles nothing any more.
-pub const QUEUE: &str = "insert into outbox as o (subscriber, event_seq, stream_key, destination, causation_depth)
+/// What is under way and asked for again, by seq of the event and destination, is free for another claim at once: what comes of the
+/// present one, which may go to an address that was left since, settles nothing any more. Before [`QUEUE`]: a row that is settled
+/// between the two is made anew there.
+pub const AGAIN: &str = "update outbox o
+    set epoch = o.epoch + 1, leased_until = null, leased_by = null, attempt = 0, due_at = clock_timestamp()
+    from unnest($1::bigint[], $2::text[]) a (seq, destination)
+    where o.subscriber = 'webhooks' and o.event_seq = a.seq and o.destination = a.destination and o.leased_until > clock_timestamp()";
+
+/// Makes rows, in order: seq of the event, its stream, destination, depth. What waits is not queued twice, and what died is left to
+/// its letter.
+pub const QUEUE: &str = "insert into outbox (subscriber, event_seq, stream_key, destination, causation_depth)
     select 'webhooks', q.seq, q.stream_key, q.destination, q.depth
-    from (select seq, stream_key, destination, depth, min(n) as n
-          from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[]) with ordinality w (seq, stream_key, destination, depth, n)
-          group by seq, stream_key, destination, depth) q
+    from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[]) with ordinality q (seq, stream_key, destination, depth, n)
     where not exists (select from dead_letters d where d.event_seq = q.seq and d.subscriber is not distinct from 'webhooks'
                         and d.destination is not distinct from q.destination and d.resolved_at is null)
-    order by q.n
-    on conflict on constraint one_delivery_per_event_subscriber_and_destination do update
-    set epoch = o.epoch + 1, leased_until = null, leased_by = null, attempt = 0, due_at = clock_timestamp()
-    where o.leased_until > clock_timestamp()
-      and exists (select from unnest($1::bigint[], $3::text[], $5::boolean[]) a (seq, destination, again)
-                  where a.again and a.seq = excluded.event_seq and a.destination = excluded.destination)";
+    order by q.n on conflict do nothing";
 
 /// The letter of an event, by its place in the log, and a destination, where its delivery died and nothing was done about it.
 pub const UNRESOLVED: &str = "select d.dead_letter_id from log l join dead_letters d on d.event_seq = l.seq
@@ -37,6 +37,7 @@ pub const DUE_NOW: &str =
 /// Every statement, for the test that prepares them.
 pub fn statements() -> Vec<(&'static str, String)> {
     [
+        ("rows of subscriptions, asked for again", AGAIN),
         ("rows of subscriptions, made", QUEUE),
         ("unresolved letter of an event", UNRESOLVED),
         ("rows of a subscription, dropped", DROP),

@@ -26,6 +26,9 @@ macro_rules! pins {
 }
 pub(crate) use pins;
 
+/// The same as a statement, for the transaction that it stands in.
+pub const PLANS: &str = concat!("select ", pins!());
+
 /// Runs a statement, or several that were sent together, with such plans: one transaction, one round trip.
 pub async fn pinned<T>(
     client: &deadpool_postgres::Client,

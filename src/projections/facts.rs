@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::Row;
 
-use crate::domain::judgement::{OutsideReport, Suite};
+use crate::domain::judgement::{AskedOutside, OutsideReport, Suite};
 use crate::domain::qa_suite::SuiteScope;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
@@ -14,6 +14,8 @@ use crate::domain::{
     RobotTypeId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
+use crate::projections::reads::outside_jobs::{SaidOutside, columns_of, said};
+use crate::projections::reads::row::FromRow as _;
 
 /// A task and the device that owns it: task → station → robot.
 #[derive(Clone, Debug, PartialEq)]
@@ -430,15 +432,11 @@ pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> 
 pub async fn outside_reports(
     tx: &mut Transaction,
     episode: EpisodeId,
-    asked: &[(String, BTreeMap<String, f64>)],
+    asked: &[AskedOutside],
 ) -> Result<BTreeMap<String, OutsideReport>, StoreError> {
-    let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
-    let limits: Vec<serde_json::Value> = asked.iter().map(|(_, limits)| serde_json::json!(limits)).collect();
-    let sql = "select distinct on (j.check_name) j.check_name, j.report from outside_jobs j
-               join unnest($2::text[], $3::jsonb[]) a (name, limits) on a.name = j.check_name and a.limits = j.limits
-               where j.episode_id = $1 and j.state = 'done' order by j.check_name, j.id desc";
-    let rows = tx.query(sql, &[&episode, &names, &limits]).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let (names, limits) = columns_of(asked);
+    let rows = tx.query(&said(), &[&[episode].as_slice(), &names, &limits]).await?;
+    rows.iter().map(|row| SaidOutside::from_row(row).map(|row| (row.check, row.said)).map_err(StoreError::from)).collect()
 }
 
 /// Waits for who changes a job. Claims lock its row before they append; so does everything else, or two could wait for each other.

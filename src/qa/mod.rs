@@ -8,7 +8,8 @@
 //!
 //! Where the suite has checks that are made elsewhere, judging makes jobs for them, and the run waits ([`crate::commands::outside_jobs`]).
 //!
-//! What is found is a result, and stored; what cannot be looked at is none, and changes nothing.
+//! What is found is a result, and stored; what cannot be looked at is none, and changes nothing. Beside the runs, [`frame`] shows one image
+//! of a recording to a person.
 
 mod bulk;
 pub mod frame;

@@ -10,7 +10,7 @@ use crate::domain::judgement::{OutsideAnswer, OutsideAnswers, Suite, Verdict};
 use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::history::{HistoryFilter, Judgeable};
 use crate::projections::reads::{ReadError, Reads};
-use crate::quality::{self, judge_with, no_answer_can_change};
+use crate::quality::{self, judge_with, lacks_answers};
 
 /// Episodes that are read at once.
 const PAGE: i64 = 4000;
@@ -99,9 +99,7 @@ impl WhatIf {
         let answers = said.get(&episode.id).unwrap_or(&none);
         let judgement =
             judge_with(&measured.facts, suite, &measured.wants, quality::Said { outside: answers, word: episode.word.as_ref() });
-        // Where a gate is broken already, a run does not ask, either.
-        let lacks = suite.outside().any(|(check, _)| !answers.contains_key(&check.name));
-        self.without_outside += u64::from(lacks && !no_answer_can_change(&judgement));
+        self.without_outside += u64::from(lacks_answers(suite, answers, &judgement));
         let to = judgement.verdict;
         self.judged += 1;
         *self.verdicts.entry((from.as_str(), to.as_str())).or_default() += 1;
@@ -141,7 +139,7 @@ fn judge_all(episodes: Vec<Judgeable>, suite: &Suite, said: &Said) -> Result<Wha
 type Said = BTreeMap<EpisodeId, OutsideAnswers>;
 
 async fn said_of(reads: &Reads, episodes: &[Judgeable], suite: &Suite) -> Result<Said, CannotSay> {
-    let asked: Vec<_> = suite.outside().map(|(check, _)| (check.name.clone(), check.limits.clone())).collect();
+    let asked = suite.asked_outside();
     let mut said = Said::new();
     if asked.is_empty() {
         return Ok(said);

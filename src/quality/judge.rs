@@ -25,9 +25,11 @@ pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
     judge_with(facts, suite, wants, Said { outside: &OutsideAnswers::new(), word: None })
 }
 
-/// Whether a gate that is judged here is broken already: then nothing that is said elsewhere makes another verdict of it.
-pub fn no_answer_can_change(judgement: &Judgement) -> bool {
-    judgement.checks.iter().any(|check| check.role == Role::Gate && check.result == Grade::Fail)
+/// Whether checkers elsewhere have to be asked before there is a verdict, where this is what is known. Where a gate that is judged here is
+/// broken already, nothing that is said elsewhere makes another verdict of it.
+pub fn lacks_answers(suite: &Suite, answers: &OutsideAnswers, judgement: &Judgement) -> bool {
+    let broken = judgement.checks.iter().any(|check| check.role == Role::Gate && check.result == Grade::Fail);
+    !broken && suite.outside().any(|(check, _)| !answers.contains_key(&check.name))
 }
 
 /// With what others said.

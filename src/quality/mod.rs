@@ -18,7 +18,7 @@ mod suite;
 mod timing;
 
 pub use case::Outcome;
-pub use judge::{Said, judge, judge_with, no_answer_can_change};
+pub use judge::{Said, judge, judge_with, lacks_answers};
 pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]

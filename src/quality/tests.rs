@@ -433,7 +433,8 @@ fn what_is_said_elsewhere_counts_as_every_check_does() {
     assert_eq!(dark.flag.as_deref(), Some("as it looks"));
     let lost = judged(said(Fail, 0.0), said(Pass, 1.0));
     assert_eq!((lost.verdict, lost.flag.as_deref()), (Verdict::Failed, Some("as it looks")));
-    assert!(no_answer_can_change(&lost) && !no_answer_can_change(&dark));
+    let (suite, nobody) = (with_outside(0.0), OutsideAnswers::new());
+    assert!(!lacks_answers(&suite, &nobody, &lost) && lacks_answers(&suite, &nobody, &dark));
     let mute = judged(said(NotApplicable, 0.0), said(NotApplicable, 0.0));
     assert_eq!((mute.verdict, mute.score), (Verdict::Approved, good.score));
     // Where nobody was asked, it is as if the checks were not there.

@@ -424,7 +424,7 @@ async fn pages_and_counts_come_from_indexes() {
     };
     let before = scans().await;
     client.batch_execute("set plan_cache_mode = force_generic_plan; begin").await.unwrap();
-    client.query(letters::PLANS, &[]).await.unwrap();
+    client.query(keystone_edge::pg::plans::PLANS, &[]).await.unwrap();
     let filter = LetterFilter { resolution: Some(Resolution::Unresolved), ..LetterFilter::default() };
     let (values, at, no_limit) = (Values::of(&filter), chrono::Utc::now(), None::<i32>);
     let selected: Vec<&(dyn ToSql + Sync)> = values.parameters().into_iter().chain([&at as _]).collect();

@@ -5,8 +5,6 @@
 //!                              (find: reads)              (found: reads)              (Found::image: works)
 //! ```
 
-use std::ops::Range;
-
 use bytes::Bytes;
 
 use super::super::read::{RangedRead, ReadSummaryError, exactly};
@@ -17,7 +15,7 @@ use super::chunk::{ChunkHead, Unpacking, unpack};
 use super::decode::Refused;
 use super::fields::Layout;
 use super::imagery::{Carrier, RawSize, carried};
-use super::indexes::{Entry, INDEX_BYTES_MAX, entries};
+use super::indexes::{Entry, INDEX_BYTES_MAX, entries, index_range, message_at};
 use super::look::Look;
 use super::picture::{Frame, frame};
 use super::video::VideoMeasure;
@@ -87,43 +85,22 @@ pub async fn find<R: RangedRead>(
         Ok(readings) => readings,
         Err(why) => return Ok(Err(why)),
     };
-    let (mut before, mut behind): (Vec<&ChunkRegion>, Vec<&ChunkRegion>) = (vec![], vec![]);
-    for chunk in &look.chunks {
-        if chunk.start_ns <= at_ns {
-            before.push(chunk);
-        }
-        if chunk.end_ns > at_ns {
-            behind.push(chunk);
-        }
-    }
-    // Those first that may have the nearest message: a chunk may reach over another one.
-    before.sort_by_key(|chunk| std::cmp::Reverse(chunk.end_ns.min(at_ns)));
-    behind.sort_by_key(|chunk| chunk.start_ns.max(at_ns));
-    // A summary that is damaged may put them anywhere.
-    let inside = |chunk: &&ChunkRegion| chunk.start.saturating_add(chunk.chunk_bytes).saturating_add(chunk.index_bytes) <= look.size;
-    before.retain(inside);
-    behind.retain(inside);
-    let until = Nearest {
-        readings: &readings,
-        wanted: |entry: &Entry| entry.log_time <= at_ns,
-        distance: |time: u64| at_ns.abs_diff(time.min(at_ns)),
+    let until = nearest(reader, look, &readings, Side::Until(at_ns)).await?;
+    let found = match until {
+        Err(why) => match nearest(reader, look, &readings, Side::Behind(at_ns)).await? {
+            Err(NoImage::NoMessage) => Err(why),
+            behind => behind,
+        },
+        found => found,
     };
-    let mut nearest = until.of(reader, &before, |chunk| chunk.end_ns).await?;
-    if let Err(NoImage::NoMessage | NoImage::NotIndexed) = nearest {
-        let after =
-            Nearest { readings: &readings, wanted: |entry: &Entry| entry.log_time > at_ns, distance: |time: u64| time.max(at_ns) - at_ns };
-        let first = after.of(reader, &behind, |chunk| chunk.start_ns).await?;
-        nearest = if first == Err(NoImage::NoMessage) { nearest } else { first };
-    }
-    let (entry, region) = match nearest {
+    let (entry, reading, region) = match found {
         Ok(found) => found,
         Err(why) => return Ok(Err(why)),
     };
     if region.chunk_bytes > CHUNK_BYTES_MAX || region.uncompressed_bytes > CHUNK_BYTES_MAX {
         return Ok(Err(NoImage::ChunkTooLarge));
     }
-    let chunk = exactly(reader, region.start..region.start.saturating_add(region.chunk_bytes)).await?;
-    let Some(reading) = readings.into_iter().find(|reading| reading.channel == entry.channel) else { return Ok(Err(NoImage::NoMessage)) };
+    let chunk = exactly(reader, region.start..region.start + region.chunk_bytes).await?;
     Ok(Ok(Found { entry, reading, chunk }))
 }
 
@@ -140,62 +117,81 @@ fn readings(look: &Look, topic: &str) -> Result<Vec<Reading>, NoImage> {
     }
 }
 
-/// The nearest message on one side of a time.
-struct Nearest<'a, W, D> {
-    readings: &'a [Reading],
-    wanted: W,
-    distance: D,
+/// One side of a time.
+#[derive(Clone, Copy)]
+enum Side {
+    Until(u64),
+    Behind(u64),
 }
 
-impl<W: Fn(&Entry) -> bool, D: Fn(u64) -> u64> Nearest<'_, W, D> {
-    /// Among chunks in the order of how near their `edge` is.
-    async fn of<'c, R: RangedRead>(
-        &self,
-        reader: &R,
-        chunks: &[&'c ChunkRegion],
-        edge: impl Fn(&ChunkRegion) -> u64,
-    ) -> Result<Result<(Entry, &'c ChunkRegion), NoImage>, ReadSummaryError<R::Error>> {
-        let mut nearest: Option<(Entry, &ChunkRegion)> = None;
-        let (mut without, mut bytes_left) = (false, INDEX_BYTES_MAX);
-        for chunk in chunks.iter().take(INDEXES_MAX) {
-            if nearest.is_some_and(|(entry, _)| (self.distance)(entry.log_time) <= (self.distance)(edge(chunk))) {
-                break;
-            }
-            let Some(range) = index_of(chunk).filter(|_| chunk.index_bytes <= bytes_left) else {
-                without = true;
-                continue;
-            };
-            bytes_left -= chunk.index_bytes;
-            let index = exactly(reader, range).await?;
-            for entry in self.entries(&index) {
-                if nearest.is_none_or(|(known, _)| (self.distance)(entry.log_time) < (self.distance)(known.log_time)) {
-                    nearest = Some((entry, chunk));
-                }
+impl Side {
+    /// How far away a message is, if it is on this side.
+    fn distance(self, log_time: u64) -> Option<u64> {
+        match self {
+            Self::Until(at) => at.checked_sub(log_time),
+            Self::Behind(at) => log_time.checked_sub(at).filter(|distance| *distance > 0),
+        }
+    }
+
+    /// Nearer than this no message of a chunk is, if it has any on this side.
+    fn bound(self, chunk: &ChunkRegion) -> Option<u64> {
+        match self {
+            Self::Until(at) => (chunk.start_ns <= at).then(|| at.saturating_sub(chunk.end_ns)),
+            Self::Behind(at) => (chunk.end_ns > at).then(|| chunk.start_ns.saturating_sub(at)),
+        }
+    }
+}
+
+/// The nearest message on one side of a time, and the chunk that it is in.
+async fn nearest<'l, R: RangedRead>(
+    reader: &R,
+    look: &'l Look,
+    readings: &[Reading],
+    side: Side,
+) -> Result<Result<(Entry, Reading, &'l ChunkRegion), NoImage>, ReadSummaryError<R::Error>> {
+    // A summary that is damaged may put them anywhere.
+    let inside = |chunk: &&ChunkRegion| chunk.start.saturating_add(chunk.chunk_bytes).saturating_add(chunk.index_bytes) <= look.size;
+    let mut chunks: Vec<_> = look.chunks.iter().filter(inside).filter_map(|chunk| Some((side.bound(chunk)?, chunk))).collect();
+    // A chunk may reach over another one.
+    chunks.sort_by_key(|(bound, _)| *bound);
+    let (mut nearest, mut nearest_distance) = (None, u64::MAX);
+    let (mut without, mut bytes_left) = (false, INDEX_BYTES_MAX);
+    for (bound, chunk) in chunks.into_iter().take(INDEXES_MAX) {
+        if nearest.is_some() && nearest_distance <= bound {
+            break;
+        }
+        if chunk.index_bytes == 0 || chunk.index_bytes > bytes_left {
+            without = true;
+            continue;
+        }
+        bytes_left -= chunk.index_bytes;
+        let index = exactly(reader, index_range(chunk)).await?;
+        for (entry, reading) in of_topic(&index, readings) {
+            if let Some(distance) = side.distance(entry.log_time).filter(|distance| nearest.is_none() || *distance < nearest_distance) {
+                (nearest, nearest_distance) = (Some((entry, reading, chunk)), distance);
             }
         }
-        Ok(nearest.ok_or(if without { NoImage::NotIndexed } else { NoImage::NoMessage }))
     }
-
-    fn entries(&self, index: &[u8]) -> impl Iterator<Item = Entry> {
-        let mut rest = Cursor::new(index);
-        let records = std::iter::from_fn(move || rest.record()).filter(|(opcode, _)| *opcode == opcode::MESSAGE_INDEX);
-        let ours =
-            records.filter_map(|(_, body)| entries(body)).filter(|(channel, _)| self.readings.iter().any(|one| one.channel == *channel));
-        ours.flat_map(|(_, entries)| entries).filter(|entry| (self.wanted)(entry))
-    }
+    Ok(nearest.ok_or(if without { NoImage::NotIndexed } else { NoImage::NoMessage }))
 }
 
-/// Where its message indexes are, if there are any.
-fn index_of(chunk: &ChunkRegion) -> Option<Range<u64>> {
-    let start = chunk.start.saturating_add(chunk.chunk_bytes);
-    (chunk.index_bytes > 0).then(|| start..start.saturating_add(chunk.index_bytes))
+/// The messages of a topic among the message indexes of a chunk.
+fn of_topic(index: &[u8], readings: &[Reading]) -> impl Iterator<Item = (Entry, Reading)> {
+    let mut rest = Cursor::new(index);
+    let records = std::iter::from_fn(move || rest.record()).filter(|(opcode, _)| *opcode == opcode::MESSAGE_INDEX);
+    let ours = records.filter_map(|(_, body)| {
+        let (channel, entries) = entries(body)?;
+        Some((readings.iter().find(|reading| reading.channel == channel).copied()?, entries))
+    });
+    ours.flat_map(|(reading, entries)| entries.map(move |entry| (entry, reading)))
 }
 
 impl Found {
     /// Unpacks the chunk and makes a JPEG of the image: work for the processor.
     pub fn image(self) -> Result<ImageAt, NoImage> {
         let records = self.records()?;
-        let payload = self.payload(&records).ok_or_else(|| NoImage::Damaged("the message is not where its index puts it".to_owned()))?;
+        let payload =
+            message_at(&records, &self.entry).ok_or_else(|| NoImage::Damaged("the message is not where its index puts it".to_owned()))?;
         let Reading { carrier, layout, .. } = self.reading;
         let carried = carried(carrier, layout, payload).ok_or_else(|| NoImage::Damaged("the message cannot be read".to_owned()))?;
         let jpeg = match carried.size {
@@ -230,16 +226,6 @@ impl Found {
             Unpacking::NotHeld(why) | Unpacking::Broken(why) => NoImage::Damaged(why),
         })
     }
-
-    /// Of the message that the index says is there.
-    fn payload<'r>(&self, records: &'r [u8]) -> Option<&'r [u8]> {
-        let at = usize::try_from(self.entry.offset).ok()?;
-        let (opcode, body) = Cursor::new(records.get(at..)?).record()?;
-        let mut c = Cursor::new(body);
-        let (channel, _sequence, log_time, _publish_time) = (c.u16()?, c.u32()?, c.u64()?, c.u64()?);
-        let is_it = opcode == opcode::MESSAGE && channel == self.entry.channel && log_time == self.entry.log_time;
-        is_it.then(|| c.up_to(u64::MAX))
-    }
 }
 
 impl From<Refused> for NoImage {
@@ -254,6 +240,7 @@ impl From<Refused> for NoImage {
 #[cfg(test)]
 pub mod tests {
     use std::convert::Infallible;
+    use std::ops::Range;
     use std::sync::Mutex;
 
     use futures_util::FutureExt as _;

@@ -36,6 +36,14 @@ pub fn entries(body: &[u8]) -> Option<(u16, impl ExactSizeIterator<Item = Entry>
     Some((channel, pairs.iter().map(entry)))
 }
 
+/// What the message of an entry carries, where one lies there in the records of its chunk.
+pub fn message_at<'r>(records: &'r [u8], entry: &Entry) -> Option<&'r [u8]> {
+    let (opcode, body) = Cursor::new(records.get(usize::try_from(entry.offset).ok()?..)?).record()?;
+    let mut c = Cursor::new(body);
+    let (channel, _sequence, log_time, _publish_time) = (c.u16()?, c.u32()?, c.u64()?, c.u64()?);
+    ((opcode, channel, log_time) == (opcode::MESSAGE, entry.channel, entry.log_time)).then(|| c.up_to(u64::MAX))
+}
+
 #[derive(Default)]
 pub struct Indexed {
     pub findings: Listed<Finding>,
@@ -78,7 +86,7 @@ pub async fn read<R: RangedRead>(reader: &R, chunks: &[ChunkRegion], topics: &mu
 }
 
 /// In bounds of the file: tier 1 has compared chunks with it.
-fn index_range(chunk: &ChunkRegion) -> Range<u64> {
+pub fn index_range(chunk: &ChunkRegion) -> Range<u64> {
     let start = chunk.start.saturating_add(chunk.chunk_bytes);
     start..start.saturating_add(chunk.index_bytes)
 }

@@ -6,7 +6,7 @@ use super::super::records::{Channel, Cursor, RECORD_PREFIX_BYTES, Schema, opcode
 use super::super::summary::Unsound;
 use super::chunk::Unpacking;
 use super::findings::finding;
-use super::indexes::{Entry, INDEX_BYTES_MAX, entries};
+use super::indexes::{Entry, INDEX_BYTES_MAX, entries, message_at};
 use super::pool::{Job, Unpacked};
 use super::topics::{Message, Topics};
 use crate::domain::measurement::{Finding, FindingKind, kept};
@@ -144,7 +144,7 @@ impl Walk<'_> {
                 return found(*at..end, format!("message index at {at} cannot be parsed"));
             };
             for (n, entry) in entries.enumerate() {
-                if !self.is_true(&entry) {
+                if message_at(self.records, &entry).is_none() {
                     // Behind the prefix, the channel, and the length of the entries.
                     let place = at + (RECORD_PREFIX_BYTES + 6 + 16 * n) as u64;
                     let Entry { channel, log_time, offset } = entry;
@@ -161,15 +161,5 @@ impl Walk<'_> {
             return None;
         }
         found(all, format!("message indexes of chunk {} have {counted} messages, the chunk has {messages}", job.number))
-    }
-
-    fn is_true(&self, entry: &Entry) -> bool {
-        let record = usize::try_from(entry.offset).ok().and_then(|offset| self.records.get(offset..));
-        let message = record.and_then(|record| {
-            let mut c = Cursor::new(record);
-            let (opcode, _len, channel, _sequence, log_time) = (c.u8()?, c.u64()?, c.u16()?, c.u32()?, c.u64()?);
-            Some((opcode, channel, log_time))
-        });
-        message == Some((opcode::MESSAGE, entry.channel, entry.log_time))
     }
 }

@@ -33,7 +33,7 @@ pub mod qa;
 mod queries;
 pub mod registry;
 pub mod requests;
-mod row;
+pub(super) mod row;
 mod selection;
 pub mod site;
 pub mod stations;

@@ -1,7 +1,5 @@
 //! Jobs for checkers elsewhere: the list, the next one to claim, those whose time is over, and what was said of many episodes.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 use tokio_postgres::types::ToSql;
 
@@ -11,7 +9,7 @@ use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
-use crate::domain::judgement::OutsideReport;
+use crate::domain::judgement::{AskedOutside, OutsideReport};
 use crate::domain::outside_job::JobState;
 use crate::domain::{EpisodeId, OutsideJobId, Scope, Timestamp};
 use crate::projections::rows::outside_job::OutsideJobRow;
@@ -65,8 +63,13 @@ fn get(within: &str) -> String {
     format!("select {} from outside_jobs j where j.id = $1{within}", OutsideJobWhole::columns())
 }
 
-/// The newest of each check that was asked with these limits.
-fn said() -> String {
+/// Names and limits, as two parameters.
+pub fn columns_of(asked: &[AskedOutside]) -> (Vec<&str>, Vec<Value>) {
+    asked.iter().map(|(name, limits)| (name.as_str(), serde_json::json!(limits))).unzip()
+}
+
+/// The newest of each check that was asked with these limits: of these episodes, by names and limits.
+pub fn said() -> String {
     format!(
         "select distinct on (j.episode_id, j.check_name) {} from outside_jobs j
          join unnest($2::text[], $3::jsonb[]) a (name, limits) on a.name = j.check_name and a.limits = j.limits
@@ -109,13 +112,8 @@ impl Reads {
     }
 
     /// What checkers said of these episodes when they were asked with these limits.
-    pub async fn said_outside(
-        &self,
-        episodes: &[EpisodeId],
-        asked: &[(String, BTreeMap<String, f64>)],
-    ) -> Result<Vec<SaidOutside>, ReadError> {
-        let names: Vec<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
-        let limits: Vec<Value> = asked.iter().map(|(_, limits)| serde_json::json!(limits)).collect();
+    pub async fn said_outside(&self, episodes: &[EpisodeId], asked: &[AskedOutside]) -> Result<Vec<SaidOutside>, ReadError> {
+        let (names, limits) = columns_of(asked);
         self.rows(&said(), &[&episodes, &names, &limits]).await
     }
 }
