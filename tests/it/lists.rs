@@ -159,7 +159,7 @@ async fn the_last_page_costs_as_much_as_the_first(
 #[tokio::test]
 async fn pages_of_lists_come_from_indexes() {
     let rows = std::env::var("KEYSTONE_LIST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(200_000);
-    let database = TestDatabase::new().await;
+    let database = TestDatabase::new().await.patient();
     let started = std::time::Instant::now();
     fill(&database.pool.get().await.unwrap(), rows).await;
     println!("{rows} tasks and what belongs to them in {:?}", started.elapsed());

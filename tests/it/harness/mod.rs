@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use keystone_edge::blobs::{Access, BlobError, Blobs, ObjectFacts, ObjectKey};
-use keystone_edge::config::{Config, Secret};
+use keystone_edge::config::{Config, Database, Secret};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options as S3Options};
 use keystone_edge::pg::Connector;
@@ -57,9 +57,19 @@ impl TestDatabase {
 
     /// One that is there already.
     pub fn of(url: Secret, superuser_url: Secret) -> Self {
-        let connector = Connector::new(&url, &Config::defaults().database).expect("a valid url");
+        Self::with(url, superuser_url, &Config::defaults().database)
+    }
+
+    fn with(url: Secret, superuser_url: Secret, settings: &Database) -> Self {
+        let connector = Connector::new(&url, settings).expect("a valid url");
         let pool = connector.pool().expect("a pool");
         Self { url, connector, pool, superuser_url }
+    }
+
+    /// The same database, where a statement may take an hour: filling it with millions of rows does.
+    pub fn patient(&self) -> Self {
+        let settings = Database { statement_timeout: Duration::from_secs(3_600), ..Config::defaults().database };
+        Self::with(self.url.clone(), self.superuser_url.clone(), &settings)
     }
 
     /// The same database by way of a relay.
