@@ -1,6 +1,7 @@
 //! Works on bulk runs, one of a kind at a time in each process: of the checks, and of all other kinds.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -9,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
 use crate::commands::{CommandError, Commands};
-use crate::domain::bulk_run::{BulkAction, Item, ItemOutcome, ItemResult};
+use crate::domain::bulk_run::{BulkAction, BulkWork, Item, ItemOutcome, ItemResult};
 use crate::qa::Runs;
 
 /// How long another process waits for one that says nothing. Pieces take a fraction of a second, or renew it.
@@ -66,7 +67,7 @@ impl Worker {
         loop {
             let pause = match self.piece(&run).await? {
                 Piece::Done { pause_ms } => Duration::from_millis(pause_ms),
-                Piece::ToDo(items) => match self.judge(&run, items, stop).await {
+                Piece::ToDo { work, items } => match self.judge(&run, work.into(), items, stop).await {
                     Ok(Judged::Done) => Duration::ZERO,
                     Ok(Judged::Lost) => {
                         lost(id);
@@ -113,7 +114,13 @@ impl Worker {
 
     /// Runs the checks over the episodes of a piece, some at the same time, and says what came of them as it goes on. What runs when the
     /// run is lost, or the process stops, is let go of: under its name it is done again.
-    async fn judge(&self, run: &ClaimedRun, items: Vec<Item>, stop: &CancellationToken) -> Result<Judged, CommandError> {
+    async fn judge(
+        &self,
+        run: &ClaimedRun,
+        work: Arc<BulkWork>,
+        items: Vec<Item>,
+        stop: &CancellationToken,
+    ) -> Result<Judged, CommandError> {
         let mut unsaid: Vec<i64> = items.iter().map(|item| item.number).collect();
         let (mut waiting, mut busy, mut found) = (VecDeque::from(items), JoinSet::new(), vec![]);
         let mut held = Instant::now();
@@ -123,8 +130,8 @@ impl Worker {
             while busy.len() < self.at_once
                 && let Some(item) = waiting.pop_front()
             {
-                let (runs, run) = (self.runs.clone(), run.clone());
-                busy.spawn(async move { runs.run_item(&run.context(), &run.run_id, &item).await });
+                let (runs, run, work) = (self.runs.clone(), run.clone(), work.clone());
+                busy.spawn(async move { runs.run_item(&run.context(), &run.run_id, &work, &item).await });
             }
             if busy.is_empty() {
                 break;

@@ -232,7 +232,8 @@ impl App {
         };
         // Checks over many episodes take hours; what else is asked for does not wait for them.
         lifecycle.spawn("bulk runs", bulk_runs::work(bulk.clone(), None, stop.clone()));
-        lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk, Some(BulkAction::BulkQa), stop.clone()));
+        lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkQa), stop.clone()));
+        lifecycle.spawn("suites that are applied", bulk_runs::work(bulk, Some(BulkAction::ApplySuite), stop.clone()));
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.

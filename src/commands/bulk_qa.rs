@@ -1,4 +1,4 @@
-//! Bulk runs of the checks: which episodes they are about, and what was done of them already.
+//! Bulk runs that judge episodes: which ones they are about, and what was done of them already.
 
 use tokio_postgres::types::ToSql;
 
@@ -28,10 +28,15 @@ const DONE_BEFORE: &str = "select i.item_no, q.verdict from unnest($2::bigint[],
     cross join lateral (select r.verdict from qa_runs r where r.episode_id = i.episode_id and r.run = $1::text || '/' || i.item_no limit 1) q";
 
 /// Lists the episodes that are meant at this moment. Answers how many are meant, and how many wait in this run.
-pub(super) async fn list_items(work: &mut Work, run_id: &str, selection: &EpisodeSelection) -> Result<(i64, i64), CommandError> {
+pub(super) async fn list_items(
+    work: &mut Work,
+    run_id: &str,
+    action: BulkAction,
+    selection: &EpisodeSelection,
+) -> Result<(i64, i64), CommandError> {
     let chosen = Chosen::of(&work.scope, selection);
     let sql = list(&chosen);
-    let action = BulkAction::BulkQa.as_str();
+    let action = action.as_str();
     let mut parameters = chosen.parameters();
     parameters.extend([&run_id as &(dyn ToSql + Sync), &action]);
     let rows = work.tx.query(&sql, &parameters).await?;

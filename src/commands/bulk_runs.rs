@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
-use super::{Command, CommandError, Commands, Context, Refusal, Work, bulk_qa, chance, letters};
+use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, letters};
 use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
 use crate::domain::episode::moved_far;
 use crate::domain::{Actor, Kind, RefusalCode};
@@ -101,7 +101,11 @@ impl Command for AcceptBulkRun {
                 let counts = work.tx.query(&list_of(MEANT, 1, 2), &[&run_id, &action.as_str(), &items]).await?;
                 counts.first().map_or((0, 0), |row| (row.get(0), row.get(1)))
             }
-            BulkWork::BulkQa { selection } => bulk_qa::list_items(work, &run_id, selection).await?,
+            BulkWork::BulkQa { selection } => bulk_qa::list_items(work, &run_id, action, selection).await?,
+            BulkWork::ApplySuite { suite, selection } => {
+                let meant = applying::meant(work, *suite, selection).await?;
+                bulk_qa::list_items(work, &run_id, action, &meant).await?
+            }
         };
         if let Some(expected) = self.expected.filter(|expected| moved_far(*expected, total)) {
             let text = format!("{total} are meant, and {expected} were expected; look again");
@@ -221,12 +225,12 @@ pub struct WorkOnBulkRun {
 }
 
 /// What came of a piece.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Piece {
     /// There may be more, after this pause.
     Done { pause_ms: u64 },
     /// These are next, and take long.
-    ToDo(Vec<Item>),
+    ToDo { work: Box<BulkWork>, items: Vec<Item> },
     /// The run has ended.
     Over,
     /// Another process works on it.
@@ -247,7 +251,7 @@ impl Command for WorkOnBulkRun {
         let BulkRun::Active(Active { work: asked, cancel_requested, .. }) = run.state.clone() else { return Ok(Piece::Lost) };
         let most = match &asked {
             BulkWork::ReplayDeadLetters { per_second, .. } => i64::from((*per_second).clamp(1, PIECE_MAX)),
-            BulkWork::BulkQa { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
+            BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
         };
         let items: Vec<Item> = match cancel_requested || self.given_up.is_some() {
             true => vec![],
@@ -268,12 +272,12 @@ impl Command for WorkOnBulkRun {
                 settle(work, id, &results, self.lease).await?;
                 Ok(Piece::Done { pause_ms: items.len() as u64 * 1000 / u64::from(per_second.max(1)) })
             }
-            BulkWork::BulkQa { .. } => {
+            BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => {
                 // What a process did that died before it could say so, is not done again.
                 let before = bulk_qa::done_before(work, id, &items).await?;
                 settle(work, id, &before, self.lease).await?;
                 let is_done = |item: &Item| before.iter().any(|(number, ..)| *number == item.number);
-                Ok(Piece::ToDo(items.into_iter().filter(|item| !is_done(item)).collect()))
+                Ok(Piece::ToDo { work: Box::new(asked), items: items.into_iter().filter(|item| !is_done(item)).collect() })
             }
         }
     }

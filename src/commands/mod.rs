@@ -11,6 +11,7 @@
 
 mod administrator;
 mod answers;
+pub mod applying;
 pub mod batches;
 mod bulk_items;
 pub mod bulk_qa;

@@ -52,7 +52,7 @@ fn no_episode() -> Refusal {
     Refusal::new(RefusalCode::EpisodeNotFound, "episode not found")
 }
 
-fn known(loaded: &Loaded<Episode>) -> Result<&Known, CommandError> {
+pub(super) fn known(loaded: &Loaded<Episode>) -> Result<&Known, CommandError> {
     match &loaded.state {
         Episode::Known(episode) => Ok(episode),
         Episode::Absent => Err(no_episode().into()),
@@ -125,14 +125,14 @@ pub struct RunAnswer {
     pub ended: EndedRun,
 }
 
-fn answer(episode: &Loaded<Episode>, run: &str) -> Result<Option<RunAnswer>, CommandError> {
+pub(super) fn answer(episode: &Loaded<Episode>, run: &str) -> Result<Option<RunAnswer>, CommandError> {
     let qa = &known(episode)?.qa;
     let ended = qa.last.as_ref().filter(|last| last.run == run);
     Ok(ended.map(|ended| RunAnswer { status: qa.status(), ended: ended.clone() }))
 }
 
 /// What this run waits for, where it does.
-fn waits(episode: &Loaded<Episode>, run: &str) -> Result<Option<Box<Waits>>, CommandError> {
+pub(super) fn waits(episode: &Loaded<Episode>, run: &str) -> Result<Option<Box<Waits>>, CommandError> {
     Ok(known(episode)?.qa.waits.clone().filter(|waits| waits.run == run))
 }
 
@@ -195,7 +195,7 @@ impl Command for JudgeEpisode {
     }
 }
 
-fn nothing_came_of(run: &str) -> CommandError {
+pub(super) fn nothing_came_of(run: &str) -> CommandError {
     anyhow::anyhow!("nothing came of the run {run}").into()
 }
 

@@ -20,7 +20,7 @@ use super::episode::EpisodeSelection;
 use super::judgement::Verdict;
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
-use super::{Aggregate, Timestamp};
+use super::{Aggregate, QaSuiteId, Timestamp};
 
 words! {
     /// A kind of run.
@@ -28,6 +28,8 @@ words! {
         ReplayDeadLetters = "replay_dead_letters",
         /// The checks, over many episodes.
         BulkQa = "bulk_qa",
+        /// A suite, over what was judged before.
+        ApplySuite = "apply_suite",
     }
 
     /// How a run ended.
@@ -57,7 +59,7 @@ impl BulkAction {
     pub fn is_single(self) -> bool {
         match self {
             Self::ReplayDeadLetters => false,
-            Self::BulkQa => true,
+            Self::BulkQa | Self::ApplySuite => true,
         }
     }
 }
@@ -94,6 +96,9 @@ pub enum BulkWork {
     /// The episodes that were meant; which they were then, its items say.
     #[serde(rename = "bulk_qa")]
     BulkQa { selection: EpisodeSelection },
+    /// The same. No suite: the shipped one.
+    #[serde(rename = "apply_suite")]
+    ApplySuite { suite: Option<QaSuiteId>, selection: EpisodeSelection },
 }
 
 impl BulkWork {
@@ -101,6 +106,7 @@ impl BulkWork {
         match self {
             Self::ReplayDeadLetters { .. } => BulkAction::ReplayDeadLetters,
             Self::BulkQa { .. } => BulkAction::BulkQa,
+            Self::ApplySuite { .. } => BulkAction::ApplySuite,
         }
     }
 }
@@ -163,7 +169,7 @@ pub enum BulkCommand {
 
 events! {
     BulkRunEvent {
-        BulkRunAccepted = "bulk_run_accepted", "1.1" {
+        BulkRunAccepted = "bulk_run_accepted", "1.2" {
             work: BulkWork,
             total: i64,
         },

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::events;
+use super::episode::EpisodeSelection;
 use super::judgement::{CheckSpec, Role, Suite};
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
@@ -70,6 +71,19 @@ impl SuiteScope {
             Self::RobotType(id) => Some(id.0),
             Self::Sop(id) => Some(id.0),
         }
+    }
+
+    /// What of a selection it may be for.
+    pub fn narrow(self, mut selection: EpisodeSelection) -> EpisodeSelection {
+        fn only<I: Copy + PartialEq>(id: I, given: Option<Vec<I>>) -> Option<Vec<I>> {
+            Some(given.map_or_else(|| vec![id], |ids| ids.into_iter().filter(|other| *other == id).collect()))
+        }
+        match self {
+            Self::All => {}
+            Self::RobotType(id) => selection.robot_types = only(id, selection.robot_types),
+            Self::Sop(id) => selection.sops = only(id, selection.sops),
+        }
+        selection
     }
 }
 

@@ -164,6 +164,7 @@ codes! {
     SubscriptionsTooMany = "subscriptions_too_many", Conflict;
     SuiteActivatedMeanwhile = "suite_activated_meanwhile", Conflict;
     SuiteExists = "suite_exists", Conflict;
+    SuiteNotActive = "suite_not_active", Conflict;
     SuiteNotADraft = "suite_not_a_draft", Conflict, made by &["suite_activated", "suite_retired"];
     SuiteNotFound = "suite_not_found", NotFound;
     SuiteUnfit = "suite_unfit", Invalid;

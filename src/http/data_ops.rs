@@ -248,7 +248,7 @@ pub struct BulkEpisodes {
 }
 
 impl EpisodesMeant {
-    fn selection(&self) -> Result<EpisodeSelection, Problem> {
+    pub fn selection(&self) -> Result<EpisodeSelection, Problem> {
         let selection = self.filters.as_ref().map(selection).transpose()?.unwrap_or_default();
         match (self.all, selection.is_everything()) {
             (Some(true), false) => Err(Problem::of_field("all", "and filters exclude each other")),
@@ -260,7 +260,7 @@ impl EpisodesMeant {
 
 impl BulkEpisodes {
     /// What is meant, and how many are expected.
-    fn confirmed(self) -> Result<(EpisodeSelection, Option<i64>), Problem> {
+    pub fn confirmed(self) -> Result<(EpisodeSelection, Option<i64>), Problem> {
         match self.confirm {
             Some(true) => {
                 let meant = EpisodesMeant { filters: self.filters, all: self.all };
@@ -272,7 +272,7 @@ impl BulkEpisodes {
 }
 
 /// Such a body, refused in the contract's words where it is another. None at all is one that says nothing.
-pub struct BulkBody<T>(T);
+pub struct BulkBody<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for BulkBody<T> {
     type Rejection = Problem;
@@ -323,7 +323,15 @@ pub struct BulkPreview {
     warnings: Vec<String>,
 }
 
-fn preview(action: &'static str, matched_count: i64, reasons: &[(&'static str, i64)]) -> BulkPreview {
+impl BulkPreview {
+    /// So many of the eligible ones keep their status.
+    pub fn keeping(self, protected: i64, keeps: impl Fn(i64) -> String) -> Self {
+        let protected = (protected > 0).then_some(protected);
+        Self { protected_status_count: protected, warnings: protected.map(keeps).into_iter().collect(), ..self }
+    }
+}
+
+pub fn preview(action: &'static str, matched_count: i64, reasons: &[(&'static str, i64)]) -> BulkPreview {
     let skipped_count = reasons.iter().map(|(_, count)| count).sum();
     BulkPreview {
         status: "preview",
@@ -345,9 +353,8 @@ fn preview(action: &'static str, matched_count: i64, reasons: &[(&'static str, i
 impl From<ForQa> for BulkPreview {
     fn from(counts: ForQa) -> Self {
         let plain = preview(BulkAction::BulkQa.as_str(), counts.matched, &[("qa_running", counts.running)]);
-        let protected = (counts.protected > 0).then_some(counts.protected);
         let keeps = |many: i64| format!("{many} episodes keep their status whatever the checks say, because a person decides about them");
-        Self { protected_status_count: protected, warnings: protected.map(keeps).into_iter().collect(), ..plain }
+        plain.keeping(counts.protected, keeps)
     }
 }
 
@@ -359,7 +366,7 @@ impl From<ForSync> for BulkPreview {
     }
 }
 
-fn counted<T>(counts: Option<T>) -> Result<T, Problem> {
+pub fn counted<T>(counts: Option<T>) -> Result<T, Problem> {
     counts.ok_or_else(|| failed(&anyhow::anyhow!("episodes could not be counted")))
 }
 
@@ -398,15 +405,15 @@ pub struct AcceptedRun {
     message: String,
 }
 
-impl From<BulkRun> for AcceptedRun {
-    fn from(run: BulkRun) -> Self {
-        Self { message: accepted(run.total()), run }
+impl AcceptedRun {
+    /// `what` its episodes are accepted for.
+    pub fn of(run: BulkRun, what: &str) -> Self {
+        Self { message: format!("{} episodes accepted for {what}", run.total()), run }
     }
 }
 
-fn accepted(many: i64) -> String {
-    format!("{many} episodes accepted for bulk QA")
-}
+/// What episodes are accepted for.
+const WHAT: &str = "bulk QA";
 
 /// Run the checks over many episodes, while the caller does something else.
 #[utoipa::path(post, path = "/api/v1/data-ops/episodes/bulk-qa", tag = "operation", request_body = BulkEpisodes, responses(
@@ -422,8 +429,8 @@ pub async fn run_qa(
     let (selection, expected) = body.confirmed()?;
     let work = BulkWork::BulkQa { selection };
     let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
-    let read = async { Ok(AcceptedRun::from(BulkRun::from(shown(&state, &id).await?))) };
-    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": "accepted for bulk QA" }), read).await)
+    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(&state, &id).await?), WHAT)) };
+    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {WHAT}") }), read).await)
 }
 
 /// Push many episodes to the cloud.

@@ -16,6 +16,7 @@
 //! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
+pub mod apply_suite;
 mod asked;
 pub mod auth;
 pub mod batches;
@@ -23,7 +24,7 @@ mod bulk_run_stream;
 pub mod bulk_runs;
 pub mod callbacks;
 mod cors;
-mod data_ops;
+pub mod data_ops;
 pub mod dead_letters;
 mod describe;
 mod device_stream;

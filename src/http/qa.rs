@@ -358,7 +358,10 @@ pub async fn run(
 ) -> Result<Response, Problem> {
     let mode = match body.mode.as_deref() {
         None => RunMode::Manual,
-        Some(text) => word("mode", text).map_err(|_| Problem::of_field("mode", "must be manual or auto"))?,
+        Some(text) => word("mode", text)
+            .ok()
+            .filter(|mode| *mode != RunMode::Apply)
+            .ok_or_else(|| Problem::of_field("mode", "must be manual or auto"))?,
     };
     let episode = found(&state, &caller.scope, id).await?.id;
     let (runs, context) = (state.runs.clone(), caller.context());

@@ -25,8 +25,8 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices, episodes,
-    event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state,
+    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
+    episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state,
     registration, requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer,
     what_if,
 };
@@ -123,6 +123,7 @@ fn routes() -> Routes {
         inspection::routes,
         inspectors::routes,
         suites::routes,
+        apply_suite::routes,
         outside_jobs::routes,
         what_if::routes,
         timeline::routes,
@@ -388,6 +389,8 @@ pub(super) mod tests {
             "/api/v1/qa/suites",
             "/api/v1/qa/suites/{id}",
             "/api/v1/qa/suites/{id}/activate",
+            "/api/v1/qa/suites/{id}/apply",
+            "/api/v1/qa/suites/{id}/apply/preview",
             "/api/v1/qa/suites/{id}/retire",
             "/api/v1/qa/suites/{id}/what-if",
             "/api/v1/stations/{id}/stream",

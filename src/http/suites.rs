@@ -217,7 +217,7 @@ impl From<SuiteShown> for SuiteOfSite {
 }
 
 /// The word for the suite that the program brings.
-const SHIPPED: &str = "default";
+pub const SHIPPED: &str = "default";
 
 fn as_shipped(suite: &Suite) -> SuiteOfSite {
     SuiteOfSite {
@@ -284,11 +284,11 @@ pub async fn found(reads: &Reads, shipped: &Suite, id: &str) -> Result<(SuiteSco
 }
 
 /// The id of a suite that the site has made.
-fn kept(id: &str) -> Option<QaSuiteId> {
+pub fn kept(id: &str) -> Option<QaSuiteId> {
     id.parse().ok().filter(|id: &i64| *id > 0).map(QaSuiteId)
 }
 
-fn no_suite() -> Problem {
+pub fn no_suite() -> Problem {
     Problem::not_found("suite")
 }
 

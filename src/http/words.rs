@@ -164,6 +164,6 @@ words! {
     AnswerWord = "rpc_response";
     OutsideResultWord = "pass" | "warn" | "fail" | "not_applicable";
     PreviewWord = "preview";
-    BulkEpisodeActionWord = "bulk_qa" | "bulk_sync";
-    SkipWord = "qa_running" | "qa_not_approved" | "already_synced" | "sync_active" | "unsupported_sync_status";
+    BulkEpisodeActionWord = "bulk_qa" | "bulk_sync" | "apply_suite";
+    SkipWord = "other_suite" | "not_measured" | "qa_running" | "qa_not_approved" | "already_synced" | "sync_active" | "unsupported_sync_status";
 }

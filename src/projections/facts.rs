@@ -16,6 +16,7 @@ use crate::domain::{
 use crate::eventstore::{Loaded, StoreError, Transaction};
 use crate::projections::reads::outside_jobs::{SaidOutside, columns_of, said};
 use crate::projections::reads::row::FromRow as _;
+use crate::projections::reads::suites::present;
 
 /// A task and the device that owns it: task → station → robot.
 #[derive(Clone, Debug, PartialEq)]
@@ -421,10 +422,7 @@ pub async fn active_suite_of_scope(tx: &mut Transaction, scope: SuiteScope) -> R
 
 /// The active suite that is for a recording of this station and procedure; none where the shipped one is.
 pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<(QaSuiteId, Suite)>, StoreError> {
-    let sql = "select id, rules from qa_suites where state = 'active' and (scope_kind = 'all' or (scope_kind = 'sop' and scope_id = $2)
-                   or (scope_kind = 'robot_type' and scope_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = $1)))
-               order by array_position(array['sop', 'robot_type', 'all'], scope_kind) limit 1";
-    let rows = tx.query(sql, &[&station, &sop]).await?;
+    let rows = tx.query(&present("v.id, v.rules", "$1", "$2"), &[&station, &sop]).await?;
     rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 

@@ -1,20 +1,36 @@
 //! One episode of a bulk run: what became of it.
 
 use super::{NotRun, Ran, Runs};
+use crate::commands::applying::{Applied, ApplySuite};
 use crate::commands::bulk_qa::run_name;
 use crate::commands::{CommandError, Context};
-use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
+use crate::domain::bulk_run::{BulkWork, Item, ItemOutcome, ItemResult};
 use crate::domain::episode::RunMode;
-use crate::domain::{EpisodeId, RefusalCode};
+use crate::domain::{EpisodeId, QaSuiteId, RefusalCode};
 use crate::telemetry::chain;
 
 impl Runs {
-    /// Runs the checks over one item of a bulk run. What could not be done is a result, too: the run goes on.
-    pub async fn run_item(&self, context: &Context, run_id: &str, item: &Item) -> ItemResult {
+    async fn apply(&self, context: &Context, episode: EpisodeId, run: String, suite: Option<QaSuiteId>) -> Result<Done, NotRun> {
+        let apply = ApplySuite { episode, run, suite, default_suite: self.default_suite().clone() };
+        Ok(match self.commands.execute(context, apply).await? {
+            Applied::OtherSuite => Done::OtherSuite,
+            Applied::NotMeasured => Done::NotMeasured,
+            Applied::Waits(waits) => Done::Ran(Ran::Waits(waits)),
+            Applied::Ended(answer) => Done::Ran(Ran::Ended(answer)),
+        })
+    }
+
+    /// Judges one item of a bulk run. What could not be done is a result, too: the run goes on.
+    pub async fn run_item(&self, context: &Context, run_id: &str, work: &BulkWork, item: &Item) -> ItemResult {
         let (outcome, cause) = match item.item.parse() {
             Ok(id) => {
-                let name = run_name(run_id, item.number);
-                let done = self.run(context, EpisodeId(id), &name, RunMode::Manual).await;
+                let (episode, name) = (EpisodeId(id), run_name(run_id, item.number));
+                let done = match work {
+                    BulkWork::ApplySuite { suite, .. } => self.apply(context, episode, name, *suite).await,
+                    BulkWork::BulkQa { .. } | BulkWork::ReplayDeadLetters { .. } => {
+                        self.run(context, episode, &name, RunMode::Manual).await.map(Done::Ran)
+                    }
+                };
                 if let Err(error) = &done {
                     tracing::warn!(bulk_run.id = run_id, episode.id = id, error = chain(error), "Episode {id} was not judged: {error}");
                 }
@@ -26,13 +42,28 @@ impl Runs {
     }
 }
 
+/// What became of an episode.
+#[derive(Debug)]
+enum Done {
+    Ran(Ran),
+    /// The suite that is applied is not for it any more.
+    OtherSuite,
+    /// There are no facts to judge it by.
+    NotMeasured,
+}
+
 /// Why an episode has no verdict yet: the bulk run does not wait for it.
 const WAITS: &str = "waits_for_outside_checks";
+/// Why a suite is not applied to it.
+pub const OTHER_SUITE: &str = "other_suite";
+pub const NOT_MEASURED: &str = "not_measured";
 
-fn outcome_of(done: &Result<Ran, NotRun>) -> (ItemOutcome, Option<&'static str>) {
+fn outcome_of(done: &Result<Done, NotRun>) -> (ItemOutcome, Option<&'static str>) {
     let error = match done {
-        Ok(Ran::Waits(_)) => return (ItemOutcome::Skipped, Some(WAITS)),
-        Ok(Ran::Ended(answer)) => return ItemOutcome::of(answer.ended.judgement.verdict),
+        Ok(Done::Ran(Ran::Waits(_))) => return (ItemOutcome::Skipped, Some(WAITS)),
+        Ok(Done::Ran(Ran::Ended(answer))) => return ItemOutcome::of(answer.ended.judgement.verdict),
+        Ok(Done::OtherSuite) => return (ItemOutcome::Skipped, Some(OTHER_SUITE)),
+        Ok(Done::NotMeasured) => return (ItemOutcome::Skipped, Some(NOT_MEASURED)),
         Err(error) => error,
     };
     match error {

@@ -11,7 +11,7 @@
 //! What is found is a result, and stored; what cannot be looked at is none, and changes nothing. Beside the runs, [`frame`] shows one image
 //! of a recording to a person.
 
-mod bulk;
+pub mod bulk;
 pub mod frame;
 mod look;
 mod object;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use keystone_edge::commands::Commands;
 use keystone_edge::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
 use keystone_edge::domain::EpisodeId;
-use keystone_edge::domain::bulk_run::{BulkAction, Item, ItemOutcome, ItemResult};
-use keystone_edge::domain::episode::RunMode;
+use keystone_edge::domain::bulk_run::{BulkAction, BulkWork, Item, ItemOutcome, ItemResult};
+use keystone_edge::domain::episode::{EpisodeSelection, RunMode};
 use keystone_edge::domain::judgement::Suite;
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::outbox::Wakes;
@@ -43,6 +43,10 @@ fn runs(edge: &TestEdge) -> Runs {
     Runs::new(edge.commands.clone(), edge.objects.blobs.clone(), settings)
 }
 
+fn everything() -> BulkWork {
+    BulkWork::BulkQa { selection: EpisodeSelection::default() }
+}
+
 pub async fn accept(edge: &TestEdge, body: Value) -> Value {
     let (status, answer) = edge.post(&format!("{EPISODES}/bulk-qa"), body).await;
     assert_eq!(status, 202, "{answer}");
@@ -67,7 +71,7 @@ async fn piece(edge: &TestEdge, run: &ClaimedRun, items_max: usize) -> Piece {
 
 async fn next(edge: &TestEdge, run: &ClaimedRun, items_max: usize) -> Vec<Item> {
     match piece(edge, run, items_max).await {
-        Piece::ToDo(items) => items,
+        Piece::ToDo { items, .. } => items,
         other => panic!("not a piece: {other:?}"),
     }
 }
@@ -80,10 +84,10 @@ async fn settle(edge: &TestEdge, run: &ClaimedRun, results: Vec<ItemResult>) -> 
 pub async fn work_off(edge: &TestEdge, claimed: &ClaimedRun) {
     loop {
         match piece(edge, claimed, 2).await {
-            Piece::ToDo(items) => {
+            Piece::ToDo { work, items } => {
                 let mut results = vec![];
                 for item in &items {
-                    results.push(runs(edge).run_item(&claimed.context(), &claimed.run_id, item).await);
+                    results.push(runs(edge).run_item(&claimed.context(), &claimed.run_id, &work, item).await);
                 }
                 assert!(settle(edge, claimed, results).await);
             }
@@ -230,7 +234,7 @@ async fn q11_completed_means_that_each_episode_was_counted_once_also_after_a_cra
     let items = next(&edge, &dies, 4).await;
     assert_eq!(items.len(), 4);
     // It judges the first, begins with the second, and dies before it says so.
-    assert_eq!(runs(&edge).run_item(&dies.context(), &dies.run_id, &items[0]).await, (1, ItemOutcome::Passed, None));
+    assert_eq!(runs(&edge).run_item(&dies.context(), &dies.run_id, &everything(), &items[0]).await, (1, ItemOutcome::Passed, None));
     let begun = keystone_edge::commands::qa::StartQaRun {
         episode: EpisodeId(items[1].item.parse().unwrap()),
         run: format!("{}/2", dies.run_id),
@@ -253,7 +257,7 @@ async fn q11_completed_means_that_each_episode_was_counted_once_also_after_a_cra
     assert!(!edge.commands.renew_bulk_run(&dies, LEASE).await.unwrap() && edge.commands.renew_bulk_run(&after, LEASE).await.unwrap());
     let mut results = vec![];
     for item in &left {
-        results.push(runs(&edge).run_item(&after.context(), &after.run_id, item).await);
+        results.push(runs(&edge).run_item(&after.context(), &after.run_id, &everything(), item).await);
     }
     assert!(settle(&edge, &after, results.clone()).await);
     assert!(settle(&edge, &after, results).await, "said twice, it is counted once");
@@ -278,8 +282,8 @@ async fn a_cancelled_run_finishes_its_piece_and_leaves_the_rest() {
     let (status, cancelled) = edge.post(&format!("{RUNS}/{}/cancel", id(&accepted)), Value::Null).await;
     assert_eq!((status, &cancelled["status"]), (200, &json!("cancel_requested")));
     let results = vec![
-        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &items[0]).await,
-        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &items[1]).await,
+        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &everything(), &items[0]).await,
+        runs(&edge).run_item(&claimed.context(), &claimed.run_id, &everything(), &items[1]).await,
     ];
     assert!(settle(&edge, &claimed, results).await);
     assert_eq!(piece(&edge, &claimed, 2).await, Piece::Over);

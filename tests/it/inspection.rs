@@ -9,7 +9,7 @@ use crate::harness::device::Socket;
 use crate::harness::until;
 use crate::judging::{TOPICS, recorded};
 
-async fn uploaded(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, recording: &Recording) -> i64 {
+pub async fn uploaded(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, recording: &Recording) -> i64 {
     let key = bench.key(task);
     bench.upload(&key, recording).await;
     transfer.send(&complete(&task.public_id, &key, recording)).await;
@@ -20,12 +20,12 @@ async fn uploaded(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, r
     id
 }
 
-async fn episode(bench: &Bench, id: i64) -> Value {
+pub async fn episode(bench: &Bench, id: i64) -> Value {
     bench.client.get(&format!("/episodes/{id}")).await.expect("an episode")
 }
 
 /// A signed-in person.
-struct Person {
+pub struct Person {
     http: reqwest::Client,
     base: String,
     token: String,
@@ -44,18 +44,18 @@ impl Person {
         Ok(Self { http, base, token: login["access_token"].as_str().expect("a token").to_owned() })
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.base)).bearer_auth(&self.token);
         let answer = if body.is_null() { request } else { request.json(&body) }.send().await.expect("an answer");
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
-    async fn take(&self, id: i64) -> (u16, Value) {
+    pub async fn take(&self, id: i64) -> (u16, Value) {
         self.ask(Method::POST, &format!("/inspection/episodes/{id}/take"), Value::Null).await
     }
 
-    async fn decide(&self, id: i64, decision: &str) -> (u16, Value) {
+    pub async fn decide(&self, id: i64, decision: &str) -> (u16, Value) {
         let body = json!({ "decision": decision, "reason": "as I see it", "tags": ["seen"], "duration_sec": 4.0 });
         self.ask(Method::POST, &format!("/inspection/episodes/{id}/decide"), body).await
     }
@@ -67,7 +67,7 @@ impl Person {
     }
 }
 
-async fn inspector(bench: &Bench, account: &str, level: &str) -> (i64, Person) {
+pub async fn inspector(bench: &Bench, account: &str, level: &str) -> (i64, Person) {
     let new = json!({
         "organization_id": bench.made.organization_id, "name": account, "inspector_id": account, "certification_level": level,
         "password": "a password of one's own",
@@ -77,7 +77,7 @@ async fn inspector(bench: &Bench, account: &str, level: &str) -> (i64, Person) {
     (id, Person::sign_in(bench, account).await.expect("a login"))
 }
 
-async fn types_of(bench: &Bench, id: i64) -> Vec<String> {
+pub async fn types_of(bench: &Bench, id: i64) -> Vec<String> {
     let sql = "select event_type from events where aggregate_type = 'episode' and aggregate_id = $1 order by sequence";
     let client = bench.server.database().await.get().await.expect("a connection");
     client.query(sql, &[&id.to_string()]).await.expect("events").iter().map(|row| row.get(0)).collect()

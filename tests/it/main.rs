@@ -8,6 +8,7 @@ mod harness;
 mod sources;
 
 mod administrator;
+mod apply_suite;
 mod blobs;
 mod bulk;
 mod bulk_qa;

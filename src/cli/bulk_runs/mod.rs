@@ -25,7 +25,7 @@ use runs::{Page, Runs};
 pub enum Command {
     /// Bulk runs, the newest first
     List {
-        /// Only of this kind: replay_dead_letters, bulk_qa
+        /// Only of this kind: replay_dead_letters, bulk_qa, apply_suite
         #[arg(long)]
         action: Option<BulkAction>,
         /// Only those that have not ended

@@ -15,4 +15,6 @@ pub trait Suites {
     async fn activate(&self, id: QaSuiteId) -> anyhow::Result<Value>;
     async fn retire(&self, id: QaSuiteId) -> anyhow::Result<Value>;
     async fn what_if(&self, id: &str, filter: &Value) -> anyhow::Result<Value>;
+    async fn preview_of_apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value>;
+    async fn apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value>;
 }

@@ -5,12 +5,15 @@ use deadpool_postgres::Pool;
 use serde_json::{Value, json};
 
 use super::asked::Suites;
+use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::commands::suites::{ActivateSuite, RetireSuite};
 use crate::commands::{Command, Commands, Context};
 use crate::domain::judgement::Suite;
 use crate::domain::qa_suite::SuiteState;
 use crate::domain::{Actor, QaSuiteId, Scope};
 use crate::eventstore::EventStore;
+use crate::http::apply_suite::{applied, previewed};
+use crate::http::data_ops::{BulkEpisodes, EpisodesMeant};
 use crate::http::extract::parse;
 use crate::http::problem::Problem;
 use crate::http::suites::{ChangedSuite, NewSuite, SuiteOfSite};
@@ -85,5 +88,16 @@ impl Suites for DatabaseSuites {
         let filter = read::<WhatIfFilter>(filter)?.into();
         let answer = tried(&self.reads, &self.shipped, &Scope::Everything, id, filter).await;
         Ok(json!(answer.map_err(|problem| said(&problem))?))
+    }
+
+    async fn preview_of_apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value> {
+        let selection = read::<EpisodesMeant>(meant)?.selection().map_err(|problem| said(&problem))?;
+        let preview = previewed(&self.reads, &self.shipped, &Scope::Everything, id, selection).await;
+        Ok(json!(preview.map_err(|problem| said(&problem))?))
+    }
+
+    async fn apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value> {
+        let (work, expected) = applied(id, read::<BulkEpisodes>(meant)?).map_err(|problem| said(&problem))?;
+        Ok(json!({ "run": { "run_id": self.execute(AcceptBulkRun { work, expected }).await? } }))
     }
 }

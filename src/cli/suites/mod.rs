@@ -72,6 +72,19 @@ pub enum Command {
     },
     /// Judge by it from now on
     Activate { id: i64 },
+    /// Judge again by it what was judged before, from stored facts; says first how many episodes that is about
+    Apply {
+        /// Its id, or `default` for the shipped one
+        id: String,
+        #[command(flatten)]
+        meant: Meant,
+        /// Do it: a bulk run of which `keystone bulk-runs` tells
+        #[arg(long)]
+        yes: bool,
+        /// Only where there are still as many episodes as were told before, but for a hundredth
+        #[arg(long, value_name = "COUNT", requires = "yes")]
+        expected_count: Option<i64>,
+    },
     /// Judge by it no more
     Retire { id: i64 },
 }
@@ -102,9 +115,58 @@ pub struct Of {
     to: Option<Timestamp>,
 }
 
+/// Which episodes. Several values of one filter are separated by commas.
+#[derive(clap::Args)]
+pub struct Meant {
+    /// Every episode
+    #[arg(long)]
+    all: bool,
+    /// Only those that stand so: needs_inspection,failed
+    #[arg(long, value_name = "STATUSES")]
+    status: Option<String>,
+    /// Only of these scenes
+    #[arg(long, value_name = "IDS")]
+    scene: Option<String>,
+    /// Only by these SOPs
+    #[arg(long, value_name = "IDS")]
+    sop: Option<String>,
+    /// Only by robots of these types
+    #[arg(long, value_name = "IDS")]
+    robot_type: Option<String>,
+    /// Only by the robots with these device ids
+    #[arg(long, value_name = "DEVICES")]
+    robot: Option<String>,
+    /// Only with this label
+    #[arg(long)]
+    label: Option<String>,
+    /// Only with this in their ids or flag
+    #[arg(long)]
+    text: Option<String>,
+    /// Only verified from then on
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Only verified until then
+    #[arg(long, value_name = "TIME")]
+    to: Option<Timestamp>,
+}
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+}
+
+impl Meant {
+    fn as_body(&self) -> Value {
+        let filters = json!({
+            "qa_status": self.status, "scene_id": self.scene, "sop_id": self.sop, "robot_type_id": self.robot_type,
+            "robot_device_id": self.robot, "label": self.label, "q": self.text,
+            "created_at_from": time(self.from), "created_at_to": time(self.to),
+        });
+        json!({ "filters": filters, "all": self.all })
+    }
+}
+
 impl Of {
     fn as_filter(&self) -> Value {
-        let time = |at: Option<Timestamp>| at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
         json!({
             "order_id": self.order, "station_id": self.station, "sop_id": self.sop, "robot_type_id": self.robot_type,
             "robot_device_id": self.robot, "created_at_from": time(self.from), "created_at_to": time(self.to),
@@ -134,6 +196,13 @@ async fn done(suites: &impl Suites, command: Command) -> anyhow::Result<()> {
         Command::WhatIf { id, of, json } => {
             let answer = suites.what_if(&id, &of.as_filter()).await?;
             if json { say_json(&answer) } else { tell_what_if(&answer) }
+        }
+        Command::Apply { id, meant, yes: false, .. } => tell_preview(&suites.preview_of_apply(&id, &meant.as_body()).await?),
+        Command::Apply { id, meant, yes: true, expected_count } => {
+            let mut body = meant.as_body();
+            (body["confirm"], body["expected_count"]) = (json!(true), json!(expected_count));
+            let accepted = suites.apply(&id, &body).await?;
+            say(&format!("Watch it: keystone bulk-runs watch {}", text(&accepted["run"]["run_id"])))
         }
         Command::Activate { id } => tell(&suites.activate(of(id)).await?),
         Command::Retire { id } => tell(&suites.retire(of(id)).await?),
@@ -174,6 +243,17 @@ fn line(suite: &Value) -> String {
 
 fn tell(suite: &Value) -> anyhow::Result<()> {
     say(&line(suite))
+}
+
+fn tell_preview(answer: &Value) -> anyhow::Result<()> {
+    say(&format!("{} of {} episodes would be judged by it", answer["eligible_count"], answer["matched_count"]))?;
+    for skipped in answer["skipped_breakdown"].as_array().into_iter().flatten() {
+        say(&format!("  skipped, {}: {}", text(&skipped["reason"]), skipped["count"]))?;
+    }
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        say(&format!("  {}", text(warning)))?;
+    }
+    say("Do it: the same with --yes")
 }
 
 fn tell_what_if(answer: &Value) -> anyhow::Result<()> {

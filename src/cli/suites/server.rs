@@ -38,4 +38,12 @@ impl Suites for Remote {
     async fn what_if(&self, id: &str, filter: &Value) -> anyhow::Result<Value> {
         self.post(&format!("{}/what-if", path_of(PATH, id)), Some(filter)).await
     }
+
+    async fn preview_of_apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value> {
+        self.post(&format!("{}/apply/preview", path_of(PATH, id)), Some(meant)).await
+    }
+
+    async fn apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value> {
+        self.post(&format!("{}/apply", path_of(PATH, id)), Some(meant)).await
+    }
 }

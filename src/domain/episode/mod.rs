@@ -78,9 +78,10 @@ pub struct NewDecision {
 }
 
 impl Known {
-    /// No run changes its status: a person has decided, or is about to.
-    pub fn is_protected(&self, now: Timestamp) -> bool {
-        (self.qa.settled.is_protected() && !self.qa.unjudged_word) || self.inspection.holder(now).is_some() || self.was_inspected()
+    /// Such a run does not change its status: a person has decided, or is about to.
+    fn is_protected_from(&self, mode: RunMode, now: Timestamp) -> bool {
+        let replaced = self.qa.unjudged_word || (mode == RunMode::Apply && self.qa.is_held_by_a_verdict());
+        (self.qa.settled.is_protected() && !replaced) || self.inspection.holder(now).is_some() || self.was_inspected()
     }
 
     /// An inspector decided about it, or it was reopened.
@@ -274,8 +275,8 @@ events! {
             effect: WordEffect,
         },
         QaRunStarted = "qa_run_started", "1.0" (Running),
-        QaRunWaits = "qa_run_waits", "1.0" (Box<Waits>),
-        QaRunEnded = "qa_run_ended", "1.0" (Box<EndedRun>),
+        QaRunWaits = "qa_run_waits", "1.1" (Box<Waits>),
+        QaRunEnded = "qa_run_ended", "1.1" (Box<EndedRun>),
         QaRunAbandoned = "qa_run_abandoned", "1.0" {
             run: String,
             why: String,
@@ -334,7 +335,7 @@ impl Aggregate for Episode {
             C::EndRun { run, .. } if qa.ended_as(&run) => vec![],
             C::EndRun { run, number, mode, judgement, at } => {
                 qa.may_end(&run, mode)?;
-                let kept = episode.is_protected(at);
+                let kept = episode.is_protected_from(mode, at);
                 let approval = match (qa.settled.is_approved(), qa.status_after(judgement.verdict, episode.word.as_ref()).is_approved()) {
                     (false, true) if !kept => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
                     (true, false) if !kept => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),

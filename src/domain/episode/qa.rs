@@ -10,7 +10,8 @@
 //!   A run whose suite has outside checks waits for them in `qa_running` (`qa_run_waits`), until the last of their deadlines,
 //!   and then it ends like any other. It cannot be abandoned: what was not done by then is in its verdict.
 //!
-//!   needs_inspection, inspector_approved, rejected: a run says what it finds, and the status stays
+//!   needs_inspection, inspector_approved, rejected: a run says what it finds, and the status stays; but where a suite is
+//!   applied to history, a `needs_inspection` that a machine gave and nobody has taken is replaced
 //! ```
 //!
 //! A run that needs nothing but what was measured is one event; one that has to look first holds the episode until an instant,
@@ -187,12 +188,19 @@ impl Qa {
             (None, RunMode::Auto) if self.is_pending() => Ok(()),
             (None, RunMode::Auto) => Err(EpisodeRefusal::NotPending { status: self.settled }),
             (None, RunMode::Manual) => Err(EpisodeRefusal::RunLost),
+            // It needs nothing but what was measured.
+            (None, RunMode::Apply) => Ok(()),
         }
     }
 
     /// No run has judged it, or what its operator said: an automatic one may.
     pub fn is_pending(&self) -> bool {
         self.settled == QaStatus::PendingQa || self.unjudged_word
+    }
+
+    /// A machine sent it to inspection, and not the word of its operator.
+    pub(super) fn is_held_by_a_verdict(&self) -> bool {
+        self.settled == QaStatus::NeedsInspection && !self.by_word
     }
 
     /// A person says how it stands.
@@ -238,7 +246,7 @@ impl Qa {
             self.auto_approved = status.is_approved()
                 && match ended.mode {
                     RunMode::Auto => true,
-                    RunMode::Manual => self.auto_approved,
+                    RunMode::Manual | RunMode::Apply => self.auto_approved,
                 };
             self.settled = status;
             self.score = Some(ended.judgement.score);

@@ -27,10 +27,11 @@ words! {
         Senior = "senior",
     }
 
-    /// Who wants a run: the arrival of a recording, or a person.
+    /// Who wants a run: the arrival of a recording, a person, or a person who applies a suite to what was judged before.
     RunMode {
         Auto = "auto",
         Manual = "manual",
+        Apply = "apply",
     }
 }
 

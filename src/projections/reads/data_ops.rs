@@ -1,13 +1,16 @@
 //! Episodes as an administrator acts on many of them: listed by many filters, and counted before something is done about them.
 
+use tokio_postgres::types::ToSql;
+
 use super::error::ReadError;
 use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use super::selection::{EACH_SCENE, EACH_SOP, EACH_STATION, EACH_STATUS, HOME, PARAMETERS, Values, each, matches};
+use super::suites::present;
 use crate::domain::episode::EpisodeSelection;
-use crate::domain::{DeviceId, RobotTypeId, Scope};
+use crate::domain::{DeviceId, QaSuiteId, RobotTypeId, Scope};
 use crate::projections::rows::production::EpisodeRow;
 
 row! {
@@ -42,6 +45,40 @@ row! {
         /// Of those that are approved.
         synced: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and e.cloud_synced)",
     }
+}
+
+row! {
+    /// What a suite would be applied to, of groups `g` of one station and SOP: each has one suite.
+    ForApply {
+        matched: i64 = "coalesce(sum(g.matched), 0)::bigint",
+        /// Another suite is for them.
+        other_suite: i64 = "coalesce(sum(g.matched) filter (where not o.own), 0)::bigint",
+        /// Of the others: there are no facts.
+        not_measured: i64 = "coalesce(sum(g.not_measured) filter (where o.own), 0)::bigint",
+        /// Of these: a run goes on.
+        running: i64 = "coalesce(sum(g.running) filter (where o.own), 0)::bigint",
+        /// Of these: a person has decided, or is about to.
+        protected: i64 = "coalesce(sum(g.protected) filter (where o.own), 0)::bigint",
+    }
+}
+
+/// No suite that is applied changes their status.
+const KEPT: &str = "(e.qa_status in ('inspector_approved', 'rejected') or e.inspection_cause in ('reopened', 'disputed') or e.inspection_blind \
+     or cardinality(e.inspection_deciders) > 0 or e.inspection_until > clock_timestamp() \
+     or (e.qa_status = 'needs_inspection' and e.operator_word ->> 'verdict' in ('discard', 'redo')))";
+
+fn counted_for_apply(within: &str) -> String {
+    let suite = present("v.id", "g.station_id", "g.sop_id");
+    let parameter = PARAMETERS + 1;
+    format!(
+        "select {} from (select e.station_id, e.sop_id, count(*) as matched, count(*) filter (where f.id is null) as not_measured, \
+         count(*) filter (where f.id is not null and e.qa_status = 'qa_running') as running, \
+         count(*) filter (where f.id is not null and e.qa_status <> 'qa_running' and {KEPT}) as protected \
+         from episodes e left join episode_facts f on f.id = e.id where {}{within} group by e.station_id, e.sop_id) g \
+         cross join lateral (select ({suite}) is not distinct from ${parameter}::bigint as own) o",
+        ForApply::columns(),
+        matches()
+    )
 }
 
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
@@ -82,6 +119,19 @@ impl Reads {
         self.counted_once(scope, selection).await
     }
 
+    /// None of the suites: the shipped one.
+    pub async fn counted_for_apply(
+        &self,
+        scope: &Scope,
+        selection: &EpisodeSelection,
+        suite: Option<QaSuiteId>,
+    ) -> Result<Option<ForApply>, ReadError> {
+        let within = HOME.within(scope, PARAMETERS + 1);
+        let values = Values::of(selection);
+        let own: Vec<&(dyn ToSql + Sync)> = values.parameters().into_iter().chain([&suite as &(dyn ToSql + Sync)]).collect();
+        self.row_planned(&counted_for_apply(&within.sql), &with(&own, &within.values)).await
+    }
+
     async fn counted_once<R: FromRow>(&self, scope: &Scope, selection: &EpisodeSelection) -> Result<Option<R>, ReadError> {
         let within = HOME.within(scope, PARAMETERS);
         let values = Values::of(selection);
@@ -100,5 +150,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("episodes of a selection, counted", list().count()),
         ("episodes of a selection, counted for checks", counted::<ForQa>()),
         ("episodes of a selection, counted for the cloud", counted::<ForSync>()),
+        ("episodes of a selection, counted for a suite", counted_for_apply("")),
     ]
 }

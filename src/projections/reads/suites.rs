@@ -29,6 +29,16 @@ fn get() -> String {
     format!("select {} from qa_suites v where v.id = $1", SuiteShown::columns())
 }
 
+/// The suite that is for the episodes of a station by an SOP, by the names of these two in the statement: the one for the SOP, or else for the type of the
+/// robot, or else for all.
+pub(in crate::projections) fn present(columns: &str, station: &str, sop: &str) -> String {
+    format!(
+        "select {columns} from qa_suites v where v.state = 'active' and (v.scope_kind = 'all' or (v.scope_kind = 'sop' and v.scope_id = {sop}) \
+         or (v.scope_kind = 'robot_type' and v.scope_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = {station}))) \
+         order by array_position(array['sop', 'robot_type', 'all'], v.scope_kind) limit 1"
+    )
+}
+
 impl Reads {
     /// The newest first.
     pub async fn suites(&self, state: Option<SuiteState>, name: Option<&str>, page: Page) -> Result<Listed<SuiteShown>, ReadError> {
