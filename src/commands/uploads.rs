@@ -54,6 +54,8 @@ impl Command for AcceptUpload {
         let late = task.state.dispatched().is_some_and(|task| task.stage.ended_without_recording());
         let replaced = task.state.dispatched().is_some_and(|task| task.replaced_by.is_some());
         let word = task.state.dispatched().and_then(|task| task.word.clone());
+        let reason = task.state.dispatched().and_then(|task| task.upload.as_ref()?.wanted.clone());
+        let damage = self.verified.damage.as_ref().zip(reason);
         let mut production = Production::lock(work, brief.order_id).await?;
         if late {
             // The task keeps its end, and its tallies do; the recording is not lost.
@@ -84,12 +86,13 @@ impl Command for AcceptUpload {
             organization_id: brief.organization_id,
             mcap_path: path(&report.object_key),
             sidecar_path: sidecar_key.filter(|_| report.with_sidecar).map(|key| path(&key)),
-            checksum: report.sha256.clone(),
-            file_size_bytes: report.size_bytes,
+            checksum: damage.as_ref().map_or_else(|| report.sha256.clone(), |(damage, _)| damage.sha256.clone()),
+            file_size_bytes: if damage.is_some() { self.verified.verified_bytes } else { report.size_bytes },
             etag: self.verified.etag.clone(),
             duration_sec: self.duration_sec,
             message_count: self.verified.message_count,
             metadata: self.metadata.clone(),
+            damage: damage.map(|(damage, reason)| episode::Damage { what: damage.rejection.to_string(), reason }),
         };
         let mut episode = Loaded::<Episode>::absent(episode_id);
         work.decide(&mut episode, EpisodeCommand::Create(created))?;

@@ -239,7 +239,7 @@ impl World {
             Op::Uploader(gives_up) => self.uploader(gives_up),
             Op::Verify => {
                 if let Some((reported_in, report)) = self.verifying.take() {
-                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
                     self.decide(TaskCommand::AcceptUpload { reported_in, verified, episode_id: EpisodeId(1), at: self.now });
                 }
             }

@@ -189,6 +189,7 @@ codes! {
     TemplateWithSecret = "template_with_secret", Invalid;
     TooManyTasks = "too_many_tasks", Invalid;
     TransferNotConnected = "transfer_not_connected", Conflict;
+    UploadNotRejected = "upload_not_rejected", Conflict;
     WorkstationNotFound = "workstation_not_found", Invalid;
     WorkstationSuperseded = "workstation_superseded", Invalid;
 }

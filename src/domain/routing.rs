@@ -214,7 +214,7 @@ fn of_task(event: &TaskEvent, subject: Subject<'_>) -> Result<Vec<Queued>, NoDev
             let uploader = Destination::Transfer(subject.device.ok_or(NoDevice)?.clone());
             vec![Queued::to(SubscriberName::DeviceCommands, uploader)]
         }
-        E::UploadReported { .. } | E::LateUploadReported { .. } => vec![Queued::anywhere(SubscriberName::UploadVerification)],
+        E::UploadReported { .. } | E::LateUploadReported { .. } | E::DamagedUploadWanted { .. } => vec![Queued::anywhere(SubscriberName::UploadVerification)],
         E::TaskCreated { .. }
         | E::TaskConfigured { .. }
         | E::RecordingStarted { .. }
@@ -284,7 +284,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 11] = [
+    const ROWS: [(&str, &str, Option<&str>); 12] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -294,6 +294,7 @@ mod tests {
         ("upload_ack_requested", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_reported", "upload_verification", None),
         ("late_upload_reported", "upload_verification", None),
+        ("damaged_upload_wanted", "upload_verification", None),
         ("episode_created", "qa", None),
         ("subscription_test_requested", "webhooks", Some("webhook:17")),
     ];

@@ -19,6 +19,8 @@ enum Op {
     Put(usize, u8),
     /// And says so, truly or not.
     Report(usize, u8),
+    /// A person wants what was rejected, as it is.
+    Want,
     Fail,
     End,
     Delete,
@@ -32,6 +34,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => (0..2_usize, 0..2_u8).prop_map(|(key, bytes)| Op::Put(key, bytes)),
         5 => (0..2_usize, 0..2_u8).prop_map(|(key, bytes)| Op::Report(key, bytes)),
+        2 => Just(Op::Want),
         1 => Just(Op::Fail),
         1 => Just(Op::End),
         1 => Just(Op::Delete),
@@ -40,13 +43,22 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+#[derive(Clone, Debug)]
+struct ToRead {
+    /// Of the event.
+    sequence: i64,
+    report: UploadReport,
+    /// Also where it is damaged.
+    wanted: bool,
+}
+
 struct World {
     task: Task,
     events: Vec<TaskEvent>,
     objects: BTreeMap<&'static str, u8>,
-    /// Sequence of the event, and what it reported.
-    deliveries: Vec<(i64, UploadReport)>,
-    readings: Vec<(i64, UploadReport, Option<u8>)>,
+    deliveries: Vec<ToRead>,
+    /// And what was found.
+    readings: Vec<(ToRead, Option<u8>)>,
     /// What episodes name, and what was verified.
     named: Vec<(String, String)>,
 }
@@ -66,10 +78,14 @@ impl World {
             self.events.push(event.clone());
             match event {
                 TaskEvent::UploadReported { report, .. } | TaskEvent::LateUploadReported { report, .. } => {
-                    self.deliveries.push((self.events.len() as i64, report));
+                    self.deliveries.push(ToRead { sequence: self.events.len() as i64, report, wanted: false });
+                }
+                TaskEvent::DamagedUploadWanted { report, .. } => {
+                    self.deliveries.push(ToRead { sequence: self.events.len() as i64, report, wanted: true });
                 }
                 TaskEvent::UploadVerified { verified, .. } | TaskEvent::LateUploadVerified { verified, .. } => {
-                    self.named.push((verified.report.object_key, verified.report.sha256));
+                    let sha256 = verified.damage.map_or(verified.report.sha256, |damage| damage.sha256);
+                    self.named.push((verified.report.object_key, sha256));
                 }
                 _ => {}
             }
@@ -80,7 +96,9 @@ impl World {
     fn claimed(&self) -> Option<&str> {
         let last = self.events.iter().rev().find(|event| [&CLAIMING[..], &RELEASING[..]].concat().contains(&event.event_type()))?;
         match last {
-            TaskEvent::UploadReported { report, .. } | TaskEvent::LateUploadReported { report, .. } => Some(&report.object_key),
+            TaskEvent::UploadReported { report, .. }
+            | TaskEvent::LateUploadReported { report, .. }
+            | TaskEvent::DamagedUploadWanted { report, .. } => Some(&report.object_key),
             _ => None,
         }
     }
@@ -104,18 +122,22 @@ impl World {
                 let report = UploadReport { object_key: KEYS[key].into(), size_bytes: 1, sha256: bytes.to_string(), with_sidecar: false };
                 self.decide(TaskCommand::ReportUpload { by: Witness::UploadComplete, report, at: NOW });
             }
+            Op::Want => self.decide(TaskCommand::WantDamaged { reason: "the only one".into() }),
             Op::Fail => self.decide(TaskCommand::FailUpload { reason: "given up".into(), file: None, at: NOW }),
             Op::End => self.decide(TaskCommand::FailByPerson { reason: "scrapped".into(), at: NOW }),
             Op::Delete => self.decide(TaskCommand::Delete),
             Op::Read(which) if !self.deliveries.is_empty() => {
-                let (sequence, report) = self.deliveries[which % self.deliveries.len()].clone();
-                let found = self.objects.get(report.object_key.as_str()).copied();
-                self.readings.push((sequence, report, found));
+                let to_read = self.deliveries[which % self.deliveries.len()].clone();
+                let found = self.objects.get(to_read.report.object_key.as_str()).copied();
+                self.readings.push((to_read, found));
             }
             Op::Conclude(which) if !self.readings.is_empty() => {
-                let (reported_in, report, found) = self.readings[which % self.readings.len()].clone();
-                self.decide(if found.is_some_and(|bytes| bytes.to_string() == report.sha256) {
-                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+                let (ToRead { sequence: reported_in, report, wanted }, found) = self.readings[which % self.readings.len()].clone();
+                let found = found.map(|bytes| bytes.to_string());
+                let damage = found.clone().filter(|found| *found != report.sha256);
+                let damage = damage.map(|sha256| Damage { rejection: Rejection::ObjectChanged {}, sha256 });
+                self.decide(if found.is_some() && (damage.is_none() || wanted) {
+                    let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage };
                     TaskCommand::AcceptUpload { reported_in, verified, episode_id: EpisodeId(1), at: NOW }
                 } else {
                     TaskCommand::RejectUpload { reported_in, report, rejection: Rejection::ObjectChanged {} }

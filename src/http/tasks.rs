@@ -19,6 +19,7 @@ use super::routes::Routes;
 use super::wire::{Paged, TextId, WholeSecond};
 use super::words::{DemonstrationWord, OperatorVerdictWord, TaskStatusWord};
 use crate::commands::Refusal;
+use crate::commands::damaged_uploads::WantDamagedUpload;
 use crate::commands::dispatch::CreatedTask;
 use crate::commands::operator_word::GiveWord;
 use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
@@ -35,6 +36,7 @@ pub fn routes() -> Routes {
         .at(Policy::MANAGE.saying("error_msg"), routes!(delete))
         .at(Policy::READ.saying("error_msg"), routes!(config))
         .at(Policy::MANAGE.keyed(), routes!(fail))
+        .at(Policy::MANAGE.closed().keyed(), routes!(accept_damaged))
         .at(Policy::SAY.keyed(), routes!(verdict))
 }
 
@@ -457,6 +459,25 @@ pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Jso
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason() }).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), shown(&state, &caller, task_id)).await)
+}
+
+/// Accept a recording that was rejected, as damaged as it is: it is read once more, and becomes an episode that has `failed`, with its damage and the reason as its flag.
+/// Then the robot may delete its copy. No run makes more of it; a senior inspector may. What is sound by now is accepted like any other, and what is not there is rejected again.
+#[utoipa::path(post, path = "/api/v1/tasks/{id}/accept-damaged", tag = "tasks", params(("id" = i64, Path)), request_body = Ending, responses(
+    (status = 202, body = Task, description = "It is being read; the task has its episode, or its error, when that is done"),
+    (status = 400, description = "No reason, or one that is too long"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "No upload of it was rejected"),
+))]
+pub async fn accept_damaged(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    Json(why): Json<Ending>,
+) -> Result<Made<Task>, Problem> {
+    let task_id = TaskId(id.positive()?);
+    state.commands.execute(&caller.context(), WantDamagedUpload { task_id, reason: why.reason() }).await?;
+    Ok(Made::read(StatusCode::ACCEPTED, json!({ "id": task_id.0 }), shown(&state, &caller, task_id)).await)
 }
 
 /// What the operator says of a recording.

@@ -8,6 +8,8 @@
 //!                                                              yes ─► durable on disk ─► AcceptUpload
 //! ```
 //!
+//! After `damaged_upload_wanted` the object is looked at in the same way, and what is wrong with it goes into what is accepted.
+//!
 //! A recording whose summary is missing or says too little is read once more, record by record, and what was
 //! found is noted. So is what the sidecar says and cannot be used.
 //!
@@ -26,7 +28,7 @@ use crate::commands::{CommandError, Commands};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::measurement::{Facts, SidecarFacts};
 use crate::domain::routing::SubscriberName;
-use crate::domain::task::{Rejection, UploadReport, VerifiedUpload};
+use crate::domain::task::{DAMAGED_UPLOAD_WANTED, Damage, Rejection, UploadReport, VerifiedUpload};
 use crate::domain::{RefusalCode, TaskId};
 use crate::mcap::measure::sidecar_facts;
 use crate::mcap::{ReadSummaryError, read_pieces};
@@ -72,12 +74,31 @@ struct Findings {
     facts: Option<Box<Facts>>,
 }
 
+/// What is wrong with an object that a person may want all the same.
+struct Damages {
+    wanted: bool,
+    first: Option<Rejection>,
+}
+
+impl Damages {
+    /// Where nobody wants it, it is rejected.
+    fn found(&mut self, rejection: Rejection) -> Result<(), Stopped> {
+        if !self.wanted {
+            return Err(Stopped::Rejected(rejection));
+        }
+        self.first.get_or_insert(rejection);
+        Ok(())
+    }
+}
+
 impl UploadVerification {
     pub fn new(commands: Commands, blobs: Blobs, sidecar_bytes_max: u64) -> Self {
         Self { commands, blobs, sidecar_bytes_max }
     }
 
-    async fn verify(&self, report: &UploadReport) -> Result<Findings, Stopped> {
+    /// `wanted`: a person wants it also where it is damaged.
+    async fn verify(&self, report: &UploadReport, wanted: bool) -> Result<Findings, Stopped> {
+        let mut damage = Damages { wanted, first: None };
         let missing = |key: &str| Stopped::Rejected(Rejection::ObjectMissing { key: key.to_owned() });
         let key = ObjectKey::new(&report.object_key).map_err(|_| missing(&report.object_key))?;
         let head = match self.blobs.head(&key).await {
@@ -85,7 +106,7 @@ impl UploadVerification {
             head => head?,
         };
         if head.size != report.size_bytes {
-            return Err(Stopped::Rejected(Rejection::SizeDiffers { reported: report.size_bytes, found: head.size }));
+            damage.found(Rejection::SizeDiffers { reported: report.size_bytes, found: head.size })?;
         }
         let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json")).filter(|_| report.with_sidecar);
         let (mut sidecar, mut sidecar_facts) = (Sidecar::default(), None);
@@ -93,35 +114,49 @@ impl UploadVerification {
             None => None,
             Some(text) => {
                 let key = ObjectKey::new(&text).map_err(|_| missing(&text))?;
-                let (found, facts) = match self.read_sidecar(&key).await {
-                    Err(BlobError::NotFound(_)) => return Err(missing(&text)),
-                    found => found?,
-                };
-                (sidecar, sidecar_facts) = (found, Some(facts));
-                Some(key)
+                match self.read_sidecar(&key).await {
+                    Err(BlobError::NotFound(_)) => {
+                        damage.found(Rejection::ObjectMissing { key: text })?;
+                        sidecar_facts = Some(SidecarFacts::Missing);
+                        None
+                    }
+                    found => {
+                        let (found, facts) = found?;
+                        (sidecar, sidecar_facts) = (found, Some(facts));
+                        Some(key)
+                    }
+                }
             }
         };
         // Every byte once, at one entity tag: what was hashed and measured is what will stay.
         let Read { look, passed } = measure_object(&self.blobs, &key, &head).await?;
         metrics::counter!(crate::telemetry::UPLOAD_VERIFIED_BYTES).increment(passed.bytes);
         if !passed.sha256.eq_ignore_ascii_case(&report.sha256) {
-            return Err(Stopped::Rejected(Rejection::ContentDiffers { reported: report.sha256.clone(), found: passed.sha256 }));
+            damage.found(Rejection::ContentDiffers { reported: report.sha256.clone(), found: passed.sha256.clone() })?;
         }
-        let (message_count, read_through) = match &look.summary {
+        let measured = passed.facts.as_ref().map_or(0, |facts| facts.message_count);
+        let (mut message_count, read_through) = match &look.summary {
             Ok(summary) => (summary.message_count, None),
-            Err(defect) if defect.is_damage() => return Err(Stopped::Rejected(Rejection::Unsound { defect: defect.to_string() })),
-            Err(lacking) => {
-                let read = read_pieces(self.blobs.pieces(&key, &head), head.size).await?;
-                (read.message_count, Some(format!("the recording was read from its first byte to its last: {lacking}")))
+            Err(defect) if defect.is_damage() => {
+                damage.found(Rejection::Unsound { defect: defect.to_string() })?;
+                (measured, None)
             }
+            Err(lacking) => match read_pieces(self.blobs.pieces(&key, &head), head.size).await.map_err(Stopped::from) {
+                Ok(read) => (read.message_count, Some(format!("the recording was read from its first byte to its last: {lacking}"))),
+                Err(Stopped::Rejected(unsound @ Rejection::Unsound { .. })) => {
+                    damage.found(unsound)?;
+                    (measured, None)
+                }
+                Err(stopped) => return Err(stopped),
+            },
         };
         self.blobs.make_durable(&key).await?;
         if let Some(sidecar_key) = &sidecar_key {
             self.blobs.make_durable(sidecar_key).await?;
         }
         if i64::try_from(message_count).is_err() {
-            let defect = format!("it claims {message_count} messages");
-            return Err(Stopped::Rejected(Rejection::Unsound { defect }));
+            damage.found(Rejection::Unsound { defect: format!("it claims {message_count} messages") })?;
+            message_count = measured;
         }
         let verified = VerifiedUpload {
             report: report.clone(),
@@ -129,6 +164,7 @@ impl UploadVerification {
             message_count,
             verified_bytes: passed.bytes,
             notes: read_through.into_iter().chain(std::mem::take(&mut sidecar.notes)).collect(),
+            damage: damage.first.map(|rejection| Damage { rejection, sha256: passed.sha256 }),
         };
         let facts = passed.facts.map(|facts| Box::new(Facts { sidecar: sidecar_facts, ..facts }));
         Ok(Findings { verified, sidecar, facts })
@@ -155,7 +191,8 @@ impl UploadVerification {
 
     async fn conclude(&self, delivery: &Delivery, task: TaskId, report: UploadReport) -> Outcome {
         let (event, context) = (&delivery.event, context_of(self.name(), delivery));
-        let answer = match self.verify(&report).await {
+        let wanted = event.event_type == DAMAGED_UPLOAD_WANTED;
+        let answer = match self.verify(&report, wanted).await {
             Ok(found) => {
                 let command = AcceptUpload {
                     task,

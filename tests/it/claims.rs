@@ -54,7 +54,8 @@ impl Bench {
     }
 
     fn accept(&self, reported_in: i64, folder: &str) -> AcceptUpload {
-        let verified = VerifiedUpload { report: self.says(folder), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+        let verified =
+            VerifiedUpload { report: self.says(folder), etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
         AcceptUpload { task: self.task.id, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None, facts: None }
     }
 

@@ -151,7 +151,7 @@ async fn one_recording_from_order_to_download() {
     let report = UploadReport { object_key: key, size_bytes: 100_000, sha256: "ab".repeat(32), with_sidecar: false };
     let task = PublicTaskId::parse(&public_id).unwrap();
     edge.execute(uploaded(&device(), epoch, task, report.clone())).await;
-    let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000, notes: vec![] };
+    let verified = VerifiedUpload { report, etag: None, message_count: 221, verified_bytes: 100_000, notes: vec![], damage: None };
     let bucket = edge.objects.settings.bucket.clone();
     let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;
     let accept = AcceptUpload {

@@ -83,7 +83,7 @@ pub async fn types_of(bench: &Bench, id: i64) -> Vec<String> {
     client.query(sql, &[&id.to_string()]).await.expect("events").iter().map(|row| row.get(0)).collect()
 }
 
-fn code(answer: &(u16, Value)) -> (u16, &str) {
+pub fn code(answer: &(u16, Value)) -> (u16, &str) {
     (answer.0, answer.1["code"].as_str().unwrap_or_default())
 }
 

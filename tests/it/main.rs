@@ -18,6 +18,7 @@ mod clocks;
 mod compose;
 mod contention;
 mod contract;
+mod damaged_uploads;
 mod data_folder;
 mod data_ops;
 mod database_faults;

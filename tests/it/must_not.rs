@@ -97,7 +97,7 @@ impl Floor {
     async fn accept(&self, who: usize, task: TaskId, public_id: &PublicTaskId) -> AcceptUpload {
         let reported_in = last_report(&self.database.pool, task).await;
         let report = report(&device(who), public_id);
-        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
         AcceptUpload { task, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None, facts: None }
     }
 

@@ -441,7 +441,8 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
         Step::Accept { task: n, size } => {
             let (id, public_id, owner) = task(n).await;
             let report = report(&device(owner), &public_id, size);
-            let verified = VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size, notes: vec![] };
+            let verified =
+                VerifiedUpload { report, etag: Some("\"e\"".into()), message_count: 7, verified_bytes: size, notes: vec![], damage: None };
             let reported_in = last_report(factory.store.pool(), id).await;
             let accept = AcceptUpload {
                 task: id,

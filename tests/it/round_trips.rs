@@ -190,7 +190,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
         let object_key = format!("1/{device_id}/2026-11-20/{}.mcap", task.public_id);
         let report = UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: false };
         uploads.push(uploaded(&device_id, epoch, task.public_id.clone(), report.clone()));
-        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
         accepted.push((task.id, verified));
     }
     bench.count("upload reported", uploads).await;

@@ -82,7 +82,8 @@ async fn every_name_of_a_factory_works_on_every_route() {
         };
         let (device, public) = (device.clone(), PublicTaskId::parse(text).unwrap());
         edge.execute(uploaded(&device, epoch, public, report.clone())).await;
-        let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![] };
+        let verified =
+            VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![], damage: None };
         let task = TaskId(number(&task["id"]));
         let reported_in = last_report(&edge.database.pool, task).await;
         edge.execute(AcceptUpload { task, reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None, facts: None })
@@ -139,7 +140,7 @@ impl Shelf {
         let epoch = edge.execute(OpenLink { device: device.clone(), kind: LinkKind::Transfer, remote: "a".into(), process: None }).await;
         let report = UploadReport { object_key: key.clone(), size_bytes: size as u64, sha256: "ab".repeat(32), with_sidecar: true };
         edge.execute(uploaded(&device, epoch, task, report.clone())).await;
-        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![] };
+        let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: size as u64, notes: vec![], damage: None };
         let bucket = edge.objects.settings.bucket.clone();
         let reported_in = last_report(&edge.database.pool, TaskId(task_id)).await;
         let accept = AcceptUpload {

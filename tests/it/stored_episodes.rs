@@ -47,7 +47,7 @@ impl EpisodeMaker {
         let (context, task) = (Context::system(), TaskId(task));
         let public = PublicTaskId::parse(public).expect("a task id");
         self.commands.execute(&context, uploaded(&self.device, self.epoch, public, report.clone())).await.expect("it is reported");
-        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag: None, message_count: 1, notes: vec![] };
+        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag: None, message_count: 1, notes: vec![], damage: None };
         let reported_in = last_report(&self.pool, task).await;
         let bucket = self.bucket.clone();
         let accept = AcceptUpload { task, reported_in, verified, bucket, duration_sec: Some(5.123), metadata: None, facts: None };

@@ -126,7 +126,11 @@ impl Known {
     /// Why a person has to look at it; none where there is nothing to decide.
     pub fn inspection_cause(&self) -> Option<InspectionCause> {
         let judgement = self.qa.last.as_ref().map(|last| &last.judgement);
-        is_open(self.qa.settled).then(|| cause_of(judgement, &self.inspection))
+        let cause = match cause_of(judgement, &self.inspection) {
+            InspectionCause::Warnings | InspectionCause::Failures if self.qa.damage.is_some() => InspectionCause::Gates,
+            cause => cause,
+        };
+        is_open(self.qa.settled).then_some(cause)
     }
 
     fn may_take(&self, by: InspectorId, level: Level, levels: &Levels, now: Timestamp) -> Result<(), EpisodeRefusal> {
@@ -205,6 +209,25 @@ pub struct Created {
     pub duration_sec: Option<f64>,
     pub message_count: u64,
     pub metadata: Option<Value>,
+    /// It is damaged, and a person wants it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+}
+
+/// Why no machine approves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// What is wrong with it, in words.
+    pub what: String,
+    /// Why a person wants it.
+    pub reason: String,
+}
+
+impl Damage {
+    /// Its flag.
+    pub fn flag(&self) -> String {
+        format!("accepted although damaged ({}): {}", self.what, self.reason)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -262,7 +285,7 @@ pub enum EpisodeCommand {
 
 events! {
     EpisodeEvent {
-        EpisodeCreated = "episode_created", "1.0" (Created),
+        EpisodeCreated = "episode_created", "1.1" (Created),
         EpisodeLabelled = "episode_labelled", "1.0" { label: String },
         EpisodeAnnotated = "episode_annotated", "1.0" {
             /// All labels that it has now.
@@ -374,13 +397,13 @@ impl Aggregate for Episode {
         if let E::EpisodeCreated(created) = event {
             let created = created.clone();
             let known = Known {
-                created,
                 labels: vec![],
                 note: None,
                 measured: None,
-                qa: Qa::default(),
+                qa: Qa::of(created.damage.as_ref().map(Damage::flag)),
                 inspection: Inspection::default(),
                 word: None,
+                created,
             };
             *self = Episode::Known(Box::new(known));
         }

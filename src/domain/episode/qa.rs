@@ -47,6 +47,9 @@ pub struct Qa {
     /// It has its status from a word of the operator that no run has heard: the next run may change it.
     #[serde(default)]
     pub unjudged_word: bool,
+    /// Its flag, where it was accepted although damaged: no run makes anything but `failed` of it.
+    #[serde(default)]
+    pub damage: Option<String>,
 }
 
 impl Default for Qa {
@@ -61,6 +64,7 @@ impl Default for Qa {
             last: None,
             by_word: false,
             unjudged_word: false,
+            damage: None,
         }
     }
 }
@@ -148,6 +152,12 @@ impl EndedRun {
 }
 
 impl Qa {
+    /// Of a new episode; with its flag where it is damaged.
+    pub(super) fn of(damage: Option<String>) -> Self {
+        let settled = if damage.is_some() { QaStatus::Failed } else { QaStatus::PendingQa };
+        Self { settled, flag: damage.clone(), damage, ..Self::default() }
+    }
+
     /// As it is shown.
     pub fn status(&self) -> QaStatus {
         match &self.running {
@@ -195,7 +205,7 @@ impl Qa {
 
     /// No run has judged it, or what its operator said: an automatic one may.
     pub fn is_pending(&self) -> bool {
-        self.settled == QaStatus::PendingQa || self.unjudged_word
+        self.settled == QaStatus::PendingQa || self.unjudged_word || (self.damage.is_some() && self.last.is_none())
     }
 
     /// A machine sent it to inspection, and not the word of its operator.
@@ -228,9 +238,10 @@ impl Qa {
         }
     }
 
-    /// What becomes of it by a verdict. What its operator does not want is approved by no run.
+    /// What becomes of it by a verdict. What its operator does not want is approved by no run, and what is damaged fails in each.
     pub(super) fn status_after(&self, verdict: Verdict, word: Option<&OperatorWord>) -> QaStatus {
         match verdict {
+            _ if self.damage.is_some() => QaStatus::Failed,
             Verdict::Approved if word.is_some_and(OperatorWord::discards) => QaStatus::NeedsInspection,
             verdict => verdict.into(),
         }
@@ -250,7 +261,8 @@ impl Qa {
                 };
             self.settled = status;
             self.score = Some(ended.judgement.score);
-            self.flag = discarded.map(OperatorWord::reason).or_else(|| ended.judgement.flag.clone());
+            let flag = || discarded.map(OperatorWord::reason).or_else(|| ended.judgement.flag.clone());
+            self.flag = self.damage.clone().or_else(flag);
         }
         self.last = Some(ended);
     }

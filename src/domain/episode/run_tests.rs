@@ -69,13 +69,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 5_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_run_ends_once_holds_alone_and_changes_nothing_that_is_protected(asks in prop::collection::vec(ask(), 0..40)) {
+    fn a_run_ends_once_holds_alone_and_changes_nothing_that_is_protected(
+        asks in prop::collection::vec(ask(), 0..40),
+        is_damaged in prop::bool::weighted(0.2),
+    ) {
+        let damage = is_damaged.then(|| Damage { what: "cut".into(), reason: "the only one".into() });
         let mut episode = Episode::default();
-        episode.evolve(&EpisodeEvent::EpisodeCreated(created()));
+        episode.evolve(&EpisodeEvent::EpisodeCreated(Created { damage: damage.clone(), ..created() }));
         let mut now = Timestamp::UNIX_EPOCH;
         let (mut ended, mut approved) = (BTreeMap::<String, usize>::new(), false);
         // What status, score and flag have to be: of the last run that counted, or of a word behind it.
-        let mut standing = (QaStatus::PendingQa, None, None);
+        let mut standing = match &damage {
+            Some(damage) => (QaStatus::Failed, None, Some(damage.flag())),
+            None => (QaStatus::PendingQa, None, None),
+        };
         let mut discarded: Option<String> = None;
         for ask in asks {
             let before = qa(&episode).clone();
@@ -116,6 +123,9 @@ proptest! {
                             standing = (QaStatus::from(judged.verdict), Some(judged.score), judged.flag);
                             if let Some(reason) = discarded.clone().filter(|_| judged.verdict != Verdict::Failed) {
                                 (standing.0, standing.2) = (QaStatus::NeedsInspection, Some(reason));
+                            }
+                            if let Some(damage) = &damage {
+                                (standing.0, standing.2) = (QaStatus::Failed, Some(damage.flag()));
                             }
                         }
                     }

@@ -23,6 +23,7 @@ pub(super) fn created() -> Created {
         duration_sec: None,
         message_count: 0,
         metadata: None,
+        damage: None,
     }
 }
 

@@ -49,6 +49,10 @@ pub enum TaskCommand {
         report: UploadReport,
         rejection: Rejection,
     },
+    /// A person wants the recording although it is damaged.
+    WantDamaged {
+        reason: String,
+    },
     /// The store refused to replace an object of the task.
     NoteRefusedWrite(RefusedWrite),
     /// The device still waits for an ack that it should have had.

@@ -4,7 +4,7 @@ use super::command::TaskCommand;
 use super::event::TaskEvent;
 use super::refusal::TaskRefusal;
 use super::state::{Dispatched, Stage, Task};
-use super::upload::{Heard, Judged, Verdict};
+use super::upload::{Heard, Judged, Verdict, Wanted};
 use super::witness::{Disposition, Witness};
 use crate::domain::operator_word::WordVerdict;
 
@@ -77,6 +77,9 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
 
         (_, C::AcceptUpload { reported_in, verified, episode_id, at }) => {
             let Some(upload) = upload else { return Err(nothing_to_verify(stage)) };
+            if verified.damage.is_some() && upload.wanted.is_none() {
+                return Err(TaskRefusal::OtherUpload);
+            }
             match upload.judge(reported_in, &verified.report, &Verdict::Accepted(episode_id)) {
                 Judged::News if stage.ended_without_recording() => vec![TaskEvent::LateUploadVerified { verified, episode_id, at }],
                 Judged::News => vec![TaskEvent::UploadVerified { verified, episode_id, at }],
@@ -95,6 +98,12 @@ pub(super) fn decide(task: &Task, command: TaskCommand) -> Result<Vec<TaskEvent>
                 Judged::Other => return Err(TaskRefusal::Ended(stage.status())),
             }
         }
+
+        (_, C::WantDamaged { reason }) => match upload.as_ref().map(|upload| (upload.want(), upload)) {
+            Some((Wanted::News, upload)) => vec![TaskEvent::DamagedUploadWanted { report: upload.report.clone(), reason }],
+            Some((Wanted::Known, _)) => vec![],
+            Some((Wanted::NotRejected, _)) | None => return Err(TaskRefusal::NothingRejected(stage.status())),
+        },
 
         (_, C::NoteRefusedWrite(write)) if refused_writes.contains(&write) || refused_writes.len() >= REFUSED_WRITES_MAX => vec![],
         (_, C::NoteRefusedWrite(write)) => vec![TaskEvent::ObjectWriteRefused(write)],

@@ -31,7 +31,7 @@ events! {
             by: Witness,
             report: UploadReport,
         },
-        UploadVerified = "upload_verified", "1.1" {
+        UploadVerified = "upload_verified", "1.2" {
             verified: VerifiedUpload,
             episode_id: EpisodeId,
             at: Timestamp,
@@ -44,7 +44,7 @@ events! {
             by: Witness,
             report: UploadReport,
         },
-        LateUploadVerified = "late_upload_verified", "1.1" {
+        LateUploadVerified = "late_upload_verified", "1.2" {
             verified: VerifiedUpload,
             episode_id: EpisodeId,
             at: Timestamp,
@@ -52,6 +52,11 @@ events! {
         LateUploadRejected = "late_upload_rejected", "1.0" {
             report: UploadReport,
             rejection: Rejection,
+        },
+        /// A person wants what was rejected: it is verified once more, and accepted as it is.
+        DamagedUploadWanted = "damaged_upload_wanted", "1.0" {
+            report: UploadReport,
+            reason: String,
         },
         UploadFailed = "upload_failed", "1.1" {
             reason: String,

@@ -77,6 +77,9 @@ pub(super) fn evolve(task: &mut Task, event: &TaskEvent) {
         }
         TaskEvent::ObjectWriteRefused(write) => task.refused_writes.push(write.clone()),
         TaskEvent::LateUploadReported { report, .. } => task.upload = Some(Upload::waiting(report.clone(), task.sequence)),
+        TaskEvent::DamagedUploadWanted { report, reason } => {
+            task.upload = Some(Upload { wanted: Some(reason.clone()), ..Upload::waiting(report.clone(), task.sequence) });
+        }
         TaskEvent::UploadVerified { episode_id, at, .. } => {
             task.stage = Stage::Completed { at: *at };
             task.conclude(Verdict::Accepted(*episode_id));

@@ -40,7 +40,7 @@ pub use refusal::TaskRefusal;
 pub use seen::{with_the_task, without_the_task};
 pub use state::{Awaited, Brief, Dispatched, KeptFile, RefusedWrite, Stage, Task};
 pub use status::TaskStatus;
-pub use upload::{CLAIMING, RELEASING, Rejection, Upload, UploadReport, Verdict, VerifiedUpload};
+pub use upload::{CLAIMING, DAMAGED_UPLOAD_WANTED, Damage, RELEASING, Rejection, Upload, UploadReport, Verdict, VerifiedUpload};
 pub use witness::{Disposition, FinishReport, Witness};
 
 use super::Aggregate;

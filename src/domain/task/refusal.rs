@@ -24,6 +24,8 @@ pub enum TaskRefusal {
     NotPending(TaskStatus),
     #[error("the task is {}; there is no recording of it to say something about", .0.as_str())]
     NothingRecorded(TaskStatus),
+    #[error("the task is {}; no upload of it was rejected", .0.as_str())]
+    NothingRejected(TaskStatus),
     #[error("the task was replaced by task {0} already")]
     Replaced(TaskId),
     #[error("the task is {}; what is uploading or completed cannot be deleted", .0.as_str())]
@@ -41,6 +43,7 @@ impl Refused for TaskRefusal {
             Self::NotPending(_) => RefusalCode::TaskNotPending,
             Self::NotDeletable(_) => RefusalCode::TaskNotDeletable,
             Self::NothingRecorded(_) => RefusalCode::TaskNotRecorded,
+            Self::NothingRejected(_) => RefusalCode::UploadNotRejected,
             Self::Replaced(_) => RefusalCode::TaskReplaced,
         }
     }
@@ -51,6 +54,7 @@ impl Refused for TaskRefusal {
             | Self::Over(status)
             | Self::NotPending(status)
             | Self::NotDeletable(status)
+            | Self::NothingRejected(status)
             | Self::NothingRecorded(status) => {
                 json!({ "current_status": status })
             }

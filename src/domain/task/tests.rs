@@ -96,10 +96,12 @@ fn command(name: &str) -> TaskCommand {
         "finish callback" => TaskCommand::FinishRecording { by: Witness::FinishCallback, at, report: None },
         "report" => TaskCommand::ReportUpload { by, report: report(), at },
         "accept" => {
-            let verified = VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1, notes: vec![] };
+            let verified =
+                VerifiedUpload { report: report(), etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
             TaskCommand::AcceptUpload { reported_in: 0, verified, episode_id: EpisodeId(1), at }
         }
         "reject" => TaskCommand::RejectUpload { reported_in: 0, report: report(), rejection: Rejection::ObjectChanged {} },
+        "want damaged" => TaskCommand::WantDamaged { reason: "the only one".into() },
         "refuse write" => TaskCommand::NoteRefusedWrite(refused_write(1)),
         "want ack" => TaskCommand::RequestAck { by },
         "ask again" => TaskCommand::RequestUpload { by, at, connected_at: None },
@@ -122,7 +124,7 @@ const STATES: [&str; 10] =
 /// Every command in every state, in the order of `STATES`: the status afterwards, `=` where it stays,
 /// `x` where the command is refused, `-` where the task is gone.
 #[rustfmt::skip]
-const MOVES: [(&str, [&str; 10]); 20] = [
+const MOVES: [(&str, [&str; 10]); 21] = [
     ("configure",  ["ready", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("start",      ["in_progress", "in_progress", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("finish",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
@@ -132,6 +134,8 @@ const MOVES: [(&str, [&str; 10]); 20] = [
     ("report",     ["uploading", "uploading", "uploading", "=", "=", "=", "=", "=", "=", "x"]),
     ("accept",     ["x", "x", "x", "x", "completed", "=", "x", "x", "x", "x"]),
     ("reject",     ["x", "x", "x", "x", "=", "x", "x", "x", "x", "x"]),
+    // Nothing was rejected in these.
+    ("want damaged", ["x", "x", "x", "x", "x", "x", "x", "x", "x", "x"]),
     ("refuse write", ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("want ack",   ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
     ("ask again",  ["=", "=", "=", "=", "=", "=", "=", "=", "=", "x"]),
@@ -315,19 +319,21 @@ fn a_recorder_that_is_seen_recording_again_had_never_finished() {
 
 #[test]
 fn an_upload_is_one_machine() {
-    use super::upload::{Heard, Judged};
+    use super::upload::{Heard, Judged, Wanted};
     let accepted = Verdict::Accepted(EpisodeId(1));
     let changed = Verdict::Rejected(Rejection::ObjectChanged {});
     let unsound = Verdict::Rejected(Rejection::Unsound { defect: "no footer".into() });
     let other = UploadReport { sha256: "bb".into(), ..report() };
-    // What it is, what the same and another report are to it, and what three verdicts are: accepted, rejected, rejected for good.
-    for (verdict, heard, judged) in [
-        (None, [Heard::Known, Heard::News], [Judged::News, Judged::News, Judged::News]),
-        (Some(&accepted), [Heard::AckWanted, Heard::TooLate], [Judged::Known, Judged::Other, Judged::Other]),
-        (Some(&changed), [Heard::News, Heard::News], [Judged::Other, Judged::Known, Judged::News]),
-        (Some(&unsound), [Heard::Known, Heard::News], [Judged::Other, Judged::News, Judged::Known]),
+    // What it is, what the same and another report are to it, what three verdicts are: accepted, rejected, rejected for good; and whether a
+    // person may want it although damaged.
+    for (verdict, heard, judged, wanted) in [
+        (None, [Heard::Known, Heard::News], [Judged::News, Judged::News, Judged::News], Wanted::NotRejected),
+        (Some(&accepted), [Heard::AckWanted, Heard::TooLate], [Judged::Known, Judged::Other, Judged::Other], Wanted::NotRejected),
+        (Some(&changed), [Heard::News, Heard::News], [Judged::Other, Judged::Known, Judged::News], Wanted::News),
+        (Some(&unsound), [Heard::Known, Heard::News], [Judged::Other, Judged::News, Judged::Known], Wanted::News),
     ] {
         let upload = Upload { verdict: verdict.cloned(), ..Upload::waiting(report(), 3) };
+        assert_eq!(upload.want(), wanted, "{verdict:?}");
         assert_eq!([upload.hear(&report()), upload.hear(&other)], heard, "{verdict:?}");
         assert_eq!([&accepted, &changed, &unsound].map(|found| upload.judge(3, &report(), found)), judged, "{verdict:?}");
         // A verdict about another report, or about the same words said earlier.

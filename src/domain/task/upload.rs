@@ -3,7 +3,7 @@
 //! ```text
 //!  report ──► waiting ──┬──► accepted     (the same report again: its ack is wanted)
 //!               ▲       └──► rejected ─┐
-//!               └──────────────────────┘  another report, or the same where that may help
+//!               └──────────────────────┘  another report, or the same where that may help; or a person wants it although damaged
 //! ```
 //!
 //! It is the same for a task that goes on and for one that had ended without a recording. What that one is called in
@@ -22,6 +22,9 @@ pub struct Upload {
     pub reported_in: i64,
     /// None while it is being verified.
     pub verdict: Option<Verdict>,
+    /// A person wants it although it is damaged, and why.
+    #[serde(default)]
+    pub wanted: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,17 @@ pub(super) enum Heard {
     TooLate,
 }
 
+/// What it is to an upload that a person wants it although damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It is to be verified once more.
+    News,
+    /// That is under way.
+    Known,
+    /// It was accepted, or nobody knows yet.
+    NotRejected,
+}
+
 /// What a verdict is to the upload that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judged {
@@ -55,7 +69,16 @@ pub(super) enum Judged {
 
 impl Upload {
     pub fn waiting(report: UploadReport, reported_in: i64) -> Self {
-        Self { report, reported_in, verdict: None }
+        Self { report, reported_in, verdict: None, wanted: None }
+    }
+
+    /// Whether it can be wanted although damaged, and whether it is by now.
+    pub(super) fn want(&self) -> Wanted {
+        match (&self.verdict, &self.wanted) {
+            (Some(Verdict::Rejected(_)), _) => Wanted::News,
+            (None, Some(_)) => Wanted::Known,
+            (Some(Verdict::Accepted(_)), _) | (None, None) => Wanted::NotRejected,
+        }
     }
 
     pub fn episode_id(&self) -> Option<EpisodeId> {
@@ -150,10 +173,23 @@ pub struct VerifiedUpload {
     /// What is unusual about it, in words: it had to be read through, a value of the sidecar makes no sense.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What is wrong with it, where a person wants it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<Damage>,
+}
+
+/// Why it would have been rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    pub rejection: Rejection,
+    /// Of the object as it is.
+    pub sha256: String,
 }
 
 /// After these a report waits for its verdict, and its objects keep their bytes.
-pub const CLAIMING: [&str; 2] = ["upload_reported", "late_upload_reported"];
+pub const CLAIMING: [&str; 3] = ["upload_reported", "late_upload_reported", DAMAGED_UPLOAD_WANTED];
+/// This one waits for an object that may be damaged.
+pub const DAMAGED_UPLOAD_WANTED: &str = "damaged_upload_wanted";
 
 /// And after these none does. `task_failed_by_person` is not among them: what was reported is verified to the end.
 pub const RELEASING: [&str; 6] =

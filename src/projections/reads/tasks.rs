@@ -87,8 +87,9 @@ fn counted_by_orders() -> String {
                  when $3 = 'completed' then (select coalesce(sum(completed_count), 0)::bigint from orders) \
                  when $3 = 'failed' then (select coalesce(sum(failed_count), 0)::bigint from orders) \
                  when $3 = 'cancelled' then (select coalesce(sum(cancelled_count), 0)::bigint from orders) \
-                 else (select count(*) from tasks t where t.status = $3 and t.replaced_by is null) end \
-            + (select count(*) from tasks t where t.replaced_by is not null and ($3::text is null or t.status = $3)) \
+                 else (select count(*) from tasks t where t.status = $3) end \
+          + case when $3 is null or $3 in ('completed', 'failed', 'cancelled') \
+                 then (select count(*) from tasks t where t.replaced_by is not null and ($3::text is null or t.status = $3)) else 0 end \
      where $1::text is null and $2::bigint is null"
         .into()
 }

@@ -74,10 +74,11 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 7] = [
+const ADDED: [(&str, &str); 8] = [
     ("PATCH", "/api/v1/episodes/{id}"),
     ("GET", "/api/v1/episodes/{id}/timeline"),
     ("GET", "/api/v1/episodes/{id}/frames"),
+    ("POST", "/api/v1/tasks/{id}/accept-damaged"),
     ("POST", "/api/v1/tasks/{id}/fail"),
     ("POST", "/api/v1/tasks/{id}/verdict"),
     ("GET", "/api/v1/episodes/{id}/viewer-link"),
