@@ -6,11 +6,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use keystone_edge::commands::Commands;
+use keystone_edge::domain::task::UploadReport;
+use keystone_edge::domain::{DeviceId, PublicTaskId};
+use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::openapi;
+use keystone_edge::outbox::Wakes;
 use keystone_edge::simulator::factory::Workplace;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::factory::{done, uploaded};
 use crate::harness::edge::callback_path;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{temp_folder, until};
@@ -37,10 +43,11 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 15] = [
+const ALL_OPTIONAL: [(&str, &str); 16] = [
     ("PATCH /api/v1/episodes/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/qa/episodes/{id}/run", "without a mode it is a manual run"),
     ("POST /api/v1/qa/suites/{id}/what-if", "whichever filter; none at all means every episode"),
+    ("POST /api/v1/qa/suites/{id}/apply/preview", "no filter means every episode"),
     ("PUT /api/v1/inspectors/{id}", "an edit leaves what it does not name as it is"),
     ("PATCH /api/v1/subscriptions/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/subscriptions/{id}/rotate-secret", "the ones before sign for a day, unless it is said"),
@@ -350,6 +357,21 @@ impl World {
             "POST /api/v1/data-ops/episodes/bulk-qa" => {
                 let current = json!({ "operation": "GET /api/v1/data-ops/bulk-runs/current", "query": { "action": "bulk_qa" } });
                 until("the end of the run", async || self.send(&current).await.1 == 204).await;
+            }
+            // A robot says that it has sent what is not there.
+            "POST /api/v1/transfer/{device_id}/cancel" => {
+                let pool = self.server.database().await;
+                let client = pool.get().await.expect("a session");
+                let told = "select d.transfer_epoch, t.task_id from devices d, tasks t where d.id = $1 and t.id = 2";
+                let row = client.query_one(told, &[&DEVICE]).await.expect("a link and a task");
+                let (device, task) = (DeviceId::parse(DEVICE).expect("an id"), PublicTaskId::parse(row.get(1)).expect("an id"));
+                let object_key = format!("1/{DEVICE}/2026-11-20/{}.mcap", task.as_str());
+                let report = UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: true };
+                let commands = Commands::new(EventStore::new(pool.clone(), Wakes::default()));
+                done(&commands, uploaded(&device, row.get(0), task, report)).await;
+                let rejected =
+                    "select count(*) from events where aggregate_type = 'task' and aggregate_id = '2' and event_type = 'upload_rejected'";
+                until("the rejection", async || client.query_one(rejected, &[]).await.expect("events").get::<_, i64>(0) == 1).await;
             }
             // What was done before, and may be done again.
             "GET /api/v1/episodes/{id}/presign" => {
