@@ -1,7 +1,7 @@
 """The example for Dagster with a real daemon, against the running program and simulated robots.
 
-Every episode waits for the outside check until a run has reported. On the first recording the run's process is killed in the
-middle of it, on the second one the check fails (`dagster_site.py`): Dagster tells of both, and later runs do these jobs.
+Every episode waits for the outside check until a run has reported. One run does not reach the server, the process of one is killed
+with its job in hand, and in one the check fails (`dagster_site.py`): Dagster tells of them, and later runs do these jobs.
 """
 
 import contextlib
@@ -32,7 +32,11 @@ PASSWORD = "a password for the dagster test"
 CHECK = "repeated"
 # Short, because the job of the run that dies is claimed by another one only afterwards.
 LEASE_S = 15
+# A busy machine may lose more claims than those that are lost on purpose.
+CLAIMS_MAX = 10
 STOP_S = 60
+# What `dagster_site.py` says.
+MISHAP_FAILED, MISHAP_UNREACHED = "the check of the dagster-test fails once", "the dagster-test does not reach the server once"
 
 
 class Failed(Exception):
@@ -79,9 +83,15 @@ class Started:
 def until(what: str, programs: list[Started], test: Callable[[], Any]) -> Any:
     """What `test` answers, once that is something; none of the programs may end before."""
     while True:
-        with contextlib.suppress(OSError):
+        try:
             if found := test():
                 return found
+        except OSError:
+            pass
+        except Refused as refused:
+            # A server that starts, or is busy.
+            if refused.status < 500:
+                raise
         for program in programs:
             if program.process.poll() is not None:
                 raise Failed(f"{what}: `{program.name}` ended with {program.process.returncode}")
@@ -104,27 +114,19 @@ def temporary_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
 
 
 def served(folder: Path, stack: contextlib.ExitStack) -> tuple[Started, str]:
     """The program with its own Postgres and store, and its address."""
     http, recorder, transfer, s3 = addresses(4)
     settings = folder / "settings.toml"
-    settings.write_text(f"[outside_checks]\nlease_s = {LEASE_S}\n")
+    settings.write_text(f"[outside_checks]\nlease_s = {LEASE_S}\nclaims_max = {CLAIMS_MAX}\n")
     binds = {"KEYSTONE_BIND_ADDR": http, "KEYSTONE_RECORDER_BIND": recorder, "KEYSTONE_TRANSFER_BIND": transfer, "KEYSTONE_EMBEDDED_S3_BIND": s3}
     own = {"KEYSTONE_DATA_DIR": folder / "data", "KEYSTONE_ADMIN_PASSWORD": PASSWORD}
     started = Started("serve", folder, [PROGRAM, "--config", settings, "serve"], **binds, **own)
     stack.callback(started.stop)
     return started, f"http://{http}"
-
-
-def ready(server: Server) -> bool:
-    try:
-        with server.open("GET", "/api/v1/ready"):
-            return True
-    except Refused:
-        return False
 
 
 def judge_with_the_check(server: Server) -> None:
@@ -193,25 +195,29 @@ def steps(instance: DagsterInstance, run: str, kind: DagsterEventType) -> list:
     return [record.dagster_event for record in instance.all_logs(run, of_type=kind)]
 
 
-def ended(instance: DagsterInstance) -> list:
-    runs = instance.get_runs()
-    return runs if all(run.is_finished for run in runs) else []
+def all_ended(instance: DagsterInstance) -> bool:
+    return all(run.is_finished for run in instance.get_runs())
 
 
 def look_at_runs(instance: DagsterInstance, done: dict[str, dict]) -> str:
-    """Two runs failed, as they had to, all others succeeded, and those that found nothing to claim judged nothing."""
+    """Those runs failed that had to, all others succeeded, and those that found nothing to claim judged nothing."""
     runs = instance.get_runs()
-    failed = [run.run_id for run in runs if run.status == DagsterRunStatus.FAILURE]
+    failed = {run.run_id for run in runs if run.status == DagsterRunStatus.FAILURE}
     well = {run.run_id for run in runs if run.status == DagsterRunStatus.SUCCESS}
-    expect("runs that failed", len(failed), 2)
-    expect("runs that neither failed nor succeeded", len(runs) - len(failed) - len(well), 0)
+    expect("runs that neither failed nor succeeded", {run.run_id for run in runs} - failed - well, set())
+    told = {run: [event.event_specific_data.error.to_string() for event in steps(instance, run, DagsterEventType.STEP_FAILURE)] for run in failed}
+    # The one that was killed tells nothing.
+    wanted = ["", MISHAP_FAILED, MISHAP_UNREACHED]
+    found = sorted(next((mishap for mishap in wanted[1:] if mishap in error), error) for error in ("".join(errors) for errors in told.values()))
+    expect("what runs failed with", found, sorted(wanted))
     expect("jobs that were done by no run that succeeded", set(done) - well, set())
-    errors = [event.event_specific_data.error.to_string() for run in failed for event in steps(instance, run, DagsterEventType.STEP_FAILURE)]
-    expect("failed steps that tell of the check's error", ["the check of the dagster-test fails once" in error for error in errors], [True])
-    idle = well - set(done)
-    for run in idle:
-        expect("steps that were skipped in a run without a job", [event.step_key for event in steps(instance, run, DagsterEventType.STEP_SKIPPED)], ["judge"])
-    return f"{len(runs)} runs: {len(done)} did a job, 1 was killed, 1 failed, {len(idle)} found nothing to claim"
+    skipped = {run: [event.step_key for event in steps(instance, run, DagsterEventType.STEP_SKIPPED)] for run in well}
+    nothing = [run for run, keys in skipped.items() if keys == ["judge"]]
+    expect("runs that did a job without judging", set(nothing) & set(done), set())
+    if not nothing:
+        raise Failed("the run that had nothing to claim did not skip `judge`")
+    late = len(well) - len(done) - len(nothing)
+    return f"{len(runs)} runs: {len(done)} did a job, 1 was killed, 2 failed, {len(nothing)} found nothing to claim, {late} lost their claim"
 
 
 def test(folder: Path, stack: contextlib.ExitStack, programs: list[Started]) -> str:
@@ -219,7 +225,7 @@ def test(folder: Path, stack: contextlib.ExitStack, programs: list[Started]) -> 
     serve, base = served(folder, stack)
     programs.append(serve)
     server = Server(base, "admin", PASSWORD)
-    until("the server is ready", programs, lambda: ready(server))
+    until("the server is ready", programs, lambda: server.ask("/ready"))
     judge_with_the_check(server)
     variables = dagster_variables(folder, base)
     daemon = Started("daemon", folder, [dagster("dagster-daemon"), "run", *SITE], **variables)
@@ -230,13 +236,12 @@ def test(folder: Path, stack: contextlib.ExitStack, programs: list[Started]) -> 
     programs.append(simulate)
     expect("the end of `simulate`", simulate.wait(), 0)
     episodes = until("every episode has its verdict", [serve, daemon], lambda: settled(server))
-    mishaps = {int(path.read_text()) for path in (folder / "mishaps").iterdir()}
-    expect("jobs that went wrong", len(mishaps), 2)
+    mishaps = {int((folder / "mishaps" / mishap).read_text()) for mishap in ("died", "failed")}
     done = look_at_jobs(server, episodes, mishaps)
 
     instance = DagsterInstance.from_config(str(variables["DAGSTER_HOME"]))
     stack.callback(instance.dispose)
-    until("every run has ended", [serve, daemon], lambda: ended(instance))
+    until("every run has ended", [serve, daemon], lambda: all_ended(instance))
     # As where another checker was faster.
     late = Started("late", folder, [dagster("dagster"), "job", "execute", *SITE, "--job", "outside_check"], **variables)
     stack.callback(late.stop)
