@@ -205,11 +205,14 @@ def look_at_runs(instance: DagsterInstance, done: dict[str, dict]) -> str:
     failed = {run.run_id for run in runs if run.status == DagsterRunStatus.FAILURE}
     well = {run.run_id for run in runs if run.status == DagsterRunStatus.SUCCESS}
     expect("runs that neither failed nor succeeded", {run.run_id for run in runs} - failed - well, set())
-    told = {run: [event.event_specific_data.error.to_string() for event in steps(instance, run, DagsterEventType.STEP_FAILURE)] for run in failed}
-    # The one that was killed tells nothing.
-    wanted = ["", MISHAP_FAILED, MISHAP_UNREACHED]
-    found = sorted(next((mishap for mishap in wanted[1:] if mishap in error), error) for error in ("".join(errors) for errors in told.values()))
-    expect("what runs failed with", found, sorted(wanted))
+    told = [steps(instance, run, DagsterEventType.STEP_FAILURE) for run in failed]
+    errors = [events[0].event_specific_data.error.to_string() for events in told if events]
+    wanted = [MISHAP_FAILED, MISHAP_UNREACHED]
+    expect("what steps failed with", sorted(next((mishap for mishap in wanted if mishap in error), error) for error in errors), sorted(wanted))
+    # One is killed on purpose; a busy machine may have more that do not begin in time.
+    died = len(failed) - len(errors)
+    if died < 1:
+        raise Failed("Dagster does not tell of the run that was killed")
     expect("jobs that were done by no run that succeeded", set(done) - well, set())
     skipped = {run: [event.step_key for event in steps(instance, run, DagsterEventType.STEP_SKIPPED)] for run in well}
     nothing = [run for run, keys in skipped.items() if keys == ["judge"]]
@@ -217,7 +220,7 @@ def look_at_runs(instance: DagsterInstance, done: dict[str, dict]) -> str:
     if not nothing:
         raise Failed("the run that had nothing to claim did not skip `judge`")
     late = len(well) - len(done) - len(nothing)
-    return f"{len(runs)} runs: {len(done)} did a job, 1 was killed, 2 failed, {len(nothing)} found nothing to claim, {late} lost their claim"
+    return f"{len(runs)} runs: {len(done)} did a job, {died} died, {len(errors)} failed, {len(nothing)} found nothing to claim, {late} lost their claim"
 
 
 def test(folder: Path, stack: contextlib.ExitStack, programs: list[Started]) -> str:
