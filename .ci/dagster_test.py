@@ -29,6 +29,7 @@ PROGRAM = Path(sys.argv[1]).resolve()
 EPISODES = int(os.environ.get("DAGSTER_TEST_EPISODES", "6"))
 DEADLINE = time.monotonic() + int(os.environ.get("DAGSTER_TEST_SECONDS", "600"))
 PASSWORD = "a password for the dagster test"
+SIGNED_LINK = "dl_token="
 CHECK = "repeated"
 # Short, because the job of the run that dies is claimed by another one only afterwards.
 LEASE_S = 15
@@ -195,6 +196,13 @@ def steps(instance: DagsterInstance, run: str, kind: DagsterEventType) -> list:
     return [record.dagster_event for record in instance.all_logs(run, of_type=kind)]
 
 
+def look_for_secrets(folder: Path) -> None:
+    """Neither the password nor a signed link is in what Dagster keeps or says."""
+    files = [folder / "daemon.log", *(path for path in (folder / "dagster").rglob("*") if path.is_file())]
+    for secret in (PASSWORD, SIGNED_LINK):
+        expect(f"files of Dagster with `{secret}`", [str(path) for path in files if secret.encode() in path.read_bytes()], [])
+
+
 def all_ended(instance: DagsterInstance) -> bool:
     return all(run.is_finished for run in instance.get_runs())
 
@@ -251,6 +259,8 @@ def test(folder: Path, stack: contextlib.ExitStack, programs: list[Started]) -> 
     programs.append(late)
     expect("the end of a run that has nothing to claim", late.wait(), 0)
     told = look_at_runs(instance, done)
+    daemon.stop()
+    look_for_secrets(folder)
     return f"{len(episodes)} episodes waited and were approved in {time.monotonic() - begun:.0f} s; {told}"
 
 
