@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -31,6 +31,9 @@ test: prepare ## All tests, on private Postgres clusters of their own
 
 api-test: prepare ## Made-up requests, good and bad, of three kinds of callers, against the served description; needs Python 3
 	@CARGO=$(CARGO) .ci/api-test
+
+dagster-test: prepare ## The example of a sensor and its job in a real Dagster daemon, against simulated robots; needs Python 3.11
+	@CARGO=$(CARGO) .ci/dagster-test
 
 values: prepare ## Every hostile value in every field of every route, some minutes; `make test` tries some of them
 	VALUES_SECONDS=0 KEYSTONE_LOG=error $(CARGO) test --test it values:: -- --nocapture

@@ -63,13 +63,14 @@ class Server:
         with self.open("POST", "/api/v1/auth/login", login) as answer:
             self.token = json.load(answer)["access_token"]
 
-    def ask(self, path, body):
-        """The answer as a value; None where there is nothing (204)."""
+    def ask(self, path, body=None):
+        """The answer as a value, by GET where there is no body; None where there is nothing (204)."""
+        method = "GET" if body is None else "POST"
         for _ in range(2):
             if self.token is None:
                 self.sign_in()
             try:
-                with self.open("POST", "/api/v1" + path, body, self.token) as answer:
+                with self.open(method, "/api/v1" + path, body, self.token) as answer:
                     return json.load(answer) if answer.status != 204 else None
             except Refused as refused:
                 # A login ends after a while: sign in once more.
