@@ -3,7 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-leader campaign-hosts campaign-postgres
+=======
+.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
+>>>>>>> camp
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -75,6 +79,9 @@ ROUNDS ?= 20
 
 campaign-deliveries: prepare ## Two and four processes that deliver, of which one is killed each second, and Postgres once
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 deliveries::
+
+campaign-judging: prepare ## The server is killed while it judges new episodes and a bulk run of the checks goes on
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture kill_judging::
 
 campaign-leader: prepare ## The process that leads is suspended, again and again, and processes that hold an order's lock
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 leadership::

@@ -49,6 +49,7 @@ mod idempotency;
 mod inspection;
 mod judging;
 mod kill;
+mod kill_judging;
 mod leadership;
 mod links;
 mod lists;

@@ -5,8 +5,11 @@ use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::measurement::Facts;
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
+use keystone_edge::mcap::measure::sidecar_facts;
+use keystone_edge::qa::measure_object;
 
 use crate::factory::{last_report, uploaded};
 use crate::harness::bench::Recording;
@@ -36,6 +39,15 @@ impl EpisodeMaker {
 
     /// The task's recording is stored and an episode, of which nothing was measured.
     pub async fn make(&self, task: i64, public: &str, recording: &Recording) {
+        self.store(task, public, recording, false).await;
+    }
+
+    /// The same, with what verification measures of it.
+    pub async fn make_measured(&self, task: i64, public: &str, recording: &Recording) {
+        self.store(task, public, recording, true).await;
+    }
+
+    async fn store(&self, task: i64, public: &str, recording: &Recording, measured: bool) {
         let key = self.key(public);
         self.put(&key, recording.mcap.clone()).await;
         if let Some(sidecar) = &recording.sidecar {
@@ -47,11 +59,23 @@ impl EpisodeMaker {
         let (context, task) = (Context::system(), TaskId(task));
         let public = PublicTaskId::parse(public).expect("a task id");
         self.commands.execute(&context, uploaded(&self.device, self.epoch, public, report.clone())).await.expect("it is reported");
-        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag: None, message_count: 1, notes: vec![], damage: None };
+        let (etag, facts) = match measured {
+            true => self.measured(&report.object_key, recording).await,
+            false => (None, None),
+        };
+        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag, message_count: 1, notes: vec![], damage: None };
         let reported_in = last_report(&self.pool, task).await;
         let bucket = self.bucket.clone();
-        let accept = AcceptUpload { task, reported_in, verified, bucket, duration_sec: Some(5.123), metadata: None, facts: None };
+        let accept = AcceptUpload { task, reported_in, verified, bucket, duration_sec: Some(5.123), metadata: None, facts };
         self.commands.execute(&context, accept).await.expect("it is verified");
+    }
+
+    async fn measured(&self, key: &str, recording: &Recording) -> (Option<String>, Option<Box<Facts>>) {
+        let key = ObjectKey::new(key).expect("a key");
+        let head = self.blobs.head(&key).await.expect("an object");
+        let read = measure_object(&self.blobs, &key, &head).await.expect("it is measured");
+        let sidecar = recording.sidecar.as_deref().map(sidecar_facts);
+        (Some(head.etag), read.passed.facts.map(|facts| Box::new(Facts { sidecar, ..facts })))
     }
 
     async fn put(&self, key: &str, content: Vec<u8>) {
