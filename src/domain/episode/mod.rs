@@ -275,7 +275,7 @@ events! {
         },
         QaRunStarted = "qa_run_started", "1.0" (Running),
         QaRunWaits = "qa_run_waits", "1.0" (Box<Waits>),
-        QaRunEnded = "qa_run_ended", "1.0" (Box<EndedRun>),
+        QaRunEnded = "qa_run_ended", "1.1" (Box<EndedRun>),
         QaRunAbandoned = "qa_run_abandoned", "1.0" {
             run: String,
             why: String,
