@@ -3,11 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-leader campaign-hosts campaign-postgres
-=======
-.PHONY: help prepare run demo test api-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
->>>>>>> camp
+.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,

@@ -112,6 +112,30 @@ with --server by the account that signed in. docs/quality.md has all checks.
 
 Ends with 0, or with 1 where nothing was done: no such suite, rules that cannot be meant, one that is no draft any more.";
 
+pub const REFERENCES: &str = "\
+Examples:
+  keystone references make --sop 3 --note \"The first good week\"
+                                                      of the newest approved episodes: twenty at least, a thousand at most
+  keystone references list --sop 3
+  keystone references show 1 > good.json              for `keystone qa --reference good.json`
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. Making one is an event by `command_line`, with --server by the account that signed in. docs/quality.md has what is compared.
+
+Ends with 0, or with 1 where nothing was done: no such reference or SOP, or too few approved episodes.";
+
+pub const RANKING: &str = "\
+Examples:
+  keystone ranking --sop 3                            look at these eight first
+  keystone ranking --sop 3 --station 2 --from 2026-11-26T06:00:00Z --limit 20
+  keystone ranking --sop 3 --among-themselves --json  compared with each other, also where there is a reference
+  keystone drift --station 2                          the last shift: its last quarter against its first
+
+Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from
+anywhere. Compares stored facts of the newest two thousand episodes, reads no recording, and changes nothing.
+
+Ends with 0, or with 1 where it could not be found out.";
+
 pub const JUDGES: &str = "\
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
 migrates nothing, leaves nothing behind, and needs no other setting.
@@ -135,6 +159,7 @@ Examples:
   keystone qa recording.mcap
   keystone qa --topic /joint_states=50 --topic '/camera/*=30' recordings/*.mcap
   keystone qa --quick --json recording.mcap
+  keystone qa --reference good.json recording.mcap    compared with what `keystone references show` printed
 
 Reads every byte, once; with --quick only the summary and message indexes. What the sidecar (recording.json) says is compared, where it
 lies beside the recording. Reads no settings and no KEYSTONE_* variable, and needs neither server nor database. docs/quality.md explains

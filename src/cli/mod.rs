@@ -12,6 +12,8 @@ mod help;
 mod output;
 mod place;
 mod qa;
+mod ranking;
+mod references;
 mod remote;
 mod robots_at_work;
 mod settings;
@@ -101,6 +103,30 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// What is usual in good recordings of a SOP: list, show, make
+    #[command(after_help = help::REFERENCES)]
+    References {
+        #[command(subcommand)]
+        command: references::Command,
+        #[command(flatten)]
+        at: At,
+    },
+    /// Which episodes of a SOP to look at first: those that are farthest from what is usual
+    #[command(after_help = help::RANKING)]
+    Ranking {
+        #[command(flatten)]
+        options: ranking::RankingOptions,
+        #[command(flatten)]
+        at: At,
+    },
+    /// What changed over a shift of a workstation: its last quarter against its first
+    #[command(after_help = help::RANKING)]
+    Drift {
+        #[command(flatten)]
+        options: ranking::DriftOptions,
+        #[command(flatten)]
+        at: At,
+    },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
     #[command(after_help = help::JUDGES)]
     Verify,
@@ -183,6 +209,11 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
             let shipped = || Ok(qa_runs::settings(&load(Purpose::Database)?).default_suite);
             at.with(|| load(Purpose::Database), async |place| suites::run(place, command, shipped).await).await
         }
+        Command::References { command, at } => {
+            at.with(|| load(Purpose::Database), async |place| references::run(place, command).await).await
+        }
+        Command::Ranking { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::rank(place, options).await).await,
+        Command::Drift { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::drift(place, options).await).await,
         Command::Verify => verify(&load(Purpose::Database)?).await,
         Command::Rebuild => rebuild(&load(Purpose::Database)?).await,
         Command::Migrate => {

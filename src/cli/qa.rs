@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::output::say;
-use crate::domain::judgement::{CheckResult, Judgement, Part, Role, Suite, TaskWants, Verdict, WantedTopic};
+use crate::domain::QaReferenceId;
+use crate::domain::judgement::{CheckResult, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict, WantedTopic};
 use crate::domain::measurement::{Facts, SidecarFacts};
+use crate::domain::reference::Reference;
 use crate::mcap::RangedRead;
 use crate::mcap::measure::{Limits, Look, look, measure_ends, measure_whole, sidecar_facts};
-use crate::quality::judge;
+use crate::quality::{Beside, Twin, judge_with};
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -35,6 +37,29 @@ pub struct Options {
     /// The shortest and the longest that such a recording may take
     #[arg(long, value_name = "MIN..MAX", value_parser = seconds)]
     seconds: Option<(f64, f64)>,
+    /// What is usual in good recordings, as `keystone references show` prints it
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
+}
+
+/// A reference as it is exported: what it holds, and its number.
+#[derive(Deserialize)]
+struct Exported {
+    id: QaReferenceId,
+    #[serde(flatten)]
+    reference: Reference,
+}
+
+/// One has some hundred kilobytes at most; a file that is larger is another one.
+const REFERENCE_BYTES_MAX: u64 = 4 << 20;
+
+fn exported(path: &Path) -> anyhow::Result<Exported> {
+    let name = path.display();
+    let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+    let mut bytes = vec![];
+    file.take(REFERENCE_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| format!("cannot read {name}"))?;
+    anyhow::ensure!(bytes.len() as u64 <= REFERENCE_BYTES_MAX, "{name} is larger than a reference can be");
+    serde_json::from_slice(&bytes).with_context(|| format!("{name} is not the JSON of a reference"))
 }
 
 fn wanted_topic(text: &str) -> Result<WantedTopic, String> {
@@ -64,10 +89,14 @@ const NOT_APPROVED: i32 = 2;
 /// Ends the program with a code of its own unless all are approved.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, ..TaskWants::default() };
+    let exported = options.reference.as_deref().map(exported).transpose()?;
+    let reference = exported.as_ref().map(|exported| (exported.id, &exported.reference));
+    let (suite, nobody) = (Suite::default(), OutsideAnswers::new());
+    let beside = Beside { outside: &nobody, word: None, reference, twin: Twin::NotLookedFor };
     let mut code = 0;
     for (n, file) in options.files.iter().enumerate() {
         let report = match measured(file, options.quick).await {
-            Ok(facts) => Report { file, judgement: judge(&facts, &Suite::default(), &wants), facts },
+            Ok(facts) => Report { file, judgement: judge_with(&facts, &suite, &wants, beside), facts },
             Err(error) => {
                 eprintln!("keystone: {error:#}");
                 code = if code == FAILED { FAILED } else { NOT_APPROVED };

@@ -1,13 +1,14 @@
 //! The verdict of a run, from everything that is known of the recording when it is given: what was measured, what checkers
-//! elsewhere said, and the last word of its operator.
+//! elsewhere said, the last word of its operator, and what is usual in good recordings of its procedure.
 
 use super::{CommandError, Work};
 use crate::domain::episode::{Episode, EpisodeCommand, Known, Measured, RunMode};
 use crate::domain::judgement::{CheckResult, Grade, Judgement, OutsideAnswer, OutsideAnswers, Suite};
-use crate::domain::{EpisodeId, QaSuiteId};
+use crate::domain::reference::Reference;
+use crate::domain::{EpisodeId, QaReferenceId, QaSuiteId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
-use crate::quality::{Said, judge_with, lacks_answers};
+use crate::quality::{Beside, Twin, judge_with, lacks_answers};
 
 pub(super) fn id_of(loaded: &Loaded<Episode>) -> Result<EpisodeId, CommandError> {
     loaded.id.parse().map(EpisodeId).map_err(|_| anyhow::anyhow!("{} has no number", loaded.stream()).into())
@@ -47,18 +48,44 @@ pub(super) async fn case_of(
     measured: &Measured,
     default_suite: &Suite,
 ) -> Result<Case, CommandError> {
-    let suite = facts::suite_for(&mut work.tx, episode.created.station_id, episode.created.sop_id).await?;
+    let facts::Rules { suite, reference } = facts::rules_for(&mut work.tx, episode.created.station_id, episode.created.sop_id).await?;
     let answers = match &suite {
         Some((_, suite)) => answers_before(work, id, suite).await?,
         None => OutsideAnswers::new(),
     };
-    let judgement = judgement_of(episode, measured, suite.as_ref().map_or(default_suite, |(_, suite)| suite), &answers);
+    let rules = suite.as_ref().map_or(default_suite, |(_, suite)| suite);
+    let among = among(work, id, episode, reference).await?;
+    let judgement = judgement_of(episode, measured, rules, &answers, &among);
     Ok(Case { suite, answers, judgement })
 }
 
-/// What a suite says of an episode, by these facts, these answers and the last word of its operator.
-fn judgement_of(episode: &Known, measured: &Measured, suite: &Suite, answers: &OutsideAnswers) -> Judgement {
-    let mut judgement = judge_with(&measured.facts, suite, &measured.wants, Said { outside: answers, word: episode.word.as_ref() });
+/// What is known of other episodes.
+struct Among {
+    reference: Option<(QaReferenceId, Reference)>,
+    /// The earlier one that has the same content.
+    twin: Option<String>,
+}
+
+/// It is compared with others where there is a reference.
+async fn among(
+    work: &mut Work,
+    id: EpisodeId,
+    episode: &Known,
+    reference: Option<(QaReferenceId, Reference)>,
+) -> Result<Among, CommandError> {
+    let twin = match reference {
+        Some(_) => facts::twin_of(&mut work.tx, id, &episode.created.checksum).await?,
+        None => None,
+    };
+    Ok(Among { reference, twin })
+}
+
+/// What a suite says of an episode, by these facts, these answers, the last word of its operator and what is usual.
+fn judgement_of(episode: &Known, measured: &Measured, suite: &Suite, answers: &OutsideAnswers, among: &Among) -> Judgement {
+    let reference = among.reference.as_ref().map(|(id, reference)| (*id, reference));
+    let twin = reference.map_or(Twin::NotLookedFor, |_| Twin::found(among.twin.as_deref()));
+    let beside = Beside { outside: answers, word: episode.word.as_ref(), reference, twin };
+    let mut judgement = judge_with(&measured.facts, suite, &measured.wants, beside);
     // What says nothing is not kept: the suite names it.
     judgement.checks.retain(|check| check.result != Grade::NotApplicable);
     let (mcap, sidecar) = (&episode.created.mcap_path, episode.created.sidecar_path.as_deref());
@@ -89,7 +116,9 @@ pub(super) async fn end_judged(
     answers: &OutsideAnswers,
 ) -> Result<(), CommandError> {
     let Episode::Known(known) = &episode.state else { return Err(anyhow::anyhow!("{} is not there", episode.stream()).into()) };
-    let judgement = judgement_of(known, measured, suite, answers);
+    let reference = facts::reference_for(&mut work.tx, known.created.station_id, known.created.sop_id).await?;
+    let among = among(work, id_of(episode)?, known, reference).await?;
+    let judgement = judgement_of(known, measured, suite, answers, &among);
     end(work, episode, run, judgement).await
 }
 

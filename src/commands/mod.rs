@@ -42,6 +42,7 @@ mod probe;
 pub mod processes;
 mod production;
 pub mod qa;
+pub mod references;
 mod refusal;
 pub mod registration;
 pub mod registry;

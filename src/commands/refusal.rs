@@ -88,6 +88,9 @@ pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
             RefusalCode::SuiteActivatedMeanwhile,
             "another suite was drafted or put to use at the same moment; look, and try again",
         ),
+        "one_reference_per_version" => {
+            Refusal::new(RefusalCode::ReferenceExists, "another reference was made at the same moment; look, and try again")
+        }
         "one_episode_per_task" => Refusal::new(RefusalCode::EpisodeExists, "the task has an episode already"),
         "one_episode_per_object" => {
             Refusal::new(RefusalCode::ObjectBelongsToAnotherEpisode, "the object belongs to an episode of another task")

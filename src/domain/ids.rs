@@ -29,6 +29,8 @@ macro_rules! numeric_ids {
             InspectorId,
             /// One version of a suite.
             QaSuiteId,
+            /// One version of a reference.
+            QaReferenceId,
             /// One outside check of one run.
             OutsideJobId,
         }

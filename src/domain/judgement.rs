@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::reference::NamedReference;
 use super::words::words;
 
 /// What a task asked to be recorded.
@@ -199,6 +200,9 @@ pub struct Judgement {
     pub suite: String,
     pub suite_version: u32,
     pub measured_by: u32,
+    /// What it was compared with; none where there is no reference for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<NamedReference>,
     pub verdict: Verdict,
     /// 0 to 1, three decimals.
     pub score: f64,

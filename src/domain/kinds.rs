@@ -29,6 +29,7 @@ macro_rules! aggregates {
             Subscription: $crate::domain::subscription::Subscription;
             Inspector: $crate::domain::inspector::Inspector;
             QaSuite: $crate::domain::qa_suite::QaSuite;
+            QaReference: $crate::domain::reference::QaReference;
             OutsideJob: $crate::domain::outside_job::OutsideJob;
         }
     };

@@ -143,6 +143,8 @@ codes! {
     RecorderBusy = "recorder_busy", Conflict;
     RecorderNotConnected = "recorder_not_connected", NotFound;
     RecorderStateSyncing = "recorder_state_syncing", Conflict;
+    ReferenceExists = "reference_exists", Conflict;
+    ReferenceTooFew = "reference_too_few", Conflict;
     ReplayEmpty = "replay_empty", Invalid;
     ReplaysTooMany = "replays_too_many", Conflict, made by &["subscription_replay_requested"];
     RobotAlreadyAssigned = "robot_already_assigned", Conflict;

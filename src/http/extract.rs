@@ -324,6 +324,12 @@ impl Params {
         self.text(name).map(|item| word(name, &item)).transpose()
     }
 
+    /// An id, or a number of things.
+    pub fn positive(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let bad = || Problem::of_field(name, "must be a positive integer");
+        self.text(name).map(|text| text.parse().ok().filter(|number| *number > 0).ok_or_else(bad)).transpose()
+    }
+
     /// Booleans as lenient callers write them; anything else does not count.
     pub fn lenient_bool(&self, name: &str) -> Option<bool> {
         parse_bool(&self.text(name)?)

@@ -71,11 +71,6 @@ impl From<GapShown> for RecordingGap {
     }
 }
 
-fn id(params: &Params, name: &str) -> Result<Option<i64>, Problem> {
-    let number = |text: String| text.parse().ok().filter(|id| *id > 0).ok_or_else(|| Problem::of_field(name, "must be a positive integer"));
-    params.text(name).map(number).transpose()
-}
-
 /// Intervals in which messages are missing, newest first, with a guess of why.
 #[utoipa::path(get, path = "/api/v1/qa/gaps", tag = "qa", params(
     ("limit" = Option<i64>, Query, description = "At least 1, default 50; at most 100 are given at once"),
@@ -92,9 +87,9 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     let page = params.page_to_100()?;
     let filter = GapFilter {
         robot: params.text("robot_device_id"),
-        station: id(&params, "workstation_id")?.map(StationId),
+        station: params.positive("workstation_id")?.map(StationId),
         topic: params.text("topic"),
-        episode: id(&params, "episode_id")?.map(EpisodeId),
+        episode: params.positive("episode_id")?.map(EpisodeId),
         cause: params.word("cause")?,
         from: params.instant("from")?,
         to: params.instant("to")?,

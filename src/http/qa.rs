@@ -306,6 +306,9 @@ pub struct RunResult {
     suite: String,
     /// Which version of them.
     suite_version: u32,
+    /// The reference that it was compared with; null where there is none for it.
+    #[schema(required)]
+    reference_id: Option<i64>,
     /// In the order of the suite; a check that does not apply is left out.
     checks: Vec<QaCheckOfRun>,
 }
@@ -394,6 +397,7 @@ pub async fn run(
         quality_flag: judgement.flag,
         suite: judgement.suite,
         suite_version: judgement.suite_version,
+        reference_id: judgement.reference.map(|named| named.id.0),
         checks: of_run(answer.ended.number, episode.0, answer.ended.at, &judgement.checks),
     };
     Ok(Json(result).into_response())

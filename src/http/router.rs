@@ -26,9 +26,9 @@ use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
-    episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, recorder, recorder_state,
-    registration, requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks, timeline, transfer, viewer,
-    what_if,
+    episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
+    recorder_state, references, registration, requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks,
+    timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -120,6 +120,8 @@ fn routes() -> Routes {
         data_ops::routes,
         qa::routes,
         gaps::routes,
+        references::routes,
+        ranking::routes,
         inspection::routes,
         inspectors::routes,
         suites::routes,
@@ -382,6 +384,10 @@ pub(super) mod tests {
             "/api/v1/qa/episodes",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
+            "/api/v1/qa/drift",
+            "/api/v1/qa/ranking",
+            "/api/v1/qa/references",
+            "/api/v1/qa/references/{id}",
             "/api/v1/qa/outside-checks/{name}/claim",
             "/api/v1/qa/outside-jobs",
             "/api/v1/qa/outside-jobs/{id}",
@@ -438,7 +444,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 169, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 174, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -18,6 +18,7 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
+use crate::domain::figures::{Against, Measure};
 use crate::domain::gaps::GapCause;
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Severity, Verdict};
@@ -81,6 +82,8 @@ listed! {
     SyncStatusWord = SyncStatus,
     GradeWord = Grade,
     GapCauseWord = GapCause,
+    MeasureWord = Measure,
+    AgainstWord = Against,
     VerdictWord = Verdict,
     PartWord = Part,
     SeverityWord = Severity,

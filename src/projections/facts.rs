@@ -7,11 +7,12 @@ use tokio_postgres::Row;
 
 use crate::domain::judgement::{AskedOutside, OutsideReport, Suite};
 use crate::domain::qa_suite::SuiteScope;
+use crate::domain::reference::Reference;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
-    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, OutsideJobId, PublicTaskId, QaSuiteId, RobotId,
-    RobotTypeId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
+    BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, OutsideJobId, PublicTaskId, QaReferenceId, QaSuiteId,
+    RobotId, RobotTypeId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
 use crate::projections::reads::outside_jobs::{SaidOutside, columns_of, said};
@@ -420,10 +421,47 @@ pub async fn active_suite_of_scope(tx: &mut Transaction, scope: SuiteScope) -> R
     Ok(rows.first().map(|row| row.get(0)))
 }
 
-/// The active suite that is for a recording of this station and procedure; none where the shipped one is.
-pub async fn suite_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<(QaSuiteId, Suite)>, StoreError> {
-    let rows = tx.query(&present("v.id, v.rules", "$1", "$2"), &[&station, &sop]).await?;
+/// The newest version of a reference of this procedure and type of robot; 0 where there is none.
+pub async fn newest_reference_version(tx: &mut Transaction, sop: SopId, robot_type: Option<RobotTypeId>) -> Result<u32, StoreError> {
+    let sql = "select coalesce(max(reference_version), 0) from qa_references where sop_id = $1 and robot_type_id is not distinct from $2";
+    let rows = tx.query(sql, &[&sop, &robot_type]).await?;
+    Ok(rows.first().map_or(0, |row| u32::try_from(row.get::<_, i32>(0)).unwrap_or_default()))
+}
+
+/// By what an episode is judged: a suite of the site, and what is usual in good recordings.
+#[derive(Debug)]
+pub struct Rules {
+    /// None where the shipped one judges.
+    pub suite: Option<(QaSuiteId, Suite)>,
+    pub reference: Option<(QaReferenceId, Reference)>,
+}
+
+/// The newest reference for a recording of this station and procedure: that of the robot's type before that of all.
+const REFERENCE_FOR: &str = "select id, learned from qa_references where sop_id = $2 and (robot_type_id is null \
+     or robot_type_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = $1)) \
+     order by robot_type_id is null, id desc limit 1";
+
+pub async fn reference_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Option<(QaReferenceId, Reference)>, StoreError> {
+    found_reference(&tx.query(REFERENCE_FOR, &[&station, &sop]).await?)
+}
+
+fn found_reference(rows: &[Row]) -> Result<Option<(QaReferenceId, Reference)>, StoreError> {
     rows.first().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+}
+
+/// The active suite that is for a recording of this station and procedure, and the newest reference. One round trip.
+pub async fn rules_for(tx: &mut Transaction, station: StationId, sop: SopId) -> Result<Rules, StoreError> {
+    let suite = present("v.id, v.rules", "$1", "$2");
+    let answers = tx.query_all(&[(suite.as_str(), vec![&station, &sop]), (REFERENCE_FOR, vec![&station, &sop])]).await?;
+    let rows = |n: usize| answers.get(n).map_or(&[][..], Vec::as_slice);
+    let suite = rows(0).first().map(|row| Ok::<_, StoreError>((row.try_get(0)?, row.try_get(1)?))).transpose()?;
+    Ok(Rules { suite, reference: found_reference(rows(1))? })
+}
+
+/// The first of the earlier episodes that have the same content.
+pub async fn twin_of(tx: &mut Transaction, id: EpisodeId, checksum: &str) -> Result<Option<String>, StoreError> {
+    let sql = "select episode_id from episodes where checksum = $1 and id < $2 order by id limit 1";
+    Ok(tx.query(sql, &[&checksum, &id]).await?.first().map(|row| row.get(0)))
 }
 
 /// What checkers elsewhere said last of an episode when they were asked with these limits, by the names of the checks.

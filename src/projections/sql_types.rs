@@ -18,6 +18,7 @@ use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::outside_job::{JobState, NotDoneCause};
 use crate::domain::qa_suite::{ScopeKind, SuiteState};
+use crate::domain::reference::Reference;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
 use crate::domain::station::StationStatus;
@@ -87,7 +88,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, OperatorWord, OutsideReport, Suite, TellingCheck }
+objects! { Contest, DeliveryTerms, OperatorWord, OutsideReport, Reference, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -9,9 +9,10 @@
 //! Where the suite has checks that are made elsewhere, judging makes jobs for them, and the run waits ([`crate::commands::outside_jobs`]).
 //!
 //! What is found is a result, and stored; what cannot be looked at is none, and changes nothing. Beside the runs, [`frame`] shows one image
-//! of a recording to a person.
+//! of a recording to a person, and [`compared`] says where to look first.
 
 pub mod bulk;
+pub mod compared;
 pub mod frame;
 mod look;
 mod object;

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::judgement::{OutsideAnswer, OutsideAnswers, Suite, Verdict};
-use crate::domain::{EpisodeId, Scope};
+use crate::domain::reference::Reference;
+use crate::domain::{EpisodeId, QaReferenceId, RobotTypeId, Scope, SopId};
 use crate::projections::reads::history::{HistoryFilter, Judgeable};
+use crate::projections::reads::references::LearnedReference;
 use crate::projections::reads::{ReadError, Reads};
-use crate::quality::{self, judge_with, lacks_answers};
+use crate::quality::{Beside, Twin, judge_with, lacks_answers};
 
 /// Episodes that are read at once.
 const PAGE: i64 = 4000;
@@ -84,7 +86,8 @@ impl WhatIf {
         self.flips.extend(other.flips.into_iter().take(room));
     }
 
-    fn note(&mut self, episode: Judgeable, suite: &Suite, said: &Said) -> Result<(), CannotSay> {
+    fn note(&mut self, episode: Judgeable, by: &By, said: &Said) -> Result<(), CannotSay> {
+        let suite = &by.suite;
         self.matched += 1;
         let Some(packed) = &episode.packed else {
             self.without_facts += 1;
@@ -96,9 +99,11 @@ impl WhatIf {
         };
         let measured = packed.unpacked().map_err(|error| CannotSay::Unreadable(episode.id, error))?;
         let none = OutsideAnswers::new();
-        let answers = said.get(&episode.id).unwrap_or(&none);
-        let judgement =
-            judge_with(&measured.facts, suite, &measured.wants, quality::Said { outside: answers, word: episode.word.as_ref() });
+        let answers = said.outside.get(&episode.id).unwrap_or(&none);
+        let reference = by.reference_for(&episode);
+        let twin = reference.map_or(Twin::NotLookedFor, |_| Twin::found(said.twins.get(&episode.id).map(String::as_str)));
+        let beside = Beside { outside: answers, word: episode.word.as_ref(), reference, twin };
+        let judgement = judge_with(&measured.facts, suite, &measured.wants, beside);
         self.without_outside += u64::from(lacks_answers(suite, answers, &judgement));
         let to = judgement.verdict;
         self.judged += 1;
@@ -129,38 +134,65 @@ fn add_shares<K: Ord>(sum: &mut BTreeMap<K, Share>, more: BTreeMap<K, Share>) {
     }
 }
 
-fn judge_all(episodes: Vec<Judgeable>, suite: &Suite, said: &Said) -> Result<WhatIf, CannotSay> {
+/// By what episodes are judged: the suite that is tried, and references as they are now.
+struct By {
+    suite: Suite,
+    /// The newest of each procedure and type of robot.
+    references: BTreeMap<(SopId, Option<RobotTypeId>), (QaReferenceId, Reference)>,
+}
+
+impl By {
+    /// As a run has it: that of the robot's type before that of all.
+    fn reference_for(&self, episode: &Judgeable) -> Option<(QaReferenceId, &Reference)> {
+        let of = |robot_type| self.references.get(&(episode.sop_id, robot_type));
+        let own = episode.robot_type_id.and_then(|robot_type| of(Some(robot_type)));
+        own.or_else(|| of(None)).map(|(id, reference)| (*id, reference))
+    }
+}
+
+fn judge_all(episodes: Vec<Judgeable>, by: &By, said: &Said) -> Result<WhatIf, CannotSay> {
     let mut found = WhatIf::default();
-    episodes.into_iter().try_for_each(|episode| found.note(episode, suite, said))?;
+    episodes.into_iter().try_for_each(|episode| found.note(episode, by, said))?;
     Ok(found)
 }
 
-/// What checkers elsewhere said of each episode of a page, where the suite asks for it.
-type Said = BTreeMap<EpisodeId, OutsideAnswers>;
+/// What is known of the episodes of a page beside their facts.
+#[derive(Default)]
+struct Said {
+    /// What checkers elsewhere said of each, where the suite asks for it.
+    outside: BTreeMap<EpisodeId, OutsideAnswers>,
+    /// The earlier ones with the same content, of those that are compared.
+    twins: BTreeMap<EpisodeId, String>,
+}
 
-async fn said_of(reads: &Reads, episodes: &[Judgeable], suite: &Suite) -> Result<Said, CannotSay> {
-    let asked = suite.asked_outside();
-    let mut said = Said::new();
+async fn said_of(reads: &Reads, episodes: &[Judgeable], by: &By) -> Result<Said, CannotSay> {
+    let mut said = Said::default();
+    let compared: Vec<EpisodeId> =
+        episodes.iter().filter(|episode| by.reference_for(episode).is_some()).map(|episode| episode.id).collect();
+    if !compared.is_empty() {
+        said.twins.extend(reads.twins(&compared).await?.into_iter().map(|row| (row.id, row.twin)));
+    }
+    let asked = by.suite.asked_outside();
     if asked.is_empty() {
         return Ok(said);
     }
     let ids: Vec<EpisodeId> = episodes.iter().map(|episode| episode.id).collect();
     for row in reads.said_outside(&ids, &asked).await? {
-        said.entry(row.id).or_default().insert(row.check, OutsideAnswer::Said(Box::new(row.said)));
+        said.outside.entry(row.id).or_default().insert(row.check, OutsideAnswer::Said(Box::new(row.said)));
     }
     Ok(said)
 }
 
 /// Judges a page on all threads, and keeps its order.
-async fn judge_page(reads: &Reads, mut episodes: Vec<Judgeable>, suite: &Arc<Suite>) -> Result<WhatIf, CannotSay> {
-    let said = Arc::new(said_of(reads, &episodes, suite).await?);
+async fn judge_page(reads: &Reads, mut episodes: Vec<Judgeable>, by: &Arc<By>) -> Result<WhatIf, CannotSay> {
+    let said = Arc::new(said_of(reads, &episodes, by).await?);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = episodes.len().div_ceil(threads).max(1);
     let mut parts = vec![];
     while !episodes.is_empty() {
         let part: Vec<Judgeable> = episodes.drain(..share.min(episodes.len())).collect();
-        let (suite, said) = (suite.clone(), said.clone());
-        parts.push(tokio::task::spawn_blocking(move || judge_all(part, &suite, &said)));
+        let (by, said) = (by.clone(), said.clone());
+        parts.push(tokio::task::spawn_blocking(move || judge_all(part, &by, &said)));
     }
     let mut found = WhatIf::default();
     for part in parts {
@@ -174,12 +206,14 @@ async fn judge_page(reads: &Reads, mut episodes: Vec<Judgeable>, suite: &Arc<Sui
 
 /// What the suite would say of the episodes of a filter.
 pub async fn what_if(reads: &Reads, scope: &Scope, filter: &HistoryFilter, suite: Suite) -> Result<WhatIf, CannotSay> {
-    let suite = Arc::new(suite);
+    let newest = reads.newest_references(filter.sop).await?;
+    let reference = |row: LearnedReference| ((row.learned.sop_id, row.learned.robot_type_id), (row.id, row.learned));
+    let by = Arc::new(By { suite, references: newest.into_iter().map(reference).collect() });
     let mut found = WhatIf::default();
     let mut episodes = reads.judgeable(scope, filter, i64::MAX, PAGE).await?;
     while let Some(last) = episodes.last() {
         let before = last.id.0;
-        let (page, next) = tokio::join!(judge_page(reads, episodes, &suite), reads.judgeable(scope, filter, before, PAGE));
+        let (page, next) = tokio::join!(judge_page(reads, episodes, &by), reads.judgeable(scope, filter, before, PAGE));
         found.add(page?);
         episodes = next?;
     }

@@ -8,6 +8,7 @@ use crate::domain::judgement::{Grade, TaskWants, WantedTopic};
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
 use crate::domain::operator_word::OperatorWord;
 use crate::domain::pattern;
+use crate::domain::reference::Reference;
 
 /// What one check says.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,12 +89,32 @@ pub fn is_wanted(wanted: &WantedTopic, topic: &str) -> bool {
     pattern::matches(&wanted.topic, topic)
 }
 
+/// Whether an earlier episode has the same content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin<'a> {
+    NotLookedFor,
+    Nowhere,
+    /// The id that people see.
+    Earlier(&'a str),
+}
+
+impl<'a> Twin<'a> {
+    /// Of what was found where it was looked for.
+    pub fn found(episode: Option<&'a str>) -> Self {
+        episode.map_or(Self::Nowhere, Self::Earlier)
+    }
+}
+
 /// One recording before one check.
 pub struct Case<'a> {
     pub facts: &'a Facts,
     pub wants: &'a TaskWants,
     /// The last word of the operator.
     pub word: Option<&'a OperatorWord>,
+    /// What is usual in good recordings of the same procedure.
+    pub reference: Option<&'a Reference>,
+    /// Another episode with the same content.
+    pub twin: Twin<'a>,
     pub limits: &'a BTreeMap<String, f64>,
     pub defaults: &'static [(&'static str, f64)],
 }

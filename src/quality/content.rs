@@ -3,13 +3,9 @@
 use super::case::{Case, Outcome, seconds};
 use crate::domain::measurement::{Images, Joints, TopicFacts};
 
-/// What this version does not measure, or what needs a reference that there is not.
+/// What this version does not measure.
 pub fn not_yet(_: &Case) -> Outcome {
     Outcome::not_applicable("not measured by this version")
-}
-
-pub fn no_reference(_: &Case) -> Outcome {
-    Outcome::not_applicable("there is no reference")
 }
 
 fn each_camera<'a>(case: &Case<'a>, of: impl Fn(&'a TopicFacts, &'a Images) -> Option<Outcome>) -> Outcome {

@@ -4,25 +4,30 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::case::{Case, Outcome};
+use super::case::{Case, Outcome, Twin};
 use super::suite::CHECKS;
+use crate::domain::QaReferenceId;
 use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
 use crate::domain::operator_word::OperatorWord;
+use crate::domain::reference::{NamedReference, Reference};
 
-/// What others say of a recording, beside what was measured.
+/// What is known of a recording beside what was measured.
 #[derive(Clone, Copy)]
-pub struct Said<'a> {
+pub struct Beside<'a> {
     /// Checkers elsewhere. Without their answers their checks are not applicable; what they did not do in time makes no verdict, and is a
     /// reason for a person to look.
     pub outside: &'a OutsideAnswers,
     /// The last word of its operator.
     pub word: Option<&'a OperatorWord>,
+    /// What is usual in good recordings of its procedure. Without it what is compared with others is not applicable.
+    pub reference: Option<(QaReferenceId, &'a Reference)>,
+    pub twin: Twin<'a>,
 }
 
-/// Of a recording of which nobody said anything.
+/// Of a recording of which nothing else is known.
 pub fn judge(facts: &Facts, suite: &Suite, wants: &TaskWants) -> Judgement {
-    judge_with(facts, suite, wants, Said { outside: &OutsideAnswers::new(), word: None })
+    judge_with(facts, suite, wants, Beside { outside: &OutsideAnswers::new(), word: None, reference: None, twin: Twin::NotLookedFor })
 }
 
 /// Whether checkers elsewhere have to be asked before there is a verdict, where this is what is known. Where a gate that is judged here is
@@ -32,9 +37,9 @@ pub fn lacks_answers(suite: &Suite, answers: &OutsideAnswers, judgement: &Judgem
     !broken && suite.outside().any(|(check, _)| !answers.contains_key(&check.name))
 }
 
-/// With what others said.
-pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, said: Said<'_>) -> Judgement {
-    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, said))).collect();
+/// With what is known beside the facts.
+pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, beside: Beside<'_>) -> Judgement {
+    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, beside))).collect();
     let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
@@ -68,6 +73,7 @@ pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, said: Said<'_
         suite: suite.name.clone(),
         suite_version: suite.version,
         measured_by: facts.measured_by,
+        reference: beside.reference.map(|(id, reference)| NamedReference { id, version: reference.version }),
         verdict,
         score: three_decimals(score),
         approve_at: suite.approve_at,
@@ -77,14 +83,15 @@ pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, said: Said<'_
     }
 }
 
-fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, said: Said<'_>) -> Outcome {
+fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, beside: Beside<'_>) -> Outcome {
     if spec.outside.is_some() {
-        return super::outside::outcome(said.outside.get(&spec.name));
+        return super::outside::outcome(beside.outside.get(&spec.name));
     }
-    match CHECKS.iter().find(|check| check.name == spec.name) {
-        Some(check) => (check.judge)(&Case { facts, wants, word: said.word, limits: &spec.limits, defaults: check.limits }),
-        None => Outcome::not_applicable("this version does not know the check"),
-    }
+    let Some(check) = CHECKS.iter().find(|check| check.name == spec.name) else {
+        return Outcome::not_applicable("this version does not know the check");
+    };
+    let reference = beside.reference.map(|(_, reference)| reference);
+    (check.judge)(&Case { facts, wants, word: beside.word, reference, twin: beside.twin, limits: &spec.limits, defaults: check.limits })
 }
 
 fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {

@@ -1,4 +1,4 @@
-//! Judging: facts of a recording, a suite and what the task wanted to a result per check, a score and a verdict.
+//! Judging: facts of a recording, a suite, what the task wanted and what is usual in good recordings to a result per check, a score and a verdict.
 //!
 //! Pure: what is judged again later, by this suite or another, needs no byte of the recording. A suite is a value
 //! ([`crate::domain::judgement::Suite`]); the one that is shipped stands in one table ([`CHECKS`]), and `docs/quality.md` explains it. What a
@@ -14,11 +14,13 @@ mod pairs;
 mod people;
 mod pixels;
 mod presence;
+pub mod ranking;
+mod reference;
 mod suite;
 mod timing;
 
-pub use case::Outcome;
-pub use judge::{Said, judge, judge_with, lacks_answers};
+pub use case::{Outcome, Twin};
+pub use judge::{Beside, judge, judge_with, lacks_answers};
 pub use suite::{CHECKS, Check, unknown};
 
 #[cfg(test)]

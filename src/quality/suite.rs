@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::case::{Case, Outcome};
-use super::{container, content, contract, pairs, people, pixels, presence, timing};
+use super::{container, content, contract, pairs, people, pixels, presence, reference, timing};
 use crate::domain::judgement::{CheckSpec, Part, Role, Suite};
 
 /// A check that there is, as the shipped suite has it.
@@ -33,7 +33,7 @@ const fn seen(id: &'static str, name: &'static str, part: Part, weight: u32, lim
 }
 
 use Part::{Duration, Gaps, Images, Topics};
-use content::{no_reference, not_yet};
+use content::not_yet;
 
 /// Every check: a gate, or a part with the weight in it.
 pub const CHECKS: &[Check] = &[
@@ -51,7 +51,7 @@ pub const CHECKS: &[Check] = &[
     gate("A11", "records", &[], container::records),
     gate("A12", "data_crc", &[], container::data_crc),
     gate("A13", "attachment_crc", &[], container::attachment_crc),
-    gate("A14", "duplicate_content", &[], no_reference),
+    gate("A14", "duplicate_content", &[], reference::duplicate_content),
     gate("B1", "not_empty", &[], presence::not_empty),
     gate("B2", "required_topics", &[("messages_min", 1.0), ("joints_min", 10.0)], presence::required_topics),
     gate("B4", "time_sane", &[("ahead_s", 300.0), ("hours_max", 24.0)], presence::time_sane),
@@ -79,17 +79,24 @@ pub const CHECKS: &[Check] = &[
     soft("E5", "limits", Topics, 1, &[], not_yet),
     soft("E6", "idle", Topics, 1, &[("pass_share", 0.3), ("pass_s", 3.0)], content::idle),
     soft("E7", "lead_follow", Topics, 1, &[("pass_rad", 0.2), ("lag_ms", 150.0)], pairs::lead_follow),
-    soft("F7", "rate_reference", Topics, 1, &[], no_reference),
-    soft("F8", "type_reference", Topics, 1, &[], no_reference),
-    soft("F9", "jump_outlier", Topics, 1, &[], no_reference),
+    soft("F7", "rate_reference", Topics, 1, &[("pass_share", 0.1), ("iqr_times", 1.5), ("fail_share", 0.5)], reference::rate_reference),
+    soft("F8", "type_reference", Topics, 1, &[], reference::type_reference),
+    soft("F9", "jump_outlier", Topics, 1, &[("z_max", 8.0)], reference::jump_outlier),
     soft("F10", "identical_vectors", Topics, 1, &[("warn", 10.0), ("fail_share", 0.05)], content::identical_vectors),
     soft("F11", "unchanged_joint", Topics, 1, &[], content::unchanged_joint),
     soft("F12", "smoothness", Topics, 1, &[], not_yet),
     soft("F13", "joint_units", Topics, 1, &[("limit_rad", std::f64::consts::PI), ("times", 10.0)], content::joint_units),
     soft("F14", "leader_offset", Topics, 1, &[("pass_rad", 0.1), ("quiet_min", 30.0)], pairs::leader_offset),
     soft("F15", "imu_range", Topics, 1, &[], content::imu_range),
-    soft("F16", "episode_outlier", Topics, 1, &[], no_reference),
-    soft("F17", "shift_drift", Topics, 1, &[], no_reference),
+    soft(
+        "F16",
+        "episode_outlier",
+        Topics,
+        1,
+        &[("iqr_times", 1.5), ("length_share", 0.1), ("static_share", 0.05)],
+        reference::episode_outlier,
+    ),
+    soft("F17", "shift_drift", Topics, 1, &[], reference::shift_drift),
     // How long it takes.
     seen("B5", "duration", Duration, 4, &[("min_s", 3.0), ("max_s", 600.0)], presence::duration),
     seen("B6", "coverage", Duration, 2, &[("pass_ms", 1000.0), ("fail_ms", 5000.0)], presence::coverage),

@@ -425,7 +425,14 @@ fn answers(grasp: OutsideAnswer, light: OutsideAnswer) -> OutsideAnswers {
 #[test]
 fn what_is_said_elsewhere_counts_as_every_check_does() {
     use Grade::{Fail, NotApplicable, Pass, Warn};
-    let judged = |grasp, light| judge_with(&facts(), &with_outside(0.0), &wants(), Said { outside: &answers(grasp, light), word: None });
+    let judged = |grasp, light| {
+        judge_with(
+            &facts(),
+            &with_outside(0.0),
+            &wants(),
+            Beside { outside: &answers(grasp, light), word: None, reference: None, twin: Twin::NotLookedFor },
+        )
+    };
     let good = judged(said(Pass, 1.0), said(Pass, 1.0));
     assert_eq!((good.verdict, good.score), (Verdict::Approved, judge(&facts(), &Suite::default(), &wants()).score));
     let dark = judged(said(Pass, 1.0), said(Warn, 0.2));
@@ -445,7 +452,12 @@ fn what_is_said_elsewhere_counts_as_every_check_does() {
 fn what_was_not_done_elsewhere_approves_nothing_and_fails_nothing() {
     let not_done = || OutsideAnswer::NotDone("nobody came".into());
     let judged = |facts: &Facts, fail_below, light| {
-        judge_with(facts, &with_outside(fail_below), &wants(), Said { outside: &answers(not_done(), light), word: None })
+        judge_with(
+            facts,
+            &with_outside(fail_below),
+            &wants(),
+            Beside { outside: &answers(not_done(), light), word: None, reference: None, twin: Twin::NotLookedFor },
+        )
     };
     let waited = judged(&facts(), 0.0, said(Grade::Pass, 1.0));
     assert_eq!((waited.verdict, waited.score, waited.flag.as_deref()), (Verdict::NeedsInspection, 1.0, Some("nobody came")));
@@ -469,10 +481,105 @@ fn a_check_that_is_built_in_is_made_by_nobody_else() {
     assert!(unknown(&suite).is_some_and(|why| why.contains("mcap_magic is built in")));
 }
 
+/// Twenty good recordings, each a little longer than the one before.
+fn reference() -> crate::domain::reference::Reference {
+    use crate::domain::reference::Learner;
+    use crate::domain::{EpisodeId, SopId};
+    let mut learner = Learner::default();
+    for n in 0..20_u64 {
+        let mut good = facts();
+        good.end_ns += n * 50_000_000;
+        good.topics.items[0].joints.as_mut().unwrap().jump_urad += n * 500;
+        learner.hear(EpisodeId(n.cast_signed()), &good);
+    }
+    learner.learned((SopId(1), None), (None, None))
+}
+
+fn compared(change: impl FnOnce(&mut Facts)) -> Judgement {
+    let (mut facts, reference) = (facts(), reference());
+    change(&mut facts);
+    let beside = Beside {
+        outside: &OutsideAnswers::new(),
+        word: None,
+        reference: Some((crate::domain::QaReferenceId(7), &reference)),
+        twin: Twin::Nowhere,
+    };
+    judge_with(&facts, &Suite::default(), &wants(), beside)
+}
+
+const COMPARED: [&str; 4] = ["rate_reference", "type_reference", "jump_outlier", "episode_outlier"];
+
+#[test]
+fn without_a_reference_nothing_is_compared_and_with_one_the_verdict_names_it() {
+    let (alone, beside) = (judged(|_| {}), compared(|_| {}));
+    for name in COMPARED {
+        assert_eq!((check(&alone, name).result, check(&beside, name).result), (Grade::NotApplicable, Grade::Pass), "{name}");
+        assert_eq!(check(&alone, name).details, "there is no reference");
+    }
+    assert_eq!(alone.reference, None);
+    assert_eq!(beside.reference.map(|named| (named.id.0, named.version)), Some((7, 0)));
+    assert_eq!((beside.verdict, beside.score), (Verdict::Approved, 1.0));
+    assert_eq!(check(&beside, "shift_drift").result, Grade::NotApplicable);
+}
+
+#[test]
+fn what_another_episode_has_already_is_no_second_one() {
+    let judged = |twin| {
+        let beside = Beside { outside: &OutsideAnswers::new(), word: None, reference: None, twin };
+        judge_with(&facts(), &Suite::default(), &wants(), beside)
+    };
+    let result = |judgement: &Judgement| check(judgement, "duplicate_content").result;
+    assert_eq!(result(&judged(Twin::NotLookedFor)), Grade::NotApplicable);
+    assert_eq!(result(&judged(Twin::found(None))), Grade::Pass);
+    let second = judged(Twin::found(Some("3413e052")));
+    assert_eq!((second.verdict, second.flag.as_deref()), (Verdict::Failed, Some("the earlier episode 3413e052 has the same content")));
+}
+
+#[test]
+fn what_is_unusual_warns_and_gates_nothing() {
+    let result = |judgement: &Judgement, name| check(judgement, name).result;
+    let only = |judgement: &Judgement, name: &str, grade| {
+        for other in COMPARED {
+            assert_eq!(result(judgement, other), if other == name { grade } else { Grade::Pass }, "{name} and {other}");
+        }
+        assert_ne!(judgement.verdict, Verdict::Failed, "{name}");
+    };
+    let arm = |change: fn(&mut TopicFacts)| compared(|facts| change(&mut facts.topics.items[0]));
+    only(&arm(|topic| topic.count = 451), "rate_reference", Grade::Pass);
+    only(&arm(|topic| topic.count = 440), "rate_reference", Grade::Warn);
+    only(&arm(|topic| topic.count = 249), "rate_reference", Grade::Fail);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 80_000), "jump_outlier", Grade::Pass);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 120_000), "jump_outlier", Grade::Warn);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 0), "jump_outlier", Grade::Pass);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().idle_steps = 24), "episode_outlier", Grade::Pass);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().idle_steps = 130), "episode_outlier", Grade::Warn);
+    only(&compared(|facts| facts.end_ns += 1_300_000_000), "episode_outlier", Grade::Pass);
+    only(&compared(|facts| facts.end_ns += 3_000_000_000), "episode_outlier", Grade::Warn);
+    let other = compared(|facts| facts.topics.items[1].message_type = "sensor_msgs/msg/Image".into());
+    only(&other, "type_reference", Grade::Fail);
+    assert!(
+        check(&other, "type_reference")
+            .details
+            .contains("is of type sensor_msgs/msg/Image, in good episodes of sensor_msgs/msg/CompressedImage")
+    );
+    let wanted = TaskWants::default();
+    let (mut facts, reference) = (facts(), reference());
+    facts.topics.items.pop();
+    let beside = Beside {
+        outside: &OutsideAnswers::new(),
+        word: None,
+        reference: Some((crate::domain::QaReferenceId(7), &reference)),
+        twin: Twin::Nowhere,
+    };
+    let missing = judge_with(&facts, &Suite::default(), &wanted, beside);
+    assert_eq!(check(&missing, "type_reference").details, "`/camera/front` has no messages, and has some in every good episode");
+}
+
 mod properties {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::reference::Reference;
 
     fn changed() -> impl Strategy<Value = (Facts, Suite, TaskWants)> {
         let numbers = prop::collection::vec(prop_oneof![0..20u64, any::<u64>()], 16);
@@ -505,14 +612,20 @@ mod properties {
     }
 
     proptest! {
-        /// Facts, suite and task determine the judgement, also after they were stored.
+        /// Facts, suite, task and reference determine the judgement, also after they were stored.
         #[test]
-        fn the_same_is_judged_the_same((facts, suite, wants) in changed()) {
-            let judgement = judge(&facts, &suite, &wants);
-            prop_assert_eq!(&judge(&facts, &suite, &wants), &judgement);
-            let stored = serde_json::to_string(&facts).unwrap();
-            let read: Facts = serde_json::from_str(&stored).unwrap();
-            prop_assert_eq!(&judge(&read, &suite, &wants), &judgement);
+        fn the_same_is_judged_the_same((facts, suite, wants) in changed(), with_reference in any::<bool>()) {
+            let reference = with_reference.then(reference);
+            let judged = |facts: &Facts, reference: Option<&Reference>| {
+                let named = reference.map(|reference| (crate::domain::QaReferenceId(7), reference));
+                judge_with(facts, &suite, &wants, Beside { outside: &OutsideAnswers::new(), word: None, reference: named, twin: Twin::NotLookedFor })
+            };
+            let judgement = judged(&facts, reference.as_ref());
+            prop_assert_eq!(&judged(&facts, reference.as_ref()), &judgement);
+            let (stored, learned) = (serde_json::to_string(&facts).unwrap(), serde_json::to_string(&reference).unwrap());
+            let (read, again): (Facts, Option<Reference>) = (serde_json::from_str(&stored).unwrap(), serde_json::from_str(&learned).unwrap());
+            prop_assert_eq!(&judged(&read, again.as_ref()), &judgement);
+            prop_assert_eq!(judgement.reference.is_some(), with_reference);
             prop_assert!((0.0..=1.0).contains(&judgement.score));
             let scores = judgement.checks.iter().filter_map(|check| check.score).chain(judgement.parts.values().copied());
             prop_assert!(scores.into_iter().all(|score| (0.0..=1.0).contains(&score)));
@@ -540,8 +653,14 @@ fn what_the_operator_does_not_want_a_person_looks_at_and_a_suite_may_ask_for_mor
         at: crate::domain::Timestamp::UNIX_EPOCH,
     };
     let (suite, facts, wants) = (Suite::default(), facts(), wants());
-    let judged =
-        |suite: &Suite, word: &OperatorWord| judge_with(&facts, suite, &wants, Said { outside: &OutsideAnswers::new(), word: Some(word) });
+    let judged = |suite: &Suite, word: &OperatorWord| {
+        judge_with(
+            &facts,
+            suite,
+            &wants,
+            Beside { outside: &OutsideAnswers::new(), word: Some(word), reference: None, twin: Twin::NotLookedFor },
+        )
+    };
     let without = judge(&facts, &suite, &wants);
     assert_eq!(without.verdict, Verdict::Approved);
     for verdict in [WordVerdict::Discard, WordVerdict::Redo] {

@@ -373,6 +373,25 @@ impl World {
                     "select count(*) from events where aggregate_type = 'task' and aggregate_id = '2' and event_type = 'upload_rejected'";
                 until("the rejection", async || client.query_one(rejected, &[]).await.expect("events").get::<_, i64>(0) == 1).await;
             }
+            // Twenty-four good ones, so that something is usual; they are gone before the next example that lists episodes.
+            "GET /api/v1/qa/gaps" => {
+                let client = self.server.database().await.get().await.expect("a session");
+                let episodes =
+                    "insert into episodes select (jsonb_populate_record(e, jsonb_build_object('id', 1000 + n, 'task_id', 1000 + n,
+                        'episode_id', 'good-' || n, 'mcap_path', e.mcap_path || n, 'qa_status', 'approved', 'inspection_cause', null,
+                        'created_at', e.created_at - n * interval '1 minute'))).* from episodes e cross join generate_series(1, 24) n";
+                assert_eq!(client.execute(episodes, &[]).await.expect("episodes"), 24);
+                let facts = "insert into episode_facts select 1000 + n, version, created_at, updated_at, packed
+                        from episode_facts cross join generate_series(1, 24) n";
+                assert_eq!(client.execute(facts, &[]).await.expect("facts"), 24);
+            }
+            "GET /api/v1/qa/drift" => {
+                let client = self.server.database().await.get().await.expect("a session");
+                client
+                    .batch_execute("delete from episodes where id > 1000; delete from episode_facts where id > 1000")
+                    .await
+                    .expect("they go");
+            }
             // What was done before, and may be done again.
             "GET /api/v1/episodes/{id}/presign" => {
                 let letters = "insert into dead_letters

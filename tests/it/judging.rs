@@ -38,7 +38,7 @@ pub fn recorded(topics: &[&str], seconds: u64) -> Recording {
 }
 
 /// Uploads it, and waits for the verdict. Answers the episode.
-async fn judged(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, recording: &Recording) -> Value {
+pub async fn judged(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, recording: &Recording) -> Value {
     let key = bench.key(task);
     bench.upload(&key, recording).await;
     transfer.send(&complete(&task.public_id, &key, recording)).await;

@@ -69,6 +69,7 @@ mod processes;
 mod qa;
 mod read_models;
 mod recordings;
+mod references;
 mod registration;
 mod requests;
 mod round_trips;

@@ -46,6 +46,7 @@ fn word(discards: bool, at: Timestamp) -> OperatorWord {
 
 fn judgement(run: u8, verdict: Verdict) -> Judgement {
     Judgement {
+        reference: None,
         suite: "default".into(),
         suite_version: 1,
         measured_by: 1,

@@ -16,11 +16,29 @@ row! {
         episode_id: String = "e.episode_id",
         order_id: OrderId = "e.order_id",
         station_id: StationId = "e.station_id",
+        sop_id: SopId = "e.sop_id",
+        robot_type_id: Option<RobotTypeId> = "r.robot_type_id",
         robot_serial: Option<String> = "w.robot_serial",
         verdict: Option<Verdict> = "e.verdict",
         word: Option<OperatorWord> = "e.operator_word",
         packed: Option<PackedFacts> = "f.packed",
     }
+}
+
+row! {
+    /// An episode, and the first of the earlier ones that have the same content.
+    Twins {
+        id: EpisodeId = "e.id",
+        twin: String = "d.episode_id",
+    }
+}
+
+fn twins() -> String {
+    format!(
+        "select {} from episodes e cross join lateral (select t.episode_id from episodes t where t.checksum = e.checksum and t.id < e.id \
+         order by t.id limit 1) d where e.id = any ($1)",
+        Twins::columns()
+    )
 }
 
 row! {
@@ -45,7 +63,8 @@ pub struct HistoryFilter {
     pub to: Option<Timestamp>,
 }
 
-const FROM: &str = "episodes e left join episode_facts f on f.id = e.id left join stations w on w.id = e.station_id";
+const FROM: &str = "episodes e left join episode_facts f on f.id = e.id left join stations w on w.id = e.station_id \
+                    left join robots r on r.id = w.robot_id";
 
 const MATCHES: &str = "($1::bigint is null or e.order_id = $1) and ($2::bigint is null or e.station_id = $2) and ($3::bigint is null or e.sop_id = $3) \
      and ($4::bigint is null or e.station_id = any (array(select s.id from stations s join robots r on r.id = s.robot_id where r.robot_type_id = $4))) \
@@ -64,6 +83,11 @@ impl Reads {
         Ok(row.map(|row| row.packed))
     }
 
+    /// Those of these episodes whose content an earlier one has.
+    pub async fn twins(&self, ids: &[EpisodeId]) -> Result<Vec<Twins>, ReadError> {
+        self.rows(&twins(), &[&ids]).await
+    }
+
     /// The newest first, before this one.
     pub async fn judgeable(&self, scope: &Scope, filter: &HistoryFilter, before: i64, limit: i64) -> Result<Vec<Judgeable>, ReadError> {
         let f = filter;
@@ -74,5 +98,5 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("episodes to judge again", page("")), ("facts of an episode", facts())]
+    vec![("episodes to judge again", page("")), ("facts of an episode", facts()), ("episodes with the content of others", twins())]
 }

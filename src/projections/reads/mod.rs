@@ -8,6 +8,7 @@
 pub mod batches;
 pub mod breakdown;
 pub mod bulk_runs;
+pub mod compared;
 pub mod credentials;
 pub mod data_ops;
 pub mod device_changes;
@@ -31,6 +32,7 @@ pub mod outside_jobs;
 mod place;
 pub mod qa;
 mod queries;
+pub mod references;
 pub mod registry;
 pub mod requests;
 pub(super) mod row;
@@ -55,6 +57,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         batches::statements(),
         breakdown::statements(),
         bulk_runs::statements(),
+        compared::statements(),
         credentials::statements(),
         data_ops::statements(),
         device_changes::statements(),
@@ -71,6 +74,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         orders::statements(),
         outside_jobs::statements(),
         qa::statements(),
+        references::statements(),
         registry::statements(),
         requests::statements(),
         site::statements(),

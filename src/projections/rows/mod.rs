@@ -1,7 +1,7 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`]: the rows.
+//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
@@ -11,6 +11,7 @@ pub mod letter;
 pub mod outside_job;
 pub mod production;
 pub mod qa_suite;
+pub mod reference;
 pub mod registry;
 pub mod subscription;
 pub mod table;

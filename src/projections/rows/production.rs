@@ -12,8 +12,8 @@ use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{Order, OrderStatus, Priority};
 use crate::domain::task::{KeptFile, Stage, Task, TaskStatus, Upload};
 use crate::domain::{
-    BatchId, EpisodeId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
-    Timestamp,
+    BatchId, EpisodeId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, QaReferenceId, SceneId, SopId, StationId,
+    SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::StoreError;
 use crate::projections::packed_facts::PackedFacts;
@@ -150,6 +150,7 @@ table! {
         mode: RunMode,
         suite: String,
         suite_version: i32,
+        reference_id: Option<QaReferenceId>,
         measured_by: i32,
         verdict: Verdict,
         kept: bool,
@@ -344,6 +345,7 @@ impl ReadModel for Episode {
             mode: ended.mode,
             suite: judgement.suite.clone(),
             suite_version: version(judgement.suite_version),
+            reference_id: judgement.reference.map(|named| named.id),
             measured_by: version(judgement.measured_by),
             verdict: judgement.verdict,
             kept: ended.kept,
