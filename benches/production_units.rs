@@ -55,7 +55,10 @@ impl Bench {
         // A million rows in one statement take longer than any that the server sends.
         let patient = Database { statement_timeout: Duration::from_secs(1_200), ..settings.clone() };
         let filling = Connector::new(postgres.url(), &patient).expect("a connector").pool().expect("a pool");
-        bulk::fill(&filling.get().await.expect("a connection"), rows).await;
+        let client = filling.get().await.expect("a connection");
+        bulk::fill(&client, rows).await;
+        bulk::count_rows(&client).await;
+        drop(client);
         filling.close();
         let pool = connector.pool().expect("a pool");
         let factory = Factory::new(&pool, 1).await;

@@ -39,6 +39,28 @@ pub async fn pinned<T>(
         Answered::Durable => concat!("begin; select ", pins!()),
         Answered::Visible => concat!("begin; select ", pins!(), "; set local synchronous_commit = off"),
     };
+    begun_with(client, begin, statement).await
+}
+
+/// The same for a page of a list, which only reads. Parts of texts, and labels, are in indexes that are read by bitmaps only: where a list
+/// looks for such, the planner may have `bitmaps`.
+pub async fn by_indexes<T>(
+    client: &deadpool_postgres::Client,
+    bitmaps: bool,
+    page: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let begin = match bitmaps {
+        false => concat!("begin read only; select ", pins!()),
+        true => concat!("begin read only; select ", pins!(), "; set local enable_bitmapscan = on"),
+    };
+    begun_with(client, begin, page).await
+}
+
+async fn begun_with<T>(
+    client: &deadpool_postgres::Client,
+    begin: &str,
+    statement: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     // Sent in this order without waiting in between.
     let (begun, answer, committed) = tokio::join!(biased; client.batch_execute(begin), statement, client.batch_execute("commit"));
     begun?;

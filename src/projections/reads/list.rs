@@ -168,6 +168,11 @@ pub(super) fn typed<'a>(statement: &str, parameters: &[Parameter<'a>]) -> Vec<(P
     parameters.iter().copied().zip(parameter_types(statement)).collect()
 }
 
+/// Whether a page looks for parts of texts, or for labels.
+pub fn looks_for_parts(statement: &str) -> bool {
+    statement.contains(" like ") || statement.contains(" @> ")
+}
+
 /// The types of a statement's parameters, which each of them is cast to where it stands first.
 pub fn parameter_types(statement: &str) -> Vec<Type> {
     let named = |name: &str| match name {

@@ -46,7 +46,7 @@ pub mod templates;
 pub mod verdicts;
 
 pub use error::ReadError;
-pub use list::{Listed, Page, parameter_types};
+pub use list::{Listed, Page, looks_for_parts, parameter_types};
 pub use place::{NotAPlace, Place};
 pub use queries::Reads;
 pub use selection::Chosen;

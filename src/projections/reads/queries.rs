@@ -6,10 +6,10 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::error::ReadError;
 use super::home::Home;
-use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX, typed};
+use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX, looks_for_parts, typed};
 use super::row::FromRow;
 use crate::domain::Scope;
-use crate::pg::plans::{Answered, pinned};
+use crate::pg::plans::{Answered, by_indexes, pinned};
 
 /// The queries, over a pool of connections.
 #[derive(Clone)]
@@ -145,7 +145,13 @@ impl Reads {
         with_page.push(&page.offset);
         // Planned each time, for the filters that are set: a plan for all of them would use no index.
         let (of_count, of_select) = (typed(&count, parameters), typed(&select, &with_page));
-        let (count, rows) = tokio::try_join!(client.query_typed(&count, &of_count), client.query_typed(&select, &of_select))?;
+        // Sent in this order without waiting in between: what is counted may be all there is, and is read as Postgres likes.
+        let (count, rows) = tokio::join!(
+            biased;
+            client.query_typed(&count, &of_count),
+            by_indexes(&client, looks_for_parts(&select), client.query_typed(&select, &of_select))
+        );
+        let (count, rows) = (count?, rows?);
         let total = count.first().map_or(Ok(0), |row| row.try_get(0))?;
         let most = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let (rows, more) = rows.split_at(rows.len().min(most));

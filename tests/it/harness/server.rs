@@ -236,7 +236,11 @@ impl Server {
     }
 
     pub fn robot(&self, place: &Workplace, factory_id: i64, seed: u64) -> Robot {
-        let config = RobotConfig {
+        Robot::start(self.robot_config(place, factory_id, seed)).expect("a robot")
+    }
+
+    pub fn robot_config(&self, place: &Workplace, factory_id: i64, seed: u64) -> RobotConfig {
+        RobotConfig {
             device_id: place.device_id.clone(),
             factory_id: factory_id.to_string(),
             recorder_url: format!("ws://{}/recorder/{}", self.address(1), place.device_id),
@@ -251,8 +255,7 @@ impl Server {
             attempts_max: 1000,
             seed,
             faults: Faults::default(),
-        };
-        Robot::start(config).expect("a robot")
+        }
     }
 }
 
