@@ -69,6 +69,7 @@ mod recordings;
 mod registration;
 mod requests;
 mod round_trips;
+mod salvage;
 mod scope;
 mod settings;
 mod simulate;
