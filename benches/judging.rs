@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::Pool;
 use keystone_edge::domain::Scope;
-use keystone_edge::domain::judgement::{OutsideAnswers, Suite};
+use keystone_edge::domain::judgement::Suite;
 use keystone_edge::listener::raise_open_files;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::projections::reads::history::HistoryFilter;
-use keystone_edge::quality::{Said, judge_with};
+use keystone_edge::quality::judge;
 use keystone_edge::simulator::client::Client;
 use keystone_edge::simulator::factory::{self, Factory};
 use keystone_edge::simulator::work::{Pace, work};
@@ -268,7 +268,6 @@ impl Bench {
     /// Where the time goes: reading, unpacking, judging, one after the other and on one thread.
     async fn parts(&self) {
         let (reads, suite) = (Reads::new(self.pool.clone()), Suite::default());
-        let none = OutsideAnswers::new();
         let (mut before, mut many) = (i64::MAX, 0);
         let (mut reading, mut unpacking, mut judging) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         loop {
@@ -284,7 +283,7 @@ impl Bench {
             unpacking += began.elapsed();
             let began = Instant::now();
             for measured in &facts {
-                std::hint::black_box(judge_with(&measured.facts, &suite, &measured.wants, Said { outside: &none, word: None }));
+                std::hint::black_box(judge(&measured.facts, &suite, &measured.wants));
             }
             judging += began.elapsed();
         }

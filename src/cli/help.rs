@@ -167,3 +167,15 @@ every check.
 
 Ends with 0 where all recordings are approved, with 1 where one is failed, and with 2 where none is failed but one needs inspection, or one
 could not be read.";
+
+pub const SALVAGE: &str = "\
+Examples:
+  keystone salvage damaged.mcap --output good.mcap
+  keystone salvage damaged.mcap --output good.mcap --force --json
+
+Reads every byte, once. What is written is a sound recording: every message that can be believed, as it was, and a metadata record
+`salvage` that names the parent's SHA-256 and what is missing. It is written beside the output under another name, and has the output's
+name when it is finished. Reads no settings and no KEYSTONE_* variable, and needs neither server nor database. docs/quality.md says
+what is believed.
+
+Ends with 0 where something was kept, also where much is missing, and with 1 where nothing could be kept, read or written.";

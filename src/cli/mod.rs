@@ -9,6 +9,7 @@ mod doctor;
 mod events;
 mod greeting;
 mod help;
+mod local_file;
 mod output;
 mod place;
 mod qa;
@@ -16,6 +17,7 @@ mod ranking;
 mod references;
 mod remote;
 mod robots_at_work;
+mod salvage;
 mod settings;
 mod shift;
 mod story;
@@ -144,6 +146,9 @@ enum Command {
     /// Measure recordings and judge them, without a server
     #[command(after_help = help::QA)]
     Qa(qa::Options),
+    /// Write what is good of a damaged recording to another file, without a server
+    #[command(after_help = help::SALVAGE)]
+    Salvage(salvage::Options),
     /// Print the description of the REST interface
     Openapi,
 }
@@ -224,6 +229,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Config(options) => settings::run(file, &options),
         Command::Doctor(options) => doctor::run(file, &options).await,
         Command::Qa(options) => qa::run(&options).await,
+        Command::Salvage(options) => salvage::run(&options).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&crate::http::openapi())?),
     }
 }

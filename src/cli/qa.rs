@@ -2,22 +2,19 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use super::local_file::{LocalFile, PIECE_BYTES};
 use super::output::say;
 use crate::domain::QaReferenceId;
 use crate::domain::judgement::{CheckResult, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict, WantedTopic};
 use crate::domain::measurement::{Facts, SidecarFacts};
 use crate::domain::reference::Reference;
-use crate::mcap::RangedRead;
+use crate::mcap::Hashed;
 use crate::mcap::measure::{Limits, Look, look, measure_ends, measure_whole, sidecar_facts};
 use crate::quality::{Beside, Twin, judge_with};
 
@@ -123,35 +120,16 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// One file, read by ranges.
-struct LocalFile(File);
-
-impl RangedRead for LocalFile {
-    type Error = io::Error;
-
-    async fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).map_err(io::Error::other)?];
-        self.0.read_exact_at(&mut bytes, range.start)?;
-        Ok(bytes.into())
-    }
-}
-
-/// Pieces in which a file is read.
-const PIECE_BYTES: usize = 4 << 20;
-
 async fn measured(path: &Path, quick: bool) -> anyhow::Result<Facts> {
     let cannot = || format!("cannot read {}", path.display());
-    let file = File::open(path).with_context(cannot)?;
-    let metadata = file.metadata().with_context(cannot)?;
-    anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
-    let file = LocalFile(file);
-    let seen: Look = look(&file, metadata.len()).await.with_context(cannot)?;
+    let file = LocalFile::open(path)?;
+    let seen: Look = look(&file, file.size).await.with_context(cannot)?;
     let sidecar = sidecar(path)?;
     let mut facts = if quick && seen.lacks().is_none() {
         measure_ends(&file, &seen).await.with_context(cannot)?
     } else {
         let hash = matches!(&sidecar, Some(SidecarFacts::Read(says)) if says.sha256.is_some());
-        let mut bytes = Hashed { inner: BufReader::with_capacity(PIECE_BYTES, file.0), hash: hash.then(Sha256::new) };
+        let mut bytes = Hashed::new(BufReader::with_capacity(PIECE_BYTES, file.file), hash);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let limits = Limits { unpackers: (threads - 1).clamp(1, 8), ..Limits::default() };
         let mut facts = measure_whole(&mut bytes, &seen, limits).with_context(cannot)?;
@@ -178,51 +156,6 @@ fn sidecar(recording: &Path) -> anyhow::Result<Option<SidecarFacts>> {
     let mut bytes = vec![];
     file.read_to_end(&mut bytes)?;
     Ok(Some(sidecar_facts(&bytes)))
-}
-
-/// Bytes that are hashed as they pass.
-struct Hashed<R> {
-    inner: R,
-    hash: Option<Sha256>,
-}
-
-impl<R: BufRead> Hashed<R> {
-    /// Of everything, also of what nobody read.
-    fn finish(mut self) -> io::Result<Option<String>> {
-        if self.hash.is_some() {
-            loop {
-                let piece = self.fill_buf()?.len();
-                if piece == 0 {
-                    break;
-                }
-                self.consume(piece);
-            }
-        }
-        Ok(self.hash.map(|hash| hex::encode(hash.finalize())))
-    }
-}
-
-impl<R: BufRead> BufRead for Hashed<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.inner.fill_buf()
-    }
-
-    fn consume(&mut self, len: usize) {
-        if let (Some(hash), Ok(piece)) = (&mut self.hash, self.inner.fill_buf()) {
-            hash.update(&piece[..len.min(piece.len())]);
-        }
-        self.inner.consume(len);
-    }
-}
-
-impl<R: BufRead> Read for Hashed<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.fill_buf()?;
-        let len = piece.len().min(into.len());
-        into[..len].copy_from_slice(&piece[..len]);
-        self.consume(len);
-        Ok(len)
-    }
 }
 
 fn text(report: &Report) -> anyhow::Result<String> {

@@ -35,6 +35,7 @@ pub mod report;
 pub mod request;
 pub mod right;
 pub mod routing;
+pub mod salvage;
 pub mod scope;
 pub mod station;
 pub mod storable;

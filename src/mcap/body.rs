@@ -39,6 +39,10 @@ impl<R: BufRead> Source<R> {
         Self { inner, at: 0, crc: crc32fast::Hasher::new(), ended: false }
     }
 
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
     fn took(&mut self, len: usize) {
         self.inner.consume(len);
         self.at += len as u64;

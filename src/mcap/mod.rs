@@ -1,4 +1,4 @@
-//! MCAP bytes to facts, by tier, and to one image for a person who looks; decides nothing.
+//! MCAP bytes to facts, by tier, to one image for a person who looks, and to what is good of them; decides nothing.
 //!
 //! [`measure`] yields all that checks want to know of a recording, and each damage with its place: from both ends of the file
 //! (tier 1, at most three ranges), by message indexes (tier 2), or from every record (tier 3). Whether a fact is good enough
@@ -9,19 +9,24 @@
 //! says too little ([`Unsound::is_damage`]), [`read_through`] reads the whole recording
 //! in one pass of bounded memory and counts itself.
 //!
+//! [`salvage`] writes what is good of a damaged recording to another one.
+//!
 //! The bytes come from devices and are not trusted. Everything here is bounded by
 //! the bytes at hand: no length found in a file is allocated, followed without
 //! a check, or waited for.
 
 mod beginnings;
 mod body;
+mod hashed;
 mod lz4_frames;
 pub mod measure;
 mod read;
 mod records;
+pub mod salvage;
 mod summary;
 mod through;
 
+pub use hashed::Hashed;
 pub use read::{RangedRead, ReadSummaryError, read_pieces};
 pub use summary::{ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of};
 pub use through::read_through;

@@ -82,7 +82,7 @@ impl<'a> Cursor<'a> {
 
     /// A name that is not UTF-8 is kept with replacement characters: devices cut
     /// long names at a byte count, and that is no damage to the data.
-    fn string(&mut self) -> Option<String> {
+    pub fn string(&mut self) -> Option<String> {
         Some(String::from_utf8_lossy(self.blob()?).into_owned())
     }
 

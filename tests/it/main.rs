@@ -73,6 +73,7 @@ mod references;
 mod registration;
 mod requests;
 mod round_trips;
+mod salvage;
 mod scope;
 mod settings;
 mod simulate;

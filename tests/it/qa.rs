@@ -9,7 +9,7 @@ use crate::harness::server::Server;
 use crate::harness::temp_folder;
 
 /// Ten messages a second of one arm, for so long.
-fn record(path: &Path, seconds: u64) -> Vec<u8> {
+pub fn record(path: &Path, seconds: u64) -> Vec<u8> {
     let mut writer = mcap::WriteOptions::new().profile("ros2").library("test").create(std::io::Cursor::new(vec![])).expect("a writer");
     let schema = writer.add_schema("geometry_msgs/msg/Pose", "ros2msg", b"float64 x").expect("a schema");
     let channel = writer.add_channel(schema, "/pose", "cdr", &BTreeMap::new()).expect("a channel");

@@ -1,5 +1,5 @@
 //! Whatever bytes a recording has: both passes come to an end with them, in bounded time and memory, and say only what lies
-//! within the file.
+//! within the file. So does salvage, and what it writes is sound, and what it says it is.
 //!
 //! `KEYSTONE_FUZZ_SECONDS` makes the run that long instead of a second. A failure prints the seed.
 
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::super::salvage::tests::salvaged;
 use super::super::summary_of;
 use super::super::tests::Choices;
 use super::Limits;
@@ -149,6 +150,7 @@ fn is_measured_in_time(seed: u64, corpus: &std::sync::Arc<Vec<Vec<u8>>>) -> bool
         let facts = whole_within(&file, LIMITS);
         within(&facts, size);
         within(&ends(&file), size);
+        salvaged(&file, LIMITS.chunk_bytes_max);
         // Whatever comes of it: an image, or why there is none.
         let _ = image(&file, CAMERA, START_NS + rng.random_range(0..1_000_000_000));
         if rng.random_range(0..8) == 0 {

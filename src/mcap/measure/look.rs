@@ -31,7 +31,7 @@ pub async fn look<R: RangedRead>(reader: &R, size: u64) -> Result<Look, ReadSumm
 }
 
 impl Look {
-    fn at(ends: &Ends, size: u64) -> Self {
+    pub(in super::super) fn at(ends: &Ends, size: u64) -> Self {
         let (head, tail) = (&ends.head, &ends.tail);
         let mut look = Self {
             size,

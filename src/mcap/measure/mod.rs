@@ -12,10 +12,10 @@
 //! good enough, [`crate::domain::measurement`] does not say, and neither does this.
 
 mod as_jpeg;
-mod chunk;
+pub(super) mod chunk;
 mod decode;
 mod fields;
-mod findings;
+pub(super) mod findings;
 mod image_at;
 mod imagery;
 mod indexes;
@@ -49,4 +49,4 @@ pub use whole::{measure_ends, measure_whole};
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -35,7 +35,7 @@ pub fn whole_within(file: &[u8], limits: Limits) -> Facts {
     measure_whole(file, &seen(file), limits).expect("bytes in memory")
 }
 
-fn whole(file: &[u8]) -> Facts {
+pub fn whole(file: &[u8]) -> Facts {
     whole_within(file, Limits { unpackers: 0, ..Limits::default() })
 }
 
@@ -125,7 +125,7 @@ pub fn recording(steps: u64, compression: Option<mcap::Compression>, change: imp
     writer.into_inner().into_inner()
 }
 
-fn sound(compression: Option<mcap::Compression>) -> Vec<u8> {
+pub fn sound(compression: Option<mcap::Compression>) -> Vec<u8> {
     recording(600, compression, |_, _| None)
 }
 
@@ -185,17 +185,17 @@ fn a_chunk_above_the_limit_is_not_measured_and_no_fault() {
 }
 
 /// A damage, and where it is.
-struct Damage {
-    number: u8,
+pub struct Damage {
+    pub number: u8,
     /// Whether tiers 1 and 2 see it.
     at_the_ends: bool,
-    file: Vec<u8>,
-    place: u64,
+    pub file: Vec<u8>,
+    pub place: u64,
     kind: FindingKind,
 }
 
 /// The fourteen kinds of the catalogue, each at some places of a sound file with chunks and a summary.
-fn damages(file: &[u8]) -> Vec<Damage> {
+pub fn damages(file: &[u8]) -> Vec<Damage> {
     let facts = summary_of(file).expect("a sound file");
     let (size, footer, summary) = (file.len(), footer_at(file), summary_start(file));
     let mut all = vec![];
