@@ -119,7 +119,10 @@ async fn what_is_usual_is_learned_from_good_episodes_and_the_odd_one_is_looked_a
     let station = bench.made.stations[0].station_id;
     let (status, drift) = ask(&bench, Method::GET, &format!("/qa/drift?workstation_id={station}"), Value::Null).await;
     assert_eq!((status, &drift["looked_at_count"], &drift["enough"]), (200, &json!(22), &json!(true)), "{drift}");
-    assert_eq!((&drift["sop_id"], &drift["changes"]), (&json!(sop.to_string()), &json!([])), "{drift}");
+    assert_eq!((&drift["sop_id"], &drift["other_sops_count"]), (&json!(sop.to_string()), &json!(0)), "{drift}");
+    // Here all recordings end within seconds, so the longest ones began first: nothing but their length can have changed.
+    let changes = drift["changes"].as_array().expect("changes");
+    assert!(changes.iter().all(|change| change["measure"] == "length"), "{drift}");
     let (_, none) =
         ask(&bench, Method::GET, &format!("/qa/drift?workstation_id={station}&{sop_of}&from=2500-01-01T00:00:00Z"), Value::Null).await;
     assert_eq!((&none["looked_at_count"], &none["begins_at"], &none["enough"]), (&json!(0), &Value::Null, &json!(false)), "{none}");
@@ -139,7 +142,8 @@ async fn what_is_usual_is_learned_from_good_episodes_and_the_odd_one_is_looked_a
         say(&bench, &format!("ranking --sop {sop} --among-themselves")).await.starts_with("22 of 22 episodes compared with each other\n")
     );
     let drifted = say(&bench, &format!("drift --station {station}")).await;
-    assert!(drifted.ends_with("the last quarter is as the first\n"), "{drifted}");
+    let changed = changes.first().map_or("the last quarter is as the first", |change| change["text"].as_str().expect("a text"));
+    assert!(drifted.starts_with(&format!("22 episodes of SOP {sop} from ")) && drifted.ends_with(&format!("{changed}\n")), "{drifted}");
     assert_eq!(say(&bench, "drift --station 999").await, "there is no shift with episodes that were measured\n");
     let shown = say(&bench, &format!("references show {id}")).await;
     assert_eq!(serde_json::from_str::<Value>(&shown).ok(), Some(made));
