@@ -35,7 +35,7 @@ pub(in crate::projections) fn present(columns: &str, station: &str, sop: &str) -
     format!(
         "select {columns} from qa_suites v where v.state = 'active' and (v.scope_kind = 'all' or (v.scope_kind = 'sop' and v.scope_id = {sop}) \
          or (v.scope_kind = 'robot_type' and v.scope_id = (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = {station}))) \
-         order by array_position(array['sop', 'robot_type', 'all'], v.scope_kind) limit 1"
+         order by array_position(array['sop', 'robot_type', 'all'], v.scope_kind), v.id limit 1"
     )
 }
 
