@@ -1,4 +1,4 @@
-//! Works on bulk runs, one of a kind at a time in each process: of the checks, and of all other kinds.
+//! Works on bulk runs, one of a kind at a time in each process: of the checks, of suites that are applied, and of all other kinds.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::judging::case_of;
-use super::qa::{RunAnswer, answer, episode_in_scope, known, nothing_came_of, waits};
+use super::qa::{Ran, episode_in_scope, has_run, known, ran};
 use super::rulings::rule;
 use super::{Command, CommandError, Refusal, Work};
-use crate::domain::episode::{EpisodeSelection, RunMode, Waits};
+use crate::domain::episode::{EpisodeSelection, RunMode};
 use crate::domain::judgement::Suite;
 use crate::domain::qa_suite::{QaSuite, SuiteState};
 use crate::domain::{EpisodeId, QaSuiteId, RefusalCode};
@@ -48,9 +48,7 @@ pub enum Applied {
     OtherSuite,
     /// Nothing was measured: a run of the checks has to look first.
     NotMeasured,
-    /// Checkers elsewhere are asked first.
-    Waits(Box<Waits>),
-    Ended(Box<RunAnswer>),
+    Ran(Ran),
 }
 
 /// Judges an episode by what was measured of it, where this suite is for it.
@@ -70,11 +68,8 @@ impl Command for ApplySuite {
 
     async fn run(&self, work: &mut Work) -> Result<Applied, CommandError> {
         let mut episode = episode_in_scope(work, self.episode).await?;
-        if let Some(answer) = answer(&episode, &self.run)? {
-            return Ok(Applied::Ended(Box::new(answer)));
-        }
-        if let Some(waits) = waits(&episode, &self.run)? {
-            return Ok(Applied::Waits(waits));
+        if let Some(ran) = ran(&episode, &self.run)? {
+            return Ok(Applied::Ran(ran));
         }
         let before = known(&episode)?;
         let Some(measured) = before.measured.as_deref() else { return Ok(Applied::NotMeasured) };
@@ -83,9 +78,6 @@ impl Command for ApplySuite {
             return Ok(Applied::OtherSuite);
         }
         rule(work, &mut episode, (&self.run, RunMode::Apply), case).await?;
-        if let Some(waits) = waits(&episode, &self.run)? {
-            return Ok(Applied::Waits(waits));
-        }
-        answer(&episode, &self.run)?.map(|answer| Applied::Ended(Box::new(answer))).ok_or_else(|| nothing_came_of(&self.run))
+        has_run(&episode, &self.run).map(Applied::Ran)
     }
 }

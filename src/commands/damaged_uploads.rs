@@ -1,8 +1,9 @@
 //! A person wants a recording although it is damaged: it is verified once more, and accepted as what it is.
 
-use super::{Command, CommandError, Refusal, Work};
-use crate::domain::task::{Task, TaskCommand};
-use crate::domain::{RefusalCode, TaskId};
+use super::tasks::task_in_scope;
+use super::{Command, CommandError, Work};
+use crate::domain::TaskId;
+use crate::domain::task::TaskCommand;
 
 #[derive(Clone, Debug)]
 pub struct WantDamagedUpload {
@@ -15,12 +16,7 @@ impl Command for WantDamagedUpload {
     const NAME: &'static str = "want_damaged_upload";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.task_id));
-        let mut task = work.load::<Task>(self.task_id).await?;
-        let brief = &task.state.dispatched().ok_or_else(no_task)?.brief;
-        if !work.scope.contains(brief.factory_id, Some(brief.organization_id)) {
-            return Err(no_task().into());
-        }
+        let (mut task, _) = task_in_scope(work, self.task_id).await?;
         work.decide(&mut task, TaskCommand::WantDamaged { reason: self.reason.clone() })?;
         Ok(())
     }

@@ -7,13 +7,14 @@ use super::dispatch::{Dispatch, check_station, look_up};
 use super::judging::case_of;
 use super::production::Production;
 use super::rulings::rule;
+use super::tasks::task_in_scope;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::batch::BatchCommand;
 use crate::domain::episode::{Episode, EpisodeCommand, RunMode};
 use crate::domain::judgement::Suite;
 use crate::domain::operator_word::{Demonstration, OperatorWord, WordVerdict};
 use crate::domain::order::OrderCommand;
-use crate::domain::task::{self, Task, TaskCommand, TaskRefusal};
+use crate::domain::task::{self, TaskCommand, TaskRefusal};
 use crate::domain::workload::TaskGroup;
 use crate::domain::{Actor, EpisodeId, RefusalCode, TaskId};
 use crate::projections::facts;
@@ -33,12 +34,7 @@ impl Command for GiveWord {
     const NAME: &'static str = "give_word";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {}", self.task_id));
-        let mut task = work.load::<Task>(self.task_id).await?;
-        let known = task.state.dispatched().cloned().ok_or_else(no_task)?;
-        if !work.scope.contains(known.brief.factory_id, Some(known.brief.organization_id)) {
-            return Err(no_task().into());
-        }
+        let (mut task, known) = task_in_scope(work, self.task_id).await?;
         let by = match work.actor().clone() {
             Actor::Collector(id) => {
                 let own = facts::station_of_collector(&mut work.tx, id).await?;

@@ -76,10 +76,8 @@ pub struct ToLookAt {
 pub enum Begun {
     /// It holds the episode.
     Look(Box<ToLookAt>),
-    /// It has looked, and waits for checkers elsewhere.
-    Waits(Box<Waits>),
-    /// It has ended before.
-    Ended(Box<RunAnswer>),
+    /// It was made before.
+    Ran(Ran),
 }
 
 /// A run takes the episode, for as long as it may take.
@@ -97,11 +95,8 @@ impl Command for StartQaRun {
 
     async fn run(&self, work: &mut Work) -> Result<Begun, CommandError> {
         let mut episode = episode_in_scope(work, self.episode).await?;
-        if let Some(answer) = answer(&episode, &self.run)? {
-            return Ok(Begun::Ended(Box::new(answer)));
-        }
-        if let Some(waits) = waits(&episode, &self.run)? {
-            return Ok(Begun::Waits(waits));
+        if let Some(ran) = ran(&episode, &self.run)? {
+            return Ok(Begun::Ran(ran));
         }
         let now = work.now;
         let until = TimeDelta::from_std(self.within).ok().and_then(|within| now.checked_add_signed(within)).unwrap_or(Timestamp::MAX_UTC);
@@ -125,15 +120,26 @@ pub struct RunAnswer {
     pub ended: EndedRun,
 }
 
-pub(super) fn answer(episode: &Loaded<Episode>, run: &str) -> Result<Option<RunAnswer>, CommandError> {
-    let qa = &known(episode)?.qa;
-    let ended = qa.last.as_ref().filter(|last| last.run == run);
-    Ok(ended.map(|ended| RunAnswer { status: qa.status(), ended: ended.clone() }))
+/// What a run came to, as far as it is known now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Ran {
+    Ended(Box<RunAnswer>),
+    /// Checkers elsewhere are asked first.
+    Waits(Box<Waits>),
 }
 
-/// What this run waits for, where it does.
-pub(super) fn waits(episode: &Loaded<Episode>, run: &str) -> Result<Option<Box<Waits>>, CommandError> {
-    Ok(known(episode)?.qa.waits.clone().filter(|waits| waits.run == run))
+/// None: the episode knows nothing of this run.
+pub(super) fn ran(episode: &Loaded<Episode>, run: &str) -> Result<Option<Ran>, CommandError> {
+    let qa = &known(episode)?.qa;
+    let ended = qa.last.as_ref().filter(|last| last.run == run);
+    let answer = ended.map(|ended| Ran::Ended(Box::new(RunAnswer { status: qa.status(), ended: ended.clone() })));
+    let waits = || qa.waits.clone().filter(|waits| waits.run == run).map(Ran::Waits);
+    Ok(answer.or_else(waits))
+}
+
+/// The same of one that was judged by now.
+pub(super) fn has_run(episode: &Loaded<Episode>, run: &str) -> Result<Ran, CommandError> {
+    ran(episode, run)?.ok_or_else(|| anyhow::anyhow!("nothing came of the run {run}").into())
 }
 
 /// What came of judging.
@@ -141,9 +147,7 @@ pub(super) fn waits(episode: &Loaded<Episode>, run: &str) -> Result<Option<Box<W
 pub enum Judged {
     /// Nothing was measured: it has to be looked at.
     NotMeasured,
-    /// Checkers elsewhere are asked first.
-    Waits(Box<Waits>),
-    Ended(Box<RunAnswer>),
+    Ran(Ran),
 }
 
 /// Judges an episode by what was measured of it.
@@ -164,11 +168,8 @@ impl Command for JudgeEpisode {
 
     async fn run(&self, work: &mut Work) -> Result<Judged, CommandError> {
         let mut episode = episode_in_scope(work, self.episode).await?;
-        if let Some(answer) = answer(&episode, &self.run)? {
-            return Ok(Judged::Ended(Box::new(answer)));
-        }
-        if let Some(waits) = waits(&episode, &self.run)? {
-            return Ok(Judged::Waits(waits));
+        if let Some(ran) = ran(&episode, &self.run)? {
+            return Ok(Judged::Ran(ran));
         }
         let before = known(&episode)?;
         let station = before.created.station_id;
@@ -188,15 +189,8 @@ impl Command for JudgeEpisode {
             work.decide(&mut episode, EpisodeCommand::Measure(Box::new(looked)))?;
         }
         rule(work, &mut episode, (&self.run, self.mode), case).await?;
-        if let Some(waits) = waits(&episode, &self.run)? {
-            return Ok(Judged::Waits(waits));
-        }
-        answer(&episode, &self.run)?.map(|answer| Judged::Ended(Box::new(answer))).ok_or_else(|| nothing_came_of(&self.run))
+        has_run(&episode, &self.run).map(Judged::Ran)
     }
-}
-
-pub(super) fn nothing_came_of(run: &str) -> CommandError {
-    anyhow::anyhow!("nothing came of the run {run}").into()
 }
 
 /// What people say of an episode; what is not given stays.

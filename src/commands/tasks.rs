@@ -6,10 +6,22 @@ use super::{Command, CommandError, Refusal, Work, chance};
 use crate::domain::batch::{self, BatchCommand, Removed, tally_of};
 use crate::domain::order::OrderCommand;
 use crate::domain::tally::Tally;
-use crate::domain::task::TaskCommand;
+use crate::domain::task::{Dispatched, Task, TaskCommand};
 use crate::domain::workload::{TASKS_PER_BATCH_MAX, TaskGroup};
 use crate::domain::{BatchId, OrderId, RefusalCode, RefusalKind, RobotId, SopId, StationId, SubsceneId, TaskId, public_id};
+use crate::eventstore::Loaded;
 use crate::projections::facts;
+
+/// A task that the caller may see.
+pub(super) async fn task_in_scope(work: &mut Work, id: TaskId) -> Result<(Loaded<Task>, Dispatched), CommandError> {
+    let no_task = || Refusal::new(RefusalCode::TaskNotFound, format!("there is no task {id}"));
+    let task = work.load::<Task>(id).await?;
+    let known = task.state.dispatched().cloned().ok_or_else(no_task)?;
+    match work.scope.contains(known.brief.factory_id, Some(known.brief.organization_id)) {
+        true => Ok((task, known)),
+        false => Err(no_task().into()),
+    }
+}
 
 /// Adds tasks to the newest open batch of an order at a workstation, or to a new one.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use crate::domain::{EpisodeId, RefusalCode, TaskId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
 
-/// The object is what the device said it is: an episode is created, the task is completed, batch and
+/// The object is what the device said it is, or a person wants it as it is: an episode is created, the task is completed, batch and
 /// order follow, and the ack is queued; all or nothing.
 #[derive(Clone, Debug)]
 pub struct AcceptUpload {

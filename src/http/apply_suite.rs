@@ -14,13 +14,12 @@ use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
-use super::suites::{SHIPPED, found, kept, no_suite};
+use super::suites::{SHIPPED, kept, no_suite, scope_of};
 use crate::commands::CommandError;
 use crate::commands::applying::may_be_applied;
 use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::domain::bulk_run::{BulkAction, BulkWork};
 use crate::domain::episode::EpisodeSelection;
-use crate::domain::judgement::Suite;
 use crate::domain::{QaSuiteId, Scope};
 use crate::projections::reads::Reads;
 use crate::projections::reads::data_ops::ForApply;
@@ -46,19 +45,17 @@ impl From<ForApply> for BulkPreview {
 }
 
 /// How many episodes of a selection a suite would be applied to.
-pub async fn previewed(
-    reads: &Reads,
-    shipped: &Suite,
-    scope: &Scope,
-    id: &str,
-    selection: EpisodeSelection,
-) -> Result<BulkPreview, Problem> {
+pub async fn previewed(reads: &Reads, scope: &Scope, id: &str, selection: EpisodeSelection) -> Result<BulkPreview, Problem> {
     let suite = named(id)?;
-    let (of, _) = found(reads, shipped, id).await?;
-    if let Some(id) = suite {
-        may_be_applied(reads.suite(id).await?.ok_or_else(no_suite)?.own.state).map_err(CommandError::from)?;
-    }
-    Ok(counted(reads.counted_for_apply(scope, &of.narrow(selection), suite).await?)?.into())
+    let meant = match suite {
+        None => selection,
+        Some(id) => {
+            let row = reads.suite(id).await?.ok_or_else(no_suite)?;
+            may_be_applied(row.own.state).map_err(CommandError::from)?;
+            scope_of(&row).narrow(selection)
+        }
+    };
+    Ok(counted(reads.counted_for_apply(scope, &meant, suite).await?)?.into())
 }
 
 /// What is to be done, and with how many episodes as the caller expects.
@@ -81,7 +78,7 @@ pub async fn preview_of(
     PathText(id): PathText,
     BulkBody(body): BulkBody<EpisodesMeant>,
 ) -> Result<Json<BulkPreview>, Problem> {
-    previewed(&state.reads, state.runs.default_suite(), &caller.scope, &id, body.selection()?).await.map(Json)
+    previewed(&state.reads, &caller.scope, &id, body.selection()?).await.map(Json)
 }
 
 /// Judge episodes by this suite, from their facts, where it is the one that is for them. Unlike any other run, it also replaces a `needs_inspection` that a machine gave

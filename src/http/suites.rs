@@ -274,13 +274,17 @@ pub async fn found(reads: &Reads, shipped: &Suite, id: &str) -> Result<(SuiteSco
         return Ok((SuiteScope::All, shipped.clone()));
     }
     let row = reads.suite(kept(id).ok_or_else(no_suite)?).await?.ok_or_else(no_suite)?;
+    Ok((scope_of(&row), row.own.rules))
+}
+
+/// Which episodes it is for.
+pub fn scope_of(row: &SuiteShown) -> SuiteScope {
     let of = row.own.scope_id.unwrap_or_default();
-    let scope = match row.own.scope_kind {
+    match row.own.scope_kind {
         ScopeKind::All => SuiteScope::All,
         ScopeKind::RobotType => SuiteScope::RobotType(RobotTypeId(of)),
         ScopeKind::Sop => SuiteScope::Sop(SopId(of)),
-    };
-    Ok((scope, row.own.rules))
+    }
 }
 
 /// The id of a suite that the site has made.

@@ -4,6 +4,8 @@ use std::io::{self, BufRead, Read};
 
 use sha2::{Digest as _, Sha256};
 
+use super::read::read_buffered;
+
 pub struct Hashed<R> {
     inner: R,
     hash: Option<Sha256>,
@@ -45,10 +47,6 @@ impl<R: BufRead> BufRead for Hashed<R> {
 
 impl<R: BufRead> Read for Hashed<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.fill_buf()?;
-        let len = piece.len().min(into.len());
-        into[..len].copy_from_slice(&piece[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, into)
     }
 }

@@ -118,12 +118,17 @@ impl BufRead for Pieces {
 
 impl Read for Pieces {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let piece = self.fill_buf()?;
-        let len = piece.len().min(into.len());
-        into[..len].copy_from_slice(&piece[..len]);
-        self.consume(len);
-        Ok(len)
+        read_buffered(self, into)
     }
+}
+
+/// Reads from what lies ready.
+pub(super) fn read_buffered(from: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
+    let piece = from.fill_buf()?;
+    let len = piece.len().min(into.len());
+    into[..len].copy_from_slice(&piece[..len]);
+    from.consume(len);
+    Ok(len)
 }
 
 pub(super) async fn exactly<R: RangedRead>(reader: &R, range: Range<u64>) -> Result<Bytes, ReadSummaryError<R::Error>> {

@@ -10,14 +10,9 @@ use crate::domain::{EpisodeId, QaSuiteId, RefusalCode};
 use crate::telemetry::chain;
 
 impl Runs {
-    async fn apply(&self, context: &Context, episode: EpisodeId, run: String, suite: Option<QaSuiteId>) -> Result<Done, NotRun> {
+    async fn apply(&self, context: &Context, episode: EpisodeId, run: String, suite: Option<QaSuiteId>) -> Result<Applied, NotRun> {
         let apply = ApplySuite { episode, run, suite, default_suite: self.default_suite().clone() };
-        Ok(match self.commands.execute(context, apply).await? {
-            Applied::OtherSuite => Done::OtherSuite,
-            Applied::NotMeasured => Done::NotMeasured,
-            Applied::Waits(waits) => Done::Ran(Ran::Waits(waits)),
-            Applied::Ended(answer) => Done::Ran(Ran::Ended(answer)),
-        })
+        Ok(self.commands.execute(context, apply).await?)
     }
 
     /// Judges one item of a bulk run. What could not be done is a result, too: the run goes on.
@@ -28,7 +23,7 @@ impl Runs {
                 let done = match work {
                     BulkWork::ApplySuite { suite, .. } => self.apply(context, episode, name, *suite).await,
                     BulkWork::BulkQa { .. } | BulkWork::ReplayDeadLetters { .. } => {
-                        self.run(context, episode, &name, RunMode::Manual).await.map(Done::Ran)
+                        self.run(context, episode, &name, RunMode::Manual).await.map(Applied::Ran)
                     }
                 };
                 if let Err(error) = &done {
@@ -42,28 +37,18 @@ impl Runs {
     }
 }
 
-/// What became of an episode.
-#[derive(Debug)]
-enum Done {
-    Ran(Ran),
-    /// The suite that is applied is not for it any more.
-    OtherSuite,
-    /// There are no facts to judge it by.
-    NotMeasured,
-}
-
 /// Why an episode has no verdict yet: the bulk run does not wait for it.
 const WAITS: &str = "waits_for_outside_checks";
 /// Why a suite is not applied to it.
 pub const OTHER_SUITE: &str = "other_suite";
 pub const NOT_MEASURED: &str = "not_measured";
 
-fn outcome_of(done: &Result<Done, NotRun>) -> (ItemOutcome, Option<&'static str>) {
+fn outcome_of(done: &Result<Applied, NotRun>) -> (ItemOutcome, Option<&'static str>) {
     let error = match done {
-        Ok(Done::Ran(Ran::Waits(_))) => return (ItemOutcome::Skipped, Some(WAITS)),
-        Ok(Done::Ran(Ran::Ended(answer))) => return ItemOutcome::of(answer.ended.judgement.verdict),
-        Ok(Done::OtherSuite) => return (ItemOutcome::Skipped, Some(OTHER_SUITE)),
-        Ok(Done::NotMeasured) => return (ItemOutcome::Skipped, Some(NOT_MEASURED)),
+        Ok(Applied::Ran(Ran::Waits(_))) => return (ItemOutcome::Skipped, Some(WAITS)),
+        Ok(Applied::Ran(Ran::Ended(answer))) => return ItemOutcome::of(answer.ended.judgement.verdict),
+        Ok(Applied::OtherSuite) => return (ItemOutcome::Skipped, Some(OTHER_SUITE)),
+        Ok(Applied::NotMeasured) => return (ItemOutcome::Skipped, Some(NOT_MEASURED)),
         Err(error) => error,
     };
     match error {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  new episode ──────────────► judge (what was measured while it was verified) ──► one event
+//!  a suite that is applied ──► judge (the same) ─────────────────────────────► one event
 //!  a person, a bulk run ─► start ─► look at the objects ─► judge ──────────────► two events
 //!                                     └─ cannot be read, or takes too long ─► abandon: the episode is as it was
 //! ```
@@ -24,10 +25,11 @@ use tracing::warn;
 
 pub use self::object::{Objects, Read, measure_object};
 use crate::blobs::{BlobError, Blobs};
-use crate::commands::qa::{AbandonQaRun, Begun, JudgeEpisode, Judged, RunAnswer, StartQaRun};
+pub use crate::commands::qa::Ran;
+use crate::commands::qa::{AbandonQaRun, Begun, JudgeEpisode, Judged, StartQaRun};
 use crate::commands::{CommandError, Commands, Context};
 use crate::domain::EpisodeId;
-use crate::domain::episode::{RunMode, Waits};
+use crate::domain::episode::RunMode;
 use crate::domain::judgement::Suite;
 use crate::telemetry::chain;
 
@@ -51,14 +53,6 @@ pub struct Runs {
     commands: Commands,
     blobs: Blobs,
     settings: std::sync::Arc<RunSettings>,
-}
-
-/// What a run came to, as far as it is known now.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Ran {
-    Ended(Box<RunAnswer>),
-    /// Checkers elsewhere are asked first.
-    Waits(Box<Waits>),
 }
 
 /// Why a run has no result.
@@ -89,8 +83,7 @@ impl Runs {
     /// Judges a new episode by what was measured of it. One that was not is looked at.
     pub async fn judge_new(&self, context: &Context, episode: EpisodeId, run: &str) -> Result<Ran, NotRun> {
         match self.commands.execute(context, self.judge(episode, run, RunMode::Auto)).await? {
-            Judged::Ended(answer) => Ok(Ran::Ended(answer)),
-            Judged::Waits(waits) => Ok(Ran::Waits(waits)),
+            Judged::Ran(ran) => Ok(ran),
             Judged::NotMeasured => self.run(context, episode, run, RunMode::Auto).await,
         }
     }
@@ -100,8 +93,7 @@ impl Runs {
         let timeout = self.settings.timeout;
         let start = StartQaRun { episode, run: run.to_owned(), mode, within: timeout + TO_SETTLE };
         let to_look_at = match self.commands.execute(context, start).await? {
-            Begun::Ended(answer) => return Ok(Ran::Ended(answer)),
-            Begun::Waits(waits) => return Ok(Ran::Waits(waits)),
+            Begun::Ran(ran) => return Ok(ran),
             Begun::Look(to_look_at) => to_look_at,
         };
         let looked = tokio::time::timeout(timeout, look::look_again(&self.blobs, &to_look_at, self.settings.sidecar_bytes_max)).await;
@@ -109,8 +101,7 @@ impl Runs {
             Ok(Ok(facts)) => {
                 let judge = JudgeEpisode { looked: Some(Box::new(facts)), ..self.judge(episode, run, mode) };
                 match self.commands.execute(context, judge).await {
-                    Ok(Judged::Ended(answer)) => return Ok(Ran::Ended(answer)),
-                    Ok(Judged::Waits(waits)) => return Ok(Ran::Waits(waits)),
+                    Ok(Judged::Ran(ran)) => return Ok(ran),
                     Ok(Judged::NotMeasured) => {
                         NotRun::Command(anyhow::anyhow!("what was found of episode {episode} is not known any more").into())
                     }

@@ -92,7 +92,7 @@ impl Suites for DatabaseSuites {
 
     async fn preview_of_apply(&self, id: &str, meant: &Value) -> anyhow::Result<Value> {
         let selection = read::<EpisodesMeant>(meant)?.selection().map_err(|problem| said(&problem))?;
-        let preview = previewed(&self.reads, &self.shipped, &Scope::Everything, id, selection).await;
+        let preview = previewed(&self.reads, &Scope::Everything, id, selection).await;
         Ok(json!(preview.map_err(|problem| said(&problem))?))
     }
 

@@ -34,7 +34,7 @@ pub enum TaskCommand {
         report: UploadReport,
         at: Timestamp,
     },
-    /// The object is what the device said it is.
+    /// The object is what the device said it is, or a person wants it as it is.
     AcceptUpload {
         /// Sequence of the event whose report was verified.
         reported_in: i64,
