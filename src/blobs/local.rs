@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -69,19 +69,49 @@ pub(super) fn pieces_of_file(
         };
         match opened {
             Err(error) => stream::once(async { Err(error) }).boxed(),
-            Ok(file) => stream::iter((0..facts.size).step_by(PIECE_BYTES as usize))
-                .map(move |start| read_piece(file.clone(), key.clone(), start, facts.size.min(start + PIECE_BYTES)))
-                .buffered(1 + PIECES_AHEAD)
-                .boxed(),
+            Ok(file) => {
+                let spare = Spare::default();
+                stream::iter((0..facts.size).step_by(PIECE_BYTES as usize))
+                    .map(move |start| read_piece(file.clone(), key.clone(), spare.clone(), start, facts.size.min(start + PIECE_BYTES)))
+                    .buffered(1 + PIECES_AHEAD)
+                    .boxed()
+            }
         }
     })
 }
 
-async fn read_piece(file: Arc<File>, key: ObjectKey, start: u64, end: u64) -> Result<Bytes, BlobError> {
+/// Pieces that nobody holds any more, for the next ones: the kernel clears each page of a new one, which costs a tenth of what hashing does.
+type Spare = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// So many are held where each is read, hashed and measured once.
+const SPARE_MAX: usize = 4;
+
+struct Lent {
+    bytes: Vec<u8>,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            spare.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+async fn read_piece(file: Arc<File>, key: ObjectKey, spare: Spare, start: u64, end: u64) -> Result<Bytes, BlobError> {
     in_files(&key, move || {
-        let mut piece = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
-        file.read_exact_at(&mut piece, start)?;
-        Ok(piece.into())
+        let mut bytes = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        bytes.resize(usize::try_from(end - start).map_err(io::Error::other)?, 0);
+        file.read_exact_at(&mut bytes, start)?;
+        Ok(Bytes::from_owner(Lent { bytes, spare }))
     })
     .await
 }

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use super::local_file::{LocalFile, PIECE_BYTES};
+use super::local_file::LocalFile;
 use super::output::say;
 use crate::domain::QaReferenceId;
 use crate::domain::judgement::{CheckResult, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict, WantedTopic};
 use crate::domain::measurement::{Facts, SidecarFacts};
 use crate::domain::reference::Reference;
-use crate::mcap::Hashed;
 use crate::mcap::measure::{Limits, Look, look, measure_ends, measure_whole, sidecar_facts};
+use crate::mcap::{Hashed, READ_AT_ONCE};
 use crate::quality::{Beside, Twin, judge_with};
 
 #[derive(clap::Args)]
@@ -129,7 +129,7 @@ async fn measured(path: &Path, quick: bool) -> anyhow::Result<Facts> {
         measure_ends(&file, &seen).await.with_context(cannot)?
     } else {
         let hash = matches!(&sidecar, Some(SidecarFacts::Read(says)) if says.sha256.is_some());
-        let mut bytes = Hashed::new(BufReader::with_capacity(PIECE_BYTES, file.file), hash);
+        let mut bytes = Hashed::new(BufReader::with_capacity(READ_AT_ONCE, file.file), hash);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let limits = Limits { unpackers: (threads - 1).clamp(1, 8), ..Limits::default() };
         let mut facts = measure_whole(&mut bytes, &seen, limits).with_context(cannot)?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::local_file::{LocalFile, PIECE_BYTES};
 use super::output::say;
 use crate::domain::salvage::{GoodRange, Salvaged};
+use crate::mcap::READ_AT_ONCE;
 use crate::mcap::salvage::{CHUNK_BYTES_MAX, known, salvage};
 
 #[derive(clap::Args)]
@@ -44,7 +45,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let known = known(&parent, parent.size).await.with_context(|| format!("cannot read {}", file.display()))?;
     let part = Part::beside(output)?;
     let into = BufWriter::with_capacity(PIECE_BYTES, &part.file);
-    let salvaged = salvage(BufReader::with_capacity(PIECE_BYTES, &parent.file), &known, CHUNK_BYTES_MAX, into)
+    let salvaged = salvage(BufReader::with_capacity(READ_AT_ONCE, &parent.file), &known, CHUNK_BYTES_MAX, into)
         .with_context(|| format!("cannot salvage {} to {}", file.display(), output.display()))?;
     let keeps = salvaged.messages_kept > 0;
     if keeps {

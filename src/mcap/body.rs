@@ -7,6 +7,10 @@ use super::summary::Unsound;
 /// Names longer than this are cut: topics and types are short, and a device says how long they are.
 const NAME_BYTES_MAX: usize = 4 << 10;
 
+/// Of a body that is held so much is asked for at once: it is hashed while it is near. A file that is read through a buffer of no more
+/// than this gives it without a copy in between.
+pub const READ_AT_ONCE: usize = 256 << 10;
+
 /// Why the pass stops.
 pub enum Stop {
     Defect(Unsound),
@@ -63,21 +67,31 @@ impl<R: BufRead> Source<R> {
         Ok(())
     }
 
-    /// So many bytes and no fewer, in a buffer that grows as they come.
-    pub fn fill(&mut self, mut len: u64, into: &mut Vec<u8>) -> io::Result<()> {
-        into.clear();
-        while len > 0 {
-            let piece = self.inner.fill_buf()?;
-            if piece.is_empty() {
+    /// So many bytes and no fewer, in a buffer that grows as they come. What it held before is gone.
+    pub fn fill(&mut self, len: u64, into: &mut Vec<u8>) -> io::Result<()> {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut filled = 0;
+        while filled < len {
+            let end = filled + (len - filled).min(READ_AT_ONCE);
+            // A buffer that is used again has these bytes already, and they are not zeroed first.
+            if into.len() < end {
+                into.resize(end, 0);
+            }
+            let now = match self.inner.read(&mut into[filled..end]) {
+                Ok(now) => now,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if now == 0 {
+                into.truncate(filled);
                 self.ended = true;
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let now = usize::try_from(len).unwrap_or(usize::MAX).min(piece.len());
-            into.extend_from_slice(&piece[..now]);
-            self.crc.update(&piece[..now]);
-            self.took(now);
-            len -= now as u64;
+            self.crc.update(&into[filled..filled + now]);
+            self.at += now as u64;
+            filled += now;
         }
+        into.truncate(len);
         Ok(())
     }
 

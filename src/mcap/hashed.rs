@@ -4,8 +4,6 @@ use std::io::{self, BufRead, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::read::read_buffered;
-
 pub struct Hashed<R> {
     inner: R,
     hash: Option<Sha256>,
@@ -47,6 +45,10 @@ impl<R: BufRead> BufRead for Hashed<R> {
 
 impl<R: BufRead> Read for Hashed<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        read_buffered(self, into)
+        let len = self.inner.read(into)?;
+        if let Some(hash) = &mut self.hash {
+            hash.update(&into[..len]);
+        }
+        Ok(len)
     }
 }

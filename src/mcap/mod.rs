@@ -26,6 +26,7 @@ pub mod salvage;
 mod summary;
 mod through;
 
+pub use body::READ_AT_ONCE;
 pub use hashed::Hashed;
 pub use read::{RangedRead, ReadSummaryError, read_pieces};
 pub use summary::{ChannelFacts, ChunkRegion, SUMMARY_BYTES_MAX, SummaryCrc, SummaryFacts, Unsound, summary_of};

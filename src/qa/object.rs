@@ -40,12 +40,7 @@ pub async fn measure_object(blobs: &Blobs, key: &ObjectKey, head: &ObjectFacts) 
         // It has less bytes than it had.
         Err(ReadSummaryError::Unsound(_) | ReadSummaryError::ShortRead { .. }) => return Err(BlobError::Changed(key.clone())),
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let limits = Limits { unpackers: (threads - 1).clamp(1, UNPACKERS_MAX), ..Limits::default() };
-    let passed = measure_passing(blobs.pieces(key, head), seen.clone(), limits).await?;
+    let passed = measure_passing(blobs.pieces(key, head), seen.clone(), Limits::beside_hashing()).await?;
     blobs.is_still(key, head).await?;
     Ok(Read { look: seen, passed })
 }
-
-/// More than that do not get more bytes from a store.
-const UNPACKERS_MAX: usize = 8;

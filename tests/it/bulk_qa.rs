@@ -38,7 +38,7 @@ fn good() -> Recording {
     recorded(&TOPICS, 5)
 }
 
-fn runs(edge: &TestEdge) -> Runs {
+pub fn runs(edge: &TestEdge) -> Runs {
     let settings = RunSettings { timeout: Duration::from_secs(10), default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
     Runs::new(edge.commands.clone(), edge.objects.blobs.clone(), settings)
 }

@@ -48,6 +48,7 @@ mod http_slice;
 mod idempotency;
 mod inspection;
 mod judging;
+mod judging_must_not;
 mod kill;
 mod kill_judging;
 mod leadership;

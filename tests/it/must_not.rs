@@ -584,7 +584,7 @@ async fn mn_22_ending_an_order_by_hand_ends_its_batches_and_tells_its_recorders(
 }
 
 #[tokio::test]
-async fn mn_23_an_episode_that_arrives_after_a_recall_is_labelled_too() {
+async fn mn_23_q19_an_episode_that_arrives_after_a_recall_is_labelled_too() {
     let floor = Floor::new(5).await;
     let batch = floor.batch(2).await;
     let (early, late) = (&batch.tasks[0], &batch.tasks[1]);

@@ -47,6 +47,18 @@ impl Default for Limits {
     }
 }
 
+/// More than that do not get more bytes from a store.
+const UNPACKERS_MAX: usize = 8;
+
+impl Limits {
+    /// Where the same bytes are hashed on a thread of its own, which takes longer than all the rest: processors that neither hash nor
+    /// measure unpack. With two there is none, and handing chunks to and fro would cost half as much again.
+    pub fn beside_hashing() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { unpackers: processors.saturating_sub(2).min(UNPACKERS_MAX), ..Self::default() }
+    }
+}
+
 /// Of one metadata record.
 const METADATA_BYTES_MAX: u64 = 256 << 10;
 
