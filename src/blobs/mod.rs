@@ -130,7 +130,14 @@ impl Blobs {
 
     pub async fn head(&self, key: &ObjectKey) -> Result<ObjectFacts, BlobError> {
         let options = GetOptions::new().with_head(true);
-        let found = self.store.get_opts(&key.location()?, options).await.map_err(|error| BlobError::from_store(key, error))?;
+        let found = match self.store.get_opts(&key.location()?, options).await.map_err(|error| BlobError::from_store(key, error)) {
+            // A store that lacks the bucket lacks every object, and says so in the same way.
+            Err(BlobError::NotFound(missing)) => {
+                self.bucket_is_there().await?;
+                return Err(BlobError::NotFound(missing));
+            }
+            found => found?,
+        };
         let attribute = |name: Attribute| found.attributes.get(&name).map(|value| value.as_ref().to_owned());
         Ok(ObjectFacts {
             size: found.meta.size,
@@ -263,6 +270,13 @@ impl Blobs {
         match self.store.delete(&key.location()?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(BlobError::from_store(key, error)),
+        }
+    }
+
+    async fn bucket_is_there(&self) -> Result<(), BlobError> {
+        match self.ask_bucket("").await?.status {
+            404 => Err(BlobError::Unavailable(format!("the bucket `{}` is not there", self.bucket).into())),
+            _ => Ok(()),
         }
     }
 

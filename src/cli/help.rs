@@ -104,6 +104,7 @@ Examples:
   keystone suites draft hall-2.json --name hall-2 --note \"The arms of hall 2 stop more often\"
   keystone suites what-if 3 --station 2               what the draft would say of episodes that there are
   keystone suites activate 3
+  keystone suites apply 3 --status needs_inspection    judge history by it: what would be done; --yes does it
   keystone suites list --state active
 
 Works beside a running server, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names, or with --server from

@@ -23,10 +23,11 @@ pub struct LocalFile {
 impl LocalFile {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let cannot = || format!("cannot read {}", path.display());
+        // Looked at before it is opened: a pipe would wait for its other end.
+        anyhow::ensure!(std::fs::metadata(path).with_context(cannot)?.is_file(), "{} is no file", path.display());
         let file = File::open(path).with_context(cannot)?;
-        let metadata = file.metadata().with_context(cannot)?;
-        anyhow::ensure!(metadata.is_file(), "{} is no file", path.display());
-        Ok(Self { file, size: metadata.len() })
+        let size = file.metadata().with_context(cannot)?.len();
+        Ok(Self { file, size })
     }
 }
 

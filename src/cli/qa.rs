@@ -85,8 +85,17 @@ const NOT_APPROVED: i32 = 2;
 
 /// Ends the program with a code of its own unless all are approved.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, ..TaskWants::default() };
-    let exported = options.reference.as_deref().map(exported).transpose()?;
+    // No recording is of a time to come.
+    let received_at_ns = chrono::Utc::now().timestamp_nanos_opt().and_then(|ns| u64::try_from(ns).ok());
+    let wants = TaskWants { topics: options.topics.clone(), duration_s: options.seconds, received_at_ns, ..TaskWants::default() };
+    let exported = match options.reference.as_deref().map(exported).transpose() {
+        Ok(exported) => exported,
+        Err(error) => {
+            // 1 would say that a recording failed.
+            eprintln!("keystone: {error:#}");
+            std::process::exit(NOT_APPROVED);
+        }
+    };
     let reference = exported.as_ref().map(|exported| (exported.id, &exported.reference));
     let (suite, nobody) = (Suite::default(), OutsideAnswers::new());
     let beside = Beside { outside: &nobody, word: None, reference, twin: Twin::NotLookedFor };

@@ -68,6 +68,9 @@ pub struct ToLookAt {
     /// Of the object that was verified.
     pub size_bytes: u64,
     pub etag: Option<String>,
+    /// The same, in hex.
+    #[serde(default)]
+    pub sha256: String,
     /// What was measured before.
     pub facts: Option<Facts>,
 }
@@ -107,6 +110,7 @@ impl Command for StartQaRun {
             sidecar_path: known.created.sidecar_path.clone(),
             size_bytes: known.created.file_size_bytes,
             etag: known.created.etag.clone(),
+            sha256: known.created.checksum.clone(),
             facts: known.measured.as_ref().map(|measured| measured.facts.clone()),
         })))
     }

@@ -83,6 +83,9 @@ pub struct Facts {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
     pub size_bytes: u64,
+    /// The entity tag of the object that was measured, where it lies in a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
     /// How much of it was read.
     pub read_bytes: u64,
     /// Of the whole file, where it was hashed in the same pass.
@@ -127,6 +130,7 @@ impl Facts {
             tier: Tier::Summary,
             gone: false,
             size_bytes,
+            etag: None,
             read_bytes: 0,
             sha256: None,
             head_magic: String::new(),

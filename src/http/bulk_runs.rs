@@ -196,7 +196,8 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
     ("action" = BulkActionWord, Query, description = "The kind"),
 ), responses((status = 200, body = BulkRun), (status = 204), (status = 400, description = "No such kind")))]
 pub async fn current(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
-    let action: BulkAction = params.word("action")?.ok_or_else(|| Problem::of_field("action", "is required"))?;
+    let action = params.word("action").and_then(|action| action.ok_or_else(|| Problem::of_field("action", "is required")));
+    let action: BulkAction = action.map_err(|problem| problem.in_short("action must be bulk_qa"))?;
     let one = Page { limit: Some(1), ..Page::ALL };
     let newest = state.reads.bulk_runs(Some(action), Some(true), one).await?.rows.pop();
     Ok(newest.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |run| Json(BulkRun::from(run)).into_response()))

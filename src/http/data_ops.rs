@@ -226,6 +226,7 @@ type Count = Whole<0, { i64::MAX }>;
 
 /// Which episodes are meant.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EpisodesMeant {
     /// Which episodes; nothing said, or nothing in it, means every episode.
     filters: Option<BulkFilters>,
@@ -235,6 +236,7 @@ pub struct EpisodesMeant {
 
 /// Which episodes are meant, and that it is meant.
 #[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct BulkEpisodes {
     /// Which episodes; nothing said, or nothing in it, means every episode.
     filters: Option<BulkFilters>,

@@ -1,6 +1,7 @@
 //! How a live stream is opened: a seat, a right that is looked at again, and headers that no proxy mistakes.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -72,12 +73,15 @@ impl Opening {
         frames: impl Stream<Item = Bytes> + Send + 'static,
         beat: impl Fn() -> Bytes + Send + 'static,
     ) -> Response {
-        let (live, right) = (&self.state.live, self.right);
+        let (live, right) = (&self.state.live, Arc::new(self.right));
         let lasting = Lasting {
             seat,
             heartbeat: live.heartbeat,
             beat: Box::new(beat),
-            right: Box::new(move || right.holds()),
+            right: Box::new(move || {
+                let right = right.clone();
+                Box::pin(async move { right.holds().await })
+            }),
             stop: live.stop.clone(),
         };
         let body = Body::from_stream(open(frames, lasting).map(Ok::<_, Infallible>));

@@ -21,7 +21,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::episodes::rounded;
-use super::extract::{Json, Params, PathId, PathText, word};
+use super::extract::{Json, Params, PathId, PathText};
 use super::fields::{MayBeEmpty, Name, Text};
 use super::location::Location;
 use super::made::Made;
@@ -62,6 +62,7 @@ const NUMBER_MAX: f64 = 1e9;
 
 /// Who asks for a job.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewClaim {
     /// What the checker calls itself, so that people know which one has it.
     checker: CheckerName,
@@ -194,6 +195,7 @@ pub async fn claim(
 
 /// A checker is at work.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Heartbeat {
     /// That of the claim.
     token: ClaimToken,
@@ -240,6 +242,7 @@ pub struct GivenFinding {
 
 /// What a checker says of a recording.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GivenReport {
     /// That of the claim.
     token: ClaimToken,
@@ -286,12 +289,13 @@ fn numbers(given: BTreeMap<String, f64>) -> Result<BTreeMap<String, f64>, Proble
 }
 
 fn report_of(given: GivenReport) -> Result<OutsideReport, Problem> {
-    let result: Grade = word("result", &given.result)?;
+    let not_said = || Problem::of_field("result", "must be pass, warn, fail or not_applicable");
+    let result: Grade = given.result.parse().map_err(|_| not_said())?;
     let usual = match result {
         Grade::Pass => 1.0,
         Grade::Warn => 0.5,
         Grade::Fail | Grade::NotApplicable => 0.0,
-        Grade::NotDone => return Err(Problem::of_field("result", "must be pass, warn, fail or not_applicable")),
+        Grade::NotDone => return Err(not_said()),
     };
     let score = given.score.unwrap_or(usual);
     if !(0.0..=1.0).contains(&score) {

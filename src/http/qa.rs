@@ -28,7 +28,7 @@ use crate::domain::judgement::{CheckResult, Verdict};
 use crate::projections::reads::qa::{JudgedEpisode, JudgedFilter, QaRunShown};
 use crate::projections::reads::{Listed, Page};
 use crate::qa::{NotRun, Ran};
-use crate::telemetry::chain;
+use crate::telemetry::{brief, chain};
 
 pub fn routes() -> Routes {
     // Not for every role: who judges decides what is worth something.
@@ -207,7 +207,7 @@ fn statuses(params: &Params) -> Result<Option<Vec<QaStatus>>, Problem> {
     if text == "approved" {
         return Ok(Some(APPROVED.into()));
     }
-    let unsupported = |word: &str| Problem::of_field("status", format_args!("unsupported qa status \"{word}\""));
+    let unsupported = |word: &str| Problem::invalid(format!("unsupported qa status \"{}\"", brief(word))).with("field", "status");
     let one = |item: &String| {
         let word = item.to_lowercase();
         word.parse().ok().filter(|status| *status != QaStatus::Approved).ok_or_else(|| unsupported(&word))
@@ -249,6 +249,18 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     }))
 }
 
+/// What cannot be meant, in the words of the contract; any other refusal as it is.
+fn in_words(problem: Problem, words: &str) -> Problem {
+    if problem.status() == StatusCode::BAD_REQUEST { problem.in_short(words) } else { problem }
+}
+
+fn in_path(id: Result<PathId, Problem>) -> Result<PathId, Problem> {
+    let of_episode = |problem| in_words(problem, "invalid episode id");
+    let id = id.map_err(of_episode)?;
+    id.positive().map_err(of_episode)?;
+    Ok(id)
+}
+
 /// All checks of an episode.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QaChecks {
@@ -266,8 +278,8 @@ fn checks_of(run: &QaRunShown) -> Result<Vec<QaCheckOfRun>, Problem> {
     (status = 200, body = QaChecks),
     (status = 404, description = "There is no such episode"),
 ))]
-pub async fn checks(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<QaChecks>, Problem> {
-    let episode = found(&state, &caller.scope, id).await?;
+pub async fn checks(State(state): State<AppState>, caller: Caller, id: Result<PathId, Problem>) -> Result<Json<QaChecks>, Problem> {
+    let episode = found(&state, &caller.scope, in_path(id)?).await?;
     let runs = state.reads.qa_runs(episode.id).await?;
     let items = runs.iter().map(checks_of).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     Ok(Json(QaChecks { items }))
@@ -356,9 +368,11 @@ impl From<NotRun> for Problem {
 pub async fn run(
     State(state): State<AppState>,
     caller: Caller,
-    id: PathId,
-    MaybeJson(body): MaybeJson<NewRun>,
+    id: Result<PathId, Problem>,
+    body: Result<MaybeJson<NewRun>, Problem>,
 ) -> Result<Response, Problem> {
+    let id = in_path(id)?;
+    let MaybeJson(body) = body.map_err(|problem| in_words(problem, "invalid qa run request"))?;
     let mode = match body.mode.as_deref() {
         None => RunMode::Manual,
         Some(text) => word("mode", text)

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId, PathText};
-use super::fields::{GivenId, MaybeReason, Name};
+use super::fields::{GivenId, MISSING, MaybeReason, Name};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
@@ -300,73 +300,79 @@ async fn shown(state: &AppState, id: QaSuiteId) -> Result<SuiteOfSite, Problem> 
     state.reads.suite(id).await?.map(SuiteOfSite::from).ok_or_else(no_suite)
 }
 
-/// What else stands in a suite that is sent.
-type Rest = BTreeMap<String, IgnoredAny>;
-
-/// Only what `GET` answers beside the rules: so an answer can be edited and sent again.
-fn only_answered(rest: &Rest) -> Result<(), Problem> {
-    const ANSWERED: [&str; 6] = ["id", "version", "state", "created_at", "activated_at", "retired_at"];
-    let odd = rest.keys().find(|key| !ANSWERED.contains(&key.as_str()) && *key != "name");
-    odd.map_or(Ok(()), |key| Err(Problem::of_field(key, "is no field of a suite")))
-}
-
-/// A version of a suite to be.
+/// A version of a suite to be. What `GET` answers beside the rules is taken and has no meaning here: so an answer can be edited and sent again.
 #[derive(Debug, Deserialize, ToSchema)]
-pub struct NewSuite {
-    /// Versions of one name are counted from 1; those of `default` from 2.
-    name: Name,
+#[serde(deny_unknown_fields)]
+pub struct GivenSuite {
+    /// Versions of one name are counted from 1; those of `default` from 2. A draft needs one, and keeps it.
+    name: Option<Name>,
     /// Which episodes it is for; by default all.
     scope: Option<GivenScope>,
     /// Why it is as it is.
     note: Option<MaybeReason>,
-    #[serde(flatten)]
-    rules: SuiteRules,
-    #[serde(flatten)]
+    /// From this score on a recording is approved.
+    #[schema(minimum = 0, maximum = 1)]
+    approve_at: f64,
+    /// Below this one it is failed, and in between a person looks; 0: a low score alone fails nothing.
+    #[schema(minimum = 0, maximum = 1)]
+    fail_below: f64,
+    /// What each part counts.
+    parts: BTreeMap<String, u32>,
+    /// In the order in which they are told; a check that is not there is not made.
+    checks: Vec<CheckRule>,
     #[schema(ignore)]
-    rest: Rest,
+    #[serde(rename = "id")]
+    _id: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "version")]
+    _version: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "state")]
+    _state: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "created_at")]
+    _created_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "activated_at")]
+    _activated_at: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "retired_at")]
+    _retired_at: Option<IgnoredAny>,
 }
 
-impl NewSuite {
-    pub fn drafted(self) -> Result<DraftSuite, Problem> {
-        only_answered(&self.rest)?;
-        Ok(DraftSuite { scope: scope(self.scope)?, rules: rules(self.name.0, self.rules)?, note: MaybeReason::said(self.note) })
+impl GivenSuite {
+    fn rules(&mut self, name: String) -> Result<Suite, Problem> {
+        let (approve_at, fail_below) = (self.approve_at, self.fail_below);
+        let (parts, checks) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.checks));
+        rules(name, SuiteRules { approve_at, fail_below, parts, checks })
     }
-}
 
-/// Other rules for a draft.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct ChangedSuite {
-    /// Which episodes it is for; by default all.
-    scope: Option<GivenScope>,
-    /// Why it is as it is.
-    note: Option<MaybeReason>,
-    #[serde(flatten)]
-    rules: SuiteRules,
-    #[serde(flatten)]
-    #[schema(ignore)]
-    rest: Rest,
-}
+    pub fn drafted(mut self) -> Result<DraftSuite, Problem> {
+        let name = self.name.take().ok_or_else(|| Problem::of_field("name", MISSING))?.0;
+        Ok(DraftSuite { rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
+    }
 
-impl ChangedSuite {
     /// The name of a draft stays.
-    pub fn of(self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
-        only_answered(&self.rest)?;
-        Ok(ChangeSuite { id, scope: scope(self.scope)?, rules: rules(name, self.rules)?, note: MaybeReason::said(self.note) })
+    pub fn of(mut self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
+        if self.name.take().is_some_and(|given| given.0 != name) {
+            return Err(Problem::of_field("name", format_args!("must be {name}: the name of a draft stays")));
+        }
+        Ok(ChangeSuite { id, rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
     }
 }
 
 /// Draft a version of a suite. Nothing is judged by it before it is activated.
-#[utoipa::path(post, path = "/api/v1/qa/suites", tag = "qa", request_body = NewSuite, responses(
+#[utoipa::path(post, path = "/api/v1/qa/suites", tag = "qa", request_body = GivenSuite, responses(
     (status = 201, body = SuiteOfSite),
     (status = 400, description = "Rules that cannot be meant, with what is wrong with them"),
 ))]
-pub async fn draft(State(state): State<AppState>, caller: Caller, Json(body): Json<NewSuite>) -> Result<Made<SuiteOfSite>, Problem> {
+pub async fn draft(State(state): State<AppState>, caller: Caller, Json(body): Json<GivenSuite>) -> Result<Made<SuiteOfSite>, Problem> {
     let id = state.commands.execute(&caller.context(), body.drafted()?).await?;
     Ok(Made::created(id, shown(&state, id)).await)
 }
 
 /// Change a draft: all its rules at once. Its name and version stay.
-#[utoipa::path(put, path = "/api/v1/qa/suites/{id}", tag = "qa", params(("id" = i64, Path)), request_body = ChangedSuite, responses(
+#[utoipa::path(put, path = "/api/v1/qa/suites/{id}", tag = "qa", params(("id" = i64, Path)), request_body = GivenSuite, responses(
     (status = 200, body = SuiteOfSite),
     (status = 400, description = "Rules that cannot be meant"),
     (status = 404, description = "There is none"),
@@ -376,7 +382,7 @@ pub async fn change(
     State(state): State<AppState>,
     caller: Caller,
     id: PathId,
-    Json(body): Json<ChangedSuite>,
+    Json(body): Json<GivenSuite>,
 ) -> Result<Made<SuiteOfSite>, Problem> {
     let id = QaSuiteId(id.positive()?);
     let before = state.reads.suite(id).await?.ok_or_else(no_suite)?;

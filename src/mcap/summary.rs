@@ -117,6 +117,8 @@ pub enum Unsound {
     Malformed { at: u64, opcode: u8 },
     #[error("record at {at} with opcode {opcode:#04x} does not belong into its section, or says something else than the one before")]
     Misplaced { at: u64, opcode: u8 },
+    #[error("record at {at} with opcode {opcode:#04x} describes {id} in another way than the one before")]
+    DescribedOtherwise { at: u64, opcode: u8, id: u16 },
     #[error("summary has no statistics")]
     NoStatistics,
     #[error("statistics count {message_count} messages and not those of each channel")]

@@ -24,7 +24,7 @@ pub(super) const STATISTICS_BYTES_MAX: u64 = 1 << 20;
 /// An lz4 frame costs as much as unpacking so many bytes, whatever it holds.
 const LZ4_FRAME_COSTS: u64 = 32 << 10;
 /// Windows of 128 MiB, which every zstd reader accepts, and no larger ones.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const PIECE_BYTES: usize = 64 << 10;
 /// Of the name of a packing that we do not know.
 const PACKING_CHARS_MAX: usize = 40;

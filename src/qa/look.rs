@@ -50,8 +50,13 @@ fn gone(episode: &ToLookAt) -> Facts {
 
 /// Whether these facts are of this very object, and of the code of today.
 fn is_measured(episode: &ToLookAt, facts: &Facts, head: &ObjectFacts) -> bool {
-    let same = episode.etag.as_deref().is_some_and(|etag| crate::blobs::same_etag(etag, &head.etag));
-    same && head.size == facts.size_bytes && facts.measured_by == measurement::VERSION && !facts.gone
+    // Facts of an earlier version do not say which object they are of: those with its hash are of the one that was verified.
+    let of_verified = || facts.sha256.as_deref().is_some_and(|sha256| sha256.eq_ignore_ascii_case(&episode.sha256));
+    let measured = facts.etag.as_deref().or_else(|| episode.etag.as_deref().filter(|_| of_verified()));
+    measured.is_some_and(|etag| crate::blobs::same_etag(etag, &head.etag))
+        && head.size == facts.size_bytes
+        && facts.measured_by == measurement::VERSION
+        && !facts.gone
 }
 
 async fn with_ends(blobs: &Blobs, key: &ObjectKey, head: &ObjectFacts, facts: &Facts) -> Result<Facts, BlobError> {

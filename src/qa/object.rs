@@ -40,7 +40,10 @@ pub async fn measure_object(blobs: &Blobs, key: &ObjectKey, head: &ObjectFacts) 
         // It has less bytes than it had.
         Err(ReadSummaryError::Unsound(_) | ReadSummaryError::ShortRead { .. }) => return Err(BlobError::Changed(key.clone())),
     };
-    let passed = measure_passing(blobs.pieces(key, head), seen.clone(), Limits::beside_hashing()).await?;
+    let mut passed = measure_passing(blobs.pieces(key, head), seen.clone(), Limits::beside_hashing()).await?;
     blobs.is_still(key, head).await?;
+    if let Some(facts) = &mut passed.facts {
+        facts.etag = Some(head.etag.clone());
+    }
     Ok(Read { look: seen, passed })
 }

@@ -41,6 +41,11 @@ impl Outcome {
         Self::of(Grade::NotApplicable, 0.0, why)
     }
 
+    /// It should have been looked at, and could not be: a person looks.
+    pub fn not_done(why: impl Into<String>) -> Self {
+        Self::of(Grade::NotDone, 0.0, why)
+    }
+
     pub fn with(mut self, name: &str, number: impl Into<Value>) -> Self {
         self.numbers.insert(name.to_owned(), number.into());
         self
@@ -137,6 +142,13 @@ impl Followed<'_> {
 const MESSAGES_MIN: u64 = 10;
 
 impl<'a> Case<'a> {
+    /// Whether chunks were not looked into whose messages nothing else counts: what was not seen may be there.
+    pub fn may_have_more(&self) -> bool {
+        let (left_out, facts) = (&self.facts.not_measured, self.facts);
+        let chunks = left_out.cut > 0 || left_out.items.iter().any(|left_out| left_out.chunk.is_some());
+        chunks && facts.read_through.is_some()
+    }
+
     /// A number of the suite, or else that of the table.
     pub fn limit(&self, name: &str) -> f64 {
         let default = || self.defaults.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, value)| *value);

@@ -93,11 +93,30 @@ pub fn chunk_crc(case: &Case) -> Outcome {
         (compared, 0) => format!("{compared} chunks unpack to what they promise"),
         (compared, without) => format!("{} chunks unpack to what they promise, {without} of them without a checksum", compared + without),
     };
-    unless_found(case, Tier::Whole, &[FindingKind::ChunkCrc, FindingKind::ChunkUnpack], &sound)
+    let outcome = unless_found(case, Tier::Whole, &[FindingKind::ChunkCrc, FindingKind::ChunkUnpack], &sound);
+    match case.facts.chunk_count.saturating_sub(checksums.chunks_compared + checksums.chunks_without) {
+        left_out if outcome.result == Grade::Pass && left_out > 0 => {
+            Outcome::not_done(format!("{left_out} of {} chunks could not be unpacked{}", case.facts.chunk_count, why_left_out(case)))
+        }
+        _ => outcome,
+    }
+}
+
+/// Why the first chunk that was left out was.
+fn why_left_out(case: &Case) -> String {
+    let first = case.facts.not_measured.items.iter().find(|left_out| left_out.chunk.is_some());
+    first.map(|first| format!(": {}", first.why)).unwrap_or_default()
 }
 
 pub fn records(case: &Case) -> Outcome {
-    unless_found(case, Tier::Whole, &[FindingKind::Record], "every record can be read and stands where it belongs")
+    let outcome = unless_found(case, Tier::Whole, &[FindingKind::Record], "every record can be read and stands where it belongs");
+    match case.facts.not_measured.items.iter().filter(|left_out| left_out.chunk.is_some()).count() {
+        0 => outcome,
+        left_out if outcome.result == Grade::Pass => {
+            Outcome::not_applicable(format!("{left_out} chunks were not looked into{}", why_left_out(case)))
+        }
+        _ => outcome,
+    }
 }
 
 pub fn data_crc(case: &Case) -> Outcome {

@@ -75,9 +75,21 @@ fn each_arm<'a>(case: &Case<'a>, of: impl Fn(&'a TopicFacts, &'a Joints) -> Opti
     Outcome::worst(each, "no joints were read")
 }
 
+/// Of the messages of an arm: as of images, a hundredth.
+const UNREAD_SHARE_MAX: f64 = 0.01;
+
 pub fn finite(case: &Case) -> Outcome {
     each_arm(case, |topic, joints| {
+        let read = topic.count.max(1) as f64;
         Some(match (joints.not_finite, joints.not_finite_other) {
+            // What cannot be read is no position.
+            (0, _) if topic.unread > 0 => Outcome::at_most(
+                topic.unread as f64 / read,
+                0.0,
+                UNREAD_SHARE_MAX,
+                format!("{} of {} messages of `{}` cannot be read", topic.unread, topic.count, topic.topic),
+            )
+            .with("unread", topic.unread),
             (0, 0) => Outcome::pass("every position is a number"),
             (0, other) => {
                 Outcome::warn(0.5, format!("{other} messages of `{}` have velocities or efforts that are no numbers", topic.topic))
@@ -181,6 +193,10 @@ pub fn imu_range(case: &Case) -> Outcome {
         let imu = topic.imu.as_ref()?;
         let odd = imu.out_of_range + imu.not_finite;
         Some(match odd {
+            0 if topic.unread > 0 => Outcome::warn(
+                1.0 - topic.unread as f64 / topic.count.max(1) as f64,
+                format!("{} of {} messages of `{}` cannot be read", topic.unread, topic.count, topic.topic),
+            ),
             0 => Outcome::pass("accelerations are those of a robot on the ground"),
             odd => Outcome::warn(
                 1.0 - odd as f64 / topic.count.max(1) as f64,

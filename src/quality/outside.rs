@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use super::case::Outcome;
-use crate::domain::judgement::{Grade, OutsideAnswer, OutsideReport};
+use crate::domain::judgement::{OutsideAnswer, OutsideReport};
 
 /// Without an answer it counts nothing: who judges without a server has nobody to ask.
 pub fn outcome(answer: Option<&OutsideAnswer>) -> Outcome {
     match answer {
         Some(OutsideAnswer::Said(report)) => said(report),
-        Some(OutsideAnswer::NotDone(why)) => Outcome { result: Grade::NotDone, ..Outcome::not_applicable(why.as_str()) },
+        Some(OutsideAnswer::NotDone(why)) => Outcome::not_done(why.as_str()),
         None => Outcome::not_applicable("a checker elsewhere makes this check, and was not asked"),
     }
 }

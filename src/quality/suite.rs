@@ -143,6 +143,9 @@ pub fn unknown(suite: &Suite) -> Option<String> {
         let Some(check) = built_in else {
             return Some(format!("there is no check {}", spec.name));
         };
+        if let Some(odd) = odd_limit(check, spec) {
+            return Some(odd);
+        }
         let limit = spec.limits.keys().find(|name| !check.limits.iter().any(|(known, _)| known == name))?;
         let known: Vec<&str> = check.limits.iter().map(|(name, _)| *name).collect();
         Some(format!(
@@ -151,6 +154,37 @@ pub fn unknown(suite: &Suite) -> Option<String> {
             if known.is_empty() { "none".to_owned() } else { known.join(", ") }
         ))
     })
+}
+
+/// No limit is larger: a thousand million milliseconds are eleven days.
+const LIMIT_MAX: f64 = 1e9;
+
+/// A limit that cannot be meant: below 0, a share above 1, or a good and a bad end the wrong way round.
+fn odd_limit(check: &Check, spec: &CheckSpec) -> Option<String> {
+    let (name, of) = (&spec.name, |limit: &str| spec.limits.get(limit).copied());
+    for (limit, _) in check.limits {
+        let most = if limit.ends_with("share") { 1.0 } else { LIMIT_MAX };
+        if of(limit).is_some_and(|value| !(0.0..=most).contains(&value)) {
+            return Some(format!("the limit {limit} of the check {name} must be from 0 to {most}"));
+        }
+    }
+    check.limits.iter().find_map(|(good, good_default)| {
+        let (bad, bad_default) = check.limits.iter().find(|(bad, _)| are_ends(good, bad))?;
+        let (from, to) = (of(good).unwrap_or(*good_default), of(bad).unwrap_or(*bad_default));
+        let rising = good_default <= bad_default;
+        let fits = if rising { from <= to } else { from >= to };
+        let side = if rising { "above" } else { "below" };
+        (!fits).then(|| format!("the limit {good} of the check {name} ({from}) must not be {side} its {bad} ({to})"))
+    })
+}
+
+/// Whether one limit is where a check begins to complain, and the other where it has enough.
+fn are_ends(good: &str, bad: &str) -> bool {
+    let rest = |limit: &str, word: &str| limit.strip_prefix(word).map(str::to_owned);
+    let behind = rest(bad, "fail");
+    (behind.is_some() && (rest(good, "pass") == behind || rest(good, "warn") == behind))
+        || (good.ends_with("_pass") && bad == "fail")
+        || matches!((good, bad), ("min_s", "max_s") | ("dark_luma", "bright_luma"))
 }
 
 impl Default for Suite {

@@ -45,6 +45,7 @@ fn facts() -> Facts {
         tier: Tier::Whole,
         gone: false,
         size_bytes: 1_000_000,
+        etag: None,
         read_bytes: 1_000_000,
         sha256: None,
         head_magic: "89 4d 43 41 50 30 0d 0a".into(),
@@ -356,6 +357,69 @@ fn what_was_not_read_is_not_applicable_and_counts_nothing() {
         assert_eq!((check(&judgement, name).result, check(&judgement, name).score), (Grade::NotApplicable, None), "{name}");
     }
     assert_eq!((judgement.verdict, judgement.score, judgement.parts.contains_key(&Part::Images)), (Verdict::Approved, 1.0, false));
+}
+
+/// What was not looked at is told as that: it fails nothing, and nothing is approved by it.
+#[test]
+fn a_chunk_that_could_not_be_unpacked_is_for_a_person() {
+    let left_out = || NotMeasured { at: Some(100), chunk: Some(1), why: "its packing is `brotli`".into() };
+    let one_left_out = |facts: &mut Facts| {
+        facts.checksums.chunks_compared = 2;
+        facts.not_measured.push(left_out(), FINDINGS_MAX);
+    };
+    let judgement = judged(one_left_out);
+    assert_eq!((check(&judgement, "chunk_crc").result, check(&judgement, "records").result), (Grade::NotDone, Grade::NotApplicable));
+    assert_eq!(judgement.verdict, Verdict::NeedsInspection);
+    assert_eq!(judgement.flag.as_deref(), Some("1 of 3 chunks could not be unpacked: its packing is `brotli`"));
+    // One that was compared piece by piece, and of which only the messages were not looked at, is whole.
+    let compared = judged(|facts| facts.not_measured.push(left_out(), FINDINGS_MAX));
+    assert_eq!((check(&compared, "chunk_crc").result, compared.verdict), (Grade::Pass, Verdict::Approved));
+    // Where no index counts its messages, what was not seen may be in it.
+    let without_summary = |facts: &mut Facts| {
+        one_left_out(facts);
+        facts.read_through = Some("there is no summary".into());
+        facts.topics.items.remove(1);
+    };
+    assert_eq!(check(&judged(without_summary), "required_topics").result, Grade::NotApplicable);
+    let nothing_seen = judged(|facts| {
+        without_summary(facts);
+        facts.message_count = 0;
+    });
+    assert_eq!((check(&nothing_seen, "not_empty").result, nothing_seen.verdict), (Grade::NotApplicable, Verdict::NeedsInspection));
+}
+
+#[test]
+fn what_cannot_be_read_is_no_position_and_no_acceleration() {
+    for (unread, result) in [(0, Grade::Pass), (5, Grade::Warn), (50, Grade::Fail)] {
+        let judgement = judged(|facts| facts.topics.items[0].unread = unread);
+        assert_eq!(check(&judgement, "finite").result, result, "{unread}");
+        assert_eq!(judgement.verdict == Verdict::Approved, unread == 0, "{unread}");
+    }
+    let judgement = judged(|facts| {
+        facts.topics.items[0].imu = Some(Imu::default());
+        facts.topics.items[0].unread = 5;
+    });
+    assert_eq!(check(&judgement, "imu_range").result, Grade::Warn);
+}
+
+#[test]
+fn limits_that_cannot_be_meant_are_named() {
+    for (name, limit, value, said) in [
+        ("time_sane", "hours_max", -5.0, "the limit hours_max of the check time_sane must be from 0 to 1000000000"),
+        ("time_sane", "ahead_s", 1e308, "the limit ahead_s of the check time_sane must be from 0 to 1000000000"),
+        ("rate", "pass_share", 2.0, "the limit pass_share of the check rate must be from 0 to 1"),
+        ("rate", "pass_share", 0.6, "the limit pass_share of the check rate (0.6) must not be above its fail_share (0.5)"),
+        ("rate", "fail_share", 0.05, "the limit pass_share of the check rate (0.1) must not be above its fail_share (0.05)"),
+        ("completeness", "camera_pass", 0.5, "the limit camera_pass of the check completeness (0.5) must not be below its fail (0.9)"),
+        ("duration", "min_s", 700.0, "the limit min_s of the check duration (700) must not be above its max_s (600)"),
+        ("black_flat", "bright_luma", 10.0, "the limit dark_luma of the check black_flat (16) must not be above its bright_luma (10)"),
+    ] {
+        let mut suite = Suite::default();
+        let spec = suite.checks.iter_mut().find(|spec| spec.name == name).unwrap();
+        spec.limits.insert(limit.into(), value);
+        assert_eq!(super::suite::unknown(&suite).as_deref(), Some(said));
+    }
+    assert_eq!(super::suite::unknown(&Suite::default()), None);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ pub struct Lasting {
     /// What is sent with each heartbeat.
     pub beat: Box<dyn Fn() -> Bytes + Send>,
     /// Whether its reader may still read it.
-    pub right: Box<dyn Fn() -> bool + Send>,
+    pub right: Box<dyn Fn() -> BoxFuture<'static, bool> + Send>,
     pub stop: CancellationToken,
 }
 
@@ -36,7 +37,7 @@ impl Open {
         tokio::select! {
             biased;
             () = self.lasting.stop.cancelled() => None,
-            _ = self.ticks.tick() => (self.lasting.right)().then(|| (self.lasting.beat)()),
+            _ = self.ticks.tick() => (self.lasting.right)().await.then(|| (self.lasting.beat)()),
             frame = self.frames.next() => frame,
         }
     }

@@ -10,8 +10,8 @@
 //!
 //! After `damaged_upload_wanted` the object is looked at in the same way, and what is wrong with it goes into what is accepted.
 //!
-//! A recording whose summary is missing or says too little is read once more, record by record, and what was
-//! found is noted. So is what the sidecar says and cannot be used.
+//! A recording whose summary is missing or says too little has to be whole from its first record to its last, as the same pass
+//! found it, and that is noted. So is what the sidecar says and cannot be used.
 //!
 //! A repeat reads the object again and finds the task completed by this very upload: nothing
 //! changes. An object store that is away opens the circuit and costs no attempts.
@@ -26,7 +26,7 @@ use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{CommandError, Commands};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
-use crate::domain::measurement::{Facts, SidecarFacts};
+use crate::domain::measurement::{Facts, Finding, FindingKind, SidecarFacts};
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{DAMAGED_UPLOAD_WANTED, Damage, Rejection, UploadReport, VerifiedUpload};
 use crate::domain::{RefusalCode, TaskId};
@@ -91,6 +91,18 @@ impl Damages {
     }
 }
 
+/// Whether a finding is about the file as a whole, as both of its ends tell it where it has a summary.
+fn is_of_the_file(finding: &Finding) -> bool {
+    use FindingKind as Kind;
+    match finding.kind {
+        Kind::TooShort | Kind::HeadMagic | Kind::TailMagic | Kind::Cut | Kind::BehindEnd | Kind::Header | Kind::Footer => true,
+        Kind::SummaryCrc | Kind::SummaryRecord => true,
+        // One outside of chunks: what follows it cannot be found.
+        Kind::Record => finding.chunk.is_none(),
+        _ => false,
+    }
+}
+
 impl UploadVerification {
     pub fn new(commands: Commands, blobs: Blobs, sidecar_bytes_max: u64) -> Self {
         Self { commands, blobs, sidecar_bytes_max }
@@ -141,14 +153,28 @@ impl UploadVerification {
                 damage.found(Rejection::Unsound { defect: defect.to_string() })?;
                 (measured, None)
             }
-            Err(lacking) => match read_pieces(self.blobs.pieces(&key, &head), head.size).await.map_err(Stopped::from) {
-                Ok(read) => (read.message_count, Some(format!("the recording was read from its first byte to its last: {lacking}"))),
-                Err(Stopped::Rejected(unsound @ Rejection::Unsound { .. })) => {
-                    damage.found(unsound)?;
-                    (measured, None)
+            Err(lacking) => {
+                let read_through = Some(format!("the recording was read from its first byte to its last: {lacking}"));
+                match &passed.facts {
+                    // What a summary would have told: whether the file is whole. What is in its chunks, the checks judge.
+                    Some(facts) => match facts.findings.items.iter().find(|finding| is_of_the_file(finding)) {
+                        Some(broken) => {
+                            damage.found(Rejection::Unsound { defect: broken.text.clone() })?;
+                            (measured, None)
+                        }
+                        None => (facts.message_count, read_through),
+                    },
+                    // A mistake in our code costs facts, and no upload.
+                    None => match read_pieces(self.blobs.pieces(&key, &head), head.size).await.map_err(Stopped::from) {
+                        Ok(read) => (read.message_count, read_through),
+                        Err(Stopped::Rejected(unsound @ Rejection::Unsound { .. })) => {
+                            damage.found(unsound)?;
+                            (measured, None)
+                        }
+                        Err(stopped) => return Err(stopped),
+                    },
                 }
-                Err(stopped) => return Err(stopped),
-            },
+            }
         };
         self.blobs.make_durable(&key).await?;
         if let Some(sidecar_key) = &sidecar_key {

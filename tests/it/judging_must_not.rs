@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keystone_edge::blobs::ObjectKey;
+use keystone_edge::blobs::{Access, Blobs, ObjectKey, PutFacts};
 use keystone_edge::commands::operator_word::GiveWord;
 use keystone_edge::commands::qa::{JudgeEpisode, Judged, Ran, RunAnswer, StartQaRun};
 use keystone_edge::commands::{CommandError, Context};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bulk_qa::runs;
 use crate::data_ops::with_episodes;
+use crate::harness::access;
 use crate::harness::bench::{Bench, Recording, complete, is_ack, transfer_of};
 use crate::harness::edge::TestEdge;
 use crate::judging::{TOPICS, recorded};
@@ -73,11 +74,31 @@ impl Floor {
         told["items"].as_array().expect("checks").clone()
     }
 
-    async fn lose_recording(&self, nth: usize) {
+    async fn key(&self, nth: usize) -> ObjectKey {
         let sql = "select mcap_path from episodes where id = $1";
         let path: String = self.edge.database.pool.get().await.unwrap().query_one(sql, &[&self.episodes[nth].0]).await.unwrap().get(0);
         let key = path.strip_prefix(&format!("{}/", self.edge.objects.settings.bucket)).expect("in our bucket").to_owned();
-        self.edge.objects.blobs.delete(&ObjectKey::new(key).expect("a key")).await.expect("deleted");
+        ObjectKey::new(key).expect("a key")
+    }
+
+    async fn lose_recording(&self, nth: usize) {
+        self.edge.objects.blobs.delete(&self.key(nth).await).await.expect("deleted");
+    }
+
+    async fn replace_recording(&self, nth: usize, bytes: &[u8]) {
+        self.edge.objects.blobs.put(&self.key(nth).await, bytes.to_vec().into(), &PutFacts::default()).await.expect("an object");
+    }
+
+    /// An inspector of this level, signed in.
+    async fn inspector(&self, name: &str, level: &str) -> (String, String) {
+        let organization: i64 =
+            self.edge.database.pool.get().await.unwrap().query_one("select min(id) from organizations", &[]).await.unwrap().get(0);
+        let password = format!("{name}'s own password");
+        let new = json!({"organization_id": organization, "name": name, "inspector_id": name, "certification_level": level, "password": password});
+        let made = self.edge.create("/api/v1/inspectors", new).await;
+        let id = made["id"].as_str().map_or_else(|| made["id"].to_string(), str::to_owned);
+        let token = self.edge.log_in(name, &password).await.1["access_token"].as_str().expect("a token").to_owned();
+        (id, token)
     }
 
     /// Type and transaction of each event of the episode, in their order.
@@ -223,10 +244,7 @@ async fn q7_auto_approved_describes_the_present_approval() {
     assert_eq!(floor.run(0, "manual/1", RunMode::Manual).await.unwrap().status, QaStatus::Failed);
     assert_eq!(floor.shown(0).await["auto_approved"], false);
     // A person approves it after all.
-    let seed: i64 = floor.edge.database.pool.get().await.unwrap().query_one("select min(id) from organizations", &[]).await.unwrap().get(0);
-    let new = json!({"organization_id": seed, "name": "Wu", "inspector_id": "wu", "certification_level": "senior", "password": "wu's own password"});
-    floor.edge.create("/api/v1/inspectors", new).await;
-    let token = floor.edge.log_in("wu", "wu's own password").await.1["access_token"].as_str().expect("a token").to_owned();
+    let (_, token) = floor.inspector("wu", "senior").await;
     let of_episode = |act: &str| format!("/api/v1/inspection/episodes/{}/{act}", floor.episodes[0]);
     let taken = floor.edge.send_as(&token, "POST", &of_episode("take"), json!({})).await;
     assert_eq!(taken.0, 200, "{}", taken.1);
@@ -247,12 +265,14 @@ async fn q8_a_known_refusal_does_not_look_like_a_broken_gateway() {
         (floor.episodes[1].to_string(), json!({"mode": "auto"}), 409, "qa_running"),
         (floor.episodes[1].to_string(), json!({"mode": "manual"}), 409, "qa_running"),
         ("999".into(), json!({"mode": "manual"}), 404, "not_found"),
-        ("0".into(), json!({"mode": "manual"}), 400, ""),
-        (floor.episodes[0].to_string(), json!({"mode": "both"}), 400, ""),
+        ("0".into(), json!({"mode": "manual"}), 400, "invalid episode id"),
+        ("x".into(), json!({"mode": "manual"}), 400, "invalid episode id"),
+        (floor.episodes[0].to_string(), json!({"mode": "both"}), 400, "mode must be manual or auto"),
+        (floor.episodes[0].to_string(), json!([]), 400, "invalid qa run request"),
     ] {
         let (found, refused) = floor.edge.post(&format!("/api/v1/qa/episodes/{path}/run"), body.clone()).await;
         assert_eq!(found, status, "{path} {body}: {refused}");
-        assert!(code.is_empty() || refused["code"] == code, "{path} {body}: {refused}");
+        assert!(refused["code"] == code || refused["error"] == code, "{path} {body}: {refused}");
     }
     assert_eq!(code_of(floor.run(1, "auto/1", RunMode::Auto).await), RefusalCode::QaRunning);
 }
@@ -318,4 +338,120 @@ async fn q20_the_loss_of_an_approval_is_an_event_that_others_follow() {
     assert_eq!((ended.0.as_str(), lost.0.as_str()), ("qa_run_ended", "episode_approval_lost"));
     assert_eq!(ended.1, lost.1, "in one transaction");
     assert!(events.iter().any(|(name, _)| name == "episode_approved"), "{events:?}");
+}
+
+/// What was damaged in the store and is put right again is measured as what it is now, both times.
+#[tokio::test]
+async fn a_recording_that_was_put_right_is_judged_by_what_it_is() {
+    let recording = good();
+    let floor = Floor::with(std::slice::from_ref(&recording)).await;
+    assert_eq!(floor.run(0, "manual/1", RunMode::Manual).await.unwrap().status, QaStatus::Approved);
+    let mut flipped = recording.mcap.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    floor.replace_recording(0, &flipped).await;
+    assert_eq!(floor.run(0, "manual/2", RunMode::Manual).await.unwrap().status, QaStatus::Failed);
+    assert_eq!(floor.run(0, "manual/3", RunMode::Manual).await.unwrap().status, QaStatus::Failed);
+    floor.replace_recording(0, &recording.mcap).await;
+    let answer = floor.run(0, "manual/4", RunMode::Manual).await.unwrap();
+    assert_eq!(answer.status, QaStatus::Approved, "{:?}", answer.ended.judgement.flag);
+}
+
+/// A store that lost its bucket answers as if no object had ever been: that says nothing about recordings.
+#[tokio::test]
+async fn a_store_without_the_bucket_fails_no_episode() {
+    let floor = Floor::with(&[good()]).await;
+    floor.run(0, "manual/1", RunMode::Manual).await.unwrap();
+    let objects = &floor.edge.objects;
+    let other = keystone_edge::config::S3 { bucket: "another".into(), ..objects.settings.clone() };
+    let access = Access { local: None, ..access(&objects.s3) };
+    let settings = RunSettings { timeout: Duration::from_secs(10), default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
+    let runs = Runs::new(floor.edge.commands.clone(), Blobs::new(access, &other).expect("a store"), settings);
+    match runs.run(&Context::system(), floor.episodes[0], "manual/2", RunMode::Manual).await {
+        Err(NotRun::Storage(error)) => assert!(chain(&error).contains("the bucket `another` is not there"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    let shown = floor.shown(0).await;
+    assert_eq!((&shown["qa_status"], &shown["auto_approved"]), (&json!("approved"), &json!(false)), "{shown}");
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The login of an account that is switched off, or has another password, ends with it.
+#[tokio::test]
+async fn who_is_switched_off_judges_nothing_any_more() {
+    let floor = Floor::with(&[good()]).await;
+    let id = floor.episodes[0];
+    let (inspector, token) = floor.inspector("wu", "senior").await;
+    let asks = [
+        ("GET", "/api/v1/auth/me".to_owned(), json!(null)),
+        ("GET", "/api/v1/inspection/queue".to_owned(), json!(null)),
+        ("POST", format!("/api/v1/qa/episodes/{id}/run"), json!({})),
+        ("PATCH", format!("/api/v1/episodes/{id}"), json!({"note": "mine"})),
+        ("GET", format!("/api/v1/episodes/{id}/presign?kind=mcap"), json!(null)),
+    ];
+    let all = async |token: &str, expected: u16| {
+        for (method, path, body) in &asks {
+            let (status, answer) = floor.edge.send_as(token, method, path, body.clone()).await;
+            assert_eq!(status, expected, "{method} {path}: {answer}");
+        }
+    };
+    all(&token, 200).await;
+    let path = format!("/api/v1/inspectors/{inspector}");
+    let (status, answer) = floor.edge.send_as(&floor.edge.admin, "PUT", &path, json!({"status": "inactive"})).await;
+    assert_eq!(status, 200, "{answer}");
+    all(&token, 401).await;
+    let (status, answer) = floor.edge.send_as(&floor.edge.admin, "PUT", &path, json!({"status": "active"})).await;
+    assert_eq!(status, 200, "{answer}");
+    all(&token, 200).await;
+    // Logins tell when they were given in whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (status, answer) = floor.edge.send_as(&floor.edge.admin, "PUT", &path, json!({"password": "wu's next password"})).await;
+    assert_eq!(status, 200, "{answer}");
+    all(&token, 401).await;
+    let again = floor.edge.log_in("wu", "wu's next password").await.1["access_token"].as_str().expect("a token").to_owned();
+    all(&again, 200).await;
+}
+
+#[tokio::test]
+async fn a_mistyped_field_is_refused_and_what_is_wrong_is_named() {
+    let floor = Floor::with(&[good()]).await;
+    let edge = &floor.edge;
+    for path in ["/api/v1/data-ops/episodes/bulk-qa", "/api/v1/data-ops/episodes/bulk-qa/preview", "/api/v1/qa/suites/default/apply"] {
+        let (status, refused) = edge.post(path, json!({"confirm": true, "filter": {"qa_status": "failed"}})).await;
+        assert_eq!((status, &refused["error"]), (400, &json!("invalid bulk episode request")), "{path}: {refused}");
+    }
+    let (_, shipped) = edge.get("/api/v1/qa/suites/default").await;
+    for (pointer, value, field) in [
+        ("/approve_at", json!(null), "approve_at"),
+        ("/approve_at", json!("0.9"), "approve_at"),
+        ("/checks/3/limits", json!({"x": "a"}), "checks[3].limits.x"),
+        ("/checks/20/weight", json!(-3), "checks[20].weight"),
+        ("/parts/topics", json!(1.5), "parts.topics"),
+        ("/name", json!(null), "name"),
+        ("/nmae", json!("site"), "nmae"),
+    ] {
+        let mut suite = shipped.clone();
+        match suite.pointer_mut(pointer) {
+            Some(place) => *place = value,
+            None => suite[&pointer[1..]] = value,
+        }
+        let (status, refused) = edge.post("/api/v1/qa/suites", suite).await;
+        assert!(status == 400 && refused["error"].as_str().is_some_and(|text| text.contains(field)), "{pointer}: {refused}");
+    }
+    // What `GET` answers can be sent again, edited.
+    let mut site = shipped.clone();
+    site["name"] = json!("site");
+    let (status, drafted) = edge.post("/api/v1/qa/suites", site.clone()).await;
+    assert_eq!(status, 201, "{drafted}");
+    site["name"] = json!("other");
+    let path = format!("/api/v1/qa/suites/{}", drafted["id"].as_str().expect("an id"));
+    let (status, refused) = edge.send_as(&edge.admin, "PUT", &path, site).await;
+    assert!(status == 400 && refused["error"].as_str().is_some_and(|text| text.contains("name must be site")), "{refused}");
+    let (_, refused) = edge.get("/api/v1/qa/episodes?status=approved,failed").await;
+    assert_eq!(refused["error"], "unsupported qa status \"approved\"");
+    let (_, refused) = edge.get("/api/v1/data-ops/bulk-runs/current?action=x").await;
+    assert_eq!(refused["error"], "action must be bulk_qa");
 }

@@ -44,6 +44,11 @@ async fn a_person_hears_what_a_recording_is_worth_and_why() {
     assert!(code == 1 && said.contains("missing, or with too few messages: /camera"), "{code} {said}");
     let (code, said) = server.tool(&["qa", &path("none.mcap")]).await;
     assert!(code == 2 && said.contains("cannot read"), "{code} {said}");
+    nix::unistd::mkfifo(&folder.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let (code, said) = server.tool(&["qa", &path("pipe")]).await;
+    assert!(code == 2 && said.contains("is no file"), "{code} {said}");
+    let (code, said) = server.tool(&["qa", "--reference", &path("none.json"), &good]).await;
+    assert!(code == 2 && said.contains("none.json"), "{code} {said}");
     assert_eq!(server.tool(&["qa"]).await.0, 2, "usage");
     assert_eq!(server.tool(&["qa", "--topic", "/pose=often", &good]).await.0, 2, "usage");
 

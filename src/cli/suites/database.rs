@@ -16,7 +16,7 @@ use crate::http::apply_suite::{applied, previewed};
 use crate::http::data_ops::{BulkEpisodes, EpisodesMeant};
 use crate::http::extract::parse;
 use crate::http::problem::Problem;
-use crate::http::suites::{ChangedSuite, NewSuite, SuiteOfSite};
+use crate::http::suites::{GivenSuite, SuiteOfSite};
 use crate::http::what_if::{WhatIfFilter, tried};
 use crate::outbox::Wakes;
 use crate::projections::reads::{Page, Reads};
@@ -63,13 +63,13 @@ impl Suites for DatabaseSuites {
     }
 
     async fn draft(&self, new: &Value) -> anyhow::Result<Value> {
-        let draft = read::<NewSuite>(new)?.drafted().map_err(|problem| said(&problem))?;
+        let draft = read::<GivenSuite>(new)?.drafted().map_err(|problem| said(&problem))?;
         self.shown(self.execute(draft).await?).await
     }
 
     async fn change(&self, id: QaSuiteId, changed: &Value) -> anyhow::Result<Value> {
         let before = self.reads.suite(id).await?.with_context(|| format!("there is no suite `{id}`"))?;
-        let change = read::<ChangedSuite>(changed)?.of(id, before.own.name).map_err(|problem| said(&problem))?;
+        let change = read::<GivenSuite>(changed)?.of(id, before.own.name).map_err(|problem| said(&problem))?;
         self.execute(change).await?;
         self.shown(id).await
     }

@@ -110,14 +110,16 @@ impl Known {
     }
 
     fn annotated(&self, annotation: Annotation) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
-        let mut labels = annotation.labels.unwrap_or_else(|| self.labels.clone());
+        let of_rules = |label: &&String| [RECALLED_BATCH, LATE_UPLOAD].contains(&label.as_str());
+        let given = annotation.labels.unwrap_or_else(|| self.labels.clone());
+        if let Some(label) = given.iter().filter(of_rules).find(|label| !self.labels.contains(label)) {
+            return Err(EpisodeRefusal::LabelOfRule { label: label.clone() });
+        }
+        // Those that rules put on it stay, also where people do not repeat them.
+        let mut labels: Vec<String> = self.labels.iter().filter(of_rules).filter(|label| !given.contains(label)).cloned().collect();
+        labels.extend(given);
         let mut seen = std::collections::BTreeSet::new();
         labels.retain(|label| seen.insert(label.clone()));
-        let of_rules = |label: &&String| [RECALLED_BATCH, LATE_UPLOAD].contains(&label.as_str());
-        let kept = |of: &[String], among: &[String]| of.iter().filter(of_rules).find(|label| !among.contains(label)).cloned();
-        if let Some(label) = kept(&self.labels, &labels).or_else(|| kept(&labels, &self.labels)) {
-            return Err(EpisodeRefusal::LabelOfRule { label });
-        }
         let note = annotation.note.unwrap_or_else(|| self.note.clone());
         let same = labels == self.labels && note == self.note;
         Ok(if same { vec![] } else { vec![EpisodeEvent::EpisodeAnnotated { labels, note }] })

@@ -41,6 +41,8 @@ use crate::commands::{Context, IdempotencyKey};
 use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, Scope};
 use crate::listener::ProxyItself;
+use crate::projections::reads::ReadError;
+use crate::projections::reads::credentials::Account;
 use crate::projections::reads::episodes::EpisodeShown;
 use crate::telemetry::trace::TraceParent;
 
@@ -63,11 +65,39 @@ fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // What matches no route is answered with 404 behind us, and there is nothing else there.
     let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
-    match identify(&state, &policy, request.headers(), request.uri()).and_then(|who| policy.admits(&who).map(|()| who)) {
-        Ok(who) => request.extensions_mut().insert(who),
+    let who = match identify(&state, &policy, request.headers(), request.uri()).and_then(|who| policy.admits(&who).map(|()| who)) {
+        Ok(who) => who,
         Err(problem) => return problem.into_response(),
     };
+    let stands = match policy.access {
+        Access::Open => Ok(true),
+        _ => stands(&state, &who, &policy, request.headers()).await,
+    };
+    match stands {
+        Ok(true) => {}
+        Ok(false) => {
+            return Problem::new(Code::Unauthenticated, "the login has ended: its account is not active, or has another password")
+                .into_response();
+        }
+        Err(error) => return Problem::from(error).into_response(),
+    }
+    request.extensions_mut().insert(who);
     next.run(request).await
+}
+
+/// Whether the account of a login is active, and has had its password since before the login.
+async fn stands(state: &AppState, who: &Identity, policy: &Policy, headers: &HeaderMap) -> Result<bool, ReadError> {
+    let account = match who {
+        Identity::Collector { id, .. } => Account::Collector(*id),
+        Identity::Inspector { id, .. } => Account::Inspector(*id),
+        Identity::Admin | Identity::Anonymous => return Ok(true),
+    };
+    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ').map(|(_, token)| token.trim());
+    let token = bearer().or_else(|| stream_cookie(headers).filter(|_| policy.takes_cookie));
+    match token.and_then(|token| state.tokens.issued_at(token, state.commands.now())) {
+        Some(issued_at) => state.reads.account_stands(account, issued_at).await,
+        None => Ok(false),
+    }
 }
 
 fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Identity, Problem> {

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 
-use super::{Identity, identify};
+use super::{Identity, identify, stands};
 use crate::http::AppState;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
@@ -20,9 +20,11 @@ pub struct Right {
 
 impl Right {
     /// Whether the same request would be let in now.
-    pub fn holds(&self) -> bool {
+    pub async fn holds(&self) -> bool {
         let who = identify(&self.state, &self.policy, &self.headers, &self.uri);
-        who.is_ok_and(|who| who == self.identity && self.policy.admits(&who).is_ok())
+        let same = who.is_ok_and(|who| who == self.identity && self.policy.admits(&who).is_ok());
+        // Where the database does not answer, nothing was taken away that is known.
+        same && stands(&self.state, &self.identity, &self.policy, &self.headers).await.unwrap_or(true)
     }
 }
 

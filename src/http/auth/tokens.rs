@@ -138,6 +138,11 @@ impl Tokens {
         self.check_identity(STREAM, token, now)
     }
 
+    /// When a login, or what opens streams, was given out, in seconds since 1970. None of any other token.
+    pub fn issued_at(&self, token: &str, now: Timestamp) -> Option<i64> {
+        [LOGIN, STREAM].iter().find_map(|kind| self.frame::<LoginClaims>(kind, token, now).ok()).map(|frame| frame.iat)
+    }
+
     fn check_identity(&self, kind: &str, token: &str, now: Timestamp) -> Result<Identity, Problem> {
         let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
         let claims = match self.check::<LoginClaims>(kind, token, now) {
@@ -161,6 +166,10 @@ impl Tokens {
     }
 
     fn check<T: DeserializeOwned + Clone>(&self, kind: &str, token: &str, now: Timestamp) -> Result<T, TokenError> {
+        self.frame(kind, token, now).map(|frame| frame.claims)
+    }
+
+    fn frame<T: DeserializeOwned + Clone>(&self, kind: &str, token: &str, now: Timestamp) -> Result<Frame<T>, TokenError> {
         let mut validation = Validation::new(Algorithm::HS256);
         // Times, issuer and kind are compared below, against the clock we were given.
         validation.validate_exp = false;
@@ -171,7 +180,7 @@ impl Tokens {
         if frame.kind != kind || frame.iss != self.issuer || frame.nbf > now.saturating_add(AHEAD_MAX_S) {
             return Err(TokenError::Invalid);
         }
-        if frame.exp <= now { Err(TokenError::Expired) } else { Ok(frame.claims) }
+        if frame.exp <= now { Err(TokenError::Expired) } else { Ok(frame) }
     }
 }
 
@@ -204,6 +213,14 @@ mod tests {
         assert_eq!(identify(&tokens, &format!("bearer {login}"), 3599), Ok(collector));
         assert_eq!(identify(&tokens, &format!("Bearer {login}"), 3600), Err(401));
         assert_eq!(identify(&tokens, &format!("Bearer {login}"), -61), Err(401));
+    }
+
+    #[test]
+    fn a_login_says_when_it_was_given_and_a_link_is_none() {
+        let tokens = tokens("secret", "k");
+        let (login, stream) = (tokens.login(&Identity::Admin, at(5)).unwrap(), tokens.stream(&Identity::Admin, at(6)).unwrap());
+        assert_eq!((tokens.issued_at(&login, at(7)), tokens.issued_at(&stream, at(7))), (Some(1_790_000_005), Some(1_790_000_006)));
+        assert_eq!((tokens.issued_at(&tokens.link(object(), at(0)), at(1)), tokens.issued_at(&login, at(5000))), (None, None));
     }
 
     #[test]

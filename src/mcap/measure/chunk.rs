@@ -1,9 +1,10 @@
 //! One chunk: unpacked to exactly what it promises, compared with its checksum.
 
-use std::io::Read;
+use std::io::{self, BufRead, Read, Write};
 
 use super::super::lz4_frames::Frames;
 use super::super::records::{Cursor, RECORD_PREFIX_BYTES};
+use super::super::through::ZSTD_WINDOW_LOG_MAX;
 
 /// The fields in front of a chunk's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,51 @@ impl ChunkHead {
     pub const BYTES_MAX: usize = RECORD_PREFIX_BYTES + 28 + 4 + PACKING_BYTES_MAX + 8;
 }
 
+/// How many bytes the records of a chunk have, and their checksum, piece by piece: of one that is too large to be held. Nothing of a
+/// packing that is none of ours.
+pub fn pass_through(head: &ChunkHead, mut packed: impl BufRead) -> io::Result<Option<(u64, u32)>> {
+    // One more byte than promised would be seen.
+    let most = head.unpacked_bytes.saturating_add(1);
+    let mut summed = Summed::default();
+    match head.packing.as_str() {
+        "" => io::copy(&mut packed.take(most), &mut summed)?,
+        "zstd" => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+            io::copy(&mut decoder.take(most), &mut summed)?
+        }
+        "lz4" => {
+            let mut frames_left = head.unpacked_bytes / LZ4_FRAME_BYTES + LZ4_FRAMES;
+            io::copy(&mut Frames::new(&mut packed, &mut frames_left).take(most), &mut summed)?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some((summed.bytes, summed.crc.finalize())))
+}
+
+/// Bytes that are counted and hashed, and not kept.
+#[derive(Default)]
+struct Summed {
+    bytes: u64,
+    crc: crc32fast::Hasher,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        self.crc.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// As many lz4 frames as so many bytes need, and some more: an empty one costs time and holds nothing.
+const LZ4_FRAME_BYTES: u64 = 1024;
+const LZ4_FRAMES: u64 = 1024;
+
 /// Why there are no records.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unpacking {
@@ -68,7 +114,7 @@ pub fn unpack(head: &ChunkHead, packed: &[u8], mut into: Vec<u8>) -> Result<Vec<
         }
         "lz4" => {
             into.reserve(promised);
-            let mut frames_left = head.unpacked_bytes / 1024 + 1024;
+            let mut frames_left = head.unpacked_bytes / LZ4_FRAME_BYTES + LZ4_FRAMES;
             let most = head.unpacked_bytes.saturating_add(1);
             Frames::new(&mut &*packed, &mut frames_left).take(most).read_to_end(&mut into).map_err(broken)?;
         }

@@ -51,7 +51,10 @@ impl Places {
             Unsound::Cut { at } => (Kind::Cut, at..size),
             Unsound::BehindEnd { at } => (Kind::BehindEnd, at..size),
             Unsound::NoDataEnd { at } | Unsound::Unreadable { at, .. } | Unsound::TooManyNames { at } => (Kind::Record, at..size),
-            Unsound::Malformed { at, .. } | Unsound::Misplaced { at, .. } | Unsound::UnknownChannel { at, .. } => (Kind::Record, at..size),
+            Unsound::Malformed { at, .. }
+            | Unsound::Misplaced { at, .. }
+            | Unsound::UnknownChannel { at, .. }
+            | Unsound::DescribedOtherwise { at, .. } => (Kind::Record, at..size),
             Unsound::DataCrc { .. } => (Kind::DataCrc, 0..summary.start.max(8)),
             Unsound::AttachmentCrc { at, .. } => (Kind::AttachmentCrc, at..size),
             Unsound::ChunkCrc { start, .. } => (Kind::ChunkCrc, start..size),

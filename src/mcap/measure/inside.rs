@@ -113,18 +113,19 @@ impl Walk<'_> {
                 Ok(Some(log_time))
             }
             opcode::SCHEMA => {
-                let id = Cursor::new(body).u16().ok_or_else(malformed)?;
-                if !self.topics.has_schema(id) {
-                    self.topics.schema(&Schema::parse(body).ok_or_else(malformed)?);
-                }
-                Ok(None)
+                let schema = Schema::parse(body).ok_or_else(malformed)?;
+                let id = schema.id;
+                self.topics.schema(&schema);
+                if self.topics.describes_schema_alike(&schema) { Ok(None) } else { Err(Unsound::DescribedOtherwise { at, opcode, id }) }
             }
             opcode::CHANNEL => {
-                let id = Cursor::new(body).u16().ok_or_else(malformed)?;
+                let channel = Channel::parse(body).ok_or_else(malformed)?;
+                let id = channel.id;
+                let alike = self.topics.describes_channel_alike(&channel);
                 if !self.topics.knows(id) {
-                    self.topics.channel(Channel::parse(body).ok_or_else(malformed)?);
+                    self.topics.channel(channel);
                 }
-                Ok(None)
+                if alike { Ok(None) } else { Err(Unsound::DescribedOtherwise { at, opcode, id }) }
             }
             0..=opcode::DATA_END => Err(Unsound::Misplaced { at, opcode }),
             _ => Ok(None),

@@ -8,15 +8,15 @@
 //! of its own, is not measured, and its message indexes stand for it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 
 use super::super::beginnings::Beginnings;
-use super::super::body::{Body, Source, Stop};
+use super::super::body::{Body, READ_AT_ONCE, Source, Stop};
 use super::super::records::{Channel, Cursor, Footer, MAGIC, RECORD_PREFIX_BYTES, Schema, Statistics, opcode};
 use super::super::summary::{ChunkRegion, SummaryCrc, Unsound};
 use super::super::through::{NAMES_BYTES_MAX, STATISTICS_BYTES_MAX, unpacked_bytes_max};
-use super::chunk::ChunkHead;
+use super::chunk::{ChunkHead, pass_through};
 use super::findings::finding;
 use super::indexes::INDEX_BYTES_MAX;
 use super::inside::{Inside, look_inside};
@@ -284,33 +284,34 @@ impl<'a> Scan<'a> {
     }
 
     fn schema<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
-        let id = body.u16()?;
         // The first description counts, and it may stand in a chunk before.
-        if !self.done.topics.has_schema(id) {
-            self.settle_all();
-        }
-        if self.done.topics.has_schema(id) {
-            return Ok(());
-        }
-        let name = body.name(&mut self.names_left)?;
-        let encoding = body.name(&mut self.names_left)?;
+        self.settle_all();
+        let (at, opcode, id) = (body.start, body.opcode, body.u16()?);
+        // What comes again takes no room.
+        let mut again = NAMES_BYTES_MAX;
+        let left = if self.done.topics.has_schema(id) { &mut again } else { &mut self.names_left };
+        let (name, encoding) = (body.name(left)?, body.name(left)?);
         let data_bytes = body.u32()? as usize;
-        self.done.topics.schema(&Schema { id, name, encoding, data_bytes });
-        Ok(())
+        let schema = Schema { id, name, encoding, data_bytes };
+        self.done.topics.schema(&schema);
+        match self.done.topics.describes_schema_alike(&schema) {
+            true => Ok(()),
+            false => Err(Unsound::DescribedOtherwise { at, opcode, id }.into()),
+        }
     }
 
     fn channel<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
-        let (id, schema_id) = (body.u16()?, body.u16()?);
-        if !self.done.topics.knows(id) {
-            self.settle_all();
+        self.settle_all();
+        let (at, opcode, id, schema_id) = (body.start, body.opcode, body.u16()?, body.u16()?);
+        let known = self.done.topics.knows(id);
+        let mut again = NAMES_BYTES_MAX;
+        let left = if known { &mut again } else { &mut self.names_left };
+        let channel = Channel { id, schema_id, topic: body.name(left)?, message_encoding: body.name(left)? };
+        let alike = self.done.topics.describes_channel_alike(&channel);
+        if !known {
+            self.done.topics.channel(channel);
         }
-        if self.done.topics.knows(id) {
-            return Ok(());
-        }
-        let topic = body.name(&mut self.names_left)?;
-        let message_encoding = body.name(&mut self.names_left)?;
-        self.done.topics.channel(Channel { id, schema_id, topic, message_encoding });
-        Ok(())
+        if alike { Ok(()) } else { Err(Unsound::DescribedOtherwise { at, opcode, id }.into()) }
     }
 
     fn message<R: BufRead>(&mut self, mut body: Body<'_, R>) -> Result<(), Stop> {
@@ -368,7 +369,8 @@ impl<'a> Scan<'a> {
         let held = body.left <= self.limits.chunk_bytes_max.saturating_add(ChunkHead::BYTES_MAX as u64);
         let mut record = self.pool.spare();
         let wanted = if held { body.left } else { body.left.min(ChunkHead::BYTES_MAX as u64) };
-        body.source.fill(wanted, &mut record)?;
+        let source = body.source;
+        source.fill(wanted, &mut record)?;
         let head = ChunkHead::parse(&record).filter(|head| {
             let room = end - at - (RECORD_PREFIX_BYTES + head.packed_at) as u64;
             head.packed_bytes <= room
@@ -380,15 +382,64 @@ impl<'a> Scan<'a> {
             return Ok(());
         };
         self.compare_with_index(at, end, number, &head);
-        let why_not = if !held || head.unpacked_bytes > self.limits.chunk_bytes_max {
-            Some(format!("the chunk has {} bytes, {} unpacked, more than are held", head.packed_bytes, head.unpacked_bytes))
-        } else if head.unpacked_bytes > self.unpacked_left {
+        let why_not = if head.unpacked_bytes > self.unpacked_left {
             Some("it and those before it unpack to more than is read".to_owned())
         } else {
             self.unpacked_left -= head.unpacked_bytes;
-            None
+            let too_large = !held || head.unpacked_bytes > self.limits.chunk_bytes_max;
+            if too_large {
+                self.pass_through(source, at..end, number, &head, &record)?;
+            }
+            too_large.then(|| {
+                format!(
+                    "the chunk has {} bytes, {} unpacked, more than are held: its messages were not looked at",
+                    head.packed_bytes, head.unpacked_bytes
+                )
+            })
         };
         self.open = Some(Job { number, range: at..end, head, record, why_not, indexes: vec![], index_bytes: 0 });
+        Ok(())
+    }
+
+    /// Compares a chunk that is not held with its checksum. `record` is the beginning of its body, which was read.
+    fn pass_through<R: BufRead>(
+        &mut self,
+        source: &mut Source<R>,
+        range: Range<u64>,
+        number: u64,
+        head: &ChunkHead,
+        record: &[u8],
+    ) -> Result<(), Stop> {
+        let packed_end = head.packed_at as u64 + head.packed_bytes;
+        let here = record.get(head.packed_at..record.len().min(usize::try_from(packed_end).unwrap_or(usize::MAX))).unwrap_or_default();
+        let behind = head.packed_bytes - here.len() as u64;
+        let passed = {
+            let behind = BufReader::with_capacity(READ_AT_ONCE, Read::by_ref(source).take(behind));
+            pass_through(head, here.chain(behind))
+        };
+        // What the file itself lacks is said with its place in the file.
+        if source.ended {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let (kind, defect) = match passed {
+            Ok(None) => return Ok(()),
+            Ok(Some((bytes, _))) if bytes != head.unpacked_bytes => {
+                let why = format!("it unpacks to {bytes} bytes, and {} are promised", head.unpacked_bytes);
+                (FindingKind::ChunkUnpack, Unsound::Unpack { start: range.start, why })
+            }
+            Ok(Some((_, found))) if head.crc != 0 && head.crc != found => {
+                (FindingKind::ChunkCrc, Unsound::ChunkCrc { start: range.start, found, expected: head.crc })
+            }
+            Ok(Some(_)) => {
+                match head.crc {
+                    0 => self.done.checksums.chunks_without += 1,
+                    _ => self.done.checksums.chunks_compared += 1,
+                }
+                return Ok(());
+            }
+            Err(error) => (FindingKind::ChunkUnpack, Unsound::Unpack { start: range.start, why: error.to_string() }),
+        };
+        self.found(finding(kind, range, Some(number), format!("chunk {number}: {defect}")));
         Ok(())
     }
 

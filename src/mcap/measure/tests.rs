@@ -179,9 +179,65 @@ fn a_chunk_above_the_limit_is_not_measured_and_no_fault() {
     let facts = whole_within(&file, Limits { chunk_bytes_max: 1000, unpackers: 1, ..Limits::default() });
     assert!(facts.findings.is_empty(), "{:?}", facts.findings);
     assert_eq!(facts.not_measured.len(), facts.chunk_count);
+    // Piece by piece each is compared with its checksum all the same.
+    assert_eq!((facts.checksums.chunks_compared, facts.checksums.chunks_without), (facts.chunk_count, 0));
     // Their message indexes tell the times.
     assert_eq!((facts.message_count, topic(&facts, JOINTS).count, &topic(&facts, JOINTS).joints), (1100, 600, &None));
     assert_eq!(topic(&facts, JOINTS).timing, topic(&whole(&file), JOINTS).timing);
+}
+
+/// Above the limit, too: where its checksum differs, or where it does not unpack, that is found with its place.
+#[test]
+fn damage_in_a_chunk_above_the_limit_is_found() {
+    for compression in [None, Some(mcap::Compression::Zstd), Some(mcap::Compression::Lz4)] {
+        let file = sound(compression);
+        for unpackers in [0, 1] {
+            let limits = Limits { chunk_bytes_max: 1000, unpackers, ..Limits::default() };
+            for damage in damages(&file).iter().filter(|damage| [6, 7, 8].contains(&damage.number)) {
+                let facts = whole_within(&damage.file, limits);
+                assert!(facts.findings.items.iter().any(|finding| names(finding, damage.place)), "{}: {:?}", damage.number, facts.findings);
+                assert_eq!(facts.checksums.chunks_compared + 1, facts.chunk_count, "{}", damage.number);
+            }
+        }
+    }
+}
+
+/// Messages behind a second description would be taken for those of the first; the same once more is sound.
+#[test]
+fn a_channel_or_schema_that_is_described_in_two_ways_is_damage() {
+    let described = |second: (&str, &str, &str), chunked: bool| {
+        let record = |opcode: u8, body: Vec<u8>| [&[opcode][..], &(body.len() as u64).to_le_bytes(), &body].concat();
+        let text = |text: &str| [&(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat();
+        let schema = |name: &str| record(3, [&1u16.to_le_bytes()[..], &text(name), &text("ros2msg"), &text("float64 x")].concat());
+        let channel = |topic: &str, encoding: &str| {
+            record(4, [&1u16.to_le_bytes()[..], &1u16.to_le_bytes(), &text(topic), &text(encoding), &0u32.to_le_bytes()].concat())
+        };
+        let message = |n: u64| {
+            let time = (START_NS + n * 1_000_000).to_le_bytes();
+            record(5, [&1u16.to_le_bytes()[..], &0u32.to_le_bytes(), &time, &time, &[7; 20]].concat())
+        };
+        let (name, topic, encoding) = second;
+        let inner = [schema("pkg/msg/A"), channel("/a", "cdr"), message(0), schema(name), channel(topic, encoding), message(1)].concat();
+        let data = if chunked {
+            let times = [START_NS.to_le_bytes(), (START_NS + 1_000_000).to_le_bytes()].concat();
+            let (bytes, crc) = ((inner.len() as u64).to_le_bytes(), crc32fast::hash(&inner).to_le_bytes());
+            record(6, [&times[..], &bytes, &crc, &text(""), &bytes, &inner].concat())
+        } else {
+            inner
+        };
+        let magic = b"\x89MCAP0\r\n".to_vec();
+        let header = record(1, [text("ros2"), text("test")].concat());
+        [magic.clone(), header, data, record(15, vec![0; 4]), record(2, vec![0; 20]), magic].concat()
+    };
+    for chunked in [true, false] {
+        let alike = whole(&described(("pkg/msg/A", "/a", "cdr"), chunked));
+        assert!(alike.findings.is_empty() && alike.message_count == 2, "{:?}", alike.findings);
+        for second in [("pkg/msg/B", "/a", "cdr"), ("pkg/msg/A", "/b", "cdr"), ("pkg/msg/A", "/a", "json")] {
+            let facts = whole(&described(second, chunked));
+            let found = facts.findings.items.first().unwrap_or_else(|| panic!("{second:?} {chunked}"));
+            assert!(found.kind == FindingKind::Record && found.text.contains("describes 1 in another way"), "{found:?}");
+        }
+    }
 }
 
 /// A damage, and where it is.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::super::records::{Channel, Schema};
+use super::super::records::{Channel, Schema, opcode};
 use super::super::summary::ChannelFacts;
 use super::pairs::{self, SERIES_MAX, Series};
 use super::payload::Payloads;
@@ -35,6 +35,8 @@ pub struct Topics {
     by_name: HashMap<(String, String), u32>,
     topics: Vec<Topic>,
     schemas: BTreeMap<u16, Schema>,
+    /// Of each opcode and id, how its first record describes it, as a checksum.
+    described: HashMap<(u8, u16), u32>,
     /// Room for times that are kept.
     room: usize,
     /// Room for names; those that have none are left empty.
@@ -78,6 +80,7 @@ impl Default for Topics {
             by_name: HashMap::new(),
             topics: vec![],
             schemas: BTreeMap::new(),
+            described: HashMap::new(),
             room: TIMES_MAX,
             name_room: NAME_BYTES_MAX,
             sampling: Sampling::default(),
@@ -88,6 +91,28 @@ impl Default for Topics {
 }
 
 impl Topics {
+    /// Whether a schema is described as it was before, if it was: messages behind a second way would be taken for others.
+    pub fn describes_schema_alike(&mut self, schema: &Schema) -> bool {
+        let length = schema.data_bytes.to_le_bytes();
+        self.describes_alike((opcode::SCHEMA, schema.id), [schema.name.as_bytes(), schema.encoding.as_bytes(), &length])
+    }
+
+    /// The same of a channel.
+    pub fn describes_channel_alike(&mut self, channel: &Channel) -> bool {
+        let schema = channel.schema_id.to_le_bytes();
+        self.describes_alike((opcode::CHANNEL, channel.id), [channel.topic.as_bytes(), channel.message_encoding.as_bytes(), &schema])
+    }
+
+    fn describes_alike(&mut self, what: (u8, u16), by: [&[u8]; 3]) -> bool {
+        let mut hash = crc32fast::Hasher::new();
+        for part in by {
+            hash.update(&part.len().to_le_bytes());
+            hash.update(part);
+        }
+        let found = hash.finalize();
+        *self.described.entry(what).or_insert(found) == found
+    }
+
     /// A schema; the first one of an id counts.
     pub fn schema(&mut self, schema: &Schema) {
         if !self.schemas.contains_key(&schema.id) {

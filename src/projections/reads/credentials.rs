@@ -138,6 +138,20 @@ fn recorder_token() -> String {
     )
 }
 
+/// Whose login it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Account {
+    Collector(CollectorId),
+    Inspector(InspectorId),
+}
+
+/// A password that is as old as the second in which a login was given was there before it.
+fn account_stands() -> &'static str {
+    "select count(*) from credentials k where k.subject = $1 and k.subject_id = $2 and k.changed_at < to_timestamp($3::bigint + 1) and \
+     case k.subject when 'inspector' then exists (select from inspectors i where i.id = $2 and i.status = 'active') \
+     else exists (select from data_collectors c where c.id = $2 and c.status = 'active') end"
+}
+
 fn person_login() -> String {
     format!(
         "select {} from (select comparable($1) as comparable) n \
@@ -159,6 +173,15 @@ impl Reads {
     pub async fn person_login(&self, operator_id: &str) -> Result<Login, ReadError> {
         let row: Option<LoginRow> = self.row(&person_login(), &[&operator_id]).await?;
         Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None, inspector: None }, Login::from))
+    }
+
+    /// Whether the account may log in, and has had its password since before `issued_at`, in seconds since 1970.
+    pub async fn account_stands(&self, account: Account, issued_at: i64) -> Result<bool, ReadError> {
+        let (subject, id) = match account {
+            Account::Collector(id) => ("data_collector", id.0),
+            Account::Inspector(id) => ("inspector", id.0),
+        };
+        Ok(self.number(account_stands(), &[&subject, &id, &issued_at]).await? > 0)
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
@@ -192,6 +215,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("robots without a store key", keyless_robots()),
         ("login of the administrator", admin_password()),
         ("login of a person", person_login()),
+        ("whether an account stands", account_stands().to_owned()),
         ("token of a recorder", recorder_token()),
     ]
 }
