@@ -37,6 +37,7 @@ mod event_log;
 mod events_remote;
 mod eventstore;
 mod factory;
+mod first_looks;
 mod frames;
 mod gaps;
 mod half_dead;
