@@ -9,6 +9,7 @@ mod sources;
 
 mod administrator;
 mod apply_suite;
+mod arms;
 mod blobs;
 mod bulk;
 mod bulk_qa;
