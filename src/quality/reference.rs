@@ -2,7 +2,7 @@
 //! another episode has the same content is one.
 
 use super::case::{Case, Outcome, Twin};
-use crate::domain::figures::{Figure, Measure, Usual, figures};
+use crate::domain::figures::{Figure, Measure, Usual};
 use crate::domain::reference::Reference;
 
 const NO_REFERENCE: &str = "there is no reference";
@@ -22,8 +22,8 @@ pub fn duplicate_content(case: &Case) -> Outcome {
 /// The worst of these measures, each beside what is usual of it.
 fn worst(case: &Case, measures: &[Measure], none: &str, of: impl Fn(&Figure, i64, &Usual) -> Outcome) -> Outcome {
     with(case, |reference| {
-        let found = figures(case.facts).into_iter().filter(|(figure, _)| measures.contains(&figure.measure));
-        let compared = found.filter_map(|(figure, value)| Some(of(&figure, value, reference.usual(&figure)?)));
+        let found = case.figures.iter().filter(|(figure, _)| measures.contains(&figure.measure));
+        let compared = found.filter_map(|(figure, value)| Some(of(figure, *value, reference.usual(figure)?)));
         Outcome::worst(compared, none)
     })
 }

@@ -33,8 +33,8 @@ impl EndPose {
             _ => {}
         }
         let mut spare = vec![];
-        while let Some((_, positions)) = self.looks.pop_front_if(|(first, _)| at - *first > WINDOW_NS) {
-            spare = positions;
+        while self.looks.front().is_some_and(|(first, _)| at - first > WINDOW_NS) {
+            spare = self.looks.pop_front().map(|(_, positions)| positions).unwrap_or_default();
         }
         spare.clear();
         spare.extend_from_slice(told);
