@@ -137,7 +137,8 @@ fn line(reference: &Value) -> String {
 
 fn usual(figure: &Value) -> String {
     let of = |name: &str| number(&figure[name]);
-    format!("{:<13} {:<8} ({} to {})  {}", text(&figure["measure"]), of("median"), of("q1"), of("q3"), text(&figure["topic"]))
+    let joint = figure["joint"].as_u64().map_or_else(String::new, |joint| format!(" joint {joint}"));
+    format!("{:<13} {:<8} ({} to {})  {}{joint}", text(&figure["measure"]), of("median"), of("q1"), of("q3"), text(&figure["topic"]))
         .trim_end()
         .to_owned()
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::words::words;
 
 /// Which code measured. It moves when the same bytes give other facts.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 pub const TOPICS_MAX: usize = 256;
 pub const GAPS_MAX: usize = 10;
@@ -19,6 +19,8 @@ pub const FINDINGS_MAX: usize = 50;
 pub const NAMES_MAX: usize = 32;
 /// Ranges of one topic in which its joints move.
 pub const KEEP_MAX: usize = 64;
+/// Joints of one topic of which the position at the end is told.
+pub const JOINTS_TOLD_MAX: usize = 64;
 /// Images of one camera that are decoded, and cameras of which they are.
 pub const SAMPLES_MAX: u64 = 60;
 pub const SAMPLED_CAMERAS_MAX: usize = 32;
@@ -357,6 +359,13 @@ pub struct Joints {
     /// Of each joint the median of its positions without their sign: the largest of these, in millionths of a radian.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typical_urad: Option<u64>,
+    /// Log dimensionless jerk while they move, in thousandths: more is less smooth. Nothing where they hardly move, come too seldom, or were
+    /// measured before version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jerk_milli: Option<u64>,
+    /// Of each joint the median of its positions over the last half second, in millionths of a radian. Empty before version 2.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub end_urad: Listed<i64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

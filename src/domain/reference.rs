@@ -82,7 +82,7 @@ pub struct NamedReference {
 #[derive(Debug, Default)]
 pub struct Learner {
     made_from: MadeFrom,
-    figures: BTreeMap<Figure, Vec<u64>>,
+    figures: BTreeMap<Figure, Vec<i64>>,
     topics: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
@@ -145,7 +145,7 @@ pub enum ReferenceCommand {
 
 events! {
     ReferenceEvent {
-        ReferenceMade = "reference_made", "1.0" (Box<Reference>),
+        ReferenceMade = "reference_made", "1.1" (Box<Reference>),
     }
 }
 
@@ -235,8 +235,34 @@ mod tests {
         let topics: Vec<_> =
             reference.topics.items.iter().map(|topic| (topic.topic.as_str(), topic.message_type.as_str(), topic.episodes)).collect();
         assert_eq!(topics, [("/arm", "sensor_msgs/JointState", 20), ("/camera", "sensor_msgs/Image", 19)]);
-        let length = reference.usual(&Figure { measure: Measure::Length, topic: None }).unwrap();
+        let length = reference.usual(&Figure::whole(Measure::Length)).unwrap();
         assert_eq!((length.episodes, length.q1, length.median, length.q3), (20, 30_000, 31_000, 32_000));
+        assert_eq!(serde_json::from_str::<Reference>(&serde_json::to_string(&reference).unwrap()).unwrap(), reference);
+    }
+
+    #[test]
+    fn smoothness_of_an_arm_and_where_each_joint_ends_are_learned_from_what_has_them() {
+        use super::super::measurement::Joints;
+        let mut learner = Learner::default();
+        for n in 0..24i64 {
+            let mut good = recording(30, &[("/arm", "sensor_msgs/JointState")]);
+            let (jerk_milli, end_urad) = (Some(16_000 + n.unsigned_abs() * 10), Listed::of([n * 1000, -500_000], 64));
+            // The oldest were measured by an earlier version.
+            let joints = if n < 4 {
+                Joints { steps: 49, ..Joints::default() }
+            } else {
+                Joints { steps: 49, jerk_milli, end_urad, ..Joints::default() }
+            };
+            good.topics.items[0].joints = Some(joints);
+            learner.hear(EpisodeId(n), &good);
+        }
+        let reference = learner.learned((SopId(3), None), (None, None));
+        let jerk = reference.usual(&Figure::of(Measure::Jerk, "/arm")).unwrap();
+        assert_eq!((jerk.episodes, jerk.q1, jerk.median, jerk.q3, jerk.mad), (20, 16_080, 16_130, 16_180, 50));
+        let joint = |joint| reference.usual(&Figure { joint: Some(joint), ..Figure::of(Measure::EndPose, "/arm") });
+        let (first, second) = (joint(0).unwrap(), joint(1).unwrap());
+        assert_eq!((first.q1, first.median, first.q3, first.mad), (8000, 13_000, 18_000, 5000));
+        assert_eq!((second.median, second.mad, joint(2)), (-500_000, 0, None));
         assert_eq!(serde_json::from_str::<Reference>(&serde_json::to_string(&reference).unwrap()).unwrap(), reference);
     }
 

@@ -30,17 +30,20 @@ const SHIFT_HOURS_MAX: i64 = 24;
 /// A number that is far from what is usual.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UnusualFigure {
-    /// What is measured: milliseconds (`length`, `lag`), messages in a thousand seconds (`rate`), thousandths (`static_share`), millionths
-    /// of a radian (`jump`, `offset`), or how many (`topics`).
+    /// What is measured: milliseconds (`length`, `lag`), messages in a thousand seconds (`rate`), thousandths (`static_share`, `jerk`),
+    /// millionths of a radian (`jump`, `offset`, `end_pose`), or how many (`topics`).
     #[schema(value_type = MeasureWord)]
     measure: &'static str,
     /// Of which topic; left out where it is of the whole recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
+    /// Of which joint, by its place in the messages, from 0; left out where it is of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joint: Option<u32>,
     /// As it is.
-    value: u64,
+    value: i64,
     /// As it mostly is.
-    usual: u64,
+    usual: i64,
     /// How far it is from that, in robust deviations; a thousand at most.
     z: f64,
     /// In words.
@@ -50,8 +53,8 @@ pub struct UnusualFigure {
 impl From<Reason> for UnusualFigure {
     fn from(reason: Reason) -> Self {
         let text = reason.told();
-        let Figure { measure, topic } = reason.figure;
-        Self { measure: measure.as_str(), topic, value: reason.value, usual: reason.usual.median, z: reason.z, text }
+        let Figure { measure, topic, joint } = reason.figure;
+        Self { measure: measure.as_str(), topic, joint, value: reason.value, usual: reason.usual.median, z: reason.z, text }
     }
 }
 

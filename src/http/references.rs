@@ -93,21 +93,24 @@ pub struct UsualTopic {
 /// A number that most of them have.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UsualFigure {
-    /// What is measured: milliseconds (`length`, `lag`), messages in a thousand seconds (`rate`), thousandths (`static_share`), millionths
-    /// of a radian (`jump`, `offset`), or how many (`topics`).
+    /// What is measured: milliseconds (`length`, `lag`), messages in a thousand seconds (`rate`), thousandths (`static_share`, `jerk`),
+    /// millionths of a radian (`jump`, `offset`, `end_pose`), or how many (`topics`).
     #[schema(value_type = MeasureWord)]
     measure: &'static str,
     /// Of which topic; left out where it is of the whole recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
+    /// Of which joint, by its place in the messages, from 0; left out where it is of all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joint: Option<u32>,
     /// How many of the episodes have it.
     episodes: u64,
     /// A quarter of them have less.
-    q1: u64,
+    q1: i64,
     /// The value in the middle.
-    median: u64,
+    median: i64,
     /// A quarter of them have more.
-    q3: u64,
+    q3: i64,
     /// The median distance from the median.
     mad: u64,
 }
@@ -184,6 +187,7 @@ impl From<LearnedFigure> for UsualFigure {
         Self {
             measure: figure.measure.as_str(),
             topic: figure.topic,
+            joint: figure.joint,
             episodes: usual.episodes,
             q1: usual.q1,
             median: usual.median,

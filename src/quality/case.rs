@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::domain::figures::Figure;
 use crate::domain::judgement::{Grade, TaskWants, WantedTopic};
 use crate::domain::measurement::{Facts, Kind, Tier, TopicFacts};
 use crate::domain::operator_word::OperatorWord;
@@ -113,6 +114,8 @@ impl<'a> Twin<'a> {
 /// One recording before one check.
 pub struct Case<'a> {
     pub facts: &'a Facts,
+    /// Its numbers that are compared with those of others; none where there is no reference.
+    pub figures: &'a BTreeMap<Figure, i64>,
     pub wants: &'a TaskWants,
     /// The last word of the operator.
     pub word: Option<&'a OperatorWord>,

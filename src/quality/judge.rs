@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::case::{Case, Outcome, Twin};
 use super::suite::CHECKS;
 use crate::domain::QaReferenceId;
+use crate::domain::figures::{Figure, figures};
 use crate::domain::judgement::{CheckResult, CheckSpec, Grade, Judgement, OutsideAnswers, Part, Role, Suite, TaskWants, Verdict};
 use crate::domain::measurement::Facts;
 use crate::domain::operator_word::OperatorWord;
@@ -39,7 +40,9 @@ pub fn lacks_answers(suite: &Suite, answers: &OutsideAnswers, judgement: &Judgem
 
 /// With what is known beside the facts.
 pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, beside: Beside<'_>) -> Judgement {
-    let checks: Vec<(&CheckSpec, Outcome)> = suite.checks.iter().map(|spec| (spec, outcome(facts, spec, wants, beside))).collect();
+    let figures = beside.reference.map(|_| figures(facts)).unwrap_or_default();
+    let checks: Vec<(&CheckSpec, Outcome)> =
+        suite.checks.iter().map(|spec| (spec, outcome(facts, &figures, spec, wants, beside))).collect();
     let parts: BTreeMap<Part, f64> = Part::ALL.iter().filter_map(|&part| Some((part, of_part(&checks, part)?))).collect();
     let broken = checks.iter().any(|(spec, outcome)| spec.role == Role::Gate && outcome.result == Grade::Fail);
     let weights = || parts.iter().map(|(part, score)| (f64::from(suite.parts.get(part).copied().unwrap_or_default()), *score));
@@ -83,7 +86,7 @@ pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, beside: Besid
     }
 }
 
-fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, beside: Beside<'_>) -> Outcome {
+fn outcome(facts: &Facts, figures: &BTreeMap<Figure, i64>, spec: &CheckSpec, wants: &TaskWants, beside: Beside<'_>) -> Outcome {
     if spec.outside.is_some() {
         return super::outside::outcome(beside.outside.get(&spec.name));
     }
@@ -91,7 +94,8 @@ fn outcome(facts: &Facts, spec: &CheckSpec, wants: &TaskWants, beside: Beside<'_
         return Outcome::not_applicable("this version does not know the check");
     };
     let reference = beside.reference.map(|(_, reference)| reference);
-    (check.judge)(&Case { facts, wants, word: beside.word, reference, twin: beside.twin, limits: &spec.limits, defaults: check.limits })
+    let Beside { word, twin, .. } = beside;
+    (check.judge)(&Case { facts, figures, wants, word, reference, twin, limits: &spec.limits, defaults: check.limits })
 }
 
 fn result(spec: &CheckSpec, outcome: Outcome) -> CheckResult {

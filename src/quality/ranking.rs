@@ -8,7 +8,7 @@ use crate::domain::Timestamp;
 use crate::domain::figures::{Figure, Usual};
 use crate::domain::reference::Reference;
 
-pub type Figures = BTreeMap<Figure, u64>;
+pub type Figures = BTreeMap<Figure, i64>;
 
 /// Fewer recordings do not tell what is usual among themselves.
 pub const RECORDINGS_MIN: usize = 8;
@@ -20,7 +20,7 @@ const REASONS_MAX: usize = 5;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
     pub figure: Figure,
-    pub value: u64,
+    pub value: i64,
     pub usual: Usual,
     /// How far it is from the median, in robust deviations.
     pub z: f64,
@@ -44,7 +44,7 @@ pub struct Outlier {
 
 /// What is usual among recordings; nothing where they are too few.
 pub fn usual_among<'a>(recordings: impl IntoIterator<Item = &'a Figures>) -> BTreeMap<Figure, Usual> {
-    let mut values = BTreeMap::<Figure, Vec<u64>>::new();
+    let mut values = BTreeMap::<Figure, Vec<i64>>::new();
     for (figure, value) in recordings.into_iter().flatten() {
         match values.get_mut(figure) {
             Some(values) => values.push(*value),
@@ -74,7 +74,7 @@ pub fn rank(recordings: &[Figures], usual: &BTreeMap<Figure, Usual>, limit: usiz
 }
 
 fn reasons(figures: &Figures, usual: &BTreeMap<Figure, Usual>) -> Vec<Reason> {
-    let reason = |(figure, value): (&Figure, &u64)| {
+    let reason = |(figure, value): (&Figure, &i64)| {
         let usual = *usual.get(figure)?;
         let z = usual.z(figure.measure, *value);
         (z.abs() >= REASON_Z).then(|| Reason { figure: figure.clone(), value: *value, usual, z })
@@ -102,7 +102,7 @@ pub fn drift(recordings: &[Figures]) -> Option<Vec<Reason>> {
         return None;
     }
     let of = |part: &[Figures], figure: &Figure| {
-        let values: Vec<u64> = part.iter().filter_map(|figures| figures.get(figure).copied()).collect();
+        let values: Vec<i64> = part.iter().filter_map(|figures| figures.get(figure).copied()).collect();
         (values.len() >= QUARTER_MIN).then(|| Usual::of(values)).flatten()
     };
     let (first, last) = (&recordings[..quarter], &recordings[recordings.len() - quarter..]);
@@ -134,14 +134,14 @@ mod tests {
     use crate::domain::figures::Measure;
 
     fn length() -> Figure {
-        Figure { measure: Measure::Length, topic: None }
+        Figure::whole(Measure::Length)
     }
 
     fn jump() -> Figure {
         Figure::of(Measure::Jump, "/arm")
     }
 
-    fn recordings(lengths: impl IntoIterator<Item = u64>) -> Vec<Figures> {
+    fn recordings(lengths: impl IntoIterator<Item = i64>) -> Vec<Figures> {
         lengths.into_iter().map(|length_ms| Figures::from([(length(), length_ms), (jump(), 90_000)])).collect()
     }
 
@@ -165,6 +165,38 @@ mod tests {
     }
 
     #[test]
+    fn what_moves_roughly_or_ends_elsewhere_is_among_the_eight() {
+        let joint = |n: u32| Figure { joint: Some(n), ..Figure::of(Measure::EndPose, "/arm") };
+        let jerk = || Figure::of(Measure::Jerk, "/arm");
+        let mut all = recordings((0..200).map(|n| 30_000 + n % 20 * 100));
+        for (n, figures) in (0..).zip(&mut all) {
+            figures.insert(jerk(), 16_000 + n % 9 * 50);
+            figures.extend((0..7).map(|of| (joint(of), i64::from(of) * -200_000 + n % 11 * 1000)));
+        }
+        all[77].insert(jerk(), 21_000);
+        all[133].insert(joint(4), 350_000);
+        let ranked = rank(&all, &usual_among(&all), 8);
+        let told: Vec<(usize, String)> = ranked[..2].iter().map(|outlier| (outlier.place, outlier.reasons[0].told())).collect();
+        let expected = [
+            (133, "joint 4 of `/arm` ends at 0.350 rad, usual is -0.795 rad".to_owned()),
+            (77, "`/arm` moves with a log dimensionless jerk of 21.00, usual is 16.20".to_owned()),
+        ];
+        assert_eq!(told, expected);
+        assert!(ranked[..2].iter().all(|outlier| outlier.reasons.len() == 1) && ranked[2].reasons.is_empty());
+    }
+
+    #[test]
+    fn a_hand_that_tires_over_a_shift_is_drift() {
+        let mut shift = recordings((0..40).map(|n| 30_000 + n % 5 * 200));
+        for (n, figures) in (0..).zip(&mut shift) {
+            figures.insert(Figure::of(Measure::Jerk, "/arm"), 16_000 + n % 5 * 40 + n * 60);
+        }
+        let changes = drift(&shift).unwrap();
+        assert_eq!(changes.iter().map(|change| &change.figure).collect::<Vec<_>>(), [&Figure::of(Measure::Jerk, "/arm")]);
+        assert!(changes[0].z > 3.0 && changes[0].value > 17_800, "{changes:?}");
+    }
+
+    #[test]
     fn few_recordings_do_not_tell_what_is_usual() {
         let few = recordings([30_000, 30_100, 30_200, 90_000, 30_000, 30_000, 30_000]);
         assert!(usual_among(&few).is_empty());
@@ -174,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_shift_drifts_where_its_last_quarter_is_another_than_its_first() {
-        let times = |n: u64| 30_000 + n % 5 * 200;
+        let times = |n: i64| 30_000 + n % 5 * 200;
         assert_eq!(drift(&recordings((0..15).map(times))), None, "too few");
         assert_eq!(drift(&recordings((0..40).map(times))), Some(vec![]));
         let slower = drift(&recordings((0..40).map(|n| times(n) + n * 150))).unwrap();

@@ -2,7 +2,7 @@
 //! another episode has the same content is one.
 
 use super::case::{Case, Outcome, Twin};
-use crate::domain::figures::{Figure, Measure, Usual, figures};
+use crate::domain::figures::{Figure, Measure, Usual};
 use crate::domain::reference::Reference;
 
 const NO_REFERENCE: &str = "there is no reference";
@@ -20,10 +20,10 @@ pub fn duplicate_content(case: &Case) -> Outcome {
 }
 
 /// The worst of these measures, each beside what is usual of it.
-fn worst(case: &Case, measures: &[Measure], none: &str, of: impl Fn(&Figure, u64, &Usual) -> Outcome) -> Outcome {
+fn worst(case: &Case, measures: &[Measure], none: &str, of: impl Fn(&Figure, i64, &Usual) -> Outcome) -> Outcome {
     with(case, |reference| {
-        let found = figures(case.facts).into_iter().filter(|(figure, _)| measures.contains(&figure.measure));
-        let compared = found.filter_map(|(figure, value)| Some(of(&figure, value, reference.usual(&figure)?)));
+        let found = case.figures.iter().filter(|(figure, _)| measures.contains(&figure.measure));
+        let compared = found.filter_map(|(figure, value)| Some(of(figure, *value, reference.usual(figure)?)));
         Outcome::worst(compared, none)
     })
 }
@@ -50,7 +50,7 @@ pub fn type_reference(case: &Case) -> Outcome {
             match case.counted().find(|topic| topic.topic == *name) {
                 Some(topic) if topic.message_type == *usual => Some(Outcome::pass("topics have the types of good episodes")),
                 Some(topic) => Some(Outcome::fail(format!("`{name}` is of type {}, in good episodes of {usual}", topic.message_type))),
-                None if learned.episodes == reference.made_from.episodes && case.facts.topics.cut == 0 => {
+                None if learned.episodes == reference.made_from.episodes && case.facts.topics.cut == 0 && !case.may_have_more() => {
                     Some(Outcome::fail(format!("`{name}` has no messages, and has some in every good episode")))
                 }
                 None => None,
@@ -70,17 +70,31 @@ pub fn jump_outlier(case: &Case) -> Outcome {
     })
 }
 
+/// What is smoother than usual is no fault.
+pub fn smoothness(case: &Case) -> Outcome {
+    worst(case, &[Measure::Jerk], "no smoothness is known of good episodes", |figure, value, usual| {
+        let rougher = (value.saturating_sub(usual.median)).max(0) as f64 / 1e3;
+        let outside = if value > usual.median { usual.outside(figure.measure, value) } else { 0.0 };
+        let text = figure.told(value, usual);
+        let usual_enough = rougher <= case.limit("tolerance") || outside <= case.limit("iqr_times");
+        let outcome = if usual_enough { Outcome::pass(text) } else { Outcome::warn(0.0, text) };
+        outcome.with("log_jerk", value as f64 / 1e3).with("usual", usual.median as f64 / 1e3).with("outside_iqr", outside)
+    })
+}
+
 pub fn episode_outlier(case: &Case) -> Outcome {
-    worst(case, &[Measure::Length, Measure::StaticShare], "nothing is known of good episodes", |figure, value, usual| {
+    let measures = [Measure::Length, Measure::StaticShare, Measure::EndPose];
+    worst(case, &measures, "nothing is known of good episodes", |figure, value, usual| {
         let outside = usual.outside(figure.measure, value);
-        // Where all are alike, a little is no outlier.
-        let near = match figure.measure {
-            Measure::Length => usual.median as f64 * case.limit("length_share"),
-            _ => case.limit("static_share") * 1000.0,
+        // Where all are alike, a little is no outlier. Of many joints one is outside more easily than of few.
+        let (near, times) = match figure.measure {
+            Measure::Length => (usual.median as f64 * case.limit("length_share"), "iqr_times"),
+            Measure::EndPose => (case.limit("end_rad") * 1e6, "end_iqr_times"),
+            _ => (case.limit("static_share") * 1000.0, "iqr_times"),
         };
         let text = figure.told(value, usual);
         let is_near = value.abs_diff(usual.median) as f64 <= near;
-        let outcome = if is_near || outside <= case.limit("iqr_times") { Outcome::pass(text) } else { Outcome::warn(0.0, text) };
+        let outcome = if is_near || outside <= case.limit(times) { Outcome::pass(text) } else { Outcome::warn(0.0, text) };
         outcome.with("outside_iqr", outside)
     })
 }

@@ -25,7 +25,8 @@ fn facts() -> Facts {
         ..TopicFacts::default()
     };
     let mut arm = topic("/joint_states", "sensor_msgs/msg/JointState", 20_000_000, 500);
-    arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() });
+    let end_urad = Listed::of((0..7).map(|joint| joint * 300_000 - 900_000), JOINTS_TOLD_MAX);
+    arm.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, jerk_milli: Some(16_000), end_urad, ..Joints::default() });
     let mut camera = topic("/camera/front", "sensor_msgs/msg/CompressedImage", 33_333_333, 300);
     let samples = Samples {
         sampled: 10,
@@ -553,7 +554,10 @@ fn reference() -> crate::domain::reference::Reference {
     for n in 0..20_u64 {
         let mut good = facts();
         good.end_ns += n * 50_000_000;
-        good.topics.items[0].joints.as_mut().unwrap().jump_urad += n * 500;
+        let joints = good.topics.items[0].joints.as_mut().unwrap();
+        joints.jump_urad += n * 500;
+        joints.jerk_milli = Some(15_800 + n * 20);
+        joints.end_urad.items.iter_mut().for_each(|end_urad| *end_urad += n.cast_signed() * 2_000 - 20_000);
         learner.hear(EpisodeId(n.cast_signed()), &good);
     }
     learner.learned((SopId(1), None), (None, None))
@@ -571,7 +575,7 @@ fn compared(change: impl FnOnce(&mut Facts)) -> Judgement {
     judge_with(&facts, &Suite::default(), &wants(), beside)
 }
 
-const COMPARED: [&str; 4] = ["rate_reference", "type_reference", "jump_outlier", "episode_outlier"];
+const COMPARED: [&str; 5] = ["rate_reference", "type_reference", "jump_outlier", "smoothness", "episode_outlier"];
 
 #[test]
 fn without_a_reference_nothing_is_compared_and_with_one_the_verdict_names_it() {
@@ -615,6 +619,21 @@ fn what_is_unusual_warns_and_gates_nothing() {
     only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 80_000), "jump_outlier", Grade::Pass);
     only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 120_000), "jump_outlier", Grade::Warn);
     only(&arm(|topic| topic.joints.as_mut().unwrap().jump_urad = 0), "jump_outlier", Grade::Pass);
+    // A little rougher is near enough, and smoother is no fault.
+    only(&arm(|topic| topic.joints.as_mut().unwrap().jerk_milli = Some(16_450)), "smoothness", Grade::Pass);
+    only(&arm(|topic| topic.joints.as_mut().unwrap().jerk_milli = Some(0)), "smoothness", Grade::Pass);
+    let rough = arm(|topic| topic.joints.as_mut().unwrap().jerk_milli = Some(19_000));
+    only(&rough, "smoothness", Grade::Warn);
+    let told = check(&rough, "smoothness");
+    assert_eq!(told.details, "`/joint_states` moves with a log dimensionless jerk of 19.00, usual is 15.98");
+    assert_eq!((&told.numbers["log_jerk"], &told.numbers["usual"]), (&19.0.into(), &15.98.into()));
+    only(&arm(|topic| topic.joints.as_mut().unwrap().end_urad.items[2] += 90_000), "episode_outlier", Grade::Pass);
+    let elsewhere = arm(|topic| topic.joints.as_mut().unwrap().end_urad.items[2] -= 250_000);
+    only(&elsewhere, "episode_outlier", Grade::Warn);
+    assert_eq!(check(&elsewhere, "episode_outlier").details, "joint 2 of `/joint_states` ends at -0.550 rad, usual is -0.302 rad");
+    // Facts of an earlier version have neither, and so has what was learned from them.
+    let old = arm(|topic| topic.joints = Some(Joints { dof: 7, steps: 499, jump_urad: 50_000, ..Joints::default() }));
+    assert_eq!((result(&old, "smoothness"), result(&old, "episode_outlier")), (Grade::NotApplicable, Grade::Pass));
     only(&arm(|topic| topic.joints.as_mut().unwrap().idle_steps = 24), "episode_outlier", Grade::Pass);
     only(&arm(|topic| topic.joints.as_mut().unwrap().idle_steps = 130), "episode_outlier", Grade::Warn);
     only(&compared(|facts| facts.end_ns += 1_300_000_000), "episode_outlier", Grade::Pass);
@@ -664,6 +683,8 @@ mod properties {
                         Some(Intervals { median_ns: n[12], p99_ns: n[13], longest_ns: n[14], late: n[15], ..Intervals::default() });
                     if let Some(joints) = &mut topic.joints {
                         (joints.stuck_ns, joints.jump_urad, joints.unmoved, joints.steps) = (n[7], n[8], n[9], n[10]);
+                        joints.jerk_milli = (n[11] > 9).then_some(n[12]);
+                        joints.end_urad = Listed::of((n[13] > 9).then_some(n[14].cast_signed()), JOINTS_TOLD_MAX);
                     }
                     if let Some(images) = &mut topic.images {
                         (images.bad, images.frozen_ns, images.other_size) = (n[11], n[12], n[13]);

@@ -14,10 +14,10 @@ use crate::harness::TestDatabase;
 use crate::harness::edge::TestEdge;
 
 /// The tables that grow for ever.
-const GROWING: [&str; 6] = ["orders", "batches", "tasks", "episodes", "recording_gaps", "episode_facts"];
+pub const GROWING: [&str; 6] = ["orders", "batches", "tasks", "episodes", "recording_gaps", "episode_facts"];
 
 /// Ten intervals are missing in each episode; of one episode in ten the facts were measured anew since, and half of these are left.
-async fn fill_gaps(client: &Client, gaps: i64) {
+pub async fn fill_gaps(client: &Client, gaps: i64) {
     let sql = format!(
         "insert into episode_facts select n, case when n % 10 = 0 then 2 else 1 end, now(), now(), decode(repeat('5a', 1000), 'hex')
              from generate_series(1, {episodes}) n;

@@ -9,6 +9,7 @@ mod sources;
 
 mod administrator;
 mod apply_suite;
+mod arms;
 mod blobs;
 mod bulk;
 mod bulk_qa;
@@ -37,6 +38,7 @@ mod event_log;
 mod events_remote;
 mod eventstore;
 mod factory;
+mod first_looks;
 mod frames;
 mod gaps;
 mod half_dead;

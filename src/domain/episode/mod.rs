@@ -294,7 +294,7 @@ events! {
             labels: Vec<String>,
             note: Option<String>,
         },
-        EpisodeMeasured = "episode_measured", "1.0" (Box<Measured>),
+        EpisodeMeasured = "episode_measured", "1.1" (Box<Measured>),
         OperatorWordHeard = "operator_word_heard", "1.0" {
             word: OperatorWord,
             effect: WordEffect,

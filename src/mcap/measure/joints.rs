@@ -3,6 +3,8 @@
 use super::fields::Fields;
 use super::keep::Keep;
 use super::pairs::Series;
+use super::pose::EndPose;
+use super::smoothness::Smoothness;
 use crate::domain::measurement::Joints;
 
 /// Arms have a dozen; more positions than this are read and not followed one by one.
@@ -27,6 +29,8 @@ pub struct JointsMeasure {
     moved_first: Option<u64>,
     moved_last: u64,
     keep: Keep,
+    smoothness: Smoothness,
+    end: EndPose,
     /// Nothing, where positions of too many topics are kept.
     series: Option<Series>,
     spare: Vec<f64>,
@@ -118,6 +122,10 @@ impl JointsMeasure {
                 *high = high.max(*now);
             }
         }
+        if positions.len() as u64 == self.facts.dof && names == self.names {
+            self.smoothness.message(positions, at);
+            self.end.message(positions, at);
+        }
         self.at = at;
         std::mem::swap(&mut self.positions, positions);
     }
@@ -131,6 +139,8 @@ impl JointsMeasure {
         self.facts.idle_at_end_ns = self.moved_first.map_or(whole, |_| self.at.saturating_sub(self.moved_last));
         self.facts.unmoved = self.lowest.iter().zip(&self.highest).filter(|(low, high)| low == high).count() as u64;
         self.facts.keep = self.keep.finish();
+        self.facts.jerk_milli = self.smoothness.finish();
+        self.facts.end_urad = self.end.finish();
         self.facts.typical_urad = self.series.as_ref().and_then(Series::typical_urad);
         (Some(self.facts), self.series)
     }
@@ -156,6 +166,30 @@ mod tests {
         assert_eq!((joints.stuck_ns, joints.stuck_from_ns, joints.stuck_messages), (2 * S, S, 3));
         assert_eq!((joints.jump_urad, joints.jump_at_ns, joints.idle_steps), (500_000, S, 2));
         assert_eq!((joints.idle_at_start_ns, joints.idle_at_end_ns), (0, 0));
+    }
+
+    #[test]
+    fn how_smoothly_they_move_and_where_they_end_is_that_of_the_first_shape() {
+        let arm = |n: u64| [(n as f64 / 25.0).sin(), (n as f64 / 40.0).cos()];
+        let ends = |n: u64| if n < 950 { arm(n) } else { arm(950) };
+        let measured = |odd: bool| {
+            let mut measure = JointsMeasure::default();
+            for n in 0..1000u64 {
+                measure.positions((2, 7), &mut ends(n).to_vec(), n * 20_000_000);
+                if odd && n % 100 == 50 {
+                    measure.positions((2, 8), &mut vec![ends(n)[1], ends(n)[0]], n * 20_000_000 + 1);
+                    measure.positions((2, 7), &mut vec![9.0], n * 20_000_000 + 2);
+                    measure.positions((2, 7), &mut vec![f64::NAN; 2], n * 20_000_000 + 3);
+                }
+            }
+            measure.finish().0.unwrap()
+        };
+        let (plain, odd) = (measured(false), measured(true));
+        assert_eq!((plain.other_shape, odd.not_finite), (0, 10));
+        assert!(odd.other_shape >= 20, "{odd:?}");
+        assert_eq!((odd.jerk_milli, &odd.end_urad), (plain.jerk_milli, &plain.end_urad));
+        assert!(plain.jerk_milli.is_some_and(|milli| (14_000..17_000).contains(&milli)), "{plain:?}");
+        assert_eq!(plain.end_urad.items, arm(950).map(|position| (position * 1e6).round() as i64));
     }
 
     #[test]

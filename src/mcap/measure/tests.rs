@@ -149,6 +149,7 @@ fn a_sound_recording_is_measured_by_all_tiers_alike() {
         assert_eq!((joints.dof, joints.other_shape, joints.not_finite, joints.jump_urad, joints.stuck_ns), (2, 0, 0, 10_000, 0));
         let kept: Vec<(u64, u64)> = joints.keep.items.iter().map(|range| (range.from_ns - START_NS, range.to_ns - START_NS)).collect();
         assert_eq!(kept, [(0, 5_270_000_000)], "it moves all the time");
+        assert_eq!((joints.jerk_milli, joints.end_urad.items.len(), joints.end_urad.cut), (Some(0), 2, 0), "at one pace");
         assert_eq!(arm.stamp.unwrap().min_ns, 1_000_000);
         let images = topic(&whole, CAMERA).images.as_ref().unwrap();
         assert_eq!((images.jpeg, images.bad, images.width, images.height, images.frozen_ns), (200, 0, 64, 48, 0));
@@ -431,6 +432,15 @@ fn golden_measurements() {
         assert_eq!(format!("{:.2}", facts.duration_ns() as f64 / 1e9), "215.03");
         let arms: Vec<&TopicFacts> = facts.topics.items.iter().filter(|topic| topic.kind() == Kind::Joints).collect();
         assert_eq!(arms.len(), 4);
+        let moves: Vec<_> =
+            arms.iter().map(|arm| arm.joints.as_ref().map(|joints| (joints.jerk_milli, joints.end_urad.items.as_slice()))).collect();
+        let expected: [(Option<u64>, &[i64]); 4] = [
+            (Some(27_898), &[117_685, -36_049, 31_853, -51_308, -402_266, 6676, 668]),
+            (Some(28_201), &[117_215, -36_342, 31_719, -51_145, -402_257, 6807, -2149]),
+            (Some(27_984), &[222_210, -1717, 17_357, -658_618, -1717, 660_906, 1852]),
+            (Some(28_096), &[223_140, -575, 16_886, -658_317, -1627, 660_999, 674]),
+        ];
+        assert_eq!(moves, expected.map(Some), "leaders and followers end in one place");
         let (mut stuck, mut jump, mut latency) = (0, 0, (i64::MAX, i64::MIN));
         for arm in arms {
             let intervals = arm.timing.as_ref().unwrap().intervals.as_ref().unwrap();

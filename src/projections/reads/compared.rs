@@ -27,7 +27,7 @@ row! {
     }
 }
 
-/// Which episodes; one of procedure and station is given, and lists have an index for each. What is not given excludes nothing.
+/// Which episodes; one of procedure and station is given; there is an index for each, and one for both. What is not given excludes nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ComparedFilter {
     pub sop: Option<SopId>,
@@ -45,15 +45,23 @@ const MATCHES: &str = "($1::bigint is null or e.sop_id = $1) and ($2::bigint is 
      and (not $6::boolean or e.qa_status in ('approved', 'inspector_approved'))";
 const PARAMETERS: usize = 6;
 
-fn page(within: &str, further: usize) -> String {
+/// Stations whose robots are of the type that is meant.
+const OF_TYPE: &str = "select s.id from stations s join robots r on r.id = s.robot_id where r.robot_type_id = $3";
+
+/// With a type of robot, and no station, station by station: its episodes may lie far apart among those of the procedure.
+fn page(within: &str, further: usize, by_station: bool) -> String {
     let (columns, n) = (Comparable::columns(), PARAMETERS + further);
+    let (at, id, limit) = (n + 1, n + 2, n + 3);
+    let matches = format!("{MATCHES}{within} and (${at}::timestamptz is null or (e.created_at, e.id) < (${at}, ${id}::bigint))");
+    let newest = "order by e.created_at desc, e.id desc";
+    let from = format!("select {columns} from episodes e left join episode_facts f on f.id = e.id");
+    if !by_station {
+        return format!("{from} where {matches} {newest} limit ${limit}::bigint");
+    }
     format!(
-        "select {columns} from episodes e left join episode_facts f on f.id = e.id where {MATCHES}{within} \
-         and (${}::timestamptz is null or (e.created_at, e.id) < (${}, ${}::bigint)) order by e.created_at desc, e.id desc limit ${}::bigint",
-        n + 1,
-        n + 1,
-        n + 2,
-        n + 3
+        "{from} where e.id = any (array(select found_id from ({OF_TYPE}) wanted (station_id) \
+         cross join lateral (select e.id as found_id, e.created_at as found_at from episodes e where e.station_id = wanted.station_id and {matches} \
+         {newest} limit ${limit}::bigint) found order by found_at desc, found_id desc limit ${limit})) {newest}"
     )
 }
 
@@ -80,13 +88,14 @@ impl Reads {
     ) -> Result<Vec<Comparable>, ReadError> {
         let f = filter;
         let within = HOME.within(scope, PARAMETERS);
-        let statement = page(&within.sql, within.values.len());
+        let by_station = f.robot_type.is_some() && f.station.is_none();
+        let statement = page(&within.sql, within.values.len(), by_station);
         let (at, id) = behind.unzip();
         let mut given = with(&[&f.sop, &f.station, &f.robot_type, &f.from, &f.to, &f.only_approved], &within.values);
         given.push(&at);
         given.push(&id);
         given.push(&limit);
-        let rows = self.query_planned(&statement, &typed(&statement, &given)).await?;
+        let rows = self.query_pinned(&statement, &typed(&statement, &given)).await?;
         Ok(rows.iter().map(Comparable::from_row).collect::<Result<_, _>>()?)
     }
 
@@ -106,14 +115,16 @@ impl Reads {
         let within = HOME.within(scope, PARAMETERS);
         let statement = if newest { last(&within.sql) } else { first(&within.sql) };
         let given = with(&[&f.sop, &f.station, &f.robot_type, &f.from, &f.to, &f.only_approved], &within.values);
-        let found: Option<At> = self.row_planned(&statement, &given).await?;
+        let rows = self.query_pinned(&statement, &typed(&statement, &given)).await?;
+        let found = rows.first().map(At::from_row).transpose()?;
         Ok(found.map(|found| found.created_at))
     }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
-        ("episodes to compare", page("", 0)),
+        ("episodes to compare", page("", 0, false)),
+        ("episodes to compare, by station", page("", 0, true)),
         ("episodes to compare, counted", count("")),
         ("first episode to compare", first("")),
         ("last episode to compare", last("")),

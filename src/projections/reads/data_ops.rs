@@ -94,6 +94,7 @@ fn list() -> ListQuery {
         counted: None,
         home: HOME,
     }
+    .counted_in("episodes e")
 }
 
 fn counted<R: FromRow>() -> String {

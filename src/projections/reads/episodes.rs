@@ -55,6 +55,7 @@ fn list() -> ListQuery {
         counted: None,
         home: HOME,
     }
+    .counted_in("episodes e")
 }
 
 fn get() -> String {

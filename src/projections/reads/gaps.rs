@@ -37,6 +37,9 @@ pub struct GapFilter {
 const FROM: &str = "recording_gaps g join episode_facts f on f.id = g.episode_id and f.version = g.version \
                     join episodes p on p.id = g.episode_id left join stations w on w.id = g.station_id";
 
+/// Every gap has an episode, so a total asks neither for that nor for its station.
+const COUNTED_FROM: &str = "recording_gaps g join episode_facts f on f.id = g.episode_id and f.version = g.version";
+
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
@@ -50,6 +53,7 @@ fn list() -> ListQuery {
         counted: None,
         home: Home::Organization { factory: "g.factory_id", organization: "g.organization_id" },
     }
+    .counted_in(COUNTED_FROM)
 }
 
 impl Reads {

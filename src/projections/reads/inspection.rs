@@ -1,8 +1,10 @@
 //! What waits for an inspector, what was decided, and by whom.
 
+use tokio_postgres::types::ToSql;
+
 use super::error::ReadError;
 use super::home::Home;
-use super::list::{ListQuery, Listed, Page};
+use super::list::{Each, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
@@ -122,6 +124,9 @@ fn inspector() -> String {
     format!("select {} from {INSPECTORS} where x.id = $1", InspectorShown::columns())
 }
 
+/// Cause by cause: what one level decides may lie far apart among what others do.
+const EACH_CAUSE: Each = Each { values: "select unnest($1::text[])", column: "e.inspection_cause", id: "e.id" };
+
 /// Episodes with something to decide have a cause, and others have none.
 fn queue(order: QueueOrder) -> ListQuery {
     let mut keys = vec![Key::up(KeyType::Instant, "e.created_at"), Key::up(KeyType::Number, "e.id")];
@@ -141,6 +146,7 @@ fn queue(order: QueueOrder) -> ListQuery {
         counted: None,
         home: HOME,
     }
+    .counted_in("episodes e")
 }
 
 fn decisions() -> String {
@@ -190,8 +196,12 @@ impl Reads {
         page: Page,
     ) -> Result<Listed<WaitingEpisode>, ReadError> {
         let f = filter;
-        let causes: Option<Vec<&str>> = f.causes.as_ref().map(|causes| causes.iter().map(|cause| cause.as_str()).collect());
-        self.listed(scope, queue(order), &[&causes, &f.inspector, &f.station, &f.sop, &f.failed_too], page).await
+        // What failed, too, is in no index by cause: that is read as it waits.
+        let by_cause = !f.failed_too;
+        let causes = f.causes.as_deref().or(by_cause.then_some(InspectionCause::ALL));
+        let causes: Option<Vec<&str>> = causes.map(|causes| causes.iter().map(|cause| cause.as_str()).collect());
+        let parameters: [&(dyn ToSql + Sync); 5] = [&causes, &f.inspector, &f.station, &f.sop, &f.failed_too];
+        self.listed_by(scope, queue(order), by_cause.then_some(EACH_CAUSE), &parameters, page).await
     }
 
     /// The oldest first.
@@ -215,6 +225,11 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("inspector", inspector()),
         ("episodes to inspect, oldest", queue(QueueOrder::Oldest).select(&WaitingEpisode::columns())),
         ("episodes to inspect, least certain", queue(QueueOrder::LeastCertain).select(&WaitingEpisode::columns())),
+        ("episodes to inspect, oldest, by cause", queue(QueueOrder::Oldest).select_by(&WaitingEpisode::columns(), Some(&EACH_CAUSE))),
+        (
+            "episodes to inspect, least certain, by cause",
+            queue(QueueOrder::LeastCertain).select_by(&WaitingEpisode::columns(), Some(&EACH_CAUSE)),
+        ),
         ("episodes to inspect, counted", queue(QueueOrder::Oldest).count()),
         ("decisions about an episode", decisions()),
         ("work of inspectors", work()),

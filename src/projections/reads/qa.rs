@@ -54,6 +54,7 @@ fn list() -> ListQuery {
         counted: None,
         home: HOME,
     }
+    .counted_in("episodes e")
 }
 
 fn runs() -> String {
