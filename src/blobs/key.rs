@@ -6,6 +6,13 @@ use std::str::FromStr;
 /// S3's own limit.
 const KEY_BYTES_MAX: usize = 1024;
 
+const SALVAGED: &str = "salvaged";
+
+/// Whether it is the name of something that was salvaged. A factory may have this name: what robots upload there lies in a folder more.
+pub fn is_salvaged(key: &str) -> bool {
+    key.strip_prefix(SALVAGED).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| !name.contains('/'))
+}
+
 /// The name of an object inside our bucket, safe to use as a path below its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(String);
@@ -40,6 +47,11 @@ impl ObjectKey {
             return Err(InvalidKey::ForbiddenSegment);
         }
         Ok(Self(key))
+    }
+
+    /// Where what was salvaged lies, by what it is. No robot writes there: its keys have its device as their second part, and these have none.
+    pub fn salvaged(sha256: &str) -> Result<Self, InvalidKey> {
+        Self::new(format!("{SALVAGED}/{sha256}.mcap"))
     }
 
     pub fn as_str(&self) -> &str {
@@ -94,6 +106,8 @@ mod tests {
             assert_eq!(ObjectKey::new(key), Err(refusal), "{key:?}");
         }
         assert_eq!(ObjectKey::new("a".repeat(KEY_BYTES_MAX + 1)), Err(InvalidKey::TooLong));
+        let salvaged = ObjectKey::salvaged(&"0".repeat(64)).unwrap();
+        assert!(is_salvaged(salvaged.as_str()) && !is_salvaged("salvaged/AB-1/2026-11-27/t.mcap") && !is_salvaged("salvaged"));
         for key in ["a", "a/b.mcap", "ünïcode/..x/x..", "a b/c%2Fd"] {
             assert!(ObjectKey::new(key).is_ok(), "{key:?}");
         }

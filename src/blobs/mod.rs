@@ -39,7 +39,7 @@ pub use access::Access;
 pub use bucket::BucketAnswer;
 pub use error::BlobError;
 pub use facts::{IfMatch, ObjectFacts, PutFacts, same_etag};
-pub use key::{InvalidKey, ObjectKey};
+pub use key::{InvalidKey, ObjectKey, is_salvaged};
 pub use local::{LocalObject, LocalObjects};
 
 use self::bucket::BucketAdmin;

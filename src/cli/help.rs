@@ -173,10 +173,12 @@ pub const SALVAGE: &str = "\
 Examples:
   keystone salvage damaged.mcap --output good.mcap
   keystone salvage damaged.mcap --output good.mcap --force --json
+  KEYSTONE_PASSWORD=… keystone salvage --server http://edge:8080 --episode 17 --reason \"The only take\" --output good.mcap
 
 Reads every byte, once. What is written is a sound recording: every message that can be believed, as it was, and a metadata record
 `salvage` that names the parent's SHA-256 and what is missing. It is written beside the output under another name, and has the output's
-name when it is finished. Reads no settings and no KEYSTONE_* variable, and needs neither server nor database. docs/quality.md says
+name when it is finished. Of a file it reads no settings and no KEYSTONE_* variable, and needs neither server nor
+database. Of an episode that failed because it is damaged, the server does it, this program waits, and fetches the file where --output names a place. docs/quality.md says
 what is believed.
 
 Ends with 0 where something was kept, also where much is missing, and with 1 where nothing could be kept, read or written.";

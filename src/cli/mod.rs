@@ -146,7 +146,7 @@ enum Command {
     /// Measure recordings and judge them, without a server
     #[command(after_help = help::QA)]
     Qa(qa::Options),
-    /// Write what is good of a damaged recording to another file, without a server
+    /// Write what is good of a damaged recording to another file: of one of this machine, or of an episode at a server
     #[command(after_help = help::SALVAGE)]
     Salvage(salvage::Options),
     /// Print the description of the REST interface
@@ -229,7 +229,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Config(options) => settings::run(file, &options),
         Command::Doctor(options) => doctor::run(file, &options).await,
         Command::Qa(options) => qa::run(&options).await,
-        Command::Salvage(options) => salvage::run(&options).await,
+        Command::Salvage(options) => salvage::run(options, || load(Purpose::Database)).await,
         Command::Openapi => say(&serde_json::to_string_pretty(&crate::http::openapi())?),
     }
 }

@@ -155,6 +155,32 @@ impl Remote {
         }
     }
 
+    /// Asks once a second until `heard` has what it waits for. A server that goes away meanwhile is waited for.
+    pub async fn until(&self, path: &str, mut heard: impl FnMut(&Value) -> anyhow::Result<bool>) -> anyhow::Result<()> {
+        let mut told = false;
+        loop {
+            match self.read(path).await {
+                Ok(answer) if heard(&answer)? => return Ok(()),
+                Ok(_) => told = false,
+                Err(error) => {
+                    let away = error.downcast::<Away>()?;
+                    if !std::mem::replace(&mut told, true) {
+                        eprintln!("keystone: {away}; waits for the server");
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn read(&self, path: &str) -> anyhow::Result<Value> {
+        let (mut long, mut answer) = (self.open(path, None).await?, vec![]);
+        while let Some(piece) = long.next().await? {
+            answer.extend_from_slice(&piece);
+        }
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
     /// One connection. Answers whether more is wanted.
     async fn hear(&self, path: &str, last_id: &mut Option<String>, there: &mut bool, hear: Hear<'_>) -> anyhow::Result<bool> {
         let mut stream = self.open(path, last_id.as_deref()).await?.told();

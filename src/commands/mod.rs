@@ -50,6 +50,7 @@ pub mod reports;
 pub mod requests;
 pub mod rivals;
 mod rulings;
+pub mod salvages;
 pub mod subscriptions;
 pub mod suites;
 mod sweep;

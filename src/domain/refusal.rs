@@ -90,6 +90,7 @@ codes! {
     EntryExists = "entry_exists", Conflict;
     EpisodeExists = "episode_exists", Conflict;
     EpisodeInspected = "episode_inspected", Conflict, made by &["inspection_decided", "inspection_reopened"];
+    EpisodeNotFailed = "episode_not_failed", Conflict, made by &["qa_run_ended", "inspection_decided", "inspection_reopened", "operator_word_heard"];
     EpisodeNotFound = "episode_not_found", NotFound;
     FactoryMismatch = "factory_mismatch", Invalid;
     FactoryNotFound = "factory_not_found", NotFound;
@@ -115,6 +116,7 @@ codes! {
     NotYourWorkstation = "not_your_workstation", Forbidden;
     NothingToInspect = "nothing_to_inspect", Conflict;
     NothingToReopen = "nothing_to_reopen", Conflict;
+    NothingToSalvage = "nothing_to_salvage", Conflict;
     NothingToVerify = "nothing_to_verify", Conflict;
     ObjectBelongsToAnotherEpisode = "object_belongs_to_another_episode", Conflict;
     OrderExists = "order_exists", Conflict;
@@ -151,6 +153,7 @@ codes! {
     RobotNotActive = "robot_not_active", Invalid;
     RobotNotFound = "robot_not_found", NotFound;
     RobotTypeNotFound = "robot_type_not_found", NotFound;
+    SalvageUnderWay = "salvage_under_way", Conflict, made by &["salvage_requested"];
     SceneNotFound = "scene_not_found", Invalid;
     SopNotFound = "sop_not_found", Invalid;
     StationExists = "station_exists", Conflict;

@@ -44,6 +44,8 @@ subscribers! {
     UploadVerification = "upload_verification",
     /// Judges new episodes.
     Qa = "qa",
+    /// Writes what is good of a damaged recording to a file of its own.
+    Salvage = "salvage",
     /// Posts events to the programs that subscribed to them.
     Webhooks = "webhooks",
 }
@@ -53,7 +55,7 @@ impl SubscriberName {
     pub fn has_destinations(self) -> bool {
         match self {
             Self::DeviceCommands | Self::Webhooks => true,
-            Self::UploadVerification | Self::Qa => false,
+            Self::UploadVerification | Self::Qa | Self::Salvage => false,
         }
     }
 }
@@ -237,6 +239,7 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
     use EpisodeEvent as E;
     match event {
         E::EpisodeCreated(_) => vec![Queued::anywhere(SubscriberName::Qa)],
+        E::SalvageRequested(_) => vec![Queued::anywhere(SubscriberName::Salvage)],
         E::EpisodeLabelled { .. }
         | E::EpisodeAnnotated { .. }
         | E::EpisodeMeasured(_)
@@ -250,7 +253,9 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         | E::InspectionReleased { .. }
         | E::InspectionDecided(_)
         | E::OperatorWordHeard { .. }
-        | E::InspectionReopened { .. } => vec![],
+        | E::InspectionReopened { .. }
+        | E::RecordingSalvaged(_)
+        | E::SalvageFailed(_) => vec![],
     }
 }
 
@@ -284,7 +289,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 12] = [
+    const ROWS: [(&str, &str, Option<&str>); 13] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -296,6 +301,7 @@ mod tests {
         ("late_upload_reported", "upload_verification", None),
         ("damaged_upload_wanted", "upload_verification", None),
         ("episode_created", "qa", None),
+        ("salvage_requested", "salvage", None),
         ("subscription_test_requested", "webhooks", Some("webhook:17")),
     ];
 

@@ -29,6 +29,9 @@ pub struct Salvaged {
     pub chunks_lost: u64,
     pub attachments_kept: u64,
     pub metadata_kept: u64,
+    /// Of the parent, within which lies what damage cost; a byte counts once.
+    #[serde(default)]
+    pub missing_bytes: u64,
     /// Damage that cost something; what only a summary or an index had wrong is put right, and not told here.
     pub missing: Listed<Finding>,
     /// What is not kept though nothing says that it is damaged.

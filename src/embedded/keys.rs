@@ -20,6 +20,7 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
 
+use crate::blobs::is_salvaged;
 use crate::config::Secret;
 
 /// Every secret of a robot starts with it, and is found by it where it should not be.
@@ -185,6 +186,9 @@ impl Keys {
                 }
                 if !may_robots(asked.operation) && !may_read(asked.operation) {
                     return Err(s3_error!(AccessDenied, "This key may upload and read, nothing else"));
+                }
+                if may_robots(asked.operation) && asked.key.is_some_and(is_salvaged) {
+                    return Err(s3_error!(AccessDenied, "What was salvaged is written by this server, and by nobody else"));
                 }
                 let device = asked.key.filter(|_| may_robots(asked.operation)).and_then(device_of);
                 let (Some(device), Some(robots)) = (device, robots) else { return Ok(()) };
@@ -374,6 +378,9 @@ mod tests {
             ("PutObject", Some("bucket"), Some("robot-1/t.mcap"), [200, 200, 403]),
             ("PutObject", Some("bucket"), Some("robot-2/robot-1"), [200, 200, 403]),
             ("PutObject", Some("bucket"), Some("1/robot-1/"), [200, 200, 403]),
+            ("PutObject", Some("bucket"), Some("salvaged/0a.mcap"), [200, 403, 403]),
+            ("CreateMultipartUpload", Some("bucket"), Some("salvaged/0a.mcap"), [200, 403, 403]),
+            ("GetObject", Some("bucket"), Some("salvaged/0a.mcap"), [200, 200, 403]),
             ("HeadObject", Some("bucket"), own, [200, 503, 200]),
             ("HeadObject", Some("bucket"), foreign, [200, 200, 403]),
             ("CreateMultipartUpload", Some("bucket"), own, [200, 503, 200]),

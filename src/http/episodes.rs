@@ -22,6 +22,8 @@ use crate::commands::qa::AnnotateEpisode;
 use crate::domain::episode::{Annotation, Decision};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
+use crate::projections::reads::salvages::SalvageShown;
+use crate::projections::rows::salvage::SalvageRow;
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -115,9 +117,31 @@ pub struct Episode {
     /// What its operator says of it; only in the detail, and left out while they said nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     operator_word: Option<ShownWord>,
+    /// What was salvaged of a damaged recording; only in the detail, and left out where nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    salvaged: Option<SalvagedObject>,
     /// Whatever is kept with it; only in the detail.
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Value>,
+}
+
+/// The file with what is good of a damaged recording.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SalvagedObject {
+    /// Where it lies in the bucket.
+    object_key: String,
+    /// SHA-256 of the file, in hex.
+    sha256: String,
+    /// Size of the file.
+    #[schema(value_type = i64)]
+    size_bytes: u64,
+}
+
+impl SalvagedObject {
+    fn of(row: SalvageRow) -> Option<Self> {
+        let (object_key, sha256, size) = (row.object_key?, row.sha256?, row.size_bytes?);
+        Some(Self { object_key, sha256, size_bytes: size.0 })
+    }
 }
 
 /// A number with so many decimals, as people compare them.
@@ -127,14 +151,15 @@ pub fn rounded(number: f64, decimals: i32) -> f64 {
 }
 
 impl Episode {
-    fn in_detail(row: EpisodeShown) -> Self {
+    fn in_detail(row: EpisodeShown, salvage: Option<SalvageShown>) -> Self {
+        let salvaged = salvage.and_then(|salvage| SalvagedObject::of(salvage.own));
         let metadata = row.own.metadata.clone().filter(Value::is_object);
         let inspector_id = row.own.inspector_id.map(|id| id.to_string());
         let inspection_decision = row.own.inspection_decision.map(Decision::as_str);
         let inspected_at = row.own.inspected_at.map(WholeSecond);
         let note = row.own.note.clone();
         let operator_word = row.own.operator_word.clone().map(ShownWord::from);
-        Self { note, operator_word, metadata, inspector_id, inspection_decision, inspected_at, ..Self::from(row) }
+        Self { note, operator_word, salvaged, metadata, inspector_id, inspection_decision, inspected_at, ..Self::from(row) }
     }
 }
 
@@ -172,6 +197,7 @@ impl From<EpisodeShown> for Episode {
             labels: row.own.labels,
             note: None,
             operator_word: None,
+            salvaged: None,
             metadata: None,
         }
     }
@@ -219,7 +245,13 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     (status = 404, description = "There is none"),
 ))]
 pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Episode>, Problem> {
-    Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
+    Ok(Json(in_detail(&state, &caller.scope, id).await?))
+}
+
+async fn in_detail(state: &AppState, scope: &Scope, id: PathId) -> Result<Episode, Problem> {
+    let episode = found(state, scope, id).await?;
+    let salvage = state.reads.salvage(scope, episode.id).await?;
+    Ok(Episode::in_detail(episode, salvage))
 }
 
 pub async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {
@@ -265,7 +297,7 @@ pub async fn annotate(
     let labels = labels.map(|labels| labels.into_iter().map(|label| label.0).collect());
     let annotation = Annotation { labels, note: note.map(|note| LongText::said(Some(note))) };
     state.commands.execute(&caller.context(), AnnotateEpisode { episode, annotation }).await?;
-    Ok(Json(Episode::in_detail(found(&state, &caller.scope, id).await?)))
+    Ok(Json(in_detail(&state, &caller.scope, id).await?))
 }
 
 /// A link to a file.

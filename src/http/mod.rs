@@ -78,6 +78,7 @@ pub mod request_id;
 pub mod requests;
 mod router;
 mod routes;
+pub mod salvage;
 mod settings;
 mod state;
 pub mod station_stream;

@@ -27,8 +27,8 @@ use super::words::EpisodeFileWord;
 use super::{
     AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
     episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
-    recorder_state, references, registration, requests, station_stream, stations, statistics, storage, subscriptions, suites, tasks,
-    timeline, transfer, viewer, what_if,
+    recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites,
+    tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -110,6 +110,7 @@ fn routes() -> Routes {
         recorder_state::routes,
         recorder::routes,
         requests::routes,
+        salvage::routes,
         transfer::routes,
         devices::routes,
         device_stream::routes,
@@ -368,6 +369,7 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}/resolve",
             "/api/v1/abandoned-executions",
             "/api/v1/episodes/{id}/frames",
+            "/api/v1/episodes/{id}/salvage",
             "/api/v1/episodes/{id}/timeline",
             "PATCH /api/v1/episodes/{id}",
             "/api/v1/inspection/episodes/{id}/decide",
@@ -444,7 +446,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 174, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 176, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

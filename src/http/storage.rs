@@ -1,7 +1,7 @@
 //! `/storage/object`: bytes of an episode's files, whole or in ranges.
 //!
 //! What may be read: objects of episodes, in the factory's own bucket; not the recording of
-//! an episode that failed its checks. A signed link names exactly one object.
+//! an episode that failed its checks. What was salvaged of one is for those who judge recordings. A signed link names exactly one object.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use super::location::{Location, percent_encode};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
+use crate::blobs::is_salvaged;
 use crate::domain::Scope;
 use crate::domain::episode::QaStatus;
 use crate::projections::reads::episodes::EpisodeShown;
@@ -37,11 +38,30 @@ pub fn signed_link(state: &AppState, location: Location) -> String {
     format!("/api/v1/storage/object?bucket={bucket}&dl_token={token}&object={object}")
 }
 
+/// An object of an episode.
+struct Found {
+    location: Location,
+    episode: EpisodeShown,
+    /// It is none of its files, but what was salvaged of its recording.
+    salvaged: bool,
+}
+
+impl Found {
+    fn must_be_for(&self, caller: &Caller) -> Result<(), Problem> {
+        if self.salvaged { caller.must_judge() } else { caller.must_see(&self.episode) }
+    }
+}
+
 /// The first of these that is an episode's.
-async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Result<(Location, EpisodeShown), Problem> {
+async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Result<Found, Problem> {
     for location in readings.into_iter().filter(|reading| reading.bucket == state.settings.bucket) {
         if let Some(episode) = state.reads.episode_of_object(scope, &location.path()).await? {
-            return Ok((location, episode));
+            return Ok(Found { location, episode, salvaged: false });
+        }
+        if is_salvaged(&location.object)
+            && let Some(episode) = state.reads.episode_of_salvaged(scope, &location.object).await?
+        {
+            return Ok(Found { location, episode, salvaged: true });
         }
     }
     Err(object_not_found())
@@ -90,10 +110,11 @@ pub async fn presign(State(state): State<AppState>, caller: Caller, params: Para
             .filter(|seconds| (1..=LIFETIME_MAX_S).contains(seconds))
             .ok_or_else(|| Problem::invalid(format!("expires_seconds must be between 1 and {LIFETIME_MAX_S}")))?,
     };
-    let (location, episode) = found(&state, &caller.scope, readings).await?;
-    refuse_if_blocked(&episode, &location.path())?;
-    caller.must_see(&episode)?;
-    let signed = state.objects.presign(&location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
+    let found = found(&state, &caller.scope, readings).await?;
+    refuse_if_blocked(&found.episode, &found.location.path())?;
+    found.must_be_for(&caller)?;
+    let signed =
+        state.objects.presign(&found.location.object, Duration::from_secs(lifetime)).await.map_err(|error| store_failed(&error))?;
     let url = at_proxy(&signed).ok_or_else(|| store_failed(&anyhow::anyhow!("the store's link has no path")))?;
     Ok(Json(StoreLink { url }))
 }
@@ -145,12 +166,12 @@ pub async fn object(
     }
     // Who made the link saw the episode.
     let scope = if token.is_some() { &Scope::Everything } else { &caller.scope };
-    let (location, episode) = found(&state, scope, readings).await?;
-    let path = location.path();
-    refuse_if_blocked(&episode, &path)?;
+    let found = found(&state, scope, readings).await?;
+    refuse_if_blocked(&found.episode, &found.location.path())?;
     if token.is_none() {
-        caller.must_see(&episode)?;
+        found.must_be_for(&caller)?;
     }
+    let Found { location, episode, .. } = found;
 
     let way = if token.is_some() { Way::Link } else { Way::Login };
     serve(&state, &episode, &location, way, Asking { method, headers }).await

@@ -17,12 +17,13 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
-use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SyncStatus};
+use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SalvageFault, SalvageState, SyncStatus};
 use crate::domain::figures::{Against, Measure};
 use crate::domain::gaps::GapCause;
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::judgement::{Grade, Part, Severity, Verdict};
 use crate::domain::letter::{DeadReason, Resolution};
+use crate::domain::measurement::FindingKind;
 use crate::domain::operator_word::{Demonstration, WordVerdict};
 use crate::domain::order::{OrderStatus, Priority};
 use crate::domain::outside_job::{JobState, NotDoneCause};
@@ -82,6 +83,9 @@ listed! {
     SyncStatusWord = SyncStatus,
     GradeWord = Grade,
     GapCauseWord = GapCause,
+    FindingKindWord = FindingKind,
+    SalvageStateWord = SalvageState,
+    SalvageFaultWord = SalvageFault,
     MeasureWord = Measure,
     AgainstWord = Against,
     VerdictWord = Verdict,

@@ -8,7 +8,9 @@ use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
-use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, TellingCheck};
+use crate::domain::episode::{
+    Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SalvageFault, SalvageState, TellingCheck,
+};
 use crate::domain::gaps::GapCause;
 use crate::domain::ids::{self, numeric_ids};
 use crate::domain::inspector::InspectorStatus;
@@ -21,6 +23,7 @@ use crate::domain::qa_suite::{ScopeKind, SuiteState};
 use crate::domain::reference::Reference;
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
+use crate::domain::salvage::Salvaged;
 use crate::domain::station::StationStatus;
 use crate::domain::subscription::{DeliveryTerms, EndCause, PauseCause};
 use crate::domain::task::TaskStatus;
@@ -74,7 +77,7 @@ numeric_ids!(numbers);
 texts! {
     DeviceId, PublicTaskId,
     BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
-    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
+    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
 }
 
 macro_rules! objects {
@@ -88,7 +91,7 @@ macro_rules! objects {
     )+};
 }
 
-objects! { Contest, DeliveryTerms, OperatorWord, OutsideReport, Reference, Suite, TellingCheck }
+objects! { Contest, DeliveryTerms, OperatorWord, OutsideReport, Reference, Salvaged, Suite, TellingCheck }
 
 /// A number of bytes or messages: a `bigint` that is never below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

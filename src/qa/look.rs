@@ -38,7 +38,7 @@ async fn measured_anew(blobs: &Blobs, key: &ObjectKey, head: &ObjectFacts) -> Re
 }
 
 /// `<bucket>/<key>`: the bucket is ours.
-fn key_of(path: &str) -> Result<ObjectKey, BlobError> {
+pub fn key_of(path: &str) -> Result<ObjectKey, BlobError> {
     let key = path.split_once('/').map_or(path, |(_, key)| key);
     ObjectKey::new(key).map_err(|error| BlobError::Invalid(error.into()))
 }

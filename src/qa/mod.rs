@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
+pub use self::look::key_of;
 pub use self::object::{Objects, Read, measure_object};
 use crate::blobs::{BlobError, Blobs};
 pub use crate::commands::qa::Ran;

@@ -5,6 +5,7 @@ mod context;
 pub mod device_commands;
 mod odd_json;
 pub mod qa;
+pub mod salvage;
 mod sidecar;
 pub mod upload_verification;
 pub mod webhooks;
@@ -21,6 +22,7 @@ use crate::projections::reads::Reads;
 use crate::qa::Runs;
 use device_commands::DeviceCommands;
 use qa::Qa;
+use salvage::Salvage;
 use upload_verification::UploadVerification;
 use webhooks::{SystemNames, WebhookSettings, Webhooks};
 
@@ -49,6 +51,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
         }
         SubscriberName::UploadVerification => Arc::new(UploadVerification::new(commands, parts.blobs.clone(), parts.sidecar_bytes_max)),
         SubscriberName::Qa => Arc::new(Qa::new(parts.runs.clone(), parts.judges_new)),
+        SubscriberName::Salvage => Arc::new(Salvage::new(commands, parts.reads.clone(), parts.blobs.clone())),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

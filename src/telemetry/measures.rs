@@ -71,6 +71,7 @@ measures! {
     Counter DEVICE_MESSAGES_DROPPED = "keystone_device_messages_dropped_total" ("cause"): "Messages of devices that could not be used";
     Gauge OUTSIDE_JOBS_WAITING = "keystone_outside_jobs_waiting" (): "Jobs of outside checks that are not done yet";
     Counter OUTSIDE_JOBS_NOT_DONE = "keystone_outside_jobs_not_done_total" ("cause"): "Jobs of outside checks that were given up";
+    Counter SALVAGES = "keystone_salvages_total" ("outcome"): "Damaged recordings that were salvaged, or could not be";
     Counter UPLOADS_REJECTED = "keystone_uploads_rejected_total" (): "Uploads that were not what the device had said";
     Counter UPLOAD_VERIFIED_BYTES = "keystone_upload_verified_bytes_total" (): "Bytes read back and hashed before an ack";
     Histogram STORE_PROBE_SECONDS = "keystone_object_store_probe_seconds" (): "Time of the readiness question to the object store";

@@ -17,7 +17,7 @@ fn cut(recording: &Recording) -> Recording {
     Recording::of(mcap, recording.sidecar.clone())
 }
 
-async fn rejected(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, stored: Option<&Recording>, said: &Recording) {
+pub async fn rejected(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, stored: Option<&Recording>, said: &Recording) {
     let key = bench.key(task);
     if let Some(stored) = stored {
         bench.upload(&key, stored).await;
@@ -26,7 +26,7 @@ async fn rejected(bench: &Bench, transfer: &mut Socket, task: &DispatchedTask, s
     until("the rejection", async || bench.events_of(task, "upload_rejected").await.len() == 1).await;
 }
 
-async fn want(bench: &Bench, task: &DispatchedTask, body: Value) -> (u16, Value) {
+pub async fn want(bench: &Bench, task: &DispatchedTask, body: Value) -> (u16, Value) {
     ask(bench, Method::POST, &format!("/tasks/{}/accept-damaged", task.id), body).await
 }
 
@@ -35,7 +35,7 @@ fn reason() -> Value {
 }
 
 /// Of the task's episode.
-async fn id_of(bench: &Bench, task: &DispatchedTask) -> i64 {
+pub async fn id_of(bench: &Bench, task: &DispatchedTask) -> i64 {
     let found = bench.client.get(&format!("/tasks/{}", task.id)).await.expect("a task");
     found["episode"]["id"].as_str().and_then(|id| id.parse().ok()).or(found["episode"]["id"].as_i64()).expect("an episode")
 }

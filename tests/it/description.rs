@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use keystone_edge::blobs::{Access, Blobs, ObjectKey, PutFacts};
 use keystone_edge::commands::Commands;
+use keystone_edge::config::{Config, Secret};
 use keystone_edge::domain::task::UploadReport;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
@@ -20,6 +22,7 @@ use crate::factory::{done, uploaded};
 use crate::harness::edge::callback_path;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::{temp_folder, until};
+use crate::salvaged_episodes::{damaged, parted};
 
 /// Every operation: method, path, description.
 fn operations(description: &Value) -> Vec<(String, Value)> {
@@ -372,6 +375,34 @@ impl World {
                 let rejected =
                     "select count(*) from events where aggregate_type = 'task' and aggregate_id = '2' and event_type = 'upload_rejected'";
                 until("the rejection", async || client.query_one(rejected, &[]).await.expect("events").get::<_, i64>(0) == 1).await;
+            }
+            // Its recording comes all the same, and one of its chunks is damaged.
+            "POST /api/v1/tasks/{id}/fail" => {
+                let pool = self.server.database().await;
+                let client = pool.get().await.expect("a session");
+                let told = "select d.transfer_epoch, t.task_id from devices d, tasks t where d.id = $1 and t.id = 2";
+                let row = client.query_one(told, &[&DEVICE]).await.expect("a link and a task");
+                let (device, task) = (DeviceId::parse(DEVICE).expect("an id"), PublicTaskId::parse(row.get(1)).expect("an id"));
+                let object_key = format!("1/{DEVICE}/2026-11-20/{}.mcap", task.as_str());
+                let recording = damaged(&parted(5, 400), 1);
+                let store = self.server.store();
+                let secret_key = Secret::new(store.secret_key);
+                let access =
+                    Access { endpoint: store.endpoint, public_endpoint: None, access_key: store.access_key, secret_key, local: None };
+                let blobs = Blobs::new(access, &Config::defaults().s3).expect("a client");
+                let (size_bytes, sha256) = (recording.mcap.len() as u64, recording.sha256);
+                let key = ObjectKey::new(&object_key).expect("a key");
+                blobs.put(&key, recording.mcap.into(), &PutFacts::default()).await.expect("an upload");
+                let commands = Commands::new(EventStore::new(pool.clone(), Wakes::default()));
+                done(&commands, uploaded(&device, row.get(0), task, UploadReport { object_key, size_bytes, sha256, with_sidecar: false }))
+                    .await;
+                let failed = "select id from episodes where task_id = 2 and qa_status = 'failed'";
+                until("its episode to fail", async || client.query_opt(failed, &[]).await.expect("episodes").is_some()).await;
+                let id: i64 = client.query_one(failed, &[]).await.expect("an episode").get(0);
+                self.episode = Some(json!(id));
+            }
+            "POST /api/v1/episodes/{id}/salvage" => {
+                self.wait_for("GET /api/v1/episodes/{id}/salvage", "/state", &json!("salvaged")).await;
             }
             // Twenty-four good ones, so that something is usual; they are gone before the next example that lists episodes.
             "GET /api/v1/qa/gaps" => {

@@ -77,6 +77,7 @@ mod registration;
 mod requests;
 mod round_trips;
 mod salvage;
+mod salvaged_episodes;
 mod scope;
 mod settings;
 mod simulate;

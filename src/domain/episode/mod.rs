@@ -5,6 +5,9 @@ mod qa;
 mod refusal;
 #[cfg(test)]
 mod run_tests;
+mod salvage;
+#[cfg(test)]
+mod salvage_tests;
 mod selection;
 mod status;
 #[cfg(test)]
@@ -17,6 +20,10 @@ pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, Inspec
 use self::qa::Start;
 pub use self::qa::{AwaitedJob, EndedRun, Qa, Running, TellingCheck, Waits, check_id};
 pub use self::refusal::EpisodeRefusal;
+use self::salvage::SalvageEnd;
+pub use self::salvage::{
+    NewSalvage, Salvage, SalvageAsked, SalvageFailed, SalvageFault, SalvageOutcome, SalvageStage, SalvageState, SalvagedFile,
+};
 pub use self::selection::{EpisodeSelection, SyncStatus, moved_far};
 pub use self::status::{Level, QaStatus, RunMode};
 use super::aggregate::events;
@@ -50,6 +57,8 @@ pub struct Known {
     /// The last word of the operator.
     #[serde(default)]
     pub word: Option<OperatorWord>,
+    #[serde(default)]
+    pub salvage: Salvage,
 }
 
 /// What people say of an episode; what is not given stays.
@@ -87,6 +96,11 @@ impl Known {
     /// An inspector decided about it, or it was reopened.
     fn was_inspected(&self) -> bool {
         !self.inspection.decisions.is_empty() || self.inspection.rounds > 0
+    }
+
+    /// Damage was found in its recording.
+    fn is_damaged(&self) -> bool {
+        self.measured.as_ref().is_some_and(|measured| !measured.facts.findings.is_empty())
     }
 
     /// Of a word that says something new.
@@ -283,6 +297,13 @@ pub enum EpisodeCommand {
     Reopen {
         reason: String,
     },
+    /// What is good of a damaged recording is wanted.
+    AskForSalvage(NewSalvage),
+    EndSalvage {
+        request: i32,
+        outcome: SalvageOutcome,
+        at: Timestamp,
+    },
 }
 
 events! {
@@ -319,6 +340,9 @@ events! {
         InspectionReleased = "inspection_released", "1.0" { by: InspectorId },
         InspectionDecided = "inspection_decided", "1.0" (Decided),
         InspectionReopened = "inspection_reopened", "1.0" { reason: String },
+        SalvageRequested = "salvage_requested", "1.0" (SalvageAsked),
+        RecordingSalvaged = "recording_salvaged", "1.0" (Box<SalvagedFile>),
+        SalvageFailed = "salvage_failed", "1.0" (SalvageFailed),
     }
 }
 
@@ -391,6 +415,15 @@ impl Aggregate for Episode {
                 let lost = status.is_approved().then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
                 std::iter::once(EpisodeEvent::InspectionReopened { reason }).chain(lost).collect()
             }
+            C::AskForSalvage(new) => {
+                let asked = episode.salvage.asked_for(qa.settled, episode.is_damaged(), new)?;
+                asked.map(EpisodeEvent::SalvageRequested).into_iter().collect()
+            }
+            C::EndSalvage { request, outcome, at } => match episode.salvage.end_of(request, outcome, at) {
+                Some(SalvageEnd::Salvaged(file)) => vec![EpisodeEvent::RecordingSalvaged(file)],
+                Some(SalvageEnd::Failed(failed)) => vec![EpisodeEvent::SalvageFailed(failed)],
+                None => vec![],
+            },
         })
     }
 
@@ -405,6 +438,7 @@ impl Aggregate for Episode {
                 qa: Qa::of(created.damage.as_ref().map(Damage::flag)),
                 inspection: Inspection::default(),
                 word: None,
+                salvage: Salvage::default(),
                 created,
             };
             *self = Episode::Known(Box::new(known));
@@ -439,6 +473,9 @@ impl Aggregate for Episode {
                 episode.inspection = Inspection { rounds: episode.inspection.rounds + 1, ..Inspection::default() };
                 episode.qa.settle(QaStatus::NeedsInspection, Some(reason.clone()));
             }
+            E::SalvageRequested(asked) => episode.salvage.ask(asked),
+            E::RecordingSalvaged(file) => episode.salvage.end(file),
+            E::SalvageFailed(failed) => episode.salvage.fail(failed),
         }
     }
 }

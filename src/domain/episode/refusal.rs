@@ -33,6 +33,12 @@ pub enum EpisodeRefusal {
     Inspected,
     #[error("only what was decided is reopened, and the episode is {}", .status.as_str())]
     NotDecided { status: QaStatus },
+    #[error("only a recording that failed is salvaged, and the episode is {}", .status.as_str())]
+    NotFailed { status: QaStatus },
+    #[error("no damage was found in the recording: there is nothing to salvage")]
+    NothingToSalvage,
+    #[error("the recording is being salvaged")]
+    SalvageUnderWay,
 }
 
 impl Refused for EpisodeRefusal {
@@ -51,6 +57,9 @@ impl Refused for EpisodeRefusal {
             Self::LevelTooLow { .. } => RefusalCode::InspectorLevel,
             Self::Inspected => RefusalCode::EpisodeInspected,
             Self::NotDecided { .. } => RefusalCode::NothingToReopen,
+            Self::NotFailed { .. } => RefusalCode::EpisodeNotFailed,
+            Self::NothingToSalvage => RefusalCode::NothingToSalvage,
+            Self::SalvageUnderWay => RefusalCode::SalvageUnderWay,
         }
     }
 }

@@ -208,6 +208,21 @@ impl Caller {
     pub fn must_see(&self, episode: &EpisodeShown) -> Result<(), Problem> {
         must_see(self.identity.role(), episode)
     }
+
+    /// Whether they judge recordings: what was salvaged of one that failed is for them, and for nobody else.
+    pub fn judges(&self) -> bool {
+        match self.identity.role() {
+            Some(Role::Admin | Role::DataInspector) => true,
+            Some(Role::DataCollector) | None => false,
+        }
+    }
+
+    pub fn must_judge(&self) -> Result<(), Problem> {
+        match self.judges() {
+            true => Ok(()),
+            false => Err(Problem::new(Code::Forbidden, "what was salvaged is for administrators and inspectors")),
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {

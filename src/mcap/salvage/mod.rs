@@ -4,6 +4,7 @@
 //!  known         both ends: descriptions in the summary, and where it says that chunks begin
 //!  pass          every record, in one pass: what can be believed goes on, what cannot is named
 //!  output        a finished recording: chunks, indexes, summary, and a metadata record on what is missing
+//!  passing       the same over bytes that come from elsewhere
 //! ```
 //!
 //! What is believed: a chunk that unpacks to what it promises and has its checksum, or none; the records in it as far as they can be
@@ -19,11 +20,13 @@ mod error;
 mod known;
 mod output;
 mod pass;
+mod passing;
 
 use std::io::{BufRead, Write};
 
 pub use error::SalvageError;
 pub use known::{Known, known};
+pub use passing::salvage_passing;
 
 use super::hashed::Hashed;
 use crate::domain::salvage::Salvaged;

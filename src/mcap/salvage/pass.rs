@@ -35,6 +35,8 @@ pub struct Pass<'a, W: Write> {
     done: Salvaged,
     chunks: u64,
     range: Option<GoodRange>,
+    /// Up to here what is lost was counted.
+    counted_to: u64,
     schemas: BTreeMap<u16, Schema>,
     channels: BTreeMap<u16, Channel>,
     /// Described in two ways: what is said of them is not known.
@@ -75,6 +77,7 @@ impl<'a, W: Write> Pass<'a, W> {
             done: Salvaged { made_by: VERSION, parent_size_bytes: known.size, ..Salvaged::default() },
             chunks: 0,
             range: None,
+            counted_to: 0,
             schemas: BTreeMap::new(),
             channels: BTreeMap::new(),
             disputed_schemas: BTreeSet::new(),
@@ -204,6 +207,8 @@ impl<'a, W: Write> Pass<'a, W> {
     }
 
     fn lose(&mut self, kind: FindingKind, range: Range<u64>, chunk: Option<u64>, text: impl AsRef<str>) {
+        self.done.missing_bytes += range.end.saturating_sub(range.start.max(self.counted_to));
+        self.counted_to = self.counted_to.max(range.end);
         self.done.missing.push(finding(kind, range, chunk, text), FINDINGS_MAX);
         self.end_range();
     }

@@ -74,6 +74,7 @@ pub fn salvaged(file: &[u8], chunk_bytes_max: u64) -> (Salvaged, Vec<u8>) {
     assert_eq!((&salvaged.parent_sha256, salvaged.parent_size_bytes), (&sha256(file), file.len() as u64));
     let size = file.len() as u64;
     assert!(salvaged.missing.items.iter().all(|missing| missing.at.checked_add(missing.bytes).is_some_and(|end| end <= size)));
+    assert!(salvaged.missing_bytes <= size && (salvaged.missing_bytes == 0 || !salvaged.missing.is_empty()), "{salvaged:?}");
     if salvaged.ranges.cut == 0 {
         assert_eq!(salvaged.ranges.items.iter().map(|range| range.messages).sum::<u64>(), salvaged.messages_kept);
     }
@@ -146,6 +147,7 @@ fn the_same_bytes_are_salvaged_to_the_same_bytes_in_whatever_pieces() {
     }
     let (first, second) = (&expected.ranges.items[0], expected.ranges.items.last().unwrap());
     assert_eq!(expected.missing.items[0].chunk, Some(0));
+    assert_eq!(expected.missing_bytes, expected.missing.items[0].bytes);
     assert_eq!((expected.ranges.len(), first), (1, second), "the first chunk is lost, and what follows is one range");
 }
 

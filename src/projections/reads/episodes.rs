@@ -68,6 +68,14 @@ fn by_path() -> String {
     format!("select {} from {FROM} where e.mcap_path = any($1) and (e.mcap_path = $2 or e.sidecar_path = $2)", EpisodeShown::columns())
 }
 
+/// Whose recording an object is salvaged from. Episodes with the same content have one object.
+fn by_salvaged() -> String {
+    format!(
+        "select {} from {FROM} where e.id = any (array(select s.id from salvages s where s.object_key = $1 order by s.id))",
+        EpisodeShown::columns()
+    )
+}
+
 impl Reads {
     pub async fn episode(&self, scope: &Scope, id: EpisodeId) -> Result<Option<EpisodeShown>, ReadError> {
         self.seen(scope, HOME, get(), &[&id]).await
@@ -77,6 +85,11 @@ impl Reads {
         let beside = path.rsplit_once('.').map(|(stem, _)| format!("{stem}.mcap"));
         let candidates: Vec<String> = [Some(path.to_owned()), beside].into_iter().flatten().collect();
         self.seen(scope, HOME, by_path(), &[&candidates, &path]).await
+    }
+
+    /// One of those that this object of our bucket was salvaged from.
+    pub async fn episode_of_salvaged(&self, scope: &Scope, object_key: &str) -> Result<Option<EpisodeShown>, ReadError> {
+        self.seen(scope, HOME, by_salvaged(), &[&object_key]).await
     }
 
     pub async fn episodes(&self, scope: &Scope, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeShown>, ReadError> {
@@ -107,6 +120,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("episode", get()),
         ("episode of an object", by_path()),
+        ("episode of a salvaged object", by_salvaged()),
         ("episodes", list().select(&EpisodeShown::columns())),
         ("episodes, counted", list().count()),
     ]

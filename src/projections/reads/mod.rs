@@ -36,6 +36,7 @@ pub mod references;
 pub mod registry;
 pub mod requests;
 pub(super) mod row;
+pub mod salvages;
 mod selection;
 pub mod site;
 pub mod stations;
@@ -77,6 +78,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         references::statements(),
         registry::statements(),
         requests::statements(),
+        salvages::statements(),
         site::statements(),
         stations::statements(),
         subscriptions::statements(),

@@ -1,7 +1,7 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`]: the rows.
+//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`], [`salvage`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
@@ -13,6 +13,7 @@ pub mod production;
 pub mod qa_suite;
 pub mod reference;
 pub mod registry;
+pub mod salvage;
 pub mod subscription;
 pub mod table;
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::gap::{RecordingGapRow, gap_rows};
+use super::salvage::{SalvageRow, salvage_row};
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
@@ -255,7 +256,7 @@ impl ReadModel for Task {
 impl ReadModel for Episode {
     type Row = EpisodeRow;
     const EVENT_TABLES: &'static [&'static TableName] =
-        &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME, RecordingGapRow::NAME];
+        &[QaRunRow::NAME, EpisodeFactsRow::NAME, InspectionDecisionRow::NAME, RecordingGapRow::NAME, SalvageRow::NAME];
 
     fn shown(state: &Self) -> Shown<EpisodeRow> {
         let Episode::Known(episode) = state else { return Shown::Gone };
@@ -333,6 +334,10 @@ impl ReadModel for Episode {
                     place: decided.place,
                 };
                 return Ok(vec![RowWrite::new(Head { id: &decided.number.to_string(), ..head }, &row)?]);
+            }
+            EpisodeEvent::SalvageRequested(_) | EpisodeEvent::RecordingSalvaged(_) | EpisodeEvent::SalvageFailed(_) => {
+                let Episode::Known(episode) = state else { return Ok(vec![]) };
+                return salvage_row(&episode.salvage, head);
             }
             _ => return Ok(vec![]),
         };

@@ -74,7 +74,9 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 8] = [
+const ADDED: [(&str, &str); 10] = [
+    ("GET", "/api/v1/episodes/{id}/salvage"),
+    ("POST", "/api/v1/episodes/{id}/salvage"),
     ("PATCH", "/api/v1/episodes/{id}"),
     ("GET", "/api/v1/episodes/{id}/timeline"),
     ("GET", "/api/v1/episodes/{id}/frames"),

@@ -1,4 +1,4 @@
-//! `keystone salvage`: writes the good ranges of a damaged recording to a file of their own, and says what is missing.
+//! Of a file of this machine: writes the good ranges to a file of their own, and says what is missing.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -10,24 +10,18 @@ use anyhow::{Context as _, bail, ensure};
 use chrono::{DateTime, SecondsFormat};
 use serde::Serialize;
 
-use super::local_file::{LocalFile, PIECE_BYTES};
-use super::output::say;
+use crate::cli::local_file::{LocalFile, PIECE_BYTES};
+use crate::cli::output::say;
 use crate::domain::salvage::{GoodRange, Salvaged};
 use crate::mcap::READ_AT_ONCE;
 use crate::mcap::salvage::{CHUNK_BYTES_MAX, known, salvage};
 
-#[derive(clap::Args)]
-pub struct Options {
-    file: PathBuf,
-    /// Where what is good of it goes
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Replace the output where it is there already
-    #[arg(long)]
-    force: bool,
-    /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
+/// What was asked for.
+pub struct Wanted {
+    pub file: PathBuf,
+    pub output: PathBuf,
+    pub force: bool,
+    pub json: bool,
 }
 
 #[derive(Serialize)]
@@ -38,7 +32,7 @@ struct Report<'a> {
     salvaged: Salvaged,
 }
 
-pub async fn run(options: &Options) -> anyhow::Result<()> {
+pub async fn run(options: &Wanted) -> anyhow::Result<()> {
     let (file, output) = (&options.file, &options.output);
     let parent = LocalFile::open(file)?;
     is_free(options, &parent)?;
@@ -59,7 +53,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_free(options: &Options, parent: &LocalFile) -> anyhow::Result<()> {
+fn is_free(options: &Wanted, parent: &LocalFile) -> anyhow::Result<()> {
     let output = &options.output;
     let Ok(there) = fs::metadata(output) else { return Ok(()) };
     let itself = parent.file.metadata()?;
@@ -72,13 +66,13 @@ fn is_free(options: &Options, parent: &LocalFile) -> anyhow::Result<()> {
 }
 
 /// A file under a name of its own until it is finished.
-struct Part {
-    file: File,
+pub(super) struct Part {
+    pub(super) file: File,
     path: Option<PathBuf>,
 }
 
 impl Part {
-    fn beside(output: &Path) -> anyhow::Result<Self> {
+    pub(super) fn beside(output: &Path) -> anyhow::Result<Self> {
         let Some(name) = output.file_name() else { bail!("{} names no file", output.display()) };
         let mut name = name.to_owned();
         name.push(format!(".{}.part", std::process::id()));
@@ -87,7 +81,7 @@ impl Part {
         Ok(Self { file, path: Some(path) })
     }
 
-    fn becomes(mut self, output: &Path) -> anyhow::Result<()> {
+    pub(super) fn becomes(mut self, output: &Path) -> anyhow::Result<()> {
         let cannot = || format!("cannot write {}", output.display());
         self.file.sync_all().with_context(cannot)?;
         if let Some(path) = &self.path {
