@@ -77,6 +77,7 @@ mod salvage;
 mod scope;
 mod settings;
 mod simulate;
+mod simulated_cloud;
 mod soak;
 mod sound_log;
 mod starts;
