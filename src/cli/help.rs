@@ -39,6 +39,24 @@ Examples:
 Reads no settings file; its variables may stand in a `.env` file. Ctrl-C ends it, and prints what each robot made. Ends with 0, or with 1 where the server broke a promise, could
 not be found, refused the login, or recordings failed again and again. docs/simulator.md explains what can go wrong on purpose.";
 
+pub const SIMULATE_CLOUD: &str = "\
+Examples:
+  keystone simulate-cloud                             everything arrives, and is kept in ./keystone-data/cloud until the end
+  keystone simulate-cloud --latency 20ms --bandwidth 100Mbit
+                                                      a line of 100 Mbit/s over which each answer takes 20 ms
+  keystone simulate-cloud --cut-connections 0.1 --lost-answers part=0.1,complete=0.5,tell=0.5 --outage 30s..90s
+                                                      a tenth of the requests is cut, answers are lost, and for a minute nobody answers
+  keystone simulate-cloud --discard                   a sink for measuring: hashed and counted, and nothing kept
+
+While it runs, its control port has the report so far, and takes other faults:
+  curl http://127.0.0.1:9109/report
+  curl -X PUT http://127.0.0.1:9109/faults -d '{\"slow_downs\":0.5,\"retry_after_ms\":2000}'
+  curl -X POST http://127.0.0.1:9109/renew-key
+
+Prints its addresses and keys, and at the end, upon Ctrl-C or SIGTERM, what it received, refused, and did on purpose. Reads no settings
+and no KEYSTONE_* variable but KEYSTONE_LOG. docs/simulator.md explains the faults and the report. Ends with 0, or with 1 where it could
+not listen, keep or read what it received.";
+
 pub const EVENTS: &str = "\
 Examples:
   keystone events                                       the newest 50

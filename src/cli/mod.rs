@@ -1,6 +1,7 @@
 //! Arguments of the program `keystone`, and what each command does with them.
 
 mod bulk_runs;
+mod cloud;
 mod database;
 mod dead_letters;
 mod demo;
@@ -70,6 +71,9 @@ enum Command {
     /// Simulated robots against any server
     #[command(after_help = help::SIMULATE)]
     Simulate(SimulateOptions),
+    /// A cloud to try cloud sync with: an S3 endpoint and a receiver, with faults, and a report of what they received
+    #[command(after_help = help::SIMULATE_CLOUD)]
+    SimulateCloud(cloud::Options),
     /// What happened: to one task, or whatever a search of the log finds
     #[command(after_help = help::EVENTS)]
     Events(events::Options),
@@ -199,6 +203,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Serve { with_robot } => serve(load(Purpose::Serve)?, with_robot).await,
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
+        Command::SimulateCloud(options) => cloud::run(options).await,
         Command::Events(options) => {
             let at = options.at.clone();
             at.with(|| load(Purpose::Database), async |place| events::run(place, options).await).await

@@ -9,10 +9,11 @@
 //!
 //! It knows nothing of the server but its wire.
 //!
-//! What goes wrong can be asked for: [`Faults`].
+//! What goes wrong can be asked for: [`Faults`]. On the other side of the server, [`cloud`] is where its episodes go.
 
 pub mod client;
 mod clock;
+pub mod cloud;
 pub mod collector;
 pub mod factory;
 mod faults;

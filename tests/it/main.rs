@@ -81,6 +81,7 @@ mod salvaged_episodes;
 mod scope;
 mod settings;
 mod simulate;
+mod simulated_cloud;
 mod soak;
 mod sound_log;
 mod starts;

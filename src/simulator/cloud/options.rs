@@ -1,0 +1,62 @@
+//! Arguments of `keystone simulate-cloud`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::CloudFaults;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct CloudOptions {
+    /// Where the S3 endpoint listens; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
+    pub s3: SocketAddr,
+    /// Where the receiver of finished episodes listens
+    #[arg(long, default_value = "127.0.0.1:9101", value_name = "ADDRESS")]
+    pub receiver: SocketAddr,
+    /// Where the report is read and faults are changed, on this machine only
+    #[arg(long, default_value = "127.0.0.1:9109", value_name = "ADDRESS")]
+    pub control: SocketAddr,
+    /// A bucket of the S3 endpoint; may be given several times
+    #[arg(long = "bucket", default_values_t = ["keystone-cloud".to_owned()], value_name = "NAME")]
+    pub buckets: Vec<String>,
+    /// Access key that requests have to be signed with
+    #[arg(long, default_value = "simulated-cloud")]
+    pub access_key: String,
+    /// Its secret; what is signed with another is refused
+    #[arg(long, default_value = "simulated-cloud-secret")]
+    pub secret_key: String,
+    /// Bearer token that the receiver asks for; without it, it asks for none
+    #[arg(long, value_name = "TOKEN")]
+    pub receiver_token: Option<String>,
+    /// Folder for what is received; emptied of it at the start and at the end
+    #[arg(long, default_value = "keystone-data/cloud", value_name = "FOLDER", conflicts_with = "discard")]
+    pub data_dir: PathBuf,
+    /// Hash and count what is received, and keep none of it: nothing can be read back, and tags are not those of S3
+    #[arg(long)]
+    pub discard: bool,
+    /// For everything random
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub faults: CloudFaults,
+}
+
+impl CloudOptions {
+    /// With one bucket and no faults, over a folder: for a cloud inside another program.
+    pub fn on_free_ports(data_dir: PathBuf) -> Self {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            s3: anywhere,
+            receiver: anywhere,
+            control: anywhere,
+            buckets: vec!["keystone-cloud".to_owned()],
+            access_key: "simulated-cloud".to_owned(),
+            secret_key: "simulated-cloud-secret".to_owned(),
+            receiver_token: None,
+            data_dir,
+            discard: false,
+            seed: 1,
+            faults: CloudFaults::default(),
+        }
+    }
+}
