@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -232,6 +232,13 @@ pub struct EpisodesMeant {
     filters: Option<BulkFilters>,
     /// True where every episode is meant: then no filter may say otherwise. False: then one has to.
     all: Option<bool>,
+    /// What will be sent to have it done may be sent here as it is.
+    #[schema(ignore)]
+    #[serde(rename = "confirm")]
+    _confirm: Option<IgnoredAny>,
+    #[schema(ignore)]
+    #[serde(rename = "expected_count")]
+    _expected_count: Option<IgnoredAny>,
 }
 
 /// Which episodes are meant, and that it is meant.
@@ -265,7 +272,7 @@ impl BulkEpisodes {
     pub fn confirmed(self) -> Result<(EpisodeSelection, Option<i64>), Problem> {
         match self.confirm {
             Some(true) => {
-                let meant = EpisodesMeant { filters: self.filters, all: self.all };
+                let meant = EpisodesMeant { filters: self.filters, all: self.all, ..EpisodesMeant::default() };
                 Ok((meant.selection()?, self.expected_count.map(|count| count.0)))
             }
             _ => Err(Problem::of_field("confirm", "must be true")),

@@ -165,7 +165,7 @@ async fn one_inspector_at_a_time_decides_by_their_level_and_seniors_settle_the_r
     let off = json!({"status": "inactive"});
     let reply = bench.client.call(Method::PUT, &format!("/inspectors/{senior_id}"), Some(&off)).await.expect("an answer");
     assert_eq!((reply.status.as_u16(), &reply.body["status"]), (200, &json!("inactive")));
-    assert_eq!(code(&senior.take(good).await), (404, "inspector_not_found"));
+    assert_eq!(code(&senior.take(good).await), (401, "unauthenticated"));
     assert_eq!(Person::sign_in(&bench, "senior").await.err(), Some(401));
 }
 

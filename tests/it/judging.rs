@@ -295,7 +295,7 @@ async fn a_suite_is_tried_on_history_before_it_judges() {
         (json!({"scope": {"kind": "sop", "id": 999}}), "there is no sop"),
         (json!({"scope": {"kind": "robot_type"}}), "scope.id"),
         (json!({"name": "Our Suite"}), "lower-case"),
-        (json!({"scop": {"kind": "sop", "id": 1}}), "scop is no field"),
+        (json!({"scop": {"kind": "sop", "id": 1}}), "unknown field `scop`"),
         (json!({"scope": {"kind": "all", "idd": 1}}), "idd"),
     ] {
         let mut body = suite.clone();

@@ -70,7 +70,8 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         Err(problem) => return problem.into_response(),
     };
     let stands = match policy.access {
-        Access::Open => Ok(true),
+        // A login is neither needed nor enough there.
+        Access::Open | Access::Link => Ok(true),
         _ => stands(&state, &who, &policy, request.headers()).await,
     };
     match stands {
