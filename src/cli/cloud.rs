@@ -52,6 +52,7 @@ fn greeting(cloud: &Cloud, settings: &CloudOptions) -> Result<String, std::fmt::
     writeln!(out, "  bearer token   {}", settings.receiver_token.as_deref().unwrap_or("none is asked for"))?;
     writeln!(out, "Report and faults: {}/report, {}/faults", addresses.control_url(), addresses.control_url())?;
     match settings.discard {
+        true if settings.unchecked => write!(out, "What comes is counted and discarded, and nothing of it is checked.")?,
         true => write!(out, "What comes is hashed, counted and discarded.")?,
         false => write!(out, "What comes is kept in {} until the end.", settings.data_dir.display())?,
     }

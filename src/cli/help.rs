@@ -46,7 +46,8 @@ Examples:
                                                       a line of 100 Mbit/s over which each answer takes 20 ms
   keystone simulate-cloud --cut-connections 0.1 --lost-answers part=0.1,complete=0.5,tell=0.5 --outage 30s..90s
                                                       a tenth of the requests is cut, answers are lost, and for a minute nobody answers
-  keystone simulate-cloud --discard                   a sink for measuring: hashed and counted, and nothing kept
+  keystone simulate-cloud --discard                   a sink for measuring: hashed and counted, and nothing kept; with
+                                                      --unchecked not even hashed
 
 While it runs, its control port has the report so far, and takes other faults:
   curl http://127.0.0.1:9109/report

@@ -497,6 +497,21 @@ async fn a_sink_hashes_and_keeps_nothing() {
     assert_eq!(of.composite_sha256, Some(format!("{}-2", STANDARD.encode(Sha256::digest(joined)))));
     assert_eq!(trial.object("whole").await.sha256, Some(sha256(&parts[1])));
     assert!(!trial.folder.path().join("cloud").exists());
+
+    // Where nothing is checked, all is believed and counted.
+    let trial = Trial::with(|options| (options.discard, options.unchecked) = (true, true)).await;
+    let client = trial.client();
+    let believed = trial.raw().put(&format!("/{BUCKET}/x"), &[("x-amz-checksum-sha256", &wrong)], "a body").await;
+    assert_eq!(believed.status, 200, "{}", believed.text());
+    let id = client.create_multipart(&path).await.unwrap();
+    let mut known = vec![];
+    for (nth, part) in parts.iter().enumerate() {
+        known.push(client.put_part(&path, &id, nth, part.clone().into()).await.unwrap());
+    }
+    assert_ne!(known[0].content_id, known[1].content_id);
+    client.complete_multipart(&path, &id, known).await.unwrap();
+    let of = trial.object("large").await;
+    assert_eq!((of.bytes, of.received_bytes, of.sha256, of.composite_sha256), (Some(6 * MIB as u64), 6 * MIB as u64, None, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

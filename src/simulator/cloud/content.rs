@@ -39,6 +39,8 @@ const ALGORITHMS: [&str; 5] =
 pub struct Contents {
     /// None where they are discarded.
     folder: Option<PathBuf>,
+    /// Whether they are hashed, and compared with what was said of them.
+    checked: bool,
     next: AtomicU64,
 }
 
@@ -77,7 +79,8 @@ pub struct Received {
     /// What its tag is made of: the MD5, as S3 has it, or a piece of the SHA-256 where contents are discarded: that is at hand, and
     /// another hash would take most of the time.
     pub tag: [u8; 16],
-    pub sha256: [u8; 32],
+    /// Missing where nothing is hashed.
+    pub sha256: Option<[u8; 32]>,
     /// Those that the client sent or asked for.
     pub sums: Checksum,
 }
@@ -95,8 +98,8 @@ pub struct Said {
 }
 
 impl Contents {
-    pub fn discarded() -> Self {
-        Self { folder: None, next: AtomicU64::new(0) }
+    pub fn discarded(checked: bool) -> Self {
+        Self { folder: None, checked, next: AtomicU64::new(0) }
     }
 
     /// In a folder, which is rid of what an earlier run left there.
@@ -109,19 +112,22 @@ impl Contents {
                 fs::remove_file(entry.path()).with_context(failed)?;
             }
         }
-        Ok(Self { folder: Some(folder.to_owned()), next: AtomicU64::new(0) })
+        Ok(Self { folder: Some(folder.to_owned()), checked: true, next: AtomicU64::new(0) })
     }
 
     fn sink(&self, said: &Said) -> io::Result<Sink> {
-        let sums = hasher(said);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if !self.checked {
+            return Ok(Sink { file: None, bytes: 0, md5: None, sums: None, number });
+        }
+        let sums = Some(hasher(said));
         let Some(folder) = &self.folder else {
             let md5 = said.content_md5.as_ref().map(|_| Md5::new());
-            return Ok(Sink { file: None, bytes: 0, md5, sums });
+            return Ok(Sink { file: None, bytes: 0, md5, sums, number });
         };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{number:08}{SUFFIX}"));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(Sink { file: Some((file, Kept { path })), bytes: 0, md5: Some(Md5::new()), sums })
+        Ok(Sink { file: Some((file, Kept { path })), bytes: 0, md5: Some(Md5::new()), sums, number })
     }
 
     /// Receives a body. Anything that is not as it was said is an error, and leaves nothing but its bytes in the tally.
@@ -150,13 +156,18 @@ struct Sink {
     file: Option<(File, Kept)>,
     bytes: u64,
     md5: Option<Md5>,
-    sums: ChecksumHasher,
+    /// None where nothing is hashed.
+    sums: Option<ChecksumHasher>,
+    /// Another one for each body.
+    number: u64,
 }
 
 impl Sink {
     fn take(&mut self, block: &[Bytes]) -> io::Result<()> {
         for bytes in block {
-            self.sums.update(bytes);
+            if let Some(sums) = &mut self.sums {
+                sums.update(bytes);
+            }
             if let Some(md5) = &mut self.md5 {
                 md5.update(bytes);
             }
@@ -169,10 +180,15 @@ impl Sink {
     }
 
     fn finish(self, said: Said) -> S3Result<Received> {
-        let Self { file, bytes, md5, sums } = self;
+        let Self { file, bytes, md5, sums, number } = self;
         if said.bytes.is_some_and(|said| said.unsigned_abs() != bytes) {
             return Err(s3_error!(IncompleteBody, "There are other bytes than were announced"));
         }
+        let Some(sums) = sums else {
+            // What it was said to be, and a tag that nothing else has.
+            let piece = Piece { bytes, kept: None };
+            return Ok(Received { piece, tag: u128::from(number).to_be_bytes(), sha256: None, sums: said.sums });
+        };
         let mut found = sums.finalize();
         let sha256 = found.checksum_sha256.clone().unwrap_or_default();
         let sha256: [u8; 32] = STANDARD.decode(&sha256).ok().and_then(|sum| sum.try_into().ok()).unwrap_or_default();
@@ -191,7 +207,7 @@ impl Sink {
             found.checksum_sha256 = None;
         }
         let piece = Piece { bytes, kept: file.map(|(_, kept)| Arc::new(kept)) };
-        Ok(Received { piece, tag, sha256, sums: found })
+        Ok(Received { piece, tag, sha256: Some(sha256), sums: found })
     }
 }
 

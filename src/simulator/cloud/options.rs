@@ -34,6 +34,9 @@ pub struct CloudOptions {
     /// Hash and count what is received, and keep none of it: nothing can be read back, and tags are not those of S3
     #[arg(long)]
     pub discard: bool,
+    /// Hash nothing either, and believe what is said of it: only counted, as quickly as it comes
+    #[arg(long, requires = "discard")]
+    pub unchecked: bool,
     /// For everything random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -55,6 +58,7 @@ impl CloudOptions {
             receiver_token: None,
             data_dir,
             discard: false,
+            unchecked: false,
             seed: 1,
             faults: CloudFaults::default(),
         }

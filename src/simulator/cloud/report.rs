@@ -28,7 +28,7 @@ pub struct ObjectReport {
     pub key: String,
     /// Of the object that is there now.
     pub bytes: Option<u64>,
-    /// Of its bytes, in hexadecimal digits; missing where they came in parts and were discarded.
+    /// Of its bytes, in hexadecimal digits; missing where they came in parts and were discarded, or were not hashed.
     pub sha256: Option<String>,
     /// Where it came in parts: the checksum of their checksums, as S3 writes it.
     pub composite_sha256: Option<String>,

@@ -73,7 +73,7 @@ impl Cloud {
                 "`{bucket}` is no name of a bucket: 3 to 63 small letters, digits, dots and dashes"
             );
         }
-        let contents = if options.discard { Contents::discarded() } else { Contents::in_folder(&options.data_dir)? };
+        let contents = if options.discard { Contents::discarded(!options.unchecked) } else { Contents::in_folder(&options.data_dir)? };
         let s3 = bound(options.s3, "--s3").await?;
         let receiver = bound(options.receiver, "--receiver").await?;
         let control = bound(options.control, "--control").await?;

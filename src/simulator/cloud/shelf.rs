@@ -36,7 +36,7 @@ pub struct Object {
     pub pieces: Vec<Piece>,
     pub etag: String,
     pub sums: Checksum,
-    /// Of an object that came in parts: the checksum of their checksums.
+    /// Of an object that came in parts, where these were hashed: the checksum of their checksums.
     pub composite_sha256: Option<String>,
     /// Of all bytes, once it is known.
     pub sha256: OnceLock<String>,
@@ -50,7 +50,7 @@ impl Object {
             etag: hex::encode(received.tag),
             sums: received.sums,
             composite_sha256: None,
-            sha256: OnceLock::from(hex::encode(received.sha256)),
+            sha256: received.sha256.map(|sum| OnceLock::from(hex::encode(sum))).unwrap_or_default(),
             pieces: vec![received.piece],
             attributes,
             modified: SystemTime::now(),
@@ -59,6 +59,11 @@ impl Object {
 
     pub fn bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.bytes).sum()
+    }
+
+    /// As its tag tells clients, too.
+    pub fn came_in_parts(&self) -> bool {
+        self.etag.contains('-')
     }
 
     pub fn tag(&self) -> ETag {
@@ -347,11 +352,12 @@ fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole) -
         Some(algorithm) => composite(&parts, algorithm),
         None => Checksum::default(),
     };
+    let hashed: Option<Vec<[u8; 32]>> = parts.iter().map(|part| part.sha256).collect();
     let object = Object {
         pieces: parts.iter().map(|part| part.piece.clone()).collect(),
         etag: format!("{}-{}", hex::encode(Md5::checksum(&parts.iter().flat_map(|part| part.tag).collect::<Vec<_>>())), parts.len()),
         sums,
-        composite_sha256: Some(composite_of::<Sha256>(&parts.iter().flat_map(|part| part.sha256).collect::<Vec<_>>(), parts.len())),
+        composite_sha256: hashed.map(|sums| composite_of::<Sha256>(&sums.concat(), parts.len())),
         sha256: OnceLock::new(),
         attributes: upload.attributes.clone(),
         modified: SystemTime::now(),
@@ -404,7 +410,7 @@ mod tests {
     /// Of bytes that are nowhere, all of them zero.
     fn received(bytes: u64, tag: u8) -> Received {
         let sums = Checksum { checksum_sha256: Some(STANDARD.encode([tag; 32])), ..Checksum::default() };
-        Received { piece: Piece::nowhere(bytes), tag: [tag; 16], sha256: [tag; 32], sums }
+        Received { piece: Piece::nowhere(bytes), tag: [tag; 16], sha256: Some([tag; 32]), sums }
     }
 
     fn named(number: i32, tag: u8, sha256: bool) -> CompletedPart {

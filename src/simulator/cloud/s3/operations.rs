@@ -132,7 +132,7 @@ macro_rules! seen {
         };
         let asked = input.checksum_mode.as_ref().is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED) && input.range.is_none();
         let sums = if asked { found.sums.clone() } else { Checksum::default() };
-        let kind = if found.composite_sha256.is_some() { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
+        let kind = if found.came_in_parts() { ChecksumType::COMPOSITE } else { ChecksumType::FULL_OBJECT };
         let attributes = found.attributes.clone();
         let output = with_sums!(
             $output {
