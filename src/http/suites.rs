@@ -352,11 +352,8 @@ impl GivenSuite {
         Ok(DraftSuite { rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
     }
 
-    /// The name of a draft stays.
+    /// The name of a draft stays, whatever name the file has that its rules were written in.
     pub fn of(mut self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
-        if self.name.take().is_some_and(|given| given.0 != name) {
-            return Err(Problem::of_field("name", format_args!("must be {name}: the name of a draft stays")));
-        }
         Ok(ChangeSuite { id, rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
     }
 }
