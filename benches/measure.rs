@@ -228,7 +228,63 @@ async fn hash_passing<E: std::fmt::Debug>(pieces: impl Stream<Item = Result<Byte
     hex::encode(hash.finalize())
 }
 
+/// The object of the embedded store that a file is, and what is known of it.
+fn stored(path: &Path, size: u64) -> (Blobs, ObjectKey, ObjectFacts) {
+    let access = Access {
+        endpoint: "http://127.0.0.1:1".into(),
+        public_endpoint: None,
+        access_key: "k".into(),
+        secret_key: Secret::new("s"),
+        local: Some(Arc::new(Stored(path.to_owned()))),
+    };
+    let blobs = Blobs::new(access, &Config::defaults().s3).expect("a store");
+    let facts = ObjectFacts { size, etag: ETAG.into(), last_modified: Default::default(), content_type: None, claimed_sha256: None };
+    (blobs, ObjectKey::new("recording.mcap").expect("a key"), facts)
+}
+
+/// Uploads that are verified at the same time, as the server's setting has it.
+const AT_ONCE: u64 = 4;
+
+/// Where a part of the benchmark, which is a process of its own, finds the recording.
+const FILE: &str = "KEYSTONE_BENCH_FILE";
+
+/// Several uploads are verified and measured at the same time, with whatever processors this process was given: bytes a second, as a number alone.
+fn verify_together(path: &Path) {
+    let size = std::fs::metadata(path).expect("its size").len();
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().expect("a runtime");
+    let seen = Arc::new(runtime.block_on(look(&LocalFile(File::open(path).expect("the file")), size)).expect("a look"));
+    let (blobs, key, facts) = stored(path, size);
+    let mut took = Took::default();
+    for _ in 0..number("KEYSTONE_BENCH_RUNS", 5) {
+        took.run(|| {
+            let verified: Vec<_> = (0..AT_ONCE)
+                .map(|_| runtime.spawn(measure_passing(blobs.pieces(&key, &facts), seen.clone(), Limits::beside_hashing())))
+                .collect();
+            for one in verified {
+                assert!(runtime.block_on(one).expect("a task").expect("the file").facts.is_some());
+            }
+        });
+    }
+    println!("{}", (AT_ONCE * size) as f64 / took.wall());
+}
+
+/// Such processes at the same time, each with these processors: bytes a second of all together.
+fn processes(path: &Path, processors: &[&str]) -> f64 {
+    let begin = |on: &&str| {
+        let me = std::env::current_exe().expect("this program");
+        let mut process = std::process::Command::new("taskset");
+        process.args(["-c", on]).arg(me).env(FILE, path).stdout(std::process::Stdio::piped());
+        process.spawn().expect("taskset, of util-linux")
+    };
+    let begun: Vec<_> = processors.iter().map(begin).collect();
+    let said = begun.into_iter().map(|process| process.wait_with_output().expect("its output").stdout);
+    said.map(|said| String::from_utf8_lossy(&said).trim().parse::<f64>().expect("a number")).sum()
+}
+
 fn main() {
+    if let Some(file) = std::env::var_os(FILE) {
+        return verify_together(Path::new(&file));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("recording.mcap");
@@ -304,16 +360,7 @@ fn main() {
         println!("  {what}: {} as fast as theirs, {} as theirs from memory", times(&theirs), times(&from_memory));
     }
 
-    let access = Access {
-        endpoint: "http://127.0.0.1:1".into(),
-        public_endpoint: None,
-        access_key: "k".into(),
-        secret_key: Secret::new("s"),
-        local: Some(Arc::new(Stored(path.clone()))),
-    };
-    let blobs = Blobs::new(access, &Config::defaults().s3).expect("a store");
-    let key = ObjectKey::new("recording.mcap").expect("a key");
-    let facts = ObjectFacts { size, etag: ETAG.into(), last_modified: Default::default(), content_type: None, claimed_sha256: None };
+    let (blobs, key, facts) = stored(&path, size);
     let mut hashed = Took::default();
     let mut measured = [(); 3].map(|()| Took::default());
     let one_pass = ways(Limits::beside_hashing().unpackers);
@@ -332,5 +379,14 @@ fn main() {
         let more = |ours: f64, alone: f64| (ours / alone - 1.0) * 100.0;
         let (time, used) = (more(took.wall(), hashed.wall()), more(took.processor(), hashed.processor()));
         println!("  {time:+.0} % of time, {used:+.0} % of processors");
+    }
+
+    // The same with all images that are decoded, several at once: what processors and processes add.
+    let one = processes(&path, &["0"]);
+    println!("{AT_ONCE} at once, by one process on one processor {:>25.2} GB/s", one / 1e9);
+    if processors > 1 {
+        let times = |what: &str, together: f64| println!("  {what}: {:.2} GB/s, {:.2} times as much", together / 1e9, together / one);
+        times("by one process on two", processes(&path, &["0,1"]));
+        times("by two processes on one each", processes(&path, &["0", "1"]));
     }
 }
