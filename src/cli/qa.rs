@@ -139,9 +139,7 @@ async fn measured(path: &Path, quick: bool) -> anyhow::Result<Facts> {
     } else {
         let hash = matches!(&sidecar, Some(SidecarFacts::Read(says)) if says.sha256.is_some());
         let mut bytes = Hashed::new(BufReader::with_capacity(READ_AT_ONCE, file.file), hash);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let limits = Limits { unpackers: (threads - 1).clamp(1, 8), ..Limits::default() };
-        let mut facts = measure_whole(&mut bytes, &seen, limits).with_context(cannot)?;
+        let mut facts = measure_whole(&mut bytes, &seen, Limits::alone()).with_context(cannot)?;
         facts.sha256 = bytes.finish().with_context(cannot)?;
         facts
     };

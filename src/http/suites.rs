@@ -76,7 +76,7 @@ pub struct OutsideRule {
 }
 
 /// Rules, complete: a check that is not there is not made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SuiteRules {
     /// From this score on a recording is approved.
     #[schema(minimum = 0, maximum = 1)]
@@ -341,20 +341,23 @@ pub struct GivenSuite {
 }
 
 impl GivenSuite {
-    fn rules(&mut self, name: String) -> Result<Suite, Problem> {
-        let (approve_at, fail_below) = (self.approve_at, self.fail_below);
-        let (parts, checks) = (std::mem::take(&mut self.parts), std::mem::take(&mut self.checks));
-        rules(name, SuiteRules { approve_at, fail_below, parts, checks })
+    /// What it says, as a suite of this name.
+    fn named(self, name: String) -> Result<(Suite, SuiteScope, Option<String>), Problem> {
+        let Self { approve_at, fail_below, parts, checks, .. } = self;
+        let rules = rules(name, SuiteRules { approve_at, fail_below, parts, checks })?;
+        Ok((rules, scope(self.scope)?, MaybeReason::said(self.note)))
     }
 
     pub fn drafted(mut self) -> Result<DraftSuite, Problem> {
         let name = self.name.take().ok_or_else(|| Problem::of_field("name", MISSING))?.0;
-        Ok(DraftSuite { rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
+        let (rules, scope, note) = self.named(name)?;
+        Ok(DraftSuite { rules, scope, note })
     }
 
     /// The name of a draft stays, whatever name the file has that its rules were written in.
-    pub fn of(mut self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
-        Ok(ChangeSuite { id, rules: self.rules(name)?, scope: scope(self.scope)?, note: MaybeReason::said(self.note) })
+    pub fn of(self, id: QaSuiteId, name: String) -> Result<ChangeSuite, Problem> {
+        let (rules, scope, note) = self.named(name)?;
+        Ok(ChangeSuite { id, scope, rules, note })
     }
 }
 

@@ -6,8 +6,8 @@
 //! [`Unsound`]), the checks of an episode want more.
 //!
 //! What the format leaves to the writer is not damage: where the summary is missing or
-//! says too little ([`Unsound::is_damage`]), [`read_through`] reads the whole recording
-//! in one pass of bounded memory and counts itself.
+//! says too little ([`Unsound::is_damage`]), the pass over every record counts itself. Where that fails by a mistake of ours,
+//! [`read_through`], a reader of its own, tells in bounded memory whether the recording is whole.
 //!
 //! [`salvage`] writes what is good of a damaged recording to another one.
 //!

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use keystone_edge::blobs::Blobs;
 use keystone_edge::commands::Commands;
 use keystone_edge::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
 use keystone_edge::domain::EpisodeId;
@@ -39,8 +40,12 @@ fn good() -> Recording {
 }
 
 pub fn runs(edge: &TestEdge) -> Runs {
-    let settings = RunSettings { timeout: Duration::from_secs(10), default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
-    Runs::new(edge.commands.clone(), edge.objects.blobs.clone(), settings)
+    runs_with(edge, edge.objects.blobs.clone(), Suite::default())
+}
+
+pub fn runs_with(edge: &TestEdge, blobs: Blobs, default_suite: Suite) -> Runs {
+    let settings = RunSettings { timeout: Duration::from_secs(10), default_suite, sidecar_bytes_max: 4 << 20 };
+    Runs::new(edge.commands.clone(), blobs, settings)
 }
 
 fn everything() -> BulkWork {

@@ -296,6 +296,15 @@ struct World {
 
 const DEVICE: &str = "AB-F0001-T0001-000001";
 
+/// What its uploader would say of the second task: over which connection, as which device, of which task, and where the recording lies.
+async fn second_task(client: &tokio_postgres::Client) -> (i64, DeviceId, PublicTaskId, String) {
+    let told = "select d.transfer_epoch, t.task_id from devices d, tasks t where d.id = $1 and t.id = 2";
+    let row = client.query_one(told, &[&DEVICE]).await.expect("a link and a task");
+    let (device, task) = (DeviceId::parse(DEVICE).expect("an id"), PublicTaskId::parse(row.get(1)).expect("an id"));
+    let object_key = format!("1/{DEVICE}/2026-11-20/{}.mcap", task.as_str());
+    (row.get(0), device, task, object_key)
+}
+
 impl World {
     /// Sends an example; answers with what was sent, the status and the answer.
     async fn send(&self, example: &Value) -> (Value, u16, Value) {
@@ -368,13 +377,10 @@ impl World {
             "POST /api/v1/transfer/{device_id}/cancel" => {
                 let pool = self.server.database().await;
                 let client = pool.get().await.expect("a session");
-                let told = "select d.transfer_epoch, t.task_id from devices d, tasks t where d.id = $1 and t.id = 2";
-                let row = client.query_one(told, &[&DEVICE]).await.expect("a link and a task");
-                let (device, task) = (DeviceId::parse(DEVICE).expect("an id"), PublicTaskId::parse(row.get(1)).expect("an id"));
-                let object_key = format!("1/{DEVICE}/2026-11-20/{}.mcap", task.as_str());
+                let (epoch, device, task, object_key) = second_task(&client).await;
                 let report = UploadReport { object_key, size_bytes: 1, sha256: "ab".repeat(32), with_sidecar: true };
                 let commands = Commands::new(EventStore::new(pool.clone(), Wakes::default()));
-                done(&commands, uploaded(&device, row.get(0), task, report)).await;
+                done(&commands, uploaded(&device, epoch, task, report)).await;
                 let rejected =
                     "select count(*) from events where aggregate_type = 'task' and aggregate_id = '2' and event_type = 'upload_rejected'";
                 until("the rejection", async || client.query_one(rejected, &[]).await.expect("events").get::<_, i64>(0) == 1).await;
@@ -383,10 +389,7 @@ impl World {
             "POST /api/v1/tasks/{id}/fail" => {
                 let pool = self.server.database().await;
                 let client = pool.get().await.expect("a session");
-                let told = "select d.transfer_epoch, t.task_id from devices d, tasks t where d.id = $1 and t.id = 2";
-                let row = client.query_one(told, &[&DEVICE]).await.expect("a link and a task");
-                let (device, task) = (DeviceId::parse(DEVICE).expect("an id"), PublicTaskId::parse(row.get(1)).expect("an id"));
-                let object_key = format!("1/{DEVICE}/2026-11-20/{}.mcap", task.as_str());
+                let (epoch, device, task, object_key) = second_task(&client).await;
                 let recording = damaged(&parted(5, 400), 1);
                 let store = self.server.store();
                 let secret_key = Secret::new(store.secret_key);
@@ -397,8 +400,7 @@ impl World {
                 let key = ObjectKey::new(&object_key).expect("a key");
                 blobs.put(&key, recording.mcap.into(), &PutFacts::default()).await.expect("an upload");
                 let commands = Commands::new(EventStore::new(pool.clone(), Wakes::default()));
-                done(&commands, uploaded(&device, row.get(0), task, UploadReport { object_key, size_bytes, sha256, with_sidecar: false }))
-                    .await;
+                done(&commands, uploaded(&device, epoch, task, UploadReport { object_key, size_bytes, sha256, with_sidecar: false })).await;
                 let failed = "select id from episodes where task_id = 2 and qa_status = 'failed'";
                 until("its episode to fail", async || client.query_opt(failed, &[]).await.expect("episodes").is_some()).await;
                 let id: i64 = client.query_one(failed, &[]).await.expect("an episode").get(0);

@@ -11,11 +11,12 @@ use keystone_edge::domain::episode::{QaStatus, RunMode};
 use keystone_edge::domain::judgement::{Suite, Verdict};
 use keystone_edge::domain::operator_word::WordVerdict;
 use keystone_edge::domain::{EpisodeId, RefusalCode, TaskId};
-use keystone_edge::qa::{NotRun, RunSettings, Runs};
+use keystone_edge::qa::NotRun;
+use keystone_edge::telemetry::chain;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::bulk_qa::runs;
+use crate::bulk_qa::{runs, runs_with};
 use crate::data_ops::with_episodes;
 use crate::harness::access;
 use crate::harness::bench::{Bench, Recording, complete, is_ack, transfer_of};
@@ -201,11 +202,10 @@ async fn q5_a_run_on_a_protected_episode_changes_neither_score_nor_flag() {
     let mut lenient = Suite::default();
     lenient.checks.iter_mut().for_each(|check| check.looked_at = false);
     lenient.approve_at = 0.0;
-    let settings = RunSettings { timeout: Duration::from_secs(10), default_suite: lenient, sidecar_bytes_max: 4 << 20 };
     let other = Floor::with(&[short()]).await;
     other.run(0, "manual/1", RunMode::Manual).await.unwrap();
     let before = other.shown(0).await;
-    let runs = Runs::new(other.edge.commands.clone(), other.edge.objects.blobs.clone(), settings);
+    let runs = runs_with(&other.edge, other.edge.objects.blobs.clone(), lenient);
     let Ran::Ended(passed) = runs.run(&Context::system(), other.episodes[0], "manual/2", RunMode::Manual).await.unwrap() else {
         panic!("nothing is asked elsewhere")
     };
@@ -365,18 +365,13 @@ async fn a_store_without_the_bucket_fails_no_episode() {
     let objects = &floor.edge.objects;
     let other = keystone_edge::config::S3 { bucket: "another".into(), ..objects.settings.clone() };
     let access = Access { local: None, ..access(&objects.s3) };
-    let settings = RunSettings { timeout: Duration::from_secs(10), default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
-    let runs = Runs::new(floor.edge.commands.clone(), Blobs::new(access, &other).expect("a store"), settings);
+    let runs = runs_with(&floor.edge, Blobs::new(access, &other).expect("a store"), Suite::default());
     match runs.run(&Context::system(), floor.episodes[0], "manual/2", RunMode::Manual).await {
         Err(NotRun::Storage(error)) => assert!(chain(&error).contains("the bucket `another` is not there"), "{error}"),
         other => panic!("{other:?}"),
     }
     let shown = floor.shown(0).await;
     assert_eq!((&shown["qa_status"], &shown["auto_approved"]), (&json!("approved"), &json!(false)), "{shown}");
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The login of an account that is switched off, or has another password, ends with it.

@@ -35,7 +35,7 @@ struct Report<'a> {
 pub async fn run(options: &Wanted) -> anyhow::Result<()> {
     let (file, output) = (&options.file, &options.output);
     let parent = LocalFile::open(file)?;
-    is_free(options, &parent)?;
+    may_be_written(options, &parent)?;
     let known = known(&parent, parent.size).await.with_context(|| format!("cannot read {}", file.display()))?;
     let part = Part::beside(output)?;
     let into = BufWriter::with_capacity(PIECE_BYTES, &part.file);
@@ -44,7 +44,7 @@ pub async fn run(options: &Wanted) -> anyhow::Result<()> {
     let keeps = salvaged.messages_kept > 0;
     if keeps {
         // It may have come meanwhile.
-        is_free(options, &parent)?;
+        may_be_written(options, &parent)?;
         part.becomes(output)?;
     }
     let report = Report { file, output: keeps.then_some(output), salvaged };
@@ -53,15 +53,19 @@ pub async fn run(options: &Wanted) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_free(options: &Wanted, parent: &LocalFile) -> anyhow::Result<()> {
-    let output = &options.output;
-    let Ok(there) = fs::metadata(output) else { return Ok(()) };
-    let itself = parent.file.metadata()?;
-    if (there.dev(), there.ino()) == (itself.dev(), itself.ino()) {
+fn may_be_written(options: &Wanted, parent: &LocalFile) -> anyhow::Result<()> {
+    let (output, itself) = (&options.output, parent.file.metadata()?);
+    if fs::metadata(output).is_ok_and(|there| (there.dev(), there.ino()) == (itself.dev(), itself.ino())) {
         bail!("{} is the recording itself; what is salvaged goes elsewhere", output.display());
     }
+    is_free(output, options.force)
+}
+
+/// Whether a file may be written there: nothing is there, or it may be replaced.
+pub(super) fn is_free(output: &Path, force: bool) -> anyhow::Result<()> {
+    let Ok(there) = fs::metadata(output) else { return Ok(()) };
     ensure!(there.is_file(), "{} is no file", output.display());
-    ensure!(options.force, "{} is there already; --force replaces it", output.display());
+    ensure!(force, "{} is there already; --force replaces it", output.display());
     Ok(())
 }
 

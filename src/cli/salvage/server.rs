@@ -1,15 +1,14 @@
 //! Of an episode: asks its server, waits, and says what came of it.
 
-use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::local::Part;
+use super::local::{Part, is_free};
 use crate::cli::output::{number, say, say_json, text};
 use crate::cli::remote::Remote;
 
@@ -79,14 +78,6 @@ async fn wait(remote: &Remote, path: &str, wanted: &Wanted) -> anyhow::Result<Va
         bar.finish_and_clear();
     }
     Ok(last)
-}
-
-fn is_free(output: &Path, force: bool) -> anyhow::Result<()> {
-    match fs::metadata(output) {
-        Ok(there) if !there.is_file() => bail!("{} is no file", output.display()),
-        Ok(_) if !force => bail!("{} is there already; --force replaces it", output.display()),
-        _ => Ok(()),
-    }
 }
 
 /// The file, as it was salvaged.

@@ -25,6 +25,18 @@ pub enum Identity {
     Anonymous,
 }
 
+/// Who a request comes from, and since when its login is good.
+#[derive(Debug)]
+pub struct Login {
+    pub identity: Identity,
+    /// When it was given, in seconds since 1970.
+    pub issued_at: i64,
+}
+
+impl Login {
+    pub const NONE: Self = Self { identity: Identity::Anonymous, issued_at: 0 };
+}
+
 impl Identity {
     /// One word for each who can ask.
     pub fn name(&self) -> String {

@@ -20,6 +20,7 @@ mod right;
 pub mod throttle;
 pub mod tokens;
 
+use identity::Login;
 pub use identity::{Identity, Role};
 pub use right::Right;
 
@@ -65,55 +66,53 @@ fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // What matches no route is answered with 404 behind us, and there is nothing else there.
     let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
-    let who = match identify(&state, &policy, request.headers(), request.uri()).and_then(|who| policy.admits(&who).map(|()| who)) {
-        Ok(who) => who,
+    match let_in(&state, &policy, request.headers(), request.uri()).await {
+        Ok(who) => request.extensions_mut().insert(who),
         Err(problem) => return problem.into_response(),
     };
-    let stands = match policy.access {
-        // A login is neither needed nor enough there.
-        Access::Open | Access::Link => Ok(true),
-        _ => stands(&state, &who, &policy, request.headers()).await,
-    };
-    match stands {
-        Ok(true) => {}
-        Ok(false) => {
-            return Problem::new(Code::Unauthenticated, "the login has ended: its account is not active, or has another password")
-                .into_response();
-        }
-        Err(error) => return Problem::from(error).into_response(),
-    }
-    request.extensions_mut().insert(who);
     next.run(request).await
 }
 
+async fn let_in(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Identity, Problem> {
+    let login = admitted(state, policy, headers, uri)?;
+    // A login is neither needed nor enough there.
+    let is_free = matches!(policy.access, Access::Open | Access::Link);
+    if is_free || stands(state, &login).await? {
+        return Ok(login.identity);
+    }
+    Err(Problem::new(Code::Unauthenticated, "the login has ended: its account is not active, or has another password"))
+}
+
 /// Whether the account of a login is active, and has had its password since before the login.
-async fn stands(state: &AppState, who: &Identity, policy: &Policy, headers: &HeaderMap) -> Result<bool, ReadError> {
-    let account = match who {
+async fn stands(state: &AppState, login: &Login) -> Result<bool, ReadError> {
+    let account = match &login.identity {
         Identity::Collector { id, .. } => Account::Collector(*id),
         Identity::Inspector { id, .. } => Account::Inspector(*id),
         Identity::Admin | Identity::Anonymous => return Ok(true),
     };
-    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ').map(|(_, token)| token.trim());
-    let token = bearer().or_else(|| stream_cookie(headers).filter(|_| policy.takes_cookie));
-    match token.and_then(|token| state.tokens.issued_at(token, state.commands.now())) {
-        Some(issued_at) => state.reads.account_stands(account, issued_at).await,
-        None => Ok(false),
-    }
+    state.reads.account_stands(account, login.issued_at).await
 }
 
-fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Identity, Problem> {
+/// Who asks, where the route is for them.
+fn admitted(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Login, Problem> {
+    let login = identify(state, policy, headers, uri)?;
+    policy.admits(&login.identity)?;
+    Ok(login)
+}
+
+fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Login, Problem> {
     let now = state.commands.now();
     let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
-    let identity = match cookie {
+    let login = match cookie {
         Some(cookie) => state.tokens.identify_stream(cookie, now),
         None => state.tokens.identify(headers.get(AUTHORIZATION), now),
     };
     let compat = state.settings.auth_mode == AuthMode::Compat;
-    identity.or_else(|problem| match policy.access {
-        Access::Open => Ok(Identity::Anonymous),
-        Access::LoginUnlessCompat if compat => Ok(Identity::Anonymous),
-        Access::LoginOrLink | Access::Link if policy.opened_by_link(uri) => Ok(Identity::Anonymous),
-        Access::LoginOrSecret if secret_of(headers).is_some() => Ok(Identity::Anonymous),
+    login.or_else(|problem| match policy.access {
+        Access::Open => Ok(Login::NONE),
+        Access::LoginUnlessCompat if compat => Ok(Login::NONE),
+        Access::LoginOrLink | Access::Link if policy.opened_by_link(uri) => Ok(Login::NONE),
+        Access::LoginOrSecret if secret_of(headers).is_some() => Ok(Login::NONE),
         Access::LoginUnlessCompat | Access::LoginOrLink | Access::LoginOrSecret | Access::Link | Access::Login => Err(problem),
     })
 }

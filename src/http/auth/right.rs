@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 
-use super::{Identity, identify, stands};
+use super::{Identity, admitted, stands};
 use crate::http::AppState;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
@@ -21,10 +21,9 @@ pub struct Right {
 impl Right {
     /// Whether the same request would be let in now.
     pub async fn holds(&self) -> bool {
-        let who = identify(&self.state, &self.policy, &self.headers, &self.uri);
-        let same = who.is_ok_and(|who| who == self.identity && self.policy.admits(&who).is_ok());
+        let Ok(login) = admitted(&self.state, &self.policy, &self.headers, &self.uri) else { return false };
         // Where the database does not answer, nothing was taken away that is known.
-        same && stands(&self.state, &self.identity, &self.policy, &self.headers).await.unwrap_or(true)
+        login.identity == self.identity && stands(&self.state, &login).await.unwrap_or(true)
     }
 }
 

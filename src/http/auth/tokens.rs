@@ -8,6 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::identity::Login;
 use super::{Identity, Role};
 use crate::domain::{CollectorId, InspectorId, Timestamp};
 use crate::http::problem::{Code, Problem};
@@ -122,8 +123,8 @@ impl Tokens {
         self.check(VIEWER, token, now)
     }
 
-    /// Whose login an `Authorization` header carries.
-    pub fn identify(&self, header: Option<&HeaderValue>, now: Timestamp) -> Result<Identity, Problem> {
+    /// The login that an `Authorization` header carries.
+    pub fn identify(&self, header: Option<&HeaderValue>, now: Timestamp) -> Result<Login, Problem> {
         let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
         let Some(header) = header else { return refuse("a login is required") };
         let text = header.to_str().unwrap_or_default();
@@ -133,29 +134,25 @@ impl Tokens {
         self.check_identity(LOGIN, token.trim(), now)
     }
 
-    /// Whose login opened the streams that a cookie is for.
-    pub fn identify_stream(&self, token: &str, now: Timestamp) -> Result<Identity, Problem> {
+    /// The login that opened the streams which a cookie is for.
+    pub fn identify_stream(&self, token: &str, now: Timestamp) -> Result<Login, Problem> {
         self.check_identity(STREAM, token, now)
     }
 
-    /// When a login, or what opens streams, was given out, in seconds since 1970. None of any other token.
-    pub fn issued_at(&self, token: &str, now: Timestamp) -> Option<i64> {
-        [LOGIN, STREAM].iter().find_map(|kind| self.frame::<LoginClaims>(kind, token, now).ok()).map(|frame| frame.iat)
-    }
-
-    fn check_identity(&self, kind: &str, token: &str, now: Timestamp) -> Result<Identity, Problem> {
+    fn check_identity(&self, kind: &str, token: &str, now: Timestamp) -> Result<Login, Problem> {
         let refuse = |detail: &str| Err(Problem::new(Code::Unauthenticated, detail));
-        let claims = match self.check::<LoginClaims>(kind, token, now) {
-            Ok(claims) => claims,
+        let Frame { claims, iat: issued_at, .. } = match self.frame::<LoginClaims>(kind, token, now) {
+            Ok(frame) => frame,
             Err(TokenError::Expired) => return refuse("the login has expired"),
             Err(TokenError::Invalid) => return refuse("the login token is not valid"),
         };
-        match (claims.role.parse(), claims.collector_id) {
-            (Ok(Role::Admin), 0) => Ok(Identity::Admin),
-            (Ok(Role::DataCollector), id) if id > 0 => Ok(Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id }),
-            (Ok(Role::DataInspector), id) if id > 0 => Ok(Identity::Inspector { id: InspectorId(id), inspector_id: claims.operator_id }),
-            _ => refuse("the login token is not valid"),
-        }
+        let identity = match (claims.role.parse(), claims.collector_id) {
+            (Ok(Role::Admin), 0) => Identity::Admin,
+            (Ok(Role::DataCollector), id) if id > 0 => Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id },
+            (Ok(Role::DataInspector), id) if id > 0 => Identity::Inspector { id: InspectorId(id), inspector_id: claims.operator_id },
+            _ => return refuse("the login token is not valid"),
+        };
+        Ok(Login { identity, issued_at })
     }
 
     fn sign<T: Serialize>(&self, kind: &str, claims: T, now: Timestamp, lifetime: Duration) -> String {
@@ -198,7 +195,7 @@ mod tests {
 
     fn identify(tokens: &Tokens, header: &str, now: i64) -> Result<Identity, u16> {
         let header = HeaderValue::from_str(header).unwrap();
-        tokens.identify(Some(&header), at(now)).map_err(|problem| problem.status().as_u16())
+        tokens.identify(Some(&header), at(now)).map(|login| login.identity).map_err(|problem| problem.status().as_u16())
     }
 
     fn object() -> ObjectClaims {
@@ -219,8 +216,13 @@ mod tests {
     fn a_login_says_when_it_was_given_and_a_link_is_none() {
         let tokens = tokens("secret", "k");
         let (login, stream) = (tokens.login(&Identity::Admin, at(5)).unwrap(), tokens.stream(&Identity::Admin, at(6)).unwrap());
-        assert_eq!((tokens.issued_at(&login, at(7)), tokens.issued_at(&stream, at(7))), (Some(1_790_000_005), Some(1_790_000_006)));
-        assert_eq!((tokens.issued_at(&tokens.link(object(), at(0)), at(1)), tokens.issued_at(&login, at(5000))), (None, None));
+        let issued_at = |token: &str, now| {
+            let header = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            tokens.identify(Some(&header), at(now)).ok().map(|login| login.issued_at)
+        };
+        let of_stream = tokens.identify_stream(&stream, at(7)).ok().map(|login| login.issued_at);
+        assert_eq!((issued_at(&login, 7), of_stream), (Some(1_790_000_005), Some(1_790_000_006)));
+        assert_eq!((issued_at(&tokens.link(object(), at(0)), 1), issued_at(&login, 5000)), (None, None));
     }
 
     #[test]
@@ -228,7 +230,7 @@ mod tests {
         let tokens = tokens("secret", "k");
         let (login, stream) = (tokens.login(&Identity::Admin, at(2)).unwrap(), tokens.stream(&Identity::Admin, at(2)).unwrap());
         assert_eq!(identify(&tokens, &format!("Bearer {login}"), 0), Ok(Identity::Admin));
-        assert_eq!(tokens.identify_stream(&stream, at(0)).ok(), Some(Identity::Admin));
+        assert_eq!(tokens.identify_stream(&stream, at(0)).ok().map(|login| login.identity), Some(Identity::Admin));
         assert_eq!(tokens.check_link(&tokens.link(object(), at(60)), at(0)), Ok(object()));
     }
 
@@ -263,7 +265,7 @@ mod tests {
         let tokens = tokens("secret", "k");
         let (login, stream) = (tokens.login(&Identity::Admin, at(0)).unwrap(), tokens.stream(&Identity::Admin, at(0)).unwrap());
         assert_eq!(identify(&tokens, &format!("Bearer {stream}"), 1), Err(401));
-        let opened = |token: &str, now| tokens.identify_stream(token, at(now)).ok();
+        let opened = |token: &str, now| tokens.identify_stream(token, at(now)).ok().map(|login| login.identity);
         assert_eq!((opened(&stream, 1), opened(&stream, 3600)), (Some(Identity::Admin), None));
         assert_eq!((opened(&login, 1), opened(&tokens.link(object(), at(0)), 1)), (None, None));
     }

@@ -47,15 +47,23 @@ impl Default for Limits {
     }
 }
 
-/// More than that do not get more bytes from a store.
+/// More than that do not get more bytes from a store or a disk.
 const UNPACKERS_MAX: usize = 8;
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Limits {
+    /// Where nothing else is done meanwhile: all processors but the one that reads unpack, and one at least.
+    pub fn alone() -> Self {
+        Self { unpackers: (processors() - 1).clamp(1, UNPACKERS_MAX), ..Self::default() }
+    }
+
     /// Where the same bytes are hashed on a thread of its own, which takes longer than all the rest: processors that neither hash nor
     /// measure unpack. With two there is none, and handing chunks to and fro would cost half as much again.
     pub fn beside_hashing() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { unpackers: processors.saturating_sub(2).min(UNPACKERS_MAX), ..Self::default() }
+        Self { unpackers: processors().saturating_sub(2).min(UNPACKERS_MAX), ..Self::default() }
     }
 }
 
