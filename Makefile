@@ -16,8 +16,8 @@ help: ## List the targets
 prepare: ## Install what is missing (Postgres server binaries), on Debian and Ubuntu
 	@.ci/prepare
 
-run: prepare ## Build and serve everything embedded, with a seeded factory and a simulated robot at work
-	$(CARGO) run --profile $(PROFILE) --bin keystone -- serve --with-robot
+run: prepare ## Build and serve everything embedded, with a seeded factory, a simulated robot at work and a simulated cloud
+	$(CARGO) run --profile $(PROFILE) --bin keystone -- serve --with-robot --with-cloud
 
 demo: prepare ## Build and run a whole factory shift in a temporary folder
 	$(CARGO) run --profile $(PROFILE) --bin keystone -- demo

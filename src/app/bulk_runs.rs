@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
 use crate::commands::{CommandError, Commands};
+use crate::domain::sync::CloudName;
 use crate::domain::bulk_run::{BulkAction, BulkWork, Item, ItemOutcome, ItemResult};
 use crate::qa::Runs;
 
@@ -33,6 +34,8 @@ pub struct Worker {
     pub name: String,
     /// How many items of a long piece are worked on at the same time.
     pub at_once: usize,
+    /// Where the site has its recordings.
+    pub clouds: Vec<CloudName>,
 }
 
 /// Works on runs of a single kind, or of those of which several may be active.
@@ -94,7 +97,7 @@ impl Worker {
     }
 
     fn next_piece(&self, run: &ClaimedRun) -> WorkOnBulkRun {
-        WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: self.at_once * ITEMS_EACH, given_up: None }
+        WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: self.at_once * ITEMS_EACH, clouds: self.clouds.clone(), given_up: None }
     }
 
     /// A piece that cannot be done by anybody ends its run.

@@ -8,6 +8,7 @@
 mod adapters;
 mod administrator;
 mod bulk_runs;
+mod clouds;
 mod forgetting;
 mod ports;
 mod process;
@@ -38,6 +39,7 @@ use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Worker};
 use crate::domain::bulk_run::BulkAction;
 use crate::domain::routing::SubscriberName;
+use crate::domain::sync::CloudName;
 use crate::embedded::DataDir;
 use crate::embedded::keys::{Keys, RobotKeys, Robots, SharedKey};
 use crate::embedded::postgres::{EmbeddedPostgres, Options};
@@ -197,6 +199,8 @@ impl App {
         }
         let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
+        let clouds = clouds::clouds(config)?;
+        let cloud_names: Vec<CloudName> = clouds.keys().copied().collect();
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
@@ -208,6 +212,9 @@ impl App {
             judges_new: config.qa.enabled,
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
             without_login: config.auth.mode == AuthMode::Compat,
+            clouds,
+            sync: clouds::terms(config),
+            auto_scan: config.sync.auto_scan,
         };
         for &name in SubscriberName::ALL {
             let worker = Worker {
@@ -229,10 +236,12 @@ impl App {
             runs: runs.clone(),
             name: worker_name(),
             at_once: config.qa.bulk_workers.max(1),
+            clouds: cloud_names.clone(),
         };
         // Checks over many episodes take hours; what else is asked for does not wait for them.
         lifecycle.spawn("bulk runs", bulk_runs::work(bulk.clone(), None, stop.clone()));
         lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkQa), stop.clone()));
+        lifecycle.spawn("bulk runs of cloud sync", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkSync), stop.clone()));
         lifecycle.spawn("suites that are applied", bulk_runs::work(bulk, Some(BulkAction::ApplySuite), stop.clone()));
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
@@ -288,6 +297,13 @@ impl App {
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
+            sync: http::SyncSettings {
+                clouds: cloud_names,
+                auto_scan: config.sync.auto_scan,
+                max_retries: config.sync.max_retries(),
+                deadline: config.sync.deadline(),
+                at_once: config.outbox.delivery(SubscriberName::CloudSync.as_str()).concurrency,
+            },
             streams: StreamLimits::new(config.limits.streams_max, config.limits.streams_per_user_max),
         };
         let live = Live::new(&reads, &commands, settings.device_response_timeout, settings.streams, stop.clone());

@@ -10,9 +10,10 @@ use crate::domain::routing::SubscriberName;
 use crate::outbox::standing::{Sample, sample};
 use crate::projections::reads::outside_jobs::OPEN_COUNT;
 use crate::projections::reads::requests::ABANDONED_COUNT;
+use crate::projections::reads::sync::QUEUE_DEPTH;
 use crate::projections::reads::site::log_lag_s;
 use crate::telemetry::{
-    ABANDONED_EXECUTIONS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS,
+    ABANDONED_EXECUTIONS, CLOUD_QUEUE_DEPTH, CLOUD_QUEUE_OLDEST_SECONDS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS,
     OUTSIDE_JOBS_WAITING, chain,
 };
 
@@ -37,6 +38,9 @@ async fn look(pool: &Pool) -> anyhow::Result<()> {
     let lag_s = log_lag_s(&**client).await?;
     let outside_jobs: i64 = client.query_one(OPEN_COUNT, &[]).await?.get(0);
     let abandoned: i64 = client.query_one(ABANDONED_COUNT, &[]).await?.get(0);
+    let queue = client.query_one(QUEUE_DEPTH, &[]).await?;
+    metrics::gauge!(CLOUD_QUEUE_DEPTH).set(queue.get::<_, i64>(0) as f64);
+    metrics::gauge!(CLOUD_QUEUE_OLDEST_SECONDS).set(queue.get::<_, f64>(1));
     metrics::gauge!(ABANDONED_EXECUTIONS).set(abandoned as f64);
     metrics::gauge!(OUTSIDE_JOBS_WAITING).set(outside_jobs as f64);
     metrics::gauge!(OUTBOX_ROWS).set(rows as f64);

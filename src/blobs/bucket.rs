@@ -4,10 +4,11 @@
 
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 
 use super::access::Access;
 use super::error::BlobError;
-use super::signature::AwsSignature;
+use super::signature::{Signed, Signer};
 
 /// Of an answer about a bucket; a bucket policy has 20 KB at most.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -32,18 +33,17 @@ pub(super) struct BucketAdmin {
 impl BucketAdmin {
     pub async fn ensure_bucket(&self, bucket: &str) -> Result<(), BlobError> {
         // Creating first and reading the refusal needs one right and no second look.
-        let authorizer = AwsSignature { access: &self.access, region: &self.region };
         let body = match self.region.as_str() {
             "us-east-1" => String::new(),
             region => format!(
                 r#"<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"#
             ),
         };
-        let head = self.send(&authorizer, http::Method::HEAD, bucket, "", "").await?;
+        let head = self.send(http::Method::HEAD, bucket, "", "").await?;
         if head.status().is_success() {
             return Ok(());
         }
-        let created = self.send(&authorizer, http::Method::PUT, bucket, "", &body).await?.status();
+        let created = self.send(http::Method::PUT, bucket, "", &body).await?.status();
         match created.as_u16() {
             // 409: it exists; whether it is ours, the first read tells.
             200..=299 | 409 => Ok(()),
@@ -54,9 +54,8 @@ impl BucketAdmin {
     }
 
     pub async fn ask(&self, bucket: &str, query: &str) -> Result<BucketAnswer, BlobError> {
-        let authorizer = AwsSignature { access: &self.access, region: &self.region };
         let method = if query.is_empty() { http::Method::HEAD } else { http::Method::GET };
-        let mut answer = self.send(&authorizer, method, bucket, query, "").await?;
+        let mut answer = self.send(method, bucket, query, "").await?;
         let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc());
         let mut body = BytesMut::new();
@@ -69,18 +68,15 @@ impl BucketAdmin {
         Ok(BucketAnswer { status: answer.status().as_u16(), date, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    async fn send(
-        &self,
-        signature: &AwsSignature<'_>,
-        method: http::Method,
-        bucket: &str,
-        query: &str,
-        body: &str,
-    ) -> Result<reqwest::Response, BlobError> {
+    async fn send(&self, method: http::Method, bucket: &str, query: &str, body: &str) -> Result<reqwest::Response, BlobError> {
         let url = if query.is_empty() { format!("{}/{bucket}", self.endpoint) } else { format!("{}/{bucket}?{query}", self.endpoint) };
         let host = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, host)| host);
         let mut request = self.client.request(method.clone(), &url);
-        for (name, value) in signature.headers(&method, host, &format!("/{bucket}"), query, body, Utc::now()) {
+        let Access { access_key, secret_key, .. } = &self.access;
+        let signer = Signer { access_key: access_key.clone(), secret_key: secret_key.clone(), region: self.region.clone() };
+        let (path, body_hash) = (format!("/{bucket}"), hex::encode(Sha256::digest(body)));
+        let signed = Signed { method: &method, host, path: &path, query, headers: &[], body_hash: &body_hash };
+        for (name, value) in signer.headers(&signed, Utc::now()) {
             request = request.header(name, value);
         }
         request.body(body.to_owned()).send().await.map_err(|error| BlobError::Unavailable(error.into()))

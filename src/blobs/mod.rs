@@ -16,7 +16,8 @@ mod error;
 mod facts;
 mod key;
 mod local;
-mod signature;
+mod open;
+pub mod signature;
 
 use std::ops::Range;
 use std::path::Path;
@@ -41,6 +42,7 @@ pub use error::BlobError;
 pub use facts::{IfMatch, ObjectFacts, PutFacts, same_etag};
 pub use key::{InvalidKey, ObjectKey, is_salvaged};
 pub use local::{LocalObject, LocalObjects};
+pub use open::OpenObject;
 
 use self::bucket::BucketAdmin;
 use self::error::no_etag;
@@ -200,6 +202,19 @@ impl Blobs {
         match &self.local {
             Some(local) => pieces_of_file(local.clone(), key.clone(), facts.clone()).boxed(),
             None => self.stream(key, facts).boxed(),
+        }
+    }
+
+    /// The object of these facts, to read any part of it in any order.
+    pub async fn open(&self, key: &ObjectKey, facts: &ObjectFacts) -> Result<OpenObject, BlobError> {
+        let Some(local) = self.local.clone() else {
+            return Ok(OpenObject::there(self.clone(), key.clone(), facts));
+        };
+        let named = key.clone();
+        match in_files(key, move || local.open(&named)).await? {
+            Some(found) if same_etag(&found.etag, &facts.etag) && found.bytes == facts.size => Ok(OpenObject::here(key.clone(), found)),
+            Some(_) => Err(BlobError::Changed(key.clone())),
+            None => Err(BlobError::NotFound(key.clone())),
         }
     }
 

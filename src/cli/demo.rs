@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::demo_judging;
+use super::{cloud_beside, demo_judging};
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
 use super::story::{logged, text};
 use crate::app::App;
@@ -16,6 +16,7 @@ use crate::embedded::private_folder;
 use crate::eventstore::{log, story};
 use crate::lifecycle::Lifecycle;
 use crate::simulator::client::Client;
+use crate::simulator::cloud::Cloud;
 use crate::simulator::factory::{self, Equipment, Workplace};
 use crate::simulator::{Faults, Profile, RecordingProfile, RobotConfig};
 use crate::telemetry::{self, Metrics};
@@ -59,6 +60,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("Starting Postgres, object store and server in {}", folder.display());
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
+    let cloud = cloud_beside::start(&mut config, &folder).await?;
     let app = match App::start(&config, Metrics::install()?, lifecycle.clone()).await {
         Ok(app) => app,
         Err(error) => {
@@ -71,10 +73,13 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     };
     let timeout = config.http.shutdown_timeout;
     let outcome = tokio::select! {
-        outcome = shift(&app, &folder, &options) => Some(outcome),
+        outcome = shift(&app, cloud.as_ref(), &folder, &options) => Some(outcome),
         () = lifecycle.stop_requested() => None,
     };
     let stopped = app.stop(timeout).await;
+    if let Some(cloud) = cloud {
+        cloud.stop().await?;
+    }
     // What went wrong can be looked at.
     let wrong = outcome.as_ref().is_some_and(Result::is_err);
     if options.keep || options.data_dir.is_some() || wrong {
@@ -109,7 +114,7 @@ async fn remove(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()> {
+async fn shift(app: &App, cloud: Option<&Cloud>, folder: &Path, options: &Options) -> anyhow::Result<()> {
     private_folder(&folder.join("robots"))?;
     let base = format!("http://{}", app.http);
     let client = Client::signed_in(&base, app.admin_login())?;
@@ -150,6 +155,9 @@ async fn shift(app: &App, folder: &Path, options: &Options) -> anyhow::Result<()
     }
     broken.extend(check_order(&client, app, order, &outcomes).await?);
     demo_judging::show(&client, &base, &made).await?;
+    if let Some(cloud) = cloud {
+        broken.extend(cloud_beside::broken_promises(&client, cloud).await?);
+    }
     for promise in &broken {
         println!("BROKEN: {promise}");
     }

@@ -5,18 +5,20 @@ use std::fmt;
 use super::robots_at_work::RobotsAtWork;
 use crate::app::{AdminPassword, App};
 use crate::config::{Config, reachable};
+use crate::simulator::cloud::Cloud;
 
 pub struct Greeting<'a> {
     pub app: &'a App,
     pub config: &'a Config,
     pub robots: Option<&'a RobotsAtWork>,
+    pub cloud: Option<&'a Cloud>,
     /// A person reads it, and sees a part of the log only.
     pub watched: bool,
 }
 
 impl fmt::Display for Greeting<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { app, config, robots, watched } = self;
+        let Self { app, config, robots, cloud, watched } = self;
         let (http, recorder, transfer) = (reachable(app.http), reachable(app.recorder), reachable(app.transfer));
         writeln!(f, "\nKeystone Edge is ready")?;
         writeln!(f, "  Address    http://{http}   (its description: http://{http}/api/v1/docs)")?;
@@ -29,6 +31,9 @@ impl fmt::Display for Greeting<'_> {
         }
         for (account, password) in robots.iter().flat_map(|robots| robots.collectors()) {
             writeln!(f, "  Collector  {account}  password {}, whose robot is at work", password.unwrap_or("as set before"))?;
+        }
+        if let Some(cloud) = cloud {
+            writeln!(f, "  Cloud      {}/report   (simulated: what is approved is pushed there)", cloud.addresses().control_url())?;
         }
         if *watched {
             writeln!(f, "  Log        warnings and errors; KEYSTONE_LOG=info shows everything")?;

@@ -3,6 +3,7 @@
 pub const ALL: &str = "\
 The first minute:
   keystone serve --with-robot     a server, its database and store, and a simulated robot that records
+  keystone serve --with-robot --with-cloud   the same, and a simulated cloud that approved episodes are pushed to
   keystone demo                   a whole shift in a temporary folder, every promise checked
 
 Settings: `keystone config --long` lists all of them with their values. A file (--config) changes the defaults, KEYSTONE_* variables

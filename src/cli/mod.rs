@@ -2,6 +2,7 @@
 
 mod bulk_runs;
 mod cloud;
+mod cloud_beside;
 mod database;
 mod dead_letters;
 mod demo;
@@ -64,6 +65,9 @@ enum Command {
         /// Also seed a factory, once, and keep simulated robots at work in it
         #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
         with_robot: Option<u16>,
+        /// Also keep a simulated cloud beside it, and push there what is approved; where the settings name a cloud, that one is used
+        #[arg(long)]
+        with_cloud: bool,
     },
     /// A whole shift in a temporary folder: 4 robots, 24 tasks, things go wrong, and every promise is checked
     #[command(after_help = help::DEMO)]
@@ -200,7 +204,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
     let file = arguments.config.as_deref();
     let load = |purpose| anyhow::Ok(Config::of(&Given::read(file)?, purpose)?);
     match arguments.command {
-        Command::Serve { with_robot } => serve(load(Purpose::Serve)?, with_robot).await,
+        Command::Serve { with_robot, with_cloud } => serve(load(Purpose::Serve)?, with_robot, with_cloud).await,
         Command::Demo(options) => demo::run(load(Purpose::Embedded)?, options).await,
         Command::Simulate(options) => run_simulate(&options).await,
         Command::SimulateCloud(options) => cloud::run(options).await,
@@ -239,7 +243,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
+async fn serve(mut config: Config, with_robot: Option<u16>, with_cloud: bool) -> anyhow::Result<()> {
     telemetry::init_logs(&config.telemetry)?;
     match listener::raise_open_files() {
         Ok(files) => tracing::info!(files, "May open {files} files and connections"),
@@ -252,6 +256,8 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     if watched {
         say("Keystone Edge starts …")?;
     }
+    let folder = config.embedded.data_dir.clone();
+    let cloud = if with_cloud { cloud_beside::start(&mut config, &folder).await? } else { None };
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     let robots = match with_robot {
         Some(robots) => tokio::select! {
@@ -260,7 +266,7 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
         },
         None => None,
     };
-    say(&Greeting { app: &app, config: &config, robots: robots.as_ref(), watched }.to_string())?;
+    say(&Greeting { app: &app, config: &config, robots: robots.as_ref(), cloud: cloud.as_ref(), watched }.to_string())?;
     if let Some(robots) = robots {
         let stop = lifecycle.soft_stop().clone();
         lifecycle.spawn("robots at work", async move {
@@ -278,6 +284,9 @@ async fn serve(config: Config, with_robot: Option<u16>) -> anyhow::Result<()> {
     let reason = app.until_stopped().await;
     crate::lifecycle::end_within(timeout + App::STOP_GRACE);
     let ended = app.stop(timeout).await?;
+    if let Some(cloud) = cloud {
+        cloud.stop().await?;
+    }
     reason?;
     if ended { Ok(()) } else { anyhow::bail!("not everything stopped in time; see the log") }
 }

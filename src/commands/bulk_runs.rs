@@ -14,14 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
-use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, letters};
+use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, letters, sync};
 use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
 use crate::domain::episode::moved_far;
+use crate::domain::sync::CloudName;
 use crate::domain::{Actor, Kind, RefusalCode};
 use crate::eventstore::{Cause, Loaded};
 
 /// Items of one piece.
 const PIECE_MAX: u32 = 200;
+
+/// Episodes that are queued for the cloud in one transaction; each is locked until its end.
+const QUEUED_AT_ONCE: i64 = 20;
 
 /// The things that were handed over, as [`list_of`] wants them.
 const MEANT: &str = "select item, n from unnest($3::text[]) with ordinality i (item, n)";
@@ -101,7 +105,9 @@ impl Command for AcceptBulkRun {
                 let counts = work.tx.query(&list_of(MEANT, 1, 2), &[&run_id, &action.as_str(), &items]).await?;
                 counts.first().map_or((0, 0), |row| (row.get(0), row.get(1)))
             }
-            BulkWork::BulkQa { selection } => bulk_qa::list_items(work, &run_id, action, selection).await?,
+            BulkWork::BulkQa { selection } | BulkWork::BulkSync { selection, .. } => {
+                bulk_qa::list_items(work, &run_id, action, selection).await?
+            }
             BulkWork::ApplySuite { suite, selection } => {
                 let meant = applying::meant(work, *suite, selection).await?;
                 bulk_qa::list_items(work, &run_id, action, &meant).await?
@@ -220,6 +226,8 @@ pub struct WorkOnBulkRun {
     pub lease: Duration,
     /// Items of a piece that is done outside of the command.
     pub items_max: usize,
+    /// Where the site has its recordings.
+    pub clouds: Vec<CloudName>,
     /// Why it cannot go on: it ends.
     pub given_up: Option<String>,
 }
@@ -252,6 +260,7 @@ impl Command for WorkOnBulkRun {
         let most = match &asked {
             BulkWork::ReplayDeadLetters { per_second, .. } => i64::from((*per_second).clamp(1, PIECE_MAX)),
             BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
+            BulkWork::BulkSync { .. } => QUEUED_AT_ONCE,
         };
         let items: Vec<Item> = match cancel_requested || self.given_up.is_some() {
             true => vec![],
@@ -271,6 +280,11 @@ impl Command for WorkOnBulkRun {
                 let results = letters::replay_items(work, &selection, &items, causation_depth_max).await?;
                 settle(work, id, &results, self.lease).await?;
                 Ok(Piece::Done { pause_ms: items.len() as u64 * 1000 / u64::from(per_second.max(1)) })
+            }
+            BulkWork::BulkSync { force, .. } => {
+                let results = sync::queue_items(work, &items, force, &self.clouds).await?;
+                settle(work, id, &results, self.lease).await?;
+                Ok(Piece::Done { pause_ms: 0 })
             }
             BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => {
                 // What a process did that died before it could say so, is not done again.

@@ -54,6 +54,7 @@ pub mod salvages;
 pub mod subscriptions;
 pub mod suites;
 mod sweep;
+pub mod sync;
 pub mod tasks;
 pub mod uploads;
 pub mod waits;

@@ -7,8 +7,17 @@ use toml::{Table, Value};
 use super::forms::{is_base_url, is_socket_url};
 
 /// Whole numbers that may be 0, because it means something or because a narrower bound is checked.
-const MAY_BE_ZERO: [&str; 6] =
-    ["attempts_max", "deadline_s", "backoff_cap_ms", "pool_max", "resolved_letters_kept_hours", "items_kept_hours"];
+const MAY_BE_ZERO: [&str; 9] = [
+    "attempts_max",
+    "deadline_s",
+    "backoff_cap_ms",
+    "pool_max",
+    "resolved_letters_kept_hours",
+    "items_kept_hours",
+    "max_retries",
+    "retry_jitter_s",
+    "bandwidth_bytes_per_s",
+];
 
 #[derive(Default)]
 pub(super) struct Findings {

@@ -35,6 +35,7 @@ mod requests;
 mod s3;
 mod secret;
 mod sequencer;
+mod sync;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,7 @@ pub use requests::Requests;
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
 pub use sequencer::Sequencer;
+pub use sync::{CloudReceiver, CloudS3, CloudSync};
 pub use telemetry::{LogFormat, Telemetry};
 pub use webhooks::Webhooks;
 
@@ -89,6 +91,7 @@ pub struct Config {
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub sequencer: Sequencer,
+    pub sync: CloudSync,
     pub limits: Limits,
     pub telemetry: Telemetry,
     pub webhooks: Webhooks,
@@ -168,6 +171,7 @@ impl Config {
         self.qa.check(findings);
         self.inspection.check(findings);
         self.outside_checks.check(findings);
+        self.sync.check(findings);
         self.telemetry.check(findings);
         findings.need(
             purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),

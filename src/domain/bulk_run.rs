@@ -30,6 +30,8 @@ words! {
         BulkQa = "bulk_qa",
         /// A suite, over what was judged before.
         ApplySuite = "apply_suite",
+        /// Many episodes are queued for the cloud.
+        BulkSync = "bulk_sync",
     }
 
     /// How a run ended.
@@ -59,7 +61,7 @@ impl BulkAction {
     pub fn is_single(self) -> bool {
         match self {
             Self::ReplayDeadLetters => false,
-            Self::BulkQa | Self::ApplySuite => true,
+            Self::BulkQa | Self::ApplySuite | Self::BulkSync => true,
         }
     }
 }
@@ -99,6 +101,9 @@ pub enum BulkWork {
     /// The same. No suite: the shipped one.
     #[serde(rename = "apply_suite")]
     ApplySuite { suite: Option<QaSuiteId>, selection: EpisodeSelection },
+    /// The same. With `force` those that are there already are pushed once more.
+    #[serde(rename = "bulk_sync")]
+    BulkSync { selection: EpisodeSelection, force: bool },
 }
 
 impl BulkWork {
@@ -107,6 +112,7 @@ impl BulkWork {
             Self::ReplayDeadLetters { .. } => BulkAction::ReplayDeadLetters,
             Self::BulkQa { .. } => BulkAction::BulkQa,
             Self::ApplySuite { .. } => BulkAction::ApplySuite,
+            Self::BulkSync { .. } => BulkAction::BulkSync,
         }
     }
 }
@@ -169,7 +175,7 @@ pub enum BulkCommand {
 
 events! {
     BulkRunEvent {
-        BulkRunAccepted = "bulk_run_accepted", "1.2" {
+        BulkRunAccepted = "bulk_run_accepted", "1.3" {
             work: BulkWork,
             total: i64,
         },

@@ -33,6 +33,8 @@ macro_rules! numeric_ids {
             QaReferenceId,
             /// One outside check of one run.
             OutsideJobId,
+            /// One time that an episode is to be in the cloud.
+            SyncChainId,
         }
     };
 }

@@ -31,6 +31,8 @@ macro_rules! aggregates {
             QaSuite: $crate::domain::qa_suite::QaSuite;
             QaReference: $crate::domain::reference::QaReference;
             OutsideJob: $crate::domain::outside_job::OutsideJob;
+            SyncChain: $crate::domain::sync::SyncChain;
+            SyncControl: $crate::domain::sync::SyncControl;
         }
     };
 }

@@ -40,6 +40,7 @@ pub mod scope;
 pub mod station;
 pub mod storable;
 pub mod subscription;
+pub mod sync;
 pub mod tally;
 pub mod task;
 pub mod template;

@@ -82,6 +82,7 @@ codes! {
     BulkRunFinished = "bulk_run_finished", Conflict, made by &["bulk_run_ended"];
     BulkRunNotFound = "bulk_run_not_found", NotFound;
     CommandExists = "command_exists", Conflict;
+    ConfigChanged = "config_changed", Conflict, made by &["auto_scan_switched", "cloud_paused", "cloud_resumed"];
     DataCollectorAlreadyAssigned = "data_collector_already_assigned", Conflict;
     DataCollectorNotActive = "data_collector_not_active", Invalid;
     DataCollectorNotFound = "data_collector_not_found", Invalid;
@@ -173,6 +174,15 @@ codes! {
     SuiteNotADraft = "suite_not_a_draft", Conflict, made by &["suite_activated", "suite_retired"];
     SuiteNotFound = "suite_not_found", NotFound;
     SuiteUnfit = "suite_unfit", Invalid;
+    SyncActive = "sync_active", Conflict, made by &["sync_queued", "sync_claimed"];
+    SyncChainExists = "sync_chain_exists", Conflict;
+    SyncChainNotFound = "sync_chain_not_found", NotFound;
+    SyncChainOver = "sync_chain_over", Conflict, made by &["sync_completed", "sync_given_up"];
+    SyncClaimLost = "sync_claim_lost", Conflict, made by &["sync_claimed"];
+    SyncNeverDone = "sync_never_done", Invalid;
+    SyncNotApproved = "sync_not_approved", Invalid, made by &["qa_run_ended", "inspection_decided", "inspection_reopened", "operator_word_heard"];
+    SyncRecalled = "sync_recalled", Conflict, made by &["episode_labelled"];
+    SyncedAlready = "synced_already", Conflict, made by &["episode_synced"];
     TargetBelowCompleted = "target_below_completed", Invalid, made by &["order_task_settled", "order_tasks_settled"];
     TargetCountInvalid = "target_count_invalid", Invalid;
     TaskEnded = "task_ended", Conflict;

@@ -7,12 +7,15 @@
 use std::any::Any;
 use std::fmt;
 
+use chrono::TimeDelta;
 use serde_json::Value;
 
 use super::device::{DeviceEvent, LinkKind};
-use super::episode::EpisodeEvent;
+use super::episode::{EpisodeEvent, RECALLED_BATCH};
 use super::kinds::aggregates;
+use super::order::Priority;
 use super::subscription::SubscriptionEvent;
+use super::sync::{ChainEvent, CloudName, ControlEvent};
 use super::task::TaskEvent;
 use super::{Aggregate, DeviceId, Event, Kind, SubscriptionId, Timestamp};
 
@@ -46,6 +49,10 @@ subscribers! {
     Qa = "qa",
     /// Writes what is good of a damaged recording to a file of its own.
     Salvage = "salvage",
+    /// Puts approved episodes into the queue of the cloud, where that is wanted, and takes out what may not be there any more.
+    CloudQueue = "cloud_queue",
+    /// Pushes what is queued to a cloud.
+    CloudSync = "cloud_sync",
     /// Posts events to the programs that subscribed to them.
     Webhooks = "webhooks",
 }
@@ -54,18 +61,19 @@ impl SubscriberName {
     /// Whether each of its rows names a destination.
     pub fn has_destinations(self) -> bool {
         match self {
-            Self::DeviceCommands | Self::Webhooks => true,
-            Self::UploadVerification | Self::Qa | Self::Salvage => false,
+            Self::DeviceCommands | Self::CloudSync | Self::Webhooks => true,
+            Self::UploadVerification | Self::Qa | Self::Salvage | Self::CloudQueue => false,
         }
     }
 }
 
-/// Where a delivery goes. Stored as `recorder:<device>`, `transfer:<device>`, `webhook:<subscription>`.
+/// Where a delivery goes. Stored as `recorder:<device>`, `transfer:<device>`, `webhook:<subscription>`, `cloud:<name>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     Recorder(DeviceId),
     Transfer(DeviceId),
     Webhook(SubscriptionId),
+    Cloud(CloudName),
 }
 
 impl Destination {
@@ -77,6 +85,7 @@ impl Destination {
             "transfer" => DeviceId::parse(id).ok().map(Self::Transfer),
             // One text for each.
             "webhook" => id.parse().ok().map(SubscriptionId).filter(|parsed| parsed.to_string() == id).map(Self::Webhook),
+            "cloud" => id.parse().ok().map(Self::Cloud),
             _ => None,
         }
     }
@@ -87,6 +96,7 @@ impl Destination {
             Self::Recorder(_) => "recorder",
             Self::Transfer(_) => "transfer",
             Self::Webhook(_) => "webhook",
+            Self::Cloud(_) => "cloud",
         }
     }
 
@@ -95,7 +105,7 @@ impl Destination {
         match self {
             Self::Recorder(device) => Some((device, LinkKind::Recorder)),
             Self::Transfer(device) => Some((device, LinkKind::Transfer)),
-            Self::Webhook(_) => None,
+            Self::Webhook(_) | Self::Cloud(_) => None,
         }
     }
 }
@@ -106,6 +116,7 @@ impl fmt::Display for Destination {
             Self::Recorder(device) => write!(f, "recorder:{device}"),
             Self::Transfer(device) => write!(f, "transfer:{device}"),
             Self::Webhook(subscription) => write!(f, "webhook:{subscription}"),
+            Self::Cloud(cloud) => write!(f, "cloud:{}", cloud.as_str()),
         }
     }
 }
@@ -117,15 +128,17 @@ pub struct Queued {
     pub destination: Option<Destination>,
     /// After this instant delivering makes no sense any more.
     pub expires_at: Option<Timestamp>,
+    /// Its place among what waits, where that is another one than behind all that was queued before: in front of what has a later one.
+    pub place: Option<Timestamp>,
 }
 
 impl Queued {
     fn to(subscriber: SubscriberName, destination: Destination) -> Self {
-        Self { subscriber, destination: Some(destination), expires_at: None }
+        Self { subscriber, destination: Some(destination), expires_at: None, place: None }
     }
 
     fn anywhere(subscriber: SubscriberName) -> Self {
-        Self { subscriber, destination: None, expires_at: None }
+        Self { subscriber, destination: None, expires_at: None, place: None }
     }
 }
 
@@ -154,6 +167,10 @@ pub fn deliveries<E: Event>(event: &E, subject: Subject<'_>) -> Result<Vec<Queue
         Ok(of_episode(event))
     } else if let Some(event) = event.downcast_ref() {
         Ok(of_subscription(event, subject))
+    } else if let Some(event) = event.downcast_ref() {
+        Ok(of_sync_chain(event))
+    } else if let Some(event) = event.downcast_ref() {
+        Ok(of_sync_control(event))
     } else {
         Ok(vec![])
     }
@@ -176,7 +193,7 @@ aggregates!(of_stored);
 
 /// Whether any event of such a stream asks for a delivery.
 pub fn asks_for_deliveries(kind: Kind) -> bool {
-    matches!(kind, Kind::Device | Kind::Episode | Kind::Subscription | Kind::Task)
+    matches!(kind, Kind::Device | Kind::Episode | Kind::Subscription | Kind::SyncChain | Kind::SyncControl | Kind::Task)
 }
 
 // Every event stands here, so that a new one has to be given its place.
@@ -240,6 +257,9 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
     match event {
         E::EpisodeCreated(_) => vec![Queued::anywhere(SubscriberName::Qa)],
         E::SalvageRequested(_) => vec![Queued::anywhere(SubscriberName::Salvage)],
+        // What is approved may be pushed by itself; what lost its approval, or was recalled, is pushed no more.
+        E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => vec![Queued::anywhere(SubscriberName::CloudQueue)],
+        E::EpisodeLabelled { label } if label == RECALLED_BATCH => vec![Queued::anywhere(SubscriberName::CloudQueue)],
         E::EpisodeLabelled { .. }
         | E::EpisodeAnnotated { .. }
         | E::EpisodeMeasured(_)
@@ -247,8 +267,8 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         | E::QaRunWaits(_)
         | E::QaRunEnded(_)
         | E::QaRunAbandoned { .. }
-        | E::EpisodeApproved { .. }
-        | E::EpisodeApprovalLost { .. }
+        | E::EpisodeSynced(_)
+        | E::SyncedEpisodeUnapproved {}
         | E::InspectionTaken(_)
         | E::InspectionReleased { .. }
         | E::InspectionDecided(_)
@@ -276,6 +296,49 @@ fn of_subscription(event: &SubscriptionEvent, subject: Subject<'_>) -> Vec<Queue
     }
 }
 
+/// What is queued goes to each of its clouds by itself: what is urgent first, then what was approved first.
+fn of_sync_chain(event: &ChainEvent) -> Vec<Queued> {
+    use ChainEvent as E;
+    match event {
+        E::SyncQueued(queued) => {
+            let place = place_of(queued.approved_at.unwrap_or(queued.at), queued.priority);
+            let to = |cloud: &CloudName| Queued { place, ..Queued::to(SubscriberName::CloudSync, Destination::Cloud(*cloud)) };
+            queued.clouds.iter().map(to).collect()
+        }
+        E::SyncRetried { .. }
+        | E::SyncClaimed { .. }
+        | E::SyncUploadStarted { .. }
+        | E::SyncPartsFinished { .. }
+        | E::SyncObjectFinished { .. }
+        | E::SyncReceiverTold { .. }
+        | E::SyncLegFinished { .. }
+        | E::SyncHeld { .. }
+        | E::SyncFailed { .. }
+        | E::SyncGivenUp { .. }
+        | E::SyncCompleted { .. } => vec![],
+    }
+}
+
+/// Years lie between the places of two priorities, so none is passed by what waited long.
+fn place_of(since: Timestamp, priority: Priority) -> Option<Timestamp> {
+    const STEP: TimeDelta = TimeDelta::days(10 * 365);
+    let steps = match priority {
+        Priority::Low => 0,
+        Priority::Normal => 1,
+        Priority::High => 2,
+        Priority::Urgent => 3,
+    };
+    since.checked_sub_signed(STEP * steps)
+}
+
+fn of_sync_control(event: &ControlEvent) -> Vec<Queued> {
+    match event {
+        // What was approved before is found.
+        ControlEvent::AutoScanSwitched { on: true } => vec![Queued::anywhere(SubscriberName::CloudQueue)],
+        ControlEvent::AutoScanSwitched { on: false } | ControlEvent::CloudPaused { .. } | ControlEvent::CloudResumed { .. } => vec![],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -289,7 +352,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 13] = [
+    const ROWS: [(&str, &str, Option<&str>); 19] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -303,6 +366,12 @@ mod tests {
         ("episode_created", "qa", None),
         ("salvage_requested", "salvage", None),
         ("subscription_test_requested", "webhooks", Some("webhook:17")),
+        ("episode_approved", "cloud_queue", None),
+        ("episode_approval_lost", "cloud_queue", None),
+        ("episode_labelled", "cloud_queue", None),
+        ("sync_queued", "cloud_sync", Some("cloud:s3")),
+        ("sync_queued", "cloud_sync", Some("cloud:gateway")),
+        ("auto_scan_switched", "cloud_queue", None),
     ];
 
     type Rows = BTreeMap<&'static str, Vec<(&'static str, Option<String>)>>;
@@ -372,7 +441,13 @@ mod tests {
 
     #[test]
     fn a_destination_is_read_as_it_was_written() {
-        for destination in [Destination::Recorder(device()), Destination::Transfer(device()), Destination::Webhook(SubscriptionId(17))] {
+        for destination in [
+            Destination::Recorder(device()),
+            Destination::Transfer(device()),
+            Destination::Webhook(SubscriptionId(17)),
+            Destination::Cloud(CloudName::S3),
+            Destination::Cloud(CloudName::Gateway),
+        ] {
             assert_eq!(Destination::parse(&destination.to_string()), Some(destination));
         }
         for other in ["", "recorder", "recorder:", "recorder:a/b", "webhook:x", "webhook:017", "cloud:1", "AB-F0001-T0001-000001"] {

@@ -186,10 +186,10 @@ with appended as (
     insert into events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
     select n.*, $7::jsonb from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::jsonb[]) n
     returning seq, aggregate_type, aggregate_id, sequence)
-insert into outbox (subscriber, event_seq, stream_key, destination, causation_depth, expires_at)
-select q.subscriber, a.seq, a.aggregate_type || '/' || a.aggregate_id, q.destination, $8, q.expires_at
-from unnest($9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::timestamptz[])
-     q (aggregate_type, aggregate_id, sequence, subscriber, destination, expires_at)
+insert into outbox (subscriber, event_seq, stream_key, destination, causation_depth, expires_at, due_at)
+select q.subscriber, a.seq, a.aggregate_type || '/' || a.aggregate_id, q.destination, $8, q.expires_at, coalesce(q.place, clock_timestamp())
+from unnest($9::text[], $10::text[], $11::bigint[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
+     q (aggregate_type, aggregate_id, sequence, subscriber, destination, expires_at, place)
 join appended a on a.aggregate_type = q.aggregate_type and a.aggregate_id = q.aggregate_id and a.sequence = q.sequence
 order by a.seq";
 
@@ -299,12 +299,13 @@ impl Transaction {
         let q_subscribers: Vec<&str> = queued.iter().map(|(_, q)| q.subscriber.as_str()).collect();
         let q_destinations: Vec<Option<String>> = queued.iter().map(|(_, q)| q.destination.as_ref().map(ToString::to_string)).collect();
         let q_expiries: Vec<Option<Timestamp>> = queued.iter().map(|(_, q)| q.expires_at).collect();
+        let q_places: Vec<Option<Timestamp>> = queued.iter().map(|(_, q)| q.place).collect();
 
         let mut append: Vec<&(dyn ToSql + Sync)> = vec![&kinds, &ids, &sequences, &types, &versions, &payloads, &metadata];
         let sql = if queued.is_empty() {
             APPEND
         } else {
-            append.extend_from_slice(&[&depth, &q_kinds, &q_ids, &q_sequences, &q_subscribers, &q_destinations, &q_expiries]);
+            append.extend_from_slice(&[&depth, &q_kinds, &q_ids, &q_sequences, &q_subscribers, &q_destinations, &q_expiries, &q_places]);
             APPEND_AND_QUEUE
         };
         let append_statement = client.prepare_cached(sql).await?;

@@ -17,12 +17,14 @@ use super::extract::{Json, MaybeJson, Params};
 use super::fields::Whole;
 use super::made::Made;
 use super::policy::Policy;
-use super::problem::{Code, Problem, failed};
+use super::problem::{Problem, failed};
 use super::qa::QaCheck;
 use super::routes::Routes;
+use super::sync::{SyncLog, clouds, newest_logs};
 use super::wire::{Paged, WholeSecond};
 use super::words::{BulkEpisodeActionWord, PreviewWord, QaStatusWord, SkipWord, SyncStatusWord};
 use crate::commands::bulk_runs::AcceptBulkRun;
+use crate::domain::EpisodeId;
 use crate::domain::bulk_run::{BulkAction, BulkWork};
 use crate::domain::episode::{EpisodeSelection, SyncStatus};
 use crate::projections::reads::data_ops::{ForQa, ForSync, OperatedEpisode};
@@ -86,6 +88,9 @@ pub struct OperatedEpisodeShown {
     /// How far it is on its way to the cloud.
     #[schema(value_type = SyncStatusWord)]
     sync_status: &'static str,
+    /// What its newest log says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latest_sync_log: Option<SyncLog>,
     /// Whether the cloud has it.
     cloud_synced: bool,
     /// How long it is, in seconds.
@@ -111,6 +116,12 @@ fn sop_text(row: &OperatedEpisode) -> String {
     }
 }
 
+impl OperatedEpisodeShown {
+    fn synced(self, log: Option<SyncLog>) -> Self {
+        Self { sync_status: log.as_ref().map_or(self.sync_status, SyncLog::status), latest_sync_log: log, ..self }
+    }
+}
+
 impl From<OperatedEpisode> for OperatedEpisodeShown {
     fn from(row: OperatedEpisode) -> Self {
         let (id, sop) = (row.id.0, sop_text(&row));
@@ -131,8 +142,8 @@ impl From<OperatedEpisode> for OperatedEpisodeShown {
             qa_status: row.own.qa_status.as_str(),
             quality_flag: row.own.quality_flag,
             latest_qa_check: row.own.latest_check.map(|check| QaCheck::telling(check, id)),
-            // There is no log of syncs: the cloud has some, and none is on its way.
             sync_status: SyncStatus::NotStarted.as_str(),
+            latest_sync_log: None,
             cloud_synced: row.own.cloud_synced,
             duration_sec: row.own.duration_sec.map(|seconds| rounded(seconds, 2)),
             file_size_bytes: Some(row.own.file_size_bytes.0),
@@ -150,7 +161,7 @@ impl From<OperatedEpisode> for OperatedEpisodeShown {
     ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive; a whole second is meant to its end"),
     ("q" = Option<String>, Query, description = "Somewhere in the ids of episode or task, or in the flag"),
     ("qa_status" = Option<String>, Query, description = "A list of statuses, separated by commas"),
-    ("sync_status" = Option<String>, Query, description = "A list of statuses, separated by commas; so far all are `not_started`"),
+    ("sync_status" = Option<String>, Query, description = "A list of statuses, separated by commas"),
     ("scene_id" = Option<String>, Query, description = "A list of ids, separated by commas"),
     ("sop_id" = Option<String>, Query, description = "A list of ids, separated by commas"),
     ("robot_type_id" = Option<String>, Query, description = "A list of ids, separated by commas"),
@@ -161,7 +172,14 @@ impl From<OperatedEpisode> for OperatedEpisodeShown {
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<OperatedEpisodeShown>>, Problem> {
     let page = params.page_to_100()?;
     let selection = selection(&params)?;
-    Ok(Json(Paged::new(state.reads.operated_episodes(&caller.scope, &selection, page).await?, &page)))
+    let listed = state.reads.operated_episodes(&caller.scope, &selection, page).await?;
+    let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();
+    let mut logs = newest_logs(&state, &ids).await?;
+    let listed = listed.map(|row| {
+        let log = logs.remove(&row.id);
+        OperatedEpisodeShown::from(row).synced(log)
+    });
+    Ok(Json(Paged::new(listed, &page)))
 }
 
 /// Filters of the list, each as one text; items of a list are separated by commas.
@@ -176,7 +194,7 @@ pub struct BulkFilters {
     q: Option<String>,
     /// Statuses.
     qa_status: Option<String>,
-    /// Statuses; so far all episodes are `not_started`.
+    /// Statuses of their newest logs.
     sync_status: Option<String>,
     /// Ids.
     scene_id: Option<String>,
@@ -367,11 +385,17 @@ impl From<ForQa> for BulkPreview {
     }
 }
 
-impl From<ForSync> for BulkPreview {
-    fn from(counts: ForSync) -> Self {
-        let reasons = [("qa_not_approved", counts.not_approved), ("already_synced", counts.synced)];
-        let warnings = vec!["sync worker is not running: nothing would be pushed to the cloud".to_owned()];
-        Self { sync_worker_running: Some(false), warnings, ..preview("bulk_sync", counts.matched, &reasons) }
+impl BulkPreview {
+    fn of_sync(counts: &ForSync, running: bool) -> Self {
+        let reasons = [
+            ("qa_not_approved", counts.not_approved),
+            ("recalled", counts.recalled),
+            ("already_synced", counts.synced),
+            ("sync_active", counts.active),
+        ];
+        let warning = (!running).then(|| "sync worker is not running: nothing would be pushed to the cloud".to_owned());
+        let action = BulkAction::BulkSync.as_str();
+        Self { sync_worker_running: Some(running), warnings: warning.into_iter().collect(), ..preview(action, counts.matched, &reasons) }
     }
 }
 
@@ -402,7 +426,8 @@ pub async fn preview_sync(
     caller: Caller,
     BulkBody(body): BulkBody<EpisodesMeant>,
 ) -> Result<Json<BulkPreview>, Problem> {
-    Ok(Json(counted(state.reads.counted_for_sync(&caller.scope, &body.selection()?).await?)?.into()))
+    let counts = counted(state.reads.counted_for_sync(&caller.scope, &body.selection()?).await?)?;
+    Ok(Json(BulkPreview::of_sync(&counts, !state.settings.sync.clouds.is_empty())))
 }
 
 /// A bulk run that was accepted.
@@ -442,14 +467,41 @@ pub async fn run_qa(
     Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {WHAT}") }), read).await)
 }
 
-/// Push many episodes to the cloud.
+/// A bulk run that queues episodes for the cloud.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AcceptedSync {
+    /// `accepted`.
+    status: &'static str,
+    /// How many episodes are meant.
+    matched_count: i64,
+    /// The run.
+    run: BulkRun,
+    /// How many episodes it is about.
+    message: String,
+}
+
+/// Push many episodes to the cloud: each is queued as if it were asked for by itself. None is pushed twice.
 #[utoipa::path(post, path = "/api/v1/data-ops/episodes/bulk-sync", tag = "operation", request_body = BulkEpisodes, responses(
+    (status = 202, body = AcceptedSync, description = "Accepted, with the episodes that are meant at this moment"),
+    (status = 409, description = "Such a run goes on already, or there are many more or less episodes than were expected"),
     (status = 400, description = "A filter that cannot be, or it was not said that it is meant"),
     (status = 503, description = "Episodes are not pushed to a cloud"),
 ))]
-pub async fn run_sync(BulkBody(body): BulkBody<BulkEpisodes>) -> Result<StatusCode, Problem> {
-    body.confirmed()?;
-    Err(Problem::new(Code::SyncNotConfigured, "sync worker is not configured"))
+pub async fn run_sync(
+    State(state): State<AppState>,
+    caller: Caller,
+    BulkBody(body): BulkBody<BulkEpisodes>,
+) -> Result<Made<AcceptedSync>, Problem> {
+    let (selection, expected) = body.confirmed()?;
+    clouds(&state)?;
+    let work = BulkWork::BulkSync { selection, force: false };
+    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
+    let read = async {
+        let run = BulkRun::from(shown(&state, &id).await?);
+        let matched_count = run.total();
+        Ok(AcceptedSync { status: "accepted", matched_count, message: format!("{matched_count} episodes accepted for bulk cloud sync"), run })
+    };
+    Ok(Made::read(StatusCode::ACCEPTED, json!({ "status": "accepted", "run": { "run_id": id } }), read).await)
 }
 
 #[cfg(test)]
@@ -502,9 +554,13 @@ mod tests {
         );
         let none = json!(BulkPreview::from(ForQa { matched: 0, running: 0, protected: 0 }));
         assert_eq!((&none["skipped_breakdown"], &none["warnings"], none.get("protected_status_count")), (&json!([]), &json!([]), None));
-        let sync = json!(BulkPreview::from(ForSync { matched: 10, not_approved: 4, synced: 1 }));
-        assert_eq!((&sync["eligible_count"], &sync["sync_worker_running"]), (&json!(5), &json!(false)));
-        let reasons = json!([{"reason": "qa_not_approved", "count": 4}, {"reason": "already_synced", "count": 1}]);
+        let counts = ForSync { matched: 10, not_approved: 4, recalled: 0, synced: 1, active: 2 };
+        let sync = json!(BulkPreview::of_sync(&counts, false));
+        assert_eq!((&sync["eligible_count"], &sync["sync_worker_running"]), (&json!(3), &json!(false)));
+        assert_eq!(json!(BulkPreview::of_sync(&counts, true))["warnings"], json!([]));
+        let reasons = json!([
+            {"reason": "qa_not_approved", "count": 4}, {"reason": "already_synced", "count": 1}, {"reason": "sync_active", "count": 2}
+        ]);
         assert_eq!(sync["skipped_breakdown"], reasons);
     }
 }

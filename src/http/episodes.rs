@@ -17,9 +17,10 @@ use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::storage::{refuse_if_blocked, signed_link};
 use super::wire::{Paged, WholeSecond};
-use super::words::{DecisionWord, EpisodeFileWord, QaStatusWord};
+use super::sync::{EpisodeSync, SyncLog, newest_logs};
+use super::words::{DecisionWord, EpisodeFileWord, QaStatusWord, SyncStatusWord};
 use crate::commands::qa::AnnotateEpisode;
-use crate::domain::episode::{Annotation, Decision};
+use crate::domain::episode::{Annotation, Decision, SyncStatus};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
 use crate::projections::reads::salvages::SalvageShown;
@@ -107,6 +108,17 @@ pub struct Episode {
     /// Since when the cloud has it.
     #[schema(required)]
     cloud_synced_at: Option<WholeSecond>,
+    /// Its key in the cloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cloud_mcap_path: Option<String>,
+    /// When it was approved; left out while it is not, and where it was before that was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_at: Option<WholeSecond>,
+    /// How far it is on its way to the cloud.
+    #[schema(value_type = SyncStatusWord)]
+    sync_status: &'static str,
+    #[serde(flatten)]
+    sync: Option<EpisodeSync>,
     /// When it was verified.
     created_at: WholeSecond,
     /// What was noted about it.
@@ -151,6 +163,12 @@ pub fn rounded(number: f64, decimals: i32) -> f64 {
 }
 
 impl Episode {
+    /// With what its newest log says.
+    fn synced(self, log: Option<&SyncLog>) -> Self {
+        let sync_status = log.map_or(self.sync_status, SyncLog::status);
+        Self { sync_status, sync: log.map(SyncLog::shown_with_episode), ..self }
+    }
+
     fn in_detail(row: EpisodeShown, salvage: Option<SalvageShown>) -> Self {
         let salvaged = salvage.and_then(|salvage| SalvagedObject::of(salvage.own));
         let metadata = row.own.metadata.clone().filter(Value::is_object);
@@ -193,6 +211,10 @@ impl From<EpisodeShown> for Episode {
             cloud_synced: row.own.cloud_synced,
             cloud_processed: row.own.cloud_processed,
             cloud_synced_at: row.own.cloud_synced_at.map(WholeSecond),
+            cloud_mcap_path: row.own.cloud_mcap_path,
+            approved_at: row.own.approved_at.map(WholeSecond),
+            sync_status: SyncStatus::NotStarted.as_str(),
+            sync: None,
             created_at: row.created_at.into(),
             labels: row.own.labels,
             note: None,
@@ -236,6 +258,12 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         created_to: params.instant("created_at_to")?,
     };
     let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
+    let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();
+    let logs = newest_logs(&state, &ids).await?;
+    let listed = listed.map(|row| {
+        let log = logs.get(&row.id);
+        Episode::from(row).synced(log)
+    });
     Ok(Json(Paged::new(listed, &page)))
 }
 
@@ -251,7 +279,9 @@ pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> R
 async fn in_detail(state: &AppState, scope: &Scope, id: PathId) -> Result<Episode, Problem> {
     let episode = found(state, scope, id).await?;
     let salvage = state.reads.salvage(scope, episode.id).await?;
-    Ok(Episode::in_detail(episode, salvage))
+    let logs = newest_logs(state, &[episode.id]).await?;
+    let log = logs.get(&episode.id);
+    Ok(Episode::in_detail(episode, salvage).synced(log))
 }
 
 pub async fn found(state: &AppState, scope: &Scope, id: PathId) -> Result<EpisodeShown, Problem> {

@@ -87,6 +87,7 @@ pub mod statistics;
 pub mod storage;
 pub mod subscriptions;
 pub mod suites;
+mod sync;
 pub mod tasks;
 mod timeline;
 pub mod transfer;
@@ -97,5 +98,5 @@ pub mod words;
 
 pub use live::{Live, StreamLimits};
 pub use router::{openapi, router};
-pub use settings::{AuthMode, EdgeSettings};
+pub use settings::{AuthMode, EdgeSettings, SyncSettings};
 pub use state::{AppState, Means};

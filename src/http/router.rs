@@ -28,7 +28,7 @@ use super::{
     AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
     episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
     recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites,
-    tasks, timeline, transfer, viewer, what_if,
+    sync, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -119,6 +119,7 @@ fn routes() -> Routes {
         dead_letters::routes,
         bulk_runs::routes,
         data_ops::routes,
+        sync::routes,
         qa::routes,
         gaps::routes,
         references::routes,
@@ -219,6 +220,7 @@ pub(super) mod tests {
         let manager = deadpool_postgres::Manager::new(config, tokio_postgres::NoTls);
         let pool = deadpool_postgres::Pool::builder(manager).max_size(1).build().unwrap();
         let settings = EdgeSettings {
+            sync: crate::http::SyncSettings::default(),
             auth_mode,
             callbacks_of_known_devices: false,
             jwt_secret: b"secret".to_vec(),
@@ -446,7 +448,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 176, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 188, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -6,6 +6,7 @@ use super::endpoints::{Endpoints, Store};
 use super::live::StreamLimits;
 use crate::commands::inspection::InspectionTerms;
 use crate::commands::outside_jobs::OutsideLease;
+use crate::domain::sync::CloudName;
 
 /// Whether routes that older deployments left open ask for a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +52,19 @@ pub struct EdgeSettings {
     pub secrets: Vec<String>,
     /// From one address.
     pub registrations_per_minute: u32,
+    pub sync: SyncSettings,
     pub streams: StreamLimits,
+}
+
+/// How episodes get to the cloud.
+#[derive(Clone, Debug, Default)]
+pub struct SyncSettings {
+    /// None: they do not.
+    pub clouds: Vec<CloudName>,
+    /// Whether what is approved is pushed by itself, where nobody has switched it.
+    pub auto_scan: bool,
+    pub max_retries: Option<u32>,
+    pub deadline: Option<Duration>,
+    /// Recordings on their way to one cloud at the same time.
+    pub at_once: usize,
 }

@@ -32,6 +32,7 @@ use crate::domain::recorder::{RecorderAction, RecorderState};
 use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::request::RequestStatus;
 use crate::domain::station::StationStatus;
+use crate::domain::sync::{CloudName, GivenUpCause, SyncFault, SyncReason};
 use crate::domain::subscription::{BackoffKind, DeliveryOrder, EndCause, Jitter, PauseCause, SubscriptionState};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
@@ -81,6 +82,10 @@ listed! {
     QaStatusWord = QaStatus,
     RunModeWord = RunMode,
     SyncStatusWord = SyncStatus,
+    CloudNameWord = CloudName,
+    SyncReasonWord = SyncReason,
+    SyncFaultWord = SyncFault,
+    GivenUpCauseWord = GivenUpCause,
     GradeWord = Grade,
     GapCauseWord = GapCause,
     FindingKindWord = FindingKind,
@@ -172,5 +177,5 @@ words! {
     OutsideResultWord = "pass" | "warn" | "fail" | "not_applicable";
     PreviewWord = "preview";
     BulkEpisodeActionWord = "bulk_qa" | "bulk_sync" | "apply_suite";
-    SkipWord = "other_suite" | "not_measured" | "qa_running" | "qa_not_approved" | "already_synced" | "sync_active" | "unsupported_sync_status";
+    SkipWord = "other_suite" | "not_measured" | "qa_running" | "qa_not_approved" | "recalled" | "already_synced" | "sync_active" | "unsupported_sync_status";
 }

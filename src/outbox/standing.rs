@@ -16,7 +16,7 @@ pub struct Waiting {
 
 const WAITING: &str = "
 select o.subscriber, count(*), count(*) filter (where o.overdue),
-       coalesce(extract(epoch from clock_timestamp() - min(o.due_at) filter (where o.overdue)), 0)::float8
+       coalesce(extract(epoch from clock_timestamp() - min(greatest(o.due_at, o.created_at)) filter (where o.overdue)), 0)::float8
 from (select *, due_at < clock_timestamp() and (leased_until is null or leased_until < clock_timestamp())
                 and (destination is null or expires_at < clock_timestamp()) as overdue from outbox) o
 group by 1 order by 1";
@@ -58,7 +58,7 @@ pub struct Sample {
 
 const SAMPLE: &str = "
 select greatest((select n_live_tup from pg_stat_user_tables where relid = 'outbox'::regclass), 0)::bigint,
-       array(select coalesce((select extract(epoch from clock_timestamp() - o.due_at) from outbox o
+       array(select coalesce((select extract(epoch from clock_timestamp() - greatest(o.due_at, o.created_at)) from outbox o
                               where o.subscriber = s.name order by o.due_at, o.outbox_id limit 1), 0)
              from unnest($1::text[]) with ordinality s(name, n) order by s.n)::float8[],
        (select count(*) from dead_letters where resolved_at is null),

@@ -26,6 +26,7 @@ use crate::domain::request::RequestStatus;
 use crate::domain::salvage::Salvaged;
 use crate::domain::station::StationStatus;
 use crate::domain::subscription::{DeliveryTerms, EndCause, PauseCause};
+use crate::domain::sync::{ChainStatus, GivenUpCause, SyncFault, SyncReason};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::{DeviceId, PublicTaskId};
@@ -76,8 +77,8 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
-    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, TaskStatus, TemplateFile, Verdict,
+    BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
+    RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, SyncFault, SyncReason, TaskStatus, TemplateFile, Verdict,
 }
 
 macro_rules! objects {

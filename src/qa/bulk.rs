@@ -22,7 +22,7 @@ impl Runs {
                 let (episode, name) = (EpisodeId(id), run_name(run_id, item.number));
                 let done = match work {
                     BulkWork::ApplySuite { suite, .. } => self.apply(context, episode, name, *suite).await,
-                    BulkWork::BulkQa { .. } | BulkWork::ReplayDeadLetters { .. } => {
+                    BulkWork::BulkQa { .. } | BulkWork::BulkSync { .. } | BulkWork::ReplayDeadLetters { .. } => {
                         self.run(context, episode, &name, RunMode::Manual).await.map(Applied::Ran)
                     }
                 };

@@ -1,6 +1,8 @@
 //! What is done about events. Each subscriber says in its module what makes a repeat harmless,
 //! and sends a command where something has to be changed.
 
+pub mod cloud_queue;
+pub mod cloud_sync;
 mod context;
 pub mod device_commands;
 mod odd_json;
@@ -18,8 +20,11 @@ use crate::commands::callbacks::CallbackTokens;
 use crate::devices::Hub;
 use crate::dispatcher::Subscriber;
 use crate::domain::routing::SubscriberName;
+use crate::domain::sync::CloudName;
 use crate::projections::reads::Reads;
 use crate::qa::Runs;
+use cloud_queue::CloudQueue;
+use cloud_sync::{CloudSync, Clouds, SyncTerms};
 use device_commands::DeviceCommands;
 use qa::Qa;
 use salvage::Salvage;
@@ -38,6 +43,10 @@ pub struct Parts {
     /// Whether new episodes are judged by themselves.
     pub judges_new: bool,
     pub webhooks: WebhookSettings,
+    pub clouds: Clouds,
+    pub sync: SyncTerms,
+    /// Whether approved episodes are pushed by themselves, where nobody has switched it.
+    pub auto_scan: bool,
     /// Whether the site lets people in without a login.
     pub without_login: bool,
 }
@@ -52,6 +61,13 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
         SubscriberName::UploadVerification => Arc::new(UploadVerification::new(commands, parts.blobs.clone(), parts.sidecar_bytes_max)),
         SubscriberName::Qa => Arc::new(Qa::new(parts.runs.clone(), parts.judges_new)),
         SubscriberName::Salvage => Arc::new(Salvage::new(commands, parts.reads.clone(), parts.blobs.clone())),
+        SubscriberName::CloudQueue => {
+            let clouds: Vec<CloudName> = parts.clouds.keys().copied().collect();
+            Arc::new(CloudQueue::new(commands, parts.reads.clone(), clouds, parts.auto_scan))
+        }
+        SubscriberName::CloudSync => {
+            Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), parts.clouds.clone(), parts.sync))
+        }
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

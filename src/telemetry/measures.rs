@@ -71,6 +71,11 @@ measures! {
     Counter DEVICE_MESSAGES_DROPPED = "keystone_device_messages_dropped_total" ("cause"): "Messages of devices that could not be used";
     Gauge OUTSIDE_JOBS_WAITING = "keystone_outside_jobs_waiting" (): "Jobs of outside checks that are not done yet";
     Counter OUTSIDE_JOBS_NOT_DONE = "keystone_outside_jobs_not_done_total" ("cause"): "Jobs of outside checks that were given up";
+    Gauge CLOUD_QUEUE_DEPTH = "keystone_cloud_queue_depth" (): "Episodes that wait for the cloud or are on their way";
+    Gauge CLOUD_QUEUE_OLDEST_SECONDS = "keystone_cloud_queue_oldest_seconds" (): "For how long the episode is queued that is queued for longest";
+    Histogram CLOUD_SYNC_SECONDS = "keystone_cloud_sync_seconds" (): "Time from the approval of an episode until it is in the cloud";
+    Counter CLOUD_SYNC_ENDED = "keystone_cloud_sync_ended_total" ("outcome"): "Episodes that are in the cloud, or were given up";
+    Counter CLOUD_SYNCED_BYTES = "keystone_cloud_synced_bytes_total" ("cloud"): "Bytes of recordings that a cloud has all of";
     Counter SALVAGES = "keystone_salvages_total" ("outcome"): "Damaged recordings that were salvaged, or could not be";
     Counter UPLOADS_REJECTED = "keystone_uploads_rejected_total" (): "Uploads that were not what the device had said";
     Counter UPLOAD_VERIFIED_BYTES = "keystone_upload_verified_bytes_total" (): "Bytes read back and hashed before an ack";

@@ -71,7 +71,7 @@ pub async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
 }
 
 async fn piece(edge: &TestEdge, run: &ClaimedRun, items_max: usize) -> Piece {
-    edge.execute(WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max, given_up: None }).await
+    edge.execute(WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max, clouds: vec![], given_up: None }).await
 }
 
 async fn next(edge: &TestEdge, run: &ClaimedRun, items_max: usize) -> Vec<Item> {

@@ -53,7 +53,7 @@ async fn claim(edge: &TestEdge, lease: Duration) -> Option<ClaimedRun> {
 }
 
 async fn piece(edge: &TestEdge, run: &ClaimedRun) -> Piece {
-    let next = WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: 200, given_up: None };
+    let next = WorkOnBulkRun { run: run.clone(), lease: LEASE, items_max: 200, clouds: vec![], given_up: None };
     edge.commands.execute(&run.context(), next).await.unwrap()
 }
 
@@ -65,7 +65,7 @@ async fn a_run_is_worked_off_piece_by_piece_and_goes_on_after_a_crash() {
     // A process that dies after its first piece.
     let dies = claim(&edge, Duration::ZERO).await.expect("a run");
     assert_eq!(
-        edge.execute(WorkOnBulkRun { run: dies.clone(), lease: Duration::ZERO, items_max: 200, given_up: None }).await,
+        edge.execute(WorkOnBulkRun { run: dies.clone(), lease: Duration::ZERO, items_max: 200, clouds: vec![], given_up: None }).await,
         Piece::Done { pause_ms: 200 }
     );
     let after = claim(&edge, LEASE).await.expect("its lease is over");
@@ -111,7 +111,7 @@ async fn a_cancelled_run_leaves_the_rest_undone() {
     assert_eq!(accepted["total_count"], 20);
     let claimed = claim(&edge, LEASE).await.expect("a run");
     assert_eq!(
-        edge.execute(WorkOnBulkRun { run: claimed, lease: LEASE, items_max: 200, given_up: Some("broken".into()) }).await,
+        edge.execute(WorkOnBulkRun { run: claimed, lease: LEASE, items_max: 200, clouds: vec![], given_up: Some("broken".into()) }).await,
         Piece::Over
     );
     let ended = run(&edge, &accepted).await;

@@ -514,6 +514,13 @@ async fn a_fresh_server_accepts_every_example() {
     let mut server = Server::new(folder.path());
     // The first decision is the last one, so that it can be reopened.
     server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
+    // A cloud that nobody is behind: what is queued waits.
+    server.settings.extend([
+        ("KEYSTONE_CLOUD_S3_BUCKET", "recordings".to_owned()),
+        ("KEYSTONE_CLOUD_S3_ENDPOINT", "http://127.0.0.1:9".to_owned()),
+        ("KEYSTONE_CLOUD_S3_ACCESS_KEY", "keystone".to_owned()),
+        ("KEYSTONE_CLOUD_S3_SECRET_KEY", "a secret of the cloud".to_owned()),
+    ]);
     server.start();
     server.ready().await;
     let mut world = World {

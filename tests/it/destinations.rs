@@ -24,7 +24,7 @@ use crate::outbox::{dispatch, number, settings, to, until_empty, waiting};
 const NAME: SubscriberName = SubscriberName::DeviceCommands;
 
 fn row_to(destination: &str) -> Queued {
-    Queued { subscriber: NAME, destination: Some(to(destination)), expires_at: None }
+    Queued { subscriber: NAME, destination: Some(to(destination)), expires_at: None, place: None }
 }
 
 /// Appends one event with these rows.
@@ -119,7 +119,7 @@ async fn an_event_is_queued_once_for_a_destination() {
     let twice = append(pool, "a", 1, vec![row_to("recorder:1"), row_to("recorder:1")]).await;
     let expected = "one_delivery_per_event_subscriber_and_destination";
     assert!(matches!(&twice, Err(StoreError::Constraint { constraint }) if constraint == expected), "{twice:?}");
-    let nowhere = Queued { subscriber: SubscriberName::UploadVerification, destination: None, expires_at: None };
+    let nowhere = Queued { subscriber: SubscriberName::UploadVerification, destination: None, expires_at: None, place: None };
     let twice = append(pool, "a", 1, vec![nowhere.clone(), nowhere]).await;
     assert!(matches!(&twice, Err(StoreError::Constraint { constraint }) if constraint == expected), "{twice:?}");
 }

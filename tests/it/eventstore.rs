@@ -142,6 +142,7 @@ async fn several_streams_are_appended_all_or_none() {
         subscriber: keystone_edge::domain::routing::SubscriberName::DeviceCommands,
         destination: None,
         expires_at: None,
+        place: None,
     }]);
     let also = ("insert into credentials (subject, subject_id, password_hash) values ('x', 1, 'y')", vec![]);
     let outcome = tx.commit(&[started("a", 2), started("b", 1), last], &metadata(), &[also]).await;

@@ -16,6 +16,7 @@ mod bulk_qa;
 mod bulk_runs;
 mod claims;
 mod clocks;
+mod cloud_sync;
 mod compose;
 mod contention;
 mod contract;

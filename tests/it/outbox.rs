@@ -46,7 +46,7 @@ pub fn rows(stream: &str, versions: std::ops::RangeInclusive<i64>) -> Rows<'_> {
 
 impl Rows<'_> {
     pub async fn queue(self, pool: &Pool) {
-        let queued = Queued { subscriber: NAME, destination: self.destination.map(to), expires_at: self.expires_at };
+        let queued = Queued { subscriber: NAME, destination: self.destination.map(to), expires_at: self.expires_at, place: None };
         let event = |n| NewEvent::of::<Order>(self.stream, n, &OrderEvent::OrderStarted {}).unwrap().and_queue([queued.clone()]);
         let events: Vec<NewEvent> = self.versions.map(event).collect();
         let mut metadata = metadata();
@@ -303,7 +303,7 @@ async fn a_signal_is_quicker_than_the_poll() {
     let store = EventStore::new(pool.clone(), wakes);
     for n in 1..=3 {
         tokio::time::sleep(Duration::from_millis(30)).await;
-        let queued = Queued { subscriber: NAME, destination: None, expires_at: None };
+        let queued = Queued { subscriber: NAME, destination: None, expires_at: None, place: None };
         let event = NewEvent::of::<Order>("a", n, &OrderEvent::OrderStarted {}).unwrap().and_queue([queued]);
         store.begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();
         until_empty(pool).await;

@@ -31,8 +31,8 @@ use super::judgement::{Judgement, TaskWants};
 use super::measurement::Facts;
 use super::operator_word::{OperatorWord, WordEffect};
 use super::{
-    Aggregate, BatchId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, TaskId,
-    Timestamp,
+    Aggregate, BatchId, FactoryId, InspectorId, OrderId, OrganizationId, PublicTaskId, SceneId, SopId, StationId, SubsceneId, SyncChainId,
+    TaskId, Timestamp,
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,21 @@ pub struct Known {
     pub word: Option<OperatorWord>,
     #[serde(default)]
     pub salvage: Salvage,
+    /// When it was approved, as long as it is; none of an approval by a version that did not keep it.
+    #[serde(default)]
+    pub approved_at: Option<Timestamp>,
+    /// What the cloud has of it.
+    #[serde(default)]
+    pub cloud: Option<InCloud>,
+}
+
+/// What the cloud has of an episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InCloud {
+    /// The chain that pushed it there last.
+    pub chain_id: SyncChainId,
+    pub object_key: String,
+    pub at: Timestamp,
 }
 
 /// What people say of an episode; what is not given stays.
@@ -168,7 +183,7 @@ impl Known {
         self.may_take(new.by, new.level, &new.levels, new.at)?;
         let effect = self.inspection.effect_of(new.decision, new.second_wanted);
         let approved = effect == DecisionEffect::Settled && new.decision == Decision::Approved;
-        let approval = approved.then_some(EpisodeEvent::EpisodeApproved { run: None, inspector: Some(new.by) });
+        let approval = approved.then_some(EpisodeEvent::EpisodeApproved { run: None, inspector: Some(new.by), at: Some(new.at) });
         let decided = Decided {
             number: new.number,
             by: new.by,
@@ -182,6 +197,91 @@ impl Known {
             at: new.at,
         };
         Ok(std::iter::once(EpisodeEvent::InspectionDecided(decided)).chain(approval).collect())
+    }
+
+    /// What is asked of an episode that there is.
+    fn decide(&self, command: EpisodeCommand) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        let mut events = self.asked(command)?;
+        if self.cloud.is_some() && events.iter().any(|event| matches!(event, EpisodeEvent::EpisodeApprovalLost { .. })) {
+            events.push(EpisodeEvent::SyncedEpisodeUnapproved {});
+        }
+        Ok(events)
+    }
+
+    fn asked(&self, command: EpisodeCommand) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        use EpisodeCommand as C;
+        let (episode, qa) = (self, &self.qa);
+        Ok(match command {
+            C::Create(_) => return Err(EpisodeRefusal::AlreadyCreated),
+            C::Label { label } if episode.labels.contains(&label) => vec![],
+            C::Label { label } => vec![EpisodeEvent::EpisodeLabelled { label }],
+            C::Annotate(annotation) => episode.annotated(annotation)?,
+            C::Measure(measured) if episode.measured.as_ref() == Some(&measured) => vec![],
+            C::Measure(measured) => vec![EpisodeEvent::EpisodeMeasured(measured)],
+            C::HearWord { word } => episode.heard(word)?,
+            C::StartRun { run, mode, until, now } => {
+                let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
+                let why = || "its time was over".to_owned();
+                let abandoned = abandoned.map(|run| EpisodeEvent::QaRunAbandoned { run, why: why() });
+                let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
+                abandoned.into_iter().chain(started).collect()
+            }
+            C::WaitForOutside(waits) if qa.ended_as(&waits.run) => return Err(EpisodeRefusal::RunEnded),
+            C::WaitForOutside(waits) if qa.waits.as_ref().is_some_and(|known| known.run == waits.run) => vec![],
+            C::WaitForOutside(waits) => {
+                qa.may_end(&waits.run, waits.mode)?;
+                vec![EpisodeEvent::QaRunWaits(Box::new(waits))]
+            }
+            C::EndRun { run, .. } if qa.ended_as(&run) => vec![],
+            C::EndRun { run, number, mode, judgement, at } => {
+                qa.may_end(&run, mode)?;
+                let kept = episode.is_protected_from(mode, at);
+                let approval = match (qa.settled.is_approved(), qa.status_after(judgement.verdict, episode.word.as_ref()).is_approved()) {
+                    (false, true) if !kept => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None, at: Some(at) }),
+                    (true, false) if !kept => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
+                    _ => None,
+                };
+                let ended = EpisodeEvent::QaRunEnded(Box::new(EndedRun { run, number, mode, at, judgement, kept }));
+                std::iter::once(ended).chain(approval).collect()
+            }
+            C::AbandonRun { .. } if qa.waits.is_some() => vec![],
+            C::AbandonRun { run, why } if qa.running.as_ref().is_some_and(|running| running.run == run) => {
+                vec![EpisodeEvent::QaRunAbandoned { run, why }]
+            }
+            C::AbandonRun { .. } => vec![],
+            C::Take { by, level, levels, until, now } => {
+                episode.may_take(by, level, &levels, now)?;
+                vec![EpisodeEvent::InspectionTaken(Taken { by, until })]
+            }
+            C::Release { by } if episode.inspection.taken.as_ref().is_some_and(|taken| taken.by == by) => {
+                vec![EpisodeEvent::InspectionReleased { by }]
+            }
+            C::Release { .. } => vec![],
+            C::Decide(new) => episode.decided(*new)?,
+            C::Reopen { reason } => {
+                let (status, decided) = (qa.settled, episode.inspection.is_settled());
+                if !(decided || status == QaStatus::Approved) {
+                    return Err(EpisodeRefusal::NotDecided { status });
+                }
+                let lost = status.is_approved().then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
+                std::iter::once(EpisodeEvent::InspectionReopened { reason }).chain(lost).collect()
+            }
+            C::AskForSalvage(new) => {
+                let asked = episode.salvage.asked_for(qa.settled, episode.is_damaged(), new)?;
+                asked.map(EpisodeEvent::SalvageRequested).into_iter().collect()
+            }
+            C::EndSalvage { request, outcome, at } => match episode.salvage.end_of(request, outcome, at) {
+                Some(SalvageEnd::Salvaged(file)) => vec![EpisodeEvent::RecordingSalvaged(file)],
+                Some(SalvageEnd::Failed(failed)) => vec![EpisodeEvent::SalvageFailed(failed)],
+                None => vec![],
+            },
+            C::NoteSynced(cloud) if episode.cloud.as_ref() == Some(&cloud) => vec![],
+            C::NoteSynced(cloud) => {
+                // It lost its approval while its upload was completed.
+                let unapproved = (!qa.settled.is_approved()).then_some(EpisodeEvent::SyncedEpisodeUnapproved {});
+                std::iter::once(EpisodeEvent::EpisodeSynced(cloud)).chain(unapproved).collect()
+            }
+        })
     }
 }
 
@@ -304,6 +404,8 @@ pub enum EpisodeCommand {
         outcome: SalvageOutcome,
         at: Timestamp,
     },
+    /// The cloud has all of it.
+    NoteSynced(InCloud),
 }
 
 events! {
@@ -327,10 +429,12 @@ events! {
             run: String,
             why: String,
         },
-        EpisodeApproved = "episode_approved", "1.0" {
+        EpisodeApproved = "episode_approved", "1.1" {
             /// Which run did, or else which inspector.
             run: Option<String>,
             inspector: Option<InspectorId>,
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            at: Option<Timestamp>,
         },
         EpisodeApprovalLost = "episode_approval_lost", "1.0" {
             /// Which run found what is wrong with it; none where it was reopened.
@@ -343,6 +447,9 @@ events! {
         SalvageRequested = "salvage_requested", "1.0" (SalvageAsked),
         RecordingSalvaged = "recording_salvaged", "1.0" (Box<SalvagedFile>),
         SalvageFailed = "salvage_failed", "1.0" (SalvageFailed),
+        EpisodeSynced = "episode_synced", "1.0" (InCloud),
+        /// The cloud has what is not approved any more.
+        SyncedEpisodeUnapproved = "synced_episode_unapproved", "1.0" {},
     }
 }
 
@@ -353,78 +460,12 @@ impl Aggregate for Episode {
     type Refusal = EpisodeRefusal;
 
     fn decide(&self, command: EpisodeCommand) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
-        use EpisodeCommand as C;
-        let episode = match (self, &command) {
-            (Episode::Known(episode), _) => episode,
-            (Episode::Absent, C::Create(created)) => return Ok(vec![EpisodeEvent::EpisodeCreated(created.clone())]),
+        let episode = match (self, command) {
+            (Episode::Known(episode), command) => return episode.decide(command),
+            (Episode::Absent, EpisodeCommand::Create(created)) => created,
             (Episode::Absent, _) => return Err(EpisodeRefusal::NoSuchEpisode),
         };
-        let qa = &episode.qa;
-        Ok(match command {
-            C::Create(_) => return Err(EpisodeRefusal::AlreadyCreated),
-            C::Label { label } if episode.labels.contains(&label) => vec![],
-            C::Label { label } => vec![EpisodeEvent::EpisodeLabelled { label }],
-            C::Annotate(annotation) => episode.annotated(annotation)?,
-            C::Measure(measured) if episode.measured.as_ref() == Some(&measured) => vec![],
-            C::Measure(measured) => vec![EpisodeEvent::EpisodeMeasured(measured)],
-            C::HearWord { word } => episode.heard(word)?,
-            C::StartRun { run, mode, until, now } => {
-                let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
-                let why = || "its time was over".to_owned();
-                let abandoned = abandoned.map(|run| EpisodeEvent::QaRunAbandoned { run, why: why() });
-                let started = (!again).then_some(EpisodeEvent::QaRunStarted(Running { run, mode, until }));
-                abandoned.into_iter().chain(started).collect()
-            }
-            C::WaitForOutside(waits) if qa.ended_as(&waits.run) => return Err(EpisodeRefusal::RunEnded),
-            C::WaitForOutside(waits) if qa.waits.as_ref().is_some_and(|known| known.run == waits.run) => vec![],
-            C::WaitForOutside(waits) => {
-                qa.may_end(&waits.run, waits.mode)?;
-                vec![EpisodeEvent::QaRunWaits(Box::new(waits))]
-            }
-            C::EndRun { run, .. } if qa.ended_as(&run) => vec![],
-            C::EndRun { run, number, mode, judgement, at } => {
-                qa.may_end(&run, mode)?;
-                let kept = episode.is_protected_from(mode, at);
-                let approval = match (qa.settled.is_approved(), qa.status_after(judgement.verdict, episode.word.as_ref()).is_approved()) {
-                    (false, true) if !kept => Some(EpisodeEvent::EpisodeApproved { run: Some(run.clone()), inspector: None }),
-                    (true, false) if !kept => Some(EpisodeEvent::EpisodeApprovalLost { run: Some(run.clone()) }),
-                    _ => None,
-                };
-                let ended = EpisodeEvent::QaRunEnded(Box::new(EndedRun { run, number, mode, at, judgement, kept }));
-                std::iter::once(ended).chain(approval).collect()
-            }
-            C::AbandonRun { .. } if qa.waits.is_some() => vec![],
-            C::AbandonRun { run, why } if qa.running.as_ref().is_some_and(|running| running.run == run) => {
-                vec![EpisodeEvent::QaRunAbandoned { run, why }]
-            }
-            C::AbandonRun { .. } => vec![],
-            C::Take { by, level, levels, until, now } => {
-                episode.may_take(by, level, &levels, now)?;
-                vec![EpisodeEvent::InspectionTaken(Taken { by, until })]
-            }
-            C::Release { by } if episode.inspection.taken.as_ref().is_some_and(|taken| taken.by == by) => {
-                vec![EpisodeEvent::InspectionReleased { by }]
-            }
-            C::Release { .. } => vec![],
-            C::Decide(new) => episode.decided(*new)?,
-            C::Reopen { reason } => {
-                let (status, decided) = (qa.settled, episode.inspection.is_settled());
-                if !(decided || status == QaStatus::Approved) {
-                    return Err(EpisodeRefusal::NotDecided { status });
-                }
-                let lost = status.is_approved().then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
-                std::iter::once(EpisodeEvent::InspectionReopened { reason }).chain(lost).collect()
-            }
-            C::AskForSalvage(new) => {
-                let asked = episode.salvage.asked_for(qa.settled, episode.is_damaged(), new)?;
-                asked.map(EpisodeEvent::SalvageRequested).into_iter().collect()
-            }
-            C::EndSalvage { request, outcome, at } => match episode.salvage.end_of(request, outcome, at) {
-                Some(SalvageEnd::Salvaged(file)) => vec![EpisodeEvent::RecordingSalvaged(file)],
-                Some(SalvageEnd::Failed(failed)) => vec![EpisodeEvent::SalvageFailed(failed)],
-                None => vec![],
-            },
-        })
+        Ok(vec![EpisodeEvent::EpisodeCreated(episode)])
     }
 
     fn evolve(&mut self, event: &EpisodeEvent) {
@@ -439,6 +480,8 @@ impl Aggregate for Episode {
                 inspection: Inspection::default(),
                 word: None,
                 salvage: Salvage::default(),
+                approved_at: None,
+                cloud: None,
                 created,
             };
             *self = Episode::Known(Box::new(known));
@@ -459,7 +502,10 @@ impl Aggregate for Episode {
             E::QaRunEnded(ended) => episode.qa.end((**ended).clone(), episode.word.as_ref()),
             E::QaRunAbandoned { .. } => episode.qa.running = None,
             // What was said of it is in the events beside them.
-            E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => {}
+            E::EpisodeApproved { at, .. } => episode.approved_at = *at,
+            E::EpisodeApprovalLost { .. } => episode.approved_at = None,
+            E::EpisodeSynced(cloud) => episode.cloud = Some(cloud.clone()),
+            E::SyncedEpisodeUnapproved {} => {}
             E::InspectionTaken(taken) => episode.inspection.taken = Some(taken.clone()),
             E::InspectionReleased { .. } => episode.inspection.taken = None,
             E::InspectionDecided(decided) => {

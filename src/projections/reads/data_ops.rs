@@ -38,12 +38,17 @@ row! {
 }
 
 row! {
-    /// What would be pushed to the cloud. There is no log of syncs, so none is under way, and none has failed.
+    /// What would be pushed to the cloud; each counts for the first reason that holds.
     ForSync {
         matched: i64 = "count(*)",
         not_approved: i64 = "count(*) filter (where e.qa_status not in ('approved', 'inspector_approved'))",
         /// Of those that are approved.
-        synced: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and e.cloud_synced)",
+        recalled: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and e.labels @> array['recalled_batch'])",
+        /// Of the others.
+        synced: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and not e.labels @> array['recalled_batch'] and e.cloud_synced)",
+        /// Of these: on their way.
+        active: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and not e.labels @> array['recalled_batch'] and not e.cloud_synced \
+            and exists (select from sync_chains y where y.episode_id = e.id and y.status in ('pending', 'in_progress')))",
     }
 }
 

@@ -3,7 +3,7 @@
 use super::error::ReadError;
 use super::list::{ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
-use super::queries::Reads;
+use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use super::selection::HOME;
 use crate::domain::{DeviceId, EpisodeId, SceneId, Scope, TaskId, Timestamp};
@@ -62,6 +62,10 @@ fn get() -> String {
     format!("select {} from {FROM} where e.id = $1", EpisodeShown::columns())
 }
 
+fn by_ids() -> String {
+    format!("select {} from {FROM} where e.id = any ($1)", EpisodeShown::columns())
+}
+
 /// By the path of either of its files. A sidecar lies beside its MCAP, so the candidates are
 /// found by the one path that is indexed.
 fn by_path() -> String {
@@ -79,6 +83,12 @@ fn by_salvaged() -> String {
 impl Reads {
     pub async fn episode(&self, scope: &Scope, id: EpisodeId) -> Result<Option<EpisodeShown>, ReadError> {
         self.seen(scope, HOME, get(), &[&id]).await
+    }
+
+    /// Those of these that the scope contains.
+    pub async fn episodes_by_id(&self, scope: &Scope, ids: &[EpisodeId]) -> Result<Vec<EpisodeShown>, ReadError> {
+        let within = HOME.within(scope, 1);
+        self.rows(&(by_ids() + &within.sql), &with(&[&ids], &within.values)).await
     }
 
     pub async fn episode_of_object(&self, scope: &Scope, path: &str) -> Result<Option<EpisodeShown>, ReadError> {
@@ -119,6 +129,7 @@ impl Reads {
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("episode", get()),
+        ("episodes by their ids", by_ids()),
         ("episode of an object", by_path()),
         ("episode of a salvaged object", by_salvaged()),
         ("episodes", list().select(&EpisodeShown::columns())),

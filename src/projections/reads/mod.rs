@@ -42,6 +42,7 @@ pub mod site;
 pub mod stations;
 pub mod subscriptions;
 pub mod suites;
+pub mod sync;
 pub mod tasks;
 pub mod templates;
 pub mod verdicts;
@@ -83,6 +84,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         stations::statements(),
         subscriptions::statements(),
         suites::statements(),
+        sync::statements(),
         tasks::statements(),
         templates::statements(),
         verdicts::statements(),

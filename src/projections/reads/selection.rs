@@ -29,12 +29,15 @@ pub(super) fn contains(parameter: usize) -> String {
     )
 }
 
-/// What holds of the episodes `e` of a selection, whose values [`Values`] hands in as the first parameters. There is no log of syncs,
-/// so every episode is one that was never begun to be synced.
+/// How far the episode `e` is on its way to the cloud: what its newest chain says.
+pub(super) const SYNC_STATUS: &str =
+    "coalesce((select y.status from sync_chains y where y.episode_id = e.id order by y.id desc limit 1), 'not_started')";
+
+/// What holds of the episodes `e` of a selection, whose values [`Values`] hands in as the first parameters.
 pub(super) fn matches() -> String {
     format!(
         "($1::timestamptz is null or e.created_at >= $1) and ($2::timestamptz is null or e.created_at < $2) and {} \
-         and ($4::text[] is null or e.qa_status = any ($4)) and ($5::text[] is null or 'not_started' = any ($5)) \
+         and ($4::text[] is null or e.qa_status = any ($4)) and ($5::text[] is null or {SYNC_STATUS} = any ($5)) \
          and ($6::bigint[] is null or e.scene_id = any ($6)) and ($7::bigint[] is null or e.sop_id = any ($7)) \
          and (($8::bigint[] is null and $9::text[] is null and $10::text[] is null) or e.station_id = any (array({STATIONS}))) \
          and ($11::text is null or (e.labels <> '{{}}' and e.labels @> array[$11]))",

@@ -1,7 +1,7 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`], [`salvage`]: the rows.
+//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`], [`salvage`], [`sync`]: the rows.
 
 pub mod bulk_run;
 pub mod device;
@@ -15,6 +15,7 @@ pub mod reference;
 pub mod registry;
 pub mod salvage;
 pub mod subscription;
+pub mod sync;
 pub mod table;
 
 use crate::domain::kinds::aggregates;

@@ -107,6 +107,10 @@ table! {
         cloud_synced: bool,
         cloud_processed: bool,
         cloud_synced_at: Option<Timestamp>,
+        /// Its key in the cloud.
+        cloud_mcap_path: Option<String>,
+        /// As long as it is approved.
+        approved_at: Option<Timestamp>,
         labels: Vec<String>,
         note: Option<String>,
         /// The last word of the operator.
@@ -288,9 +292,11 @@ impl ReadModel for Episode {
             qa_score: episode.qa.score,
             quality_flag: episode.qa.flag.clone(),
             auto_approved: episode.qa.auto_approved,
-            cloud_synced: false,
+            cloud_synced: episode.cloud.is_some(),
             cloud_processed: false,
-            cloud_synced_at: None,
+            cloud_synced_at: episode.cloud.as_ref().map(|cloud| cloud.at),
+            cloud_mcap_path: episode.cloud.as_ref().map(|cloud| cloud.object_key.clone()),
+            approved_at: episode.approved_at,
             labels: episode.labels.clone(),
             note: episode.note.clone(),
             operator_word: episode.word.clone(),

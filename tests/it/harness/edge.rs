@@ -22,7 +22,7 @@ use keystone_edge::http::auth::passwords::admin_hash;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
 use keystone_edge::http::objects::Objects;
-use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, Means, StreamLimits, router};
+use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, Means, StreamLimits, SyncSettings, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::qa::{RunSettings, Runs};
@@ -72,6 +72,7 @@ impl TestEdge {
         let commands = Commands::new(EventStore::new(database.pool.clone(), wakes.clone()));
         let devices = ArrangedDevices::default();
         let mut settings = EdgeSettings {
+            sync: SyncSettings::default(),
             auth_mode: AuthMode::Strict,
             callbacks_of_known_devices: false,
             jwt_secret: SECRET.into(),

@@ -1,0 +1,46 @@
+//! The clouds of a site, as its settings name them.
+
+use std::sync::Arc;
+
+use crate::cloud::s3::{S3Cloud, S3Settings};
+use crate::cloud::{Cloud, Pace};
+use crate::config::Config;
+use crate::domain::sync::{CloudName, Limits, RetryTerms};
+use crate::subscribers::cloud_sync::{Clouds, SyncTerms};
+
+/// Those that recordings are pushed to; none where that is switched off.
+pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
+    let (sync, mut clouds) = (&config.sync, Clouds::new());
+    if !sync.enabled {
+        return Ok(clouds);
+    }
+    let pace = Pace::of(sync.bandwidth());
+    let s3 = &sync.s3;
+    if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
+        let settings = S3Settings {
+            endpoint: endpoint.clone(),
+            bucket: bucket.clone(),
+            region: s3.region.clone(),
+            access_key: access_key.clone(),
+            secret_key: secret_key.clone(),
+            prefix: format!("edge-{}/", config.factory_id),
+            request_timeout: sync.request_timeout,
+            part_bytes: sync.part_bytes(),
+            parts_at_once: sync.parts_at_once,
+            sidecar_bytes_max: config.limits.sidecar_bytes_max,
+            receiver: sync.receiver.url.clone().map(|url| (url, sync.receiver.token.clone())),
+        };
+        let cloud: Arc<dyn Cloud> = Arc::new(S3Cloud::new(settings, pace)?);
+        clouds.insert(CloudName::S3, cloud);
+    }
+    Ok(clouds)
+}
+
+pub fn terms(config: &Config) -> SyncTerms {
+    let sync = &config.sync;
+    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    SyncTerms {
+        retry: RetryTerms { base: sync.retry_base, max: sync.retry_max, jitter: sync.retry_jitter() },
+        limits: Limits { deadline_ms: sync.deadline().map(ms), attempts_max: sync.max_retries() },
+    }
+}

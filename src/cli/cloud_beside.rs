@@ -1,0 +1,66 @@
+//! A simulated cloud inside this process, for who tries the server: what is approved is pushed there by itself.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::config::{Config, Secret};
+use crate::embedded::private_folder;
+use crate::simulator::client::Client;
+use crate::simulator::cloud::{Cloud, CloudOptions};
+
+/// How long what is approved may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A page of a list.
+const PAGE: usize = 100;
+
+/// Starts it, and has the settings name it; where they name a cloud already, that one stays.
+pub async fn start(config: &mut Config, folder: &Path) -> anyhow::Result<Option<Cloud>> {
+    if config.sync.s3.bucket.is_some() {
+        return Ok(None);
+    }
+    private_folder(folder)?;
+    let options = CloudOptions::on_free_ports(folder.join("cloud"));
+    let cloud = Cloud::start(options.clone()).await.context("the simulated cloud cannot start")?;
+    let s3 = &mut config.sync.s3;
+    s3.bucket = options.buckets.first().cloned();
+    s3.endpoint = Some(cloud.addresses().s3_endpoint());
+    s3.access_key = Some(options.access_key);
+    s3.secret_key = Some(Secret::new(options.secret_key));
+    config.sync.receiver.url = Some(format!("http://{}", cloud.addresses().receiver));
+    config.sync.auto_scan = true;
+    Ok(Some(cloud))
+}
+
+/// What of all that is approved is not in the cloud once, byte for byte; waits for what is on its way.
+pub async fn broken_promises(client: &Client, cloud: &Cloud) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut approved = approved(client).await?;
+    while approved.iter().any(|episode| episode["cloud_synced"] != true) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+        approved = self::approved(client).await?;
+    }
+    let report = cloud.report().await?;
+    let mut broken = vec![];
+    for episode in &approved {
+        let object = report.objects.iter().find(|object| episode["cloud_mcap_path"] == object.key);
+        let is_there = object.is_some_and(|object| object.completed == 1 && episode["checksum"] == object.sha256.as_deref().unwrap_or_default());
+        if !is_there {
+            broken.push(format!("episode {} is approved, and not in the cloud as it is here", episode["id"]));
+        }
+    }
+    println!("\n{} of {} approved episodes are in the cloud, byte for byte.", approved.len() - broken.len(), approved.len());
+    Ok(broken)
+}
+
+async fn approved(client: &Client) -> anyhow::Result<Vec<Value>> {
+    let mut episodes = vec![];
+    for status in ["approved", "inspector_approved"] {
+        let page = client.get(&format!("/episodes?qa_status={status}&limit={PAGE}")).await?;
+        episodes.extend(page["items"].as_array().cloned().unwrap_or_default());
+    }
+    Ok(episodes)
+}

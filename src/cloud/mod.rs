@@ -1,0 +1,58 @@
+//! Clouds that recordings are pushed to: what each is asked, in its own protocol, and what its answers mean.
+//!
+//! A cloud pushes one leg of one chain ([`Cloud::push`]). What it has done so far, it writes into a [`Journal`] step by step, and from there it
+//! goes on: after a cut, a restart, or in another process. It decides nothing about episodes: whether something may become an object, it asks the
+//! journal.
+//!
+//! - [`s3`]: a bucket of an S3 server, and the service that is told of what arrived there.
+//! - [`pace`]: how many bytes are sent in a second.
+//! - [`error`]: what did not go well, by its cause.
+
+mod error;
+mod pace;
+pub mod s3;
+
+use async_trait::async_trait;
+
+pub use self::error::{NotNoted, PushError, PushResult};
+pub use self::pace::Pace;
+use crate::blobs::{Blobs, ObjectKey};
+use crate::domain::episode::{Created, InCloud};
+use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, StartedUpload};
+
+/// What is pushed, and from where.
+pub struct Push<'a> {
+    pub chain: &'a Chain,
+    pub created: &'a Created,
+    /// What was there before this chain.
+    pub before: Option<&'a InCloud>,
+    pub blobs: &'a Blobs,
+    /// Of the recording, in the edge storage.
+    pub source: ObjectKey,
+    pub sidecar: Option<ObjectKey>,
+}
+
+/// Where a cloud says what it has done. What is refused there, because another worker has the leg or the chain is over, ends the push.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    async fn upload_started(&self, upload: &StartedUpload) -> Result<(), NotNoted>;
+    async fn parts_finished(&self, upload_id: &str, parts: Vec<FinishedPart>) -> Result<(), NotNoted>;
+    async fn object_finished(&self, object: &FinishedObject) -> Result<(), NotNoted>;
+    async fn receiver_told(&self) -> Result<(), NotNoted>;
+    /// Whether what was uploaded may become an object: asked right before.
+    async fn may_complete(&self) -> Result<(), NotNoted>;
+    /// How many bytes of the recording are there. No step: it is told every now and then.
+    async fn progress(&self, done: u64);
+}
+
+#[async_trait]
+pub trait Cloud: Send + Sync + 'static {
+    fn name(&self) -> CloudName;
+    /// Whether it takes anything at all, by one cheap request.
+    async fn probe(&self) -> PushResult<()>;
+    /// Goes on from what the chain says was done.
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()>;
+    /// Gives up what was begun for a chain that is over because its episode may not be there. Answers what is there all the same: it was completed
+    /// before that.
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>>;
+}

@@ -1,0 +1,94 @@
+//! How many bytes are sent in a second: by all uploads of this process together.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use tokio::time::Instant;
+
+/// Bytes that are let go at once, as a share of a second's.
+const PIECES_PER_SECOND: u64 = 50;
+const PIECE_BYTES_MIN: u64 = 1024;
+const PIECE_BYTES_MAX: u64 = 64 * 1024;
+
+/// A limit that is shared. None: there is none.
+#[derive(Clone, Default)]
+pub struct Pace(Option<Arc<Limit>>);
+
+struct Limit {
+    bytes_per_s: u64,
+    /// From when on the next piece may go.
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub fn of(bytes_per_s: Option<u64>) -> Self {
+        Self(bytes_per_s.filter(|most| *most > 0).map(|bytes_per_s| Arc::new(Limit { bytes_per_s, free_at: Mutex::new(None) })))
+    }
+
+    pub fn is_limited(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Waits until so many bytes may go.
+    pub async fn take(&self, bytes: u64) {
+        if let Some(limit) = &self.0 {
+            tokio::time::sleep_until(limit.reserve(bytes, Instant::now())).await;
+        }
+    }
+
+    /// These bytes, piece by piece as they may go.
+    pub fn pieces(&self, bytes: Bytes) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
+        let pace = self.clone();
+        let piece = self.0.as_ref().map_or(PIECE_BYTES_MAX, |limit| (limit.bytes_per_s / PIECES_PER_SECOND).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX));
+        stream::unfold(bytes, move |mut rest| {
+            let pace = pace.clone();
+            async move {
+                if rest.is_empty() {
+                    return None;
+                }
+                let next = rest.split_to(rest.len().min(usize::try_from(piece).unwrap_or(usize::MAX)));
+                pace.take(next.len() as u64).await;
+                Some((Ok(next), rest))
+            }
+        })
+    }
+}
+
+impl Limit {
+    /// When these bytes may go: behind all that was taken before. What was not used is not saved up.
+    fn reserve(&self, bytes: u64, now: Instant) -> Instant {
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = free_at.map_or(now, |at| at.max(now));
+        *free_at = Some(start + Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64));
+        start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_by_several_together_keeps_the_limit() {
+        let limit = Limit { bytes_per_s: 1000, free_at: Mutex::new(None) };
+        let now = Instant::now();
+        let starts: Vec<Duration> = (0..5).map(|_| limit.reserve(500, now) - now).collect();
+        assert_eq!(starts, [0, 500, 1000, 1500, 2000].map(Duration::from_millis));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(limit.reserve(500, later), later);
+    }
+
+    #[tokio::test]
+    async fn pieces_are_all_of_it_and_take_their_time() {
+        use futures_util::StreamExt as _;
+        let pace = Pace::of(Some(1_000_000));
+        let began = Instant::now();
+        let bytes = Bytes::from((0..200_000_u32).map(|n| n as u8).collect::<Vec<_>>());
+        let pieces: Vec<Bytes> = pace.pieces(bytes.clone()).map(Result::unwrap).collect().await;
+        assert_eq!(pieces.concat(), bytes);
+        // All but the last piece were waited for.
+        assert!(began.elapsed() >= Duration::from_millis(180) && pieces.len() >= 10, "{:?} {}", began.elapsed(), pieces.len());
+    }
+}

@@ -1,0 +1,380 @@
+//! A bucket of an S3 server, for recordings and their sidecars; and the service that is told of what arrived there.
+//!
+//! ```text
+//!  is it there? ─► one request, or: go on with the upload, or begin one ─► parts, several at once ─► may it be there? ─► complete
+//!                                                                                                              │
+//!  the service has heard of it ◄─ the sidecar is there ◄─ it is what was sent: size and checksums ◄────────────┘
+//! ```
+//!
+//! Where an answer was lost, the store is asked what is there, and nothing is sent again. Of an upload that was begun before, the store's own
+//! list of parts counts; parts that it has and nobody wrote down are compared with the recording. Names of objects follow from the recording, so
+//! that uploads of it that nobody knows any more are found and given up.
+
+mod client;
+mod parts;
+mod receiver;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tracing::warn;
+
+use self::client::{ObjectHead, S3Client, S3Error};
+use self::parts::{Plan, Recording, base64_sha256, composite, md5_hex, same_tag};
+use self::receiver::Receiver;
+use super::{Cloud, Journal, Pace, Push, PushError, PushResult};
+use crate::blobs::signature::Signer;
+use crate::blobs::{BlobError, ObjectKey, same_etag};
+use crate::config::Secret;
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, StartedUpload, SyncFailure, SyncFault};
+
+/// How the bucket is reached, and how recordings are sent.
+pub struct S3Settings {
+    pub endpoint: String,
+    pub bucket: String,
+    pub region: String,
+    pub access_key: String,
+    pub secret_key: Secret,
+    /// Before every key; with a slash at its end.
+    pub prefix: String,
+    pub request_timeout: Duration,
+    pub part_bytes: u64,
+    pub parts_at_once: usize,
+    pub sidecar_bytes_max: u64,
+    /// The service that is told, and the token that it wants.
+    pub receiver: Option<(String, Option<Secret>)>,
+}
+
+pub struct S3Cloud {
+    client: Arc<S3Client>,
+    receiver: Option<Receiver>,
+    settings: S3Settings,
+}
+
+impl From<S3Error> for PushError {
+    fn from(error: S3Error) -> Self {
+        let text = error.to_string();
+        match error {
+            S3Error::Away { after, .. } => Self::Again { failure: SyncFailure::new(SyncFault::CloudAway, text), after },
+            S3Error::Denied { .. } => Self::again(SyncFault::CloudDenied, text),
+            S3Error::NoBucket => Self::down(SyncFault::CloudRefused, text),
+            S3Error::Damaged { .. } => Self::again(SyncFault::Damaged, text),
+            S3Error::NoUpload | S3Error::NoObject | S3Error::Refused { .. } | S3Error::Strange { .. } => {
+                Self::again(SyncFault::CloudRefused, text)
+            }
+        }
+    }
+}
+
+impl S3Cloud {
+    pub fn new(settings: S3Settings, pace: Pace) -> anyhow::Result<Self> {
+        let signer =
+            Signer { access_key: settings.access_key.clone(), secret_key: settings.secret_key.clone(), region: settings.region.clone() };
+        let client = S3Client::new(&settings.endpoint, &settings.bucket, signer, settings.request_timeout, pace)?;
+        let receiver = settings
+            .receiver
+            .as_ref()
+            .map(|(url, token)| Receiver::new(url, token.clone(), settings.request_timeout))
+            .transpose()?;
+        Ok(Self { client: Arc::new(client), receiver, settings })
+    }
+
+    fn key_of(&self, key: &ObjectKey) -> String {
+        format!("{}{key}", self.settings.prefix)
+    }
+
+    /// Brings the recording there, or finds it there.
+    async fn bring(&self, push: &Push<'_>, leg: &Leg, journal: &dyn Journal) -> PushResult<FinishedObject> {
+        let recording = self.recording(push).await?;
+        let plan = Plan::of(recording.size, self.settings.part_bytes);
+        let begun = leg.upload.is_some() || leg.attempts > 1 || push.chain.queued.supersedes.is_some();
+        // One that is to be there once more is sent once more, but for what this chain itself has sent.
+        if begun && (push.before.is_none() || leg.upload.is_some()) && let Some(object) = self.found(&recording, &plan, leg).await? {
+            return Ok(object);
+        }
+        if plan.count == 1 { self.put_whole(&recording, journal).await } else { self.send_parts(push, leg, &recording, &plan, journal).await }
+    }
+
+    async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
+        let queued = &push.chain.queued;
+        let facts = push.blobs.head(&push.source).await?;
+        let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
+        if facts.size != queued.size_bytes || is_other {
+            let text = format!("the object `{}` is another one than was verified: {} bytes, {}", push.source, facts.size, facts.etag);
+            return Err(PushError::never(SyncFault::SourceChanged, text));
+        }
+        Ok(Recording {
+            object: push.blobs.open(&push.source, &facts).await?,
+            size: facts.size,
+            etag: facts.etag,
+            sha256: queued.sha256.clone(),
+            key: self.key_of(&push.source),
+            episode: queued.episode_public_id.clone(),
+        })
+    }
+
+    /// The object, where it is there and is the recording.
+    async fn found(&self, recording: &Recording, plan: &Plan, leg: &Leg) -> PushResult<Option<FinishedObject>> {
+        let head = match self.client.head(&recording.key).await {
+            Err(S3Error::NoObject) => return Ok(None),
+            head => head?,
+        };
+        if head.size != recording.size {
+            return Ok(None);
+        }
+        let recorded: Vec<_> = leg.parts.values().cloned().collect();
+        let expected = match recorded.len() as u64 == plan.count && plan.count > 1 {
+            true => recorded,
+            // Reading it here costs less than sending it again.
+            false => recording.all_parts(plan).await?,
+        };
+        Ok(self.proven(recording, plan, &head, &expected))
+    }
+
+    /// The object, where what is there is what was sent. `parts` are those of the plan.
+    fn proven(&self, recording: &Recording, plan: &Plan, head: &ObjectHead, parts: &[FinishedPart]) -> Option<FinishedObject> {
+        let (proof, expected) = match (&head.sha256, plan.count) {
+            (Some(_), 1) => (Proof::Sha256, parts.first().map(|part| part.sha256.clone())),
+            (Some(_), _) => (Proof::Sha256OfParts, composite(parts)),
+            (None, _) => (Proof::EtagOfParts, parts::composite_tag(parts)),
+        };
+        let is_it = match &head.sha256 {
+            Some(told) => expected.as_ref() == Some(told),
+            None => expected.as_ref().is_some_and(|expected| same_tag(expected, &head.etag)),
+        };
+        (is_it && head.size == recording.size).then(|| FinishedObject {
+            bucket: self.client.bucket().to_owned(),
+            object_key: recording.key.clone(),
+            etag: head.etag.clone(),
+            size_bytes: head.size,
+            proof,
+            checksum: head.sha256.clone(),
+        })
+    }
+
+    async fn put_whole(&self, recording: &Recording, journal: &dyn Journal) -> PushResult<FinishedObject> {
+        let plan = Plan::of(recording.size, u64::MAX);
+        let content = recording.object.read(0..recording.size).await?;
+        let part = recording.checked(&content)?;
+        journal.may_complete().await?;
+        let put = self.client.put(&recording.key, content.clone(), &part.sha256, &recording.metadata()).await;
+        match put {
+            Ok(_) => {}
+            // The answer may be what was lost.
+            Err(error @ S3Error::Away { .. }) => {
+                return self.look_again(recording, &plan, &[part], error).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        journal.progress(recording.size).await;
+        self.seen(recording, &plan, &[part]).await
+    }
+
+    /// After a failure behind which the object may be there all the same.
+    async fn look_again(
+        &self,
+        recording: &Recording,
+        plan: &Plan,
+        parts: &[FinishedPart],
+        failure: S3Error,
+    ) -> PushResult<FinishedObject> {
+        match self.client.head(&recording.key).await {
+            Ok(head) => self.proven(recording, plan, &head, parts).ok_or_else(|| failure.into()),
+            Err(_) => Err(failure.into()),
+        }
+    }
+
+    /// Looks at what was just made. What is not what was sent is taken away.
+    async fn seen(&self, recording: &Recording, plan: &Plan, parts: &[FinishedPart]) -> PushResult<FinishedObject> {
+        let head = self.client.head(&recording.key).await?;
+        if let Some(object) = self.proven(recording, plan, &head, parts) {
+            return Ok(object);
+        }
+        let text = format!("the object in the cloud is not what was sent: it has {} bytes and the entity tag {}", head.size, tag_shown(&head.etag));
+        if let Err(error) = self.client.delete(&recording.key).await {
+            warn!(error = %error, "Could not take away what arrived damaged: {error}");
+        }
+        Err(PushError::again(SyncFault::Damaged, text))
+    }
+
+    /// The upload to go on with, and what it has: the one that was begun, or a new one.
+    async fn upload(&self, push: &Push<'_>, leg: &Leg, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<parts::Upload> {
+        if let Some(begun) = leg.upload.as_ref().filter(|begun| self.fits(begun, recording, plan)) {
+            match self.client.list_parts(&recording.key, &begun.upload_id).await {
+                Ok(listed) => {
+                    let have = recording.compared(plan, listed, &leg.parts).await?;
+                    return Ok(parts::Upload { id: begun.upload_id.clone(), have });
+                }
+                // It cannot be asked; what was written down is what was acknowledged.
+                Err(S3Error::Refused { .. } | S3Error::Strange { .. }) => {
+                    return Ok(parts::Upload { id: begun.upload_id.clone(), have: leg.parts.clone() });
+                }
+                Err(S3Error::NoUpload | S3Error::NoObject) => {
+                    // Where it was completed, the object is there, and was found before.
+                    warn!(episode.id = push.created.episode_id, "The cloud has forgotten an upload that was begun; it begins anew");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.give_up_strays(&recording.key).await?;
+        let id = self.client.create_upload(&recording.key, &recording.metadata()).await?;
+        let upload = StartedUpload {
+            bucket: self.client.bucket().to_owned(),
+            object_key: recording.key.clone(),
+            upload_id: id.clone(),
+            part_bytes: plan.part_bytes,
+            source_etag: recording.etag.clone(),
+        };
+        if let Err(error) = journal.upload_started(&upload).await {
+            // Nobody would know of it.
+            let _ = self.client.abort(&recording.key, &id).await;
+            return Err(error.into());
+        }
+        Ok(parts::Upload { id, have: Default::default() })
+    }
+
+    fn fits(&self, begun: &StartedUpload, recording: &Recording, plan: &Plan) -> bool {
+        begun.bucket == self.client.bucket()
+            && begun.object_key == recording.key
+            && begun.part_bytes == plan.part_bytes
+            && same_etag(&begun.source_etag, &recording.etag)
+    }
+
+    /// Uploads of this key that were begun, and that nobody wrote down.
+    async fn give_up_strays(&self, key: &str) -> PushResult<()> {
+        match self.client.list_uploads(key).await {
+            Ok(strays) => {
+                for stray in strays {
+                    self.client.abort(key, &stray).await?;
+                }
+                Ok(())
+            }
+            // A server that cannot list them sweeps them by itself, or keeps them.
+            Err(S3Error::Refused { .. } | S3Error::Strange { .. } | S3Error::NoObject) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn send_parts(
+        &self,
+        push: &Push<'_>,
+        leg: &Leg,
+        recording: &Recording,
+        plan: &Plan,
+        journal: &dyn Journal,
+    ) -> PushResult<FinishedObject> {
+        let mut upload = self.upload(push, leg, recording, plan, journal).await?;
+        parts::send(&self.client, recording, plan, &mut upload, self.settings.parts_at_once, journal).await?;
+        let parts: Vec<_> = upload.have.values().cloned().collect();
+        journal.may_complete().await?;
+        let completed = match self.client.complete(&recording.key, &upload.id, &parts, true).await {
+            // A server without checksums may not know the element.
+            Err(S3Error::Refused { status: 400, ref code }) if code == "MalformedXML" => {
+                self.client.complete(&recording.key, &upload.id, &parts, false).await
+            }
+            completed => completed,
+        };
+        match completed {
+            Ok(_) => self.seen(recording, plan, &parts).await,
+            // The answer may be what was lost, now or before.
+            Err(error @ (S3Error::Away { .. } | S3Error::NoUpload | S3Error::NoObject)) => {
+                self.look_again(recording, plan, &parts, error).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn bring_sidecar(&self, push: &Push<'_>) -> PushResult<()> {
+        let Some(sidecar) = &push.sidecar else { return Ok(()) };
+        let facts = match push.blobs.head(sidecar).await {
+            // The recording is what counts, and there are recordings without a sidecar.
+            Err(BlobError::NotFound(_)) => return Ok(()),
+            facts => facts?,
+        };
+        let key = self.key_of(sidecar);
+        let most = self.settings.sidecar_bytes_max;
+        if facts.size > most {
+            let text = format!("the sidecar `{sidecar}` has {} bytes, and at most {most} are read", facts.size);
+            return Err(PushError::never(SyncFault::SourceChanged, text));
+        }
+        let content = push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?;
+        let sha256 = base64_sha256(&content);
+        self.client.put(&key, content.clone(), &sha256, &[]).await?;
+        let head = self.client.head(&key).await?;
+        match sidecar_is_there(&head, &content, &sha256) {
+            true => Ok(()),
+            false => Err(PushError::again(SyncFault::Damaged, "the sidecar in the cloud is not what was sent")),
+        }
+    }
+}
+
+fn sidecar_is_there(head: &ObjectHead, content: &Bytes, sha256: &str) -> bool {
+    let is_it = match &head.sha256 {
+        Some(told) => told == sha256,
+        None => same_tag(&md5_hex(content), &head.etag),
+    };
+    is_it && head.size == content.len() as u64
+}
+
+/// An entity tag of a foreign server, harmless whatever it is.
+fn tag_shown(etag: &str) -> String {
+    etag.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(80).collect()
+}
+
+#[async_trait]
+impl Cloud for S3Cloud {
+    fn name(&self) -> CloudName {
+        CloudName::S3
+    }
+
+    async fn probe(&self) -> PushResult<()> {
+        match self.client.probe().await {
+            Ok(()) => {}
+            Err(error @ S3Error::Denied { .. }) => return Err(PushError::down(SyncFault::CloudDenied, error.to_string())),
+            Err(error @ S3Error::Away { .. }) => return Err(PushError::down(SyncFault::CloudAway, error.to_string())),
+            Err(error) => return Err(PushError::down(SyncFault::CloudRefused, error.to_string())),
+        }
+        match &self.receiver {
+            Some(receiver) => receiver.probe().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
+        let leg = push.chain.legs.get(&CloudName::S3).cloned().unwrap_or_default();
+        let object = match &leg.object {
+            Some(object) => object.clone(),
+            None => {
+                let object = self.bring(push, &leg, journal).await?;
+                journal.object_finished(&object).await?;
+                object
+            }
+        };
+        journal.progress(object.size_bytes).await;
+        self.bring_sidecar(push).await?;
+        if let Some(receiver) = self.receiver.as_ref().filter(|_| leg.told_at.is_none()) {
+            let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
+            receiver.tell(push, &object, sidecar.as_deref()).await?;
+            journal.receiver_told().await?;
+        }
+        Ok(())
+    }
+
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
+        let leg = push.chain.legs.get(&CloudName::S3).cloned().unwrap_or_default();
+        if let Some(upload) = &leg.upload {
+            self.client.abort(&upload.object_key, &upload.upload_id).await?;
+        }
+        if push.before.is_some() {
+            return Ok(None);
+        }
+        if leg.object.is_some() {
+            return Ok(leg.object);
+        }
+        let recording = self.recording(push).await?;
+        let plan = Plan::of(recording.size, self.settings.part_bytes);
+        self.found(&recording, &plan, &leg).await
+    }
+}

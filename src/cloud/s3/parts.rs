@@ -1,0 +1,281 @@
+//! A recording in parts: how it is cut, what each part is, and several of them on their way at once.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::super::{Journal, PushError, PushResult};
+use super::client::{ListedPart, S3Client, S3Error};
+use crate::blobs::OpenObject;
+use crate::domain::sync::{FinishedPart, PARTS_OF_AN_EVENT_MAX, SyncFault};
+
+/// S3 takes ten thousand; some room is left.
+const PARTS_MAX: u64 = 9_000;
+const MIB: u64 = 1 << 20;
+
+/// Tries of one part before the attempt has failed, and the waits between them.
+const PART_WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Parts are written down when there are so many, or it was so long ago.
+const NOTED_EVERY: Duration = Duration::from_secs(5);
+
+/// How a recording is cut: the same each time, whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    size: u64,
+    pub part_bytes: u64,
+    pub count: u64,
+}
+
+impl Plan {
+    pub fn of(size: u64, part_bytes: u64) -> Self {
+        let least = size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB;
+        let part_bytes = part_bytes.max(least).max(1);
+        Self { size, part_bytes, count: size.div_ceil(part_bytes).max(1) }
+    }
+
+    /// Of the part of this number, from 1.
+    pub fn range(&self, number: u32) -> Range<u64> {
+        let start = u64::from(number.saturating_sub(1)).saturating_mul(self.part_bytes).min(self.size);
+        start..start.saturating_add(self.part_bytes).min(self.size)
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
+        1..=u32::try_from(self.count).unwrap_or(u32::MAX)
+    }
+}
+
+/// One version of a recording in the edge storage.
+pub struct Recording {
+    pub object: OpenObject,
+    pub size: u64,
+    pub etag: String,
+    /// In hex.
+    pub sha256: String,
+    /// In the cloud.
+    pub key: String,
+    /// The id that people and the cloud see.
+    pub episode: String,
+}
+
+/// An upload, and what it has.
+pub struct Upload {
+    pub id: String,
+    pub have: BTreeMap<u32, FinishedPart>,
+}
+
+pub fn base64_sha256(content: &[u8]) -> String {
+    STANDARD.encode(Sha256::digest(content))
+}
+
+pub fn md5_hex(content: &[u8]) -> String {
+    hex::encode(Md5::digest(content))
+}
+
+/// Quotes are part of the header, and some servers write hex in upper case.
+pub fn same_tag(a: &str, b: &str) -> bool {
+    a.trim_matches('"').eq_ignore_ascii_case(b.trim_matches('"'))
+}
+
+/// The checksum of an object made of these parts: that of their checksums, and their number.
+pub fn composite(parts: &[FinishedPart]) -> Option<String> {
+    let mut all = Sha256::new();
+    for part in parts {
+        all.update(STANDARD.decode(&part.sha256).ok()?);
+    }
+    Some(format!("{}-{}", STANDARD.encode(all.finalize()), parts.len()))
+}
+
+/// The same by MD5, as entity tags are made: of one part, that of the part.
+pub fn composite_tag(parts: &[FinishedPart]) -> Option<String> {
+    if let [only] = parts {
+        return Some(only.etag.clone());
+    }
+    let mut all = Md5::new();
+    for part in parts {
+        all.update(hex::decode(part.etag.trim_matches('"')).ok()?);
+    }
+    Some(format!("{}-{}", hex::encode(all.finalize()), parts.len()))
+}
+
+impl Recording {
+    /// What is stored beside the object.
+    pub fn metadata(&self) -> Vec<(&'static str, String)> {
+        vec![("x-amz-meta-sha256", self.sha256.clone()), ("x-amz-meta-episode-id", self.episode.clone())]
+    }
+
+    /// All of it, which has to be what was verified.
+    pub fn checked(&self, content: &Bytes) -> PushResult<FinishedPart> {
+        let digest = Sha256::digest(content);
+        if !hex::encode(digest).eq_ignore_ascii_case(&self.sha256) {
+            return Err(PushError::never(SyncFault::SourceChanged, "the recording in the edge storage has another SHA-256 than was verified"));
+        }
+        Ok(FinishedPart { number: 1, etag: md5_hex(content), sha256: STANDARD.encode(digest) })
+    }
+
+    async fn part(&self, plan: &Plan, number: u32) -> PushResult<(Bytes, String)> {
+        let content = self.object.read(plan.range(number)).await?;
+        let hashed = content.clone();
+        let sha256 = tokio::task::spawn_blocking(move || base64_sha256(&hashed)).await;
+        let sha256 = sha256.map_err(|error| PushError::again(SyncFault::Internal, error.to_string()))?;
+        Ok((content, sha256))
+    }
+
+    /// What each part of it is, with the entity tags that a server without checksums gives them.
+    pub async fn all_parts(&self, plan: &Plan) -> PushResult<Vec<FinishedPart>> {
+        let mut parts = vec![];
+        for number in plan.numbers() {
+            let (content, sha256) = self.part(plan, number).await?;
+            parts.push(FinishedPart { number, etag: md5_hex(&content), sha256 });
+        }
+        Ok(parts)
+    }
+
+    /// Of the parts that the store has, those that are parts of this recording. Those that were written down are known; others are compared.
+    pub async fn compared(
+        &self,
+        plan: &Plan,
+        listed: Vec<ListedPart>,
+        noted: &BTreeMap<u32, FinishedPart>,
+    ) -> PushResult<BTreeMap<u32, FinishedPart>> {
+        let mut have = BTreeMap::new();
+        for part in listed {
+            let range = plan.range(part.number);
+            if part.number == 0 || u64::from(part.number) > plan.count || part.size != range.end - range.start {
+                continue;
+            }
+            if let Some(known) = noted.get(&part.number).filter(|known| same_tag(&known.etag, &part.etag)) {
+                have.insert(part.number, known.clone());
+                continue;
+            }
+            let (content, sha256) = self.part(plan, part.number).await?;
+            let is_it = match &part.sha256 {
+                Some(told) => *told == sha256,
+                None => same_tag(&md5_hex(&content), &part.etag),
+            };
+            if is_it {
+                have.insert(part.number, FinishedPart { number: part.number, etag: part.etag, sha256 });
+            }
+        }
+        Ok(have)
+    }
+}
+
+/// Sends what the upload does not have. What arrived is written down, also where something else failed.
+pub async fn send(
+    client: &Arc<S3Client>,
+    recording: &Recording,
+    plan: &Plan,
+    upload: &mut Upload,
+    at_once: usize,
+    journal: &dyn Journal,
+) -> PushResult<()> {
+    let bytes_of = |number: u32| {
+        let range = plan.range(number);
+        range.end - range.start
+    };
+    let missing: Vec<u32> = plan.numbers().filter(|number| !upload.have.contains_key(number)).collect();
+    let mut done: u64 = upload.have.keys().map(|number| bytes_of(*number)).sum();
+    journal.progress(done).await;
+    let id = upload.id.clone();
+    let mut sending =
+        stream::iter(missing).map(|number| send_part(client, recording, plan, &id, number)).buffer_unordered(at_once.max(1)).boxed();
+    let (mut arrived, mut noted_at, mut failed) = (vec![], Instant::now(), None);
+    while let Some(sent) = sending.next().await {
+        match sent {
+            Ok(part) => {
+                done += bytes_of(part.number);
+                journal.progress(done).await;
+                upload.have.insert(part.number, part.clone());
+                arrived.push(part);
+            }
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+        if arrived.len() >= PARTS_OF_AN_EVENT_MAX || noted_at.elapsed() >= NOTED_EVERY {
+            journal.parts_finished(&id, std::mem::take(&mut arrived)).await?;
+            noted_at = Instant::now();
+        }
+    }
+    drop(sending);
+    if !arrived.is_empty() {
+        journal.parts_finished(&id, arrived).await?;
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+async fn send_part(client: &S3Client, recording: &Recording, plan: &Plan, id: &str, number: u32) -> PushResult<FinishedPart> {
+    let (content, sha256) = recording.part(plan, number).await?;
+    let mut waits = PART_WAITS.iter();
+    loop {
+        let failure = match client.upload_part(&recording.key, id, number, content.clone(), &sha256).await {
+            Ok((etag, told)) => {
+                // Without a checksum of the server, its entity tag has to be that of what was sent.
+                let arrived = told.as_ref().map_or_else(|| same_tag(&md5_hex(&content), &etag), |told| *told == sha256);
+                if arrived {
+                    return Ok(FinishedPart { number, etag, sha256 });
+                }
+                S3Error::Damaged { code: "a part has another checksum".into() }
+            }
+            Err(failure) => failure,
+        };
+        let wait = waits.next().filter(|_| matches!(failure, S3Error::Away { .. } | S3Error::Damaged { .. }));
+        let Some(wait) = wait else { return Err(failure.into()) };
+        let told = if let S3Error::Away { after: Some(after), .. } = &failure { *after } else { Duration::ZERO };
+        tokio::time::sleep((*wait).max(told)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_recording_is_cut_in_as_many_parts_as_s3_takes() {
+        let plan = Plan::of(20 * MIB + 1, 8 * MIB);
+        assert_eq!((plan.count, plan.range(3)), (3, 16 * MIB..20 * MIB + 1));
+        assert_eq!(Plan::of(0, 8 * MIB).count, 1);
+        let large = Plan::of(5 << 40, 8 * MIB);
+        assert!(large.count <= PARTS_MAX && large.part_bytes % MIB == 0, "{large:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_all_of_it_once(size in 1_u64..100_000_000, part in 1_u64..30_000_000) {
+            let plan = Plan::of(size, part);
+            let mut at = 0;
+            for number in plan.numbers() {
+                let range = plan.range(number);
+                prop_assert_eq!(range.start, at);
+                prop_assert!(range.end > range.start);
+                at = range.end;
+            }
+            prop_assert_eq!(at, size);
+        }
+    }
+
+    #[test]
+    fn checksums_of_parts_are_made_as_s3_makes_them() {
+        let part = |number, content: &[u8]| FinishedPart { number, etag: format!("\"{}\"", md5_hex(content)), sha256: base64_sha256(content) };
+        let parts = [part(1, b"one"), part(2, b"two")];
+        let tag = composite_tag(&parts).unwrap();
+        let joined: Vec<u8> = [Md5::digest(b"one").to_vec(), Md5::digest(b"two").to_vec()].concat();
+        assert_eq!(tag, format!("{}-2", hex::encode(Md5::digest(&joined))));
+        assert_eq!(composite_tag(&parts[..1]).unwrap(), parts[0].etag);
+        let joined: Vec<u8> = [Sha256::digest(b"one").to_vec(), Sha256::digest(b"two").to_vec()].concat();
+        assert_eq!(composite(&parts).unwrap(), format!("{}-2", STANDARD.encode(Sha256::digest(&joined))));
+    }
+}

@@ -1,0 +1,104 @@
+//! The service that is told of what arrived in the bucket. One that has heard of an episode before says so with 409 and since when: that is as good.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::super::{Push, PushError, PushResult};
+use crate::config::Secret;
+use crate::domain::sync::{FinishedObject, SyncFailure, SyncFault};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer has a few fields.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+pub struct Receiver {
+    http: reqwest::Client,
+    base: String,
+    url: String,
+    token: Option<Secret>,
+}
+
+#[derive(Deserialize)]
+struct Known {
+    synced_at: Option<serde_json::Value>,
+}
+
+impl Receiver {
+    pub fn new(base: &str, token: Option<Secret>, timeout: Duration) -> reqwest::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(timeout.min(Duration::from_secs(60)))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, base: base.to_owned(), url: format!("{base}/api/v1/sync/episode"), token })
+    }
+
+    /// Whether it answers at all; what, does not matter.
+    pub async fn probe(&self) -> PushResult<()> {
+        match self.http.get(&self.base).send().await {
+            Ok(answer) if answer.status().is_server_error() => {
+                Err(PushError::down(SyncFault::CloudAway, format!("the receiver of episodes answers {}", answer.status().as_u16())))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(PushError::down(SyncFault::CloudAway, away(&error))),
+        }
+    }
+
+    pub async fn tell(&self, push: &Push<'_>, object: &FinishedObject, sidecar_key: Option<&str>) -> PushResult<()> {
+        let (created, queued) = (push.created, &push.chain.queued);
+        let body = json!({
+            "episode_id": queued.episode_public_id,
+            "task_id": created.public_task_id.as_str(),
+            "factory_id": created.factory_id.0,
+            "organization_id": created.organization_id.0,
+            "bucket": object.bucket,
+            "mcap_key": object.object_key,
+            "sidecar_key": sidecar_key,
+            "sha256": queued.sha256,
+            "size_bytes": object.size_bytes,
+            "duration_sec": created.duration_sec,
+            "message_count": created.message_count,
+            "approved_at": queued.approved_at,
+        });
+        let mut request = self.http.post(&self.url).json(&body);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        let answer = request.send().await.map_err(|error| PushError::again(SyncFault::CloudAway, away(&error)))?;
+        let status = answer.status();
+        match status {
+            status if status.is_success() => Ok(()),
+            StatusCode::CONFLICT if knows_it(answer).await => Ok(()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(PushError::down(SyncFault::CloudDenied, format!("the receiver of episodes does not let us in: {}", status.as_u16())))
+            }
+            status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
+                Err(PushError::again(SyncFault::CloudAway, format!("the receiver of episodes answers {}", status.as_u16())))
+            }
+            status => Err(PushError::Again {
+                failure: SyncFailure::new(SyncFault::ReceiverRefused, format!("the receiver of episodes refused this one: {}", status.as_u16())),
+                after: None,
+            }),
+        }
+    }
+}
+
+async fn knows_it(mut answer: reqwest::Response) -> bool {
+    let mut body = vec![];
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return false;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice::<Known>(&body).is_ok_and(|known| known.synced_at.is_some_and(|at| !at.is_null()))
+}
+
+/// Without the address, which may hold a name and a password.
+fn away(error: &reqwest::Error) -> String {
+    let what = if error.is_timeout() { "gives no answer in time" } else { "cannot be reached" };
+    format!("the receiver of episodes {what}")
+}

@@ -1,0 +1,522 @@
+//! Episodes on their way to the cloud: queued, worked on, ended; and what people switch of it.
+//!
+//! What queues an episode, begins with it, or completes it locks the episode first and then its chain. So what is decided about whether it
+//! may be in the cloud is true until the commit, and of two that queue it the later one sees the first.
+
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::qa::known;
+use super::{Command, CommandError, Commands, Context, Refusal, Work};
+use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
+use crate::domain::episode::{Created, Episode, EpisodeCommand, InCloud, Known};
+use crate::domain::order::Priority;
+use crate::domain::sync::{
+    Chain, ChainCommand, ChainEnd, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl, SyncFailure,
+    SyncFault, SyncQueued, SyncReason, is_fit,
+};
+use crate::domain::{EpisodeId, OrderId, RefusalCode, SyncChainId, Timestamp};
+use crate::eventstore::Loaded;
+use crate::projections::facts;
+
+/// The stream of what people switch.
+const CONTROL: &str = "site";
+
+/// Episodes that one look finds.
+const FOUND_MAX: i64 = 200;
+
+const NEWEST: &str = "select id from sync_chains where episode_id = $1 order by id desc limit 1";
+const PRIORITY: &str = "select priority from orders where id = $1";
+const FORGET_PROGRESS: &str = "delete from sync_progress where chain_id = $1";
+/// Approved, not there, and never tried. Behind an id, in their order: which is first in the queue, its rows say.
+const TO_QUEUE: &str = "select e.id from episodes e where e.qa_status in ('approved', 'inspector_approved') and not e.cloud_synced and e.id > $1
+    and not exists (select from sync_chains c where c.episode_id = e.id) and not e.labels @> array['recalled_batch'] order by e.id limit $2";
+const TELL_PROGRESS: &str = "insert into sync_progress as p (chain_id, cloud, done_bytes, total_bytes) values ($1, $2, $3, $4)
+    on conflict (chain_id, cloud) do update set (done_bytes, total_bytes, updated_at) = (excluded.done_bytes, excluded.total_bytes, clock_timestamp())";
+const TELL_TROUBLE: &str = "insert into cloud_troubles as t (cloud, error) values ($1, $2)
+    on conflict (cloud) do update set (error, seen_at) = (excluded.error, clock_timestamp())";
+const FORGET_TROUBLE: &str = "delete from cloud_troubles where cloud = $1";
+
+/// What is wanted of an episode.
+#[derive(Clone, Debug)]
+pub struct QueueSync {
+    pub episode: EpisodeId,
+    pub reason: SyncReason,
+    /// Where the site has its recordings.
+    pub clouds: Vec<CloudName>,
+}
+
+impl Command for QueueSync {
+    /// The chain that waits now.
+    type Answer = SyncChainId;
+    const NAME: &'static str = "queue_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<SyncChainId, CommandError> {
+        queue(work, self.episode, self.reason, &self.clouds).await
+    }
+}
+
+fn no_episode() -> Refusal {
+    Refusal::new(RefusalCode::EpisodeNotFound, "episode not found")
+}
+
+async fn locked_in_scope(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
+    let loaded = work.lock_and_load::<Episode>(id).await?;
+    let seen = match &loaded.state {
+        Episode::Known(episode) => work.scope.contains(episode.created.factory_id, Some(episode.created.organization_id)),
+        Episode::Absent => false,
+    };
+    if seen { Ok(loaded) } else { Err(no_episode().into()) }
+}
+
+/// The newest chain of an episode that is locked.
+async fn newest(work: &mut Work, episode: EpisodeId) -> Result<Option<(SyncChainId, Loaded<SyncChain>)>, CommandError> {
+    let rows = work.tx.query(NEWEST, &[&episode]).await?;
+    let Some(id) = rows.first().map(|row| row.get::<_, SyncChainId>(0)) else { return Ok(None) };
+    Ok(Some((id, work.lock_and_load::<SyncChain>(id).await?)))
+}
+
+fn state_of(chain: &Loaded<SyncChain>) -> Option<&Chain> {
+    match &chain.state {
+        SyncChain::Known(chain) => Some(chain),
+        SyncChain::Absent => None,
+    }
+}
+
+fn already_queued(episode: EpisodeId) -> Refusal {
+    let status = serde_json::json!({ "episode_id": episode.0, "status": "already_queued" });
+    Refusal::new(RefusalCode::SyncActive, "episode sync is already in progress").with(status)
+}
+
+/// Whether it may be asked for at all, whatever became of it before.
+fn may_be_asked(episode: &Known, reason: SyncReason) -> Result<(), Refusal> {
+    match (reason, &episode.cloud) {
+        (SyncReason::Resync, None) => {
+            return Err(Refusal::new(RefusalCode::SyncNeverDone, "episode has not been synced to cloud yet, use normal sync instead"));
+        }
+        (SyncReason::Manual | SyncReason::AutoScan | SyncReason::BulkRun, Some(_)) => {
+            return Err(Refusal::new(RefusalCode::SyncedAlready, "episode already synced to cloud"));
+        }
+        (SyncReason::Resync, Some(_)) | (SyncReason::Manual | SyncReason::AutoScan | SyncReason::BulkRun, None) => {}
+    }
+    is_fit(episode).map_err(Refusal::from)
+}
+
+pub(super) async fn queue(work: &mut Work, id: EpisodeId, reason: SyncReason, clouds: &[CloudName]) -> Result<SyncChainId, CommandError> {
+    let episode = locked_in_scope(work, id).await?;
+    let known = known(&episode)?.clone();
+    may_be_asked(&known, reason).map_err(|refusal| refusal.about(&episode.stream()))?;
+    let (now, mut supersedes) = (work.now, None);
+    if let Some((chain_id, mut chain)) = newest(work, id).await? {
+        let state = state_of(&chain);
+        let (status, next) = (state.map(Chain::status), state.and_then(Chain::next_retry_at));
+        match (status, next) {
+            (Some(ChainStatus::Pending | ChainStatus::InProgress), _) => return Err(already_queued(id).about(&chain.stream()).into()),
+            // It has its turn again by itself, or never.
+            (Some(ChainStatus::Failed), _) if reason == SyncReason::AutoScan => return Ok(chain_id),
+            (Some(ChainStatus::Failed), Some(next)) if next <= now && reason != SyncReason::Resync => {
+                work.decide(&mut chain, ChainCommand::Retry { at: now })?;
+                return Ok(chain_id);
+            }
+            (Some(ChainStatus::Failed), Some(_)) => {
+                let failure = state.and_then(|state| state.failure.clone());
+                let failure = failure.unwrap_or_else(|| SyncFailure::new(SyncFault::Internal, "it was tried before"));
+                work.decide(&mut chain, ChainCommand::GiveUp { cause: GivenUpCause::Superseded, failure, at: now })?;
+                supersedes = Some(chain_id);
+            }
+            (Some(ChainStatus::Failed), None) => supersedes = Some(chain_id),
+            (Some(ChainStatus::Completed) | None, _) => {}
+        }
+    }
+    let ids = facts::new_ids(&mut work.tx, "sync_chain_ids", 1).await?;
+    let chain_id = SyncChainId(ids.first().copied().unwrap_or_default());
+    let queued = queued(&known, id, reason, clouds, priority_of(work, known.created.order_id).await?, supersedes, now);
+    work.decide(&mut Loaded::<SyncChain>::absent(chain_id), ChainCommand::Queue(Box::new(queued)))?;
+    Ok(chain_id)
+}
+
+async fn priority_of(work: &mut Work, order: OrderId) -> Result<Priority, CommandError> {
+    let rows = work.tx.query(PRIORITY, &[&order]).await?;
+    Ok(rows.first().map(|row| row.get(0)).unwrap_or_default())
+}
+
+fn queued(
+    known: &Known,
+    episode_id: EpisodeId,
+    reason: SyncReason,
+    clouds: &[CloudName],
+    priority: Priority,
+    supersedes: Option<SyncChainId>,
+    at: Timestamp,
+) -> SyncQueued {
+    let created = &known.created;
+    SyncQueued {
+        episode_id,
+        episode_public_id: created.episode_id.clone(),
+        factory_id: created.factory_id,
+        organization_id: created.organization_id,
+        reason,
+        clouds: clouds.to_vec(),
+        source_path: created.mcap_path.clone(),
+        size_bytes: created.file_size_bytes,
+        sha256: created.checksum.clone(),
+        priority,
+        approved_at: known.approved_at,
+        supersedes,
+        at,
+    }
+}
+
+/// A leg that a worker holds, of a chain of an episode.
+#[derive(Clone, Debug)]
+pub struct HeldLeg {
+    pub episode: EpisodeId,
+    pub chain: SyncChainId,
+    pub held: Held,
+}
+
+/// Whether a worker goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum MayGoOn {
+    Yes(Box<ToPush>),
+    /// It may not be in the cloud any more, and the chain ended with this.
+    Unfit(Box<ToPush>),
+    /// There is nothing to do.
+    No,
+}
+
+/// What a worker has to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToPush {
+    pub chain: Chain,
+    pub created: Created,
+    /// What was there before this chain.
+    pub cloud: Option<InCloud>,
+}
+
+/// Ends a chain whose episode may not be in the cloud.
+fn end_unfit(work: &mut Work, episode: &Known, chain: &mut Loaded<SyncChain>) -> Result<bool, CommandError> {
+    let Err(unfit) = is_fit(episode) else { return Ok(false) };
+    let failure = SyncFailure::new(unfit.fault(), unfit.to_string());
+    let at = work.now;
+    work.decide(chain, ChainCommand::GiveUp { cause: GivenUpCause::NotEligible, failure, at })?;
+    Ok(true)
+}
+
+async fn episode_and_chain(work: &mut Work, of: &HeldLeg) -> Result<Option<(Loaded<Episode>, Loaded<SyncChain>)>, CommandError> {
+    let episode = work.lock_and_load::<Episode>(of.episode).await?;
+    let chain = work.lock_and_load::<SyncChain>(of.chain).await?;
+    let is_over = state_of(&chain).is_none_or(|chain| chain.end.is_some() || chain.queued.episode_id != of.episode);
+    Ok((!is_over && episode.state != Episode::Absent).then_some((episode, chain)))
+}
+
+/// A worker begins with a leg, or goes on with it.
+#[derive(Clone, Debug)]
+pub struct ClaimSync {
+    pub of: HeldLeg,
+    pub attempt: u32,
+}
+
+impl Command for ClaimSync {
+    type Answer = MayGoOn;
+    const NAME: &'static str = "claim_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<MayGoOn, CommandError> {
+        let Some((episode, mut chain)) = episode_and_chain(work, &self.of).await? else { return Ok(MayGoOn::No) };
+        let known = known(&episode)?.clone();
+        if end_unfit(work, &known, &mut chain)? {
+            forget_progress(work, self.of.chain).await?;
+            return Ok(to_push(chain, known).map_or(MayGoOn::No, MayGoOn::Unfit));
+        }
+        let claim = ChainCommand::Claim { held: self.of.held.clone(), attempt: self.attempt, at: work.now };
+        match work.decide(&mut chain, claim) {
+            Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::SyncChainOver => return Ok(MayGoOn::No),
+            decided => decided?,
+        };
+        Ok(to_push(chain, known).map_or(MayGoOn::No, MayGoOn::Yes))
+    }
+}
+
+fn to_push(chain: Loaded<SyncChain>, known: Known) -> Option<Box<ToPush>> {
+    match chain.state {
+        SyncChain::Known(chain) => Some(Box::new(ToPush { chain: *chain, created: known.created, cloud: known.cloud })),
+        SyncChain::Absent => None,
+    }
+}
+
+/// Before something becomes an object in the cloud: whether it still may.
+#[derive(Clone, Debug)]
+pub struct CheckSync(pub HeldLeg);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checked {
+    Fit,
+    /// The chain ended with this.
+    Unfit,
+    /// It was over before, or another worker has the leg.
+    Over,
+}
+
+impl Command for CheckSync {
+    type Answer = Checked;
+    const NAME: &'static str = "check_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<Checked, CommandError> {
+        let Some((episode, mut chain)) = episode_and_chain(work, &self.0).await? else { return Ok(Checked::Over) };
+        let HeldLeg { held, .. } = &self.0;
+        if !state_of(&chain).is_some_and(|chain| chain.is_held(held)) {
+            return Ok(Checked::Over);
+        }
+        if end_unfit(work, known(&episode)?, &mut chain)? {
+            forget_progress(work, self.0.chain).await?;
+            return Ok(Checked::Unfit);
+        }
+        Ok(Checked::Fit)
+    }
+}
+
+/// An episode may not be in the cloud, and is there all the same: it lost its approval at the moment at which its upload was completed.
+#[derive(Clone, Debug)]
+pub struct NoteLeftBehind {
+    pub of: HeldLeg,
+    pub object: FinishedObject,
+}
+
+impl Command for NoteLeftBehind {
+    type Answer = ();
+    const NAME: &'static str = "note_left_behind";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let (chain_id, object_key, at) = (self.of.chain, self.object.object_key.clone(), work.now);
+        let mut episode = work.lock_and_load::<Episode>(self.of.episode).await?;
+        if known(&episode)?.cloud.is_none() {
+            work.decide(&mut episode, EpisodeCommand::NoteSynced(InCloud { chain_id, object_key, at }))?;
+        }
+        Ok(())
+    }
+}
+
+async fn forget_progress(work: &mut Work, chain: SyncChainId) -> Result<(), CommandError> {
+    work.tx.query(FORGET_PROGRESS, &[&chain]).await?;
+    Ok(())
+}
+
+/// How far a worker came. Refused where another one has the leg, or the chain is over.
+#[derive(Clone, Debug)]
+pub struct NoteSync {
+    pub chain: SyncChainId,
+    pub step: ChainCommand,
+}
+
+impl Command for NoteSync {
+    /// Whether the chain is over with it.
+    type Answer = bool;
+    const NAME: &'static str = "note_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        let mut chain = work.lock_and_load::<SyncChain>(self.chain).await?;
+        work.decide(&mut chain, self.step.clone())?;
+        let is_over = state_of(&chain).is_none_or(|chain| chain.end.is_some());
+        if is_over {
+            forget_progress(work, self.chain).await?;
+        }
+        Ok(is_over)
+    }
+}
+
+/// A cloud has all that it has to have.
+#[derive(Clone, Debug)]
+pub struct FinishSyncLeg(pub HeldLeg);
+
+impl Command for FinishSyncLeg {
+    /// Whether all clouds have it.
+    type Answer = bool;
+    const NAME: &'static str = "finish_sync_leg";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        let (leg, at) = (&self.0, work.now);
+        let mut episode = work.lock_and_load::<Episode>(leg.episode).await?;
+        let mut chain = work.lock_and_load::<SyncChain>(leg.chain).await?;
+        work.decide(&mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at })?;
+        let Some(state) = state_of(&chain).filter(|chain| matches!(chain.end, Some(ChainEnd::Completed { .. }))) else { return Ok(false) };
+        let object_key = state.object().map(|object| object.object_key.clone()).unwrap_or_default();
+        work.decide(&mut episode, EpisodeCommand::NoteSynced(InCloud { chain_id: leg.chain, object_key, at }))?;
+        forget_progress(work, leg.chain).await?;
+        Ok(true)
+    }
+}
+
+/// An episode lost its approval, or was recalled: what is queued of it is pushed no more.
+#[derive(Clone, Debug)]
+pub struct EndUnwantedSync(pub EpisodeId);
+
+impl Command for EndUnwantedSync {
+    /// Whether something was queued.
+    type Answer = bool;
+    const NAME: &'static str = "end_unwanted_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
+        let episode = work.lock_and_load::<Episode>(self.0).await?;
+        let Some((id, mut chain)) = newest(work, self.0).await? else { return Ok(false) };
+        // Who works on one asks before each of its steps, and knows what was begun.
+        let is_at_work = |chain: &Chain| chain.end.is_some() || chain.status() == ChainStatus::InProgress;
+        if state_of(&chain).is_none_or(is_at_work) || !end_unfit(work, known(&episode)?, &mut chain)? {
+            return Ok(false);
+        }
+        forget_progress(work, id).await?;
+        Ok(true)
+    }
+}
+
+/// Switches whether approved episodes are pushed by themselves.
+#[derive(Clone, Debug)]
+pub struct SwitchAutoScan {
+    pub on: bool,
+    /// As the settings have it.
+    pub by_default: bool,
+    /// The revision that the caller saw.
+    pub expected: Option<i64>,
+}
+
+impl Command for SwitchAutoScan {
+    /// The revision afterwards.
+    type Answer = i64;
+    const NAME: &'static str = "switch_auto_scan";
+
+    async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
+        let Self { on, by_default, expected } = *self;
+        control(work, ControlCommand::SwitchAutoScan { on, by_default, expected }).await
+    }
+}
+
+/// A cloud gets nothing for a while.
+#[derive(Clone, Debug)]
+pub struct PauseCloud {
+    pub cloud: CloudName,
+    pub reason: String,
+}
+
+impl Command for PauseCloud {
+    type Answer = i64;
+    const NAME: &'static str = "pause_cloud";
+
+    async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
+        let at = work.now;
+        control(work, ControlCommand::Pause { cloud: self.cloud, reason: self.reason.clone(), at }).await
+    }
+}
+
+/// It gets what waits.
+#[derive(Clone, Debug)]
+pub struct ResumeCloud(pub CloudName);
+
+impl Command for ResumeCloud {
+    type Answer = i64;
+    const NAME: &'static str = "resume_cloud";
+
+    async fn run(&self, work: &mut Work) -> Result<i64, CommandError> {
+        control(work, ControlCommand::Resume { cloud: self.0 }).await
+    }
+}
+
+async fn control(work: &mut Work, command: ControlCommand) -> Result<i64, CommandError> {
+    let mut control = work.lock_and_load::<SyncControl>(CONTROL).await?;
+    work.decide(&mut control, command)?;
+    Ok(control.state.standing().revision)
+}
+
+/// Queues the episodes of a piece of a bulk run. Those that cannot be are skipped, with the reason; with `force` those that are there already
+/// are pushed once more.
+pub(super) async fn queue_items(work: &mut Work, items: &[Item], force: bool, clouds: &[CloudName]) -> Result<Vec<ItemResult>, CommandError> {
+    let mut results = vec![];
+    for item in items {
+        let result = match item.item.parse() {
+            Ok(id) => queue_one(work, EpisodeId(id), force, clouds).await?,
+            Err(_) => (ItemOutcome::Skipped, Some("episode_not_found")),
+        };
+        results.push((item.number, result.0, result.1));
+    }
+    Ok(results)
+}
+
+async fn queue_one(work: &mut Work, id: EpisodeId, force: bool, clouds: &[CloudName]) -> Result<(ItemOutcome, Option<&'static str>), CommandError> {
+    let first = queue(work, id, SyncReason::BulkRun, clouds).await;
+    let queued = match first {
+        Err(CommandError::Refused(refusal)) if force && refusal.code == RefusalCode::SyncedAlready => {
+            queue(work, id, SyncReason::Resync, clouds).await
+        }
+        first => first,
+    };
+    match queued {
+        Ok(_) => Ok((ItemOutcome::Passed, None)),
+        Err(CommandError::Refused(refusal)) => Ok((ItemOutcome::Skipped, Some(skipped_because(refusal.code)))),
+        Err(error) => Err(error),
+    }
+}
+
+/// In the words of a preview.
+fn skipped_because(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::SyncNotApproved => "qa_not_approved",
+        RefusalCode::SyncRecalled => "recalled",
+        RefusalCode::SyncedAlready => "already_synced",
+        RefusalCode::SyncActive => "sync_active",
+        other => other.as_str(),
+    }
+}
+
+impl Commands {
+    /// Queues what was approved and never tried. Answers how many episodes that were.
+    pub async fn queue_approved(&self, context: &Context, clouds: &[CloudName], stop: &CancellationToken) -> Result<usize, CommandError> {
+        let (mut last, mut queued) = (EpisodeId(0), 0);
+        loop {
+            let rows = self.beside_the_log(TO_QUEUE, &[&last, &FOUND_MAX]).await?;
+            for row in &rows {
+                last = row.get(0);
+                if stop.is_cancelled() {
+                    return Ok(queued);
+                }
+                match self.execute(context, QueueSync { episode: last, reason: SyncReason::AutoScan, clouds: clouds.to_vec() }).await {
+                    Ok(_) => queued += 1,
+                    // It was queued, or lost its approval, at this moment.
+                    Err(CommandError::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if rows.is_empty() {
+                return Ok(queued);
+            }
+        }
+    }
+
+    /// How many bytes a cloud has of a chain so far.
+    pub async fn tell_sync_progress(&self, chain: SyncChainId, cloud: CloudName, done: u64, total: u64) -> Result<(), CommandError> {
+        let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.beside_the_log(TELL_PROGRESS, &[&chain, &cloud.as_str(), &number(done), &number(total)]).await?;
+        Ok(())
+    }
+
+    /// Why a cloud gets nothing at the moment; none: it takes what comes.
+    pub async fn tell_cloud_trouble(&self, cloud: CloudName, error: Option<&str>) -> Result<(), CommandError> {
+        match error {
+            Some(error) => self.beside_the_log(TELL_TROUBLE, &[&cloud.as_str(), &error]).await?,
+            None => self.beside_the_log(FORGET_TROUBLE, &[&cloud.as_str()]).await?,
+        };
+        Ok(())
+    }
+}
+
+/// Every statement, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    [
+        ("newest sync chain of an episode", NEWEST),
+        ("priority of an order", PRIORITY),
+        ("progress of a sync chain, forgotten", FORGET_PROGRESS),
+        ("approved episodes that were never queued", TO_QUEUE),
+        ("progress of a sync chain, told", TELL_PROGRESS),
+        ("trouble of a cloud, told", TELL_TROUBLE),
+        ("trouble of a cloud, forgotten", FORGET_TROUBLE),
+    ]
+    .map(|(name, sql)| (name, sql.to_owned()))
+    .into()
+}

@@ -1,0 +1,108 @@
+//! `[sync]`: clouds that recordings are pushed to, and how.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::check::Findings;
+use super::forms::{seconds, set_or_none};
+use super::secret::Secret;
+
+/// S3 takes no smaller part, but for the last one, and no larger one.
+const PART_MIB_MIN: u64 = 5;
+const PART_MIB_MAX: u64 = 1024;
+const PARTS_AT_ONCE_MAX: usize = 64;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudSync {
+    pub enabled: bool,
+    pub auto_scan: bool,
+    max_retries: u32,
+    #[serde(rename = "deadline_s", deserialize_with = "seconds")]
+    deadline: Duration,
+    #[serde(rename = "retry_base_s", deserialize_with = "seconds")]
+    pub retry_base: Duration,
+    #[serde(rename = "retry_max_s", deserialize_with = "seconds")]
+    pub retry_max: Duration,
+    #[serde(rename = "retry_jitter_s", deserialize_with = "seconds")]
+    retry_jitter: Duration,
+    #[serde(rename = "request_timeout_s", deserialize_with = "seconds")]
+    pub request_timeout: Duration,
+    pub parts_at_once: usize,
+    part_mib: u64,
+    bandwidth_bytes_per_s: u64,
+    pub s3: CloudS3,
+    pub receiver: CloudReceiver,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudS3 {
+    #[serde(deserialize_with = "set_or_none")]
+    pub bucket: Option<String>,
+    /// With a scheme, without a trailing slash.
+    #[serde(deserialize_with = "set_or_none")]
+    pub endpoint: Option<String>,
+    pub region: String,
+    #[serde(deserialize_with = "set_or_none")]
+    pub access_key: Option<String>,
+    #[serde(deserialize_with = "set_or_none")]
+    pub secret_key: Option<Secret>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudReceiver {
+    /// With a scheme, without a trailing slash.
+    #[serde(deserialize_with = "set_or_none")]
+    pub url: Option<String>,
+    #[serde(deserialize_with = "set_or_none")]
+    pub token: Option<Secret>,
+}
+
+impl CloudSync {
+    pub fn max_retries(&self) -> Option<u32> {
+        (self.max_retries > 0).then_some(self.max_retries)
+    }
+
+    pub fn deadline(&self) -> Option<Duration> {
+        (!self.deadline.is_zero()).then_some(self.deadline)
+    }
+
+    pub fn retry_jitter(&self) -> Option<Duration> {
+        (!self.retry_jitter.is_zero()).then_some(self.retry_jitter)
+    }
+
+    pub fn part_bytes(&self) -> u64 {
+        self.part_mib << 20
+    }
+
+    pub fn bandwidth(&self) -> Option<u64> {
+        (self.bandwidth_bytes_per_s > 0).then_some(self.bandwidth_bytes_per_s)
+    }
+
+    pub(super) fn check(&mut self, findings: &mut Findings) {
+        findings.need_base_url("sync.s3.endpoint", &mut self.s3.endpoint);
+        findings.need_base_url("sync.receiver.url", &mut self.receiver.url);
+        let s3 = &self.s3;
+        findings.need(
+            s3.bucket.is_none() || (s3.endpoint.is_some() && s3.access_key.is_some() && s3.secret_key.is_some()),
+            "with `sync.s3.bucket`, `sync.s3.endpoint`, `sync.s3.access_key` and `sync.s3.secret_key` are required",
+        );
+        findings.need(
+            self.receiver.url.is_none() || s3.bucket.is_some(),
+            "`sync.receiver.url` is told of what arrives in `sync.s3.bucket`: both are given, or neither",
+        );
+        findings.need(self.retry_max >= self.retry_base, "`sync.retry_max_s` must not be below `retry_base_s`");
+        findings.need(
+            self.max_retries > 0 || !self.deadline.is_zero(),
+            "`sync` needs `max_retries` or `deadline_s`: a recording that cannot be pushed has to be told of",
+        );
+        findings.need(
+            (PART_MIB_MIN..=PART_MIB_MAX).contains(&self.part_mib),
+            format!("`sync.part_mib` must be {PART_MIB_MIN} to {PART_MIB_MAX}"),
+        );
+        findings.need(self.parts_at_once <= PARTS_AT_ONCE_MAX, format!("`sync.parts_at_once` must be at most {PARTS_AT_ONCE_MAX}"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Episodes on their way to the cloud: chains, what an episode's newest one says, the queue, and what people switched.
+
+use serde_json::Value;
+
+use super::error::ReadError;
+use super::home::Home;
+use super::list::{ListQuery, Listed, Page};
+use super::place::{Key, KeyType};
+use super::queries::Reads;
+use super::row::{FromRow, row};
+use crate::domain::sync::CloudName;
+use crate::domain::{EpisodeId, Scope, SyncChainId, Timestamp};
+use crate::projections::rows::sync::{SyncChainRow, SyncControlRow};
+
+row! {
+    SyncChainShown of SyncChainRow as "c" {}
+}
+
+row! {
+    /// The newest chain of an episode, with what all of them took.
+    SyncSummary of SyncChainRow as "c" {
+        total_attempt_count: i64 = "(select sum(a.attempt_count) from sync_chains a where a.episode_id = c.episode_id)::bigint",
+        sync_log_count: i64 = "(select count(*) from sync_chains a where a.episode_id = c.episode_id)",
+    }
+}
+
+row! {
+    /// What the cloud has so far of a chain that is under way.
+    SyncProgress {
+        chain: SyncChainId = "p.chain_id",
+        done_bytes: i64 = "sum(p.done_bytes)::bigint",
+        updated_at: Timestamp = "max(p.updated_at)",
+    }
+}
+
+row! {
+    SyncControlShown of SyncControlRow as "k" {}
+}
+
+row! {
+    /// Why a cloud gets nothing at the moment.
+    CloudTrouble {
+        cloud: String = "t.cloud",
+        error: String = "t.error",
+        since: Timestamp = "t.since",
+        seen_at: Timestamp = "t.seen_at",
+    }
+}
+
+/// How many wait for the cloud or are on their way, and for how long the oldest, in seconds.
+pub const QUEUE_DEPTH: &str = "select count(*), coalesce(extract(epoch from clock_timestamp() - min(c.created_at)), 0)::float8 from sync_chains c
+    where c.status in ('pending', 'in_progress') or c.next_retry_at is not null";
+
+const HOME: Home = Home::Organization { factory: "c.factory_id", organization: "c.organization_id" };
+const IS_NEWEST: &str = "not exists (select from sync_chains n where n.episode_id = c.episode_id and n.id > c.id)";
+
+fn list(newest_only: bool) -> ListQuery {
+    ListQuery {
+        from: "sync_chains c",
+        matches: format!("($1::text is null or c.status = $1){}", if newest_only { format!(" and {IS_NEWEST}") } else { String::new() }),
+        order: vec![Key::down(KeyType::Instant, "c.started_at"), Key::down(KeyType::Number, "c.id")],
+        parameters: 1,
+        counted: None,
+        home: HOME,
+    }
+}
+
+fn of_episode() -> ListQuery {
+    ListQuery {
+        from: "sync_chains c",
+        matches: "c.episode_id = $1::bigint".into(),
+        order: vec![Key::down(KeyType::Number, "c.id")],
+        parameters: 1,
+        counted: None,
+        home: HOME,
+    }
+}
+
+fn newest_of() -> String {
+    format!(
+        "select distinct on (c.episode_id) {} from sync_chains c where c.episode_id = any ($1) order by c.episode_id, c.id desc",
+        SyncChainShown::columns()
+    )
+}
+
+fn progress() -> String {
+    format!("select {} from sync_progress p where p.chain_id = any ($1) group by p.chain_id", SyncProgress::columns())
+}
+
+fn control() -> String {
+    format!("select {} from sync_control k", SyncControlShown::columns())
+}
+
+fn troubles() -> String {
+    format!("select {} from cloud_troubles t order by t.cloud", CloudTrouble::columns())
+}
+
+impl Reads {
+    /// Those that started last first. A status that there is none of selects nothing.
+    pub async fn sync_chains(&self, scope: &Scope, status: Option<&str>, page: Page) -> Result<Listed<SyncChainShown>, ReadError> {
+        self.listed(scope, list(false), &[&status], page).await
+    }
+
+    /// Of each episode that has a chain, the newest.
+    pub async fn sync_summaries(&self, scope: &Scope, status: Option<&str>, page: Page) -> Result<Listed<SyncSummary>, ReadError> {
+        self.listed(scope, list(true), &[&status], page).await
+    }
+
+    /// The newest first.
+    pub async fn sync_chains_of(&self, scope: &Scope, episode: EpisodeId, page: Page) -> Result<Listed<SyncChainShown>, ReadError> {
+        self.listed(scope, of_episode(), &[&episode], page).await
+    }
+
+    /// Of those episodes that have one. Whose they are was asked before.
+    pub async fn newest_sync_chains(&self, episodes: &[EpisodeId]) -> Result<Vec<SyncChainShown>, ReadError> {
+        self.rows(&newest_of(), &[&episodes]).await
+    }
+
+    pub async fn sync_progress(&self, chains: &[SyncChainId]) -> Result<Vec<SyncProgress>, ReadError> {
+        self.rows(&progress(), &[&chains]).await
+    }
+
+    /// None where nobody has switched anything.
+    pub async fn sync_control(&self) -> Result<Option<SyncControlShown>, ReadError> {
+        self.row(&control(), &[]).await
+    }
+
+    pub async fn cloud_troubles(&self) -> Result<Vec<CloudTrouble>, ReadError> {
+        self.rows(&troubles(), &[]).await
+    }
+}
+
+impl SyncControlShown {
+    pub fn is_paused(&self, cloud: CloudName) -> bool {
+        self.own.paused.get(cloud.as_str()).is_some_and(Value::is_object)
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("sync chains", list(false).select(&SyncChainShown::columns())),
+        ("sync chains, counted", list(false).count()),
+        ("newest sync chains", list(true).select(&SyncSummary::columns())),
+        ("newest sync chains, counted", list(true).count()),
+        ("sync chains of an episode", of_episode().select(&SyncChainShown::columns())),
+        ("sync chains of an episode, counted", of_episode().count()),
+        ("newest sync chains of episodes", newest_of()),
+        ("progress of sync chains", progress()),
+        ("what was switched of cloud sync", control()),
+        ("troubles of clouds", troubles()),
+        ("queue of the cloud", QUEUE_DEPTH.to_owned()),
+    ]
+}

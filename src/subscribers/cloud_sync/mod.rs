@@ -1,0 +1,296 @@
+//! Pushes what is queued to a cloud.
+//!
+//! ```text
+//!  sync_queued, once for each cloud ─► claim the leg: may it be there? ─► push, writing down each step ─► finish the leg
+//!                                            │                               │
+//!                                            │                               ├── the cloud is away ─► nobody's attempt; its circuit opens
+//!                                            │                               ├── it failed ─────────► tried again when its wait is over
+//!                                            └── no ─► given up              └── it cannot be ──────► given up
+//! ```
+//!
+//! A repeat goes on where the leg stands: what was acknowledged is not sent again, and what is over stays as it is. Two that work on one leg at the
+//! same time, as where a lease came to its end, are told apart by their sessions: the earlier one is refused at its next step. The row of a leg lives
+//! until the leg is done or its chain is over, and any process takes it when nobody holds it: no chain is without an owner.
+
+mod journal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use self::journal::Notes;
+use super::context::context_of;
+use crate::blobs::Blobs;
+use crate::cloud::{Cloud, NotNoted, Push, PushError};
+use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ToPush};
+use crate::commands::{CommandError, Commands, Context};
+use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
+use crate::domain::SyncChainId;
+use crate::domain::routing::{Destination, SubscriberName};
+use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, RetryTerms, SyncFailure, SyncFault};
+use crate::projections::reads::Reads;
+use crate::qa::key_of;
+use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES};
+
+/// The clouds of a site.
+pub type Clouds = BTreeMap<CloudName, Arc<dyn Cloud>>;
+
+/// How often something is tried, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncTerms {
+    pub retry: RetryTerms,
+    pub limits: Limits,
+}
+
+pub struct CloudSync {
+    commands: Commands,
+    reads: Reads,
+    blobs: Blobs,
+    clouds: Clouds,
+    terms: SyncTerms,
+    /// As it was when rows were looked for last.
+    paused: Mutex<BTreeSet<CloudName>>,
+    /// Whether a cloud took something the last time that this process tried; none: it has not tried yet.
+    up: Mutex<BTreeMap<CloudName, bool>>,
+}
+
+impl CloudSync {
+    pub fn new(commands: Commands, reads: Reads, blobs: Blobs, clouds: Clouds, terms: SyncTerms) -> Self {
+        Self { commands, reads, blobs, clouds, terms, paused: Mutex::default(), up: Mutex::default() }
+    }
+
+    fn was_up(&self, cloud: CloudName) -> Option<bool> {
+        self.up.lock().unwrap_or_else(PoisonError::into_inner).get(&cloud).copied()
+    }
+
+    /// Notes whether the cloud takes anything, for people too, where that is news.
+    async fn tell(&self, cloud: CloudName, failure: Option<&SyncFailure>) {
+        let before = self.up.lock().unwrap_or_else(PoisonError::into_inner).insert(cloud, failure.is_none());
+        if failure.is_none() && before == Some(true) {
+            return;
+        }
+        if let Err(error) = self.commands.tell_cloud_trouble(cloud, failure.map(|failure| failure.text.as_str())).await {
+            warn!(error = format!("{error:#}"), "Cannot note how the cloud `{}` is: {error:#}", cloud.as_str());
+        }
+    }
+
+    async fn down(&self, cloud: CloudName, failure: &SyncFailure) -> Outcome {
+        self.tell(cloud, Some(failure)).await;
+        Outcome::DestinationDown { error: failure.text.clone() }
+    }
+
+    async fn work(&self, delivery: &Delivery, cloud: &dyn Cloud, of: HeldLeg) -> Outcome {
+        let context = context_of(self.name(), delivery);
+        // While it is down, one question is enough, and leaves no event.
+        if self.was_up(of.held.cloud) == Some(false)
+            && let Err(PushError::Down(failure) | PushError::Again { failure, .. } | PushError::Never(failure)) = cloud.probe().await
+        {
+            return self.down(of.held.cloud, &failure).await;
+        }
+        let attempt = delivery.attempt.unsigned_abs();
+        let to_push = match self.commands.execute(&context, ClaimSync { of: of.clone(), attempt }).await {
+            Ok(MayGoOn::Yes(to_push)) => to_push,
+            Ok(MayGoOn::Unfit(to_push)) => return self.take_back(&context, cloud, &of, &to_push).await,
+            Ok(MayGoOn::No) => return Outcome::Delivered,
+            Err(error) => return trouble(error),
+        };
+        let pushed = self.push(&context, cloud, &of, &to_push).await;
+        match pushed {
+            Ok(()) => self.finish(&context, &of, &to_push).await,
+            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, &to_push).await,
+            Err(PushError::Stopped(NotNoted::Lost)) => Outcome::Delivered,
+            Err(PushError::Stopped(NotNoted::Paused)) => {
+                let failure = SyncFailure::new(SyncFault::CloudAway, "the cloud was paused");
+                self.note(&context, &of, |held, at| ChainCommand::Hold { held, failure, at }).await;
+                Outcome::NotHere { error: "the cloud was paused".to_owned() }
+            }
+            Err(PushError::Stopped(NotNoted::Database(error))) => Outcome::Retry { error, after: None },
+            Err(PushError::Never(failure)) => {
+                warn!(episode.id = %of.episode, error = failure.text, "Gave up pushing episode {} to the cloud: {}", of.episode, failure.text);
+                self.give_up(&context, &of, failure).await
+            }
+            Err(PushError::Down(failure)) => self.hold(&context, &of, failure).await,
+            Err(PushError::Again { failure, after }) => match cloud.probe().await {
+                // It was not this recording.
+                Err(PushError::Down(down)) => self.hold(&context, &of, down).await,
+                _ => self.fail(&context, &of, failure, after, attempt).await,
+            },
+        }
+    }
+
+    async fn push(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Result<(), PushError> {
+        let push = self.of(to_push)?;
+        let notes = Notes::new(&self.commands, &self.reads, context, of, to_push.chain.queued.size_bytes);
+        cloud.push(&push, &notes).await
+    }
+
+    fn of<'a>(&'a self, to_push: &'a ToPush) -> Result<Push<'a>, PushError> {
+        Ok(Push {
+            chain: &to_push.chain,
+            created: &to_push.created,
+            before: to_push.cloud.as_ref(),
+            blobs: &self.blobs,
+            source: key_of(&to_push.chain.queued.source_path)?,
+            sidecar: to_push.created.sidecar_path.as_deref().map(key_of).transpose()?,
+        })
+    }
+
+    async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush) -> Outcome {
+        let completed = match self.commands.execute(context, FinishSyncLeg(of.clone())).await {
+            Ok(completed) => completed,
+            Err(error) => return trouble(error),
+        };
+        self.tell(of.held.cloud, None).await;
+        let cloud = of.held.cloud.as_str();
+        metrics::counter!(CLOUD_SYNCED_BYTES, "cloud" => cloud).increment(to_push.chain.queued.size_bytes);
+        info!(episode.id = %of.episode, "Episode {} is in the cloud `{cloud}`", of.episode);
+        if completed {
+            metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "completed").increment(1);
+            if let Some(approved_at) = to_push.chain.queued.approved_at {
+                let took = (self.commands.now() - approved_at).to_std().unwrap_or_default();
+                metrics::histogram!(CLOUD_SYNC_SECONDS).record(took);
+            }
+        }
+        Outcome::Delivered
+    }
+
+    /// The chain is over because its episode may not be there. What was begun is given up; what is there all the same, is told.
+    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Outcome {
+        metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "not_eligible").increment(1);
+        info!(episode.id = %of.episode, "Episode {} may not be in the cloud any more", of.episode);
+        let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.attempts == 0);
+        if nothing_begun {
+            return Outcome::Delivered;
+        }
+        let found = match self.of(to_push) {
+            Ok(push) => cloud.take_back(&push).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(None) => Outcome::Delivered,
+            Ok(Some(object)) => match self.commands.execute(context, NoteLeftBehind { of: of.clone(), object }).await {
+                Ok(()) => Outcome::Delivered,
+                Err(error) => trouble(error),
+            },
+            Err(error) => {
+                warn!(episode.id = %of.episode, error = %error, "Could not take back what was begun of episode {}: {error}", of.episode);
+                Outcome::Delivered
+            }
+        }
+    }
+
+    /// Writes down how an attempt ended. What cannot be written down is found by the next claim.
+    async fn note(
+        &self,
+        context: &Context,
+        of: &HeldLeg,
+        step: impl FnOnce(Held, crate::domain::Timestamp) -> ChainCommand,
+    ) -> Option<bool> {
+        let step = step(of.held.clone(), self.commands.now());
+        match self.commands.execute(context, NoteSync { chain: of.chain, step }).await {
+            Ok(is_over) => Some(is_over),
+            // Another worker has it.
+            Err(CommandError::Refused(_)) => None,
+            Err(error) => {
+                warn!(error = format!("{error:#}"), "Cannot write down how pushing episode {} ended: {error:#}", of.episode);
+                Some(false)
+            }
+        }
+    }
+
+    async fn hold(&self, context: &Context, of: &HeldLeg, failure: SyncFailure) -> Outcome {
+        let down = failure.clone();
+        self.note(context, of, |held, at| ChainCommand::Hold { held, failure, at }).await;
+        self.down(of.held.cloud, &down).await
+    }
+
+    async fn give_up(&self, context: &Context, of: &HeldLeg, failure: SyncFailure) -> Outcome {
+        metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
+        match self.note(context, of, |_, at| ChainCommand::GiveUp { cause: GivenUpCause::Permanent, failure, at }).await {
+            Some(false) => Outcome::Retry { error: "the end could not be written down".to_owned(), after: None },
+            Some(true) | None => Outcome::Delivered,
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "waits are spread by chance")]
+    async fn fail(&self, context: &Context, of: &HeldLeg, failure: SyncFailure, told: Option<Duration>, attempt: u32) -> Outcome {
+        let wait = self.terms.retry.wait(attempt, rand::random(), told);
+        let (text, limits) = (failure.text.clone(), self.terms.limits);
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        match self.note(context, of, |held, at| ChainCommand::Fail { held, failure, wait_ms, limits, at }).await {
+            Some(false) => Outcome::Retry { error: text, after: Some(wait) },
+            Some(true) => {
+                metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
+                warn!(episode.id = %of.episode, error = text, "Gave up pushing episode {} to the cloud: {text}", of.episode);
+                Outcome::Delivered
+            }
+            None => Outcome::Delivered,
+        }
+    }
+}
+
+fn trouble(error: CommandError) -> Outcome {
+    match error {
+        // The chain is over, or another worker has the leg.
+        CommandError::Refused(_) => Outcome::Delivered,
+        error => Outcome::Retry { error: format!("{error:#}"), after: None },
+    }
+}
+
+#[async_trait]
+impl Subscriber for CloudSync {
+    fn name(&self) -> SubscriberName {
+        SubscriberName::CloudSync
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "who works on a leg draws a session")]
+    async fn deliver(&self, delivery: &Delivery) -> Outcome {
+        let Some(Destination::Cloud(name)) = delivery.destination else {
+            return Outcome::Permanent { error: "the row names no cloud".to_owned() };
+        };
+        let Some(cloud) = self.clouds.get(&name) else {
+            return Outcome::NotHere { error: format!("the settings name no cloud `{}`", name.as_str()) };
+        };
+        let event = &delivery.event;
+        match (event.aggregate_id.parse(), serde_json::from_value(event.payload.clone())) {
+            (Ok(chain), Ok(ChainEvent::SyncQueued(queued))) => {
+                let held = Held { cloud: name, session: Uuid::new_v4().to_string() };
+                let of = HeldLeg { episode: queued.episode_id, chain: SyncChainId(chain), held };
+                self.work(delivery, &**cloud, of).await
+            }
+            (Ok(_), Ok(_)) => Outcome::Permanent { error: "the event queues nothing".to_owned() },
+            (Ok(_), Err(error)) => Outcome::Permanent { error: format!("the event cannot be read: {error}") },
+            (Err(error), _) => Outcome::Permanent { error: format!("the stream is no chain: {error}") },
+        }
+    }
+
+    async fn look_up(&self, _waiting: &[Destination]) -> anyhow::Result<()> {
+        let control = self.reads.sync_control().await?;
+        let is_paused = |cloud: &&CloudName| control.as_ref().is_some_and(|control| control.is_paused(**cloud));
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = CloudName::ALL.iter().filter(is_paused).copied().collect();
+        Ok(())
+    }
+
+    fn reaches(&self, destination: &Destination) -> bool {
+        match destination {
+            Destination::Cloud(cloud) => {
+                self.clouds.contains_key(cloud) && !self.paused.lock().unwrap_or_else(PoisonError::into_inner).contains(cloud)
+            }
+            Destination::Recorder(_) | Destination::Transfer(_) | Destination::Webhook(_) => false,
+        }
+    }
+
+    fn settings_of(&self, _destination: &Destination, all: DeliverySettings) -> DeliverySettings {
+        // The wait is told by the delivery itself, so that what is said of it is exact; and a chain says when it is over.
+        DeliverySettings {
+            backoff: Backoff { base: Duration::ZERO, cap: None, jitter: false },
+            attempts_max: None,
+            deadline: None,
+            ..all
+        }
+    }
+}
