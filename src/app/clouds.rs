@@ -14,7 +14,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
     if !sync.enabled {
         return Ok(clouds);
     }
-    let pace = Pace::of(sync.bandwidth());
+    let pace = Pace::of(sync.bandwidth_bytes_per_s());
     let s3 = &sync.s3;
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
         let settings = S3Settings {
@@ -25,7 +25,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
             secret_key: secret_key.clone(),
             prefix: format!("edge-{}/", config.factory_id),
             request_timeout: sync.request_timeout,
-            part_bytes: sync.part_bytes(),
+            part_bytes: sync.part_mib() << 20,
             parts_at_once: sync.parts_at_once,
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             receiver: sync.receiver.url.clone().map(|url| (url, sync.receiver.token.clone())),

@@ -10,11 +10,11 @@ use crate::domain::routing::SubscriberName;
 use crate::outbox::standing::{Sample, sample};
 use crate::projections::reads::outside_jobs::OPEN_COUNT;
 use crate::projections::reads::requests::ABANDONED_COUNT;
-use crate::projections::reads::sync::QUEUE_DEPTH;
 use crate::projections::reads::site::log_lag_s;
+use crate::projections::reads::sync::QUEUE_DEPTH;
 use crate::telemetry::{
-    ABANDONED_EXECUTIONS, CLOUD_QUEUE_DEPTH, CLOUD_QUEUE_OLDEST_SECONDS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS, OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS,
-    OUTSIDE_JOBS_WAITING, chain,
+    ABANDONED_EXECUTIONS, CLOUD_QUEUE_DEPTH, CLOUD_QUEUE_OLDEST_SECONDS, DEAD_LETTERS_UNRESOLVED, LOG_LAG_SECONDS,
+    OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS, OUTSIDE_JOBS_WAITING, chain,
 };
 
 /// As often as a Prometheus server asks by default, or more often.

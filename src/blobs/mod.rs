@@ -16,10 +16,11 @@ mod error;
 mod facts;
 mod key;
 mod local;
-mod open;
 pub mod signature;
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,6 @@ pub use error::BlobError;
 pub use facts::{IfMatch, ObjectFacts, PutFacts, same_etag};
 pub use key::{InvalidKey, ObjectKey, is_salvaged};
 pub use local::{LocalObject, LocalObjects};
-pub use open::OpenObject;
 
 use self::bucket::BucketAdmin;
 use self::error::no_etag;
@@ -208,11 +208,14 @@ impl Blobs {
     /// The object of these facts, to read any part of it in any order.
     pub async fn open(&self, key: &ObjectKey, facts: &ObjectFacts) -> Result<OpenObject, BlobError> {
         let Some(local) = self.local.clone() else {
-            return Ok(OpenObject::there(self.clone(), key.clone(), facts));
+            let source = Source::Store { blobs: self.clone(), etag: facts.etag.clone() };
+            return Ok(OpenObject { key: key.clone(), source });
         };
         let named = key.clone();
         match in_files(key, move || local.open(&named)).await? {
-            Some(found) if same_etag(&found.etag, &facts.etag) && found.bytes == facts.size => Ok(OpenObject::here(key.clone(), found)),
+            Some(found) if same_etag(&found.etag, &facts.etag) && found.bytes == facts.size => {
+                Ok(OpenObject { key: key.clone(), source: Source::File(Arc::new(found.file)) })
+            }
             Some(_) => Err(BlobError::Changed(key.clone())),
             None => Err(BlobError::NotFound(key.clone())),
         }
@@ -324,6 +327,42 @@ impl Blobs {
             (Some(expected), Some(found)) if !same_etag(expected, found) => Err(BlobError::Changed(key.clone())),
             (Some(_), None) => Err(no_etag()),
             _ => Ok(found),
+        }
+    }
+}
+
+/// One version of an object. Any part of it may be read, by several at the same time. A file stays what it is, also where the object is replaced meanwhile; elsewhere that is
+/// noticed.
+#[derive(Clone)]
+pub struct OpenObject {
+    key: ObjectKey,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    File(Arc<File>),
+    Store { blobs: Blobs, etag: String },
+}
+
+impl OpenObject {
+    /// All bytes of the range, which lies within the object.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
+        let wanted = range.end - range.start;
+        match &self.source {
+            Source::File(file) => {
+                let file = file.clone();
+                in_files(&self.key, move || {
+                    let mut bytes = vec![0; usize::try_from(wanted).map_err(std::io::Error::other)?];
+                    file.read_exact_at(&mut bytes, range.start)?;
+                    Ok(Bytes::from(bytes))
+                })
+                .await
+            }
+            Source::Store { blobs, etag } => {
+                let bytes = blobs.read_range(&self.key, range, Some(etag)).await?;
+                if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(BlobError::Changed(self.key.clone())) }
+            }
         }
     }
 }

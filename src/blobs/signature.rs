@@ -56,7 +56,8 @@ impl Signer {
             .iter()
             .fold(secret.into_bytes(), |key, part| hmac_sha256(&key, part.as_bytes()).to_vec());
         let signature = hex::encode(hmac_sha256(&key, to_sign.as_bytes()));
-        let authorization = format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", self.access_key);
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={signed}, Signature={signature}", self.access_key);
         headers.push(("authorization", authorization));
         headers
     }

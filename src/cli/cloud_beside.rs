@@ -47,7 +47,8 @@ pub async fn broken_promises(client: &Client, cloud: &Cloud) -> anyhow::Result<V
     let mut broken = vec![];
     for episode in &approved {
         let object = report.objects.iter().find(|object| episode["cloud_mcap_path"] == object.key);
-        let is_there = object.is_some_and(|object| object.completed == 1 && episode["checksum"] == object.sha256.as_deref().unwrap_or_default());
+        let is_there =
+            object.is_some_and(|object| object.completed == 1 && episode["checksum"] == object.sha256.as_deref().unwrap_or_default());
         if !is_there {
             broken.push(format!("episode {} is approved, and not in the cloud as it is here", episode["id"]));
         }

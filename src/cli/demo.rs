@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{cloud_beside, demo_judging};
 use super::shift::{Incident, Outcome, PLAN, TASKS, Workstation};
 use super::story::{logged, text};
+use super::{cloud_beside, demo_judging};
 use crate::app::App;
 use crate::config::Config;
 use crate::embedded::private_folder;

@@ -41,7 +41,10 @@ impl Pace {
     /// These bytes, piece by piece as they may go.
     pub fn pieces(&self, bytes: Bytes) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
         let pace = self.clone();
-        let piece = self.0.as_ref().map_or(PIECE_BYTES_MAX, |limit| (limit.bytes_per_s / PIECES_PER_SECOND).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX));
+        let piece = self
+            .0
+            .as_ref()
+            .map_or(PIECE_BYTES_MAX, |limit| (limit.bytes_per_s / PIECES_PER_SECOND).clamp(PIECE_BYTES_MIN, PIECE_BYTES_MAX));
         stream::unfold(bytes, move |mut rest| {
             let pace = pace.clone();
             async move {

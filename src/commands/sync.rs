@@ -12,8 +12,8 @@ use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::{Created, Episode, EpisodeCommand, InCloud, Known};
 use crate::domain::order::Priority;
 use crate::domain::sync::{
-    Chain, ChainCommand, ChainEnd, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl, SyncFailure,
-    SyncFault, SyncQueued, SyncReason, is_fit,
+    Chain, ChainCommand, ChainEnd, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl,
+    SyncFailure, SyncFault, SyncQueued, SyncReason, is_fit,
 };
 use crate::domain::{EpisodeId, OrderId, RefusalCode, SyncChainId, Timestamp};
 use crate::eventstore::Loaded;
@@ -180,7 +180,7 @@ pub struct HeldLeg {
 pub enum MayGoOn {
     Yes(Box<ToPush>),
     /// It may not be in the cloud any more, and the chain ended with this.
-    Unfit(Box<ToPush>),
+    Unfit,
     /// There is nothing to do.
     No,
 }
@@ -226,7 +226,7 @@ impl Command for ClaimSync {
         let known = known(&episode)?.clone();
         if end_unfit(work, &known, &mut chain)? {
             forget_progress(work, self.of.chain).await?;
-            return Ok(to_push(chain, known).map_or(MayGoOn::No, MayGoOn::Unfit));
+            return Ok(MayGoOn::Unfit);
         }
         let claim = ChainCommand::Claim { held: self.of.held.clone(), attempt: self.attempt, at: work.now };
         match work.decide(&mut chain, claim) {
@@ -234,6 +234,24 @@ impl Command for ClaimSync {
             decided => decided?,
         };
         Ok(to_push(chain, known).map_or(MayGoOn::No, MayGoOn::Yes))
+    }
+}
+
+/// How far it is by now, whoever works on it.
+#[derive(Clone, Debug)]
+pub struct ReadSync {
+    pub episode: EpisodeId,
+    pub chain: SyncChainId,
+}
+
+impl Command for ReadSync {
+    type Answer = Option<Box<ToPush>>;
+    const NAME: &'static str = "read_sync";
+
+    async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
+        let chain = work.load::<SyncChain>(self.chain).await?;
+        let episode = work.load::<Episode>(self.episode).await?;
+        Ok(to_push(chain, known(&episode)?.clone()))
     }
 }
 
@@ -427,7 +445,12 @@ async fn control(work: &mut Work, command: ControlCommand) -> Result<i64, Comman
 
 /// Queues the episodes of a piece of a bulk run. Those that cannot be are skipped, with the reason; with `force` those that are there already
 /// are pushed once more.
-pub(super) async fn queue_items(work: &mut Work, items: &[Item], force: bool, clouds: &[CloudName]) -> Result<Vec<ItemResult>, CommandError> {
+pub(super) async fn queue_items(
+    work: &mut Work,
+    items: &[Item],
+    force: bool,
+    clouds: &[CloudName],
+) -> Result<Vec<ItemResult>, CommandError> {
     let mut results = vec![];
     for item in items {
         let result = match item.item.parse() {
@@ -439,7 +462,12 @@ pub(super) async fn queue_items(work: &mut Work, items: &[Item], force: bool, cl
     Ok(results)
 }
 
-async fn queue_one(work: &mut Work, id: EpisodeId, force: bool, clouds: &[CloudName]) -> Result<(ItemOutcome, Option<&'static str>), CommandError> {
+async fn queue_one(
+    work: &mut Work,
+    id: EpisodeId,
+    force: bool,
+    clouds: &[CloudName],
+) -> Result<(ItemOutcome, Option<&'static str>), CommandError> {
     let first = queue(work, id, SyncReason::BulkRun, clouds).await;
     let queued = match first {
         Err(CommandError::Refused(refusal)) if force && refusal.code == RefusalCode::SyncedAlready => {

@@ -74,11 +74,12 @@ impl CloudSync {
         (!self.retry_jitter.is_zero()).then_some(self.retry_jitter)
     }
 
-    pub fn part_bytes(&self) -> u64 {
-        self.part_mib << 20
+    pub fn part_mib(&self) -> u64 {
+        self.part_mib
     }
 
-    pub fn bandwidth(&self) -> Option<u64> {
+    /// None: no limit.
+    pub fn bandwidth_bytes_per_s(&self) -> Option<u64> {
         (self.bandwidth_bytes_per_s > 0).then_some(self.bandwidth_bytes_per_s)
     }
 

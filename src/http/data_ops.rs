@@ -20,7 +20,8 @@ use super::policy::Policy;
 use super::problem::{Problem, failed};
 use super::qa::QaCheck;
 use super::routes::Routes;
-use super::sync::{SyncLog, clouds, newest_logs};
+use super::sync::clouds;
+use super::sync_log::{SyncLog, newest_logs};
 use super::wire::{Paged, WholeSecond};
 use super::words::{BulkEpisodeActionWord, PreviewWord, QaStatusWord, SkipWord, SyncStatusWord};
 use crate::commands::bulk_runs::AcceptBulkRun;
@@ -118,7 +119,7 @@ fn sop_text(row: &OperatedEpisode) -> String {
 
 impl OperatedEpisodeShown {
     fn synced(self, log: Option<SyncLog>) -> Self {
-        Self { sync_status: log.as_ref().map_or(self.sync_status, SyncLog::status), latest_sync_log: log, ..self }
+        Self { sync_status: log.as_ref().map_or(self.sync_status, |log| log.status), latest_sync_log: log, ..self }
     }
 }
 
@@ -499,7 +500,12 @@ pub async fn run_sync(
     let read = async {
         let run = BulkRun::from(shown(&state, &id).await?);
         let matched_count = run.total();
-        Ok(AcceptedSync { status: "accepted", matched_count, message: format!("{matched_count} episodes accepted for bulk cloud sync"), run })
+        Ok(AcceptedSync {
+            status: "accepted",
+            matched_count,
+            message: format!("{matched_count} episodes accepted for bulk cloud sync"),
+            run,
+        })
     };
     Ok(Made::read(StatusCode::ACCEPTED, json!({ "status": "accepted", "run": { "run_id": id } }), read).await)
 }

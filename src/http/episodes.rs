@@ -16,8 +16,8 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use super::storage::{refuse_if_blocked, signed_link};
+use super::sync_log::{SyncLog, newest_logs};
 use super::wire::{Paged, WholeSecond};
-use super::sync::{EpisodeSync, SyncLog, newest_logs};
 use super::words::{DecisionWord, EpisodeFileWord, QaStatusWord, SyncStatusWord};
 use crate::commands::qa::AnnotateEpisode;
 use crate::domain::episode::{Annotation, Decision, SyncStatus};
@@ -117,8 +117,21 @@ pub struct Episode {
     /// How far it is on its way to the cloud.
     #[schema(value_type = SyncStatusWord)]
     sync_status: &'static str,
-    #[serde(flatten)]
-    sync: Option<EpisodeSync>,
+    /// How often that was tried; left out where it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_attempt_count: Option<i32>,
+    /// Why that failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_error_message: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_next_retry_at: Option<WholeSecond>,
+    /// When it was queued, then when it was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_started_at: Option<WholeSecond>,
+    /// When the last try ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sync_completed_at: Option<WholeSecond>,
     /// When it was verified.
     created_at: WholeSecond,
     /// What was noted about it.
@@ -165,8 +178,16 @@ pub fn rounded(number: f64, decimals: i32) -> f64 {
 impl Episode {
     /// With what its newest log says.
     fn synced(self, log: Option<&SyncLog>) -> Self {
-        let sync_status = log.map_or(self.sync_status, SyncLog::status);
-        Self { sync_status, sync: log.map(SyncLog::shown_with_episode), ..self }
+        let Some(log) = log else { return self };
+        Self {
+            sync_status: log.status,
+            sync_attempt_count: Some(log.attempt_count),
+            sync_error_message: log.error_message.clone(),
+            sync_next_retry_at: log.next_retry_at,
+            sync_started_at: log.started_at,
+            sync_completed_at: log.completed_at,
+            ..self
+        }
     }
 
     fn in_detail(row: EpisodeShown, salvage: Option<SalvageShown>) -> Self {
@@ -214,7 +235,11 @@ impl From<EpisodeShown> for Episode {
             cloud_mcap_path: row.own.cloud_mcap_path,
             approved_at: row.own.approved_at.map(WholeSecond),
             sync_status: SyncStatus::NotStarted.as_str(),
-            sync: None,
+            sync_attempt_count: None,
+            sync_error_message: None,
+            sync_next_retry_at: None,
+            sync_started_at: None,
+            sync_completed_at: None,
             created_at: row.created_at.into(),
             labels: row.own.labels,
             note: None,

@@ -88,6 +88,7 @@ pub mod storage;
 pub mod subscriptions;
 pub mod suites;
 mod sync;
+mod sync_log;
 pub mod tasks;
 mod timeline;
 pub mod transfer;

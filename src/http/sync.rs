@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
@@ -20,9 +19,10 @@ use super::extract::{Json, MaybeJson, Params, PathId, PathText};
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
+use super::sync_log::SyncLog;
 use super::tasks::Ending;
 use super::wire::{Paged, WholeSecond};
-use super::words::{CloudNameWord, GivenUpCauseWord, SyncFaultWord, SyncReasonWord, SyncStatusWord};
+use super::words::CloudNameWord;
 use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::commands::sync::{PauseCloud, QueueSync, ResumeCloud, SwitchAutoScan};
 use crate::domain::bulk_run::BulkWork;
@@ -57,113 +57,6 @@ pub fn routes() -> Routes {
         .at(site, routes!(switch))
         .at(site.keyed(), routes!(pause))
         .at(site.keyed(), routes!(resume))
-}
-
-/// One time that an episode was to be in the cloud: a first try, and those that followed it by themselves.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct SyncLog {
-    /// Names it. Of an episode the highest decides; 0 where there is none.
-    id: i64,
-    /// The episode.
-    episode_id: i64,
-    /// The id that people and the cloud see.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    episode_public_id: Option<String>,
-    /// Where the recording lies in the edge storage, with its bucket; once it was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_path: Option<String>,
-    /// Its key in the cloud, once it is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination_path: Option<String>,
-    /// How far it is.
-    #[schema(value_type = SyncStatusWord)]
-    status: &'static str,
-    /// Its size, once it is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<i64>)]
-    bytes_transferred: Option<u64>,
-    /// How long the last try took.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duration_sec: Option<i64>,
-    /// Why it failed last; left out while it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<String>,
-    /// The same for programs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<SyncFaultWord>)]
-    error_class: Option<&'static str>,
-    /// Why it is not tried any more; left out where it is, or was well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<GivenUpCauseWord>)]
-    given_up: Option<&'static str>,
-    /// How often it was tried.
-    attempt_count: i32,
-    /// When it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_retry_at: Option<WholeSecond>,
-    /// When it was queued, then when it was tried last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<WholeSecond>,
-    /// When the last try ended, well or not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completed_at: Option<WholeSecond>,
-    /// Why it was queued.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<SyncReasonWord>)]
-    reason: Option<&'static str>,
-    /// How far it is with each cloud.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    destinations: Option<Value>,
-}
-
-impl From<SyncChainShown> for SyncLog {
-    fn from(row: SyncChainShown) -> Self {
-        let own = row.own;
-        Self {
-            id: row.id.0,
-            episode_id: own.episode_id.0,
-            episode_public_id: Some(own.episode_public_id),
-            source_path: own.source_path,
-            destination_path: own.destination_path,
-            status: own.status.as_str(),
-            bytes_transferred: own.bytes_transferred.map(|bytes| bytes.0),
-            duration_sec: own.duration_sec,
-            error_message: own.error_message,
-            error_class: own.fault.map(|fault| fault.as_str()),
-            given_up: own.given_up.map(|cause| cause.as_str()),
-            attempt_count: own.attempt_count,
-            next_retry_at: own.next_retry_at.map(WholeSecond),
-            started_at: Some(own.started_at.into()),
-            completed_at: own.completed_at.map(WholeSecond),
-            reason: Some(own.reason.as_str()),
-            destinations: Some(own.legs),
-        }
-    }
-}
-
-impl SyncLog {
-    fn none_of(episode: &EpisodeShown) -> Self {
-        Self {
-            id: 0,
-            episode_id: episode.id.0,
-            episode_public_id: Some(episode.own.episode_id.clone()),
-            source_path: None,
-            destination_path: None,
-            status: SyncStatus::NotStarted.as_str(),
-            bytes_transferred: None,
-            duration_sec: None,
-            error_message: None,
-            error_class: None,
-            given_up: None,
-            attempt_count: 0,
-            next_retry_at: None,
-            started_at: None,
-            completed_at: None,
-            reason: None,
-            destinations: None,
-        }
-    }
 }
 
 /// The newest log of an episode, with what all of them took.
@@ -341,7 +234,11 @@ pub struct SyncAccepted {
     (status = 409, description = "Such a run goes on already"),
     (status = 503, description = "Episodes are not pushed to a cloud"),
 ))]
-pub async fn queue_all(State(state): State<AppState>, caller: Caller, MaybeJson(body): MaybeJson<EpisodesToSync>) -> Result<Response, Problem> {
+pub async fn queue_all(
+    State(state): State<AppState>,
+    caller: Caller,
+    MaybeJson(body): MaybeJson<EpisodesToSync>,
+) -> Result<Response, Problem> {
     clouds(&state)?;
     let work = BulkWork::BulkSync { selection: body.selection()?, force: body.force.unwrap_or(false) };
     let run_id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected: None }).await?;
@@ -576,7 +473,7 @@ pub struct SyncSwitch {
 /// Switch whether what is approved is pushed by itself.
 #[utoipa::path(put, path = "/api/v1/sync/config", tag = "sync", request_body = SyncSwitch, responses(
     (status = 200, body = SyncConfig),
-    (status = 409, description = "It was switched by somebody else meanwhile"),
+    (status = 409, description = "It was switched meanwhile"),
     (status = 503, description = "Episodes are not pushed to a cloud"),
 ))]
 pub async fn switch(State(state): State<AppState>, caller: Caller, Json(body): Json<SyncSwitch>) -> Result<Json<SyncConfig>, Problem> {
@@ -618,49 +515,4 @@ pub async fn resume(State(state): State<AppState>, caller: Caller, PathText(name
     let cloud = named(&state, &name)?;
     state.commands.execute(&caller.context(), ResumeCloud(cloud)).await?;
     Ok(Json(config_of(&state).await?))
-}
-
-/// What the newest log of an episode says, for lists of episodes.
-pub async fn newest_logs(state: &AppState, episodes: &[EpisodeId]) -> Result<BTreeMap<EpisodeId, SyncLog>, Problem> {
-    if episodes.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let chains = state.reads.newest_sync_chains(episodes).await?;
-    Ok(chains.into_iter().map(|chain| (chain.own.episode_id, SyncLog::from(chain))).collect())
-}
-
-impl SyncLog {
-    pub fn status(&self) -> &'static str {
-        self.status
-    }
-
-    /// The fields of an episode that tell of it.
-    pub fn shown_with_episode(&self) -> EpisodeSync {
-        EpisodeSync {
-            sync_attempt_count: self.attempt_count,
-            sync_error_message: self.error_message.clone(),
-            sync_next_retry_at: self.next_retry_at,
-            sync_started_at: self.started_at,
-            sync_completed_at: self.completed_at,
-        }
-    }
-}
-
-/// What the newest log of an episode says.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct EpisodeSync {
-    /// How often its way to the cloud was tried.
-    sync_attempt_count: i32,
-    /// Why that failed last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sync_error_message: Option<String>,
-    /// When it is tried again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sync_next_retry_at: Option<WholeSecond>,
-    /// When it was queued, then when it was tried last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sync_started_at: Option<WholeSecond>,
-    /// When the last try ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sync_completed_at: Option<WholeSecond>,
 }

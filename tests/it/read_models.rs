@@ -586,7 +586,9 @@ const PROMISES: &[(&str, &str)] = &[
         "what is routed is queued, once",
         "select e.seq from events e left join outbox o on o.event_seq = e.seq
          where (e.event_type in ('device_command_requested', 'recording_finished', 'upload_requested_again', 'upload_reported',
-                                 'upload_verified', 'late_upload_reported', 'late_upload_verified', 'upload_ack_requested', 'episode_created')) <> (o.event_seq is not null)",
+                                 'upload_verified', 'late_upload_reported', 'late_upload_verified', 'upload_ack_requested', 'episode_created',
+                                 'episode_approved', 'episode_approval_lost', 'sync_queued')
+                or (e.event_type = 'episode_labelled' and e.payload #>> '{episode_labelled,label}' = 'recalled_batch')) <> (o.event_seq is not null)",
     ),
     (
         "a row stands where its stream stands",

@@ -113,7 +113,8 @@ async fn the_version_before_inserts_claims_and_settles_beside_this_one() {
     }
 
     // What this version queues for two destinations, the version before takes and settles.
-    let queued = ["recorder:1", "recorder:2"].map(|place| Queued { subscriber: NAME, destination: Some(to(place)), expires_at: None, place: None });
+    let queued =
+        ["recorder:1", "recorder:2"].map(|place| Queued { subscriber: NAME, destination: Some(to(place)), expires_at: None, place: None });
     for version in 1..=2 {
         let event = NewEvent::of::<Order>("a", version, &OrderEvent::OrderStarted {}).unwrap().and_queue(queued.to_vec());
         EventStore::new(pool.clone(), Wakes::default()).begin().await.unwrap().commit(&[event], &metadata(), &[]).await.unwrap();

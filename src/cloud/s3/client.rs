@@ -216,7 +216,8 @@ impl S3Client {
             ("content-type", "application/octet-stream".to_owned()),
         ];
         headers.extend_from_slice(metadata);
-        let answer = self.ask(Request { method: Method::POST, key: Some(key), query: &[("uploads", "")], headers, body: Body::None }).await?;
+        let answer =
+            self.ask(Request { method: Method::POST, key: Some(key), query: &[("uploads", "")], headers, body: Body::None }).await?;
         Ok(parsed::<Initiated>(&answer.body)?.upload_id)
     }
 
@@ -232,7 +233,8 @@ impl S3Client {
         let number = number.to_string();
         let query = [("partNumber", number.as_str()), ("uploadId", upload_id)];
         let headers = vec![(SHA256, sha256.to_owned())];
-        let answer = self.ask(Request { method: Method::PUT, key: Some(key), query: &query, headers, body: Body::Content(content) }).await?;
+        let answer =
+            self.ask(Request { method: Method::PUT, key: Some(key), query: &query, headers, body: Body::Content(content) }).await?;
         let etag = header(&answer.headers, "etag").ok_or(strange("a part without an entity tag"))?;
         Ok((etag, header(&answer.headers, SHA256)))
     }
@@ -242,7 +244,8 @@ impl S3Client {
         for _ in 0..PAGES_MAX {
             let mut query = vec![("uploadId", upload_id)];
             query.extend(marker.as_deref().map(|marker| ("part-number-marker", marker)));
-            let answer = self.ask(Request { method: Method::GET, key: Some(key), query: &query, headers: vec![], body: Body::None }).await?;
+            let answer =
+                self.ask(Request { method: Method::GET, key: Some(key), query: &query, headers: vec![], body: Body::None }).await?;
             let page: PartsPage = parsed(&answer.body)?;
             let listed = |part: PartAnswer| ListedPart { number: part.number, size: part.size, etag: part.etag, sha256: part.sha256 };
             parts.extend(page.parts.into_iter().map(listed));
@@ -385,10 +388,17 @@ fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&st
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "IncompleteBody") => S3Error::Damaged { code },
         (
             _,
-            "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch"
+            "ExpiredToken"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "AccessDenied"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
             | "RequestTimeTooSkewed",
         ) => S3Error::Denied { code },
         (401 | 403, _) => S3Error::Denied { code: if code.is_empty() { status.as_u16().to_string() } else { code } },
+        // It never will.
+        (501, _) | (_, "NotImplemented") => S3Error::Refused { status: status.as_u16(), code },
         (_, "RequestTimeout") | (408 | 429 | 500..=599, _) => {
             let after = header(headers, "retry-after").and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
             S3Error::Away { text: format!("{} {code}", status.as_u16()).trim_end().to_owned(), after }
@@ -414,7 +424,7 @@ mod tests {
         assert_eq!(error(400, "ExpiredToken"), S3Error::Denied { code: "ExpiredToken".into() });
         assert_eq!(error(400, "EntityTooSmall"), S3Error::Refused { status: 400, code: "EntityTooSmall".into() });
         assert!(matches!(error(503, "SlowDown"), S3Error::Away { .. }));
-        assert!(matches!(error(501, "NotImplemented"), S3Error::Away { .. }));
+        assert!(matches!(error(501, "NotImplemented"), S3Error::Refused { .. }));
     }
 
     #[test]

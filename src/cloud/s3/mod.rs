@@ -29,6 +29,7 @@ use crate::blobs::signature::Signer;
 use crate::blobs::{BlobError, ObjectKey, same_etag};
 use crate::config::Secret;
 use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, StartedUpload, SyncFailure, SyncFault};
+use crate::telemetry::chain;
 
 /// How the bucket is reached, and how recordings are sent.
 pub struct S3Settings {
@@ -73,11 +74,8 @@ impl S3Cloud {
         let signer =
             Signer { access_key: settings.access_key.clone(), secret_key: settings.secret_key.clone(), region: settings.region.clone() };
         let client = S3Client::new(&settings.endpoint, &settings.bucket, signer, settings.request_timeout, pace)?;
-        let receiver = settings
-            .receiver
-            .as_ref()
-            .map(|(url, token)| Receiver::new(url, token.clone(), settings.request_timeout))
-            .transpose()?;
+        let receiver =
+            settings.receiver.as_ref().map(|(url, token)| Receiver::new(url, token.clone(), settings.request_timeout)).transpose()?;
         Ok(Self { client: Arc::new(client), receiver, settings })
     }
 
@@ -91,10 +89,17 @@ impl S3Cloud {
         let plan = Plan::of(recording.size, self.settings.part_bytes);
         let begun = leg.upload.is_some() || leg.attempts > 1 || push.chain.queued.supersedes.is_some();
         // One that is to be there once more is sent once more, but for what this chain itself has sent.
-        if begun && (push.before.is_none() || leg.upload.is_some()) && let Some(object) = self.found(&recording, &plan, leg).await? {
+        if begun
+            && (push.before.is_none() || leg.upload.is_some())
+            && let Some(object) = self.found(&recording, &plan, leg).await?
+        {
             return Ok(object);
         }
-        if plan.count == 1 { self.put_whole(&recording, journal).await } else { self.send_parts(push, leg, &recording, &plan, journal).await }
+        if plan.count == 1 {
+            self.put_whole(&recording, journal).await
+        } else {
+            self.send_parts(push, leg, &recording, &plan, journal).await
+        }
     }
 
     async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
@@ -173,13 +178,7 @@ impl S3Cloud {
     }
 
     /// After a failure behind which the object may be there all the same.
-    async fn look_again(
-        &self,
-        recording: &Recording,
-        plan: &Plan,
-        parts: &[FinishedPart],
-        failure: S3Error,
-    ) -> PushResult<FinishedObject> {
+    async fn look_again(&self, recording: &Recording, plan: &Plan, parts: &[FinishedPart], failure: S3Error) -> PushResult<FinishedObject> {
         match self.client.head(&recording.key).await {
             Ok(head) => self.proven(recording, plan, &head, parts).ok_or_else(|| failure.into()),
             Err(_) => Err(failure.into()),
@@ -192,15 +191,26 @@ impl S3Cloud {
         if let Some(object) = self.proven(recording, plan, &head, parts) {
             return Ok(object);
         }
-        let text = format!("the object in the cloud is not what was sent: it has {} bytes and the entity tag {}", head.size, tag_shown(&head.etag));
+        let text = format!(
+            "the object in the cloud is not what was sent: it has {} bytes and the entity tag {}",
+            head.size,
+            tag_shown(&head.etag)
+        );
         if let Err(error) = self.client.delete(&recording.key).await {
-            warn!(error = %error, "Could not take away what arrived damaged: {error}");
+            warn!(error = chain(&error), "Could not take away what arrived damaged: {error}");
         }
         Err(PushError::again(SyncFault::Damaged, text))
     }
 
     /// The upload to go on with, and what it has: the one that was begun, or a new one.
-    async fn upload(&self, push: &Push<'_>, leg: &Leg, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<parts::Upload> {
+    async fn upload(
+        &self,
+        push: &Push<'_>,
+        leg: &Leg,
+        recording: &Recording,
+        plan: &Plan,
+        journal: &dyn Journal,
+    ) -> PushResult<parts::Upload> {
         if let Some(begun) = leg.upload.as_ref().filter(|begun| self.fits(begun, recording, plan)) {
             match self.client.list_parts(&recording.key, &begun.upload_id).await {
                 Ok(listed) => {

@@ -28,7 +28,7 @@ const PART_WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_se
 /// Parts are written down when there are so many, or it was so long ago.
 const NOTED_EVERY: Duration = Duration::from_secs(5);
 
-/// How a recording is cut: the same each time, whoever asks.
+/// How a recording is cut: the same each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     size: u64,
@@ -117,7 +117,10 @@ impl Recording {
     pub fn checked(&self, content: &Bytes) -> PushResult<FinishedPart> {
         let digest = Sha256::digest(content);
         if !hex::encode(digest).eq_ignore_ascii_case(&self.sha256) {
-            return Err(PushError::never(SyncFault::SourceChanged, "the recording in the edge storage has another SHA-256 than was verified"));
+            return Err(PushError::never(
+                SyncFault::SourceChanged,
+                "the recording in the edge storage has another SHA-256 than was verified",
+            ));
         }
         Ok(FinishedPart { number: 1, etag: md5_hex(content), sha256: STANDARD.encode(digest) })
     }
@@ -269,7 +272,8 @@ mod tests {
 
     #[test]
     fn checksums_of_parts_are_made_as_s3_makes_them() {
-        let part = |number, content: &[u8]| FinishedPart { number, etag: format!("\"{}\"", md5_hex(content)), sha256: base64_sha256(content) };
+        let part =
+            |number, content: &[u8]| FinishedPart { number, etag: format!("\"{}\"", md5_hex(content)), sha256: base64_sha256(content) };
         let parts = [part(1, b"one"), part(2, b"two")];
         let tag = composite_tag(&parts).unwrap();
         let joined: Vec<u8> = [Md5::digest(b"one").to_vec(), Md5::digest(b"two").to_vec()].concat();

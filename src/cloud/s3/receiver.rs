@@ -79,7 +79,10 @@ impl Receiver {
                 Err(PushError::again(SyncFault::CloudAway, format!("the receiver of episodes answers {}", status.as_u16())))
             }
             status => Err(PushError::Again {
-                failure: SyncFailure::new(SyncFault::ReceiverRefused, format!("the receiver of episodes refused this one: {}", status.as_u16())),
+                failure: SyncFailure::new(
+                    SyncFault::ReceiverRefused,
+                    format!("the receiver of episodes refused this one: {}", status.as_u16()),
+                ),
                 after: None,
             }),
         }

@@ -43,8 +43,14 @@ pub enum ControlCommand {
         /// The revision that the caller saw.
         expected: Option<i64>,
     },
-    Pause { cloud: CloudName, reason: String, at: Timestamp },
-    Resume { cloud: CloudName },
+    Pause {
+        cloud: CloudName,
+        reason: String,
+        at: Timestamp,
+    },
+    Resume {
+        cloud: CloudName,
+    },
 }
 
 events! {
@@ -57,7 +63,7 @@ events! {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlRefusal {
-    #[error("the settings of cloud sync were changed by somebody else: they have the revision {revision} now")]
+    #[error("the settings of cloud sync were changed meanwhile: they have the revision {revision} now")]
     Changed { revision: i64 },
 }
 

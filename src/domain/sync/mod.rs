@@ -257,7 +257,9 @@ pub struct Held {
 pub enum ChainCommand {
     Queue(Box<SyncQueued>),
     /// A person asks for what waits for its next try.
-    Retry { at: Timestamp },
+    Retry {
+        at: Timestamp,
+    },
     /// A worker begins, or goes on.
     Claim {
         held: Held,
@@ -266,18 +268,48 @@ pub enum ChainCommand {
         at: Timestamp,
     },
     /// Its parts begin from the first one.
-    StartUpload { held: Held, upload: StartedUpload },
-    FinishParts { held: Held, upload_id: String, parts: Vec<FinishedPart> },
-    FinishObject { held: Held, object: FinishedObject },
+    StartUpload {
+        held: Held,
+        upload: StartedUpload,
+    },
+    FinishParts {
+        held: Held,
+        upload_id: String,
+        parts: Vec<FinishedPart>,
+    },
+    FinishObject {
+        held: Held,
+        object: FinishedObject,
+    },
     /// The service has heard of it.
-    Tell { held: Held, at: Timestamp },
-    FinishLeg { held: Held, at: Timestamp },
+    Tell {
+        held: Held,
+        at: Timestamp,
+    },
+    FinishLeg {
+        held: Held,
+        at: Timestamp,
+    },
     /// The cloud is away. It is nobody's attempt.
-    Hold { held: Held, failure: SyncFailure, at: Timestamp },
+    Hold {
+        held: Held,
+        failure: SyncFailure,
+        at: Timestamp,
+    },
     /// The attempt did not end well. Where the chain may still be tried, it is after this wait.
-    Fail { held: Held, failure: SyncFailure, wait_ms: u64, limits: Limits, at: Timestamp },
+    Fail {
+        held: Held,
+        failure: SyncFailure,
+        wait_ms: u64,
+        limits: Limits,
+        at: Timestamp,
+    },
     /// Another try cannot help, or is not wanted.
-    GiveUp { cause: GivenUpCause, failure: SyncFailure, at: Timestamp },
+    GiveUp {
+        cause: GivenUpCause,
+        failure: SyncFailure,
+        at: Timestamp,
+    },
 }
 
 /// How long, and how often, a chain may be tried.
@@ -361,7 +393,10 @@ impl Chain {
         if self.status() != ChainStatus::Failed || self.end.is_some() {
             return None;
         }
-        self.legs.values().filter_map(|leg| if let LegStage::Failed { next_retry_at } = leg.stage { Some(next_retry_at) } else { None }).min()
+        self.legs
+            .values()
+            .filter_map(|leg| if let LegStage::Failed { next_retry_at } = leg.stage { Some(next_retry_at) } else { None })
+            .min()
     }
 
     pub fn attempts(&self) -> u32 {
@@ -394,7 +429,14 @@ impl Chain {
         }
     }
 
-    fn failed(&self, held: &Held, failure: SyncFailure, wait_ms: u64, limits: Limits, at: Timestamp) -> Result<Vec<ChainEvent>, ChainRefusal> {
+    fn failed(
+        &self,
+        held: &Held,
+        failure: SyncFailure,
+        wait_ms: u64,
+        limits: Limits,
+        at: Timestamp,
+    ) -> Result<Vec<ChainEvent>, ChainRefusal> {
         let (leg, since) = self.held(held)?;
         let spent_ms = wait_ms + u64::try_from((at - since).num_milliseconds()).unwrap_or(0);
         let late = limits.deadline_ms.is_some_and(|most| self.spent_ms + spent_ms >= most);
@@ -496,7 +538,11 @@ impl Aggregate for SyncChain {
             E::SyncRetried { at } => {
                 chain.started_at = *at;
                 chain.wait_again();
-                chain.legs.values_mut().filter(|leg| matches!(leg.stage, LegStage::Failed { .. })).for_each(|leg| leg.stage = LegStage::Waiting);
+                chain
+                    .legs
+                    .values_mut()
+                    .filter(|leg| matches!(leg.stage, LegStage::Failed { .. }))
+                    .for_each(|leg| leg.stage = LegStage::Waiting);
             }
             E::SyncClaimed { cloud, session, attempt, at } => {
                 chain.started_at = *at;

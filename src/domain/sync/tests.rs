@@ -93,7 +93,10 @@ fn it_is_there_when_all_of_its_clouds_have_it() {
     let both = [CloudName::S3, CloudName::Gateway];
     let one = after(&both, [claim(CloudName::S3, 1, 1, 0), finish(CloudName::S3, 1)]);
     assert_eq!(known(&one).status(), ChainStatus::Pending);
-    let all = after(&both, [claim(CloudName::S3, 1, 1, 0), claim(CloudName::Gateway, 2, 1, 1), finish(CloudName::S3, 1), finish(CloudName::Gateway, 2)]);
+    let all = after(
+        &both,
+        [claim(CloudName::S3, 1, 1, 0), claim(CloudName::Gateway, 2, 1, 1), finish(CloudName::S3, 1), finish(CloudName::Gateway, 2)],
+    );
     assert_eq!(known(&all).status(), ChainStatus::Completed);
     assert_eq!(all.decide(claim(CloudName::S3, 3, 1, 10)), Err(ChainRefusal::Over));
 }
@@ -122,7 +125,8 @@ fn parts_are_written_down_once_and_only_of_the_upload_that_goes_on() {
         source_etag: "e".into(),
     };
     let part = |number| FinishedPart { number, etag: "t".into(), sha256: "s".into() };
-    let parts = |id: &str, parts: Vec<FinishedPart>| ChainCommand::FinishParts { held: held(CloudName::S3, 1), upload_id: id.into(), parts };
+    let parts =
+        |id: &str, parts: Vec<FinishedPart>| ChainCommand::FinishParts { held: held(CloudName::S3, 1), upload_id: id.into(), parts };
     let start = |id: &str| ChainCommand::StartUpload { held: held(CloudName::S3, 1), upload: upload(id) };
     let chain = after(&[CloudName::S3], [claim(CloudName::S3, 1, 1, 0), start("u1"), parts("u1", vec![part(1)])]);
     assert_eq!(chain.decide(parts("u1", vec![part(1)])), Ok(vec![]));

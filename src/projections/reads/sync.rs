@@ -48,7 +48,8 @@ row! {
 }
 
 /// How many wait for the cloud or are on their way, and for how long the oldest, in seconds.
-pub const QUEUE_DEPTH: &str = "select count(*), coalesce(extract(epoch from clock_timestamp() - min(c.created_at)), 0)::float8 from sync_chains c
+pub const QUEUE_DEPTH: &str =
+    "select count(*), coalesce(extract(epoch from clock_timestamp() - min(c.created_at)), 0)::float8 from sync_chains c
     where c.status in ('pending', 'in_progress') or c.next_retry_at is not null";
 
 const HOME: Home = Home::Organization { factory: "c.factory_id", organization: "c.organization_id" };

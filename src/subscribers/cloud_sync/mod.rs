@@ -26,7 +26,7 @@ use self::journal::Notes;
 use super::context::context_of;
 use crate::blobs::Blobs;
 use crate::cloud::{Cloud, NotNoted, Push, PushError};
-use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ToPush};
+use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::SyncChainId;
@@ -34,7 +34,7 @@ use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, RetryTerms, SyncFailure, SyncFault};
 use crate::projections::reads::Reads;
 use crate::qa::key_of;
-use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES};
+use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES, chain};
 
 /// The clouds of a site.
 pub type Clouds = BTreeMap<CloudName, Arc<dyn Cloud>>;
@@ -87,21 +87,21 @@ impl CloudSync {
         let context = context_of(self.name(), delivery);
         // While it is down, one question is enough, and leaves no event.
         if self.was_up(of.held.cloud) == Some(false)
-            && let Err(PushError::Down(failure) | PushError::Again { failure, .. } | PushError::Never(failure)) = cloud.probe().await
+            && let Some(failure) = is_down(cloud).await
         {
             return self.down(of.held.cloud, &failure).await;
         }
         let attempt = delivery.attempt.unsigned_abs();
         let to_push = match self.commands.execute(&context, ClaimSync { of: of.clone(), attempt }).await {
             Ok(MayGoOn::Yes(to_push)) => to_push,
-            Ok(MayGoOn::Unfit(to_push)) => return self.take_back(&context, cloud, &of, &to_push).await,
+            Ok(MayGoOn::Unfit) => return self.take_back(&context, cloud, &of).await,
             Ok(MayGoOn::No) => return Outcome::Delivered,
             Err(error) => return trouble(error),
         };
         let pushed = self.push(&context, cloud, &of, &to_push).await;
         match pushed {
             Ok(()) => self.finish(&context, &of, &to_push).await,
-            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, &to_push).await,
+            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of).await,
             Err(PushError::Stopped(NotNoted::Lost)) => Outcome::Delivered,
             Err(PushError::Stopped(NotNoted::Paused)) => {
                 let failure = SyncFailure::new(SyncFault::CloudAway, "the cloud was paused");
@@ -114,10 +114,10 @@ impl CloudSync {
                 self.give_up(&context, &of, failure).await
             }
             Err(PushError::Down(failure)) => self.hold(&context, &of, failure).await,
-            Err(PushError::Again { failure, after }) => match cloud.probe().await {
+            Err(PushError::Again { failure, after }) => match is_down(cloud).await {
                 // It was not this recording.
-                Err(PushError::Down(down)) => self.hold(&context, &of, down).await,
-                _ => self.fail(&context, &of, failure, after, attempt).await,
+                Some(down) => self.hold(&context, &of, down).await,
+                None => self.fail(&context, &of, failure, after, attempt).await,
             },
         }
     }
@@ -159,14 +159,20 @@ impl CloudSync {
     }
 
     /// The chain is over because its episode may not be there. What was begun is given up; what is there all the same, is told.
-    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Outcome {
+    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg) -> Outcome {
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "not_eligible").increment(1);
         info!(episode.id = %of.episode, "Episode {} may not be in the cloud any more", of.episode);
+        // What was begun since it was claimed, too.
+        let to_push = match self.commands.execute(context, ReadSync { episode: of.episode, chain: of.chain }).await {
+            Ok(Some(to_push)) => to_push,
+            Ok(None) => return Outcome::Delivered,
+            Err(error) => return trouble(error),
+        };
         let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.attempts == 0);
         if nothing_begun {
             return Outcome::Delivered;
         }
-        let found = match self.of(to_push) {
+        let found = match self.of(&to_push) {
             Ok(push) => cloud.take_back(&push).await,
             Err(error) => Err(error),
         };
@@ -177,7 +183,7 @@ impl CloudSync {
                 Err(error) => trouble(error),
             },
             Err(error) => {
-                warn!(episode.id = %of.episode, error = %error, "Could not take back what was begun of episode {}: {error}", of.episode);
+                warn!(episode.id = %of.episode, error = chain(&error), "Could not take back what was begun of episode {}: {error}", of.episode);
                 Outcome::Delivered
             }
         }
@@ -230,6 +236,23 @@ impl CloudSync {
             }
             None => Outcome::Delivered,
         }
+    }
+}
+
+/// Between the questions to a cloud that did not answer one: a line that loses some of them is not down.
+const PROBE_WAITS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+/// Why a cloud takes nothing at the moment; none where it answers.
+#[expect(clippy::disallowed_methods, reason = "a question is asked again after a while")]
+async fn is_down(cloud: &dyn Cloud) -> Option<SyncFailure> {
+    let mut waits = PROBE_WAITS.iter();
+    loop {
+        let failure = match cloud.probe().await {
+            Ok(()) | Err(PushError::Stopped(_)) => return None,
+            Err(PushError::Down(failure) | PushError::Again { failure, .. } | PushError::Never(failure)) => failure,
+        };
+        let Some(wait) = waits.next() else { return Some(failure) };
+        tokio::time::sleep(*wait).await;
     }
 }
 
@@ -286,11 +309,6 @@ impl Subscriber for CloudSync {
 
     fn settings_of(&self, _destination: &Destination, all: DeliverySettings) -> DeliverySettings {
         // The wait is told by the delivery itself, so that what is said of it is exact; and a chain says when it is over.
-        DeliverySettings {
-            backoff: Backoff { base: Duration::ZERO, cap: None, jitter: false },
-            attempts_max: None,
-            deadline: None,
-            ..all
-        }
+        DeliverySettings { backoff: Backoff { base: Duration::ZERO, cap: None, jitter: false }, attempts_max: None, deadline: None, ..all }
     }
 }

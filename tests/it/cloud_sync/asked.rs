@@ -74,7 +74,10 @@ async fn what_cannot_be_queued_is_refused_by_its_reason() {
         assert_eq!((status, &said["error"]), (503, &json!("sync worker is not configured")), "{path}");
     }
     let (_, config) = edge.get("/api/v1/sync/config").await;
-    assert_eq!((&config["worker_running"], &config["auto_scan_enabled"], &config["max_retries"]), (&json!(false), &json!(false), &json!(0)));
+    assert_eq!(
+        (&config["worker_running"], &config["auto_scan_enabled"], &config["max_retries"]),
+        (&json!(false), &json!(false), &json!(0))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +110,10 @@ async fn a_resync_pushes_once_more_and_what_lost_its_approval_is_told() {
 async fn approval_alone_queues_nothing_until_it_is_switched_on() {
     let site = Site::with((0..3).map(|_| small()).collect()).await;
     let (queue, worker) = (site.queue_worker(false), site.worker("w"));
-    until("what was approved is looked at", async || site.number("select count(*) from outbox where subscriber = 'cloud_queue'").await == 0).await;
+    until("what was approved is looked at", async || {
+        site.number("select count(*) from outbox where subscriber = 'cloud_queue'").await == 0
+    })
+    .await;
     assert_eq!(site.number("select count(*) from sync_chains").await, 0);
     let switch = async |body: Value| site.edge.send_as(&site.edge.admin, "PUT", "/api/v1/sync/config", body).await;
     let (status, said) = switch(json!({"auto_scan_enabled": true, "expected_revision_id": 7})).await;

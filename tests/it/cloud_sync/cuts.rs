@@ -48,8 +48,7 @@ async fn answers_that_are_lost_send_nothing_twice() {
     let site = Site::with(vec![large(12), small()]).await;
     let sizes: Vec<u64> = site.recordings.iter().map(|recording| recording.mcap.len() as u64).collect();
     site.faults(|faults| {
-        faults.lost_answers =
-            [Operation::Complete, Operation::Put, Operation::Tell].map(|kind| LostAnswers { kind, share: 1.0 }).to_vec();
+        faults.lost_answers = [Operation::Complete, Operation::Put, Operation::Tell].map(|kind| LostAnswers { kind, share: 1.0 }).to_vec();
     });
     let worker = site.worker("w");
     site.queue_all().await;
@@ -73,10 +72,8 @@ async fn an_outage_costs_no_attempt_and_few_questions() {
     site.faults(|faults| faults.down = true);
     let worker = site.worker("w");
     site.queue_all().await;
-    until("the cloud is known to be down", async || {
-        site.edge.get("/api/v1/sync/config").await.1["destinations"][0].get("error").is_some()
-    })
-    .await;
+    until("the cloud is known to be down", async || site.edge.get("/api/v1/sync/config").await.1["destinations"][0].get("error").is_some())
+        .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (_, config) = site.edge.get("/api/v1/sync/config").await;
     let error = config["destinations"][0]["error"].as_str().expect("an error");
@@ -114,7 +111,8 @@ async fn cut_lines_and_slow_downs_cost_at_most_a_part_each() {
     let cuts: u64 = report.faults.iter().filter(|(name, _)| name.contains("cut")).map(|(_, count)| count).sum();
     site.assert_all_there_once().await;
     let sent: u64 = report.objects.iter().map(|object| object.received_bytes).sum();
-    let size: u64 = site.recordings.iter().map(|recording| (recording.mcap.len() + recording.sidecar.as_ref().map_or(0, Vec::len)) as u64).sum();
+    let size: u64 =
+        site.recordings.iter().map(|recording| (recording.mcap.len() + recording.sidecar.as_ref().map_or(0, Vec::len)) as u64).sum();
     assert!(sent <= size + cuts * PART, "{sent} sent of {size} with {cuts} cuts");
 }
 

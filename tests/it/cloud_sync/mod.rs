@@ -4,6 +4,7 @@
 mod asked;
 mod cuts;
 mod must_not;
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,8 @@ impl Site {
     }
 
     pub async fn reopen(&self, episode: EpisodeId) {
-        let (status, said) = self.edge.post(&format!("/api/v1/inspection/episodes/{episode}/reopen"), json!({"reason": "look again"})).await;
+        let (status, said) =
+            self.edge.post(&format!("/api/v1/inspection/episodes/{episode}/reopen"), json!({"reason": "look again"})).await;
         assert_eq!(status, 204, "{said}");
     }
 

@@ -40,7 +40,10 @@ async fn s2_what_lost_its_approval_is_not_pushed() {
     site.reopen(waits).await;
     let worker = site.worker_with("w", |settings| settings.parts_at_once = 1, Some(5 << 20));
     let ended = site.until_status(waits, "failed").await;
-    assert_eq!((&ended["error_class"], &ended["given_up"], ended.get("next_retry_at")), (&json!("not_approved"), &json!("not_eligible"), None));
+    assert_eq!(
+        (&ended["error_class"], &ended["given_up"], ended.get("next_retry_at")),
+        (&json!("not_approved"), &json!("not_eligible"), None)
+    );
     assert!(site.object(0).await.is_none());
     // While it is on its way: the parts that are there are given up.
     site.queue(goes).await;
@@ -201,7 +204,11 @@ async fn s10_sync_all_covers_all_and_s12_reasons_are_codes() {
     site.reopen(site.episodes[24]).await;
     let worker = site.worker("w");
     let (status, said) = site.edge.post("/api/v1/sync/episodes", json!({})).await;
-    assert_eq!((status, &said["enqueued_count"], &said["message"]), (202, &json!(24), &json!("24 episodes enqueued for cloud sync")), "{said}");
+    assert_eq!(
+        (status, &said["enqueued_count"], &said["message"]),
+        (202, &json!(24), &json!("24 episodes enqueued for cloud sync")),
+        "{said}"
+    );
     site.work_on_bulk_runs().await;
     for episode in &site.episodes[..24] {
         site.until_status(*episode, "completed").await;
@@ -210,7 +217,10 @@ async fn s10_sync_all_covers_all_and_s12_reasons_are_codes() {
     let (status, preview) = site.edge.post("/api/v1/data-ops/episodes/bulk-sync/preview", json!({"all": true})).await;
     assert_eq!(status, 200);
     let reasons = json!([{"reason": "qa_not_approved", "count": 1}, {"reason": "already_synced", "count": 24}]);
-    assert_eq!((&preview["eligible_count"], &preview["skipped_breakdown"], &preview["sync_worker_running"]), (&json!(0), &reasons, &json!(true)));
+    assert_eq!(
+        (&preview["eligible_count"], &preview["skipped_breakdown"], &preview["sync_worker_running"]),
+        (&json!(0), &reasons, &json!(true))
+    );
     let (status, said) = site.edge.post("/api/v1/data-ops/episodes/bulk-sync", json!({"all": true, "confirm": true})).await;
     assert_eq!((status, &said["matched_count"]), (202, &json!(25)), "{said}");
     site.work_on_bulk_runs().await;
@@ -237,7 +247,10 @@ async fn s16_errors_carry_no_foreign_body_and_no_secret() {
     let site = Site::with(vec![small()]).await;
     let id = site.episodes[0];
     let talks = axum::Router::new().fallback(async || {
-        (axum::http::StatusCode::FORBIDDEN, "<Error><Code>AccessDenied</Code><Message>the token sts-secret-123 of /home/x</Message></Error>")
+        (
+            axum::http::StatusCode::FORBIDDEN,
+            "<Error><Code>AccessDenied</Code><Message>the token sts-secret-123 of /home/x</Message></Error>",
+        )
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -333,7 +346,8 @@ async fn s22_keys_are_encoded_once_and_what_is_signed_is_what_is_sent() {
     site.until_synced().await;
     worker.stop().await;
     let report = site.report().await;
-    let there: Vec<_> = report.objects.iter().filter(|object| object.key.starts_with("edge-工厂 a+b%20/") && object.completed == 1).collect();
+    let there: Vec<_> =
+        report.objects.iter().filter(|object| object.key.starts_with("edge-工厂 a+b%20/") && object.completed == 1).collect();
     assert_eq!(there.len(), 4, "{:?}", report.objects);
     assert_eq!(report.refusals.values().sum::<u64>(), 0, "{:?}", report.refusals);
 }

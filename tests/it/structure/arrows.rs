@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What is done about the objects of an episode is the same for a delivery, a request and a bulk run.
     ("qa", &["domain", "commands", "projections", "blobs", "mcap", "quality"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
-    ("subscribers", &["domain", "commands", "projections", "blobs", "mcap", "devices", "dispatcher", "qa"]),
+    ("subscribers", &["domain", "commands", "projections", "blobs", "cloud", "mcap", "devices", "dispatcher", "qa"]),
     ("devices", &["domain", "commands", "projections"]),
     ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams"]),
     ("streams", &["projections"]),
@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mcap", &["domain"]),
     ("quality", &["domain"]),
     ("blobs", &["config"]),
+    ("cloud", &["domain", "blobs", "config"]),
     // Its data folder and object keys have the shapes of `blobs`; the oldest Postgres is named in `pg`.
     ("embedded", &["config", "blobs", "pg"]),
     // A peer: what both sides took from one place would prove nothing about the wire.
