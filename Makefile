@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -84,6 +84,9 @@ campaign-deliveries: prepare ## Two and four processes that deliver, of which on
 
 campaign-judging: prepare ## The server is killed while it judges new episodes and a bulk run of the checks goes on
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture kill_judging::
+
+campaign-cloud: prepare ## Two processes push to a cloud that is cut, away and expires, and one of them is killed every few seconds
+	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture kill_cloud::
 
 campaign-leader: prepare ## The process that leads is suspended, again and again, and processes that hold an order's lock
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture --test-threads=1 leadership::

@@ -53,6 +53,7 @@ mod inspection;
 mod judging;
 mod judging_must_not;
 mod kill;
+mod kill_cloud;
 mod kill_judging;
 mod leadership;
 mod links;
