@@ -11,7 +11,15 @@ use super::given::Given;
 use super::layers::{self, DEFAULTS};
 
 /// Settings that must not show.
-const SECRETS: [&str; 5] = ["database.url", "database.password", "s3.secret_key", "auth.jwt_secret", "auth.admin_password"];
+const SECRETS: [&str; 7] = [
+    "database.url",
+    "database.password",
+    "s3.secret_key",
+    "auth.jwt_secret",
+    "auth.admin_password",
+    "sync.s3.secret_key",
+    "sync.receiver.token",
+];
 
 /// The end of a key, and what it counts.
 const UNITS: [(&str, &str); 5] =
@@ -243,6 +251,7 @@ mod tests {
             "http.callback_public_base_url",
             "http.internal_url",
             "http.lichtblick_url",
+            "sync.receiver.url",
         ];
         assert_eq!(named, SECRETS.into_iter().chain(open).collect());
     }
