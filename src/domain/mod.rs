@@ -10,6 +10,7 @@ pub mod agreement;
 pub mod batch;
 pub mod bulk_run;
 pub mod canonical_json;
+pub mod certificate;
 pub mod commitment;
 #[cfg(test)]
 mod convergence;
