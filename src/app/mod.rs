@@ -8,6 +8,7 @@
 mod adapters;
 mod administrator;
 mod bulk_runs;
+pub mod certificates;
 mod forgetting;
 mod ports;
 mod process;
@@ -196,6 +197,7 @@ impl App {
             devices.hub().on_open(move || wakes.wake(SubscriberName::DeviceCommands));
         }
         let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
+        let certificates = certificates::of(&config.certificates, data.as_ref(), &reads)?;
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let parts = Parts {
             hub: devices.hub().clone(),
@@ -295,7 +297,7 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs },
+            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs, certificates },
             live,
             settings,
             Arc::new(move || metrics.render()),

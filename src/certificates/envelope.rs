@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::keys::SigningKey;
 use crate::domain::canonical_json::canonical;
+use crate::domain::certificate::Statement;
 
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
@@ -54,6 +55,11 @@ impl Envelope {
             payload_type: PAYLOAD_TYPE.to_owned(),
             signatures: vec![Signature { keyid: key.public().id(), sig: STANDARD.encode(signature) }],
         }
+    }
+
+    /// What it says, whether it is signed or not.
+    pub fn statement(&self) -> Option<Statement> {
+        serde_json::from_slice(&unpacked(&self.payload)?).ok()
     }
 
     /// The file: the same bytes for the same envelope.

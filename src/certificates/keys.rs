@@ -1,6 +1,5 @@
 //! Ed25519 keys, as PEM: PKCS#8 for the one that signs, SubjectPublicKeyInfo for those that verify. `openssl` reads and makes both.
 
-use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -139,7 +138,7 @@ impl Keyring {
 mod tests {
     use super::*;
 
-    /// The second example of RFC 8032, and the keys of RFC 8410.
+    /// The examples of the RFC.
     const OF_RFC_8410: &str =
         "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
     const PUBLIC_OF_RFC_8410: &str =
@@ -177,11 +176,8 @@ mod tests {
             (OF_RFC_8410, KeyError::NoBlock(PUBLIC)),
             (&torn, KeyError::Torn),
             (&odd, KeyError::NoEd25519),
-            (&PUBLIC_OF_RFC_8410.replace("GUb", "%"), KeyError::NoEd25519),
-        ]
-        .into_iter()
-        .take(4)
-        {
+            (&PUBLIC_OF_RFC_8410.replace("Gb9", "Gb%"), KeyError::Torn),
+        ] {
             assert_eq!(PublicKey::all_of_pem(text), Err(error));
         }
         assert_eq!(SigningKey::of_pem(PUBLIC_OF_RFC_8410).map(|_| ()), Err(KeyError::NoBlock(PRIVATE)));

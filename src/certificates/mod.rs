@@ -15,7 +15,7 @@ mod keys;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use check::{Checked, Fault, NotRead, check};
+pub use check::{Checked, FILE_BYTES_MAX, Fault, NotRead, check};
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature};
 pub use keys::{KeyError, Keyring, PublicKey, SigningKey};
 

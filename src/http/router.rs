@@ -25,7 +25,7 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
+    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, data_ops, dead_letters, describe, device_stream, devices,
     episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
     recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites,
     tasks, timeline, transfer, viewer, what_if,
@@ -111,6 +111,7 @@ fn routes() -> Routes {
         recorder::routes,
         requests::routes,
         salvage::routes,
+        certificates::routes,
         transfer::routes,
         devices::routes,
         device_stream::routes,
@@ -262,7 +263,9 @@ pub(super) mod tests {
         let blobs = Blobs::new(access, &Config::defaults().s3).unwrap();
         let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 1 };
         let (runs, objects) = (Runs::new(commands.clone(), blobs.clone(), run_settings), Objects::new(blobs));
-        AppState::new(commands, reads, Means { fleet: Fleet::new(Hub::new()), objects, runs }, live, settings, measures).unwrap()
+        let certificates = Certificates::new(reads.clone(), None);
+        let means = Means { fleet: Fleet::new(Hub::new()), objects, runs, certificates };
+        AppState::new(commands, reads, means, live, settings, measures).unwrap()
     }
 
     pub fn served(state: &AppState) -> TowerToHyperService<Router> {
@@ -446,7 +449,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 176, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 178, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");
