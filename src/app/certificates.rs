@@ -70,7 +70,11 @@ pub fn of(settings: &config::Certificates, data: Option<&DataDir>, reads: &Reads
     }
     // One that is named has to be there.
     if let Some(file) = &settings.earlier_keys_file {
-        ensure!(file.exists(), "`certificates.earlier_keys_file` (KEYSTONE_EARLIER_CERTIFICATE_KEYS_FILE) names {}, which is not there", file.display());
+        ensure!(
+            file.exists(),
+            "`certificates.earlier_keys_file` (KEYSTONE_EARLIER_CERTIFICATE_KEYS_FILE) names {}, which is not there",
+            file.display()
+        );
     }
     Ok(Certificates::new(reads.clone(), files.keyring()?))
 }

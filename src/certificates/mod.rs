@@ -6,7 +6,10 @@
 //!
 //! What a certificate says, and up to where in the log, `domain::certificate` decides.
 
-#![expect(clippy::disallowed_methods, reason = "what was committed a moment ago gets its place in a few milliseconds, and is looked for again")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what was committed a moment ago gets its place in a few milliseconds, and is looked for again"
+)]
 
 mod check;
 mod envelope;
@@ -72,11 +75,11 @@ impl Certificates {
 
     /// The certificate of an approved episode: the same bytes from every process with the same key, for as long as no other verdict or decision came.
     pub async fn of_episode(&self, scope: &Scope, id: EpisodeId) -> Result<Envelope, CertificateError> {
-        let keys = self.keys.as_ref().ok_or(CertificateError::NoKey)?;
         let seen = self.reads.episode(scope, id).await?.ok_or(CertificateError::NoEpisode)?;
         if !seen.own.qa_status.is_approved() {
             return Err(CertificateError::NotApproved(seen.own.qa_status));
         }
+        let keys = self.keys.as_ref().ok_or(CertificateError::NoKey)?;
         let began = Instant::now();
         let statement = loop {
             match self.statement_of(id).await {

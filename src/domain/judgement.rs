@@ -99,7 +99,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Of these rules, whatever name and version they have beside them: SHA-256 of their canonical JSON, in hex.
+    /// SHA-256 of its canonical JSON, name and version among it, in hex.
     pub fn sha256(&self) -> Result<String, serde_json::Error> {
         Ok(sha256(&canonical(&serde_json::to_value(self)?)))
     }

@@ -25,10 +25,10 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, data_ops, dead_letters, describe, device_stream, devices,
-    episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
-    recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites,
-    tasks, timeline, transfer, viewer, what_if,
+    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, data_ops, dead_letters, describe, device_stream,
+    devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking,
+    recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions,
+    suites, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -197,6 +197,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::blobs::{self, Blobs};
+    use crate::certificates::Certificates;
     use crate::commands::Commands;
     use crate::commands::inspection::InspectionTerms;
     use crate::commands::outside_jobs::OutsideLease;
@@ -371,6 +372,8 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/resolve",
             "/api/v1/abandoned-executions",
+            "/api/v1/certificates/keys",
+            "/api/v1/episodes/{id}/certificate",
             "/api/v1/episodes/{id}/frames",
             "/api/v1/episodes/{id}/salvage",
             "/api/v1/episodes/{id}/timeline",

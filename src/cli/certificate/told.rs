@@ -17,7 +17,13 @@ pub fn tell(statement: &Statement) -> anyhow::Result<()> {
         say(&format!("              SHA-256 {}", known(sidecar.sha256.as_ref())))?;
     }
     let batch = known(told.batch.public_id.as_ref());
-    say(&format!("  order {}, batch {} ({batch}), task {} ({})", told.order_id, told.batch.id, told.task.id, known(told.task.public_id.as_ref())))?;
+    say(&format!(
+        "  order {}, batch {} ({batch}), task {} ({})",
+        told.order_id,
+        told.batch.id,
+        told.task.id,
+        known(told.task.public_id.as_ref())
+    ))?;
     let people = &told.people;
     let by = [("ordered", &people.ordered_by), ("dispatched", &people.dispatched_by), ("recorded", &people.recorded_by)];
     for (what, who) in by {
@@ -28,7 +34,13 @@ pub fn tell(statement: &Statement) -> anyhow::Result<()> {
     }
     say(&format!("  approved    by {} at {}", known(told.approval.by.as_ref()), known(told.approval.at.as_ref())))?;
     say(&format!("  robot       {}, recorder {}", known(told.robot.device_id.as_ref()), known(told.recorder.version.as_ref())))?;
-    say(&format!("  SOP {} {}, scene {}, subscene {}", known(told.sop.slug.as_ref()), known(told.sop.version.as_ref()), told.scene.id, told.subscene.id))?;
+    say(&format!(
+        "  SOP {} {}, scene {}, subscene {}",
+        known(told.sop.slug.as_ref()),
+        known(told.sop.version.as_ref()),
+        told.scene.id,
+        told.subscene.id
+    ))?;
     if let Some(facts) = &told.facts {
         let seconds = facts.duration_ms as f64 / 1000.0;
         say(&format!("  measured    {} messages of {} topics in {seconds} s", facts.messages, facts.topics))?;

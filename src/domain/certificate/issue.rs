@@ -7,8 +7,8 @@ use chrono::SecondsFormat;
 use super::evidence::Evidence;
 use super::standing::Standing;
 use super::statement::{
-    Approval, Certificate, CertifiedVerdict, CoveredEvent, Digest, EVENTS_MAX, Entry, Inspected, LeftOut, Log, Named, PREDICATE_TYPE, People,
-    Procedure, Recorder, Recording, Robot, STATEMENT_TYPE, ShortFacts, Sidecar, Statement, Subject,
+    Approval, Certificate, CertifiedVerdict, CoveredEvent, Digest, EVENTS_MAX, Entry, Inspected, LeftOut, Log, Named, PREDICATE_TYPE,
+    People, Procedure, Recorder, Recording, Robot, STATEMENT_TYPE, ShortFacts, Sidecar, Statement, Subject,
 };
 use crate::domain::commitment::sha256;
 use crate::domain::episode::{Decided, EndedRun, Known, LATE_UPLOAD, RECALLED_BATCH};
@@ -114,7 +114,8 @@ fn sidecar(episode: &Known) -> Option<Sidecar> {
 /// The last configuration before the recording began.
 fn configuration(evidence: &[Evidence]) -> Option<String> {
     let began = evidence.iter().position(|event| event.event_type == "recording_started").unwrap_or(evidence.len());
-    let configured = evidence[..began].iter().rfind(|event| event.event_type == CONFIGURED && event.said::<String>("config_sha256").is_some());
+    let configured =
+        evidence[..began].iter().rfind(|event| event.event_type == CONFIGURED && event.said::<String>("config_sha256").is_some());
     configured?.said("config_sha256")
 }
 

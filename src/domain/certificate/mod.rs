@@ -15,9 +15,11 @@ mod examine;
 mod issue;
 mod standing;
 mod statement;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use evidence::Evidence;
 pub use examine::Contradiction;
 pub use issue::{CONFIGURED, issue};
 pub use standing::{NoStanding, Standing};
-pub use statement::{EVENTS_MAX, PREDICATE_TYPE, Recording, Statement};
+pub use statement::{EVENTS_MAX, PREDICATE_TYPE, Statement};

@@ -66,7 +66,8 @@ impl Standing {
             return Err(NoStanding::NotApproved(episode.qa.status()));
         }
         let position = stream[last].position.ok_or(NoStanding::NotPlaced)?;
-        let approved = events[..=last].iter().rposition(|event| matches!(event, EpisodeEvent::EpisodeApproved { .. })).map(|at| &stream[at]);
+        let approved =
+            events[..=last].iter().rposition(|event| matches!(event, EpisodeEvent::EpisodeApproved { .. })).map(|at| &stream[at]);
         Ok(Self {
             id,
             position,
