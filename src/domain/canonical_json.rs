@@ -1,4 +1,4 @@
-//! One spelling for a JSON value, so that its hash is the same whoever writes it: RFC 8785 (JCS).
+//! One spelling for a JSON value, so that its hash is the same from every program: RFC 8785 (JCS).
 //!
 //! Names in the order of their UTF-16 units, no blanks, numbers as ECMAScript writes doubles. What a double cannot hold would be written as
 //! another number: those who hash what may have such numbers keep them as texts.

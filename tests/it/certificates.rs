@@ -14,8 +14,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::apply_suite::ask;
-use crate::harness::bench::{Bench, rpc_response, transfer_of};
+use crate::harness::bench::{Bench, Recording, rpc_response, transfer_of};
 use crate::harness::device::Socket;
+use crate::harness::server::PASSWORD;
 use crate::harness::until;
 use crate::inspection::{code, inspector, uploaded};
 use crate::judging::{TOPICS, recorded};
@@ -63,7 +64,12 @@ async fn made_elsewhere(bench: &Bench, scope: &Scope, id: i64) -> Result<Envelop
 }
 
 /// A recording of a recorder that was configured by a person, with all that a recorder says.
-async fn recorded_by_the_recorder(bench: &Bench, recorder: &mut Socket, transfer: &mut Socket, task: &DispatchedTask) -> i64 {
+async fn recorded_by_the_recorder(
+    bench: &Bench,
+    (recorder, transfer): (&mut Socket, &mut Socket),
+    task: &DispatchedTask,
+    recording: &Recording,
+) -> i64 {
     let state = |previous: &str, current: &str, task: Option<&str>| {
         let data = json!({ "previous": previous, "current": current, "task_id": task });
         json!({ "type": "state_update", "timestamp": chrono::Utc::now().timestamp_millis(), "data": data })
@@ -82,7 +88,7 @@ async fn recorded_by_the_recorder(bench: &Bench, recorder: &mut Socket, transfer
     asked.await.expect("an answer").expect("it is configured");
     recorder.send(&state("ready", "recording", Some(&task.public_id))).await;
     bench.until_status(task, "in_progress").await;
-    uploaded(bench, transfer, task, &recorded(&TOPICS, 5)).await
+    uploaded(bench, transfer, task, recording).await
 }
 
 /// Commitments as Postgres itself computes them, by event.
@@ -102,18 +108,18 @@ async fn commitments(bench: &Bench) -> BTreeMap<String, (i64, String)> {
 
 #[tokio::test]
 async fn an_approved_episode_has_a_certificate_that_needs_nobody_to_be_believed() {
-    let mut bench = Bench::start().await;
+    let mut bench = Bench::start_with(vec![("KEYSTONE_PASSWORD", PASSWORD.to_owned())]).await;
     let (mut recorder, _) = bench.sockets().await;
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
     let tasks = bench.dispatch(3).await;
-    let id = recorded_by_the_recorder(&bench, &mut recorder, &mut transfer, &tasks[0]).await;
+    let recording = recorded(&TOPICS, 5);
+    let id = recorded_by_the_recorder(&bench, (&mut recorder, &mut transfer), &tasks[0], &recording).await;
     let lacking = uploaded(&bench, &mut transfer, &tasks[1], &recorded(&TOPICS[..3], 5)).await;
     let made = envelope(&bench, id).await;
     let told = statement(&made);
     let predicate = &told["predicate"];
 
     // What it says.
-    let recording = recorded(&TOPICS, 5);
     assert_eq!(told["subject"][0]["digest"]["sha256"], recording.sha256);
     assert_eq!(predicate["recording"]["size_bytes"], recording.mcap.len());
     assert_eq!((&predicate["people"]["ordered_by"], &predicate["people"]["dispatched_by"]), (&json!("user:admin"), &json!("user:admin")));
@@ -219,7 +225,8 @@ fn by_hand(folder: &Path, file: &Path, keys: &Path) {
 
 #[tokio::test]
 async fn another_decision_makes_another_certificate_and_another_key_takes_nothing_from_the_ones_before() {
-    let mut bench = Bench::start_with(vec![("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned())]).await;
+    let mut bench =
+        Bench::start_with(vec![("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()), ("KEYSTONE_PASSWORD", PASSWORD.to_owned())]).await;
     let mut transfer = transfer_of(&bench, json!([]), json!([])).await;
     let tasks = bench.dispatch(1).await;
     let id = uploaded(&bench, &mut transfer, &tasks[0], &recorded(&TOPICS, 1)).await;

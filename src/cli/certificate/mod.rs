@@ -9,8 +9,6 @@ mod show;
 mod told;
 mod verify;
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
 
 use super::place::At;
@@ -30,29 +28,11 @@ pub enum Command {
         json: bool,
     },
     /// Whether a certificate is what was signed, and says one thing
-    Verify(Options),
+    Verify(verify::Options),
     /// The public keys that verify certificates, as PEM
     Keys,
     /// Sign with another key from the next start on; the one before still verifies
     Rotate,
-}
-
-#[derive(clap::Args)]
-pub struct Options {
-    /// A certificate, or what the route answers with it inside
-    file: PathBuf,
-    /// Public keys, as PEM; one file may have several
-    #[arg(long, value_name = "PEM", required = true)]
-    key: Vec<PathBuf>,
-    /// The recording that it is said to be of
-    #[arg(long, value_name = "FILE")]
-    recording: Option<PathBuf>,
-    /// The file beside the recording
-    #[arg(long, value_name = "FILE")]
-    sidecar: Option<PathBuf>,
-    /// One JSON object instead of text
-    #[arg(long)]
-    json: bool,
 }
 
 impl Command {

@@ -2,19 +2,36 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::Options;
 use super::told::tell;
 use crate::app::certificates::read_pem;
 use crate::certificates::{Checked, FILE_BYTES_MAX, PublicKey, check};
 use crate::cli::broken::Broken;
 use crate::cli::local_file::{LocalFile, PIECE_BYTES};
 use crate::cli::output::{say, say_json};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// A certificate, or what the route answers with it inside
+    file: PathBuf,
+    /// Public keys, as PEM; one file may have several
+    #[arg(long, value_name = "PEM", required = true)]
+    key: Vec<PathBuf>,
+    /// The recording that it is said to be of
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+    /// The file beside the recording
+    #[arg(long, value_name = "FILE")]
+    sidecar: Option<PathBuf>,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
 
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut keys: Vec<PublicKey> = vec![];

@@ -1,4 +1,4 @@
-//! The birth certificate of an episode: how it came to be, from its order to its approval, in one document that is the same whoever makes it.
+//! The birth certificate of an episode: how it came to be, from its order to its approval, in one document that is the same from every process.
 //!
 //! It is a fold of the log up to one position, that of the last event of the episode which says something that is certified
 //! ([`Standing::of`]). So the same log gives the same bytes, what comes later (a note, an ack, its own sync) changes nothing, and another verdict or decision
