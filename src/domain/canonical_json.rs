@@ -70,13 +70,22 @@ fn write_string(string: &str, text: &mut String) {
     text.push('"');
 }
 
-/// A double as ECMAScript's `Number::toString` writes it: the shortest digits that are read back as the same double.
+/// The fewest digits that are read back as the same double, as `1.25e3`. Of several that are as few, those nearest to it, and of two that are as near the even
+/// ones: the standard library takes either.
+fn shortest(number: f64) -> String {
+    let few = format!("{number:e}");
+    let digits = few.split('e').next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
+    let nearest = format!("{number:.*e}", digits.saturating_sub(1));
+    if nearest.parse() == Ok(number) { nearest } else { few }
+}
+
+/// A double as ECMAScript's `Number::toString` writes it.
 fn ecmascript(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }
     let sign = if number < 0.0 { "-" } else { "" };
-    let shortest = format!("{:e}", number.abs());
+    let shortest = shortest(number.abs());
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
