@@ -36,6 +36,9 @@ pub mod mcap;
 pub mod qa;
 pub mod quality;
 
+// What leaves the house, so that others can check it.
+pub mod certificates;
+
 // Running it.
 #[expect(
     clippy::disallowed_methods,

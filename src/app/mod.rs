@@ -8,6 +8,7 @@
 mod adapters;
 mod administrator;
 mod bulk_runs;
+pub mod certificates;
 mod clouds;
 mod forgetting;
 mod ports;
@@ -198,6 +199,7 @@ impl App {
             devices.hub().on_open(move || wakes.wake(SubscriberName::DeviceCommands));
         }
         let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
+        let certificates = certificates::of(&config.certificates, data.as_ref(), &reads)?;
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let clouds = clouds::clouds(config)?;
         let cloud_names: Vec<CloudName> = clouds.keys().copied().collect();
@@ -212,6 +214,7 @@ impl App {
             judges_new: config.qa.enabled,
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
             without_login: config.auth.mode == AuthMode::Compat,
+            certificates: certificates.clone(),
             clouds,
             sync: clouds::terms(config),
             auto_scan: config.sync.auto_scan,
@@ -311,7 +314,7 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs },
+            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs, certificates },
             live,
             settings,
             Arc::new(move || metrics.render()),

@@ -49,11 +49,18 @@ pub async fn broken_promises(client: &Client, cloud: &Cloud) -> anyhow::Result<V
         let object = report.objects.iter().find(|object| episode["cloud_mcap_path"] == object.key);
         let is_there =
             object.is_some_and(|object| object.completed == 1 && episode["checksum"] == object.sha256.as_deref().unwrap_or_default());
+        let told = client.get(&format!("/episodes/{}/certificate", episode["id"])).await?;
+        let certificate = object.map(|object| object.key.replace(".mcap", ".certificate.json"));
+        let is_certified = report.objects.iter().any(|object| Some(&object.key) == certificate.as_ref());
+        if !is_certified || told["receipts"].as_array().is_none_or(Vec::is_empty) {
+            broken.push(format!("the certificate of episode {} is not in the cloud, or has no receipt", episode["id"]));
+        }
         if !is_there {
             broken.push(format!("episode {} is approved, and not in the cloud as it is here", episode["id"]));
         }
     }
-    println!("\n{} of {} approved episodes are in the cloud, byte for byte.", approved.len() - broken.len(), approved.len());
+    let words = if broken.is_empty() { "are" } else { "should be" };
+    println!("\n{} approved episodes {words} in the cloud, byte for byte and with their certificates.", approved.len());
     Ok(broken)
 }
 

@@ -157,6 +157,21 @@ anywhere. Compares stored facts of the newest two thousand episodes, reads no re
 
 Ends with 0, or with 1 where it could not be found out.";
 
+pub const CERTIFICATE: &str = "\
+Examples:
+  KEYSTONE_PASSWORD=… keystone certificate show 17 --server http://edge:8080
+  KEYSTONE_PASSWORD=… keystone certificate show 17 --file --server http://edge:8080 > 17.certificate.json
+  KEYSTONE_PASSWORD=… keystone certificate keys --server http://edge:8080 > edge.pem
+  keystone certificate verify 17.certificate.json --key edge.pem --recording 17.mcap
+  keystone certificate rotate                     another key, from the next start on; the one before still verifies
+
+`verify` needs the file and the public keys, and nothing else: no settings, no server, no database. `keys` without --server and `rotate` work on
+the data folder (KEYSTONE_DATA_DIR), or on the files that `certificates.key_file` and `certificates.earlier_keys_file` name. docs/certificates.md
+has the format, and how it is verified with openssl alone.
+
+Ends with 0; `verify` with 1 where the certificate is not sound, each fault named, and with 2 where that could not be found out; the others
+with 1 where nothing was done.";
+
 pub const JUDGES: &str = "\
 Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
 migrates nothing, leaves nothing behind, and needs no other setting.

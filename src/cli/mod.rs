@@ -1,6 +1,8 @@
 //! Arguments of the program `keystone`, and what each command does with them.
 
+mod broken;
 mod bulk_runs;
+mod certificate;
 mod cloud;
 mod cloud_beside;
 mod database;
@@ -41,6 +43,7 @@ use crate::listener;
 use crate::projections::rebuild::Rebuilt;
 use crate::simulator::{SimulateOptions, simulate};
 use crate::telemetry::{self, Metrics};
+use broken::Broken;
 use greeting::Greeting;
 use output::say;
 use place::At;
@@ -137,6 +140,14 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
+    /// How an episode came to be, signed: show, verify, keys, rotate
+    #[command(after_help = help::CERTIFICATE)]
+    Certificate {
+        #[command(subcommand)]
+        command: certificate::Command,
+        #[command(flatten)]
+        at: At,
+    },
     /// Check the log: every event placed once, in order, and the hash chain unbroken
     #[command(after_help = help::JUDGES)]
     Verify,
@@ -161,7 +172,7 @@ enum Command {
     Openapi,
 }
 
-/// What `verify` and `rebuild` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
+/// What `verify`, `rebuild` and `certificate verify` end with, as `diff` does: 0 where all is sound, 1 where something is broken, 2 where
 /// that could not be found out. Other commands end with 1 upon any error.
 const BROKEN: u8 = 1;
 const NOT_FOUND_OUT: u8 = 2;
@@ -169,7 +180,11 @@ const NOT_FOUND_OUT: u8 = 2;
 /// Runs the program; the error is for a person.
 pub async fn run() -> ExitCode {
     let arguments = arguments();
-    let judges = matches!(arguments.command, Command::Verify | Command::Rebuild);
+    let judges = match &arguments.command {
+        Command::Verify | Command::Rebuild => true,
+        Command::Certificate { command, .. } => command.judges(),
+        _ => false,
+    };
     match act(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -194,11 +209,6 @@ fn or_dot_env(option: Arg) -> Arg {
         None => option,
     }
 }
-
-/// What was looked at is not what it should be.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Broken(String);
 
 async fn act(arguments: Arguments) -> anyhow::Result<()> {
     let file = arguments.config.as_deref();
@@ -228,6 +238,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Ranking { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::rank(place, options).await).await,
         Command::Drift { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::drift(place, options).await).await,
+        Command::Certificate { command, at } => certificate::run(command, at, || load(Purpose::Keys)).await,
         Command::Verify => verify(&load(Purpose::Database)?).await,
         Command::Rebuild => rebuild(&load(Purpose::Database)?).await,
         Command::Migrate => {

@@ -34,6 +34,20 @@ pub enum Place {
 }
 
 impl At {
+    pub fn names_a_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// The server; what works nowhere else has no database to work on.
+    pub async fn at_server(self, work: impl AsyncFnOnce(&Remote) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let nowhere = || bail!("name a server with --server");
+        self.with(nowhere, async |place| match place {
+            Place::Server(remote) => work(remote).await,
+            Place::Database(_) => bail!("name a server with --server"),
+        })
+        .await
+    }
+
     /// `settings` name the database.
     async fn open(self, settings: impl FnOnce() -> anyhow::Result<Config>) -> anyhow::Result<Place> {
         let Some(server) = self.server else {

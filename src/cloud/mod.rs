@@ -13,6 +13,7 @@ mod pace;
 pub mod s3;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use self::error::{NotNoted, PushError, PushResult};
 pub use self::pace::Pace;
@@ -30,6 +31,8 @@ pub struct Push<'a> {
     /// Of the recording, in the edge storage.
     pub source: ObjectKey,
     pub sidecar: Option<ObjectKey>,
+    /// How the episode came to be, signed; none where the site has no key.
+    pub certificate: Option<Bytes>,
 }
 
 /// Where a cloud says what it has done. What is refused there, because another worker has the leg or the chain is over, ends the push.

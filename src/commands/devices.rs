@@ -11,7 +11,7 @@ use super::reports::owned;
 use super::requests::LateAnswer;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::device::{CommandOutcome, Device, DeviceCommand, DeviceRefusal, LinkKind, OpenCommand, RecorderAction, UnknownCause};
-use crate::domain::recorder::{Sight, task_fits};
+use crate::domain::recorder::{Sight, configuration_sha256, task_fits};
 use crate::domain::task::{TaskCommand, Witness, without_the_task};
 use crate::domain::{DeviceId, PublicTaskId, RefusalCode};
 use crate::projections::facts;
@@ -178,6 +178,7 @@ impl Command for RequestDeviceCommand {
             holds_none: self.holds_none,
             sight: self.sight.clone(),
             asynchronous: self.asynchronous,
+            config_sha256: self.config.as_ref().map(configuration_sha256),
         };
         let task_fits = self.task_fits(work).await?;
         // Of what does not fit in both, the contract names the task first where recording begins, and last before.

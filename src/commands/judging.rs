@@ -55,7 +55,7 @@ pub(super) async fn case_of(
     };
     let rules = suite.as_ref().map_or(default_suite, |(_, suite)| suite);
     let among = among(work, id, episode, reference).await?;
-    let judgement = judgement_of(episode, measured, rules, &answers, &among);
+    let judgement = judgement_of(episode, measured, rules, &answers, &among)?;
     Ok(Case { suite, answers, judgement })
 }
 
@@ -81,16 +81,23 @@ async fn among(
 }
 
 /// What a suite says of an episode, by these facts, these answers, the last word of its operator and what is usual.
-fn judgement_of(episode: &Known, measured: &Measured, suite: &Suite, answers: &OutsideAnswers, among: &Among) -> Judgement {
+fn judgement_of(
+    episode: &Known,
+    measured: &Measured,
+    suite: &Suite,
+    answers: &OutsideAnswers,
+    among: &Among,
+) -> Result<Judgement, CommandError> {
     let reference = among.reference.as_ref().map(|(id, reference)| (*id, reference));
     let twin = reference.map_or(Twin::NotLookedFor, |_| Twin::found(among.twin.as_deref()));
     let beside = Beside { outside: answers, word: episode.word.as_ref(), reference, twin };
     let mut judgement = judge_with(&measured.facts, suite, &measured.wants, beside);
+    judgement.suite_sha256 = Some(suite.sha256().map_err(anyhow::Error::new)?);
     // What says nothing is not kept: the suite names it.
     judgement.checks.retain(|check| check.result != Grade::NotApplicable);
     let (mcap, sidecar) = (&episode.created.mcap_path, episode.created.sidecar_path.as_deref());
     judgement.checks.iter_mut().for_each(|check| name_objects(check, mcap, sidecar));
-    judgement
+    Ok(judgement)
 }
 
 /// Ends the run with a verdict.
@@ -118,7 +125,7 @@ pub(super) async fn end_judged(
     let Episode::Known(known) = &episode.state else { return Err(anyhow::anyhow!("{} is not there", episode.stream()).into()) };
     let reference = facts::reference_for(&mut work.tx, known.created.station_id, known.created.sop_id).await?;
     let among = among(work, id_of(episode)?, known, reference).await?;
-    let judgement = judgement_of(known, measured, suite, answers, &among);
+    let judgement = judgement_of(known, measured, suite, answers, &among)?;
     end(work, episode, run, judgement).await
 }
 

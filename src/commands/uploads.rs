@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::production::{EndedTask, Production};
 use super::{Command, CommandError, Refusal, Work, chance, qa};
 use crate::domain::batch::{BatchCommand, BatchStatus};
-use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, Measured, RECALLED_BATCH};
+use crate::domain::episode::{self, Episode, EpisodeCommand, LATE_UPLOAD, Measured, RECALLED_BATCH, SidecarObject};
 use crate::domain::measurement::Facts;
 use crate::domain::tally::TaskOutcome;
 use crate::domain::task::{RefusedWrite, Rejection, TaskCommand, UploadReport, VerifiedUpload};
@@ -25,6 +25,8 @@ pub struct AcceptUpload {
     pub bucket: String,
     pub duration_sec: Option<f64>,
     pub metadata: Option<Value>,
+    /// The file beside it, where there is one.
+    pub sidecar: Option<SidecarObject>,
     /// Without where it could not be measured.
     pub facts: Option<Box<Facts>>,
 }
@@ -93,6 +95,7 @@ impl Command for AcceptUpload {
             message_count: self.verified.message_count,
             metadata: self.metadata.clone(),
             damage: damage.map(|(damage, reason)| episode::Damage { what: damage.rejection.to_string(), reason }),
+            sidecar: self.sidecar.clone(),
         };
         let mut episode = Loaded::<Episode>::absent(episode_id);
         work.decide(&mut episode, EpisodeCommand::Create(created))?;

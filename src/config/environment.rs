@@ -81,6 +81,8 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_MINIO_BUCKET", Effect::Set("s3.bucket")),
     ("KEYSTONE_S3_BUCKET", Effect::Set("s3.bucket")),
     ("KEYSTONE_MINIO_USE_SSL", Effect::S3Tls),
+    ("KEYSTONE_CERTIFICATE_KEY_FILE", Effect::Set("certificates.key_file")),
+    ("KEYSTONE_EARLIER_CERTIFICATE_KEYS_FILE", Effect::Set("certificates.earlier_keys_file")),
     ("KEYSTONE_AUTH_MODE", Effect::Set("auth.mode")),
     ("KEYSTONE_JWT_SECRET", Effect::Set("auth.jwt_secret")),
     ("KEYSTONE_JWT_ISSUER", Effect::Set("auth.jwt_issuer")),

@@ -15,6 +15,7 @@
 
 mod auth;
 mod bulk_runs;
+mod certificates;
 mod check;
 mod database;
 mod devices;
@@ -49,6 +50,7 @@ use toml::Value;
 
 pub use auth::{Auth, AuthMode};
 pub use bulk_runs::BulkRuns;
+pub use certificates::Certificates;
 pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
@@ -90,6 +92,7 @@ pub struct Config {
     pub outside_checks: OutsideChecks,
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
+    pub certificates: Certificates,
     pub sequencer: Sequencer,
     pub sync: CloudSync,
     pub limits: Limits,
@@ -107,6 +110,8 @@ pub enum Purpose {
     Serve,
     /// A database that is there, and nothing else.
     Database,
+    /// Where the keys of certificates lie, and nothing else.
+    Keys,
     /// A server whose database and store are embedded, whatever the settings name.
     Embedded,
 }
@@ -140,6 +145,7 @@ impl Config {
             Purpose::Serve => {}
             // The others are as they are by default, whatever was given.
             Purpose::Database => layers::reset(&mut settings, |key| !["database", "embedded"].contains(&key))?,
+            Purpose::Keys => layers::reset(&mut settings, |key| !["embedded", "certificates"].contains(&key))?,
             Purpose::Embedded => layers::reset(&mut settings, |key| ["database", "s3"].contains(&key))?,
         }
         findings.need_more_than_none(&settings, "");

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::canonical_json::canonical;
+use super::commitment::sha256;
 use super::reference::NamedReference;
 use super::words::words;
 
@@ -97,6 +99,11 @@ pub struct Suite {
 }
 
 impl Suite {
+    /// SHA-256 of its canonical JSON, name and version among it, in hex.
+    pub fn sha256(&self) -> Result<String, serde_json::Error> {
+        Ok(sha256(&canonical(&serde_json::to_value(self)?)))
+    }
+
     /// Checks that are made elsewhere.
     pub fn outside(&self) -> impl Iterator<Item = (&CheckSpec, OutsideTerms)> {
         self.checks.iter().filter_map(|check| Some((check, check.outside?)))
@@ -199,6 +206,9 @@ impl CheckResult {
 pub struct Judgement {
     pub suite: String,
     pub suite_version: u32,
+    /// Of the suite's rules ([`Suite::sha256`]); unknown in older events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite_sha256: Option<String>,
     pub measured_by: u32,
     /// What it was compared with; none where there is no reference for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

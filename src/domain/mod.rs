@@ -9,6 +9,9 @@ pub mod aggregate;
 pub mod agreement;
 pub mod batch;
 pub mod bulk_run;
+pub mod canonical_json;
+pub mod certificate;
+pub mod commitment;
 #[cfg(test)]
 mod convergence;
 pub mod device;

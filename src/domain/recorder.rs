@@ -6,6 +6,8 @@
 use serde_json::{Value, json};
 
 use super::PublicTaskId;
+use super::canonical_json::canonical;
+use super::commitment::sha256;
 use super::refusal::{RefusalCode, Refused};
 use super::task::TaskStatus;
 use super::words::words;
@@ -27,6 +29,19 @@ words! {
         Clear = "clear",
         Quit = "quit",
     }
+}
+
+/// What of a configuration names a person, is a secret, or where callbacks go.
+const NOT_OF_THE_RECORDING: [&str; 5] = ["operator_name", "data_collector_id", "user_token", "start_callback_url", "finish_callback_url"];
+
+/// What a recorder is configured with, without [`NOT_OF_THE_RECORDING`]: SHA-256 of its canonical JSON, in hex. Tells two configurations apart, and says
+/// nothing of the person at the robot.
+pub fn configuration_sha256(params: &Value) -> String {
+    let mut config = params.get("task_config").unwrap_or(params).clone();
+    if let Some(config) = config.as_object_mut() {
+        config.retain(|key, _| !NOT_OF_THE_RECORDING.contains(&key.as_str()));
+    }
+    sha256(&canonical(&config))
 }
 
 /// What a recorder says when a person asks something of it: it may be on its way into storage still.

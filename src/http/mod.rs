@@ -23,6 +23,7 @@ pub mod batches;
 mod bulk_run_stream;
 pub mod bulk_runs;
 pub mod callbacks;
+mod certificates;
 mod cors;
 pub mod data_ops;
 pub mod dead_letters;

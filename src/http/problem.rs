@@ -66,6 +66,7 @@ codes! {
     DeviceSendTimeout = "device_send_timeout", GATEWAY_TIMEOUT;
     NoFrame = "no_frame", NOT_FOUND;
     EpisodeBlocked = "episode_blocked", CONFLICT;
+    EpisodeNotApproved = "episode_not_approved", CONFLICT;
     ObjectReplaced = "object_replaced", CONFLICT;
     InvalidLocation = "invalid_location", BAD_REQUEST;
     CallbackTokenInvalid = "callback_token_invalid", UNAUTHORIZED;
@@ -74,6 +75,8 @@ codes! {
     ObjectNotFound = "object_not_found", NOT_FOUND;
     QaNotDone = "qa_not_done", BAD_GATEWAY;
     ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
+    LogBehind = "log_behind", SERVICE_UNAVAILABLE;
+    CertificatesUnavailable = "certificates_unavailable", SERVICE_UNAVAILABLE;
     SyncNotConfigured = "sync_not_configured", SERVICE_UNAVAILABLE;
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     RequestTimeout = "request_timeout", SERVICE_UNAVAILABLE;

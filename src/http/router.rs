@@ -25,10 +25,10 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, data_ops, dead_letters, describe, device_stream, devices,
-    episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking, recorder,
-    recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites,
-    sync, tasks, timeline, transfer, viewer, what_if,
+    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, data_ops, dead_letters, describe, device_stream,
+    devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking,
+    recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions,
+    suites, sync, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -111,6 +111,7 @@ fn routes() -> Routes {
         recorder::routes,
         requests::routes,
         salvage::routes,
+        certificates::routes,
         transfer::routes,
         devices::routes,
         device_stream::routes,
@@ -197,6 +198,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::blobs::{self, Blobs};
+    use crate::certificates::Certificates;
     use crate::commands::Commands;
     use crate::commands::inspection::InspectionTerms;
     use crate::commands::outside_jobs::OutsideLease;
@@ -264,7 +266,9 @@ pub(super) mod tests {
         let blobs = Blobs::new(access, &Config::defaults().s3).unwrap();
         let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 1 };
         let (runs, objects) = (Runs::new(commands.clone(), blobs.clone(), run_settings), Objects::new(blobs));
-        AppState::new(commands, reads, Means { fleet: Fleet::new(Hub::new()), objects, runs }, live, settings, measures).unwrap()
+        let certificates = Certificates::new(reads.clone(), None);
+        let means = Means { fleet: Fleet::new(Hub::new()), objects, runs, certificates };
+        AppState::new(commands, reads, means, live, settings, measures).unwrap()
     }
 
     pub fn served(state: &AppState) -> TowerToHyperService<Router> {
@@ -370,6 +374,8 @@ pub(super) mod tests {
             "/api/v1/dead-letters/{id}/replay",
             "/api/v1/dead-letters/{id}/resolve",
             "/api/v1/abandoned-executions",
+            "/api/v1/certificates/keys",
+            "/api/v1/episodes/{id}/certificate",
             "/api/v1/episodes/{id}/frames",
             "/api/v1/episodes/{id}/salvage",
             "/api/v1/episodes/{id}/timeline",
@@ -458,7 +464,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 188, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 190, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -14,6 +14,7 @@ use super::neighbours;
 use super::objects::Objects;
 use super::probe::Probes;
 use super::settings::{AuthMode, EdgeSettings};
+use crate::certificates::Certificates;
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
 use crate::commands::waits::Waits;
@@ -23,11 +24,12 @@ use crate::qa::Runs;
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
 const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
 
-/// What the edge does things through, beside commands: robots, the store, and runs of the checks.
+/// What the edge does things through, beside commands: robots, the store, runs of the checks, and what signs certificates.
 pub struct Means {
     pub fleet: Fleet,
     pub objects: Objects,
     pub runs: Runs,
+    pub certificates: Certificates,
 }
 
 #[derive(Clone)]
@@ -37,6 +39,7 @@ pub struct AppState {
     pub fleet: Fleet,
     pub objects: Objects,
     pub runs: Runs,
+    pub certificates: Certificates,
     pub settings: Arc<EdgeSettings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
@@ -69,7 +72,7 @@ impl AppState {
     pub fn new(
         commands: Commands,
         reads: Reads,
-        Means { fleet, objects, runs }: Means,
+        Means { fleet, objects, runs, certificates }: Means,
         live: Arc<Live>,
         settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -92,6 +95,7 @@ impl AppState {
             fleet,
             objects,
             runs,
+            certificates,
             settings: Arc::new(settings),
             tokens,
             logins: Arc::new(Logins::new()?),

@@ -75,6 +75,7 @@ pub fn judge_with(facts: &Facts, suite: &Suite, wants: &TaskWants, beside: Besid
     Judgement {
         suite: suite.name.clone(),
         suite_version: suite.version,
+        suite_sha256: None,
         measured_by: facts.measured_by,
         reference: beside.reference.map(|(id, reference)| NamedReference { id, version: reference.version }),
         verdict,

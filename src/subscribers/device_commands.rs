@@ -118,6 +118,7 @@ impl DeviceCommands {
                 callback_token,
                 params_beside,
                 asynchronous,
+                config_sha256: _,
             }) => {
                 let rpc = Rpc { command_id, action, task: task_id, params, deadline, while_held };
                 (rpc, epoch, params_beside, callback_token, asynchronous)

@@ -15,6 +15,7 @@ pub mod webhooks;
 use std::sync::Arc;
 
 use crate::blobs::Blobs;
+use crate::certificates::Certificates;
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
 use crate::devices::Hub;
@@ -43,6 +44,7 @@ pub struct Parts {
     /// Whether new episodes are judged by themselves.
     pub judges_new: bool,
     pub webhooks: WebhookSettings,
+    pub certificates: Certificates,
     pub clouds: Clouds,
     pub sync: SyncTerms,
     /// Whether approved episodes are pushed by themselves, where nobody has switched it.
@@ -66,7 +68,8 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
             Arc::new(CloudQueue::new(commands, parts.reads.clone(), clouds, parts.auto_scan))
         }
         SubscriberName::CloudSync => {
-            Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), parts.clouds.clone(), parts.sync))
+            let certificates = parts.certificates.clone();
+            Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), certificates, parts.clouds.clone(), parts.sync))
         }
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })

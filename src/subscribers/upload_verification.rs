@@ -18,6 +18,7 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
 use super::context::context_of;
@@ -26,6 +27,7 @@ use crate::blobs::{BlobError, Blobs, ObjectKey};
 use crate::commands::uploads::{AcceptUpload, Acceptance, RejectUpload};
 use crate::commands::{CommandError, Commands};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
+use crate::domain::episode::SidecarObject;
 use crate::domain::measurement::{Facts, Finding, FindingKind, SidecarFacts};
 use crate::domain::routing::SubscriberName;
 use crate::domain::task::{DAMAGED_UPLOAD_WANTED, Damage, Rejection, UploadReport, VerifiedUpload};
@@ -71,6 +73,7 @@ impl From<ReadSummaryError<BlobError>> for Stopped {
 struct Findings {
     verified: VerifiedUpload,
     sidecar: Sidecar,
+    sidecar_object: Option<SidecarObject>,
     facts: Option<Box<Facts>>,
 }
 
@@ -121,7 +124,7 @@ impl UploadVerification {
             damage.found(Rejection::SizeDiffers { reported: report.size_bytes, found: head.size })?;
         }
         let sidecar_key = report.object_key.strip_suffix(".mcap").map(|stem| format!("{stem}.json")).filter(|_| report.with_sidecar);
-        let (mut sidecar, mut sidecar_facts) = (Sidecar::default(), None);
+        let (mut sidecar, mut sidecar_facts, mut sidecar_object) = (Sidecar::default(), None, None);
         let sidecar_key = match sidecar_key {
             None => None,
             Some(text) => {
@@ -133,8 +136,8 @@ impl UploadVerification {
                         None
                     }
                     found => {
-                        let (found, facts) = found?;
-                        (sidecar, sidecar_facts) = (found, Some(facts));
+                        let (found, facts, object) = found?;
+                        (sidecar, sidecar_facts, sidecar_object) = (found, Some(facts), Some(object));
                         Some(key)
                     }
                 }
@@ -193,26 +196,27 @@ impl UploadVerification {
             damage: damage.first.map(|rejection| Damage { rejection, sha256: passed.sha256 }),
         };
         let facts = passed.facts.map(|facts| Box::new(Facts { sidecar: sidecar_facts, ..facts }));
-        Ok(Findings { verified, sidecar, facts })
+        Ok(Findings { verified, sidecar, sidecar_object, facts })
     }
 
-    async fn read_sidecar(&self, key: &ObjectKey) -> Result<(Sidecar, SidecarFacts), BlobError> {
+    async fn read_sidecar(&self, key: &ObjectKey) -> Result<(Sidecar, SidecarFacts, SidecarObject), BlobError> {
         let head = self.blobs.head(key).await?;
         let max_bytes = self.sidecar_bytes_max;
-        let (sidecar, facts) = match head.size {
+        let (sidecar, facts, sha256) = match head.size {
             size_bytes if size_bytes > max_bytes => (
                 Sidecar::unread(&format!("it has {size_bytes} bytes, more than limits.sidecar_bytes_max ({max_bytes})")),
                 SidecarFacts::TooLarge { size_bytes, max_bytes },
+                None,
             ),
             size => {
                 let bytes = self.blobs.read_range(key, 0..size, Some(&head.etag)).await?;
-                (Sidecar::read(&bytes), sidecar_facts(&bytes))
+                (Sidecar::read(&bytes), sidecar_facts(&bytes), Some(hex::encode(Sha256::digest(&bytes))))
             }
         };
         for note in &sidecar.notes {
             warn!(object.key = %key, "The episode goes without a value of the sidecar `{key}`: {note}");
         }
-        Ok((sidecar, facts))
+        Ok((sidecar, facts, SidecarObject { size_bytes: head.size, sha256 }))
     }
 
     async fn conclude(&self, delivery: &Delivery, task: TaskId, report: UploadReport) -> Outcome {
@@ -226,6 +230,7 @@ impl UploadVerification {
                     bucket: self.blobs.bucket().to_owned(),
                     duration_sec: found.sidecar.duration_sec,
                     metadata: found.sidecar.episode_metadata(),
+                    sidecar: found.sidecar_object,
                     verified: found.verified,
                     facts: found.facts,
                 };

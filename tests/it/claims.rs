@@ -56,7 +56,16 @@ impl Bench {
     fn accept(&self, reported_in: i64, folder: &str) -> AcceptUpload {
         let verified =
             VerifiedUpload { report: self.says(folder), etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
-        AcceptUpload { task: self.task.id, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None, facts: None }
+        AcceptUpload {
+            task: self.task.id,
+            reported_in,
+            verified,
+            bucket: "edge".into(),
+            sidecar: None,
+            duration_sec: None,
+            metadata: None,
+            facts: None,
+        }
     }
 
     fn reject(&self, reported_in: i64, folder: &str) -> RejectUpload {

@@ -159,6 +159,7 @@ async fn one_recording_from_order_to_download() {
         reported_in,
         verified,
         bucket,
+        sidecar: None,
         duration_sec: Some(3.1623),
         metadata: Some(json!({"asset_id": "a"})),
         facts: None,

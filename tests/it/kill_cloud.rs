@@ -62,7 +62,8 @@ async fn killed_while_it_pushes_what_is_approved_is_in_the_cloud_once() {
     let (mut rng, many) = (StdRng::seed_from_u64(seed), kills * EPISODES_PER_KILL);
     let (database, objects, folders) = (TestDatabase::new().await, TestObjects::new().await, [temp_folder(), temp_folder()]);
     let cloud_folder = temp_folder();
-    let cloud = Cloud::start(CloudOptions { seed, ..CloudOptions::on_free_ports(cloud_folder.path().join("cloud")) }).await.expect("a cloud");
+    let cloud =
+        Cloud::start(CloudOptions { seed, ..CloudOptions::on_free_ports(cloud_folder.path().join("cloud")) }).await.expect("a cloud");
     cloud.set_faults(weather());
     let mut servers = folders.each_ref().map(|folder| {
         let mut server = Server::sharing(folder.path(), &database.url, &objects.s3.endpoint());

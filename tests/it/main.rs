@@ -14,6 +14,7 @@ mod blobs;
 mod bulk;
 mod bulk_qa;
 mod bulk_runs;
+mod certificates;
 mod claims;
 mod clocks;
 mod cloud_sync;

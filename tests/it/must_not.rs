@@ -98,7 +98,7 @@ impl Floor {
         let reported_in = last_report(&self.database.pool, task).await;
         let report = report(&device(who), public_id);
         let verified = VerifiedUpload { report, etag: None, message_count: 1, verified_bytes: 1, notes: vec![], damage: None };
-        AcceptUpload { task, reported_in, verified, bucket: "edge".into(), duration_sec: None, metadata: None, facts: None }
+        AcceptUpload { task, reported_in, verified, bucket: "edge".into(), sidecar: None, duration_sec: None, metadata: None, facts: None }
     }
 
     /// The device says that the task's recording is in the bucket.

@@ -449,6 +449,7 @@ async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
                 reported_in,
                 verified,
                 bucket: "edge".into(),
+                sidecar: None,
                 duration_sec: Some(0.5),
                 metadata: Some(json!({})),
                 facts: (size % 2 == 0).then(|| Box::new(Facts::none(size))),

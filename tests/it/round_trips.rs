@@ -202,6 +202,7 @@ async fn the_document_says_how_often_a_command_waits_for_the_database() {
             reported_in,
             verified,
             bucket: "edge".into(),
+            sidecar: None,
             duration_sec: None,
             metadata: None,
             facts: Some(Box::new(Facts::none(1))),

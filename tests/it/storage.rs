@@ -86,8 +86,17 @@ async fn every_name_of_a_factory_works_on_every_route() {
             VerifiedUpload { verified_bytes: report.size_bytes, report, etag: None, message_count: 1, notes: vec![], damage: None };
         let task = TaskId(number(&task["id"]));
         let reported_in = last_report(&edge.database.pool, task).await;
-        edge.execute(AcceptUpload { task, reported_in, verified, bucket: bucket.clone(), duration_sec: None, metadata: None, facts: None })
-            .await;
+        edge.execute(AcceptUpload {
+            task,
+            reported_in,
+            verified,
+            bucket: bucket.clone(),
+            sidecar: None,
+            duration_sec: None,
+            metadata: None,
+            facts: None,
+        })
+        .await;
 
         let (_, listed) = edge.get(&format!("/api/v1/episodes?task_id={text}")).await;
         let episode = listed["items"][0]["id"].as_i64().unwrap_or_else(|| panic!("{name}: {listed}"));
@@ -148,6 +157,7 @@ impl Shelf {
             reported_in,
             verified,
             bucket: bucket.clone(),
+            sidecar: None,
             duration_sec: None,
             metadata: None,
             facts: None,

@@ -66,7 +66,7 @@ impl EpisodeMaker {
         let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag, message_count: 1, notes: vec![], damage: None };
         let reported_in = last_report(&self.pool, task).await;
         let bucket = self.bucket.clone();
-        let accept = AcceptUpload { task, reported_in, verified, bucket, duration_sec: Some(5.123), metadata: None, facts };
+        let accept = AcceptUpload { task, reported_in, verified, bucket, sidecar: None, duration_sec: Some(5.123), metadata: None, facts };
         self.commands.execute(&context, accept).await.expect("it is verified");
     }
 

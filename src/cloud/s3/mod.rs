@@ -1,9 +1,9 @@
-//! A bucket of an S3 server, for recordings and their sidecars; and the service that is told of what arrived there.
+//! A bucket of an S3 server, for recordings, their sidecars and certificates; and the service that is told of what arrived there.
 //!
 //! ```text
 //!  is it there? ─► one request, or: go on with the upload, or begin one ─► parts, several at once ─► may it be there? ─► complete
 //!                                                                                                              │
-//!  the service has heard of it ◄─ the sidecar is there ◄─ it is what was sent: size and checksums ◄────────────┘
+//!  the service has heard of it ◄─ sidecar, certificate ◄─ it is what was sent: size and checksums ◄────────────┘
 //! ```
 //!
 //! Where an answer was lost, the store is asked what is there, and nothing is sent again. Of an upload that was begun before, the store's own
@@ -310,17 +310,31 @@ impl S3Cloud {
             return Err(PushError::never(SyncFault::SourceChanged, text));
         }
         let content = push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?;
+        self.put_beside(&key, content).await
+    }
+
+    /// Answers its key, where there is one.
+    async fn bring_certificate(&self, push: &Push<'_>) -> PushResult<Option<String>> {
+        let Some(certificate) = &push.certificate else { return Ok(None) };
+        let recording = self.key_of(&push.source);
+        let key = format!("{}.certificate.json", recording.strip_suffix(".mcap").unwrap_or(&recording));
+        self.put_beside(&key, certificate.clone()).await?;
+        Ok(Some(key))
+    }
+
+    /// A small object, which is looked at afterwards.
+    async fn put_beside(&self, key: &str, content: Bytes) -> PushResult<()> {
         let sha256 = base64_sha256(&content);
-        self.client.put(&key, content.clone(), &sha256, &[]).await?;
-        let head = self.client.head(&key).await?;
-        match sidecar_is_there(&head, &content, &sha256) {
+        self.client.put(key, content.clone(), &sha256, &[]).await?;
+        let head = self.client.head(key).await?;
+        match is_there(&head, &content, &sha256) {
             true => Ok(()),
-            false => Err(PushError::again(SyncFault::Damaged, "the sidecar in the cloud is not what was sent")),
+            false => Err(PushError::again(SyncFault::Damaged, "what lies beside the recording in the cloud is not what was sent")),
         }
     }
 }
 
-fn sidecar_is_there(head: &ObjectHead, content: &Bytes, sha256: &str) -> bool {
+fn is_there(head: &ObjectHead, content: &Bytes, sha256: &str) -> bool {
     let is_it = match &head.sha256 {
         Some(told) => told == sha256,
         None => same_tag(&md5_hex(content), &head.etag),
@@ -364,9 +378,10 @@ impl Cloud for S3Cloud {
         };
         journal.progress(object.size_bytes).await;
         self.bring_sidecar(push).await?;
+        let certificate = self.bring_certificate(push).await?;
         if let Some(receiver) = self.receiver.as_ref().filter(|_| leg.told_at.is_none()) {
             let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
-            receiver.tell(push, &object, sidecar.as_deref()).await?;
+            receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;
             journal.receiver_told().await?;
         }
         Ok(())

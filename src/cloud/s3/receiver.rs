@@ -47,7 +47,13 @@ impl Receiver {
         }
     }
 
-    pub async fn tell(&self, push: &Push<'_>, object: &FinishedObject, sidecar_key: Option<&str>) -> PushResult<()> {
+    pub async fn tell(
+        &self,
+        push: &Push<'_>,
+        object: &FinishedObject,
+        sidecar_key: Option<&str>,
+        certificate_key: Option<&str>,
+    ) -> PushResult<()> {
         let (created, queued) = (push.created, &push.chain.queued);
         let body = json!({
             "episode_id": queued.episode_public_id,
@@ -57,6 +63,7 @@ impl Receiver {
             "bucket": object.bucket,
             "mcap_key": object.object_key,
             "sidecar_key": sidecar_key,
+            "certificate_key": certificate_key,
             "sha256": queued.sha256,
             "size_bytes": object.size_bytes,
             "duration_sec": created.duration_sec,

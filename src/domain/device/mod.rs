@@ -186,6 +186,8 @@ pub enum DeviceCommand {
         sight: Option<Sight>,
         /// Its caller may be gone when it is sent.
         asynchronous: bool,
+        /// Of what it is configured with ([`super::recorder::configuration_sha256`]).
+        config_sha256: Option<String>,
     },
     SettleCommand {
         command_id: String,
@@ -238,7 +240,7 @@ events! {
             seen: Observed,
             source: String,
         },
-        DeviceCommandRequested = "device_command_requested", "1.4" {
+        DeviceCommandRequested = "device_command_requested", "1.5" {
             command_id: String,
             epoch: i64,
             action: RecorderAction,
@@ -259,6 +261,9 @@ events! {
             /// Its caller does not wait for it: whether they may still do it is looked at before it is sent.
             #[serde(default)]
             asynchronous: bool,
+            /// Of what the recorder is configured with; none of other commands, and unknown in older events.
+            #[serde(default)]
+            config_sha256: Option<String>,
         },
         DeviceCommandSettled = "device_command_settled", "1.2" {
             command_id: String,
@@ -351,6 +356,7 @@ impl Device {
             callback_token: false,
             params_beside: false,
             asynchronous: false,
+            config_sha256: None,
         })
     }
 
@@ -466,7 +472,7 @@ impl Aggregate for Device {
                     Some(_) => vec![],
                 }
             }
-            C::RequestCommand { command_id, action, task_id, deadline, holds_none, sight, asynchronous } => {
+            C::RequestCommand { command_id, action, task_id, deadline, holds_none, sight, asynchronous, config_sha256 } => {
                 if let Some(sight) = sight {
                     recorder_fits(action, task_id.as_ref(), self.transfer.open, &sight)?;
                 }
@@ -507,6 +513,7 @@ impl Aggregate for Device {
                     callback_token,
                     params_beside,
                     asynchronous,
+                    config_sha256,
                 }]
             }
             C::SettleCommand { command_id, outcome, next } => match (self.open_commands.get(&command_id), outcome) {

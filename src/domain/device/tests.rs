@@ -26,6 +26,7 @@ fn requested(command_id: &str, epoch: i64) -> DeviceEvent {
         callback_token: false,
         params_beside: false,
         asynchronous: false,
+        config_sha256: None,
     }
 }
 
@@ -110,6 +111,7 @@ fn a_configuration_under_way_may_still_arrive_and_is_cleared_then() {
         holds_none: false,
         sight: None,
         asynchronous: false,
+        config_sha256: None,
     };
     run(&mut device, config);
     assert_eq!(types(&release(&mut device, "t", "r1")), ["device_release_wanted"]);
@@ -283,6 +285,7 @@ fn what_names_no_task_means_the_one_that_the_recorder_holds() {
         holds_none: false,
         sight: None,
         asynchronous: false,
+        config_sha256: None,
     };
     let asked = |device: &Device, action| match &device.decide(request(action)).unwrap()[..] {
         [DeviceEvent::DeviceCommandRequested { task_id, params, while_held, .. }] => {
@@ -336,6 +339,7 @@ fn what_a_person_asks_is_decided_on_what_the_recorder_says_and_not_on_what_is_st
             holds_none: false,
             sight,
             asynchronous: false,
+            config_sha256: None,
         })
     };
     let says = |state| Some(Sight::Seen { state, task_id: Some(task("t")) });
@@ -437,6 +441,7 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
         holds_none: false,
         sight: None,
         asynchronous: false,
+        config_sha256: None,
     };
     let older: DeviceEvent = serde_json::from_value(serde_json::json!({ "device_command_requested": {
         "command_id": "a", "epoch": 1, "action": "config", "task_id": "t-1", "params": {}, "deadline": "2026-11-20T19:53:07Z",
@@ -454,6 +459,7 @@ fn what_an_older_version_configured_is_known_until_the_next_configuration() {
             holds_none: false,
             sight: None,
             asynchronous: false,
+            config_sha256: None,
         },
     );
     assert_eq!(device.tokenless, Some(task("t-1")));

@@ -328,6 +328,17 @@ pub struct Created {
     /// It is damaged, and a person wants it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damage: Option<Damage>,
+    /// The file beside the recording, as it was verified; unknown in older events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<SidecarObject>,
+}
+
+/// The file beside a recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SidecarObject {
+    pub size_bytes: u64,
+    /// In hex; none of one that is too large to be read.
+    pub sha256: Option<String>,
 }
 
 /// Why no machine approves it.
@@ -410,7 +421,7 @@ pub enum EpisodeCommand {
 
 events! {
     EpisodeEvent {
-        EpisodeCreated = "episode_created", "1.1" (Created),
+        EpisodeCreated = "episode_created", "1.2" (Created),
         EpisodeLabelled = "episode_labelled", "1.0" { label: String },
         EpisodeAnnotated = "episode_annotated", "1.0" {
             /// All labels that it has now.
@@ -424,7 +435,7 @@ events! {
         },
         QaRunStarted = "qa_run_started", "1.0" (Running),
         QaRunWaits = "qa_run_waits", "1.1" (Box<Waits>),
-        QaRunEnded = "qa_run_ended", "1.1" (Box<EndedRun>),
+        QaRunEnded = "qa_run_ended", "1.2" (Box<EndedRun>),
         QaRunAbandoned = "qa_run_abandoned", "1.0" {
             run: String,
             why: String,

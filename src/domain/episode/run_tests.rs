@@ -49,6 +49,7 @@ fn judgement(run: u8, verdict: Verdict) -> Judgement {
         reference: None,
         suite: "default".into(),
         suite_version: 1,
+        suite_sha256: None,
         measured_by: 1,
         verdict,
         score: f64::from(run) / 10.0,

@@ -17,6 +17,7 @@ pub(super) fn created() -> Created {
         organization_id: OrganizationId(1),
         mcap_path: "b/t.mcap".into(),
         sidecar_path: None,
+        sidecar: None,
         checksum: String::new(),
         file_size_bytes: 0,
         etag: None,

@@ -8,6 +8,7 @@
 pub mod batches;
 pub mod breakdown;
 pub mod bulk_runs;
+pub mod certificates;
 pub mod compared;
 pub mod credentials;
 pub mod data_ops;
@@ -59,6 +60,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         batches::statements(),
         breakdown::statements(),
         bulk_runs::statements(),
+        certificates::statements(),
         compared::statements(),
         credentials::statements(),
         data_ops::statements(),

@@ -19,19 +19,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use self::journal::Notes;
 use super::context::context_of;
 use crate::blobs::Blobs;
+use crate::certificates::{CertificateError, Certificates};
 use crate::cloud::{Cloud, NotNoted, Push, PushError};
 use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
-use crate::domain::SyncChainId;
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, RetryTerms, SyncFailure, SyncFault};
+use crate::domain::{Scope, SyncChainId};
 use crate::projections::reads::Reads;
 use crate::qa::key_of;
 use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES, chain};
@@ -50,6 +52,7 @@ pub struct CloudSync {
     commands: Commands,
     reads: Reads,
     blobs: Blobs,
+    certificates: Certificates,
     clouds: Clouds,
     terms: SyncTerms,
     /// As it was when rows were looked for last.
@@ -59,8 +62,8 @@ pub struct CloudSync {
 }
 
 impl CloudSync {
-    pub fn new(commands: Commands, reads: Reads, blobs: Blobs, clouds: Clouds, terms: SyncTerms) -> Self {
-        Self { commands, reads, blobs, clouds, terms, paused: Mutex::default(), up: Mutex::default() }
+    pub fn new(commands: Commands, reads: Reads, blobs: Blobs, certificates: Certificates, clouds: Clouds, terms: SyncTerms) -> Self {
+        Self { commands, reads, blobs, certificates, clouds, terms, paused: Mutex::default(), up: Mutex::default() }
     }
 
     fn was_up(&self, cloud: CloudName) -> Option<bool> {
@@ -123,7 +126,7 @@ impl CloudSync {
     }
 
     async fn push(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Result<(), PushError> {
-        let push = self.of(to_push)?;
+        let push = Push { certificate: self.certificate(of).await?, ..self.of(to_push)? };
         let notes = Notes::new(&self.commands, &self.reads, context, of, to_push.chain.queued.size_bytes);
         cloud.push(&push, &notes).await
     }
@@ -136,7 +139,23 @@ impl CloudSync {
             blobs: &self.blobs,
             source: key_of(&to_push.chain.queued.source_path)?,
             sidecar: to_push.created.sidecar_path.as_deref().map(key_of).transpose()?,
+            certificate: None,
         })
+    }
+
+    /// Only a bucket carries it.
+    async fn certificate(&self, of: &HeldLeg) -> Result<Option<Bytes>, PushError> {
+        if of.held.cloud != CloudName::S3 {
+            return Ok(None);
+        }
+        match self.certificates.of_episode(&Scope::Everything, of.episode).await {
+            Ok(certificate) => Ok(Some(certificate.bytes().into())),
+            Err(CertificateError::NoKey) => Ok(None),
+            Err(error) => {
+                warn!(episode.id = %of.episode, error = chain(&error), "Episode {} has no certificate: {error}", of.episode);
+                Err(PushError::again(SyncFault::Internal, format!("its certificate cannot be made: {error}")))
+            }
+        }
     }
 
     async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush) -> Outcome {

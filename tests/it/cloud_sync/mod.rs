@@ -9,6 +9,7 @@ mod stores;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keystone_edge::certificates::{Certificates, Keyring, SigningKey};
 use keystone_edge::cloud::Pace;
 use keystone_edge::cloud::s3::{S3Cloud, S3Settings};
 use keystone_edge::commands::Context;
@@ -76,6 +77,8 @@ pub struct Site {
     pub episodes: Vec<EpisodeId>,
     pub recordings: Vec<Recording>,
     pub terms: SyncTerms,
+    /// Of certificates; none: there are none.
+    pub signing: Option<String>,
     _folder: TempDir,
 }
 
@@ -105,7 +108,7 @@ impl Site {
         with_episodes(&edge, &recordings).await;
         let rows = edge.database.pool.get().await.unwrap().query("select id from episodes order by id", &[]).await.unwrap();
         let episodes = rows.iter().map(|row| EpisodeId(row.get(0))).collect();
-        Self { edge, cloud, episodes, recordings, terms: terms(), _folder: folder }
+        Self { edge, cloud, episodes, recordings, terms: terms(), signing: None, _folder: folder }
     }
 
     pub async fn approve(&self, episode: EpisodeId) {
@@ -142,6 +145,10 @@ impl Site {
         settings
     }
 
+    fn keys(&self) -> Option<Keyring> {
+        self.signing.as_ref().map(|pem| Keyring::new(SigningKey::of_pem(pem).expect("a key"), vec![]))
+    }
+
     pub fn worker(&self, name: &str) -> Running {
         self.worker_with(name, |_| {}, None)
     }
@@ -150,7 +157,8 @@ impl Site {
         let cloud = S3Cloud::new(self.s3(change), Pace::of(bytes_per_s)).expect("a cloud");
         let clouds = Clouds::from([(CloudName::S3, Arc::new(cloud) as _)]);
         let reads = Reads::new(self.edge.database.pool.clone());
-        let sync = CloudSync::new(self.edge.commands.clone(), reads, self.edge.objects.blobs.clone(), clouds, self.terms);
+        let certificates = Certificates::new(reads.clone(), self.keys());
+        let sync = CloudSync::new(self.edge.commands.clone(), reads, self.edge.objects.blobs.clone(), certificates, clouds, self.terms);
         dispatch(&self.edge.database.pool, Arc::new(sync), delivery(), name)
     }
 

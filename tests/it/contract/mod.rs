@@ -74,7 +74,8 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 10] = [
+const ADDED: [(&str, &str); 11] = [
+    ("GET", "/api/v1/episodes/{id}/certificate"),
     ("GET", "/api/v1/episodes/{id}/salvage"),
     ("POST", "/api/v1/episodes/{id}/salvage"),
     ("PATCH", "/api/v1/episodes/{id}"),

@@ -208,6 +208,14 @@ pub const EPISODE: &[Field] = &[
     ("metadata", Any, Absent),
     // Counted by us from the recording itself.
     ("message_count", N, Added),
+    ("cloud_mcap_path", S, Added),
+    ("approved_at", Time, Added),
+    ("sync_status", S, Added),
+    ("sync_attempt_count", N, Added),
+    ("sync_error_message", S, Added),
+    ("sync_next_retry_at", Time, Added),
+    ("sync_started_at", Time, Added),
+    ("sync_completed_at", Time, Added),
 ];
 
 pub const LINK: &[Field] = &[("url", S, Always)];

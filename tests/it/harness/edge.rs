@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use keystone_edge::certificates::Certificates;
 use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::inspection::InspectionTerms;
 use keystone_edge::commands::outside_jobs::OutsideLease;
@@ -114,10 +115,11 @@ impl TestEdge {
         tokio::spawn(live.clone().follow(Signals { head: head.subscribe(), commits: wakes.commits() }));
         let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
         let runs = Runs::new(commands.clone(), objects.blobs.clone(), run_settings);
+        let certificates = Certificates::new(reads.clone(), None);
         let state = AppState::new(
             commands.clone(),
             reads,
-            Means { fleet: Fleet::new(devices.hub.clone()), objects: Objects::new(objects.blobs.clone()), runs },
+            Means { fleet: Fleet::new(devices.hub.clone()), objects: Objects::new(objects.blobs.clone()), runs, certificates },
             live,
             settings,
             Arc::new(String::new),

@@ -14,10 +14,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commands", &["domain", "eventstore", "outbox::letters", "outbox::subscribed", "pg::plans", "projections", "quality"]),
     // What is done about the objects of an episode is the same for a delivery, a request and a bulk run.
     ("qa", &["domain", "commands", "projections", "blobs", "mcap", "quality"]),
+    // Certificates are made for a request and for a destination alike.
+    ("certificates", &["domain", "projections"]),
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
-    ("subscribers", &["domain", "commands", "projections", "blobs", "cloud", "mcap", "devices", "dispatcher", "qa"]),
+    ("subscribers", &["domain", "commands", "projections", "blobs", "certificates", "cloud", "mcap", "devices", "dispatcher", "qa"]),
     ("devices", &["domain", "commands", "projections"]),
-    ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams"]),
+    ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams", "certificates"]),
     ("streams", &["projections"]),
     // Facts are values of the domain: they are stored with the episode.
     ("mcap", &["domain"]),
