@@ -136,6 +136,19 @@ mod tests {
     }
 
     #[test]
+    fn two_configurations_are_told_apart_by_what_is_recorded_and_not_by_who_does() {
+        let config = |topics: &[&str], operator: &str, token: &str| {
+            let config = json!({ "task_id": "t", "topics": topics, "operator_name": operator, "user_token": token, "data_collector_id": operator,
+                                 "start_callback_url": token, "finish_callback_url": token });
+            configuration_sha256(&json!({ "task_config": config }))
+        };
+        let one = config(&["/a", "/b"], "Li", "secret");
+        assert_eq!(one, config(&["/a", "/b"], "Wang", "another"));
+        assert_ne!(one, config(&["/a"], "Li", "secret"));
+        assert_eq!(one, sha256(r#"{"task_id":"t","topics":["/a","/b"]}"#));
+    }
+
+    #[test]
     fn only_an_idle_recorder_with_an_uploader_is_configured() {
         let config = |open, sight: &Sight| recorder_fits(RecorderAction::Config, Some(&task("t")), open, sight);
         assert_eq!(config(true, &seen(RecorderState::Idle, Some("old"))), Ok(()));
