@@ -1,11 +1,17 @@
-//! The clouds of a site, as its settings name them.
+//! The clouds of a site, as its settings name them, and the look for what was approved and never queued.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
 use crate::cloud::s3::{S3Cloud, S3Settings};
 use crate::cloud::{Cloud, Pace};
+use crate::commands::{Commands, Context};
 use crate::config::Config;
 use crate::domain::sync::{CloudName, Limits, RetryTerms};
+use crate::projections::reads::Reads;
 use crate::subscribers::cloud_sync::{Clouds, SyncTerms};
 
 /// Those that recordings are pushed to; none where that is switched off.
@@ -14,7 +20,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
     if !sync.enabled {
         return Ok(clouds);
     }
-    let limit = sync.bandwidth_bytes_per_s();
+    let limit = sync.bytes_per_second_max();
     let pace = Pace::of(limit);
     let s3 = &sync.s3;
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
@@ -43,5 +49,30 @@ pub fn terms(config: &Config) -> SyncTerms {
     SyncTerms {
         retry: RetryTerms { base: sync.retry_base, max: sync.retry_max, jitter: sync.retry_jitter() },
         limits: Limits { deadline_ms: sync.deadline().map(ms), attempts_max: sync.max_retries() },
+    }
+}
+
+/// Between looks. Each episode is queued when it is approved; this finds those of before it was switched on, and those that a process of a version
+/// before approved.
+const SCAN_EVERY: Duration = Duration::from_secs(60);
+
+/// Queues what is approved and was never queued, where that is wanted, until the end.
+pub async fn scan(commands: Commands, reads: Reads, clouds: Vec<CloudName>, by_default: bool, stop: CancellationToken) {
+    if clouds.is_empty() {
+        return stop.cancelled().await;
+    }
+    loop {
+        let looked = async {
+            if !reads.auto_scan(by_default).await? {
+                return anyhow::Ok(0);
+            }
+            Ok(commands.queue_approved(&Context::system(), &clouds, &stop).await?)
+        };
+        match looked.await {
+            Ok(0) => {}
+            Ok(queued) => info!("Queued {queued} episodes for the cloud that were approved before"),
+            Err(error) => warn!(error = format!("{error:#}"), "Cannot look for approved episodes; tries again: {error:#}"),
+        }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SCAN_EVERY) => {} }
     }
 }

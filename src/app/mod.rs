@@ -246,6 +246,8 @@ impl App {
         lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkQa), stop.clone()));
         lifecycle.spawn("bulk runs of cloud sync", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkSync), stop.clone()));
         lifecycle.spawn("suites that are applied", bulk_runs::work(bulk, Some(BulkAction::ApplySuite), stop.clone()));
+        let scan = clouds::scan(commands.clone(), reads.clone(), cloud_names.clone(), config.sync.auto_scan, stop.clone());
+        lifecycle.spawn("approved episodes for the cloud", scan);
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.

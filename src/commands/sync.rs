@@ -237,7 +237,7 @@ impl Command for ClaimSync {
     }
 }
 
-/// How far it is by now, whoever works on it.
+/// How far it is by now.
 #[derive(Clone, Debug)]
 pub struct ReadSync {
     pub episode: EpisodeId,

@@ -16,7 +16,7 @@ const MAY_BE_ZERO: [&str; 9] = [
     "items_kept_hours",
     "max_retries",
     "retry_jitter_s",
-    "bandwidth_bytes_per_s",
+    "bytes_per_second_max",
 ];
 
 #[derive(Default)]

@@ -235,6 +235,8 @@ mod tests {
                 ("KEYSTONE_DATABASE_PASSWORD", "hunter2"),
                 ("KEYSTONE_JWT_SECRET", "hunter2"),
                 ("KEYSTONE_S3_SECRET_KEY", "hunter2"),
+                ("KEYSTONE_CLOUD_S3_SECRET_KEY", "hunter2"),
+                ("KEYSTONE_CLOUD_RECEIVER_TOKEN", "hunter2"),
             ],
             &[],
         );

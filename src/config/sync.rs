@@ -31,7 +31,7 @@ pub struct CloudSync {
     pub request_timeout: Duration,
     pub parts_at_once: usize,
     part_mib: u64,
-    bandwidth_bytes_per_s: u64,
+    bytes_per_second_max: u64,
     pub s3: CloudS3,
     pub receiver: CloudReceiver,
 }
@@ -79,8 +79,8 @@ impl CloudSync {
     }
 
     /// None: no limit.
-    pub fn bandwidth_bytes_per_s(&self) -> Option<u64> {
-        (self.bandwidth_bytes_per_s > 0).then_some(self.bandwidth_bytes_per_s)
+    pub fn bytes_per_second_max(&self) -> Option<u64> {
+        (self.bytes_per_second_max > 0).then_some(self.bytes_per_second_max)
     }
 
     pub(super) fn check(&mut self, findings: &mut Findings) {

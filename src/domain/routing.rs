@@ -352,7 +352,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 19] = [
+    const ROWS: [(&str, &str, Option<&str>); 18] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -370,7 +370,6 @@ mod tests {
         ("episode_approval_lost", "cloud_queue", None),
         ("episode_labelled", "cloud_queue", None),
         ("sync_queued", "cloud_sync", Some("cloud:s3")),
-        ("sync_queued", "cloud_sync", Some("cloud:gateway")),
         ("auto_scan_switched", "cloud_queue", None),
     ];
 

@@ -35,8 +35,7 @@ impl CloudQueue {
     }
 
     async fn pushes_by_itself(&self) -> anyhow::Result<bool> {
-        let switched = self.reads.sync_control().await?.and_then(|control| control.own.auto_scan);
-        Ok(switched.unwrap_or(self.auto_scan) && !self.clouds.is_empty())
+        Ok(!self.clouds.is_empty() && self.reads.auto_scan(self.auto_scan).await?)
     }
 
     async fn approved(&self, context: &Context, episode: EpisodeId) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::openapi;
 use keystone_edge::outbox::Wakes;
+use keystone_edge::simulator::cloud::{Cloud, CloudOptions};
 use keystone_edge::simulator::factory::Workplace;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -407,6 +408,9 @@ impl World {
                 let id: i64 = client.query_one(failed, &[]).await.expect("an episode").get(0);
                 self.episode = Some(json!(id));
             }
+            "POST /api/v1/sync/destinations/{name}/resume" => {
+                self.wait_for("GET /api/v1/sync/episodes/{id}/status", "/status", &json!("completed")).await;
+            }
             "POST /api/v1/episodes/{id}/salvage" => {
                 self.wait_for("GET /api/v1/episodes/{id}/salvage", "/state", &json!("salvaged")).await;
             }
@@ -519,12 +523,12 @@ async fn a_fresh_server_accepts_every_example() {
     let mut server = Server::new(folder.path());
     // The first decision is the last one, so that it can be reopened.
     server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
-    // A cloud that nobody is behind: what is queued waits.
+    let cloud = Cloud::start(CloudOptions::on_free_ports(folder.path().join("cloud"))).await.expect("a cloud");
     server.settings.extend([
-        ("KEYSTONE_CLOUD_S3_BUCKET", "recordings".to_owned()),
-        ("KEYSTONE_CLOUD_S3_ENDPOINT", "http://127.0.0.1:9".to_owned()),
-        ("KEYSTONE_CLOUD_S3_ACCESS_KEY", "keystone".to_owned()),
-        ("KEYSTONE_CLOUD_S3_SECRET_KEY", "a secret of the cloud".to_owned()),
+        ("KEYSTONE_CLOUD_S3_BUCKET", "keystone-cloud".to_owned()),
+        ("KEYSTONE_CLOUD_S3_ENDPOINT", cloud.addresses().s3_endpoint()),
+        ("KEYSTONE_CLOUD_S3_ACCESS_KEY", "simulated-cloud".to_owned()),
+        ("KEYSTONE_CLOUD_S3_SECRET_KEY", "simulated-cloud-secret".to_owned()),
     ]);
     server.start();
     server.ready().await;

@@ -172,15 +172,13 @@ impl S3Client {
         &self.bucket
     }
 
-    /// Whether the bucket is there and lets us in.
-    pub async fn probe(&self) -> Result<(), S3Error> {
-        let asked = self.ask(Request { method: Method::HEAD, key: None, query: &[], headers: vec![], body: Body::None }).await;
-        match asked {
-            Ok(_) => Ok(()),
-            // A HEAD has no body that would say what is not there.
+    /// Whether the bucket is there and lets us in where our objects lie.
+    pub async fn probe(&self, prefix: &str) -> Result<(), S3Error> {
+        let query = [("list-type", "2"), ("max-keys", "1"), ("prefix", prefix)];
+        match self.ask(Request { method: Method::GET, key: None, query: &query, headers: vec![], body: Body::None }).await {
+            // That it does not know the question is an answer.
+            Ok(_) | Err(S3Error::Refused { .. }) => Ok(()),
             Err(S3Error::NoObject | S3Error::NoUpload) => Err(S3Error::NoBucket),
-            // A right to look at the bucket is not needed; and that it was refused is an answer.
-            Err(S3Error::Refused { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -93,6 +93,10 @@ impl S3Cloud {
             && (push.before.is_none() || leg.upload.is_some())
             && let Some(object) = self.found(&recording, &plan, leg).await?
         {
+            // It was completed, or lies there from before: what else was begun of it is nobody's.
+            if let Some(upload) = &leg.upload {
+                self.client.abort(&upload.object_key, &upload.upload_id).await?;
+            }
             return Ok(object);
         }
         if plan.count == 1 {
@@ -354,7 +358,7 @@ impl Cloud for S3Cloud {
     }
 
     async fn probe(&self) -> PushResult<()> {
-        match self.client.probe().await {
+        match self.client.probe(&self.settings.prefix).await {
             Ok(()) => {}
             Err(error @ S3Error::Denied { .. }) => return Err(PushError::down(SyncFault::CloudDenied, error.to_string())),
             Err(error @ S3Error::Away { .. }) => return Err(PushError::down(SyncFault::CloudAway, error.to_string())),

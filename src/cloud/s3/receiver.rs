@@ -16,7 +16,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 pub struct Receiver {
     http: reqwest::Client,
-    base: String,
     url: String,
     token: Option<Secret>,
 }
@@ -33,17 +32,26 @@ impl Receiver {
             .timeout(timeout.min(Duration::from_secs(60)))
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, base: base.to_owned(), url: format!("{base}/api/v1/sync/episode"), token })
+        Ok(Self { http, url: format!("{base}/api/v1/sync/episode"), token })
     }
 
-    /// Whether it answers at all; what, does not matter.
+    /// Whether it answers and lets us in; what it says to a question that it does not know does not matter.
     pub async fn probe(&self) -> PushResult<()> {
-        match self.http.get(&self.base).send().await {
-            Ok(answer) if answer.status().is_server_error() => {
-                Err(PushError::down(SyncFault::CloudAway, format!("the receiver of episodes answers {}", answer.status().as_u16())))
+        let answer = self.authorized(self.http.get(&self.url)).send().await;
+        match answer.map(|answer| answer.status()) {
+            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => Err(not_let_in()),
+            Ok(status) if status.is_server_error() => {
+                Err(PushError::down(SyncFault::CloudAway, format!("the receiver of episodes answers {}", status.as_u16())))
             }
             Ok(_) => Ok(()),
             Err(error) => Err(PushError::down(SyncFault::CloudAway, away(&error))),
+        }
+    }
+
+    fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
         }
     }
 
@@ -70,18 +78,16 @@ impl Receiver {
             "message_count": created.message_count,
             "approved_at": queued.approved_at,
         });
-        let mut request = self.http.post(&self.url).json(&body);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose());
-        }
-        let answer = request.send().await.map_err(|error| PushError::again(SyncFault::CloudAway, away(&error)))?;
+        let answer = self
+            .authorized(self.http.post(&self.url).json(&body))
+            .send()
+            .await
+            .map_err(|error| PushError::again(SyncFault::CloudAway, away(&error)))?;
         let status = answer.status();
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::CONFLICT if knows_it(answer).await => Ok(()),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(PushError::down(SyncFault::CloudDenied, format!("the receiver of episodes does not let us in: {}", status.as_u16())))
-            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(not_let_in()),
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
                 Err(PushError::again(SyncFault::CloudAway, format!("the receiver of episodes answers {}", status.as_u16())))
             }
@@ -94,6 +100,10 @@ impl Receiver {
             }),
         }
     }
+}
+
+fn not_let_in() -> PushError {
+    PushError::down(SyncFault::CloudDenied, "the receiver of episodes does not let us in")
 }
 
 async fn knows_it(mut answer: reqwest::Response) -> bool {

@@ -126,6 +126,11 @@ impl Reads {
         self.row(&control(), &[]).await
     }
 
+    /// Whether what is approved is pushed by itself.
+    pub async fn auto_scan(&self, by_default: bool) -> Result<bool, ReadError> {
+        Ok(self.sync_control().await?.and_then(|control| control.own.auto_scan).unwrap_or(by_default))
+    }
+
     pub async fn cloud_troubles(&self) -> Result<Vec<CloudTrouble>, ReadError> {
         self.rows(&troubles(), &[]).await
     }

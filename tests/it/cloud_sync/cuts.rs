@@ -133,3 +133,21 @@ async fn two_workers_on_one_leg_leave_one_object() {
     second.stop().await;
     site.assert_all_there_once().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_uploads_together_keep_the_bandwidth() {
+    const LIMIT: u64 = 8 << 20;
+    let site = Site::with(vec![large(12), large(12)]).await;
+    site.queue_all().await;
+    let worker = site.worker_with("w", |_| {}, Some(LIMIT));
+    site.until_synced().await;
+    worker.stop().await;
+    let took = "select extract(epoch from max(recorded_at) filter (where event_type = 'sync_object_finished')
+        - min(recorded_at) filter (where event_type = 'sync_claimed'))::float8 from events";
+    let took: f64 = site.edge.database.pool.get().await.unwrap().query_one(took, &[]).await.unwrap().get(0);
+    let bytes: usize = site.recordings.iter().map(|recording| recording.mcap.len()).sum();
+    let rate = bytes as f64 / took;
+    assert!(rate <= LIMIT as f64 * 1.05, "{rate} bytes a second");
+    // A machine at work with other things is slower, and never quicker.
+    assert!(rate >= LIMIT as f64 * 0.6, "{rate} bytes a second");
+}
