@@ -260,6 +260,7 @@ impl From<EpisodeShown> for Episode {
     ("auto_approved" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
     ("cloud_processed" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
     ("cloud_synced" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
+    ("cloud_outdated" = Option<String>, Query, description = "`true`: in the cloud, and approved no more"),
     ("collector_operator_id" = Option<String>, Query),
     ("robot_device_id" = Option<String>, Query),
     ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
@@ -281,6 +282,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         robot_device_id: params.text("robot_device_id"),
         created_from: params.instant("created_at_from")?,
         created_to: params.instant("created_at_to")?,
+        cloud_outdated: params.lenient_bool("cloud_outdated"),
     };
     let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
     let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();

@@ -31,6 +31,8 @@ pub struct EpisodeFilter {
     pub robot_device_id: Option<String>,
     pub created_from: Option<Timestamp>,
     pub created_to: Option<Timestamp>,
+    /// In the cloud, and approved no more.
+    pub cloud_outdated: Option<bool>,
 }
 
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
@@ -48,10 +50,11 @@ fn list() -> ListQuery {
                   and ($9::text is null or e.station_id = any (array(select s.id from stations s \
                       join robots k on k.id = s.robot_id where comparable(k.device_id) = comparable($9)))) \
                   and ($10::timestamptz is null or e.created_at >= $10) \
-                  and ($11::timestamptz is null or e.created_at < $11 + interval '1 second')"
+                  and ($11::timestamptz is null or e.created_at < $11 + interval '1 second') \
+                  and ($12::boolean is null or (e.cloud_synced and e.qa_status not in ('approved', 'inspector_approved')) = $12)"
             .into(),
         order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
-        parameters: 11,
+        parameters: 12,
         counted: None,
         home: HOME,
     }
@@ -119,6 +122,7 @@ impl Reads {
                 &f.robot_device_id,
                 &f.created_from,
                 &f.created_to,
+                &f.cloud_outdated,
             ],
             page,
         )

@@ -99,6 +99,9 @@ async fn a_resync_pushes_once_more_and_what_lost_its_approval_is_told() {
 
     site.reopen(id).await;
     assert_eq!(site.status(id).await["cloud_outdated"], true);
+    for (outdated, total) in [("true", 1), ("false", 0)] {
+        assert_eq!(site.edge.get(&format!("/api/v1/episodes?cloud_outdated={outdated}")).await.1["total"], total);
+    }
     let events = site.number("select count(*) from events where event_type = 'synced_episode_unapproved'").await;
     assert_eq!(events, 1);
     let (status, said) = site.edge.post(&format!("/api/v1/sync/episodes/{id}/resync"), json!({})).await;
