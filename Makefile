@@ -44,7 +44,7 @@ store-policies: prepare ## The policies of docs/s3 and `keystone doctor` against
 store-test: prepare ## What two robots' keys open in the embedded store, tried with boto3; needs Python 3
 	@CARGO=$(CARGO) .ci/store-test
 
-cloud-test: ## The simulated cloud, tried with boto3; needs Python 3
+cloud-test: ## The simulated cloud, tried with boto3 and oss2; needs Python 3
 	@CARGO=$(CARGO) .ci/cloud-test
 
 cloud-stores: prepare ## Cloud sync with an S3 server that everybody has (moto); needs Python 3

@@ -28,6 +28,9 @@ pub mod http;
 pub mod streams;
 pub mod subscribers;
 
+// What is spoken with the data gateway of the cloud: generated.
+pub mod gateway_api;
+
 // Recordings: where they lie, what they hold, what they are worth.
 pub mod blobs;
 #[expect(clippy::disallowed_methods, reason = "parts have their pauses between tries, and what is sent has its time")]

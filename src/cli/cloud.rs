@@ -50,6 +50,16 @@ fn greeting(cloud: &Cloud, settings: &CloudOptions) -> Result<String, std::fmt::
     writeln!(out, "  secret key     {}", settings.secret_key)?;
     writeln!(out, "  receiver       {}", addresses.receiver_url())?;
     writeln!(out, "  bearer token   {}", settings.receiver_token.as_deref().unwrap_or("none is asked for"))?;
+    writeln!(out, "or, by the data gateway:")?;
+    writeln!(out, "  auth           {}", addresses.auth_endpoint())?;
+    writeln!(out, "  gateway        {}", addresses.gateway_endpoint())?;
+    writeln!(out, "  OSS            {}, bucket {}, the keys from above", addresses.oss_endpoint(), settings.oss_bucket)?;
+    let devices: Vec<_> = settings.devices.iter().map(|device| &*device.id).collect();
+    writeln!(out, "  devices        {}", devices.join(", "))?;
+    match &settings.write_config {
+        Some(path) => writeln!(out, "  configuration  {}, with the keys of these devices", path.display())?,
+        None => writeln!(out, "  configuration  --write-config FILE writes it, with the keys of these devices")?,
+    }
     writeln!(out, "Report and faults: {}/report, {}/faults", addresses.control_url(), addresses.control_url())?;
     match settings.discard {
         true if settings.unchecked => write!(out, "What comes is counted and discarded, and nothing of it is checked.")?,
@@ -68,6 +78,12 @@ fn greeting_as_json(cloud: &Cloud, settings: &CloudOptions) -> serde_json::Value
         "secret_key": settings.secret_key,
         "receiver": addresses.receiver_url(),
         "receiver_token": settings.receiver_token,
+        "auth": addresses.auth_endpoint(),
+        "gateway": addresses.gateway_endpoint(),
+        "oss_endpoint": addresses.oss_endpoint(),
+        "oss_bucket": settings.oss_bucket,
+        "devices": settings.devices.iter().map(|device| &device.id).collect::<Vec<_>>(),
+        "config": settings.write_config,
         "control": addresses.control_url(),
     })
 }
@@ -97,6 +113,25 @@ fn text(report: &CloudReport) -> Result<String, std::fmt::Error> {
     }
     for episode in &report.episodes {
         writeln!(out, "episode {}: told {} times", episode.episode_id, episode.told)?;
+    }
+    for upload in &report.logical_uploads {
+        writeln!(
+            out,
+            "upload {} of {} for episode {}: {}, completed {} times, {}/{}",
+            upload.upload_id,
+            upload.device_id,
+            upload.episode_id.as_deref().unwrap_or("unknown"),
+            upload.status,
+            upload.completed,
+            upload.bucket,
+            upload.object_key
+        )?;
+        for (name, value) in &upload.tags {
+            writeln!(out, "  {name} = {value}")?;
+        }
+    }
+    for repeated in &report.repeated_episodes {
+        writeln!(out, "episode {} has {} objects: {}", repeated.episode_id, repeated.object_keys.len(), repeated.object_keys.join(", "))?;
     }
     for (what, counts) in [("Requests", &report.requests), ("Refusals", &report.refusals), ("Faults", &report.faults)] {
         let counts: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();

@@ -49,11 +49,14 @@ Examples:
                                                       a tenth of the requests is cut, answers are lost, and for a minute nobody answers
   keystone simulate-cloud --discard                   a sink for measuring: hashed and counted, and nothing kept; with
                                                       --unchecked not even hashed
+  keystone simulate-cloud --device robot-7,site=shanghai --write-config ~/.archebase/config.json
+                                                      the data gateway as well, with a device that the server uploads for
 
 While it runs, its control port has the report so far, and takes other faults:
   curl http://127.0.0.1:9109/report
   curl -X PUT http://127.0.0.1:9109/faults -d '{\"slow_downs\":0.5,\"retry_after_ms\":2000}'
   curl -X POST http://127.0.0.1:9109/renew-key
+  curl -X POST http://127.0.0.1:9109/expire-credentials
 
 Prints its addresses and keys, and at the end, upon Ctrl-C or SIGTERM, what it received, refused, and did on purpose. Reads no settings
 and no KEYSTONE_* variable but KEYSTONE_LOG. docs/simulator.md explains the faults and the report. Ends with 0, or with 1 where it could

@@ -2,6 +2,7 @@
 //! seen by the client, and counted by the cloud.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -519,6 +520,8 @@ async fn the_program_says_where_it_is_takes_faults_and_reports_at_its_end() {
     let folder = temp_folder();
     let mut program = Command::new(env!("CARGO_BIN_EXE_keystone"))
         .args(["simulate-cloud", "--json", "--s3", "127.0.0.1:0", "--receiver", "127.0.0.1:0", "--control", "127.0.0.1:0"])
+        .args(["--auth", "127.0.0.1:0", "--gateway", "127.0.0.1:0", "--oss", "127.0.0.1:0"])
+        .args(["--device", "robot-7:a2V5,site=shanghai", "--device", "robot-8", "--write-config", "dp.json"])
         .args(["--bucket", "first-bucket", "--bucket", "second-bucket", "--slow-downs", "1", "--lost-answers", "part=0.5,tell=0.5"])
         .current_dir(folder.path())
         .stdout(Stdio::piped())
@@ -530,6 +533,12 @@ async fn the_program_says_where_it_is_takes_faults_and_reports_at_its_end() {
     let greeting: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     assert_eq!(greeting["buckets"], json!(["first-bucket", "second-bucket"]));
     let text = |name: &str| greeting[name].as_str().unwrap_or_else(|| panic!("no {name}: {line}")).to_owned();
+    let written = folder.path().join("dp.json");
+    assert_eq!(std::fs::metadata(&written).unwrap().permissions().mode() & 0o777, 0o600, "keys are for their owner");
+    let config: Value = serde_json::from_slice(&std::fs::read(&written).unwrap()).unwrap();
+    assert_eq!(config["endpoints"], json!({ "auth": text("auth"), "gateway": text("gateway") }));
+    assert_eq!(config["devices"][0], json!({ "deviceId": "robot-7", "apiKey": "a2V5", "tags": { "site": "shanghai" } }));
+    assert_eq!((&greeting["config"], &greeting["devices"]), (&json!("dp.json"), &json!(["robot-7", "robot-8"])));
     let address = text("s3_endpoint").trim_start_matches("http://").parse().unwrap();
     let raw = RawS3::new(address, &text("access_key"), &text("secret_key"));
     assert_eq!(raw.put("/second-bucket/a", &[], "a body").await.code(), "SlowDown");

@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, checksum_combine};
 use futures_util::{Stream, StreamExt, stream};
 use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Md5, Sha256};
@@ -81,6 +82,7 @@ pub struct Received {
     pub tag: [u8; 16],
     /// Missing where nothing is hashed.
     pub sha256: Option<[u8; 32]>,
+    pub crc64: Option<u64>,
     /// Those that the client sent or asked for.
     pub sums: Checksum,
 }
@@ -95,6 +97,9 @@ pub struct Said {
     /// Checksums that are known only at the end.
     pub trailers: Option<TrailingHeaders>,
     pub trailer_promised: bool,
+    /// Its tag is the MD5 also where contents are discarded, as what OSS says of objects is compared with it; and OSS answers with
+    /// the CRC-64/XZ of what it received.
+    pub for_oss: bool,
 }
 
 impl Contents {
@@ -118,16 +123,17 @@ impl Contents {
     fn sink(&self, said: &Said) -> io::Result<Sink> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if !self.checked {
-            return Ok(Sink { file: None, bytes: 0, md5: None, sums: None, number });
+            return Ok(Sink { file: None, bytes: 0, md5: None, sums: None, crc64: None, number });
         }
         let sums = Some(hasher(said));
+        let crc64 = said.for_oss.then(|| crc_fast::Digest::new(CrcAlgorithm::Crc64Xz));
         let Some(folder) = &self.folder else {
-            let md5 = said.content_md5.as_ref().map(|_| Md5::new());
-            return Ok(Sink { file: None, bytes: 0, md5, sums, number });
+            let md5 = (said.for_oss || said.content_md5.is_some()).then(Md5::new);
+            return Ok(Sink { file: None, bytes: 0, md5, sums, crc64, number });
         };
         let path = folder.join(format!("{number:08}{SUFFIX}"));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(Sink { file: Some((file, Kept { path })), bytes: 0, md5: Some(Md5::new()), sums, number })
+        Ok(Sink { file: Some((file, Kept { path })), bytes: 0, md5: Some(Md5::new()), sums, crc64, number })
     }
 
     /// Receives a body. Anything that is not as it was said is an error, and leaves nothing but its bytes in the tally.
@@ -158,6 +164,7 @@ struct Sink {
     md5: Option<Md5>,
     /// None where nothing is hashed.
     sums: Option<ChecksumHasher>,
+    crc64: Option<crc_fast::Digest>,
     /// Another one for each body.
     number: u64,
 }
@@ -171,6 +178,9 @@ impl Sink {
             if let Some(md5) = &mut self.md5 {
                 md5.update(bytes);
             }
+            if let Some(crc64) = &mut self.crc64 {
+                crc64.update(bytes);
+            }
             if let Some((file, _)) = &mut self.file {
                 file.write_all(bytes)?;
             }
@@ -180,14 +190,14 @@ impl Sink {
     }
 
     fn finish(self, said: Said) -> S3Result<Received> {
-        let Self { file, bytes, md5, sums, number } = self;
+        let Self { file, bytes, md5, sums, crc64, number } = self;
         if said.bytes.is_some_and(|said| said.unsigned_abs() != bytes) {
             return Err(s3_error!(IncompleteBody, "There are other bytes than were announced"));
         }
         let Some(sums) = sums else {
             // What it was said to be, and a tag that nothing else has.
             let piece = Piece { bytes, kept: None };
-            return Ok(Received { piece, tag: u128::from(number).to_be_bytes(), sha256: None, sums: said.sums });
+            return Ok(Received { piece, tag: u128::from(number).to_be_bytes(), sha256: None, crc64: None, sums: said.sums });
         };
         let mut found = sums.finalize();
         let sha256 = found.checksum_sha256.clone().unwrap_or_default();
@@ -207,7 +217,7 @@ impl Sink {
             found.checksum_sha256 = None;
         }
         let piece = Piece { bytes, kept: file.map(|(_, kept)| Arc::new(kept)) };
-        Ok(Received { piece, tag, sha256: Some(sha256), sums: found })
+        Ok(Received { piece, tag, sha256: Some(sha256), crc64: crc64.map(|crc64| crc64.finalize()), sums: found })
     }
 }
 
@@ -253,6 +263,13 @@ fn hasher(said: &Said) -> ChecksumHasher {
         // The report names it.
         sha256: Some(Sha256::new()),
     }
+}
+
+/// The CRC-64/XZ of parts behind each other, where each has one.
+pub fn joined_crc64(parts: &[&Received]) -> Option<u64> {
+    let known = parts.iter().map(|part| part.crc64.map(|sum| (sum, part.piece.bytes)));
+    let joined = |(sum, bytes), (next, more)| (checksum_combine(CrcAlgorithm::Crc64Xz, sum, next, more), bytes + more);
+    Some(known.collect::<Option<Vec<_>>>()?.into_iter().reduce(joined)?.0)
 }
 
 /// About as much as is hashed at once, or the rest; nothing after the end.
@@ -364,5 +381,22 @@ mod tests {
         assert_eq!(found(10..15), [(0, 5)]);
         assert_eq!(found(4..4), []);
         assert!(stretches(&[Piece::nowhere(3)], &(0..3)).is_none());
+    }
+
+    #[test]
+    fn the_crc_of_parts_is_that_of_the_whole() {
+        let of = |bytes: &[u8]| crc_fast::checksum(CrcAlgorithm::Crc64Xz, bytes);
+        assert_eq!(of(b"123456789"), 0x995d_c9bb_df19_39fa, "the check value of its definition");
+        let part = |bytes: &[u8]| Received {
+            piece: Piece::nowhere(bytes.len() as u64),
+            tag: [0; 16],
+            sha256: None,
+            crc64: Some(of(bytes)),
+            sums: Checksum::default(),
+        };
+        let parts = [part(b"1234"), part(b""), part(b"56"), part(b"789")];
+        assert_eq!(joined_crc64(&parts.iter().collect::<Vec<_>>()), Some(of(b"123456789")));
+        let unknown = Received { crc64: None, ..part(b"56") };
+        assert_eq!(joined_crc64(&[&parts[0], &unknown]), None);
     }
 }

@@ -11,6 +11,7 @@ use axum::{Router, body};
 
 use super::CloudFaults;
 use super::report::CloudReport;
+use super::sts::StsCredentials;
 
 /// What is controlled.
 #[async_trait::async_trait]
@@ -19,6 +20,10 @@ pub trait Controlled: Send + Sync + 'static {
     fn faults(&self) -> CloudFaults;
     fn set_faults(&self, faults: CloudFaults);
     fn renew_key(&self);
+    /// Tokens of the gateway and credentials for OSS that were given are good no longer.
+    fn expire_credentials(&self);
+    /// Credentials for the whole bucket of OSS.
+    fn give_sts(&self) -> StsCredentials;
 }
 
 type Cloud = State<Arc<dyn Controlled>>;
@@ -28,6 +33,8 @@ pub fn router(cloud: Arc<dyn Controlled>) -> Router {
         .route("/report", get(report))
         .route("/faults", get(faults).put(set_faults))
         .route("/renew-key", post(renew_key))
+        .route("/expire-credentials", post(expire_credentials))
+        .route("/sts-credentials", post(give_sts))
         .with_state(cloud)
 }
 
@@ -56,4 +63,13 @@ async fn set_faults(State(cloud): Cloud, body: body::Bytes) -> Response {
 async fn renew_key(State(cloud): Cloud) -> StatusCode {
     cloud.renew_key();
     StatusCode::NO_CONTENT
+}
+
+async fn expire_credentials(State(cloud): Cloud) -> StatusCode {
+    cloud.expire_credentials();
+    StatusCode::NO_CONTENT
+}
+
+async fn give_sts(State(cloud): Cloud) -> Json<StsCredentials> {
+    Json(cloud.give_sts())
 }

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::faults::OutageKind;
 use super::ledger::Injected;
 use super::line::Line;
-use super::passage::Passage;
+use super::passage::{Passage, Protocol};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -89,6 +89,19 @@ pub async fn keep(listener: TcpListener, passage: Arc<Passage>, stop: Cancellati
     Ok(())
 }
 
+/// A connection until it ends, of which no more requests are taken once it is to stop.
+macro_rules! until_stopped {
+    ($connection:expr, $stop:expr) => {{
+        let connection = $connection;
+        tokio::pin!(connection);
+        tokio::select! {
+            ended = &mut connection => return ended,
+            () = $stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    }};
+}
+
 /// A connection until its end, whichever comes first.
 async fn attend(stream: TcpStream, passage: Arc<Passage>, stop: CancellationToken) {
     let mut outage = passage.switch.outage();
@@ -107,14 +120,15 @@ async fn attend(stream: TcpStream, passage: Arc<Passage>, stop: CancellationToke
         if latency > Duration::ZERO {
             tokio::time::sleep(latency).await;
         }
-        // What an outage holds up is not late.
-        let connection = http1::Builder::new().header_read_timeout(None::<Duration>).serve_connection(TokioIo::new(line), attended);
-        tokio::pin!(connection);
-        tokio::select! {
-            ended = &mut connection => return ended,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        let line = TokioIo::new(line);
+        match passage.service.protocol() {
+            // What an outage holds up is not late.
+            Protocol::Http1 => {
+                let mut builder = http1::Builder::new();
+                until_stopped!(builder.header_read_timeout(None::<Duration>).serve_connection(line, attended), stop)
+            }
+            Protocol::Http2 => until_stopped!(http2::Builder::new(TokioExecutor::new()).serve_connection(line, attended), stop),
         }
-        connection.await
     };
     tokio::pin!(connection);
     loop {

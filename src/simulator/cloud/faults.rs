@@ -40,7 +40,8 @@ pub struct CloudFaults {
     #[serde(rename = "retry_after_ms", with = "optional_milliseconds")]
     pub retry_after: Option<Duration>,
     /// Share of requests of a kind that are carried out and not answered, as `complete=0.5`; kinds are put, create, part,
-    /// complete, delete, read, tell
+    /// complete, delete, read, tell, and calls of the gateway: exchange-credential, create-upload, recovery, reissue, abort-upload,
+    /// complete-upload
     #[arg(long, value_name = "KIND=SHARE", value_delimiter = ',')]
     pub lost_answers: Vec<LostAnswers>,
     /// When nobody answers, counted from the start, as `30s..90s`; may be given several times
@@ -56,7 +57,25 @@ pub struct CloudFaults {
     #[arg(long, value_name = "TIME", value_parser = time)]
     #[serde(rename = "key_lifetime_ms", with = "optional_milliseconds")]
     pub key_lifetime: Option<Duration>,
+    /// How long a token of the gateway is good; an hour if it is not said
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[serde(rename = "token_lifetime_ms", with = "optional_milliseconds")]
+    pub token_lifetime: Option<Duration>,
+    /// How long credentials for OSS are good; an hour if it is not said
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[serde(rename = "sts_lifetime_ms", with = "optional_milliseconds")]
+    pub sts_lifetime: Option<Duration>,
+    /// How long an upload that was begun at the gateway may take until its object is there; a day if it is not said
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[serde(rename = "session_lifetime_ms", with = "optional_milliseconds")]
+    pub session_lifetime: Option<Duration>,
+    /// Asked about an upload that is completed, the gateway says that it is to be aborted, and not that only its completion is missing
+    #[arg(long)]
+    pub abort_completed: bool,
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize, Deserialize)]
@@ -73,6 +92,13 @@ pub enum Operation {
     Read,
     /// A finished episode, to the receiver.
     Tell,
+    // Calls of the gateway.
+    ExchangeCredential,
+    CreateUpload,
+    Recovery,
+    Reissue,
+    AbortUpload,
+    CompleteUpload,
 }
 
 impl Operation {
@@ -85,6 +111,12 @@ impl Operation {
             Self::Delete => "delete",
             Self::Read => "read",
             Self::Tell => "tell",
+            Self::ExchangeCredential => "exchange_credential",
+            Self::CreateUpload => "create_upload",
+            Self::Recovery => "recovery",
+            Self::Reissue => "reissue",
+            Self::AbortUpload => "abort_upload",
+            Self::CompleteUpload => "complete_upload",
         }
     }
 }
@@ -154,6 +186,13 @@ impl fmt::Display for Outage {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lifetimes {
+    pub token: Duration,
+    pub sts: Duration,
+    pub session: Duration,
+}
+
 /// What befalls a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Fate {
@@ -181,6 +220,15 @@ impl CloudFaults {
             Fate::AnswerLost
         } else {
             Fate::Served
+        }
+    }
+
+    /// How long what the gateway gives now is good: its tokens, its credentials for OSS, its uploads.
+    pub(super) fn lifetimes(&self) -> Lifetimes {
+        Lifetimes {
+            token: self.token_lifetime.unwrap_or(HOUR),
+            sts: self.sts_lifetime.unwrap_or(HOUR),
+            session: self.session_lifetime.unwrap_or(DAY),
         }
     }
 

@@ -32,6 +32,23 @@ pub trait Service: Send + Sync + 'static {
 
     /// Refuses a request that comes too soon.
     fn slow_down(&self) -> Answer;
+
+    /// Whether an answer says that its request was carried out.
+    fn carried_out(&self, answer: &Answer) -> bool {
+        answer.status().is_success()
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Http1
+    }
+}
+
+/// What is spoken at a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    /// Without being asked, as gRPC is spoken where nothing is encrypted.
+    Http2,
 }
 
 pub struct Passage {
@@ -73,7 +90,7 @@ impl Passage {
             }
             Fate::AnswerLost => {
                 let answer = serve(body, None).await;
-                if answer.status().is_success() {
+                if self.service.carried_out(&answer) {
                     return scissors.cut(Injected::LostAnswer(operation)).await;
                 }
                 answer
@@ -107,7 +124,7 @@ fn part_of(bytes: u64, share: f64) -> u64 {
 }
 
 /// Reads what comes: a peer that is still sending would not hear the answer.
-async fn drain(body: Incoming, mut tally: Option<Tally>) {
+pub async fn drain(body: impl Body<Data = Bytes> + Unpin, mut tally: Option<Tally>) {
     let mut body = body;
     while let Some(Ok(frame)) = body.frame().await {
         if let (Some(tally), Some(data)) = (&mut tally, frame.data_ref()) {

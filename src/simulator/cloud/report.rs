@@ -14,6 +14,12 @@ pub struct CloudReport {
     pub unfinished: Vec<UnfinishedReport>,
     /// Episodes that the receiver was told of.
     pub episodes: Vec<EpisodeReport>,
+    /// Uploads that were begun at the gateway.
+    #[serde(default)]
+    pub logical_uploads: Vec<LogicalUploadReport>,
+    /// Episodes that more than one object of the gateway is there for: a fault of the client, or sent again on purpose.
+    #[serde(default)]
+    pub repeated_episodes: Vec<RepeatedEpisodeReport>,
     /// Requests by kind, also those that came to nothing.
     pub requests: BTreeMap<String, u64>,
     /// Refusals by service and code.
@@ -58,4 +64,32 @@ pub struct EpisodeReport {
     pub synced_at: DateTime<Utc>,
     /// What was told the first time.
     pub first: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogicalUploadReport {
+    pub logical_upload_id: String,
+    pub upload_id: String,
+    pub device_id: String,
+    /// `active`, `expired`, `completing` (its object is there), `completed`, `aborted`, `restarted`.
+    pub status: String,
+    pub terminal_reason: String,
+    pub episode_id: Option<String>,
+    pub client_hints: BTreeMap<String, String>,
+    /// Of the completion.
+    pub tags: BTreeMap<String, String>,
+    pub bucket: String,
+    pub object_key: String,
+    pub object_is_there: bool,
+    /// How often it was completed, each time alike.
+    pub completed: u32,
+    pub credential_refreshes: i32,
+    /// The upload that it took the place of.
+    pub restarted_from: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RepeatedEpisodeReport {
+    pub episode_id: String,
+    pub object_keys: Vec<String>,
 }

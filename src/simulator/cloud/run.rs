@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, ensure};
+use chrono::Utc;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
@@ -13,22 +14,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::content::{Contents, sha256_of};
 use super::control::{self, Controlled};
+use super::dialect::Dialect;
 use super::door;
+use super::gateway::{Auth, Calls, Destination, Devices, Gateway, write_config};
 use super::ledger::Ledger;
 use super::options::CloudOptions;
 use super::passage::{Passage, Service};
 use super::receiver::Receiver;
 use super::report::{CloudReport, ObjectReport, UnfinishedReport};
-use super::s3::Endpoint;
 use super::shelf::{Everything, Shelf};
+use super::sts::{Reach, Sts, StsCredentials};
 use super::switch::Switch;
-use super::{CloudFaults, receiver};
+use super::{CloudFaults, oss, receiver, s3};
+use crate::gateway_api::auth::auth_service_server::AuthServiceServer;
+use crate::gateway_api::data_gateway::data_gateway_service_server::DataGatewayServiceServer;
 
 /// Where a cloud is found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Addresses {
     pub s3: SocketAddr,
     pub receiver: SocketAddr,
+    pub auth: SocketAddr,
+    pub gateway: SocketAddr,
+    pub oss: SocketAddr,
     pub control: SocketAddr,
 }
 
@@ -41,6 +49,19 @@ impl Addresses {
     /// Where finished episodes are told.
     pub fn receiver_url(&self) -> String {
         format!("http://{}{}", self.receiver, receiver::PATH)
+    }
+
+    /// Where tokens are given, by gRPC.
+    pub fn auth_endpoint(&self) -> String {
+        format!("http://{}", self.auth)
+    }
+
+    pub fn gateway_endpoint(&self) -> String {
+        format!("http://{}", self.gateway)
+    }
+
+    pub fn oss_endpoint(&self) -> String {
+        format!("http://{}", self.oss)
     }
 
     pub fn control_url(&self) -> String {
@@ -62,29 +83,76 @@ struct World {
     switch: Arc<Switch>,
     ledger: Arc<Ledger>,
     shelf: Arc<Shelf>,
+    oss_shelf: Arc<Shelf>,
+    oss_bucket: String,
+    sts: Arc<Sts>,
+    devices: Arc<Devices>,
+    gateway: Arc<Gateway>,
 }
 
 impl Cloud {
     pub async fn start(options: CloudOptions) -> anyhow::Result<Self> {
         ensure!(options.control.ip().is_loopback(), "--control takes an address of this machine only, as 127.0.0.1:9109");
-        for bucket in &options.buckets {
+        for bucket in options.buckets.iter().chain([&options.oss_bucket]) {
             ensure!(
                 s3s::path::check_bucket_name(bucket),
                 "`{bucket}` is no name of a bucket: 3 to 63 small letters, digits, dots and dashes"
             );
         }
-        let contents = if options.discard { Contents::discarded(!options.unchecked) } else { Contents::in_folder(&options.data_dir)? };
-        let s3 = bound(options.s3, "--s3").await?;
+        ensure!(!options.buckets.contains(&options.oss_bucket), "the buckets of S3 and OSS need different names");
+        let contents =
+            Arc::new(if options.discard { Contents::discarded(!options.unchecked) } else { Contents::in_folder(&options.data_dir)? });
+        let s3_door = bound(options.s3, "--s3").await?;
         let receiver = bound(options.receiver, "--receiver").await?;
+        let auth = bound(options.auth, "--auth").await?;
+        let gateway = bound(options.gateway, "--gateway").await?;
+        let oss_door = bound(options.oss, "--oss").await?;
         let control = bound(options.control, "--control").await?;
-        let addresses = Addresses { s3: s3.local_addr()?, receiver: receiver.local_addr()?, control: control.local_addr()? };
+        let addresses = Addresses {
+            s3: s3_door.local_addr()?,
+            receiver: receiver.local_addr()?,
+            auth: auth.local_addr()?,
+            gateway: gateway.local_addr()?,
+            oss: oss_door.local_addr()?,
+            control: control.local_addr()?,
+        };
+        if let Some(path) = &options.write_config {
+            write_config(path, &addresses.auth_endpoint(), &addresses.gateway_endpoint(), &options.devices)?;
+        }
 
         let ledger = Arc::new(Ledger::default());
         let switch = Arc::new(Switch::new(options.faults, options.seed, ledger.clone()));
-        let shelf = Arc::new(Shelf::new(&options.buckets));
-        let world = Arc::new(World { switch: switch.clone(), ledger: ledger.clone(), shelf: shelf.clone() });
+        let shelf = Arc::new(Shelf::new(&options.buckets, Dialect::S3));
+        let oss_shelf = Arc::new(Shelf::new(std::slice::from_ref(&options.oss_bucket), Dialect::Oss));
+        let (sts, devices) = (Arc::new(Sts::default()), Arc::new(Devices::new(options.devices)));
+        let knows = Arc::new(Gateway {
+            devices: devices.clone(),
+            shelf: oss_shelf.clone(),
+            sts: sts.clone(),
+            switch: switch.clone(),
+            destination: Destination {
+                bucket: options.oss_bucket.clone(),
+                endpoint: addresses.oss_endpoint(),
+                key_prefix: options.key_prefix,
+                part_size: options.part_size,
+            },
+            uploads: Mutex::default(),
+        });
+        let world = Arc::new(World {
+            switch: switch.clone(),
+            ledger: ledger.clone(),
+            shelf: shelf.clone(),
+            oss_shelf: oss_shelf.clone(),
+            oss_bucket: options.oss_bucket,
+            sts: sts.clone(),
+            devices: devices.clone(),
+            gateway: knows.clone(),
+        });
         let key = (&*options.access_key, &*options.secret_key);
-        let endpoint = Endpoint::new(shelf, contents, key, switch.clone(), ledger.clone());
+        let endpoint = s3::Endpoint::new(shelf, contents.clone(), key, switch.clone(), ledger.clone());
+        let key = (options.access_key, options.secret_key);
+        let oss_endpoint = oss::Endpoint::new((oss_shelf, contents), key, sts, switch.clone(), ledger.clone());
+        let gives_tokens = AuthServiceServer::new(Auth { devices, switch: switch.clone() });
         let told = Receiver { token: options.receiver_token, ledger: ledger.clone() };
 
         let stop = CancellationToken::new();
@@ -93,8 +161,11 @@ impl Cloud {
             let passage = Passage { switch: switch.clone(), ledger: ledger.clone(), service };
             doors.spawn(door::keep(listener, Arc::new(passage), stop.clone()));
         };
-        open(s3, Box::new(endpoint));
+        open(s3_door, Box::new(endpoint));
         open(receiver, Box::new(told));
+        open(auth, Box::new(Calls { server: gives_tokens, ledger: ledger.clone() }));
+        open(gateway, Box::new(Calls { server: DataGatewayServiceServer::from_arc(knows), ledger: ledger.clone() }));
+        open(oss_door, Box::new(oss_endpoint));
         let (router, stopped) = (control::router(world.clone()), stop.clone());
         doors.spawn(async move { axum::serve(control, router).with_graceful_shutdown(stopped.cancelled_owned()).await });
         let outages = tokio::spawn(async move { switch.follow_outages().await });
@@ -117,6 +188,16 @@ impl Cloud {
     /// The key is good again, for as long as it was at the start.
     pub fn renew_key(&self) {
         self.world.renew_key();
+    }
+
+    /// Tokens of the gateway and credentials for OSS that were given are good no longer, whatever they say of themselves.
+    pub fn expire_credentials(&self) {
+        self.world.expire_credentials();
+    }
+
+    /// Credentials for the whole bucket of OSS, as for a person: those of the gateway are good for one object.
+    pub fn give_sts(&self) -> StsCredentials {
+        self.world.give_sts()
     }
 
     /// Everything up to now. Objects that came in parts are read once, to be hashed.
@@ -156,7 +237,10 @@ async fn bound(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
 #[async_trait::async_trait]
 impl Controlled for World {
     async fn report(&self) -> anyhow::Result<CloudReport> {
-        let Everything { objects, uploads } = self.shelf.everything();
+        let Everything { mut objects, mut uploads } = self.shelf.everything();
+        let in_oss = self.oss_shelf.everything();
+        objects.extend(in_oss.objects);
+        uploads.extend(in_oss.uploads);
         for (place, object) in &objects {
             if object.sha256.get().is_some() {
                 continue;
@@ -168,8 +252,11 @@ impl Controlled for World {
                 object.sha256.get_or_init(|| hex::encode(sha256));
             }
         }
+        let (logical_uploads, repeated_episodes) = self.gateway.report(Utc::now())?;
         let books = self.ledger.copy();
         let mut report = CloudReport {
+            logical_uploads,
+            repeated_episodes,
             episodes: books.episodes.into_values().collect(),
             requests: books.requests,
             refusals: books.refusals,
@@ -213,5 +300,15 @@ impl Controlled for World {
 
     fn renew_key(&self) {
         self.switch.renew_key();
+    }
+
+    fn expire_credentials(&self) {
+        self.devices.end_tokens();
+        self.sts.expire_all(Utc::now());
+    }
+
+    fn give_sts(&self) -> StsCredentials {
+        let ends = Utc::now() + self.switch.faults().lifetimes().sts;
+        self.sts.give(Reach::Bucket(self.oss_bucket.clone()), ends)
     }
 }

@@ -1,4 +1,4 @@
-//! Buckets, their objects, and uploads in parts: what S3 knows, in memory. Only the bytes are elsewhere, in `content`.
+//! Buckets, their objects, and uploads in parts: what S3 and OSS know, in memory. Only the bytes are elsewhere, in `content`.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,17 +8,17 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use s3s::crypto::{Checksum as _, Crc32, Crc32c, Md5, Sha1, Sha256};
+use s3s::crypto::{Crc32, Crc32c, Sha1, Sha256};
 use s3s::dto::{Checksum, CompletedPart, ETag, ETagCondition, Metadata};
 use s3s::{S3Result, s3_error};
 use uuid::Uuid;
 
-use super::content::{Piece, Received};
+use super::content::{Piece, Received, joined_crc64};
+use super::dialect::Dialect;
 use super::ledger::Place;
 
-/// S3's own limits.
+/// The limit of S3 and of OSS.
 const PARTS_MAX: i32 = 10_000;
-const PART_BYTES_MIN: u64 = 5 << 20;
 
 /// What a client says of an object beside its bytes, and gets back.
 #[derive(Debug, Clone, Default)]
@@ -40,17 +40,20 @@ pub struct Object {
     pub composite_sha256: Option<String>,
     /// Of all bytes, once it is known.
     pub sha256: OnceLock<String>,
+    /// Where it was taken: see `Said::for_oss`.
+    pub crc64: Option<u64>,
     pub attributes: Attributes,
     pub modified: SystemTime,
 }
 
 impl Object {
-    pub fn whole(received: Received, attributes: Attributes) -> Self {
+    pub fn whole(received: Received, attributes: Attributes, dialect: Dialect) -> Self {
         Self {
-            etag: hex::encode(received.tag),
+            etag: dialect.tag(received.tag),
             sums: received.sums,
             composite_sha256: None,
             sha256: received.sha256.map(|sum| OnceLock::from(hex::encode(sum))).unwrap_or_default(),
+            crc64: received.crc64,
             pieces: vec![received.piece],
             attributes,
             modified: SystemTime::now(),
@@ -74,13 +77,8 @@ impl Object {
 #[derive(Debug, Clone)]
 pub struct Part {
     pub received: Received,
+    pub etag: String,
     pub at: SystemTime,
-}
-
-impl Part {
-    pub fn etag(&self) -> String {
-        hex::encode(self.received.tag)
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -132,22 +130,24 @@ pub struct Listed {
     pub next: Option<String>,
 }
 
-#[derive(Default)]
 struct Shelves {
     buckets: BTreeMap<String, BTreeMap<String, Arc<Object>>>,
     uploads: BTreeMap<String, Upload>,
 }
 
-pub struct Shelf(Mutex<Shelves>);
+pub struct Shelf {
+    dialect: Dialect,
+    shelves: Mutex<Shelves>,
+}
 
 impl Shelf {
-    pub fn new(buckets: &[String]) -> Self {
+    pub fn new(buckets: &[String], dialect: Dialect) -> Self {
         let buckets = buckets.iter().map(|name| (name.clone(), BTreeMap::new())).collect();
-        Self(Mutex::new(Shelves { buckets, uploads: BTreeMap::new() }))
+        Self { dialect, shelves: Mutex::new(Shelves { buckets, uploads: BTreeMap::new() }) }
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn buckets(&self) -> Vec<String> {
@@ -176,8 +176,9 @@ impl Shelf {
         conditions.check(self.find(place)?.as_deref())
     }
 
-    pub fn place(&self, place: &Place, object: Object, conditions: &Conditions) -> S3Result<Arc<Object>> {
-        self.shelves().place(place, object, conditions)
+    /// An object that came in one body.
+    pub fn place(&self, place: &Place, received: Received, attributes: Attributes, conditions: &Conditions) -> S3Result<Arc<Object>> {
+        self.shelves().place(place, Object::whole(received, attributes, self.dialect), conditions)
     }
 
     pub fn remove(&self, place: &Place) -> S3Result<()> {
@@ -235,7 +236,7 @@ impl Shelf {
     }
 
     pub fn keep_part(&self, place: &Place, id: &str, number: i32, received: Received) -> S3Result<Part> {
-        let part = Part { received, at: SystemTime::now() };
+        let part = Part { etag: self.dialect.tag(received.tag), received, at: SystemTime::now() };
         self.shelves().upload(place, id)?.parts.insert(number, part.clone());
         Ok(part)
     }
@@ -261,7 +262,7 @@ impl Shelf {
         conditions: &Conditions,
     ) -> S3Result<Arc<Object>> {
         let mut shelves = self.shelves();
-        let object = put_together(shelves.upload(place, id)?, wanted, said)?;
+        let object = put_together(shelves.upload(place, id)?, wanted, said, self.dialect)?;
         let placed = shelves.place(place, object, conditions)?;
         shelves.uploads.remove(id);
         Ok(placed)
@@ -319,7 +320,7 @@ fn sums_of(named: &CompletedPart) -> Checksum {
     }
 }
 
-fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole) -> S3Result<Object> {
+fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole, dialect: Dialect) -> S3Result<Object> {
     if wanted.is_empty() {
         return Err(s3_error!(MalformedXML, "An object is made of one part at least"));
     }
@@ -333,7 +334,7 @@ fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole) -
         let sums = sums_of(named);
         let is_it = |part: &&Part| {
             let same = |algorithm: &&str| of(&sums, algorithm).is_none_or(|named| of(&part.received.sums, algorithm) == Some(named));
-            named.e_tag.as_ref().is_some_and(|tag| tag.value() == part.etag()) && ALGORITHMS.iter().all(same)
+            named.e_tag.as_ref().is_some_and(|tag| tag.value() == part.etag) && ALGORITHMS.iter().all(same)
         };
         let Some(part) = upload.parts.get(&number).filter(is_it) else {
             return Err(s3_error!(InvalidPart, "Part {number} was not received, or has another tag or checksum"));
@@ -345,8 +346,9 @@ fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole) -
         }
         parts.push(&part.received);
     }
-    if parts.iter().rev().skip(1).any(|part| part.piece.bytes < PART_BYTES_MIN) {
-        return Err(s3_error!(EntityTooSmall, "Every part but the last has at least {PART_BYTES_MIN} bytes"));
+    let least = dialect.part_bytes_min();
+    if parts.iter().rev().skip(1).any(|part| part.piece.bytes < least) {
+        return Err(s3_error!(EntityTooSmall, "Every part but the last has at least {least} bytes"));
     }
     let sums = match &upload.algorithm {
         Some(algorithm) => composite(&parts, algorithm),
@@ -355,10 +357,11 @@ fn put_together(upload: &Upload, wanted: &[CompletedPart], said: &SaidOfWhole) -
     let hashed: Option<Vec<[u8; 32]>> = parts.iter().map(|part| part.sha256).collect();
     let object = Object {
         pieces: parts.iter().map(|part| part.piece.clone()).collect(),
-        etag: format!("{}-{}", hex::encode(Md5::checksum(&parts.iter().flat_map(|part| part.tag).collect::<Vec<_>>())), parts.len()),
+        etag: dialect.tag_of_parts(&parts.iter().map(|part| part.tag).collect::<Vec<_>>()),
         sums,
         composite_sha256: hashed.map(|sums| composite_of::<Sha256>(&sums.concat(), parts.len())),
         sha256: OnceLock::new(),
+        crc64: joined_crc64(&parts),
         attributes: upload.attributes.clone(),
         modified: SystemTime::now(),
     };
@@ -396,11 +399,14 @@ fn composite_of<C: s3s::crypto::Checksum>(joined: &[u8], parts: usize) -> String
 #[cfg(test)]
 mod tests {
     use s3s::S3ErrorCode;
+    use s3s::crypto::{Checksum as _, Md5};
 
     use super::*;
 
+    const PART_BYTES_MIN: u64 = 5 << 20;
+
     fn shelf() -> Shelf {
-        Shelf::new(&["cloud".to_owned()])
+        Shelf::new(&["cloud".to_owned()], Dialect::S3)
     }
 
     fn place(key: &str) -> Place {
@@ -410,7 +416,7 @@ mod tests {
     /// Of bytes that are nowhere, all of them zero.
     fn received(bytes: u64, tag: u8) -> Received {
         let sums = Checksum { checksum_sha256: Some(STANDARD.encode([tag; 32])), ..Checksum::default() };
-        Received { piece: Piece::nowhere(bytes), tag: [tag; 16], sha256: Some([tag; 32]), sums }
+        Received { piece: Piece::nowhere(bytes), tag: [tag; 16], sha256: Some([tag; 32]), crc64: None, sums }
     }
 
     fn named(number: i32, tag: u8, sha256: bool) -> CompletedPart {
@@ -473,24 +479,24 @@ mod tests {
     fn a_write_that_wants_nothing_there_finds_nothing_there() {
         let shelf = shelf();
         let absent = || Conditions { if_none_match: Some(ETagCondition::Any), ..Conditions::default() };
-        let whole = || Object::whole(received(3, 1), Attributes::default());
+        let put = |place: Place, conditions| shelf.place(&place, received(3, 1), Attributes::default(), &conditions);
         let code = |outcome: S3Result<Arc<Object>>| outcome.map(|_| ()).map_err(|error| error.code().clone());
-        assert_eq!(code(shelf.place(&place("a"), whole(), &absent())), Ok(()));
-        assert_eq!(code(shelf.place(&place("a"), whole(), &absent())), Err(S3ErrorCode::PreconditionFailed));
+        assert_eq!(code(put(place("a"), absent())), Ok(()));
+        assert_eq!(code(put(place("a"), absent())), Err(S3ErrorCode::PreconditionFailed));
         let id = begun(&shelf, None);
         let complete = |conditions| shelf.complete(&place("a"), &id, &[named(1, 1, false)], &SaidOfWhole::default(), &conditions);
         assert_eq!(code(complete(absent())), Err(S3ErrorCode::PreconditionFailed));
         let tag = |text: String| Conditions { if_match: Some(ETagCondition::ETag(ETag::Strong(text))), ..Conditions::default() };
         assert_eq!(code(complete(tag(hex::encode([2; 16])))), Err(S3ErrorCode::PreconditionFailed));
         assert_eq!(code(complete(tag(hex::encode([1; 16])))), Ok(()));
-        assert_eq!(code(shelf.place(&place("b"), whole(), &tag(String::new()))), Err(S3ErrorCode::NoSuchKey));
+        assert_eq!(code(put(place("b"), tag(String::new()))), Err(S3ErrorCode::NoSuchKey));
     }
 
     #[test]
     fn pages_together_are_all_keys() {
         let shelf = shelf();
         for key in ["a", "a/1", "a/2", "b/1", "b/2", "c"] {
-            shelf.place(&place(key), Object::whole(received(1, 1), Attributes::default()), &Conditions::default()).unwrap();
+            shelf.place(&place(key), received(1, 1), Attributes::default(), &Conditions::default()).unwrap();
         }
         let pages = |prefix: &str, delimiter: Option<&str>, max| {
             let (mut shown, mut after) = (vec![], String::new());

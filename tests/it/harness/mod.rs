@@ -11,6 +11,7 @@ mod cluster;
 pub mod device;
 pub mod disk;
 pub mod edge;
+pub mod oss;
 pub mod relay;
 pub mod s3;
 pub mod server;

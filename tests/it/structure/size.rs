@@ -13,7 +13,9 @@ fn lines_of_logic(text: &str) -> usize {
 fn no_file_holds_more_than_can_be_kept_in_mind() {
     let source = root().join("src");
     let mut larger = vec![];
-    for path in source_files() {
+    // What was generated is read by nobody.
+    let written = source_files().into_iter().filter(|path| !read(path).starts_with("// This file is @generated"));
+    for path in written {
         let name = path.strip_prefix(&source).expect("a file in src").display().to_string();
         let lines = lines_of_logic(&read(&path));
         if lines > LOGIC_LINES_MAX {

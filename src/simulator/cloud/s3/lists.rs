@@ -112,7 +112,7 @@ pub fn parts(upload: &Upload, input: ListPartsInput) -> S3Result<ListPartsOutput
         let sums = part.received.sums.clone();
         Part {
             part_number: Some(*number),
-            e_tag: Some(ETag::Strong(part.etag())),
+            e_tag: Some(ETag::Strong(part.etag.clone())),
             size: i64::try_from(part.received.piece.bytes).ok(),
             last_modified: Some(Timestamp::from(part.at)),
             checksum_crc32: sums.checksum_crc32,

@@ -54,7 +54,7 @@ impl S3Auth for Key {
 }
 
 impl Endpoint {
-    pub fn new(shelf: Arc<Shelf>, contents: Contents, key: (&str, &str), switch: Arc<Switch>, ledger: Arc<Ledger>) -> Self {
+    pub fn new(shelf: Arc<Shelf>, contents: Arc<Contents>, key: (&str, &str), switch: Arc<Switch>, ledger: Arc<Ledger>) -> Self {
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = 0;

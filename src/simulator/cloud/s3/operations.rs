@@ -14,7 +14,7 @@ use crate::simulator::cloud::shelf::{Attributes, Conditions, Object, SaidOfWhole
 
 pub struct Operations {
     pub shelf: Arc<Shelf>,
-    pub contents: Contents,
+    pub contents: Arc<Contents>,
     pub ledger: Arc<Ledger>,
 }
 
@@ -57,6 +57,7 @@ macro_rules! said {
             algorithm: $request.input.checksum_algorithm.take(),
             trailers: $request.trailing_headers.take(),
             trailer_promised: $request.headers.contains_key("x-amz-trailer"),
+            for_oss: false,
         }
     };
 }
@@ -222,7 +223,7 @@ impl S3 for Operations {
         let said = said!(request);
         let body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody, "There is no body"))?;
         let received = self.contents.receive(body, said, Tally::new(&self.ledger, place.clone())).await?;
-        let placed = self.shelf.place(&place, Object::whole(received, attributes), &conditions)?;
+        let placed = self.shelf.place(&place, received, attributes, &conditions)?;
         self.ledger.completed(&place, placed.bytes());
         answer(with_sums!(PutObjectOutput { e_tag: Some(placed.tag()) }, &placed.sums))
     }
@@ -272,7 +273,7 @@ impl S3 for Operations {
         let body = request.input.body.take().ok_or_else(|| s3_error!(IncompleteBody, "There is no body"))?;
         let received = self.contents.receive(body, said, Tally::new(&self.ledger, place.clone())).await?;
         let part = self.shelf.keep_part(&place, &id, number, received)?;
-        answer(with_sums!(UploadPartOutput { e_tag: Some(ETag::Strong(part.etag())) }, &part.received.sums))
+        answer(with_sums!(UploadPartOutput { e_tag: Some(ETag::Strong(part.etag)) }, &part.received.sums))
     }
 
     async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Answer<ListPartsOutput> {
