@@ -252,7 +252,7 @@ mod tests {
         assert_eq!((plan.count, plan.range(3)), (3, 16 * MIB..20 * MIB + 1));
         assert_eq!(Plan::of(0, 8 * MIB).count, 1);
         let large = Plan::of(5 << 40, 8 * MIB);
-        assert!(large.count <= PARTS_MAX && large.part_bytes % MIB == 0, "{large:?}");
+        assert!(large.count <= PARTS_MAX && large.part_bytes.is_multiple_of(MIB), "{large:?}");
     }
 
     proptest! {

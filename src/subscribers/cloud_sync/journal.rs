@@ -1,7 +1,5 @@
 //! Where a push writes down what it has done: as events of its chain, and, for what is no event, beside the log.
 
-#![expect(clippy::disallowed_methods, reason = "progress is told every now and then")]
-
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
