@@ -30,7 +30,7 @@ const PRIORITY: &str = "select priority from orders where id = $1";
 const FORGET_PROGRESS: &str = "delete from sync_progress where chain_id = $1";
 /// Approved, not there, and never tried. Behind an id, in their order: which is first in the queue, its rows say.
 const TO_QUEUE: &str = "select e.id from episodes e where e.qa_status in ('approved', 'inspector_approved') and not e.cloud_synced and e.id > $1
-    and not exists (select from sync_chains c where c.episode_id = e.id) and not e.labels @> array['recalled_batch'] order by e.id limit $2";
+    and not exists (select from sync_chains c where c.episode_id = e.id and c.given_up is distinct from 'not_eligible') and not e.labels @> array['recalled_batch'] order by e.id limit $2";
 const TELL_PROGRESS: &str = "insert into sync_progress as p (chain_id, cloud, done_bytes, total_bytes) values ($1, $2, $3, $4)
     on conflict (chain_id, cloud) do update set (done_bytes, total_bytes, updated_at) = (excluded.done_bytes, excluded.total_bytes, clock_timestamp())";
 const TELL_TROUBLE: &str = "insert into cloud_troubles as t (cloud, error) values ($1, $2)
@@ -112,8 +112,10 @@ pub(super) async fn queue(work: &mut Work, id: EpisodeId, reason: SyncReason, cl
         let (status, next) = (state.map(Chain::status), state.and_then(Chain::next_retry_at));
         match (status, next) {
             (Some(ChainStatus::Pending | ChainStatus::InProgress), _) => return Err(already_queued(id).about(&chain.stream()).into()),
-            // It has its turn again by itself, or never.
-            (Some(ChainStatus::Failed), _) if reason == SyncReason::AutoScan => return Ok(chain_id),
+            // It has its turn again by itself, or never; but what was given up for an approval that it has again begins anew.
+            (Some(ChainStatus::Failed), _) if reason == SyncReason::AutoScan && !state.is_some_and(Chain::lost_its_approval) => {
+                return Ok(chain_id);
+            }
             (Some(ChainStatus::Failed), Some(next)) if next <= now && reason != SyncReason::Resync => {
                 work.decide(&mut chain, ChainCommand::Retry { at: now })?;
                 return Ok(chain_id);

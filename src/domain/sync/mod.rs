@@ -408,6 +408,11 @@ impl Chain {
         self.queued.clouds.iter().find_map(|cloud| self.legs.get(cloud).and_then(|leg| leg.object.as_ref()))
     }
 
+    /// Whether it was given up because the episode might not be there.
+    pub fn lost_its_approval(&self) -> bool {
+        matches!(self.end, Some(ChainEnd::GivenUp { cause: GivenUpCause::NotEligible, .. }))
+    }
+
     /// Whether this session may go on with its leg.
     pub fn is_held(&self, held: &Held) -> bool {
         self.held(held).is_ok()

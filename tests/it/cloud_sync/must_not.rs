@@ -70,6 +70,36 @@ async fn s2_an_approval_that_is_lost_reaches_the_queue_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s2_what_is_approved_once_more_is_pushed_by_itself() {
+    let site = Site::with(vec![small()]).await;
+    let id = site.episodes[0];
+    let queue = site.queue_worker(true);
+    site.until_status(id, "pending").await;
+    site.reopen(id).await;
+    site.until_status(id, "failed").await;
+    let organization = site.number("select organization_id from episodes").await;
+    let password = "a password of one's own";
+    let new = json!({
+        "organization_id": organization, "name": "A senior", "inspector_id": "senior", "certification_level": "senior", "password": password,
+    });
+    assert_eq!(site.edge.post("/api/v1/inspectors", new).await.0, 201);
+    let login = site.edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "senior", "password": password})).await;
+    let senior = login.1["access_token"].as_str().expect("a login").to_owned();
+    let inspect = async |what: &str, body: Value| {
+        let path = format!("/api/v1/inspection/episodes/{id}/{what}");
+        assert_eq!(site.edge.send_as(&senior, "POST", &path, body).await.0, 200, "{what}");
+    };
+    inspect("take", Value::Null).await;
+    inspect("decide", json!({"decision": "approved", "reason": "it is good", "tags": []})).await;
+    let worker = site.worker("w");
+    site.until_status(id, "completed").await;
+    assert_eq!(site.logs(id).await.len(), 2);
+    queue.stop().await;
+    worker.stop().await;
+    site.assert_all_there_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_the_chain_of_a_recalled_episode_ends() {
     let site = Site::with(vec![small()]).await;
     let id = site.episodes[0];
