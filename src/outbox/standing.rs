@@ -16,7 +16,7 @@ pub struct Waiting {
 
 const WAITING: &str = "
 select o.subscriber, count(*), count(*) filter (where o.overdue),
-       coalesce(extract(epoch from clock_timestamp() - min(greatest(o.due_at, o.created_at)) filter (where o.overdue)), 0)::float8
+       coalesce(extract(epoch from clock_timestamp() - min(o.due_at) filter (where o.overdue)), 0)::float8
 from (select *, due_at < clock_timestamp() and (leased_until is null or leased_until < clock_timestamp())
                 and (destination is null or expires_at < clock_timestamp()) as overdue from outbox) o
 group by 1 order by 1";
@@ -44,7 +44,7 @@ pub async fn dead(client: &(impl GenericClient + Sync)) -> Result<Vec<Dead>, tok
     Ok(rows.iter().map(|row| Dead { subscriber: row.get(0), letters: row.get(1), newest_s: row.get(2) }).collect())
 }
 
-/// What a server shows of the outbox all the time: nothing of it grows with that table; unresolved dead letters are counted.
+/// What a server shows of the outbox all the time; a row whose place is in front of others is due since it was queued: nothing of it grows with that table; unresolved dead letters are counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// As Postgres estimates it.
