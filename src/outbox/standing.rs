@@ -44,7 +44,8 @@ pub async fn dead(client: &(impl GenericClient + Sync)) -> Result<Vec<Dead>, tok
     Ok(rows.iter().map(|row| Dead { subscriber: row.get(0), letters: row.get(1), newest_s: row.get(2) }).collect())
 }
 
-/// What a server shows of the outbox all the time; a row whose place is in front of others is due since it was queued: nothing of it grows with that table; unresolved dead letters are counted.
+/// What a server shows of the outbox all the time: nothing of it grows with that table; unresolved dead letters are counted. A row whose place is in
+/// front of others is due since it was queued.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// As Postgres estimates it.

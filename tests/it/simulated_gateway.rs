@@ -502,6 +502,8 @@ async fn what_goes_wrong_on_purpose_befalls_calls_too() {
     let mut refused = device.clone();
     // The call that finds its connection reset may hear of that alone.
     until("new connections are refused", async || code(refused.recovery(&session).await) == Code::Unavailable).await;
+    trial.faults(|_| {});
+    until("the gateway is back", async || refused.recovery(&session).await.is_ok()).await;
     trial.faults(|faults| (faults.down, faults.outage_kind) = (true, OutageKind::Swallow));
     let mut waiting = device.clone();
     let asked = session.clone();
