@@ -7,7 +7,7 @@ use keystone_edge::projections::reads::{looks_for_parts, parameter_types, statem
 use serde_json::{Value, json};
 
 use crate::bulk::{count_rows, fill};
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, until};
 use crate::lists::{GROWING, fill_gaps, rows_of};
 
 /// Rows of one page.
@@ -76,6 +76,17 @@ async fn database(tasks: i64) -> (TestDatabase, Client) {
     database.as_superuser(&GROWING.iter().chain(&["stations", "robots"]).map(by_itself).collect::<String>()).await;
     let client = database.pool.get().await.expect("a connection");
     filled(&client, tasks).await;
+    // Where something else looked at that moment, not all rows were told to be visible to all.
+    let hidden =
+        "select count(*) from pg_class where relname in ('episodes', 'episode_facts', 'recording_gaps') and relallvisible < relpages";
+    until("every row is told to be visible to all", async || {
+        let hidden: i64 = client.query_one(hidden, &[]).await.expect("a count").get(0);
+        if hidden > 0 {
+            client.batch_execute("vacuum analyze episodes, episode_facts, recording_gaps").await.expect("they are counted");
+        }
+        hidden == 0
+    })
+    .await;
     (database, client)
 }
 
