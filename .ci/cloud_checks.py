@@ -3,32 +3,14 @@
 import base64
 import hashlib
 import io
-import json
-import pathlib
-import sys
-import time
-import urllib.request
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from cloud_trial import check, cloud, content, control, failed, tried
 
-SECONDS = 30
 MIB = 1 << 20
-tried = 0
-
-
-def greeting():
-    said, deadline = pathlib.Path(sys.argv[1]), time.monotonic() + SECONDS
-    while "\n" not in (text := said.read_text()):
-        if time.monotonic() > deadline:
-            sys.exit(f"cloud-test: the cloud says nothing within {SECONDS} s")
-        time.sleep(0.1)
-    return json.loads(text.split("\n")[0])
-
-
-cloud = greeting()
 bucket = cloud["buckets"][0]
 
 
@@ -38,19 +20,6 @@ def client(attempts=1, **changed):
     return boto3.client("s3", endpoint_url=cloud["s3_endpoint"], region_name="us-east-1", config=settings, **key)
 
 
-def control(path, body=None, method="GET"):
-    content = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(cloud["control"] + path, content, method=method), timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def check(what, holds):
-    global tried
-    tried += 1
-    if not holds:
-        sys.exit(f"cloud-test: {what}")
-
-
 def refused(code, what, call):
     try:
         call()
@@ -58,11 +27,7 @@ def refused(code, what, call):
         found = error.response["Error"]["Code"]
         check(f"{what}: {found} instead of {code}", found == code)
     else:
-        sys.exit(f"cloud-test: {what}: not refused")
-
-
-def content(size, seed):
-    return hashlib.shake_128(bytes([seed])).digest(size)
+        failed(f"{what}: not refused")
 
 
 def reported(key):
@@ -130,12 +95,12 @@ check(f"faults are counted: {before} {faults}", all(faults.get(name) for name in
 control("/faults", {"down": True}, "PUT")
 try:
     s3.head_object(Bucket=bucket, Key=key)
-    sys.exit("cloud-test: an outage in which it answers")
+    failed("an outage in which it answers")
 except BotoCoreError:
-    tried += 1
+    check("an outage in which it does not answer", True)
 control("/faults", {"key_lifetime_ms": 0}, "PUT")
 refused("ExpiredToken", "an expired key", lambda: s3.get_object(Bucket=bucket, Key=key))
 control("/faults", {}, "PUT")
 s3.delete_object(Bucket=bucket, Key=key)
 refused("NoSuchKey", "a deleted object", lambda: s3.get_object(Bucket=bucket, Key=key))
-print(f"cloud-test: {tried} answers of the simulated cloud are what boto3 expects")
+print(f"cloud-test: {tried()} answers of the simulated cloud are what boto3 expects")

@@ -1,30 +1,14 @@
 """The OSS endpoint of the simulated cloud, as the vendor's own client sees it."""
 
 import hashlib
-import json
 import pathlib
 import sys
-import urllib.request
 
 import oss2
+from cloud_trial import check, cloud, content, control, failed, tried
 
 KIB = 1 << 10
 PART = 100 * KIB
-cloud = json.loads(pathlib.Path(sys.argv[1]).read_text().split("\n")[0])
-tried = 0
-
-
-def control(path, body=None, method="GET"):
-    content = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(cloud["control"] + path, content, method=method), timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
-
-
-def check(what, holds):
-    global tried
-    tried += 1
-    if not holds:
-        sys.exit(f"cloud-test: OSS: {what}")
 
 
 def refused(status, code, what, call):
@@ -33,11 +17,7 @@ def refused(status, code, what, call):
     except oss2.exceptions.ServerError as error:
         check(f"{what}: {error.status} {error.code} instead of {status} {code}", (error.status, error.code) == (status, code))
     else:
-        sys.exit(f"cloud-test: OSS: {what}: not refused")
-
-
-def content(size, seed):
-    return hashlib.shake_128(bytes([seed])).digest(size)
+        failed(f"{what}: not refused")
 
 
 def bucket(auth, name=None):
@@ -131,8 +111,8 @@ control("/expire-credentials", {}, "POST")
 refused(403, "SecurityTokenExpired", "a token that expired", lambda: bucket(sts).put_object("x", b"x"))
 try:
     bucket(sts).head_object("with a blank")
-    sys.exit("cloud-test: OSS: a token that expired reads")
+    failed("a token that expired reads")
 except oss2.exceptions.ServerError as error:
     # The body of a HEAD is in a header.
     check(f"the code of a refused HEAD, {error.code}", error.code == "SecurityTokenExpired")
-print(f"cloud-test: {tried} answers of the simulated OSS are what oss2 expects")
+print(f"cloud-test: {tried()} answers of the simulated OSS are what oss2 expects")

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::commands::Commands;
 use crate::config::{Auth, Secret};
-use crate::embedded::DataDir;
+use crate::embedded::{DataDir, secret_file};
 use crate::http::auth::passwords;
 use crate::projections::reads::Reads;
 
@@ -52,7 +52,7 @@ pub async fn settle(auth: &Auth, data: Option<&DataDir>, commands: &Commands, re
         forget_another(data, Some(given))?;
         return Ok(AdminPassword::Given(given.clone()));
     }
-    let file = data.map(|data| data.path().join("secrets").join(ADMIN_PASSWORD));
+    let file = data.map(|data| secret_file(data.path(), ADMIN_PASSWORD));
     let remembered = data.filter(|data| data.has_secret(ADMIN_PASSWORD)).map(|data| data.secret(ADMIN_PASSWORD)).transpose()?;
     if kept.is_none() {
         let first = match (&remembered, data) {

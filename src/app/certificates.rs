@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::certificates::{Certificates, Keyring, PublicKey, SigningKey};
 use crate::config::{self, Secret};
-use crate::embedded::DataDir;
+use crate::embedded::{DataDir, secret_file};
 use crate::projections::reads::Reads;
 
 /// The data folder's files.
@@ -29,7 +29,7 @@ pub struct KeyFiles {
 
 impl KeyFiles {
     pub fn of(settings: &config::Certificates, data_dir: Option<&Path>) -> Self {
-        let kept = |name: &str| data_dir.map(|folder| folder.join("secrets").join(name));
+        let kept = |name: &str| data_dir.map(|folder| secret_file(folder, name));
         Self {
             signing: settings.key_file.clone().or_else(|| kept(CERTIFICATE_KEY)),
             earlier: settings.earlier_keys_file.clone().or_else(|| kept(EARLIER_CERTIFICATE_KEYS)),

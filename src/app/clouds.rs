@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::cloud::s3::{S3Cloud, S3Settings};
 use crate::cloud::{Cloud, Pace};
-use crate::commands::{Commands, Context};
+use crate::commands::Context;
 use crate::config::Config;
-use crate::domain::sync::{CloudName, Limits, RetryTerms};
-use crate::projections::reads::Reads;
-use crate::subscribers::cloud_sync::{Clouds, SyncTerms};
+use crate::dispatcher::Backoff;
+use crate::domain::sync::{CloudName, Limits};
+use crate::subscribers::cloud_queue::CloudQueue;
+use crate::subscribers::cloud_sync::{Clouds, RetryTerms, SyncTerms};
 
 /// Those that recordings are pushed to; none where that is switched off.
 pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
@@ -20,8 +21,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
     if !sync.enabled {
         return Ok(clouds);
     }
-    let limit = sync.bytes_per_second_max();
-    let pace = Pace::of(limit);
+    let pace = Pace::of(sync.bytes_per_second_max());
     let s3 = &sync.s3;
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
         let settings = S3Settings {
@@ -45,9 +45,9 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
 
 pub fn terms(config: &Config) -> SyncTerms {
     let sync = &config.sync;
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     SyncTerms {
-        retry: RetryTerms { base: sync.retry_base, max: sync.retry_max, jitter: sync.retry_jitter() },
+        retry: RetryTerms { backoff: Backoff::exponential(sync.retry_base, sync.retry_max), jitter: sync.retry_jitter() },
         limits: Limits { deadline_ms: sync.deadline().map(ms), attempts_max: sync.max_retries() },
     }
 }
@@ -57,21 +57,10 @@ pub fn terms(config: &Config) -> SyncTerms {
 const SCAN_EVERY: Duration = Duration::from_secs(60);
 
 /// Queues what is approved and was never queued, where that is wanted, until the end.
-pub async fn scan(commands: Commands, reads: Reads, clouds: Vec<CloudName>, by_default: bool, stop: CancellationToken) {
-    if clouds.is_empty() {
-        return stop.cancelled().await;
-    }
+pub async fn scan(queue: CloudQueue, stop: CancellationToken) {
     loop {
-        let looked = async {
-            if !reads.auto_scan(by_default).await? {
-                return anyhow::Ok(0);
-            }
-            Ok(commands.queue_approved(&Context::system(), &clouds, &stop).await?)
-        };
-        match looked.await {
-            Ok(0) => {}
-            Ok(queued) => info!("Queued {queued} episodes for the cloud that were approved before"),
-            Err(error) => warn!(error = format!("{error:#}"), "Cannot look for approved episodes; tries again: {error:#}"),
+        if let Err(error) = queue.approved_before(&Context::system(), &stop).await {
+            warn!(error = format!("{error:#}"), "Cannot look for approved episodes; tries again: {error:#}");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(SCAN_EVERY) => {} }
     }

@@ -58,6 +58,7 @@ use crate::pg::Connector;
 use crate::projections::reads::Reads;
 use crate::qa::Runs;
 use crate::streams::Signals;
+use crate::subscribers::cloud_queue::CloudQueue;
 use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
@@ -246,8 +247,8 @@ impl App {
         lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkQa), stop.clone()));
         lifecycle.spawn("bulk runs of cloud sync", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkSync), stop.clone()));
         lifecycle.spawn("suites that are applied", bulk_runs::work(bulk, Some(BulkAction::ApplySuite), stop.clone()));
-        let scan = clouds::scan(commands.clone(), reads.clone(), cloud_names.clone(), config.sync.auto_scan, stop.clone());
-        lifecycle.spawn("approved episodes for the cloud", scan);
+        let queue = CloudQueue::new(commands.clone(), reads.clone(), cloud_names.clone(), config.sync.auto_scan);
+        lifecycle.spawn("approved episodes for the cloud", clouds::scan(queue, stop.clone()));
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
@@ -308,6 +309,7 @@ impl App {
                 max_retries: config.sync.max_retries(),
                 deadline: config.sync.deadline(),
                 at_once: config.outbox.delivery(SubscriberName::CloudSync.as_str()).concurrency,
+                looked_at_every: config.outbox.poll_interval,
             },
             streams: StreamLimits::new(config.limits.streams_max, config.limits.streams_per_user_max),
         };

@@ -6,7 +6,6 @@ use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::access::Access;
 use super::error::BlobError;
 use super::signature::{Signed, Signer};
 
@@ -26,14 +25,13 @@ pub struct BucketAnswer {
 pub(super) struct BucketAdmin {
     pub client: reqwest::Client,
     pub endpoint: String,
-    pub region: String,
-    pub access: Access,
+    pub signer: Signer,
 }
 
 impl BucketAdmin {
     pub async fn ensure_bucket(&self, bucket: &str) -> Result<(), BlobError> {
         // Creating first and reading the refusal needs one right and no second look.
-        let body = match self.region.as_str() {
+        let body = match self.signer.region.as_str() {
             "us-east-1" => String::new(),
             region => format!(
                 r#"<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"#
@@ -72,11 +70,9 @@ impl BucketAdmin {
         let url = if query.is_empty() { format!("{}/{bucket}", self.endpoint) } else { format!("{}/{bucket}?{query}", self.endpoint) };
         let host = self.endpoint.split_once("://").map_or(self.endpoint.as_str(), |(_, host)| host);
         let mut request = self.client.request(method.clone(), &url);
-        let Access { access_key, secret_key, .. } = &self.access;
-        let signer = Signer { access_key: access_key.clone(), secret_key: secret_key.clone(), region: self.region.clone() };
         let (path, body_hash) = (format!("/{bucket}"), hex::encode(Sha256::digest(body)));
         let signed = Signed { method: &method, host, path: &path, query, headers: &[], body_hash: &body_hash };
-        for (name, value) in signer.headers(&signed, Utc::now()) {
+        for (name, value) in self.signer.headers(&signed, Utc::now()) {
             request = request.header(name, value);
         }
         request.body(body.to_owned()).send().await.map_err(|error| BlobError::Unavailable(error.into()))

@@ -103,6 +103,8 @@ impl Blobs {
                 .map_err(|error| BlobError::Invalid(error.into()))
         };
         let store = build(&access.endpoint)?;
+        let Access { access_key, secret_key, .. } = access.clone();
+        let signer = signature::Signer { access_key, secret_key, region: settings.region.clone() };
         let public = match &access.public_endpoint {
             Some(endpoint) => build(endpoint)?,
             None => store.clone(),
@@ -115,8 +117,8 @@ impl Blobs {
         Ok(Self {
             store,
             public,
-            local: access.local.clone(),
-            admin: Arc::new(BucketAdmin { client, endpoint: access.endpoint.clone(), region: settings.region.clone(), access }),
+            local: access.local,
+            admin: Arc::new(BucketAdmin { client, endpoint: access.endpoint, signer }),
             bucket: settings.bucket.as_str().into(),
         })
     }

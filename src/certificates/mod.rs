@@ -22,7 +22,7 @@ pub use check::{Checked, FILE_BYTES_MAX, Fault, NotRead, check};
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature};
 pub use keys::{KeyError, Keyring, PublicKey, SigningKey};
 
-use crate::domain::certificate::{Evidence, NoStanding, Standing, Statement, issue};
+use crate::domain::certificate::{NoStanding, Standing, Statement, issue};
 use crate::domain::episode::QaStatus;
 use crate::domain::{DeviceId, EpisodeId, Scope};
 use crate::projections::reads::{ReadError, Reads};
@@ -122,11 +122,6 @@ impl Certificates {
         }
         evidence.extend(episode);
         evidence.extend(task);
-        Ok(issue(&standing, all_placed(evidence)))
+        Ok(issue(&standing, evidence))
     }
-}
-
-/// What has no place yet comes behind everything that has one, so behind the standing.
-fn all_placed(evidence: Vec<Evidence>) -> Vec<Evidence> {
-    evidence.into_iter().filter(|event| event.position.is_some()).collect()
 }

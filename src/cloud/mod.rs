@@ -7,7 +7,9 @@
 //! - [`s3`]: a bucket of an S3 server, and the service that is told of what arrived there.
 //! - [`pace`]: how many bytes are sent in a second.
 //! - [`error`]: what did not go well, by its cause.
+//! - [`answers`]: how servers are asked, and how much of an answer is read.
 
+mod answers;
 mod error;
 mod pace;
 pub mod s3;

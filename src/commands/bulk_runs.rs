@@ -25,7 +25,7 @@ use crate::eventstore::{Cause, Loaded};
 const PIECE_MAX: u32 = 200;
 
 /// Episodes that are queued for the cloud in one transaction; each is locked until its end.
-const QUEUED_AT_ONCE: i64 = 20;
+pub const QUEUED_AT_ONCE: u32 = 20;
 
 /// The things that were handed over, as [`list_of`] wants them.
 const MEANT: &str = "select item, n from unnest($3::text[]) with ordinality i (item, n)";
@@ -260,7 +260,7 @@ impl Command for WorkOnBulkRun {
         let most = match &asked {
             BulkWork::ReplayDeadLetters { per_second, .. } => i64::from((*per_second).clamp(1, PIECE_MAX)),
             BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
-            BulkWork::BulkSync { .. } => QUEUED_AT_ONCE,
+            BulkWork::BulkSync { .. } => i64::from(QUEUED_AT_ONCE),
         };
         let items: Vec<Item> = match cancel_requested || self.given_up.is_some() {
             true => vec![],

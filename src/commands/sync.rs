@@ -12,11 +12,12 @@ use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::{Created, Episode, EpisodeCommand, InCloud, Known};
 use crate::domain::order::Priority;
 use crate::domain::sync::{
-    Chain, ChainCommand, ChainEnd, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl,
-    SyncFailure, SyncFault, SyncQueued, SyncReason, is_fit,
+    Chain, ChainCommand, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl, SyncFailure,
+    SyncFault, SyncQueued, SyncReason, is_fit,
 };
 use crate::domain::{EpisodeId, OrderId, RefusalCode, SyncChainId, Timestamp};
 use crate::eventstore::Loaded;
+use crate::projections::approved::{is_approved, is_recalled};
 use crate::projections::facts;
 
 /// The stream of what people switch.
@@ -29,8 +30,14 @@ const NEWEST: &str = "select id from sync_chains where episode_id = $1 order by 
 const PRIORITY: &str = "select priority from orders where id = $1";
 const FORGET_PROGRESS: &str = "delete from sync_progress where chain_id = $1";
 /// Approved, not there, and never tried. Behind an id, in their order: which is first in the queue, its rows say.
-const TO_QUEUE: &str = "select e.id from episodes e where e.qa_status in ('approved', 'inspector_approved') and not e.cloud_synced and e.id > $1
-    and not exists (select from sync_chains c where c.episode_id = e.id and c.given_up is distinct from 'not_eligible') and not e.labels @> array['recalled_batch'] order by e.id limit $2";
+const TO_QUEUE: &str = concat!(
+    "select e.id from episodes e where ",
+    is_approved!(),
+    " and not ",
+    is_recalled!(),
+    " and not e.cloud_synced and e.id > $1
+    and not exists (select from sync_chains c where c.episode_id = e.id and c.given_up is distinct from 'not_eligible') order by e.id limit $2"
+);
 const TELL_PROGRESS: &str = "insert into sync_progress as p (chain_id, cloud, done_bytes, total_bytes) values ($1, $2, $3, $4)
     on conflict (chain_id, cloud) do update set (done_bytes, total_bytes, updated_at) = (excluded.done_bytes, excluded.total_bytes, clock_timestamp())";
 const TELL_TROUBLE: &str = "insert into cloud_troubles as t (cloud, error) values ($1, $2)
@@ -123,7 +130,7 @@ pub(super) async fn queue(work: &mut Work, id: EpisodeId, reason: SyncReason, cl
             (Some(ChainStatus::Failed), Some(_)) => {
                 let failure = state.and_then(|state| state.failure.clone());
                 let failure = failure.unwrap_or_else(|| SyncFailure::new(SyncFault::Internal, "it was tried before"));
-                work.decide(&mut chain, ChainCommand::GiveUp { cause: GivenUpCause::Superseded, failure, at: now })?;
+                step(work, chain_id, &mut chain, ChainCommand::GiveUp { cause: GivenUpCause::Superseded, failure, at: now }).await?;
                 supersedes = Some(chain_id);
             }
             (Some(ChainStatus::Failed), None) => supersedes = Some(chain_id),
@@ -196,13 +203,22 @@ pub struct ToPush {
     pub cloud: Option<InCloud>,
 }
 
+/// Decides about a chain. Of one that is over, nobody asks any more how far it is. Answers whether it is over.
+async fn step(work: &mut Work, id: SyncChainId, chain: &mut Loaded<SyncChain>, command: ChainCommand) -> Result<bool, CommandError> {
+    work.decide(chain, command)?;
+    let is_over = state_of(chain).is_none_or(|chain| chain.end.is_some());
+    if is_over {
+        work.tx.query(FORGET_PROGRESS, &[&id]).await?;
+    }
+    Ok(is_over)
+}
+
 /// Ends a chain whose episode may not be in the cloud.
-fn end_unfit(work: &mut Work, episode: &Known, chain: &mut Loaded<SyncChain>) -> Result<bool, CommandError> {
+async fn end_unfit(work: &mut Work, episode: &Known, id: SyncChainId, chain: &mut Loaded<SyncChain>) -> Result<bool, CommandError> {
     let Err(unfit) = is_fit(episode) else { return Ok(false) };
     let failure = SyncFailure::new(unfit.fault(), unfit.to_string());
     let at = work.now;
-    work.decide(chain, ChainCommand::GiveUp { cause: GivenUpCause::NotEligible, failure, at })?;
-    Ok(true)
+    step(work, id, chain, ChainCommand::GiveUp { cause: GivenUpCause::NotEligible, failure, at }).await
 }
 
 async fn episode_and_chain(work: &mut Work, of: &HeldLeg) -> Result<Option<(Loaded<Episode>, Loaded<SyncChain>)>, CommandError> {
@@ -226,8 +242,7 @@ impl Command for ClaimSync {
     async fn run(&self, work: &mut Work) -> Result<MayGoOn, CommandError> {
         let Some((episode, mut chain)) = episode_and_chain(work, &self.of).await? else { return Ok(MayGoOn::No) };
         let known = known(&episode)?.clone();
-        if end_unfit(work, &known, &mut chain)? {
-            forget_progress(work, self.of.chain).await?;
+        if end_unfit(work, &known, self.of.chain, &mut chain).await? {
             return Ok(MayGoOn::Unfit);
         }
         let claim = ChainCommand::Claim { held: self.of.held.clone(), attempt: self.attempt, at: work.now };
@@ -287,8 +302,7 @@ impl Command for CheckSync {
         if !state_of(&chain).is_some_and(|chain| chain.is_held(held)) {
             return Ok(Checked::Over);
         }
-        if end_unfit(work, known(&episode)?, &mut chain)? {
-            forget_progress(work, self.0.chain).await?;
+        if end_unfit(work, known(&episode)?, self.0.chain, &mut chain).await? {
             return Ok(Checked::Unfit);
         }
         Ok(Checked::Fit)
@@ -316,11 +330,6 @@ impl Command for NoteLeftBehind {
     }
 }
 
-async fn forget_progress(work: &mut Work, chain: SyncChainId) -> Result<(), CommandError> {
-    work.tx.query(FORGET_PROGRESS, &[&chain]).await?;
-    Ok(())
-}
-
 /// How far a worker came. Refused where another one has the leg, or the chain is over.
 #[derive(Clone, Debug)]
 pub struct NoteSync {
@@ -335,12 +344,7 @@ impl Command for NoteSync {
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
         let mut chain = work.lock_and_load::<SyncChain>(self.chain).await?;
-        work.decide(&mut chain, self.step.clone())?;
-        let is_over = state_of(&chain).is_none_or(|chain| chain.end.is_some());
-        if is_over {
-            forget_progress(work, self.chain).await?;
-        }
-        Ok(is_over)
+        step(work, self.chain, &mut chain, self.step.clone()).await
     }
 }
 
@@ -357,11 +361,11 @@ impl Command for FinishSyncLeg {
         let (leg, at) = (&self.0, work.now);
         let mut episode = work.lock_and_load::<Episode>(leg.episode).await?;
         let mut chain = work.lock_and_load::<SyncChain>(leg.chain).await?;
-        work.decide(&mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at })?;
-        let Some(state) = state_of(&chain).filter(|chain| matches!(chain.end, Some(ChainEnd::Completed { .. }))) else { return Ok(false) };
-        let object_key = state.object().map(|object| object.object_key.clone()).unwrap_or_default();
+        if !step(work, leg.chain, &mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at }).await? {
+            return Ok(false);
+        }
+        let object_key = state_of(&chain).and_then(Chain::object).map(|object| object.object_key.clone()).unwrap_or_default();
         work.decide(&mut episode, EpisodeCommand::NoteSynced(InCloud { chain_id: leg.chain, object_key, at }))?;
-        forget_progress(work, leg.chain).await?;
         Ok(true)
     }
 }
@@ -380,11 +384,10 @@ impl Command for EndUnwantedSync {
         let Some((id, mut chain)) = newest(work, self.0).await? else { return Ok(false) };
         // Who works on one asks before each of its steps, and knows what was begun.
         let is_at_work = |chain: &Chain| chain.end.is_some() || chain.status() == ChainStatus::InProgress;
-        if state_of(&chain).is_none_or(is_at_work) || !end_unfit(work, known(&episode)?, &mut chain)? {
+        if state_of(&chain).is_none_or(is_at_work) {
             return Ok(false);
         }
-        forget_progress(work, id).await?;
-        Ok(true)
+        end_unfit(work, known(&episode)?, id, &mut chain).await
     }
 }
 

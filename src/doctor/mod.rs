@@ -19,6 +19,7 @@ use std::path::PathBuf;
 pub use report::{Finding, Level, Report};
 
 use crate::config::{Config, S3, SharedKey, host_name};
+use crate::embedded::secret_file;
 
 /// What the server remembers in the `secrets` of its data folder.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +35,7 @@ pub struct Remembered {
 pub async fn examine(config: &Config, files: Remembered) -> Report {
     let folder = config.embedded.data_dir.clone();
     let told = look::on_a_thread(move || {
-        let there = |name| folder.join("secrets").join(name).exists();
+        let there = |name| secret_file(&folder, name).exists();
         let url = look::host::remembered(&folder, files.database_url);
         (look::host::holder(&folder), url, there(files.shared_key), there(files.admin_password))
     })

@@ -82,25 +82,32 @@ impl DataDir {
 
     /// Whether there is a secret called `name` already.
     pub fn has_secret(&self, name: &str) -> bool {
-        self.path.join("secrets").join(name).exists()
+        secret_file(&self.path, name).exists()
     }
 
     /// Writes a secret of our own for other programs of the same owner.
     pub fn remember(&self, name: &str, secret: &Secret) -> io::Result<()> {
-        let dir = self.path.join("secrets");
+        let dir = self.path.join(SECRETS);
         private_folder(&dir)?;
         write_private(&dir.join(name), secret.expose().as_bytes())
     }
 
     /// Removes the secret called `name`.
     pub fn forget(&self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join("secrets").join(name))
+        std::fs::remove_file(secret_file(&self.path, name))
     }
 
     /// The secret called `name`, generated at the first call.
     pub fn secret(&self, name: &str) -> io::Result<Secret> {
-        remembered_secret(&self.path.join("secrets"), name)
+        remembered_secret(&self.path.join(SECRETS), name)
     }
+}
+
+const SECRETS: &str = "secrets";
+
+/// Where a data folder keeps its secret called `name`.
+pub fn secret_file(data_dir: &Path, name: &str) -> PathBuf {
+    data_dir.join(SECRETS).join(name)
 }
 
 /// The secret stored as `dir/name`, generated at the first call: 256 bits, in hex.

@@ -67,4 +67,6 @@ pub struct SyncSettings {
     pub deadline: Option<Duration>,
     /// Recordings on their way to one cloud at the same time.
     pub at_once: usize,
+    /// Between two looks at what is queued, where nothing tells of it.
+    pub looked_at_every: Duration,
 }

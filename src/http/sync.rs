@@ -23,7 +23,7 @@ use super::sync_log::SyncLog;
 use super::tasks::Ending;
 use super::wire::{Paged, WholeSecond};
 use super::words::CloudNameWord;
-use crate::commands::bulk_runs::AcceptBulkRun;
+use crate::commands::bulk_runs::{AcceptBulkRun, QUEUED_AT_ONCE};
 use crate::commands::sync::{PauseCloud, QueueSync, ResumeCloud, SwitchAutoScan};
 use crate::domain::bulk_run::BulkWork;
 use crate::domain::episode::{EpisodeSelection, QaStatus, SyncStatus};
@@ -36,10 +36,6 @@ use crate::projections::reads::sync::{SyncChainShown, SyncProgress, SyncSummary}
 const IDS_MAX: usize = 50;
 /// While it is not completed: a person waits for `completed`, and not for a number.
 const PERCENT_MAX: i64 = 99;
-/// Episodes of a bulk run that are queued together.
-const BATCH_SIZE: usize = 20;
-/// Nobody waits longer for what is queued to be looked at.
-const WORKER_INTERVAL_S: u64 = 1;
 
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
@@ -413,10 +409,10 @@ pub struct SyncConfig {
     /// What tries and the waits between them may take together, in seconds; 0: no limit. A cloud that is away or paused takes none of it.
     deadline_s: u64,
     /// Episodes of a bulk run that are queued together.
-    batch_size: usize,
+    batch_size: u32,
     /// Recordings on their way to one cloud at the same time, in one process.
     max_concurrent: usize,
-    /// After so many seconds at the latest what is queued is looked at.
+    /// After so many seconds at the latest what is queued is looked at, rounded up.
     worker_interval_sec: u64,
     /// Grows with everything that is switched.
     revision_id: i64,
@@ -446,9 +442,9 @@ async fn config_of(state: &AppState) -> Result<SyncConfig, Problem> {
         auto_scan_enabled: running && auto_scan,
         max_retries: settings.max_retries.filter(|_| running).unwrap_or(0),
         deadline_s: settings.deadline.map_or(0, |deadline| deadline.as_secs()),
-        batch_size: BATCH_SIZE,
+        batch_size: QUEUED_AT_ONCE,
         max_concurrent: settings.at_once,
-        worker_interval_sec: WORKER_INTERVAL_S,
+        worker_interval_sec: settings.looked_at_every.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
         revision_id: control.as_ref().map_or(0, |control| control.own.revision),
         destinations: settings.clouds.iter().map(shown).collect(),
     })

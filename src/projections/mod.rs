@@ -8,10 +8,12 @@
 //! - [`rows`]: which table a stream is shown in, and how.
 //! - [`reads`]: what the edges read.
 //! - [`facts`]: what a command has to know of other things before it decides.
+//! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
+pub mod approved;
 pub mod facts;
 pub mod homes;
 pub mod packed_facts;

@@ -57,12 +57,15 @@ impl CloudQueue {
         Ok(())
     }
 
-    async fn switched_on(&self, context: &Context) -> anyhow::Result<()> {
+    /// Queues what was approved and is not queued yet, where that is wanted.
+    pub async fn approved_before(&self, context: &Context, stop: &CancellationToken) -> anyhow::Result<()> {
         if !self.pushes_by_itself().await? {
             return Ok(());
         }
-        let queued = self.commands.queue_approved(context, &self.clouds, &CancellationToken::new()).await?;
-        info!("Queued {queued} episodes for the cloud that were approved before");
+        let queued = self.commands.queue_approved(context, &self.clouds, stop).await?;
+        if queued > 0 {
+            info!("Queued {queued} episodes for the cloud that were approved before");
+        }
         Ok(())
     }
 }
@@ -77,7 +80,7 @@ impl Subscriber for CloudQueue {
         let (event, context) = (&delivery.event, context_of(self.name(), delivery));
         let episode = || event.aggregate_id.parse().map(EpisodeId).map_err(anyhow::Error::from);
         let done = match (event.event_type.as_str(), episode()) {
-            ("auto_scan_switched", _) => self.switched_on(&context).await,
+            ("auto_scan_switched", _) => self.approved_before(&context, &CancellationToken::new()).await,
             ("episode_approved", Ok(episode)) => self.approved(&context, episode).await,
             ("episode_approval_lost" | "episode_labelled", Ok(episode)) => self.unwanted(&context, episode).await,
             (other, _) => return Outcome::Permanent { error: format!("`{other}` of {} is nothing for the queue", event.aggregate_id) },

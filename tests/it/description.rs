@@ -14,7 +14,6 @@ use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::openapi;
 use keystone_edge::outbox::Wakes;
-use keystone_edge::simulator::cloud::{Cloud, CloudOptions};
 use keystone_edge::simulator::factory::Workplace;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,7 +21,7 @@ use serde_json::{Value, json};
 use crate::factory::{done, uploaded};
 use crate::harness::edge::callback_path;
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{temp_folder, until};
+use crate::harness::{simulated_cloud, temp_folder, until};
 use crate::salvaged_episodes::{damaged, parted};
 
 /// Every operation: method, path, description.
@@ -523,7 +522,7 @@ async fn a_fresh_server_accepts_every_example() {
     let mut server = Server::new(folder.path());
     // The first decision is the last one, so that it can be reopened.
     server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
-    let cloud = Cloud::start(CloudOptions::on_free_ports(folder.path().join("cloud"))).await.expect("a cloud");
+    let (cloud, _cloud_folder) = simulated_cloud(|_| {}).await;
     server.settings.extend([
         ("KEYSTONE_CLOUD_S3_BUCKET", "keystone-cloud".to_owned()),
         ("KEYSTONE_CLOUD_S3_ENDPOINT", cloud.addresses().s3_endpoint()),

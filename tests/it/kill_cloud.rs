@@ -10,7 +10,7 @@ use keystone_edge::eventstore::{EventStore, log};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::rebuild::rebuild;
 use keystone_edge::simulator::client::Client;
-use keystone_edge::simulator::cloud::{Cloud, CloudFaults, CloudOptions, LostAnswers, Operation};
+use keystone_edge::simulator::cloud::{CloudFaults, LostAnswers, Operation};
 use keystone_edge::simulator::factory;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::cloud_sync::large;
 use crate::harness::bench::Recording;
 use crate::harness::server::{PASSWORD, Server};
-use crate::harness::{TestDatabase, TestObjects, temp_folder};
+use crate::harness::{TestDatabase, TestObjects, simulated_cloud, temp_folder};
 use crate::judging::{TOPICS, recorded};
 use crate::outbox::number;
 use crate::stored_episodes::EpisodeMaker;
@@ -61,9 +61,7 @@ async fn killed_while_it_pushes_what_is_approved_is_in_the_cloud_once() {
     println!("seed {seed}");
     let (mut rng, many) = (StdRng::seed_from_u64(seed), kills * EPISODES_PER_KILL);
     let (database, objects, folders) = (TestDatabase::new().await, TestObjects::new().await, [temp_folder(), temp_folder()]);
-    let cloud_folder = temp_folder();
-    let cloud =
-        Cloud::start(CloudOptions { seed, ..CloudOptions::on_free_ports(cloud_folder.path().join("cloud")) }).await.expect("a cloud");
+    let (cloud, _cloud_folder) = simulated_cloud(|options| options.seed = seed).await;
     cloud.set_faults(weather());
     let mut servers = folders.each_ref().map(|folder| {
         let mut server = Server::sharing(folder.path(), &database.url, &objects.s3.endpoint());

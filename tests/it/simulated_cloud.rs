@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::harness::s3::RawS3;
-use crate::harness::{temp_folder, until};
+use crate::harness::{simulated_cloud, temp_folder, until};
 
 const MIB: usize = 1 << 20;
 const BUCKET: &str = "keystone-cloud";
@@ -42,10 +42,8 @@ impl Trial {
     }
 
     async fn with(change: impl FnOnce(&mut CloudOptions)) -> Self {
-        let folder = temp_folder();
-        let mut options = CloudOptions::on_free_ports(folder.path().join("cloud"));
-        change(&mut options);
-        Self { cloud: Cloud::start(options).await.expect("a cloud"), folder }
+        let (cloud, folder) = simulated_cloud(change).await;
+        Self { cloud, folder }
     }
 
     fn faults(&self, change: impl FnOnce(&mut CloudFaults)) {

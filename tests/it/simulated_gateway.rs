@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::harness::oss::{Ask, RawOss, tag, tag_of_parts};
-use crate::harness::{temp_folder, until};
+use crate::harness::{simulated_cloud, until};
 
 const KIB: usize = 1 << 10;
 /// The least that OSS takes.
@@ -38,13 +38,14 @@ impl Trial {
 
     /// With two devices, `a` and `b`, and keys with everything in them that has to be encoded.
     async fn with(change: impl FnOnce(&mut CloudOptions)) -> Self {
-        let folder = temp_folder();
-        let mut options = CloudOptions::on_free_ports(folder.path().join("cloud"));
-        options.devices = vec!["a:a2V5IG9mIGE=,site=shanghai".parse().unwrap(), "b".parse().unwrap()];
-        options.key_prefix = "工厂 1/a+b %2F/".to_owned();
-        options.part_size = PART as i64;
-        change(&mut options);
-        Self { cloud: Cloud::start(options).await.expect("a cloud"), _folder: folder }
+        let (cloud, _folder) = simulated_cloud(|options| {
+            options.devices = vec!["a:a2V5IG9mIGE=,site=shanghai".parse().unwrap(), "b".parse().unwrap()];
+            options.key_prefix = "工厂 1/a+b %2F/".to_owned();
+            options.part_size = PART as i64;
+            change(options);
+        })
+        .await;
+        Self { cloud, _folder }
     }
 
     fn faults(&self, change: impl FnOnce(&mut CloudFaults)) {

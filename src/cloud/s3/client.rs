@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::Utc;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use super::super::Pace;
+use super::super::answers::{body_of, http_client};
 use crate::blobs::signature::{Signed, Signer, UNSIGNED_PAYLOAD, encoded, query_of};
 use crate::domain::sync::FinishedPart;
 
 /// A page of parts has a thousand of them, of some 300 bytes each.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const CODE_CHARS_MAX: usize = 60;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages of parts or of uploads: S3 has ten thousand parts at most.
 const PAGES_MAX: usize = 20;
 
@@ -159,11 +159,7 @@ struct Completed {
 
 impl S3Client {
     pub fn new(endpoint: &str, bucket: &str, signer: Signer, timeout: Duration, pace: Pace) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let http = http_client(timeout)?;
         let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host).to_owned();
         Ok(Self { http, signer, endpoint: endpoint.to_owned(), host, bucket: bucket.to_owned(), pace })
     }
@@ -191,7 +187,7 @@ impl S3Client {
         Ok(ObjectHead { size, etag, sha256: header(&answer.headers, SHA256) })
     }
 
-    /// All of an object in one request. Answers its entity tag, and whether the server keeps its checksum.
+    /// All of an object in one request. Answers its entity tag.
     pub async fn put(&self, key: &str, content: Bytes, sha256: &str, metadata: &[(&'static str, String)]) -> Result<String, S3Error> {
         let mut headers = vec![(SHA256, sha256.to_owned()), ("content-type", "application/octet-stream".to_owned())];
         headers.extend_from_slice(metadata);
@@ -328,16 +324,10 @@ impl S3Client {
             }
             Body::Content(content) => sent.body(content),
         };
-        let mut answer = sent.send().await.map_err(|error| away(&error))?;
+        let answer = sent.send().await.map_err(|error| away(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let mut body = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| away(&error))? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(strange("an answer without an end"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let body = body.freeze();
+        let body = body_of(answer, ANSWER_BYTES_MAX).await.map_err(|error| away(&error))?;
+        let body = body.ok_or(strange("an answer without an end"))?;
         if status.is_success() { Ok(Answer { headers, body }) } else { Err(failure(status, &headers, &body, key)) }
     }
 }

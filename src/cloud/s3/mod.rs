@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use self::client::{ObjectHead, S3Client, S3Error};
-use self::parts::{Plan, Recording, base64_sha256, composite, md5_hex, same_tag};
+use self::parts::{Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag};
 use self::receiver::Receiver;
 use super::{Cloud, Journal, Pace, Push, PushError, PushResult};
 use crate::blobs::signature::Signer;
@@ -100,7 +100,7 @@ impl S3Cloud {
             return Ok(object);
         }
         if plan.count == 1 {
-            self.put_whole(&recording, journal).await
+            self.put_whole(&recording, &plan, journal).await
         } else {
             self.send_parts(push, leg, &recording, &plan, journal).await
         }
@@ -163,8 +163,8 @@ impl S3Cloud {
         })
     }
 
-    async fn put_whole(&self, recording: &Recording, journal: &dyn Journal) -> PushResult<FinishedObject> {
-        let plan = Plan::of(recording.size, u64::MAX);
+    /// A recording of one part.
+    async fn put_whole(&self, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<FinishedObject> {
         let content = recording.object.read(0..recording.size).await?;
         let part = recording.checked(&content)?;
         journal.may_complete().await?;
@@ -173,12 +173,12 @@ impl S3Cloud {
             Ok(_) => {}
             // The answer may be what was lost.
             Err(error @ S3Error::Away { .. }) => {
-                return self.look_again(recording, &plan, &[part], error).await;
+                return self.look_again(recording, plan, &[part], error).await;
             }
             Err(error) => return Err(error.into()),
         }
         journal.progress(recording.size).await;
-        self.seen(recording, &plan, &[part]).await
+        self.seen(recording, plan, &[part]).await
     }
 
     /// After a failure behind which the object may be there all the same.
@@ -331,19 +331,12 @@ impl S3Cloud {
         let sha256 = base64_sha256(&content);
         self.client.put(key, content.clone(), &sha256, &[]).await?;
         let head = self.client.head(key).await?;
-        match is_there(&head, &content, &sha256) {
-            true => Ok(()),
-            false => Err(PushError::again(SyncFault::Damaged, "what lies beside the recording in the cloud is not what was sent")),
+        if head.size == content.len() as u64 && is_what_arrived(&content, &sha256, head.sha256.as_deref(), &head.etag) {
+            Ok(())
+        } else {
+            Err(PushError::again(SyncFault::Damaged, "what lies beside the recording in the cloud is not what was sent"))
         }
     }
-}
-
-fn is_there(head: &ObjectHead, content: &Bytes, sha256: &str) -> bool {
-    let is_it = match &head.sha256 {
-        Some(told) => told == sha256,
-        None => same_tag(&md5_hex(content), &head.etag),
-    };
-    is_it && head.size == content.len() as u64
 }
 
 /// An entity tag of a foreign server, harmless whatever it is.

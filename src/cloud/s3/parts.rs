@@ -86,6 +86,11 @@ pub fn same_tag(a: &str, b: &str) -> bool {
     a.trim_matches('"').eq_ignore_ascii_case(b.trim_matches('"'))
 }
 
+/// Whether this is what a store says that it has: by its checksum, or else by the entity tag.
+pub fn is_what_arrived(content: &[u8], sha256: &str, told: Option<&str>, etag: &str) -> bool {
+    told.map_or_else(|| same_tag(&md5_hex(content), etag), |told| told == sha256)
+}
+
 /// The checksum of an object made of these parts: that of their checksums, and their number.
 pub fn composite(parts: &[FinishedPart]) -> Option<String> {
     let mut all = Sha256::new();
@@ -161,11 +166,7 @@ impl Recording {
                 continue;
             }
             let (content, sha256) = self.part(plan, part.number).await?;
-            let is_it = match &part.sha256 {
-                Some(told) => *told == sha256,
-                None => same_tag(&md5_hex(&content), &part.etag),
-            };
-            if is_it {
+            if is_what_arrived(&content, &sha256, part.sha256.as_deref(), &part.etag) {
                 have.insert(part.number, FinishedPart { number: part.number, etag: part.etag, sha256 });
             }
         }
@@ -224,9 +225,7 @@ async fn send_part(client: &S3Client, recording: &Recording, plan: &Plan, id: &s
     loop {
         let failure = match client.upload_part(&recording.key, id, number, content.clone(), &sha256).await {
             Ok((etag, told)) => {
-                // Without a checksum of the server, its entity tag has to be that of what was sent.
-                let arrived = told.as_ref().map_or_else(|| same_tag(&md5_hex(&content), &etag), |told| *told == sha256);
-                if arrived {
+                if is_what_arrived(&content, &sha256, told.as_deref(), &etag) {
                     return Ok(FinishedPart { number, etag, sha256 });
                 }
                 S3Error::Damaged { code: "a part has another checksum".into() }

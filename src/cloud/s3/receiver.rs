@@ -6,11 +6,13 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::super::answers::{body_of, http_client};
 use super::super::{Push, PushError, PushResult};
 use crate::config::Secret;
-use crate::domain::sync::{FinishedObject, SyncFailure, SyncFault};
+use crate::domain::sync::{FinishedObject, SyncFault};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// It is told a few fields, and no recording.
+const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 /// An answer has a few fields.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -27,11 +29,7 @@ struct Known {
 
 impl Receiver {
     pub fn new(base: &str, token: Option<Secret>, timeout: Duration) -> reqwest::Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout.min(Duration::from_secs(60)))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let http = http_client(timeout.min(TIMEOUT_MAX))?;
         Ok(Self { http, url: format!("{base}/api/v1/sync/episode"), token })
     }
 
@@ -91,13 +89,9 @@ impl Receiver {
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
                 Err(PushError::again(SyncFault::CloudAway, format!("the receiver of episodes answers {}", status.as_u16())))
             }
-            status => Err(PushError::Again {
-                failure: SyncFailure::new(
-                    SyncFault::ReceiverRefused,
-                    format!("the receiver of episodes refused this one: {}", status.as_u16()),
-                ),
-                after: None,
-            }),
+            status => {
+                Err(PushError::again(SyncFault::ReceiverRefused, format!("the receiver of episodes refused this one: {}", status.as_u16())))
+            }
         }
     }
 }
@@ -106,14 +100,8 @@ fn not_let_in() -> PushError {
     PushError::down(SyncFault::CloudDenied, "the receiver of episodes does not let us in")
 }
 
-async fn knows_it(mut answer: reqwest::Response) -> bool {
-    let mut body = vec![];
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return false;
-        }
-        body.extend_from_slice(&chunk);
-    }
+async fn knows_it(answer: reqwest::Response) -> bool {
+    let Ok(Some(body)) = body_of(answer, ANSWER_BYTES_MAX).await else { return false };
     serde_json::from_slice::<Known>(&body).is_ok_and(|known| known.synced_at.is_some_and(|at| !at.is_null()))
 }
 

@@ -11,6 +11,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::config::{Config, Devices, Secret};
 use crate::doctor::host::{Disk, Files, Folder, Host, Inside};
+use crate::embedded::secret_file;
 
 /// The process that holds the data folder. Read from the kernel's list: taking the lock to see whether it is free
 /// would stop a server that starts at that moment.
@@ -40,7 +41,7 @@ fn held_by(line: &str, lock: &fs::Metadata, path: &Path) -> Option<u32> {
 
 /// What a running server, or the last one, wrote down for tools beside it.
 pub fn remembered(folder: &Path, name: &str) -> Option<Secret> {
-    let text = fs::read_to_string(folder.join("secrets").join(name)).ok()?;
+    let text = fs::read_to_string(secret_file(folder, name)).ok()?;
     Some(Secret::new(text.trim()))
 }
 

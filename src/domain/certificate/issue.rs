@@ -21,7 +21,7 @@ pub const CONFIGURED: &str = "device_command_requested";
 /// What a double holds of whole numbers. A recording that claims more than that claims it for nothing.
 const WHOLE_MAX: u64 = (1 << 53) - 1;
 
-/// The certificate of an episode. Events behind its standing are left out.
+/// The certificate of an episode. Events behind its standing are left out, and so are those without a place: it comes behind all that is given.
 pub fn issue(standing: &Standing, mut evidence: Vec<Evidence>) -> Statement {
     evidence.retain(|event| event.position.is_some_and(|position| position <= standing.position));
     evidence.sort_by_key(|event| event.position);

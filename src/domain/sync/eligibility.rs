@@ -1,4 +1,5 @@
-//! Whether an episode may be in the cloud: one rule, asked when it is queued, when a worker begins, and before an upload is completed.
+//! Whether an episode may be in the cloud: one rule, asked when it is queued, when a worker begins, when parts arrived, before an upload is
+//! completed, and when the episode loses its approval or is recalled.
 
 use super::super::episode::{Known, QaStatus, RECALLED_BATCH};
 use super::super::refusal::{RefusalCode, Refused};

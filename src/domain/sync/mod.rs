@@ -18,7 +18,6 @@ mod control;
 mod eligibility;
 #[cfg(test)]
 mod tests;
-mod waits;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +25,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::control::{ControlCommand, ControlEvent, ControlRefusal, PausedCloud, Standing, SyncControl};
 pub use self::eligibility::{Unfit, is_fit};
-pub use self::waits::RetryTerms;
 use super::aggregate::events;
 use super::order::Priority;
 use super::refusal::{RefusalCode, Refused};

@@ -7,6 +7,7 @@ use super::row::{FromRow, row};
 use super::selection::HOME;
 use crate::domain::episode::QaStatus;
 use crate::domain::{EpisodeId, RobotTypeId, Scope, SopId, StationId, Timestamp};
+use crate::projections::approved::is_approved;
 use crate::projections::packed_facts::PackedFacts;
 
 row! {
@@ -39,10 +40,14 @@ pub struct ComparedFilter {
     pub only_approved: bool,
 }
 
-const MATCHES: &str = "($1::bigint is null or e.sop_id = $1) and ($2::bigint is null or e.station_id = $2) \
+const MATCHES: &str = concat!(
+    "($1::bigint is null or e.sop_id = $1) and ($2::bigint is null or e.station_id = $2) \
      and ($3::bigint is null or e.station_id = any (array(select s.id from stations s join robots r on r.id = s.robot_id where r.robot_type_id = $3))) \
      and ($4::timestamptz is null or e.created_at >= $4) and ($5::timestamptz is null or e.created_at < $5 + interval '1 second') \
-     and (not $6::boolean or e.qa_status in ('approved', 'inspector_approved'))";
+     and (not $6::boolean or ",
+    is_approved!(),
+    ")"
+);
 const PARAMETERS: usize = 6;
 
 /// Stations whose robots are of the type that is meant.

@@ -11,6 +11,7 @@ use super::selection::{EACH_SCENE, EACH_SOP, EACH_STATION, EACH_STATUS, HOME, PA
 use super::suites::present;
 use crate::domain::episode::EpisodeSelection;
 use crate::domain::{DeviceId, QaSuiteId, RobotTypeId, Scope};
+use crate::projections::approved::{is_approved, is_recalled};
 use crate::projections::rows::production::EpisodeRow;
 
 row! {
@@ -38,18 +39,29 @@ row! {
 }
 
 row! {
-    /// What would be pushed to the cloud; each counts for the first reason that holds.
+    /// What would be pushed to the cloud, of episodes `g` with [`NOT_PUSHED`].
     ForSync {
         matched: i64 = "count(*)",
-        not_approved: i64 = "count(*) filter (where e.qa_status not in ('approved', 'inspector_approved'))",
-        /// Of those that are approved.
-        recalled: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and e.labels @> array['recalled_batch'])",
-        /// Of the others.
-        synced: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and not e.labels @> array['recalled_batch'] and e.cloud_synced)",
-        /// Of these: on their way.
-        active: i64 = "count(*) filter (where e.qa_status in ('approved', 'inspector_approved') and not e.labels @> array['recalled_batch'] and not e.cloud_synced \
-            and exists (select from sync_chains y where y.episode_id = e.id and y.status in ('pending', 'in_progress')))",
+        not_approved: i64 = "count(*) filter (where g.why = 'not_approved')",
+        recalled: i64 = "count(*) filter (where g.why = 'recalled')",
+        synced: i64 = "count(*) filter (where g.why = 'synced')",
+        /// On their way.
+        active: i64 = "count(*) filter (where g.why = 'active')",
     }
+}
+
+/// Why an episode would not be pushed: the first reason that holds.
+const NOT_PUSHED: &str = concat!(
+    "case when not ",
+    is_approved!(),
+    " then 'not_approved' when ",
+    is_recalled!(),
+    " then 'recalled' when e.cloud_synced then 'synced' \
+     when exists (select from sync_chains y where y.episode_id = e.id and y.status in ('pending', 'in_progress')) then 'active' end"
+);
+
+fn counted_for_sync(within: &str) -> String {
+    format!("select {} from (select {NOT_PUSHED} as why from episodes e where {}{within}) g", ForSync::columns(), matches())
 }
 
 row! {
@@ -102,8 +114,8 @@ fn list() -> ListQuery {
     .counted_in("episodes e")
 }
 
-fn counted<R: FromRow>() -> String {
-    format!("select {} from episodes e where {}", R::columns(), matches())
+fn counted_for_qa(within: &str) -> String {
+    format!("select {} from episodes e where {}{within}", ForQa::columns(), matches())
 }
 
 impl Reads {
@@ -118,11 +130,11 @@ impl Reads {
     }
 
     pub async fn counted_for_qa(&self, scope: &Scope, selection: &EpisodeSelection) -> Result<Option<ForQa>, ReadError> {
-        self.counted_once(scope, selection).await
+        self.counted_once(scope, selection, counted_for_qa).await
     }
 
     pub async fn counted_for_sync(&self, scope: &Scope, selection: &EpisodeSelection) -> Result<Option<ForSync>, ReadError> {
-        self.counted_once(scope, selection).await
+        self.counted_once(scope, selection, counted_for_sync).await
     }
 
     /// None of the suites: the shipped one.
@@ -138,10 +150,15 @@ impl Reads {
         self.row_planned(&counted_for_apply(&within.sql), &with(&own, &within.values)).await
     }
 
-    async fn counted_once<R: FromRow>(&self, scope: &Scope, selection: &EpisodeSelection) -> Result<Option<R>, ReadError> {
+    async fn counted_once<R: FromRow>(
+        &self,
+        scope: &Scope,
+        selection: &EpisodeSelection,
+        sql: fn(&str) -> String,
+    ) -> Result<Option<R>, ReadError> {
         let within = HOME.within(scope, PARAMETERS);
         let values = Values::of(selection);
-        self.row_planned(&(counted::<R>() + &within.sql), &with(&values.parameters(), &within.values)).await
+        self.row_planned(&sql(&within.sql), &with(&values.parameters(), &within.values)).await
     }
 }
 
@@ -154,8 +171,8 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("episodes of a selection, by SOP", list().select_by(&columns, Some(&EACH_SOP))),
         ("episodes of a selection, by status", list().select_by(&columns, Some(&EACH_STATUS))),
         ("episodes of a selection, counted", list().count()),
-        ("episodes of a selection, counted for checks", counted::<ForQa>()),
-        ("episodes of a selection, counted for the cloud", counted::<ForSync>()),
+        ("episodes of a selection, counted for checks", counted_for_qa("")),
+        ("episodes of a selection, counted for the cloud", counted_for_sync("")),
         ("episodes of a selection, counted for a suite", counted_for_apply("")),
     ]
 }

@@ -7,6 +7,7 @@ use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use super::selection::HOME;
 use crate::domain::{DeviceId, EpisodeId, SceneId, Scope, TaskId, Timestamp};
+use crate::projections::approved::is_approved;
 use crate::projections::rows::production::EpisodeRow;
 
 row! {
@@ -42,7 +43,8 @@ fn list() -> ListQuery {
     ListQuery {
         from: FROM,
         // Times are compared as they are shown: in whole seconds.
-        matches: "($1::bigint is null or e.task_id = $1) and ($2::text is null or comparable(e.task_public_id) = comparable($2)) \
+        matches: concat!(
+            "($1::bigint is null or e.task_id = $1) and ($2::text is null or comparable(e.task_public_id) = comparable($2)) \
                   and ($3::bigint is null or e.scene_id = $3) and ($4::text is null or e.qa_status = $4) \
                   and ($5::boolean is null or e.auto_approved = $5) and ($6::boolean is null or e.cloud_processed = $6) \
                   and ($7::boolean is null or e.cloud_synced = $7) and ($8::text is null or e.station_id = any (array(select s.id from stations s \
@@ -51,8 +53,11 @@ fn list() -> ListQuery {
                       join robots k on k.id = s.robot_id where comparable(k.device_id) = comparable($9)))) \
                   and ($10::timestamptz is null or e.created_at >= $10) \
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second') \
-                  and ($12::boolean is null or (e.cloud_synced and e.qa_status not in ('approved', 'inspector_approved')) = $12)"
-            .into(),
+                  and ($12::boolean is null or (e.cloud_synced and not ",
+            is_approved!(),
+            ") = $12)"
+        )
+        .into(),
         order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
         parameters: 12,
         counted: None,

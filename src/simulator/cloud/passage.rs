@@ -43,6 +43,12 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
+/// Whether a request has a parameter, with a value or without.
+pub fn has_parameter(head: &http::request::Parts, name: &str) -> bool {
+    let query = head.uri.query().unwrap_or_default();
+    query.split('&').any(|pair| pair.split('=').next() == Some(name))
+}
+
 /// What is spoken at a door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {

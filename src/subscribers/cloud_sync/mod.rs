@@ -13,6 +13,7 @@
 //! until the leg is done or its chain is over, and any process takes it when nobody holds it: no chain is without an owner.
 
 mod journal;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use self::journal::Notes;
+pub use self::waits::RetryTerms;
 use super::context::context_of;
 use crate::blobs::Blobs;
 use crate::certificates::{CertificateError, Certificates};
@@ -32,8 +34,8 @@ use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeft
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, RetryTerms, SyncFailure, SyncFault};
-use crate::domain::{Scope, SyncChainId};
+use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, SyncFailure, SyncFault};
+use crate::domain::{Scope, SyncChainId, Timestamp};
 use crate::projections::reads::Reads;
 use crate::qa::key_of;
 use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES, chain};
@@ -209,12 +211,7 @@ impl CloudSync {
     }
 
     /// Writes down how an attempt ended. What cannot be written down is found by the next claim.
-    async fn note(
-        &self,
-        context: &Context,
-        of: &HeldLeg,
-        step: impl FnOnce(Held, crate::domain::Timestamp) -> ChainCommand,
-    ) -> Option<bool> {
+    async fn note(&self, context: &Context, of: &HeldLeg, step: impl FnOnce(Held, Timestamp) -> ChainCommand) -> Option<bool> {
         let step = step(of.held.clone(), self.commands.now());
         match self.commands.execute(context, NoteSync { chain: of.chain, step }).await {
             Ok(is_over) => Some(is_over),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use keystone_edge::dispatcher::Backoff;
+use keystone_edge::subscribers::cloud_sync::RetryTerms;
 use serde_json::{Value, json};
 
 use super::{Site, large, small};
@@ -152,4 +154,24 @@ async fn a_cloud_that_is_paused_gets_nothing_and_goes_on_afterwards() {
     let done = site.until_status(id, "completed").await;
     assert_eq!(done["attempt_count"], 1);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_that_another_one_supersedes_leaves_no_progress() {
+    let mut site = Site::with(vec![small()]).await;
+    let id = site.episodes[0];
+    let minute = Duration::from_secs(60);
+    site.terms.retry = RetryTerms { backoff: Backoff::exponential(minute, minute), jitter: Some(Duration::ZERO) };
+    let refuses = axum::Router::new().fallback(async || axum::http::StatusCode::UNPROCESSABLE_ENTITY);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, refuses).await });
+    site.queue(id).await;
+    let worker = site.worker_with("w", |settings| settings.receiver = Some((format!("http://{address}"), None)), None);
+    site.until_status(id, "failed").await;
+    worker.stop().await;
+    assert_eq!(site.number("select count(*) from sync_progress").await, 1);
+    site.queue(id).await;
+    assert_eq!(site.logs(id).await[1]["given_up"], "superseded");
+    assert_eq!(site.number("select count(*) from sync_progress").await, 0);
 }

@@ -16,17 +16,17 @@ use keystone_edge::commands::Context;
 use keystone_edge::commands::bulk_runs::{Piece, WorkOnBulkRun};
 use keystone_edge::commands::sync::QueueSync;
 use keystone_edge::config::Secret;
-use keystone_edge::dispatcher::DeliverySettings;
+use keystone_edge::dispatcher::{Backoff, DeliverySettings};
 use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::bulk_run::BulkAction;
 use keystone_edge::domain::episode::RunMode;
-use keystone_edge::domain::sync::{CloudName, Limits, RetryTerms, SyncReason};
+use keystone_edge::domain::sync::{CloudName, Limits, SyncReason};
 use keystone_edge::http::SyncSettings;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::qa::Ran;
-use keystone_edge::simulator::cloud::{Cloud, CloudFaults, CloudOptions, CloudReport, ObjectReport};
+use keystone_edge::simulator::cloud::{Cloud, CloudFaults, CloudReport, ObjectReport};
 use keystone_edge::subscribers::cloud_queue::CloudQueue;
-use keystone_edge::subscribers::cloud_sync::{CloudSync, Clouds, SyncTerms};
+use keystone_edge::subscribers::cloud_sync::{CloudSync, Clouds, RetryTerms, SyncTerms};
 use rand::{RngCore as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ use crate::bulk_qa::runs;
 use crate::data_ops::with_episodes;
 use crate::harness::bench::Recording;
 use crate::harness::edge::TestEdge;
-use crate::harness::{temp_folder, until};
+use crate::harness::{simulated_cloud, until};
 use crate::judging::{TOPICS, recorded};
 use crate::outbox::{Running, dispatch, number, settings};
 
@@ -83,7 +83,7 @@ pub struct Site {
 }
 
 pub fn terms() -> SyncTerms {
-    let retry = RetryTerms { base: Duration::from_millis(20), max: Duration::from_millis(200), jitter: None };
+    let retry = RetryTerms { backoff: Backoff::exponential(Duration::from_millis(20), Duration::from_millis(200)), jitter: None };
     SyncTerms { retry, limits: Limits { deadline_ms: Some(600_000), attempts_max: None } }
 }
 
@@ -103,8 +103,7 @@ impl Site {
             settings.sync = SyncSettings { clouds, deadline: Some(Duration::from_secs(600)), at_once: 2, ..SyncSettings::default() };
         })
         .await;
-        let folder = temp_folder();
-        let cloud = Cloud::start(CloudOptions::on_free_ports(folder.path().join("cloud"))).await.expect("a cloud");
+        let (cloud, folder) = simulated_cloud(|_| {}).await;
         with_episodes(&edge, &recordings).await;
         let rows = edge.database.pool.get().await.unwrap().query("select id from episodes order by id", &[]).await.unwrap();
         let episodes = rows.iter().map(|row| EpisodeId(row.get(0))).collect();

@@ -29,6 +29,7 @@ use keystone_edge::config::{Config, Database, Secret};
 use keystone_edge::embedded::postgres::{EmbeddedPostgres, Options};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options as S3Options};
 use keystone_edge::pg::Connector;
+use keystone_edge::simulator::cloud::{Cloud, CloudOptions};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -213,6 +214,14 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
 pub fn temp_folder() -> TempDir {
     let folder = tempfile::Builder::new().prefix("keystone-test-").permissions(std::fs::Permissions::from_mode(0o755)).tempdir();
     folder.expect("a temporary folder")
+}
+
+/// A simulated cloud on free ports, and the folder that it keeps its objects in.
+pub async fn simulated_cloud(change: impl FnOnce(&mut CloudOptions)) -> (Cloud, TempDir) {
+    let folder = temp_folder();
+    let mut options = CloudOptions::on_free_ports(folder.path().join("cloud"));
+    change(&mut options);
+    (Cloud::start(options).await.expect("a cloud"), folder)
 }
 
 /// Where a database listens.

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::content::Contents;
 use super::faults::Operation;
 use super::ledger::{Injected, Ledger, Place, Tally};
-use super::passage::{Answer, Arriving, Service, drain};
+use super::passage::{Answer, Arriving, Service, drain, has_parameter};
 use super::shelf::Shelf;
 use super::sts::Sts;
 use super::switch::Switch;
@@ -60,8 +60,7 @@ impl Endpoint {
 #[async_trait::async_trait]
 impl Service for Endpoint {
     fn operation(&self, head: &Parts) -> Operation {
-        let query = head.uri.query().unwrap_or_default();
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+        let has = |name| has_parameter(head, name);
         match head.method {
             Method::PUT if has("partNumber") => Operation::Part,
             Method::PUT => Operation::Put,

@@ -18,7 +18,7 @@ use s3s::{S3Result, s3_error};
 use super::content::Contents;
 use super::faults::Operation;
 use super::ledger::{Injected, Ledger, Place};
-use super::passage::{Answer, Arriving, Service};
+use super::passage::{Answer, Arriving, Service, has_parameter};
 use super::shelf::Shelf;
 use super::switch::Switch;
 use operations::Operations;
@@ -69,8 +69,7 @@ impl Endpoint {
 #[async_trait::async_trait]
 impl Service for Endpoint {
     fn operation(&self, head: &Parts) -> Operation {
-        let query = head.uri.query().unwrap_or_default();
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+        let has = |name| has_parameter(head, name);
         match head.method {
             Method::PUT if has("partNumber") => Operation::Part,
             Method::PUT => Operation::Put,

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use crate::dispatcher::Backoff;
+
 /// As the settings have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryTerms {
-    /// After the first failure; doubles with each further one.
-    pub base: Duration,
-    /// No wait is longer.
-    pub max: Duration,
-    /// Whole seconds that are added at most, by chance. None: the wait is a random part of what it would be.
+    pub backoff: Backoff,
+    /// Whole seconds that are added at most, by chance. None: the wait is as `backoff` has it, a random part of what it would be.
     pub jitter: Option<Duration>,
 }
 
@@ -17,14 +16,12 @@ impl RetryTerms {
     /// After `attempt` failures (1 = the first). `random` is uniform in 0..1. A cloud that says how long to wait is believed, and never asked
     /// sooner.
     pub fn wait(&self, attempt: u32, random: f64, told: Option<Duration>) -> Duration {
-        let factor = 2_u32.saturating_pow(attempt.saturating_sub(1).min(20));
-        let bound = self.base.saturating_mul(factor).min(self.max);
-        let random = random.clamp(0.0, 1.0);
         let wait = match self.jitter {
-            None => bound.mul_f64(random),
+            None => self.backoff.delay(attempt, random, None),
             Some(jitter) => {
-                let seconds = (random * (jitter.as_secs() as f64 + 1.0)) as u64;
-                (bound + Duration::from_secs(seconds.min(jitter.as_secs()))).min(self.max)
+                let seconds = (random.clamp(0.0, 1.0) * (jitter.as_secs() as f64 + 1.0)) as u64;
+                let wait = self.backoff.bound(attempt) + Duration::from_secs(seconds.min(jitter.as_secs()));
+                self.backoff.cap.map_or(wait, |cap| wait.min(cap))
             }
         };
         told.map_or(wait, |told| told.max(wait))
@@ -38,7 +35,7 @@ mod tests {
     #[test]
     fn waits_are_those_of_the_contract_where_its_settings_are() {
         let seconds = Duration::from_secs;
-        let terms = RetryTerms { base: seconds(30), max: seconds(1800), jitter: Some(seconds(30)) };
+        let terms = RetryTerms { backoff: Backoff::exponential(seconds(30), seconds(1800)), jitter: Some(seconds(30)) };
         for (attempt, least, most) in [(1, 30, 60), (2, 60, 90), (3, 120, 150), (4, 240, 270), (9, 1800, 1800)] {
             assert_eq!(terms.wait(attempt, 0.0, None), seconds(least), "{attempt}");
             assert_eq!(terms.wait(attempt, 1.0, None), seconds(most), "{attempt}");
@@ -47,7 +44,7 @@ mod tests {
 
     #[test]
     fn without_them_a_wait_is_any_part_of_at_most_half_a_minute() {
-        let terms = RetryTerms { base: Duration::from_secs(1), max: Duration::from_secs(30), jitter: None };
+        let terms = RetryTerms { backoff: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)), jitter: None };
         assert_eq!(terms.wait(1, 0.0, None), Duration::ZERO);
         assert_eq!(terms.wait(3, 0.5, None), Duration::from_secs(2));
         assert_eq!(terms.wait(u32::MAX, 1.0, None), Duration::from_secs(30));
