@@ -5,6 +5,7 @@
 //! journal.
 //!
 //! - [`s3`]: a bucket of an S3 server, and the service that is told of what arrived there.
+//! - [`platform`]: the configuration of the data platform, with the devices that it knows.
 //! - [`pace`]: how many bytes are sent in a second.
 //! - [`error`]: what did not go well, by its cause.
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
@@ -12,6 +13,7 @@
 mod answers;
 mod error;
 mod pace;
+pub mod platform;
 pub mod s3;
 
 use async_trait::async_trait;

@@ -28,7 +28,6 @@ pub(super) enum Effect {
     Elsewhere,
 }
 
-const LATER: &str = "the data gateway is not served yet; recordings go to the bucket that KEYSTONE_CLOUD_S3_BUCKET names";
 const POSTGRES: &str = "set KEYSTONE_DATABASE_URL";
 const NO_EFFECT: &str = "it never had an effect";
 
@@ -120,17 +119,17 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_AXON_TRANSFER_STALE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_AXON_RECORDER_STALE_THRESHOLD", Effect::Ignored(NO_EFFECT)),
     ("KEYSTONE_SYNC_ENABLED", Effect::Set("sync.enabled")),
-    ("KEYSTONE_SYNC_DP_CONFIG", Effect::Ignored(LATER)),
+    ("KEYSTONE_SYNC_DP_CONFIG", Effect::Set("sync.gateway.config")),
     ("KEYSTONE_SYNC_BATCH_SIZE", Effect::Ignored("all that matches is queued")),
     ("KEYSTONE_SYNC_MAX_RETRIES", Effect::Set("sync.max_retries")),
     ("KEYSTONE_SYNC_MAX_CONCURRENT", Effect::Set("outbox.subscribers.cloud_sync.concurrency")),
     ("KEYSTONE_SYNC_WORKER_INTERVAL", Effect::Ignored("work begins when it is queued")),
-    ("KEYSTONE_SYNC_REQUEST_TIMEOUT", Effect::Ignored(LATER)),
+    ("KEYSTONE_SYNC_REQUEST_TIMEOUT", Effect::Set("sync.gateway.call_timeout_s")),
     ("KEYSTONE_SYNC_OSS_TIMEOUT", Effect::Set("sync.request_timeout_s")),
     ("KEYSTONE_SYNC_RETRY_BASE_SEC", Effect::Set("sync.retry_base_s")),
     ("KEYSTONE_SYNC_RETRY_MAX_SEC", Effect::Set("sync.retry_max_s")),
     ("KEYSTONE_SYNC_RETRY_JITTER_SEC", Effect::Set("sync.retry_jitter_s")),
-    ("KEYSTONE_SYNC_MAX_RESTART_COUNT", Effect::Ignored(LATER)),
+    ("KEYSTONE_SYNC_MAX_RESTART_COUNT", Effect::Set("sync.gateway.restarts_max")),
     ("KEYSTONE_SYNC_AUTO_SCAN_ENABLED", Effect::Set("sync.auto_scan")),
     ("KEYSTONE_SYNC_PERSIST_ROOT_DIR", Effect::Ignored("how far an upload is stands in the database")),
     ("KEYSTONE_CLOUD_S3_BUCKET", Effect::Set("sync.s3.bucket")),

@@ -69,7 +69,7 @@ pub use requests::Requests;
 pub use s3::{S3, SharedKey};
 pub use secret::Secret;
 pub use sequencer::Sequencer;
-pub use sync::{CloudReceiver, CloudS3, CloudSync};
+pub use sync::{CloudGateway, CloudReceiver, CloudS3, CloudSync};
 pub use telemetry::{LogFormat, Telemetry};
 pub use webhooks::Webhooks;
 

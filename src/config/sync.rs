@@ -1,5 +1,6 @@
 //! `[sync]`: clouds that recordings are pushed to, and how.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,6 +13,9 @@ use super::secret::Secret;
 const PART_MIB_MIN: u64 = 5;
 const PART_MIB_MAX: u64 = 1024;
 const PARTS_AT_ONCE_MAX: usize = 64;
+
+const PLATFORM_CONFIG: &str = "~/.archebase/config.json";
+const RESTARTS_MAX: u32 = 3;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +38,7 @@ pub struct CloudSync {
     bytes_per_second_max: u64,
     pub s3: CloudS3,
     pub receiver: CloudReceiver,
+    pub gateway: CloudGateway,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -61,7 +66,34 @@ pub struct CloudReceiver {
     pub token: Option<Secret>,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloudGateway {
+    #[serde(deserialize_with = "set_or_none")]
+    config: Option<PathBuf>,
+    #[serde(rename = "call_timeout_s", deserialize_with = "seconds")]
+    pub call_timeout: Duration,
+    restarts_max: u32,
+}
+
+impl CloudGateway {
+    /// Sessions that may take the place of one; none given: as many as the predecessor had.
+    pub fn restarts_max(&self) -> u32 {
+        if self.restarts_max > 0 { self.restarts_max } else { RESTARTS_MAX }
+    }
+}
+
 impl CloudSync {
+    /// The configuration of the data platform, where recordings go to its gateway: the one that is named, or, where no bucket is, the one that lies
+    /// where the platform's own programs have it.
+    pub fn platform(&self) -> Option<PathBuf> {
+        if !self.enabled {
+            return None;
+        }
+        let default = self.s3.bucket.is_none().then(|| PathBuf::from(PLATFORM_CONFIG));
+        self.gateway.config.clone().or(default)
+    }
+
     pub fn max_retries(&self) -> Option<u32> {
         (self.max_retries > 0).then_some(self.max_retries)
     }

@@ -19,13 +19,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dispatcher", &["domain", "outbox", "eventstore", "pg"]),
     ("subscribers", &["domain", "commands", "projections", "blobs", "certificates", "cloud", "mcap", "devices", "dispatcher", "qa"]),
     ("devices", &["domain", "commands", "projections"]),
-    ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams", "certificates"]),
+    ("http", &["domain", "commands", "projections", "devices", "blobs", "qa", "streams", "certificates", "cloud::platform"]),
     ("streams", &["projections"]),
     // Facts are values of the domain: they are stored with the episode.
     ("mcap", &["domain"]),
     ("quality", &["domain"]),
     ("blobs", &["config"]),
-    ("cloud", &["domain", "blobs", "config"]),
+    ("cloud", &["domain", "blobs", "config", "gateway_api"]),
     // Its data folder and object keys have the shapes of `blobs`; the oldest Postgres is named in `pg`.
     ("embedded", &["config", "blobs", "pg"]),
     // Generated from the definitions of another house's services.
