@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::cloud::gateway::{GatewayCloud, GatewaySettings};
 use crate::cloud::s3::{S3Cloud, S3Settings};
 use crate::cloud::{Cloud, Pace};
 use crate::commands::Context;
@@ -37,8 +38,20 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             receiver: sync.receiver.url.clone().map(|url| (url, sync.receiver.token.clone())),
         };
-        let cloud: Arc<dyn Cloud> = Arc::new(S3Cloud::new(settings, pace)?);
+        let cloud: Arc<dyn Cloud> = Arc::new(S3Cloud::new(settings, pace.clone())?);
         clouds.insert(CloudName::S3, cloud);
+    }
+    if let Some(platform) = sync.platform() {
+        let settings = GatewaySettings {
+            config: platform,
+            call_timeout: sync.gateway.call_timeout,
+            request_timeout: sync.request_timeout,
+            parts_at_once: sync.parts_at_once,
+            sidecar_bytes_max: config.limits.sidecar_bytes_max,
+            restarts_max: sync.gateway.restarts_max(),
+        };
+        let cloud: Arc<dyn Cloud> = Arc::new(GatewayCloud::new(settings, pace)?);
+        clouds.insert(CloudName::Gateway, cloud);
     }
     Ok(clouds)
 }

@@ -5,16 +5,21 @@
 //! journal.
 //!
 //! - [`s3`]: a bucket of an S3 server, and the service that is told of what arrived there.
+//! - [`gateway`]: the gateway of the data platform, and its object store.
 //! - [`platform`]: the configuration of the data platform, with the devices that it knows.
+//! - [`store`]: what any store of objects is asked, and [`parts`]: how recordings are sent to one, piece by piece.
 //! - [`pace`]: how many bytes are sent in a second.
 //! - [`error`]: what did not go well, by its cause.
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
 
 mod answers;
 mod error;
+pub mod gateway;
 mod pace;
+mod parts;
 pub mod platform;
 pub mod s3;
+mod store;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,7 +28,7 @@ pub use self::error::{NotNoted, PushError, PushResult};
 pub use self::pace::Pace;
 use crate::blobs::{Blobs, ObjectKey};
 use crate::domain::episode::{Created, InCloud};
-use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, StartedUpload};
+use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, OpenedSession, StartedUpload};
 
 /// What is pushed, and from where.
 pub struct Push<'a> {
@@ -37,15 +42,35 @@ pub struct Push<'a> {
     pub sidecar: Option<ObjectKey>,
     /// How the episode came to be, signed; none where the site has no key.
     pub certificate: Option<Bytes>,
+    /// What the registry knows of it at this moment; none where the cloud is not told.
+    pub registered: Option<Registered>,
+}
+
+/// What the data platform is told of an episode.
+pub struct Registered {
+    pub asset: Asset,
+    /// By the names of the tags.
+    pub tags: Vec<(&'static str, Option<String>)>,
+}
+
+/// The device of the data platform whose recording it is.
+pub enum Asset {
+    Bound(String),
+    /// The robot is known, and bound to none.
+    Unbound,
+    /// Neither a robot is known, nor what it was bound to.
+    Unknown,
 }
 
 /// Where a cloud says what it has done. What is refused there, because another worker has the leg or the chain is over, ends the push.
 #[async_trait]
 pub trait Journal: Send + Sync {
+    async fn session_opened(&self, session: &OpenedSession) -> Result<(), NotNoted>;
     async fn upload_started(&self, upload: &StartedUpload) -> Result<(), NotNoted>;
     async fn parts_finished(&self, upload_id: &str, parts: Vec<FinishedPart>) -> Result<(), NotNoted>;
     async fn object_finished(&self, object: &FinishedObject) -> Result<(), NotNoted>;
-    async fn receiver_told(&self) -> Result<(), NotNoted>;
+    /// The service that is told of new episodes has heard of it, or the gateway has completed it.
+    async fn service_told(&self) -> Result<(), NotNoted>;
     /// Whether what was uploaded may become an object: asked right before.
     async fn may_complete(&self) -> Result<(), NotNoted>;
     /// How many bytes of the recording are there. No step: it is told every now and then.

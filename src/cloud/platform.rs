@@ -73,7 +73,12 @@ struct Entry {
 
 impl Platform {
     /// Reads the file. `~` at its beginning is the home of who runs this.
-    pub fn read(path: &Path) -> Result<Self, PlatformError> {
+    pub async fn read(path: PathBuf) -> Result<Self, PlatformError> {
+        let read = tokio::task::spawn_blocking(move || Self::read_now(&path)).await;
+        read.unwrap_or_else(|error| Err(PlatformError::Unreadable(error.to_string())))
+    }
+
+    fn read_now(path: &Path) -> Result<Self, PlatformError> {
         let unreadable = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::NotFound => PlatformError::Missing,
             // Without the path: people who may not see this machine see this.
@@ -220,10 +225,10 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_told_apart_from_one_that_cannot_be_read() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Platform::read(&folder.path().join("none.json")), Err(PlatformError::Missing));
-        assert!(matches!(Platform::read(folder.path()), Err(PlatformError::Unreadable(_))));
+        assert_eq!(Platform::read_now(&folder.path().join("none.json")), Err(PlatformError::Missing));
+        assert!(matches!(Platform::read_now(folder.path()), Err(PlatformError::Unreadable(_))));
         let path = folder.path().join("config.json");
         std::fs::write(&path, b"\xff\xfe").unwrap();
-        assert!(matches!(Platform::read(&path), Err(PlatformError::Unreadable(_))));
+        assert!(matches!(Platform::read_now(&path), Err(PlatformError::Unreadable(_))));
     }
 }

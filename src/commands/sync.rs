@@ -3,6 +3,8 @@
 //! What queues an episode, begins with it, or completes it locks the episode first and then its chain. So what is decided about whether it
 //! may be in the cloud is true until the commit, and of two that queue it the later one sees the first.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +14,8 @@ use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::{Created, Episode, EpisodeCommand, InCloud, Known};
 use crate::domain::order::Priority;
 use crate::domain::sync::{
-    Chain, ChainCommand, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl, SyncFailure,
-    SyncFault, SyncQueued, SyncReason, is_fit,
+    Begun, Chain, ChainCommand, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl,
+    SyncFailure, SyncFault, SyncQueued, SyncReason, is_fit,
 };
 use crate::domain::{EpisodeId, OrderId, RefusalCode, SyncChainId, Timestamp};
 use crate::eventstore::Loaded;
@@ -113,7 +115,7 @@ pub(super) async fn queue(work: &mut Work, id: EpisodeId, reason: SyncReason, cl
     let episode = locked_in_scope(work, id).await?;
     let known = known(&episode)?.clone();
     may_be_asked(&known, reason).map_err(|refusal| refusal.about(&episode.stream()))?;
-    let (now, mut supersedes) = (work.now, None);
+    let (now, mut superseded) = (work.now, None);
     if let Some((chain_id, mut chain)) = newest(work, id).await? {
         let state = state_of(&chain);
         let (status, next) = (state.map(Chain::status), state.and_then(Chain::next_retry_at));
@@ -131,15 +133,15 @@ pub(super) async fn queue(work: &mut Work, id: EpisodeId, reason: SyncReason, cl
                 let failure = state.and_then(|state| state.failure.clone());
                 let failure = failure.unwrap_or_else(|| SyncFailure::new(SyncFault::Internal, "it was tried before"));
                 step(work, chain_id, &mut chain, ChainCommand::GiveUp { cause: GivenUpCause::Superseded, failure, at: now }).await?;
-                supersedes = Some(chain_id);
+                superseded = state_of(&chain).map(|state| (chain_id, state.begun()));
             }
-            (Some(ChainStatus::Failed), None) => supersedes = Some(chain_id),
+            (Some(ChainStatus::Failed), None) => superseded = state.map(|state| (chain_id, state.begun())),
             (Some(ChainStatus::Completed) | None, _) => {}
         }
     }
     let ids = facts::new_ids(&mut work.tx, "sync_chain_ids", 1).await?;
     let chain_id = SyncChainId(ids.first().copied().unwrap_or_default());
-    let queued = queued(&known, id, reason, clouds, priority_of(work, known.created.order_id).await?, supersedes, now);
+    let queued = queued(&known, id, reason, clouds, priority_of(work, known.created.order_id).await?, superseded, now);
     work.decide(&mut Loaded::<SyncChain>::absent(chain_id), ChainCommand::Queue(Box::new(queued)))?;
     Ok(chain_id)
 }
@@ -155,10 +157,11 @@ fn queued(
     reason: SyncReason,
     clouds: &[CloudName],
     priority: Priority,
-    supersedes: Option<SyncChainId>,
+    superseded: Option<(SyncChainId, BTreeMap<CloudName, Begun>)>,
     at: Timestamp,
 ) -> SyncQueued {
     let created = &known.created;
+    let (supersedes, begun) = superseded.unzip();
     SyncQueued {
         episode_id,
         episode_public_id: created.episode_id.clone(),
@@ -172,6 +175,7 @@ fn queued(
         priority,
         approved_at: known.approved_at,
         supersedes,
+        begun: begun.unwrap_or_default(),
         at,
     }
 }

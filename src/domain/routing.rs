@@ -307,10 +307,12 @@ fn of_sync_chain(event: &ChainEvent) -> Vec<Queued> {
         }
         E::SyncRetried { .. }
         | E::SyncClaimed { .. }
+        | E::SyncSessionOpened { .. }
         | E::SyncUploadStarted { .. }
         | E::SyncPartsFinished { .. }
         | E::SyncObjectFinished { .. }
         | E::SyncReceiverTold { .. }
+        | E::SyncGatewayCompleted { .. }
         | E::SyncLegFinished { .. }
         | E::SyncHeld { .. }
         | E::SyncFailed { .. }

@@ -428,7 +428,7 @@ pub async fn preview_sync(
     BulkBody(body): BulkBody<EpisodesMeant>,
 ) -> Result<Json<BulkPreview>, Problem> {
     let counts = counted(state.reads.counted_for_sync(&caller.scope, &body.selection()?).await?)?;
-    Ok(Json(BulkPreview::of_sync(&counts, !state.settings.sync.clouds.is_empty())))
+    Ok(Json(BulkPreview::of_sync(&counts, clouds(&state).await.is_ok())))
 }
 
 /// A bulk run that was accepted.
@@ -494,7 +494,7 @@ pub async fn run_sync(
     BulkBody(body): BulkBody<BulkEpisodes>,
 ) -> Result<Made<AcceptedSync>, Problem> {
     let (selection, expected) = body.confirmed()?;
-    clouds(&state)?;
+    clouds(&state).await?;
     let work = BulkWork::BulkSync { selection, force: false };
     let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
     let read = async {

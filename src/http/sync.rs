@@ -23,6 +23,7 @@ use super::sync_log::SyncLog;
 use super::tasks::Ending;
 use super::wire::{Paged, WholeSecond};
 use super::words::CloudNameWord;
+use crate::cloud::platform::{Platform, PlatformError};
 use crate::commands::bulk_runs::{AcceptBulkRun, QUEUED_AT_ONCE};
 use crate::commands::sync::{PauseCloud, QueueSync, ResumeCloud, SwitchAutoScan};
 use crate::domain::bulk_run::BulkWork;
@@ -149,12 +150,20 @@ async fn statuses_of(state: &AppState, episodes: Vec<EpisodeShown>) -> Result<Ve
     Ok(episodes.into_iter().map(status).collect())
 }
 
+/// What is wrong with the configuration of the data platform, where recordings go to its gateway. It is read each time: what is mended is well.
+async fn misconfigured(state: &AppState) -> Option<PlatformError> {
+    let path = state.settings.sync.platform.clone()?;
+    Platform::read(path).await.err()
+}
+
 /// The clouds that an episode is to go to.
-pub fn clouds(state: &AppState) -> Result<Vec<CloudName>, Problem> {
+pub async fn clouds(state: &AppState) -> Result<Vec<CloudName>, Problem> {
     let clouds = &state.settings.sync.clouds;
-    match clouds.is_empty() {
-        true => Err(Problem::new(Code::SyncNotConfigured, "sync worker is not configured")),
-        false => Ok(clouds.clone()),
+    let unable = |why: String| Problem::new(Code::SyncNotConfigured, format!("sync worker is not configured{why}"));
+    match misconfigured(state).await {
+        _ if clouds.is_empty() => Err(unable(String::new())),
+        Some(error) => Err(unable(format!(": {error}"))),
+        None => Ok(clouds.clone()),
     }
 }
 
@@ -235,7 +244,7 @@ pub async fn queue_all(
     caller: Caller,
     MaybeJson(body): MaybeJson<EpisodesToSync>,
 ) -> Result<Response, Problem> {
-    clouds(&state)?;
+    clouds(&state).await?;
     let work = BulkWork::BulkSync { selection: body.selection()?, force: body.force.unwrap_or(false) };
     let run_id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected: None }).await?;
     let total = state.reads.bulk_run(&run_id).await?.map_or(0, |run| run.own.total_count);
@@ -251,7 +260,7 @@ pub async fn queue_all(
 }
 
 async fn queue_one(state: &AppState, caller: &Caller, id: PathId, reason: SyncReason) -> Result<Response, Problem> {
-    let clouds = clouds(state)?;
+    let clouds = clouds(state).await?;
     let Some(id) = Some(id.0).filter(|id| *id > 0) else { return Err(Problem::invalid("invalid episode id")) };
     let chain = state.commands.execute(&caller.context(), QueueSync { episode: EpisodeId(id), reason, clouds }).await?;
     let accepted = SyncAccepted {
@@ -424,18 +433,20 @@ async fn config_of(state: &AppState) -> Result<SyncConfig, Problem> {
     let settings = &state.settings.sync;
     let control = state.reads.sync_control().await?;
     let troubles = state.reads.cloud_troubles().await?;
+    let misconfigured = misconfigured(state).await;
     let shown = |cloud: &CloudName| {
+        let wrong = misconfigured.as_ref().filter(|_| *cloud == CloudName::Gateway).map(PlatformError::to_string);
         let trouble = troubles.iter().find(|trouble| trouble.cloud == cloud.as_str());
         let paused = control.as_ref().and_then(|control| control.own.paused.get(cloud.as_str()));
         CloudShown {
             name: cloud.as_str(),
             paused: paused.is_some(),
             paused_reason: paused.and_then(|paused| paused["reason"].as_str()).map(str::to_owned),
-            error: trouble.map(|trouble| trouble.error.clone()),
+            error: wrong.or_else(|| trouble.map(|trouble| trouble.error.clone())),
             error_since: trouble.map(|trouble| trouble.since.into()),
         }
     };
-    let running = !settings.clouds.is_empty();
+    let running = !settings.clouds.is_empty() && misconfigured.is_none();
     let auto_scan = control.as_ref().and_then(|control| control.own.auto_scan).unwrap_or(settings.auto_scan);
     Ok(SyncConfig {
         worker_running: running,
@@ -473,7 +484,7 @@ pub struct SyncSwitch {
     (status = 503, description = "Episodes are not pushed to a cloud"),
 ))]
 pub async fn switch(State(state): State<AppState>, caller: Caller, Json(body): Json<SyncSwitch>) -> Result<Json<SyncConfig>, Problem> {
-    clouds(&state)?;
+    clouds(&state).await?;
     let SyncSwitch { auto_scan_enabled: on, expected_revision_id: expected } = body;
     let by_default = state.settings.sync.auto_scan;
     state.commands.execute(&caller.context(), SwitchAutoScan { on, by_default, expected }).await?;

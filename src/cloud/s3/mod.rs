@@ -11,7 +11,6 @@
 //! that uploads of it that nobody knows any more are found and given up.
 
 mod client;
-mod parts;
 mod receiver;
 
 use std::sync::Arc;
@@ -21,14 +20,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tracing::warn;
 
-use self::client::{ObjectHead, S3Client, S3Error};
-use self::parts::{Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag};
+use self::client::{ObjectHead, S3Client};
 use self::receiver::Receiver;
+use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag, tag_shown};
+use super::store::{Store as _, StoreError};
 use super::{Cloud, Journal, Pace, Push, PushError, PushResult};
 use crate::blobs::signature::Signer;
 use crate::blobs::{BlobError, ObjectKey, same_etag};
 use crate::config::Secret;
-use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, StartedUpload, SyncFailure, SyncFault};
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, StartedUpload, SyncFault};
 use crate::telemetry::chain;
 
 /// How the bucket is reached, and how recordings are sent.
@@ -52,21 +52,6 @@ pub struct S3Cloud {
     client: Arc<S3Client>,
     receiver: Option<Receiver>,
     settings: S3Settings,
-}
-
-impl From<S3Error> for PushError {
-    fn from(error: S3Error) -> Self {
-        let text = error.to_string();
-        match error {
-            S3Error::Away { after, .. } => Self::Again { failure: SyncFailure::new(SyncFault::CloudAway, text), after },
-            S3Error::Denied { .. } => Self::again(SyncFault::CloudDenied, text),
-            S3Error::NoBucket => Self::down(SyncFault::CloudRefused, text),
-            S3Error::Damaged { .. } => Self::again(SyncFault::Damaged, text),
-            S3Error::NoUpload | S3Error::NoObject | S3Error::Refused { .. } | S3Error::Strange { .. } => {
-                Self::again(SyncFault::CloudRefused, text)
-            }
-        }
-    }
 }
 
 impl S3Cloud {
@@ -107,27 +92,13 @@ impl S3Cloud {
     }
 
     async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
-        let queued = &push.chain.queued;
-        let facts = push.blobs.head(&push.source).await?;
-        let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
-        if facts.size != queued.size_bytes || is_other {
-            let text = format!("the object `{}` is another one than was verified: {} bytes, {}", push.source, facts.size, facts.etag);
-            return Err(PushError::never(SyncFault::SourceChanged, text));
-        }
-        Ok(Recording {
-            object: push.blobs.open(&push.source, &facts).await?,
-            size: facts.size,
-            etag: facts.etag,
-            sha256: queued.sha256.clone(),
-            key: self.key_of(&push.source),
-            episode: queued.episode_public_id.clone(),
-        })
+        Recording::open(push, self.key_of(&push.source)).await
     }
 
     /// The object, where it is there and is the recording.
     async fn found(&self, recording: &Recording, plan: &Plan, leg: &Leg) -> PushResult<Option<FinishedObject>> {
         let head = match self.client.head(&recording.key).await {
-            Err(S3Error::NoObject) => return Ok(None),
+            Err(StoreError::NoObject) => return Ok(None),
             head => head?,
         };
         if head.size != recording.size {
@@ -168,11 +139,11 @@ impl S3Cloud {
         let content = recording.object.read(0..recording.size).await?;
         let part = recording.checked(&content)?;
         journal.may_complete().await?;
-        let put = self.client.put(&recording.key, content.clone(), &part.sha256, &recording.metadata()).await;
+        let put = self.client.put(&recording.key, content.clone(), &part.sha256, &metadata_of(recording)).await;
         match put {
             Ok(_) => {}
             // The answer may be what was lost.
-            Err(error @ S3Error::Away { .. }) => {
+            Err(error @ StoreError::Away { .. }) => {
                 return self.look_again(recording, plan, &[part], error).await;
             }
             Err(error) => return Err(error.into()),
@@ -182,7 +153,13 @@ impl S3Cloud {
     }
 
     /// After a failure behind which the object may be there all the same.
-    async fn look_again(&self, recording: &Recording, plan: &Plan, parts: &[FinishedPart], failure: S3Error) -> PushResult<FinishedObject> {
+    async fn look_again(
+        &self,
+        recording: &Recording,
+        plan: &Plan,
+        parts: &[FinishedPart],
+        failure: StoreError,
+    ) -> PushResult<FinishedObject> {
         match self.client.head(&recording.key).await {
             Ok(head) => self.proven(recording, plan, &head, parts).ok_or_else(|| failure.into()),
             Err(_) => Err(failure.into()),
@@ -222,10 +199,10 @@ impl S3Cloud {
                     return Ok(parts::Upload { id: begun.upload_id.clone(), have });
                 }
                 // It cannot be asked; what was written down is what was acknowledged.
-                Err(S3Error::Refused { .. } | S3Error::Strange { .. }) => {
+                Err(StoreError::Refused { .. } | StoreError::Strange { .. }) => {
                     return Ok(parts::Upload { id: begun.upload_id.clone(), have: leg.parts.clone() });
                 }
-                Err(S3Error::NoUpload | S3Error::NoObject) => {
+                Err(StoreError::NoUpload | StoreError::NoObject) => {
                     // Where it was completed, the object is there, and was found before.
                     warn!(episode.id = push.created.episode_id, "The cloud has forgotten an upload that was begun; it begins anew");
                 }
@@ -233,7 +210,7 @@ impl S3Cloud {
             }
         }
         self.give_up_strays(&recording.key).await?;
-        let id = self.client.create_upload(&recording.key, &recording.metadata()).await?;
+        let id = self.client.create_checked_upload(&recording.key, &metadata_of(recording)).await?;
         let upload = StartedUpload {
             bucket: self.client.bucket().to_owned(),
             object_key: recording.key.clone(),
@@ -266,7 +243,7 @@ impl S3Cloud {
                 Ok(())
             }
             // A server that cannot list them sweeps them by itself, or keeps them.
-            Err(S3Error::Refused { .. } | S3Error::Strange { .. } | S3Error::NoObject) => Ok(()),
+            Err(StoreError::Refused { .. } | StoreError::Strange { .. } | StoreError::NoObject) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -280,12 +257,12 @@ impl S3Cloud {
         journal: &dyn Journal,
     ) -> PushResult<FinishedObject> {
         let mut upload = self.upload(push, leg, recording, plan, journal).await?;
-        parts::send(&self.client, recording, plan, &mut upload, self.settings.parts_at_once, journal).await?;
+        parts::send(&*self.client, recording, plan, &mut upload, self.settings.parts_at_once, journal).await?;
         let parts: Vec<_> = upload.have.values().cloned().collect();
         journal.may_complete().await?;
         let completed = match self.client.complete(&recording.key, &upload.id, &parts, true).await {
             // A server without checksums may not know the element.
-            Err(S3Error::Refused { status: 400, ref code }) if code == "MalformedXML" => {
+            Err(StoreError::Refused { status: 400, ref code }) if code == "MalformedXML" => {
                 self.client.complete(&recording.key, &upload.id, &parts, false).await
             }
             completed => completed,
@@ -293,7 +270,7 @@ impl S3Cloud {
         match completed {
             Ok(_) => self.seen(recording, plan, &parts).await,
             // The answer may be what was lost, now or before.
-            Err(error @ (S3Error::Away { .. } | S3Error::NoUpload | S3Error::NoObject)) => {
+            Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => {
                 self.look_again(recording, plan, &parts, error).await
             }
             Err(error) => Err(error.into()),
@@ -339,9 +316,9 @@ impl S3Cloud {
     }
 }
 
-/// An entity tag of a foreign server, harmless whatever it is.
-fn tag_shown(etag: &str) -> String {
-    etag.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(80).collect()
+/// What is stored beside the object.
+fn metadata_of(recording: &Recording) -> Vec<(&'static str, String)> {
+    vec![("x-amz-meta-sha256", recording.sha256.clone()), ("x-amz-meta-episode-id", recording.episode.clone())]
 }
 
 #[async_trait]
@@ -353,8 +330,8 @@ impl Cloud for S3Cloud {
     async fn probe(&self) -> PushResult<()> {
         match self.client.probe(&self.settings.prefix).await {
             Ok(()) => {}
-            Err(error @ S3Error::Denied { .. }) => return Err(PushError::down(SyncFault::CloudDenied, error.to_string())),
-            Err(error @ S3Error::Away { .. }) => return Err(PushError::down(SyncFault::CloudAway, error.to_string())),
+            Err(error @ StoreError::Denied { .. }) => return Err(PushError::down(SyncFault::CloudDenied, error.to_string())),
+            Err(error @ StoreError::Away { .. }) => return Err(PushError::down(SyncFault::CloudAway, error.to_string())),
             Err(error) => return Err(PushError::down(SyncFault::CloudRefused, error.to_string())),
         }
         match &self.receiver {
@@ -379,7 +356,7 @@ impl Cloud for S3Cloud {
         if let Some(receiver) = self.receiver.as_ref().filter(|_| leg.told_at.is_none()) {
             let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
             receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;
-            journal.receiver_told().await?;
+            journal.service_told().await?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@
 
 mod control;
 mod eligibility;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::control::{ControlCommand, ControlEvent, ControlRefusal, PausedCloud, Standing, SyncControl};
 pub use self::eligibility::{Unfit, is_fit};
+pub use self::tags::{TagError, TagSource, TagSources, tags};
 use super::aggregate::events;
 use super::order::Priority;
 use super::refusal::{RefusalCode, Refused};
@@ -80,6 +82,12 @@ words! {
         Damaged = "damaged",
         /// The service that is told of new episodes refused this one.
         ReceiverRefused = "receiver_refused",
+        /// The configuration of the data platform is missing, wrong, or cannot be read.
+        CloudUnconfigured = "cloud_unconfigured",
+        /// The robot is bound to no device of the data platform, or to one that it does not know.
+        NoAsset = "no_asset",
+        /// What is told of the recording contradicts itself, or cannot be read.
+        TagsRefused = "tags_refused",
         /// A mistake of ours; the log of the server has it.
         Internal = "internal",
     }
@@ -149,7 +157,19 @@ pub struct SyncQueued {
     pub approved_at: Option<Timestamp>,
     /// The chain that is given up for this one.
     pub supersedes: Option<SyncChainId>,
+    /// What that one had begun, and this one goes on with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub begun: BTreeMap<CloudName, Begun>,
     pub at: Timestamp,
+}
+
+/// What a leg had begun when its chain was superseded. Which parts there are, and whether they are an object by now, the cloud knows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Begun {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<OpenedSession>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<StartedUpload>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -157,11 +177,14 @@ pub struct Leg {
     pub stage: LegStage,
     /// How often it was claimed and the cloud was there.
     pub attempts: u32,
+    /// With a cloud that opens one for each recording.
+    #[serde(default)]
+    pub session: Option<OpenedSession>,
     pub upload: Option<StartedUpload>,
     /// Of this upload, by their numbers.
     pub parts: BTreeMap<u32, FinishedPart>,
     pub object: Option<FinishedObject>,
-    /// When the service was told that is told of new episodes.
+    /// When the service was told that is told of new episodes, or the gateway that all of it is there.
     pub told_at: Option<Timestamp>,
 }
 
@@ -178,6 +201,22 @@ pub enum LegStage {
         next_retry_at: Timestamp,
     },
     Done,
+}
+
+/// A session of the data platform's gateway: it says where the recording goes, and lets its bytes in. What lets them in is never kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedSession {
+    /// The device of the data platform whose recording it is.
+    pub asset_id: String,
+    /// As the gateway names it, also where another one took its place.
+    pub logical_upload_id: String,
+    /// As the gateway names what is uploaded in it.
+    pub session_id: String,
+    pub bucket: String,
+    pub object_key: String,
+    pub part_bytes: u64,
+    /// Sessions that it took the place of.
+    pub restarts: u32,
 }
 
 /// A multipart upload in the cloud.
@@ -265,6 +304,11 @@ pub enum ChainCommand {
         attempt: u32,
         at: Timestamp,
     },
+    /// What was uploaded in another session is none of this one.
+    OpenSession {
+        held: Held,
+        session: OpenedSession,
+    },
     /// Its parts begin from the first one.
     StartUpload {
         held: Held,
@@ -279,7 +323,7 @@ pub enum ChainCommand {
         held: Held,
         object: FinishedObject,
     },
-    /// The service has heard of it.
+    /// The service has heard of it, or the gateway has completed it.
     Tell {
         held: Held,
         at: Timestamp,
@@ -322,10 +366,12 @@ events! {
         SyncQueued = "sync_queued", "1.0" (Box<SyncQueued>),
         SyncRetried = "sync_retried", "1.0" { at: Timestamp },
         SyncClaimed = "sync_claimed", "1.0" { cloud: CloudName, session: String, attempt: u32, at: Timestamp },
+        SyncSessionOpened = "sync_session_opened", "1.0" { cloud: CloudName, session: OpenedSession },
         SyncUploadStarted = "sync_upload_started", "1.0" { cloud: CloudName, upload: StartedUpload },
         SyncPartsFinished = "sync_parts_finished", "1.0" { cloud: CloudName, upload_id: String, parts: Vec<FinishedPart> },
         SyncObjectFinished = "sync_object_finished", "1.0" { cloud: CloudName, object: FinishedObject },
         SyncReceiverTold = "sync_receiver_told", "1.0" { cloud: CloudName, at: Timestamp },
+        SyncGatewayCompleted = "sync_gateway_completed", "1.0" { cloud: CloudName, at: Timestamp },
         SyncLegFinished = "sync_leg_finished", "1.0" { cloud: CloudName, at: Timestamp },
         SyncHeld = "sync_held", "1.0" { cloud: CloudName, failure: SyncFailure, at: Timestamp },
         SyncFailed = "sync_failed", "1.0" {
@@ -369,7 +415,23 @@ impl Refused for ChainRefusal {
     }
 }
 
+impl Leg {
+    fn going_on(begun: Option<&Begun>) -> Self {
+        let begun = begun.cloned().unwrap_or_default();
+        Self { session: begun.session, upload: begun.upload, ..Self::default() }
+    }
+
+    fn begun(&self) -> Begun {
+        Begun { session: self.session.clone(), upload: self.upload.clone() }
+    }
+}
+
 impl Chain {
+    /// What a chain goes on with that supersedes this one.
+    pub fn begun(&self) -> BTreeMap<CloudName, Begun> {
+        self.legs.iter().map(|(cloud, leg)| (*cloud, leg.begun())).filter(|(_, begun)| *begun != Begun::default()).collect()
+    }
+
     pub fn status(&self) -> ChainStatus {
         match &self.end {
             Some(ChainEnd::Completed { .. }) => return ChainStatus::Completed,
@@ -480,6 +542,10 @@ impl Aggregate for SyncChain {
                 LegStage::Done => return Err(ChainRefusal::Over),
                 _ => vec![ChainEvent::SyncClaimed { cloud: held.cloud, session: held.session, attempt, at }],
             },
+            C::OpenSession { held, session } => {
+                chain.held(&held)?;
+                vec![ChainEvent::SyncSessionOpened { cloud: held.cloud, session }]
+            }
             C::StartUpload { held, upload } => {
                 chain.held(&held)?;
                 vec![ChainEvent::SyncUploadStarted { cloud: held.cloud, upload }]
@@ -501,7 +567,12 @@ impl Aggregate for SyncChain {
             }
             C::Tell { held, at } => {
                 let (leg, _) = chain.held(&held)?;
-                leg.told_at.is_none().then_some(ChainEvent::SyncReceiverTold { cloud: held.cloud, at }).into_iter().collect()
+                let cloud = held.cloud;
+                let told = match cloud {
+                    CloudName::S3 => ChainEvent::SyncReceiverTold { cloud, at },
+                    CloudName::Gateway => ChainEvent::SyncGatewayCompleted { cloud, at },
+                };
+                leg.told_at.is_none().then_some(told).into_iter().collect()
             }
             C::FinishLeg { held, at } => {
                 chain.held(&held)?;
@@ -523,7 +594,7 @@ impl Aggregate for SyncChain {
         use ChainEvent as E;
         if let E::SyncQueued(queued) = event {
             *self = Self::Known(Box::new(Chain {
-                legs: queued.clouds.iter().map(|cloud| (*cloud, Leg::default())).collect(),
+                legs: queued.clouds.iter().map(|cloud| (*cloud, Leg::going_on(queued.begun.get(cloud)))).collect(),
                 started_at: queued.at,
                 ended_at: None,
                 duration_ms: None,
@@ -555,6 +626,11 @@ impl Aggregate for SyncChain {
                     leg.stage = LegStage::Claimed { session: session.clone(), at: *at };
                 }
             }
+            E::SyncSessionOpened { cloud, session } => {
+                if let Some(leg) = chain.legs.get_mut(cloud) {
+                    *leg = Leg { stage: leg.stage.clone(), attempts: leg.attempts, session: Some(session.clone()), ..Leg::default() };
+                }
+            }
             E::SyncUploadStarted { cloud, upload } => {
                 if let Some(leg) = chain.legs.get_mut(cloud) {
                     (leg.upload, leg.parts) = (Some(upload.clone()), BTreeMap::new());
@@ -570,7 +646,7 @@ impl Aggregate for SyncChain {
                     leg.object = Some(object.clone());
                 }
             }
-            E::SyncReceiverTold { cloud, at } => {
+            E::SyncReceiverTold { cloud, at } | E::SyncGatewayCompleted { cloud, at } => {
                 if let Some(leg) = chain.legs.get_mut(cloud) {
                     leg.told_at = Some(*at);
                 }

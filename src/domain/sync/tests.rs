@@ -23,6 +23,7 @@ fn queued(clouds: &[CloudName]) -> SyncQueued {
         priority: Priority::Normal,
         approved_at: None,
         supersedes: None,
+        begun: BTreeMap::new(),
         at: at(0),
     }
 }

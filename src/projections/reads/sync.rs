@@ -34,6 +34,24 @@ row! {
 }
 
 row! {
+    /// What the data platform is told of an episode: of the registry as it is now, and of its workstation where that has lost something.
+    PlatformFacts {
+        has_robot: bool = "(r.id is not null)",
+        asset_id: Option<String> = "r.asset_id",
+        sop_slug: Option<String> = "p.slug",
+        sop_version: Option<String> = "p.sop_version",
+        sop_description: Option<String> = "p.description",
+        scene: Option<String> = "coalesce(nullif(trim(e.scene_name), ''), sc.name)",
+        subscene: Option<String> = "coalesce(nullif(trim(e.subscene_name), ''), ss.name)",
+        robot_type: Option<String> = "coalesce(rt.name, w.robot_name)",
+        data_collector_operator_id: Option<String> = "who.operator_id",
+        data_collector_name: Option<String> = "who.name",
+        order_name: Option<String> = "o.name",
+        batch_id: Option<String> = "b.batch_id",
+    }
+}
+
+row! {
     SyncControlShown of SyncControlRow as "k" {}
 }
 
@@ -84,6 +102,17 @@ fn newest_of() -> String {
     )
 }
 
+/// People by what is known of them, so that who is forgotten is told of to nobody.
+fn platform_facts() -> String {
+    format!(
+        "select {} from episodes e left join stations w on w.id = e.station_id left join robots r on r.id = w.robot_id
+        left join robot_types rt on rt.id = r.robot_type_id left join sops p on p.id = e.sop_id left join scenes sc on sc.id = e.scene_id
+        left join subscenes ss on ss.id = e.subscene_id left join orders o on o.id = e.order_id left join batches b on b.id = e.batch_id
+        left join people who on who.subject = 'data_collector' and who.subject_id = w.data_collector_id where e.id = $1",
+        PlatformFacts::columns()
+    )
+}
+
 fn progress() -> String {
     format!("select {} from sync_progress p where p.chain_id = any ($1) group by p.chain_id", SyncProgress::columns())
 }
@@ -117,6 +146,10 @@ impl Reads {
         self.rows(&newest_of(), &[&episodes]).await
     }
 
+    pub async fn platform_facts(&self, episode: EpisodeId) -> Result<Option<PlatformFacts>, ReadError> {
+        self.row(&platform_facts(), &[&episode]).await
+    }
+
     pub async fn sync_progress(&self, chains: &[SyncChainId]) -> Result<Vec<SyncProgress>, ReadError> {
         self.rows(&progress(), &[&chains]).await
     }
@@ -136,6 +169,24 @@ impl Reads {
     }
 }
 
+impl PlatformFacts {
+    /// By the names of the tags.
+    pub fn tags(self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("sop_slug", self.sop_slug),
+            ("sop_version", self.sop_version),
+            ("sop_description", self.sop_description),
+            ("scene", self.scene),
+            ("subscene", self.subscene),
+            ("robot_type", self.robot_type),
+            ("data_collector_operator_id", self.data_collector_operator_id),
+            ("data_collector_name", self.data_collector_name),
+            ("order_name", self.order_name),
+            ("batch_id", self.batch_id),
+        ]
+    }
+}
+
 impl SyncControlShown {
     pub fn is_paused(&self, cloud: CloudName) -> bool {
         self.own.paused.get(cloud.as_str()).is_some_and(Value::is_object)
@@ -144,6 +195,7 @@ impl SyncControlShown {
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
+        ("what the data platform is told of an episode", platform_facts()),
         ("sync chains", list(false).select(&SyncChainShown::columns())),
         ("sync chains, counted", list(false).count()),
         ("newest sync chains", list(true).select(&SyncSummary::columns())),

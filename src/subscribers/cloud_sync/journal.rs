@@ -9,7 +9,7 @@ use tracing::warn;
 use crate::cloud::{Journal, NotNoted};
 use crate::commands::sync::{CheckSync, Checked, HeldLeg, NoteSync};
 use crate::commands::{CommandError, Commands, Context};
-use crate::domain::sync::{ChainCommand, FinishedObject, FinishedPart, Held, StartedUpload};
+use crate::domain::sync::{ChainCommand, FinishedObject, FinishedPart, Held, OpenedSession, StartedUpload};
 use crate::projections::reads::Reads;
 
 /// Those who watch ask once a second.
@@ -56,6 +56,10 @@ fn not_noted(error: CommandError) -> NotNoted {
 
 #[async_trait]
 impl Journal for Notes<'_> {
+    async fn session_opened(&self, session: &OpenedSession) -> Result<(), NotNoted> {
+        self.note(|held| ChainCommand::OpenSession { held, session: session.clone() }).await
+    }
+
     async fn upload_started(&self, upload: &StartedUpload) -> Result<(), NotNoted> {
         self.note(|held| ChainCommand::StartUpload { held, upload: upload.clone() }).await
     }
@@ -72,7 +76,7 @@ impl Journal for Notes<'_> {
         self.note(|held| ChainCommand::FinishObject { held, object: object.clone() }).await
     }
 
-    async fn receiver_told(&self) -> Result<(), NotNoted> {
+    async fn service_told(&self) -> Result<(), NotNoted> {
         let at = self.commands.now();
         self.note(|held| ChainCommand::Tell { held, at }).await
     }

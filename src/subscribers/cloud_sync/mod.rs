@@ -29,7 +29,7 @@ pub use self::waits::RetryTerms;
 use super::context::context_of;
 use crate::blobs::Blobs;
 use crate::certificates::{CertificateError, Certificates};
-use crate::cloud::{Cloud, NotNoted, Push, PushError};
+use crate::cloud::{Asset, Cloud, NotNoted, Push, PushError, Registered};
 use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
@@ -128,7 +128,7 @@ impl CloudSync {
     }
 
     async fn push(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Result<(), PushError> {
-        let push = Push { certificate: self.certificate(of).await?, ..self.of(to_push)? };
+        let push = Push { certificate: self.certificate(of).await?, registered: self.registered(of, to_push).await?, ..self.of(to_push)? };
         let notes = Notes::new(&self.commands, &self.reads, context, of, to_push.chain.queued.size_bytes);
         cloud.push(&push, &notes).await
     }
@@ -142,6 +142,7 @@ impl CloudSync {
             source: key_of(&to_push.chain.queued.source_path)?,
             sidecar: to_push.created.sidecar_path.as_deref().map(key_of).transpose()?,
             certificate: None,
+            registered: None,
         })
     }
 
@@ -158,6 +159,23 @@ impl CloudSync {
                 Err(PushError::again(SyncFault::Internal, format!("its certificate cannot be made: {error}")))
             }
         }
+    }
+
+    /// Only the gateway is told. The asset is that of the robot as it is now; what the episode kept of it counts where no robot is known any more.
+    async fn registered(&self, of: &HeldLeg, to_push: &ToPush) -> Result<Option<Registered>, PushError> {
+        if of.held.cloud != CloudName::Gateway {
+            return Ok(None);
+        }
+        let facts = self.reads.platform_facts(of.episode).await.map_err(|error| NotNoted::Database(error.to_string()))?;
+        let Some(facts) = facts else { return Ok(None) };
+        let kept = to_push.created.metadata.as_ref().and_then(|metadata| metadata["asset_id"].as_str());
+        let asset = match (&facts.asset_id, facts.has_robot, kept) {
+            (Some(asset_id), _, _) => Asset::Bound(asset_id.clone()),
+            (None, true, _) => Asset::Unbound,
+            (None, false, Some(kept)) => Asset::Bound(kept.to_owned()),
+            (None, false, None) => Asset::Unknown,
+        };
+        Ok(Some(Registered { asset, tags: facts.tags() }))
     }
 
     async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush) -> Outcome {

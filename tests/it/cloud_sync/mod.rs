@@ -3,14 +3,17 @@
 
 mod asked;
 mod cuts;
+mod gateway;
 mod must_not;
 mod stores;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keystone_edge::certificates::{Certificates, Keyring, SigningKey};
 use keystone_edge::cloud::Pace;
+use keystone_edge::cloud::gateway::{GatewayCloud, GatewaySettings};
 use keystone_edge::cloud::s3::{S3Cloud, S3Settings};
 use keystone_edge::commands::Context;
 use keystone_edge::commands::bulk_runs::{Piece, WorkOnBulkRun};
@@ -35,7 +38,7 @@ use crate::bulk_qa::runs;
 use crate::data_ops::with_episodes;
 use crate::harness::bench::Recording;
 use crate::harness::edge::TestEdge;
-use crate::harness::{simulated_cloud, until};
+use crate::harness::{simulated_cloud, temp_folder, until};
 use crate::judging::{TOPICS, recorded};
 use crate::outbox::{Running, dispatch, number, settings};
 
@@ -79,8 +82,16 @@ pub struct Site {
     pub terms: SyncTerms,
     /// Of certificates; none: there are none.
     pub signing: Option<String>,
-    _folder: TempDir,
+    /// Where recordings go.
+    pub clouds: Vec<CloudName>,
+    /// The configuration of the data platform.
+    pub config: PathBuf,
+    _folders: [TempDir; 2],
 }
+
+/// What the simulated gateway wants parts to have.
+pub const GATEWAY_PART: u64 = 1 << 20;
+pub const ASSETS: [&str; 2] = ["asset-7", "asset-8"];
 
 pub fn terms() -> SyncTerms {
     let retry = RetryTerms { backoff: Backoff::exponential(Duration::from_millis(20), Duration::from_millis(200)), jitter: None };
@@ -90,7 +101,13 @@ pub fn terms() -> SyncTerms {
 impl Site {
     /// A site whose episodes are approved, and a cloud that has nothing of them.
     pub async fn with(recordings: Vec<Recording>) -> Self {
-        let site = Self::unapproved(recordings).await;
+        Self::to(&[CloudName::S3], recordings).await
+    }
+
+    /// The same, whose recordings go to these clouds. Its robots are bound to the first asset.
+    pub async fn to(clouds: &[CloudName], recordings: Vec<Recording>) -> Self {
+        let site = Self::unapproved_to(clouds, recordings).await;
+        site.bind(Some(ASSETS[0])).await;
         for episode in site.episodes.clone() {
             site.approve(episode).await;
         }
@@ -98,16 +115,31 @@ impl Site {
     }
 
     pub async fn unapproved(recordings: Vec<Recording>) -> Self {
-        let clouds = vec![CloudName::S3];
-        let edge = TestEdge::start_with(|settings| {
-            settings.sync = SyncSettings { clouds, deadline: Some(Duration::from_secs(600)), at_once: 2, ..SyncSettings::default() };
+        Self::unapproved_to(&[CloudName::S3], recordings).await
+    }
+
+    async fn unapproved_to(clouds: &[CloudName], recordings: Vec<Recording>) -> Self {
+        let clouds = clouds.to_vec();
+        let configs = temp_folder();
+        let config = configs.path().join("platform.json");
+        let (cloud, folder) = simulated_cloud(|options| {
+            options.devices = ASSETS.map(|asset| format!("{asset}:key-of-{asset},site=上海").parse().unwrap()).to_vec();
+            options.part_size = i64::try_from(GATEWAY_PART).unwrap();
+            options.key_prefix = "工厂 1/a+b/".to_owned();
+            options.write_config = Some(config.clone());
         })
         .await;
-        let (cloud, folder) = simulated_cloud(|_| {}).await;
+        let platform = clouds.contains(&CloudName::Gateway).then(|| config.clone());
+        let named = clouds.clone();
+        let edge = TestEdge::start_with(|settings| {
+            settings.sync =
+                SyncSettings { clouds: named, platform, deadline: Some(Duration::from_secs(600)), at_once: 2, ..SyncSettings::default() };
+        })
+        .await;
         with_episodes(&edge, &recordings).await;
         let rows = edge.database.pool.get().await.unwrap().query("select id from episodes order by id", &[]).await.unwrap();
         let episodes = rows.iter().map(|row| EpisodeId(row.get(0))).collect();
-        Self { edge, cloud, episodes, recordings, terms: terms(), signing: None, _folder: folder }
+        Self { edge, cloud, episodes, recordings, terms: terms(), signing: None, clouds, config, _folders: [folder, configs] }
     }
 
     pub async fn approve(&self, episode: EpisodeId) {
@@ -144,6 +176,24 @@ impl Site {
         settings
     }
 
+    /// As it is read anew by each worker: what a worker has in its hands, only it has.
+    pub fn gateway(&self) -> GatewaySettings {
+        GatewaySettings {
+            config: self.config.clone(),
+            call_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(20),
+            parts_at_once: 2,
+            sidecar_bytes_max: 4 << 20,
+            restarts_max: 3,
+        }
+    }
+
+    /// Binds all robots to an asset, or to none.
+    pub async fn bind(&self, asset: Option<&str>) {
+        let client = self.edge.database.pool.get().await.unwrap();
+        client.execute("update robots set asset_id = $1", &[&asset]).await.unwrap();
+    }
+
     fn keys(&self) -> Option<Keyring> {
         self.signing.as_ref().map(|pem| Keyring::new(SigningKey::of_pem(pem).expect("a key"), vec![]))
     }
@@ -153,8 +203,11 @@ impl Site {
     }
 
     pub fn worker_with(&self, name: &str, change: impl FnOnce(&mut S3Settings), bytes_per_s: Option<u64>) -> Running {
-        let cloud = S3Cloud::new(self.s3(change), Pace::of(bytes_per_s)).expect("a cloud");
-        let clouds = Clouds::from([(CloudName::S3, Arc::new(cloud) as _)]);
+        let pace = Pace::of(bytes_per_s);
+        let s3 = S3Cloud::new(self.s3(change), pace.clone()).expect("a cloud");
+        let gateway = GatewayCloud::new(self.gateway(), pace).expect("a gateway");
+        let mut clouds = Clouds::from([(CloudName::S3, Arc::new(s3) as _), (CloudName::Gateway, Arc::new(gateway) as _)]);
+        clouds.retain(|name, _| self.clouds.contains(name));
         let reads = Reads::new(self.edge.database.pool.clone());
         let certificates = Certificates::new(reads.clone(), self.keys());
         let sync = CloudSync::new(self.edge.commands.clone(), reads, self.edge.objects.blobs.clone(), certificates, clouds, self.terms);
@@ -164,12 +217,12 @@ impl Site {
     /// What puts approved episodes into the queue, and takes them out.
     pub fn queue_worker(&self, auto_scan: bool) -> Running {
         let reads = Reads::new(self.edge.database.pool.clone());
-        let queue = CloudQueue::new(self.edge.commands.clone(), reads, vec![CloudName::S3], auto_scan);
+        let queue = CloudQueue::new(self.edge.commands.clone(), reads, self.clouds.clone(), auto_scan);
         dispatch(&self.edge.database.pool, Arc::new(queue), settings(), "queue")
     }
 
     pub async fn queue(&self, episode: EpisodeId) -> i64 {
-        let queue = QueueSync { episode, reason: SyncReason::Manual, clouds: vec![CloudName::S3] };
+        let queue = QueueSync { episode, reason: SyncReason::Manual, clouds: self.clouds.clone() };
         self.edge.commands.execute(&Context::system(), queue).await.expect("queued").0
     }
 
@@ -217,7 +270,7 @@ impl Site {
         let lease = Duration::from_secs(30);
         while let Some(run) = self.edge.commands.claim_bulk_run("a test", lease, Some(BulkAction::BulkSync)).await.unwrap() {
             loop {
-                let next = WorkOnBulkRun { run: run.clone(), lease, items_max: 1, clouds: vec![CloudName::S3], given_up: None };
+                let next = WorkOnBulkRun { run: run.clone(), lease, items_max: 1, clouds: self.clouds.clone(), given_up: None };
                 match self.edge.commands.execute(&run.context(), next).await.unwrap() {
                     Piece::Done { .. } => {}
                     Piece::Over => break,

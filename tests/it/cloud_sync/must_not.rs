@@ -1,4 +1,4 @@
-//! What the contract of cloud sync says must not happen, each as a test of its own name. S13, S15 and S19 are about the data gateway.
+//! What the contract of cloud sync says must not happen, each as a test of its own name.
 
 use std::time::Duration;
 
@@ -416,4 +416,61 @@ async fn a_weekend_without_a_line_gives_up_nothing() {
     site.faults(|_| {});
     assert_eq!(site.until_status(id, "completed").await["attempt_count"], 1);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s13_numbers_in_tags_are_what_they_were() {
+    let mut recording = small();
+    let mut sidecar: Value = serde_json::from_slice(recording.sidecar.as_ref().unwrap()).unwrap();
+    sidecar["counters"] = json!({ "large": 9_007_199_254_740_993_u64, "list": [9_007_199_254_740_993_u64, {"b": 1, "a": "<工>"}] });
+    let text = sidecar.to_string().replace("\"large\"", "\"exact\":0.10000000000000000001,\"large\"");
+    recording.sidecar = Some(text.into_bytes());
+    let site = Site::to(&[CloudName::Gateway], vec![recording]).await;
+    let worker = site.worker("w");
+    site.queue_all().await;
+    site.until_synced().await;
+    worker.stop().await;
+    site.assert_all_with_the_platform().await;
+    let tags = site.logical_uploads().await.remove(0).tags;
+    assert_eq!((&*tags["counters.large"], &*tags["counters.exact"]), ("9007199254740993", "0.10000000000000000001"));
+    assert_eq!(tags["counters.list"], "[9007199254740993,{\"a\":\"\\u003c工\\u003e\",\"b\":1}]");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s15_a_tag_that_two_places_give_differently_is_told_with_both() {
+    let mut recording = small();
+    let mut sidecar: Value = serde_json::from_slice(recording.sidecar.as_ref().unwrap()).unwrap();
+    sidecar["site"] = json!("another");
+    recording.sidecar = Some(sidecar.to_string().into_bytes());
+    let site = Site::to(&[CloudName::Gateway], vec![recording]).await;
+    let id = site.episodes[0];
+    let worker = site.worker("w");
+    site.queue(id).await;
+    let ended = site.until_status(id, "failed").await;
+    let told = "the tag `site` is one thing by the device in the configuration of the data platform and another by the sidecar";
+    assert_eq!((&ended["error_message"], &ended["error_class"], ended.get("next_retry_at")), (&json!(told), &json!("tags_refused"), None));
+    assert_eq!(site.logical_uploads().await.len(), 0, "nothing was begun");
+    // Not for ever: it is mended where it is wrong, and asked for again.
+    let text = std::fs::read_to_string(&site.config).unwrap().replace("上海", "another");
+    std::fs::write(&site.config, text).unwrap();
+    site.queue(id).await;
+    site.until_status(id, "completed").await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s19_what_is_signed_of_a_query_is_what_oss_signs() {
+    // Its parts are asked for in pages, by parameters that are not signed.
+    let site = Site::to(&[CloudName::Gateway], vec![large(6)]).await;
+    let id = site.episodes[0];
+    site.queue(id).await;
+    let first = site.worker_with("first", |_| {}, Some(2 << 20));
+    until("a part is there", async || site.report().await.unfinished.first().is_some_and(|upload| upload.parts >= 2)).await;
+    kill(first).await;
+    let second = site.worker("second");
+    site.until_status(id, "completed").await;
+    second.stop().await;
+    site.assert_all_with_the_platform().await;
+    let report = site.report().await;
+    assert!(!report.refusals.keys().any(|name| name.starts_with("oss")), "{:?}", report.refusals);
 }

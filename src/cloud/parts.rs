@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,9 +12,9 @@ use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::super::{Journal, PushError, PushResult};
-use super::client::{ListedPart, S3Client, S3Error};
-use crate::blobs::OpenObject;
+use super::store::{ListedPart, Store, StoreError};
+use super::{Journal, Push, PushError, PushResult};
+use crate::blobs::{OpenObject, same_etag};
 use crate::domain::sync::{FinishedPart, PARTS_OF_AN_EVENT_MAX, SyncFault};
 
 /// S3 takes ten thousand; some room is left.
@@ -55,6 +54,7 @@ impl Plan {
 }
 
 /// One version of a recording in the edge storage.
+#[derive(Clone)]
 pub struct Recording {
     pub object: OpenObject,
     pub size: u64,
@@ -86,6 +86,11 @@ pub fn same_tag(a: &str, b: &str) -> bool {
     a.trim_matches('"').eq_ignore_ascii_case(b.trim_matches('"'))
 }
 
+/// An entity tag of a foreign server, harmless whatever it is.
+pub fn tag_shown(etag: &str) -> String {
+    etag.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(80).collect()
+}
+
 /// Whether this is what a store says that it has: by its checksum, or else by the entity tag.
 pub fn is_what_arrived(content: &[u8], sha256: &str, told: Option<&str>, etag: &str) -> bool {
     told.map_or_else(|| same_tag(&md5_hex(content), etag), |told| told == sha256)
@@ -113,9 +118,23 @@ pub fn composite_tag(parts: &[FinishedPart]) -> Option<String> {
 }
 
 impl Recording {
-    /// What is stored beside the object.
-    pub fn metadata(&self) -> Vec<(&'static str, String)> {
-        vec![("x-amz-meta-sha256", self.sha256.clone()), ("x-amz-meta-episode-id", self.episode.clone())]
+    /// The recording of an episode, where it still is the one that was verified. In the cloud it has this key.
+    pub async fn open(push: &Push<'_>, key: String) -> PushResult<Self> {
+        let queued = &push.chain.queued;
+        let facts = push.blobs.head(&push.source).await?;
+        let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
+        if facts.size != queued.size_bytes || is_other {
+            let text = format!("the object `{}` is another one than was verified: {} bytes, {}", push.source, facts.size, facts.etag);
+            return Err(PushError::never(SyncFault::SourceChanged, text));
+        }
+        Ok(Self {
+            object: push.blobs.open(&push.source, &facts).await?,
+            size: facts.size,
+            etag: facts.etag,
+            sha256: queued.sha256.clone(),
+            key,
+            episode: queued.episode_public_id.clone(),
+        })
     }
 
     /// All of it, which has to be what was verified.
@@ -176,7 +195,7 @@ impl Recording {
 
 /// Sends what the upload does not have. What arrived is written down, also where something else failed.
 pub async fn send(
-    client: &Arc<S3Client>,
+    store: &dyn Store,
     recording: &Recording,
     plan: &Plan,
     upload: &mut Upload,
@@ -192,7 +211,7 @@ pub async fn send(
     journal.progress(done).await;
     let id = upload.id.clone();
     let mut sending =
-        stream::iter(missing).map(|number| send_part(client, recording, plan, &id, number)).buffer_unordered(at_once.max(1)).boxed();
+        stream::iter(missing).map(|number| send_part(store, recording, plan, &id, number)).buffer_unordered(at_once.max(1)).boxed();
     let (mut arrived, mut noted_at, mut failed) = (vec![], Instant::now(), None);
     while let Some(sent) = sending.next().await {
         match sent {
@@ -219,22 +238,22 @@ pub async fn send(
     failed.map_or(Ok(()), Err)
 }
 
-async fn send_part(client: &S3Client, recording: &Recording, plan: &Plan, id: &str, number: u32) -> PushResult<FinishedPart> {
+async fn send_part(store: &dyn Store, recording: &Recording, plan: &Plan, id: &str, number: u32) -> PushResult<FinishedPart> {
     let (content, sha256) = recording.part(plan, number).await?;
     let mut waits = PART_WAITS.iter();
     loop {
-        let failure = match client.upload_part(&recording.key, id, number, content.clone(), &sha256).await {
+        let failure = match store.upload_part(&recording.key, id, number, content.clone(), &sha256).await {
             Ok((etag, told)) => {
                 if is_what_arrived(&content, &sha256, told.as_deref(), &etag) {
                     return Ok(FinishedPart { number, etag, sha256 });
                 }
-                S3Error::Damaged { code: "a part has another checksum".into() }
+                StoreError::Damaged { code: "a part has another checksum".into() }
             }
             Err(failure) => failure,
         };
-        let wait = waits.next().filter(|_| matches!(failure, S3Error::Away { .. } | S3Error::Damaged { .. }));
+        let wait = waits.next().filter(|_| matches!(failure, StoreError::Away { .. } | StoreError::Damaged { .. }));
         let Some(wait) = wait else { return Err(failure.into()) };
-        let told = if let S3Error::Away { after: Some(after), .. } = &failure { *after } else { Duration::ZERO };
+        let told = if let StoreError::Away { after: Some(after), .. } = &failure { *after } else { Duration::ZERO };
         tokio::time::sleep((*wait).max(told)).await;
     }
 }

@@ -1,0 +1,470 @@
+//! The gateway of the data platform: it opens a session for each recording, says where its bytes go, and is told when all of it is there.
+//!
+//! ```text
+//!  asset, tags ─► session: go on with it, or open one ─► is it there? ─► parts, several at once ─► may it be there? ─► an object
+//!                  ▲                                                                                                     │
+//!                  └── the gateway ended it: one in its place                        completed, with its tags ◄── it is what was sent
+//! ```
+//!
+//! A recovery is asked before anything is sent again. What the gateway has completed is done, whatever else it says of it; an object that lies there
+//! is completed without a byte; an upload that was begun goes on from its parts. Only what was told of nobody begins anew.
+
+mod calls;
+mod oss;
+mod signature;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tracing::warn;
+
+use self::calls::{CallError, Caller, Calls};
+use self::oss::{Credentials, SessionStore, is_tag, object_tag, opened};
+use super::parts::{self, Plan, Recording, same_tag, tag_shown};
+use super::platform::{Platform, PlatformError};
+use super::store::{Sender, Store as _, StoreError};
+use super::{Asset, Cloud, Journal, Pace, Push, PushError, PushResult};
+use crate::blobs::same_etag;
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, StartedUpload, SyncFault, TagSources, tags};
+use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecoveryAction};
+use crate::telemetry::chain;
+
+/// Where the gateway says nothing.
+const PART_BYTES_DEFAULT: u64 = 8 << 20;
+/// Each of several that are in memory at once.
+const PART_BYTES_MAX: u64 = 128 << 20;
+
+pub struct GatewaySettings {
+    /// The configuration of the platform; read for each recording.
+    pub config: PathBuf,
+    pub call_timeout: Duration,
+    pub request_timeout: Duration,
+    pub parts_at_once: usize,
+    pub sidecar_bytes_max: u64,
+    pub restarts_max: u32,
+}
+
+pub struct GatewayCloud {
+    settings: GatewaySettings,
+    calls: Calls,
+    sender: Sender,
+    /// Of its object store, as the last session had it.
+    endpoint: Mutex<Option<String>>,
+}
+
+impl From<PlatformError> for PushError {
+    fn from(error: PlatformError) -> Self {
+        Self::down(SyncFault::CloudUnconfigured, error.to_string())
+    }
+}
+
+/// All that a push needs beside its session.
+struct Prepared<'a> {
+    caller: Caller,
+    asset_id: &'a str,
+    tags: BTreeMap<String, String>,
+    recording: Recording,
+}
+
+/// What became of the session of an earlier try.
+enum Recovered<'a> {
+    /// The gateway has completed it.
+    Completed(FinishedObject),
+    /// It may be gone on with. `is_there`: the gateway says that the object is.
+    Open { store: SessionStore<'a>, is_there: bool },
+    /// One in its place is wanted.
+    Ended,
+    /// Nothing is left of it.
+    Gone,
+}
+
+/// What lies where a session wants the recording.
+enum Lying {
+    Nothing,
+    Recording(FinishedObject),
+    Another,
+}
+
+fn plan_of(session: &OpenedSession, recording: &Recording) -> Plan {
+    let part_bytes = if session.part_bytes > 0 { session.part_bytes } else { PART_BYTES_DEFAULT };
+    Plan::of(recording.size, part_bytes.min(PART_BYTES_MAX))
+}
+
+fn object_of(session: &OpenedSession, recording: &Recording, etag: String) -> FinishedObject {
+    FinishedObject {
+        bucket: session.bucket.clone(),
+        object_key: session.object_key.clone(),
+        etag,
+        size_bytes: recording.size,
+        proof: Proof::EtagOfParts,
+        checksum: None,
+    }
+}
+
+/// The tag that the object of this leg has when it is the recording: as it was seen, or of the parts that were written down, or else of those that
+/// it would have.
+async fn tag_of(leg: &Leg, recording: &Recording, plan: &Plan) -> PushResult<String> {
+    match &leg.object {
+        Some(object) => Ok(object.etag.clone()),
+        None if leg.parts.len() as u64 == plan.count => Ok(object_tag(leg.parts.values())),
+        // Reading it here costs less than sending it again.
+        None => Ok(object_tag(&recording.all_parts(plan).await?)),
+    }
+}
+
+impl GatewayCloud {
+    pub fn new(settings: GatewaySettings, pace: Pace) -> anyhow::Result<Self> {
+        let (calls, sender) = (Calls::new(settings.call_timeout), Sender::new(settings.request_timeout, pace)?);
+        Ok(Self { settings, calls, sender, endpoint: Mutex::default() })
+    }
+
+    async fn platform(&self) -> Result<Platform, PlatformError> {
+        Platform::read(self.settings.config.clone()).await
+    }
+
+    /// The device that the recording is of, and what is told of it.
+    async fn prepared<'a>(&self, push: &'a Push<'_>) -> PushResult<Prepared<'a>> {
+        let no_asset = |text: &str| PushError::never(SyncFault::NoAsset, text);
+        let registered =
+            push.registered.as_ref().ok_or_else(|| PushError::again(SyncFault::Internal, "nothing is known of the episode"))?;
+        let asset_id = match &registered.asset {
+            Asset::Bound(asset_id) => asset_id,
+            Asset::Unbound => {
+                return Err(no_asset(
+                    "the robot of the episode is bound to no asset: bind it with PUT /api/v1/robots/{id}/cloud-asset, and sync again",
+                ));
+            }
+            Asset::Unknown => return Err(no_asset("neither a robot nor an asset is known of the episode")),
+        };
+        let platform = self.platform().await?;
+        let device = platform.device(asset_id).ok_or_else(|| {
+            no_asset(&format!(
+                "the configuration of the data platform has no device `{asset_id}` with a key and tags: add it, and sync again"
+            ))
+        })?;
+        let refused = |text: &str| PushError::never(SyncFault::TagsRefused, text);
+        let sidecar = self.sidecar(push).await?;
+        let sidecar = sidecar.as_deref().map(std::str::from_utf8).transpose().map_err(|_| refused("the sidecar is no text"))?;
+        let sources = TagSources {
+            device: &device.tags,
+            asset_id,
+            object_key: push.source.as_str(),
+            sidecar,
+            episode_id: &push.chain.queued.episode_public_id,
+            registry: &registered.tags,
+        };
+        let tags = tags(sources).map_err(|error| refused(&error.to_string()))?;
+        let recording = Recording::open(push, String::new()).await?;
+        if recording.size == 0 {
+            return Err(PushError::never(SyncFault::SourceChanged, "the recording has no bytes"));
+        }
+        Ok(Prepared { caller: Caller::of(&platform, device), asset_id, tags, recording })
+    }
+
+    async fn sidecar(&self, push: &Push<'_>) -> PushResult<Option<Bytes>> {
+        let Some(sidecar) = &push.sidecar else { return Ok(None) };
+        let facts = push.blobs.head(sidecar).await?;
+        let most = self.settings.sidecar_bytes_max;
+        if facts.size > most {
+            let text = format!("the sidecar has {} bytes, and at most {most} are read", facts.size);
+            return Err(PushError::never(SyncFault::TagsRefused, text));
+        }
+        Ok(Some(push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?))
+    }
+
+    /// Who opened the session of a leg; none where there is none, or its device is not known any more.
+    async fn opener(&self, leg: &Leg) -> PushResult<Option<(OpenedSession, Caller)>> {
+        let Some(session) = &leg.session else { return Ok(None) };
+        let platform = self.platform().await?;
+        Ok(platform.device(&session.asset_id).map(|device| (session.clone(), Caller::of(&platform, device))))
+    }
+
+    fn store<'a>(&'a self, caller: &'a Caller, session: OpenedSession, credentials: Credentials) -> SessionStore<'a> {
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.endpoint.clone());
+        SessionStore::new(&self.calls, caller, &self.sender, self.settings.request_timeout, session, credentials)
+    }
+
+    /// What became of a session, as the gateway says.
+    async fn recovered<'a>(
+        &'a self,
+        (session, caller): &'a (OpenedSession, Caller),
+        leg: &Leg,
+        recording: &Recording,
+    ) -> PushResult<Recovered<'a>> {
+        let found = match self.calls.recovery(caller, &session.logical_upload_id).await {
+            Err(CallError::NotFound) => return Ok(Recovered::Gone),
+            found => found?,
+        };
+        match (found.logical_upload_status(), found.next_action()) {
+            // Whatever it wants to be done next: what it was told has arrived.
+            (LogicalUploadStatus::Completed, _) => {
+                let tag = tag_of(leg, recording, &plan_of(session, recording)).await?;
+                if same_tag(&found.oss_object_etag, &tag) {
+                    return Ok(Recovered::Completed(object_of(session, recording, tag)));
+                }
+                warn!(episode.id = recording.episode, "The data platform has completed another object than ours; it is uploaded anew");
+                Ok(Recovered::Gone)
+            }
+            (_, UploadRecoveryAction::Continue | UploadRecoveryAction::CompleteOnly) => {
+                let is_there = found.next_action() == UploadRecoveryAction::CompleteOnly;
+                let (now, credentials) =
+                    opened(self.calls.reissue(caller, &session.session_id).await?, &session.asset_id, session.restarts)?;
+                if (&now.bucket, &now.object_key) != (&session.bucket, &session.object_key) {
+                    return Ok(Recovered::Gone);
+                }
+                // Parts are cut as they were when it was opened.
+                Ok(Recovered::Open { store: self.store(caller, session.clone(), credentials), is_there })
+            }
+            (_, UploadRecoveryAction::Restart) => Ok(Recovered::Ended),
+            (LogicalUploadStatus::Completing, _) => {
+                Err(PushError::again(SyncFault::CloudRefused, "the data platform is still completing an earlier try"))
+            }
+            (_, UploadRecoveryAction::Abort | UploadRecoveryAction::Unspecified) => {
+                self.abort(caller, session, "it cannot be gone on with").await;
+                Ok(Recovered::Gone)
+            }
+        }
+    }
+
+    async fn abort(&self, caller: &Caller, session: &OpenedSession, reason: &str) {
+        if let Err(error) = self.calls.abort(caller, &session.logical_upload_id, reason).await {
+            warn!(error = chain(&error), "Could not give up a session of the data platform: {error}");
+        }
+    }
+
+    /// A new session, written down before anything is sent.
+    async fn open<'a>(
+        &'a self,
+        prepared: &'a Prepared<'_>,
+        in_place_of: Option<&OpenedSession>,
+        journal: &dyn Journal,
+    ) -> PushResult<SessionStore<'a>> {
+        let Prepared { caller, asset_id, recording, .. } = prepared;
+        let restarts = in_place_of.map_or(0, |session| session.restarts + 1);
+        if let Some(session) = in_place_of.filter(|_| restarts > self.settings.restarts_max) {
+            self.abort(caller, session, "it was restarted too often").await;
+            return Err(PushError::again(SyncFault::CloudRefused, format!("the data platform ended {restarts} sessions in a row")));
+        }
+        let in_place_of = in_place_of.map(|session| session.session_id.as_str());
+        let answer = self.calls.create(caller, &recording.episode, in_place_of).await?;
+        let (session, credentials) = opened(answer, asset_id, restarts)?;
+        if let Err(error) = journal.session_opened(&session).await {
+            // Nobody would know of it.
+            self.abort(caller, &session, "it was not written down").await;
+            return Err(error.into());
+        }
+        Ok(self.store(caller, session, credentials))
+    }
+
+    async fn lying(&self, store: &SessionStore<'_>, leg: &Leg, recording: &Recording) -> PushResult<Lying> {
+        let (size, etag) = match store.head().await {
+            Err(StoreError::NoObject) => return Ok(Lying::Nothing),
+            head => head?,
+        };
+        if size != recording.size {
+            return Ok(Lying::Another);
+        }
+        let tag = tag_of(leg, recording, &plan_of(&store.session, recording)).await?;
+        Ok(if same_tag(&etag, &tag) { Lying::Recording(object_of(&store.session, recording, tag)) } else { Lying::Another })
+    }
+
+    /// The object in its session: sent, or found.
+    async fn bring<'a>(
+        &'a self,
+        before: Recovered<'a>,
+        leg: &Leg,
+        prepared: &'a Prepared<'_>,
+        journal: &dyn Journal,
+    ) -> PushResult<(SessionStore<'a>, FinishedObject)> {
+        let recording = &prepared.recording;
+        let is_ours = |session: &OpenedSession| session.asset_id == prepared.asset_id;
+        let store = match before {
+            Recovered::Open { store, is_there } if is_ours(&store.session) => {
+                let is_begun = is_there || leg.upload.is_some() || leg.object.is_some();
+                let lying = if is_begun { self.lying(&store, leg, recording).await? } else { Lying::Nothing };
+                match lying {
+                    Lying::Recording(object) => return Ok((store, object)),
+                    Lying::Nothing if !is_there => {
+                        let object = self.send(&store, leg, recording, journal).await?;
+                        return Ok((store, object));
+                    }
+                    Lying::Nothing | Lying::Another => self.open(prepared, Some(&store.session), journal).await?,
+                }
+            }
+            // The robot is another device now.
+            Recovered::Open { store, .. } => {
+                self.abort(store.caller, &store.session, "the recording is of another device").await;
+                self.open(prepared, None, journal).await?
+            }
+            Recovered::Ended => self.open(prepared, leg.session.as_ref().filter(|session| is_ours(session)), journal).await?,
+            Recovered::Gone | Recovered::Completed(_) => self.open(prepared, None, journal).await?,
+        };
+        let object = self.send(&store, &Leg::default(), recording, journal).await?;
+        Ok((store, object))
+    }
+
+    /// Sends what is not there, and makes it an object.
+    async fn send(&self, store: &SessionStore<'_>, leg: &Leg, recording: &Recording, journal: &dyn Journal) -> PushResult<FinishedObject> {
+        let (plan, key) = (plan_of(&store.session, recording), &store.session.object_key);
+        let recording = &Recording { key: key.clone(), ..recording.clone() };
+        let mut upload = self.upload(store, leg, recording, &plan, journal).await?;
+        parts::send(store, recording, &plan, &mut upload, self.settings.parts_at_once, journal).await?;
+        let parts: Vec<FinishedPart> = upload.have.values().cloned().collect();
+        journal.may_complete().await?;
+        match store.complete(key, &upload.id, &parts, false).await {
+            // The answer may be what was lost, now or before.
+            Ok(_) | Err(StoreError::NoUpload | StoreError::NoObject) => {}
+            Err(error @ StoreError::Away { .. }) => match store.head().await {
+                Ok(_) => {}
+                Err(_) => return Err(error.into()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+        let (size, etag) = store.head().await?;
+        if size == recording.size && is_tag(&etag, &parts) {
+            return Ok(object_of(&store.session, recording, object_tag(&parts)));
+        }
+        let text = format!("the object in the cloud is not what was sent: it has {size} bytes and the entity tag {}", tag_shown(&etag));
+        Err(PushError::again(SyncFault::Damaged, text))
+    }
+
+    /// The upload to go on with, and what it has: the one that was begun, or a new one.
+    async fn upload(
+        &self,
+        store: &SessionStore<'_>,
+        leg: &Leg,
+        recording: &Recording,
+        plan: &Plan,
+        journal: &dyn Journal,
+    ) -> PushResult<parts::Upload> {
+        let is_of_it = |begun: &&StartedUpload| {
+            begun.object_key == recording.key && begun.part_bytes == plan.part_bytes && same_etag(&begun.source_etag, &recording.etag)
+        };
+        if let Some(begun) = leg.upload.as_ref().filter(is_of_it) {
+            match store.list_parts(&recording.key, &begun.upload_id).await {
+                Ok(listed) => {
+                    let have = recording.compared(plan, listed, &leg.parts).await?;
+                    return Ok(parts::Upload { id: begun.upload_id.clone(), have });
+                }
+                Err(StoreError::NoUpload | StoreError::NoObject) => {
+                    warn!(episode.id = recording.episode, "The cloud has forgotten an upload that was begun; it begins anew");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let id = store.begin().await?;
+        let upload = StartedUpload {
+            bucket: store.session.bucket.clone(),
+            object_key: recording.key.clone(),
+            upload_id: id.clone(),
+            part_bytes: plan.part_bytes,
+            source_etag: recording.etag.clone(),
+        };
+        if let Err(error) = journal.upload_started(&upload).await {
+            // Nobody would know of it.
+            let _ = store.abort(&recording.key, &id).await;
+            return Err(error.into());
+        }
+        Ok(parts::Upload { id, have: BTreeMap::new() })
+    }
+
+    /// Tells the gateway that all of it is there. Where the answer is lost, or it was told before with other tags, it is asked.
+    async fn complete(&self, prepared: &Prepared<'_>, session: &OpenedSession, object: &FinishedObject) -> PushResult<()> {
+        let plan = plan_of(session, &prepared.recording);
+        let question = CompleteUploadRequest {
+            upload_id: session.session_id.clone(),
+            file_size: i64::try_from(object.size_bytes).unwrap_or(i64::MAX),
+            raw_tags: prepared.tags.clone().into_iter().collect(),
+            completed_part_count: i32::try_from(plan.count).unwrap_or(i32::MAX),
+            oss_object_etag: object.etag.clone(),
+            part_size_bytes: i64::try_from(plan.part_bytes).unwrap_or(i64::MAX),
+        };
+        let Err(failure) = self.calls.complete(&prepared.caller, question).await else { return Ok(()) };
+        match self.calls.recovery(&prepared.caller, &session.logical_upload_id).await {
+            Ok(found)
+                if found.logical_upload_status() == LogicalUploadStatus::Completed && same_tag(&found.oss_object_etag, &object.etag) =>
+            {
+                Ok(())
+            }
+            _ => Err(failure.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Cloud for GatewayCloud {
+    fn name(&self) -> CloudName {
+        CloudName::Gateway
+    }
+
+    async fn probe(&self) -> PushResult<()> {
+        let down = |error: PushError| match error {
+            PushError::Again { failure, .. } => PushError::Down(failure),
+            error => error,
+        };
+        let platform = self.platform().await?;
+        let Some(device) = platform.ready().next().and_then(|id| platform.device(id)) else {
+            let text = "the configuration of the data platform has no device with a key and tags";
+            return Err(PushError::down(SyncFault::CloudUnconfigured, text));
+        };
+        self.calls.probe(&Caller::of(&platform, device)).await.map_err(down)?;
+        // Its store may be away alone.
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match endpoint {
+            Some(endpoint) => self.sender.knock(&oss::with_scheme(&endpoint)).await.map_err(|error| down(error.into())),
+            None => Ok(()),
+        }
+    }
+
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
+        let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
+        if leg.told_at.is_some() {
+            return Ok(());
+        }
+        let prepared = self.prepared(push).await?;
+        let before = self.opener(&leg).await?;
+        let recovered = match &before {
+            Some(before) => self.recovered(before, &leg, &prepared.recording).await?,
+            None => Recovered::Gone,
+        };
+        let object = if let Recovered::Completed(object) = recovered {
+            journal.object_finished(&object).await?;
+            object
+        } else {
+            let (store, object) = self.bring(recovered, &leg, &prepared, journal).await?;
+            journal.object_finished(&object).await?;
+            journal.may_complete().await?;
+            self.complete(&prepared, &store.session, &object).await?;
+            object
+        };
+        journal.progress(object.size_bytes).await;
+        Ok(journal.service_told().await?)
+    }
+
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
+        let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
+        let Some(before) = self.opener(&leg).await? else { return Ok(None) };
+        let recording = Recording::open(push, String::new()).await?;
+        match self.recovered(&before, &leg, &recording).await? {
+            Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
+            Recovered::Open { store, .. } => {
+                if let Some(upload) = &leg.upload {
+                    store.abort(&upload.object_key, &upload.upload_id).await?;
+                }
+                let (session, caller) = &before;
+                self.abort(caller, session, "the episode may not be in the cloud any more").await;
+                Ok(None)
+            }
+            Recovered::Ended => {
+                let (session, caller) = &before;
+                self.abort(caller, session, "the episode may not be in the cloud any more").await;
+                Ok(None)
+            }
+            Recovered::Gone => Ok(None),
+        }
+    }
+}
