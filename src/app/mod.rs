@@ -305,6 +305,7 @@ impl App {
             registrations_per_minute: config.limits.registrations_per_minute,
             sync: http::SyncSettings {
                 clouds: cloud_names,
+                platform: config.sync.platform(),
                 auto_scan: config.sync.auto_scan,
                 max_retries: config.sync.max_retries(),
                 deadline: config.sync.deadline(),

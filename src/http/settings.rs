@@ -1,5 +1,6 @@
 //! What the edge has to be told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoints::{Endpoints, Store};
@@ -61,6 +62,8 @@ pub struct EdgeSettings {
 pub struct SyncSettings {
     /// None: they do not.
     pub clouds: Vec<CloudName>,
+    /// Where the configuration of the data platform lies; none where recordings go to no gateway.
+    pub platform: Option<PathBuf>,
     /// Whether what is approved is pushed by itself, where nobody has switched it.
     pub auto_scan: bool,
     pub max_retries: Option<u32>,
