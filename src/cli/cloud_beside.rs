@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use serde_json::Value;
+use anyhow::{Context as _, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
 
+use super::ROBOTS_MAX;
 use crate::config::{Config, Secret};
 use crate::embedded::private_folder;
 use crate::simulator::client::Client;
-use crate::simulator::cloud::{Cloud, CloudOptions};
+use crate::simulator::cloud::{Cloud, CloudDevice, CloudOptions};
 
 /// How long what is approved may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,13 +19,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A page of a list.
 const PAGE: usize = 100;
 
-/// Starts it, and has the settings name it; where they name a cloud already, that one stays.
-pub async fn start(config: &mut Config, folder: &Path) -> anyhow::Result<Option<Cloud>> {
-    if config.sync.s3.bucket.is_some() {
+/// The devices of its data platform: one for each robot that may ever be at work.
+fn devices() -> Vec<CloudDevice> {
+    let others = (2..=ROBOTS_MAX).map(|n| format!("simulated-asset-{n:02}"));
+    std::iter::once("simulated-asset".to_owned()).chain(others).map(|id| CloudDevice::named(&id)).collect()
+}
+
+/// Starts it, and has the settings name it; where they name a cloud already, that one stays. With a platform, robots can be bound to its devices.
+pub async fn start(config: &mut Config, folder: &Path, with_platform: bool) -> anyhow::Result<Option<Cloud>> {
+    if config.sync.s3.bucket.is_some() || config.sync.gateway.config.is_some() {
         return Ok(None);
     }
     private_folder(folder)?;
-    let options = CloudOptions::on_free_ports(folder.join("cloud"));
+    let mut options = CloudOptions::on_free_ports(folder.join("cloud"));
+    if with_platform {
+        options.devices = devices();
+        options.write_config = Some(folder.join("cloud-platform.json"));
+        config.sync.gateway.config = options.write_config.clone();
+    }
     let cloud = Cloud::start(options.clone()).await.context("the simulated cloud cannot start")?;
     let s3 = &mut config.sync.s3;
     s3.bucket = options.buckets.first().cloned();
@@ -33,6 +46,20 @@ pub async fn start(config: &mut Config, folder: &Path) -> anyhow::Result<Option<
     config.sync.receiver.url = Some(format!("http://{}", cloud.addresses().receiver));
     config.sync.auto_scan = true;
     Ok(Some(cloud))
+}
+
+/// Binds each of these robots to a device of the platform that is free, but for those that are bound.
+pub async fn bind(client: &Client, robots: impl IntoIterator<Item = i64>) -> anyhow::Result<()> {
+    for robot in robots {
+        if client.get(&format!("/robots/{robot}")).await?["asset_id"].is_string() {
+            continue;
+        }
+        let free = client.get("/robots/cloud-asset-options").await?;
+        let asset = free["items"][0]["device_id"].as_str().context("no device of the simulated cloud is free")?;
+        let bound = client.call(Method::PUT, &format!("/robots/{robot}/cloud-asset"), Some(&json!({ "asset_id": asset }))).await?;
+        ensure!(bound.status.is_success(), "the robot {robot} cannot be bound to {asset}: {}", bound.body);
+    }
+    Ok(())
 }
 
 /// What of all that is approved is not in the cloud once, byte for byte; waits for what is on its way.

@@ -49,6 +49,9 @@ use output::say;
 use place::At;
 use robots_at_work::RobotsAtWork;
 
+/// Simulated robots that one server can have at work.
+const ROBOTS_MAX: u16 = 50;
+
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
 #[derive(Parser)]
 #[command(name = "keystone", version, about, long_about = None, after_help = help::ALL)]
@@ -66,7 +69,7 @@ enum Command {
     #[command(after_help = help::SERVE)]
     Serve {
         /// Also seed a factory, once, and keep simulated robots at work in it
-        #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
+        #[arg(long, value_name = "ROBOTS", num_args = 0..=1, default_missing_value = "1", value_parser = clap::value_parser!(u16).range(1..=i64::from(ROBOTS_MAX)))]
         with_robot: Option<u16>,
         /// Also keep a simulated cloud beside it, and push there what is approved; where the settings name a cloud, that one is used
         #[arg(long)]
@@ -268,11 +271,11 @@ async fn serve(mut config: Config, with_robot: Option<u16>, with_cloud: bool) ->
         say("Keystone Edge starts …")?;
     }
     let folder = config.embedded.data_dir.clone();
-    let cloud = if with_cloud { cloud_beside::start(&mut config, &folder).await? } else { None };
+    let cloud = if with_cloud { cloud_beside::start(&mut config, &folder, with_robot.is_some()).await? } else { None };
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     let robots = match with_robot {
         Some(robots) => tokio::select! {
-            prepared = RobotsAtWork::prepare(&app, &config, robots) => prepared.inspect_err(robots_stopped).ok(),
+            prepared = RobotsAtWork::prepare(&app, &config, robots, cloud.is_some()) => prepared.inspect_err(robots_stopped).ok(),
             () = lifecycle.stop_requested() => None,
         },
         None => None,

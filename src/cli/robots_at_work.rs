@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 
+use super::cloud_beside;
 use super::output::say;
 use crate::app::App;
 use crate::config::{Config, reachable};
@@ -36,11 +37,15 @@ const PACE: Pace = Pace {
 const SUMMARY: Duration = Duration::from_secs(60);
 
 impl RobotsAtWork {
-    /// Makes what is missing of their factory, which an earlier start of this data folder may have made.
-    pub async fn prepare(app: &App, config: &Config, robots: u16) -> anyhow::Result<Self> {
+    /// Makes what is missing of their factory, which an earlier start of this data folder may have made. Beside a simulated cloud, they are devices
+    /// of its data platform.
+    pub async fn prepare(app: &App, config: &Config, robots: u16, beside_cloud: bool) -> anyhow::Result<Self> {
         let client = Client::signed_in(&format!("http://{}", reachable(app.http)), app.admin_login())?;
         let folder = config.embedded.data_dir.join("robots");
         let made = at_home(&client, &folder, usize::from(robots)).await?;
+        if beside_cloud {
+            cloud_beside::bind(&client, made.stations.iter().map(|place| place.robot_id)).await?;
+        }
         Ok(Self { client, made, given_key: given_key(config), folder })
     }
 

@@ -1,4 +1,4 @@
-//! Creating registry entries, binding stations, retiring robots.
+//! Creating registry entries, binding stations, binding robots to assets and retiring them.
 
 use serde_json::Value;
 
@@ -218,6 +218,8 @@ pub struct CreateRobot {
     pub factory_id: FactoryId,
     pub device_id: DeviceId,
     pub asset_id: Option<String>,
+    /// Whether no other live robot may have this asset. Where no gateway is, robots are numbered as their owners like.
+    pub binds_asset: bool,
     pub metadata: Value,
 }
 
@@ -229,6 +231,9 @@ impl Command for CreateRobot {
             return Err(Refusal::invalid(RefusalCode::RobotTypeNotFound, format!("there is no robot type {}", self.robot_type_id)).into());
         }
         factory_must_exist(work, self.factory_id).await?;
+        if let Some(asset_id) = self.asset_id.as_deref().filter(|_| self.binds_asset) {
+            asset_must_be_free(work, asset_id, None).await?;
+        }
         let record = Robot {
             robot_type_id: self.robot_type_id,
             factory_id: self.factory_id,
@@ -344,15 +349,67 @@ impl Command for RetireRobot {
     const NAME: &'static str = "retire_robot";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let mut robot = work.load::<Registered<Robot>>(self.robot_id).await?;
-        if !robot.state.live().is_some_and(|robot| work.scope.contains(robot.factory_id, None)) {
-            return Err(Refusal::new(RefusalCode::RobotNotFound, format!("there is no robot {}", self.robot_id)).into());
-        }
+        let mut robot = robot_of(work, self.robot_id).await?;
         work.decide(&mut robot, RecordCommand::Retire { reason: self.reason.clone(), at: work.now })?;
         if let Some(station) = facts::station_of_robot(&mut work.tx, self.robot_id).await? {
             let mut station = work.lock_and_load::<Station>(station).await?;
             work.decide(&mut station, StationCommand::Unbind)?;
         }
+        Ok(())
+    }
+}
+
+/// A robot that the caller may speak of.
+async fn robot_of(work: &mut Work, id: RobotId) -> Result<Loaded<Registered<Robot>>, CommandError> {
+    let robot = work.load::<Registered<Robot>>(id).await?;
+    match robot.state.live() {
+        Some(seen) if work.scope.contains(seen.factory_id, None) => Ok(robot),
+        _ => Err(Refusal::new(RefusalCode::RobotNotFound, format!("there is no robot {id}")).into()),
+    }
+}
+
+/// A robot outside of the caller's scope keeps its asset all the same, and is not named.
+async fn asset_must_be_free(work: &mut Work, asset_id: &str, other_than: Option<RobotId>) -> Result<(), CommandError> {
+    let Some(holder) = facts::holder_of_asset(&mut work.tx, asset_id, other_than).await? else { return Ok(()) };
+    let who = match work.scope.contains(holder.factory_id, None) {
+        true => format!("the robot {}", holder.robot_id),
+        false => "another robot".to_owned(),
+    };
+    Err(Refusal::new(RefusalCode::AssetTaken, format!("{who} is bound to this asset")).into())
+}
+
+/// From now on the data platform knows a robot as this device. That there is such a device, the caller has seen.
+#[derive(Clone, Debug)]
+pub struct BindAsset {
+    pub robot_id: RobotId,
+    pub asset_id: String,
+}
+
+impl Command for BindAsset {
+    type Answer = ();
+    const NAME: &'static str = "bind_asset";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut robot = robot_of(work, self.robot_id).await?;
+        // Before the other robots are asked: what changes nothing is no matter of theirs.
+        if work.decide(&mut robot, RecordCommand::BindAsset { asset_id: self.asset_id.clone() })? == 0 {
+            return Ok(());
+        }
+        asset_must_be_free(work, &self.asset_id, Some(self.robot_id)).await
+    }
+}
+
+/// From now on the data platform does not know the robot.
+#[derive(Clone, Copy, Debug)]
+pub struct UnbindAsset(pub RobotId);
+
+impl Command for UnbindAsset {
+    type Answer = ();
+    const NAME: &'static str = "unbind_asset";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut robot = robot_of(work, self.0).await?;
+        work.decide(&mut robot, RecordCommand::UnbindAsset)?;
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What verification found out about an uploaded object, and what the store refused to write.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::production::{EndedTask, Production};
 use super::{Command, CommandError, Refusal, Work, chance, qa};
@@ -93,7 +93,7 @@ impl Command for AcceptUpload {
             etag: self.verified.etag.clone(),
             duration_sec: self.duration_sec,
             message_count: self.verified.message_count,
-            metadata: self.metadata.clone(),
+            metadata: with_asset(self.metadata.clone(), owner.asset_id.as_deref()),
             damage: damage.map(|(damage, reason)| episode::Damage { what: damage.rejection.to_string(), reason }),
             sidecar: self.sidecar.clone(),
         };
@@ -116,6 +116,17 @@ impl Command for AcceptUpload {
         }
         Ok(Acceptance::Created(episode_id))
     }
+}
+
+/// What is kept with an episode, and which device the data platform knew its robot as.
+fn with_asset(metadata: Option<Value>, asset_id: Option<&str>) -> Option<Value> {
+    let Some(asset_id) = asset_id else { return metadata };
+    let mut kept = match metadata {
+        Some(Value::Object(kept)) => kept,
+        _ => Map::new(),
+    };
+    kept.insert("asset_id".to_owned(), asset_id.into());
+    Some(Value::Object(kept))
 }
 
 /// The object is not what the device said it is: recorded, and no ack is sent.

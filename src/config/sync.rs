@@ -70,7 +70,7 @@ pub struct CloudReceiver {
 #[serde(deny_unknown_fields)]
 pub struct CloudGateway {
     #[serde(deserialize_with = "set_or_none")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     #[serde(rename = "call_timeout_s", deserialize_with = "seconds")]
     pub call_timeout: Duration,
     restarts_max: u32,

@@ -70,6 +70,7 @@ const BATCH_STATUS: &[&str] =
 const BATCH_TASKS: &[&str] = &["batch_created", "batch_adjusted", "batch_task_removed", "batch_task_settled", "batch_tasks_settled"];
 
 codes! {
+    AssetTaken = "asset_taken", Conflict;
     BatchExists = "batch_exists", Conflict;
     BatchHasUploads = "batch_has_uploads", Conflict;
     BatchNotDeletable = "batch_not_deletable", Conflict, made by BATCH_STATUS;
@@ -153,6 +154,7 @@ codes! {
     RobotAlreadyAssigned = "robot_already_assigned", Conflict;
     RobotNotActive = "robot_not_active", Invalid;
     RobotNotFound = "robot_not_found", NotFound;
+    RobotRetired = "robot_retired", Conflict, made by &["robot_retired"];
     RobotTypeNotFound = "robot_type_not_found", NotFound;
     SalvageUnderWay = "salvage_under_way", Conflict, made by &["salvage_requested"];
     SceneNotFound = "scene_not_found", Invalid;

@@ -1,7 +1,7 @@
 //! The registry: the things a factory consists of, before any work is ordered.
 //!
-//! All of them live the same way, so there is one rule for all: a record is created
-//! once, and some kinds are retired. What a record must refer to, and which names are taken, is kept by the tables.
+//! All of them live the same way, so there is one rule for all: a record is created once, some kinds are retired, and robots are bound
+//! to an asset of the data platform. What a record must refer to, and which names are taken, is kept by the tables.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -23,6 +23,19 @@ pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Sen
     fn is_retired(&self) -> bool {
         false
     }
+    /// For what the data platform knows as a device.
+    const ASSET: Option<AssetEvents> = None;
+    fn asset(&self) -> Option<&str> {
+        None
+    }
+    fn set_asset(&mut self, _: Option<&str>) {}
+}
+
+/// The events of an asset that is bound, and of one that is unbound.
+#[derive(Clone, Copy, Debug)]
+pub struct AssetEvents {
+    pub bound: &'static str,
+    pub unbound: &'static str,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -50,6 +63,11 @@ pub enum RecordCommand<R> {
         reason: String,
         at: Timestamp,
     },
+    /// The data platform knows it as this device, and as no other.
+    BindAsset {
+        asset_id: String,
+    },
+    UnbindAsset,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,25 +75,32 @@ pub enum RecordCommand<R> {
 pub enum RecordEvent<R: Record> {
     Created(R),
     Retired { reason: String, at: Timestamp },
+    AssetBound { asset_id: String },
+    AssetUnbound {},
 }
 
-/// Of the event of an entry's end.
-const RETIRED_VERSION: &str = "1.0";
+/// Of the events after an entry's first.
+const LATER_VERSION: &str = "1.0";
 
 impl<R: Record> Event for RecordEvent<R> {
     fn types() -> Vec<(&'static str, &'static str)> {
-        std::iter::once((R::CREATED, R::VERSION)).chain(R::RETIRED.map(|retired| (retired, RETIRED_VERSION))).collect()
+        let of_assets = R::ASSET.into_iter().flat_map(|events| [events.bound, events.unbound]);
+        let later = R::RETIRED.into_iter().chain(of_assets).map(|later| (later, LATER_VERSION));
+        std::iter::once((R::CREATED, R::VERSION)).chain(later).collect()
     }
     fn event_type(&self) -> &'static str {
+        // What a kind has no event for, it does not decide.
         match self {
             Self::Created(_) => R::CREATED,
             Self::Retired { .. } => R::RETIRED.unwrap_or(R::CREATED),
+            Self::AssetBound { .. } => R::ASSET.map_or(R::CREATED, |events| events.bound),
+            Self::AssetUnbound {} => R::ASSET.map_or(R::CREATED, |events| events.unbound),
         }
     }
     fn event_version(&self) -> &'static str {
         match self {
             Self::Created(_) => R::VERSION,
-            Self::Retired { .. } => RETIRED_VERSION,
+            Self::Retired { .. } | Self::AssetBound { .. } | Self::AssetUnbound {} => LATER_VERSION,
         }
     }
 }
@@ -88,11 +113,19 @@ pub enum RecordRefusal {
     NoSuchEntry,
     #[error("entries of this kind are not retired")]
     NotRetirable,
+    #[error("entries of this kind are no devices of the data platform")]
+    NoDevice,
+    #[error("it is retired, and records nothing any more")]
+    Retired,
 }
 
 impl Refused for RecordRefusal {
     fn code(&self) -> RefusalCode {
-        RefusalCode::EntryExists
+        match self {
+            Self::Retired => RefusalCode::RobotRetired,
+            // Only the first is ever asked for.
+            Self::AlreadyCreated | Self::NoSuchEntry | Self::NotRetirable | Self::NoDevice => RefusalCode::EntryExists,
+        }
     }
 }
 
@@ -106,22 +139,33 @@ impl<R: Record> Aggregate for Registered<R> {
         match (self, command) {
             (Self::Absent, RecordCommand::Create(record)) => Ok(vec![RecordEvent::Created(record)]),
             (Self::Live(_), RecordCommand::Create(_)) => Err(RecordRefusal::AlreadyCreated),
-            (Self::Absent, RecordCommand::Retire { .. }) => Err(RecordRefusal::NoSuchEntry),
+            (Self::Absent, RecordCommand::Retire { .. } | RecordCommand::BindAsset { .. } | RecordCommand::UnbindAsset) => {
+                Err(RecordRefusal::NoSuchEntry)
+            }
             (Self::Live(_), RecordCommand::Retire { .. }) if R::RETIRED.is_none() => Err(RecordRefusal::NotRetirable),
             // Asked for again because the first answer was lost, or because something came in between.
             (Self::Live(record), RecordCommand::Retire { .. }) if record.is_retired() => Ok(vec![]),
             (Self::Live(_), RecordCommand::Retire { reason, at }) => Ok(vec![RecordEvent::Retired { reason, at }]),
+            (Self::Live(_), RecordCommand::BindAsset { .. } | RecordCommand::UnbindAsset) if R::ASSET.is_none() => {
+                Err(RecordRefusal::NoDevice)
+            }
+            (Self::Live(record), RecordCommand::BindAsset { asset_id }) if record.asset() == Some(&*asset_id) => Ok(vec![]),
+            // Its asset is free for another one, and that could be any.
+            (Self::Live(record), RecordCommand::BindAsset { .. }) if record.is_retired() => Err(RecordRefusal::Retired),
+            (Self::Live(_), RecordCommand::BindAsset { asset_id }) => Ok(vec![RecordEvent::AssetBound { asset_id }]),
+            (Self::Live(record), RecordCommand::UnbindAsset) if record.asset().is_none() => Ok(vec![]),
+            // Also of one that is retired: what it still uploads is nobody's then.
+            (Self::Live(_), RecordCommand::UnbindAsset) => Ok(vec![RecordEvent::AssetUnbound {}]),
         }
     }
 
     fn evolve(&mut self, event: &RecordEvent<R>) {
-        match event {
-            RecordEvent::Created(record) => *self = Self::Live(record.clone()),
-            RecordEvent::Retired { .. } => {
-                if let Self::Live(record) = self {
-                    record.retire();
-                }
-            }
+        match (self, event) {
+            (state, RecordEvent::Created(record)) => *state = Self::Live(record.clone()),
+            (Self::Live(record), RecordEvent::Retired { .. }) => record.retire(),
+            (Self::Live(record), RecordEvent::AssetBound { asset_id }) => record.set_asset(Some(asset_id)),
+            (Self::Live(record), RecordEvent::AssetUnbound {}) => record.set_asset(None),
+            (Self::Absent, RecordEvent::Retired { .. } | RecordEvent::AssetBound { .. } | RecordEvent::AssetUnbound {}) => {}
         }
     }
 }
@@ -143,7 +187,7 @@ words! {
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal $(, $version:literal)? { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal)?)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal $(, $version:literal)? { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal, $bound:literal, $unbound:literal)?)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
@@ -158,6 +202,13 @@ macro_rules! records {
                 }
                 fn is_retired(&self) -> bool {
                     self.status == RobotStatus::Retired
+                }
+                const ASSET: Option<AssetEvents> = Some(AssetEvents { bound: $bound, unbound: $unbound });
+                fn asset(&self) -> Option<&str> {
+                    self.asset_id.as_deref()
+                }
+                fn set_asset(&mut self, asset_id: Option<&str>) {
+                    self.asset_id = asset_id.map(str::to_owned);
                 }
             )?
         }
@@ -217,10 +268,11 @@ records! {
         robot_type_id: RobotTypeId,
         factory_id: FactoryId,
         device_id: DeviceId,
+        /// The device that the data platform knows it as; where no gateway is, whatever its owners number it as.
         asset_id: Option<String>,
         status: RobotStatus,
         metadata: Value,
-    } -> "robot_retired"
+    } -> "robot_retired", "robot_asset_bound", "robot_asset_unbound"
     /// A person who operates a robot while it records. Who it is and the password are not part of it: what is known of
     /// people, and credentials, stand beside the log.
     DataCollector = "data_collector", "data_collector_created", "2.0" {
@@ -235,5 +287,74 @@ records! {
         certification: Option<String>,
         status: CollectorStatus,
         metadata: Value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    type State = Registered<Robot>;
+
+    fn robot(asset_id: Option<&str>) -> Robot {
+        let device_id = DeviceId::parse("AB-F0001-T0001-000001").unwrap();
+        let asset_id = asset_id.map(str::to_owned);
+        Robot {
+            robot_type_id: RobotTypeId(1),
+            factory_id: FactoryId(1),
+            device_id,
+            asset_id,
+            status: RobotStatus::Active,
+            metadata: json!({}),
+        }
+    }
+
+    fn after(commands: impl IntoIterator<Item = RecordCommand<Robot>>) -> State {
+        let mut state = State::default();
+        for command in commands {
+            state.decide(command).unwrap().iter().for_each(|event| state.evolve(event));
+        }
+        state
+    }
+
+    fn bind(asset_id: &str) -> RecordCommand<Robot> {
+        RecordCommand::BindAsset { asset_id: asset_id.to_owned() }
+    }
+
+    fn retire() -> RecordCommand<Robot> {
+        RecordCommand::Retire { reason: "scrapped".to_owned(), at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn an_asset_is_bound_until_another_one_is_or_it_is_unbound() {
+        let create = |asset_id| RecordCommand::Create(robot(asset_id));
+        let bound = |asset_id: &str| Ok(vec![RecordEvent::AssetBound { asset_id: asset_id.to_owned() }]);
+        let (free, at_seven) = (after([create(None)]), after([create(Some("seven"))]));
+        assert_eq!(free.decide(bind("seven")), bound("seven"));
+        assert_eq!(at_seven.decide(bind("seven")), Ok(vec![]), "asked for again");
+        assert_eq!(at_seven.decide(bind("eight")), bound("eight"));
+        assert_eq!(after([create(Some("seven")), bind("eight")]).live(), Some(&robot(Some("eight"))));
+        assert_eq!(free.decide(RecordCommand::UnbindAsset), Ok(vec![]));
+        assert_eq!(at_seven.decide(RecordCommand::UnbindAsset), Ok(vec![RecordEvent::AssetUnbound {}]));
+        assert_eq!(after([create(Some("seven")), RecordCommand::UnbindAsset]).live(), Some(&robot(None)));
+        assert_eq!(State::Absent.decide(bind("seven")), Err(RecordRefusal::NoSuchEntry));
+    }
+
+    #[test]
+    fn a_retired_robot_keeps_its_asset_for_what_it_recorded_and_gets_no_other() {
+        let retired = after([RecordCommand::Create(robot(Some("seven"))), retire()]);
+        assert_eq!(retired.live().and_then(Record::asset), Some("seven"));
+        assert_eq!(retired.decide(bind("eight")), Err(RecordRefusal::Retired));
+        assert_eq!(retired.decide(bind("seven")), Ok(vec![]));
+        assert_eq!(retired.decide(RecordCommand::UnbindAsset), Ok(vec![RecordEvent::AssetUnbound {}]));
+    }
+
+    #[test]
+    fn only_robots_are_devices_of_the_data_platform() {
+        let sop = Sop { slug: "wash".to_owned(), version: "1".to_owned(), description: None, skill_sequence: vec![] };
+        let refused = Registered::Live(sop).decide(RecordCommand::BindAsset { asset_id: "seven".to_owned() });
+        assert_eq!(refused, Err(RecordRefusal::NoDevice));
     }
 }

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on `POST`: the same request again gets the first answer again, for a day.
+//! `Idempotency-Key`, on `POST` and where else a policy takes it: the same request again gets the first answer again, for a day.
 //!
 //! Kept are answers that say what was done, or that a rule said no. What may be otherwise in
 //! a moment is not kept: failures, lost races, a login that is missing, the state of a device.

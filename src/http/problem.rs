@@ -77,6 +77,7 @@ codes! {
     ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
     LogBehind = "log_behind", SERVICE_UNAVAILABLE;
     CertificatesUnavailable = "certificates_unavailable", SERVICE_UNAVAILABLE;
+    AssetNotReady = "asset_not_ready", BAD_REQUEST;
     SyncNotConfigured = "sync_not_configured", SERVICE_UNAVAILABLE;
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     RequestTimeout = "request_timeout", SERVICE_UNAVAILABLE;

@@ -19,7 +19,8 @@ use super::idempotency::idempotent;
 use super::intake::limited;
 use super::policy::Policy;
 use super::registry::{
-    config_templates, data_collectors, factories, inspectors, organizations, robot_types, robots, scenes, skills, sops, subscenes,
+    cloud_assets, config_templates, data_collectors, factories, inspectors, organizations, robot_types, robots, scenes, skills, sops,
+    subscenes,
 };
 use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
@@ -93,6 +94,7 @@ fn routes() -> Routes {
         sops::routes,
         robot_types::routes,
         robots::routes,
+        cloud_assets::routes,
         registration::routes,
         config_templates::routes,
         data_collectors::routes,
@@ -432,6 +434,8 @@ pub(super) mod tests {
             "/api/v1/subscriptions/{id}/redeliver",
             "/api/v1/subscriptions/{id}/poll",
             "/api/v1/subscriptions/{id}/ack",
+            "/api/v1/robots/cloud-asset-options",
+            "/api/v1/robots/{id}/cloud-asset",
             "/api/v1/robots/{id}/ws-client-auth-token/rotate",
             "/api/v1/robot_types/{id}/config_templates",
             "/api/v1/robot_types/{id}/config_templates/{filename}",
@@ -464,7 +468,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 190, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 193, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

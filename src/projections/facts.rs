@@ -29,12 +29,14 @@ pub struct TaskOwner {
     pub recorder_epoch: Option<i64>,
     pub transfer_epoch: Option<i64>,
     pub transfer_open: bool,
+    /// The device that the data platform knows the robot as.
+    pub asset_id: Option<String>,
 }
 
 macro_rules! owner_where {
     ($condition:literal) => {
         concat!(
-            "select t.id, t.task_id, r.device_id, d.recorder_epoch, d.transfer_epoch, coalesce(d.transfer_open, false)
+            "select t.id, t.task_id, r.device_id, d.recorder_epoch, d.transfer_epoch, coalesce(d.transfer_open, false), r.asset_id
              from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
              left join devices d on d.id = r.device_id where ",
             $condition
@@ -78,6 +80,7 @@ fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
         recorder_epoch: row.get(3),
         transfer_epoch: row.get(4),
         transfer_open: row.get(5),
+        asset_id: row.get(6),
     })
 }
 
@@ -213,6 +216,25 @@ pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFact
     let rows = tx.query(sql, &[&id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(RobotFacts { device_id: row.try_get(0)?, factory_id: row.get(1), type_name: row.get(2), status: row.try_get(3)? }))
+}
+
+/// A live robot that is bound to this asset, other than the one that is to be. Commands that want the same asset wait for each other here, so
+/// that what is answered stays true until the commit.
+///
+/// No index of the table keeps this rule: robots may share what they are numbered as, from before there was a gateway, and no unique index
+/// could be made over them. This lock is the only one of its command.
+pub async fn holder_of_asset(tx: &mut Transaction, asset: &str, other_than: Option<RobotId>) -> Result<Option<AssetHolder>, StoreError> {
+    let lock = "select pg_advisory_xact_lock(hashtextextended('asset/' || $1, 0))";
+    let holder =
+        "select id, factory_id from robots where asset_id = $1 and status <> 'retired' and id is distinct from $2 order by id limit 1";
+    let answers = tx.query_all(&[(lock, vec![&asset]), (holder, vec![&asset, &other_than])]).await?;
+    Ok(answers.last().and_then(|rows| rows.first()).map(|row| AssetHolder { robot_id: row.get(0), factory_id: row.get(1) }))
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct AssetHolder {
+    pub robot_id: RobotId,
+    pub factory_id: FactoryId,
 }
 
 /// What a binding copies and checks of a data collector.

@@ -14,6 +14,7 @@ use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
 use keystone_edge::http::openapi;
 use keystone_edge::outbox::Wakes;
+use keystone_edge::simulator::cloud::CloudDevice;
 use keystone_edge::simulator::factory::Workplace;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -522,8 +523,14 @@ async fn a_fresh_server_accepts_every_example() {
     let mut server = Server::new(folder.path());
     // The first decision is the last one, so that it can be reopened.
     server.settings.push(("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned()));
-    let (cloud, _cloud_folder) = simulated_cloud(|_| {}).await;
+    let platform = folder.path().join("platform.json");
+    let (cloud, _cloud_folder) = simulated_cloud(|cloud| {
+        cloud.devices = ["A-0042", "A-0043"].map(CloudDevice::named).to_vec();
+        cloud.write_config = Some(platform.clone());
+    })
+    .await;
     server.settings.extend([
+        ("KEYSTONE_SYNC_DP_CONFIG", platform.display().to_string()),
         ("KEYSTONE_CLOUD_S3_BUCKET", "keystone-cloud".to_owned()),
         ("KEYSTONE_CLOUD_S3_ENDPOINT", cloud.addresses().s3_endpoint()),
         ("KEYSTONE_CLOUD_S3_ACCESS_KEY", "simulated-cloud".to_owned()),

@@ -82,7 +82,14 @@ impl Factory {
         let (mut stations, mut collectors) = (vec![], vec![]);
         for n in 0..robots {
             let device_id = device(n);
-            let robot = CreateRobot { robot_type_id, factory_id, device_id: device_id.clone(), asset_id: None, metadata: json!({}) };
+            let robot = CreateRobot {
+                robot_type_id,
+                factory_id,
+                device_id: device_id.clone(),
+                asset_id: None,
+                binds_asset: false,
+                metadata: json!({}),
+            };
             let robot_id = done(&commands, robot).await;
             let collector = CreateDataCollector {
                 organization_id,

@@ -17,6 +17,7 @@ mod bulk_runs;
 mod certificates;
 mod claims;
 mod clocks;
+mod cloud_assets;
 mod cloud_sync;
 mod compose;
 mod contention;

@@ -7,7 +7,8 @@ use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use keystone_edge::commands::registration::{Credentials, RotateToken, TokenHash};
 use keystone_edge::commands::registry::{
-    BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateScene, CreateSubscene, RetireRobot,
+    BindAsset, BindStation, CreateDataCollector, CreateFactory, CreateOrganization, CreateRobot, CreateScene, CreateSubscene, RetireRobot,
+    UnbindAsset,
 };
 use keystone_edge::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use keystone_edge::commands::{Command, CommandError, Commands, Context};
@@ -38,7 +39,14 @@ async fn another(first: &Factory) -> Factory {
     let subscene = CreateSubscene { scene_id, name: name.clone(), description: None, initial_scene_layout: None };
     let subscene_id = done(commands, subscene).await;
     let device_id = device(17);
-    let robot = CreateRobot { robot_type_id: TYPE, factory_id, device_id: device_id.clone(), asset_id: None, metadata: metadata.clone() };
+    let robot = CreateRobot {
+        robot_type_id: TYPE,
+        factory_id,
+        device_id: device_id.clone(),
+        asset_id: None,
+        binds_asset: false,
+        metadata: metadata.clone(),
+    };
     let robot_id = done(commands, robot).await;
     let collector = done(commands, collector(organization_id, "away")).await;
     let station = done(commands, BindStation { robot_id, data_collector_id: collector, metadata }).await;
@@ -237,6 +245,8 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
     hidden!("tasks", |id| DeleteTask(TaskId(id)));
     hidden!("tasks", |id| FailTask { task_id: TaskId(id), reason: "lost".into() });
     hidden!("robots", |id| RetireRobot { robot_id: RobotId(id), reason: "lost".into() });
+    hidden!("robots", |id| BindAsset { robot_id: RobotId(id), asset_id: "arm".into() });
+    hidden!("robots", |id| UnbindAsset(RobotId(id)));
     let credentials = Credentials { token: TokenHash("0".repeat(64)), store_key: None };
     hidden!("robots", |id| RotateToken { robot_id: RobotId(id), credentials: credentials.clone() });
     hidden!("robots", |id| BindStation { robot_id: RobotId(id), data_collector_id: there.collectors[0], metadata: json!({}) });
@@ -254,12 +264,24 @@ async fn a_command_on_what_the_scope_does_not_contain_hears_that_it_is_not_there
         factory_id: FactoryId(id),
         device_id: device(99),
         asset_id: None,
+        binds_asset: false,
         metadata: json!({})
     });
     hidden!("scenes", |id| CreateSubscene { scene_id: SceneId(id), name: "a".into(), description: None, initial_scene_layout: None });
     hidden!("organizations", |id| collector(OrganizationId(id), "a"));
     hidden!("organizations", |id| PlaceOrder { organization_id: OrganizationId(id), ..there.place_order("a", 1) });
     hidden!("scenes", |id| PlaceOrder { scene_id: SceneId(id), ..there.place_order("a", 1) });
+
+    // What is bound elsewhere is taken here, too, and nobody here hears by whom.
+    let away = *listed(&reads, &outside).await["robots"].first().unwrap();
+    let bind = |id: i64| BindAsset { robot_id: RobotId(id), asset_id: "arm".into() };
+    assert_eq!(outcome(&here.commands, Scope::Everything, bind(away)).await, Ok(()));
+    let context = Context { scope: Scope::Factories([here.factory_id].into()), ..Context::system() };
+    let Err(CommandError::Refused(refusal)) = here.commands.execute(&context, bind(of("robots"))).await else {
+        panic!("it is bound twice")
+    };
+    assert_eq!((refusal.code, refusal.message.as_str()), (RefusalCode::AssetTaken, "another robot is bound to this asset"));
+    assert_eq!(reads.bound_assets().await.unwrap(), BTreeSet::from(["arm".to_owned()]));
 
     // A new factory lies in no scope but the whole.
     let new_factory = || CreateFactory { name: "Ulm".into(), location: None, timezone: None, settings: None };

@@ -1,5 +1,5 @@
 //! What holds for every operation, written into the description in one place: how refusals
-//! look, which ones any route may answer with, and the header that makes a `POST` repeatable.
+//! look, which ones any route may answer with, and the header that makes a request repeatable.
 //!
 //! - [`preferences`]: what may be asked for and looked at later.
 //! - [`schemas`]: fields where they stand, and what may be null.

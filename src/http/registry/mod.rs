@@ -1,8 +1,9 @@
-//! The registry: one file per kind of entry, all of the same shape: list, create, get.
+//! The registry: one file per kind of entry, all of the same shape: list, create, get. [`cloud_assets`] is what the data platform knows robots as.
 //!
 //! A created entry is answered in full: older servers left some fields out, and clients
 //! ignore what they do not know. Ids are text everywhere but for robot types.
 
+pub mod cloud_assets;
 pub mod config_templates;
 pub mod data_collectors;
 pub mod factories;

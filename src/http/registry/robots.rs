@@ -18,6 +18,7 @@ use crate::http::fields::{GivenId, MayBeEmpty, Name};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
+use crate::http::registry::cloud_assets;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
@@ -65,7 +66,7 @@ pub struct Robot {
     /// The slug of that factory.
     #[serde(skip_serializing_if = "Option::is_none")]
     factory_slug: Option<String>,
-    /// What its owners number it as.
+    /// The device that the data platform knows it as; where recordings go to no gateway, what its owners number it as.
     #[serde(skip_serializing_if = "Option::is_none")]
     asset_id: Option<String>,
     /// Whether it is in service.
@@ -86,6 +87,10 @@ pub struct Robot {
 }
 
 impl Robot {
+    pub(super) fn asset_id(&self) -> Option<&str> {
+        self.asset_id.as_deref()
+    }
+
     fn of(row: RobotShown) -> Self {
         Self {
             connected: row.connected_at.is_some(),
@@ -140,7 +145,8 @@ pub struct NewRobot {
     factory_id: GivenId,
     /// Unique; under this its programs connect. 1 to 100 of `A-Z a-z 0-9 . _ -`, and no dot at first.
     device_id: Name,
-    /// What its owners number it as.
+    /// The device that the data platform knows it as: one that is ready, and that no other robot is bound to. Where recordings go to no gateway,
+    /// or its configuration is not there yet, any text is taken, as what its owners number it as.
     asset_id: Option<AssetId>,
     /// Any JSON that is kept with it.
     metadata: Option<Value>,
@@ -155,6 +161,7 @@ impl TryFrom<NewRobot> for CreateRobot {
             factory_id: FactoryId(new.factory_id.0),
             device_id: DeviceId::parse(&new.device_id.0).map_err(|error| Problem::of_field("device_id", error))?,
             asset_id: MayBeEmpty::said(new.asset_id),
+            binds_asset: false,
             metadata: new.metadata.unwrap_or_else(|| json!({})),
         })
     }
@@ -163,10 +170,16 @@ impl TryFrom<NewRobot> for CreateRobot {
 /// Register a robot.
 #[utoipa::path(post, path = "/api/v1/robots", tag = "registry", request_body = NewRobot, responses(
     (status = 201, body = Robot),
-    (status = 400, description = "A field is missing or wrong, a parent is unknown, or a name is taken"),
+    (status = 400, description = "A field is missing or wrong, a parent is unknown, a name is taken, or the data platform has no such device ready"),
+    (status = 409, description = "Another robot is bound to the asset"),
+    (status = 503, description = "The configuration of the data platform is wrong"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
-    let id = state.commands.execute(&caller.context(), CreateRobot::try_from(new)?).await?;
+    let mut command = CreateRobot::try_from(new)?;
+    if let Some(asset_id) = &command.asset_id {
+        command.binds_asset = cloud_assets::is_of_the_platform(&state, asset_id).await?;
+    }
+    let id = state.commands.execute(&caller.context(), command).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
 }
 
@@ -179,7 +192,7 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
     Ok(Json(found(&state, &caller.scope, RobotId(id)).await?))
 }
 
-async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Problem> {
+pub(super) async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Result<Robot, Problem> {
     state.reads.robot(scope, id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
 }
 

@@ -2,6 +2,8 @@
 //! robots and data collectors. All are read the same way: by id, and as a list with id
 //! filters and a keyword.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::ToSql;
 
 use super::error::ReadError;
@@ -103,6 +105,9 @@ pub struct CollectorFilter {
 const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id left join factories f on f.id = x.factory_id \
                       left join devices d on d.id = x.device_id";
 const COLLECTORS: &str = "data_collectors x left join organizations g on g.id = x.organization_id";
+
+/// Of live robots, whoever may see them: what is bound is bound for everybody.
+const BOUND_ASSETS: &str = "select asset_id from robots where asset_id is not null and status <> 'retired'";
 
 const FACTORIES_HOME: Home = Home::Factory("x.id");
 const ORGANIZATIONS_HOME: Home = Home::Organization { factory: "x.factory_id", organization: "x.id" };
@@ -215,7 +220,7 @@ macro_rules! reads_of {
                 (stringify!($one), get::<$row>($from)),
                 (stringify!($many), $many().select(&$row::columns())),
                 (concat!(stringify!($many), ", counted"), $many().count()),
-            )+]
+            )+ ("bound assets", BOUND_ASSETS.to_owned())]
         }
     };
 }
@@ -284,6 +289,12 @@ impl Reads {
     pub async fn robots(&self, scope: &Scope, filter: &RobotFilter, page: Page) -> Result<Listed<RobotShown>, ReadError> {
         let f = filter;
         self.listed(scope, robots(), &[&f.factory_ids, &f.robot_type_ids, &f.statuses, &f.device_ids, &f.connected, &f.keyword], page).await
+    }
+
+    /// Assets that live robots are bound to.
+    pub async fn bound_assets(&self) -> Result<BTreeSet<String>, ReadError> {
+        let rows = self.query(BOUND_ASSETS, &[]).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
     }
 
     pub async fn data_collectors(
