@@ -90,7 +90,7 @@ async fn a_recording_arrives_in_parts_with_its_tags_and_each_step_is_an_event() 
     for name in of_registry {
         assert!(tags.get(name).is_some_and(|value| !value.is_empty()), "{name} of {tags:?}");
     }
-    let sql = "select string_agg(event_type, ' ' order by version), string_agg(payload::text, ' ') from events where aggregate_type = 'sync_chain'";
+    let sql = "select string_agg(event_type, ' ' order by sequence), string_agg(payload::text, ' ') from events where aggregate_type = 'sync_chain'";
     let row = site.edge.database.pool.get().await.unwrap().query_one(sql, &[]).await.unwrap();
     let (events, payloads): (String, String) = (row.get(0), row.get(1));
     let expected = "sync_queued sync_claimed sync_session_opened sync_upload_started sync_parts_finished sync_object_finished \
@@ -177,7 +177,7 @@ async fn a_session_that_ends_is_replaced_and_credentials_are_had_anew() {
     let uploads = site.logical_uploads().await;
     let completed = uploads.iter().find(|upload| upload.status == "completed").expect("one");
     assert!(completed.restarted_from.is_some() && completed.credential_refreshes >= 1, "{uploads:?}");
-    let opened = "select (payload->'sync_session_opened'->'session'->>'restarts')::bigint from events where event_type = 'sync_session_opened' order by position desc limit 1";
+    let opened = "select (payload->'sync_session_opened'->'session'->>'restarts')::bigint from events where event_type = 'sync_session_opened' order by seq desc limit 1";
     assert_eq!(site.number(opened).await, 1);
 }
 

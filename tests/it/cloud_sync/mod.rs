@@ -17,13 +17,14 @@ use keystone_edge::cloud::gateway::{GatewayCloud, GatewaySettings};
 use keystone_edge::cloud::s3::{S3Cloud, S3Settings};
 use keystone_edge::commands::Context;
 use keystone_edge::commands::bulk_runs::{Piece, WorkOnBulkRun};
+use keystone_edge::commands::registry::{BindAsset, UnbindAsset};
 use keystone_edge::commands::sync::QueueSync;
 use keystone_edge::config::Secret;
 use keystone_edge::dispatcher::{Backoff, DeliverySettings};
-use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::bulk_run::BulkAction;
 use keystone_edge::domain::episode::RunMode;
 use keystone_edge::domain::sync::{CloudName, Limits, SyncReason};
+use keystone_edge::domain::{EpisodeId, RobotId};
 use keystone_edge::http::SyncSettings;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::qa::Ran;
@@ -188,10 +189,14 @@ impl Site {
         }
     }
 
-    /// Binds all robots to an asset, or to none.
+    /// Binds the robot to an asset, which is not looked up anywhere, or to none.
     pub async fn bind(&self, asset: Option<&str>) {
-        let client = self.edge.database.pool.get().await.unwrap();
-        client.execute("update robots set asset_id = $1", &[&asset]).await.unwrap();
+        let robot_id = RobotId(self.number("select id from robots").await);
+        let bound = match asset {
+            Some(asset) => self.edge.commands.execute(&Context::system(), BindAsset { robot_id, asset_id: asset.to_owned() }).await,
+            None => self.edge.commands.execute(&Context::system(), UnbindAsset(robot_id)).await,
+        };
+        bound.expect("bound");
     }
 
     fn keys(&self) -> Option<Keyring> {
