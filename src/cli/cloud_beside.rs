@@ -7,7 +7,6 @@ use anyhow::{Context as _, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::ROBOTS_MAX;
 use crate::config::{Config, Secret};
 use crate::embedded::private_folder;
 use crate::simulator::client::Client;
@@ -19,21 +18,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A page of a list.
 const PAGE: usize = 100;
 
-/// The devices of its data platform: one for each robot that may ever be at work.
-fn devices() -> Vec<CloudDevice> {
-    let others = (2..=ROBOTS_MAX).map(|n| format!("simulated-asset-{n:02}"));
+/// The devices of its data platform.
+fn devices(count: u16) -> Vec<CloudDevice> {
+    let others = (2..=count).map(|n| format!("simulated-asset-{n:02}"));
     std::iter::once("simulated-asset".to_owned()).chain(others).map(|id| CloudDevice::named(&id)).collect()
 }
 
-/// Starts it, and has the settings name it; where they name a cloud already, that one stays. With a platform, robots can be bound to its devices.
-pub async fn start(config: &mut Config, folder: &Path, with_platform: bool) -> anyhow::Result<Option<Cloud>> {
+/// Starts it, and has the settings name it; where they name a cloud already, that one stays. Its data platform has so many devices that
+/// robots can be bound to; with none, nothing goes to its gateway.
+pub async fn start(config: &mut Config, folder: &Path, device_count: u16) -> anyhow::Result<Option<Cloud>> {
     if config.sync.s3.bucket.is_some() || config.sync.gateway.config.is_some() {
         return Ok(None);
     }
     private_folder(folder)?;
     let mut options = CloudOptions::on_free_ports(folder.join("cloud"));
-    if with_platform {
-        options.devices = devices();
+    if device_count > 0 {
+        options.devices = devices(device_count);
         options.write_config = Some(folder.join("cloud-platform.json"));
         config.sync.gateway.config = options.write_config.clone();
     }

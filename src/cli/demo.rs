@@ -60,7 +60,7 @@ pub async fn run(mut config: Config, options: Options) -> anyhow::Result<()> {
     println!("Starting Postgres, object store and server in {}", folder.display());
     let lifecycle = Lifecycle::new();
     lifecycle.listen_for_signals()?;
-    let cloud = cloud_beside::start(&mut config, &folder, false).await?;
+    let cloud = cloud_beside::start(&mut config, &folder, 0).await?;
     let app = match App::start(&config, Metrics::install()?, lifecycle.clone()).await {
         Ok(app) => app,
         Err(error) => {

@@ -47,10 +47,7 @@ use broken::Broken;
 use greeting::Greeting;
 use output::say;
 use place::At;
-use robots_at_work::RobotsAtWork;
-
-/// Simulated robots that one server can have at work.
-const ROBOTS_MAX: u16 = 50;
+use robots_at_work::{ROBOTS_MAX, RobotsAtWork};
 
 /// The server of a robot-data factory: orders, batches, tasks, episodes.
 #[derive(Parser)]
@@ -271,7 +268,7 @@ async fn serve(mut config: Config, with_robot: Option<u16>, with_cloud: bool) ->
         say("Keystone Edge starts …")?;
     }
     let folder = config.embedded.data_dir.clone();
-    let cloud = if with_cloud { cloud_beside::start(&mut config, &folder, with_robot.is_some()).await? } else { None };
+    let cloud = if with_cloud { cloud_beside::start(&mut config, &folder, with_robot.map_or(0, |_| ROBOTS_MAX)).await? } else { None };
     let mut app = App::start(&config, Metrics::install()?, lifecycle.clone()).await?;
     let robots = match with_robot {
         Some(robots) => tokio::select! {

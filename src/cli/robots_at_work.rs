@@ -25,6 +25,9 @@ pub struct RobotsAtWork {
     folder: PathBuf,
 }
 
+/// Of one server.
+pub const ROBOTS_MAX: u16 = 50;
+
 const PACE: Pace = Pace {
     recording: Duration::from_secs(3),
     rest: Duration::from_secs(2),

@@ -63,6 +63,7 @@ mod opening;
 pub mod operator_word;
 pub mod orders;
 mod outside_jobs;
+mod platform;
 pub mod policy;
 mod polling;
 mod probe;

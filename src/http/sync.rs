@@ -16,6 +16,7 @@ use super::auth::Caller;
 use super::episode_filters::{Given, selection};
 use super::episodes::found;
 use super::extract::{Json, MaybeJson, Params, PathId, PathText};
+use super::platform;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
@@ -23,7 +24,7 @@ use super::sync_log::SyncLog;
 use super::tasks::Ending;
 use super::wire::{Paged, WholeSecond};
 use super::words::CloudNameWord;
-use crate::cloud::platform::{Platform, PlatformError};
+use crate::cloud::platform::PlatformError;
 use crate::commands::bulk_runs::{AcceptBulkRun, QUEUED_AT_ONCE};
 use crate::commands::sync::{PauseCloud, QueueSync, ResumeCloud, SwitchAutoScan};
 use crate::domain::bulk_run::BulkWork;
@@ -150,17 +151,11 @@ async fn statuses_of(state: &AppState, episodes: Vec<EpisodeShown>) -> Result<Ve
     Ok(episodes.into_iter().map(status).collect())
 }
 
-/// What is wrong with the configuration of the data platform, where recordings go to its gateway. It is read each time: what is mended is well.
-async fn misconfigured(state: &AppState) -> Option<PlatformError> {
-    let path = state.settings.sync.platform.clone()?;
-    Platform::read(path).await.err()
-}
-
 /// The clouds that an episode is to go to.
 pub async fn clouds(state: &AppState) -> Result<Vec<CloudName>, Problem> {
     let clouds = &state.settings.sync.clouds;
     let unable = |why: String| Problem::new(Code::SyncNotConfigured, format!("sync worker is not configured{why}"));
-    match misconfigured(state).await {
+    match platform::trouble(state).await {
         _ if clouds.is_empty() => Err(unable(String::new())),
         Some(error) => Err(unable(format!(": {error}"))),
         None => Ok(clouds.clone()),
@@ -433,7 +428,7 @@ async fn config_of(state: &AppState) -> Result<SyncConfig, Problem> {
     let settings = &state.settings.sync;
     let control = state.reads.sync_control().await?;
     let troubles = state.reads.cloud_troubles().await?;
-    let misconfigured = misconfigured(state).await;
+    let misconfigured = platform::trouble(state).await;
     let shown = |cloud: &CloudName| {
         let wrong = misconfigured.as_ref().filter(|_| *cloud == CloudName::Gateway).map(PlatformError::to_string);
         let trouble = troubles.iter().find(|trouble| trouble.cloud == cloud.as_str());

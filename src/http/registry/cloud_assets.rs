@@ -2,8 +2,6 @@
 //!
 //! For administrators, like all of `/sync`: what a recording is pushed as, it stays. The configuration of the platform is read for each request.
 
-use std::fmt::Display;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::de::Error as _;
@@ -15,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 
 use super::robots::{Robot, found};
-use crate::cloud::platform::{DEVICE_ID_CHARS_MAX, Platform, PlatformError};
+use crate::cloud::platform::DEVICE_ID_CHARS_MAX;
 use crate::commands::registry::{BindAsset, UnbindAsset};
 use crate::domain::RobotId;
 use crate::http::AppState;
@@ -23,44 +21,15 @@ use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
 use crate::http::fields::{Text, field};
 use crate::http::made::Made;
+use crate::http::platform;
 use crate::http::policy::Policy;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
 
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
     Routes::default().at(policy, routes!(options)).at(policy.keyed(), routes!(bind)).at(policy.keyed(), routes!(unbind))
-}
-
-fn unusable(why: impl Display) -> Problem {
-    Problem::new(Code::SyncNotConfigured, format!("robots cannot be bound to assets: {why}"))
-}
-
-async fn platform(state: &AppState) -> Result<Platform, Problem> {
-    let Some(path) = state.settings.sync.platform.clone() else {
-        return Err(unusable("recordings go to no gateway of a data platform, see `sync.gateway.config`"));
-    };
-    Platform::read(path).await.map_err(unusable)
-}
-
-fn must_be_ready(platform: &Platform, asset_id: &str) -> Result<(), Problem> {
-    if platform.device(asset_id).is_some() {
-        return Ok(());
-    }
-    let text = "asset_id names no device of the data platform that has a key and tags; `/robots/cloud-asset-options` lists those that can be bound";
-    Err(Problem::new(Code::AssetNotReady, text).with("field", "asset_id"))
-}
-
-/// Whether what a new robot is given is an asset, which is checked then; where no gateway is, or its configuration is not there yet, it is a text like
-/// another.
-pub(super) async fn is_of_the_platform(state: &AppState, asset_id: &str) -> Result<bool, Problem> {
-    let Some(path) = state.settings.sync.platform.clone() else { return Ok(false) };
-    match Platform::read(path).await {
-        Ok(platform) => must_be_ready(&platform, asset_id).map(|()| true),
-        Err(PlatformError::Missing) => Ok(false),
-        Err(error) => Err(unusable(error)),
-    }
 }
 
 /// A device of the data platform.
@@ -94,7 +63,7 @@ pub async fn options(State(state): State<AppState>, caller: Caller, params: Para
         bound.extend(found(&state, &caller.scope, RobotId(id)).await?.asset_id().map(str::to_owned));
     }
     let part = params.text("q").unwrap_or_default().to_lowercase();
-    let platform = platform(&state).await?;
+    let platform = platform::known(&state).await?;
     let free = platform.ready().filter(|id| !bound.contains(*id) && id.to_lowercase().contains(&part));
     Ok(Json(CloudAssetOptions { items: free.map(|id| CloudAssetOption { device_id: id.to_owned() }).collect() }))
 }
@@ -141,7 +110,7 @@ pub async fn bind(State(state): State<AppState>, caller: Caller, id: PathId, Jso
     if robot.asset_id() == Some(&*asset_id) {
         return Ok(Made::Whole(StatusCode::OK, robot));
     }
-    must_be_ready(&platform(&state).await?, &asset_id)?;
+    platform::must_be_ready(&platform::known(&state).await?, &asset_id)?;
     state.commands.execute(&caller.context(), BindAsset { robot_id, asset_id }).await?;
     Ok(changed(&state, &caller, robot_id).await)
 }

@@ -16,9 +16,9 @@ use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId, parse_bool};
 use crate::http::fields::{GivenId, MayBeEmpty, Name};
 use crate::http::made::Made;
+use crate::http::platform;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
-use crate::http::registry::cloud_assets;
 use crate::http::routes::Routes;
 use crate::http::tasks::Ending;
 use crate::http::wire::{Paged, TextId, WholeSecond, present};
@@ -177,7 +177,7 @@ impl TryFrom<NewRobot> for CreateRobot {
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewRobot>) -> Result<Made<Robot>, Problem> {
     let mut command = CreateRobot::try_from(new)?;
     if let Some(asset_id) = &command.asset_id {
-        command.binds_asset = cloud_assets::is_of_the_platform(&state, asset_id).await?;
+        command.binds_asset = platform::has_asset(&state, asset_id).await?;
     }
     let id = state.commands.execute(&caller.context(), command).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)

@@ -106,7 +106,7 @@ const ROBOTS: &str = "robots x left join robot_types y on y.id = x.robot_type_id
                       left join devices d on d.id = x.device_id";
 const COLLECTORS: &str = "data_collectors x left join organizations g on g.id = x.organization_id";
 
-/// Of live robots, whoever may see them: what is bound is bound for everybody.
+/// Of live robots in all scopes: what is bound is bound for everybody.
 const BOUND_ASSETS: &str = "select asset_id from robots where asset_id is not null and status <> 'retired'";
 
 const FACTORIES_HOME: Home = Home::Factory("x.id");
