@@ -22,7 +22,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
     if !sync.enabled {
         return Ok(clouds);
     }
-    let pace = Pace::of(sync.bytes_per_second_max());
+    let pace = Pace::by(sync.bandwidth());
     let s3 = &sync.s3;
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
         let settings = S3Settings {

@@ -14,6 +14,7 @@
 //! looks whether every key is read.
 
 mod auth;
+mod bandwidth;
 mod bulk_runs;
 mod certificates;
 mod check;
@@ -49,6 +50,7 @@ use serde::Deserialize;
 use toml::Value;
 
 pub use auth::{Auth, AuthMode};
+pub use bandwidth::{Bandwidth, ByTime};
 pub use bulk_runs::BulkRuns;
 pub use certificates::Certificates;
 pub use database::{Database, parse_url};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::bandwidth::{Bandwidth, ByTime};
 use super::check::Findings;
-use super::forms::{seconds, set_or_none};
+use super::forms::{listed, seconds, set_or_none};
 use super::secret::Secret;
 
 /// S3 takes no smaller part, but for the last one, and no larger one.
@@ -36,6 +37,8 @@ pub struct CloudSync {
     pub parts_at_once: usize,
     part_mib: u64,
     bytes_per_second_max: u64,
+    #[serde(deserialize_with = "listed")]
+    bytes_per_second_by_time: ByTime,
     pub s3: CloudS3,
     pub receiver: CloudReceiver,
     pub gateway: CloudGateway,
@@ -110,9 +113,8 @@ impl CloudSync {
         self.part_mib
     }
 
-    /// None: no limit.
-    pub fn bytes_per_second_max(&self) -> Option<u64> {
-        (self.bytes_per_second_max > 0).then_some(self.bytes_per_second_max)
+    pub fn bandwidth(&self) -> Bandwidth {
+        Bandwidth::new(self.bytes_per_second_max, self.bytes_per_second_by_time.clone())
     }
 
     pub(super) fn check(&mut self, findings: &mut Findings) {
