@@ -10,7 +10,7 @@ use crate::cloud::gateway::{GatewayCloud, GatewaySettings};
 use crate::cloud::s3::{S3Cloud, S3Settings};
 use crate::cloud::{Cloud, Pace};
 use crate::commands::Context;
-use crate::config::Config;
+use crate::config::{Bandwidth, Config};
 use crate::dispatcher::Backoff;
 use crate::domain::sync::{CloudName, Limits};
 use crate::subscribers::cloud_queue::CloudQueue;
@@ -22,7 +22,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
     if !sync.enabled {
         return Ok(clouds);
     }
-    let pace = Pace::by(sync.bandwidth());
+    let pace = Pace::by(Bandwidth::new(sync.bytes_per_second_max(), sync.bytes_per_second_by_time()));
     let s3 = &sync.s3;
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
         let settings = S3Settings {

@@ -84,7 +84,12 @@ impl Platform {
             // Without the path: people who may not see this machine see this.
             kind => PlatformError::Unreadable(kind.to_string()),
         };
-        let file = std::fs::File::open(expanded(path)).map_err(unreadable)?;
+        let path = expanded(path);
+        // Opening a pipe waits until one writes to it.
+        if !std::fs::metadata(&path).map_err(unreadable)?.is_file() {
+            return Err(PlatformError::Unreadable("it is no file".to_owned()));
+        }
+        let file = std::fs::File::open(path).map_err(unreadable)?;
         let mut text = String::new();
         file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
         if text.len() as u64 > FILE_BYTES_MAX {
@@ -230,5 +235,7 @@ mod tests {
         let path = folder.path().join("config.json");
         std::fs::write(&path, b"\xff\xfe").unwrap();
         assert!(matches!(Platform::read_now(&path), Err(PlatformError::Unreadable(_))));
+        std::fs::write(&path, " ".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() + 1)).unwrap();
+        assert!(matches!(Platform::read_now(&path), Err(PlatformError::Wrong(_))));
     }
 }

@@ -1,4 +1,4 @@
-//! What any store of objects in the cloud is asked in the same way, whoever signs: requests are made once, and what their failures mean.
+//! What any store of objects in the cloud is asked in the same way, whatever is signed: requests, each made once, and what their failures mean.
 //!
 //! Of what a server answers with an error only its code is kept, never its text.
 
@@ -17,6 +17,10 @@ use crate::domain::sync::{FinishedPart, SyncFailure, SyncFault};
 /// A page of parts has a thousand of them, of some 300 bytes each.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 const CODE_CHARS_MAX: usize = 60;
+/// Of a name that is kept: of an upload, a bucket, an object.
+const NAME_BYTES_MAX: usize = 1024;
+/// Of an entity tag or a checksum.
+const TAG_BYTES_MAX: usize = 200;
 /// Pages of parts or of uploads: there are ten thousand parts at most.
 pub const PAGES_MAX: usize = 20;
 
@@ -109,8 +113,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<String> {
-        header(&self.headers, name)
+    /// The checksum that the server told; what is too long is none.
+    pub fn sha256(&self) -> Option<String> {
+        header(&self.headers, SHA256).filter(|told| told.len() <= TAG_BYTES_MAX)
     }
 
     pub fn parsed<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
@@ -119,12 +124,14 @@ impl Answer {
 
     /// Of the object that it is about.
     pub fn size(&self) -> Result<u64, StoreError> {
-        self.header("content-length").and_then(|size| size.parse().ok()).ok_or(StoreError::Strange { what: "a HEAD without a size" })
+        header(&self.headers, "content-length")
+            .and_then(|size| size.parse().ok())
+            .ok_or(StoreError::Strange { what: "a HEAD without a size" })
     }
 
     /// The entity tag, which an answer to `what` has to have.
     pub fn tag(&self, what: &'static str) -> Result<String, StoreError> {
-        self.header("etag").ok_or(StoreError::Strange { what })
+        header(&self.headers, "etag").filter(|tag| tag.len() <= TAG_BYTES_MAX).ok_or(StoreError::Strange { what })
     }
 }
 
@@ -235,7 +242,12 @@ pub trait Store: Send + Sync {
     /// Begins an upload with these headers. Answers its id.
     async fn create_upload(&self, key: &str, headers: Vec<(&'static str, String)>) -> Result<String, StoreError> {
         let answer = self.ask(Request::of(Method::POST, key).with(&[("uploads", "")]).saying(headers)).await?;
-        Ok(answer.parsed::<Initiated>()?.upload_id)
+        let Initiated { upload_id } = answer.parsed()?;
+        if is_name(&upload_id) {
+            Ok(upload_id)
+        } else {
+            Err(StoreError::Strange { what: "an upload without a name, or with a very long one" })
+        }
     }
 
     /// Answers the entity tag, and the checksum where the server keeps it.
@@ -251,7 +263,7 @@ pub trait Store: Send + Sync {
         let query = [("partNumber", number.as_str()), ("uploadId", upload_id)];
         let request = Request::of(Method::PUT, key).with(&query).saying(self.part_headers(sha256)).sending(Body::Content(content));
         let answer = self.ask(request).await?;
-        Ok((answer.tag("a part without an entity tag")?, answer.header(SHA256)))
+        Ok((answer.tag("a part without an entity tag")?, answer.sha256()))
     }
 
     async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Vec<ListedPart>, StoreError> {
@@ -261,7 +273,7 @@ pub trait Store: Send + Sync {
             query.extend(marker.as_deref().map(|marker| ("part-number-marker", marker)));
             let page: PartsPage = self.ask(Request::of(Method::GET, key).with(&query)).await?.parsed()?;
             let listed = |part: PartAnswer| ListedPart { number: part.number, size: part.size, etag: part.etag, sha256: part.sha256 };
-            parts.extend(page.parts.into_iter().map(listed));
+            parts.extend(page.parts.into_iter().filter(|part| part.etag.len() <= TAG_BYTES_MAX).map(listed));
             match page.next.filter(|next| page.is_truncated && Some(next) != marker.as_ref()) {
                 Some(next) => marker = Some(next),
                 None => return Ok(parts),
@@ -296,6 +308,11 @@ pub trait Store: Send + Sync {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether it is kept as the name of something.
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
 }
 
 /// The header of a checksum, in base64.

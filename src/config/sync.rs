@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::bandwidth::{Bandwidth, ByTime};
+use super::bandwidth::ByTime;
 use super::check::Findings;
 use super::forms::{listed, seconds, set_or_none};
 use super::secret::Secret;
@@ -113,8 +113,13 @@ impl CloudSync {
         self.part_mib
     }
 
-    pub fn bandwidth(&self) -> Bandwidth {
-        Bandwidth::new(self.bytes_per_second_max, self.bytes_per_second_by_time.clone())
+    /// 0: no limit.
+    pub fn bytes_per_second_max(&self) -> u64 {
+        self.bytes_per_second_max
+    }
+
+    pub fn bytes_per_second_by_time(&self) -> ByTime {
+        self.bytes_per_second_by_time.clone()
     }
 
     pub(super) fn check(&mut self, findings: &mut Findings) {

@@ -30,6 +30,8 @@ const EPISODES_PER_KILL: usize = 8;
 /// How long both live before one is killed, in milliseconds.
 const LIVES_MS: std::ops::Range<u64> = 300..2500;
 const OUTAGE: Duration = Duration::from_secs(6);
+/// The first one of a long campaign, of so many kills or more.
+const LONG_OUTAGE: (Duration, usize) = (Duration::from_secs(60), 25);
 /// From the last start until everything is there.
 const AT_REST_WITHIN: Duration = Duration::from_secs(120);
 const PART: u64 = 5 << 20;
@@ -132,7 +134,7 @@ async fn killed_while_it_pushes_what_is_approved_is_in_the_cloud_once() {
             // The cloud is away, and comes back.
             1 => {
                 cloud.set_faults(CloudFaults { down: true, ..weather() });
-                sleep(OUTAGE).await;
+                sleep(if kill == 1 && kills >= LONG_OUTAGE.1 { LONG_OUTAGE.0 } else { OUTAGE }).await;
                 cloud.set_faults(weather());
             }
             // Its key expires, and is renewed.

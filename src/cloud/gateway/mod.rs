@@ -74,6 +74,11 @@ struct Prepared<'a> {
 enum Recovered<'a> {
     /// The gateway has completed it.
     Completed(FinishedObject),
+    Left(Left<'a>),
+}
+
+/// What is left of one that is not completed.
+enum Left<'a> {
     /// It may be gone on with. `is_there`: the gateway says that the object is.
     Open { store: SessionStore<'a>, is_there: bool },
     /// One in its place is wanted.
@@ -127,7 +132,7 @@ impl GatewayCloud {
     }
 
     /// The device that the recording is of, and what is told of it.
-    async fn prepared<'a>(&self, push: &'a Push<'_>) -> PushResult<Prepared<'a>> {
+    async fn prepared<'a>(&self, push: &'a Push<'_>, recording: Recording) -> PushResult<Prepared<'a>> {
         let no_asset = |text: &str| PushError::never(SyncFault::NoAsset, text);
         let registered =
             push.registered.as_ref().ok_or_else(|| PushError::again(SyncFault::Internal, "nothing is known of the episode"))?;
@@ -158,10 +163,6 @@ impl GatewayCloud {
             registry: &registered.tags,
         };
         let tags = tags(sources).map_err(|error| refused(&error.to_string()))?;
-        let recording = Recording::open(push, String::new()).await?;
-        if recording.size == 0 {
-            return Err(PushError::never(SyncFault::SourceChanged, "the recording has no bytes"));
-        }
         Ok(Prepared { caller: Caller::of(&platform, device), asset_id, tags, recording })
     }
 
@@ -196,7 +197,7 @@ impl GatewayCloud {
         recording: &Recording,
     ) -> PushResult<Recovered<'a>> {
         let found = match self.calls.recovery(caller, &session.logical_upload_id).await {
-            Err(CallError::NotFound) => return Ok(Recovered::Gone),
+            Err(CallError::NotFound) => return Ok(Recovered::Left(Left::Gone)),
             found => found?,
         };
         match (found.logical_upload_status(), found.next_action()) {
@@ -207,25 +208,25 @@ impl GatewayCloud {
                     return Ok(Recovered::Completed(object_of(session, recording, tag)));
                 }
                 warn!(episode.id = recording.episode, "The data platform has completed another object than ours; it is uploaded anew");
-                Ok(Recovered::Gone)
+                Ok(Recovered::Left(Left::Gone))
             }
             (_, UploadRecoveryAction::Continue | UploadRecoveryAction::CompleteOnly) => {
                 let is_there = found.next_action() == UploadRecoveryAction::CompleteOnly;
                 let (now, credentials) =
                     opened(self.calls.reissue(caller, &session.session_id).await?, &session.asset_id, session.restarts)?;
                 if (&now.bucket, &now.object_key) != (&session.bucket, &session.object_key) {
-                    return Ok(Recovered::Gone);
+                    return Ok(Recovered::Left(Left::Gone));
                 }
                 // Parts are cut as they were when it was opened.
-                Ok(Recovered::Open { store: self.store(caller, session.clone(), credentials), is_there })
+                Ok(Recovered::Left(Left::Open { store: self.store(caller, session.clone(), credentials), is_there }))
             }
-            (_, UploadRecoveryAction::Restart) => Ok(Recovered::Ended),
+            (_, UploadRecoveryAction::Restart) => Ok(Recovered::Left(Left::Ended)),
             (LogicalUploadStatus::Completing, _) => {
                 Err(PushError::again(SyncFault::CloudRefused, "the data platform is still completing an earlier try"))
             }
             (_, UploadRecoveryAction::Abort | UploadRecoveryAction::Unspecified) => {
                 self.abort(caller, session, "it cannot be gone on with").await;
-                Ok(Recovered::Gone)
+                Ok(Recovered::Left(Left::Gone))
             }
         }
     }
@@ -275,7 +276,7 @@ impl GatewayCloud {
     /// The object in its session: sent, or found.
     async fn bring<'a>(
         &'a self,
-        before: Recovered<'a>,
+        before: Left<'a>,
         leg: &Leg,
         prepared: &'a Prepared<'_>,
         journal: &dyn Journal,
@@ -283,7 +284,7 @@ impl GatewayCloud {
         let recording = &prepared.recording;
         let is_ours = |session: &OpenedSession| session.asset_id == prepared.asset_id;
         let store = match before {
-            Recovered::Open { store, is_there } if is_ours(&store.session) => {
+            Left::Open { store, is_there } if is_ours(&store.session) => {
                 let is_begun = is_there || leg.upload.is_some() || leg.object.is_some();
                 let lying = if is_begun { self.lying(&store, leg, recording).await? } else { Lying::Nothing };
                 match lying {
@@ -296,12 +297,12 @@ impl GatewayCloud {
                 }
             }
             // The robot is another device now.
-            Recovered::Open { store, .. } => {
+            Left::Open { store, .. } => {
                 self.abort(store.caller, &store.session, "the recording is of another device").await;
                 self.open(prepared, None, journal).await?
             }
-            Recovered::Ended => self.open(prepared, leg.session.as_ref().filter(|session| is_ours(session)), journal).await?,
-            Recovered::Gone | Recovered::Completed(_) => self.open(prepared, None, journal).await?,
+            Left::Ended => self.open(prepared, leg.session.as_ref().filter(|session| is_ours(session)), journal).await?,
+            Left::Gone => self.open(prepared, None, journal).await?,
         };
         let object = self.send(&store, &Leg::default(), recording, journal).await?;
         Ok((store, object))
@@ -425,21 +426,29 @@ impl Cloud for GatewayCloud {
         if leg.told_at.is_some() {
             return Ok(());
         }
-        let prepared = self.prepared(push).await?;
+        let recording = Recording::open(push, String::new()).await?;
+        if recording.size == 0 {
+            return Err(PushError::never(SyncFault::SourceChanged, "the recording has no bytes"));
+        }
+        // First of all: what the platform has already, it has, whatever is wrong with the rest by now.
         let before = self.opener(&leg).await?;
         let recovered = match &before {
-            Some(before) => self.recovered(before, &leg, &prepared.recording).await?,
-            None => Recovered::Gone,
+            Some(before) => self.recovered(before, &leg, &recording).await?,
+            None => Recovered::Left(Left::Gone),
         };
-        let object = if let Recovered::Completed(object) = recovered {
-            journal.object_finished(&object).await?;
-            object
-        } else {
-            let (store, object) = self.bring(recovered, &leg, &prepared, journal).await?;
-            journal.object_finished(&object).await?;
-            journal.may_complete().await?;
-            self.complete(&prepared, &store.session, &object).await?;
-            object
+        let object = match recovered {
+            Recovered::Completed(object) => {
+                journal.object_finished(&object).await?;
+                object
+            }
+            Recovered::Left(left) => {
+                let prepared = self.prepared(push, recording).await?;
+                let (store, object) = self.bring(left, &leg, &prepared, journal).await?;
+                journal.object_finished(&object).await?;
+                journal.may_complete().await?;
+                self.complete(&prepared, &store.session, &object).await?;
+                object
+            }
         };
         journal.progress(object.size_bytes).await;
         Ok(journal.service_told().await?)
@@ -451,7 +460,7 @@ impl Cloud for GatewayCloud {
         let recording = Recording::open(push, String::new()).await?;
         match self.recovered(&before, &leg, &recording).await? {
             Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
-            Recovered::Open { store, .. } => {
+            Recovered::Left(Left::Open { store, .. }) => {
                 if let Some(upload) = &leg.upload {
                     store.abort(&upload.object_key, &upload.upload_id).await?;
                 }
@@ -459,12 +468,12 @@ impl Cloud for GatewayCloud {
                 self.abort(caller, session, "the episode may not be in the cloud any more").await;
                 Ok(None)
             }
-            Recovered::Ended => {
+            Recovered::Left(Left::Ended) => {
                 let (session, caller) = &before;
                 self.abort(caller, session, "the episode may not be in the cloud any more").await;
                 Ok(None)
             }
-            Recovered::Gone => Ok(None),
+            Recovered::Left(Left::Gone) => Ok(None),
         }
     }
 }

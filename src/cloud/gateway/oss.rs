@@ -10,7 +10,7 @@ use http::Method;
 use tokio::sync::Mutex;
 
 use super::super::parts::{md5_hex, same_tag};
-use super::super::store::{Answer, Request, Sender, Store, StoreError};
+use super::super::store::{Answer, Request, Sender, Store, StoreError, is_name};
 use super::calls::{CallError, Caller, Calls};
 use super::signature::{Signed, http_date};
 use crate::blobs::signature::{encoded, query_of};
@@ -55,8 +55,8 @@ impl Credentials {
 /// What the gateway says of a session: what is kept of it, and what is not.
 pub fn opened(answer: UploadSession, asset_id: &str, restarts: u32) -> Result<(OpenedSession, Credentials), CallError> {
     let given = answer.credentials.ok_or(CallError::Strange("a session without credentials"))?;
-    if answer.upload_id.is_empty() || answer.logical_upload_id.is_empty() || given.bucket.is_empty() || given.object_key.is_empty() {
-        return Err(CallError::Strange("a session without a name or a place"));
+    if ![&answer.upload_id, &answer.logical_upload_id, &given.bucket, &given.object_key].into_iter().all(|name| is_name(name)) {
+        return Err(CallError::Strange("a session without a name or a place, or with very long ones"));
     }
     let session = OpenedSession {
         asset_id: asset_id.to_owned(),

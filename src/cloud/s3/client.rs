@@ -80,7 +80,7 @@ impl S3Client {
     pub async fn head(&self, key: &str) -> Result<ObjectHead, StoreError> {
         let headers = vec![("x-amz-checksum-mode", "ENABLED".to_owned())];
         let answer = self.ask(Request::of(Method::HEAD, key).saying(headers)).await?;
-        Ok(ObjectHead { size: answer.size()?, etag: answer.tag("a HEAD without an entity tag")?, sha256: answer.header(SHA256) })
+        Ok(ObjectHead { size: answer.size()?, etag: answer.tag("a HEAD without an entity tag")?, sha256: answer.sha256() })
     }
 
     /// All of an object in one request. Answers its entity tag.
