@@ -37,8 +37,8 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(size: u64, part_bytes: u64) -> Self {
-        let least = size.div_ceil(PARTS_MAX).div_ceil(MIB) * MIB;
-        let part_bytes = part_bytes.max(least).max(1);
+        let least = size.div_ceil(PARTS_MAX);
+        let part_bytes = if part_bytes >= least { part_bytes.max(1) } else { least.div_ceil(MIB) * MIB };
         Self { size, part_bytes, count: size.div_ceil(part_bytes).max(1) }
     }
 
@@ -269,6 +269,8 @@ mod tests {
         let plan = Plan::of(20 * MIB + 1, 8 * MIB);
         assert_eq!((plan.count, plan.range(3)), (3, 16 * MIB..20 * MIB + 1));
         assert_eq!(Plan::of(0, 8 * MIB).count, 1);
+        // What is wanted, where that is enough.
+        assert_eq!(Plan::of(300_000, 102_400).part_bytes, 102_400);
         let large = Plan::of(5 << 40, 8 * MIB);
         assert!(large.count <= PARTS_MAX && large.part_bytes.is_multiple_of(MIB), "{large:?}");
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
@@ -15,6 +16,7 @@ use crate::config::Secret;
 const VERSION: u32 = 3;
 /// Some ten thousand devices.
 const FILE_BYTES_MAX: u64 = 8 << 20;
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of a device's id: as many as a robot keeps of it.
 pub const DEVICE_ID_CHARS_MAX: usize = 100;
 
@@ -74,8 +76,12 @@ struct Entry {
 impl Platform {
     /// Reads the file. `~` at its beginning is the home of who runs this.
     pub async fn read(path: PathBuf) -> Result<Self, PlatformError> {
-        let read = tokio::task::spawn_blocking(move || Self::read_now(&path)).await;
-        read.unwrap_or_else(|error| Err(PlatformError::Unreadable(error.to_string())))
+        let read = tokio::task::spawn_blocking(move || Self::read_now(&path));
+        // A file system of another machine may give no answer at all.
+        match tokio::time::timeout(READ_TIMEOUT, read).await {
+            Ok(read) => read.unwrap_or_else(|error| Err(PlatformError::Unreadable(error.to_string()))),
+            Err(_) => Err(PlatformError::Unreadable("no answer in time".to_owned())),
+        }
     }
 
     fn read_now(path: &Path) -> Result<Self, PlatformError> {

@@ -175,7 +175,7 @@ fn queued(
         priority,
         approved_at: known.approved_at,
         supersedes,
-        begun: begun.unwrap_or_default(),
+        begun: begun.filter(|begun| !begun.is_empty()),
         at,
     }
 }
@@ -244,7 +244,12 @@ impl Command for ClaimSync {
     const NAME: &'static str = "claim_sync";
 
     async fn run(&self, work: &mut Work) -> Result<MayGoOn, CommandError> {
-        let Some((episode, mut chain)) = episode_and_chain(work, &self.of).await? else { return Ok(MayGoOn::No) };
+        let Some((episode, mut chain)) = episode_and_chain(work, &self.of).await? else {
+            // What was begun is still to be given up: the row of a leg lives until it is.
+            let chain = work.load::<SyncChain>(self.of.chain).await?;
+            let is_unfit = state_of(&chain).is_some_and(Chain::lost_its_approval);
+            return Ok(if is_unfit { MayGoOn::Unfit } else { MayGoOn::No });
+        };
         let known = known(&episode)?.clone();
         if end_unfit(work, &known, self.of.chain, &mut chain).await? {
             return Ok(MayGoOn::Unfit);
@@ -338,17 +343,19 @@ impl Command for NoteLeftBehind {
 #[derive(Clone, Debug)]
 pub struct NoteSync {
     pub chain: SyncChainId,
+    pub cloud: CloudName,
     pub step: ChainCommand,
 }
 
 impl Command for NoteSync {
-    /// Whether the chain is over with it.
+    /// Whether the leg is over with it.
     type Answer = bool;
     const NAME: &'static str = "note_sync";
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
         let mut chain = work.lock_and_load::<SyncChain>(self.chain).await?;
-        step(work, self.chain, &mut chain, self.step.clone()).await
+        let is_over = step(work, self.chain, &mut chain, self.step.clone()).await?;
+        Ok(is_over || state_of(&chain).is_some_and(|chain| chain.is_over_in(self.cloud)))
     }
 }
 
@@ -365,7 +372,8 @@ impl Command for FinishSyncLeg {
         let (leg, at) = (&self.0, work.now);
         let mut episode = work.lock_and_load::<Episode>(leg.episode).await?;
         let mut chain = work.lock_and_load::<SyncChain>(leg.chain).await?;
-        if !step(work, leg.chain, &mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at }).await? {
+        step(work, leg.chain, &mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at }).await?;
+        if !state_of(&chain).is_some_and(|chain| chain.status() == ChainStatus::Completed) {
             return Ok(false);
         }
         let object_key = state_of(&chain).and_then(Chain::object).map(|object| object.object_key.clone()).unwrap_or_default();
@@ -386,8 +394,8 @@ impl Command for EndUnwantedSync {
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
         let episode = work.lock_and_load::<Episode>(self.0).await?;
         let Some((id, mut chain)) = newest(work, self.0).await? else { return Ok(false) };
-        // Who works on one asks before each of its steps, and knows what was begun.
-        let is_at_work = |chain: &Chain| chain.end.is_some() || chain.status() == ChainStatus::InProgress;
+        // Who works on one asks before each of its steps, and gives up what was begun; so does who takes it next.
+        let is_at_work = |chain: &Chain| chain.end.is_some() || chain.status() == ChainStatus::InProgress || !chain.begun().is_empty();
         if state_of(&chain).is_none_or(is_at_work) {
             return Ok(false);
         }

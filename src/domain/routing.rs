@@ -316,6 +316,7 @@ fn of_sync_chain(event: &ChainEvent) -> Vec<Queued> {
         | E::SyncLegFinished { .. }
         | E::SyncHeld { .. }
         | E::SyncFailed { .. }
+        | E::SyncLegGivenUp { .. }
         | E::SyncGivenUp { .. }
         | E::SyncCompleted { .. } => vec![],
     }

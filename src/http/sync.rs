@@ -151,14 +151,14 @@ async fn statuses_of(state: &AppState, episodes: Vec<EpisodeShown>) -> Result<Ve
     Ok(episodes.into_iter().map(status).collect())
 }
 
-/// The clouds that an episode is to go to.
+/// The clouds that an episode is to go to. While the data platform alone is misconfigured, what goes there waits, and the others go on.
 pub async fn clouds(state: &AppState) -> Result<Vec<CloudName>, Problem> {
     let clouds = &state.settings.sync.clouds;
     let unable = |why: String| Problem::new(Code::SyncNotConfigured, format!("sync worker is not configured{why}"));
-    match platform::trouble(state).await {
-        _ if clouds.is_empty() => Err(unable(String::new())),
-        Some(error) => Err(unable(format!(": {error}"))),
-        None => Ok(clouds.clone()),
+    match (clouds.as_slice(), platform::trouble(state).await) {
+        ([], _) => Err(unable(String::new())),
+        ([CloudName::Gateway], Some(error)) => Err(unable(format!(": {error}"))),
+        _ => Ok(clouds.clone()),
     }
 }
 
@@ -441,7 +441,7 @@ async fn config_of(state: &AppState) -> Result<SyncConfig, Problem> {
             error_since: trouble.map(|trouble| trouble.since.into()),
         }
     };
-    let running = !settings.clouds.is_empty() && misconfigured.is_none();
+    let running = settings.clouds.iter().any(|cloud| *cloud != CloudName::Gateway || misconfigured.is_none());
     let auto_scan = control.as_ref().and_then(|control| control.own.auto_scan).unwrap_or(settings.auto_scan);
     Ok(SyncConfig {
         worker_running: running,

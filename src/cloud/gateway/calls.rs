@@ -9,10 +9,9 @@ use sha2::{Digest as _, Sha256};
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};
-use tracing::debug;
 
+use super::super::PushError;
 use super::super::platform::{Device, Platform, ServiceAddress};
-use super::super::{PushError, PushResult};
 use crate::config::Secret;
 use crate::domain::sync::{SyncFailure, SyncFault};
 use crate::gateway_api::auth::ExchangeCredentialRequest;
@@ -26,9 +25,6 @@ use crate::gateway_api::data_gateway::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A token that is good for no longer is exchanged.
 const TOKEN_LEFT_S: i64 = 60;
-/// As much of what a service says as the log has.
-const MESSAGE_CHARS_MAX: usize = 200;
-
 /// Why a call was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -45,10 +41,9 @@ pub enum CallError {
     Strange(&'static str),
 }
 
+/// Of what a service says only the code is kept: its text may be anything, the key that it was shown among it.
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
-        let message: String = status.message().chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect();
-        debug!(code = ?status.code(), message, "The data platform refused a call");
         match status.code() {
             Code::NotFound => Self::NotFound,
             code @ (Code::Unauthenticated | Code::PermissionDenied) => Self::Denied(code),
@@ -157,7 +152,10 @@ impl Calls {
         }
         let mut service = AuthServiceClient::new(self.channel(&caller.auth)?);
         let request = ExchangeCredentialRequest { credential_base64: caller.api_key.expose().to_owned() };
-        let given = self.within(&caller.auth, async move { service.exchange_credential(request).await }).await?;
+        let given = self.within(&caller.auth, async move { service.exchange_credential(request).await }).await;
+        // A key that is disabled is as good as one that is not known.
+        let denied = |error| if matches!(error, CallError::Denied(_)) { CallError::Denied(Code::Unauthenticated) } else { error };
+        let given = given.map_err(denied)?;
         let value = Secret::new(given.access_token);
         let mut tokens = locked(&self.tokens);
         tokens.retain(|_, token| token.expires_at > now);
@@ -197,11 +195,15 @@ impl Calls {
         }
     }
 
-    /// Whether the services answer; what, does not matter.
-    pub async fn probe(&self, caller: &Caller) -> PushResult<()> {
-        let question = GetUploadRecoveryRequest { logical_upload_id: String::new() };
-        match self.call(caller, question, |mut service, request| async move { service.get_upload_recovery(request).await }).await {
-            Err(error @ CallError::Away(_)) => Err(error.into()),
+    /// Whether the services answer, and let the device in; what else they say to a question about nothing, does not matter.
+    pub async fn probe(&self, caller: &Caller) -> Result<(), CallError> {
+        let question = GetUploadRecoveryRequest { logical_upload_id: "probe".to_owned() };
+        let ask = |mut service: DataGatewayServiceClient<Channel>, request| async move { service.get_upload_recovery(request).await };
+        match self.call(caller, question, ask).await {
+            Err(CallError::Away(Code::Internal | Code::ResourceExhausted | Code::Aborted | Code::DataLoss)) => Ok(()),
+            // Of an upload that is not there, and so of none of its own.
+            Err(CallError::Denied(Code::PermissionDenied)) => Ok(()),
+            Err(error @ (CallError::Away(_) | CallError::Denied(_))) => Err(error),
             Ok(_) | Err(_) => Ok(()),
         }
     }

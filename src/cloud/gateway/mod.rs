@@ -38,6 +38,9 @@ const PART_BYTES_DEFAULT: u64 = 8 << 20;
 /// Each of several that are in memory at once.
 const PART_BYTES_MAX: u64 = 128 << 20;
 
+/// Devices whose keys are tried before the platform is taken to let nobody in.
+const PROBED_MAX: usize = 5;
+
 pub struct GatewaySettings {
     /// The configuration of the platform; read for each recording.
     pub config: PathBuf,
@@ -127,8 +130,16 @@ impl GatewayCloud {
         Ok(Self { settings, calls, sender, endpoint: Mutex::default() })
     }
 
-    async fn platform(&self) -> Result<Platform, PlatformError> {
-        Platform::read(self.settings.config.clone()).await
+    /// With a device at least that something can be uploaded for.
+    async fn platform(&self) -> PushResult<Platform> {
+        let platform = Platform::read(self.settings.config.clone()).await?;
+        match platform.ready().next() {
+            Some(_) => Ok(platform),
+            None => {
+                let text = "the configuration of the data platform has no device with a key and tags";
+                Err(PushError::down(SyncFault::CloudUnconfigured, text))
+            }
+        }
     }
 
     /// The device that the recording is of, and what is told of it.
@@ -177,11 +188,18 @@ impl GatewayCloud {
         Ok(Some(push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?))
     }
 
-    /// Who opened the session of a leg; none where there is none, or its device is not known any more.
+    /// Who opened the session of a leg; none where there is none, or its device is not known any more and nothing is lost with it.
     async fn opener(&self, leg: &Leg) -> PushResult<Option<(OpenedSession, Caller)>> {
         let Some(session) = &leg.session else { return Ok(None) };
         let platform = self.platform().await?;
-        Ok(platform.device(&session.asset_id).map(|device| (session.clone(), Caller::of(&platform, device))))
+        let Some(device) = platform.device(&session.asset_id) else {
+            let text =
+                format!("the configuration of the data platform knows `{}` no more, and the recording was begun as its", session.asset_id);
+            warn!("An upload cannot be gone on with: {text}");
+            // All of it was there, and may be completed by now: sent again, it could be there twice.
+            return if leg.object.is_some() { Err(PushError::again(SyncFault::NoAsset, text)) } else { Ok(None) };
+        };
+        Ok(Some((session.clone(), Caller::of(&platform, device))))
     }
 
     fn store<'a>(&'a self, caller: &'a Caller, session: OpenedSession, credentials: Credentials) -> SessionStore<'a> {
@@ -204,7 +222,7 @@ impl GatewayCloud {
             // Whatever it wants to be done next: what it was told has arrived.
             (LogicalUploadStatus::Completed, _) => {
                 let tag = tag_of(leg, recording, &plan_of(session, recording)).await?;
-                if same_tag(&found.oss_object_etag, &tag) {
+                if found.oss_object_etag.is_empty() || same_tag(&found.oss_object_etag, &tag) {
                     return Ok(Recovered::Completed(object_of(session, recording, tag)));
                 }
                 warn!(episode.id = recording.episode, "The data platform has completed another object than ours; it is uploaded anew");
@@ -228,6 +246,14 @@ impl GatewayCloud {
                 self.abort(caller, session, "it cannot be gone on with").await;
                 Ok(Recovered::Left(Left::Gone))
             }
+        }
+    }
+
+    /// Parts of a session that is given up; what cannot be reached, its store ends by itself.
+    async fn abort_upload(&self, store: &SessionStore<'_>, leg: &Leg) {
+        let Some(upload) = &leg.upload else { return };
+        if let Err(error) = store.abort(&upload.object_key, &upload.upload_id).await {
+            warn!(error = chain(&error), "Could not give up an upload in the data platform's store: {error}");
         }
     }
 
@@ -293,11 +319,15 @@ impl GatewayCloud {
                         let object = self.send(&store, leg, recording, journal).await?;
                         return Ok((store, object));
                     }
-                    Lying::Nothing | Lying::Another => self.open(prepared, Some(&store.session), journal).await?,
+                    Lying::Nothing | Lying::Another => {
+                        self.abort_upload(&store, leg).await;
+                        self.open(prepared, Some(&store.session), journal).await?
+                    }
                 }
             }
             // The robot is another device now.
             Left::Open { store, .. } => {
+                self.abort_upload(&store, leg).await;
                 self.abort(store.caller, &store.session, "the recording is of another device").await;
                 self.open(prepared, None, journal).await?
             }
@@ -408,17 +438,27 @@ impl Cloud for GatewayCloud {
             error => error,
         };
         let platform = self.platform().await?;
-        let Some(device) = platform.ready().next().and_then(|id| platform.device(id)) else {
-            let text = "the configuration of the data platform has no device with a key and tags";
-            return Err(PushError::down(SyncFault::CloudUnconfigured, text));
-        };
-        self.calls.probe(&Caller::of(&platform, device)).await.map_err(down)?;
-        // Its store may be away alone.
-        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match endpoint {
-            Some(endpoint) => self.sender.knock(&oss::with_scheme(&endpoint)).await.map_err(|error| down(error.into())),
-            None => Ok(()),
+        let mut denied = None;
+        for device in platform.ready().filter_map(|id| platform.device(id)).take(PROBED_MAX) {
+            match self.calls.probe(&Caller::of(&platform, device)).await {
+                Ok(()) => {
+                    denied = None;
+                    break;
+                }
+                Err(error @ CallError::Denied(_)) => denied = Some(error),
+                Err(error) => return Err(down(error.into())),
+            }
         }
+        if let Some(error) = denied {
+            return Err(down(error.into()));
+        }
+        // Its store may be away alone. Where it moved, only a new session says so: the next try asks for one.
+        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            self.sender.knock(&oss::with_scheme(&endpoint)).await.map_err(|error| down(error.into()))?;
+            self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(endpoint);
+        }
+        Ok(())
     }
 
     async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
@@ -461,9 +501,7 @@ impl Cloud for GatewayCloud {
         match self.recovered(&before, &leg, &recording).await? {
             Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
             Recovered::Left(Left::Open { store, .. }) => {
-                if let Some(upload) = &leg.upload {
-                    store.abort(&upload.object_key, &upload.upload_id).await?;
-                }
+                self.abort_upload(&store, &leg).await;
                 let (session, caller) = &before;
                 self.abort(caller, session, "the episode may not be in the cloud any more").await;
                 Ok(None)

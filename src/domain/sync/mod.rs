@@ -10,8 +10,8 @@
 //!                                   any of these ────────────────────────┴──► failed, for good
 //! ```
 //!
-//! A chain has a leg for each cloud that has to have the recording; legs are worked on by themselves, and what is said of the chain is said of all
-//! of them together. Who works on a leg draws a session and shows it with all that follows: another claim makes it void, so what a worker says
+//! A chain has a leg for each cloud that has to have the recording; legs are worked on by themselves, one that is given up leaves the others on
+//! their way, and what is said of the chain is said of all of them together. Who works on a leg draws a session and shows it with all that follows: another claim makes it void, so what a worker says
 //! that was taken for lost changes nothing. Whether an episode may be there at all is decided in [`eligibility`], for every step alike.
 
 mod control;
@@ -158,8 +158,8 @@ pub struct SyncQueued {
     /// The chain that is given up for this one.
     pub supersedes: Option<SyncChainId>,
     /// What that one had begun, and this one goes on with.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub begun: BTreeMap<CloudName, Begun>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BTreeMap<CloudName, Begun>>,
     pub at: Timestamp,
 }
 
@@ -201,6 +201,17 @@ pub enum LegStage {
         next_retry_at: Timestamp,
     },
     Done,
+    /// Nobody tries any more. The other legs go on.
+    GivenUp {
+        cause: GivenUpCause,
+        failure: SyncFailure,
+    },
+}
+
+impl LegStage {
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::GivenUp { .. })
+    }
 }
 
 /// A session of the data platform's gateway: it says where the recording goes, and lets its bytes in. What lets them in is never kept.
@@ -346,7 +357,14 @@ pub enum ChainCommand {
         limits: Limits,
         at: Timestamp,
     },
-    /// Another try cannot help, or is not wanted.
+    /// Another try of this leg cannot help. When no other one is on its way any more, the chain is given up.
+    GiveUpLeg {
+        held: Held,
+        cause: GivenUpCause,
+        failure: SyncFailure,
+        at: Timestamp,
+    },
+    /// No leg is wanted any more.
     GiveUp {
         cause: GivenUpCause,
         failure: SyncFailure,
@@ -382,6 +400,7 @@ events! {
             spent_ms: u64,
             at: Timestamp,
         },
+        SyncLegGivenUp = "sync_leg_given_up", "1.0" { cloud: CloudName, cause: GivenUpCause, failure: SyncFailure, at: Timestamp },
         SyncGivenUp = "sync_given_up", "1.0" { cause: GivenUpCause, failure: SyncFailure, at: Timestamp },
         SyncCompleted = "sync_completed", "1.0" { at: Timestamp },
     }
@@ -415,21 +434,30 @@ impl Refused for ChainRefusal {
     }
 }
 
+impl Begun {
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Leg {
     fn going_on(begun: Option<&Begun>) -> Self {
         let begun = begun.cloned().unwrap_or_default();
         Self { session: begun.session, upload: begun.upload, ..Self::default() }
     }
 
-    fn begun(&self) -> Begun {
-        Begun { session: self.session.clone(), upload: self.upload.clone() }
+    /// What a cloud may have of it that is not completed.
+    pub fn begun(&self) -> Begun {
+        // How often the gateway ended one, is counted anew.
+        let session = self.session.clone().map(|session| OpenedSession { restarts: 0, ..session });
+        Begun { session, upload: self.upload.clone() }
     }
 }
 
 impl Chain {
     /// What a chain goes on with that supersedes this one.
     pub fn begun(&self) -> BTreeMap<CloudName, Begun> {
-        self.legs.iter().map(|(cloud, leg)| (*cloud, leg.begun())).filter(|(_, begun)| *begun != Begun::default()).collect()
+        self.legs.iter().map(|(cloud, leg)| (*cloud, leg.begun())).filter(|(_, begun)| !begun.is_nothing()).collect()
     }
 
     pub fn status(&self) -> ChainStatus {
@@ -473,6 +501,11 @@ impl Chain {
         matches!(self.end, Some(ChainEnd::GivenUp { cause: GivenUpCause::NotEligible, .. }))
     }
 
+    /// Whether nobody works for this cloud any more.
+    pub fn is_over_in(&self, cloud: CloudName) -> bool {
+        self.end.is_some() || self.legs.get(&cloud).is_none_or(|leg| leg.stage.is_over())
+    }
+
     /// Whether this session may go on with its leg.
     pub fn is_held(&self, held: &Held) -> bool {
         self.held(held).is_ok()
@@ -506,14 +539,33 @@ impl Chain {
         let spent_ms = wait_ms + u64::try_from((at - since).num_milliseconds()).unwrap_or(0);
         let late = limits.deadline_ms.is_some_and(|most| self.spent_ms + spent_ms >= most);
         let often = limits.attempts_max.is_some_and(|most| leg.attempts >= most);
-        Ok(vec![if late || often {
+        if late || often {
             let cause = if often { GivenUpCause::Attempts } else { GivenUpCause::Deadline };
-            ChainEvent::SyncGivenUp { cause, failure, at }
-        } else {
-            let wait = chrono::TimeDelta::milliseconds(i64::try_from(wait_ms).unwrap_or(i64::MAX / 2));
-            let next_retry_at = at.checked_add_signed(wait).unwrap_or(at);
-            ChainEvent::SyncFailed { cloud: held.cloud, failure, next_retry_at, spent_ms, at }
-        }])
+            return Ok(self.leg_given_up(held.cloud, cause, failure, at));
+        }
+        let wait = chrono::TimeDelta::milliseconds(i64::try_from(wait_ms).unwrap_or(i64::MAX / 2));
+        let next_retry_at = at.checked_add_signed(wait).unwrap_or(at);
+        Ok(vec![ChainEvent::SyncFailed { cloud: held.cloud, failure, next_retry_at, spent_ms, at }])
+    }
+
+    fn others_of(&self, cloud: CloudName) -> impl Iterator<Item = &LegStage> {
+        self.legs.iter().filter(move |(other, _)| **other != cloud).map(|(_, leg)| &leg.stage)
+    }
+
+    /// A leg, and with the last one the chain.
+    fn leg_given_up(&self, cloud: CloudName, cause: GivenUpCause, failure: SyncFailure, at: Timestamp) -> Vec<ChainEvent> {
+        let end = self.others_of(cloud).all(LegStage::is_over).then(|| ChainEvent::SyncGivenUp { cause, failure: failure.clone(), at });
+        std::iter::once(ChainEvent::SyncLegGivenUp { cloud, cause, failure, at }).chain(end).collect()
+    }
+
+    /// A leg that is done. The chain is over with the last one: completed, where none was given up.
+    fn leg_finished(&self, cloud: CloudName, at: Timestamp) -> Vec<ChainEvent> {
+        let given_up = self.others_of(cloud).find_map(|stage| match stage {
+            LegStage::GivenUp { cause, failure } => Some(ChainEvent::SyncGivenUp { cause: *cause, failure: failure.clone(), at }),
+            _ => None,
+        });
+        let end = self.others_of(cloud).all(LegStage::is_over).then(|| given_up.unwrap_or(ChainEvent::SyncCompleted { at }));
+        std::iter::once(ChainEvent::SyncLegFinished { cloud, at }).chain(end).collect()
     }
 }
 
@@ -539,7 +591,7 @@ impl Aggregate for SyncChain {
             },
             C::Claim { .. } if chain.end.is_some() => return Err(ChainRefusal::Over),
             C::Claim { held, attempt, at } => match &chain.leg(held.cloud)?.stage {
-                LegStage::Done => return Err(ChainRefusal::Over),
+                stage if stage.is_over() => return Err(ChainRefusal::Over),
                 _ => vec![ChainEvent::SyncClaimed { cloud: held.cloud, session: held.session, attempt, at }],
             },
             C::OpenSession { held, session } => {
@@ -576,15 +628,17 @@ impl Aggregate for SyncChain {
             }
             C::FinishLeg { held, at } => {
                 chain.held(&held)?;
-                let others_done = chain.legs.iter().all(|(cloud, leg)| *cloud == held.cloud || leg.stage == LegStage::Done);
-                let completed = others_done.then_some(ChainEvent::SyncCompleted { at });
-                std::iter::once(ChainEvent::SyncLegFinished { cloud: held.cloud, at }).chain(completed).collect()
+                chain.leg_finished(held.cloud, at)
             }
             C::Hold { held, failure, at } => {
                 chain.held(&held)?;
                 vec![ChainEvent::SyncHeld { cloud: held.cloud, failure, at }]
             }
             C::Fail { held, failure, wait_ms, limits, at } => chain.failed(&held, failure, wait_ms, limits, at)?,
+            C::GiveUpLeg { held, cause, failure, at } => {
+                chain.held(&held)?;
+                chain.leg_given_up(held.cloud, cause, failure, at)
+            }
             C::GiveUp { .. } if chain.end.is_some() => vec![],
             C::GiveUp { cause, failure, at } => vec![ChainEvent::SyncGivenUp { cause, failure, at }],
         })
@@ -594,7 +648,11 @@ impl Aggregate for SyncChain {
         use ChainEvent as E;
         if let E::SyncQueued(queued) = event {
             *self = Self::Known(Box::new(Chain {
-                legs: queued.clouds.iter().map(|cloud| (*cloud, Leg::going_on(queued.begun.get(cloud)))).collect(),
+                legs: queued
+                    .clouds
+                    .iter()
+                    .map(|cloud| (*cloud, Leg::going_on(queued.begun.as_ref().and_then(|begun| begun.get(cloud)))))
+                    .collect(),
                 started_at: queued.at,
                 ended_at: None,
                 duration_ms: None,
@@ -669,6 +727,10 @@ impl Aggregate for SyncChain {
                 chain.end_attempt(*cloud, *at, LegStage::Failed { next_retry_at: *next_retry_at });
                 chain.failure = Some(failure.clone());
                 chain.spent_ms += spent_ms;
+            }
+            E::SyncLegGivenUp { cloud, cause, failure, at } => {
+                chain.end_attempt(*cloud, *at, LegStage::GivenUp { cause: *cause, failure: failure.clone() });
+                chain.failure = Some(failure.clone());
             }
             E::SyncGivenUp { cause, failure, at } => {
                 let claimed: Vec<CloudName> =

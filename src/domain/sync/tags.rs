@@ -41,7 +41,7 @@ pub enum TagError {
     Conflict { name: String, first: TagSource, second: TagSource },
     #[error("{} has a tag without a name", .0.as_str())]
     NoName(TagSource),
-    #[error("the sidecar is no JSON object")]
+    #[error("the sidecar is no JSON object of Unicode text")]
     NoObject,
     #[error("the sidecar has objects in each other, more than {DEPTH_MAX} deep")]
     TooDeep,
@@ -122,7 +122,7 @@ pub fn tags(of: TagSources<'_>) -> Result<BTreeMap<String, String>, TagError> {
         tags.add(TagSource::Upload, name.to_owned(), value.to_owned())?;
     }
     if let Some(sidecar) = of.sidecar {
-        let sidecar: &RawValue = serde_json::from_str(sidecar).map_err(|_| TagError::NoObject)?;
+        let sidecar: &RawValue = serde_json::from_str(sidecar.trim_start_matches('\u{feff}')).map_err(|_| TagError::NoObject)?;
         match kind(sidecar) {
             b'{' => tags.flatten("", sidecar, 0)?,
             b'n' => {}
@@ -271,6 +271,7 @@ mod tests {
     #[test]
     fn a_sidecar_is_an_object_or_null() {
         assert_eq!(of_sidecar("null").unwrap().len(), 4);
+        assert_eq!(of_sidecar("\u{feff}{\"a\":1}").unwrap()["a"], "1");
         for wrong in ["", "[]", "1", "\"x\"", "{", "{\"a\":}", "nul"] {
             assert_eq!(of_sidecar(wrong), Err(TagError::NoObject), "{wrong}");
         }

@@ -23,7 +23,7 @@ fn queued(clouds: &[CloudName]) -> SyncQueued {
         priority: Priority::Normal,
         approved_at: None,
         supersedes: None,
-        begun: BTreeMap::new(),
+        begun: None,
         at: at(0),
     }
 }
@@ -103,12 +103,35 @@ fn it_is_there_when_all_of_its_clouds_have_it() {
 }
 
 #[test]
+fn a_leg_that_is_given_up_leaves_the_others_on_their_way() {
+    let both = [CloudName::S3, CloudName::Gateway];
+    let give_up = |cloud, session| ChainCommand::GiveUpLeg {
+        held: held(cloud, session),
+        cause: GivenUpCause::Permanent,
+        failure: failure(),
+        at: at(5),
+    };
+    let begun = [claim(CloudName::S3, 1, 1, 0), claim(CloudName::Gateway, 2, 1, 1), give_up(CloudName::Gateway, 2)];
+    let one = after(&both, begun.clone());
+    assert_eq!((known(&one).status(), &known(&one).end), (ChainStatus::InProgress, &None));
+    assert_eq!(one.decide(claim(CloudName::Gateway, 3, 1, 6)), Err(ChainRefusal::Over));
+    // Done or given up, the last one ends the chain, and it is not there everywhere.
+    let finish = ChainCommand::FinishLeg { held: held(CloudName::S3, 1), at: at(9) };
+    for last in [finish, give_up(CloudName::S3, 1)] {
+        let all = after(&both, begun.iter().cloned().chain([last]));
+        assert_eq!(known(&all).end, Some(ChainEnd::GivenUp { cause: GivenUpCause::Permanent, at: known(&all).ended_at.unwrap() }));
+        assert_eq!(known(&all).failure, Some(failure()));
+    }
+}
+
+#[test]
 fn a_worker_that_was_taken_for_lost_changes_nothing() {
     let chain = after(&[CloudName::S3], [claim(CloudName::S3, 1, 1, 0), claim(CloudName::S3, 2, 2, 40)]);
     let lost = [
         ChainCommand::FinishLeg { held: held(CloudName::S3, 1), at: at(41) },
         ChainCommand::Tell { held: held(CloudName::S3, 1), at: at(41) },
         ChainCommand::Hold { held: held(CloudName::S3, 1), failure: failure(), at: at(41) },
+        ChainCommand::GiveUpLeg { held: held(CloudName::S3, 1), cause: GivenUpCause::Permanent, failure: failure(), at: at(41) },
         fail(1, 1, NO_LIMITS, 41),
     ];
     for command in lost {
@@ -146,6 +169,7 @@ enum Ask {
     Finish { cloud: bool, session: u8 },
     Retry,
     GiveUp,
+    GiveUpLeg { cloud: bool, session: u8 },
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -157,6 +181,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => who().prop_map(|(cloud, session)| Ask::Finish { cloud, session }),
         1 => Just(Ask::Retry),
         1 => Just(Ask::GiveUp),
+        1 => who().prop_map(|(cloud, session)| Ask::GiveUpLeg { cloud, session }),
     ]
 }
 
@@ -179,6 +204,12 @@ proptest! {
                     ChainCommand::Fail { held: held(cloud(of), session), failure: failure(), wait_ms: wait_s * 1000, limits, at: at(now) }
                 }
                 Ask::Finish { cloud: of, session } => ChainCommand::FinishLeg { held: held(cloud(of), session), at: at(now) },
+                Ask::GiveUpLeg { cloud: of, session } => ChainCommand::GiveUpLeg {
+                    held: held(cloud(of), session),
+                    cause: GivenUpCause::Permanent,
+                    failure: failure(),
+                    at: at(now),
+                },
                 Ask::Retry => ChainCommand::Retry { at: at(now) },
                 Ask::GiveUp => ChainCommand::GiveUp { cause: GivenUpCause::Permanent, failure: failure(), at: at(now) },
             };

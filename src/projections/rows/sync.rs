@@ -55,7 +55,7 @@ fn leg_shown(chain: &Chain, leg: &Leg) -> Value {
         _ if matches!(chain.end, Some(ChainEnd::GivenUp { .. })) => "failed",
         LegStage::Waiting => "pending",
         LegStage::Claimed { .. } => "in_progress",
-        LegStage::Failed { .. } => "failed",
+        LegStage::Failed { .. } | LegStage::GivenUp { .. } => "failed",
     };
     let next_retry_at = match &leg.stage {
         LegStage::Failed { next_retry_at } if chain.end.is_none() => Some(next_retry_at),

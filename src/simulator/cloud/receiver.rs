@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, SecondsFormat, Utc};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use serde_json::{Value, json};
 
 use super::faults::Operation;
@@ -17,6 +17,8 @@ pub const PATH: &str = "/api/v1/sync/episode";
 
 /// What is told of an episode is small, its tags included.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// What is read of a body that is too large.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
 
 const ID_BYTES_MAX: usize = 256;
 
@@ -66,13 +68,22 @@ impl Receiver {
         {
             return Err(refuse(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong"));
         }
-        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => (StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {BODY_BYTES_MAX} bytes")),
-            false => (StatusCode::BAD_REQUEST, format!("the body did not arrive: {error}")),
-        })?;
-        let episode: Value = serde_json::from_slice(&body.to_bytes())
-            .map_err(|error| (StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
+        let (mut body, mut arriving) = (BytesMut::new(), Limited::new(request.into_body(), DRAINED_BYTES_MAX));
+        let mut bytes = 0;
+        while let Some(frame) = arriving.frame().await {
+            let frame = frame.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body did not arrive: {error}")))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            bytes += piece.len();
+            // What is too much is read all the same: who still sends does not hear an answer.
+            if bytes <= BODY_BYTES_MAX {
+                body.extend_from_slice(&piece);
+            }
+        }
+        if bytes > BODY_BYTES_MAX {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {BODY_BYTES_MAX} bytes")));
+        }
+        let episode: Value =
+            serde_json::from_slice(&body).map_err(|error| (StatusCode::BAD_REQUEST, format!("the body is not JSON: {error}")))?;
         let id = episode["episode_id"].as_str().filter(|id| !id.is_empty() && id.len() <= ID_BYTES_MAX).map(str::to_owned);
         let Some(id) = id else {
             return Err((StatusCode::BAD_REQUEST, format!("`episode_id` has to be a text of 1 to {ID_BYTES_MAX} bytes")));

@@ -31,7 +31,7 @@ impl<'a> Notes<'a> {
 
     async fn note(&self, step: impl FnOnce(Held) -> ChainCommand) -> Result<(), NotNoted> {
         let step = step(self.of.held.clone());
-        match self.commands.execute(self.context, NoteSync { chain: self.of.chain, step }).await {
+        match self.commands.execute(self.context, NoteSync { chain: self.of.chain, cloud: self.of.held.cloud, step }).await {
             Ok(_) => Ok(()),
             Err(error) => Err(not_noted(error)),
         }

@@ -40,6 +40,11 @@ use crate::projections::reads::Reads;
 use crate::qa::key_of;
 use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES, chain};
 
+/// Before what the database did not take is tried again.
+const DATABASE_WAIT: Duration = Duration::from_secs(1);
+/// Tries of giving up what was begun, where the cloud answers and refuses.
+const TAKEN_BACK_TRIES: u32 = 10;
+
 /// The clouds of a site.
 pub type Clouds = BTreeMap<CloudName, Arc<dyn Cloud>>;
 
@@ -91,29 +96,30 @@ impl CloudSync {
     async fn work(&self, delivery: &Delivery, cloud: &dyn Cloud, of: HeldLeg) -> Outcome {
         let context = context_of(self.name(), delivery);
         // While it is down, one question is enough, and leaves no event.
-        if self.was_up(of.held.cloud) == Some(false)
-            && let Some(failure) = is_down(cloud).await
-        {
-            return self.down(of.held.cloud, &failure).await;
+        if self.was_up(of.held.cloud) == Some(false) {
+            match is_down(cloud).await {
+                Some(failure) => return self.down(of.held.cloud, &failure).await,
+                None => self.tell(of.held.cloud, None).await,
+            }
         }
         let attempt = delivery.attempt.unsigned_abs();
         let to_push = match self.commands.execute(&context, ClaimSync { of: of.clone(), attempt }).await {
             Ok(MayGoOn::Yes(to_push)) => to_push,
-            Ok(MayGoOn::Unfit) => return self.take_back(&context, cloud, &of).await,
+            Ok(MayGoOn::Unfit) => return self.take_back(&context, cloud, &of, attempt).await,
             Ok(MayGoOn::No) => return Outcome::Delivered,
             Err(error) => return trouble(error),
         };
         let pushed = self.push(&context, cloud, &of, &to_push).await;
         match pushed {
             Ok(()) => self.finish(&context, &of, &to_push).await,
-            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of).await,
+            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, attempt).await,
             Err(PushError::Stopped(NotNoted::Lost)) => Outcome::Delivered,
             Err(PushError::Stopped(NotNoted::Paused)) => {
                 let failure = SyncFailure::new(SyncFault::CloudAway, "the cloud was paused");
                 self.note(&context, &of, |held, at| ChainCommand::Hold { held, failure, at }).await;
                 Outcome::NotHere { error: "the cloud was paused".to_owned() }
             }
-            Err(PushError::Stopped(NotNoted::Database(error))) => Outcome::Retry { error, after: None },
+            Err(PushError::Stopped(NotNoted::Database(error))) => Outcome::Retry { error, after: Some(DATABASE_WAIT) },
             Err(PushError::Never(failure)) => {
                 warn!(episode.id = %of.episode, error = failure.text, "Gave up pushing episode {} to the cloud: {}", of.episode, failure.text);
                 self.give_up(&context, &of, failure).await
@@ -197,8 +203,9 @@ impl CloudSync {
         Outcome::Delivered
     }
 
-    /// The chain is over because its episode may not be there. What was begun is given up; what is there all the same, is told.
-    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg) -> Outcome {
+    /// The chain is over because its episode may not be there. What was begun is given up, however long the cloud is away; what is there all the
+    /// same, is told.
+    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, attempt: u32) -> Outcome {
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "not_eligible").increment(1);
         info!(episode.id = %of.episode, "Episode {} may not be in the cloud any more", of.episode);
         // What was begun since it was claimed, too.
@@ -207,7 +214,7 @@ impl CloudSync {
             Ok(None) => return Outcome::Delivered,
             Err(error) => return trouble(error),
         };
-        let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.attempts == 0);
+        let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.attempts == 0 && leg.begun().is_nothing());
         if nothing_begun {
             return Outcome::Delivered;
         }
@@ -223,15 +230,25 @@ impl CloudSync {
             },
             Err(error) => {
                 warn!(episode.id = %of.episode, error = chain(&error), "Could not take back what was begun of episode {}: {error}", of.episode);
-                Outcome::Delivered
+                match error {
+                    PushError::Down(failure) => self.down(of.held.cloud, &failure).await,
+                    PushError::Again { failure, after } => match is_down(cloud).await {
+                        Some(down) => self.down(of.held.cloud, &down).await,
+                        None if attempt >= TAKEN_BACK_TRIES => Outcome::Delivered,
+                        None => Outcome::Retry { error: failure.text, after: Some(self.terms.retry.wait(attempt, 0.5, after)) },
+                    },
+                    PushError::Stopped(_) => Outcome::Retry { error: error.to_string(), after: Some(DATABASE_WAIT) },
+                    // Neither does another try.
+                    PushError::Never(_) => Outcome::Delivered,
+                }
             }
         }
     }
 
-    /// Writes down how an attempt ended. What cannot be written down is found by the next claim.
+    /// Writes down how an attempt ended; answers whether the leg is over with it. What cannot be written down is found by the next claim.
     async fn note(&self, context: &Context, of: &HeldLeg, step: impl FnOnce(Held, Timestamp) -> ChainCommand) -> Option<bool> {
         let step = step(of.held.clone(), self.commands.now());
-        match self.commands.execute(context, NoteSync { chain: of.chain, step }).await {
+        match self.commands.execute(context, NoteSync { chain: of.chain, cloud: of.held.cloud, step }).await {
             Ok(is_over) => Some(is_over),
             // Another worker has it.
             Err(CommandError::Refused(_)) => None,
@@ -250,8 +267,8 @@ impl CloudSync {
 
     async fn give_up(&self, context: &Context, of: &HeldLeg, failure: SyncFailure) -> Outcome {
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
-        match self.note(context, of, |_, at| ChainCommand::GiveUp { cause: GivenUpCause::Permanent, failure, at }).await {
-            Some(false) => Outcome::Retry { error: "the end could not be written down".to_owned(), after: None },
+        match self.note(context, of, |held, at| ChainCommand::GiveUpLeg { held, cause: GivenUpCause::Permanent, failure, at }).await {
+            Some(false) => Outcome::Retry { error: "the end could not be written down".to_owned(), after: Some(DATABASE_WAIT) },
             Some(true) | None => Outcome::Delivered,
         }
     }
@@ -294,7 +311,7 @@ fn trouble(error: CommandError) -> Outcome {
     match error {
         // The chain is over, or another worker has the leg.
         CommandError::Refused(_) => Outcome::Delivered,
-        error => Outcome::Retry { error: format!("{error:#}"), after: None },
+        error => Outcome::Retry { error: format!("{error:#}"), after: Some(DATABASE_WAIT) },
     }
 }
 

@@ -319,6 +319,92 @@ async fn a_chain_is_completed_when_all_clouds_have_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leg_that_is_given_up_keeps_no_other_from_its_cloud() {
+    let site = Site::to(&[CloudName::Gateway, CloudName::S3], vec![large(6)]).await;
+    let id = site.episodes[0];
+    site.bind(None).await;
+    let worker = site.worker("w");
+    site.queue(id).await;
+    let ended = site.until_status(id, "failed").await;
+    assert_eq!(
+        (&ended["error_class"], &ended["given_up"], &ended["cloud_synced"]),
+        (&json!("no_asset"), &json!("permanent"), &json!(false))
+    );
+    assert_eq!(site.object(0).await.map(|object| object.completed), Some(1), "the bucket has it");
+    // What it has is not sent again.
+    site.bind(Some(ASSETS[0])).await;
+    site.queue(id).await;
+    site.until_status(id, "completed").await;
+    worker.stop().await;
+    let size = site.recordings[0].mcap.len() as u64;
+    assert_eq!(site.object(0).await.map(|object| (object.completed, object.received_bytes)), Some((1, size)));
+    site.completed_upload(id).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_completed_when_it_loses_its_approval_is_told_as_left_behind() {
+    let site = to_gateway(vec![large(3)]).await;
+    let id = site.episodes[0];
+    site.lose(&[Operation::CompleteUpload, Operation::Recovery]);
+    let worker = site.worker("w");
+    site.queue(id).await;
+    until("the platform has completed it", async || site.logical_uploads().await.iter().any(|upload| upload.status == "completed")).await;
+    let queue = site.queue_worker(false);
+    site.reopen(id).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    site.faults(|_| {});
+    until("it is said to be there", async || site.episode(id).await["cloud_synced"] == true).await;
+    assert_eq!(site.status(id).await["cloud_outdated"], true);
+    worker.stop().await;
+    queue.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_begun_is_given_up_also_where_the_cloud_is_away_meanwhile() {
+    for cloud in [CloudName::Gateway, CloudName::S3] {
+        let site = Site::to(&[cloud], vec![large(24)]).await;
+        let id = site.episodes[0];
+        let worker = site.worker_with("w", |_| {}, Some(8 << 20));
+        site.queue(id).await;
+        until("a part is there", async || site.report().await.unfinished.first().is_some_and(|upload| upload.parts >= 1)).await;
+        site.faults(|faults| faults.down = true);
+        site.reopen(id).await;
+        let queue = site.queue_worker(false);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        site.faults(|_| {});
+        assert_eq!(site.until_status(id, "failed").await["given_up"], "not_eligible");
+        until("nothing is left of it", async || {
+            let report = site.report().await;
+            report.unfinished.is_empty() && report.logical_uploads.iter().all(|upload| upload.status == "aborted")
+        })
+        .await;
+        worker.stop().await;
+        queue.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_refused_are_nobodys_try_and_no_devices_are_no_end() {
+    let site = to_gateway(vec![small(), small()]).await;
+    let good = std::fs::read_to_string(&site.config).unwrap();
+    let error = async || site.edge.get("/api/v1/sync/config").await.1["destinations"][0]["error"].clone();
+    let other_keys = good.replace("key-of-", "another-of-");
+    let mut no_devices: Value = serde_json::from_str(&good).unwrap();
+    no_devices["devices"] = json!([]);
+    let cases = [(other_keys, "does not let the device in"), (no_devices.to_string(), "has no device with a key")];
+    for (id, (config, told)) in site.episodes.iter().zip(cases) {
+        std::fs::write(&site.config, config).unwrap();
+        site.queue(*id).await;
+        let worker = site.worker(told);
+        until(told, async || error().await.as_str().is_some_and(|error| error.contains(told))).await;
+        std::fs::write(&site.config, &good).unwrap();
+        assert_eq!(site.until_status(*id, "completed").await["attempt_count"], 1);
+        worker.stop().await;
+    }
+    site.assert_all_with_the_platform().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_loses_its_approval_on_the_way_is_given_up_with_the_platform() {
     let site = to_gateway(vec![large(12)]).await;
     let id = site.episodes[0];
@@ -350,7 +436,7 @@ async fn a_chain_that_supersedes_another_goes_on_with_what_that_one_began() {
         // As at the end of its last try.
         let failure = SyncFailure::new(SyncFault::CloudRefused, "it was tried too often");
         let step = ChainCommand::GiveUp { cause: GivenUpCause::Attempts, failure, at: site.edge.commands.now() };
-        site.edge.commands.execute(&Context::system(), NoteSync { chain, step }).await.expect("given up");
+        site.edge.commands.execute(&Context::system(), NoteSync { chain, cloud, step }).await.expect("given up");
         let had = parts().await as u64;
         site.queue(id).await;
         let second = site.worker("second");
