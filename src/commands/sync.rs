@@ -373,7 +373,7 @@ impl Command for FinishSyncLeg {
         let mut episode = work.lock_and_load::<Episode>(leg.episode).await?;
         let mut chain = work.lock_and_load::<SyncChain>(leg.chain).await?;
         step(work, leg.chain, &mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at }).await?;
-        if !state_of(&chain).is_some_and(|chain| chain.status() == ChainStatus::Completed) {
+        if state_of(&chain).is_none_or(|chain| chain.status() != ChainStatus::Completed) {
             return Ok(false);
         }
         let object_key = state_of(&chain).and_then(Chain::object).map(|object| object.object_key.clone()).unwrap_or_default();

@@ -133,13 +133,11 @@ impl GatewayCloud {
     /// With a device at least that something can be uploaded for.
     async fn platform(&self) -> PushResult<Platform> {
         let platform = Platform::read(self.settings.config.clone()).await?;
-        match platform.ready().next() {
-            Some(_) => Ok(platform),
-            None => {
-                let text = "the configuration of the data platform has no device with a key and tags";
-                Err(PushError::down(SyncFault::CloudUnconfigured, text))
-            }
+        if platform.ready().next().is_none() {
+            let text = "the configuration of the data platform has no device with a key and tags";
+            return Err(PushError::down(SyncFault::CloudUnconfigured, text));
         }
+        Ok(platform)
     }
 
     /// The device that the recording is of, and what is told of it.

@@ -16,6 +16,7 @@
 
 mod control;
 mod eligibility;
+mod leg;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::control::{ControlCommand, ControlEvent, ControlRefusal, PausedCloud, Standing, SyncControl};
 pub use self::eligibility::{Unfit, is_fit};
+pub use self::leg::{Begun, FinishedObject, FinishedPart, Leg, LegStage, OpenedSession, Proof, StartedUpload};
 pub use self::tags::{TagError, TagSource, TagSources, tags};
 use super::aggregate::events;
 use super::order::Priority;
@@ -161,117 +163,6 @@ pub struct SyncQueued {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<BTreeMap<CloudName, Begun>>,
     pub at: Timestamp,
-}
-
-/// What a leg had begun when its chain was superseded. Which parts there are, and whether they are an object by now, the cloud knows.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Begun {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session: Option<OpenedSession>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upload: Option<StartedUpload>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Leg {
-    pub stage: LegStage,
-    /// How often it was claimed and the cloud was there.
-    pub attempts: u32,
-    /// With a cloud that opens one for each recording.
-    #[serde(default)]
-    pub session: Option<OpenedSession>,
-    pub upload: Option<StartedUpload>,
-    /// Of this upload, by their numbers.
-    pub parts: BTreeMap<u32, FinishedPart>,
-    pub object: Option<FinishedObject>,
-    /// When the service was told that is told of new episodes, or the gateway that all of it is there.
-    pub told_at: Option<Timestamp>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LegStage {
-    #[default]
-    Waiting,
-    Claimed {
-        session: String,
-        at: Timestamp,
-    },
-    Failed {
-        next_retry_at: Timestamp,
-    },
-    Done,
-    /// Nobody tries any more. The other legs go on.
-    GivenUp {
-        cause: GivenUpCause,
-        failure: SyncFailure,
-    },
-}
-
-impl LegStage {
-    fn is_over(&self) -> bool {
-        matches!(self, Self::Done | Self::GivenUp { .. })
-    }
-}
-
-/// A session of the data platform's gateway: it says where the recording goes, and lets its bytes in. What lets them in is never kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenedSession {
-    /// The device of the data platform whose recording it is.
-    pub asset_id: String,
-    /// As the gateway names it, also where another one took its place.
-    pub logical_upload_id: String,
-    /// As the gateway names what is uploaded in it.
-    pub session_id: String,
-    pub bucket: String,
-    pub object_key: String,
-    pub part_bytes: u64,
-    /// Sessions that it took the place of.
-    pub restarts: u32,
-}
-
-/// A multipart upload in the cloud.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StartedUpload {
-    pub bucket: String,
-    pub object_key: String,
-    pub upload_id: String,
-    pub part_bytes: u64,
-    /// Of the object in the edge storage, all parts of which are of one version.
-    pub source_etag: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FinishedPart {
-    pub number: u32,
-    pub etag: String,
-    /// SHA-256 of what was sent, in base64.
-    pub sha256: String,
-}
-
-/// What is in the cloud.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FinishedObject {
-    pub bucket: String,
-    pub object_key: String,
-    pub etag: String,
-    pub size_bytes: u64,
-    /// By which it was seen to be what was sent: the words of [`Proof`].
-    pub proof: Proof,
-    /// As the cloud tells it, where it does: of the whole object, or of its parts and then with their number.
-    pub checksum: Option<String>,
-}
-
-words! {
-    /// How it is known that what is in the cloud is what was sent.
-    Proof {
-        /// The cloud computed the SHA-256 of all of it.
-        Sha256 = "sha256",
-        /// The same of each part, and of these.
-        Sha256OfParts = "sha256_of_parts",
-        /// The cloud keeps no checksums: its entity tags of the parts are those of what was sent.
-        EtagOfParts = "etag_of_parts",
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -431,26 +322,6 @@ impl Refused for ChainRefusal {
             Self::ClaimLost => RefusalCode::SyncClaimLost,
             Self::Active => RefusalCode::SyncActive,
         }
-    }
-}
-
-impl Begun {
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Leg {
-    fn going_on(begun: Option<&Begun>) -> Self {
-        let begun = begun.cloned().unwrap_or_default();
-        Self { session: begun.session, upload: begun.upload, ..Self::default() }
-    }
-
-    /// What a cloud may have of it that is not completed.
-    pub fn begun(&self) -> Begun {
-        // How often the gateway ended one, is counted anew.
-        let session = self.session.clone().map(|session| OpenedSession { restarts: 0, ..session });
-        Begun { session, upload: self.upload.clone() }
     }
 }
 

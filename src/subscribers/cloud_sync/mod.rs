@@ -42,8 +42,8 @@ use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES,
 
 /// Before what the database did not take is tried again.
 const DATABASE_WAIT: Duration = Duration::from_secs(1);
-/// Tries of giving up what was begun, where the cloud answers and refuses.
-const TAKEN_BACK_TRIES: u32 = 10;
+/// Tries of giving up what was begun, where the cloud answers and does not do it: some hours of them.
+const TAKEN_BACK_TRIES: u32 = 1000;
 
 /// The clouds of a site.
 pub type Clouds = BTreeMap<CloudName, Arc<dyn Cloud>>;
