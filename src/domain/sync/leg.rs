@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Timestamp;
 use super::super::words::words;
-use super::{GivenUpCause, SyncFailure};
+use super::failure::{GivenUpCause, SyncFailure};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Leg {
