@@ -72,7 +72,8 @@ impl S3Cloud {
     async fn bring(&self, push: &Push<'_>, leg: &Leg, journal: &dyn Journal) -> PushResult<FinishedObject> {
         let recording = self.recording(push).await?;
         let plan = Plan::of(recording.size, self.settings.part_bytes);
-        let begun = leg.upload.is_some() || leg.attempts > 1 || push.chain.queued.supersedes.is_some();
+        // An outage takes a try back, and not what was sent before it.
+        let begun = leg.upload.is_some() || leg.claims > 1 || push.chain.queued.supersedes.is_some();
         // One that is to be there once more is sent once more, but for what this chain itself has sent.
         if begun
             && (push.before.is_none() || leg.upload.is_some())

@@ -13,6 +13,9 @@ pub struct Leg {
     pub stage: LegStage,
     /// How often it was claimed and the cloud was there.
     pub attempts: u32,
+    /// How often it was claimed, whatever came of it: what was sent before may be there.
+    #[serde(default)]
+    pub claims: u32,
     /// With a cloud that opens one for each recording.
     #[serde(default)]
     pub session: Option<OpenedSession>,

@@ -494,12 +494,14 @@ impl Aggregate for SyncChain {
                 chain.wait_again();
                 if let Some(leg) = chain.legs.get_mut(cloud) {
                     leg.attempts = *attempt;
+                    leg.claims += 1;
                     leg.stage = LegStage::Claimed { session: session.clone(), at: *at };
                 }
             }
             E::SyncSessionOpened { cloud, session } => {
                 if let Some(leg) = chain.legs.get_mut(cloud) {
-                    *leg = Leg { stage: leg.stage.clone(), attempts: leg.attempts, session: Some(session.clone()), ..Leg::default() };
+                    let (stage, attempts, claims) = (leg.stage.clone(), leg.attempts, leg.claims);
+                    *leg = Leg { stage, attempts, claims, session: Some(session.clone()), ..Leg::default() };
                 }
             }
             E::SyncUploadStarted { cloud, upload } => {

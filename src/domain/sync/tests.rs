@@ -103,6 +103,14 @@ fn it_is_there_when_all_of_its_clouds_have_it() {
 }
 
 #[test]
+fn an_outage_takes_a_try_back_and_not_what_was_begun_before_it() {
+    let hold = ChainCommand::Hold { held: held(CloudName::S3, 1), failure: failure(), at: at(1) };
+    let chain = after(&[CloudName::S3], [claim(CloudName::S3, 1, 1, 0), hold, claim(CloudName::S3, 2, 1, 2)]);
+    let leg = &known(&chain).legs[&CloudName::S3];
+    assert_eq!((leg.attempts, leg.claims), (1, 2));
+}
+
+#[test]
 fn a_leg_that_is_given_up_leaves_the_others_on_their_way() {
     let both = [CloudName::S3, CloudName::Gateway];
     let give_up = |cloud, session| ChainCommand::GiveUpLeg {

@@ -214,7 +214,7 @@ impl CloudSync {
             Ok(None) => return Outcome::Delivered,
             Err(error) => return trouble(error),
         };
-        let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.attempts == 0 && leg.begun().is_nothing());
+        let nothing_begun = to_push.chain.legs.get(&of.held.cloud).is_none_or(|leg| leg.claims == 0 && leg.begun().is_nothing());
         if nothing_begun {
             return Outcome::Delivered;
         }
