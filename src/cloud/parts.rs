@@ -11,11 +11,12 @@ use futures_util::stream::{self, StreamExt as _};
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::store::{ListedPart, Store, StoreError};
 use super::{Journal, Push, PushError, PushResult};
 use crate::blobs::{OpenObject, same_etag};
-use crate::domain::sync::{FinishedPart, PARTS_OF_AN_EVENT_MAX, SyncFault};
+use crate::domain::sync::{FinishedPart, Leg, PARTS_OF_AN_EVENT_MAX, StartedUpload, SyncFault};
 
 /// S3 takes ten thousand; some room is left.
 const PARTS_MAX: u64 = 9_000;
@@ -118,8 +119,8 @@ pub fn composite_tag(parts: &[FinishedPart]) -> Option<String> {
 }
 
 impl Recording {
-    /// The recording of an episode, where it still is the one that was verified. In the cloud it has this key.
-    pub async fn open(push: &Push<'_>, key: String) -> PushResult<Self> {
+    /// The recording of an episode, where it still is the one that was verified. In the cloud it has the same key, as long as no other one is said.
+    pub async fn open(push: &Push<'_>) -> PushResult<Self> {
         let queued = &push.chain.queued;
         let facts = push.blobs.head(&push.source).await?;
         let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
@@ -132,9 +133,13 @@ impl Recording {
             size: facts.size,
             etag: facts.etag,
             sha256: queued.sha256.clone(),
-            key,
+            key: push.source.to_string(),
             episode: queued.episode_public_id.clone(),
         })
+    }
+
+    pub fn at(self, key: String) -> Self {
+        Self { key, ..self }
     }
 
     /// All of it, which has to be what was verified.
@@ -191,6 +196,53 @@ impl Recording {
         }
         Ok(have)
     }
+}
+
+/// The upload that a leg began, with what the store has of it, where it is still of this recording and cut in the same way. None: it begins anew.
+pub async fn begun(store: &dyn Store, bucket: &str, leg: &Leg, recording: &Recording, plan: &Plan) -> PushResult<Option<Upload>> {
+    let is_of_it = |begun: &&StartedUpload| {
+        begun.bucket == bucket
+            && begun.object_key == recording.key
+            && begun.part_bytes == plan.part_bytes
+            && same_etag(&begun.source_etag, &recording.etag)
+    };
+    let Some(begun) = leg.upload.as_ref().filter(is_of_it) else { return Ok(None) };
+    let have = match store.list_parts(&recording.key, &begun.upload_id).await {
+        Ok(listed) => recording.compared(plan, listed, &leg.parts).await?,
+        // It cannot be asked; what was written down is what was acknowledged.
+        Err(StoreError::Refused { .. } | StoreError::Strange { .. }) => leg.parts.clone(),
+        Err(StoreError::NoUpload | StoreError::NoObject) => {
+            // Where it was completed, the object is there, and was found before.
+            warn!(episode.id = recording.episode, "The cloud has forgotten an upload that was begun; it begins anew");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(Upload { id: begun.upload_id.clone(), have }))
+}
+
+/// An upload that was just begun, written down before anything is sent.
+pub async fn noted(
+    store: &dyn Store,
+    bucket: &str,
+    id: String,
+    recording: &Recording,
+    plan: &Plan,
+    journal: &dyn Journal,
+) -> PushResult<Upload> {
+    let upload = StartedUpload {
+        bucket: bucket.to_owned(),
+        object_key: recording.key.clone(),
+        upload_id: id.clone(),
+        part_bytes: plan.part_bytes,
+        source_etag: recording.etag.clone(),
+    };
+    if let Err(error) = journal.upload_started(&upload).await {
+        // Nobody would know of it.
+        let _ = store.abort(&recording.key, &id).await;
+        return Err(error.into());
+    }
+    Ok(Upload { id, have: BTreeMap::new() })
 }
 
 /// Sends what the upload does not have. What arrived is written down, also where something else failed.

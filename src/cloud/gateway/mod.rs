@@ -1,36 +1,36 @@
 //! The gateway of the data platform: it opens a session for each recording, says where its bytes go, and is told when all of it is there.
 //!
 //! ```text
-//!  asset, tags ─► session: go on with it, or open one ─► is it there? ─► parts, several at once ─► may it be there? ─► an object
-//!                  ▲                                                                                                     │
-//!                  └── the gateway ended it: one in its place                        completed, with its tags ◄── it is what was sent
+//!  what became of the session before? ─► asset, tags ─► go on with it, or open one ─► parts, several at once ─► may it be there? ─► an object
+//!     │                                                   ▲                                                                          │
+//!     └── completed: done                                 └── ended: one in its place      completed, with its tags ◄── it is what was sent
 //! ```
 //!
-//! A recovery is asked before anything is sent again. What the gateway has completed is done, whatever else it says of it; an object that lies there
-//! is completed without a byte; an upload that was begun goes on from its parts. Only what was told of nobody begins anew.
+//! The gateway is asked before anything is sent again. What it has completed is done, whatever else it says of it; an object that lies there is
+//! completed without a byte; an upload that was begun goes on from its parts. What it knows nothing of begins anew.
 
 mod calls;
+mod known_store;
 mod oss;
 mod signature;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tracing::warn;
 
 use self::calls::{CallError, Caller, Calls};
-use self::oss::{Credentials, SessionStore, is_tag, object_tag, opened};
+use self::known_store::KnownStore;
+use self::oss::{Credentials, SessionStore, object_tag, opened};
 use super::parts::{self, Plan, Recording, same_tag, tag_shown};
 use super::platform::{Platform, PlatformError};
 use super::store::{Sender, Store as _, StoreError};
 use super::{Asset, Cloud, Journal, Pace, Push, PushError, PushResult};
-use crate::blobs::same_etag;
-use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, StartedUpload, SyncFault, TagSources, tags};
-use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecoveryAction};
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, SyncFault, TagSources, tags};
+use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecovery, UploadRecoveryAction};
 use crate::telemetry::chain;
 
 /// Where the gateway says nothing.
@@ -55,8 +55,7 @@ pub struct GatewayCloud {
     settings: GatewaySettings,
     calls: Calls,
     sender: Sender,
-    /// Of its object store, as the last session had it.
-    endpoint: Mutex<Option<String>>,
+    known_store: KnownStore,
 }
 
 impl From<PlatformError> for PushError {
@@ -113,6 +112,12 @@ fn object_of(session: &OpenedSession, recording: &Recording, etag: String) -> Fi
     }
 }
 
+/// Whether the gateway has completed an upload as this object. One that tells no tag, is believed.
+fn is_completed_as(found: &UploadRecovery, tag: &str) -> bool {
+    let told = &found.oss_object_etag;
+    found.logical_upload_status() == LogicalUploadStatus::Completed && (told.is_empty() || same_tag(told, tag))
+}
+
 /// The tag that the object of this leg has when it is the recording: as it was seen, or of the parts that were written down, or else of those that
 /// it would have.
 async fn tag_of(leg: &Leg, recording: &Recording, plan: &Plan) -> PushResult<String> {
@@ -124,10 +129,23 @@ async fn tag_of(leg: &Leg, recording: &Recording, plan: &Plan) -> PushResult<Str
     }
 }
 
+/// Who opened the session of a leg; none where there is none, or its device is not known any more and nothing is lost with it.
+fn opener(platform: &Platform, leg: &Leg) -> PushResult<Option<(OpenedSession, Caller)>> {
+    let Some(session) = &leg.session else { return Ok(None) };
+    let Some(device) = platform.device(&session.asset_id) else {
+        let text =
+            format!("the configuration of the data platform knows `{}` no more, and the recording was begun as its", session.asset_id);
+        warn!("An upload cannot be gone on with: {text}");
+        // All of it was there, and may be completed by now: sent again, it could be there twice.
+        return if leg.object.is_some() { Err(PushError::again(SyncFault::NoAsset, text)) } else { Ok(None) };
+    };
+    Ok(Some((session.clone(), Caller::of(platform, device))))
+}
+
 impl GatewayCloud {
     pub fn new(settings: GatewaySettings, pace: Pace) -> anyhow::Result<Self> {
         let (calls, sender) = (Calls::new(settings.call_timeout), Sender::new(settings.request_timeout, pace)?);
-        Ok(Self { settings, calls, sender, endpoint: Mutex::default() })
+        Ok(Self { settings, calls, sender, known_store: KnownStore::default() })
     }
 
     /// With a device at least that something can be uploaded for.
@@ -141,7 +159,7 @@ impl GatewayCloud {
     }
 
     /// The device that the recording is of, and what is told of it.
-    async fn prepared<'a>(&self, push: &'a Push<'_>, recording: Recording) -> PushResult<Prepared<'a>> {
+    async fn prepared<'a>(&self, platform: &Platform, push: &'a Push<'_>, recording: Recording) -> PushResult<Prepared<'a>> {
         let no_asset = |text: &str| PushError::never(SyncFault::NoAsset, text);
         let registered =
             push.registered.as_ref().ok_or_else(|| PushError::again(SyncFault::Internal, "nothing is known of the episode"))?;
@@ -154,7 +172,6 @@ impl GatewayCloud {
             }
             Asset::Unknown => return Err(no_asset("neither a robot nor an asset is known of the episode")),
         };
-        let platform = self.platform().await?;
         let device = platform.device(asset_id).ok_or_else(|| {
             no_asset(&format!(
                 "the configuration of the data platform has no device `{asset_id}` with a key and tags: add it, and sync again"
@@ -172,7 +189,7 @@ impl GatewayCloud {
             registry: &registered.tags,
         };
         let tags = tags(sources).map_err(|error| refused(&error.to_string()))?;
-        Ok(Prepared { caller: Caller::of(&platform, device), asset_id, tags, recording })
+        Ok(Prepared { caller: Caller::of(platform, device), asset_id, tags, recording })
     }
 
     async fn sidecar(&self, push: &Push<'_>) -> PushResult<Option<Bytes>> {
@@ -186,22 +203,8 @@ impl GatewayCloud {
         Ok(Some(push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?))
     }
 
-    /// Who opened the session of a leg; none where there is none, or its device is not known any more and nothing is lost with it.
-    async fn opener(&self, leg: &Leg) -> PushResult<Option<(OpenedSession, Caller)>> {
-        let Some(session) = &leg.session else { return Ok(None) };
-        let platform = self.platform().await?;
-        let Some(device) = platform.device(&session.asset_id) else {
-            let text =
-                format!("the configuration of the data platform knows `{}` no more, and the recording was begun as its", session.asset_id);
-            warn!("An upload cannot be gone on with: {text}");
-            // All of it was there, and may be completed by now: sent again, it could be there twice.
-            return if leg.object.is_some() { Err(PushError::again(SyncFault::NoAsset, text)) } else { Ok(None) };
-        };
-        Ok(Some((session.clone(), Caller::of(&platform, device))))
-    }
-
     fn store<'a>(&'a self, caller: &'a Caller, session: OpenedSession, credentials: Credentials) -> SessionStore<'a> {
-        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(credentials.endpoint.clone());
+        self.known_store.told(&credentials.endpoint);
         SessionStore::new(&self.calls, caller, &self.sender, self.settings.request_timeout, session, credentials)
     }
 
@@ -220,7 +223,7 @@ impl GatewayCloud {
             // Whatever it wants to be done next: what it was told has arrived.
             (LogicalUploadStatus::Completed, _) => {
                 let tag = tag_of(leg, recording, &plan_of(session, recording)).await?;
-                if found.oss_object_etag.is_empty() || same_tag(&found.oss_object_etag, &tag) {
+                if is_completed_as(&found, &tag) {
                     return Ok(Recovered::Completed(object_of(session, recording, tag)));
                 }
                 warn!(episode.id = recording.episode, "The data platform has completed another object than ours; it is uploaded anew");
@@ -338,67 +341,28 @@ impl GatewayCloud {
 
     /// Sends what is not there, and makes it an object.
     async fn send(&self, store: &SessionStore<'_>, leg: &Leg, recording: &Recording, journal: &dyn Journal) -> PushResult<FinishedObject> {
-        let (plan, key) = (plan_of(&store.session, recording), &store.session.object_key);
-        let recording = &Recording { key: key.clone(), ..recording.clone() };
-        let mut upload = self.upload(store, leg, recording, &plan, journal).await?;
+        let (plan, session) = (plan_of(&store.session, recording), &store.session);
+        let recording = &recording.clone().at(session.object_key.clone());
+        let mut upload = match parts::begun(store, &session.bucket, leg, recording, &plan).await? {
+            Some(begun) => begun,
+            None => parts::noted(store, &session.bucket, store.begin().await?, recording, &plan, journal).await?,
+        };
         parts::send(store, recording, &plan, &mut upload, self.settings.parts_at_once, journal).await?;
         let parts: Vec<FinishedPart> = upload.have.values().cloned().collect();
         journal.may_complete().await?;
-        match store.complete(key, &upload.id, &parts, false).await {
+        let lost = match store.complete(&recording.key, &upload.id, &parts, false).await {
+            Ok(_) => None,
             // The answer may be what was lost, now or before.
-            Ok(_) | Err(StoreError::NoUpload | StoreError::NoObject) => {}
-            Err(error @ StoreError::Away { .. }) => match store.head().await {
-                Ok(_) => {}
-                Err(_) => return Err(error.into()),
-            },
+            Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => Some(error),
             Err(error) => return Err(error.into()),
-        }
-        let (size, etag) = store.head().await?;
-        if size == recording.size && is_tag(&etag, &parts) {
-            return Ok(object_of(&store.session, recording, object_tag(&parts)));
+        };
+        let (size, etag) = store.head().await.map_err(|error| lost.unwrap_or(error))?;
+        let tag = object_tag(&parts);
+        if size == recording.size && same_tag(&etag, &tag) {
+            return Ok(object_of(session, recording, tag));
         }
         let text = format!("the object in the cloud is not what was sent: it has {size} bytes and the entity tag {}", tag_shown(&etag));
         Err(PushError::again(SyncFault::Damaged, text))
-    }
-
-    /// The upload to go on with, and what it has: the one that was begun, or a new one.
-    async fn upload(
-        &self,
-        store: &SessionStore<'_>,
-        leg: &Leg,
-        recording: &Recording,
-        plan: &Plan,
-        journal: &dyn Journal,
-    ) -> PushResult<parts::Upload> {
-        let is_of_it = |begun: &&StartedUpload| {
-            begun.object_key == recording.key && begun.part_bytes == plan.part_bytes && same_etag(&begun.source_etag, &recording.etag)
-        };
-        if let Some(begun) = leg.upload.as_ref().filter(is_of_it) {
-            match store.list_parts(&recording.key, &begun.upload_id).await {
-                Ok(listed) => {
-                    let have = recording.compared(plan, listed, &leg.parts).await?;
-                    return Ok(parts::Upload { id: begun.upload_id.clone(), have });
-                }
-                Err(StoreError::NoUpload | StoreError::NoObject) => {
-                    warn!(episode.id = recording.episode, "The cloud has forgotten an upload that was begun; it begins anew");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let id = store.begin().await?;
-        let upload = StartedUpload {
-            bucket: store.session.bucket.clone(),
-            object_key: recording.key.clone(),
-            upload_id: id.clone(),
-            part_bytes: plan.part_bytes,
-            source_etag: recording.etag.clone(),
-        };
-        if let Err(error) = journal.upload_started(&upload).await {
-            // Nobody would know of it.
-            let _ = store.abort(&recording.key, &id).await;
-            return Err(error.into());
-        }
-        Ok(parts::Upload { id, have: BTreeMap::new() })
     }
 
     /// Tells the gateway that all of it is there. Where the answer is lost, or it was told before with other tags, it is asked.
@@ -414,11 +378,7 @@ impl GatewayCloud {
         };
         let Err(failure) = self.calls.complete(&prepared.caller, question).await else { return Ok(()) };
         match self.calls.recovery(&prepared.caller, &session.logical_upload_id).await {
-            Ok(found)
-                if found.logical_upload_status() == LogicalUploadStatus::Completed && same_tag(&found.oss_object_etag, &object.etag) =>
-            {
-                Ok(())
-            }
+            Ok(found) if is_completed_as(&found, &object.etag) => Ok(()),
             _ => Err(failure.into()),
         }
     }
@@ -450,13 +410,11 @@ impl Cloud for GatewayCloud {
         if let Some(error) = denied {
             return Err(down(error.into()));
         }
-        // Its store may be away alone. Where it moved, only a new session says so: the next try asks for one.
-        let endpoint = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(endpoint) = endpoint {
-            self.sender.knock(&oss::with_scheme(&endpoint)).await.map_err(|error| down(error.into()))?;
-            self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(endpoint);
-        }
-        Ok(())
+        // Its store may be away alone.
+        let Some(endpoint) = self.known_store.endpoint() else { return Ok(()) };
+        let answered = self.sender.knock(&oss::with_scheme(&endpoint)).await;
+        self.known_store.knocked(&endpoint, answered.is_ok(), Instant::now());
+        answered.map_err(|error| down(error.into()))
     }
 
     async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
@@ -464,12 +422,13 @@ impl Cloud for GatewayCloud {
         if leg.told_at.is_some() {
             return Ok(());
         }
-        let recording = Recording::open(push, String::new()).await?;
+        let recording = Recording::open(push).await?;
         if recording.size == 0 {
             return Err(PushError::never(SyncFault::SourceChanged, "the recording has no bytes"));
         }
         // First of all: what the platform has already, it has, whatever is wrong with the rest by now.
-        let before = self.opener(&leg).await?;
+        let platform = self.platform().await?;
+        let before = opener(&platform, &leg)?;
         let recovered = match &before {
             Some(before) => self.recovered(before, &leg, &recording).await?,
             None => Recovered::Left(Left::Gone),
@@ -480,7 +439,7 @@ impl Cloud for GatewayCloud {
                 object
             }
             Recovered::Left(left) => {
-                let prepared = self.prepared(push, recording).await?;
+                let prepared = self.prepared(&platform, push, recording).await?;
                 let (store, object) = self.bring(left, &leg, &prepared, journal).await?;
                 journal.object_finished(&object).await?;
                 journal.may_complete().await?;
@@ -494,22 +453,19 @@ impl Cloud for GatewayCloud {
 
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
         let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
-        let Some(before) = self.opener(&leg).await? else { return Ok(None) };
-        let recording = Recording::open(push, String::new()).await?;
+        let Some(before) = opener(&self.platform().await?, &leg)? else { return Ok(None) };
+        let recording = Recording::open(push).await?;
         match self.recovered(&before, &leg, &recording).await? {
             Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
-            Recovered::Left(Left::Open { store, .. }) => {
-                self.abort_upload(&store, &leg).await;
-                let (session, caller) = &before;
-                self.abort(caller, session, "the episode may not be in the cloud any more").await;
-                Ok(None)
-            }
-            Recovered::Left(Left::Ended) => {
-                let (session, caller) = &before;
-                self.abort(caller, session, "the episode may not be in the cloud any more").await;
-                Ok(None)
-            }
             Recovered::Left(Left::Gone) => Ok(None),
+            Recovered::Left(left) => {
+                if let Left::Open { store, .. } = &left {
+                    self.abort_upload(store, &leg).await;
+                }
+                let (session, caller) = &before;
+                self.abort(caller, session, "the episode may not be in the cloud any more").await;
+                Ok(None)
+            }
         }
     }
 }

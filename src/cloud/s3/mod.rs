@@ -26,9 +26,9 @@ use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arri
 use super::store::{Store as _, StoreError};
 use super::{Cloud, Journal, Pace, Push, PushError, PushResult};
 use crate::blobs::signature::Signer;
-use crate::blobs::{BlobError, ObjectKey, same_etag};
+use crate::blobs::{BlobError, ObjectKey};
 use crate::config::Secret;
-use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, StartedUpload, SyncFault};
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, SyncFault};
 use crate::telemetry::chain;
 
 /// How the bucket is reached, and how recordings are sent.
@@ -88,12 +88,12 @@ impl S3Cloud {
         if plan.count == 1 {
             self.put_whole(&recording, &plan, journal).await
         } else {
-            self.send_parts(push, leg, &recording, &plan, journal).await
+            self.send_parts(leg, &recording, &plan, journal).await
         }
     }
 
     async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
-        Recording::open(push, self.key_of(&push.source)).await
+        Ok(Recording::open(push).await?.at(self.key_of(&push.source)))
     }
 
     /// The object, where it is there and is the recording.
@@ -185,53 +185,13 @@ impl S3Cloud {
     }
 
     /// The upload to go on with, and what it has: the one that was begun, or a new one.
-    async fn upload(
-        &self,
-        push: &Push<'_>,
-        leg: &Leg,
-        recording: &Recording,
-        plan: &Plan,
-        journal: &dyn Journal,
-    ) -> PushResult<parts::Upload> {
-        if let Some(begun) = leg.upload.as_ref().filter(|begun| self.fits(begun, recording, plan)) {
-            match self.client.list_parts(&recording.key, &begun.upload_id).await {
-                Ok(listed) => {
-                    let have = recording.compared(plan, listed, &leg.parts).await?;
-                    return Ok(parts::Upload { id: begun.upload_id.clone(), have });
-                }
-                // It cannot be asked; what was written down is what was acknowledged.
-                Err(StoreError::Refused { .. } | StoreError::Strange { .. }) => {
-                    return Ok(parts::Upload { id: begun.upload_id.clone(), have: leg.parts.clone() });
-                }
-                Err(StoreError::NoUpload | StoreError::NoObject) => {
-                    // Where it was completed, the object is there, and was found before.
-                    warn!(episode.id = push.created.episode_id, "The cloud has forgotten an upload that was begun; it begins anew");
-                }
-                Err(error) => return Err(error.into()),
-            }
+    async fn upload(&self, leg: &Leg, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<parts::Upload> {
+        if let Some(begun) = parts::begun(&*self.client, self.client.bucket(), leg, recording, plan).await? {
+            return Ok(begun);
         }
         self.give_up_strays(&recording.key).await?;
         let id = self.client.create_checked_upload(&recording.key, &metadata_of(recording)).await?;
-        let upload = StartedUpload {
-            bucket: self.client.bucket().to_owned(),
-            object_key: recording.key.clone(),
-            upload_id: id.clone(),
-            part_bytes: plan.part_bytes,
-            source_etag: recording.etag.clone(),
-        };
-        if let Err(error) = journal.upload_started(&upload).await {
-            // Nobody would know of it.
-            let _ = self.client.abort(&recording.key, &id).await;
-            return Err(error.into());
-        }
-        Ok(parts::Upload { id, have: Default::default() })
-    }
-
-    fn fits(&self, begun: &StartedUpload, recording: &Recording, plan: &Plan) -> bool {
-        begun.bucket == self.client.bucket()
-            && begun.object_key == recording.key
-            && begun.part_bytes == plan.part_bytes
-            && same_etag(&begun.source_etag, &recording.etag)
+        parts::noted(&*self.client, self.client.bucket(), id, recording, plan, journal).await
     }
 
     /// Uploads of this key that were begun, and that nobody wrote down.
@@ -249,15 +209,8 @@ impl S3Cloud {
         }
     }
 
-    async fn send_parts(
-        &self,
-        push: &Push<'_>,
-        leg: &Leg,
-        recording: &Recording,
-        plan: &Plan,
-        journal: &dyn Journal,
-    ) -> PushResult<FinishedObject> {
-        let mut upload = self.upload(push, leg, recording, plan, journal).await?;
+    async fn send_parts(&self, leg: &Leg, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<FinishedObject> {
+        let mut upload = self.upload(leg, recording, plan, journal).await?;
         parts::send(&*self.client, recording, plan, &mut upload, self.settings.parts_at_once, journal).await?;
         let parts: Vec<_> = upload.have.values().cloned().collect();
         journal.may_complete().await?;

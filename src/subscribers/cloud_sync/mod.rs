@@ -10,7 +10,8 @@
 //!
 //! A repeat goes on where the leg stands: what was acknowledged is not sent again, and what is over stays as it is. Two that work on one leg at the
 //! same time, as where a lease came to its end, are told apart by their sessions: the earlier one is refused at its next step. The row of a leg lives
-//! until the leg is done or its chain is over, and any process takes it when nobody holds it: no chain is without an owner.
+//! until the leg is done or given up, and, where the episode may not be there any more, until what was begun is given up; any process takes it when
+//! nobody holds it: no chain is without an owner.
 
 mod journal;
 mod waits;
