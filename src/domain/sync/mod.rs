@@ -11,8 +11,9 @@
 //! ```
 //!
 //! A chain has a leg for each cloud that has to have the recording; legs are worked on by themselves, one that is given up leaves the others on
-//! their way, and what is said of the chain is said of all of them together. Who works on a leg draws a session and shows it with all that follows: another claim makes it void, so what a worker says
-//! that was taken for lost changes nothing. Whether an episode may be there at all is decided in [`eligibility`], for every step alike.
+//! their way, and what is said of the chain is said of all of them together. Who works on a leg draws a session and shows it with all that follows:
+//! another claim makes it void, so what a worker says that was taken for lost changes nothing. Whether an episode may be there at all is decided in
+//! [`eligibility`], for every step alike.
 
 mod control;
 mod eligibility;
