@@ -10,6 +10,7 @@ mod administrator;
 mod bulk_runs;
 pub mod certificates;
 mod clouds;
+pub mod copies;
 mod forgetting;
 mod ports;
 mod process;
@@ -65,6 +66,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::chain;
 use crate::telemetry::otlp::Exporter;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
+use copies::{Patrol, PatrolTerms, Retention};
 use forgetting::Kept;
 use ports::{Port, Ports};
 use process::Membership;
@@ -216,7 +218,7 @@ impl App {
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
             without_login: config.auth.mode == AuthMode::Compat,
             certificates: certificates.clone(),
-            clouds,
+            clouds: clouds.clone(),
             sync: clouds::terms(config),
             auto_scan: config.sync.auto_scan,
         };
@@ -246,9 +248,17 @@ impl App {
         lifecycle.spawn("bulk runs", bulk_runs::work(bulk.clone(), None, stop.clone()));
         lifecycle.spawn("bulk runs of the checks", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkQa), stop.clone()));
         lifecycle.spawn("bulk runs of cloud sync", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkSync), stop.clone()));
+        lifecycle.spawn("bulk runs of cleanup", bulk_runs::work(bulk.clone(), Some(BulkAction::BulkCleanup), stop.clone()));
         lifecycle.spawn("suites that are applied", bulk_runs::work(bulk, Some(BulkAction::ApplySuite), stop.clone()));
         let queue = CloudQueue::new(commands.clone(), reads.clone(), cloud_names.clone(), config.sync.auto_scan);
         lifecycle.spawn("approved episodes for the cloud", clouds::scan(queue, stop.clone()));
+        if let Some(retention) = Retention::of(&config.edge_copies, blobs.folder()) {
+            lifecycle.spawn("copies that are removed by rule", copies::retain(commands.clone(), retention, stop.clone()));
+        }
+        if let Some(terms) = PatrolTerms::of(&config.patrol) {
+            let patrol = Patrol { commands: commands.clone(), blobs: blobs.clone(), clouds, terms };
+            lifecycle.spawn("patrol of stored copies", copies::patrol(patrol, stop.clone()));
+        }
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
@@ -505,7 +515,7 @@ async fn start_objects(config: &Config, data: Option<&DataDir>, port: Option<Por
     let robots = Robots { keys: robot_keys.clone(), holders: Arc::new(adapters::StoreKeys(reads.clone())) };
     let keys = Keys::new(own, shared, Some(robots), &config.s3.bucket);
     let secrets = keys.secrets();
-    let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket);
+    let (guard, refused_writes) = StoreGuard::new(reads.clone(), &config.s3.bucket, SERVER_KEY);
     let options = s3::Options::new(keys, &config.s3.bucket, config.embedded.s3_upload_expiry)
         .guarded_by(guard)
         .with_room(room(&config.limits, &config.http));

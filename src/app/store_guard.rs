@@ -10,6 +10,8 @@
 //! becomes of the task meanwhile. The store decides under a lock per key,
 //! through which the first look of a verification passes: a write that was let through before is seen by it, and one
 //! that comes after finds the report.
+//!
+//! A recording whose copy is removed or brought back ([`EdgeCopyStatus`]) is deleted or replaced by this server alone, and only meanwhile.
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use super::adapters::looked_up;
 use crate::commands::uploads::NoteRefusedWrite;
 use crate::commands::{CommandError, Commands, Context};
 use crate::domain::TaskId;
+use crate::domain::episode::EdgeCopyStatus;
 use crate::domain::task::RefusedWrite;
 use crate::embedded::s3::guard::{Delete, Deleting, Guard, Refusal, RefusalKind, Replace, Replacing};
 use crate::projections::reads::Reads;
@@ -34,6 +37,8 @@ const WAITING_MAX: usize = 64;
 pub struct StoreGuard {
     reads: Reads,
     bucket: String,
+    /// This server's own key to the store.
+    own_key: &'static str,
     refused: mpsc::Sender<NoteRefusedWrite>,
 }
 
@@ -41,9 +46,9 @@ pub struct StoreGuard {
 pub struct RefusedWrites(mpsc::Receiver<NoteRefusedWrite>);
 
 impl StoreGuard {
-    pub fn new(reads: Reads, bucket: &str) -> (Arc<Self>, RefusedWrites) {
+    pub fn new(reads: Reads, bucket: &str, own_key: &'static str) -> (Arc<Self>, RefusedWrites) {
         let (refused, waiting) = mpsc::channel(WAITING_MAX);
-        (Arc::new(Self { reads, bucket: bucket.to_owned(), refused }), RefusedWrites(waiting))
+        (Arc::new(Self { reads, bucket: bucket.to_owned(), own_key, refused }), RefusedWrites(waiting))
     }
 
     fn note(&self, task: TaskId, write: &Replacing<'_>) {
@@ -74,6 +79,10 @@ impl Guard for StoreGuard {
         if let Ok(None) = claim {
             return Replace::Allow;
         }
+        // What is brought back from the cloud was compared with the episode.
+        if matches!(&claim, Ok(Some(claim)) if claim.edge_copy == Some(EdgeCopyStatus::Restoring)) && write.access_key == self.own_key {
+            return Replace::Allow;
+        }
         match (write.same_bytes().await, claim) {
             (Ok(true), _) => Replace::KeepOld,
             (Ok(false), Ok(Some(claim))) => {
@@ -98,6 +107,8 @@ impl Guard for StoreGuard {
         }
         match looked_up("who has a claim to an object", self.reads.claim_to_object(deletion.bucket, deletion.key)).await {
             Ok(None) => Delete::Allow,
+            // It is in the cloud.
+            Ok(Some(claim)) if claim.edge_copy == Some(EdgeCopyStatus::Deleting) && deletion.access_key == self.own_key => Delete::Allow,
             Ok(Some(_)) => Delete::Refuse(Refusal {
                 kind: RefusalKind::Denied,
                 reason: "an episode names this object, or it is being verified; it stays".to_owned(),

@@ -8,11 +8,13 @@
 //! - [`gateway`]: the gateway of the data platform, and its object store.
 //! - [`platform`]: the configuration of the data platform, with the devices that it knows.
 //! - [`store`]: what any store of objects is asked, and [`parts`]: how recordings are sent to one, piece by piece.
+//! - [`content`]: a recording read back.
 //! - [`pace`]: how many bytes are sent in a second.
 //! - [`error`]: what did not go well, by its cause.
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
 
 mod answers;
+mod content;
 mod error;
 pub mod gateway;
 mod pace;
@@ -21,14 +23,17 @@ pub mod platform;
 pub mod s3;
 mod store;
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::content::content;
 pub use self::error::{NotNoted, PushError, PushResult};
 pub use self::pace::Pace;
 use crate::blobs::{Blobs, ObjectKey};
 use crate::domain::episode::{Created, InCloud};
-use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, OpenedSession, StartedUpload};
+use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, OpenedSession, Pushed, StartedUpload};
 
 /// What is pushed, and from where.
 pub struct Push<'a> {
@@ -77,6 +82,17 @@ pub trait Journal: Send + Sync {
     async fn progress(&self, done: u64);
 }
 
+/// How a copy is found that was pushed before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is what it was, as far as that can be seen without its bytes.
+    Sound,
+    /// It is another one, or gone: in words.
+    Damaged(String),
+    /// The cloud does not say: in words.
+    Untold(String),
+}
+
 #[async_trait]
 pub trait Cloud: Send + Sync + 'static {
     fn name(&self) -> CloudName;
@@ -87,4 +103,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// Gives up what was begun for a chain that is over because its episode may not be there. Answers what is there all the same: it was completed
     /// before that.
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>>;
+    /// Looks at what was pushed before.
+    async fn look(&self, pushed: &Pushed) -> PushResult<Found>;
+    /// These bytes of what was pushed before. Only of a cloud that gives recordings back ([`CloudName::gives_back`]).
+    async fn read(&self, pushed: &Pushed, range: Range<u64>) -> PushResult<Bytes>;
 }

@@ -75,15 +75,17 @@ pub struct Request<'a> {
     /// Names in lower case.
     pub headers: Vec<(&'static str, String)>,
     pub body: Body,
+    /// Of an answer.
+    pub answer_bytes_max: usize,
 }
 
 impl<'a> Request<'a> {
     pub fn of(method: Method, key: &'a str) -> Self {
-        Self { method, key: Some(key), query: &[], headers: vec![], body: Body::None }
+        Self { key: Some(key), ..Self::of_the_bucket(method) }
     }
 
     pub fn of_the_bucket(method: Method) -> Self {
-        Self { method, key: None, query: &[], headers: vec![], body: Body::None }
+        Self { method, key: None, query: &[], headers: vec![], body: Body::None, answer_bytes_max: ANSWER_BYTES_MAX }
     }
 
     pub fn with(self, query: &'a [(&'a str, &'a str)]) -> Self {
@@ -96,6 +98,10 @@ impl<'a> Request<'a> {
 
     pub fn sending(self, body: Body) -> Self {
         Self { body, ..self }
+    }
+
+    pub fn answered_with(self, answer_bytes_max: usize) -> Self {
+        Self { answer_bytes_max, ..self }
     }
 }
 
@@ -171,7 +177,7 @@ impl Sender {
         };
         let answer = sent.send().await.map_err(|error| away(&error))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let body = body_of(answer, ANSWER_BYTES_MAX).await.map_err(|error| away(&error))?;
+        let body = body_of(answer, request.answer_bytes_max).await.map_err(|error| away(&error))?;
         let body = body.ok_or(StoreError::Strange { what: "an answer without an end" })?;
         if status.is_success() { Ok(Answer { headers, body }) } else { Err(failure(status, &headers, &body, request.key)) }
     }

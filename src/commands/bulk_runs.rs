@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
-use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, letters, sync};
+use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, copies, letters, sync};
 use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
 use crate::domain::episode::moved_far;
 use crate::domain::sync::CloudName;
@@ -24,7 +24,7 @@ use crate::eventstore::{Cause, Loaded};
 /// Items of one piece.
 const PIECE_MAX: u32 = 200;
 
-/// Episodes that are queued for the cloud in one transaction; each is locked until its end.
+/// Episodes that are queued for the cloud, or whose copies are removed, in one transaction; each is locked until its end.
 pub const QUEUED_AT_ONCE: u32 = 20;
 
 /// The things that were handed over, as [`list_of`] wants them.
@@ -105,7 +105,7 @@ impl Command for AcceptBulkRun {
                 let counts = work.tx.query(&list_of(MEANT, 1, 2), &[&run_id, &action.as_str(), &items]).await?;
                 counts.first().map_or((0, 0), |row| (row.get(0), row.get(1)))
             }
-            BulkWork::BulkQa { selection } | BulkWork::BulkSync { selection, .. } => {
+            BulkWork::BulkQa { selection } | BulkWork::BulkSync { selection, .. } | BulkWork::BulkCleanup { selection } => {
                 bulk_qa::list_items(work, &run_id, action, selection).await?
             }
             BulkWork::ApplySuite { suite, selection } => {
@@ -260,7 +260,7 @@ impl Command for WorkOnBulkRun {
         let most = match &asked {
             BulkWork::ReplayDeadLetters { per_second, .. } => i64::from((*per_second).clamp(1, PIECE_MAX)),
             BulkWork::BulkQa { .. } | BulkWork::ApplySuite { .. } => i64::try_from(self.items_max).unwrap_or(i64::MAX),
-            BulkWork::BulkSync { .. } => i64::from(QUEUED_AT_ONCE),
+            BulkWork::BulkSync { .. } | BulkWork::BulkCleanup { .. } => i64::from(QUEUED_AT_ONCE),
         };
         let items: Vec<Item> = match cancel_requested || self.given_up.is_some() {
             true => vec![],
@@ -283,6 +283,11 @@ impl Command for WorkOnBulkRun {
             }
             BulkWork::BulkSync { force, .. } => {
                 let results = sync::queue_items(work, &items, force, &self.clouds).await?;
+                settle(work, id, &results, self.lease).await?;
+                Ok(Piece::Done { pause_ms: 0 })
+            }
+            BulkWork::BulkCleanup { .. } => {
+                let results = copies::remove_items(work, &items).await?;
                 settle(work, id, &results, self.lease).await?;
                 Ok(Piece::Done { pause_ms: 0 })
             }

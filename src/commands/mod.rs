@@ -21,6 +21,7 @@ mod chance;
 pub mod clock;
 mod command;
 mod context;
+pub mod copies;
 pub mod damaged_uploads;
 pub mod deaths;
 pub mod devices;

@@ -109,7 +109,7 @@ impl Command for StartQaRun {
             mcap_path: known.created.mcap_path.clone(),
             sidecar_path: known.created.sidecar_path.clone(),
             size_bytes: known.created.file_size_bytes,
-            etag: known.created.etag.clone(),
+            etag: known.etag().cloned(),
             sha256: known.created.checksum.clone(),
             facts: known.measured.as_ref().map(|measured| measured.facts.clone()),
         })))

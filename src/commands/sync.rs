@@ -69,7 +69,7 @@ fn no_episode() -> Refusal {
     Refusal::new(RefusalCode::EpisodeNotFound, "episode not found")
 }
 
-async fn locked_in_scope(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
+pub(super) async fn locked_in_scope(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episode>, CommandError> {
     let loaded = work.lock_and_load::<Episode>(id).await?;
     let seen = match &loaded.state {
         Episode::Known(episode) => work.scope.contains(episode.created.factory_id, Some(episode.created.organization_id)),
@@ -79,13 +79,13 @@ async fn locked_in_scope(work: &mut Work, id: EpisodeId) -> Result<Loaded<Episod
 }
 
 /// The newest chain of an episode that is locked.
-async fn newest(work: &mut Work, episode: EpisodeId) -> Result<Option<(SyncChainId, Loaded<SyncChain>)>, CommandError> {
+pub(super) async fn newest(work: &mut Work, episode: EpisodeId) -> Result<Option<(SyncChainId, Loaded<SyncChain>)>, CommandError> {
     let rows = work.tx.query(NEWEST, &[&episode]).await?;
     let Some(id) = rows.first().map(|row| row.get::<_, SyncChainId>(0)) else { return Ok(None) };
     Ok(Some((id, work.lock_and_load::<SyncChain>(id).await?)))
 }
 
-fn state_of(chain: &Loaded<SyncChain>) -> Option<&Chain> {
+pub(super) fn state_of(chain: &Loaded<SyncChain>) -> Option<&Chain> {
     match &chain.state {
         SyncChain::Known(chain) => Some(chain),
         SyncChain::Absent => None,
@@ -108,6 +108,7 @@ fn may_be_asked(episode: &Known, reason: SyncReason) -> Result<(), Refusal> {
         }
         (SyncReason::Resync, Some(_)) | (SyncReason::Manual | SyncReason::AutoScan | SyncReason::BulkRun, None) => {}
     }
+    episode.must_be_readable().map_err(Refusal::from)?;
     is_fit(episode).map_err(Refusal::from)
 }
 
@@ -283,7 +284,10 @@ impl Command for ReadSync {
 
 fn to_push(chain: Loaded<SyncChain>, known: Known) -> Option<Box<ToPush>> {
     match chain.state {
-        SyncChain::Known(chain) => Some(Box::new(ToPush { chain: *chain, created: known.created, cloud: known.cloud })),
+        SyncChain::Known(chain) => {
+            let created = Created { etag: known.etag().cloned(), ..known.created };
+            Some(Box::new(ToPush { chain: *chain, created, cloud: known.cloud }))
+        }
         SyncChain::Absent => None,
     }
 }

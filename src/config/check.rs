@@ -7,16 +7,21 @@ use toml::{Table, Value};
 use super::forms::{is_base_url, is_socket_url};
 
 /// Whole numbers that may be 0, because it means something or because a narrower bound is checked.
-const MAY_BE_ZERO: [&str; 9] = [
+const MAY_BE_ZERO: [&str; 14] = [
     "attempts_max",
-    "deadline_s",
     "backoff_cap_ms",
-    "pool_max",
-    "resolved_letters_kept_hours",
+    "bytes_per_second_max",
+    "cloud_content_percent",
+    "deadline_s",
+    "edge_content_percent",
+    "every_s",
+    "free_percent_min",
     "items_kept_hours",
     "max_retries",
+    "pool_max",
+    "removed_after_s",
+    "resolved_letters_kept_hours",
     "retry_jitter_s",
-    "bytes_per_second_max",
 ];
 
 #[derive(Default)]

@@ -18,6 +18,7 @@ mod bandwidth;
 mod bulk_runs;
 mod certificates;
 mod check;
+mod copies;
 mod database;
 mod devices;
 mod embedded;
@@ -53,6 +54,7 @@ pub use auth::{Auth, AuthMode};
 pub use bandwidth::{Bandwidth, ByTime};
 pub use bulk_runs::BulkRuns;
 pub use certificates::Certificates;
+pub use copies::{EdgeCopies, Patrol};
 pub use database::{Database, parse_url};
 pub use devices::{CallbackProof, DeviceAuth, Devices};
 pub use embedded::Embedded;
@@ -97,6 +99,8 @@ pub struct Config {
     pub certificates: Certificates,
     pub sequencer: Sequencer,
     pub sync: CloudSync,
+    pub edge_copies: EdgeCopies,
+    pub patrol: Patrol,
     pub limits: Limits,
     pub telemetry: Telemetry,
     pub webhooks: Webhooks,
@@ -180,6 +184,8 @@ impl Config {
         self.inspection.check(findings);
         self.outside_checks.check(findings);
         self.sync.check(findings);
+        self.edge_copies.check(self.s3.is_embedded(), findings);
+        self.patrol.check(findings);
         self.telemetry.check(findings);
         findings.need(
             purpose == Purpose::Database || self.database.is_embedded() || self.auth.jwt_secret.is_some(),

@@ -32,6 +32,8 @@ words! {
         ApplySuite = "apply_suite",
         /// Many episodes are queued for the cloud.
         BulkSync = "bulk_sync",
+        /// Copies of many synced episodes are removed from the edge storage.
+        BulkCleanup = "bulk_cleanup",
     }
 
     /// How a run ended.
@@ -61,7 +63,7 @@ impl BulkAction {
     pub fn is_single(self) -> bool {
         match self {
             Self::ReplayDeadLetters => false,
-            Self::BulkQa | Self::ApplySuite | Self::BulkSync => true,
+            Self::BulkQa | Self::ApplySuite | Self::BulkSync | Self::BulkCleanup => true,
         }
     }
 }
@@ -104,6 +106,9 @@ pub enum BulkWork {
     /// The same. With `force` those that are there already are pushed once more.
     #[serde(rename = "bulk_sync")]
     BulkSync { selection: EpisodeSelection, force: bool },
+    /// The same.
+    #[serde(rename = "bulk_cleanup")]
+    BulkCleanup { selection: EpisodeSelection },
 }
 
 impl BulkWork {
@@ -113,6 +118,7 @@ impl BulkWork {
             Self::BulkQa { .. } => BulkAction::BulkQa,
             Self::ApplySuite { .. } => BulkAction::ApplySuite,
             Self::BulkSync { .. } => BulkAction::BulkSync,
+            Self::BulkCleanup { .. } => BulkAction::BulkCleanup,
         }
     }
 }

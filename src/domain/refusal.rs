@@ -12,6 +12,8 @@ pub enum RefusalKind {
     NotFound,
     /// It does not fit what is there now.
     Conflict,
+    /// It was there, and was taken away.
+    Gone,
     Forbidden,
     /// It contradicts what the same caller said before.
     Unprocessable,
@@ -89,6 +91,9 @@ codes! {
     DataCollectorNotFound = "data_collector_not_found", Invalid;
     DeviceContested = "device_contested", Conflict;
     DeviceNotFound = "device_not_found", NotFound;
+    EdgeCopyBusy = "edge_copy_busy", Conflict, made by &["edge_copy_removal_requested", "edge_copy_restore_requested"];
+    EdgeCopyGone = "edge_copy_gone", Gone, made by &["edge_copy_removal_requested", "edge_copy_removed"];
+    EdgeCopyNeeded = "edge_copy_needed", Conflict;
     EntryExists = "entry_exists", Conflict;
     EpisodeExists = "episode_exists", Conflict;
     EpisodeInspected = "episode_inspected", Conflict, made by &["inspection_decided", "inspection_reopened"];
@@ -118,6 +123,7 @@ codes! {
     NotYourWorkstation = "not_your_workstation", Forbidden;
     NothingToInspect = "nothing_to_inspect", Conflict;
     NothingToReopen = "nothing_to_reopen", Conflict;
+    NothingToRestore = "nothing_to_restore", Conflict;
     NothingToSalvage = "nothing_to_salvage", Conflict;
     NothingToVerify = "nothing_to_verify", Conflict;
     ObjectBelongsToAnotherEpisode = "object_belongs_to_another_episode", Conflict;

@@ -53,6 +53,8 @@ subscribers! {
     CloudQueue = "cloud_queue",
     /// Pushes what is queued to a cloud.
     CloudSync = "cloud_sync",
+    /// Removes copies from the edge storage, and brings them back from the cloud.
+    EdgeCopies = "edge_copies",
     /// Posts events to the programs that subscribed to them.
     Webhooks = "webhooks",
 }
@@ -62,7 +64,7 @@ impl SubscriberName {
     pub fn has_destinations(self) -> bool {
         match self {
             Self::DeviceCommands | Self::CloudSync | Self::Webhooks => true,
-            Self::UploadVerification | Self::Qa | Self::Salvage | Self::CloudQueue => false,
+            Self::UploadVerification | Self::Qa | Self::Salvage | Self::CloudQueue | Self::EdgeCopies => false,
         }
     }
 }
@@ -259,6 +261,7 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         E::SalvageRequested(_) => vec![Queued::anywhere(SubscriberName::Salvage)],
         // What is approved may be pushed by itself; what lost its approval, or was recalled, is pushed no more.
         E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => vec![Queued::anywhere(SubscriberName::CloudQueue)],
+        E::EdgeCopyRemovalRequested { .. } | E::EdgeCopyRestoreRequested { .. } => vec![Queued::anywhere(SubscriberName::EdgeCopies)],
         E::EpisodeLabelled { label } if label == RECALLED_BATCH => vec![Queued::anywhere(SubscriberName::CloudQueue)],
         E::EpisodeLabelled { .. }
         | E::EpisodeAnnotated { .. }
@@ -269,6 +272,12 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         | E::QaRunAbandoned { .. }
         | E::EpisodeSynced(_)
         | E::SyncedEpisodeUnapproved {}
+        | E::EdgeCopyRemoved { .. }
+        | E::EdgeCopyRemovalFailed { .. }
+        | E::EdgeCopyRestored { .. }
+        | E::EdgeCopyRestoreFailed { .. }
+        | E::CopyFoundSound { .. }
+        | E::CopyFoundDamaged { .. }
         | E::InspectionTaken(_)
         | E::InspectionReleased { .. }
         | E::InspectionDecided(_)
@@ -355,7 +364,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 18] = [
+    const ROWS: [(&str, &str, Option<&str>); 20] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -372,6 +381,8 @@ mod tests {
         ("episode_approved", "cloud_queue", None),
         ("episode_approval_lost", "cloud_queue", None),
         ("episode_labelled", "cloud_queue", None),
+        ("edge_copy_removal_requested", "edge_copies", None),
+        ("edge_copy_restore_requested", "edge_copies", None),
         ("sync_queued", "cloud_sync", Some("cloud:s3")),
         ("auto_scan_switched", "cloud_queue", None),
     ];

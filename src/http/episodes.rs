@@ -18,7 +18,7 @@ use super::routes::Routes;
 use super::storage::{refuse_if_blocked, signed_link};
 use super::sync_log::{SyncLog, newest_logs};
 use super::wire::{Paged, WholeSecond};
-use super::words::{DecisionWord, EpisodeFileWord, QaStatusWord, SyncStatusWord};
+use super::words::{CopyPlaceWord, DecisionWord, EdgeCopyStatusWord, EpisodeFileWord, QaStatusWord, SyncStatusWord};
 use crate::commands::qa::AnnotateEpisode;
 use crate::domain::episode::{Annotation, Decision, SyncStatus};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
@@ -111,6 +111,13 @@ pub struct Episode {
     /// Its key in the cloud.
     #[serde(skip_serializing_if = "Option::is_none")]
     cloud_mcap_path: Option<String>,
+    /// The copy in the edge storage.
+    #[schema(value_type = EdgeCopyStatusWord)]
+    edge_copy: &'static str,
+    /// Copies that were found damaged; left out where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<CopyPlaceWord>)]
+    damaged_copies: Vec<&'static str>,
     /// When it was approved; left out while it is not, and where it was before that was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     approved_at: Option<WholeSecond>,
@@ -233,6 +240,8 @@ impl From<EpisodeShown> for Episode {
             cloud_processed: row.own.cloud_processed,
             cloud_synced_at: row.own.cloud_synced_at.map(WholeSecond),
             cloud_mcap_path: row.own.cloud_mcap_path,
+            edge_copy: row.own.edge_copy.as_str(),
+            damaged_copies: row.own.damaged_copies.iter().map(|place| place.as_str()).collect(),
             approved_at: row.own.approved_at.map(WholeSecond),
             sync_status: SyncStatus::NotStarted.as_str(),
             sync_attempt_count: None,
@@ -261,6 +270,8 @@ impl From<EpisodeShown> for Episode {
     ("cloud_processed" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
     ("cloud_synced" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
     ("cloud_outdated" = Option<String>, Query, description = "`true`: in the cloud, and approved no more"),
+    ("edge_copy" = Option<String>, Query, description = "`available`, `deleting`, `deleted`, `delete_failed`, or `restoring`; another one selects nothing"),
+    ("damaged_copy" = Option<String>, Query, description = "`true`: a copy of it was found damaged"),
     ("collector_operator_id" = Option<String>, Query),
     ("robot_device_id" = Option<String>, Query),
     ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
@@ -283,6 +294,8 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         created_from: params.instant("created_at_from")?,
         created_to: params.instant("created_at_to")?,
         cloud_outdated: params.lenient_bool("cloud_outdated"),
+        edge_copy: params.text("edge_copy"),
+        damaged_copy: params.lenient_bool("damaged_copy"),
     };
     let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
     let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();

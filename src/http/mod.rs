@@ -24,6 +24,7 @@ mod bulk_run_stream;
 pub mod bulk_runs;
 pub mod callbacks;
 mod certificates;
+mod copies;
 mod cors;
 pub mod data_ops;
 pub mod dead_letters;

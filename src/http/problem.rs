@@ -193,6 +193,7 @@ fn status_of(kind: RefusalKind) -> StatusCode {
         RefusalKind::Invalid => StatusCode::BAD_REQUEST,
         RefusalKind::NotFound => StatusCode::NOT_FOUND,
         RefusalKind::Conflict => StatusCode::CONFLICT,
+        RefusalKind::Gone => StatusCode::GONE,
         RefusalKind::Forbidden => StatusCode::FORBIDDEN,
         RefusalKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
     }

@@ -26,10 +26,10 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, data_ops, dead_letters, describe, device_stream,
-    devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa, ranking,
-    recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions,
-    suites, sync, tasks, timeline, transfer, viewer, what_if,
+    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, data_ops, dead_letters, describe,
+    device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa,
+    ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage,
+    subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -113,6 +113,7 @@ fn routes() -> Routes {
         recorder::routes,
         requests::routes,
         salvage::routes,
+        copies::routes,
         certificates::routes,
         transfer::routes,
         devices::routes,
@@ -364,6 +365,8 @@ pub(super) mod tests {
             "/api/v1/data-ops/episodes",
             "/api/v1/data-ops/episodes/bulk-qa",
             "/api/v1/data-ops/episodes/bulk-qa/preview",
+            "/api/v1/data-ops/episodes/bulk-cleanup",
+            "/api/v1/data-ops/episodes/bulk-cleanup/preview",
             "/api/v1/data-ops/episodes/bulk-sync",
             "/api/v1/data-ops/episodes/bulk-sync/preview",
             "/api/v1/data-ops/bulk-runs/current",
@@ -378,6 +381,9 @@ pub(super) mod tests {
             "/api/v1/abandoned-executions",
             "/api/v1/certificates/keys",
             "/api/v1/episodes/{id}/certificate",
+            "/api/v1/episodes/{id}/copies",
+            "/api/v1/episodes/{id}/edge-copy",
+            "/api/v1/episodes/{id}/edge-copy/restore",
             "/api/v1/episodes/{id}/frames",
             "/api/v1/episodes/{id}/salvage",
             "/api/v1/episodes/{id}/timeline",
@@ -468,7 +474,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 193, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 198, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

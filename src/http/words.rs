@@ -17,7 +17,10 @@ use crate::devices::recent::Direction;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
-use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SalvageFault, SalvageState, SyncStatus};
+use crate::domain::episode::{
+    CopyFault, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, InspectionCause, Level, LookDepth, QaStatus, RunMode, SalvageFault,
+    SalvageState, SyncStatus,
+};
 use crate::domain::figures::{Against, Measure};
 use crate::domain::gaps::GapCause;
 use crate::domain::inspector::InspectorStatus;
@@ -84,6 +87,10 @@ listed! {
     SyncStatusWord = SyncStatus,
     CloudNameWord = CloudName,
     SyncReasonWord = SyncReason,
+    CopyPlaceWord = CopyPlace,
+    EdgeCopyStatusWord = EdgeCopyStatus,
+    LookDepthWord = LookDepth,
+    CopyFaultWord = CopyFault,
     SyncFaultWord = SyncFault,
     GivenUpCauseWord = GivenUpCause,
     GradeWord = Grade,
@@ -176,6 +183,6 @@ words! {
     AnswerWord = "rpc_response";
     OutsideResultWord = "pass" | "warn" | "fail" | "not_applicable";
     PreviewWord = "preview";
-    BulkEpisodeActionWord = "bulk_qa" | "bulk_sync" | "apply_suite";
-    SkipWord = "other_suite" | "not_measured" | "qa_running" | "qa_not_approved" | "recalled" | "already_synced" | "sync_active" | "unsupported_sync_status";
+    BulkEpisodeActionWord = "bulk_qa" | "bulk_sync" | "bulk_cleanup" | "apply_suite";
+    SkipWord = "other_suite" | "not_measured" | "qa_running" | "qa_not_approved" | "recalled" | "already_synced" | "sync_active" | "unsupported_sync_status" | "not_synced" | "edge_copy_gone" | "damaged_in_cloud";
 }

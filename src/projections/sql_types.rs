@@ -9,7 +9,8 @@ use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
 use crate::domain::episode::{
-    Decision, DecisionEffect, InspectionCause, Level, QaStatus, RunMode, SalvageFault, SalvageState, TellingCheck,
+    CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, InspectionCause, Level, QaStatus, RunMode, SalvageFault, SalvageState,
+    TellingCheck,
 };
 use crate::domain::gaps::GapCause;
 use crate::domain::ids::{self, numeric_ids};
@@ -77,7 +78,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, Decision, DecisionEffect, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
+    BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, SyncFault, SyncReason, TaskStatus, TemplateFile, Verdict,
 }
 

@@ -22,9 +22,10 @@ impl Runs {
                 let (episode, name) = (EpisodeId(id), run_name(run_id, item.number));
                 let done = match work {
                     BulkWork::ApplySuite { suite, .. } => self.apply(context, episode, name, *suite).await,
-                    BulkWork::BulkQa { .. } | BulkWork::BulkSync { .. } | BulkWork::ReplayDeadLetters { .. } => {
-                        self.run(context, episode, &name, RunMode::Manual).await.map(Applied::Ran)
-                    }
+                    BulkWork::BulkQa { .. }
+                    | BulkWork::BulkSync { .. }
+                    | BulkWork::BulkCleanup { .. }
+                    | BulkWork::ReplayDeadLetters { .. } => self.run(context, episode, &name, RunMode::Manual).await.map(Applied::Ran),
                 };
                 if let Err(error) = &done {
                     tracing::warn!(bulk_run.id = run_id, episode.id = id, error = chain(error), "Episode {id} was not judged: {error}");

@@ -5,6 +5,7 @@ pub mod cloud_queue;
 pub mod cloud_sync;
 mod context;
 pub mod device_commands;
+pub mod edge_copies;
 mod odd_json;
 pub mod qa;
 pub mod salvage;
@@ -27,6 +28,7 @@ use crate::qa::Runs;
 use cloud_queue::CloudQueue;
 use cloud_sync::{CloudSync, Clouds, SyncTerms};
 use device_commands::DeviceCommands;
+use edge_copies::EdgeCopies;
 use qa::Qa;
 use salvage::Salvage;
 use upload_verification::UploadVerification;
@@ -71,6 +73,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
             let certificates = parts.certificates.clone();
             Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), certificates, parts.clouds.clone(), parts.sync))
         }
+        SubscriberName::EdgeCopies => Arc::new(EdgeCopies::new(commands, parts.blobs.clone(), parts.clouds.clone())),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

@@ -74,6 +74,9 @@ measures! {
     Gauge CLOUD_QUEUE_DEPTH = "keystone_cloud_queue_depth" (): "Episodes that wait for the cloud or are on their way";
     Gauge CLOUD_QUEUE_OLDEST_SECONDS = "keystone_cloud_queue_oldest_seconds" (): "For how long the episode is queued that is queued for longest";
     Histogram CLOUD_SYNC_SECONDS = "keystone_cloud_sync_seconds" (): "Time from the approval of an episode until it is in the cloud";
+    Counter COPY_LOOKS = "keystone_copies_looked_at_total" ("place", "depth", "outcome"): "Copies of recordings that were looked at again";
+    Counter COPY_LOOK_BYTES = "keystone_copies_read_bytes_total" ("place"): "Bytes of copies that were read to look at them";
+    Counter EDGE_COPIES = "keystone_edge_copies_total" ("outcome"): "Copies in the edge storage that were removed or brought back, or were not";
     Counter CLOUD_SYNC_ENDED = "keystone_cloud_sync_ended_total" ("outcome"): "Episodes that are in the cloud, or were given up";
     Counter CLOUD_SYNCED_BYTES = "keystone_cloud_synced_bytes_total" ("cloud"): "Bytes of recordings that a cloud has all of";
     Counter SALVAGES = "keystone_salvages_total" ("outcome"): "Damaged recordings that were salvaged, or could not be";

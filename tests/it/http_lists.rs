@@ -36,6 +36,8 @@ async fn every_query_fits_the_schema() {
         .chain(subscriptions::statements())
         .chain(webhooks::statements())
         .chain(subscribed::statements())
+        .chain(keystone_edge::commands::sync::statements())
+        .chain(keystone_edge::commands::copies::statements())
         .chain([("homes of streams", keystone_edge::projections::homes::HOMES.to_owned())])
     {
         match client.prepare(&statement).await {

@@ -15,6 +15,7 @@ mod oss;
 mod signature;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ use self::oss::{Credentials, SessionStore, object_tag, opened};
 use super::parts::{self, Plan, Recording, same_tag, tag_shown};
 use super::platform::{Platform, PlatformError};
 use super::store::{Sender, Store as _, StoreError};
-use super::{Asset, Cloud, Journal, Pace, Push, PushError, PushResult};
-use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, SyncFault, TagSources, tags};
+use super::{Asset, Cloud, Found, Journal, Pace, Push, PushError, PushResult};
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, Pushed, SyncFault, TagSources, tags};
 use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecovery, UploadRecoveryAction};
 use crate::telemetry::chain;
 
@@ -467,5 +468,28 @@ impl Cloud for GatewayCloud {
                 Ok(None)
             }
         }
+    }
+
+    /// The word of the gateway: its store lets nobody look at what is completed.
+    async fn look(&self, pushed: &Pushed) -> PushResult<Found> {
+        let Some(session) = &pushed.session else {
+            return Ok(Found::Untold("nothing is known of its session with the data platform".to_owned()));
+        };
+        let platform = self.platform().await?;
+        let Some(device) = platform.device(&session.asset_id) else {
+            return Ok(Found::Untold(format!("the configuration of the data platform knows `{}` no more", session.asset_id)));
+        };
+        match self.calls.recovery(&Caller::of(&platform, device), &session.logical_upload_id).await {
+            Ok(found) if is_completed_as(&found, &pushed.object.etag) => Ok(Found::Sound),
+            Ok(found) if found.logical_upload_status() == LogicalUploadStatus::Completed => {
+                Ok(Found::Damaged(format!("the data platform has another object: its entity tag is {}", tag_shown(&found.oss_object_etag))))
+            }
+            Ok(_) | Err(CallError::NotFound) => Ok(Found::Untold("the data platform does not know the upload as completed".to_owned())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn read(&self, _: &Pushed, _: Range<u64>) -> PushResult<Bytes> {
+        Err(PushError::never(SyncFault::CloudRefused, "the data platform gives no recording back"))
     }
 }

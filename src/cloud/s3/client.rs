@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a signature carries the time of this machine")]
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,6 +82,18 @@ impl S3Client {
         let headers = vec![("x-amz-checksum-mode", "ENABLED".to_owned())];
         let answer = self.ask(Request::of(Method::HEAD, key).saying(headers)).await?;
         Ok(ObjectHead { size: answer.size()?, etag: answer.tag("a HEAD without an entity tag")?, sha256: answer.sha256() })
+    }
+
+    /// These bytes of the object with this entity tag.
+    pub async fn read(&self, key: &str, etag: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let bytes = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+        let headers = vec![
+            ("if-match", format!("\"{}\"", etag.trim_matches('"'))),
+            ("range", format!("bytes={}-{}", range.start, range.end.saturating_sub(1))),
+        ];
+        // One byte more, so that an answer with too much is no answer without an end.
+        let request = Request::of(Method::GET, key).saying(headers).answered_with(bytes.saturating_add(1));
+        Ok(self.ask(request).await?.body)
     }
 
     /// All of an object in one request. Answers its entity tag.

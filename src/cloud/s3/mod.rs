@@ -13,6 +13,7 @@
 mod client;
 mod receiver;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +25,11 @@ use self::client::{ObjectHead, S3Client};
 use self::receiver::Receiver;
 use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag, tag_shown};
 use super::store::{Store as _, StoreError};
-use super::{Cloud, Journal, Pace, Push, PushError, PushResult};
+use super::{Cloud, Found, Journal, Pace, Push, PushError, PushResult};
 use crate::blobs::signature::Signer;
 use crate::blobs::{BlobError, ObjectKey};
 use crate::config::Secret;
-use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, SyncFault};
+use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, Pushed, SyncFault};
 use crate::telemetry::chain;
 
 /// How the bucket is reached, and how recordings are sent.
@@ -329,5 +330,32 @@ impl Cloud for S3Cloud {
         let recording = self.recording(push).await?;
         let plan = Plan::of(recording.size, self.settings.part_bytes);
         self.found(&recording, &plan, &leg).await
+    }
+
+    async fn look(&self, pushed: &Pushed) -> PushResult<Found> {
+        let object = &pushed.object;
+        if object.bucket != self.client.bucket() {
+            return Ok(Found::Untold(format!("it was pushed to the bucket `{}`, which the settings do not name any more", object.bucket)));
+        }
+        let head = match self.client.head(&object.object_key).await {
+            Err(StoreError::NoObject) => return Ok(Found::Damaged("the object is not in the bucket any more".to_owned())),
+            head => head?,
+        };
+        let shown = tag_shown(&head.etag);
+        let is_same = match (&object.checksum, &head.sha256) {
+            (Some(was), Some(is)) => was == is,
+            _ => same_tag(&object.etag, &head.etag),
+        };
+        Ok(match (head.size == object.size_bytes, is_same) {
+            (true, true) => Found::Sound,
+            (false, _) => Found::Damaged(format!("the object has {} bytes, and had {}", head.size, object.size_bytes)),
+            (true, false) => {
+                Found::Damaged(format!("the object is another one: its entity tag is {shown}, and its checksum or tag differs"))
+            }
+        })
+    }
+
+    async fn read(&self, pushed: &Pushed, range: Range<u64>) -> PushResult<Bytes> {
+        Ok(self.client.read(&pushed.object.object_key, &pushed.object.etag, range).await?)
     }
 }

@@ -1,5 +1,6 @@
 //! Episodes: recordings that were verified, one per task; what was measured of them, and how they were judged.
 
+mod copies;
 mod inspection;
 mod qa;
 mod refusal;
@@ -16,6 +17,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::copies::{
+    Copies, CopyFailure, CopyFault, CopyPlace, EdgeCopyStage, EdgeCopyStatus, Look, LookDepth, RemovalCause, RemovalOutcome, RestoreOutcome,
+};
 pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, InspectionCause, Levels, Taken, cause_of, is_open};
 use self::qa::Start;
 pub use self::qa::{AwaitedJob, EndedRun, Qa, Running, TellingCheck, Waits, check_id};
@@ -65,6 +69,9 @@ pub struct Known {
     /// What the cloud has of it.
     #[serde(default)]
     pub cloud: Option<InCloud>,
+    /// Where it lies, and how it was found there.
+    #[serde(default)]
+    pub copies: Copies,
 }
 
 /// What the cloud has of an episode.
@@ -108,6 +115,19 @@ impl Known {
         (self.qa.settled.is_protected() && !replaced) || self.inspection.holder(now).is_some() || self.was_inspected()
     }
 
+    /// Whether the recording can be read in the edge storage.
+    pub fn must_be_readable(&self) -> Result<(), EpisodeRefusal> {
+        match (self.copies.is_gone(), &self.cloud) {
+            (true, cloud) => Err(EpisodeRefusal::EdgeCopyGone { in_cloud: cloud.as_ref().map(|cloud| cloud.object_key.clone()) }),
+            (false, _) => Ok(()),
+        }
+    }
+
+    /// Of the object in the edge storage, as it was verified or brought back.
+    pub fn etag(&self) -> Option<&String> {
+        self.copies.etag.as_ref().or(self.created.etag.as_ref())
+    }
+
     /// An inspector decided about it, or it was reopened.
     fn was_inspected(&self) -> bool {
         !self.inspection.decisions.is_empty() || self.inspection.rounds > 0
@@ -136,6 +156,55 @@ impl Known {
         };
         let lost = (effect == WordEffect::Held && status.is_approved()).then_some(EpisodeEvent::EpisodeApprovalLost { run: None });
         Ok(std::iter::once(EpisodeEvent::OperatorWordHeard { word, effect }).chain(lost).collect())
+    }
+
+    /// Whether the copy in the edge storage is needed by nothing. What the clouds have, is asked of them.
+    pub fn may_lose_its_edge_copy(&self, now: Timestamp) -> Result<(), EpisodeRefusal> {
+        let needed = |why: &'static str| Err(EpisodeRefusal::EdgeCopyNeeded { why });
+        if self.cloud.is_none() {
+            return needed("the episode has not been synced to a cloud");
+        }
+        if !self.qa.settled.is_approved() {
+            return needed("the episode is not approved");
+        }
+        if self.labels.iter().any(|label| label == RECALLED_BATCH) {
+            return needed("the batch of the episode was recalled");
+        }
+        if self.copies.damaged().any(|place| place != CopyPlace::Edge) {
+            return needed("a copy in a cloud was found damaged");
+        }
+        if self.qa.running.is_some() || self.qa.waits.is_some() {
+            return Err(EpisodeRefusal::QaRunning);
+        }
+        if self.inspection.holder(now).is_some() {
+            return Err(EpisodeRefusal::TakenByAnother);
+        }
+        if self.salvage.state() == SalvageState::UnderWay { Err(EpisodeRefusal::SalvageUnderWay) } else { Ok(()) }
+    }
+
+    fn edge_copy_removed_by(&self, cause: RemovalCause, at: Timestamp) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        match self.copies.edge {
+            EdgeCopyStage::Deleting | EdgeCopyStage::Deleted => Ok(vec![]),
+            EdgeCopyStage::Restoring { .. } => Err(EpisodeRefusal::EdgeCopyBusy),
+            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed => {
+                self.may_lose_its_edge_copy(at)?;
+                Ok(vec![EpisodeEvent::EdgeCopyRemovalRequested { request: self.copies.requests + 1, cause, at }])
+            }
+        }
+    }
+
+    fn edge_copy_brought_back(&self, at: Timestamp) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
+        match self.copies.edge {
+            EdgeCopyStage::Deleting => Err(EpisodeRefusal::EdgeCopyBusy),
+            EdgeCopyStage::Restoring { .. } => Ok(vec![]),
+            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed if self.copies.damage(CopyPlace::Edge).is_none() => {
+                Err(EpisodeRefusal::NothingToRestore { why: "the copy in the edge storage is not known to be damaged or gone" })
+            }
+            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed if self.qa.running.is_some() => Err(EpisodeRefusal::QaRunning),
+            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed | EdgeCopyStage::Deleted => {
+                Ok(vec![EpisodeEvent::EdgeCopyRestoreRequested { request: self.copies.requests + 1, at }])
+            }
+        }
     }
 
     fn annotated(&self, annotation: Annotation) -> Result<Vec<EpisodeEvent>, EpisodeRefusal> {
@@ -220,6 +289,7 @@ impl Known {
             C::Measure(measured) => vec![EpisodeEvent::EpisodeMeasured(measured)],
             C::HearWord { word } => episode.heard(word)?,
             C::StartRun { run, mode, until, now } => {
+                episode.must_be_readable()?;
                 let Start { abandoned, again } = qa.may_start(&run, mode, now)?;
                 let why = || "its time was over".to_owned();
                 let abandoned = abandoned.map(|run| EpisodeEvent::QaRunAbandoned { run, why: why() });
@@ -267,6 +337,7 @@ impl Known {
                 std::iter::once(EpisodeEvent::InspectionReopened { reason }).chain(lost).collect()
             }
             C::AskForSalvage(new) => {
+                episode.must_be_readable()?;
                 let asked = episode.salvage.asked_for(qa.settled, episode.is_damaged(), new)?;
                 asked.map(EpisodeEvent::SalvageRequested).into_iter().collect()
             }
@@ -275,6 +346,22 @@ impl Known {
                 Some(SalvageEnd::Failed(failed)) => vec![EpisodeEvent::SalvageFailed(failed)],
                 None => vec![],
             },
+            C::RemoveEdgeCopy { cause, at } => episode.edge_copy_removed_by(cause, at)?,
+            C::EndRemoval { request, outcome, at } if episode.copies.is_removal(request) => vec![match outcome {
+                RemovalOutcome::Removed => EpisodeEvent::EdgeCopyRemoved { request, at },
+                RemovalOutcome::Failed(failure) => EpisodeEvent::EdgeCopyRemovalFailed { request, failure, at },
+            }],
+            C::RestoreEdgeCopy { at } => episode.edge_copy_brought_back(at)?,
+            C::EndRestore { request, outcome, at } if episode.copies.is_restore(request) => vec![match outcome {
+                RestoreOutcome::Restored { etag } => EpisodeEvent::EdgeCopyRestored { request, etag, at },
+                RestoreOutcome::Failed(failure) => EpisodeEvent::EdgeCopyRestoreFailed { request, failure, at },
+            }],
+            C::EndRemoval { .. } | C::EndRestore { .. } => vec![],
+            C::NoteLook { place, .. } if !episode.copies.is_looked_at(place) => vec![],
+            C::NoteLook { place, look: Look { depth, damage, at } } => vec![match damage {
+                None => EpisodeEvent::CopyFoundSound { place, depth, at },
+                Some(damage) => EpisodeEvent::CopyFoundDamaged { place, depth, damage, at },
+            }],
             C::NoteSynced(cloud) if episode.cloud.as_ref() == Some(&cloud) => vec![],
             C::NoteSynced(cloud) => {
                 // It lost its approval while its upload was completed.
@@ -417,6 +504,30 @@ pub enum EpisodeCommand {
     },
     /// The cloud has all of it.
     NoteSynced(InCloud),
+    /// The copy in the edge storage is not needed any more.
+    RemoveEdgeCopy {
+        cause: RemovalCause,
+        at: Timestamp,
+    },
+    EndRemoval {
+        request: i32,
+        outcome: RemovalOutcome,
+        at: Timestamp,
+    },
+    /// What is in the cloud is wanted in the edge storage.
+    RestoreEdgeCopy {
+        at: Timestamp,
+    },
+    EndRestore {
+        request: i32,
+        outcome: RestoreOutcome,
+        at: Timestamp,
+    },
+    /// A copy was looked at.
+    NoteLook {
+        place: CopyPlace,
+        look: Look,
+    },
 }
 
 events! {
@@ -461,6 +572,19 @@ events! {
         EpisodeSynced = "episode_synced", "1.0" (InCloud),
         /// The cloud has what is not approved any more.
         SyncedEpisodeUnapproved = "synced_episode_unapproved", "1.0" {},
+        EdgeCopyRemovalRequested = "edge_copy_removal_requested", "1.0" { request: i32, cause: RemovalCause, at: Timestamp },
+        EdgeCopyRemoved = "edge_copy_removed", "1.0" { request: i32, at: Timestamp },
+        EdgeCopyRemovalFailed = "edge_copy_removal_failed", "1.0" { request: i32, failure: CopyFailure, at: Timestamp },
+        EdgeCopyRestoreRequested = "edge_copy_restore_requested", "1.0" { request: i32, at: Timestamp },
+        EdgeCopyRestored = "edge_copy_restored", "1.0" {
+            request: i32,
+            /// Of the object that was written.
+            etag: String,
+            at: Timestamp,
+        },
+        EdgeCopyRestoreFailed = "edge_copy_restore_failed", "1.0" { request: i32, failure: CopyFailure, at: Timestamp },
+        CopyFoundSound = "copy_found_sound", "1.0" { place: CopyPlace, depth: LookDepth, at: Timestamp },
+        CopyFoundDamaged = "copy_found_damaged", "1.0" { place: CopyPlace, depth: LookDepth, damage: String, at: Timestamp },
     }
 }
 
@@ -493,6 +617,7 @@ impl Aggregate for Episode {
                 salvage: Salvage::default(),
                 approved_at: None,
                 cloud: None,
+                copies: Copies::default(),
                 created,
             };
             *self = Episode::Known(Box::new(known));
@@ -515,8 +640,28 @@ impl Aggregate for Episode {
             // What was said of it is in the events beside them.
             E::EpisodeApproved { at, .. } => episode.approved_at = *at,
             E::EpisodeApprovalLost { .. } => episode.approved_at = None,
-            E::EpisodeSynced(cloud) => episode.cloud = Some(cloud.clone()),
+            E::EpisodeSynced(cloud) => {
+                episode.cloud = Some(cloud.clone());
+                episode.copies.pushed_anew();
+            }
             E::SyncedEpisodeUnapproved {} => {}
+            E::EdgeCopyRemovalRequested { request, at, .. } => episode.copies.ask(*request, EdgeCopyStage::Deleting, *at),
+            E::EdgeCopyRemoved { at, .. } => episode.copies.end(EdgeCopyStage::Deleted, None, *at),
+            E::EdgeCopyRemovalFailed { failure, at, .. } => {
+                episode.copies.end(EdgeCopyStage::DeleteFailed, Some(failure.clone()), *at);
+            }
+            E::EdgeCopyRestoreRequested { request, at } => {
+                let was_deleted = episode.copies.edge == EdgeCopyStage::Deleted;
+                episode.copies.ask(*request, EdgeCopyStage::Restoring { was_deleted }, *at);
+            }
+            E::EdgeCopyRestored { etag, at, .. } => episode.copies.restore(etag, *at),
+            E::EdgeCopyRestoreFailed { failure, at, .. } => episode.copies.restore_failed(failure.clone(), *at),
+            E::CopyFoundSound { place, depth, at } => {
+                episode.copies.looks.insert(*place, Look { depth: *depth, damage: None, at: *at });
+            }
+            E::CopyFoundDamaged { place, depth, damage, at } => {
+                episode.copies.looks.insert(*place, Look { depth: *depth, damage: Some(damage.clone()), at: *at });
+            }
             E::InspectionTaken(taken) => episode.inspection.taken = Some(taken.clone()),
             E::InspectionReleased { .. } => episode.inspection.taken = None,
             E::InspectionDecided(decided) => {

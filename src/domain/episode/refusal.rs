@@ -1,5 +1,7 @@
 //! What is not done about an episode, and why.
 
+use serde_json::{Value, json};
+
 use super::status::{Level, QaStatus};
 use crate::domain::refusal::{RefusalCode, Refused};
 
@@ -39,6 +41,17 @@ pub enum EpisodeRefusal {
     NothingToSalvage,
     #[error("the recording is being salvaged")]
     SalvageUnderWay,
+    #[error("the recording was removed from the edge storage: it is in the cloud as {}; an administrator can bring it back with POST /api/v1/episodes/{{id}}/edge-copy/restore", .in_cloud.as_deref().unwrap_or("an object"))]
+    EdgeCopyGone {
+        /// Its key there.
+        in_cloud: Option<String>,
+    },
+    #[error("the copy in the edge storage is being removed or restored")]
+    EdgeCopyBusy,
+    #[error("the copy in the edge storage is not removed: {why}")]
+    EdgeCopyNeeded { why: &'static str },
+    #[error("there is nothing to restore: {why}")]
+    NothingToRestore { why: &'static str },
 }
 
 impl Refused for EpisodeRefusal {
@@ -60,6 +73,17 @@ impl Refused for EpisodeRefusal {
             Self::NotFailed { .. } => RefusalCode::EpisodeNotFailed,
             Self::NothingToSalvage => RefusalCode::NothingToSalvage,
             Self::SalvageUnderWay => RefusalCode::SalvageUnderWay,
+            Self::EdgeCopyGone { .. } => RefusalCode::EdgeCopyGone,
+            Self::EdgeCopyBusy => RefusalCode::EdgeCopyBusy,
+            Self::EdgeCopyNeeded { .. } => RefusalCode::EdgeCopyNeeded,
+            Self::NothingToRestore { .. } => RefusalCode::NothingToRestore,
+        }
+    }
+
+    fn values(&self) -> Value {
+        match self {
+            Self::EdgeCopyGone { in_cloud } => json!({ "cloud_mcap_path": in_cloud }),
+            _ => Value::Null,
         }
     }
 }

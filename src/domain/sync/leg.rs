@@ -68,7 +68,21 @@ impl Begun {
     }
 }
 
+/// What a cloud has of a recording, as it was when it was called synced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// With a cloud that opened one.
+    pub session: Option<OpenedSession>,
+    pub object: FinishedObject,
+}
+
 impl Leg {
+    /// None while it is not all there.
+    pub fn pushed(&self) -> Option<Pushed> {
+        let object = self.object.clone().filter(|_| self.stage == LegStage::Done)?;
+        Some(Pushed { session: self.session.clone(), object })
+    }
+
     pub(super) fn going_on(begun: Option<&Begun>) -> Self {
         let begun = begun.cloned().unwrap_or_default();
         Self { session: begun.session, upload: begun.upload, ..Self::default() }

@@ -30,9 +30,10 @@ use serde::{Deserialize, Serialize};
 pub use self::control::{ControlCommand, ControlEvent, ControlRefusal, PausedCloud, Standing, SyncControl};
 pub use self::eligibility::{Unfit, is_fit};
 pub use self::failure::{ERROR_CHARS_MAX, GivenUpCause, SyncFailure, SyncFault};
-pub use self::leg::{Begun, FinishedObject, FinishedPart, Leg, LegStage, OpenedSession, Proof, StartedUpload};
+pub use self::leg::{Begun, FinishedObject, FinishedPart, Leg, LegStage, OpenedSession, Proof, Pushed, StartedUpload};
 pub use self::tags::{TagError, TagSource, TagSources, tags};
 use super::aggregate::events;
+use super::episode::CopyPlace;
 use super::order::Priority;
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
@@ -65,6 +66,26 @@ words! {
         AutoScan = "auto_scan",
         /// It was one of many.
         BulkRun = "bulk_run",
+    }
+}
+
+impl CloudName {
+    /// Whether a recording can be read there.
+    pub fn gives_back(self) -> bool {
+        match self {
+            Self::S3 => true,
+            // It lets its devices write, and nobody read.
+            Self::Gateway => false,
+        }
+    }
+}
+
+impl From<CloudName> for CopyPlace {
+    fn from(cloud: CloudName) -> Self {
+        match cloud {
+            CloudName::S3 => Self::S3,
+            CloudName::Gateway => Self::Gateway,
+        }
     }
 }
 

@@ -65,6 +65,38 @@ fn counted_for_sync(within: &str) -> String {
 }
 
 row! {
+    /// Whose copies in the edge storage would be removed, of episodes `g` with [`NOT_REMOVED`].
+    ForCleanup {
+        matched: i64 = "count(*)",
+        not_synced: i64 = "count(*) filter (where g.why = 'not_synced')",
+        not_approved: i64 = "count(*) filter (where g.why = 'not_approved')",
+        recalled: i64 = "count(*) filter (where g.why = 'recalled')",
+        /// Removed already, being removed, or being brought back.
+        gone: i64 = "count(*) filter (where g.why = 'gone')",
+        /// A copy in a cloud was found damaged.
+        damaged: i64 = "count(*) filter (where g.why = 'damaged')",
+        /// On their way once more, or waiting for the next try.
+        active: i64 = "count(*) filter (where g.why = 'active')",
+    }
+}
+
+/// Why the copy of an episode would not be removed: the first reason that holds.
+const NOT_REMOVED: &str = concat!(
+    "case when not e.cloud_synced then 'not_synced' when not ",
+    is_approved!(),
+    " then 'not_approved' when ",
+    is_recalled!(),
+    " then 'recalled' when e.edge_copy not in ('available', 'delete_failed') then 'gone' \
+     when e.damaged_copies && array['s3', 'gateway'] then 'damaged' \
+     when exists (select from sync_chains y where y.episode_id = e.id and (y.status in ('pending', 'in_progress') or y.next_retry_at is not null)) \
+     then 'active' end"
+);
+
+fn counted_for_cleanup(within: &str) -> String {
+    format!("select {} from (select {NOT_REMOVED} as why from episodes e where {}{within}) g", ForCleanup::columns(), matches())
+}
+
+row! {
     /// What a suite would be applied to, of groups `g` of one station and SOP: each has one suite.
     ForApply {
         matched: i64 = "coalesce(sum(g.matched), 0)::bigint",
@@ -137,6 +169,10 @@ impl Reads {
         self.counted_once(scope, selection, counted_for_sync).await
     }
 
+    pub async fn counted_for_cleanup(&self, scope: &Scope, selection: &EpisodeSelection) -> Result<Option<ForCleanup>, ReadError> {
+        self.counted_once(scope, selection, counted_for_cleanup).await
+    }
+
     /// None of the suites: the shipped one.
     pub async fn counted_for_apply(
         &self,
@@ -173,6 +209,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("episodes of a selection, counted", list().count()),
         ("episodes of a selection, counted for checks", counted_for_qa("")),
         ("episodes of a selection, counted for the cloud", counted_for_sync("")),
+        ("episodes of a selection, counted for a cleanup", counted_for_cleanup("")),
         ("episodes of a selection, counted for a suite", counted_for_apply("")),
     ]
 }

@@ -34,6 +34,9 @@ pub struct EpisodeFilter {
     pub created_to: Option<Timestamp>,
     /// In the cloud, and approved no more.
     pub cloud_outdated: Option<bool>,
+    pub edge_copy: Option<String>,
+    /// A copy of it was found damaged.
+    pub damaged_copy: Option<bool>,
 }
 
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
@@ -55,11 +58,11 @@ fn list() -> ListQuery {
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second') \
                   and ($12::boolean is null or (e.cloud_synced and not ",
             is_approved!(),
-            ") = $12)"
+            ") = $12) and ($13::text is null or e.edge_copy = $13) and ($14::boolean is null or (e.damaged_copies <> '{}') = $14)"
         )
         .into(),
         order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
-        parameters: 12,
+        parameters: 14,
         counted: None,
         home: HOME,
     }
@@ -128,6 +131,8 @@ impl Reads {
                 &f.created_from,
                 &f.created_to,
                 &f.cloud_outdated,
+                &f.edge_copy,
+                &f.damaged_copy,
             ],
             page,
         )

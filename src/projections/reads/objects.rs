@@ -4,6 +4,7 @@ use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::TaskId;
+use crate::domain::episode::EdgeCopyStatus;
 use crate::domain::task::{CLAIMING, RELEASING};
 
 row! {
@@ -12,6 +13,8 @@ row! {
         task_id: TaskId = "c.task_id",
         /// An episode names it, and always will.
         verified: bool = "c.verified",
+        /// Of a recording that an episode names: what becomes of it in the store.
+        edge_copy: Option<EdgeCopyStatus> = "c.edge_copy",
     }
 }
 
@@ -21,9 +24,9 @@ row! {
 fn claim() -> String {
     format!(
         "select {} from ( \
-             select e.task_id, true as verified from episodes e where e.mcap_path = $1 and $2 in (e.mcap_path, e.sidecar_path) \
+             select e.task_id, true as verified, case when $2 = e.mcap_path then e.edge_copy end as edge_copy from episodes e where e.mcap_path = $1 and $2 in (e.mcap_path, e.sidecar_path) \
              union all \
-             select t.id, false from tasks t cross join lateral ( \
+             select t.id, false, null from tasks t cross join lateral ( \
                  select x.event_type, x.payload from events x where x.aggregate_type = 'task' and x.aggregate_id = t.id::text \
                      and x.event_type = any ($5::text[] || $6::text[]) \
                  order by x.sequence desc limit 1) last \

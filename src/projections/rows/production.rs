@@ -7,7 +7,9 @@ use super::salvage::{SalvageRow, salvage_row};
 use super::table::table;
 use super::{Head, ReadModel, RowWrite, Shown, TableName};
 use crate::domain::batch::{Batch, BatchStatus};
-use crate::domain::episode::{Decision, DecisionEffect, EndedRun, Episode, EpisodeEvent, InspectionCause, QaStatus, RunMode, TellingCheck};
+use crate::domain::episode::{
+    CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndedRun, Episode, EpisodeEvent, InspectionCause, QaStatus, RunMode, TellingCheck,
+};
 use crate::domain::judgement::Verdict;
 use crate::domain::operator_word::OperatorWord;
 use crate::domain::order::{Order, OrderStatus, Priority};
@@ -109,6 +111,17 @@ table! {
         cloud_synced_at: Option<Timestamp>,
         /// Its key in the cloud.
         cloud_mcap_path: Option<String>,
+        /// The copy in the edge storage.
+        edge_copy: EdgeCopyStatus,
+        /// It is not there, or is being taken away.
+        edge_copy_gone: bool,
+        edge_copy_at: Option<Timestamp>,
+        edge_copy_error: Option<String>,
+        edge_looked_at: Option<Timestamp>,
+        /// Of its copies in clouds, the one that was looked at the longest time ago.
+        cloud_looked_at: Option<Timestamp>,
+        /// Those that were found damaged.
+        damaged_copies: Vec<CopyPlace>,
         /// As long as it is approved.
         approved_at: Option<Timestamp>,
         labels: Vec<String>,
@@ -284,7 +297,7 @@ impl ReadModel for Episode {
             sidecar_path: created.sidecar_path,
             checksum: created.checksum,
             file_size_bytes: Count(created.file_size_bytes),
-            etag: created.etag,
+            etag: episode.etag().cloned(),
             duration_sec: created.duration_sec,
             message_count: Count(created.message_count),
             metadata: created.metadata,
@@ -296,6 +309,13 @@ impl ReadModel for Episode {
             cloud_processed: false,
             cloud_synced_at: episode.cloud.as_ref().map(|cloud| cloud.at),
             cloud_mcap_path: episode.cloud.as_ref().map(|cloud| cloud.object_key.clone()),
+            edge_copy: episode.copies.status(),
+            edge_copy_gone: episode.copies.is_gone(),
+            edge_copy_at: episode.copies.changed_at,
+            edge_copy_error: episode.copies.failure.as_ref().map(|failure| failure.text.clone()),
+            edge_looked_at: episode.copies.looks.get(&CopyPlace::Edge).map(|look| look.at),
+            cloud_looked_at: episode.copies.looks.iter().filter(|(place, _)| **place != CopyPlace::Edge).map(|(_, look)| look.at).min(),
+            damaged_copies: episode.copies.damaged().collect(),
             approved_at: episode.approved_at,
             labels: episode.labels.clone(),
             note: episode.note.clone(),

@@ -2,6 +2,7 @@
 //! the server; one that is killed is dropped where it stands, and its rows come back when its lease is over.
 
 mod asked;
+mod copies;
 mod cuts;
 mod gateway;
 mod must_not;
@@ -87,7 +88,8 @@ pub struct Site {
     pub clouds: Vec<CloudName>,
     /// The configuration of the data platform.
     pub config: PathBuf,
-    _folders: [TempDir; 2],
+    /// Of the cloud, and of its configuration.
+    folders: [TempDir; 2],
 }
 
 /// What the simulated gateway wants parts to have.
@@ -140,7 +142,7 @@ impl Site {
         with_episodes(&edge, &recordings).await;
         let rows = edge.database.pool.get().await.unwrap().query("select id from episodes order by id", &[]).await.unwrap();
         let episodes = rows.iter().map(|row| EpisodeId(row.get(0))).collect();
-        Self { edge, cloud, episodes, recordings, terms: terms(), signing: None, clouds, config, _folders: [folder, configs] }
+        Self { edge, cloud, episodes, recordings, terms: terms(), signing: None, clouds, config, folders: [folder, configs] }
     }
 
     pub async fn approve(&self, episode: EpisodeId) {

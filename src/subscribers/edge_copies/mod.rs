@@ -1,0 +1,192 @@
+//! Removes copies of recordings from the edge storage, and brings them back from the cloud.
+//!
+//! ```text
+//!  edge_copy_removal_requested ─► is it wanted still? ─► has each cloud what it had? ─► removed, and seen to be gone ─► edge_copy_removed
+//!                                                               └── no, or not told ─► edge_copy_removal_failed
+//!  edge_copy_restore_requested ─► is it wanted still? ─► read from the cloud, hashed, written ─► edge_copy_restored
+//!                                                               └── another content, or no answer ─► edge_copy_restore_failed
+//! ```
+//!
+//! A repeat finds the request ended, or does it again: what is gone already is removed, and a restore writes the same bytes. Two that work on one
+//! request at the same time do the same, and the end that comes first counts.
+
+mod restore;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tracing::{info, warn};
+
+use super::cloud_sync::Clouds;
+use super::context::context_of;
+use crate::blobs::{BlobError, Blobs, ObjectKey};
+use crate::cloud::{Found, PushError};
+use crate::commands::copies::{EdgeCopyWork, EndRemoval, EndRestore, ReadEdgeCopyWork};
+use crate::commands::{CommandError, Commands};
+use crate::dispatcher::{Delivery, Outcome, Subscriber};
+use crate::domain::EpisodeId;
+use crate::domain::episode::{CopyFailure, CopyFault, EpisodeEvent, RemovalOutcome, RestoreOutcome};
+use crate::domain::routing::SubscriberName;
+use crate::domain::sync::{CloudName, Pushed};
+use crate::qa::key_of;
+use crate::telemetry::{EDGE_COPIES, chain};
+
+pub struct EdgeCopies {
+    commands: Commands,
+    blobs: Blobs,
+    clouds: Clouds,
+}
+
+/// Why there is no end yet.
+struct NotYet(String);
+
+impl EdgeCopies {
+    pub fn new(commands: Commands, blobs: Blobs, clouds: Clouds) -> Self {
+        Self { commands, blobs, clouds }
+    }
+
+    async fn work(&self, delivery: &Delivery, id: EpisodeId, request: i32) -> Outcome {
+        let context = context_of(self.name(), delivery);
+        let read = ReadEdgeCopyWork { episode: id, request };
+        let work = match self.commands.execute(&context, read).await {
+            Ok(Some(work)) => work,
+            Ok(None) => return Outcome::Delivered,
+            Err(CommandError::Refused(refusal)) => return Outcome::Permanent { error: refusal.to_string() },
+            Err(error) => return again(&error),
+        };
+        let key = match key_of(&work.created.mcap_path) {
+            Ok(key) => key,
+            Err(error) => return Outcome::Permanent { error: chain(&error) },
+        };
+        let done = if work.is_removal {
+            let outcome = match self.remove(&key, &work).await {
+                Ok(outcome) => outcome,
+                Err(NotYet(error)) => return Outcome::Retry { error, after: None },
+            };
+            tell_removal(id, &outcome);
+            self.commands.execute(&context, EndRemoval { episode: id, request, outcome }).await
+        } else {
+            let outcome = match restore::restore(&self.blobs, &self.clouds, &key, &work).await {
+                Ok(etag) => RestoreOutcome::Restored { etag },
+                Err(failure) => RestoreOutcome::Failed(failure),
+            };
+            tell_restore(id, &outcome);
+            self.commands.execute(&context, EndRestore { episode: id, request, outcome }).await
+        };
+        match done {
+            Ok(()) => Outcome::Delivered,
+            Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
+            Err(error) => again(&error),
+        }
+    }
+
+    async fn remove(&self, key: &ObjectKey, work: &EdgeCopyWork) -> Result<RemovalOutcome, NotYet> {
+        match self.is_there(key).await {
+            // An earlier delivery removed it, and nobody heard of it; or it was lost, and there is nothing to keep.
+            Ok(false) => return Ok(RemovalOutcome::Removed),
+            Ok(true) => {}
+            Err(failure) => return Ok(RemovalOutcome::Failed(failure)),
+        }
+        if let Some(failure) = not_in_clouds(&self.clouds, &work.clouds).await {
+            return Ok(RemovalOutcome::Failed(failure));
+        }
+        let failed = |error: &BlobError| CopyFailure::new(CopyFault::EdgeStorage, format!("the store did not remove it: {}", chain(error)));
+        let removed = self.blobs.delete(key).await;
+        match self.is_there(key).await {
+            Ok(false) => Ok(RemovalOutcome::Removed),
+            // What cannot be seen may be gone: it is looked at until it can be.
+            Err(failure) => Err(NotYet(failure.text)),
+            Ok(true) => Ok(RemovalOutcome::Failed(match &removed {
+                Err(error) => failed(error),
+                Ok(()) => CopyFailure::new(CopyFault::EdgeStorage, "the store says that it removed it, and still has it"),
+            })),
+        }
+    }
+
+    async fn is_there(&self, key: &ObjectKey) -> Result<bool, CopyFailure> {
+        match self.blobs.head(key).await {
+            Ok(_) => Ok(true),
+            Err(BlobError::NotFound(_)) => Ok(false),
+            Err(error) => {
+                Err(CopyFailure::new(CopyFault::EdgeStorage, format!("the store does not say whether it is there: {}", chain(&error))))
+            }
+        }
+    }
+}
+
+fn again(error: &CommandError) -> Outcome {
+    Outcome::Retry { error: format!("{error:#}"), after: None }
+}
+
+fn tell_removal(id: EpisodeId, outcome: &RemovalOutcome) {
+    match outcome {
+        RemovalOutcome::Removed => {
+            metrics::counter!(EDGE_COPIES, "outcome" => "removed").increment(1);
+            info!(episode.id = %id, "Removed the copy of episode {id} from the edge storage; the cloud has it");
+        }
+        RemovalOutcome::Failed(failure) => {
+            metrics::counter!(EDGE_COPIES, "outcome" => "delete_failed").increment(1);
+            warn!(episode.id = %id, error = failure.text, "Kept the copy of episode {id} in the edge storage: {}", failure.text);
+        }
+    }
+}
+
+fn tell_restore(id: EpisodeId, outcome: &RestoreOutcome) {
+    match outcome {
+        RestoreOutcome::Restored { .. } => {
+            metrics::counter!(EDGE_COPIES, "outcome" => "restored").increment(1);
+            info!(episode.id = %id, "Brought episode {id} back to the edge storage");
+        }
+        RestoreOutcome::Failed(failure) => {
+            metrics::counter!(EDGE_COPIES, "outcome" => "restore_failed").increment(1);
+            warn!(episode.id = %id, error = failure.text, "Could not bring episode {id} back from the cloud: {}", failure.text);
+        }
+    }
+}
+
+/// Why it is not known that each of these clouds has what it had; none: they all say so.
+async fn not_in_clouds(clouds: &Clouds, pushed: &BTreeMap<CloudName, Pushed>) -> Option<CopyFailure> {
+    let failure = |fault, name: CloudName, why: &str| Some(CopyFailure::new(fault, format!("cloud `{}`: {why}", name.as_str())));
+    if pushed.is_empty() {
+        return Some(CopyFailure::new(CopyFault::NotInCloud, "no cloud is known to have it"));
+    }
+    for (name, pushed) in pushed {
+        let Some(cloud) = clouds.get(name) else {
+            return failure(CopyFault::CloudAway, *name, "the settings do not name it any more");
+        };
+        match cloud.look(pushed).await {
+            Ok(Found::Sound) => {}
+            Ok(Found::Damaged(why)) => return failure(CopyFault::NotInCloud, *name, &why),
+            Ok(Found::Untold(why)) => return failure(CopyFault::CloudAway, *name, &why),
+            Err(error) => return failure(CopyFault::CloudAway, *name, &what_failed(&error)),
+        }
+    }
+    None
+}
+
+fn what_failed(error: &PushError) -> String {
+    match error {
+        PushError::Down(failure) | PushError::Again { failure, .. } | PushError::Never(failure) => failure.text.clone(),
+        PushError::Stopped(_) => error.to_string(),
+    }
+}
+
+#[async_trait]
+impl Subscriber for EdgeCopies {
+    fn name(&self) -> SubscriberName {
+        SubscriberName::EdgeCopies
+    }
+
+    async fn deliver(&self, delivery: &Delivery) -> Outcome {
+        use EpisodeEvent as E;
+        let event = &delivery.event;
+        match (event.aggregate_id.parse(), serde_json::from_value(event.payload.clone())) {
+            (Ok(id), Ok(E::EdgeCopyRemovalRequested { request, .. } | E::EdgeCopyRestoreRequested { request, .. })) => {
+                self.work(delivery, EpisodeId(id), request).await
+            }
+            (Ok(_), Ok(_)) => Outcome::Permanent { error: "the event asks for nothing of a copy".to_owned() },
+            (Ok(_), Err(error)) => Outcome::Permanent { error: format!("the event cannot be read: {error}") },
+            (Err(error), _) => Outcome::Permanent { error: format!("the stream is no episode: {error}") },
+        }
+    }
+}
