@@ -60,6 +60,7 @@ use crate::projections::reads::Reads;
 use crate::qa::Runs;
 use crate::streams::Signals;
 use crate::subscribers::cloud_queue::CloudQueue;
+use crate::subscribers::edge_copies::Looker;
 use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
@@ -206,6 +207,7 @@ impl App {
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let clouds = clouds::clouds(config)?;
         let cloud_names: Vec<CloudName> = clouds.keys().copied().collect();
+        let looker = Looker { blobs: blobs.clone(), clouds: clouds.clone(), bytes_per_s: config.patrol.bytes_per_second_max };
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
@@ -218,7 +220,8 @@ impl App {
             webhooks: WebhookSettings { allow_private: config.webhooks.allow_private.clone(), paused_after: config.webhooks.paused_after },
             without_login: config.auth.mode == AuthMode::Compat,
             certificates: certificates.clone(),
-            clouds: clouds.clone(),
+            clouds,
+            looker: looker.clone(),
             sync: clouds::terms(config),
             auto_scan: config.sync.auto_scan,
         };
@@ -256,7 +259,7 @@ impl App {
             lifecycle.spawn("copies that are removed by rule", copies::retain(commands.clone(), retention, stop.clone()));
         }
         if let Some(terms) = PatrolTerms::of(&config.patrol) {
-            let patrol = Patrol { commands: commands.clone(), blobs: blobs.clone(), clouds, terms };
+            let patrol = Patrol { commands: commands.clone(), looker, terms };
             lifecycle.spawn("patrol of stored copies", copies::patrol(patrol, stop.clone()));
         }
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));

@@ -14,7 +14,7 @@
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
 
 mod answers;
-mod content;
+pub mod content;
 mod error;
 pub mod gateway;
 mod pace;
@@ -28,7 +28,6 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use self::content::content;
 pub use self::error::{NotNoted, PushError, PushResult};
 pub use self::pace::Pace;
 use crate::blobs::{Blobs, ObjectKey};

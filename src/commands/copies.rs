@@ -239,6 +239,32 @@ impl Command for ReadCopies {
     }
 }
 
+/// A person wants the copy at this place to be looked at.
+#[derive(Clone, Debug)]
+pub struct AskForLook {
+    pub episode: EpisodeId,
+    pub place: CopyPlace,
+}
+
+impl Command for AskForLook {
+    type Answer = ();
+    const NAME: &'static str = "ask_for_look";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut episode = episode_in_scope(work, self.episode).await?;
+        let state = known(&episode)?.clone();
+        let is_known = self.place == CopyPlace::Edge
+            || pushed(work, &state).await?.is_some_and(|clouds| clouds.keys().any(|cloud| CopyPlace::from(*cloud) == self.place));
+        if !is_known {
+            let text = format!("no copy of the episode is known to lie at `{}`", self.place.as_str());
+            return Err(Refusal::new(RefusalCode::CopyUnknown, text).into());
+        }
+        let (place, at) = (self.place, work.now);
+        work.decide(&mut episode, EpisodeCommand::AskForLook { place, at })?;
+        Ok(())
+    }
+}
+
 /// Copies were looked at. What was looked at must be what is there now: of a recording that was pushed anew, or removed or brought back
 /// meanwhile, nothing is said.
 #[derive(Clone, Debug)]

@@ -20,8 +20,8 @@ pub struct EdgeCopies {
 pub struct Patrol {
     #[serde(rename = "every_s", deserialize_with = "seconds")]
     every: Duration,
-    pub looks_per_s: u32,
-    pub bytes_per_s: u64,
+    pub looks_per_second_max: u32,
+    pub bytes_per_second_max: u64,
     pub edge_content_percent: u32,
     pub cloud_content_percent: u32,
 }

@@ -86,6 +86,7 @@ codes! {
     BulkRunNotFound = "bulk_run_not_found", NotFound;
     CommandExists = "command_exists", Conflict;
     ConfigChanged = "config_changed", Conflict, made by &["auto_scan_switched", "cloud_paused", "cloud_resumed"];
+    CopyUnknown = "copy_unknown", NotFound;
     DataCollectorAlreadyAssigned = "data_collector_already_assigned", Conflict;
     DataCollectorNotActive = "data_collector_not_active", Invalid;
     DataCollectorNotFound = "data_collector_not_found", Invalid;

@@ -53,7 +53,7 @@ subscribers! {
     CloudQueue = "cloud_queue",
     /// Pushes what is queued to a cloud.
     CloudSync = "cloud_sync",
-    /// Removes copies from the edge storage, and brings them back from the cloud.
+    /// Removes copies from the edge storage, brings them back from the cloud, and looks at them where a person asks.
     EdgeCopies = "edge_copies",
     /// Posts events to the programs that subscribed to them.
     Webhooks = "webhooks",
@@ -261,7 +261,9 @@ fn of_episode(event: &EpisodeEvent) -> Vec<Queued> {
         E::SalvageRequested(_) => vec![Queued::anywhere(SubscriberName::Salvage)],
         // What is approved may be pushed by itself; what lost its approval, or was recalled, is pushed no more.
         E::EpisodeApproved { .. } | E::EpisodeApprovalLost { .. } => vec![Queued::anywhere(SubscriberName::CloudQueue)],
-        E::EdgeCopyRemovalRequested { .. } | E::EdgeCopyRestoreRequested { .. } => vec![Queued::anywhere(SubscriberName::EdgeCopies)],
+        E::EdgeCopyRemovalRequested { .. } | E::EdgeCopyRestoreRequested { .. } | E::CopyLookRequested { .. } => {
+            vec![Queued::anywhere(SubscriberName::EdgeCopies)]
+        }
         E::EpisodeLabelled { label } if label == RECALLED_BATCH => vec![Queued::anywhere(SubscriberName::CloudQueue)],
         E::EpisodeLabelled { .. }
         | E::EpisodeAnnotated { .. }
@@ -364,7 +366,7 @@ mod tests {
     }
 
     /// What events have asked for since the first version: subscriber and destination, as they are stored.
-    const ROWS: [(&str, &str, Option<&str>); 20] = [
+    const ROWS: [(&str, &str, Option<&str>); 21] = [
         ("device_command_requested", "device_commands", Some("recorder:AB-F0001-T0001-000001")),
         ("recording_finished", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
         ("upload_requested_again", "device_commands", Some("transfer:AB-F0001-T0001-000001")),
@@ -383,6 +385,7 @@ mod tests {
         ("episode_labelled", "cloud_queue", None),
         ("edge_copy_removal_requested", "edge_copies", None),
         ("edge_copy_restore_requested", "edge_copies", None),
+        ("copy_look_requested", "edge_copies", None),
         ("sync_queued", "cloud_sync", Some("cloud:s3")),
         ("auto_scan_switched", "cloud_queue", None),
     ];

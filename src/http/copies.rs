@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -14,7 +14,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::bulk_runs::{BulkRun, shown};
 use super::data_ops::{AcceptedRun, BulkBody, BulkEpisodes, BulkPreview, EpisodesMeant, counted, preview};
-use super::extract::{Json, PathId};
+use super::extract::{Json, MaybeJson, PathId};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::Problem;
@@ -22,7 +22,7 @@ use super::routes::Routes;
 use super::wire::WholeSecond;
 use super::words::{CopyFaultWord, CopyPlaceWord, EdgeCopyStatusWord, LookDepthWord};
 use crate::commands::bulk_runs::AcceptBulkRun;
-use crate::commands::copies::{CopiesOfEpisode, ReadCopies, RemoveEdgeCopy, RestoreEdgeCopy};
+use crate::commands::copies::{AskForLook, CopiesOfEpisode, ReadCopies, RemoveEdgeCopy, RestoreEdgeCopy};
 use crate::domain::EpisodeId;
 use crate::domain::bulk_run::{BulkAction, BulkWork};
 use crate::domain::episode::{CopyPlace, EdgeCopyStatus, Look, RemovalCause};
@@ -34,6 +34,7 @@ pub fn routes() -> Routes {
         .at(Policy::READ.closed(), routes!(copies))
         .at(policy, routes!(remove))
         .at(policy.keyed(), routes!(restore))
+        .at(policy.keyed(), routes!(look))
         .at(policy, routes!(preview_cleanup))
         .at(policy.keyed(), routes!(run_cleanup))
 }
@@ -199,6 +200,34 @@ pub async fn remove(State(state): State<AppState>, caller: Caller, id: PathId) -
 pub async fn restore(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Response, Problem> {
     let episode = EpisodeId(id.positive()?);
     state.commands.execute(&caller.context(), RestoreEdgeCopy(episode)).await?;
+    accepted(&state, &caller, episode).await
+}
+
+/// Which copy is meant.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyMeant {
+    /// Where it lies; by default in the edge storage.
+    #[schema(nullable = false)]
+    place: Option<CopyPlaceWord>,
+}
+
+/// Look at a copy now, at all of its bytes where they can be read. `copies` tells what was found.
+#[utoipa::path(post, path = "/api/v1/episodes/{id}/copies/look", tag = "episodes", params(("id" = i64, Path)), request_body(content = Option<CopyMeant>), responses(
+    (status = 202, body = Copies, description = "It is being looked at"),
+    (status = 400, description = "A place that there is not"),
+    (status = 404, description = "There is no such episode, or no copy of it is known to lie there"),
+    (status = 410, description = "The copy in the edge storage was removed"),
+))]
+pub async fn look(
+    State(state): State<AppState>,
+    caller: Caller,
+    id: PathId,
+    MaybeJson(body): MaybeJson<CopyMeant>,
+) -> Result<Response, Problem> {
+    let episode = EpisodeId(id.positive()?);
+    let place = body.place.map_or(CopyPlace::Edge, |place| place.0);
+    state.commands.execute(&caller.context(), AskForLook { episode, place }).await?;
     accepted(&state, &caller, episode).await
 }
 

@@ -54,7 +54,7 @@ fn outcome_of(done: &Result<Applied, NotRun>) -> (ItemOutcome, Option<&'static s
     };
     match error {
         NotRun::Command(CommandError::Refused(refusal)) => match refusal.code {
-            RefusalCode::QaRunning | RefusalCode::EpisodeNotFound | RefusalCode::NotPendingQa => {
+            RefusalCode::QaRunning | RefusalCode::EpisodeNotFound | RefusalCode::NotPendingQa | RefusalCode::EdgeCopyGone => {
                 (ItemOutcome::Skipped, Some(refusal.code.as_str()))
             }
             code => (ItemOutcome::ProcessingFailed, Some(code.as_str())),

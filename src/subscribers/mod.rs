@@ -28,7 +28,7 @@ use crate::qa::Runs;
 use cloud_queue::CloudQueue;
 use cloud_sync::{CloudSync, Clouds, SyncTerms};
 use device_commands::DeviceCommands;
-use edge_copies::EdgeCopies;
+use edge_copies::{EdgeCopies, Looker};
 use qa::Qa;
 use salvage::Salvage;
 use upload_verification::UploadVerification;
@@ -48,6 +48,7 @@ pub struct Parts {
     pub webhooks: WebhookSettings,
     pub certificates: Certificates,
     pub clouds: Clouds,
+    pub looker: Looker,
     pub sync: SyncTerms,
     /// Whether approved episodes are pushed by themselves, where nobody has switched it.
     pub auto_scan: bool,
@@ -73,7 +74,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
             let certificates = parts.certificates.clone();
             Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), certificates, parts.clouds.clone(), parts.sync))
         }
-        SubscriberName::EdgeCopies => Arc::new(EdgeCopies::new(commands, parts.blobs.clone(), parts.clouds.clone())),
+        SubscriberName::EdgeCopies => Arc::new(EdgeCopies::new(commands, parts.looker.clone())),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

@@ -47,8 +47,9 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 17] = [
+const ALL_OPTIONAL: [(&str, &str); 19] = [
     ("POST /api/v1/sync/episodes", "without a filter all that were never tried"),
+    ("POST /api/v1/episodes/{id}/copies/look", "without a place it is the edge storage"),
     ("PATCH /api/v1/episodes/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/qa/episodes/{id}/run", "without a mode it is a manual run"),
     ("POST /api/v1/qa/suites/{id}/what-if", "whichever filter; none at all means every episode"),
@@ -60,6 +61,7 @@ const ALL_OPTIONAL: [(&str, &str); 17] = [
     ("POST /api/v1/dead-letters/{id}/replay", "a limit is needed where the chain of causes was too long"),
     ("POST /api/v1/data-ops/episodes/bulk-qa/preview", "no filter means every episode"),
     ("POST /api/v1/data-ops/episodes/bulk-sync/preview", "no filter means every episode"),
+    ("POST /api/v1/data-ops/episodes/bulk-cleanup/preview", "no filter means every episode"),
     ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/batches/{id}/recall", "nobody has to say why"),
     ("POST /api/v1/recorder/{device_id}/finish", "without a task, the one that the recorder has is meant"),
@@ -410,6 +412,18 @@ impl World {
             }
             "POST /api/v1/sync/destinations/{name}/resume" => {
                 self.wait_for("GET /api/v1/sync/episodes/{id}/status", "/status", &json!("completed")).await;
+            }
+            "POST /api/v1/sync/episodes/{id}/resync" => {
+                self.wait_for("GET /api/v1/sync/episodes/{id}/status", "/status", &json!("completed")).await;
+            }
+            "DELETE /api/v1/episodes/{id}/edge-copy" => {
+                self.wait_for("GET /api/v1/episodes/{id}/copies", "/edge/status", &json!("deleted")).await;
+            }
+            "POST /api/v1/episodes/{id}/copies/look" => {
+                self.wait_for("GET /api/v1/episodes/{id}/copies", "/edge/looked_at/sound", &json!(true)).await;
+            }
+            "POST /api/v1/episodes/{id}/edge-copy/restore" => {
+                self.wait_for("GET /api/v1/episodes/{id}/copies", "/edge/status", &json!("available")).await;
             }
             "POST /api/v1/episodes/{id}/salvage" => {
                 self.wait_for("GET /api/v1/episodes/{id}/salvage", "/state", &json!("salvaged")).await;

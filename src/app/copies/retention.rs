@@ -33,9 +33,9 @@ pub struct Retention {
 
 impl Retention {
     /// None where no rule is on.
-    pub fn of(settings: &EdgeCopies, folder: Option<&Path>) -> Option<Self> {
-        let removed_after = settings.removed_after().map(|after| TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
-        let free_percent_min = settings.free_percent_min();
+    pub fn of(edge_copies: &EdgeCopies, folder: Option<&Path>) -> Option<Self> {
+        let removed_after = edge_copies.removed_after().map(|after| TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
+        let free_percent_min = edge_copies.free_percent_min();
         let retention = Self { removed_after, free_percent_min, folder: folder.map(Path::to_owned), every: LOOK_EVERY };
         (removed_after.is_some() || free_percent_min.is_some()).then_some(retention)
     }

@@ -357,6 +357,12 @@ impl Known {
                 RestoreOutcome::Failed(failure) => EpisodeEvent::EdgeCopyRestoreFailed { request, failure, at },
             }],
             C::EndRemoval { .. } | C::EndRestore { .. } => vec![],
+            C::AskForLook { place, at } => {
+                if place == CopyPlace::Edge {
+                    episode.must_be_readable()?;
+                }
+                vec![EpisodeEvent::CopyLookRequested { place, at }]
+            }
             C::NoteLook { place, .. } if !episode.copies.is_looked_at(place) => vec![],
             C::NoteLook { place, look: Look { depth, damage, at } } => vec![match damage {
                 None => EpisodeEvent::CopyFoundSound { place, depth, at },
@@ -523,6 +529,11 @@ pub enum EpisodeCommand {
         outcome: RestoreOutcome,
         at: Timestamp,
     },
+    /// A person wants a copy to be looked at. That there is one in that cloud, is known to who asks.
+    AskForLook {
+        place: CopyPlace,
+        at: Timestamp,
+    },
     /// A copy was looked at.
     NoteLook {
         place: CopyPlace,
@@ -583,6 +594,7 @@ events! {
             at: Timestamp,
         },
         EdgeCopyRestoreFailed = "edge_copy_restore_failed", "1.0" { request: i32, failure: CopyFailure, at: Timestamp },
+        CopyLookRequested = "copy_look_requested", "1.0" { place: CopyPlace, at: Timestamp },
         CopyFoundSound = "copy_found_sound", "1.0" { place: CopyPlace, depth: LookDepth, at: Timestamp },
         CopyFoundDamaged = "copy_found_damaged", "1.0" { place: CopyPlace, depth: LookDepth, damage: String, at: Timestamp },
     }
@@ -644,7 +656,7 @@ impl Aggregate for Episode {
                 episode.cloud = Some(cloud.clone());
                 episode.copies.pushed_anew();
             }
-            E::SyncedEpisodeUnapproved {} => {}
+            E::SyncedEpisodeUnapproved {} | E::CopyLookRequested { .. } => {}
             E::EdgeCopyRemovalRequested { request, at, .. } => episode.copies.ask(*request, EdgeCopyStage::Deleting, *at),
             E::EdgeCopyRemoved { at, .. } => episode.copies.end(EdgeCopyStage::Deleted, None, *at),
             E::EdgeCopyRemovalFailed { failure, at, .. } => {

@@ -5,11 +5,13 @@
 //!                                                               └── no, or not told ─► edge_copy_removal_failed
 //!  edge_copy_restore_requested ─► is it wanted still? ─► read from the cloud, hashed, written ─► edge_copy_restored
 //!                                                               └── another content, or no answer ─► edge_copy_restore_failed
+//!  copy_look_requested ─► looked at, all of its bytes ─► copy_found_sound, copy_found_damaged
 //! ```
 //!
 //! A repeat finds the request ended, or does it again: what is gone already is removed, and a restore writes the same bytes. Two that work on one
 //! request at the same time do the same, and the end that comes first counts.
 
+mod look;
 mod restore;
 
 use std::collections::BTreeMap;
@@ -17,15 +19,16 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tracing::{info, warn};
 
+pub use self::look::{Finding, Looker};
 use super::cloud_sync::Clouds;
 use super::context::context_of;
-use crate::blobs::{BlobError, Blobs, ObjectKey};
-use crate::cloud::{Found, PushError};
-use crate::commands::copies::{EdgeCopyWork, EndRemoval, EndRestore, ReadEdgeCopyWork};
-use crate::commands::{CommandError, Commands};
+use crate::blobs::{BlobError, ObjectKey};
+use crate::cloud::Found;
+use crate::commands::copies::{EdgeCopyWork, EndRemoval, EndRestore, NoteLooks, ReadCopies, ReadEdgeCopyWork};
+use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::EpisodeId;
-use crate::domain::episode::{CopyFailure, CopyFault, EpisodeEvent, RemovalOutcome, RestoreOutcome};
+use crate::domain::episode::{CopyFailure, CopyFault, CopyPlace, EpisodeEvent, Look, RemovalOutcome, RestoreOutcome};
 use crate::domain::routing::SubscriberName;
 use crate::domain::sync::{CloudName, Pushed};
 use crate::qa::key_of;
@@ -33,22 +36,21 @@ use crate::telemetry::{EDGE_COPIES, chain};
 
 pub struct EdgeCopies {
     commands: Commands,
-    blobs: Blobs,
-    clouds: Clouds,
+    looker: Looker,
 }
 
 /// Why there is no end yet.
 struct NotYet(String);
 
 impl EdgeCopies {
-    pub fn new(commands: Commands, blobs: Blobs, clouds: Clouds) -> Self {
-        Self { commands, blobs, clouds }
+    pub fn new(commands: Commands, looker: Looker) -> Self {
+        Self { commands, looker }
     }
 
     async fn work(&self, delivery: &Delivery, id: EpisodeId, request: i32) -> Outcome {
         let context = context_of(self.name(), delivery);
-        let read = ReadEdgeCopyWork { episode: id, request };
-        let work = match self.commands.execute(&context, read).await {
+        let request_of = ReadEdgeCopyWork { episode: id, request };
+        let work = match self.commands.execute(&context, request_of.clone()).await {
             Ok(Some(work)) => work,
             Ok(None) => return Outcome::Delivered,
             Err(CommandError::Refused(refusal)) => return Outcome::Permanent { error: refusal.to_string() },
@@ -59,14 +61,15 @@ impl EdgeCopies {
             Err(error) => return Outcome::Permanent { error: chain(&error) },
         };
         let done = if work.is_removal {
-            let outcome = match self.remove(&key, &work).await {
-                Ok(outcome) => outcome,
+            let outcome = match self.remove(&context, request_of, &key, &work).await {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => return Outcome::Delivered,
                 Err(NotYet(error)) => return Outcome::Retry { error, after: None },
             };
             tell_removal(id, &outcome);
             self.commands.execute(&context, EndRemoval { episode: id, request, outcome }).await
         } else {
-            let outcome = match restore::restore(&self.blobs, &self.clouds, &key, &work).await {
+            let outcome = match restore::restore(&self.looker.blobs, &self.looker.clouds, &key, &work).await {
                 Ok(etag) => RestoreOutcome::Restored { etag },
                 Err(failure) => RestoreOutcome::Failed(failure),
             };
@@ -80,31 +83,71 @@ impl EdgeCopies {
         }
     }
 
-    async fn remove(&self, key: &ObjectKey, work: &EdgeCopyWork) -> Result<RemovalOutcome, NotYet> {
+    /// None: another worker ended it meanwhile.
+    async fn remove(
+        &self,
+        context: &Context,
+        request: ReadEdgeCopyWork,
+        key: &ObjectKey,
+        work: &EdgeCopyWork,
+    ) -> Result<Option<RemovalOutcome>, NotYet> {
         match self.is_there(key).await {
             // An earlier delivery removed it, and nobody heard of it; or it was lost, and there is nothing to keep.
-            Ok(false) => return Ok(RemovalOutcome::Removed),
+            Ok(false) => return Ok(Some(RemovalOutcome::Removed)),
             Ok(true) => {}
-            Err(failure) => return Ok(RemovalOutcome::Failed(failure)),
+            Err(failure) => return Ok(Some(RemovalOutcome::Failed(failure))),
         }
-        if let Some(failure) = not_in_clouds(&self.clouds, &work.clouds).await {
-            return Ok(RemovalOutcome::Failed(failure));
+        if let Some(failure) = not_in_clouds(&self.looker.clouds, &work.clouds).await {
+            return Ok(Some(RemovalOutcome::Failed(failure)));
+        }
+        // Clouds may take their time: who was taken for lost meanwhile removes nothing that was brought back since.
+        match self.commands.execute(context, request).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(NotYet(format!("{error:#}"))),
         }
         let failed = |error: &BlobError| CopyFailure::new(CopyFault::EdgeStorage, format!("the store did not remove it: {}", chain(error)));
-        let removed = self.blobs.delete(key).await;
+        let removed = self.looker.blobs.delete(key).await;
         match self.is_there(key).await {
-            Ok(false) => Ok(RemovalOutcome::Removed),
+            Ok(false) => Ok(Some(RemovalOutcome::Removed)),
             // What cannot be seen may be gone: it is looked at until it can be.
             Err(failure) => Err(NotYet(failure.text)),
-            Ok(true) => Ok(RemovalOutcome::Failed(match &removed {
+            Ok(true) => Ok(Some(RemovalOutcome::Failed(match &removed {
                 Err(error) => failed(error),
                 Ok(()) => CopyFailure::new(CopyFault::EdgeStorage, "the store says that it removed it, and still has it"),
-            })),
+            }))),
+        }
+    }
+
+    /// A look that a person asked for.
+    async fn look(&self, delivery: &Delivery, id: EpisodeId, place: CopyPlace) -> Outcome {
+        let context = context_of(self.name(), delivery);
+        let copies = match self.commands.execute(&context, ReadCopies(id)).await {
+            Err(CommandError::Refused(refusal)) => return Outcome::Permanent { error: refusal.to_string() },
+            Err(error) => return again(&error),
+            Ok(copies) => copies,
+        };
+        // It was removed, or pushed anew to fewer clouds, since it was asked.
+        let is_there = match place {
+            CopyPlace::Edge => copies.known.must_be_readable().is_ok(),
+            place => copies.clouds.keys().any(|cloud| CopyPlace::from(*cloud) == place),
+        };
+        if !is_there {
+            return Outcome::Delivered;
+        }
+        let look = match self.looker.look(id, &copies, place, true).await {
+            Ok(Finding { depth, damage }) => Look { depth, damage, at: self.commands.now() },
+            Err(untold) => return Outcome::Retry { error: untold.to_string(), after: None },
+        };
+        let note = NoteLooks { episode: id, chain: copies.chain, requests: copies.known.copies.requests, looks: vec![(place, look)] };
+        match self.commands.execute(&context, note).await {
+            Ok(()) => Outcome::Delivered,
+            Err(error) => again(&error),
         }
     }
 
     async fn is_there(&self, key: &ObjectKey) -> Result<bool, CopyFailure> {
-        match self.blobs.head(key).await {
+        match self.looker.blobs.head(key).await {
             Ok(_) => Ok(true),
             Err(BlobError::NotFound(_)) => Ok(false),
             Err(error) => {
@@ -158,17 +201,10 @@ async fn not_in_clouds(clouds: &Clouds, pushed: &BTreeMap<CloudName, Pushed>) ->
             Ok(Found::Sound) => {}
             Ok(Found::Damaged(why)) => return failure(CopyFault::NotInCloud, *name, &why),
             Ok(Found::Untold(why)) => return failure(CopyFault::CloudAway, *name, &why),
-            Err(error) => return failure(CopyFault::CloudAway, *name, &what_failed(&error)),
+            Err(error) => return failure(CopyFault::CloudAway, *name, &error.to_string()),
         }
     }
     None
-}
-
-fn what_failed(error: &PushError) -> String {
-    match error {
-        PushError::Down(failure) | PushError::Again { failure, .. } | PushError::Never(failure) => failure.text.clone(),
-        PushError::Stopped(_) => error.to_string(),
-    }
 }
 
 #[async_trait]
@@ -184,6 +220,7 @@ impl Subscriber for EdgeCopies {
             (Ok(id), Ok(E::EdgeCopyRemovalRequested { request, .. } | E::EdgeCopyRestoreRequested { request, .. })) => {
                 self.work(delivery, EpisodeId(id), request).await
             }
+            (Ok(id), Ok(E::CopyLookRequested { place, .. })) => self.look(delivery, EpisodeId(id), place).await,
             (Ok(_), Ok(_)) => Outcome::Permanent { error: "the event asks for nothing of a copy".to_owned() },
             (Ok(_), Err(error)) => Outcome::Permanent { error: format!("the event cannot be read: {error}") },
             (Err(error), _) => Outcome::Permanent { error: format!("the stream is no episode: {error}") },

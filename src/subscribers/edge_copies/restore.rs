@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::io::StreamReader;
 
 use super::super::cloud_sync::Clouds;
-use super::what_failed;
 use crate::blobs::{BlobError, Blobs, ObjectKey, PutFacts};
-use crate::cloud::{PushResult, content};
+use crate::cloud::PushResult;
+use crate::cloud::content::content;
 use crate::commands::copies::EdgeCopyWork;
 use crate::domain::episode::{CopyFailure, CopyFault};
 use crate::telemetry::chain;
@@ -66,7 +66,7 @@ fn hashed(bytes: impl Stream<Item = PushResult<Bytes>> + Send, expected: String)
                 lock(&hash).update(&piece);
                 Ok(piece)
             }
-            Err(error) => Err(io::Error::other(Stopped::Cloud(what_failed(&error)))),
+            Err(error) => Err(io::Error::other(Stopped::Cloud(error.to_string()))),
         })
         .chain(end)
 }

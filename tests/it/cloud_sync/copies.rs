@@ -18,7 +18,7 @@ use keystone_edge::domain::sync::CloudName;
 use keystone_edge::embedded::s3::guard::{Delete, Deleting, Guard, Refusal, RefusalKind, Replace, Replacing};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options};
 use keystone_edge::subscribers::cloud_sync::Clouds;
-use keystone_edge::subscribers::edge_copies::EdgeCopies;
+use keystone_edge::subscribers::edge_copies::{EdgeCopies, Looker};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
@@ -47,7 +47,8 @@ impl Site {
     }
 
     fn copies_worker_with(&self, blobs: Blobs) -> Running {
-        let copies = EdgeCopies::new(self.edge.commands.clone(), blobs, self.all_clouds());
+        let looker = Looker { blobs, clouds: self.all_clouds(), bytes_per_s: 1 << 30 };
+        let copies = EdgeCopies::new(self.edge.commands.clone(), looker);
         dispatch(&self.edge.database.pool, Arc::new(copies), delivery(), "copies")
     }
 
@@ -56,13 +57,16 @@ impl Site {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let percent = if with_content { 100 } else { 0 };
         let settings = format!(
-            "[patrol]\nevery_s = 1\nlooks_per_s = 1000\nbytes_per_s = 1000000000\nedge_content_percent = {percent}\ncloud_content_percent = {percent}\n"
+            "[patrol]\nevery_s = 1\nlooks_per_second_max = 1000\nbytes_per_second_max = 1000000000\nedge_content_percent = {percent}\ncloud_content_percent = {percent}\n"
         );
         let settings = Config::from_parts(Some(("a test", &settings)), &BTreeMap::new()).expect("settings").patrol;
         let patrol = Patrol {
             commands: self.edge.commands.clone(),
-            blobs: self.edge.objects.blobs.clone(),
-            clouds: self.all_clouds(),
+            looker: Looker {
+                blobs: self.edge.objects.blobs.clone(),
+                clouds: self.all_clouds(),
+                bytes_per_s: settings.bytes_per_second_max,
+            },
             terms: PatrolTerms::of(&settings).expect("it is on"),
         };
         patrol.look_at_all().await.expect("a look");
@@ -161,6 +165,7 @@ async fn what_is_synced_may_be_removed_and_is_brought_back_as_it_was() {
     assert_eq!((&before["edge"]["removable"], &before["edge"]["restorable"]), (&json!(true), &json!(false)), "{before}");
     assert_eq!(before["clouds"].as_array().map(Vec::len), Some(2), "{before}");
     assert_eq!(site.restore(id).await.1["code"], "nothing_to_restore");
+    assert_eq!(site.edge.post(&format!("/api/v1/episodes/{id}/copies/look"), Value::Null).await.0, 202);
 
     let (status, said) = site.remove(id).await;
     assert_eq!((status, &said["edge"]["status"]), (202, &json!("deleting")), "{said}");
@@ -174,6 +179,7 @@ async fn what_is_synced_may_be_removed_and_is_brought_back_as_it_was() {
             ("GET", format!("/api/v1/episodes/{id}/viewer-link")),
             ("POST", format!("/api/v1/qa/episodes/{id}/run")),
             ("POST", format!("/api/v1/sync/episodes/{id}/resync")),
+            ("POST", format!("/api/v1/episodes/{id}/copies/look")),
         ] {
             let (status, said) =
                 site.edge.send_as(&site.edge.admin, method, &path, if method == "POST" { json!({}) } else { Value::Null }).await;
@@ -189,6 +195,14 @@ async fn what_is_synced_may_be_removed_and_is_brought_back_as_it_was() {
         assert_eq!(site.edge.get(&format!("/api/v1/episodes?{query}")).await.1["total"], total, "{query}");
     }
     assert_eq!(site.copies(id).await["edge"]["restorable"], true);
+    // The others may be looked at.
+    let look = async |place: &str| site.edge.post(&format!("/api/v1/episodes/{id}/copies/look"), json!({ "place": place })).await;
+    assert_eq!((look("s3").await.0, look("gateway").await.0, look("moon").await.0), (202, 202, 400));
+    until("both were", async || {
+        let copies = site.copies(id).await;
+        copies["clouds"].as_array().unwrap().iter().all(|copy| copy["looked_at"]["sound"] == true)
+    })
+    .await;
 
     assert_eq!(site.restore(id).await.0, 202);
     site.until_edge(id, "available").await;
@@ -451,19 +465,38 @@ async fn a_rule_removes_what_is_synced_and_the_store_lets_nobody_else() {
     let asked = ask(&bench, Method::POST, &format!("/sync/episodes/{pushed}"), json!({})).await;
     assert_eq!(asked.0, 202, "{}", asked.1);
     until("it is synced", async || episode(&bench, pushed).await["cloud_synced"] == true).await;
-    let key = ObjectKey::new(&bench.key(&tasks[0])).expect("a key");
+    let key = ObjectKey::new(bench.key(&tasks[0])).expect("a key");
     let secret = std::fs::read_to_string(bench.server.folder.join("data/secrets/s3_server")).expect("the server's secret");
     let own = RawS3::new(bench.server.address(3).parse().expect("an address"), "keystone-server", secret.trim());
     let object = format!("/{}/{key}", bench.server.store().bucket);
     assert_eq!(own.delete(&object).await.status, 403, "an episode names it");
     drop(transfer);
 
-    // None is on, until the settings say so.
+    // The patrol finds a byte that a disk has flipped, and the store lets the server put the recording in its place.
+    bench.server.stop().await;
+    flip_a_byte(&file_with(&bench.server.folder.join("data/objects"), &recording.mcap), 700);
+    let settings = bench.server.folder.join("keystone.toml");
+    let patrol = "[patrol]\nevery_s = 1\nedge_content_percent = 100\n";
+    let patrol = std::fs::read_to_string(&settings).expect("settings") + patrol;
+    std::fs::write(&settings, &patrol).expect("settings");
+    bench.server.start();
+    bench.server.ready().await;
+    until("the damage is found", async || episode(&bench, pushed).await["damaged_copies"] == json!(["edge"])).await;
+    until("the other one is sound", async || {
+        ask(&bench, Method::GET, &format!("/episodes/{never}/copies"), Value::Null).await.1["edge"]["looked_at"]["sound"] == true
+    })
+    .await;
+    let restored = ask(&bench, Method::POST, &format!("/episodes/{pushed}/edge-copy/restore"), json!({})).await;
+    assert_eq!(restored.0, 202, "{}", restored.1);
+    until("it is as it was", async || episode(&bench, pushed).await.get("damaged_copies").is_none()).await;
+    let facts = bench.blobs.head(&key).await.expect("an object");
+    assert_eq!(crate::harness::sha256_of(&bench.blobs, &key, &facts).await.expect("it is read").0, recording.sha256);
+    assert_eq!(own.delete(&object).await.status, 403, "an episode names it");
+
+    // No rule is on, until the settings say so.
     assert_eq!(episode(&bench, pushed).await["edge_copy"], "available");
     bench.server.stop().await;
-    let settings = bench.server.folder.join("keystone.toml");
-    let rule = "[edge_copies]\nremoved_after_s = 1\n[patrol]\nevery_s = 1\nedge_content_percent = 100\n";
-    std::fs::write(&settings, std::fs::read_to_string(&settings).expect("settings") + rule).expect("settings");
+    std::fs::write(&settings, patrol + "[edge_copies]\nremoved_after_s = 1\n").expect("settings");
     bench.server.start();
     bench.server.ready().await;
     until("it is removed", async || episode(&bench, pushed).await["edge_copy"] == "deleted").await;
@@ -471,17 +504,13 @@ async fn a_rule_removes_what_is_synced_and_the_store_lets_nobody_else() {
     let story = ask(&bench, Method::GET, &format!("/episodes/{pushed}/copies"), Value::Null).await.1;
     assert_eq!((&story["edge"]["status"], &story["edge"]["restorable"]), (&json!("deleted"), &json!(true)), "{story}");
     assert_eq!(episode(&bench, never).await["edge_copy"], "available", "it was never pushed");
-    until("the patrol looked at it", async || {
-        ask(&bench, Method::GET, &format!("/episodes/{never}/copies"), Value::Null).await.1["edge"]["looked_at"]["sound"] == true
-    })
-    .await;
 
     // With the rule on it goes again.
     let restored = ask(&bench, Method::POST, &format!("/episodes/{pushed}/edge-copy/restore"), json!({})).await;
     assert_eq!(restored.0, 202, "{}", restored.1);
     until("it was brought back", async || {
         let pool = bench.server.database().await;
-        crate::outbox::number(&pool, "select count(*) from events where event_type = 'edge_copy_restored'").await == 1
+        crate::outbox::number(&pool, "select count(*) from events where event_type = 'edge_copy_restored'").await == 2
     })
     .await;
     assert_eq!(
