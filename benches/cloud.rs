@@ -228,8 +228,8 @@ async fn requests(client: &Client, most: Duration, ends: impl AsyncFnOnce()) -> 
             for kind in 0..2 {
                 let client = client.clone();
                 asked.spawn(async move {
-                    let order =
-                        json!({ "organization_id": "1", "scene_id": "1", "name": "Beside", "target_count": 1, "priority": "normal" });
+                    let name = uuid::Uuid::new_v4().to_string();
+                    let order = json!({ "organization_id": "1", "scene_id": "1", "name": name, "target_count": 1, "priority": "normal" });
                     let reply = match kind {
                         0 => client.call(Method::GET, "/episodes", None).await,
                         _ => client.call(Method::POST, "/orders", Some(&order)).await,

@@ -70,7 +70,7 @@ impl Site {
     pub async fn start(robots: usize) -> Self {
         let folder = super::harness::temp_folder();
         let mut server = Server::new(folder.path());
-        server.settings.push(("KEYSTONE_LOG", "warn".to_owned()));
+        server.settings.push(("KEYSTONE_LOG", std::env::var("KEYSTONE_LOG").unwrap_or_else(|_| "warn".to_owned())));
         if let Ok(program) = std::env::var("KEYSTONE_BENCH_PROGRAM") {
             server.program = program;
         }
