@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::cloud::gateway::{GatewayCloud, GatewaySettings};
 use crate::cloud::s3::{S3Cloud, S3Settings};
-use crate::cloud::{Cloud, Pace};
+use crate::cloud::{Cloud, Pace, Room};
 use crate::commands::Context;
 use crate::config::{Bandwidth, Config};
 use crate::dispatcher::Backoff;
@@ -23,7 +23,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
         return Ok(clouds);
     }
     let pace = Pace::by(Bandwidth::new(sync.bytes_per_second_max(), sync.bytes_per_second_by_time()));
-    let s3 = &sync.s3;
+    let (s3, room) = (&sync.s3, Room::of(sync.memory_mib() << 20));
     if let (Some(bucket), Some(endpoint), Some(access_key), Some(secret_key)) = (&s3.bucket, &s3.endpoint, &s3.access_key, &s3.secret_key) {
         let settings = S3Settings {
             endpoint: endpoint.clone(),
@@ -38,7 +38,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             receiver: sync.receiver.url.clone().map(|url| (url, sync.receiver.token.clone())),
         };
-        let cloud: Arc<dyn Cloud> = Arc::new(S3Cloud::new(settings, pace.clone())?);
+        let cloud: Arc<dyn Cloud> = Arc::new(S3Cloud::new(settings, pace.clone(), room.clone())?);
         clouds.insert(CloudName::S3, cloud);
     }
     if let Some(platform) = sync.platform() {
@@ -50,7 +50,7 @@ pub fn clouds(config: &Config) -> anyhow::Result<Clouds> {
             sidecar_bytes_max: config.limits.sidecar_bytes_max,
             restarts_max: sync.gateway.restarts_max(),
         };
-        let cloud: Arc<dyn Cloud> = Arc::new(GatewayCloud::new(settings, pace)?);
+        let cloud: Arc<dyn Cloud> = Arc::new(GatewayCloud::new(settings, pace, room)?);
         clouds.insert(CloudName::Gateway, cloud);
     }
     Ok(clouds)

@@ -348,22 +348,25 @@ enum Source {
 }
 
 impl OpenObject {
-    /// All bytes of the range, which lies within the object.
-    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, BlobError> {
+    /// All bytes of the range, which lies within the object. A file is read into `buffer`, whatever is in it.
+    pub async fn read(&self, range: Range<u64>, mut buffer: Vec<u8>) -> Result<Vec<u8>, BlobError> {
         let wanted = range.end - range.start;
         match &self.source {
             Source::File(file) => {
                 let file = file.clone();
                 in_files(&self.key, move || {
-                    let mut bytes = vec![0; usize::try_from(wanted).map_err(std::io::Error::other)?];
-                    file.read_exact_at(&mut bytes, range.start)?;
-                    Ok(Bytes::from(bytes))
+                    let wanted = usize::try_from(wanted).map_err(std::io::Error::other)?;
+                    buffer.truncate(wanted);
+                    buffer.reserve_exact(wanted - buffer.len());
+                    buffer.resize(wanted, 0);
+                    file.read_exact_at(&mut buffer, range.start)?;
+                    Ok(buffer)
                 })
                 .await
             }
             Source::Store { blobs, etag } => {
                 let bytes = blobs.read_range(&self.key, range, Some(etag)).await?;
-                if bytes.len() as u64 == wanted { Ok(bytes) } else { Err(BlobError::Changed(self.key.clone())) }
+                if bytes.len() as u64 == wanted { Ok(bytes.into()) } else { Err(BlobError::Changed(self.key.clone())) }
             }
         }
     }

@@ -9,7 +9,7 @@
 //! - [`platform`]: the configuration of the data platform, with the devices that it knows.
 //! - [`store`]: what any store of objects is asked, and [`parts`]: how recordings are sent to one, piece by piece.
 //! - [`content`]: a recording read back.
-//! - [`pace`]: how many bytes are sent in a second.
+//! - [`pace`]: how many bytes are sent in a second, and [`room`]: how many are in memory.
 //! - [`error`]: what did not go well, by its cause.
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
 
@@ -20,6 +20,7 @@ pub mod gateway;
 mod pace;
 mod parts;
 pub mod platform;
+mod room;
 pub mod s3;
 mod store;
 
@@ -30,6 +31,7 @@ use bytes::Bytes;
 
 pub use self::error::{NotNoted, PushError, PushResult};
 pub use self::pace::Pace;
+pub use self::room::Room;
 use crate::blobs::{Blobs, ObjectKey};
 use crate::domain::episode::{Created, InCloud};
 use crate::domain::sync::{Chain, CloudName, FinishedObject, FinishedPart, OpenedSession, Pushed, StartedUpload};

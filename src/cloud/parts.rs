@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::store::{ListedPart, Store, StoreError};
-use super::{Journal, Push, PushError, PushResult};
+use super::{Journal, Push, PushError, PushResult, Room};
 use crate::blobs::{OpenObject, same_etag};
 use crate::domain::sync::{FinishedPart, Leg, PARTS_OF_AN_EVENT_MAX, StartedUpload, SyncFault};
 
@@ -66,6 +66,8 @@ pub struct Recording {
     pub key: String,
     /// The id that people and the cloud see.
     pub episode: String,
+    /// Where it is read into.
+    pub room: Room,
 }
 
 /// An upload, and what it has.
@@ -93,8 +95,22 @@ pub fn tag_shown(etag: &str) -> String {
 }
 
 /// Whether this is what a store says that it has: by its checksum, or else by the entity tag.
-pub fn is_what_arrived(content: &[u8], sha256: &str, told: Option<&str>, etag: &str) -> bool {
-    told.map_or_else(|| same_tag(&md5_hex(content), etag), |told| told == sha256)
+pub async fn is_what_arrived(content: &Bytes, sha256: &str, told: Option<&str>, etag: &str) -> PushResult<bool> {
+    match told {
+        Some(told) => Ok(told == sha256),
+        None => Ok(same_tag(&tag_of(content).await?, etag)),
+    }
+}
+
+/// As a server without checksums gives it: of a part, or of an object that was sent as a whole.
+pub async fn tag_of(content: &Bytes) -> PushResult<String> {
+    let content = content.clone();
+    computed(move || md5_hex(&content)).await
+}
+
+/// Beside what has to answer at once.
+async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> PushResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| PushError::again(SyncFault::Internal, error.to_string()))
 }
 
 /// The checksum of an object made of these parts: that of their checksums, and their number.
@@ -120,7 +136,7 @@ pub fn composite_tag(parts: &[FinishedPart]) -> Option<String> {
 
 impl Recording {
     /// The recording of an episode, where it still is the one that was verified. In the cloud it has the same key, as long as no other one is said.
-    pub async fn open(push: &Push<'_>) -> PushResult<Self> {
+    pub async fn open(push: &Push<'_>, room: &Room) -> PushResult<Self> {
         let queued = &push.chain.queued;
         let facts = push.blobs.head(&push.source).await?;
         let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
@@ -135,6 +151,7 @@ impl Recording {
             sha256: queued.sha256.clone(),
             key: push.source.to_string(),
             episode: queued.episode_public_id.clone(),
+            room: room.clone(),
         })
     }
 
@@ -142,24 +159,30 @@ impl Recording {
         Self { key, ..self }
     }
 
-    /// All of it, which has to be what was verified.
-    pub fn checked(&self, content: &Bytes) -> PushResult<FinishedPart> {
-        let digest = Sha256::digest(content);
+    /// All of it, which has to be what was verified, as one part without an entity tag.
+    pub async fn whole(&self) -> PushResult<(Bytes, FinishedPart)> {
+        let content = self.read(0..self.size).await?;
+        let hashed = content.clone();
+        let digest = computed(move || Sha256::digest(hashed)).await?;
         if !hex::encode(digest).eq_ignore_ascii_case(&self.sha256) {
             return Err(PushError::never(
                 SyncFault::SourceChanged,
                 "the recording in the edge storage has another SHA-256 than was verified",
             ));
         }
-        Ok(FinishedPart { number: 1, etag: md5_hex(content), sha256: STANDARD.encode(digest) })
+        Ok((content, FinishedPart { number: 1, etag: String::new(), sha256: STANDARD.encode(digest) }))
+    }
+
+    async fn read(&self, range: Range<u64>) -> PushResult<Bytes> {
+        let mut place = self.room.take(range.end - range.start).await;
+        place.buffer = self.object.read(range, std::mem::take(&mut place.buffer)).await?;
+        Ok(place.filled())
     }
 
     async fn part(&self, plan: &Plan, number: u32) -> PushResult<(Bytes, String)> {
-        let content = self.object.read(plan.range(number)).await?;
+        let content = self.read(plan.range(number)).await?;
         let hashed = content.clone();
-        let sha256 = tokio::task::spawn_blocking(move || base64_sha256(&hashed)).await;
-        let sha256 = sha256.map_err(|error| PushError::again(SyncFault::Internal, error.to_string()))?;
-        Ok((content, sha256))
+        Ok((content, computed(move || base64_sha256(&hashed)).await?))
     }
 
     /// What each part of it is, with the entity tags that a server without checksums gives them.
@@ -167,7 +190,8 @@ impl Recording {
         let mut parts = vec![];
         for number in plan.numbers() {
             let (content, sha256) = self.part(plan, number).await?;
-            parts.push(FinishedPart { number, etag: md5_hex(&content), sha256 });
+            let etag = computed(move || md5_hex(&content)).await?;
+            parts.push(FinishedPart { number, etag, sha256 });
         }
         Ok(parts)
     }
@@ -190,7 +214,7 @@ impl Recording {
                 continue;
             }
             let (content, sha256) = self.part(plan, part.number).await?;
-            if is_what_arrived(&content, &sha256, part.sha256.as_deref(), &part.etag) {
+            if is_what_arrived(&content, &sha256, part.sha256.as_deref(), &part.etag).await? {
                 have.insert(part.number, FinishedPart { number: part.number, etag: part.etag, sha256 });
             }
         }
@@ -296,7 +320,7 @@ async fn send_part(store: &dyn Store, recording: &Recording, plan: &Plan, id: &s
     loop {
         let failure = match store.upload_part(&recording.key, id, number, content.clone(), &sha256).await {
             Ok((etag, told)) => {
-                if is_what_arrived(&content, &sha256, told.as_deref(), &etag) {
+                if is_what_arrived(&content, &sha256, told.as_deref(), &etag).await? {
                     return Ok(FinishedPart { number, etag, sha256 });
                 }
                 StoreError::Damaged { code: "a part has another checksum".into() }

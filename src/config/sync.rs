@@ -36,6 +36,7 @@ pub struct CloudSync {
     pub request_timeout: Duration,
     pub parts_at_once: usize,
     part_mib: u64,
+    memory_mib: u64,
     bytes_per_second_max: u64,
     #[serde(deserialize_with = "listed")]
     bytes_per_second_by_time: ByTime,
@@ -111,6 +112,10 @@ impl CloudSync {
 
     pub fn part_mib(&self) -> u64 {
         self.part_mib
+    }
+
+    pub fn memory_mib(&self) -> u64 {
+        self.memory_mib
     }
 
     /// 0: no limit.

@@ -53,24 +53,29 @@ impl EpisodeMaker {
         if let Some(sidecar) = &recording.sidecar {
             self.put(&key.replace(".mcap", ".json"), sidecar.clone()).await;
         }
+        let (etag, facts) = match measured {
+            true => self.measured(&key, recording).await,
+            false => (None, None),
+        };
         let size_bytes = recording.mcap.len() as u64;
-        let with_sidecar = recording.sidecar.is_some();
-        let report = UploadReport { object_key: key, size_bytes, sha256: recording.sha256.clone(), with_sidecar };
+        let report =
+            UploadReport { object_key: key, size_bytes, sha256: recording.sha256.clone(), with_sidecar: recording.sidecar.is_some() };
+        self.accept(task, public, report, etag, facts).await;
+    }
+
+    /// What is stored already is an episode, with these facts of it.
+    pub async fn accept(&self, task: i64, public: &str, report: UploadReport, etag: Option<String>, facts: Option<Box<Facts>>) {
         let (context, task) = (Context::system(), TaskId(task));
         let public = PublicTaskId::parse(public).expect("a task id");
         self.commands.execute(&context, uploaded(&self.device, self.epoch, public, report.clone())).await.expect("it is reported");
-        let (etag, facts) = match measured {
-            true => self.measured(&report.object_key, recording).await,
-            false => (None, None),
-        };
-        let verified = VerifiedUpload { verified_bytes: size_bytes, report, etag, message_count: 1, notes: vec![], damage: None };
+        let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag, message_count: 1, notes: vec![], damage: None };
         let reported_in = last_report(&self.pool, task).await;
         let bucket = self.bucket.clone();
         let accept = AcceptUpload { task, reported_in, verified, bucket, sidecar: None, duration_sec: Some(5.123), metadata: None, facts };
         self.commands.execute(&context, accept).await.expect("it is verified");
     }
 
-    async fn measured(&self, key: &str, recording: &Recording) -> (Option<String>, Option<Box<Facts>>) {
+    pub async fn measured(&self, key: &str, recording: &Recording) -> (Option<String>, Option<Box<Facts>>) {
         let key = ObjectKey::new(key).expect("a key");
         let head = self.blobs.head(&key).await.expect("an object");
         let read = measure_object(&self.blobs, &key, &head).await.expect("it is measured");
@@ -78,7 +83,7 @@ impl EpisodeMaker {
         (Some(head.etag), read.passed.facts.map(|facts| Box::new(Facts { sidecar, ..facts })))
     }
 
-    async fn put(&self, key: &str, content: Vec<u8>) {
+    pub async fn put(&self, key: &str, content: Vec<u8>) {
         let key = ObjectKey::new(key).expect("a key");
         self.blobs.put(&key, content.into(), &PutFacts::default()).await.expect("an object");
     }

@@ -29,7 +29,7 @@ use self::oss::{Credentials, SessionStore, object_tag, opened};
 use super::parts::{self, Plan, Recording, same_tag, tag_shown};
 use super::platform::{Platform, PlatformError};
 use super::store::{Sender, Store as _, StoreError};
-use super::{Asset, Cloud, Found, Journal, Pace, Push, PushError, PushResult};
+use super::{Asset, Cloud, Found, Journal, Pace, Push, PushError, PushResult, Room};
 use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, Pushed, SyncFault, TagSources, tags};
 use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecovery, UploadRecoveryAction};
 use crate::telemetry::chain;
@@ -57,6 +57,7 @@ pub struct GatewayCloud {
     calls: Calls,
     sender: Sender,
     known_store: KnownStore,
+    room: Room,
 }
 
 impl From<PlatformError> for PushError {
@@ -144,9 +145,9 @@ fn opener(platform: &Platform, leg: &Leg) -> PushResult<Option<(OpenedSession, C
 }
 
 impl GatewayCloud {
-    pub fn new(settings: GatewaySettings, pace: Pace) -> anyhow::Result<Self> {
+    pub fn new(settings: GatewaySettings, pace: Pace, room: Room) -> anyhow::Result<Self> {
         let (calls, sender) = (Calls::new(settings.call_timeout), Sender::new(settings.request_timeout, pace)?);
-        Ok(Self { settings, calls, sender, known_store: KnownStore::default() })
+        Ok(Self { settings, calls, sender, known_store: KnownStore::default(), room })
     }
 
     /// With a device at least that something can be uploaded for.
@@ -423,7 +424,7 @@ impl Cloud for GatewayCloud {
         if leg.told_at.is_some() {
             return Ok(());
         }
-        let recording = Recording::open(push).await?;
+        let recording = Recording::open(push, &self.room).await?;
         if recording.size == 0 {
             return Err(PushError::never(SyncFault::SourceChanged, "the recording has no bytes"));
         }
@@ -455,7 +456,7 @@ impl Cloud for GatewayCloud {
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
         let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
         let Some(before) = opener(&self.platform().await?, &leg)? else { return Ok(None) };
-        let recording = Recording::open(push).await?;
+        let recording = Recording::open(push, &self.room).await?;
         match self.recovered(&before, &leg, &recording).await? {
             Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
             Recovered::Left(Left::Gone) => Ok(None),

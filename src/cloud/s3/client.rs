@@ -96,12 +96,18 @@ impl S3Client {
         Ok(self.ask(request).await?.body)
     }
 
-    /// All of an object in one request. Answers its entity tag.
-    pub async fn put(&self, key: &str, content: Bytes, sha256: &str, metadata: &[(&'static str, String)]) -> Result<String, StoreError> {
+    /// All of an object in one request. Answers its entity tag, and the checksum where the server keeps it.
+    pub async fn put(
+        &self,
+        key: &str,
+        content: Bytes,
+        sha256: &str,
+        metadata: &[(&'static str, String)],
+    ) -> Result<(String, Option<String>), StoreError> {
         let mut headers = vec![(SHA256, sha256.to_owned()), ("content-type", "application/octet-stream".to_owned())];
         headers.extend_from_slice(metadata);
         let answer = self.ask(Request::of(Method::PUT, key).saying(headers).sending(Body::Content(content))).await?;
-        answer.tag("a PUT without an entity tag")
+        Ok((answer.tag("a PUT without an entity tag")?, answer.sha256()))
     }
 
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {

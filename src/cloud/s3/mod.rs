@@ -13,6 +13,7 @@
 mod client;
 mod receiver;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,9 @@ use tracing::warn;
 
 use self::client::{ObjectHead, S3Client};
 use self::receiver::Receiver;
-use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag, tag_shown};
+use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag, tag_of, tag_shown};
 use super::store::{Store as _, StoreError};
-use super::{Cloud, Found, Journal, Pace, Push, PushError, PushResult};
+use super::{Cloud, Found, Journal, Pace, Push, PushError, PushResult, Room};
 use crate::blobs::signature::Signer;
 use crate::blobs::{BlobError, ObjectKey};
 use crate::config::Secret;
@@ -53,16 +54,17 @@ pub struct S3Cloud {
     client: Arc<S3Client>,
     receiver: Option<Receiver>,
     settings: S3Settings,
+    room: Room,
 }
 
 impl S3Cloud {
-    pub fn new(settings: S3Settings, pace: Pace) -> anyhow::Result<Self> {
+    pub fn new(settings: S3Settings, pace: Pace, room: Room) -> anyhow::Result<Self> {
         let signer =
             Signer { access_key: settings.access_key.clone(), secret_key: settings.secret_key.clone(), region: settings.region.clone() };
         let client = S3Client::new(&settings.endpoint, &settings.bucket, signer, settings.request_timeout, pace)?;
         let receiver =
             settings.receiver.as_ref().map(|(url, token)| Receiver::new(url, token.clone(), settings.request_timeout)).transpose()?;
-        Ok(Self { client: Arc::new(client), receiver, settings })
+        Ok(Self { client: Arc::new(client), receiver, settings, room })
     }
 
     fn key_of(&self, key: &ObjectKey) -> String {
@@ -94,7 +96,7 @@ impl S3Cloud {
     }
 
     async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
-        Ok(Recording::open(push).await?.at(self.key_of(&push.source)))
+        Ok(Recording::open(push, &self.room).await?.at(self.key_of(&push.source)))
     }
 
     /// The object, where it is there and is the recording.
@@ -138,40 +140,34 @@ impl S3Cloud {
 
     /// A recording of one part.
     async fn put_whole(&self, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<FinishedObject> {
-        let content = recording.object.read(0..recording.size).await?;
-        let part = recording.checked(&content)?;
+        let (content, part) = recording.whole().await?;
         journal.may_complete().await?;
         let put = self.client.put(&recording.key, content.clone(), &part.sha256, &metadata_of(recording)).await;
+        let sent = Sent::Whole(content, part);
         match put {
             Ok(_) => {}
             // The answer may be what was lost.
             Err(error @ StoreError::Away { .. }) => {
-                return self.look_again(recording, plan, &[part], error).await;
+                return self.look_again(recording, plan, &sent, error).await;
             }
             Err(error) => return Err(error.into()),
         }
         journal.progress(recording.size).await;
-        self.seen(recording, plan, &[part]).await
+        self.seen(recording, plan, &sent).await
     }
 
     /// After a failure behind which the object may be there all the same.
-    async fn look_again(
-        &self,
-        recording: &Recording,
-        plan: &Plan,
-        parts: &[FinishedPart],
-        failure: StoreError,
-    ) -> PushResult<FinishedObject> {
+    async fn look_again(&self, recording: &Recording, plan: &Plan, sent: &Sent, failure: StoreError) -> PushResult<FinishedObject> {
         match self.client.head(&recording.key).await {
-            Ok(head) => self.proven(recording, plan, &head, parts).ok_or_else(|| failure.into()),
+            Ok(head) => self.proven(recording, plan, &head, &sent.parts(&head).await?).ok_or_else(|| failure.into()),
             Err(_) => Err(failure.into()),
         }
     }
 
     /// Looks at what was just made. What is not what was sent is taken away.
-    async fn seen(&self, recording: &Recording, plan: &Plan, parts: &[FinishedPart]) -> PushResult<FinishedObject> {
+    async fn seen(&self, recording: &Recording, plan: &Plan, sent: &Sent) -> PushResult<FinishedObject> {
         let head = self.client.head(&recording.key).await?;
-        if let Some(object) = self.proven(recording, plan, &head, parts) {
+        if let Some(object) = self.proven(recording, plan, &head, &sent.parts(&head).await?) {
             return Ok(object);
         }
         let text = format!(
@@ -223,10 +219,10 @@ impl S3Cloud {
             completed => completed,
         };
         match completed {
-            Ok(_) => self.seen(recording, plan, &parts).await,
+            Ok(_) => self.seen(recording, plan, &Sent::Parts(parts)).await,
             // The answer may be what was lost, now or before.
             Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => {
-                self.look_again(recording, plan, &parts, error).await
+                self.look_again(recording, plan, &Sent::Parts(parts), error).await
             }
             Err(error) => Err(error.into()),
         }
@@ -258,15 +254,38 @@ impl S3Cloud {
         Ok(Some(key))
     }
 
-    /// A small object, which is looked at afterwards.
+    /// A small object, which is looked at afterwards where the answer does not tell what arrived.
     async fn put_beside(&self, key: &str, content: Bytes) -> PushResult<()> {
         let sha256 = base64_sha256(&content);
-        self.client.put(key, content.clone(), &sha256, &[]).await?;
-        let head = self.client.head(key).await?;
-        if head.size == content.len() as u64 && is_what_arrived(&content, &sha256, head.sha256.as_deref(), &head.etag) {
+        let (_, told) = self.client.put(key, content.clone(), &sha256, &[]).await?;
+        let is_it = match told {
+            Some(told) => told == sha256,
+            None => {
+                let head = self.client.head(key).await?;
+                head.size == content.len() as u64 && is_what_arrived(&content, &sha256, head.sha256.as_deref(), &head.etag).await?
+            }
+        };
+        if is_it {
             Ok(())
         } else {
             Err(PushError::again(SyncFault::Damaged, "what lies beside the recording in the cloud is not what was sent"))
+        }
+    }
+}
+
+/// What an object was made of.
+enum Sent {
+    Parts(Vec<FinishedPart>),
+    /// In one request. Its entity tag costs more than all else that is computed, and is only where nothing else proves it.
+    Whole(Bytes, FinishedPart),
+}
+
+impl Sent {
+    async fn parts(&self, head: &ObjectHead) -> PushResult<Cow<'_, [FinishedPart]>> {
+        match self {
+            Self::Parts(parts) => Ok(Cow::Borrowed(parts)),
+            Self::Whole(_, part) if head.sha256.is_some() => Ok(Cow::Borrowed(std::slice::from_ref(part))),
+            Self::Whole(content, part) => Ok(Cow::Owned(vec![FinishedPart { etag: tag_of(content).await?, ..part.clone() }])),
         }
     }
 }
@@ -306,8 +325,7 @@ impl Cloud for S3Cloud {
             }
         };
         journal.progress(object.size_bytes).await;
-        self.bring_sidecar(push).await?;
-        let certificate = self.bring_certificate(push).await?;
+        let ((), certificate) = tokio::try_join!(self.bring_sidecar(push), self.bring_certificate(push))?;
         if let Some(receiver) = self.receiver.as_ref().filter(|_| leg.told_at.is_none()) {
             let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
             receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;

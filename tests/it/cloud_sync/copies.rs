@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keystone_edge::app::copies::{Patrol, PatrolTerms};
 use keystone_edge::blobs::{Blobs, ObjectKey};
-use keystone_edge::cloud::Pace;
 use keystone_edge::cloud::gateway::GatewayCloud;
 use keystone_edge::cloud::s3::S3Cloud;
+use keystone_edge::cloud::{Pace, Room};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::sync::CloudName;
@@ -35,8 +35,8 @@ use crate::outbox::{Running, dispatch};
 
 impl Site {
     fn all_clouds(&self) -> Clouds {
-        let s3 = S3Cloud::new(self.s3(|_| {}), Pace::of(None)).expect("a cloud");
-        let gateway = GatewayCloud::new(self.gateway(), Pace::of(None)).expect("a gateway");
+        let s3 = S3Cloud::new(self.s3(|_| {}), Pace::of(None), Room::of(48 << 20)).expect("a cloud");
+        let gateway = GatewayCloud::new(self.gateway(), Pace::of(None), Room::of(48 << 20)).expect("a gateway");
         let mut clouds = Clouds::from([(CloudName::S3, Arc::new(s3) as _), (CloudName::Gateway, Arc::new(gateway) as _)]);
         clouds.retain(|name, _| self.clouds.contains(name));
         clouds

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystone_edge::certificates::{Certificates, Keyring, SigningKey};
-use keystone_edge::cloud::Pace;
 use keystone_edge::cloud::gateway::{GatewayCloud, GatewaySettings};
 use keystone_edge::cloud::s3::{S3Cloud, S3Settings};
+use keystone_edge::cloud::{Pace, Room};
 use keystone_edge::commands::Context;
 use keystone_edge::commands::bulk_runs::{Piece, WorkOnBulkRun};
 use keystone_edge::commands::registry::{BindAsset, UnbindAsset};
@@ -210,9 +210,9 @@ impl Site {
     }
 
     pub fn worker_with(&self, name: &str, change: impl FnOnce(&mut S3Settings), bytes_per_s: Option<u64>) -> Running {
-        let pace = Pace::of(bytes_per_s);
-        let s3 = S3Cloud::new(self.s3(change), pace.clone()).expect("a cloud");
-        let gateway = GatewayCloud::new(self.gateway(), pace).expect("a gateway");
+        let (pace, room) = (Pace::of(bytes_per_s), Room::of(48 << 20));
+        let s3 = S3Cloud::new(self.s3(change), pace.clone(), room.clone()).expect("a cloud");
+        let gateway = GatewayCloud::new(self.gateway(), pace, room).expect("a gateway");
         let mut clouds = Clouds::from([(CloudName::S3, Arc::new(s3) as _), (CloudName::Gateway, Arc::new(gateway) as _)]);
         clouds.retain(|name, _| self.clouds.contains(name));
         let reads = Reads::new(self.edge.database.pool.clone());

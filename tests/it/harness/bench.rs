@@ -1,5 +1,6 @@
 //! The real server with one workstation, and both ends of its robot in the test's hands.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -199,6 +200,32 @@ pub fn recording(messages: u32, with_sidecar: bool) -> Recording {
     drop(writer);
     let sidecar = json!({ "version": "1.0", "recording": { "duration_sec": 1.0, "message_count": messages } });
     Recording::of(std::fs::read(&path).unwrap(), with_sidecar.then(|| sidecar.to_string().into_bytes()))
+}
+
+/// What the robots of the seeded factory have to record.
+pub const TOPICS: [&str; 4] = ["/chatter", "/camera0/rgb", "/udp/gps", "/udp/can"];
+
+/// Ten messages a second of each topic, for so long, and the sidecar of a recorder that is well.
+pub fn recorded(topics: &[&str], seconds: u64) -> Recording {
+    let start = u64::try_from(chrono::Utc::now().timestamp_nanos_opt().expect("a time")).expect("after 1970") - seconds * 1_000_000_000;
+    let mut writer = mcap::WriteOptions::new().profile("ros2").library("test").create(std::io::Cursor::new(vec![])).expect("a writer");
+    let schema = writer.add_schema("geometry_msgs/msg/Pose", "ros2msg", b"float64 x").expect("a schema");
+    let channels: Vec<u16> =
+        topics.iter().map(|topic| writer.add_channel(schema, topic, "cdr", &BTreeMap::new()).expect("a channel")).collect();
+    for step in 0..=seconds * 10 {
+        for channel in &channels {
+            let log_time = start + step * 100_000_000;
+            let header = mcap::records::MessageHeader { channel_id: *channel, sequence: step as u32, log_time, publish_time: log_time };
+            writer.write_to_known_channel(&header, &[7; 40]).expect("a message");
+        }
+    }
+    writer.finish().expect("an end");
+    let mcap = writer.into_inner().into_inner();
+    let messages = (seconds * 10 + 1) * topics.len() as u64;
+    let summary: Vec<Value> = topics.iter().map(|topic| json!({ "topic": topic, "message_count": seconds * 10 + 1 })).collect();
+    let recording = json!({ "message_count": messages, "topics_recorded": topics, "duration_sec": seconds });
+    let sidecar = json!({ "recording": recording, "topics_summary": summary });
+    Recording::of(mcap, Some(sidecar.to_string().into_bytes()))
 }
 
 /// An uploader that greets with this list.
