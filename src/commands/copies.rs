@@ -44,7 +44,7 @@ const LOOKED: &str = "delete from copy_looks where episode_id = $1 and place = $
 
 /// Synced and needed by nothing, the longest synced first.
 const REMOVABLE: &str = concat!(
-    "select e.id from episodes e where e.cloud_synced and e.cloud_synced_at < $1 and ",
+    "select e.id from episodes e where e.cloud_synced and e.cloud_synced_at < $1 and e.id <> all ($4::bigint[]) and ",
     is_approved!(),
     " and not ",
     is_recalled!(),
@@ -347,9 +347,9 @@ impl Commands {
         Ok(())
     }
 
-    /// Episodes that were synced before this instant, and whose copies in the edge storage nothing needs.
-    pub async fn removable_copies(&self, synced_before: Timestamp, most: i64) -> Result<Vec<EpisodeId>, CommandError> {
-        Ok(ids(&self.beside_the_log(REMOVABLE, &[&synced_before, &most, &RULE_AGAIN_S]).await?))
+    /// Episodes that were synced before this instant, and whose copies in the edge storage nothing needs, but for these.
+    pub async fn removable_copies(&self, synced_before: Timestamp, but: &[EpisodeId], most: i64) -> Result<Vec<EpisodeId>, CommandError> {
+        Ok(ids(&self.beside_the_log(REMOVABLE, &[&synced_before, &most, &RULE_AGAIN_S, &but]).await?))
     }
 
     /// Copies that are being removed.

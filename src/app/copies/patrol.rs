@@ -78,20 +78,23 @@ impl Patrol {
         loop {
             let Some(since) = self.commands.now().checked_sub_signed(self.terms.every) else { return Ok(()) };
             let episodes = self.commands.copies_due(due, since, AT_ONCE, LEASE).await?;
+            let mut told = 0;
             for episode in &episodes {
-                self.look_at_one(due, *episode).await?;
+                told += usize::from(self.look_at_one(due, *episode).await?);
                 tokio::time::sleep(self.terms.between_looks).await;
             }
-            if episodes.is_empty() {
+            // None of them: the store or the cloud is away, and the others would have to wait for nothing.
+            if told == 0 {
                 return Ok(());
             }
         }
     }
 
-    async fn look_at_one(&self, due: Due, episode: EpisodeId) -> Result<(), CommandError> {
+    /// Answers whether all of its copies could be looked at.
+    async fn look_at_one(&self, due: Due, episode: EpisodeId) -> Result<bool, CommandError> {
         let context = Context::system();
         let copies = match self.commands.execute(&context, ReadCopies(episode)).await {
-            Err(CommandError::Refused(_)) => return Ok(()),
+            Err(CommandError::Refused(_)) => return Ok(true),
             copies => copies?,
         };
         let (places, percent): (Vec<CopyPlace>, u32) = match due {
@@ -114,7 +117,7 @@ impl Patrol {
         if is_told {
             self.commands.looked(due, episode).await?;
         }
-        Ok(())
+        Ok(is_told)
     }
 }
 

@@ -14,8 +14,8 @@ use tracing::warn;
 use crate::commands::copies::RemoveEdgeCopy;
 use crate::commands::{CommandError, Commands, Context};
 use crate::config::EdgeCopies;
-use crate::domain::Timestamp;
 use crate::domain::episode::RemovalCause;
+use crate::domain::{EpisodeId, Timestamp};
 
 /// Between looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -63,29 +63,29 @@ pub async fn retain(commands: Commands, retention: Retention, stop: Cancellation
 }
 
 async fn look(commands: &Commands, retention: &Retention, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut kept = vec![];
     if let Some(before) = retention.removed_after.and_then(|after| commands.now().checked_sub_signed(after)) {
-        // As many as there are: each look begins where the last one ended.
-        while !stop.is_cancelled() && remove(commands, before, RemovalCause::Age).await? == AT_ONCE {}
+        while !stop.is_cancelled() && remove(commands, before, RemovalCause::Age, &mut kept).await? {}
     }
     // What is being removed makes room first.
     if commands.removals_under_way().await? == 0 && retention.lacks_room().await? {
-        remove(commands, commands.now(), RemovalCause::FreeSpace).await?;
+        remove(commands, commands.now(), RemovalCause::FreeSpace, &mut kept).await?;
     }
     Ok(())
 }
 
-/// Answers how many were asked for.
-async fn remove(commands: &Commands, synced_before: Timestamp, cause: RemovalCause) -> anyhow::Result<i64> {
-    let mut asked = 0;
-    for episode in commands.removable_copies(synced_before, AT_ONCE).await? {
-        match commands.execute(&Context::system(), RemoveEdgeCopy { episode, cause }).await {
-            Ok(()) => asked += 1,
-            // It is needed after all: a run looks at it, or it goes to the cloud once more.
-            Err(CommandError::Refused(_)) => {}
+/// Asks for some. Those that are needed after all, because a run looks at them or they go to the cloud once more, are in nobody's way: they are `kept`.
+/// Answers whether there were any.
+async fn remove(commands: &Commands, synced_before: Timestamp, cause: RemovalCause, kept: &mut Vec<EpisodeId>) -> anyhow::Result<bool> {
+    let episodes = commands.removable_copies(synced_before, kept, AT_ONCE).await?;
+    for episode in &episodes {
+        match commands.execute(&Context::system(), RemoveEdgeCopy { episode: *episode, cause }).await {
+            Ok(()) => {}
+            Err(CommandError::Refused(_)) => kept.push(*episode),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(asked)
+    Ok(!episodes.is_empty())
 }
 
 #[cfg(test)]

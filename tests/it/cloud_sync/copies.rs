@@ -421,7 +421,7 @@ async fn no_removal_takes_the_last_copy() {
             5 => drop(site.restore(id).await),
             6 => site.faults(|faults| faults.down = step % 2 == 0),
             _ => {
-                for episode in site.edge.commands.removable_copies(chrono::Utc::now(), 10).await.expect("those that may be removed") {
+                for episode in site.edge.commands.removable_copies(chrono::Utc::now(), &[], 10).await.expect("those that may be removed") {
                     drop(site.remove(episode).await);
                 }
             }
