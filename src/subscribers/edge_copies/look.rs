@@ -130,7 +130,6 @@ impl Looker {
         Ok(Finding { depth: LookDepth::Content, damage: differs(&sha256, &copies.known.created.checksum) })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "bytes are read at a pace")]
     async fn hashed<E>(&self, place: CopyPlace, pieces: impl Stream<Item = Result<Bytes, E>>) -> Result<String, Untold>
     where
         Untold: From<E>,
