@@ -74,8 +74,12 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 11] = [
+const ADDED: [(&str, &str); 15] = [
     ("GET", "/api/v1/episodes/{id}/certificate"),
+    ("GET", "/api/v1/episodes/{id}/copies"),
+    ("POST", "/api/v1/episodes/{id}/copies/look"),
+    ("DELETE", "/api/v1/episodes/{id}/edge-copy"),
+    ("POST", "/api/v1/episodes/{id}/edge-copy/restore"),
     ("GET", "/api/v1/episodes/{id}/salvage"),
     ("POST", "/api/v1/episodes/{id}/salvage"),
     ("PATCH", "/api/v1/episodes/{id}"),

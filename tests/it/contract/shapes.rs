@@ -210,6 +210,8 @@ pub const EPISODE: &[Field] = &[
     ("message_count", N, Added),
     ("cloud_mcap_path", S, Added),
     ("approved_at", Time, Added),
+    ("edge_copy", S, Added),
+    ("damaged_copies", Texts, Added),
     ("sync_status", S, Added),
     ("sync_attempt_count", N, Added),
     ("sync_error_message", S, Added),
