@@ -6,8 +6,6 @@ alter table episodes
     add column edge_copy_gone boolean not null default false,
     -- Since when; none of one that was never removed.
     add column edge_copy_at timestamptz,
-    -- Why it was not removed, or not brought back.
-    add column edge_copy_error text,
     -- None: never since it was verified, or synced.
     add column edge_looked_at timestamptz,
     add column cloud_looked_at timestamptz,

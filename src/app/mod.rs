@@ -207,7 +207,12 @@ impl App {
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let clouds = clouds::clouds(config)?;
         let cloud_names: Vec<CloudName> = clouds.keys().copied().collect();
-        let looker = Looker { blobs: blobs.clone(), clouds: clouds.clone(), bytes_per_s: config.patrol.bytes_per_second_max };
+        let looker = Looker {
+            commands: commands.clone(),
+            blobs: blobs.clone(),
+            clouds: clouds.clone(),
+            bytes_per_s: config.patrol.bytes_per_second_max,
+        };
         let parts = Parts {
             hub: devices.hub().clone(),
             commands: commands.clone(),
@@ -259,7 +264,7 @@ impl App {
             lifecycle.spawn("copies that are removed by rule", copies::retain(commands.clone(), retention, stop.clone()));
         }
         if let Some(terms) = PatrolTerms::of(&config.patrol) {
-            let patrol = Patrol { commands: commands.clone(), looker, terms };
+            let patrol = Patrol { looker, terms };
             lifecycle.spawn("patrol of stored copies", copies::patrol(patrol, stop.clone()));
         }
         lifecycle.spawn("runs that took too long", qa_runs::end_overdue(commands.clone(), qa_runs::outside(config), stop.clone()));

@@ -1,11 +1,11 @@
 //! A recording read back from a cloud, piece by piece.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _};
 
+use super::parts::PART_WAITS;
 use super::{Cloud, PushError, PushResult};
 use crate::domain::sync::{Pushed, SyncFault};
 
@@ -13,8 +13,6 @@ use crate::domain::sync::{Pushed, SyncFault};
 pub(super) const PIECE_BYTES: u64 = 8 << 20;
 /// Pieces on their way at the same time.
 const AT_ONCE: usize = 2;
-/// Between the tries of one piece.
-const WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// All bytes of what was pushed, in their order.
 pub fn content(cloud: Arc<dyn Cloud>, pushed: Arc<Pushed>) -> impl Stream<Item = PushResult<Bytes>> + Send {
@@ -26,7 +24,7 @@ pub fn content(cloud: Arc<dyn Cloud>, pushed: Arc<Pushed>) -> impl Stream<Item =
 
 #[expect(clippy::disallowed_methods, reason = "a piece is asked for again after a while")]
 async fn piece(cloud: Arc<dyn Cloud>, pushed: Arc<Pushed>, start: u64, end: u64) -> PushResult<Bytes> {
-    let mut waits = WAITS.iter();
+    let mut waits = PART_WAITS.iter();
     loop {
         let failure = match cloud.read(&pushed, start..end).await {
             Ok(bytes) if bytes.len() as u64 == end - start => return Ok(bytes),

@@ -22,8 +22,8 @@ use crate::domain::sync::{FinishedPart, Leg, PARTS_OF_AN_EVENT_MAX, StartedUploa
 const PARTS_MAX: u64 = 9_000;
 const MIB: u64 = 1 << 20;
 
-/// Tries of one part before the attempt has failed, and the waits between them.
-const PART_WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
+/// Between the tries of one part, before the attempt has failed; and of a piece that is read back.
+pub const PART_WAITS: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
 /// Parts are written down when there are so many, or it was so long ago.
 const NOTED_EVERY: Duration = Duration::from_secs(5);

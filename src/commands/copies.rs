@@ -1,6 +1,6 @@
 //! Copies of recordings: the one in the edge storage removed and brought back, and all of them looked at again. The work between is not done here.
 //!
-//! What is decided about a copy locks the episode first and then its chain, as what queues it for a cloud does: no copy is removed that is about to
+//! A removal is decided with the episode locked first and then its newest chain, as what queues it for a cloud does: no copy is removed that is about to
 //! be pushed, and none is pushed that is being removed.
 
 use std::collections::BTreeMap;
@@ -14,8 +14,7 @@ use super::sync::{locked_in_scope, newest, state_of};
 use super::{Command, CommandError, Commands, Refusal, Work};
 use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::{
-    CopyFailure, CopyFault, CopyPlace, Created, Episode, EpisodeCommand, EpisodeRefusal, Known, Look, RemovalCause, RemovalOutcome,
-    RestoreOutcome,
+    CopyFailure, CopyFault, CopyPlace, Created, EdgeCopyOutcome, Episode, EpisodeCommand, EpisodeRefusal, Known, Look, RemovalCause,
 };
 use crate::domain::sync::{Chain, ChainStatus, CloudName, Pushed, SyncChain};
 use crate::domain::{EpisodeId, RefusalCode, SyncChainId, Timestamp};
@@ -25,21 +24,6 @@ use crate::projections::approved::{is_approved, is_recalled};
 /// A removal that a rule asked for and that failed is asked for again after so long.
 const RULE_AGAIN_S: f64 = 3600.0;
 
-/// Copies in the edge storage that were not looked at since an instant. Each is one process's for a while.
-const EDGE_DUE: &str = "insert into copy_looks (episode_id, place, until)
-    select e.id, 'edge', clock_timestamp() + make_interval(secs => $3) from episodes e
-    where e.edge_copy in ('available', 'delete_failed') and coalesce(e.edge_looked_at, e.created_at) < $1
-      and not exists (select from copy_looks l where l.episode_id = e.id and l.place = 'edge' and l.until > clock_timestamp())
-    order by coalesce(e.edge_looked_at, e.created_at), e.id limit $2
-    on conflict (episode_id, place) do update set until = excluded.until where copy_looks.until < clock_timestamp()
-    returning episode_id";
-const CLOUD_DUE: &str = "insert into copy_looks (episode_id, place, until)
-    select e.id, 'cloud', clock_timestamp() + make_interval(secs => $3) from episodes e
-    where e.cloud_synced and coalesce(e.cloud_looked_at, e.cloud_synced_at) < $1
-      and not exists (select from copy_looks l where l.episode_id = e.id and l.place = 'cloud' and l.until > clock_timestamp())
-    order by coalesce(e.cloud_looked_at, e.cloud_synced_at), e.id limit $2
-    on conflict (episode_id, place) do update set until = excluded.until where copy_looks.until < clock_timestamp()
-    returning episode_id";
 const LOOKED: &str = "delete from copy_looks where episode_id = $1 and place = $2";
 
 /// Synced and needed by nothing, the longest synced first.
@@ -142,16 +126,16 @@ pub struct EdgeCopyWork {
     pub is_removal: bool,
 }
 
-/// Before a worker touches anything: what is wanted, if it still is.
+/// Before a worker touches anything: what is wanted. A removal that is wanted no more ends with this.
 #[derive(Clone, Debug)]
-pub struct ReadEdgeCopyWork {
+pub struct CheckEdgeCopyWork {
     pub episode: EpisodeId,
     pub request: i32,
 }
 
-impl Command for ReadEdgeCopyWork {
+impl Command for CheckEdgeCopyWork {
     type Answer = Option<Box<EdgeCopyWork>>;
-    const NAME: &'static str = "read_edge_copy_work";
+    const NAME: &'static str = "check_edge_copy_work";
 
     async fn run(&self, work: &mut Work) -> Result<Self::Answer, CommandError> {
         let mut episode = work.lock_and_load::<Episode>(self.episode).await?;
@@ -165,8 +149,8 @@ impl Command for ReadEdgeCopyWork {
         if let Err(refusal) = state.may_lose_its_edge_copy(now)
             && is_removal
         {
-            let outcome = RemovalOutcome::Failed(CopyFailure::new(CopyFault::Needed, refusal.to_string()));
-            work.decide(&mut episode, EpisodeCommand::EndRemoval { request: self.request, outcome, at: now })?;
+            let outcome = EdgeCopyOutcome::NotRemoved(CopyFailure::new(CopyFault::Needed, refusal.to_string()));
+            work.decide(&mut episode, EpisodeCommand::EndEdgeCopyWork { request: self.request, outcome, at: now })?;
             return Ok(None);
         }
         let created = Created { etag: state.etag().cloned(), ..state.created };
@@ -174,42 +158,22 @@ impl Command for ReadEdgeCopyWork {
     }
 }
 
-/// How a removal ended. One that is over already stays as it is.
+/// How a removal or a restore ended. One that is over already stays as it is.
 #[derive(Clone, Debug)]
-pub struct EndRemoval {
+pub struct EndEdgeCopyWork {
     pub episode: EpisodeId,
     pub request: i32,
-    pub outcome: RemovalOutcome,
+    pub outcome: EdgeCopyOutcome,
 }
 
-impl Command for EndRemoval {
+impl Command for EndEdgeCopyWork {
     type Answer = ();
-    const NAME: &'static str = "end_removal";
+    const NAME: &'static str = "end_edge_copy_work";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut episode = work.lock_and_load::<Episode>(self.episode).await?;
         let (request, outcome, at) = (self.request, self.outcome.clone(), work.now);
-        work.decide(&mut episode, EpisodeCommand::EndRemoval { request, outcome, at })?;
-        Ok(())
-    }
-}
-
-/// How a restore ended. One that is over already stays as it is.
-#[derive(Clone, Debug)]
-pub struct EndRestore {
-    pub episode: EpisodeId,
-    pub request: i32,
-    pub outcome: RestoreOutcome,
-}
-
-impl Command for EndRestore {
-    type Answer = ();
-    const NAME: &'static str = "end_restore";
-
-    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let mut episode = work.lock_and_load::<Episode>(self.episode).await?;
-        let (request, outcome, at) = (self.request, self.outcome.clone(), work.now);
-        work.decide(&mut episode, EpisodeCommand::EndRestore { request, outcome, at })?;
+        work.decide(&mut episode, EpisodeCommand::EndEdgeCopyWork { request, outcome, at })?;
         Ok(())
     }
 }
@@ -318,6 +282,25 @@ pub enum Due {
 }
 
 impl Due {
+    /// Episodes whose copies were not looked at since an instant, the longest time ago first. Each is one process's for a while. The conditions are those of
+    /// the indexes.
+    fn statement(self) -> String {
+        let place = self.word();
+        let (have, looked_at) = match self {
+            Self::Edge => ("e.edge_copy in ('available', 'delete_failed')", "coalesce(e.edge_looked_at, e.created_at)"),
+            Self::Cloud => ("e.cloud_synced", "coalesce(e.cloud_looked_at, e.cloud_synced_at)"),
+        };
+        format!(
+            "insert into copy_looks (episode_id, place, until)
+            select e.id, '{place}', clock_timestamp() + make_interval(secs => $3) from episodes e
+            where {have} and {looked_at} < $1
+              and not exists (select from copy_looks l where l.episode_id = e.id and l.place = '{place}' and l.until > clock_timestamp())
+            order by {looked_at}, e.id limit $2
+            on conflict (episode_id, place) do update set until = excluded.until where copy_looks.until < clock_timestamp()
+            returning episode_id"
+        )
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Edge => "edge",
@@ -334,11 +317,7 @@ impl Commands {
     /// Episodes whose copies were not looked at since this instant. No other process gets them while the lease lasts, and nobody before it ends where
     /// nothing was said ([`Commands::looked`]).
     pub async fn copies_due(&self, due: Due, since: Timestamp, most: i64, lease: Duration) -> Result<Vec<EpisodeId>, CommandError> {
-        let statement = match due {
-            Due::Edge => EDGE_DUE,
-            Due::Cloud => CLOUD_DUE,
-        };
-        Ok(ids(&self.beside_the_log(statement, &[&since, &most, &lease.as_secs_f64()]).await?))
+        Ok(ids(&self.beside_the_log(&due.statement(), &[&since, &most, &lease.as_secs_f64()]).await?))
     }
 
     /// They were, and it was said.
@@ -360,13 +339,11 @@ impl Commands {
 
 /// Every statement, for the test that prepares them.
 pub fn statements() -> Vec<(&'static str, String)> {
-    [
-        ("edge copies that are due", EDGE_DUE),
-        ("copies in clouds that are due", CLOUD_DUE),
-        ("copies that were looked at", LOOKED),
-        ("edge copies that may be removed", REMOVABLE),
-        ("edge copies that are being removed", DELETING),
+    vec![
+        ("edge copies that are due", Due::Edge.statement()),
+        ("copies in clouds that are due", Due::Cloud.statement()),
+        ("copies that were looked at", LOOKED.to_owned()),
+        ("edge copies that may be removed", REMOVABLE.to_owned()),
+        ("edge copies that are being removed", DELETING.to_owned()),
     ]
-    .map(|(name, sql)| (name, sql.to_owned()))
-    .into()
 }

@@ -1,14 +1,11 @@
 //! `/qa/suites/{id}/apply`: a suite, over what was judged before it was put to use.
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use serde_json::json;
 use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::bulk_runs::{BulkRun, shown};
-use super::data_ops::{AcceptedRun, BulkBody, BulkEpisodes, BulkPreview, EpisodesMeant, counted, preview};
+use super::data_ops::{AcceptedRun, BulkBody, BulkEpisodes, BulkPreview, EpisodesMeant, accept, counted, preview};
 use super::extract::{Json, PathText};
 use super::made::Made;
 use super::policy::Policy;
@@ -17,7 +14,6 @@ use super::routes::Routes;
 use super::suites::{SHIPPED, kept, no_suite, scope_of};
 use crate::commands::CommandError;
 use crate::commands::applying::may_be_applied;
-use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::domain::bulk_run::{BulkAction, BulkWork};
 use crate::domain::episode::EpisodeSelection;
 use crate::domain::{QaSuiteId, Scope};
@@ -96,10 +92,7 @@ pub async fn apply(
     PathText(id): PathText,
     BulkBody(body): BulkBody<BulkEpisodes>,
 ) -> Result<Made<AcceptedRun>, Problem> {
-    let (work, expected) = applied(&id, body)?;
-    let run = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
-    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(&state, &run).await?), WHAT)) };
-    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": run }, "message": format!("accepted for {WHAT}") }), read).await)
+    accept(&state, &caller, applied(&id, body)?, WHAT).await
 }
 
 /// What episodes are accepted for.

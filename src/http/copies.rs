@@ -1,19 +1,15 @@
 //! `/episodes/{id}/copies` and `/edge-copy`: where a recording lies, how it was found there, and the copy in the edge storage removed and brought back.
 
-use std::collections::BTreeMap;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
-use super::bulk_runs::{BulkRun, shown};
-use super::data_ops::{AcceptedRun, BulkBody, BulkEpisodes, BulkPreview, EpisodesMeant, counted, preview};
+use super::data_ops::{AcceptedRun, BulkBody, BulkEpisodes, BulkPreview, EpisodesMeant, accept, counted, preview};
 use super::extract::{Json, MaybeJson, PathId};
 use super::made::Made;
 use super::policy::Policy;
@@ -21,11 +17,10 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::WholeSecond;
 use super::words::{CopyFaultWord, CopyPlaceWord, EdgeCopyStatusWord, LookDepthWord};
-use crate::commands::bulk_runs::AcceptBulkRun;
 use crate::commands::copies::{AskForLook, CopiesOfEpisode, ReadCopies, RemoveEdgeCopy, RestoreEdgeCopy};
 use crate::domain::EpisodeId;
 use crate::domain::bulk_run::{BulkAction, BulkWork};
-use crate::domain::episode::{CopyPlace, EdgeCopyStatus, Look, RemovalCause};
+use crate::domain::episode::{CopyPlace, Look, RemovalCause};
 use crate::projections::reads::data_ops::ForCleanup;
 
 pub fn routes() -> Routes {
@@ -130,22 +125,15 @@ pub struct Copies {
 impl Copies {
     fn of(id: EpisodeId, copies: &CopiesOfEpisode, removable: bool) -> Self {
         let known = &copies.known;
-        let looks: BTreeMap<CopyPlace, CopyLook> = known.copies.looks.iter().map(|(place, look)| (*place, look.into())).collect();
         let look_at = |place: CopyPlace| known.copies.looks.get(&place).map(CopyLook::from);
-        let status = known.copies.status();
-        let is_lost = match status {
-            EdgeCopyStatus::Deleted => true,
-            EdgeCopyStatus::Available | EdgeCopyStatus::DeleteFailed => looks.get(&CopyPlace::Edge).is_some_and(|look| !look.sound),
-            EdgeCopyStatus::Deleting | EdgeCopyStatus::Restoring => false,
-        };
         let edge = EdgeCopy {
-            status: status.as_str(),
+            status: known.copies.status().as_str(),
             changed_at: known.copies.changed_at.map(WholeSecond),
             failure: known.copies.failure.as_ref().map(|failure| CopyFailure { fault: failure.fault.as_str(), text: failure.text.clone() }),
             path: known.created.mcap_path.clone(),
             looked_at: look_at(CopyPlace::Edge),
             removable,
-            restorable: is_lost && copies.clouds.keys().any(|cloud| cloud.gives_back()),
+            restorable: known.copies.is_lost() && copies.clouds.keys().any(|cloud| cloud.gives_back()),
         };
         let clouds = copies.clouds.iter().map(|(cloud, pushed)| CloudCopy {
             place: cloud.as_str(),
@@ -161,7 +149,7 @@ impl Copies {
 
 async fn copies_of(state: &AppState, caller: &Caller, id: EpisodeId) -> Result<Copies, Problem> {
     let copies = state.commands.execute(&caller.context(), ReadCopies(id)).await?;
-    let is_there = matches!(copies.known.copies.status(), EdgeCopyStatus::Available | EdgeCopyStatus::DeleteFailed);
+    let is_there = copies.known.copies.is_at_rest();
     let removable = is_there && !copies.clouds.is_empty() && copies.known.may_lose_its_edge_copy(state.commands.now()).is_ok();
     Ok(Copies::of(id, &copies, removable))
 }
@@ -273,8 +261,5 @@ pub async fn run_cleanup(
     BulkBody(body): BulkBody<BulkEpisodes>,
 ) -> Result<Made<AcceptedRun>, Problem> {
     let (selection, expected) = body.confirmed()?;
-    let work = BulkWork::BulkCleanup { selection };
-    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
-    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(&state, &id).await?), WHAT)) };
-    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {WHAT}") }), read).await)
+    accept(&state, &caller, (BulkWork::BulkCleanup { selection }, expected), WHAT).await
 }

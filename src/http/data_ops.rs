@@ -447,6 +447,18 @@ impl AcceptedRun {
     }
 }
 
+/// Accepts a run of this work, of so many episodes as were expected, for `what`.
+pub async fn accept(
+    state: &AppState,
+    caller: &Caller,
+    (work, expected): (BulkWork, Option<i64>),
+    what: &str,
+) -> Result<Made<AcceptedRun>, Problem> {
+    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
+    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(state, &id).await?), what)) };
+    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {what}") }), read).await)
+}
+
 /// What episodes are accepted for.
 const WHAT: &str = "bulk QA";
 
@@ -462,10 +474,7 @@ pub async fn run_qa(
     BulkBody(body): BulkBody<BulkEpisodes>,
 ) -> Result<Made<AcceptedRun>, Problem> {
     let (selection, expected) = body.confirmed()?;
-    let work = BulkWork::BulkQa { selection };
-    let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
-    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(&state, &id).await?), WHAT)) };
-    Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {WHAT}") }), read).await)
+    accept(&state, &caller, (BulkWork::BulkQa { selection }, expected), WHAT).await
 }
 
 /// A bulk run that queues episodes for the cloud.

@@ -22,7 +22,7 @@ use super::policy::Policy;
 use super::problem::{Code, Problem};
 use super::routes::Routes;
 use crate::blobs::is_salvaged;
-use crate::commands::{CommandError, Refusal};
+use crate::commands::Refusal;
 use crate::domain::Scope;
 use crate::domain::episode::{EpisodeRefusal, QaStatus};
 use crate::projections::reads::episodes::EpisodeShown;
@@ -72,7 +72,7 @@ async fn found(state: &AppState, scope: &Scope, readings: Vec<Location>) -> Resu
 pub fn refuse_if_blocked(episode: &EpisodeShown, path: &str) -> Result<(), Problem> {
     if episode.own.edge_copy_gone && episode.own.mcap_path == path {
         let in_cloud = episode.own.cloud_mcap_path.clone();
-        return Err(CommandError::from(Refusal::from(EpisodeRefusal::EdgeCopyGone { in_cloud })).into());
+        return Err(Refusal::from(EpisodeRefusal::EdgeCopyGone { in_cloud }).into());
     }
     if episode.own.qa_status != QaStatus::Failed || episode.own.mcap_path != path {
         return Ok(());

@@ -74,7 +74,7 @@ pub fn make(name: SubscriberName, parts: &Parts) -> anyhow::Result<Arc<dyn Subsc
             let certificates = parts.certificates.clone();
             Arc::new(CloudSync::new(commands, parts.reads.clone(), parts.blobs.clone(), certificates, parts.clouds.clone(), parts.sync))
         }
-        SubscriberName::EdgeCopies => Arc::new(EdgeCopies::new(commands, parts.looker.clone())),
+        SubscriberName::EdgeCopies => Arc::new(EdgeCopies::new(parts.looker.clone())),
         SubscriberName::Webhooks => Arc::new(Webhooks::new(commands, parts.reads.clone(), parts.webhooks.clone(), Arc::new(SystemNames))?),
     })
 }

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::commands::copies::{Due, NoteLooks, ReadCopies};
-use crate::commands::{CommandError, Commands, Context};
+use crate::commands::{CommandError, Context};
 use crate::config;
 use crate::domain::EpisodeId;
-use crate::domain::episode::{CopyPlace, Look};
-use crate::subscribers::edge_copies::{Finding, Looker};
+use crate::domain::episode::CopyPlace;
+use crate::subscribers::edge_copies::Looker;
 
 /// Between looks for what is due.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +44,6 @@ impl PatrolTerms {
 
 #[derive(Clone)]
 pub struct Patrol {
-    pub commands: Commands,
     pub looker: Looker,
     pub terms: PatrolTerms,
 }
@@ -52,12 +51,10 @@ pub struct Patrol {
 /// Looks at what is due, until the end.
 pub async fn patrol(patrol: Patrol, stop: CancellationToken) {
     loop {
-        for due in [Due::Edge, Due::Cloud] {
-            // A look may take long, and loses nothing where it is ended.
-            let done = tokio::select! { () = stop.cancelled() => return, done = patrol.look_at(due) => done };
-            if let Err(error) = done {
-                warn!(error = format!("{error:#}"), "Cannot look at stored copies; tries again: {error:#}");
-            }
+        // A look may take long, and loses nothing where it is ended.
+        let done = tokio::select! { () = stop.cancelled() => return, done = patrol.look_at_all() => done };
+        if let Err(error) = done {
+            warn!(error = format!("{error:#}"), "Cannot look at stored copies; tries again: {error:#}");
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK_EVERY) => {} }
     }
@@ -76,8 +73,8 @@ impl Patrol {
             return Ok(());
         }
         loop {
-            let Some(since) = self.commands.now().checked_sub_signed(self.terms.every) else { return Ok(()) };
-            let episodes = self.commands.copies_due(due, since, AT_ONCE, LEASE).await?;
+            let Some(since) = self.looker.commands.now().checked_sub_signed(self.terms.every) else { return Ok(()) };
+            let episodes = self.looker.commands.copies_due(due, since, AT_ONCE, LEASE).await?;
             let mut told = 0;
             for episode in &episodes {
                 told += usize::from(self.look_at_one(due, *episode).await?);
@@ -93,7 +90,7 @@ impl Patrol {
     /// Answers whether all of its copies could be looked at.
     async fn look_at_one(&self, due: Due, episode: EpisodeId) -> Result<bool, CommandError> {
         let context = Context::system();
-        let copies = match self.commands.execute(&context, ReadCopies(episode)).await {
+        let copies = match self.looker.commands.execute(&context, ReadCopies(episode)).await {
             Err(CommandError::Refused(_)) => return Ok(true),
             copies => copies?,
         };
@@ -104,7 +101,7 @@ impl Patrol {
         let (mut looks, mut is_told) = (vec![], true);
         for place in places {
             match self.looker.look(episode, &copies, place, chosen(percent)).await {
-                Ok(Finding { depth, damage }) => looks.push((place, Look { depth, damage, at: self.commands.now() })),
+                Ok(look) => looks.push((place, look)),
                 Err(_) => is_told = false,
             }
         }
@@ -112,10 +109,10 @@ impl Patrol {
         looks.retain(|(_, look)| is_told || look.damage.is_some());
         if !looks.is_empty() {
             let note = NoteLooks { episode, chain: copies.chain, requests: copies.known.copies.requests, looks };
-            self.commands.execute(&context, note).await?;
+            self.looker.commands.execute(&context, note).await?;
         }
         if is_told {
-            self.commands.looked(due, episode).await?;
+            self.looker.commands.looked(due, episode).await?;
         }
         Ok(is_told)
     }

@@ -28,7 +28,6 @@ pub struct Retention {
     removed_after: Option<TimeDelta>,
     free_percent_min: Option<u64>,
     folder: Option<PathBuf>,
-    every: Duration,
 }
 
 impl Retention {
@@ -36,7 +35,7 @@ impl Retention {
     pub fn of(edge_copies: &EdgeCopies, folder: Option<&Path>) -> Option<Self> {
         let removed_after = edge_copies.removed_after().map(|after| TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX));
         let free_percent_min = edge_copies.free_percent_min();
-        let retention = Self { removed_after, free_percent_min, folder: folder.map(Path::to_owned), every: LOOK_EVERY };
+        let retention = Self { removed_after, free_percent_min, folder: folder.map(Path::to_owned) };
         (removed_after.is_some() || free_percent_min.is_some()).then_some(retention)
     }
 
@@ -58,7 +57,7 @@ pub async fn retain(commands: Commands, retention: Retention, stop: Cancellation
         if let Err(error) = look(&commands, &retention, &stop).await {
             warn!(error = format!("{error:#}"), "Cannot look for copies that may be removed; tries again: {error:#}");
         }
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(retention.every) => {} }
+        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(LOOK_EVERY) => {} }
     }
 }
 

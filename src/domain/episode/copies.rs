@@ -67,7 +67,12 @@ words! {
     }
 }
 
-pub const FAILURE_CHARS_MAX: usize = 1_000;
+/// Of what is wrong with a copy, or why nothing was done about one: as much is kept of it.
+const TEXT_CHARS_MAX: usize = 500;
+
+fn kept(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).collect()
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyFailure {
@@ -78,7 +83,7 @@ pub struct CopyFailure {
 
 impl CopyFailure {
     pub fn new(fault: CopyFault, text: impl AsRef<str>) -> Self {
-        Self { fault, text: text.as_ref().chars().take(FAILURE_CHARS_MAX).collect() }
+        Self { fault, text: kept(text.as_ref()) }
     }
 }
 
@@ -89,6 +94,12 @@ pub struct Look {
     /// None: it is sound, as far as it was looked at.
     pub damage: Option<String>,
     pub at: Timestamp,
+}
+
+impl Look {
+    pub fn new(depth: LookDepth, damage: Option<&str>, at: Timestamp) -> Self {
+        Self { depth, damage: damage.map(kept), at }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,18 +130,16 @@ pub struct Copies {
     pub looks: BTreeMap<CopyPlace, Look>,
 }
 
-/// How a removal ended.
+/// How a removal or a restore ended.
 #[derive(Clone, Debug)]
-pub enum RemovalOutcome {
+pub enum EdgeCopyOutcome {
     Removed,
-    Failed(CopyFailure),
-}
-
-/// How a restore ended.
-#[derive(Clone, Debug)]
-pub enum RestoreOutcome {
-    Restored { etag: String },
-    Failed(CopyFailure),
+    NotRemoved(CopyFailure),
+    /// With the entity tag of what was written.
+    Restored {
+        etag: String,
+    },
+    NotRestored(CopyFailure),
 }
 
 impl Copies {
@@ -168,9 +177,27 @@ impl Copies {
         matches!(self.edge, EdgeCopyStage::Restoring { .. }) && self.requests == request
     }
 
+    /// Whether this is how the request may end that waits for its end.
+    pub(super) fn awaits(&self, request: i32, outcome: &EdgeCopyOutcome) -> bool {
+        match outcome {
+            EdgeCopyOutcome::Removed | EdgeCopyOutcome::NotRemoved(_) => self.is_removal(request),
+            EdgeCopyOutcome::Restored { .. } | EdgeCopyOutcome::NotRestored(_) => self.is_restore(request),
+        }
+    }
+
+    /// Whether the copy in the edge storage is there, and nobody is about to change that.
+    pub fn is_at_rest(&self) -> bool {
+        matches!(self.edge, EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed)
+    }
+
+    /// Whether the copy in the edge storage was removed, or found damaged or gone.
+    pub fn is_lost(&self) -> bool {
+        self.edge == EdgeCopyStage::Deleted || (self.is_at_rest() && self.damage(CopyPlace::Edge).is_some())
+    }
+
     /// Whether a look at this copy says anything: one that is being changed is looked at afterwards.
     pub(super) fn is_looked_at(&self, place: CopyPlace) -> bool {
-        place != CopyPlace::Edge || matches!(self.edge, EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed)
+        place != CopyPlace::Edge || self.is_at_rest()
     }
 
     pub(super) fn ask(&mut self, request: i32, edge: EdgeCopyStage, at: Timestamp) {

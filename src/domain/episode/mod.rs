@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::copies::{
-    Copies, CopyFailure, CopyFault, CopyPlace, EdgeCopyStage, EdgeCopyStatus, Look, LookDepth, RemovalCause, RemovalOutcome, RestoreOutcome,
+    Copies, CopyFailure, CopyFault, CopyPlace, EdgeCopyOutcome, EdgeCopyStage, EdgeCopyStatus, Look, LookDepth, RemovalCause,
 };
 pub use self::inspection::{Decided, Decision, DecisionEffect, Inspection, InspectionCause, Levels, Taken, cause_of, is_open};
 use self::qa::Start;
@@ -197,13 +197,11 @@ impl Known {
         match self.copies.edge {
             EdgeCopyStage::Deleting => Err(EpisodeRefusal::EdgeCopyBusy),
             EdgeCopyStage::Restoring { .. } => Ok(vec![]),
-            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed if self.copies.damage(CopyPlace::Edge).is_none() => {
+            _ if !self.copies.is_lost() => {
                 Err(EpisodeRefusal::NothingToRestore { why: "the copy in the edge storage is not known to be damaged or gone" })
             }
-            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed if self.qa.running.is_some() => Err(EpisodeRefusal::QaRunning),
-            EdgeCopyStage::Available | EdgeCopyStage::DeleteFailed | EdgeCopyStage::Deleted => {
-                Ok(vec![EpisodeEvent::EdgeCopyRestoreRequested { request: self.copies.requests + 1, at }])
-            }
+            _ if self.copies.is_at_rest() && self.qa.running.is_some() => Err(EpisodeRefusal::QaRunning),
+            _ => Ok(vec![EpisodeEvent::EdgeCopyRestoreRequested { request: self.copies.requests + 1, at }]),
         }
     }
 
@@ -347,16 +345,14 @@ impl Known {
                 None => vec![],
             },
             C::RemoveEdgeCopy { cause, at } => episode.edge_copy_removed_by(cause, at)?,
-            C::EndRemoval { request, outcome, at } if episode.copies.is_removal(request) => vec![match outcome {
-                RemovalOutcome::Removed => EpisodeEvent::EdgeCopyRemoved { request, at },
-                RemovalOutcome::Failed(failure) => EpisodeEvent::EdgeCopyRemovalFailed { request, failure, at },
-            }],
             C::RestoreEdgeCopy { at } => episode.edge_copy_brought_back(at)?,
-            C::EndRestore { request, outcome, at } if episode.copies.is_restore(request) => vec![match outcome {
-                RestoreOutcome::Restored { etag } => EpisodeEvent::EdgeCopyRestored { request, etag, at },
-                RestoreOutcome::Failed(failure) => EpisodeEvent::EdgeCopyRestoreFailed { request, failure, at },
+            C::EndEdgeCopyWork { request, outcome, .. } if !episode.copies.awaits(request, &outcome) => vec![],
+            C::EndEdgeCopyWork { request, outcome, at } => vec![match outcome {
+                EdgeCopyOutcome::Removed => EpisodeEvent::EdgeCopyRemoved { request, at },
+                EdgeCopyOutcome::NotRemoved(failure) => EpisodeEvent::EdgeCopyRemovalFailed { request, failure, at },
+                EdgeCopyOutcome::Restored { etag } => EpisodeEvent::EdgeCopyRestored { request, etag, at },
+                EdgeCopyOutcome::NotRestored(failure) => EpisodeEvent::EdgeCopyRestoreFailed { request, failure, at },
             }],
-            C::EndRemoval { .. } | C::EndRestore { .. } => vec![],
             C::AskForLook { place, at } => {
                 if place == CopyPlace::Edge {
                     episode.must_be_readable()?;
@@ -515,18 +511,14 @@ pub enum EpisodeCommand {
         cause: RemovalCause,
         at: Timestamp,
     },
-    EndRemoval {
-        request: i32,
-        outcome: RemovalOutcome,
-        at: Timestamp,
-    },
     /// What is in the cloud is wanted in the edge storage.
     RestoreEdgeCopy {
         at: Timestamp,
     },
-    EndRestore {
+    /// A removal, or a restore, has ended.
+    EndEdgeCopyWork {
         request: i32,
-        outcome: RestoreOutcome,
+        outcome: EdgeCopyOutcome,
         at: Timestamp,
     },
     /// A person wants a copy to be looked at. That there is one in that cloud, is known to who asks.

@@ -116,7 +116,6 @@ table! {
         /// It is not there, or is being taken away.
         edge_copy_gone: bool,
         edge_copy_at: Option<Timestamp>,
-        edge_copy_error: Option<String>,
         edge_looked_at: Option<Timestamp>,
         /// Of its copies in clouds, the one that was looked at the longest time ago.
         cloud_looked_at: Option<Timestamp>,
@@ -312,7 +311,6 @@ impl ReadModel for Episode {
             edge_copy: episode.copies.status(),
             edge_copy_gone: episode.copies.is_gone(),
             edge_copy_at: episode.copies.changed_at,
-            edge_copy_error: episode.copies.failure.as_ref().map(|failure| failure.text.clone()),
             edge_looked_at: episode.copies.looks.get(&CopyPlace::Edge).map(|look| look.at),
             cloud_looked_at: episode.copies.looks.iter().filter(|(place, _)| **place != CopyPlace::Edge).map(|(_, look)| look.at).min(),
             damaged_copies: episode.copies.damaged().collect(),

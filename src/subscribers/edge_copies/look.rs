@@ -12,20 +12,20 @@ use super::super::cloud_sync::Clouds;
 use crate::blobs::{BlobError, Blobs, same_etag};
 use crate::cloud::Found;
 use crate::cloud::content::content;
+use crate::commands::Commands;
 use crate::commands::copies::CopiesOfEpisode;
 use crate::domain::EpisodeId;
-use crate::domain::episode::{CopyPlace, LookDepth};
+use crate::domain::episode::{CopyPlace, Look, LookDepth};
 use crate::domain::sync::CloudName;
 use crate::mcap::ReadSummaryError;
 use crate::mcap::measure::look as look_at_recording;
 use crate::qa::{Objects, key_of};
 use crate::telemetry::{COPY_LOOK_BYTES, COPY_LOOKS, chain};
 
-const DAMAGE_CHARS_MAX: usize = 500;
-
 /// Looks at copies, reading at most so many bytes in a second.
 #[derive(Clone)]
 pub struct Looker {
+    pub commands: Commands,
     pub blobs: Blobs,
     pub clouds: Clouds,
     pub bytes_per_s: u64,
@@ -43,11 +43,10 @@ impl From<BlobError> for Untold {
 }
 
 /// What was found, and how far it was looked at.
-#[derive(Debug)]
-pub struct Finding {
-    pub depth: LookDepth,
+struct Finding {
+    depth: LookDepth,
     /// None: it is sound, as far as that.
-    pub damage: Option<String>,
+    damage: Option<String>,
 }
 
 impl Finding {
@@ -58,19 +57,18 @@ impl Finding {
 
 impl Looker {
     /// Looks at the copy at this place; `whole`: at all of its bytes, where they can be read.
-    pub async fn look(&self, id: EpisodeId, copies: &CopiesOfEpisode, place: CopyPlace, whole: bool) -> Result<Finding, Untold> {
+    pub async fn look(&self, id: EpisodeId, copies: &CopiesOfEpisode, place: CopyPlace, whole: bool) -> Result<Look, Untold> {
         let cloud = copies.clouds.keys().copied().find(|cloud| CopyPlace::from(*cloud) == place);
         let found = match (place, cloud) {
             (CopyPlace::Edge, _) => self.edge(copies, whole).await,
             (_, Some(cloud)) => self.in_cloud(copies, cloud, whole).await,
             (_, None) => Err(Untold("it is not known to lie there".to_owned())),
         };
-        let found =
-            found.map(|found| Finding { damage: found.damage.map(|damage| damage.chars().take(DAMAGE_CHARS_MAX).collect()), ..found });
+        let found = found.map(|Finding { depth, damage }| Look::new(depth, damage.as_deref(), self.commands.now()));
         let at = place.as_str();
         let (depth, outcome) = match &found {
-            Ok(Finding { depth, damage: None }) => (*depth, "sound"),
-            Ok(Finding { depth, damage: Some(damage) }) => {
+            Ok(Look { depth, damage: None, .. }) => (*depth, "sound"),
+            Ok(Look { depth, damage: Some(damage), .. }) => {
                 warn!(episode.id = %id, copy.place = at, error = damage, "The copy of episode {id} at `{at}` is damaged: {damage}");
                 (*depth, "damaged")
             }

@@ -1,4 +1,4 @@
-//! Removes copies of recordings from the edge storage, and brings them back from the cloud.
+//! Removes copies of recordings from the edge storage, brings them back from the cloud, and looks at them where a person asks.
 //!
 //! ```text
 //!  edge_copy_removal_requested ─► is it wanted still? ─► has each cloud what it had? ─► removed, and seen to be gone ─► edge_copy_removed
@@ -19,38 +19,35 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use tracing::{info, warn};
 
-pub use self::look::{Finding, Looker};
+pub use self::look::Looker;
 use super::cloud_sync::Clouds;
 use super::context::context_of;
 use crate::blobs::{BlobError, ObjectKey};
 use crate::cloud::Found;
-use crate::commands::copies::{EdgeCopyWork, EndRemoval, EndRestore, NoteLooks, ReadCopies, ReadEdgeCopyWork};
-use crate::commands::{CommandError, Commands, Context};
+use crate::commands::copies::{CheckEdgeCopyWork, EdgeCopyWork, EndEdgeCopyWork, NoteLooks, ReadCopies};
+use crate::commands::{CommandError, Context};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::EpisodeId;
-use crate::domain::episode::{CopyFailure, CopyFault, CopyPlace, EpisodeEvent, Look, RemovalOutcome, RestoreOutcome};
+use crate::domain::episode::{CopyFailure, CopyFault, CopyPlace, EdgeCopyOutcome, EpisodeEvent};
 use crate::domain::routing::SubscriberName;
 use crate::domain::sync::{CloudName, Pushed};
 use crate::qa::key_of;
 use crate::telemetry::{EDGE_COPIES, chain};
 
-pub struct EdgeCopies {
-    commands: Commands,
-    looker: Looker,
-}
+pub struct EdgeCopies(Looker);
 
 /// Why there is no end yet.
 struct NotYet(String);
 
 impl EdgeCopies {
-    pub fn new(commands: Commands, looker: Looker) -> Self {
-        Self { commands, looker }
+    pub fn new(looker: Looker) -> Self {
+        Self(looker)
     }
 
     async fn work(&self, delivery: &Delivery, id: EpisodeId, request: i32) -> Outcome {
         let context = context_of(self.name(), delivery);
-        let request_of = ReadEdgeCopyWork { episode: id, request };
-        let work = match self.commands.execute(&context, request_of.clone()).await {
+        let request_of = CheckEdgeCopyWork { episode: id, request };
+        let work = match self.0.commands.execute(&context, request_of.clone()).await {
             Ok(Some(work)) => work,
             Ok(None) => return Outcome::Delivered,
             Err(CommandError::Refused(refusal)) => return Outcome::Permanent { error: refusal.to_string() },
@@ -60,22 +57,20 @@ impl EdgeCopies {
             Ok(key) => key,
             Err(error) => return Outcome::Permanent { error: chain(&error) },
         };
-        let done = if work.is_removal {
-            let outcome = match self.remove(&context, request_of, &key, &work).await {
+        let outcome = if work.is_removal {
+            match self.remove(&context, request_of, &key, &work).await {
                 Ok(Some(outcome)) => outcome,
                 Ok(None) => return Outcome::Delivered,
                 Err(NotYet(error)) => return Outcome::Retry { error, after: None },
-            };
-            tell_removal(id, &outcome);
-            self.commands.execute(&context, EndRemoval { episode: id, request, outcome }).await
+            }
         } else {
-            let outcome = match restore::restore(&self.looker.blobs, &self.looker.clouds, &key, &work).await {
-                Ok(etag) => RestoreOutcome::Restored { etag },
-                Err(failure) => RestoreOutcome::Failed(failure),
-            };
-            tell_restore(id, &outcome);
-            self.commands.execute(&context, EndRestore { episode: id, request, outcome }).await
+            match restore::restore(&self.0.blobs, &self.0.clouds, &key, &work).await {
+                Ok(etag) => EdgeCopyOutcome::Restored { etag },
+                Err(failure) => EdgeCopyOutcome::NotRestored(failure),
+            }
         };
+        tell(id, &outcome);
+        let done = self.0.commands.execute(&context, EndEdgeCopyWork { episode: id, request, outcome }).await;
         match done {
             Ok(()) => Outcome::Delivered,
             Err(CommandError::Refused(refusal)) => Outcome::Permanent { error: refusal.to_string() },
@@ -87,32 +82,32 @@ impl EdgeCopies {
     async fn remove(
         &self,
         context: &Context,
-        request: ReadEdgeCopyWork,
+        request: CheckEdgeCopyWork,
         key: &ObjectKey,
         work: &EdgeCopyWork,
-    ) -> Result<Option<RemovalOutcome>, NotYet> {
+    ) -> Result<Option<EdgeCopyOutcome>, NotYet> {
         match self.is_there(key).await {
             // An earlier delivery removed it, and nobody heard of it; or it was lost, and there is nothing to keep.
-            Ok(false) => return Ok(Some(RemovalOutcome::Removed)),
+            Ok(false) => return Ok(Some(EdgeCopyOutcome::Removed)),
             Ok(true) => {}
-            Err(failure) => return Ok(Some(RemovalOutcome::Failed(failure))),
+            Err(failure) => return Ok(Some(EdgeCopyOutcome::NotRemoved(failure))),
         }
-        if let Some(failure) = not_in_clouds(&self.looker.clouds, &work.clouds).await {
-            return Ok(Some(RemovalOutcome::Failed(failure)));
+        if let Some(failure) = not_in_clouds(&self.0.clouds, &work.clouds).await {
+            return Ok(Some(EdgeCopyOutcome::NotRemoved(failure)));
         }
         // Clouds may take their time: who was taken for lost meanwhile removes nothing that was brought back since.
-        match self.commands.execute(context, request).await {
+        match self.0.commands.execute(context, request).await {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             Err(error) => return Err(NotYet(format!("{error:#}"))),
         }
         let failed = |error: &BlobError| CopyFailure::new(CopyFault::EdgeStorage, format!("the store did not remove it: {}", chain(error)));
-        let removed = self.looker.blobs.delete(key).await;
+        let removed = self.0.blobs.delete(key).await;
         match self.is_there(key).await {
-            Ok(false) => Ok(Some(RemovalOutcome::Removed)),
+            Ok(false) => Ok(Some(EdgeCopyOutcome::Removed)),
             // What cannot be seen may be gone: it is looked at until it can be.
             Err(failure) => Err(NotYet(failure.text)),
-            Ok(true) => Ok(Some(RemovalOutcome::Failed(match &removed {
+            Ok(true) => Ok(Some(EdgeCopyOutcome::NotRemoved(match &removed {
                 Err(error) => failed(error),
                 Ok(()) => CopyFailure::new(CopyFault::EdgeStorage, "the store says that it removed it, and still has it"),
             }))),
@@ -122,7 +117,7 @@ impl EdgeCopies {
     /// A look that a person asked for.
     async fn look(&self, delivery: &Delivery, id: EpisodeId, place: CopyPlace) -> Outcome {
         let context = context_of(self.name(), delivery);
-        let copies = match self.commands.execute(&context, ReadCopies(id)).await {
+        let copies = match self.0.commands.execute(&context, ReadCopies(id)).await {
             Err(CommandError::Refused(refusal)) => return Outcome::Permanent { error: refusal.to_string() },
             Err(error) => return again(&error),
             Ok(copies) => copies,
@@ -135,19 +130,19 @@ impl EdgeCopies {
         if !is_there {
             return Outcome::Delivered;
         }
-        let look = match self.looker.look(id, &copies, place, true).await {
-            Ok(Finding { depth, damage }) => Look { depth, damage, at: self.commands.now() },
+        let look = match self.0.look(id, &copies, place, true).await {
+            Ok(look) => look,
             Err(untold) => return Outcome::Retry { error: untold.to_string(), after: None },
         };
         let note = NoteLooks { episode: id, chain: copies.chain, requests: copies.known.copies.requests, looks: vec![(place, look)] };
-        match self.commands.execute(&context, note).await {
+        match self.0.commands.execute(&context, note).await {
             Ok(()) => Outcome::Delivered,
             Err(error) => again(&error),
         }
     }
 
     async fn is_there(&self, key: &ObjectKey) -> Result<bool, CopyFailure> {
-        match self.looker.blobs.head(key).await {
+        match self.0.blobs.head(key).await {
             Ok(_) => Ok(true),
             Err(BlobError::NotFound(_)) => Ok(false),
             Err(error) => {
@@ -161,30 +156,27 @@ fn again(error: &CommandError) -> Outcome {
     Outcome::Retry { error: format!("{error:#}"), after: None }
 }
 
-fn tell_removal(id: EpisodeId, outcome: &RemovalOutcome) {
-    match outcome {
-        RemovalOutcome::Removed => {
-            metrics::counter!(EDGE_COPIES, "outcome" => "removed").increment(1);
+fn tell(id: EpisodeId, outcome: &EdgeCopyOutcome) {
+    use EdgeCopyOutcome as O;
+    let word = match outcome {
+        O::Removed => {
             info!(episode.id = %id, "Removed the copy of episode {id} from the edge storage; the cloud has it");
+            "removed"
         }
-        RemovalOutcome::Failed(failure) => {
-            metrics::counter!(EDGE_COPIES, "outcome" => "delete_failed").increment(1);
+        O::NotRemoved(failure) => {
             warn!(episode.id = %id, error = failure.text, "Kept the copy of episode {id} in the edge storage: {}", failure.text);
+            "delete_failed"
         }
-    }
-}
-
-fn tell_restore(id: EpisodeId, outcome: &RestoreOutcome) {
-    match outcome {
-        RestoreOutcome::Restored { .. } => {
-            metrics::counter!(EDGE_COPIES, "outcome" => "restored").increment(1);
+        O::Restored { .. } => {
             info!(episode.id = %id, "Brought episode {id} back to the edge storage");
+            "restored"
         }
-        RestoreOutcome::Failed(failure) => {
-            metrics::counter!(EDGE_COPIES, "outcome" => "restore_failed").increment(1);
+        O::NotRestored(failure) => {
             warn!(episode.id = %id, error = failure.text, "Could not bring episode {id} back from the cloud: {}", failure.text);
+            "restore_failed"
         }
-    }
+    };
+    metrics::counter!(EDGE_COPIES, "outcome" => word).increment(1);
 }
 
 /// Why it is not known that each of these clouds has what it had; none: they all say so.

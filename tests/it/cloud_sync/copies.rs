@@ -9,15 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keystone_edge::app::copies::{Patrol, PatrolTerms};
 use keystone_edge::blobs::{Blobs, ObjectKey};
-use keystone_edge::cloud::gateway::GatewayCloud;
-use keystone_edge::cloud::s3::S3Cloud;
-use keystone_edge::cloud::{Pace, Room};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::sync::CloudName;
 use keystone_edge::embedded::s3::guard::{Delete, Deleting, Guard, Refusal, RefusalKind, Replace, Replacing};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options};
-use keystone_edge::subscribers::cloud_sync::Clouds;
 use keystone_edge::subscribers::edge_copies::{EdgeCopies, Looker};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -34,12 +30,8 @@ use crate::judging::{TOPICS, recorded};
 use crate::outbox::{Running, dispatch};
 
 impl Site {
-    fn all_clouds(&self) -> Clouds {
-        let s3 = S3Cloud::new(self.s3(|_| {}), Pace::of(None), Room::of(48 << 20)).expect("a cloud");
-        let gateway = GatewayCloud::new(self.gateway(), Pace::of(None), Room::of(48 << 20)).expect("a gateway");
-        let mut clouds = Clouds::from([(CloudName::S3, Arc::new(s3) as _), (CloudName::Gateway, Arc::new(gateway) as _)]);
-        clouds.retain(|name, _| self.clouds.contains(name));
-        clouds
+    fn looker(&self, blobs: Blobs, bytes_per_s: u64) -> Looker {
+        Looker { commands: self.edge.commands.clone(), blobs, clouds: self.reached(|_| {}, None), bytes_per_s }
     }
 
     fn copies_worker(&self) -> Running {
@@ -47,8 +39,7 @@ impl Site {
     }
 
     fn copies_worker_with(&self, blobs: Blobs) -> Running {
-        let looker = Looker { blobs, clouds: self.all_clouds(), bytes_per_s: 1 << 30 };
-        let copies = EdgeCopies::new(self.edge.commands.clone(), looker);
+        let copies = EdgeCopies::new(self.looker(blobs, 1 << 30));
         dispatch(&self.edge.database.pool, Arc::new(copies), delivery(), "copies")
     }
 
@@ -61,12 +52,7 @@ impl Site {
         );
         let settings = Config::from_parts(Some(("a test", &settings)), &BTreeMap::new()).expect("settings").patrol;
         let patrol = Patrol {
-            commands: self.edge.commands.clone(),
-            looker: Looker {
-                blobs: self.edge.objects.blobs.clone(),
-                clouds: self.all_clouds(),
-                bytes_per_s: settings.bytes_per_second_max,
-            },
+            looker: self.looker(self.edge.objects.blobs.clone(), settings.bytes_per_second_max),
             terms: PatrolTerms::of(&settings).expect("it is on"),
         };
         patrol.look_at_all().await.expect("a look");

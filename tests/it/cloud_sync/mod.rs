@@ -209,12 +209,18 @@ impl Site {
         self.worker_with(name, |_| {}, None)
     }
 
-    pub fn worker_with(&self, name: &str, change: impl FnOnce(&mut S3Settings), bytes_per_s: Option<u64>) -> Running {
+    /// The clouds of the site, as a process of its own reaches them.
+    pub fn reached(&self, change: impl FnOnce(&mut S3Settings), bytes_per_s: Option<u64>) -> Clouds {
         let (pace, room) = (Pace::of(bytes_per_s), Room::of(48 << 20));
         let s3 = S3Cloud::new(self.s3(change), pace.clone(), room.clone()).expect("a cloud");
         let gateway = GatewayCloud::new(self.gateway(), pace, room).expect("a gateway");
         let mut clouds = Clouds::from([(CloudName::S3, Arc::new(s3) as _), (CloudName::Gateway, Arc::new(gateway) as _)]);
         clouds.retain(|name, _| self.clouds.contains(name));
+        clouds
+    }
+
+    pub fn worker_with(&self, name: &str, change: impl FnOnce(&mut S3Settings), bytes_per_s: Option<u64>) -> Running {
+        let clouds = self.reached(change, bytes_per_s);
         let reads = Reads::new(self.edge.database.pool.clone());
         let certificates = Certificates::new(reads.clone(), self.keys());
         let sync = CloudSync::new(self.edge.commands.clone(), reads, self.edge.objects.blobs.clone(), certificates, clouds, self.terms);
