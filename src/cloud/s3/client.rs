@@ -104,7 +104,12 @@ impl S3Client {
         sha256: &str,
         metadata: &[(&'static str, String)],
     ) -> Result<(String, Option<String>), StoreError> {
-        let mut headers = vec![(SHA256, sha256.to_owned()), ("content-type", "application/octet-stream".to_owned())];
+        let mut headers = vec![
+            (SHA256, sha256.to_owned()),
+            // As the SDKs of the vendor say it: there are servers that keep no checksum without.
+            ("x-amz-sdk-checksum-algorithm", "SHA256".to_owned()),
+            ("content-type", "application/octet-stream".to_owned()),
+        ];
         headers.extend_from_slice(metadata);
         let answer = self.ask(Request::of(Method::PUT, key).saying(headers).sending(Body::Content(content))).await?;
         Ok((answer.tag("a PUT without an entity tag")?, answer.sha256()))

@@ -14,6 +14,7 @@ use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::sync::CloudName;
 use keystone_edge::embedded::s3::guard::{Delete, Deleting, Guard, Refusal, RefusalKind, Replace, Replacing};
 use keystone_edge::embedded::s3::{Credentials, EmbeddedS3, Options};
+use keystone_edge::subscribers::cloud_sync::Clouds;
 use keystone_edge::subscribers::edge_copies::{EdgeCopies, Looker};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -35,12 +36,27 @@ impl Site {
     }
 
     fn copies_worker(&self) -> Running {
-        self.copies_worker_with(self.edge.objects.blobs.clone())
+        self.copies_worker_with(self.looker(self.edge.objects.blobs.clone(), 1 << 30))
     }
 
-    fn copies_worker_with(&self, blobs: Blobs) -> Running {
-        let copies = EdgeCopies::new(self.looker(blobs, 1 << 30));
-        dispatch(&self.edge.database.pool, Arc::new(copies), delivery(), "copies")
+    fn copies_worker_with(&self, looker: Looker) -> Running {
+        dispatch(&self.edge.database.pool, Arc::new(EdgeCopies::new(looker)), delivery(), "copies")
+    }
+
+    /// Each copy in the edge storage is removed, and brought back from these clouds as it was; and what they have is looked at.
+    pub async fn take_away_and_bring_back(&self, clouds: Clouds) {
+        let worker = self.copies_worker_with(Looker { clouds, ..self.looker(self.edge.objects.blobs.clone(), 1 << 30) });
+        for (nth, id) in self.episodes.iter().enumerate() {
+            assert_eq!(self.remove(*id).await.0, 202);
+            self.until_edge(*id, "deleted").await;
+            assert_eq!((self.edge_sha256(nth).await, self.restore(*id).await.0), (None, 202));
+            self.until_edge(*id, "available").await;
+            assert_eq!(self.edge_sha256(nth).await.as_deref(), Some(&*self.recordings[nth].sha256));
+            assert_eq!(self.edge.post(&format!("/api/v1/episodes/{id}/copies/look"), json!({ "place": "s3" })).await.0, 202);
+            until("it was looked at", async || self.copies(*id).await["clouds"][0]["looked_at"]["depth"] == "content").await;
+            assert_eq!(self.copies(*id).await["clouds"][0]["looked_at"]["sound"], true);
+        }
+        worker.stop().await;
     }
 
     /// Looks at all copies, and at all of their bytes or at none.
@@ -262,7 +278,7 @@ async fn a_store_that_refuses_a_removal_is_told_of() {
     let credentials = Credentials { access_key: "test".to_owned(), secret_key: Secret::new("test-secret") };
     let options = Options::new(credentials, &settings.bucket, Duration::from_secs(3600)).guarded_by(Arc::new(Refusing));
     let refusing = EmbeddedS3::start(&folder.path().join("objects"), ([127, 0, 0, 1], 0).into(), options).await.expect("an S3 endpoint");
-    let worker = site.copies_worker_with(Blobs::new(access(&refusing), settings).expect("a client"));
+    let worker = site.copies_worker_with(site.looker(Blobs::new(access(&refusing), settings).expect("a client"), 1 << 30));
     assert_eq!(site.remove(id).await.0, 202);
     let edge = site.until_edge(id, "delete_failed").await;
     worker.stop().await;

@@ -45,6 +45,7 @@ impl Store {
                 self.client(&self.secret_key).get(&Path::parse(key).unwrap()).await.expect("an object").bytes().await.expect("its bytes");
             assert_eq!(hex::encode(Sha256::digest(&there)), recording.sha256);
         }
+        site.take_away_and_bring_back(site.reached(named, None)).await;
     }
 
     /// Whether it looks at signatures at all: what answers 200 to everything tells nothing.
