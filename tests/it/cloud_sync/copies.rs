@@ -36,7 +36,7 @@ impl Site {
     }
 
     fn copies_worker(&self) -> Running {
-        self.copies_worker_with(self.looker(self.edge.objects.blobs.clone(), 1 << 30))
+        self.copies_worker_with(self.looker(self.edge.objects.blobs.clone(), 0))
     }
 
     fn copies_worker_with(&self, looker: Looker) -> Running {
@@ -45,7 +45,7 @@ impl Site {
 
     /// Each copy in the edge storage is removed, and brought back from these clouds as it was; and what they have is looked at.
     pub async fn take_away_and_bring_back(&self, clouds: Clouds) {
-        let worker = self.copies_worker_with(Looker { clouds, ..self.looker(self.edge.objects.blobs.clone(), 1 << 30) });
+        let worker = self.copies_worker_with(Looker { clouds, ..self.looker(self.edge.objects.blobs.clone(), 0) });
         for (nth, id) in self.episodes.iter().enumerate() {
             assert_eq!(self.remove(*id).await.0, 202);
             self.until_edge(*id, "deleted").await;
