@@ -138,6 +138,12 @@ impl Device {
         Ok(self.gateway.get_upload_recovery(self.signed(request)).await?.into_inner())
     }
 
+    /// Until a call is answered: the one that finds its connection closed, as by the fault before, hears of that alone.
+    async fn reconnected(&mut self) {
+        let nowhere = UploadSession::default();
+        until("a connection that is good", async || code(self.recovery(&nowhere).await) == Code::NotFound).await;
+    }
+
     async fn next(&mut self, session: &UploadSession) -> (LogicalUploadStatus, UploadRecoveryAction) {
         let found = self.recovery(session).await.expect("a recovery");
         (found.logical_upload_status(), found.next_action())
@@ -472,17 +478,21 @@ async fn what_goes_wrong_on_purpose_befalls_calls_too() {
     trial.faults(|faults| faults.cut_connections = 1.0);
     assert!(device.create("ep_1", "").await.is_err());
     assert_eq!(trial.report().await.logical_uploads, [], "neither was carried out");
+    trial.faults(|_| {});
+    device.reconnected().await;
 
     // Carried out, and not answered: it is there, and nobody knows.
     trial.faults(|faults| faults.lost_answers = vec!["create-upload=1".parse().unwrap()]);
     assert!(device.create("ep_1", "").await.is_err());
     assert_eq!(trial.report().await.logical_uploads.len(), 1);
     trial.faults(|_| {});
+    device.reconnected().await;
     let session = device.create("ep_1", "").await.unwrap();
     send(&trial.oss_of(&session), key(&session), &recording).await;
     trial.faults(|faults| faults.lost_answers = vec!["complete-upload=1".parse().unwrap()]);
     let told = completion(&session, &recording, "ep_1");
     assert!(device.complete(told.clone()).await.is_err());
+    device.reconnected().await;
     let refused = device.complete(CompleteUploadRequest { completed_part_count: 0, ..told.clone() }).await;
     assert_eq!(code(refused), Code::InvalidArgument, "a refusal is no answer that is lost");
     assert_eq!(trial.upload(&session.upload_id).await.completed, 1);
