@@ -73,8 +73,9 @@ half-dead: prepare ## Forgotten database sessions, a database that only reads, a
 SOAK_ROBOTS ?= 200
 SOAK_MINUTES ?= 15
 
-soak: prepare ## A factory under everything at once for a quarter of an hour; figures in docs/reliability.md
+soak: prepare ## A factory under everything at once for a quarter of an hour, then its push to a cloud that is cut and killed; figures in docs/reliability.md
 	KEYSTONE_LOG=error SOAK_ROBOTS=$(SOAK_ROBOTS) SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test it soak:: -- --nocapture
+	CAMPAIGN_ROUNDS=25 $(CARGO) test --release --test it kill_cloud:: -- --nocapture
 
 # How often each of these is done to the server; once in `make test`.
 ROUNDS ?= 20

@@ -25,6 +25,7 @@ pub use keys::{KeyError, Keyring, PublicKey, SigningKey};
 use crate::domain::certificate::{NoStanding, Standing, Statement, issue};
 use crate::domain::episode::QaStatus;
 use crate::domain::{DeviceId, EpisodeId, Scope};
+use crate::projections::reads::certificates::Extent;
 use crate::projections::reads::{ReadError, Reads};
 
 /// For the sequencer and for the terms behind it: milliseconds, and seconds where another process takes the lead.
@@ -79,6 +80,11 @@ impl Certificates {
         if !seen.own.qa_status.is_approved() {
             return Err(CertificateError::NotApproved(seen.own.qa_status));
         }
+        self.of_approved(id).await
+    }
+
+    /// The same of one that was found approved a moment ago, where it is pushed.
+    pub async fn of_approved(&self, id: EpisodeId) -> Result<Envelope, CertificateError> {
         let keys = self.keys.as_ref().ok_or(CertificateError::NoKey)?;
         let began = Instant::now();
         let statement = loop {
@@ -97,31 +103,32 @@ impl Certificates {
     }
 
     async fn statement_of(&self, id: EpisodeId) -> Result<Statement, CertificateError> {
-        let episode = self.reads.evidence_of("episode", id).await?;
+        let episode = self.reads.evidence_of(&[("episode", id.to_string(), Extent::Whole)]).await?;
         let standing = Standing::of(id, &episode)?;
         let created = &standing.episode.created;
-        let task = self.reads.evidence_of("task", created.task_id).await?;
-        let entries = [
-            ("order", created.order_id.0),
-            ("batch", created.batch_id.0),
-            ("station", created.station_id.0),
-            ("sop", created.sop_id.0),
-            ("scene", created.scene_id.0),
-            ("subscene", created.subscene_id.0),
-        ];
-        let mut evidence = self.reads.first_evidence_of(&entries).await?;
+        let mut evidence = self
+            .reads
+            .evidence_of(&[
+                ("task", created.task_id.to_string(), Extent::Whole),
+                ("order", created.order_id.to_string(), Extent::First),
+                ("batch", created.batch_id.to_string(), Extent::First),
+                ("station", created.station_id.to_string(), Extent::First),
+                ("sop", created.sop_id.to_string(), Extent::First),
+                ("scene", created.scene_id.to_string(), Extent::First),
+                ("subscene", created.subscene_id.to_string(), Extent::First),
+            ])
+            .await?;
         let bound = evidence.iter().find(|event| event.aggregate_type == "station");
         let robot: Option<i64> = bound.and_then(|bound| bound.said("robot_id"));
         let device: Option<DeviceId> = bound.and_then(|bound| bound.said("robot_serial"));
         if let Some(robot) = robot {
-            evidence.extend(self.reads.first_evidence_of(&[("robot", robot)]).await?);
+            evidence.extend(self.reads.evidence_of(&[("robot", robot.to_string(), Extent::First)]).await?);
         }
-        if let Some(task_created) = task.first() {
+        if let Some(task_created) = evidence.iter().find(|event| event.aggregate_type == "task") {
             let beside = self.reads.evidence_beside(created, task_created, device.as_ref(), standing.position).await?;
             evidence.extend(beside.ok_or(CertificateError::LogBehind)?);
         }
         evidence.extend(episode);
-        evidence.extend(task);
         Ok(issue(&standing, evidence))
     }
 }

@@ -99,8 +99,8 @@ pub trait Cloud: Send + Sync + 'static {
     fn name(&self) -> CloudName;
     /// Whether it takes anything at all, by one cheap request.
     async fn probe(&self) -> PushResult<()>;
-    /// Goes on from what the chain says was done.
-    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()>;
+    /// Goes on from what the chain says was done. Answers the object that arrived, where that is to be noted together with the end.
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<Option<FinishedObject>>;
     /// Gives up what was begun for a chain that is over because its episode may not be there. Answers what is there all the same: it was completed
     /// before that.
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>>;

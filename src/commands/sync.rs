@@ -227,8 +227,7 @@ async fn end_unfit(work: &mut Work, episode: &Known, id: SyncChainId, chain: &mu
 }
 
 async fn episode_and_chain(work: &mut Work, of: &HeldLeg) -> Result<Option<(Loaded<Episode>, Loaded<SyncChain>)>, CommandError> {
-    let episode = work.lock_and_load::<Episode>(of.episode).await?;
-    let chain = work.lock_and_load::<SyncChain>(of.chain).await?;
+    let (episode, chain) = work.lock_and_load_both::<Episode, SyncChain>(of.episode, of.chain).await?;
     let is_over = state_of(&chain).is_none_or(|chain| chain.end.is_some() || chain.queued.episode_id != of.episode);
     Ok((!is_over && episode.state != Episode::Absent).then_some((episode, chain)))
 }
@@ -365,7 +364,11 @@ impl Command for NoteSync {
 
 /// A cloud has all that it has to have.
 #[derive(Clone, Debug)]
-pub struct FinishSyncLeg(pub HeldLeg);
+pub struct FinishSyncLeg {
+    pub of: HeldLeg,
+    /// What arrived there, where that was not noted before.
+    pub object: Option<FinishedObject>,
+}
 
 impl Command for FinishSyncLeg {
     /// Whether all clouds have it.
@@ -373,9 +376,11 @@ impl Command for FinishSyncLeg {
     const NAME: &'static str = "finish_sync_leg";
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
-        let (leg, at) = (&self.0, work.now);
-        let mut episode = work.lock_and_load::<Episode>(leg.episode).await?;
-        let mut chain = work.lock_and_load::<SyncChain>(leg.chain).await?;
+        let (leg, at) = (&self.of, work.now);
+        let (mut episode, mut chain) = work.lock_and_load_both::<Episode, SyncChain>(leg.episode, leg.chain).await?;
+        if let Some(object) = &self.object {
+            work.decide(&mut chain, ChainCommand::FinishObject { held: leg.held.clone(), object: object.clone() })?;
+        }
         step(work, leg.chain, &mut chain, ChainCommand::FinishLeg { held: leg.held.clone(), at }).await?;
         if state_of(&chain).is_none_or(|chain| chain.status() != ChainStatus::Completed) {
             return Ok(false);

@@ -124,6 +124,15 @@ impl Work {
         Ok(loaded.remove(0))
     }
 
+    /// The same with two of different kinds, which are locked in one order for everybody.
+    pub async fn lock_and_load_both<A: ReadModel, B: ReadModel>(
+        &mut self,
+        id: impl ToString,
+        other: impl ToString,
+    ) -> Result<(Loaded<A>, Loaded<B>), StoreError> {
+        self.tx.lock_and_load_both(id.to_string(), other.to_string()).await
+    }
+
     pub async fn load<A: ReadModel>(&mut self, id: impl ToString) -> Result<Loaded<A>, StoreError> {
         self.tx.load(id).await
     }

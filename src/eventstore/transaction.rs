@@ -261,16 +261,36 @@ impl Transaction {
         let answers = answers.split_off(queries.len() - ids.len());
         let mut loaded = Vec::with_capacity(ids.len());
         for (id, rows) in ids.iter().zip(answers) {
-            loaded.push(match self.fold(id, &rows) {
-                Err(StoreError::Unreadable(reason)) if starts_with_snapshot(&rows) => {
-                    warn!(stream.kind = kind, stream.id = %id, reason, "Ignores a snapshot that cannot be read");
-                    let rows = self.query(LOAD, &[&kind, id, &version]).await?;
-                    self.fold(id, &rows)?
-                }
-                folded => folded?,
-            });
+            loaded.push(self.folded(id, &rows).await?);
         }
         Ok(loaded)
+    }
+
+    /// The same with two streams of different kinds.
+    pub async fn lock_and_load_both<A: Aggregate, B: Aggregate>(
+        &mut self,
+        id: String,
+        other: String,
+    ) -> Result<(Loaded<A>, Loaded<B>), StoreError> {
+        let keys = lock_keys(&[StreamId::of::<A>(&id), StreamId::of::<B>(&other)]);
+        let ((sql, version), (other_sql, other_version)) = (load_sql::<A>(), load_sql::<B>());
+        let queries: [Query<'_>; 3] =
+            [(LOCK, vec![&keys]), (sql, vec![&A::TYPE, &id, &version]), (other_sql, vec![&B::TYPE, &other, &other_version])];
+        let mut answers = self.query_all(&queries).await?;
+        let (others, rows) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
+        Ok((self.folded(&id, &rows).await?, self.folded(&other, &others).await?))
+    }
+
+    /// Without its snapshot, where that cannot be read.
+    async fn folded<A: Aggregate>(&mut self, id: &str, rows: &[Row]) -> Result<Loaded<A>, StoreError> {
+        match self.fold(id, rows) {
+            Err(StoreError::Unreadable(reason)) if starts_with_snapshot(rows) => {
+                warn!(stream.kind = A::TYPE, stream.id = %id, reason, "Ignores a snapshot that cannot be read");
+                let rows = self.query(LOAD, &[&A::TYPE, &id, &A::SNAPSHOT_VERSION]).await?;
+                self.fold(id, &rows)
+            }
+            folded => folded,
+        }
     }
 
     /// Folds rows of [`load_sql`].

@@ -8,7 +8,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::domain::Timestamp;
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::pg::plans::{Answered, pinned};
+use crate::pg::plans::{Answered, Planned, pinned};
 
 /// What to claim.
 #[derive(Clone, Debug)]
@@ -207,7 +207,7 @@ pub async fn waiting_destinations(
     subscriber: SubscriberName,
 ) -> Result<Vec<Destination>, tokio_postgres::Error> {
     let statement = client.prepare_cached(WAITING).await?;
-    let rows = pinned(client, Answered::Visible, client.query(&statement, &[&subscriber.as_str()])).await?;
+    let rows = pinned(client, Answered::Visible, Planned::Once, client.query(&statement, &[&subscriber.as_str()])).await?;
     Ok(rows.iter().filter_map(|row| Destination::parse(row.get(0))).collect())
 }
 
@@ -232,7 +232,7 @@ pub async fn claim(client: &deadpool_postgres::Client, claim: &Claim<'_>) -> Res
         }
     };
     let statement = client.prepare_cached(sql).await?;
-    let rows = pinned(client, Answered::Visible, client.query(&statement, &params)).await?;
+    let rows = pinned(client, Answered::Visible, Planned::Once, client.query(&statement, &params)).await?;
     Ok(rows
         .iter()
         .map(|row| Claimed {

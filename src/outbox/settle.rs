@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::types::ToSql;
 
 use crate::domain::letter::DeadReason;
-use crate::pg::plans::{Answered, pinned};
+use crate::pg::plans::{Answered, Planned, pinned};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Settlement {
@@ -127,7 +127,7 @@ pub async fn settle(client: &deadpool_postgres::Client, done: &[(i64, i64, Settl
     }
     let counts = try_join_all(prepared.iter().map(|(statement, params)| client.execute(statement, params)));
     let answered = if dead.ids.is_empty() { Answered::Visible } else { Answered::Durable };
-    Ok(pinned(client, answered, counts).await?.into_iter().sum())
+    Ok(pinned(client, answered, Planned::Once, counts).await?.into_iter().sum())
 }
 
 /// Moves the end of leases that are still ours. Answers the rows that were lost to another worker.
@@ -144,7 +144,7 @@ pub async fn extend(client: &deadpool_postgres::Client, held: &[(i64, i64)], lea
         )
         .await?;
     let lease = lease.as_secs_f64();
-    let lost = pinned(client, Answered::Visible, client.query(&statement, &[&rows.ids, &rows.epochs, &lease])).await?;
+    let lost = pinned(client, Answered::Visible, Planned::Once, client.query(&statement, &[&rows.ids, &rows.epochs, &lease])).await?;
     Ok(lost.iter().map(|row| row.get(0)).collect())
 }
 

@@ -26,18 +26,38 @@ macro_rules! pins {
 }
 pub(crate) use pins;
 
+/// And to one plan for each connection, for what was prepared.
+macro_rules! once {
+    () => {
+        ", set_config('plan_cache_mode', 'force_generic_plan', true) as plans"
+    };
+}
+
 /// The same as a statement, for the transaction that it stands in.
 pub const PLANS: &str = concat!("select ", pins!());
+
+/// How often a statement is planned that runs with such plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planned {
+    /// Once for each connection: it was prepared, and what it is asked with changes nothing about how it is answered. Left to itself, Postgres plans
+    /// one with arrays anew each time, as it takes those that come for shorter than those it knows nothing of; of a claim, that is most of its cost.
+    Once,
+    /// For what it is asked with.
+    EachTime,
+}
 
 /// Runs a statement, or several that were sent together, with such plans: one transaction, one round trip.
 pub async fn pinned<T>(
     client: &deadpool_postgres::Client,
     answered: Answered,
+    planned: Planned,
     statement: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let begin = match answered {
-        Answered::Durable => concat!("begin; select ", pins!()),
-        Answered::Visible => concat!("begin; select ", pins!(), "; set local synchronous_commit = off"),
+    let begin = match (answered, planned) {
+        (Answered::Durable, Planned::Once) => concat!("begin; select ", pins!(), once!()),
+        (Answered::Durable, Planned::EachTime) => concat!("begin; select ", pins!()),
+        (Answered::Visible, Planned::Once) => concat!("begin; select ", pins!(), once!(), "; set local synchronous_commit = off"),
+        (Answered::Visible, Planned::EachTime) => concat!("begin; select ", pins!(), "; set local synchronous_commit = off"),
     };
     begun_with(client, begin, statement).await
 }

@@ -10,7 +10,7 @@ use keystone_edge::commands::{Command, Commands, Context};
 use keystone_edge::domain::{Actor, BatchId, DeviceId, TaskId};
 use keystone_edge::eventstore::{Cause, EventStore, search};
 use keystone_edge::outbox::Wakes;
-use keystone_edge::pg::plans::{Answered, pinned};
+use keystone_edge::pg::plans::{Answered, Planned, pinned};
 use keystone_edge::projections::reads::events::Direction;
 use keystone_edge::projections::reads::log_search::Search;
 use keystone_edge::projections::reads::{Reads, parameter_types};
@@ -444,7 +444,7 @@ async fn each_page_is_read_from_an_index_however_long_the_log_is() {
             let types = parameter_types(&statement);
             let typed: Vec<_> = values.into_iter().zip(types).collect();
             let explain = format!("explain (analyze, buffers, format json) {statement}");
-            let explained = pinned(&client, Answered::Visible, client.query_typed(&explain, &typed)).await.unwrap();
+            let explained = pinned(&client, Answered::Visible, Planned::EachTime, client.query_typed(&explain, &typed)).await.unwrap();
             let plan: Value = explained[0].get(0);
             let blocks: i64 = ["Shared Hit Blocks", "Shared Read Blocks"].iter().map(|key| plan[0]["Plan"][*key].as_i64().unwrap()).sum();
             println!("{blocks:>5} blocks, {:>8} ms after {state}: {search:?} {direction:?}", plan[0]["Execution Time"]);

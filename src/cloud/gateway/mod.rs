@@ -419,10 +419,10 @@ impl Cloud for GatewayCloud {
         answered.map_err(|error| down(error.into()))
     }
 
-    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<Option<FinishedObject>> {
         let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
         if leg.told_at.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         let recording = Recording::open(push, &self.room).await?;
         if recording.size == 0 {
@@ -450,7 +450,8 @@ impl Cloud for GatewayCloud {
             }
         };
         journal.progress(object.size_bytes).await;
-        Ok(journal.service_told().await?)
+        journal.service_told().await?;
+        Ok(None)
     }
 
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {

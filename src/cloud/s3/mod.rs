@@ -72,7 +72,7 @@ impl S3Cloud {
     }
 
     /// Brings the recording there, or finds it there.
-    async fn bring(&self, push: &Push<'_>, leg: &Leg, journal: &dyn Journal) -> PushResult<FinishedObject> {
+    async fn bring(&self, push: &Push<'_>, leg: &Leg, journal: &dyn Journal) -> PushResult<Brought> {
         let recording = self.recording(push).await?;
         let plan = Plan::of(recording.size, self.settings.part_bytes);
         // An outage takes a try back, and not what was sent before it.
@@ -86,13 +86,9 @@ impl S3Cloud {
             if let Some(upload) = &leg.upload {
                 self.client.abort(&upload.object_key, &upload.upload_id).await?;
             }
-            return Ok(object);
+            return Ok(Brought::There(object));
         }
-        if plan.count == 1 {
-            self.put_whole(&recording, &plan, journal).await
-        } else {
-            self.send_parts(leg, &recording, &plan, journal).await
-        }
+        if plan.count == 1 { self.put_whole(recording, plan, journal).await } else { self.send_parts(leg, recording, plan, journal).await }
     }
 
     async fn recording(&self, push: &Push<'_>) -> PushResult<Recording> {
@@ -139,21 +135,17 @@ impl S3Cloud {
     }
 
     /// A recording of one part.
-    async fn put_whole(&self, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<FinishedObject> {
+    async fn put_whole(&self, recording: Recording, plan: Plan, journal: &dyn Journal) -> PushResult<Brought> {
         let (content, part) = recording.whole().await?;
         journal.may_complete().await?;
-        let put = self.client.put(&recording.key, content.clone(), &part.sha256, &metadata_of(recording)).await;
+        let put = self.client.put(&recording.key, content.clone(), &part.sha256, &metadata_of(&recording)).await;
         let sent = Sent::Whole(content, part);
         match put {
-            Ok(_) => {}
+            Ok(_) => Ok(Brought::Sent { recording, plan, sent }),
             // The answer may be what was lost.
-            Err(error @ StoreError::Away { .. }) => {
-                return self.look_again(recording, plan, &sent, error).await;
-            }
-            Err(error) => return Err(error.into()),
+            Err(error @ StoreError::Away { .. }) => self.look_again(&recording, &plan, &sent, error).await.map(Brought::There),
+            Err(error) => Err(error.into()),
         }
-        journal.progress(recording.size).await;
-        self.seen(recording, plan, &sent).await
     }
 
     /// After a failure behind which the object may be there all the same.
@@ -165,7 +157,11 @@ impl S3Cloud {
     }
 
     /// Looks at what was just made. What is not what was sent is taken away.
-    async fn seen(&self, recording: &Recording, plan: &Plan, sent: &Sent) -> PushResult<FinishedObject> {
+    async fn seen(&self, brought: Brought) -> PushResult<FinishedObject> {
+        let (recording, plan, sent) = match &brought {
+            Brought::There(object) => return Ok(object.clone()),
+            Brought::Sent { recording, plan, sent } => (recording, plan, sent),
+        };
         let head = self.client.head(&recording.key).await?;
         if let Some(object) = self.proven(recording, plan, &head, &sent.parts(&head).await?) {
             return Ok(object);
@@ -206,9 +202,9 @@ impl S3Cloud {
         }
     }
 
-    async fn send_parts(&self, leg: &Leg, recording: &Recording, plan: &Plan, journal: &dyn Journal) -> PushResult<FinishedObject> {
-        let mut upload = self.upload(leg, recording, plan, journal).await?;
-        parts::send(&*self.client, recording, plan, &mut upload, self.settings.parts_at_once, journal).await?;
+    async fn send_parts(&self, leg: &Leg, recording: Recording, plan: Plan, journal: &dyn Journal) -> PushResult<Brought> {
+        let mut upload = self.upload(leg, &recording, &plan, journal).await?;
+        parts::send(&*self.client, &recording, &plan, &mut upload, self.settings.parts_at_once, journal).await?;
         let parts: Vec<_> = upload.have.values().cloned().collect();
         journal.may_complete().await?;
         let completed = match self.client.complete(&recording.key, &upload.id, &parts, true).await {
@@ -218,11 +214,12 @@ impl S3Cloud {
             }
             completed => completed,
         };
+        let sent = Sent::Parts(parts);
         match completed {
-            Ok(_) => self.seen(recording, plan, &Sent::Parts(parts)).await,
+            Ok(_) => Ok(Brought::Sent { recording, plan, sent }),
             // The answer may be what was lost, now or before.
             Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => {
-                self.look_again(recording, plan, &Sent::Parts(parts), error).await
+                self.look_again(&recording, &plan, &sent, error).await.map(Brought::There)
             }
             Err(error) => Err(error.into()),
         }
@@ -278,6 +275,17 @@ fn is_checksum(told: &str, expected: &str) -> bool {
     told == expected || expected.rsplit_once('-').is_some_and(|(of_parts, _)| told == of_parts)
 }
 
+/// A recording that the server said it has.
+enum Brought {
+    /// It was looked at.
+    There(FinishedObject),
+    Sent {
+        recording: Recording,
+        plan: Plan,
+        sent: Sent,
+    },
+}
+
 /// What an object was made of.
 enum Sent {
     Parts(Vec<FinishedPart>),
@@ -319,24 +327,28 @@ impl Cloud for S3Cloud {
         }
     }
 
-    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<()> {
+    async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<Option<FinishedObject>> {
         let leg = push.chain.legs.get(&CloudName::S3).cloned().unwrap_or_default();
-        let object = match &leg.object {
-            Some(object) => object.clone(),
-            None => {
-                let object = self.bring(push, &leg, journal).await?;
-                journal.object_finished(&object).await?;
-                object
-            }
+        let brought = match &leg.object {
+            Some(object) => Brought::There(object.clone()),
+            None => self.bring(push, &leg, journal).await?,
         };
+        // One round trip of the line for all three: of a small recording, they are most of the time.
+        let (object, sidecar, certificate) = tokio::join!(self.seen(brought), self.bring_sidecar(push), self.bring_certificate(push));
+        let object = object?;
         journal.progress(object.size_bytes).await;
-        let ((), certificate) = tokio::try_join!(self.bring_sidecar(push), self.bring_certificate(push))?;
-        if let Some(receiver) = self.receiver.as_ref().filter(|_| leg.told_at.is_none()) {
-            let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
-            receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;
-            journal.service_told().await?;
+        let receiver = self.receiver.as_ref().filter(|_| leg.told_at.is_none());
+        // Where nothing is left to do, it is noted together with the end.
+        let is_last = sidecar.is_ok() && certificate.is_ok() && receiver.is_none();
+        if leg.object.is_none() && !is_last {
+            journal.object_finished(&object).await?;
         }
-        Ok(())
+        let ((), certificate) = (sidecar?, certificate?);
+        let Some(receiver) = receiver else { return Ok(leg.object.is_none().then_some(object)) };
+        let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
+        receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;
+        journal.service_told().await?;
+        Ok(None)
     }
 
     async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {

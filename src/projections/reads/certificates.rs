@@ -4,7 +4,6 @@
 //! are long, the events are found by what is noted of them (`eventstore::terms`), so it has to be noted as far as the certificate goes.
 
 use super::error::ReadError;
-use super::events::{Between, Direction, LogFilter};
 use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::certificate::{CONFIGURED, Evidence};
@@ -50,36 +49,55 @@ impl StoredEvidence {
     }
 }
 
-fn of_stream() -> String {
+/// How much of a stream is evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Whole,
+    /// Its first event.
+    First,
+}
+
+impl Extent {
+    fn last(self) -> i64 {
+        match self {
+            Self::Whole => i64::MAX,
+            Self::First => 1,
+        }
+    }
+}
+
+fn of_streams() -> String {
     let columns = StoredEvidence::columns();
     format!(
-        "select {columns} from events e left join log l on l.seq = e.seq where e.aggregate_type = $1 and e.aggregate_id = $2 order by e.sequence"
+        "select {columns} from unnest($1::text[], $2::text[], $3::bigint[]) w(kind, id, last)
+         join events e on e.aggregate_type = w.kind and e.aggregate_id = w.id and e.sequence <= w.last
+         left join log l on l.seq = e.seq order by e.aggregate_type, e.aggregate_id, e.sequence"
     )
 }
 
-fn firsts() -> String {
+/// Two searches, each from its narrowest term on. `offset 0` keeps each a look into the index.
+fn beside() -> String {
     let columns = StoredEvidence::columns();
+    let also = |term: &str| format!("exists (select from log_terms o where o.term = {term} and o.position = t.position offset 0)");
+    let (of_work, of_device, configured) = (also("any ($2::bigint[])"), also("$4::bigint"), also("$5::bigint"));
     format!(
-        "select {columns} from unnest($1::text[], $2::text[]) w(kind, id) join events e on e.aggregate_type = w.kind and e.aggregate_id = w.id \
-         and e.sequence = 1 left join log l on l.seq = e.seq"
+        "select {columns} from (
+             (select t.position from log_terms t where t.term = $1::bigint and t.position <= $6::bigint and {of_work}
+              order by t.position limit {FOUND_MAX})
+             union
+             (select t.position from log_terms t where t.term = $3::bigint and t.position <= $6::bigint and {of_device} and {configured}
+              order by t.position limit {FOUND_MAX})) p
+         join log l on l.position = p.position join events e on e.seq = l.seq order by l.position"
     )
-}
-
-fn at_positions() -> String {
-    format!("select {} from log l join events e on e.seq = l.seq where l.position = any ($1::bigint[])", StoredEvidence::columns())
 }
 
 impl Reads {
-    /// All events of a stream, in their order.
-    pub async fn evidence_of(&self, aggregate_type: &str, id: impl ToString) -> Result<Vec<Evidence>, ReadError> {
-        let rows: Vec<StoredEvidence> = self.rows(&of_stream(), &[&aggregate_type, &id.to_string()]).await?;
-        Ok(rows.into_iter().map(StoredEvidence::read).collect())
-    }
-
-    /// The first events of these streams.
-    pub async fn first_evidence_of(&self, streams: &[(&str, i64)]) -> Result<Vec<Evidence>, ReadError> {
-        let (kinds, ids): (Vec<&str>, Vec<String>) = streams.iter().map(|(kind, id)| (*kind, id.to_string())).unzip();
-        let rows: Vec<StoredEvidence> = self.rows(&firsts(), &[&kinds, &ids]).await?;
+    /// What these streams tell, each in its order.
+    pub async fn evidence_of(&self, streams: &[(&str, String, Extent)]) -> Result<Vec<Evidence>, ReadError> {
+        let kinds: Vec<&str> = streams.iter().map(|(kind, _, _)| *kind).collect();
+        let ids: Vec<&str> = streams.iter().map(|(_, id, _)| id.as_str()).collect();
+        let lasts: Vec<i64> = streams.iter().map(|(_, _, extent)| extent.last()).collect();
+        let rows: Vec<StoredEvidence> = self.rows_planned_once(&of_streams(), &[&kinds, &ids, &lasts]).await?;
         Ok(rows.into_iter().map(StoredEvidence::read).collect())
     }
 
@@ -95,27 +113,19 @@ impl Reads {
         if self.log_noted_to().await? < to {
             return Ok(None);
         }
-        let between = Between { after: 0, before: to.saturating_add(1) };
         let (order, batch) = (created.order_id.to_string(), created.batch_id.to_string());
-        let mut searches = vec![];
-        if let Some(correlation) = task_created.metadata.get("correlation_id").and_then(serde_json::Value::as_str) {
-            searches.push(vec![vec![Term::correlation(correlation)], vec![Term::stream("order", &order), Term::stream("batch", &batch)]]);
-        }
-        if let Some(device) = device {
-            let task = Term::content("task_id", created.public_task_id.as_str());
-            searches.push(vec![vec![task], vec![Term::stream("device", device.as_str())], vec![Term::event_type(CONFIGURED)]]);
-        }
-        let mut positions = vec![];
-        for groups in searches {
-            let filter = LogFilter { groups, ..LogFilter::default() };
-            let found = self.log_events(&filter, between, Direction::Forward, FOUND_MAX).await?;
-            positions.extend(found.into_iter().filter_map(|event| event.position));
-        }
-        let rows: Vec<StoredEvidence> = self.rows(&at_positions(), &[&positions]).await?;
+        let correlation = task_created.metadata.get("correlation_id").and_then(serde_json::Value::as_str);
+        let correlation = correlation.map(|correlation| Term::correlation(correlation).0);
+        let of_work = [Term::stream("order", &order).0, Term::stream("batch", &batch).0];
+        let task = Term::content("task_id", created.public_task_id.as_str()).0;
+        let device = device.map(|device| Term::stream("device", device.as_str()).0);
+        let configured = Term::event_type(CONFIGURED).0;
+        let rows: Vec<StoredEvidence> =
+            self.rows_planned_once(&beside(), &[&correlation, &of_work.as_slice(), &task, &device, &configured, &to]).await?;
         Ok(Some(rows.into_iter().map(StoredEvidence::read).collect()))
     }
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("evidence of a stream", of_stream()), ("first evidence of streams", firsts()), ("evidence at positions", at_positions())]
+    vec![("evidence of streams", of_streams()), ("evidence beside them", beside())]
 }

@@ -9,7 +9,7 @@ use super::home::Home;
 use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX, looks_for_parts, typed};
 use super::row::FromRow;
 use crate::domain::Scope;
-use crate::pg::plans::{Answered, by_indexes, pinned};
+use crate::pg::plans::{Answered, Planned, by_indexes, pinned};
 
 /// The queries, over a pool of connections.
 #[derive(Clone)]
@@ -58,12 +58,26 @@ impl Reads {
     pub(super) async fn query_pinned(&self, statement: &str, parameters: &[(Parameter<'_>, Type)]) -> Result<Vec<Row>, ReadError> {
         let once = async || {
             let client = self.connection().await?;
-            Ok(pinned(&client, Answered::Visible, client.query_typed(statement, parameters)).await?)
+            Ok(pinned(&client, Answered::Visible, Planned::EachTime, client.query_typed(statement, parameters)).await?)
         };
         match once().await {
             Err(ReadError::Unfit(_)) => once().await,
             answer => answer,
         }
+    }
+
+    /// The same for what is planned once: its parameters change nothing about how it is answered.
+    pub(super) async fn rows_planned_once<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let once = async || {
+            let client = self.connection().await?;
+            let prepared = client.prepare_cached(statement).await?;
+            Ok(pinned(&client, Answered::Visible, Planned::Once, client.query(&prepared, parameters)).await?)
+        };
+        let rows = match once().await {
+            Err(ReadError::Unfit(_)) => once().await,
+            answer => answer,
+        }?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
     }
 
     pub(super) async fn row<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {

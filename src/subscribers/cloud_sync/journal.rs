@@ -21,12 +21,13 @@ pub(super) struct Notes<'a> {
     context: &'a Context,
     of: &'a HeldLeg,
     total: u64,
-    told: Mutex<Option<Instant>>,
+    /// When it began, then when it was told last.
+    told: Mutex<Instant>,
 }
 
 impl<'a> Notes<'a> {
     pub fn new(commands: &'a Commands, reads: &'a Reads, context: &'a Context, of: &'a HeldLeg, total: u64) -> Self {
-        Self { commands, reads, context, of, total, told: Mutex::new(None) }
+        Self { commands, reads, context, of, total, told: Mutex::new(Instant::now()) }
     }
 
     async fn note(&self, step: impl FnOnce(Held) -> ChainCommand) -> Result<(), NotNoted> {
@@ -37,11 +38,12 @@ impl<'a> Notes<'a> {
         }
     }
 
-    fn is_time_to_tell(&self, done: u64) -> bool {
+    /// Nobody watches what takes less than that.
+    fn is_time_to_tell(&self) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) || done >= self.total;
+        let due = told.elapsed() >= TOLD_EVERY;
         if due {
-            *told = Some(Instant::now());
+            *told = Instant::now();
         }
         due
     }
@@ -91,7 +93,7 @@ impl Journal for Notes<'_> {
     }
 
     async fn progress(&self, done: u64) {
-        if !self.is_time_to_tell(done) {
+        if !self.is_time_to_tell() {
             return;
         }
         if let Err(error) = self.commands.tell_sync_progress(self.of.chain, self.of.held.cloud, done, self.total).await {

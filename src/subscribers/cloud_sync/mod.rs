@@ -35,8 +35,8 @@ use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeft
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
-use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, GivenUpCause, Held, Limits, SyncFailure, SyncFault};
-use crate::domain::{Scope, SyncChainId, Timestamp};
+use crate::domain::sync::{ChainCommand, ChainEvent, CloudName, FinishedObject, GivenUpCause, Held, Limits, SyncFailure, SyncFault};
+use crate::domain::{SyncChainId, Timestamp};
 use crate::projections::reads::Reads;
 use crate::qa::key_of;
 use crate::telemetry::{CLOUD_SYNC_ENDED, CLOUD_SYNC_SECONDS, CLOUD_SYNCED_BYTES, chain};
@@ -112,7 +112,7 @@ impl CloudSync {
         };
         let pushed = self.push(&context, cloud, &of, &to_push).await;
         match pushed {
-            Ok(()) => self.finish(&context, &of, &to_push).await,
+            Ok(object) => self.finish(&context, &of, &to_push, object).await,
             Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, attempt).await,
             Err(PushError::Stopped(NotNoted::Lost)) => Outcome::Delivered,
             Err(PushError::Stopped(NotNoted::Paused)) => {
@@ -134,7 +134,13 @@ impl CloudSync {
         }
     }
 
-    async fn push(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, to_push: &ToPush) -> Result<(), PushError> {
+    async fn push(
+        &self,
+        context: &Context,
+        cloud: &dyn Cloud,
+        of: &HeldLeg,
+        to_push: &ToPush,
+    ) -> Result<Option<FinishedObject>, PushError> {
         let push = Push { certificate: self.certificate(of).await?, registered: self.registered(of, to_push).await?, ..self.of(to_push)? };
         let notes = Notes::new(&self.commands, &self.reads, context, of, to_push.chain.queued.size_bytes);
         cloud.push(&push, &notes).await
@@ -158,7 +164,7 @@ impl CloudSync {
         if of.held.cloud != CloudName::S3 {
             return Ok(None);
         }
-        match self.certificates.of_episode(&Scope::Everything, of.episode).await {
+        match self.certificates.of_approved(of.episode).await {
             Ok(certificate) => Ok(Some(certificate.bytes().into())),
             Err(CertificateError::NoKey) => Ok(None),
             Err(error) => {
@@ -185,8 +191,8 @@ impl CloudSync {
         Ok(Some(Registered { asset, tags: facts.tags() }))
     }
 
-    async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush) -> Outcome {
-        let completed = match self.commands.execute(context, FinishSyncLeg(of.clone())).await {
+    async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush, object: Option<FinishedObject>) -> Outcome {
+        let completed = match self.commands.execute(context, FinishSyncLeg { of: of.clone(), object }).await {
             Ok(completed) => completed,
             Err(error) => return trouble(error),
         };
