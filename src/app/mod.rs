@@ -20,7 +20,7 @@ mod store_guard;
 mod subscriptions;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -39,6 +39,7 @@ use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering
 use crate::devices::Devices;
 use crate::devices::effects::CommandEffects;
 use crate::dispatcher::{self, DeliverySettings, Worker};
+use crate::domain::alert::Alerts;
 use crate::domain::bulk_run::BulkAction;
 use crate::domain::routing::SubscriberName;
 use crate::domain::sync::CloudName;
@@ -242,7 +243,9 @@ impl App {
             lifecycle.spawn(format!("deliveries to {}", name.as_str()), dispatcher::run(worker, stop.clone(), hard));
         }
 
-        lifecycle.spawn("samples", samples::follow(pool.clone(), stop.clone()));
+        let alerts = Arc::<Mutex<Alerts>>::default();
+        let folder = data.as_ref().map(|data| data.path().to_owned());
+        lifecycle.spawn("samples", samples::follow(pool.clone(), folder.clone(), alerts.clone(), stop.clone()));
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         let bulk = bulk_runs::Worker {
@@ -342,7 +345,8 @@ impl App {
             settings,
             Arc::new(move || metrics.render()),
         )?
-        .probing(membership.id, data.as_ref().map(|data| data.path().to_owned()))
+        .probing(membership.id, folder)
+        .alerting(alerts)
         .noting(noting);
         let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod agreement;
+pub mod alert;
 pub mod batch;
 pub mod bulk_run;
 pub mod canonical_json;

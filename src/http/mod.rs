@@ -16,6 +16,7 @@
 //! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
+pub mod alerts;
 pub mod apply_suite;
 mod asked;
 pub mod auth;

@@ -26,7 +26,7 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, data_ops, dead_letters, describe,
+    AppState, alerts, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, data_ops, dead_letters, describe,
     device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa,
     ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage,
     subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
@@ -133,6 +133,7 @@ fn routes() -> Routes {
         suites::routes,
         apply_suite::routes,
         outside_jobs::routes,
+        alerts::routes,
         what_if::routes,
         timeline::routes,
         frames::routes,
@@ -401,6 +402,7 @@ pub(super) mod tests {
             "/api/v1/inspectors/{id}",
             "/api/v1/qa/gaps",
             "/api/v1/qa/episodes",
+            "/api/v1/alerts",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
             "/api/v1/qa/drift",
@@ -475,7 +477,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 199, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 200, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

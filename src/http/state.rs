@@ -1,7 +1,7 @@
 //! What every handler can reach.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
@@ -18,6 +18,7 @@ use crate::certificates::Certificates;
 use crate::commands::Commands;
 use crate::commands::callbacks::CallbackTokens;
 use crate::commands::waits::Waits;
+use crate::domain::alert::Alerts;
 use crate::projections::reads::Reads;
 use crate::qa::Runs;
 
@@ -56,6 +57,8 @@ pub struct AppState {
     pub waits: Waits,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// What somebody has to look at.
+    pub alerts: Arc<Mutex<Alerts>>,
 }
 
 impl AppState {
@@ -67,6 +70,11 @@ impl AppState {
     /// Where it is noted that callers wait no more.
     pub fn noting(self, waits: Waits) -> Self {
         Self { waits, ..self }
+    }
+
+    /// What is told of the figures that are looked up.
+    pub fn alerting(self, alerts: Arc<Mutex<Alerts>>) -> Self {
+        Self { alerts, ..self }
     }
 
     pub fn new(
@@ -103,6 +111,7 @@ impl AppState {
             process: None,
             waits: Waits::default(),
             metrics,
+            alerts: Arc::default(),
         })
     }
 }

@@ -14,6 +14,7 @@ use super::export::ExportFormat;
 use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
+use crate::domain::alert::{AlertName, AlertSeverity, AlertState};
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
 use crate::domain::device::LinkKind;
@@ -86,6 +87,9 @@ listed! {
     RunModeWord = RunMode,
     SyncStatusWord = SyncStatus,
     CloudNameWord = CloudName,
+    AlertWord = AlertName,
+    AlertSeverityWord = AlertSeverity,
+    AlertStateWord = AlertState,
     SyncReasonWord = SyncReason,
     CopyPlaceWord = CopyPlace,
     EdgeCopyStatusWord = EdgeCopyStatus,

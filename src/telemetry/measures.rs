@@ -71,6 +71,10 @@ measures! {
     Counter DEVICE_MESSAGES_DROPPED = "keystone_device_messages_dropped_total" ("cause"): "Messages of devices that could not be used";
     Gauge OUTSIDE_JOBS_WAITING = "keystone_outside_jobs_waiting" (): "Jobs of outside checks that are not done yet";
     Counter OUTSIDE_JOBS_NOT_DONE = "keystone_outside_jobs_not_done_total" ("cause"): "Jobs of outside checks that were given up";
+    Gauge UPLOADS_WAITING = "keystone_uploads_waiting" (): "Tasks whose recording has ended and did not arrive";
+    Gauge WITHOUT_UPLOAD_SECONDS = "keystone_without_upload_seconds" (): "For how long stations have been at work without an upload";
+    Gauge QA_FAILURE_RATIO = "keystone_qa_failure_ratio" (): "Share of the recordings of the last hour that failed";
+    Gauge DISK_FREE_RATIO = "keystone_disk_free_ratio" (): "Free share of the disk of the data folder";
     Gauge CLOUD_QUEUE_DEPTH = "keystone_cloud_queue_depth" (): "Episodes that wait for the cloud or are on their way";
     Gauge CLOUD_QUEUE_OLDEST_SECONDS = "keystone_cloud_queue_oldest_seconds" (): "For how long the episode is queued that is queued for longest";
     Histogram CLOUD_SYNC_SECONDS = "keystone_cloud_sync_seconds" (): "Time from the approval of an episode until it is in the cloud";

@@ -8,6 +8,7 @@ mod harness;
 mod sources;
 
 mod administrator;
+mod alerts;
 mod apply_suite;
 mod arms;
 mod blobs;

@@ -30,6 +30,30 @@ row! {
     }
 }
 
+row! {
+    /// How production goes.
+    AtWork {
+        /// Tasks whose recording has ended and did not arrive.
+        uploads_waiting: i64 = "(select count(*) from tasks t where t.status = 'uploading')",
+        /// Since the last episode came, or the first of the stations that are at work began, whatever was later; 0 where none is.
+        without_upload_s: f64 = "coalesce((select extract(epoch from clock_timestamp() - greatest(min(s.updated_at), \
+                                 (select e.created_at from episodes e order by e.created_at desc, e.id desc limit 1))) \
+                                 from stations s where s.is_current and s.status = 'active' having count(*) > 0), 0)::float8",
+        /// Of the episodes of the last hour that were judged, the share that failed or was rejected. One of three says nothing.
+        qa_failure_ratio: f64 = "coalesce((select (count(*) filter (where e.qa_status in ('failed', 'rejected')))::float8 / count(*) from episodes e \
+                                 where e.created_at > clock_timestamp() - interval '1 hour' and e.qa_status not in ('pending_qa', 'qa_running') \
+                                 having count(*) >= 10), 0)",
+    }
+}
+
+fn work_now() -> String {
+    format!("select {}", AtWork::columns())
+}
+
+pub async fn at_work(client: &(impl GenericClient + Sync)) -> Result<AtWork, tokio_postgres::Error> {
+    AtWork::from_row(&client.query_one(&work_now(), &[]).await?)
+}
+
 fn leadership_now() -> String {
     format!("select {} from leadership l", Leadership::columns())
 }
@@ -67,5 +91,10 @@ pub async fn log_lag_s(client: &(impl GenericClient + Sync)) -> Result<f64, toki
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    vec![("processes of the site", processes_now()), ("robots of the site", robots_now()), ("leader of the log", leadership_now())]
+    vec![
+        ("processes of the site", processes_now()),
+        ("robots of the site", robots_now()),
+        ("leader of the log", leadership_now()),
+        ("how production goes", work_now()),
+    ]
 }

@@ -77,6 +77,7 @@ const ROUTES: [Route; 27] = [
 const ADDED: [(&str, &str); 15] = [
     ("GET", "/api/v1/episodes/{id}/certificate"),
     ("GET", "/api/v1/episodes/{id}/copies"),
+    ("GET", "/api/v1/alerts"),
     ("POST", "/api/v1/episodes/{id}/copies/look"),
     ("DELETE", "/api/v1/episodes/{id}/edge-copy"),
     ("POST", "/api/v1/episodes/{id}/edge-copy/restore"),
