@@ -57,6 +57,7 @@ use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
+use crate::projections::statistics;
 use crate::qa::Runs;
 use crate::streams::Signals;
 use crate::subscribers::cloud_queue::CloudQueue;
@@ -186,6 +187,7 @@ impl App {
             log_lifecycle.spawn("traces", exporter.run(log_lifecycle.soft_stop().clone()));
         }
         lifecycle.spawn("terms of the log", search::follow(pool.clone(), log_head.clone(), stop.clone()));
+        lifecycle.spawn("statistics", statistics::follow(pool.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;

@@ -69,6 +69,7 @@ pub mod policy;
 mod polling;
 mod probe;
 pub mod problem;
+pub mod production_statistics;
 mod qa;
 pub mod ranking;
 pub mod recorder;

@@ -27,7 +27,8 @@ use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, data_ops, dead_letters, describe,
-    device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa,
+    device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling,
+    production_statistics, qa,
     ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage,
     subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
 };
@@ -52,6 +53,7 @@ const LOGIN: &str = "/api/v1/auth/login";
         (name = "batches", description = "Work given to a workstation"),
         (name = "tasks", description = "One recording each"),
         (name = "episodes", description = "Verified recordings"),
+        (name = "statistics", description = "How much was made, of what and by whom"),
         (name = "events", description = "The event log: who did what, and what followed"),
         (name = "subscriptions", description = "Programs that are told of events, by webhook"),
         (name = "storage", description = "Their files"),
@@ -103,6 +105,7 @@ fn routes() -> Routes {
         batches::routes,
         tasks::routes,
         statistics::routes,
+        production_statistics::routes,
         episodes::routes,
         events::routes,
         event_stream::routes,

@@ -10,6 +10,9 @@ pub mod breakdown;
 pub mod bulk_runs;
 pub mod certificates;
 pub mod compared;
+pub mod counted;
+pub mod counted_groups;
+pub mod counted_records;
 pub mod credentials;
 pub mod data_ops;
 pub mod device_changes;
@@ -62,6 +65,9 @@ pub fn statements() -> Vec<(&'static str, String)> {
         bulk_runs::statements(),
         certificates::statements(),
         compared::statements(),
+        counted::statements(),
+        counted_groups::statements(),
+        counted_records::statements(),
         credentials::statements(),
         data_ops::statements(),
         device_changes::statements(),

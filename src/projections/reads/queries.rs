@@ -88,6 +88,12 @@ impl Reads {
         Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
     }
 
+    /// Rows, planned for these parameters.
+    pub(super) async fn rows_planned<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let rows = self.query_planned(statement, &typed(statement, parameters)).await?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
     /// One row, planned for these parameters.
     pub(super) async fn row_planned<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
         let rows = self.query_planned(statement, &typed(statement, parameters)).await?;

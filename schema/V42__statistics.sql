@@ -1,0 +1,62 @@
+-- Statistics of production: what each episode and each task counts for, noted behind the sequencer, with totals beside them.
+-- All of it can be emptied at any time, the cursor too; it is filled again from the first event (docs/statistics.md).
+
+create table statistics_cursor (
+    only boolean primary key default true,
+    -- Every event up to here is counted.
+    position bigint not null,
+    constraint one_cursor_of_statistics check (only),
+    constraint statistics_stand_in_the_log check (position >= 0)
+) with (fillfactor = 50);
+insert into statistics_cursor (position) values (0);
+
+-- Whose an episode is was decided when it was made: the station is a binding of one robot and one data collector, and stays it.
+-- Status and sync change where they stand: they are in no index.
+create table counted_episodes (
+    episode_id bigint primary key,
+    -- When the task ended, or else when the episode was made.
+    happened_at timestamptz not null,
+    station_id bigint not null,
+    -- What the robot was when the episode was made; unknown of a robot that nobody knows.
+    robot_type_id bigint,
+    scene_id bigint not null,
+    sop_id bigint not null,
+    factory_id bigint not null,
+    organization_id bigint not null,
+    -- Unknown where neither the recorder nor the task says it.
+    duration_ms bigint,
+    size_bytes bigint,
+    qa_status text not null,
+    cloud_synced boolean not null
+) with (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+create index counted_episodes_by_time on counted_episodes (happened_at, episode_id);
+create index counted_episodes_by_station on counted_episodes (station_id, happened_at, episode_id);
+
+create table counted_tasks (
+    task_id bigint primary key,
+    assigned_at timestamptz not null,
+    station_id bigint not null,
+    scene_id bigint not null,
+    sop_id bigint not null,
+    status text not null
+) with (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+create index counted_tasks_by_time on counted_tasks (assigned_at, task_id);
+create index counted_tasks_by_station on counted_tasks (station_id, assigned_at, task_id);
+
+-- How many there are of each kind, ever. No more rows than stations and what is done there.
+create table episode_totals (
+    station_id bigint not null,
+    qa_status text not null,
+    episodes bigint not null,
+    duration_ms bigint not null,
+    size_bytes bigint not null,
+    primary key (station_id, qa_status)
+) with (fillfactor = 50);
+create table task_totals (
+    station_id bigint not null,
+    scene_id bigint not null,
+    sop_id bigint not null,
+    status text not null,
+    tasks bigint not null,
+    primary key (station_id, scene_id, sop_id, status)
+) with (fillfactor = 50);
