@@ -2,10 +2,10 @@
 -- All of it can be emptied at any time, the cursor too; it is filled again from the first event (docs/statistics.md).
 
 create table statistics_cursor (
-    only boolean primary key default true,
+    id boolean primary key default true,
     -- Every event up to here is counted.
     position bigint not null,
-    constraint one_cursor_of_statistics check (only),
+    constraint one_cursor_of_statistics check (id),
     constraint statistics_stand_in_the_log check (position >= 0)
 ) with (fillfactor = 50);
 insert into statistics_cursor (position) values (0);

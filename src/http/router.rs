@@ -422,6 +422,14 @@ pub(super) mod tests {
             "/api/v1/qa/suites/{id}/apply/preview",
             "/api/v1/qa/suites/{id}/retire",
             "/api/v1/qa/suites/{id}/what-if",
+            "/api/v1/admin/statistics/data-production/summary",
+            "/api/v1/admin/statistics/data-production/trend",
+            "/api/v1/admin/statistics/data-production/breakdown",
+            "/api/v1/admin/statistics/data-production/details",
+            "/api/v1/admin/statistics/data-production/export",
+            "/api/v1/operator/statistics/data-production/summary",
+            "/api/v1/operator/statistics/data-production/trend",
+            "/api/v1/operator/statistics/data-production/breakdown",
             "/api/v1/stations/{id}/stream",
             "/api/v1/sync/config",
             "/api/v1/sync/destinations/{name}/pause",
@@ -478,7 +486,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 199, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 207, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

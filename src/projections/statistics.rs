@@ -26,7 +26,7 @@ const STEP: i64 = 2_000;
 /// Takes the lock, and does without waiting for the disk: what a crash takes back is counted again.
 const BEGIN: &str = "select set_config('synchronous_commit', 'off', true) as synchronous, pg_try_advisory_xact_lock($1) as ours";
 /// One row, whatever was emptied.
-const CURSOR: &str = "insert into statistics_cursor (position) values (0) on conflict (only) do update set only = true returning position";
+const CURSOR: &str = "insert into statistics_cursor (position) values (0) on conflict (id) do update set id = true returning position";
 /// Of which streams the next events are.
 const WINDOW: &str = "select l.position, e.aggregate_type, e.aggregate_id, e.sequence from log l join events e on e.seq = l.seq
     where l.position > $1 order by l.position limit $2";

@@ -74,6 +74,7 @@ mod people;
 mod pg;
 mod private_postgres;
 mod processes;
+mod production_statistics;
 mod qa;
 mod read_models;
 mod recordings;
