@@ -13,35 +13,47 @@ insert into statistics_cursor (position) values (0);
 -- Whose an episode is was decided when it was made: the station is a binding of one robot and one data collector, and stays it.
 -- Status and sync change where they stand: they are in no index.
 create table counted_episodes (
-    episode_id bigint primary key,
     -- When the task ended, or else when the episode was made.
     happened_at timestamptz not null,
+    episode_id bigint primary key,
     station_id bigint not null,
-    -- What the robot was when the episode was made; unknown of a robot that nobody knows.
-    robot_type_id bigint,
     scene_id bigint not null,
     sop_id bigint not null,
     factory_id bigint not null,
     organization_id bigint not null,
+    size_bytes bigint not null,
     -- Unknown where neither the recorder nor the task says it.
     duration_ms bigint,
-    size_bytes bigint,
-    qa_status text not null,
-    cloud_synced boolean not null
-) with (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+    -- What the robot was when the episode was made; unknown of a robot that nobody knows.
+    robot_type_id bigint,
+    cloud_synced boolean not null,
+    qa_status text not null
+) with (
+    -- A window of a month is read by two processes where there are two.
+    parallel_workers = 1,
+    fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05
+);
 create index counted_episodes_by_time on counted_episodes (happened_at, episode_id);
 create index counted_episodes_by_station on counted_episodes (station_id, happened_at, episode_id);
 
 create table counted_tasks (
     task_id bigint primary key,
     assigned_at timestamptz not null,
+    changed_at timestamptz not null,
     station_id bigint not null,
     scene_id bigint not null,
     sop_id bigint not null,
+    -- Null while it has not ended.
+    ended_at timestamptz,
     status text not null
-) with (fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) with (
+    parallel_workers = 1, fillfactor = 85, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05
+);
 create index counted_tasks_by_time on counted_tasks (assigned_at, task_id);
 create index counted_tasks_by_station on counted_tasks (station_id, assigned_at, task_id);
+create index counted_tasks_by_end on counted_tasks (ended_at) where ended_at is not null;
+create index counted_tasks_by_change on counted_tasks (changed_at, task_id);
+create index counted_tasks_by_station_and_change on counted_tasks (station_id, changed_at, task_id);
 
 -- How many there are of each kind, ever. No more rows than stations and what is done there.
 create table episode_totals (

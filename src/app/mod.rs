@@ -288,6 +288,7 @@ impl App {
             viewer_lifetime: config.s3.viewer_ttl,
             lichtblick_url: config.http.lichtblick_url.clone(),
             admin_username: config.auth.admin_username.clone(),
+            display_token: config.auth.display_token.as_ref().map(|token| token.expose().to_owned()),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
@@ -319,7 +320,12 @@ impl App {
                 secret_of,
             },
             secrets: {
-                let ours = secrets.iter().chain([&jwt_secret]).chain(admin_password.known()).map(|secret| secret.expose().to_owned());
+                let ours = secrets
+                    .iter()
+                    .chain([&jwt_secret])
+                    .chain(admin_password.known())
+                    .chain(config.auth.display_token.as_ref())
+                    .map(|secret| secret.expose().to_owned());
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,

@@ -26,6 +26,7 @@ pub mod callbacks;
 mod certificates;
 mod copies;
 mod cors;
+mod dashboard;
 pub mod data_ops;
 pub mod dead_letters;
 mod describe;

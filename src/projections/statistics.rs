@@ -25,8 +25,9 @@ const STEP: i64 = 2_000;
 
 /// Takes the lock, and does without waiting for the disk: what a crash takes back is counted again.
 const BEGIN: &str = "select set_config('synchronous_commit', 'off', true) as synchronous, pg_try_advisory_xact_lock($1) as ours";
-/// One row, whatever was emptied.
-const CURSOR: &str = "insert into statistics_cursor (position) values (0) on conflict (id) do update set id = true returning position";
+const CURSOR: &str = "select position from statistics_cursor";
+/// Where it was emptied.
+const FIRST: &str = "insert into statistics_cursor (position) values (0)";
 /// Of which streams the next events are.
 const WINDOW: &str = "select l.position, e.aggregate_type, e.aggregate_id, e.sequence from log l join events e on e.seq = l.seq
     where l.position > $1 order by l.position limit $2";
@@ -62,25 +63,27 @@ noted as (
                           excluded.organization_id, excluded.duration_ms, excluded.size_bytes, excluded.qa_status, excluded.cloud_synced)),
 changes as (
     select v.station_id, v.qa_status, sum(v.n) as episodes, sum(v.n * coalesce(v.duration_ms, 0)) as duration_ms,
-           sum(v.n * coalesce(v.size_bytes, 0)) as size_bytes
+           sum(v.n * v.size_bytes) as size_bytes
     from (select station_id, qa_status, duration_ms, size_bytes, 1 as n from shown
           union all select station_id, qa_status, duration_ms, size_bytes, -1 from known) v
-    group by v.station_id, v.qa_status having sum(v.n) <> 0 or sum(v.n * coalesce(v.duration_ms, 0)) <> 0 or sum(v.n * coalesce(v.size_bytes, 0)) <> 0)
+    group by v.station_id, v.qa_status having sum(v.n) <> 0 or sum(v.n * coalesce(v.duration_ms, 0)) <> 0 or sum(v.n * v.size_bytes) <> 0)
 insert into episode_totals as t (station_id, qa_status, episodes, duration_ms, size_bytes) select c.* from changes c
 on conflict (station_id, qa_status) do update set (episodes, duration_ms, size_bytes)
     = (t.episodes + excluded.episodes, t.duration_ms + excluded.duration_ms, t.size_bytes + excluded.size_bytes)";
 
 const TASKS: &str = "
 with shown as (
-    select t.id as task_id, t.created_at as assigned_at, t.station_id, t.scene_id, t.sop_id, t.status from tasks t where t.id = any ($1::bigint[])),
+    select t.id as task_id, t.created_at as assigned_at, t.updated_at as changed_at, t.station_id, t.scene_id, t.sop_id, t.ended_at, t.status
+    from tasks t where t.id = any ($1::bigint[])),
 known as (select c.* from counted_tasks c where c.task_id = any ($1)),
 gone as (delete from counted_tasks c where c.task_id = any ($1) and c.task_id not in (select s.task_id from shown s)),
 noted as (
-    insert into counted_tasks as c (task_id, assigned_at, station_id, scene_id, sop_id, status) select s.* from shown s
-    on conflict (task_id) do update set (assigned_at, station_id, scene_id, sop_id, status)
-        = (excluded.assigned_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.status)
-    where (c.assigned_at, c.station_id, c.scene_id, c.sop_id, c.status)
-        is distinct from (excluded.assigned_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.status)),
+    insert into counted_tasks as c (task_id, assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status) select s.* from shown s
+    on conflict (task_id) do update set (assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status)
+        = (excluded.assigned_at, excluded.changed_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.ended_at, excluded.status)
+    where (c.assigned_at, c.changed_at, c.station_id, c.scene_id, c.sop_id, c.ended_at, c.status)
+        is distinct from (excluded.assigned_at, excluded.changed_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.ended_at,
+                          excluded.status)),
 changes as (
     select v.station_id, v.scene_id, v.sop_id, v.status, sum(v.n) as tasks
     from (select station_id, scene_id, sop_id, status, 1 as n from shown
@@ -96,7 +99,13 @@ pub async fn count(pool: &Pool) -> Result<Option<usize>, StoreError> {
     if !step.query_one(BEGIN, &[&LOCK]).await?.get::<_, bool>(1) {
         return Ok(None);
     }
-    let cursor: i64 = step.query_one(CURSOR, &[]).await?.get(0);
+    let cursor: i64 = match step.query_opt(CURSOR, &[]).await? {
+        Some(row) => row.get(0),
+        None => {
+            step.execute(FIRST, &[]).await?;
+            0
+        }
+    };
     let window = step.query(&step.prepare_cached(WINDOW).await?, &[&cursor, &STEP]).await?;
     let Some(last) = window.last().map(|row| row.get::<_, i64>(0)) else {
         step.rollback().await?;
@@ -171,6 +180,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
     [
         ("counting, begun", BEGIN),
         ("cursor of statistics", CURSOR),
+        ("cursor of statistics, anew", FIRST),
         ("events to count", WINDOW),
         ("cursor of statistics, moved", MOVE),
         ("robots of new episodes", ROBOTS),

@@ -23,6 +23,7 @@ mod compose;
 mod contention;
 mod contract;
 mod damaged_uploads;
+mod dashboards;
 mod data_folder;
 mod data_ops;
 mod database_faults;

@@ -152,9 +152,16 @@ async fn a_summary_counts_what_happened_in_its_window_and_compares_it_with_the_o
     let body = get_ok(&edge, &format!("{ADMIN}/summary?start_time=2026-11-20T13:00:00Z&end_time=2026-11-20T21:00:00%2B05:00")).await;
     let one = &body["count"];
     assert_eq!(one, &json!({"total": 3, "success": 3, "failed": 0, "processing": 0, "success_rate": 1.0}), "{body}");
-    assert_eq!(body["duration"], json!({"total_ms": 12500, "avg_ms": 6250, "p95_ms": 10000, "max_ms": 10000}), "who knows no duration is not counted in it");
+    assert_eq!(
+        body["duration"],
+        json!({"total_ms": 12500, "avg_ms": 6250, "p95_ms": 10000, "max_ms": 10000}),
+        "who knows no duration is not counted in it"
+    );
     assert_eq!(body["size"], json!({"total_bytes": 901, "success_bytes": 901, "avg_bytes": 300, "max_bytes": 400}));
-    assert_eq!((&body["qa"]["approved"], &body["cloud_sync"]["synced"], &body["cloud_sync"]["unsynced"]), (&json!(2), &json!(1), &json!(2)));
+    assert_eq!(
+        (&body["qa"]["approved"], &body["cloud_sync"]["synced"], &body["cloud_sync"]["unsynced"]),
+        (&json!(2), &json!(1), &json!(2))
+    );
     assert!((body["qa"]["pass_rate"].as_f64().unwrap() - 2.0 / 3.0).abs() < 1e-9);
     assert_eq!(body["compare"], json!({"previous_total_count": 1, "count_change_rate": 2.0}));
     let as_of = &body["as_of"];
@@ -164,7 +171,10 @@ async fn a_summary_counts_what_happened_in_its_window_and_compares_it_with_the_o
     assert_eq!(edges["count"]["total"], 1);
     assert_eq!(edges["compare"], json!({"previous_total_count": 0, "count_change_rate": 1.0}));
     // The first instants there are have no time before them.
-    assert_eq!(get_ok(&edge, &format!("{ADMIN}/summary?start_time=0001-01-01T00:00:00Z&end_time=9999-01-01T00:00:00Z")).await["count"]["total"], 4);
+    assert_eq!(
+        get_ok(&edge, &format!("{ADMIN}/summary?start_time=0001-01-01T00:00:00Z&end_time=9999-01-01T00:00:00Z")).await["count"]["total"],
+        4
+    );
 }
 
 #[tokio::test]
@@ -189,10 +199,12 @@ async fn the_ninety_fifth_of_a_hundred_is_by_nearest_rank() {
     made(&edge, &[(Some(1.0), 1)]).await;
     // What statistics read is filled as no robot would.
     let fill = |durations: &str| {
-        format!("delete from counted_episodes; insert into counted_episodes select n, '2026-11-20T12:00:00Z', 1, 1, 1, 1, 1, 1, {durations}, 1, 'approved', false
+        format!("delete from counted_episodes; insert into counted_episodes select '2026-11-20T12:00:00Z', n, 1, 1, 1, 1, 1, 1, {durations}, 1, false, 'approved'
                  from generate_series(1, 100) n")
     };
-    for (durations, p95) in [("n * 10", 950), ("case when n > 94 then 7 else 3 end", 7), ("case when n > 95 then 7 else 3 end", 3), ("null", 0)] {
+    for (durations, p95) in
+        [("n * 10", 950), ("case when n > 94 then 7 else 3 end", 7), ("case when n > 95 then 7 else 3 end", 3), ("null", 0)]
+    {
         sql(&edge, &fill(durations)).await;
         assert_eq!(get_ok(&edge, &format!("{ADMIN}/summary?{NOVEMBER}")).await["duration"]["p95_ms"], p95, "{durations}");
     }
@@ -240,12 +252,20 @@ async fn a_breakdown_groups_by_what_never_changes_and_shows_what_it_is_called() 
         ("cloud_synced", vec![("false".to_owned(), "未同步".to_owned(), 2), ("true".to_owned(), "已同步".to_owned(), 1)]),
     ] {
         let body = get_ok(&edge, &format!("{ADMIN}/breakdown?{NOVEMBER}&dimension={dimension}")).await;
-        let found: Vec<_> = strings(&body, "id").into_iter().zip(strings(&body, "name")).zip(totals(&body)).map(|((id, name), total)| (id, name, total)).collect();
+        let found: Vec<_> = strings(&body, "id")
+            .into_iter()
+            .zip(strings(&body, "name"))
+            .zip(totals(&body))
+            .map(|((id, name), total)| (id, name, total))
+            .collect();
         assert_eq!(found, groups, "{dimension}");
         assert_eq!((&body["dimension"], &body["total"]), (&json!(dimension), &json!(groups.len())));
     }
     let page = get_ok(&edge, &format!("{ADMIN}/breakdown?{NOVEMBER}&dimension=qa_status&limit=1&offset=1")).await;
-    assert_eq!((strings(&page, "id"), &page["total"], &page["hasPrev"], page.get("hasNext")), (vec!["approved".to_owned()], &json!(2), &json!(true), None));
+    assert_eq!(
+        (strings(&page, "id"), &page["total"], &page["hasPrev"], page.get("hasNext")),
+        (vec!["approved".to_owned()], &json!(2), &json!(true), None)
+    );
     assert_eq!(get_ok(&edge, &format!("{ADMIN}/breakdown?{NOVEMBER}")).await["dimension"], "source", "by default");
 }
 
@@ -326,7 +346,8 @@ async fn mn_21_pages_of_details_neither_repeat_nor_miss_an_episode() {
         for order in ["asc", "desc"] {
             let mut seen = vec![];
             for offset in [0, 2, 4, 6] {
-                let page = get_ok(&edge, &format!("{ADMIN}/details?{NOVEMBER}&sort_by={sort}&sort_order={order}&limit=2&offset={offset}")).await;
+                let page =
+                    get_ok(&edge, &format!("{ADMIN}/details?{NOVEMBER}&sort_by={sort}&sort_order={order}&limit=2&offset={offset}")).await;
                 seen.extend(strings(&page, "id"));
             }
             assert_eq!((seen.len(), seen.iter().collect::<BTreeSet<_>>().len()), (7, 7), "{sort} {order}: {seen:?}");
@@ -362,16 +383,26 @@ async fn mn_22_an_export_is_not_cut_and_no_cell_runs() {
         &edge,
         &format!(
             "delete from counted_episodes; insert into counted_episodes
-             select n, '2026-11-20T12:00:00Z'::timestamptz + (n / 7) * interval '1 second', 1, 1, 1, 1, 1, 1, n, n, 'approved', false from generate_series(1, {MANY}) n"
+             select '2026-11-20T12:00:00Z'::timestamptz + (n / 7) * interval '1 second', n, 1, 1, 1, 1, 1, n, n, 1, false, 'approved' from generate_series(1, {MANY}) n"
         ),
     )
     .await;
     let (status, text) = edge.get(&format!("{ADMIN}/export?{NOVEMBER}")).await;
     let text = text.as_str().expect("a table").to_owned();
     assert_eq!((status, text.lines().count()), (200, MANY + 1));
-    let sizes: Vec<i64> = text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().split(' ').next().unwrap().parse().unwrap()).collect();
+    let sizes: Vec<i64> =
+        text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().split(' ').next().unwrap().parse().unwrap()).collect();
     assert!(sizes.is_sorted_by(|a, b| a > b), "the newest first, each once");
-    assert!(edge.get(&format!("{ADMIN}/export?start_time=2020-01-01T00:00:00Z&end_time=2020-01-02T00:00:00Z")).await.1.as_str().unwrap().lines().count() == 1);
+    assert!(
+        edge.get(&format!("{ADMIN}/export?start_time=2020-01-01T00:00:00Z&end_time=2020-01-02T00:00:00Z"))
+            .await
+            .1
+            .as_str()
+            .unwrap()
+            .lines()
+            .count()
+            == 1
+    );
 }
 
 #[tokio::test]
@@ -380,7 +411,9 @@ async fn mn_23_statistics_follow_the_person_and_the_robot_whatever_they_are_call
     let seed = made(&edge, &[(Some(1.0), 10); 2]).await;
     let other = json!({"organization_id": seed.organization, "name": "Wu", "operator_id": "wu", "password": "wu's password"});
     edge.create("/api/v1/data_collectors", other).await;
-    let token = async |account: &str| edge.log_in(account, &format!("{account}'s password")).await.1["access_token"].as_str().expect("a token").to_owned();
+    let token = async |account: &str| {
+        edge.log_in(account, &format!("{account}'s password")).await.1["access_token"].as_str().expect("a token").to_owned()
+    };
     let (own, others) = (token("li").await, token("wu").await);
     let asked = async |token: &str, path: &str| edge.send_as(token, "GET", &format!("{OPERATOR}/{path}"), Value::Null).await;
     let total = async |token: &str, query: &str| asked(token, &format!("summary?{NOVEMBER}&{query}")).await.1["count"]["total"].clone();
@@ -390,7 +423,10 @@ async fn mn_23_statistics_follow_the_person_and_the_robot_whatever_they_are_call
     sql(&edge, "update robots set device_id = 'AB-NEW'").await;
     let renamed = edge.log_in("wu", "wu's password").await;
     assert_eq!(renamed.0, 200);
-    assert_eq!((total(&own, "").await, total(&own, "collector_operator_id=wu").await, total(&others, "").await), (json!(2), json!(2), json!(0)));
+    assert_eq!(
+        (total(&own, "").await, total(&own, "collector_operator_id=wu").await, total(&others, "").await),
+        (json!(2), json!(2), json!(0))
+    );
     let (status, groups) = asked(&own, &format!("breakdown?{NOVEMBER}&dimension=collector")).await;
     assert_eq!((status, strings(&groups, "id"), totals(&groups)), (200, vec!["lili".to_owned()], vec![2]));
     let (_, trend) = asked(&own, &format!("trend?{NOVEMBER}")).await;
@@ -410,10 +446,32 @@ async fn mn_23_statistics_follow_the_person_and_the_robot_whatever_they_are_call
 }
 
 #[tokio::test]
+async fn what_a_robot_was_stays_with_what_it_recorded() {
+    let edge = TestEdge::start().await;
+    let seed = made(&edge, &[(Some(1.0), 10); 2]).await;
+    let (before, other) = (number(&seed.robot_type), json!({"name": "Hand", "model": "hand-1", "ros_topics": []}));
+    let other = number(&edge.create("/api/v1/robot_types", other).await["id"]);
+    sql(&edge, &format!("update robots set robot_type_id = {other}")).await;
+    let types = async || {
+        let groups = get_ok(&edge, &format!("{ADMIN}/breakdown?{NOVEMBER}&dimension=robot_type")).await;
+        (strings(&groups, "id"), strings(&groups, "name"), totals(&groups))
+    };
+    let was = (vec![before.to_string()], vec!["Arm".to_owned()], vec![2]);
+    assert_eq!(types().await, was);
+    recount(&edge).await;
+    assert_eq!(types().await, was, "a recount reads it from the log");
+    let total =
+        async |kind: i64| get_ok(&edge, &format!("{ADMIN}/summary?{NOVEMBER}&robot_type_id={kind}")).await["count"]["total"].clone();
+    assert_eq!((total(before).await, total(other).await), (json!(2), json!(0)));
+}
+
+#[tokio::test]
 async fn mn_25_a_duration_is_never_that_of_another_attempt() {
     let edge = TestEdge::start().await;
     made(&edge, &[(None, 10), (None, 10), (None, 10), (None, 10), (Some(3.0), 10)]).await;
-    let task = |nth: usize, set: &str| format!("update tasks set {set} where id = (select task_id from episodes order by id offset {nth} limit 1)");
+    let task = |nth: usize, set: &str| {
+        format!("update tasks set {set} where id = (select task_id from episodes order by id offset {nth} limit 1)")
+    };
     // Failed by a person and uploaded late; completed by hand and uploaded late; begun after it ended.
     sql(&edge, &task(1, "status = 'failed'")).await;
     sql(&edge, &task(2, "started_at = completed_at")).await;
@@ -429,7 +487,8 @@ async fn mn_25_a_duration_is_never_that_of_another_attempt() {
 #[tokio::test]
 async fn numbers_of_the_routes_are_those_of_plain_sql() {
     let edge = TestEdge::start().await;
-    let of: Vec<(Option<f64>, i64)> = (0..40).map(|n| ((n % 5 > 0).then(|| f64::from(n * n % 17) + 0.25), i64::from(n * 31 % 11) + 1)).collect();
+    let of: Vec<(Option<f64>, i64)> =
+        (0..40).map(|n| ((n % 5 > 0).then(|| f64::from(n * n % 17) + 0.25), i64::from(n * 31 % 11) + 1)).collect();
     made(&edge, &of).await;
     sql(
         &edge,
@@ -440,9 +499,11 @@ async fn numbers_of_the_routes_are_those_of_plain_sql() {
     assert_eq!(differences_but_durations(&edge).await, Vec::<String>::new());
     let client = edge.database.pool.get().await.unwrap();
     for (from, until) in [(12, 20), (0, 72), (13, 14), (30, 60)] {
-        for (query, condition) in
-            [("", "true"), ("qa_status=approved,failed", "qa_status in ('approved', 'failed')"), ("cloud_synced=true&qa_status=pending_qa", "cloud_synced and qa_status = 'pending_qa'")]
-        {
+        for (query, condition) in [
+            ("", "true"),
+            ("qa_status=approved,failed", "qa_status in ('approved', 'failed')"),
+            ("cloud_synced=true&qa_status=pending_qa", "cloud_synced and qa_status = 'pending_qa'"),
+        ] {
             let at = |hours: i32| format!("(timestamptz '2026-11-20T00:00:00Z' + interval '{hours} hours')");
             let rows = format!(
                 "(select e.*, t.completed_at as at, coalesce(e.duration_sec * 1000, extract(epoch from t.completed_at - t.started_at)::float8 * 1000) as ms
@@ -476,7 +537,9 @@ async fn numbers_of_the_routes_are_those_of_plain_sql() {
                 "synced": summary["cloud_sync"]["synced"], "approved": summary["qa"]["approved"],
             });
             assert_eq!(found, expected, "{path}");
-            for path in [format!("trend?{path}&granularity=hour"), format!("breakdown?{path}&dimension=qa_status"), format!("breakdown?{path}")] {
+            for path in
+                [format!("trend?{path}&granularity=hour"), format!("breakdown?{path}&dimension=qa_status"), format!("breakdown?{path}")]
+            {
                 let sum: i64 = totals(&get_ok(&edge, &format!("{ADMIN}/{path}")).await).iter().sum();
                 assert_eq!(json!(sum), expected["n"], "{path}");
             }

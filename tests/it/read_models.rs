@@ -652,7 +652,8 @@ fn read_models_equal_a_fold_of_the_log_after_any_commands() {
 fn statistics_equal_a_recount_after_any_commands() {
     const CASES: u32 = 10;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let cases = Cases { cases: CASES, failure_persistence: Some(Box::new(FileFailurePersistence::Off)), max_shrink_iters: 40, ..Cases::default() };
+    let cases =
+        Cases { cases: CASES, failure_persistence: Some(Box::new(FileFailurePersistence::Off)), max_shrink_iters: 40, ..Cases::default() };
     TestRunner::new(cases)
         .run(&proptest::collection::vec((step(), 0..12_u8), STEPS / 2..STEPS), |steps| {
             runtime.block_on(async {
@@ -677,7 +678,10 @@ fn statistics_equal_a_recount_after_any_commands() {
                 let client = get(&database.pool).await.unwrap();
                 let all = "select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_episodes c";
                 let along: serde_json::Value = client.query_one(all, &[]).await.unwrap().get(0);
-                client.batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, statistics_cursor").await.unwrap();
+                client
+                    .batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, statistics_cursor")
+                    .await
+                    .unwrap();
                 count_all(&database.pool).await;
                 assert_eq!(differences(&database.pool).await, Vec::<String>::new(), "at once");
                 assert_eq!(client.query_one(all, &[]).await.unwrap().get::<_, serde_json::Value>(0), along, "each as it was");

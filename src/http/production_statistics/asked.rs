@@ -2,12 +2,30 @@
 
 use utoipa::IntoParams;
 
-use super::Whose;
-use crate::domain::{RobotTypeId, SceneId, SopId};
+use crate::domain::{CollectorId, RobotTypeId, SceneId, SopId};
+use crate::http::auth::{Caller, Identity};
 use crate::http::episode_filters::{Ids, texts, words};
 use crate::http::extract::{Params, parse_bool};
-use crate::http::problem::Problem;
+use crate::http::problem::{Code, Problem};
 use crate::projections::reads::counted::CountedFilter;
+
+/// Whose statistics are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Whose {
+    Everybody,
+    Own(CollectorId),
+}
+
+impl Whose {
+    pub fn own(caller: &Caller) -> Result<Self, Problem> {
+        match caller.identity {
+            Identity::Collector { id, .. } => Ok(Self::Own(id)),
+            Identity::Admin | Identity::Inspector { .. } | Identity::Display | Identity::Anonymous => {
+                Err(Problem::new(Code::Forbidden, "these are the statistics of a data collector, and you are none"))
+            }
+        }
+    }
+}
 
 /// What every route takes. Lists are separated by commas.
 #[derive(IntoParams)]
@@ -53,9 +71,7 @@ pub(super) fn filter(params: &Params, whose: Whose) -> Result<CountedFilter, Pro
         return Err(Problem::of_field("end_time", "must be after start_time"));
     }
     let single = |name: &str| match params.text(name) {
-        Some(text) if text.len() > ITEM_BYTES_MAX => {
-            Err(Problem::of_field(name, format_args!("is longer than {ITEM_BYTES_MAX} bytes")))
-        }
+        Some(text) if text.len() > ITEM_BYTES_MAX => Err(Problem::of_field(name, format_args!("is longer than {ITEM_BYTES_MAX} bytes"))),
         text => Ok(text),
     };
     let (operators, collector) = match whose {

@@ -20,19 +20,18 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt as _;
 use utoipa_axum::routes;
 
-use self::asked::{Filters, filter};
+use self::asked::{Filters, Whose, filter};
 pub use self::shown::AsOf;
-use self::shown::{Breakdown, BreakdownItem, Details, ProductionSummary, Trend, TrendItem};
+use self::shown::{Details, ProductionBreakdown, ProductionBreakdownItem, ProductionSummary, Trend, TrendItem};
 use self::table::Table;
 use super::AppState;
-use super::auth::{Caller, Identity};
+use super::auth::Caller;
 use super::extract::{AFTER, Json, Params};
 use super::policy::{COLLECTORS, Policy};
-use super::problem::{Code, Problem};
+use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::Paged;
 use super::words::{CountedByWord, GranularityWord, SortOrderWord, SortedByWord};
-use crate::domain::CollectorId;
 use crate::projections::reads::counted::Selection;
 use crate::projections::reads::counted_groups::{CountedBy, Granularity};
 use crate::projections::reads::counted_records::{SortOrder, SortedBy};
@@ -52,24 +51,6 @@ pub fn routes() -> Routes {
         .at(collectors, routes!(own_breakdown))
 }
 
-/// Whose statistics are asked for.
-#[derive(Clone, Copy, Debug)]
-enum Whose {
-    Everybody,
-    Own(CollectorId),
-}
-
-impl Whose {
-    fn own(caller: &Caller) -> Result<Self, Problem> {
-        match caller.identity {
-            Identity::Collector { id, .. } => Ok(Self::Own(id)),
-            Identity::Admin | Identity::Inspector { .. } | Identity::Anonymous => {
-                Err(Problem::new(Code::Forbidden, "these are the statistics of a data collector, and you are none"))
-            }
-        }
-    }
-}
-
 async fn selected(state: &AppState, caller: &Caller, params: &Params, whose: Whose) -> Result<Selection, Problem> {
     Ok(state.reads.counted_selection(&caller.scope, filter(params, whose)?).await?)
 }
@@ -78,8 +59,7 @@ async fn summary_of(state: &AppState, caller: &Caller, params: &Params, whose: W
     let selection = selected(state, caller, params, whose).await?;
     // Asked first: what is counted meanwhile makes the answer newer than it says, and never older.
     let as_of = state.reads.counted_as_of().await?;
-    let (summary, earlier) = state.reads.counted_summary(&selection).await?;
-    Ok(Json(ProductionSummary::of(&summary, earlier, as_of)))
+    Ok(Json(ProductionSummary::of(&state.reads.counted_summary(&selection).await?, as_of)))
 }
 
 async fn trend_of(state: &AppState, caller: &Caller, params: &Params, whose: Whose) -> Result<Json<Trend>, Problem> {
@@ -91,7 +71,7 @@ async fn trend_of(state: &AppState, caller: &Caller, params: &Params, whose: Who
     Ok(Json(Trend { granularity: Granularity::as_str(by), items, as_of: as_of.into() }))
 }
 
-async fn breakdown_of(state: &AppState, caller: &Caller, params: &Params, whose: Whose) -> Result<Json<Breakdown>, Problem> {
+async fn breakdown_of(state: &AppState, caller: &Caller, params: &Params, whose: Whose) -> Result<Json<ProductionBreakdown>, Problem> {
     let (by, page): (CountedBy, Page) = (params.word("dimension")?.unwrap_or_default(), page(params)?);
     let selection = selected(state, caller, params, whose).await?;
     let as_of = state.reads.counted_as_of().await?;
@@ -99,9 +79,9 @@ async fn breakdown_of(state: &AppState, caller: &Caller, params: &Params, whose:
     let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
     let total = i64::try_from(groups.len()).unwrap_or(i64::MAX);
     let here = groups.into_iter().skip(number(page.offset)).take(page.limit.map_or(usize::MAX, number));
-    let rows: Vec<BreakdownItem> = here.map(|group| BreakdownItem::of(group, by)).collect();
+    let rows: Vec<ProductionBreakdownItem> = here.map(|group| ProductionBreakdownItem::of(group, by)).collect();
     let page = Paged::new(Listed { rows, total, next: None }, &page);
-    Ok(Json(Breakdown { dimension: by.as_str(), page, as_of: as_of.into() }))
+    Ok(Json(ProductionBreakdown { dimension: by.as_str(), page, as_of: as_of.into() }))
 }
 
 fn page(params: &Params) -> Result<Page, Problem> {
@@ -135,8 +115,8 @@ async fn trend(State(state): State<AppState>, caller: Caller, params: Params) ->
     ("dimension" = inline(Option<CountedByWord>), Query, description = "What that is; default `source`"),
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
-), responses((status = 200, body = Breakdown), (status = 400, description = "A window, a filter or a page that cannot be")))]
-async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Breakdown>, Problem> {
+), responses((status = 200, body = ProductionBreakdown), (status = 400, description = "A window, a filter or a page that cannot be")))]
+async fn breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<ProductionBreakdown>, Problem> {
     breakdown_of(&state, &caller, &params, Whose::Everybody).await
 }
 
@@ -163,8 +143,8 @@ async fn own_trend(State(state): State<AppState>, caller: Caller, params: Params
     ("dimension" = inline(Option<CountedByWord>), Query, description = "What that is; default `source`"),
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
-), responses((status = 200, body = Breakdown), (status = 400, description = "A window, a filter or a page that cannot be")))]
-async fn own_breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Breakdown>, Problem> {
+), responses((status = 200, body = ProductionBreakdown), (status = 400, description = "A window, a filter or a page that cannot be")))]
+async fn own_breakdown(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<ProductionBreakdown>, Problem> {
     breakdown_of(&state, &caller, &params, Whose::own(&caller)?).await
 }
 

@@ -69,7 +69,6 @@ pub struct Sizes {
     max_bytes: i64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it so")]
 fn is_zero(number: &i64) -> bool {
     *number == 0
 }
@@ -96,15 +95,15 @@ impl Durations {
 }
 
 impl Sizes {
-    fn of(total_bytes: i64, sized: i64, max_bytes: i64) -> Self {
-        Self { total_bytes, success_bytes: total_bytes, avg_bytes: average(total_bytes, sized), max_bytes }
+    fn of(total_bytes: i64, episodes: i64, max_bytes: i64) -> Self {
+        Self { total_bytes, success_bytes: total_bytes, avg_bytes: average(total_bytes, episodes), max_bytes }
     }
 }
 
 fn groups_of(figures: &Figures) -> (Counts, Durations, Sizes) {
     let f = figures;
     let duration = Durations::of(f.duration_ms, f.timed, 0, f.longest_ms);
-    (Counts::of(f.episodes), duration, Sizes::of(f.size_bytes, f.sized, f.largest_bytes))
+    (Counts::of(f.episodes), duration, Sizes::of(f.size_bytes, f.episodes, f.largest_bytes))
 }
 
 /// What came of quality assurance.
@@ -156,19 +155,19 @@ pub struct ProductionSummary {
 }
 
 impl ProductionSummary {
-    pub fn of(summary: &Summary, earlier: i64, as_of: counted::AsOf) -> Self {
+    pub fn of(summary: &Summary, as_of: counted::AsOf) -> Self {
         let s = summary;
-        let change = match earlier {
+        let change = match s.earlier {
             0 => f64::from(u8::from(s.episodes > 0)),
-            _ => (s.episodes - earlier) as f64 / earlier as f64,
+            _ => (s.episodes - s.earlier) as f64 / s.earlier as f64,
         };
         Self {
             count: Counts::of(s.episodes),
             duration: Durations::of(s.duration_ms, s.timed, s.p95_ms, s.longest_ms),
-            size: Sizes::of(s.size_bytes, s.sized, s.largest_bytes),
+            size: Sizes::of(s.size_bytes, s.episodes, s.largest_bytes),
             qa: QaCounts { approved: s.approved, pass_rate: share(s.approved, s.episodes) },
             cloud_sync: CloudCounts { synced: s.synced, unsynced: s.episodes - s.synced, sync_rate: share(s.synced, s.episodes) },
-            compare: Comparison { previous_total_count: earlier, count_change_rate: change },
+            compare: Comparison { previous_total_count: s.earlier, count_change_rate: change },
             as_of: as_of.into(),
         }
     }
@@ -208,20 +207,20 @@ impl From<Bucket> for TrendItem {
 
 /// Statistics by what episodes have in common.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Breakdown {
+pub struct ProductionBreakdown {
     /// What that is.
     #[schema(value_type = CountedByWord)]
     pub dimension: &'static str,
     /// One page of the groups.
     #[serde(flatten)]
-    pub page: Paged<BreakdownItem>,
+    pub page: Paged<ProductionBreakdownItem>,
     /// How far statistics are.
     pub as_of: AsOf,
 }
 
 /// One group.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct BreakdownItem {
+pub struct ProductionBreakdownItem {
     /// What is the same for all of it, as filters take it.
     id: String,
     /// How people call that.
@@ -234,7 +233,7 @@ pub struct BreakdownItem {
     size: Sizes,
 }
 
-impl BreakdownItem {
+impl ProductionBreakdownItem {
     pub fn of(group: Group, by: CountedBy) -> Self {
         let (count, duration, size) = groups_of(&group.figures);
         let name = match by {
@@ -324,8 +323,7 @@ pub struct Record {
     #[schema(required)]
     duration_ms: Option<i64>,
     /// How large it is.
-    #[schema(required)]
-    size_bytes: Option<i64>,
+    size_bytes: i64,
     /// Empty.
     error_code: &'static str,
     /// Empty.

@@ -67,7 +67,7 @@ fn rows(episodes: &[CountedEpisode], head: bool, minutes_ahead: i64) -> Vec<u8> 
             episode.task_id.clone(),
             episode.sop_label.clone(),
             episode.duration_ms.map(duration).unwrap_or_default(),
-            episode.size_bytes.map(size).unwrap_or_default(),
+            size(episode.size_bytes),
         ];
         table.write_record(cells.map(harmless)).expect("memory takes every row");
     }

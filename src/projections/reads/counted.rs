@@ -27,7 +27,7 @@ pub struct CountedFilter {
     pub devices: Option<Vec<String>>,
     pub operators: Option<Vec<String>>,
     pub source: Option<String>,
-    /// The id that devices know, or the number.
+    /// The id that devices know.
     pub task: Option<String>,
     /// Recorded by this person, whatever they were called.
     pub collector: Option<CollectorId>,
@@ -55,7 +55,7 @@ const STATIONS: &str = "select s.id from stations s left join robots r on r.id =
      and ($3::text is null or comparable(coalesce(r.device_id, s.robot_serial)) = comparable($3)) \
      and ($4::bigint is null or s.data_collector_id = $4)";
 
-const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text or t.id::text = $1";
+const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text";
 
 /// Of rows `f`; `$1` to `$9` are those of [`Selection::parameters`].
 pub(super) const MATCHES: &str = "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz \

@@ -5,39 +5,53 @@ use tokio_postgres::Row;
 use super::counted::{MATCHES, Selection};
 use super::counted_records::NAMED;
 use super::error::ReadError;
-use super::list::typed;
-use super::queries::Reads;
+use super::queries::{Reads, number_in, one_moment, rows_in};
 use super::row::{FromRow, row};
 use crate::domain::Timestamp;
 use crate::domain::words::words;
 
 row! {
-    /// What is counted of a group of episodes. Those whose duration or size nobody knows are in neither.
+    /// What is counted of a group of episodes. Those whose duration nobody knows are in none.
     Figures {
         episodes: i64 = "count(*)",
         timed: i64 = "count(f.duration_ms)",
         duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
         longest_ms: i64 = "coalesce(max(f.duration_ms), 0)",
-        sized: i64 = "count(f.size_bytes)",
         size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
         largest_bytes: i64 = "coalesce(max(f.size_bytes), 0)",
     }
 }
 
 row! {
-    Summary {
-        episodes: i64 = "coalesce(sum(g.episodes), 0)::bigint",
-        timed: i64 = "coalesce(sum(g.episodes) filter (where g.duration_ms is not null), 0)::bigint",
-        duration_ms: i64 = "coalesce(sum(g.episodes * g.duration_ms), 0)::bigint",
-        longest_ms: i64 = "coalesce(max(g.duration_ms), 0)",
-        /// Nearest rank: the shortest duration that at least 95 of 100 do not exceed.
-        p95_ms: i64 = "coalesce((select min(o.duration_ms) from o where o.up_to * 100 >= o.timed * 95), 0)",
-        sized: i64 = "coalesce(sum(g.sized), 0)::bigint",
-        size_bytes: i64 = "coalesce(sum(g.size_bytes), 0)::bigint",
-        largest_bytes: i64 = "coalesce(max(g.largest_bytes), 0)",
-        approved: i64 = "coalesce(sum(g.approved), 0)::bigint",
-        synced: i64 = "coalesce(sum(g.synced), 0)::bigint",
+    /// Episodes of about the same length.
+    Band {
+        /// In whole seconds; none of those whose duration nobody knows.
+        seconds: Option<i64> = "f.duration_ms / 1000",
+        episodes: i64 = "count(*)",
+        duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
+        longest_ms: i64 = "coalesce(max(f.duration_ms), 0)",
+        size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
+        largest_bytes: i64 = "coalesce(max(f.size_bytes), 0)",
+        approved: i64 = "count(*) filter (where f.qa_status in ('approved', 'inspector_approved'))",
+        synced: i64 = "count(*) filter (where f.cloud_synced)",
     }
+}
+
+/// What is counted of all that match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub episodes: i64,
+    pub timed: i64,
+    pub duration_ms: i64,
+    pub longest_ms: i64,
+    /// Nearest rank: the shortest duration that at least 95 of 100 do not exceed.
+    pub p95_ms: i64,
+    pub size_bytes: i64,
+    pub largest_bytes: i64,
+    pub approved: i64,
+    pub synced: i64,
+    /// How many matched in the window of equal length before.
+    pub earlier: i64,
 }
 
 /// A stretch of time, and what happened in it.
@@ -116,27 +130,26 @@ impl CountedBy {
             Self::RobotType => ("f.robot_type_id", "coalesce(f.robot_type_id::text, '')", "coalesce(y.name, s.robot_name, '')"),
             Self::Collector => ("s.data_collector_id", OPERATOR, OPERATOR),
             Self::Scene => ("f.scene_id", "f.scene_id::text", "coalesce(n.name, e.scene_name, '')"),
-            Self::Sop => (
-                "f.sop_id",
-                "f.sop_id::text",
-                "coalesce(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), ''), 'SOP #' || f.sop_id)",
-            ),
+            Self::Sop => {
+                ("f.sop_id", "f.sop_id::text", "coalesce(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), ''), 'SOP #' || f.sop_id)")
+            }
             Self::QaStatus => ("f.qa_status", "f.qa_status", "f.qa_status"),
             Self::CloudSynced => ("f.cloud_synced", "f.cloud_synced::text", "f.cloud_synced::text"),
         }
     }
 }
 
-/// By duration first: what is left to sort for the 95th of 100 are the different durations.
-fn summary(matches: &str) -> String {
+/// Two processes group by seconds at once; by milliseconds there would be too many groups to put together.
+fn bands(matches: &str) -> String {
+    format!("select {} from counted_episodes f where {matches} group by 1", Band::columns())
+}
+
+/// The duration at a place among those of one band, the shortest first.
+fn within_band(matches: &str, next: usize) -> String {
+    let (seconds, place) = (next, next + 1);
     format!(
-        "with g as (select f.duration_ms, count(*) as episodes, count(f.size_bytes) as sized, sum(f.size_bytes) as size_bytes, \
-                    max(f.size_bytes) as largest_bytes, count(*) filter (where f.qa_status in ('approved', 'inspector_approved')) as approved, \
-                    count(*) filter (where f.cloud_synced) as synced from counted_episodes f where {matches} group by f.duration_ms), \
-         o as (select g.duration_ms, sum(g.episodes) over (order by g.duration_ms) as up_to, sum(g.episodes) over () as timed \
-               from g where g.duration_ms is not null) \
-         select {} from g",
-        Summary::columns()
+        "select f.duration_ms from counted_episodes f where {matches} and f.duration_ms >= ${seconds}::bigint * 1000 \
+         and f.duration_ms < (${seconds} + 1) * 1000 order by f.duration_ms offset ${place}::bigint limit 1"
     )
 }
 
@@ -168,19 +181,31 @@ fn groups(by: CountedBy, matches: &str) -> String {
 }
 
 impl Reads {
-    /// Of all that match, and how many matched in the window of equal length before.
-    pub async fn counted_summary(&self, selection: &Selection) -> Result<(Summary, i64), ReadError> {
-        let (summary, count) = (summary(&selection.matches()), count(&selection.matches()));
-        let earlier = async {
-            let Some(window) = selection.before() else { return Ok(0) };
-            let rows = self.query_planned(&count, &typed(&count, &selection.parameters_in(&window))).await?;
-            Ok::<i64, ReadError>(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
-        };
-        let now = async {
-            let row = self.row_planned(&summary, &selection.parameters()).await?;
-            Ok::<Summary, ReadError>(row.unwrap_or_else(Summary::nothing))
-        };
-        tokio::try_join!(now, earlier)
+    /// Of all that match, at one moment.
+    pub async fn counted_summary(&self, selection: &Selection) -> Result<Summary, ReadError> {
+        match self.counted_summary_once(selection).await {
+            Err(ReadError::Unfit(_)) => self.counted_summary_once(selection).await,
+            answer => answer,
+        }
+    }
+
+    async fn counted_summary_once(&self, selection: &Selection) -> Result<Summary, ReadError> {
+        let mut client = self.connection().await?;
+        let moment = one_moment(&mut client).await?;
+        let matches = selection.matches();
+        let found: Vec<Band> = rows_in(&moment, &bands(&matches), &selection.parameters()).await?;
+        let mut summary = Summary::of(&found);
+        if let Some((seconds, place)) = rank(&found) {
+            let mut parameters = selection.parameters();
+            parameters.push(&seconds);
+            parameters.push(&place);
+            summary.p95_ms = number_in(&moment, &within_band(&matches, selection.next()), &parameters).await?;
+        }
+        if let Some(window) = selection.before() {
+            summary.earlier = number_in(&moment, &count(&matches), &selection.parameters_in(&window)).await?;
+        }
+        moment.commit().await?;
+        Ok(summary)
     }
 
     /// The earliest bucket first; empty ones are not there.
@@ -198,25 +223,67 @@ impl Reads {
 }
 
 impl Summary {
-    fn nothing() -> Self {
-        Self {
-            episodes: 0,
-            timed: 0,
-            duration_ms: 0,
-            longest_ms: 0,
-            p95_ms: 0,
-            sized: 0,
-            size_bytes: 0,
-            largest_bytes: 0,
-            approved: 0,
-            synced: 0,
+    fn of(bands: &[Band]) -> Self {
+        let mut all = Self::default();
+        for band in bands {
+            all.episodes += band.episodes;
+            all.timed += if band.seconds.is_some() { band.episodes } else { 0 };
+            all.duration_ms += band.duration_ms;
+            all.longest_ms = all.longest_ms.max(band.longest_ms);
+            all.size_bytes += band.size_bytes;
+            all.largest_bytes = all.largest_bytes.max(band.largest_bytes);
+            all.approved += band.approved;
+            all.synced += band.synced;
         }
+        all
     }
+}
+
+/// In which band the 95th of 100 is, and how many of that band are shorter.
+fn rank(bands: &[Band]) -> Option<(i64, i64)> {
+    let mut timed: Vec<(i64, i64)> = bands.iter().filter_map(|band| Some((band.seconds?, band.episodes))).collect();
+    timed.sort_unstable();
+    let all: i64 = timed.iter().map(|(_, episodes)| episodes).sum();
+    let mut before = all.saturating_mul(95).saturating_add(99) / 100 - 1;
+    timed.into_iter().find_map(|(seconds, episodes)| {
+        let here = before < episodes;
+        if !here {
+            before -= episodes;
+        }
+        here.then_some((seconds, before))
+    })
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     let trends = Granularity::ALL.iter().map(|by| ("trend of episodes", trend(*by, MATCHES, 10)));
     let groups = CountedBy::ALL.iter().map(|by| ("groups of episodes", groups(*by, MATCHES)));
-    let all = [("summary of episodes", summary(MATCHES)), ("episodes that match", count(MATCHES))];
+    let all = [
+        ("episodes by how long they are", bands(MATCHES)),
+        ("a duration by its place", within_band(MATCHES, 10)),
+        ("episodes that match", count(MATCHES)),
+    ];
     all.into_iter().chain(trends).chain(groups).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn band(seconds: Option<i64>, episodes: i64) -> Band {
+        Band { seconds, episodes, duration_ms: 0, longest_ms: 0, size_bytes: 0, largest_bytes: 0, approved: 0, synced: 0 }
+    }
+
+    #[test]
+    fn the_rank_is_the_nearest_and_counts_what_is_timed() {
+        for (bands, found) in [
+            (vec![], None),
+            (vec![band(None, 9)], None),
+            (vec![band(Some(3), 1)], Some((3, 0))),
+            (vec![band(Some(1), 94), band(Some(2), 6)], Some((2, 0))),
+            (vec![band(Some(2), 5), band(None, 50), band(Some(1), 95)], Some((1, 94))),
+            (vec![band(Some(1), 10), band(Some(2), 10)], Some((2, 8))),
+        ] {
+            assert_eq!(rank(&bands), found, "{bands:?}");
+        }
+    }
 }

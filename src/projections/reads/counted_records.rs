@@ -30,7 +30,7 @@ row! {
         qa_status: QaStatus = "f.qa_status",
         cloud_synced: bool = "f.cloud_synced",
         duration_ms: Option<i64> = "f.duration_ms",
-        size_bytes: Option<i64> = "f.size_bytes",
+        size_bytes: i64 = "f.size_bytes",
     }
 }
 
@@ -66,7 +66,7 @@ fn order(by: SortedBy, order: SortOrder) -> String {
     match by {
         SortedBy::Time => format!("f.happened_at {direction}, f.episode_id {direction}"),
         SortedBy::DurationMs => format!("coalesce(f.duration_ms, -1) {direction}, f.episode_id {direction}"),
-        SortedBy::SizeBytes => format!("coalesce(f.size_bytes, -1) {direction}, f.episode_id {direction}"),
+        SortedBy::SizeBytes => format!("f.size_bytes {direction}, f.episode_id {direction}"),
         SortedBy::Count | SortedBy::Status => format!("f.episode_id {direction}"),
     }
 }

@@ -14,6 +14,7 @@ pub mod counted;
 pub mod counted_groups;
 pub mod counted_records;
 pub mod credentials;
+pub mod dashboard;
 pub mod data_ops;
 pub mod device_changes;
 pub mod devices;
@@ -69,6 +70,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         counted_groups::statements(),
         counted_records::statements(),
         credentials::statements(),
+        dashboard::statements(),
         data_ops::statements(),
         device_changes::statements(),
         devices::statements(),
