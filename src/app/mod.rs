@@ -58,6 +58,7 @@ use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
 use crate::pg::Connector;
 use crate::projections::reads::Reads;
+use crate::projections::statistics;
 use crate::qa::Runs;
 use crate::streams::Signals;
 use crate::subscribers::cloud_queue::CloudQueue;
@@ -187,6 +188,7 @@ impl App {
             log_lifecycle.spawn("traces", exporter.run(log_lifecycle.soft_stop().clone()));
         }
         lifecycle.spawn("terms of the log", search::follow(pool.clone(), log_head.clone(), stop.clone()));
+        lifecycle.spawn("statistics", statistics::follow(pool.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("wakes", wake_neighbours(connector.clone(), wakes.clone(), stop.clone()));
 
         let folder = data.as_ref().map(|data| folder_name(&config.database, data)).transpose()?;
@@ -289,6 +291,7 @@ impl App {
             viewer_lifetime: config.s3.viewer_ttl,
             lichtblick_url: config.http.lichtblick_url.clone(),
             admin_username: config.auth.admin_username.clone(),
+            display_token: config.auth.display_token.as_ref().map(|token| token.expose().to_owned()),
             callbacks_of_known_devices: config.devices.callbacks == CallbackProof::KnownDevice,
             callback_base_url: config.http.callback_base_url(http),
             bucket: config.s3.bucket.clone(),
@@ -320,7 +323,12 @@ impl App {
                 secret_of,
             },
             secrets: {
-                let ours = secrets.iter().chain([&jwt_secret]).chain(admin_password.known()).map(|secret| secret.expose().to_owned());
+                let ours = secrets
+                    .iter()
+                    .chain([&jwt_secret])
+                    .chain(admin_password.known())
+                    .chain(config.auth.display_token.as_ref())
+                    .map(|secret| secret.expose().to_owned());
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,

@@ -38,6 +38,8 @@ pub struct Auth {
     pub admin_username: String,
     #[serde(deserialize_with = "set_or_none")]
     pub admin_password: Option<Secret>,
+    #[serde(deserialize_with = "set_or_none")]
+    pub display_token: Option<Secret>,
 }
 
 impl Auth {
@@ -58,6 +60,15 @@ impl Auth {
                 is_secret(password, PASSWORD_BYTES_MIN) && password.expose().len() <= PASSWORD_BYTES_MAX,
                 format!(
                     "`auth.admin_password` must have {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes, and not always the same few; {HOW_TO_MAKE_ONE}"
+                ),
+            );
+        }
+        if let Some(token) = &self.display_token {
+            let spaced = token.expose().chars().any(|c| !c.is_ascii_graphic());
+            findings.need(
+                is_secret(token, JWT_SECRET_BYTES_MIN) && !spaced,
+                format!(
+                    "`auth.display_token` must have {JWT_SECRET_BYTES_MIN} bytes or more, without spaces, and not always the same few; {HOW_TO_MAKE_ONE}"
                 ),
             );
         }

@@ -11,12 +11,13 @@ use super::given::Given;
 use super::layers::{self, DEFAULTS};
 
 /// Settings that must not show.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
     "database.url",
     "database.password",
     "s3.secret_key",
     "auth.jwt_secret",
     "auth.admin_password",
+    "auth.display_token",
     "sync.s3.secret_key",
     "sync.receiver.token",
 ];
@@ -234,6 +235,7 @@ mod tests {
                 ("KEYSTONE_DATABASE_URL", secret),
                 ("KEYSTONE_DATABASE_PASSWORD", "hunter2"),
                 ("KEYSTONE_JWT_SECRET", "hunter2"),
+                ("KEYSTONE_DASHBOARD_DISPLAY_TOKEN", "hunter2"),
                 ("KEYSTONE_S3_SECRET_KEY", "hunter2"),
                 ("KEYSTONE_CLOUD_S3_SECRET_KEY", "hunter2"),
                 ("KEYSTONE_CLOUD_RECEIVER_TOKEN", "hunter2"),

@@ -51,6 +51,17 @@ pub async fn read_after_in(client: &impl GenericClient, position: i64, limit: i6
     Ok(rows.iter().map(placed).collect())
 }
 
+/// All events of some streams that have their position, in the log's order.
+pub async fn of_streams_in(client: &impl GenericClient, aggregate_type: &str, ids: &[String]) -> Result<Vec<Placed>, StoreError> {
+    let sql = format!(
+        "select l.position, {EVENT_COLUMNS} from events e join log l on l.seq = e.seq
+         where e.aggregate_type = $1 and e.aggregate_id = any ($2::text[]) order by l.position"
+    );
+    let statement = client.prepare_cached(&sql).await?;
+    let rows = client.query(&statement, &[&aggregate_type, &ids]).await?;
+    Ok(rows.iter().map(placed).collect())
+}
+
 /// What was committed and waits for its position. Each event stands behind the earlier ones of its stream, as it will
 /// in the log.
 pub async fn waiting_in(client: &impl GenericClient) -> Result<Vec<StoredEvent>, StoreError> {

@@ -96,21 +96,21 @@ fn items<G: Given>(name: &str, raw: &[&str], item_max: usize) -> Result<Option<V
     Ok((!items.is_empty()).then_some(items))
 }
 
-fn texts<G: Given>(given: &G, name: &str) -> Result<Option<Vec<String>>, Problem> {
+pub fn texts<G: Given>(given: &G, name: &str) -> Result<Option<Vec<String>>, Problem> {
     items::<G>(name, &given.texts(name), TEXT_BYTES_MAX)
 }
 
-fn words<G: Given, T: FromStr<Err = UnknownWord>>(given: &G, name: &str) -> Result<Option<Vec<T>>, Problem> {
+pub fn words<G: Given, T: FromStr<Err = UnknownWord>>(given: &G, name: &str) -> Result<Option<Vec<T>>, Problem> {
     let Some(items) = texts(given, name)? else { return Ok(None) };
     let word = |item: &String| item.parse().map_err(|unknown| Problem::of_field(name, unknown));
     items.iter().map(word).collect::<Result<_, _>>().map(Some)
 }
 
 /// Lists of integers: of a repeated name the first value counts.
-struct Ids<'a, G>(&'a G);
+pub struct Ids<'a, G>(pub &'a G);
 
 impl<G: Given> Ids<'_, G> {
-    fn of<T>(&self, name: &str, kind: impl Fn(i64) -> T) -> Result<Option<Vec<T>>, Problem> {
+    pub fn of<T>(&self, name: &str, kind: impl Fn(i64) -> T) -> Result<Option<Vec<T>>, Problem> {
         let raw = first(self.0, name);
         let Some(items) = items::<G>(name, raw.as_slice(), NUMBER_BYTES_MAX)? else { return Ok(None) };
         let id = |item: &String| item.parse().ok().filter(|id| *id > 0).map(&kind);

@@ -94,7 +94,7 @@ pub struct InspectionItem {
 fn inspector_of(caller: &Caller) -> Option<InspectorId> {
     match caller.identity {
         Identity::Inspector { id, .. } => Some(id),
-        Identity::Admin | Identity::Collector { .. } | Identity::Anonymous => None,
+        Identity::Admin | Identity::Collector { .. } | Identity::Display | Identity::Anonymous => None,
     }
 }
 

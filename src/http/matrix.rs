@@ -5,9 +5,9 @@ use hyper::service::Service;
 
 use super::AuthMode;
 use super::auth::Identity;
-use super::policy::{Access, Key, Policy, Reach};
+use super::policy::{Access, Key, Policy, Reach, Role};
 use super::router::policies;
-use super::router::tests::{operations, request, served, state};
+use super::router::tests::{DISPLAY_TOKEN, operations, request, served, state};
 use crate::domain::device::LinkKind;
 use crate::domain::{CollectorId, InspectorId};
 
@@ -41,11 +41,19 @@ fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
     match (who.role(), policy.access) {
         // None of the callers here shows a link.
         (_, Access::Link) => Heard::NotLoggedIn,
+        // Elsewhere a display's token is none at all.
+        (Some(Role::Display), access) if !policy.roles.contains(&Role::Display) => wanted_of_nobody(access),
         (Some(role), _) if policy.roles.contains(&role) => Heard::LetIn,
         (Some(_), _) => Heard::NotForThisRole,
-        (None, Access::Open) => Heard::LetIn,
         (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,
-        (None, Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink | Access::LoginOrSecret) => Heard::NotLoggedIn,
+        (None, access) => wanted_of_nobody(access),
+    }
+}
+
+fn wanted_of_nobody(access: Access) -> Heard {
+    match access {
+        Access::Open => Heard::LetIn,
+        Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink | Access::LoginOrSecret | Access::Link => Heard::NotLoggedIn,
     }
 }
 
@@ -94,15 +102,15 @@ fn further(policy: &Policy) -> String {
 const HEAD: &str = "# Access
 
 Every route, and what a caller hears. *yes*: the route is theirs; 401: a login is required; 403: it is for another role.
-A robot's token opens sockets, and no route: it is as if there were none. *Reach* is what part of the site a route is about: `site`,
+A robot's token opens sockets, and no route: it is as if there were none; so is a display's where it is not for displays. *Reach* is what part of the site a route is about: `site`,
 what belongs to no factory; `scope`, what the caller's scope contains; `own robot`, for data collectors the robot of their own
 workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`.
 
 The page is written by the test that asks every route as every caller (`KEYSTONE_WRITE_DOCS=1 cargo test every_route_is_for_whom`);
 the policies stand in the lists of `src/http`.
 
-| Route | no login | no login, `compat` | robot's token | data collector | data inspector | admin | Reach | Key | |
-|---|---|---|---|---|---|---|---|---|---|
+| Route | no login | no login, `compat` | robot's token | display | data collector | data inspector | admin | Reach | Key | |
+|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 #[tokio::test]
@@ -113,10 +121,14 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
     let inspector = Identity::Inspector { id: InspectorId(1), inspector_id: "in".into() };
     let robots = Some(format!("kws_v1_{}", "A".repeat(43)));
     let (at_strict, at_compat) = (served(&strict), served(&compat));
+    let bearer = |token: Option<String>| token.map(|token| format!("Bearer {token}"));
+    let (robots, login) = (bearer(robots), |who: &Identity| bearer(login(who)));
+    let display = Some(format!("Display {DISPLAY_TOKEN}"));
     let callers = [
         (&at_strict, AuthMode::Strict, Identity::Anonymous, None),
         (&at_compat, AuthMode::Compat, Identity::Anonymous, None),
         (&at_strict, AuthMode::Strict, Identity::Anonymous, robots),
+        (&at_strict, AuthMode::Strict, Identity::Display, display),
         (&at_strict, AuthMode::Strict, collector.clone(), login(&collector)),
         (&at_strict, AuthMode::Strict, inspector.clone(), login(&inspector)),
         (&at_strict, AuthMode::Strict, Identity::Admin, login(&Identity::Admin)),
@@ -127,8 +139,11 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
         let policy = policies.of(&method.parse::<Method>().unwrap(), &path);
         let concrete = path.replace("{id}", "1").replace("{device_id}", "AB-1").replace("{filename}", "recorder.yaml");
         let mut cells = vec![format!("`{method} {path}`")];
-        for (edge, mode, who, token) in &callers {
-            let asked = request(&method, &concrete, token.as_deref(), "");
+        for (edge, mode, who, shown) in &callers {
+            let mut asked = request(&method, &concrete, None, "");
+            if let Some(shown) = shown {
+                asked.headers_mut().insert("authorization", shown.parse().unwrap());
+            }
             let heard = Heard::of(edge.call(asked).await.unwrap().status().as_u16());
             assert_eq!(heard, wanted(&policy, who, *mode), "{method} {path} as {}", who.name());
             cells.push(heard.as_str().to_owned());

@@ -33,6 +33,7 @@ const JUDGES: &[Role] = &[Role::Admin, Role::DataInspector];
 const MANAGERS: &[Role] = &[Role::Admin];
 const AUDITORS: &[Role] = &[Role::Admin];
 pub const COLLECTORS: &[Role] = &[Role::DataCollector];
+const WATCHERS: &[Role] = &[Role::Admin, Role::DataCollector, Role::Display];
 
 /// Which part of the site a route is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,9 @@ impl Policy {
     pub const SAY: Self = Self { roles: OPERATORS, ..Self::READ }.closed();
     /// Looking at how episodes were judged, and having them judged.
     pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
+
+    /// Watching production, also on a screen on a wall.
+    pub const WATCH: Self = Self { roles: WATCHERS, ..Self::READ }.closed();
 
     /// Closed in `compat` mode, too.
     pub const fn closed(self) -> Self {

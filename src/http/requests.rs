@@ -134,7 +134,9 @@ fn body_of(outcome: OutcomeShown, request_id: &str) -> Value {
 fn theirs(caller: &Caller) -> Option<String> {
     match caller.identity {
         Identity::Admin => None,
-        Identity::Collector { .. } | Identity::Inspector { .. } | Identity::Anonymous => Some(caller.identity.actor().to_string()),
+        Identity::Collector { .. } | Identity::Inspector { .. } | Identity::Display | Identity::Anonymous => {
+            Some(caller.identity.actor().to_string())
+        }
     }
 }
 

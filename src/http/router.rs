@@ -26,10 +26,10 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, alerts, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, data_ops, dead_letters, describe,
-    device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs, polling, qa,
-    ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream, stations, statistics, storage,
-    subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
+    AppState, alerts, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, dashboard, data_ops, dead_letters,
+    describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs,
+    polling, production_statistics, qa, ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream,
+    stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -52,6 +52,7 @@ const LOGIN: &str = "/api/v1/auth/login";
         (name = "batches", description = "Work given to a workstation"),
         (name = "tasks", description = "One recording each"),
         (name = "episodes", description = "Verified recordings"),
+        (name = "statistics", description = "How much was made, of what and by whom"),
         (name = "events", description = "The event log: who did what, and what followed"),
         (name = "subscriptions", description = "Programs that are told of events, by webhook"),
         (name = "storage", description = "Their files"),
@@ -103,6 +104,8 @@ fn routes() -> Routes {
         batches::routes,
         tasks::routes,
         statistics::routes,
+        production_statistics::routes,
+        dashboard::routes,
         episodes::routes,
         events::routes,
         event_stream::routes,
@@ -219,6 +222,8 @@ pub(super) mod tests {
     use crate::projections::reads::Reads;
     use crate::qa::{RunSettings, Runs};
 
+    pub const DISPLAY_TOKEN: &str = "the-token-of-a-display";
+
     /// The whole edge over a database and a store that nobody answers for.
     pub fn state(auth_mode: AuthMode) -> AppState {
         let mut config = tokio_postgres::Config::new();
@@ -236,6 +241,7 @@ pub(super) mod tests {
             viewer_lifetime: Duration::from_secs(14_400),
             lichtblick_url: Some("http://lichtblick.test".into()),
             admin_username: "admin".into(),
+            display_token: Some(DISPLAY_TOKEN.into()),
             callback_base_url: "http://127.0.0.1:8080".into(),
             bucket: "edge-f".into(),
             body_bytes_max: 1000,
@@ -421,6 +427,17 @@ pub(super) mod tests {
             "/api/v1/qa/suites/{id}/apply/preview",
             "/api/v1/qa/suites/{id}/retire",
             "/api/v1/qa/suites/{id}/what-if",
+            "/api/v1/admin/statistics/data-production/summary",
+            "/api/v1/admin/statistics/data-production/trend",
+            "/api/v1/admin/statistics/data-production/breakdown",
+            "/api/v1/admin/statistics/data-production/details",
+            "/api/v1/admin/statistics/data-production/export",
+            "/api/v1/operator/statistics/data-production/summary",
+            "/api/v1/operator/statistics/data-production/trend",
+            "/api/v1/operator/statistics/data-production/breakdown",
+            "/api/v1/production/dashboard/snapshot",
+            "/api/v1/production/dashboard/overview",
+            "/api/v1/production/dashboard/batches/{id}/task-summary",
             "/api/v1/stations/{id}/stream",
             "/api/v1/sync/config",
             "/api/v1/sync/destinations/{name}/pause",
@@ -477,7 +494,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 200, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 211, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -28,6 +28,8 @@ pub struct EdgeSettings {
     /// The Lichtblick of the site; no slash at the end.
     pub lichtblick_url: Option<String>,
     pub admin_username: String,
+    /// What displays of dashboards show; none where there are no displays.
+    pub display_token: Option<String>,
     /// Whether a callback without its token is believed from where the recorder of its robot connects from.
     pub callbacks_of_known_devices: bool,
     /// Start of the links that recorders post to; no slash at the end.

@@ -41,6 +41,8 @@ use crate::domain::sync::{CloudName, GivenUpCause, SyncFault, SyncReason};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
 use crate::domain::words::UnknownWord;
+use crate::projections::reads::counted_groups::{CountedBy, Granularity};
+use crate::projections::reads::counted_records::{SortOrder, SortedBy};
 use crate::projections::reads::events::Direction as LogDirection;
 use crate::projections::reads::inspection::QueueOrder;
 use crate::projections::rows::device::CommandStatus;
@@ -143,6 +145,10 @@ listed! {
     DirectionWord = Direction,
     DirectionOfLogWord = LogDirection,
     ExportFormatWord = ExportFormat,
+    GranularityWord = Granularity,
+    CountedByWord = CountedBy,
+    SortedByWord = SortedBy,
+    SortOrderWord = SortOrder,
 }
 
 /// What a recorder was seen doing, or that it told nothing yet.
@@ -178,6 +184,8 @@ words! {
     AcknowledgedWord = "acknowledged";
     SentWord = "sent";
     DimensionWord = "scene" | "sop";
+    SuccessWord = "success";
+    EpisodeWord = "episode";
     EpisodeFileWord = "mcap" | "sidecar";
     RequestKindWord = "device_command";
     AbandonedOutcomeWord = "succeeded" | "refused" | "not_sent";

@@ -10,6 +10,7 @@
 //! - [`facts`]: what a command has to know of other things before it decides.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
+//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
@@ -21,5 +22,6 @@ pub mod reads;
 pub mod rebuild;
 pub mod rows;
 mod sql_types;
+pub mod statistics;
 
 pub use rows::{ReadModel, RowWrite};

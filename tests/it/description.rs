@@ -354,7 +354,7 @@ impl World {
             "text/event-stream" => {
                 String::from_utf8_lossy(&response.chunk().await.expect("a piece").unwrap_or_default()).into_owned().into()
             }
-            "text/plain" | "application/x-ndjson" => first_lines(&response.text().await.expect("a text")).into(),
+            "text/plain" | "text/csv" | "application/x-ndjson" => first_lines(&response.text().await.expect("a text")).into(),
             "text/yaml" => response.text().await.expect("a text").into(),
             _ => Value::Null,
         };

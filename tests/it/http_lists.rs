@@ -38,6 +38,7 @@ async fn every_query_fits_the_schema() {
         .chain(subscribed::statements())
         .chain(keystone_edge::commands::sync::statements())
         .chain(keystone_edge::commands::copies::statements())
+        .chain(keystone_edge::projections::statistics::statements())
         .chain([("homes of streams", keystone_edge::projections::homes::HOMES.to_owned())])
     {
         match client.prepare(&statement).await {

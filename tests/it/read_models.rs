@@ -34,6 +34,7 @@ use tokio::sync::Mutex;
 
 use crate::factory::{Factory, asked, device, last_report, place_all, recorder_tells, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
+use crate::production_statistics::{count_all, differences};
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
 const CASES: u32 = 24;
@@ -640,6 +641,51 @@ fn read_models_equal_a_fold_of_the_log_after_any_commands() {
                 }
                 check(&database.pool, &database).await;
                 println!("{:?}", reached(&database.pool).await);
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// What is counted along the way, and what is counted at once from the first event, is what the rows say.
+#[test]
+fn statistics_equal_a_recount_after_any_commands() {
+    const CASES: u32 = 10;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let cases =
+        Cases { cases: CASES, failure_persistence: Some(Box::new(FileFailurePersistence::Off)), max_shrink_iters: 40, ..Cases::default() };
+    TestRunner::new(cases)
+        .run(&proptest::collection::vec((step(), 0..12_u8), STEPS / 2..STEPS), |steps| {
+            runtime.block_on(async {
+                let database = TestDatabase::new().await;
+                let factory = Factory::new(&database.pool, ROBOTS).await;
+                let memory = Mutex::new(Memory::default());
+                act(&factory, &memory, Step::PlaceOrder { target: 9 }).await;
+                for station in 0..ROBOTS {
+                    act(&factory, &memory, Step::CreateBatch { order: 0, station, quantity: 3 }).await;
+                    act(&factory, &memory, Step::OpenLink { who: station, recorder: false }).await;
+                }
+                for (step, then) in steps {
+                    act(&factory, &memory, step).await;
+                    if then == 0 {
+                        place_all(&database.connector).await;
+                        count_all(&database.pool).await;
+                    }
+                }
+                place_all(&database.connector).await;
+                count_all(&database.pool).await;
+                assert_eq!(differences(&database.pool).await, Vec::<String>::new(), "along the way");
+                let client = get(&database.pool).await.unwrap();
+                let all = "select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_episodes c";
+                let along: serde_json::Value = client.query_one(all, &[]).await.unwrap().get(0);
+                client
+                    .batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, statistics_cursor")
+                    .await
+                    .unwrap();
+                count_all(&database.pool).await;
+                assert_eq!(differences(&database.pool).await, Vec::<String>::new(), "at once");
+                assert_eq!(client.query_one(all, &[]).await.unwrap().get::<_, serde_json::Value>(0), along, "each as it was");
+                println!("{} episodes, {:?}", along.as_array().map_or(0, Vec::len), reached(&database.pool).await);
             });
             Ok(())
         })

@@ -6,7 +6,13 @@ use crate::domain::{Actor, CollectorId, InspectorId, Scope};
 
 words! {
     /// What a login is for.
-    Role { Admin = "admin", DataCollector = "data_collector", DataInspector = "data_inspector" }
+    Role {
+        Admin = "admin",
+        DataCollector = "data_collector",
+        DataInspector = "data_inspector",
+        /// A screen on a wall: it shows dashboards, and nothing else.
+        Display = "display",
+    }
 }
 
 /// Who a request comes from.
@@ -21,6 +27,8 @@ pub enum Identity {
         id: InspectorId,
         inspector_id: String,
     },
+    /// A screen on a wall, with the token of the settings.
+    Display,
     /// A caller without a login.
     Anonymous,
 }
@@ -44,6 +52,7 @@ impl Identity {
             Identity::Admin => "admin".to_owned(),
             Identity::Collector { id, .. } => format!("collector:{id}"),
             Identity::Inspector { id, .. } => format!("inspector:{id}"),
+            Identity::Display => "display".to_owned(),
             Identity::Anonymous => "anonymous".to_owned(),
         }
     }
@@ -54,6 +63,7 @@ impl Identity {
             Identity::Admin => Some(Role::Admin),
             Identity::Collector { .. } => Some(Role::DataCollector),
             Identity::Inspector { .. } => Some(Role::DataInspector),
+            Identity::Display => Some(Role::Display),
             Identity::Anonymous => None,
         }
     }
@@ -64,8 +74,8 @@ impl Identity {
             Identity::Admin => Actor::Admin,
             Identity::Collector { id, .. } => Actor::Collector(*id),
             Identity::Inspector { id, .. } => Actor::Inspector(*id),
-            // The source address is all that is known.
-            Identity::Anonymous => Actor::Anonymous,
+            // The source address is all that is known. A display changes nothing.
+            Identity::Display | Identity::Anonymous => Actor::Anonymous,
         }
     }
 

@@ -283,7 +283,7 @@ pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me
             }));
         }
         Identity::Inspector { id, .. } => return inspector_me(&state, id).await,
-        Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
+        Identity::Display | Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
     };
     let collector = state.reads.data_collector(&Scope::Everything, id).await?;
     let collector = collector.filter(|collector| collector.own.status == CollectorStatus::Active);

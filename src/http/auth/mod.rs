@@ -88,7 +88,7 @@ async fn stands(state: &AppState, login: &Login) -> Result<bool, ReadError> {
     let account = match &login.identity {
         Identity::Collector { id, .. } => Account::Collector(*id),
         Identity::Inspector { id, .. } => Account::Inspector(*id),
-        Identity::Admin | Identity::Anonymous => return Ok(true),
+        Identity::Admin | Identity::Display | Identity::Anonymous => return Ok(true),
     };
     state.reads.account_stands(account, login.issued_at).await
 }
@@ -103,9 +103,11 @@ fn admitted(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -
 fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Login, Problem> {
     let now = state.commands.now();
     let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
-    let login = match cookie {
-        Some(cookie) => state.tokens.identify_stream(cookie, now),
-        None => state.tokens.identify(headers.get(AUTHORIZATION), now),
+    let shown = display_token(headers).filter(|_| policy.roles.contains(&Role::Display));
+    let login = match (cookie, shown) {
+        (Some(cookie), _) => state.tokens.identify_stream(cookie, now),
+        (None, Some(shown)) => display(state, shown),
+        (None, None) => state.tokens.identify(headers.get(AUTHORIZATION), now),
     };
     let compat = state.settings.auth_mode == AuthMode::Compat;
     login.or_else(|problem| match policy.access {
@@ -115,6 +117,20 @@ fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -
         Access::LoginOrSecret if secret_of(headers).is_some() => Ok(Login::NONE),
         Access::LoginUnlessCompat | Access::LoginOrLink | Access::LoginOrSecret | Access::Link | Access::Login => Err(problem),
     })
+}
+
+/// What a display shows: `Authorization: Display <token>`.
+fn display_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("display").then_some(token.trim())
+}
+
+fn display(state: &AppState, shown: &str) -> Result<Login, Problem> {
+    let known = state.settings.display_token.as_deref();
+    if known.is_some_and(|known| passwords::same(shown, known)) {
+        return Ok(Login { identity: Identity::Display, issued_at: 0 });
+    }
+    Err(Problem::new(Code::Unauthenticated, "the token of the display is not the one of this site, or displays are switched off here"))
 }
 
 /// The secret of a subscription, where the request shows one.
@@ -152,6 +168,7 @@ pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Proble
         Some(Role::DataCollector) if episode.own.qa_status == QaStatus::Rejected => {
             Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
         }
+        Some(Role::Display) => Err(Problem::new(Code::Forbidden, "a display shows no recordings")),
         Some(Role::Admin | Role::DataCollector | Role::DataInspector) | None => Ok(()),
     }
 }
@@ -213,7 +230,7 @@ impl Caller {
     pub fn judges(&self) -> bool {
         match self.identity.role() {
             Some(Role::Admin | Role::DataInspector) => true,
-            Some(Role::DataCollector) | None => false,
+            Some(Role::DataCollector | Role::Display) | None => false,
         }
     }
 

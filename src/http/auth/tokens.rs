@@ -100,7 +100,7 @@ impl Tokens {
             Identity::Admin => (0, String::new()),
             Identity::Collector { id, operator_id } => (id.0, operator_id.clone()),
             Identity::Inspector { id, inspector_id } => (id.0, inspector_id.clone()),
-            Identity::Anonymous => return None,
+            Identity::Display | Identity::Anonymous => return None,
         };
         let claims = LoginClaims { collector_id, operator_id, role: identity.role()?.as_str().to_owned() };
         Some(self.sign(kind, claims, now, self.login_lifetime))

@@ -10,7 +10,11 @@ pub mod breakdown;
 pub mod bulk_runs;
 pub mod certificates;
 pub mod compared;
+pub mod counted;
+pub mod counted_groups;
+pub mod counted_records;
 pub mod credentials;
+pub mod dashboard;
 pub mod data_ops;
 pub mod device_changes;
 pub mod devices;
@@ -62,7 +66,11 @@ pub fn statements() -> Vec<(&'static str, String)> {
         bulk_runs::statements(),
         certificates::statements(),
         compared::statements(),
+        counted::statements(),
+        counted_groups::statements(),
+        counted_records::statements(),
         credentials::statements(),
+        dashboard::statements(),
         data_ops::statements(),
         device_changes::statements(),
         devices::statements(),

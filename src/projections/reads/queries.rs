@@ -1,8 +1,8 @@
 //! How every query is run: on a connection of the pool, and once more where a session could not.
 
-use deadpool_postgres::{Object, Pool};
-use tokio_postgres::Row;
+use deadpool_postgres::{Object, Pool, Transaction};
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{IsolationLevel, Row};
 
 use super::error::ReadError;
 use super::home::Home;
@@ -22,7 +22,7 @@ impl Reads {
         Self { pool }
     }
 
-    async fn connection(&self) -> Result<Object, ReadError> {
+    pub(super) async fn connection(&self) -> Result<Object, ReadError> {
         Ok(self.pool.get().await?)
     }
 
@@ -102,6 +102,12 @@ impl Reads {
         Ok(rows.first().map_or(Ok(0), |row| row.try_get(0))?)
     }
 
+    /// Rows, planned for these parameters.
+    pub(super) async fn rows_planned<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<R>, ReadError> {
+        let rows = self.query_planned(statement, &typed(statement, parameters)).await?;
+        Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+    }
+
     /// One row, planned for these parameters.
     pub(super) async fn row_planned<R: FromRow>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<R>, ReadError> {
         let rows = self.query_planned(statement, &typed(statement, parameters)).await?;
@@ -173,6 +179,27 @@ impl Reads {
         let next = last.map(|row| query.place_of(row)).transpose()?;
         Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
     }
+}
+
+/// What only reads, of one moment.
+pub(super) async fn one_moment(client: &mut Object) -> Result<Transaction<'_>, ReadError> {
+    Ok(client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?)
+}
+
+/// Rows of a moment, planned for these parameters.
+pub(super) async fn rows_in<R: FromRow>(
+    moment: &Transaction<'_>,
+    statement: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<Vec<R>, ReadError> {
+    let rows = moment.query_typed(statement, &typed(statement, parameters)).await?;
+    Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
+}
+
+/// One number of a moment; 0 where there is no row.
+pub(super) async fn number_in(moment: &Transaction<'_>, statement: &str, parameters: &[Parameter<'_>]) -> Result<i64, ReadError> {
+    let rows = moment.query_typed(statement, &typed(statement, parameters)).await?;
+    Ok(rows.first().map_or(Ok(Some(0)), |row| row.try_get::<_, Option<i64>>(0))?.unwrap_or(0))
 }
 
 /// Parameters, and further ones.

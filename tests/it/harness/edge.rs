@@ -51,6 +51,7 @@ pub struct TestEdge {
     client: reqwest::Client,
 }
 
+pub const DISPLAY_TOKEN: &str = "the-token-of-a-display";
 const SECRET: &str = "a secret of this test, long enough";
 
 /// An answer: status, and body as JSON (a string where it is none).
@@ -83,6 +84,7 @@ impl TestEdge {
             viewer_lifetime: Duration::from_secs(14_400),
             lichtblick_url: Some("http://lichtblick.test".into()),
             admin_username: "admin".into(),
+            display_token: Some(DISPLAY_TOKEN.into()),
             callback_base_url: "http://edge.test:8080".into(),
             bucket: objects.settings.bucket.clone(),
             body_bytes_max: 1 << 20,

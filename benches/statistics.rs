@@ -1,0 +1,200 @@
+//! Statistics and dashboards of a site with a million episodes, over the real program's routes, each beside plain SQL over the rows of episodes
+//! and tasks in the same run; and an export of all of them, with the memory of the server.
+//!
+//! `KEYSTONE_BENCH_EPISODES` is how many there are, over 310 days (1,000,000; a gigabyte of disk), `KEYSTONE_BENCH_SECONDS` the seconds per figure (3).
+
+#![allow(clippy::disallowed_methods)]
+
+#[allow(dead_code, reason = "the other benchmarks use the rest")]
+mod baseline;
+#[path = "../tests/it/harness/mod.rs"]
+mod harness;
+
+use std::time::Instant;
+
+use deadpool_postgres::Pool;
+use futures_util::StreamExt as _;
+use keystone_edge::listener::raise_open_files;
+use serde_json::{Value, json};
+
+use baseline::{number, seconds};
+use harness::server::{PASSWORD, Server};
+
+/// A hundred stations. A station works on one scene and procedure for a day; nine of ten episodes are approved, seven of ten in the cloud.
+const FILL: &str = "
+insert into factories (id, version, created_at, updated_at, name, slug, timezone) select 1, 1, now(), now(), 'Factory', 'f', 'UTC';
+insert into organizations (id, version, created_at, updated_at, factory_id, name, slug) select n, 1, now(), now(), 1, 'Organization ' || n, 'o' || n from generate_series(1, 5) n;
+insert into scenes (id, version, created_at, updated_at, factory_id, name) select n, 1, now(), now(), 1, 'Scene ' || n from generate_series(1, 10) n;
+insert into sops (id, version, created_at, updated_at, slug, sop_version, skill_sequence) select n, 1, now(), now(), 'sop-' || n, '1', '{}' from generate_series(1, 20) n;
+insert into robot_types (id, version, created_at, updated_at, name, model, sensor_suite, capabilities, ros_topics)
+    select n, 1, now(), now(), 'Type ' || n, 'T' || n, '[]', '[]', '{}' from generate_series(1, 4) n;
+insert into robots (id, version, created_at, updated_at, robot_type_id, factory_id, device_id, status, metadata)
+    select n, 1, now(), now(), 1 + n % 4, 1, 'AB-' || n, 'active', '{}' from generate_series(1, 100) n;
+insert into data_collectors (id, version, created_at, updated_at, organization_id, name, operator_id, status, metadata)
+    select n, 1, now(), now(), 1 + n % 5, 'Collector ' || n, 'op-' || n, 'active', '{}' from generate_series(1, 100) n;
+insert into stations (id, version, created_at, updated_at, name, robot_id, robot_name, robot_serial, data_collector_id, collector_name, collector_operator_id,
+                      factory_id, organization_id, status, metadata, is_current)
+    select n, 1, now(), now(), 'Station ' || n, n, 'Arm', 'AB-' || n, n, 'Collector ' || n, 'op-' || n, 1, 1 + n % 5, 'active', '{}', true from generate_series(1, 100) n;
+insert into orders (id, version, created_at, updated_at, organization_id, scene_id, name, target_count, priority, status, task_count, completed_count, failed_count, cancelled_count)
+    select n, 1, now(), now(), 1 + n % 5, 1 + n % 10, 'Order ' || n, 100, 'normal', 'completed', 10, 9, 1, 0 from generate_series(1, 1000) n;
+insert into batches (id, version, created_at, updated_at, batch_id, order_id, station_id, organization_id, status, task_count, completed_count, failed_count,
+                     cancelled_count, episode_count, started_at)
+    select n, 1, now(), now(), 'batch_' || n, 1 + n % 1000, 1 + n % 100, 1 + n % 5, case when n % 500 = 0 then 'active' else 'completed' end, 50, 50, 0, 0, 50, now()
+    from generate_series(1, EPISODES / 50) n;
+create temporary table made as
+    select n, now() - (EPISODES - n) * interval '310 days' / EPISODES as at, 1 + (n * 7919) % 100 as station, 1000 * (20 + (n * 104729) % 100) + 10 * ((n * 31) % 100) as ms,
+           30000000 + (n * 7907) % 100000000 as bytes, (n * 310 / EPISODES) as day,
+           (array['approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'inspector_approved', 'rejected', 'needs_inspection'])[1 + n % 10] as qa
+    from generate_series(1::bigint, EPISODES) n;
+insert into tasks (id, version, created_at, updated_at, task_id, batch_id, order_id, station_id, sop_id, scene_id, scene_name, subscene_id, subscene_name,
+                   initial_scene_layout, factory_id, organization_id, status, started_at, completed_at, ended_at, episode_id)
+    select n, 1, at - interval '1 hour', at, 'task_' || n, 1 + n / 50 % (EPISODES / 50), 1 + n % 1000, station, 1 + (station + day) % 20, 1 + (station + day) % 10,
+           'Scene', 1, 'Subscene', '', 1, 1 + station % 5, case when n % 50000 = 0 then 'in_progress' else 'completed' end, at - interval '1 minute', at, at, n from made;
+insert into episodes (id, version, created_at, updated_at, episode_id, task_id, task_public_id, batch_id, order_id, station_id, sop_id, scene_id, scene_name, subscene_id,
+                      subscene_name, factory_id, organization_id, mcap_path, checksum, file_size_bytes, duration_sec, message_count, qa_status, auto_approved, cloud_synced,
+                      cloud_processed, labels, cloud_synced_at, inspection_deciders, inspection_blind)
+    select n, 1, at, at, md5(n::text)::uuid::text, n, 'task_' || n, 1 + n / 50 % (EPISODES / 50), 1 + n % 1000, station, 1 + (station + day) % 20, 1 + (station + day) % 10,
+           'Scene', 1, 'Subscene', 1, 1 + station % 5, 'edge/' || n || '.mcap', md5(n::text), bytes, ms / 1000.0, 1, qa, false, n % 10 < 7, false, '{}',
+           case when n % 10 < 7 then at end, '{}', false from made;
+insert into counted_episodes (happened_at, episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, duration_ms, robot_type_id, cloud_synced, qa_status)
+    select t.completed_at, e.id, e.station_id, e.scene_id, e.sop_id, e.factory_id, e.organization_id, e.file_size_bytes, round(e.duration_sec * 1000)::bigint, r.robot_type_id,
+           e.cloud_synced, e.qa_status
+    from episodes e join tasks t on t.id = e.task_id join stations s on s.id = e.station_id join robots r on r.id = s.robot_id order by e.id;
+insert into counted_tasks (task_id, assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status)
+    select id, created_at, updated_at, station_id, scene_id, sop_id, ended_at, status from tasks order by id;
+insert into episode_totals select station_id, qa_status, count(*), sum(duration_ms), sum(size_bytes) from counted_episodes group by 1, 2;
+insert into task_totals select station_id, scene_id, sop_id, status, count(*) from counted_tasks group by 1, 2, 3, 4;
+vacuum analyze";
+
+const PLAIN_SUMMARY: &str = "
+select count(*), sum(e.duration_sec), avg(e.duration_sec), percentile_disc(0.95) within group (order by e.duration_sec), max(e.duration_sec), sum(e.file_size_bytes),
+       max(e.file_size_bytes), count(*) filter (where e.qa_status in ('approved', 'inspector_approved')), count(*) filter (where e.cloud_synced)
+from episodes e join tasks t on t.id = e.task_id where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval";
+
+const PLAIN_TREND: &str = "
+select date_trunc('day', coalesce(t.completed_at, e.created_at)), count(*), sum(e.duration_sec), max(e.duration_sec), sum(e.file_size_bytes), max(e.file_size_bytes)
+from episodes e join tasks t on t.id = e.task_id where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval group by 1";
+
+const PLAIN_BREAKDOWN: &str = "
+select s.data_collector_id, count(*), sum(e.duration_sec), max(e.duration_sec), sum(e.file_size_bytes), max(e.file_size_bytes)
+from episodes e join tasks t on t.id = e.task_id join stations s on s.id = e.station_id
+where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval group by 1";
+
+const PLAIN_DETAILS: &str = "
+select e.*, count(*) over () from episodes e join tasks t on t.id = e.task_id
+where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval order by coalesce(t.completed_at, e.created_at) desc, e.id desc limit 50";
+
+const PLAIN_DASHBOARD: &str = "
+select t.status, date_trunc('day', t.created_at), count(*) from tasks t where t.created_at >= now() - $1::text::interval group by 1, 2
+union all select t.status, null, count(*) from tasks t group by 1
+union all select e.qa_status, null, count(*) from episodes e group by 1";
+
+struct Site {
+    server: Server,
+    http: reqwest::Client,
+    token: String,
+    pool: Pool,
+}
+
+impl Site {
+    async fn get(&self, path: &str) -> reqwest::Response {
+        let request = self.http.get(format!("{}/api/v1{path}", self.server.base())).bearer_auth(&self.token);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        response
+    }
+}
+
+/// Milliseconds of calls, one after the other, for so long: the middle one, and the longest but one in a hundred.
+async fn times(mut call: impl AsyncFnMut()) -> (f64, f64) {
+    let (began, mut times) = (Instant::now(), vec![]);
+    call().await;
+    while times.len() < 20 || began.elapsed() < seconds() {
+        let started = Instant::now();
+        call().await;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[(times.len() - 1) * 99 / 100])
+}
+
+async fn beside(site: &Site, what: &str, path: &str, plain: &str, days: i64) {
+    let (p50, p99) = times(async || drop(site.get(path).await.bytes().await.expect("a body"))).await;
+    let client = site.pool.get().await.expect("a connection");
+    client.batch_execute("set statement_timeout = 0").await.expect("a setting");
+    let interval = format!("{days} days");
+    let statement = client.prepare(plain).await.expect("a statement");
+    let (plain, plain_late) = times(async || drop(client.query(&statement, &[&interval]).await.expect("rows"))).await;
+    println!("{what:<32} {days:>4} days   p50 {p50:>8.1} ms  p99 {p99:>8.1} ms   plain SQL p50 {plain:>8.1} ms  p99 {plain_late:>8.1} ms");
+}
+
+async fn export(site: &Site, window: &str) {
+    let before = site.server.resident_bytes();
+    let (began, mut bytes, mut lines, mut most) = (Instant::now(), 0, 0, before);
+    let mut body = site.get(&format!("/admin/statistics/data-production/export?{window}")).await.bytes_stream();
+    let mut looked_at = Instant::now();
+    while let Some(piece) = body.next().await {
+        let piece = piece.expect("a piece");
+        bytes += piece.len();
+        lines += piece.iter().filter(|byte| **byte == b'\n').count();
+        if looked_at.elapsed().as_millis() > 100 {
+            most = most.max(site.server.resident_bytes());
+            looked_at = Instant::now();
+        }
+    }
+    let (took, mib) = (began.elapsed(), |bytes: u64| bytes >> 20);
+    println!(
+        "export of {} rows, {} MB: {took:.1?}; the server had {} MiB before it and {} MiB at most",
+        lines - 1,
+        bytes >> 20,
+        mib(before),
+        mib(most)
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    raise_open_files().expect("file descriptors");
+    let episodes: i64 = number("KEYSTONE_BENCH_EPISODES", 1_000_000);
+    let folder = harness::temp_folder();
+    let mut server = Server::new(folder.path());
+    server.settings.push(("KEYSTONE_LOG", "warn".to_owned()));
+    server.start();
+    server.ready().await;
+    let http = reqwest::Client::new();
+    let login = http.post(format!("{}/api/v1/auth/login", server.base())).json(&json!({ "account": "admin", "password": PASSWORD }));
+    let login: Value = login.send().await.expect("an answer").json().await.expect("a login");
+    let token = login["access_token"].as_str().expect("a token").to_owned();
+    let pool = server.database().await;
+    let began = Instant::now();
+    let client = pool.get().await.expect("a connection");
+    client.batch_execute("set statement_timeout = 0; set synchronous_commit = off").await.expect("a setting");
+    for statement in FILL.replace("EPISODES", &episodes.to_string()).split(";\n") {
+        client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{error:?}: {statement}"));
+    }
+    drop(client);
+    println!("{episodes} episodes were there after {:.1?}", began.elapsed());
+    let site = Site { server, http, token, pool };
+    let now = chrono::Utc::now();
+    let window = |days: i64| {
+        let at = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        format!("start_time={}&end_time={}", at(now - chrono::TimeDelta::days(days)), at(now + chrono::TimeDelta::days(1)))
+    };
+    let base = "/admin/statistics/data-production";
+    for days in [31, 400] {
+        let window = window(days);
+        beside(&site, "summary", &format!("{base}/summary?{window}"), PLAIN_SUMMARY, days).await;
+        beside(&site, "trend by day", &format!("{base}/trend?{window}&timezone_offset=%2B08:00"), PLAIN_TREND, days).await;
+        beside(&site, "breakdown by collector", &format!("{base}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN, days).await;
+        beside(&site, "details, the newest", &format!("{base}/details?{window}"), PLAIN_DETAILS, days).await;
+        beside(&site, "details, the longest", &format!("{base}/details?{window}&sort_by=duration_ms"), PLAIN_DETAILS, days).await;
+    }
+    let dashboard = "/production/dashboard";
+    for path in ["snapshot?trend_days=31", "snapshot?trend_days=31&workstation_id=7", "overview?trend_days=31"] {
+        beside(&site, path.split("trend").next().unwrap_or(path), &format!("{dashboard}/{path}"), PLAIN_DASHBOARD, 31).await;
+    }
+    export(&site, &window(400)).await;
+    site.pool.close();
+    let Site { mut server, .. } = site;
+    server.stop().await;
+}

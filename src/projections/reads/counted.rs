@@ -1,0 +1,143 @@
+//! Which episodes statistics are asked about, and how far behind the log they are counted.
+//!
+//! Filters are meant as things are called now: a name is looked up here, and what is counted goes by what never changes.
+
+use tokio_postgres::types::ToSql;
+
+use super::error::ReadError;
+use super::home::{Home, Within};
+use super::list::{Parameter, typed};
+use super::queries::{Reads, with};
+use super::row::{FromRow, row};
+use crate::domain::episode::QaStatus;
+use crate::domain::{CollectorId, RobotTypeId, SceneId, Scope, SopId, Timestamp};
+
+/// Which episodes. What is not given excludes nothing.
+#[derive(Clone, Debug)]
+pub struct CountedFilter {
+    /// They happened at this instant or later,
+    pub from: Timestamp,
+    /// and before this one.
+    pub until: Timestamp,
+    pub scenes: Option<Vec<SceneId>>,
+    pub robot_types: Option<Vec<RobotTypeId>>,
+    pub sops: Option<Vec<SopId>>,
+    pub qa_statuses: Option<Vec<QaStatus>>,
+    pub cloud_synced: Option<bool>,
+    pub devices: Option<Vec<String>>,
+    pub operators: Option<Vec<String>>,
+    pub source: Option<String>,
+    /// The id that devices know.
+    pub task: Option<String>,
+    /// Recorded by this person, whatever they were called.
+    pub collector: Option<CollectorId>,
+}
+
+row! {
+    /// How far statistics are.
+    AsOf {
+        /// Every event up to this place of the log is counted.
+        position: i64 = "c.position",
+        /// For how long the oldest event that is not counted has been waiting.
+        behind_s: f64 = "coalesce((select extract(epoch from clock_timestamp() - e.recorded_at)::float8 from log l join events e on e.seq = l.seq \
+                                   where l.position = c.position + 1), 0)",
+    }
+}
+
+fn as_of() -> String {
+    format!("select {} from statistics_cursor c", AsOf::columns())
+}
+
+/// The device as it is called now; where the robot is gone, as it was called when it was bound.
+const STATIONS: &str = "select s.id from stations s left join robots r on r.id = s.robot_id left join data_collectors c on c.id = s.data_collector_id \
+     where ($1::text[] is null or comparable(coalesce(r.device_id, s.robot_serial)) = any(comparable_all($1))) \
+     and ($2::text[] is null or comparable(coalesce(c.operator_id, s.collector_operator_id)) = any(comparable_all($2))) \
+     and ($3::text is null or comparable(coalesce(r.device_id, s.robot_serial)) = comparable($3)) \
+     and ($4::bigint is null or s.data_collector_id = $4)";
+
+const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text";
+
+/// Of rows `f`; `$1` to `$9` are those of [`Selection::parameters`].
+pub(super) const MATCHES: &str = "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz \
+     and ($3::bigint[] is null or f.scene_id = any($3)) and ($4::bigint[] is null or f.robot_type_id = any($4)) \
+     and ($5::bigint[] is null or f.sop_id = any($5)) and ($6::text[] is null or f.qa_status = any($6)) \
+     and ($7::boolean is null or f.cloud_synced = $7) and ($8::bigint[] is null or f.station_id = any($8)) \
+     and ($9::bigint[] is null or f.episode_id = any($9))";
+const PARAMETERS: usize = 9;
+
+const HOME: Home = Home::Organization { factory: "f.factory_id", organization: "f.organization_id" };
+
+/// A filter, with its names looked up.
+pub struct Selection {
+    filter: CountedFilter,
+    stations: Option<Vec<i64>>,
+    episodes: Option<Vec<i64>>,
+    within: Within,
+}
+
+impl Selection {
+    /// The whole condition.
+    pub(super) fn matches(&self) -> String {
+        format!("{MATCHES}{}", self.within.sql)
+    }
+
+    /// The number of the first parameter behind those of the condition.
+    pub(super) fn next(&self) -> usize {
+        PARAMETERS + self.within.values.len() + 1
+    }
+
+    pub(super) fn parameters(&self) -> Vec<Parameter<'_>> {
+        let f = &self.filter;
+        let own: [Parameter<'_>; PARAMETERS] =
+            [&f.from, &f.until, &f.scenes, &f.robot_types, &f.sops, &f.qa_statuses, &f.cloud_synced, &self.stations, &self.episodes];
+        with(&own, &self.within.values)
+    }
+
+    /// The same in the window of equal length before; none where there is no such time.
+    pub(super) fn before(&self) -> Option<(Timestamp, Timestamp)> {
+        let (from, until) = (self.filter.from, self.filter.until);
+        let earlier = from.checked_sub_signed(until - from)?;
+        crate::domain::storable::can_be_stored(earlier).then_some((earlier, from))
+    }
+
+    pub(super) fn parameters_in<'a>(&'a self, window: &'a (Timestamp, Timestamp)) -> Vec<Parameter<'a>> {
+        let mut parameters = self.parameters();
+        parameters[0] = &window.0;
+        parameters[1] = &window.1;
+        parameters
+    }
+}
+
+impl Reads {
+    pub async fn counted_as_of(&self) -> Result<AsOf, ReadError> {
+        Ok(self.row(&as_of(), &[]).await?.unwrap_or(AsOf { position: 0, behind_s: 0.0 }))
+    }
+
+    /// Looks up what the filter names.
+    pub async fn counted_selection(&self, scope: &Scope, filter: CountedFilter) -> Result<Selection, ReadError> {
+        let f = &filter;
+        let by_station = f.devices.is_some() || f.operators.is_some() || f.source.is_some() || f.collector.is_some();
+        let stations = match by_station {
+            true => Some(self.ids(STATIONS, &[&f.devices, &f.operators, &f.source, &f.collector]).await?),
+            false => None,
+        };
+        let episodes = match &f.task {
+            Some(task) => Some(self.ids(EPISODE, &[task]).await?),
+            None => None,
+        };
+        Ok(Selection { filter, stations, episodes, within: HOME.within(scope, PARAMETERS) })
+    }
+
+    async fn ids(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<i64>, ReadError> {
+        let rows = self.query_planned(statement, &typed(statement, parameters)).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("how far statistics are", as_of()),
+        ("stations that statistics are asked about", STATIONS.to_owned()),
+        ("episode that statistics are asked about", EPISODE.to_owned()),
+    ]
+}

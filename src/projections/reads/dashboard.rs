@@ -1,0 +1,524 @@
+//! What dashboards of production show: a part of the site at one moment.
+//!
+//! What is there now is read from the rows of tasks, batches and stations; how much there was, from what is counted behind the log.
+
+use chrono::NaiveDate;
+use deadpool_postgres::Transaction;
+
+use super::error::ReadError;
+use super::home::Home;
+use super::list::Parameter;
+use super::queries::{Reads, number_in, one_moment, rows_in, with};
+use super::row::{FromRow, row};
+use crate::domain::episode::QaStatus;
+use crate::domain::station::StationStatus;
+use crate::domain::task::TaskStatus;
+use crate::domain::{BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, Scope, SopId, StationId, TaskId, Timestamp};
+
+/// Which part of the site. What is not given excludes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    pub station: Option<StationId>,
+    pub factory: Option<FactoryId>,
+    pub organization: Option<OrganizationId>,
+    /// Every station that this person was ever bound to.
+    pub collector: Option<CollectorId>,
+}
+
+/// How much is shown, and by which clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The window of trends: whole days where clocks are `minutes_ahead` of UTC, the last of them today.
+    pub from: Timestamp,
+    pub today: Timestamp,
+    pub until: Timestamp,
+    pub minutes_ahead: i64,
+    pub distribution_limit: i64,
+    pub active_limit: i64,
+    pub recent_limit: i64,
+    pub preview_limit: i64,
+}
+
+row! {
+    TasksOf {
+        status: TaskStatus = "t.status",
+        tasks: i64 = "sum(t.tasks)::bigint",
+    }
+}
+
+row! {
+    DayOf {
+        day: NaiveDate = "((t.assigned_at at time zone 'UTC') + make_interval(mins => $4::bigint::integer))::date",
+        status: TaskStatus = "t.status",
+        tasks: i64 = "count(*)",
+    }
+}
+
+row! {
+    EpisodeDay {
+        day: NaiveDate = "((f.happened_at at time zone 'UTC') + make_interval(mins => $4::bigint::integer))::date",
+        episodes: i64 = "count(*)",
+        duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
+        size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
+    }
+}
+
+row! {
+    /// How many tasks there are of one thing.
+    Share {
+        id: i64 = "d.id",
+        name: String = "d.name",
+        tasks: i64 = "d.tasks",
+    }
+}
+
+row! {
+    EpisodesOf {
+        qa_status: QaStatus = "t.qa_status",
+        episodes: i64 = "sum(t.episodes)::bigint",
+        duration_ms: i64 = "sum(t.duration_ms)::bigint",
+        size_bytes: i64 = "sum(t.size_bytes)::bigint",
+    }
+}
+
+row! {
+    WatchedStation {
+        id: StationId = "s.id",
+        name: String = "s.name",
+        status: StationStatus = "s.status",
+        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        collector_name: String = "coalesce(c.name, s.collector_name, '')",
+        device: String = "coalesce(r.device_id, s.robot_serial)",
+        robot_name: String = "coalesce(y.name, s.robot_name)",
+    }
+}
+
+row! {
+    WatchedBatch {
+        id: BatchId = "b.id",
+        batch_id: String = "b.batch_id",
+        order: OrderId = "b.order_id",
+        order_name: String = "coalesce(o.name, '')",
+        scene_name: String = "coalesce(n.name, '')",
+        station: StationId = "b.station_id",
+        device: String = "coalesce(r.device_id, s.robot_serial, '')",
+        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        collector_name: String = "coalesce(c.name, s.collector_name, '')",
+        tasks: i64 = "b.task_count",
+        completed: i64 = "b.completed_count",
+        failed: i64 = "b.failed_count",
+        cancelled: i64 = "b.cancelled_count",
+    }
+}
+
+row! {
+    WatchedTask {
+        id: TaskId = "t.id",
+        public_id: String = "t.task_id",
+        status: TaskStatus = "t.status",
+        sop: SopId = "t.sop_id",
+        sop_label: String = "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || t.sop_id)",
+        scene_name: String = "t.scene_name",
+        subscene_name: String = "t.subscene_name",
+        station_name: String = "coalesce(s.name, '')",
+        robot_name: String = "coalesce(y.name, s.robot_name, '')",
+        device: String = "coalesce(r.device_id, s.robot_serial, '')",
+        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        collector_name: String = "coalesce(c.name, s.collector_name, '')",
+        batch_id: String = "coalesce(b.batch_id, '')",
+        episode: Option<EpisodeId> = "t.episode_id",
+        created_at: Timestamp = "t.created_at",
+        updated_at: Timestamp = "t.updated_at",
+    }
+}
+
+row! {
+    /// An episode whose recording can be looked at.
+    Preview {
+        id: EpisodeId = "e.id",
+        public_id: String = "e.episode_id",
+        task: TaskId = "e.task_id",
+        status: Option<TaskStatus> = "t.status",
+        qa_status: QaStatus = "e.qa_status",
+        scene_name: String = "coalesce(n.name, e.scene_name)",
+        sop_label: String = "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || e.sop_id)",
+        device_type: String = "coalesce(y.name, s.robot_name, '')",
+        device: String = "coalesce(r.device_id, s.robot_serial, '')",
+        station_name: String = "coalesce(s.name, '')",
+        duration_ms: Option<i64> = "f.duration_ms",
+        created_at: Timestamp = "e.created_at",
+    }
+}
+
+row! {
+    Counted {
+        stations: i64 = "count(*)",
+        active: i64 = "count(*) filter (where s.status = 'active')",
+        inactive: i64 = "count(*) filter (where s.status = 'inactive')",
+        on_break: i64 = "count(*) filter (where s.status = 'break')",
+        offline: i64 = "count(*) filter (where s.status = 'offline')",
+    }
+}
+
+row! {
+    RobotsSeen {
+        robots: i64 = "count(*)",
+        online: i64 = "count(*) filter (where d.recorder_open and d.transfer_open)",
+    }
+}
+
+row! {
+    Ended {
+        completed: i64 = "count(*) filter (where t.status = 'completed')",
+        failed: i64 = "count(*) filter (where t.status = 'failed')",
+    }
+}
+
+row! {
+    /// Tasks of a batch that have procedure and place in common.
+    BatchGroup {
+        sop: SopId = "t.sop_id",
+        sop_label: String = "coalesce(max(p.slug || coalesce('@' || nullif(p.sop_version, ''), '')), 'SOP #' || t.sop_id)",
+        scene_name: String = "t.scene_name",
+        subscene_name: String = "t.subscene_name",
+        status: TaskStatus = "t.status",
+        tasks: i64 = "count(*)",
+    }
+}
+
+const HOME: Home = Home::Organization { factory: "s.factory_id", organization: "s.organization_id" };
+const ROBOT_HOME: Home = Home::Factory("r.factory_id");
+
+fn stations_of(within: &str) -> String {
+    format!(
+        "select s.id from stations s where ($1::bigint is null or s.id = $1) and ($2::bigint is null or s.factory_id = $2) \
+         and ($3::bigint is null or s.organization_id = $3) and ($4::bigint is null or s.data_collector_id = $4){within}"
+    )
+}
+
+/// Of all stations where `$1` is null.
+fn here(column: &str) -> String {
+    format!("($1::bigint[] is null or {column} = any($1))")
+}
+
+const NAMES: &str = "left join robots r on r.id = s.robot_id left join robot_types y on y.id = r.robot_type_id \
+     left join data_collectors c on c.id = s.data_collector_id";
+
+fn task_totals() -> String {
+    format!("select {} from task_totals t where {} group by t.status", TasksOf::columns(), here("t.station_id"))
+}
+
+fn task_days() -> String {
+    format!(
+        "select {} from counted_tasks t where {} and t.assigned_at >= $2::timestamptz and t.assigned_at < $3::timestamptz \
+         and t.status <> 'cancelled' group by 1, 2",
+        DayOf::columns(),
+        here("t.station_id")
+    )
+}
+
+fn episode_days() -> String {
+    format!(
+        "select {} from counted_episodes f where {} and f.happened_at >= $2::timestamptz and f.happened_at < $3::timestamptz group by 1",
+        EpisodeDay::columns(),
+        here("f.station_id")
+    )
+}
+
+fn shares(of_scenes: bool) -> String {
+    let (key, name, from) = match of_scenes {
+        true => (
+            "scene_id",
+            "coalesce(n.name, nullif((select k.scene_name from tasks k where k.scene_id = g.id limit 1), ''), '未分类')",
+            "left join scenes n on n.id = g.id",
+        ),
+        false => (
+            "sop_id",
+            "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || g.id)",
+            "left join sops p on p.id = g.id",
+        ),
+    };
+    format!(
+        "select {} from (select g.id, {name} as name, g.tasks from (select t.{key} as id, sum(t.tasks)::bigint as tasks from task_totals t \
+         where {} group by t.{key} having sum(t.tasks) > 0) g {from}) d order by d.tasks desc, d.name, d.id limit $2::bigint",
+        Share::columns(),
+        here("t.station_id")
+    )
+}
+
+fn episode_totals() -> String {
+    format!("select {} from episode_totals t where {} group by t.qa_status", EpisodesOf::columns(), here("t.station_id"))
+}
+
+/// In microseconds since 1970.
+const FIRST_TASK: &str = "select (extract(epoch from case when $1::bigint[] is null then (select min(t.assigned_at) from counted_tasks t) \
+     else (select min(m.at) from unnest($1) s (id) cross join lateral (select min(t.assigned_at) as at from counted_tasks t where t.station_id = s.id) m) \
+     end) * 1000000)::bigint";
+
+fn current_stations() -> String {
+    format!(
+        "select {} from stations s {NAMES} where s.is_current and {} \
+         order by array_position(array['active', 'inactive', 'break', 'offline'], s.status), s.id",
+        WatchedStation::columns(),
+        here("s.id")
+    )
+}
+
+fn station_counts() -> String {
+    format!("select {} from stations s where s.is_current and {}", Counted::columns(), here("s.id"))
+}
+
+fn active_batches() -> String {
+    format!(
+        "select {} from batches b left join orders o on o.id = b.order_id left join scenes n on n.id = o.scene_id \
+         left join stations s on s.id = b.station_id {NAMES} where b.status = 'active' and {} \
+         order by coalesce(b.started_at, b.created_at) desc, b.id desc limit $2::bigint",
+        WatchedBatch::columns(),
+        here("b.station_id")
+    )
+}
+
+fn active_batch_count() -> String {
+    format!("select count(*) from batches b where b.status = 'active' and {}", here("b.station_id"))
+}
+
+const OF_TASK: &str =
+    "left join sops p on p.id = t.sop_id left join batches b on b.id = t.batch_id left join stations s on s.id = t.station_id";
+
+fn active_tasks() -> String {
+    format!(
+        "select {} from tasks t {OF_TASK} {NAMES} where t.status = 'in_progress' and {} \
+         order by coalesce(t.started_at, t.created_at) desc, t.id desc limit $2::bigint",
+        WatchedTask::columns(),
+        here("t.station_id")
+    )
+}
+
+/// The newest of each station first, where not all are meant: so many are read, and no more.
+fn newest(columns: &str, table: &str, alias: &str, key: &str, at: &str, joined: &str) -> String {
+    let order = |of: &str| format!("{of}.{at} desc, {of}.{key} desc");
+    let all = format!("select k.{key} as one from {table} k where $1::bigint[] is null order by {} limit $2::bigint", order("k"));
+    let some = format!(
+        "select m.one from unnest($1) w (id) cross join lateral (select k.{key} as one, k.{at} as at from {table} k where k.station_id = w.id \
+         order by {} limit $2) m order by m.at desc, m.one desc limit $2",
+        order("k")
+    );
+    format!("select {columns} from (({all}) union all ({some})) found join {table} {alias} on {alias}.{key} = found.one {joined}")
+}
+
+fn recent_tasks() -> String {
+    let joined = format!("join tasks t on t.id = k.task_id {OF_TASK} {NAMES} order by k.changed_at desc, k.task_id desc");
+    newest(&WatchedTask::columns(), "counted_tasks", "k", "task_id", "changed_at", &joined)
+}
+
+/// Those whose link would not be refused; more than are shown are looked at, for some are left out.
+fn previews() -> String {
+    let joined = format!(
+        "join episodes e on e.id = f.episode_id left join tasks t on t.id = e.task_id left join scenes n on n.id = e.scene_id \
+         left join sops p on p.id = e.sop_id left join stations s on s.id = e.station_id {NAMES} \
+         where e.qa_status <> 'failed' and not e.edge_copy_gone order by f.happened_at desc, f.episode_id desc limit $3::bigint"
+    );
+    newest(&Preview::columns(), "counted_episodes", "f", "episode_id", "happened_at", &joined)
+}
+
+fn ended_today() -> String {
+    format!(
+        "select {} from counted_tasks t where t.ended_at >= $2::timestamptz and t.ended_at < $3::timestamptz and {}",
+        Ended::columns(),
+        here("t.station_id")
+    )
+}
+
+/// All robots of the site where `$1` is null, and otherwise those that stand at one of the stations.
+fn robots(within: &str) -> String {
+    format!(
+        "select {} from robots r left join devices d on d.id = r.device_id where ($1::bigint[] is null or r.id in (select s.robot_id from stations s \
+         where s.is_current and s.id = any($1))) and ($2::bigint is null or r.factory_id = $2){within}",
+        RobotsSeen::columns()
+    )
+}
+
+const BATCH: &str = "select b.station_id from batches b where b.id = $1::bigint";
+
+fn batch_groups() -> String {
+    format!(
+        "select {} from tasks t left join sops p on p.id = t.sop_id where t.batch_id = $1::bigint \
+         group by t.sop_id, t.scene_name, t.subscene_name, t.status",
+        BatchGroup::columns()
+    )
+}
+
+/// How many episodes are looked at for each that is shown: those that cannot be shown are few.
+const LOOKED_AT: i64 = 20;
+
+/// What `/snapshot` shows.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub tasks: Vec<TasksOf>,
+    pub days: Vec<DayOf>,
+    pub scenes: Vec<Share>,
+    pub sops: Vec<Share>,
+    pub episodes: Vec<EpisodesOf>,
+    pub first_task_us: i64,
+    pub stations: Vec<WatchedStation>,
+    pub batches: Vec<WatchedBatch>,
+    pub active_tasks: Vec<WatchedTask>,
+}
+
+/// What `/overview` shows.
+#[derive(Debug, Default)]
+pub struct Overview {
+    pub tasks: Vec<TasksOf>,
+    pub assigned_today: i64,
+    pub ended_today: Option<Ended>,
+    pub episodes: Vec<EpisodesOf>,
+    pub days: Vec<EpisodeDay>,
+    pub active_batches: i64,
+    pub stations: Option<Counted>,
+    pub robots: Option<RobotsSeen>,
+    pub recent_tasks: Vec<WatchedTask>,
+    pub previews: Vec<Preview>,
+}
+
+/// The stations that are meant; none: all of them.
+type Stations = Option<Vec<i64>>;
+
+async fn stations_in(moment: &Transaction<'_>, scope: &Scope, part: &Part) -> Result<Stations, ReadError> {
+    let all = part.station.is_none() && part.factory.is_none() && part.organization.is_none() && part.collector.is_none();
+    if all && *scope == Scope::Everything {
+        return Ok(None);
+    }
+    let within = HOME.within(scope, 4);
+    let parameters = with(&[&part.station, &part.factory, &part.organization, &part.collector], &within.values);
+    let sql = stations_of(&within.sql);
+    let rows = moment.query_typed(&sql, &super::list::typed(&sql, &parameters)).await?;
+    Ok(Some(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?))
+}
+
+impl Reads {
+    pub async fn dashboard_snapshot(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Snapshot, ReadError> {
+        match self.snapshot_once(scope, part, shape).await {
+            Err(ReadError::Unfit(_)) => self.snapshot_once(scope, part, shape).await,
+            answer => answer,
+        }
+    }
+
+    async fn snapshot_once(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Snapshot, ReadError> {
+        let mut client = self.connection().await?;
+        let moment = one_moment(&mut client).await?;
+        let stations = stations_in(&moment, scope, part).await?;
+        let s: Parameter<'_> = &stations;
+        // One after the other on one connection, without waiting in between.
+        let (tasks, days, scenes, sops, episodes, first_task_us, current, batches, active_tasks) = tokio::try_join!(
+            async { rows_in(&moment, &task_totals(), &[s]).await },
+            async { rows_in(&moment, &task_days(), &[s, &shape.from, &shape.until, &shape.minutes_ahead]).await },
+            async { rows_in(&moment, &shares(true), &[s, &shape.distribution_limit]).await },
+            async { rows_in(&moment, &shares(false), &[s, &shape.distribution_limit]).await },
+            async { rows_in(&moment, &episode_totals(), &[s]).await },
+            async { number_in(&moment, FIRST_TASK, &[s]).await },
+            async { rows_in(&moment, &current_stations(), &[s]).await },
+            async { rows_in(&moment, &active_batches(), &[s, &shape.active_limit]).await },
+            async { rows_in(&moment, &active_tasks(), &[s, &shape.active_limit]).await },
+        )?;
+        moment.commit().await?;
+        Ok(Snapshot { tasks, days, scenes, sops, episodes, first_task_us, stations: current, batches, active_tasks })
+    }
+
+    pub async fn dashboard_overview(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Overview, ReadError> {
+        match self.overview_once(scope, part, shape).await {
+            Err(ReadError::Unfit(_)) => self.overview_once(scope, part, shape).await,
+            answer => answer,
+        }
+    }
+
+    async fn overview_once(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Overview, ReadError> {
+        let mut client = self.connection().await?;
+        let moment = one_moment(&mut client).await?;
+        let stations = stations_in(&moment, scope, part).await?;
+        let s: Parameter<'_> = &stations;
+        // A robot without a station belongs to its factory all the same.
+        let of_factory = part.station.is_none() && part.organization.is_none() && part.collector.is_none();
+        let at: Stations = if of_factory { None } else { stations.clone() };
+        let within = ROBOT_HOME.within(scope, 2);
+        let of_robots = with(&[&at, &part.factory], &within.values);
+        let looked_at = shape.preview_limit * LOOKED_AT;
+        let (tasks, today, mut ended, episodes, days, active_batches, mut counted, mut seen, recent_tasks, previews) = tokio::try_join!(
+            async { rows_in(&moment, &task_totals(), &[s]).await },
+            async { number_in(&moment, &assigned_today(), &[s, &shape.today, &shape.until]).await },
+            async { rows_in(&moment, &ended_today(), &[s, &shape.today, &shape.until]).await },
+            async { rows_in(&moment, &episode_totals(), &[s]).await },
+            async { rows_in(&moment, &episode_days(), &[s, &shape.from, &shape.until, &shape.minutes_ahead]).await },
+            async { number_in(&moment, &active_batch_count(), &[s]).await },
+            async { rows_in(&moment, &station_counts(), &[s]).await },
+            async { rows_in(&moment, &robots(&within.sql), &of_robots).await },
+            async { rows_in(&moment, &recent_tasks(), &[s, &shape.recent_limit]).await },
+            async { rows_in(&moment, &previews(), &[s, &looked_at, &shape.preview_limit]).await },
+        )?;
+        moment.commit().await?;
+        Ok(Overview {
+            tasks,
+            assigned_today: today,
+            ended_today: ended.pop(),
+            episodes,
+            days,
+            active_batches,
+            stations: counted.pop(),
+            robots: seen.pop(),
+            recent_tasks,
+            previews,
+        })
+    }
+
+    /// None where the part has no such batch.
+    pub async fn dashboard_batch(&self, scope: &Scope, part: &Part, batch: BatchId) -> Result<Option<Vec<BatchGroup>>, ReadError> {
+        match self.batch_once(scope, part, batch).await {
+            Err(ReadError::Unfit(_)) => self.batch_once(scope, part, batch).await,
+            answer => answer,
+        }
+    }
+
+    async fn batch_once(&self, scope: &Scope, part: &Part, batch: BatchId) -> Result<Option<Vec<BatchGroup>>, ReadError> {
+        let mut client = self.connection().await?;
+        let moment = one_moment(&mut client).await?;
+        let stations = stations_in(&moment, scope, part).await?;
+        let station = number_in(&moment, BATCH, &[&batch]).await?;
+        if station == 0 || stations.is_some_and(|stations| !stations.contains(&station)) {
+            return Ok(None);
+        }
+        let groups = rows_in(&moment, &batch_groups(), &[&batch]).await?;
+        moment.commit().await?;
+        Ok(Some(groups))
+    }
+}
+
+fn assigned_today() -> String {
+    format!(
+        "select count(*) from counted_tasks t where {} and t.assigned_at >= $2::timestamptz and t.assigned_at < $3::timestamptz",
+        here("t.station_id")
+    )
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    vec![
+        ("stations of a part of the site", stations_of("")),
+        ("tasks by status", task_totals()),
+        ("tasks by day", task_days()),
+        ("episodes by day", episode_days()),
+        ("tasks by scene, of a part", shares(true)),
+        ("tasks by SOP, of a part", shares(false)),
+        ("episodes by status", episode_totals()),
+        ("first task", FIRST_TASK.to_owned()),
+        ("current stations", current_stations()),
+        ("current stations, counted", station_counts()),
+        ("active batches", active_batches()),
+        ("active batches, counted", active_batch_count()),
+        ("active tasks", active_tasks()),
+        ("recent tasks", recent_tasks()),
+        ("previews", previews()),
+        ("tasks that ended in a window", ended_today()),
+        ("tasks assigned in a window", assigned_today()),
+        ("robots of a part of the site", robots("")),
+        ("station of a batch", BATCH.to_owned()),
+        ("tasks of a batch by procedure and place", batch_groups()),
+    ]
+}
