@@ -79,6 +79,7 @@ mod read_models;
 mod recordings;
 mod references;
 mod registration;
+mod registry;
 mod requests;
 mod round_trips;
 mod salvage;
