@@ -204,7 +204,7 @@ impl Aggregate for Station {
             // Who rests and logs in once more, perhaps elsewhere, rests until they say otherwise.
             (S::Break, StationCommand::LogIn { .. }) => S::Break,
             (_, StationCommand::LogIn { any_active }) => working(any_active),
-            // It records, whoever sits there.
+            // It records, no matter who sits there.
             (now, StationCommand::LogOut { is_recording: true }) => now,
             (_, StationCommand::LogOut { is_recording: false }) => S::Offline,
             (now @ (S::Offline | S::Break), StationCommand::FollowBatches { .. }) => now,

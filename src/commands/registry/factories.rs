@@ -11,7 +11,7 @@ use crate::projections::facts::{self, FactoryTable, Need};
 /// Of a slug that we make.
 pub(super) const SLUG_LENGTH: usize = 10;
 
-/// Whoever is to belong to the factory keeps it until the commit.
+/// Who is to belong to the factory keeps it until the commit.
 pub(super) async fn factory_must_exist(work: &mut Work, id: FactoryId) -> Result<(), CommandError> {
     match facts::factory_of(&mut work.tx, FactoryTable::Factories, id.0).await? {
         Some(factory) if work.scope.contains(factory, None) => Ok(()),

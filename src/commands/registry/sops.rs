@@ -7,7 +7,7 @@ use crate::domain::registry::{Registered, Sop};
 use crate::domain::{RefusalCode, SkillId, SopId};
 use crate::projections::facts::{self, Need};
 
-/// Whoever names skills keeps them until the commit.
+/// Who names skills keeps them until the commit.
 async fn skills_must_exist(work: &mut Work, skills: &[SkillId]) -> Result<(), CommandError> {
     let known = facts::skills(&mut work.tx, skills).await?;
     match skills.iter().find(|skill| !known.contains(skill)) {

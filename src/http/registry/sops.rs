@@ -26,6 +26,8 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(list))
         .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
         .at(Policy::READ.of_the_site(), routes!(get))
+        .at(Policy::MANAGE.of_the_site(), routes!(change))
+        .at(Policy::MANAGE.of_the_site(), routes!(delete))
 }
 
 /// Which skills, in which order.
