@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::work::Person;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::episode::Level;
 use crate::domain::inspector::{Inspector, InspectorCommand, InspectorStatus, Terms};
 use crate::domain::{Aggregate as _, InspectorId, OrganizationId, RefusalCode};
 use crate::eventstore::Loaded;
 use crate::projections::facts::{self, FactoryTable};
+use crate::projections::people::Person;
 
 /// A person who may sign in and inspect.
 #[derive(Clone)]
@@ -59,10 +59,25 @@ impl Command for CreateInspector {
     }
 }
 
+/// An inspector who is there for the caller.
+async fn held(work: &mut Work, id: InspectorId) -> Result<Loaded<Inspector>, CommandError> {
+    let inspector = work.lock_and_load::<Inspector>(id).await?;
+    if let Inspector::Known(terms) = &inspector.state
+        && work.sees(terms.organization_id).await?
+    {
+        return Ok(inspector);
+    }
+    Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into())
+}
+
 /// What is not given stays.
 #[derive(Clone)]
 pub struct ChangeInspector {
     pub id: InspectorId,
+    pub name: Option<String>,
+    /// The login name.
+    pub inspector_id: Option<String>,
+    pub email: Option<Option<String>>,
     pub certification_level: Option<Level>,
     pub status: Option<InspectorStatus>,
     pub metadata: Option<Value>,
@@ -74,22 +89,48 @@ impl Command for ChangeInspector {
     const NAME: &'static str = "change_inspector";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let mut inspector = work.lock_and_load::<Inspector>(self.id).await?;
-        let Inspector::Known(terms) = &inspector.state else {
-            return Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into());
+        let mut inspector = held(work, self.id).await?;
+        let person = facts::person(&mut work.tx, Inspector::TYPE, self.id.0).await?;
+        let now = Person {
+            name: self.name.clone().unwrap_or_else(|| person.name.clone()),
+            operator_id: self.inspector_id.clone().or_else(|| person.operator_id.clone()),
+            email: self.email.clone().unwrap_or_else(|| person.email.clone()),
+            ..person.clone()
         };
-        if !work.sees(terms.organization_id).await? {
-            return Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into());
+        if let Some(name) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id)
+            && facts::is_account_of_collector(&mut work.tx, name).await?
+        {
+            return Err(Refusal::new(RefusalCode::NameTaken, "a data collector signs in with this name").into());
         }
         let change = InspectorCommand::Change {
             certification_level: self.certification_level,
             status: self.status,
             metadata: self.metadata.clone(),
+            beside: now != person || self.password_hash.is_some(),
         };
         work.decide(&mut inspector, change)?;
+        if now != person {
+            work.set_person(now);
+        }
         if let Some(hash) = &self.password_hash {
             work.set_credential(Inspector::TYPE, self.id.0, hash.clone());
         }
+        Ok(())
+    }
+}
+
+/// They sign in no more, and are not listed. What they decided stays.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteInspector(pub InspectorId);
+
+impl Command for DeleteInspector {
+    type Answer = ();
+    const NAME: &'static str = "delete_inspector";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut inspector = held(work, self.0).await?;
+        work.decide(&mut inspector, InspectorCommand::Delete)?;
+        work.drop_credential(Inspector::TYPE, self.0.0);
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl Command for RegisterDevice {
             status: RobotStatus::Active,
             metadata: serde_json::json!({}),
         };
-        let robot_id = RobotId(register(work, "robot_ids", record).await?);
+        let robot_id = RobotId(register(work, record).await?);
         issue(work, &mut Loaded::absent(robot_id), robot_id, &self.credentials)?;
         Ok(RegisteredDevice { device_id, factory_id, robot_type_id, robot_id, registered_at: Some(work.now) })
     }

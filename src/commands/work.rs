@@ -13,21 +13,11 @@ use crate::domain::{Actor, DeviceId, OrderId, OrganizationId, Scope, StreamId, T
 use crate::eventstore::transaction::apply;
 use crate::eventstore::{EventStore, Loaded, Metadata, NewEvent, StoreError, Transaction};
 use crate::projections::facts::{self, FactoryTable};
+use crate::projections::people::{self, Person};
 use crate::projections::rows::{Head, Shown, Table, TableName, row_of};
 use crate::projections::{ReadModel, RowWrite};
 
 type SnapshotOffer = Box<dyn FnOnce(&EventStore) + Send>;
-
-/// What is known of a person, which stands beside the log and not in it.
-#[derive(Clone, Debug)]
-pub struct Person {
-    /// What kind of person, as in `credentials`.
-    pub subject: &'static str,
-    pub id: i64,
-    pub name: String,
-    pub operator_id: Option<String>,
-    pub email: Option<String>,
-}
 
 pub struct Work {
     pub tx: Transaction,
@@ -48,6 +38,8 @@ pub struct Work {
     snapshots: Vec<SnapshotOffer>,
     /// Hashes to keep, which never enter events: subject, id, hash.
     credentials: Vec<(&'static str, i64, String)>,
+    /// Those that open nothing any more: subject, id.
+    dropped: Vec<(&'static str, i64)>,
     /// Who people are, which never enters events, either.
     people: Vec<Person>,
     /// What commands to recorders are sent with, by their ids, which never enters events, either.
@@ -85,6 +77,7 @@ impl Work {
             gone: BTreeMap::new(),
             snapshots: vec![],
             credentials: vec![],
+            dropped: vec![],
             people: vec![],
             params: vec![],
             settled: vec![],
@@ -192,6 +185,11 @@ impl Work {
         self.credentials.push((subject, id, hash));
     }
 
+    /// What its owner signed in with opens nothing any more.
+    pub fn drop_credential(&mut self, subject: &'static str, id: i64) {
+        self.dropped.push((subject, id));
+    }
+
     /// Keeps who a person is beside the log, in place of what was known before.
     pub fn set_person(&mut self, person: Person) {
         self.people.push(person);
@@ -241,13 +239,16 @@ impl Work {
         let gone: Vec<(&'static str, Value)> = self.gone.into_iter().map(|(table, ids)| (table.delete, Value::Array(ids))).collect();
         // Rows take from them who is who.
         for person in &self.people {
-            let sql = "insert into people (subject, subject_id, name, operator_id, email) values ($1, $2, $3, $4, $5)
-                       on conflict (subject, subject_id) do update set (name, operator_id, email, changed_at)
-                           = (excluded.name, excluded.operator_id, excluded.email, clock_timestamp())";
-            also.push((sql, vec![&person.subject, &person.id, &person.name, &person.operator_id, &person.email]));
+            also.push((people::KEEP, vec![&person.subject, &person.id, &person.name, &person.operator_id, &person.email]));
         }
         for (sql, values) in gone.iter().chain(&rows) {
             also.push((sql, vec![values]));
+        }
+        for person in &self.people {
+            also.push((people::AT_STATIONS, vec![&person.subject, &person.id, &person.name, &person.operator_id]));
+        }
+        for (subject, id) in &self.dropped {
+            also.push(("delete from credentials where subject = $1 and subject_id = $2", vec![subject, id]));
         }
         for (subject, id, hash) in &self.credentials {
             let sql = "insert into credentials (subject, subject_id, password_hash) values ($1, $2, $3)

@@ -24,6 +24,8 @@ pub enum Inspector {
     #[default]
     Absent,
     Known(Terms),
+    /// Their number and what they decided stay.
+    Deleted,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +44,10 @@ pub enum InspectorCommand {
         certification_level: Option<Level>,
         status: Option<InspectorStatus>,
         metadata: Option<Value>,
+        /// Whether something that stands beside the log changes with it.
+        beside: bool,
     },
+    Delete,
 }
 
 events! {
@@ -50,6 +55,7 @@ events! {
         InspectorCreated = "inspector_created", "1.0" (Terms),
         /// As they are now.
         InspectorChanged = "inspector_changed", "1.0" (Terms),
+        InspectorDeleted = "inspector_deleted", "1.0" {},
     }
 }
 
@@ -79,16 +85,17 @@ impl Aggregate for Inspector {
     fn decide(&self, command: InspectorCommand) -> Result<Vec<InspectorEvent>, InspectorRefusal> {
         match (self, command) {
             (Self::Absent, InspectorCommand::Create(terms)) => Ok(vec![InspectorEvent::InspectorCreated(terms)]),
-            (Self::Known(_), InspectorCommand::Create(_)) => Err(InspectorRefusal::Exists),
-            (Self::Absent, InspectorCommand::Change { .. }) => Err(InspectorRefusal::NotFound),
-            (Self::Known(terms), InspectorCommand::Change { certification_level, status, metadata }) => {
+            (Self::Known(_) | Self::Deleted, InspectorCommand::Create(_)) => Err(InspectorRefusal::Exists),
+            (Self::Absent | Self::Deleted, InspectorCommand::Change { .. } | InspectorCommand::Delete) => Err(InspectorRefusal::NotFound),
+            (Self::Known(_), InspectorCommand::Delete) => Ok(vec![InspectorEvent::InspectorDeleted {}]),
+            (Self::Known(terms), InspectorCommand::Change { certification_level, status, metadata, beside }) => {
                 let changed = Terms {
                     organization_id: terms.organization_id,
                     certification_level: certification_level.unwrap_or(terms.certification_level),
                     status: status.unwrap_or(terms.status),
                     metadata: metadata.unwrap_or_else(|| terms.metadata.clone()),
                 };
-                Ok(if changed == *terms { vec![] } else { vec![InspectorEvent::InspectorChanged(changed)] })
+                Ok(if changed == *terms && !beside { vec![] } else { vec![InspectorEvent::InspectorChanged(changed)] })
             }
         }
     }
@@ -96,6 +103,7 @@ impl Aggregate for Inspector {
     fn evolve(&mut self, event: &InspectorEvent) {
         match event {
             InspectorEvent::InspectorCreated(terms) | InspectorEvent::InspectorChanged(terms) => *self = Self::Known(terms.clone()),
+            InspectorEvent::InspectorDeleted {} => *self = Self::Deleted,
         }
     }
 }
@@ -115,7 +123,7 @@ mod tests {
             metadata: json!({}),
         };
         let mut inspector = Inspector::default();
-        let change = || InspectorCommand::Change { certification_level: Some(Level::Senior), status: None, metadata: None };
+        let change = || InspectorCommand::Change { certification_level: Some(Level::Senior), status: None, metadata: None, beside: false };
         assert_eq!(inspector.decide(change()), Err(InspectorRefusal::NotFound));
         for (command, events) in [(InspectorCommand::Create(terms.clone()), 1), (change(), 1), (change(), 0)] {
             let decided = inspector.decide(command).unwrap();
@@ -124,5 +132,7 @@ mod tests {
         }
         assert_eq!(inspector, Inspector::Known(Terms { certification_level: Level::Senior, ..terms.clone() }));
         assert_eq!(inspector.decide(InspectorCommand::Create(terms)), Err(InspectorRefusal::Exists));
+        inspector.evolve(&InspectorEvent::InspectorDeleted {});
+        assert_eq!(inspector.decide(InspectorCommand::Delete), Err(InspectorRefusal::NotFound), "once");
     }
 }

@@ -96,6 +96,8 @@ codes! {
     EdgeCopyGone = "edge_copy_gone", Gone, made by &["edge_copy_removal_requested", "edge_copy_removed"];
     EdgeCopyNeeded = "edge_copy_needed", Conflict;
     EntryExists = "entry_exists", Conflict;
+    EntryInUse = "entry_in_use", Conflict;
+    EntryNotFound = "not_found", NotFound;
     EpisodeExists = "episode_exists", Conflict;
     EpisodeInspected = "episode_inspected", Conflict, made by &["inspection_decided", "inspection_reopened"];
     EpisodeNotFailed = "episode_not_failed", Conflict, made by &["qa_run_ended", "inspection_decided", "inspection_reopened", "operator_word_heard"];
@@ -161,13 +163,16 @@ codes! {
     RobotAlreadyAssigned = "robot_already_assigned", Conflict;
     RobotNotActive = "robot_not_active", Invalid;
     RobotNotFound = "robot_not_found", NotFound;
-    RobotRetired = "robot_retired", Conflict, made by &["robot_retired"];
+    RobotRetired = "robot_retired", Conflict, made by &["robot_retired", "robot_changed"];
     RobotTypeNotFound = "robot_type_not_found", NotFound;
     SalvageUnderWay = "salvage_under_way", Conflict, made by &["salvage_requested"];
     SceneNotFound = "scene_not_found", Invalid;
+    SkillNotFound = "skill_not_found", Invalid;
     SopNotFound = "sop_not_found", Invalid;
     StationExists = "station_exists", Conflict;
+    StationHasBatches = "station_has_batches", Conflict;
     StationNotFound = "station_not_found", NotFound;
+    StationOffline = "station_offline", Conflict, made by &["station_bound", "station_status_changed"];
     SubsceneNotFound = "subscene_not_found", Invalid;
     SubsceneOfOtherScene = "subscene_of_other_scene", Invalid;
     SubscriptionEnded = "subscription_ended", Conflict, made by &["subscription_ended"];
@@ -214,6 +219,7 @@ codes! {
     TooManyTasks = "too_many_tasks", Invalid;
     TransferNotConnected = "transfer_not_connected", Conflict;
     UploadNotRejected = "upload_not_rejected", Conflict;
+    VersionFixed = "version_fixed", Invalid;
     WorkstationNotFound = "workstation_not_found", Invalid;
     WorkstationSuperseded = "workstation_superseded", Invalid;
 }

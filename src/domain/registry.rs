@@ -1,7 +1,8 @@
 //! The registry: the things a factory consists of, before any work is ordered.
 //!
-//! All of them live the same way, so there is one rule for all: a record is created once, some kinds are retired, and robots are bound
-//! to an asset of the data platform. What a record must refer to, and which names are taken, is kept by the tables.
+//! All of them live the same way, so there is one rule for all: a record is created once, changed, and deleted; some kinds are retired, and
+//! robots are bound to an asset of the data platform. What a record must refer to, and what keeps it from being deleted, is looked up by
+//! `commands::registry`; which names are taken, is kept by the tables. `docs/registry.md` has it all in one place.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -17,6 +18,9 @@ pub trait Record: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Sen
     const CREATED: &'static str;
     /// The version of that event that is written today.
     const VERSION: &'static str = "1.0";
+    /// The event of another state of it.
+    const CHANGED: &'static str;
+    const DELETED: &'static str;
     /// The event of its end, for what can be taken out of service.
     const RETIRED: Option<&'static str> = None;
     fn retire(&mut self) {}
@@ -44,12 +48,20 @@ pub enum Registered<R: Record> {
     #[default]
     Absent,
     Live(R),
+    /// Its id and its history stay; what was unique of it is free.
+    Deleted,
 }
 
-impl<R: Record> Registered<R> {
-    pub fn live(&self) -> Option<&R> {
+/// A stream that may hold an entry.
+pub trait Live<R> {
+    /// The entry, where it is there.
+    fn live(&self) -> Option<&R>;
+}
+
+impl<R: Record> Live<R> for Registered<R> {
+    fn live(&self) -> Option<&R> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Deleted => None,
             Self::Live(record) => Some(record),
         }
     }
@@ -58,7 +70,15 @@ impl<R: Record> Registered<R> {
 #[derive(Clone, Debug)]
 pub enum RecordCommand<R> {
     Create(R),
-    /// It takes no more work, for good.
+    /// It is this from now on.
+    Change {
+        to: R,
+        /// Whether something that stands beside the log changes with it.
+        beside: bool,
+    },
+    /// That nothing needs it any more, the caller has seen.
+    Delete,
+    /// It takes no more work.
     Retire {
         reason: String,
         at: Timestamp,
@@ -74,8 +94,16 @@ pub enum RecordCommand<R> {
 #[serde(rename_all = "snake_case", bound = "R: Record")]
 pub enum RecordEvent<R: Record> {
     Created(R),
-    Retired { reason: String, at: Timestamp },
-    AssetBound { asset_id: String },
+    /// As it is now.
+    Changed(R),
+    Deleted {},
+    Retired {
+        reason: String,
+        at: Timestamp,
+    },
+    AssetBound {
+        asset_id: String,
+    },
     AssetUnbound {},
 }
 
@@ -85,13 +113,15 @@ const LATER_VERSION: &str = "1.0";
 impl<R: Record> Event for RecordEvent<R> {
     fn types() -> Vec<(&'static str, &'static str)> {
         let of_assets = R::ASSET.into_iter().flat_map(|events| [events.bound, events.unbound]);
-        let later = R::RETIRED.into_iter().chain(of_assets).map(|later| (later, LATER_VERSION));
+        let later = [R::CHANGED, R::DELETED].into_iter().chain(R::RETIRED).chain(of_assets).map(|later| (later, LATER_VERSION));
         std::iter::once((R::CREATED, R::VERSION)).chain(later).collect()
     }
     fn event_type(&self) -> &'static str {
         // What a kind has no event for, it does not decide.
         match self {
             Self::Created(_) => R::CREATED,
+            Self::Changed(_) => R::CHANGED,
+            Self::Deleted {} => R::DELETED,
             Self::Retired { .. } => R::RETIRED.unwrap_or(R::CREATED),
             Self::AssetBound { .. } => R::ASSET.map_or(R::CREATED, |events| events.bound),
             Self::AssetUnbound {} => R::ASSET.map_or(R::CREATED, |events| events.unbound),
@@ -100,7 +130,7 @@ impl<R: Record> Event for RecordEvent<R> {
     fn event_version(&self) -> &'static str {
         match self {
             Self::Created(_) => R::VERSION,
-            Self::Retired { .. } | Self::AssetBound { .. } | Self::AssetUnbound {} => LATER_VERSION,
+            Self::Changed(_) | Self::Deleted {} | Self::Retired { .. } | Self::AssetBound { .. } | Self::AssetUnbound {} => LATER_VERSION,
         }
     }
 }
@@ -123,8 +153,9 @@ impl Refused for RecordRefusal {
     fn code(&self) -> RefusalCode {
         match self {
             Self::Retired => RefusalCode::RobotRetired,
+            Self::NoSuchEntry => RefusalCode::EntryNotFound,
             // Only the first is ever asked for.
-            Self::AlreadyCreated | Self::NoSuchEntry | Self::NotRetirable | Self::NoDevice => RefusalCode::EntryExists,
+            Self::AlreadyCreated | Self::NotRetirable | Self::NoDevice => RefusalCode::EntryExists,
         }
     }
 }
@@ -138,10 +169,19 @@ impl<R: Record> Aggregate for Registered<R> {
     fn decide(&self, command: RecordCommand<R>) -> Result<Vec<RecordEvent<R>>, RecordRefusal> {
         match (self, command) {
             (Self::Absent, RecordCommand::Create(record)) => Ok(vec![RecordEvent::Created(record)]),
-            (Self::Live(_), RecordCommand::Create(_)) => Err(RecordRefusal::AlreadyCreated),
-            (Self::Absent, RecordCommand::Retire { .. } | RecordCommand::BindAsset { .. } | RecordCommand::UnbindAsset) => {
-                Err(RecordRefusal::NoSuchEntry)
-            }
+            // No id is given twice.
+            (Self::Live(_) | Self::Deleted, RecordCommand::Create(_)) => Err(RecordRefusal::AlreadyCreated),
+            (
+                Self::Absent | Self::Deleted,
+                RecordCommand::Change { .. }
+                | RecordCommand::Delete
+                | RecordCommand::Retire { .. }
+                | RecordCommand::BindAsset { .. }
+                | RecordCommand::UnbindAsset,
+            ) => Err(RecordRefusal::NoSuchEntry),
+            (Self::Live(record), RecordCommand::Change { to, beside }) if *record == to && !beside => Ok(vec![]),
+            (Self::Live(_), RecordCommand::Change { to, .. }) => Ok(vec![RecordEvent::Changed(to)]),
+            (Self::Live(_), RecordCommand::Delete) => Ok(vec![RecordEvent::Deleted {}]),
             (Self::Live(_), RecordCommand::Retire { .. }) if R::RETIRED.is_none() => Err(RecordRefusal::NotRetirable),
             // Asked for again because the first answer was lost, or because something came in between.
             (Self::Live(record), RecordCommand::Retire { .. }) if record.is_retired() => Ok(vec![]),
@@ -161,11 +201,13 @@ impl<R: Record> Aggregate for Registered<R> {
 
     fn evolve(&mut self, event: &RecordEvent<R>) {
         match (self, event) {
-            (state, RecordEvent::Created(record)) => *state = Self::Live(record.clone()),
+            (state, RecordEvent::Created(record) | RecordEvent::Changed(record)) => *state = Self::Live(record.clone()),
+            (state, RecordEvent::Deleted {}) => *state = Self::Deleted,
             (Self::Live(record), RecordEvent::Retired { .. }) => record.retire(),
             (Self::Live(record), RecordEvent::AssetBound { asset_id }) => record.set_asset(Some(asset_id)),
             (Self::Live(record), RecordEvent::AssetUnbound {}) => record.set_asset(None),
-            (Self::Absent, RecordEvent::Retired { .. } | RecordEvent::AssetBound { .. } | RecordEvent::AssetUnbound {}) => {}
+            (Self::Absent | Self::Deleted, RecordEvent::Retired { .. } | RecordEvent::AssetBound { .. } | RecordEvent::AssetUnbound {}) => {
+            }
         }
     }
 }
@@ -175,7 +217,7 @@ words! {
     RobotStatus {
         Active = "active",
         Maintenance = "maintenance",
-        /// For good.
+        /// Out of service, until a person says otherwise.
         Retired = "retired",
     }
     /// Whether a data collector is at work.
@@ -187,13 +229,15 @@ words! {
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal, $created:literal $(, $version:literal)? { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal, $bound:literal, $unbound:literal)?)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $kind:literal $(, $version:literal)? { $($(#[$fdoc:meta])* $field:ident: $type:ty),+ $(,)? } $(-> $retired:literal, $bound:literal, $unbound:literal)?)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
         impl Record for $name {
             const TYPE: &'static str = $kind;
-            const CREATED: &'static str = $created;
+            const CREATED: &'static str = concat!($kind, "_created");
+            const CHANGED: &'static str = concat!($kind, "_changed");
+            const DELETED: &'static str = concat!($kind, "_deleted");
             $(const VERSION: &'static str = $version;)?
             $(
                 const RETIRED: Option<&'static str> = Some($retired);
@@ -216,46 +260,46 @@ macro_rules! records {
 }
 
 records! {
-    Factory = "factory", "factory_created" {
+    Factory = "factory" {
         name: String,
         slug: String,
         location: Option<String>,
         timezone: String,
         settings: Option<Value>,
     }
-    Organization = "organization", "organization_created" {
+    Organization = "organization" {
         factory_id: FactoryId,
         name: String,
         slug: String,
         description: Option<String>,
         settings: Option<Value>,
     }
-    Scene = "scene", "scene_created" {
+    Scene = "scene" {
         factory_id: FactoryId,
         name: String,
         description: Option<String>,
         initial_scene_layout_template: Option<String>,
     }
-    Subscene = "subscene", "subscene_created" {
+    Subscene = "subscene" {
         scene_id: SceneId,
         name: String,
         description: Option<String>,
         initial_scene_layout: Option<String>,
     }
-    Skill = "skill", "skill_created" {
+    Skill = "skill" {
         slug: String,
         version: String,
         description: Option<String>,
         metadata: Option<Value>,
     }
     /// A standard operating procedure: which skills, in which order.
-    Sop = "sop", "sop_created" {
+    Sop = "sop" {
         slug: String,
         version: String,
         description: Option<String>,
         skill_sequence: Vec<SkillId>,
     }
-    RobotType = "robot_type", "robot_type_created" {
+    RobotType = "robot_type" {
         name: String,
         model: String,
         manufacturer: Option<String>,
@@ -264,7 +308,7 @@ records! {
         capabilities: Value,
         ros_topics: Vec<String>,
     }
-    Robot = "robot", "robot_created" {
+    Robot = "robot" {
         robot_type_id: RobotTypeId,
         factory_id: FactoryId,
         device_id: DeviceId,
@@ -275,7 +319,7 @@ records! {
     } -> "robot_retired", "robot_asset_bound", "robot_asset_unbound"
     /// A person who operates a robot while it records. Who it is and the password are not part of it: what is known of
     /// people, and credentials, stand beside the log.
-    DataCollector = "data_collector", "data_collector_created", "2.0" {
+    DataCollector = "data_collector", "2.0" {
         organization_id: OrganizationId,
         /// In events of version 1 only, like the next two.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -349,6 +393,24 @@ mod tests {
         assert_eq!(retired.decide(bind("eight")), Err(RecordRefusal::Retired));
         assert_eq!(retired.decide(bind("seven")), Ok(vec![]));
         assert_eq!(retired.decide(RecordCommand::UnbindAsset), Ok(vec![RecordEvent::AssetUnbound {}]));
+    }
+
+    #[test]
+    fn a_change_to_what_is_there_changes_nothing_and_what_is_deleted_is_not_there() {
+        let (free, at_seven) = (robot(None), robot(Some("seven")));
+        let change = |to: &Robot, beside| RecordCommand::Change { to: to.clone(), beside };
+        let live = after([RecordCommand::Create(free.clone())]);
+        assert_eq!(live.decide(change(&free, false)), Ok(vec![]));
+        assert_eq!(live.decide(change(&free, true)), Ok(vec![RecordEvent::Changed(free.clone())]), "of something beside the log");
+        assert_eq!(live.decide(change(&at_seven, false)), Ok(vec![RecordEvent::Changed(at_seven.clone())]));
+        let deleted = after([RecordCommand::Create(free.clone()), RecordCommand::Delete]);
+        assert_eq!((&deleted, deleted.live()), (&State::Deleted, None));
+        for state in [State::Absent, deleted.clone()] {
+            for command in [change(&free, true), RecordCommand::Delete, retire(), bind("seven"), RecordCommand::UnbindAsset] {
+                assert_eq!(state.decide(command), Err(RecordRefusal::NoSuchEntry));
+            }
+        }
+        assert_eq!(deleted.decide(RecordCommand::Create(free)), Err(RecordRefusal::AlreadyCreated), "no id is given twice");
     }
 
     #[test]

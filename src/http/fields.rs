@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Error, IntoDeserializer, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
@@ -120,6 +121,11 @@ impl<const MAX: usize> MayBeEmpty<MAX> {
     pub fn said(field: Option<Self>) -> Option<String> {
         field.and_then(|text| text.0)
     }
+
+    /// Where it may be taken away: `Some(None)` of a text with nothing in it.
+    pub fn given(field: Option<Self>) -> Option<Option<String>> {
+        field.map(|text| text.0)
+    }
 }
 
 impl<'de, const MAX: usize> Deserialize<'de> for MayBeEmpty<MAX> {
@@ -136,6 +142,19 @@ impl<const MAX: usize> PartialSchema for MayBeEmpty<MAX> {
     }
 }
 field!(MayBeEmpty<MAX>, const MAX: usize);
+
+/// Tells `null` from a key that is missing.
+pub fn given_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
+}
+
+/// Any JSON that is kept with something: `null` is nothing that can be kept, and stands for `{}`.
+pub fn emptied_by_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Ok(Some(match Value::deserialize(deserializer)? {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        value => value,
+    }))
+}
 
 /// A password, as it was typed: not empty, at most so many bytes.
 #[derive(Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
-use super::fields::{GivenId, GivenInstant, Name, OrEmpty, Whole};
+use super::fields::{GivenId, GivenInstant, Name, OrEmpty, Whole, given_or_null};
 use super::made::Made;
 use super::policy::Policy;
 use super::problem::{Code, Problem};
@@ -198,7 +198,7 @@ pub struct OrderEdit {
     /// When it has to be done, with any offset. Empty takes the deadline away.
     deadline: Option<GivenDeadline>,
     /// An object that replaces what is kept with it; `null` empties it.
-    #[serde(default, deserialize_with = "present_or_null")]
+    #[serde(default, deserialize_with = "given_or_null")]
     #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
     /// What may follow which stands in the documentation of orders; `completed` follows from tasks and cannot be asked for.
@@ -207,11 +207,6 @@ pub struct OrderEdit {
     /// Cannot be changed: an edit that names it is refused.
     #[schema(ignore)]
     scene_id: Option<Value>,
-}
-
-/// Tells `null` from a key that is missing.
-fn present_or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
 }
 
 impl TryFrom<OrderEdit> for Revision {

@@ -112,6 +112,8 @@ impl Policy {
     pub const OPERATE: Self = Self { roles: OPERATORS, reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
     /// What is said at a workstation, by its data collector: which one that is, the command knows. Closed in `compat` mode, too.
     pub const SAY: Self = Self { roles: OPERATORS, ..Self::READ }.closed();
+    /// What a data collector says of their own workstation. Closed in `compat` mode, too.
+    pub const AT_WORK: Self = Self { roles: COLLECTORS, ..Self::READ }.closed();
     /// Looking at how episodes were judged, and having them judged.
     pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
 

@@ -1,5 +1,8 @@
 //! What a command has to know of other things before it decides. Read inside the command's
 //! transaction, so that what was locked stays true until the commit.
+//!
+//! Who refers to an entry of the registry holds its row with `for key share`, as a foreign key would: nobody deletes or changes the
+//! entry before the commit, and many may refer to it at once. Who deletes or changes it takes the row alone ([`hold_row`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,9 +15,10 @@ use crate::domain::registry::{CollectorStatus, RobotStatus};
 use crate::domain::task::{Task, TaskStatus};
 use crate::domain::{
     BatchId, CollectorId, DeviceId, EpisodeId, FactoryId, OrderId, OrganizationId, OutsideJobId, PublicTaskId, QaReferenceId, QaSuiteId,
-    RobotId, RobotTypeId, SceneId, SopId, StationId, SubsceneId, TaskId, Timestamp,
+    RobotId, RobotTypeId, SceneId, SkillId, SopId, StationId, SubsceneId, TaskId, Timestamp,
 };
 use crate::eventstore::{Loaded, StoreError, Transaction};
+use crate::projections::people::Person;
 use crate::projections::reads::outside_jobs::{SaidOutside, columns_of, said};
 use crate::projections::reads::row::FromRow as _;
 use crate::projections::reads::suites::present;
@@ -31,14 +35,19 @@ pub struct TaskOwner {
     pub transfer_open: bool,
     /// The device that the data platform knows the robot as.
     pub asset_id: Option<String>,
+    /// As they are called now.
+    pub scene_name: String,
+    pub subscene_name: String,
 }
 
 macro_rules! owner_where {
     ($condition:literal) => {
         concat!(
-            "select t.id, t.task_id, r.device_id, d.recorder_epoch, d.transfer_epoch, coalesce(d.transfer_open, false), r.asset_id
+            "select t.id, t.task_id, r.device_id, d.recorder_epoch, d.transfer_epoch, coalesce(d.transfer_open, false), r.asset_id,
+                    coalesce(sc.name, t.scene_name), coalesce(ss.name, t.subscene_name)
              from tasks t join stations s on s.id = t.station_id join robots r on r.id = s.robot_id
-             left join devices d on d.id = r.device_id where ",
+             left join devices d on d.id = r.device_id
+             left join scenes sc on sc.id = t.scene_id left join subscenes ss on ss.id = t.subscene_id where ",
             $condition
         )
     };
@@ -81,6 +90,8 @@ fn task_owner(row: &Row) -> Result<TaskOwner, StoreError> {
         transfer_epoch: row.get(4),
         transfer_open: row.get(5),
         asset_id: row.get(6),
+        scene_name: row.get(7),
+        subscene_name: row.get(8),
     })
 }
 
@@ -154,9 +165,9 @@ pub async fn factory_of_device(tx: &mut Transaction, device: &DeviceId) -> Resul
 /// The factory of a row that names one, by table. `None` where there is no such row.
 pub async fn factory_of(tx: &mut Transaction, table: FactoryTable, id: i64) -> Result<Option<FactoryId>, StoreError> {
     let sql = match table {
-        FactoryTable::Organizations => "select factory_id from organizations where id = $1",
-        FactoryTable::Scenes => "select factory_id from scenes where id = $1",
-        FactoryTable::Factories => "select id from factories where id = $1",
+        FactoryTable::Organizations => "select factory_id from organizations where id = $1 for key share",
+        FactoryTable::Scenes => "select factory_id from scenes where id = $1 for key share",
+        FactoryTable::Factories => "select id from factories where id = $1 for key share",
     };
     Ok(tx.query(sql, &[&id]).await?.first().map(|row| row.get(0)))
 }
@@ -168,14 +179,72 @@ pub enum FactoryTable {
     Scenes,
 }
 
+/// What needs an entry of the registry, so that it is not deleted.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// Counts it, by the id of the entry.
+    pub counted: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// What a person can do about it.
+    pub advice: &'static str,
+    /// Whether the refusal is a conflict; else the request is wrong, as the older system had it.
+    pub is_conflict: bool,
+}
+
+/// Waits for who refers to an entry and has not committed yet, keeps others from doing so until the commit, and counts what needs
+/// it then. One round trip.
+pub async fn hold_row(tx: &mut Transaction, table: &str, id: i64, needs: &[Need]) -> Result<Vec<i64>, StoreError> {
+    let hold = format!("select 1 from {table} where id = $1 for update");
+    let mut queries: Vec<(&str, Vec<&(dyn tokio_postgres::types::ToSql + Sync)>)> = vec![(&hold, vec![&id])];
+    queries.extend(needs.iter().map(|need| (need.counted, vec![&id as _])));
+    let answers = tx.query_all(&queries).await?;
+    Ok(answers.iter().skip(1).map(|rows| rows.first().map_or(0, |row| row.get(0))).collect())
+}
+
 /// A scene's factory, and the template that a new subscene starts from.
 pub async fn scene_template(tx: &mut Transaction, scene: SceneId) -> Result<Option<(FactoryId, Option<String>)>, StoreError> {
-    let rows = tx.query("select factory_id, initial_scene_layout_template from scenes where id = $1", &[&scene]).await?;
+    let rows = tx.query("select factory_id, initial_scene_layout_template from scenes where id = $1 for key share", &[&scene]).await?;
     Ok(rows.first().map(|row| (row.get(0), row.get(1))))
 }
 
+/// The name of a robot type.
+pub async fn robot_type_name(tx: &mut Transaction, id: RobotTypeId) -> Result<Option<String>, StoreError> {
+    let rows = tx.query("select name from robot_types where id = $1 for key share", &[&id]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
+/// Those of these skills that exist.
+pub async fn skills(tx: &mut Transaction, ids: &[SkillId]) -> Result<BTreeSet<SkillId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let rows = tx.query("select id from skills where id = any ($1) order by id for key share", &[&ids]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Waits for who makes or renames versions of these slugs.
+pub async fn hold_slugs(tx: &mut Transaction, table: &str, slugs: &[&str]) -> Result<(), StoreError> {
+    let sql = "select pg_advisory_xact_lock(hashtextextended(key, 0))
+               from (select distinct 'slug/' || $1 || '/' || comparable(slug) as key from unnest($2::text[]) slug order by 1) k";
+    tx.query(sql, &[&table, &slugs]).await?;
+    Ok(())
+}
+
+/// How many entries have this slug, but those that have the other one.
+pub async fn versions_of_slug(tx: &mut Transaction, table: &str, slug: &str, but: &str) -> Result<i64, StoreError> {
+    let sql = format!("select count(*) from {table} where comparable(slug) = comparable($1) and comparable(slug) <> comparable($2)");
+    Ok(tx.query(&sql, &[&slug, &but]).await?.first().map_or(0, |row| row.get(0)))
+}
+
+/// The other versions of a slug.
+pub async fn other_versions(tx: &mut Transaction, table: &str, slug: &str, than: i64) -> Result<Vec<i64>, StoreError> {
+    let sql = format!("select id from {table} where comparable(slug) = comparable($1) and id <> $2 order by id");
+    Ok(tx.query(&sql, &[&slug, &than]).await?.iter().map(|row| row.get(0)).collect())
+}
+
 pub async fn robot_type_exists(tx: &mut Transaction, id: i64) -> Result<bool, StoreError> {
-    Ok(!tx.query("select 1 from robot_types where id = $1", &[&id]).await?.is_empty())
+    Ok(!tx.query("select 1 from robot_types where id = $1 for key share", &[&id]).await?.is_empty())
 }
 
 pub async fn sop_exists(tx: &mut Transaction, id: SopId) -> Result<bool, StoreError> {
@@ -188,9 +257,14 @@ pub async fn named_for_registration(
     factory: &str,
     model: &str,
 ) -> Result<(Option<FactoryId>, Option<RobotTypeId>), StoreError> {
-    let sql = "select (select id from factories where name = $1), (select id from robot_types where model = $2)";
-    let rows = tx.query(sql, &[&factory, &model]).await?;
-    Ok(rows.first().map(|row| (row.get(0), row.get(1))).unwrap_or_default())
+    let answers = tx
+        .query_all(&[
+            ("select id from factories where name = $1 for key share", vec![&factory]),
+            ("select id from robot_types where model = $1 for key share", vec![&model]),
+        ])
+        .await?;
+    let first = |n: usize| answers.get(n).and_then(|rows: &Vec<Row>| rows.first());
+    Ok((first(0).map(|row| row.get(0)), first(1).map(|row| row.get(0))))
 }
 
 /// The next number of a device of a factory and a robot type, which no other device gets unless this is rolled back.
@@ -211,18 +285,38 @@ pub struct RobotFacts {
 }
 
 pub async fn robot(tx: &mut Transaction, id: RobotId) -> Result<Option<RobotFacts>, StoreError> {
-    let sql =
-        "select r.device_id, r.factory_id, t.name, r.status from robots r join robot_types t on t.id = r.robot_type_id where r.id = $1";
+    let sql = "select r.device_id, r.factory_id, t.name, r.status from robots r join robot_types t on t.id = r.robot_type_id where r.id = $1 for key share";
     let rows = tx.query(sql, &[&id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(RobotFacts { device_id: row.try_get(0)?, factory_id: row.get(1), type_name: row.get(2), status: row.try_get(3)? }))
+}
+
+/// What would break if a robot became another one.
+#[derive(Clone, Copy, Debug)]
+pub struct RobotAtWork {
+    /// The workstation that it is bound to.
+    pub station: Option<StationId>,
+    /// Its tasks that have not ended.
+    pub open_tasks: i64,
+    /// Whether one of its sockets is open.
+    pub is_connected: bool,
+}
+
+pub async fn robot_at_work(tx: &mut Transaction, id: RobotId, device: &DeviceId) -> Result<RobotAtWork, StoreError> {
+    let sql = "select (select id from stations where robot_id = $1 and is_current),
+                      (select count(*) from stations s join tasks t on t.station_id = s.id
+                       where s.robot_id = $1 and t.status in ('pending', 'ready', 'in_progress', 'uploading')),
+                      exists (select from devices where id = $2 and (recorder_open or transfer_open))";
+    let rows = tx.query(sql, &[&id, &device]).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Unreadable("a question without an answer".into()))?;
+    Ok(RobotAtWork { station: row.get(0), open_tasks: row.get(1), is_connected: row.get(2) })
 }
 
 /// A live robot that is bound to this asset, other than the one that is to be. Commands that want the same asset wait for each other here, so
 /// that what is answered stays true until the commit.
 ///
 /// No index of the table keeps this rule: robots may share what they are numbered as, from before there was a gateway, and no unique index
-/// could be made over them. This lock is the only one of its command.
+/// could be made over them. This lock is the last one that its command takes.
 pub async fn holder_of_asset(tx: &mut Transaction, asset: &str, other_than: Option<RobotId>) -> Result<Option<AssetHolder>, StoreError> {
     let lock = "select pg_advisory_xact_lock(hashtextextended('asset/' || $1, 0))";
     let holder =
@@ -247,10 +341,92 @@ pub struct CollectorFacts {
 
 pub async fn collector(tx: &mut Transaction, id: CollectorId) -> Result<Option<CollectorFacts>, StoreError> {
     let sql = "select c.organization_id, o.factory_id, c.status
-               from data_collectors c join organizations o on o.id = c.organization_id where c.id = $1";
+               from data_collectors c join organizations o on o.id = c.organization_id where c.id = $1 for key share";
     let rows = tx.query(sql, &[&id]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(CollectorFacts { organization_id: row.get(0), organization_factory: row.get(1), status: row.try_get(2)? }))
+}
+
+/// Who a person is, as it is known now.
+pub async fn person(tx: &mut Transaction, subject: &'static str, id: i64) -> Result<Person, StoreError> {
+    let rows = tx.query("select name, operator_id, email from people where subject = $1 and subject_id = $2", &[&subject, &id]).await?;
+    Ok(match rows.first() {
+        Some(row) => Person { subject, id, name: row.get(0), operator_id: row.get(1), email: row.get(2) },
+        // As rows say of whom we forgot.
+        None => Person { subject, id, name: format!("forgotten person {id}"), operator_id: Some(format!("forgotten-{id}")), email: None },
+    })
+}
+
+/// A binding, current or not.
+#[derive(Clone, Copy, Debug)]
+pub struct BindingAt {
+    pub id: StationId,
+    pub robot_id: RobotId,
+    pub collector_id: CollectorId,
+    pub factory_id: FactoryId,
+    pub organization_id: OrganizationId,
+    pub is_current: bool,
+}
+
+fn binding_at(row: &Row) -> BindingAt {
+    BindingAt {
+        id: row.get(0),
+        robot_id: row.get(1),
+        collector_id: row.get(2),
+        factory_id: row.get(3),
+        organization_id: row.get(4),
+        is_current: row.get(5),
+    }
+}
+
+pub async fn station(tx: &mut Transaction, id: StationId) -> Result<Option<BindingAt>, StoreError> {
+    let sql = "select id, robot_id, data_collector_id, factory_id, organization_id, is_current from stations where id = $1";
+    Ok(tx.query(sql, &[&id]).await?.first().map(binding_at))
+}
+
+/// Bindings of these two to each other, and the current ones of each; that of the robot first, the newest first.
+pub async fn stations_of_pair(tx: &mut Transaction, robot: RobotId, collector: CollectorId) -> Result<Vec<BindingAt>, StoreError> {
+    let sql = "select id, robot_id, data_collector_id, factory_id, organization_id, is_current from stations
+               where (robot_id = $1 and data_collector_id = $2) or (is_current and (robot_id = $1 or data_collector_id = $2))
+               order by robot_id = $1 desc, updated_at desc, id desc";
+    Ok(tx.query(sql, &[&robot, &collector]).await?.iter().map(binding_at).collect())
+}
+
+/// Current workstations of robots of a type.
+pub async fn stations_of_type(tx: &mut Transaction, id: RobotTypeId) -> Result<Vec<StationId>, StoreError> {
+    let sql = "select s.id from stations s join robots r on r.id = s.robot_id where r.robot_type_id = $1 and s.is_current order by s.id";
+    Ok(tx.query(sql, &[&id]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// Who gives work to a workstation shares this until the commit; who unbinds it waits for them.
+const SHARE_WORK: &str = "select pg_advisory_xact_lock_shared(hashtextextended('work of station/' || $1::bigint, 0))";
+const HOLD_WORK: &str = "select pg_advisory_xact_lock(hashtextextended('work of station/' || $1::bigint, 0))";
+
+/// Waits for who gives work to a workstation, and keeps others from it until the commit.
+pub async fn hold_work_of_station(tx: &mut Transaction, id: StationId) -> Result<(), StoreError> {
+    tx.query(HOLD_WORK, &[&id]).await?;
+    Ok(())
+}
+
+/// How many batches of a workstation still have work.
+pub async fn open_batches_of_station(tx: &mut Transaction, id: StationId) -> Result<i64, StoreError> {
+    let sql = "select count(*) from batches where station_id = $1 and status in ('pending', 'active')";
+    Ok(tx.query(sql, &[&id]).await?.first().map_or(0, |row| row.get(0)))
+}
+
+/// What a workstation is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct StationAtWork {
+    pub has_active_batch: bool,
+    pub is_recording: bool,
+}
+
+pub async fn station_at_work(tx: &mut Transaction, id: StationId) -> Result<StationAtWork, StoreError> {
+    let sql = "select exists (select from batches where station_id = $1 and status = 'active'),
+                      exists (select from tasks where station_id = $1 and status = 'in_progress')";
+    let rows = tx.query(sql, &[&id]).await?;
+    let said = |n: usize| rows.first().is_some_and(|row| row.get(n));
+    Ok(StationAtWork { has_active_batch: said(0), is_recording: said(1) })
 }
 
 /// What a batch has to know of the station it is given to.
@@ -292,11 +468,12 @@ pub async fn dispatch(
     let tasks = i64::try_from(tasks).unwrap_or(i64::MAX);
     let answers = tx
         .query_all(&[
+            (SHARE_WORK, vec![&station]),
             ("select organization_id, factory_id, is_current from stations where id = $1", vec![&station]),
-            ("select id from sops where id = any ($1)", vec![&sops]),
+            ("select id from sops where id = any ($1) for key share", vec![&sops]),
             (
                 "select u.id, u.name, u.initial_scene_layout, s.id, s.name
-                 from subscenes u join scenes s on s.id = u.scene_id where u.id = any ($1)",
+                 from subscenes u join scenes s on s.id = u.scene_id where u.id = any ($1) for key share",
                 vec![&subscenes],
             ),
             ("select nextval('task_ids') from generate_series(1, $1::bigint)", vec![&tasks]),
@@ -308,10 +485,10 @@ pub async fn dispatch(
         (row.get(0), facts)
     };
     Ok(DispatchFacts {
-        station: rows(0).first().map(|row| StationFacts { organization_id: row.get(0), factory_id: row.get(1), is_current: row.get(2) }),
-        sops: rows(1).iter().map(|row| row.get(0)).collect(),
-        subscenes: rows(2).iter().map(subscene).collect(),
-        task_ids: rows(3).iter().map(|row| row.get(0)).collect(),
+        station: rows(1).first().map(|row| StationFacts { organization_id: row.get(0), factory_id: row.get(1), is_current: row.get(2) }),
+        sops: rows(2).iter().map(|row| row.get(0)).collect(),
+        subscenes: rows(3).iter().map(subscene).collect(),
+        task_ids: rows(4).iter().map(|row| row.get(0)).collect(),
     })
 }
 
@@ -364,10 +541,11 @@ pub struct TaskFacts {
 
 macro_rules! task_facts_from {
     () => {
-        "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, t.scene_name, t.subscene_name, t.status, r.device_id,
+        "select t.id, t.task_id, t.batch_id, t.sop_id, t.subscene_id, coalesce(sc.name, t.scene_name), coalesce(ss.name, t.subscene_name), t.status, r.device_id,
              exists (select from device_commands k where k.task_id = t.task_id and k.status = 'requested' and k.action in ('config', 'begin')),
              t.replaced_by is not null
-         from tasks t left join stations s on s.id = t.station_id left join robots r on r.id = s.robot_id"
+         from tasks t left join stations s on s.id = t.station_id left join robots r on r.id = s.robot_id
+         left join scenes sc on sc.id = t.scene_id left join subscenes ss on ss.id = t.subscene_id"
     };
 }
 

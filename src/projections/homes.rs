@@ -1,4 +1,5 @@
-//! To which factory and organization a stream belongs, as its first event says: it is there also when the thing itself is gone.
+//! To which factory and organization a stream belongs, as its first event says: it is there also when the thing itself is gone. What may move,
+//! a scene or a robot, belongs where it is now.
 
 use crate::domain::{FactoryId, OrganizationId};
 use crate::eventstore::{StoreError, Transaction};
@@ -8,7 +9,9 @@ pub type StreamHome = Option<(FactoryId, Option<OrganizationId>)>;
 
 /// A device belongs where its robot does, a subscene where its scene does.
 pub const HOMES: &str = "
-select coalesce((c.content ->> 'factory_id')::bigint,
+select coalesce(case s.kind when 'scene' then (select p.factory_id from scenes p where p.id = s.id::bigint)
+                            when 'robot' then (select r.factory_id from robots r where r.id = s.id::bigint) end,
+                (c.content ->> 'factory_id')::bigint,
                 (select o.factory_id from organizations o where o.id = (c.content ->> 'organization_id')::bigint),
                 case s.kind when 'factory' then s.id::bigint
                             when 'subscene' then (select p.factory_id from scenes p where p.id = (c.content ->> 'scene_id')::bigint)

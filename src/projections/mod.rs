@@ -8,6 +8,7 @@
 //! - [`rows`]: which table a stream is shown in, and how.
 //! - [`reads`]: what the edges read.
 //! - [`facts`]: what a command has to know of other things before it decides.
+//! - [`people`]: who people are, which rows take from beside the log.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
 //! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer.
@@ -18,6 +19,7 @@ pub mod approved;
 pub mod facts;
 pub mod homes;
 pub mod packed_facts;
+pub mod people;
 pub mod reads;
 pub mod rebuild;
 pub mod rows;

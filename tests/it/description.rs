@@ -47,7 +47,7 @@ fn body_of(operation: &Value) -> Option<&Value> {
 }
 
 /// Bodies of which everything may be missing.
-const ALL_OPTIONAL: [(&str, &str); 19] = [
+const ALL_OPTIONAL: [(&str, &str); 30] = [
     ("POST /api/v1/sync/episodes", "without a filter all that were never tried"),
     ("POST /api/v1/episodes/{id}/copies/look", "without a place it is the edge storage"),
     ("PATCH /api/v1/episodes/{id}", "an edit leaves what it does not name as it is"),
@@ -62,6 +62,17 @@ const ALL_OPTIONAL: [(&str, &str); 19] = [
     ("POST /api/v1/data-ops/episodes/bulk-qa/preview", "no filter means every episode"),
     ("POST /api/v1/data-ops/episodes/bulk-sync/preview", "no filter means every episode"),
     ("POST /api/v1/data-ops/episodes/bulk-cleanup/preview", "no filter means every episode"),
+    ("PUT /api/v1/factories/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/organizations/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/scenes/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/subscenes/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/skills/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/sops/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/robot_types/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/robots/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/data_collectors/{id}", "a change leaves what it does not name as it is"),
+    ("PUT /api/v1/stations/{id}", "a change leaves what it does not name as it is"),
+    ("POST /api/v1/stations/lookup", "no ids are those of no workstation"),
     ("PUT /api/v1/orders/{id}", "an edit leaves what it does not name as it is"),
     ("POST /api/v1/batches/{id}/recall", "nobody has to say why"),
     ("POST /api/v1/recorder/{device_id}/finish", "without a task, the one that the recorder has is meant"),

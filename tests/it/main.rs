@@ -82,6 +82,7 @@ mod read_models;
 mod recordings;
 mod references;
 mod registration;
+mod registry;
 mod requests;
 mod round_trips;
 mod salvage;

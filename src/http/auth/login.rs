@@ -12,6 +12,8 @@ use utoipa_axum::routes;
 
 use super::passwords::{admin_digest, same};
 use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
+use crate::commands::CommandError;
+use crate::commands::registry::{AtStation, FollowCollector};
 use crate::domain::inspector::InspectorStatus;
 use crate::domain::registry::CollectorStatus;
 use crate::domain::{InspectorId, Scope};
@@ -24,7 +26,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
-use crate::http::words::{RoleWord, TokenTypeWord};
+use crate::http::words::{RoleWord, StationStatusWord, TokenTypeWord};
 use crate::telemetry::brief;
 
 pub fn routes() -> Routes {
@@ -32,6 +34,8 @@ pub fn routes() -> Routes {
         .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(login))
         .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(logout))
         .at(Policy::READ.closed().of_the_site(), routes!(me))
+        .at(Policy::AT_WORK, routes!(take_break))
+        .at(Policy::AT_WORK, routes!(end_break))
 }
 
 /// The administrator's may be a sentence.
@@ -110,6 +114,7 @@ pub struct LoginCollector {
 pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
+    caller: Caller,
     JsonOrForm(request): JsonOrForm<LoginRequest>,
 ) -> Result<([(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
     let account = [request.account, request.operator_id, request.username].into_iter().find_map(MayBeEmpty::said);
@@ -160,6 +165,7 @@ pub async fn login(
     let tokens = state.tokens.login(&identity, now).zip(state.tokens.stream(&identity, now));
     let (access_token, stream) = tokens.ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
     tracing::info!(account = %brief(&account), ?address, "Logged in `{}`", brief(&account));
+    workstation_follows(&state, &caller, &identity, AtStation::LogIn).await;
     let expires_in = state.tokens.login_lifetime().as_secs();
     let answer = LoginAnswer {
         access_token,
@@ -188,10 +194,64 @@ pub struct LoggedOut {
     ok: bool,
 }
 
-/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie.
+/// The collector's workstation shows that they are there, or gone. Where that cannot be done, they log in and out all the same.
+async fn workstation_follows(state: &AppState, caller: &Caller, identity: &Identity, what: AtStation) {
+    let Identity::Collector { id, .. } = identity else { return };
+    let follow = FollowCollector { collector_id: *id, what };
+    match state.commands.execute(&caller.context_as(identity.actor()), follow).await {
+        Ok(_) => {}
+        // They have none.
+        Err(CommandError::Refused(_)) => {}
+        Err(error) => {
+            tracing::warn!(collector.id = %id, error = format!("{error:#}"), "The workstation of {id} does not follow: {error:#}")
+        }
+    }
+}
+
+/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie. A data collector's workstation
+/// goes offline, unless it is recording.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
-pub async fn logout() -> ([(HeaderName, String); 1], Json<LoggedOut>) {
+pub async fn logout(State(state): State<AppState>, caller: Caller) -> ([(HeaderName, String); 1], Json<LoggedOut>) {
+    workstation_follows(&state, &caller, &caller.identity, AtStation::LogOut).await;
     ([set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
+}
+
+/// What one's workstation is doing now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MyStation {
+    /// Names it in other requests.
+    workstation_id: TextId,
+    /// What it is doing.
+    #[schema(value_type = StationStatusWord)]
+    status: &'static str,
+}
+
+async fn at_my_station(state: &AppState, caller: &Caller, what: AtStation) -> Result<Json<MyStation>, Problem> {
+    let Identity::Collector { id, .. } = caller.identity else {
+        return Err(Problem::new(Code::Forbidden, "only data collectors have a workstation"));
+    };
+    let (station, status) = state.commands.execute(&caller.context(), FollowCollector { collector_id: id, what }).await?;
+    Ok(Json(MyStation { workstation_id: TextId(station.0), status: status.as_str() }))
+}
+
+/// Take a break. Asked again, it goes on.
+#[utoipa::path(post, path = "/api/v1/auth/me/station/break", tag = "login", responses(
+    (status = 200, body = MyStation),
+    (status = 404, description = "You have no workstation"),
+    (status = 409, description = "Your workstation is offline"),
+))]
+pub async fn take_break(State(state): State<AppState>, caller: Caller) -> Result<Json<MyStation>, Problem> {
+    at_my_station(&state, &caller, AtStation::Break).await
+}
+
+/// Be back at work. Your workstation is active where a batch of it is.
+#[utoipa::path(post, path = "/api/v1/auth/me/station/end-break", tag = "login", responses(
+    (status = 200, body = MyStation),
+    (status = 404, description = "You have no workstation"),
+    (status = 409, description = "Your workstation is offline"),
+))]
+pub async fn end_break(State(state): State<AppState>, caller: Caller) -> Result<Json<MyStation>, Problem> {
+    at_my_station(&state, &caller, AtStation::EndBreak).await
 }
 
 /// Who is logged in.

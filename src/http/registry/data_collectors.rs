@@ -1,18 +1,20 @@
 //! `/data_collectors`: data collectors: people who operate robots.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateDataCollector;
-use crate::domain::{CollectorId, OrganizationId, Scope};
+use super::asked;
+use crate::commands::registry::{Change, CreateDataCollector, DataCollectorChange, Delete};
+use crate::domain::{CollectorId, OrganizationId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::auth::passwords::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text};
+use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text, emptied_by_null};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -22,7 +24,12 @@ use crate::http::words::CollectorStatusWord;
 use crate::projections::reads::registry::{CollectorFilter, DataCollectorShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
 }
 
 type OperatorId = Text<100>;
@@ -120,13 +127,17 @@ pub struct NewDataCollector {
     metadata: Option<Value>,
 }
 
+fn not_the_administrators(operator_id: OperatorId, admin: &str) -> Result<String, Problem> {
+    match operator_id.0.eq_ignore_ascii_case(admin) {
+        true => Err(Problem::of_field("operator_id", "is the administrator's account name")),
+        false => Ok(operator_id.0),
+    }
+}
+
 impl NewDataCollector {
     /// Checked before the password is hashed, which takes a while.
     fn check(self, admin: &str) -> Result<(CreateDataCollector, String), Problem> {
-        let Text(operator_id) = self.operator_id;
-        if operator_id.eq_ignore_ascii_case(admin) {
-            return Err(Problem::of_field("operator_id", "is the administrator's account name"));
-        }
+        let operator_id = not_the_administrators(self.operator_id, admin)?;
         let create = CreateDataCollector {
             organization_id: OrganizationId(self.organization_id.0),
             name: self.name.0,
@@ -167,6 +178,67 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: CollectorId) -> Result<DataCollector, Problem> {
     state.reads.data_collector(scope, id).await?.map(DataCollector::from).ok_or_else(|| Problem::not_found("data collector"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedDataCollector {
+    /// For people; empty, it stays.
+    name: Option<ShortText>,
+    /// Unique among all accounts: the login name.
+    operator_id: Option<OperatorId>,
+    /// Where to reach them; empty takes it away.
+    email: Option<ShortText>,
+    /// What they may operate; empty takes it away.
+    certification: Option<Certification>,
+    /// Who is not `active` cannot log in, and is logged out.
+    status: Option<CollectorStatusWord>,
+    /// What they log in with from now on, and not with what they have; counted in bytes.
+    password: Option<CollectorPassword>,
+    /// Any JSON that is kept with them; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
+    metadata: Option<Value>,
+}
+
+/// Change a data collector. Their workstations show who they are now.
+#[utoipa::path(put, path = "/api/v1/data_collectors/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedDataCollector, responses(
+    (status = 200, body = DataCollector),
+    (status = 400, description = "A field is wrong, nothing is to be changed, or the operator id is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedDataCollector>,
+) -> Result<Made<DataCollector>, Problem> {
+    let operator_id = body.operator_id.map(|operator_id| not_the_administrators(operator_id, &state.settings.admin_username));
+    let password_hash = match body.password {
+        Some(Password(password)) => Some(state.logins.hash(password).await?),
+        None => None,
+    };
+    let change = asked(DataCollectorChange {
+        name: MayBeEmpty::said(body.name),
+        operator_id: operator_id.transpose()?,
+        email: MayBeEmpty::given(body.email),
+        certification: MayBeEmpty::given(body.certification),
+        status: body.status.map(|status| status.0),
+        metadata: body.metadata,
+        password_hash,
+    })?;
+    state.commands.execute(&caller.context(), Change::<registry::DataCollector> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, CollectorId(id))).await)
+}
+
+/// Delete a data collector who was never bound to a workstation. Their login ends.
+#[utoipa::path(delete, path = "/api/v1/data_collectors/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "They are or were bound to a workstation"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::DataCollector>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[cfg(test)]

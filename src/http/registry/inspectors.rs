@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::inspectors::{ChangeInspector, CreateInspector};
+use crate::commands::inspectors::{ChangeInspector, CreateInspector, DeleteInspector};
 use crate::domain::episode::Level;
 use crate::domain::{InspectorId, OrganizationId, Scope};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::auth::passwords::PASSWORD_BYTES_MAX;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text};
+use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text, emptied_by_null};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -25,7 +25,12 @@ use crate::projections::reads::inspection::{InspectorFilter, InspectorShown};
 
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
-    Routes::default().at(policy, routes!(list)).at(policy.keyed(), routes!(create)).at(policy, routes!(get)).at(policy, routes!(change))
+    Routes::default()
+        .at(policy, routes!(list))
+        .at(policy.keyed(), routes!(create))
+        .at(policy, routes!(get))
+        .at(policy, routes!(change))
+        .at(policy, routes!(delete))
 }
 
 type InspectorName = Text<100>;
@@ -123,16 +128,20 @@ pub struct NewInspector {
     metadata: Option<Value>,
 }
 
+fn not_the_administrators(inspector_id: InspectorName, admin: &str) -> Result<String, Problem> {
+    match inspector_id.0.eq_ignore_ascii_case(admin) {
+        true => Err(Problem::of_field("inspector_id", "is the administrator's account name")),
+        false => Ok(inspector_id.0),
+    }
+}
+
 /// Register an inspector.
 #[utoipa::path(post, path = "/api/v1/inspectors", tag = "registry", request_body = NewInspector, responses(
     (status = 201, body = Inspector),
     (status = 400, description = "A field is missing or wrong, the organization is unknown, or the name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewInspector>) -> Result<Made<Inspector>, Problem> {
-    let Text(inspector_id) = new.inspector_id;
-    if inspector_id.eq_ignore_ascii_case(&state.settings.admin_username) {
-        return Err(Problem::of_field("inspector_id", "is the administrator's account name"));
-    }
+    let inspector_id = not_the_administrators(new.inspector_id, &state.settings.admin_username)?;
     let password_hash = match new.password {
         Some(Password(password)) => Some(state.logins.hash(password).await?),
         None => None,
@@ -166,13 +175,20 @@ async fn found(state: &AppState, scope: &Scope, id: InspectorId) -> Result<Inspe
 /// What is to be another one; what is not given stays.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ChangedInspector {
+    /// For people; empty, it stays.
+    name: Option<ShortText>,
+    /// Unique among all accounts: the login name.
+    inspector_id: Option<InspectorName>,
+    /// Where to reach them; empty takes it away.
+    email: Option<ShortText>,
     /// What they may decide.
     certification_level: Option<LevelWord>,
     /// `inactive`: they cannot sign in, and decide nothing any more.
     status: Option<InspectorStatusWord>,
     /// What they sign in with from now on; counted in bytes.
     password: Option<InspectorPassword>,
-    /// Any JSON that is kept with them.
+    /// Any JSON that is kept with them; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
     metadata: Option<Value>,
 }
 
@@ -188,10 +204,13 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedInspector>,
 ) -> Result<Made<Inspector>, Problem> {
-    let ChangedInspector { certification_level, status, password, metadata } = body;
-    if certification_level.is_none() && status.is_none() && password.is_none() && metadata.is_none() {
+    let ChangedInspector { name, inspector_id, email, certification_level, status, password, metadata } = body;
+    let (name, email) = (MayBeEmpty::said(name), MayBeEmpty::given(email));
+    let nobody = name.is_none() && inspector_id.is_none() && email.is_none();
+    if nobody && certification_level.is_none() && status.is_none() && password.is_none() && metadata.is_none() {
         return Err(Problem::new(crate::http::problem::Code::NothingToChange, "nothing to change"));
     }
+    let inspector_id = inspector_id.map(|name| not_the_administrators(name, &state.settings.admin_username)).transpose()?;
     let password_hash = match password {
         Some(Password(password)) => Some(state.logins.hash(password).await?),
         None => None,
@@ -199,6 +218,9 @@ pub async fn change(
     let id = InspectorId(id);
     let change = ChangeInspector {
         id,
+        name,
+        inspector_id,
+        email,
         certification_level: certification_level.map(|level| level.0),
         status: status.map(|status| status.0),
         metadata,
@@ -206,4 +228,14 @@ pub async fn change(
     };
     state.commands.execute(&caller.context(), change).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id.0) }), found(&state, &caller.scope, id)).await)
+}
+
+/// Delete an inspector. Their login ends; what they decided stays.
+#[utoipa::path(delete, path = "/api/v1/inspectors/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), DeleteInspector(InspectorId(id))).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

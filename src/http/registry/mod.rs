@@ -1,4 +1,4 @@
-//! The registry: one file per kind of entry, all of the same shape: list, create, get. [`cloud_assets`] is what the data platform knows robots as.
+//! The registry: one file per kind of entry, all of the same shape: list, create, get, change, delete. [`cloud_assets`] is what the data platform knows robots as.
 //!
 //! A created entry is answered in full: older servers left some fields out, and clients
 //! ignore what they do not know. Ids are text everywhere but for robot types.
@@ -23,6 +23,15 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::fields::{MayBeEmpty, Text, field};
+use super::problem::{Code, Problem};
+
+/// What a change asks for. One that asks for nothing is a mistake.
+pub fn asked<C: Default + PartialEq>(change: C) -> Result<C, Problem> {
+    if change == C::default() {
+        return Err(Problem::new(Code::NothingToChange, "the change names nothing that can be changed"));
+    }
+    Ok(change)
+}
 
 pub type Version = MayBeEmpty<20>;
 

@@ -1,17 +1,19 @@
 //! `/organizations`: organizations of a factory.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateOrganization;
-use crate::domain::{FactoryId, OrganizationId, Scope};
+use super::asked;
+use crate::commands::registry::{Change, CreateOrganization, Delete, OrganizationChange};
+use crate::domain::{FactoryId, OrganizationId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name, ShortText, emptied_by_null};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -20,7 +22,12 @@ use crate::http::wire::{Paged, TextId, WholeSecond, present};
 use crate::projections::reads::registry::{EntryFilter, OrganizationShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
 }
 
 /// On whose behalf is recorded.
@@ -128,4 +135,50 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: OrganizationId) -> Result<Organization, Problem> {
     state.reads.organization(scope, id).await?.map(Organization::from).ok_or_else(|| Problem::not_found("organization"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedOrganization {
+    /// Unique; empty, it stays.
+    name: Option<ShortText>,
+    /// Free text; empty takes it away.
+    description: Option<LongText>,
+    /// Any JSON that is kept with it; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
+    settings: Option<Value>,
+}
+
+impl From<ChangedOrganization> for OrganizationChange {
+    fn from(body: ChangedOrganization) -> Self {
+        Self { name: MayBeEmpty::said(body.name), description: MayBeEmpty::given(body.description), settings: body.settings }
+    }
+}
+
+/// Change an organization.
+#[utoipa::path(put, path = "/api/v1/organizations/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedOrganization, responses(
+    (status = 200, body = Organization),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedOrganization>,
+) -> Result<Made<Organization>, Problem> {
+    let change = asked(OrganizationChange::from(body))?;
+    state.commands.execute(&caller.context(), Change::<registry::Organization> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, OrganizationId(id))).await)
+}
+
+/// Delete an organization that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/organizations/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 400, description = "Data collectors, inspectors or orders belong to it"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Organization>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

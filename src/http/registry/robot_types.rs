@@ -1,13 +1,15 @@
 //! `/robot_types`: robot types. Their ids are numbers.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateRobotType;
-use crate::domain::{RobotTypeId, Scope};
+use super::asked;
+use crate::commands::registry::{Change, CreateRobotType, Delete, RobotTypeChange};
+use crate::domain::{RobotTypeId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
@@ -24,6 +26,8 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(list))
         .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
         .at(Policy::READ.of_the_site(), routes!(get))
+        .at(Policy::MANAGE.of_the_site(), routes!(change))
+        .at(Policy::MANAGE.of_the_site(), routes!(delete))
 }
 
 type EndEffector = MayBeEmpty<100>;
@@ -141,4 +145,65 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: RobotTypeId) -> Result<RobotType, Problem> {
     state.reads.robot_type(scope, id).await?.map(RobotType::from).ok_or_else(|| Problem::not_found("robot type"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedRobotType {
+    /// For people; empty, it stays.
+    name: Option<ShortText>,
+    /// Unique; robots that register name it. Empty, it stays.
+    model: Option<ShortText>,
+    /// Who makes it; empty takes it away.
+    manufacturer: Option<ShortText>,
+    /// What it grips with; empty takes it away.
+    end_effector: Option<EndEffector>,
+    /// Its sensors: any JSON.
+    sensor_suite: Option<Value>,
+    /// What it can do: any JSON.
+    capabilities: Option<Value>,
+    /// Topics that its recorders record.
+    ros_topics: Option<Vec<String>>,
+}
+
+impl From<ChangedRobotType> for RobotTypeChange {
+    fn from(body: ChangedRobotType) -> Self {
+        Self {
+            name: MayBeEmpty::said(body.name),
+            model: MayBeEmpty::said(body.model),
+            manufacturer: MayBeEmpty::given(body.manufacturer),
+            end_effector: MayBeEmpty::given(body.end_effector),
+            sensor_suite: body.sensor_suite,
+            capabilities: body.capabilities,
+            ros_topics: body.ros_topics,
+        }
+    }
+}
+
+/// Change a robot type.
+#[utoipa::path(put, path = "/api/v1/robot_types/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedRobotType, responses(
+    (status = 200, body = RobotType),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedRobotType>,
+) -> Result<Made<RobotType>, Problem> {
+    let change = asked(RobotTypeChange::from(body))?;
+    state.commands.execute(&caller.context(), Change::<registry::RobotType> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": id }), found(&state, &caller.scope, RobotTypeId(id))).await)
+}
+
+/// Delete a robot type that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/robot_types/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Robots are of it"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::RobotType>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

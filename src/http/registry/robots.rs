@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::asked;
 use crate::commands::Context;
-use crate::commands::registry::{CreateRobot, RetireRobot};
+use crate::commands::registry::{Change, CreateRobot, Delete, RetireRobot, RobotChange};
 use crate::commands::tasks::FailTasksOfRobot;
-use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope};
+use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId, parse_bool};
-use crate::http::fields::{GivenId, MayBeEmpty, Name};
+use crate::http::fields::{GivenId, MayBeEmpty, Name, emptied_by_null, given_or_null};
 use crate::http::made::Made;
 use crate::http::platform;
 use crate::http::policy::Policy;
@@ -30,6 +31,8 @@ pub fn routes() -> Routes {
         .at(Policy::READ, routes!(list))
         .at(Policy::MANAGE.keyed(), routes!(create))
         .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
         .at(Policy::MANAGE.keyed(), routes!(retire))
 }
 
@@ -152,6 +155,10 @@ pub struct NewRobot {
     metadata: Option<Value>,
 }
 
+fn device(id: &str) -> Result<DeviceId, Problem> {
+    DeviceId::parse(id).map_err(|error| Problem::of_field("device_id", error))
+}
+
 impl TryFrom<NewRobot> for CreateRobot {
     type Error = Problem;
 
@@ -159,7 +166,7 @@ impl TryFrom<NewRobot> for CreateRobot {
         Ok(Self {
             robot_type_id: RobotTypeId(new.robot_type_id.0),
             factory_id: FactoryId(new.factory_id.0),
-            device_id: DeviceId::parse(&new.device_id.0).map_err(|error| Problem::of_field("device_id", error))?,
+            device_id: device(&new.device_id.0)?,
             asset_id: MayBeEmpty::said(new.asset_id),
             binds_asset: false,
             metadata: new.metadata.unwrap_or_else(|| json!({})),
@@ -196,7 +203,7 @@ pub(super) async fn found(state: &AppState, scope: &Scope, id: RobotId) -> Resul
     state.reads.robot(scope, id).await?.map(Robot::of).ok_or_else(|| Problem::not_found("robot"))
 }
 
-/// Take a robot out of service for good. Its tasks that have not ended fail with this reason, a recorder that holds one is told to
+/// Take a robot out of service. Its tasks that have not ended fail with this reason, a recorder that holds one is told to
 /// let go, its workstation is free for another pair, and it is given no more work. What it has recorded it may still upload.
 /// Asked again, it ends what has been left.
 #[utoipa::path(post, path = "/api/v1/robots/{id}/retire", tag = "registry", params(("id" = i64, Path)), request_body = Ending, responses(
@@ -221,4 +228,70 @@ pub async fn retire(State(state): State<AppState>, caller: Caller, id: PathId, J
             state.commands.execute(&steps, FailTasksOfRobot { robot_id, order_id, reason: reason.clone() }).await?;
         }
     }
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedRobot {
+    /// Its type.
+    robot_type_id: Option<GivenId>,
+    /// The factory that it stands in. While it is bound to a workstation it stays there.
+    factory_id: Option<GivenId>,
+    /// Unique; under this its programs connect. While they are connected it stays.
+    device_id: Option<Name>,
+    /// Whether it is in service.
+    status: Option<RobotStatusWord>,
+    /// Any JSON that is kept with it; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
+    metadata: Option<Value>,
+    /// Bound and unbound by itself: a change that names it is refused.
+    #[serde(default, deserialize_with = "given_or_null")]
+    #[schema(ignore)]
+    asset_id: Option<Value>,
+}
+
+impl TryFrom<ChangedRobot> for RobotChange {
+    type Error = Problem;
+
+    fn try_from(body: ChangedRobot) -> Result<Self, Problem> {
+        if body.asset_id.is_some() {
+            return Err(Problem::of_field("asset_id", "is changed by PUT and DELETE of /robots/{id}/cloud-asset"));
+        }
+        Ok(Self {
+            robot_type_id: body.robot_type_id.map(|id| RobotTypeId(id.0)),
+            factory_id: body.factory_id.map(|id| FactoryId(id.0)),
+            device_id: body.device_id.map(|id| device(&id.0)).transpose()?,
+            status: body.status.map(|status| status.0),
+            metadata: body.metadata,
+        })
+    }
+}
+
+/// Change a robot.
+#[utoipa::path(put, path = "/api/v1/robots/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedRobot, responses(
+    (status = 200, body = Robot),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "It is connected, has tasks that have not ended, or is bound to a workstation, and cannot become this meanwhile; or its asset is bound to another robot"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedRobot>,
+) -> Result<Made<Robot>, Problem> {
+    let change = asked(RobotChange::try_from(body)?)?;
+    state.commands.execute(&caller.context(), Change::<registry::Robot> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, RobotId(id))).await)
+}
+
+/// Delete a robot that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/robots/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "It is or was bound to a workstation"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Robot>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,16 +1,19 @@
 //! `/scenes`: scenes of a factory.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateScene;
-use crate::domain::{FactoryId, SceneId, Scope};
+use super::asked;
+use crate::commands::registry::{Change, CreateScene, Delete, SceneChange};
+use crate::domain::{FactoryId, SceneId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name, ShortText};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -19,7 +22,12 @@ use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, SceneShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
 }
 
 /// What is recorded.
@@ -124,4 +132,57 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: SceneId) -> Result<Scene, Problem> {
     state.reads.scene(scope, id).await?.map(Scene::from).ok_or_else(|| Problem::not_found("scene"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedScene {
+    /// The factory that it belongs to. One with orders stays where it is.
+    factory_id: Option<GivenId>,
+    /// Unique; empty, it stays.
+    name: Option<ShortText>,
+    /// Free text; empty takes it away.
+    description: Option<LongText>,
+    /// The layout that new subscenes start from; empty takes it away.
+    initial_scene_layout_template: Option<LongText>,
+}
+
+impl From<ChangedScene> for SceneChange {
+    fn from(body: ChangedScene) -> Self {
+        Self {
+            factory_id: body.factory_id.map(|id| FactoryId(id.0)),
+            name: MayBeEmpty::said(body.name),
+            description: MayBeEmpty::given(body.description),
+            initial_scene_layout_template: MayBeEmpty::given(body.initial_scene_layout_template),
+        }
+    }
+}
+
+/// Change a scene.
+#[utoipa::path(put, path = "/api/v1/scenes/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedScene, responses(
+    (status = 200, body = Scene),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Orders for it keep it in its factory"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedScene>,
+) -> Result<Made<Scene>, Problem> {
+    let change = asked(SceneChange::from(body))?;
+    state.commands.execute(&caller.context(), Change::<registry::Scene> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SceneId(id))).await)
+}
+
+/// Delete a scene that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/scenes/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 400, description = "Subscenes or orders belong to it"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Scene>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

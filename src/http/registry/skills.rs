@@ -1,18 +1,19 @@
 //! `/skills`: skills, each in versions.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Slug, Version};
-use crate::commands::registry::CreateSkill;
-use crate::domain::{Scope, SkillId};
+use super::{Slug, Version, asked};
+use crate::commands::registry::{Change, CreateSkill, Delete, SkillChange};
+use crate::domain::{Scope, SkillId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{LongText, MayBeEmpty};
+use crate::http::fields::{LongText, MayBeEmpty, emptied_by_null};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -25,6 +26,8 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(list))
         .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
         .at(Policy::READ.of_the_site(), routes!(get))
+        .at(Policy::MANAGE.of_the_site(), routes!(change))
+        .at(Policy::MANAGE.of_the_site(), routes!(delete))
 }
 
 /// Something that a robot can do.
@@ -120,4 +123,57 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: SkillId) -> Result<Skill, Problem> {
     state.reads.skill(scope, id).await?.map(Skill::from).ok_or_else(|| Problem::not_found("skill"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedSkill {
+    /// Of all its versions at once; one that no other skill has.
+    slug: Option<Slug>,
+    /// Free text; empty takes it away.
+    description: Option<LongText>,
+    /// Stays: named, it has to be the one that it is.
+    version: Option<Version>,
+    /// Any JSON that is kept with it; `null` empties it.
+    #[serde(default, deserialize_with = "emptied_by_null")]
+    metadata: Option<Value>,
+}
+
+impl From<ChangedSkill> for SkillChange {
+    fn from(body: ChangedSkill) -> Self {
+        Self {
+            slug: body.slug.map(|slug| slug.0),
+            description: MayBeEmpty::given(body.description),
+            version: MayBeEmpty::said(body.version),
+            metadata: body.metadata,
+        }
+    }
+}
+
+/// Change a skill.
+#[utoipa::path(put, path = "/api/v1/skills/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedSkill, responses(
+    (status = 200, body = Skill),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedSkill>,
+) -> Result<Made<Skill>, Problem> {
+    let change = asked(SkillChange::from(body))?;
+    state.commands.execute(&caller.context(), Change::<registry::Skill> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SkillId(id))).await)
+}
+
+/// Delete a skill that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/skills/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "SOPs name it"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Skill>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

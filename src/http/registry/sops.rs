@@ -1,13 +1,15 @@
 //! `/sops`: standard operating procedures: which skills, in which order.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Slug, Version};
-use crate::commands::registry::CreateSop;
-use crate::domain::{Scope, SkillId, SopId};
+use super::{Slug, Version, asked};
+use crate::commands::registry::{Change, CreateSop, Delete, SopChange};
+use crate::domain::{Scope, SkillId, SopId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
@@ -24,6 +26,8 @@ pub fn routes() -> Routes {
         .at(Policy::READ.of_the_site(), routes!(list))
         .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
         .at(Policy::READ.of_the_site(), routes!(get))
+        .at(Policy::MANAGE.of_the_site(), routes!(change))
+        .at(Policy::MANAGE.of_the_site(), routes!(delete))
 }
 
 /// Which skills, in which order.
@@ -118,4 +122,56 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: SopId) -> Result<Sop, Problem> {
     state.reads.sop(scope, id).await?.map(Sop::from).ok_or_else(|| Problem::not_found("SOP"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedSop {
+    /// Of all its versions at once; one that no other SOP has.
+    slug: Option<Slug>,
+    /// Free text; empty takes it away.
+    description: Option<LongText>,
+    /// Stays: named, it has to be the one that it is.
+    version: Option<Version>,
+    /// Ids of skills, in order; repeats are allowed.
+    skill_sequence: Option<Vec<GivenId>>,
+}
+
+impl From<ChangedSop> for SopChange {
+    fn from(body: ChangedSop) -> Self {
+        Self {
+            slug: body.slug.map(|slug| slug.0),
+            description: MayBeEmpty::given(body.description),
+            version: MayBeEmpty::said(body.version),
+            skill_sequence: body.skill_sequence.map(|ids| ids.into_iter().map(|id| SkillId(id.0)).collect()),
+        }
+    }
+}
+
+/// Change an SOP.
+#[utoipa::path(put, path = "/api/v1/sops/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedSop, responses(
+    (status = 200, body = Sop),
+    (status = 400, description = "A field is wrong, nothing is to be changed, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedSop>,
+) -> Result<Made<Sop>, Problem> {
+    let change = asked(SopChange::from(body))?;
+    state.commands.execute(&caller.context(), Change::<registry::Sop> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SopId(id))).await)
+}
+
+/// Delete an SOP that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/sops/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Tasks follow it"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Sop>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

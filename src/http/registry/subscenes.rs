@@ -1,16 +1,18 @@
 //! `/subscenes`: subscenes of a scene.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::CreateSubscene;
-use crate::domain::{SceneId, Scope, SubsceneId};
+use crate::commands::registry::{Change, CreateSubscene, Delete, SubsceneChange};
+use crate::domain::{SceneId, Scope, SubsceneId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, Params, PathId};
-use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name};
+use crate::http::fields::{GivenId, LongText, MayBeEmpty, Name, OrEmpty, ShortText};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
@@ -19,8 +21,15 @@ use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::projections::reads::registry::{EntryFilter, SubsceneShown};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ, routes!(list)).at(Policy::MANAGE.keyed(), routes!(create)).at(Policy::READ, routes!(get))
+    Routes::default()
+        .at(Policy::READ, routes!(list))
+        .at(Policy::MANAGE.keyed(), routes!(create))
+        .at(Policy::READ, routes!(get))
+        .at(Policy::MANAGE, routes!(change))
+        .at(Policy::MANAGE, routes!(delete))
 }
+
+type GivenScene = OrEmpty<GivenId>;
 
 /// A variant of a scene.
 #[derive(Debug, Serialize, ToSchema)]
@@ -120,4 +129,57 @@ pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): Path
 
 async fn found(state: &AppState, scope: &Scope, id: SubsceneId) -> Result<Subscene, Problem> {
     state.reads.subscene(scope, id).await?.map(Subscene::from).ok_or_else(|| Problem::not_found("subscene"))
+}
+
+/// What is to be another one; what is not given stays.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedSubscene {
+    /// The scene that it is part of; empty, it stays. One that was worked in stays where it is.
+    scene_id: Option<GivenScene>,
+    /// Unique in its scene; empty, it stays.
+    name: Option<ShortText>,
+    /// Free text; empty takes it away.
+    description: Option<LongText>,
+    /// How the scene is laid out at first; empty: as its scene's template says.
+    initial_scene_layout: Option<LongText>,
+}
+
+impl From<ChangedSubscene> for SubsceneChange {
+    fn from(body: ChangedSubscene) -> Self {
+        Self {
+            scene_id: body.scene_id.and_then(|id| id.0).map(|id| SceneId(id.0)),
+            name: MayBeEmpty::said(body.name),
+            description: MayBeEmpty::given(body.description),
+            initial_scene_layout: MayBeEmpty::given(body.initial_scene_layout),
+        }
+    }
+}
+
+/// Change a subscene.
+#[utoipa::path(put, path = "/api/v1/subscenes/{id}", tag = "registry", params(("id" = i64, Path)), request_body = ChangedSubscene, responses(
+    (status = 200, body = Subscene),
+    (status = 400, description = "A field is wrong, a parent is unknown, or a name is taken"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Tasks of it keep it in its scene"),
+))]
+pub async fn change(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathId(id): PathId,
+    Json(body): Json<ChangedSubscene>,
+) -> Result<Made<Subscene>, Problem> {
+    let change = SubsceneChange::from(body);
+    state.commands.execute(&caller.context(), Change::<registry::Subscene> { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SubsceneId(id))).await)
+}
+
+/// Delete a subscene that nothing needs.
+#[utoipa::path(delete, path = "/api/v1/subscenes/{id}", tag = "registry", params(("id" = i64, Path)), responses(
+    (status = 204, description = "It is gone"),
+    (status = 404, description = "There is none"),
+    (status = 409, description = "Tasks of it were given out"),
+))]
+pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<registry::Subscene>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

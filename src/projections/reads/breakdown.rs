@@ -41,10 +41,14 @@ const HOME: Home = Home::Organization { factory: "t.factory_id", organization: "
 /// Of the groups, without their scope.
 const PARAMETERS: usize = 5;
 
-/// Names are those the tasks were created with; where there is none, the number stands for it.
+/// Names are those that scenes and SOPs have now; where there is none, the number stands for it.
 fn groups(dimension: Dimension, within: &str) -> String {
     let (key, name, from) = match dimension {
-        Dimension::Scene => ("t.scene_id", "coalesce(nullif(max(t.scene_name), ''), '场景 #' || t.scene_id, '未分类')", "tasks t"),
+        Dimension::Scene => (
+            "t.scene_id",
+            "coalesce(nullif(max(coalesce(sc.name, t.scene_name)), ''), '场景 #' || t.scene_id, '未分类')",
+            "tasks t left join scenes sc on sc.id = t.scene_id",
+        ),
         Dimension::Sop => (
             "t.sop_id",
             "coalesce(max(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), '')), 'SOP #' || t.sop_id, '未分类')",

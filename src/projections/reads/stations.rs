@@ -64,6 +64,17 @@ fn get() -> String {
     format!("select {} from {FROM} where w.id = $1", StationShown::columns())
 }
 
+fn by_id() -> ListQuery {
+    ListQuery {
+        from: FROM,
+        matches: "w.id = any ($1::bigint[])".into(),
+        order: vec![Key::up(KeyType::Number, "w.id")],
+        parameters: 1,
+        counted: None,
+        home: HOME,
+    }
+}
+
 fn current_of_collector() -> String {
     format!("select {} from {FROM} where w.data_collector_id = $1 and w.is_current", StationShown::columns())
 }
@@ -71,6 +82,11 @@ fn current_of_collector() -> String {
 impl Reads {
     pub async fn station(&self, scope: &Scope, id: StationId) -> Result<Option<StationShown>, ReadError> {
         self.seen(scope, HOME, get(), &[&id]).await
+    }
+
+    /// Those of these that there are, current or not.
+    pub async fn stations_by_id(&self, scope: &Scope, ids: &[StationId]) -> Result<Vec<StationShown>, ReadError> {
+        Ok(self.listed(scope, by_id(), &[&ids], Page::ALL).await?.rows)
     }
 
     pub async fn current_station_of(&self, collector: CollectorId) -> Result<Option<StationShown>, ReadError> {
@@ -104,5 +120,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("current station of a collector", current_of_collector()),
         ("stations", list().select(&StationShown::columns())),
         ("stations, counted", list().count()),
+        ("stations by their ids", by_id().select(&StationShown::columns())),
+        ("stations by their ids, counted", by_id().count()),
     ]
 }

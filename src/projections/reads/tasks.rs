@@ -16,6 +16,9 @@ row! {
         collector_operator_id: Option<String> = "w.collector_operator_id",
         episode: Option<EpisodeId> = "e.id",
         episode_public_id: Option<String> = "e.episode_id",
+        /// As the scene is called now.
+        scene: String = "coalesce(sc.name, t.scene_name)",
+        subscene: String = "coalesce(ss.name, t.subscene_name)",
     }
 }
 
@@ -30,8 +33,8 @@ row! {
         station_name: Option<String> = "w.name",
         order_name: Option<String> = "o.name",
         factory_name: Option<String> = "f.name",
-        scene_name: String = "t.scene_name",
-        subscene_name: String = "t.subscene_name",
+        scene_name: String = "coalesce(sc.name, t.scene_name)",
+        subscene_name: String = "coalesce(ss.name, t.subscene_name)",
         initial_scene_layout: String = "t.initial_scene_layout",
         sop_slug: Option<String> = "p.slug",
         /// In the order of the SOP; skills that are gone are left out.
@@ -63,7 +66,8 @@ pub struct TaskFilter {
     pub status: Option<TaskStatus>,
 }
 
-const FROM: &str = "tasks t left join stations w on w.id = t.station_id left join episodes e on e.task_id = t.id";
+const FROM: &str = "tasks t left join stations w on w.id = t.station_id left join episodes e on e.task_id = t.id \
+                    left join scenes sc on sc.id = t.scene_id left join subscenes ss on ss.id = t.subscene_id";
 
 const HOME: Home = Home::Organization { factory: "t.factory_id", organization: "t.organization_id" };
 
@@ -113,7 +117,8 @@ fn config() -> String {
     format!(
         "select {} from tasks t left join stations w on w.id = t.station_id left join robots r on r.id = w.robot_id \
          left join robot_types y on y.id = r.robot_type_id left join orders o on o.id = t.order_id \
-         left join factories f on f.id = t.factory_id left join sops p on p.id = t.sop_id where t.id = $1",
+         left join factories f on f.id = t.factory_id left join sops p on p.id = t.sop_id \
+         left join scenes sc on sc.id = t.scene_id left join subscenes ss on ss.id = t.subscene_id where t.id = $1",
         TaskConfigRow::columns()
     )
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::table::table;
 use super::{ReadModel, Shown};
 use crate::domain::registry::{
-    CollectorStatus, DataCollector, Factory, Organization, Record, Registered, Robot, RobotStatus, RobotType, Scene, Skill, Sop, Subscene,
+    CollectorStatus, DataCollector, Factory, Live as _, Organization, Registered, Robot, RobotStatus, RobotType, Scene, Skill, Sop,
+    Subscene,
 };
 use crate::domain::station::{Station, StationStatus};
 use crate::domain::template::{ConfigTemplate, TemplateFile};
@@ -90,6 +91,7 @@ table! {
         metadata: Value,
         is_current: bool,
         superseded_by: Option<StationId>;
+        first where "not r.is_current";
         of the person "data_collector" by data_collector_id
         collector_name from name else "forgotten person ", collector_operator_id from operator_id else "forgotten-"
     }
@@ -131,14 +133,6 @@ shown! {
     DataCollector as DataCollectorRow { organization_id, name, operator_id, email, certification, status, metadata }
 }
 
-/// The table of a kind of registry entry.
-pub fn registry_table<R: Record>() -> &'static str
-where
-    Registered<R>: ReadModel,
-{
-    <<Registered<R> as ReadModel>::Row as super::Table>::NAME.name
-}
-
 impl ReadModel for Station {
     type Row = StationRow;
 
@@ -158,7 +152,7 @@ impl ReadModel for Station {
             status: station.status,
             metadata: binding.metadata,
             is_current: station.current,
-            superseded_by: None,
+            superseded_by: station.superseded_by,
         })
     }
 }

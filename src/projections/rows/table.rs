@@ -79,11 +79,12 @@ impl TableName {
 /// Declares rows: `Name in "table" by number|text Id { column: type }`. Behind `apart` columns that may be large: they are written, and not read
 /// with the row; then they are `None`. Behind `of the person`, with what kind of person it is, columns that tell who a
 /// person is: they are taken from `people`, from the row only where an old event told it; of a person who was forgotten
-/// there is what stands behind `else`, and the person's number.
+/// there is what stands behind `else`, and the person's number. Of rows that are written together those come `first where` they make room for others.
 macro_rules! table {
     ($($(#[$doc:meta])* $row:ident in $table:literal by $form:ident $id:ty {
         $($(#[$about:meta])* $column:ident: $type:ty),+ $(,)?
         $(; apart $($large:ident: $large_type:ty),+)?
+        $(; first where $freeing:literal)?
         $(; of the person $subject:literal by $person:ident $($told:ident from $known:ident $(else $forgotten:literal)?),+)?
     })+) => {$(
         $(#[$doc])*
@@ -107,6 +108,7 @@ macro_rules! table {
                     $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)? ")",)+)?
                     " from jsonb_populate_recordset(null::", $table, ", $1) r ",
                     $("left join people p on p.subject = '", $subject, "' and p.subject_id = r.", stringify!($person), " ",)?
+                    $("order by not (", $freeing, ") ",)?
                     "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+
                     $($(", ", stringify!($large),)+)? $($(", ", stringify!($told),)+)?
                     ") = (excluded.version, excluded.updated_at", $(", excluded.", stringify!($column),)+
