@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,6 +18,7 @@ use super::store::{ListedPart, Store, StoreError};
 use super::{Journal, Push, PushError, PushResult, Room};
 use crate::blobs::{OpenObject, same_etag};
 use crate::domain::sync::{FinishedPart, Leg, PARTS_OF_AN_EVENT_MAX, StartedUpload, SyncFault};
+use crate::telemetry::chain;
 
 /// S3 takes ten thousand; some room is left.
 const PARTS_MAX: u64 = 9_000;
@@ -165,10 +167,7 @@ impl Recording {
         let hashed = content.clone();
         let digest = computed(move || Sha256::digest(hashed)).await?;
         if !hex::encode(digest).eq_ignore_ascii_case(&self.sha256) {
-            return Err(PushError::never(
-                SyncFault::SourceChanged,
-                "the recording in the edge storage has another SHA-256 than was verified",
-            ));
+            return Err(is_another());
         }
         Ok((content, FinishedPart { number: 1, etag: String::new(), sha256: STANDARD.encode(digest) }))
     }
@@ -183,6 +182,17 @@ impl Recording {
         let content = self.read(plan.range(number)).await?;
         let hashed = content.clone();
         Ok((content, computed(move || base64_sha256(&hashed)).await?))
+    }
+
+    /// A part that comes behind those before it, which are hashed together with it.
+    async fn part_of(&self, plan: &Plan, number: u32, whole: Arc<Mutex<Sha256>>) -> PushResult<(Bytes, String)> {
+        let content = self.read(plan.range(number)).await?;
+        let (hashed, all) = (content.clone(), content.clone());
+        let ((), sha256) = tokio::try_join!(
+            computed(move || whole.lock().unwrap_or_else(PoisonError::into_inner).update(&all)),
+            computed(move || base64_sha256(&hashed))
+        )?;
+        Ok((content, sha256))
     }
 
     /// What each part of it is, with the entity tags that a server without checksums gives them.
@@ -269,7 +279,8 @@ pub async fn noted(
     Ok(Upload { id, have: BTreeMap::new() })
 }
 
-/// Sends what the upload does not have. What arrived is written down, also where something else failed.
+/// Sends what the upload does not have. What arrived is written down, also where something else failed. All of the recording is read, also what was sent
+/// before, and has to be what was verified: checksums of parts only say that what was read arrived.
 pub async fn send(
     store: &dyn Store,
     recording: &Recording,
@@ -282,17 +293,31 @@ pub async fn send(
         let range = plan.range(number);
         range.end - range.start
     };
-    let missing: Vec<u32> = plan.numbers().filter(|number| !upload.have.contains_key(number)).collect();
-    let mut done: u64 = upload.have.keys().map(|number| bytes_of(*number)).sum();
+    let (id, had) = (upload.id.clone(), upload.have.clone());
+    let mut done: u64 = had.keys().map(|number| bytes_of(*number)).sum();
     journal.progress(done).await;
-    let id = upload.id.clone();
-    let mut sending =
-        stream::iter(missing).map(|number| send_part(store, recording, plan, &id, number)).buffer_unordered(at_once.max(1)).boxed();
+    let whole = Arc::new(Mutex::new(Sha256::new()));
+    // One after the other, in their order, and no further ahead than there is to send.
+    let read = stream::iter(plan.numbers()).then(|number| {
+        let whole = whole.clone();
+        async move { Ok::<_, PushError>((number, recording.part_of(plan, number, whole).await?)) }
+    });
+    let mut sending = read
+        .map(async |part| {
+            let (number, (content, sha256)) = part?;
+            match had.get(&number) {
+                Some(part) if part.sha256 == sha256 => Ok(None),
+                _ => send_part(store, recording, &id, number, content, sha256).await.map(Some),
+            }
+        })
+        .buffer_unordered(at_once.max(1))
+        .boxed();
     let (mut arrived, mut noted_at, mut failed) = (vec![], Instant::now(), None);
     while let Some(sent) = sending.next().await {
         match sent {
-            Ok(part) => {
-                done += bytes_of(part.number);
+            Ok(None) => {}
+            Ok(Some(part)) => {
+                done += if had.contains_key(&part.number) { 0 } else { bytes_of(part.number) };
                 journal.progress(done).await;
                 upload.have.insert(part.number, part.clone());
                 arrived.push(part);
@@ -311,11 +336,32 @@ pub async fn send(
     if !arrived.is_empty() {
         journal.parts_finished(&id, arrived).await?;
     }
-    failed.map_or(Ok(()), Err)
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    let whole = whole.lock().unwrap_or_else(PoisonError::into_inner).clone().finalize();
+    if hex::encode(whole).eq_ignore_ascii_case(&recording.sha256) {
+        return Ok(());
+    }
+    // Nobody may make an object of it.
+    if let Err(error) = store.abort(&recording.key, &id).await {
+        warn!(episode.id = recording.episode, error = chain(&error), "Could not give up an upload of a damaged recording: {error}");
+    }
+    Err(is_another())
 }
 
-async fn send_part(store: &dyn Store, recording: &Recording, plan: &Plan, id: &str, number: u32) -> PushResult<FinishedPart> {
-    let (content, sha256) = recording.part(plan, number).await?;
+fn is_another() -> PushError {
+    PushError::never(SyncFault::SourceChanged, "the recording in the edge storage has another SHA-256 than was verified")
+}
+
+async fn send_part(
+    store: &dyn Store,
+    recording: &Recording,
+    id: &str,
+    number: u32,
+    content: Bytes,
+    sha256: String,
+) -> PushResult<FinishedPart> {
     let mut waits = PART_WAITS.iter();
     loop {
         let failure = match store.upload_part(&recording.key, id, number, content.clone(), &sha256).await {

@@ -14,7 +14,8 @@ use super::sync::{locked_in_scope, newest, state_of};
 use super::{Command, CommandError, Commands, Refusal, Work};
 use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
 use crate::domain::episode::{
-    CopyFailure, CopyFault, CopyPlace, Created, EdgeCopyOutcome, Episode, EpisodeCommand, EpisodeRefusal, Known, Look, RemovalCause,
+    CopyFailure, CopyFault, CopyPlace, Created, EdgeCopyOutcome, Episode, EpisodeCommand, EpisodeRefusal, Known, Look, LookDepth,
+    RemovalCause,
 };
 use crate::domain::sync::{Chain, ChainStatus, CloudName, Pushed, SyncChain};
 use crate::domain::{EpisodeId, RefusalCode, SyncChainId, Timestamp};
@@ -173,7 +174,15 @@ impl Command for EndEdgeCopyWork {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut episode = work.lock_and_load::<Episode>(self.episode).await?;
         let (request, outcome, at) = (self.request, self.outcome.clone(), work.now);
-        work.decide(&mut episode, EpisodeCommand::EndEdgeCopyWork { request, outcome, at })?;
+        let ended = work.decide(&mut episode, EpisodeCommand::EndEdgeCopyWork { request, outcome, at })?;
+        // All of it was read where it was to be brought back from: that is a look, too, and says more than one without the bytes.
+        if let (1.., EdgeCopyOutcome::NotRestored(failure)) = (ended, &self.outcome)
+            && failure.fault == CopyFault::Damaged
+            && let Some(place) = CloudName::ALL.iter().copied().find(|cloud| cloud.gives_back())
+        {
+            let look = Look::new(LookDepth::Content, Some(&failure.text), at);
+            work.decide(&mut episode, EpisodeCommand::NoteLook { place: place.into(), look })?;
+        }
         Ok(())
     }
 }

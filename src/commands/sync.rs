@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::qa::known;
 use super::{Command, CommandError, Commands, Context, Refusal, Work};
 use crate::domain::bulk_run::{Item, ItemOutcome, ItemResult};
-use crate::domain::episode::{Created, Episode, EpisodeCommand, InCloud, Known};
+use crate::domain::episode::{CopyPlace, Created, Episode, EpisodeCommand, EpisodeRefusal, InCloud, Known};
 use crate::domain::order::Priority;
 use crate::domain::sync::{
     Begun, Chain, ChainCommand, ChainStatus, CloudName, ControlCommand, FinishedObject, GivenUpCause, Held, SyncChain, SyncControl,
@@ -109,6 +109,10 @@ fn may_be_asked(episode: &Known, reason: SyncReason) -> Result<(), Refusal> {
         (SyncReason::Resync, Some(_)) | (SyncReason::Manual | SyncReason::AutoScan | SyncReason::BulkRun, None) => {}
     }
     episode.must_be_readable().map_err(Refusal::from)?;
+    // What is damaged would take the place of what is not.
+    if episode.copies.damage(CopyPlace::Edge).is_some() {
+        return Err(EpisodeRefusal::EdgeCopyDamaged.into());
+    }
     is_fit(episode).map_err(Refusal::from)
 }
 
@@ -219,11 +223,32 @@ async fn step(work: &mut Work, id: SyncChainId, chain: &mut Loaded<SyncChain>, c
 }
 
 /// Ends a chain whose episode may not be in the cloud.
-async fn end_unfit(work: &mut Work, episode: &Known, id: SyncChainId, chain: &mut Loaded<SyncChain>) -> Result<bool, CommandError> {
-    let Err(unfit) = is_fit(episode) else { return Ok(false) };
+async fn end_unfit(
+    work: &mut Work,
+    episode: &mut Loaded<Episode>,
+    id: SyncChainId,
+    chain: &mut Loaded<SyncChain>,
+) -> Result<bool, CommandError> {
+    let Err(unfit) = is_fit(known(episode)?) else { return Ok(false) };
     let failure = SyncFailure::new(unfit.fault(), unfit.to_string());
     let at = work.now;
-    step(work, id, chain, ChainCommand::GiveUp { cause: GivenUpCause::NotEligible, failure, at }).await
+    let is_over = step(work, id, chain, ChainCommand::GiveUp { cause: GivenUpCause::NotEligible, failure, at }).await?;
+    note_what_is_there(work, episode, id, chain)?;
+    Ok(is_over)
+}
+
+/// An episode that may not be in the cloud, and whose chain did not come to a good end, may be in one of its clouds all the same: then that is told.
+fn note_what_is_there(
+    work: &mut Work,
+    episode: &mut Loaded<Episode>,
+    chain_id: SyncChainId,
+    chain: &Loaded<SyncChain>,
+) -> Result<(), CommandError> {
+    let object = state_of(chain).and_then(|chain| chain.legs.values().find_map(|leg| leg.object.clone()));
+    let Some(object) = object.filter(|_| known(episode).is_ok_and(|known| known.cloud.is_none())) else { return Ok(()) };
+    let at = work.now;
+    work.decide(episode, EpisodeCommand::NoteSynced(InCloud { chain_id, object_key: object.object_key, at }))?;
+    Ok(())
 }
 
 async fn episode_and_chain(work: &mut Work, of: &HeldLeg) -> Result<Option<(Loaded<Episode>, Loaded<SyncChain>)>, CommandError> {
@@ -244,16 +269,16 @@ impl Command for ClaimSync {
     const NAME: &'static str = "claim_sync";
 
     async fn run(&self, work: &mut Work) -> Result<MayGoOn, CommandError> {
-        let Some((episode, mut chain)) = episode_and_chain(work, &self.of).await? else {
+        let Some((mut episode, mut chain)) = episode_and_chain(work, &self.of).await? else {
             // What was begun is still to be given up: the row of a leg lives until it is.
             let chain = work.load::<SyncChain>(self.of.chain).await?;
             let is_unfit = state_of(&chain).is_some_and(Chain::lost_its_approval);
             return Ok(if is_unfit { MayGoOn::Unfit } else { MayGoOn::No });
         };
-        let known = known(&episode)?.clone();
-        if end_unfit(work, &known, self.of.chain, &mut chain).await? {
+        if end_unfit(work, &mut episode, self.of.chain, &mut chain).await? {
             return Ok(MayGoOn::Unfit);
         }
+        let known = known(&episode)?.clone();
         let claim = ChainCommand::Claim { held: self.of.held.clone(), attempt: self.attempt, at: work.now };
         match work.decide(&mut chain, claim) {
             Err(CommandError::Refused(refusal)) if refusal.code == RefusalCode::SyncChainOver => return Ok(MayGoOn::No),
@@ -298,9 +323,9 @@ pub struct CheckSync(pub HeldLeg);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Checked {
     Fit,
-    /// The chain ended with this.
+    /// The chain ended with this, or had ended so.
     Unfit,
-    /// It was over before, or another worker has the leg.
+    /// It was over before in another way, or another worker has the leg.
     Over,
 }
 
@@ -309,12 +334,17 @@ impl Command for CheckSync {
     const NAME: &'static str = "check_sync";
 
     async fn run(&self, work: &mut Work) -> Result<Checked, CommandError> {
-        let Some((episode, mut chain)) = episode_and_chain(work, &self.0).await? else { return Ok(Checked::Over) };
+        let Some((mut episode, mut chain)) = episode_and_chain(work, &self.0).await? else {
+            // Where another leg's worker ended it, this one has to give up what it has begun, too.
+            let chain = work.load::<SyncChain>(self.0.chain).await?;
+            let is_unfit = state_of(&chain).is_some_and(Chain::lost_its_approval);
+            return Ok(if is_unfit { Checked::Unfit } else { Checked::Over });
+        };
         let HeldLeg { held, .. } = &self.0;
         if !state_of(&chain).is_some_and(|chain| chain.is_held(held)) {
             return Ok(Checked::Over);
         }
-        if end_unfit(work, known(&episode)?, self.0.chain, &mut chain).await? {
+        if end_unfit(work, &mut episode, self.0.chain, &mut chain).await? {
             return Ok(Checked::Unfit);
         }
         Ok(Checked::Fit)
@@ -401,14 +431,17 @@ impl Command for EndUnwantedSync {
     const NAME: &'static str = "end_unwanted_sync";
 
     async fn run(&self, work: &mut Work) -> Result<bool, CommandError> {
-        let episode = work.lock_and_load::<Episode>(self.0).await?;
+        let mut episode = work.lock_and_load::<Episode>(self.0).await?;
         let Some((id, mut chain)) = newest(work, self.0).await? else { return Ok(false) };
+        if is_fit(known(&episode)?).is_err() {
+            note_what_is_there(work, &mut episode, id, &chain)?;
+        }
         // Who works on one asks before each of its steps, and gives up what was begun; so does who takes it next.
         let is_at_work = |chain: &Chain| chain.end.is_some() || chain.status() == ChainStatus::InProgress || !chain.begun().is_empty();
         if state_of(&chain).is_none_or(is_at_work) {
             return Ok(false);
         }
-        end_unfit(work, known(&episode)?, id, &mut chain).await
+        end_unfit(work, &mut episode, id, &mut chain).await
     }
 }
 

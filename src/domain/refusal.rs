@@ -93,6 +93,7 @@ codes! {
     DeviceContested = "device_contested", Conflict;
     DeviceNotFound = "device_not_found", NotFound;
     EdgeCopyBusy = "edge_copy_busy", Conflict, made by &["edge_copy_removal_requested", "edge_copy_restore_requested"];
+    EdgeCopyDamaged = "edge_copy_damaged", Conflict, made by &["copy_found_damaged"];
     EdgeCopyGone = "edge_copy_gone", Gone, made by &["edge_copy_removal_requested", "edge_copy_removed"];
     EdgeCopyNeeded = "edge_copy_needed", Conflict;
     EntryExists = "entry_exists", Conflict;

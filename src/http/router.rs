@@ -409,6 +409,8 @@ pub(super) mod tests {
             "/api/v1/qa/gaps",
             "/api/v1/qa/episodes",
             "/api/v1/alerts",
+            "/api/v1/auth/me/station/break",
+            "/api/v1/auth/me/station/end-break",
             "/api/v1/qa/episodes/{id}/checks",
             "/api/v1/qa/episodes/{id}/run",
             "/api/v1/qa/drift",

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::domain::episode::Episode;
-use crate::domain::registry::{Registered, Robot};
+use crate::domain::registry::{Live as _, Registered, Robot};
 use crate::domain::task::Task;
 use crate::domain::{Aggregate, RobotTypeId};
 use crate::eventstore::upcast::{upcast, upcasters};

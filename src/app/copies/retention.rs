@@ -64,27 +64,39 @@ pub async fn retain(commands: Commands, retention: Retention, stop: Cancellation
 async fn look(commands: &Commands, retention: &Retention, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut kept = vec![];
     if let Some(before) = retention.removed_after.and_then(|after| commands.now().checked_sub_signed(after)) {
-        while !stop.is_cancelled() && remove(commands, before, RemovalCause::Age, &mut kept).await? {}
+        while !stop.is_cancelled() && remove(commands, before, RemovalCause::Age, &mut kept).await?.found > 0 {}
     }
     // What is being removed makes room first.
     if commands.removals_under_way().await? == 0 && retention.lacks_room().await? {
-        remove(commands, commands.now(), RemovalCause::FreeSpace, &mut kept).await?;
+        // Past those that are needed after all.
+        while !stop.is_cancelled() {
+            let removed = remove(commands, commands.now(), RemovalCause::FreeSpace, &mut kept).await?;
+            if removed.found == 0 || removed.asked > 0 {
+                break;
+            }
+        }
     }
     Ok(())
 }
 
+/// How many could be removed, and how many are asked for.
+struct Removed {
+    found: usize,
+    asked: usize,
+}
+
 /// Asks for some. Those that are needed after all, because a run looks at them or they go to the cloud once more, are in nobody's way: they are `kept`.
-/// Answers whether there were any.
-async fn remove(commands: &Commands, synced_before: Timestamp, cause: RemovalCause, kept: &mut Vec<EpisodeId>) -> anyhow::Result<bool> {
+async fn remove(commands: &Commands, synced_before: Timestamp, cause: RemovalCause, kept: &mut Vec<EpisodeId>) -> anyhow::Result<Removed> {
+    let mut asked = 0;
     let episodes = commands.removable_copies(synced_before, kept, AT_ONCE).await?;
     for episode in &episodes {
         match commands.execute(&Context::system(), RemoveEdgeCopy { episode: *episode, cause }).await {
-            Ok(()) => {}
+            Ok(()) => asked += 1,
             Err(CommandError::Refused(_)) => kept.push(*episode),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(!episodes.is_empty())
+    Ok(Removed { found: episodes.len(), asked })
 }
 
 #[cfg(test)]

@@ -225,11 +225,12 @@ impl S3Cloud {
         }
     }
 
-    async fn bring_sidecar(&self, push: &Push<'_>) -> PushResult<()> {
-        let Some(sidecar) = &push.sidecar else { return Ok(()) };
+    /// Answers its key, where there is one.
+    async fn bring_sidecar(&self, push: &Push<'_>) -> PushResult<Option<String>> {
+        let Some(sidecar) = &push.sidecar else { return Ok(None) };
         let facts = match push.blobs.head(sidecar).await {
             // The recording is what counts, and there are recordings without a sidecar.
-            Err(BlobError::NotFound(_)) => return Ok(()),
+            Err(BlobError::NotFound(_)) => return Ok(None),
             facts => facts?,
         };
         let key = self.key_of(sidecar);
@@ -239,7 +240,8 @@ impl S3Cloud {
             return Err(PushError::never(SyncFault::SourceChanged, text));
         }
         let content = push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?;
-        self.put_beside(&key, content).await
+        self.put_beside(&key, content).await?;
+        Ok(Some(key))
     }
 
     /// Answers its key, where there is one.
@@ -343,9 +345,8 @@ impl Cloud for S3Cloud {
         if leg.object.is_none() && !is_last {
             journal.object_finished(&object).await?;
         }
-        let ((), certificate) = (sidecar?, certificate?);
+        let (sidecar, certificate) = (sidecar?, certificate?);
         let Some(receiver) = receiver else { return Ok(leg.object.is_none().then_some(object)) };
-        let sidecar = push.sidecar.as_ref().map(|sidecar| self.key_of(sidecar));
         receiver.tell(push, &object, sidecar.as_deref(), certificate.as_deref()).await?;
         journal.service_told().await?;
         Ok(None)

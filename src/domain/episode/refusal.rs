@@ -48,6 +48,10 @@ pub enum EpisodeRefusal {
     },
     #[error("the copy in the edge storage is being removed or restored")]
     EdgeCopyBusy,
+    #[error(
+        "the copy in the edge storage is damaged: an administrator can bring the recording back from the cloud with POST /api/v1/episodes/{{id}}/edge-copy/restore"
+    )]
+    EdgeCopyDamaged,
     #[error("the copy in the edge storage is not removed: {why}")]
     EdgeCopyNeeded { why: &'static str },
     #[error("there is nothing to restore: {why}")]
@@ -75,6 +79,7 @@ impl Refused for EpisodeRefusal {
             Self::SalvageUnderWay => RefusalCode::SalvageUnderWay,
             Self::EdgeCopyGone { .. } => RefusalCode::EdgeCopyGone,
             Self::EdgeCopyBusy => RefusalCode::EdgeCopyBusy,
+            Self::EdgeCopyDamaged => RefusalCode::EdgeCopyDamaged,
             Self::EdgeCopyNeeded { .. } => RefusalCode::EdgeCopyNeeded,
             Self::NothingToRestore { .. } => RefusalCode::NothingToRestore,
         }

@@ -371,8 +371,8 @@ impl Chain {
         at: Timestamp,
     ) -> Result<Vec<ChainEvent>, ChainRefusal> {
         let (leg, since) = self.held(held)?;
-        let spent_ms = wait_ms + u64::try_from((at - since).num_milliseconds()).unwrap_or(0);
-        let late = limits.deadline_ms.is_some_and(|most| self.spent_ms + spent_ms >= most);
+        let spent_ms = wait_ms.saturating_add(u64::try_from((at - since).num_milliseconds()).unwrap_or(0));
+        let late = limits.deadline_ms.is_some_and(|most| self.spent_ms.saturating_add(spent_ms) >= most);
         let often = limits.attempts_max.is_some_and(|most| leg.attempts >= most);
         if late || often {
             let cause = if often { GivenUpCause::Attempts } else { GivenUpCause::Deadline };
@@ -563,7 +563,7 @@ impl Aggregate for SyncChain {
             E::SyncFailed { cloud, failure, next_retry_at, spent_ms, at } => {
                 chain.end_attempt(*cloud, *at, LegStage::Failed { next_retry_at: *next_retry_at });
                 chain.failure = Some(failure.clone());
-                chain.spent_ms += spent_ms;
+                chain.spent_ms = chain.spent_ms.saturating_add(*spent_ms);
             }
             E::SyncLegGivenUp { cloud, cause, failure, at } => {
                 chain.end_attempt(*cloud, *at, LegStage::GivenUp { cause: *cause, failure: failure.clone() });

@@ -34,6 +34,8 @@ impl<'a> Notes<'a> {
         let step = step(self.of.held.clone());
         match self.commands.execute(self.context, NoteSync { chain: self.of.chain, cloud: self.of.held.cloud, step }).await {
             Ok(_) => Ok(()),
+            // The chain may have ended because of another leg.
+            Err(CommandError::Refused(_)) => self.may_complete().await.and(Err(NotNoted::Lost)),
             Err(error) => Err(not_noted(error)),
         }
     }
@@ -69,9 +71,7 @@ impl Journal for Notes<'_> {
     async fn parts_finished(&self, upload_id: &str, parts: Vec<FinishedPart>) -> Result<(), NotNoted> {
         self.note(|held| ChainCommand::FinishParts { held, upload_id: upload_id.to_owned(), parts }).await?;
         // What may not be there, and what is not wanted for a while, is not sent to its end.
-        self.may_complete().await?;
-        let control = self.reads.sync_control().await.map_err(|error| NotNoted::Database(error.to_string()))?;
-        if control.is_some_and(|control| control.is_paused(self.of.held.cloud)) { Err(NotNoted::Paused) } else { Ok(()) }
+        self.may_complete().await
     }
 
     async fn object_finished(&self, object: &FinishedObject) -> Result<(), NotNoted> {
@@ -85,11 +85,13 @@ impl Journal for Notes<'_> {
 
     async fn may_complete(&self) -> Result<(), NotNoted> {
         match self.commands.execute(self.context, CheckSync(self.of.clone())).await {
-            Ok(Checked::Fit) => Ok(()),
-            Ok(Checked::Unfit) => Err(NotNoted::Unfit),
-            Ok(Checked::Over) => Err(NotNoted::Lost),
-            Err(error) => Err(not_noted(error)),
+            Ok(Checked::Fit) => {}
+            Ok(Checked::Unfit) => return Err(NotNoted::Unfit),
+            Ok(Checked::Over) => return Err(NotNoted::Lost),
+            Err(error) => return Err(not_noted(error)),
         }
+        let control = self.reads.sync_control().await.map_err(|error| NotNoted::Database(error.to_string()))?;
+        if control.is_some_and(|control| control.is_paused(self.of.held.cloud)) { Err(NotNoted::Paused) } else { Ok(()) }
     }
 
     async fn progress(&self, done: u64) {

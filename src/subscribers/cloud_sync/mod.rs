@@ -31,7 +31,7 @@ use super::context::context_of;
 use crate::blobs::Blobs;
 use crate::certificates::{CertificateError, Certificates};
 use crate::cloud::{Asset, Cloud, NotNoted, Push, PushError, Registered};
-use crate::commands::sync::{ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
+use crate::commands::sync::{CheckSync, Checked, ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
@@ -112,9 +112,9 @@ impl CloudSync {
         };
         let pushed = self.push(&context, cloud, &of, &to_push).await;
         match pushed {
-            Ok(object) => self.finish(&context, &of, &to_push, object).await,
+            Ok(object) => self.finish(&context, cloud, &of, &to_push, object, attempt).await,
             Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, attempt).await,
-            Err(PushError::Stopped(NotNoted::Lost)) => Outcome::Delivered,
+            Err(PushError::Stopped(NotNoted::Lost)) => self.over(&context, cloud, &of, attempt).await,
             Err(PushError::Stopped(NotNoted::Paused)) => {
                 let failure = SyncFailure::new(SyncFault::CloudAway, "the cloud was paused");
                 self.note(&context, &of, |held, at| ChainCommand::Hold { held, failure, at }).await;
@@ -123,14 +123,23 @@ impl CloudSync {
             Err(PushError::Stopped(NotNoted::Database(error))) => Outcome::Retry { error, after: Some(DATABASE_WAIT) },
             Err(PushError::Never(failure)) => {
                 warn!(episode.id = %of.episode, error = failure.text, "Gave up pushing episode {} to the cloud: {}", of.episode, failure.text);
-                self.give_up(&context, &of, failure).await
+                self.give_up(&context, cloud, &of, failure, attempt).await
             }
             Err(PushError::Down(failure)) => self.hold(&context, &of, failure).await,
             Err(PushError::Again { failure, after }) => match is_down(cloud).await {
                 // It was not this recording.
                 Some(down) => self.hold(&context, &of, down).await,
-                None => self.fail(&context, &of, failure, after, attempt).await,
+                None => self.fail(&context, cloud, &of, failure, after, attempt).await,
             },
+        }
+    }
+
+    /// Another worker has the leg, or the chain is over. Where it ended because its episode may not be there, each leg gives up what it has begun.
+    async fn over(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, attempt: u32) -> Outcome {
+        match self.commands.execute(context, CheckSync(of.clone())).await {
+            Ok(Checked::Unfit) => self.take_back(context, cloud, of, attempt).await,
+            Ok(Checked::Fit | Checked::Over) => Outcome::Delivered,
+            Err(error) => trouble(error),
         }
     }
 
@@ -191,9 +200,18 @@ impl CloudSync {
         Ok(Some(Registered { asset, tags: facts.tags() }))
     }
 
-    async fn finish(&self, context: &Context, of: &HeldLeg, to_push: &ToPush, object: Option<FinishedObject>) -> Outcome {
+    async fn finish(
+        &self,
+        context: &Context,
+        cloud: &dyn Cloud,
+        of: &HeldLeg,
+        to_push: &ToPush,
+        object: Option<FinishedObject>,
+        attempt: u32,
+    ) -> Outcome {
         let completed = match self.commands.execute(context, FinishSyncLeg { of: of.clone(), object }).await {
             Ok(completed) => completed,
+            Err(CommandError::Refused(_)) => return self.over(context, cloud, of, attempt).await,
             Err(error) => return trouble(error),
         };
         self.tell(of.held.cloud, None).await;
@@ -272,16 +290,25 @@ impl CloudSync {
         self.down(of.held.cloud, &down).await
     }
 
-    async fn give_up(&self, context: &Context, of: &HeldLeg, failure: SyncFailure) -> Outcome {
+    async fn give_up(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, failure: SyncFailure, attempt: u32) -> Outcome {
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
         match self.note(context, of, |held, at| ChainCommand::GiveUpLeg { held, cause: GivenUpCause::Permanent, failure, at }).await {
             Some(false) => Outcome::Retry { error: "the end could not be written down".to_owned(), after: Some(DATABASE_WAIT) },
-            Some(true) | None => Outcome::Delivered,
+            Some(true) => Outcome::Delivered,
+            None => self.over(context, cloud, of, attempt).await,
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "waits are spread by chance")]
-    async fn fail(&self, context: &Context, of: &HeldLeg, failure: SyncFailure, told: Option<Duration>, attempt: u32) -> Outcome {
+    async fn fail(
+        &self,
+        context: &Context,
+        cloud: &dyn Cloud,
+        of: &HeldLeg,
+        failure: SyncFailure,
+        told: Option<Duration>,
+        attempt: u32,
+    ) -> Outcome {
         let wait = self.terms.retry.wait(attempt, rand::random(), told);
         let (text, limits) = (failure.text.clone(), self.terms.limits);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -292,7 +319,7 @@ impl CloudSync {
                 warn!(episode.id = %of.episode, error = text, "Gave up pushing episode {} to the cloud: {text}", of.episode);
                 Outcome::Delivered
             }
-            None => Outcome::Delivered,
+            None => self.over(context, cloud, of, attempt).await,
         }
     }
 }

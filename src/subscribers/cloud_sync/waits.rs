@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::dispatcher::Backoff;
 
+/// A cloud that says more is asked again all the same.
+const TOLD_MAX: Duration = Duration::from_secs(3600);
+
 /// As the settings have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryTerms {
@@ -13,8 +16,8 @@ pub struct RetryTerms {
 }
 
 impl RetryTerms {
-    /// After `attempt` failures (1 = the first). `random` is uniform in 0..1. A cloud that says how long to wait is believed, and never asked
-    /// sooner.
+    /// After `attempt` failures (1 = the first). `random` is uniform in 0..1. A cloud that says how long to wait is believed, up to an
+    /// hour, and never asked sooner.
     pub fn wait(&self, attempt: u32, random: f64, told: Option<Duration>) -> Duration {
         let wait = match self.jitter {
             None => self.backoff.delay(attempt, random, None),
@@ -24,7 +27,7 @@ impl RetryTerms {
                 self.backoff.cap.map_or(wait, |cap| wait.min(cap))
             }
         };
-        told.map_or(wait, |told| told.max(wait))
+        told.map_or(wait, |told| told.min(TOLD_MAX).max(wait))
     }
 }
 
@@ -49,5 +52,6 @@ mod tests {
         assert_eq!(terms.wait(3, 0.5, None), Duration::from_secs(2));
         assert_eq!(terms.wait(u32::MAX, 1.0, None), Duration::from_secs(30));
         assert_eq!(terms.wait(1, 0.5, Some(Duration::from_secs(90))), Duration::from_secs(90));
+        assert_eq!(terms.wait(1, 0.5, Some(Duration::MAX)), TOLD_MAX);
     }
 }

@@ -35,7 +35,7 @@ impl Site {
         Looker { commands: self.edge.commands.clone(), blobs, clouds: self.reached(|_| {}, None), bytes_per_s }
     }
 
-    fn copies_worker(&self) -> Running {
+    pub fn copies_worker(&self) -> Running {
         self.copies_worker_with(self.looker(self.edge.objects.blobs.clone(), 0))
     }
 
@@ -60,7 +60,7 @@ impl Site {
     }
 
     /// Looks at all copies, and at all of their bytes or at none.
-    async fn look(&self, with_content: bool) {
+    pub async fn look(&self, with_content: bool) {
         tokio::time::sleep(Duration::from_millis(1100)).await;
         let percent = if with_content { 100 } else { 0 };
         let settings = format!(
@@ -74,7 +74,7 @@ impl Site {
         patrol.look_at_all().await.expect("a look");
     }
 
-    async fn copies(&self, id: EpisodeId) -> Value {
+    pub async fn copies(&self, id: EpisodeId) -> Value {
         let (status, told) = self.edge.get(&format!("/api/v1/episodes/{id}/copies")).await;
         assert_eq!(status, 200, "{told}");
         told
@@ -85,16 +85,16 @@ impl Site {
         (status, said)
     }
 
-    async fn restore(&self, id: EpisodeId) -> (u16, Value) {
+    pub async fn restore(&self, id: EpisodeId) -> (u16, Value) {
         self.edge.post(&format!("/api/v1/episodes/{id}/edge-copy/restore"), json!({})).await
     }
 
-    async fn until_edge(&self, id: EpisodeId, wanted: &str) -> Value {
+    pub async fn until_edge(&self, id: EpisodeId, wanted: &str) -> Value {
         until(&format!("the copy of {id} is {wanted}"), async || self.copies(id).await["edge"]["status"] == wanted).await;
         self.copies(id).await["edge"].clone()
     }
 
-    async fn synced(&self) {
+    pub async fn synced(&self) {
         let worker = self.worker("w");
         self.queue_all().await;
         self.until_synced().await;
@@ -128,7 +128,7 @@ fn another() -> Recording {
 }
 
 /// The file below a folder that has these bytes.
-fn file_with(folder: &Path, content: &[u8]) -> PathBuf {
+pub fn file_with(folder: &Path, content: &[u8]) -> PathBuf {
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -144,7 +144,7 @@ fn file_with(folder: &Path, content: &[u8]) -> PathBuf {
 }
 
 /// As a disk does it: nobody is told.
-fn flip_a_byte(file: &Path, at: u64) {
+pub fn flip_a_byte(file: &Path, at: u64) {
     let file = std::fs::File::options().read(true).write(true).open(file).expect("a file");
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("a byte");
@@ -350,6 +350,8 @@ async fn another_content_is_not_brought_back() {
     assert_eq!(site.restore(gone).await.0, 202);
     until("it has failed", async || site.copies(gone).await["edge"]["failure"]["fault"] == "damaged").await;
     assert_eq!(site.copies(gone).await["edge"]["status"], "deleted");
+    // All of it was read: that is a look, too.
+    assert_eq!(site.episode(gone).await["damaged_copies"], json!(["s3"]));
     assert_eq!(site.edge_sha256(0).await, None);
     assert_eq!(site.edge.get(&format!("/api/v1/episodes/{gone}/presign")).await.0, 410);
     // Of one that is there, damaged, the damaged bytes stay; a cloud that is away changes nothing either.
