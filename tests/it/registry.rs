@@ -356,6 +356,11 @@ async fn mn_12_names_follow_one_rule() {
     let other = site.robot("other").await;
     let next = site.put_well("stations", &seed.station, json!({"robot_id": other})).await;
     site.put_well("robots", &other, json!({"device_id": "renamed"})).await;
+    // Not while its tasks last.
+    assert_eq!(heard(site.put("robots", &seed.robot, json!({"device_id": "old"})).await).0, 409);
+    let cancelled = format!("/api/v1/batches/{}", number(&site.get("tasks", &task).await["batch_id"]));
+    let (status, said) = site.edge.send_as(&site.edge.admin, "PATCH", &cancelled, json!({"status": "cancelled"})).await;
+    assert_eq!(status, 200, "{said}");
     site.put_well("robots", &seed.robot, json!({"device_id": "old"})).await;
     site.put_well("data_collectors", &seed.collector, json!({"name": "Lina"})).await;
     let (before, now) = (site.get("stations", &seed.station).await, site.get("stations", &next["id"]).await);

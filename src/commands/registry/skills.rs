@@ -58,7 +58,7 @@ impl Entry for Skill {
     const IDS: &'static str = "skill_ids";
     const WHAT: &'static str = "skill";
     const NEEDED_BY: &'static [Need] = &[Need {
-        counted: "select count(*) from sops where skill_sequence @> array[$1]",
+        counted: "select count(*) from sops where skill_sequence @> array[$1::bigint]",
         what: "SOPs that name it:",
         advice: "take it out of their sequences first",
         is_conflict: true,

@@ -14,13 +14,10 @@ impl Site {
         assert_eq!(status, 200, "{said}");
     }
 
-    /// The episode is listed as one that is in the cloud and may not be.
+    /// It is listed as one that is in the cloud and may not be.
     async fn until_outdated(&self, id: EpisodeId) {
-        until("it is told", async || {
-            let (_, listed) = self.edge.get("/api/v1/episodes?cloud_outdated=true").await;
-            listed["items"].as_array().unwrap().iter().any(|episode| episode["id"] == id.to_string())
-        })
-        .await;
+        until("it is told", async || self.edge.get("/api/v1/episodes?cloud_outdated=true").await.1["total"] == 1).await;
+        assert_eq!(self.status(id).await["cloud_outdated"], true);
     }
 }
 

@@ -74,7 +74,7 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 15] = [
+const ADDED: [(&str, &str); 16] = [
     ("GET", "/api/v1/episodes/{id}/certificate"),
     ("GET", "/api/v1/episodes/{id}/copies"),
     ("GET", "/api/v1/alerts"),
