@@ -1,4 +1,4 @@
-//! Alerts: which figures of a site mean that somebody has to look, and since when they do. Pure: figures and time come in.
+//! Alerts: which figures of a site mean that a person has to look, and since when they do. Pure: figures and time come in.
 //!
 //! The table is the only place of a threshold. The rules for Prometheus (`docs/alerts/keystone.rules.yml`) are written from it, and the API
 //! shows the same alerts, so that they are seen where no Prometheus is.

@@ -1,4 +1,4 @@
-//! `/alerts`: what somebody has to look at, as this process sees it; for where no Prometheus tells it.
+//! `/alerts`: what a person has to look at, as this process sees it; for where no Prometheus tells it.
 
 use std::sync::PoisonError;
 

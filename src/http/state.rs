@@ -57,7 +57,7 @@ pub struct AppState {
     pub waits: Waits,
     /// Renders the measurements for Prometheus.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// What somebody has to look at.
+    /// What a person has to look at.
     pub alerts: Arc<Mutex<Alerts>>,
 }
 

@@ -1,4 +1,4 @@
-//! What somebody has to look at is seen over the API, with the real program and its own Postgres.
+//! What a person has to look at is seen over the API, with the real program and its own Postgres.
 
 use keystone_edge::domain::alert::{ALERTS, AlertName};
 use keystone_edge::simulator::client::Client;

@@ -1,8 +1,15 @@
 //! What lies in a cloud of an episode that may not be there is told, whichever way its chain came to an end; and what is damaged goes nowhere.
 
+use std::collections::BTreeMap;
+
+use keystone_edge::app::copies::{Retention, retain};
+use keystone_edge::commands::Context;
+use keystone_edge::commands::sync::QueueSync;
+use keystone_edge::config::Config;
 use keystone_edge::domain::EpisodeId;
-use keystone_edge::domain::sync::CloudName;
+use keystone_edge::domain::sync::{CloudName, SyncReason};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::copies::{file_with, flip_a_byte};
 use super::{Site, large, small};
@@ -126,4 +133,25 @@ async fn a_copy_that_is_known_to_be_damaged_takes_the_place_of_no_good_one() {
     site.until_edge(id, "available").await;
     assert_eq!(site.edge.post(&format!("/api/v1/sync/episodes/{id}/resync"), json!({})).await.0, 202);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_that_are_needed_after_all_keep_the_disk_from_no_room() {
+    // One more than a look asks for.
+    let site = Site::with((0..22).map(|_| small()).collect()).await;
+    site.synced().await;
+    let newest = EpisodeId(site.number("select id from episodes order by cloud_synced_at desc, id desc limit 1").await);
+    for episode in site.episodes.iter().filter(|episode| **episode != newest) {
+        let resync = QueueSync { episode: *episode, reason: SyncReason::Resync, clouds: site.clouds.clone() };
+        site.edge.commands.execute(&Context::system(), resync).await.expect("queued");
+    }
+    let settings = Config::from_parts(Some(("a test", "[edge_copies]\nfree_percent_min = 99\n")), &BTreeMap::new()).expect("settings");
+    let retention = Retention::of(&settings.edge_copies, Some(site.edge.objects.folder.path())).expect("it is on");
+    let stop = CancellationToken::new();
+    let retaining = tokio::spawn(retain(site.edge.commands.clone(), retention, stop.clone()));
+    let asked = "select count(*) from episodes where edge_copy = 'deleting'";
+    until("its copy is to be removed", async || site.number(asked).await == 1).await;
+    assert_eq!(site.copies(newest).await["edge"]["status"], "deleting");
+    stop.cancel();
+    retaining.await.expect("an end");
 }
