@@ -280,7 +280,7 @@ pub async fn unbind(State(state): State<AppState>, caller: Caller, PathId(id): P
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Workstations that somebody looks for.
+/// Workstations that a person looks for.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Wanted {
     /// Ids as numbers or texts, also as `ws_<id>`. What is none is left out, and so is what comes after the first 500.
