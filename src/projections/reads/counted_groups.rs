@@ -149,7 +149,7 @@ fn within_band(matches: &str, next: usize) -> String {
     let (seconds, place) = (next, next + 1);
     format!(
         "select f.duration_ms from counted_episodes f where {matches} and f.duration_ms >= ${seconds}::bigint * 1000 \
-         and f.duration_ms < (${seconds} + 1) * 1000 order by f.duration_ms offset ${place}::bigint limit 1"
+         and f.duration_ms < (${seconds} + 1) * 1000 order by f.duration_ms, f.episode_id limit 1 offset ${place}::bigint"
     )
 }
 
