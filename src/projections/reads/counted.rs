@@ -7,6 +7,7 @@ use tokio_postgres::types::ToSql;
 use super::error::ReadError;
 use super::home::{Home, Within};
 use super::list::{Parameter, typed};
+use super::names::{device, operator};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
@@ -49,11 +50,16 @@ fn as_of() -> String {
 }
 
 /// The device as it is called now; where the robot is gone, as it was called when it was bound.
-const STATIONS: &str = "select s.id from stations s left join robots r on r.id = s.robot_id left join data_collectors c on c.id = s.data_collector_id \
-     where ($1::text[] is null or comparable(coalesce(r.device_id, s.robot_serial)) = any(comparable_all($1))) \
-     and ($2::text[] is null or comparable(coalesce(c.operator_id, s.collector_operator_id)) = any(comparable_all($2))) \
-     and ($3::text is null or comparable(coalesce(r.device_id, s.robot_serial)) = comparable($3)) \
-     and ($4::bigint is null or s.data_collector_id = $4)";
+const STATIONS: &str = concat!(
+    "select s.id from stations s left join robots r on r.id = s.robot_id left join data_collectors c on c.id = s.data_collector_id \
+     where ($1::text[] is null or comparable(",
+    device!(),
+    ") = any(comparable_all($1))) and ($2::text[] is null or comparable(",
+    operator!(),
+    ") = any(comparable_all($2))) and ($3::text is null or comparable(",
+    device!(),
+    ") = comparable($3)) and ($4::bigint is null or s.data_collector_id = $4)"
+);
 
 const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text";
 

@@ -5,7 +5,8 @@ use tokio_postgres::Row;
 use super::counted::{MATCHES, Selection};
 use super::counted_records::NAMED;
 use super::error::ReadError;
-use super::queries::{Reads, number_in, one_moment, rows_in};
+use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
+use super::queries::{Reads, number_in, once_more, one_moment, rows_in};
 use super::row::{FromRow, row};
 use crate::domain::Timestamp;
 use crate::domain::words::words;
@@ -118,21 +119,15 @@ words! {
 impl CountedBy {
     /// What never changes and tells the groups apart; the id and the name that are shown, of any episode of the group.
     fn sql(self) -> (&'static str, &'static str, &'static str) {
-        const DEVICE: &str = "coalesce(r.device_id, s.robot_serial, '')";
-        const OPERATOR: &str = "coalesce(c.operator_id, s.collector_operator_id, '')";
+        const DEVICE: &str = or_empty!(device!());
+        const OPERATOR: &str = or_empty!(operator!());
         match self {
-            Self::Source => (
-                "s.robot_id",
-                "coalesce(r.device_id, s.robot_serial, f.station_id::text)",
-                "coalesce(r.device_id, s.robot_serial, 'workstation:' || f.station_id)",
-            ),
+            Self::Source => ("s.robot_id", source!(), source_name!()),
             Self::RobotDevice => ("s.robot_id", DEVICE, DEVICE),
-            Self::RobotType => ("f.robot_type_id", "coalesce(f.robot_type_id::text, '')", "coalesce(y.name, s.robot_name, '')"),
+            Self::RobotType => ("f.robot_type_id", "coalesce(f.robot_type_id::text, '')", or_empty!(robot_type!())),
             Self::Collector => ("s.data_collector_id", OPERATOR, OPERATOR),
             Self::Scene => ("f.scene_id", "f.scene_id::text", "coalesce(n.name, e.scene_name, '')"),
-            Self::Sop => {
-                ("f.sop_id", "f.sop_id::text", "coalesce(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), ''), 'SOP #' || f.sop_id)")
-            }
+            Self::Sop => ("f.sop_id", "f.sop_id::text", sop!("f.sop_id", " @ ")),
             Self::QaStatus => ("f.qa_status", "f.qa_status", "f.qa_status"),
             Self::CloudSynced => ("f.cloud_synced", "f.cloud_synced::text", "f.cloud_synced::text"),
         }
@@ -183,10 +178,7 @@ fn groups(by: CountedBy, matches: &str) -> String {
 impl Reads {
     /// Of all that match, at one moment.
     pub async fn counted_summary(&self, selection: &Selection) -> Result<Summary, ReadError> {
-        match self.counted_summary_once(selection).await {
-            Err(ReadError::Unfit(_)) => self.counted_summary_once(selection).await,
-            answer => answer,
-        }
+        once_more!(self.counted_summary_once(selection).await)
     }
 
     async fn counted_summary_once(&self, selection: &Selection) -> Result<Summary, ReadError> {

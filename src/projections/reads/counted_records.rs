@@ -3,6 +3,7 @@
 use super::counted::{MATCHES, Selection};
 use super::error::ReadError;
 use super::list::{Listed, Page, typed};
+use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
 use super::queries::Reads;
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
@@ -15,18 +16,18 @@ row! {
         id: EpisodeId = "f.episode_id",
         public_id: String = "coalesce(e.episode_id, '')",
         happened_at: Timestamp = "f.happened_at",
-        source_id: String = "coalesce(r.device_id, s.robot_serial, f.station_id::text)",
-        source_name: String = "coalesce(r.device_id, s.robot_serial, 'workstation:' || f.station_id)",
+        source_id: String = source!(),
+        source_name: String = source_name!(),
         scene: SceneId = "f.scene_id",
         scene_name: String = "coalesce(n.name, e.scene_name, '')",
-        device: String = "coalesce(r.device_id, s.robot_serial, '')",
+        device: String = or_empty!(device!()),
         robot_type: Option<RobotTypeId> = "f.robot_type_id",
-        robot_type_name: String = "coalesce(y.name, s.robot_name, '')",
-        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        robot_type_name: String = or_empty!(robot_type!()),
+        operator_id: String = or_empty!(operator!()),
         collector_name: String = "coalesce(c.name, s.collector_name, '')",
         task_id: String = "coalesce(e.task_public_id, e.task_id::text, '')",
         sop: SopId = "f.sop_id",
-        sop_label: String = "coalesce(p.slug || coalesce(' @ ' || nullif(p.sop_version, ''), ''), 'SOP #' || f.sop_id)",
+        sop_label: String = sop!("f.sop_id", " @ "),
         qa_status: QaStatus = "f.qa_status",
         cloud_synced: bool = "f.cloud_synced",
         duration_ms: Option<i64> = "f.duration_ms",

@@ -8,7 +8,8 @@ use deadpool_postgres::Transaction;
 use super::error::ReadError;
 use super::home::Home;
 use super::list::Parameter;
-use super::queries::{Reads, number_in, one_moment, rows_in, with};
+use super::names::{device, operator, or_empty, robot_type, sop};
+use super::queries::{Reads, number_in, once_more, one_moment, rows_in, with};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
 use crate::domain::station::StationStatus;
@@ -86,10 +87,10 @@ row! {
         id: StationId = "s.id",
         name: String = "s.name",
         status: StationStatus = "s.status",
-        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        operator_id: String = or_empty!(operator!()),
         collector_name: String = "coalesce(c.name, s.collector_name, '')",
-        device: String = "coalesce(r.device_id, s.robot_serial)",
-        robot_name: String = "coalesce(y.name, s.robot_name)",
+        device: String = device!(),
+        robot_name: String = robot_type!(),
     }
 }
 
@@ -101,8 +102,8 @@ row! {
         order_name: String = "coalesce(o.name, '')",
         scene_name: String = "coalesce(n.name, '')",
         station: StationId = "b.station_id",
-        device: String = "coalesce(r.device_id, s.robot_serial, '')",
-        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        device: String = or_empty!(device!()),
+        operator_id: String = or_empty!(operator!()),
         collector_name: String = "coalesce(c.name, s.collector_name, '')",
         tasks: i64 = "b.task_count",
         completed: i64 = "b.completed_count",
@@ -117,13 +118,13 @@ row! {
         public_id: String = "t.task_id",
         status: TaskStatus = "t.status",
         sop: SopId = "t.sop_id",
-        sop_label: String = "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || t.sop_id)",
+        sop_label: String = sop!("t.sop_id", "@"),
         scene_name: String = "t.scene_name",
         subscene_name: String = "t.subscene_name",
         station_name: String = "coalesce(s.name, '')",
-        robot_name: String = "coalesce(y.name, s.robot_name, '')",
-        device: String = "coalesce(r.device_id, s.robot_serial, '')",
-        operator_id: String = "coalesce(c.operator_id, s.collector_operator_id, '')",
+        robot_name: String = or_empty!(robot_type!()),
+        device: String = or_empty!(device!()),
+        operator_id: String = or_empty!(operator!()),
         collector_name: String = "coalesce(c.name, s.collector_name, '')",
         batch_id: String = "coalesce(b.batch_id, '')",
         episode: Option<EpisodeId> = "t.episode_id",
@@ -141,9 +142,9 @@ row! {
         status: Option<TaskStatus> = "t.status",
         qa_status: QaStatus = "e.qa_status",
         scene_name: String = "coalesce(n.name, e.scene_name)",
-        sop_label: String = "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || e.sop_id)",
-        device_type: String = "coalesce(y.name, s.robot_name, '')",
-        device: String = "coalesce(r.device_id, s.robot_serial, '')",
+        sop_label: String = sop!("e.sop_id", "@"),
+        device_type: String = or_empty!(robot_type!()),
+        device: String = or_empty!(device!()),
         station_name: String = "coalesce(s.name, '')",
         duration_ms: Option<i64> = "f.duration_ms",
         created_at: Timestamp = "e.created_at",
@@ -232,11 +233,7 @@ fn shares(of_scenes: bool) -> String {
             "coalesce(n.name, nullif((select k.scene_name from tasks k where k.scene_id = g.id limit 1), ''), '未分类')",
             "left join scenes n on n.id = g.id",
         ),
-        false => (
-            "sop_id",
-            "coalesce(p.slug || coalesce('@' || nullif(p.sop_version, ''), ''), 'SOP #' || g.id)",
-            "left join sops p on p.id = g.id",
-        ),
+        false => ("sop_id", sop!("g.id", "@"), "left join sops p on p.id = g.id"),
     };
     format!(
         "select {} from (select g.id, {name} as name, g.tasks from (select t.{key} as id, sum(t.tasks)::bigint as tasks from task_totals t \
@@ -397,10 +394,7 @@ async fn stations_in(moment: &Transaction<'_>, scope: &Scope, part: &Part) -> Re
 
 impl Reads {
     pub async fn dashboard_snapshot(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Snapshot, ReadError> {
-        match self.snapshot_once(scope, part, shape).await {
-            Err(ReadError::Unfit(_)) => self.snapshot_once(scope, part, shape).await,
-            answer => answer,
-        }
+        once_more!(self.snapshot_once(scope, part, shape).await)
     }
 
     async fn snapshot_once(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Snapshot, ReadError> {
@@ -425,10 +419,7 @@ impl Reads {
     }
 
     pub async fn dashboard_overview(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Overview, ReadError> {
-        match self.overview_once(scope, part, shape).await {
-            Err(ReadError::Unfit(_)) => self.overview_once(scope, part, shape).await,
-            answer => answer,
-        }
+        once_more!(self.overview_once(scope, part, shape).await)
     }
 
     async fn overview_once(&self, scope: &Scope, part: &Part, shape: &Shape) -> Result<Overview, ReadError> {
@@ -471,10 +462,7 @@ impl Reads {
 
     /// None where the part has no such batch.
     pub async fn dashboard_batch(&self, scope: &Scope, part: &Part, batch: BatchId) -> Result<Option<Vec<BatchGroup>>, ReadError> {
-        match self.batch_once(scope, part, batch).await {
-            Err(ReadError::Unfit(_)) => self.batch_once(scope, part, batch).await,
-            answer => answer,
-        }
+        once_more!(self.batch_once(scope, part, batch).await)
     }
 
     async fn batch_once(&self, scope: &Scope, part: &Part, batch: BatchId) -> Result<Option<Vec<BatchGroup>>, ReadError> {

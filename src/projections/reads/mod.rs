@@ -31,6 +31,7 @@ pub mod links;
 mod list;
 pub mod log;
 pub mod log_search;
+mod names;
 pub mod objects;
 pub mod orders;
 pub mod outside_jobs;

@@ -11,6 +11,17 @@ use super::row::FromRow;
 use crate::domain::Scope;
 use crate::pg::plans::{Answered, Planned, by_indexes, pinned};
 
+/// Asks, and once more where the session could not: it has left the pool then.
+macro_rules! once_more {
+    ($question:expr) => {
+        match $question {
+            Err($crate::projections::reads::error::ReadError::Unfit(_)) => $question,
+            answer => answer,
+        }
+    };
+}
+pub(super) use once_more;
+
 /// The queries, over a pool of connections.
 #[derive(Clone)]
 pub struct Reads {
@@ -31,27 +42,19 @@ impl Reads {
         Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
     }
 
-    /// Once more where the session could not: it has left the pool then.
     pub(super) async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
-        match self.query_once(statement, parameters).await {
-            Err(ReadError::Unfit(_)) => self.query_once(statement, parameters).await,
-            answer => answer,
-        }
-    }
-
-    async fn query_once(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
-        let client = self.connection().await?;
-        let prepared = client.prepare_cached(statement).await?;
-        Ok(client.query(&prepared, parameters).await?)
+        let once = async || {
+            let client = self.connection().await?;
+            let prepared = client.prepare_cached(statement).await?;
+            Ok(client.query(&prepared, parameters).await?)
+        };
+        once_more!(once().await)
     }
 
     /// The same, planned for these parameters.
     pub(super) async fn query_planned(&self, statement: &str, parameters: &[(Parameter<'_>, Type)]) -> Result<Vec<Row>, ReadError> {
         let once = async || Ok(self.connection().await?.query_typed(statement, parameters).await?);
-        match once().await {
-            Err(ReadError::Unfit(_)) => once().await,
-            answer => answer,
-        }
+        once_more!(once().await)
     }
 
     /// The same, held to indexes whatever Postgres knows of the tables.
@@ -60,10 +63,7 @@ impl Reads {
             let client = self.connection().await?;
             Ok(pinned(&client, Answered::Visible, Planned::EachTime, client.query_typed(statement, parameters)).await?)
         };
-        match once().await {
-            Err(ReadError::Unfit(_)) => once().await,
-            answer => answer,
-        }
+        once_more!(once().await)
     }
 
     /// The same for what is planned once: its parameters change nothing about how it is answered.
@@ -73,10 +73,7 @@ impl Reads {
             let prepared = client.prepare_cached(statement).await?;
             Ok(pinned(&client, Answered::Visible, Planned::Once, client.query(&prepared, parameters)).await?)
         };
-        let rows = match once().await {
-            Err(ReadError::Unfit(_)) => once().await,
-            answer => answer,
-        }?;
+        let rows = once_more!(once().await)?;
         Ok(rows.iter().map(R::from_row).collect::<Result<_, _>>()?)
     }
 
@@ -142,10 +139,7 @@ impl Reads {
             query.counted = None;
         }
         let parameters = with(parameters, &within.values);
-        match self.listed_once(&query, each.as_ref(), &parameters, page).await {
-            Err(ReadError::Unfit(_)) => self.listed_once(&query, each.as_ref(), &parameters, page).await,
-            listed => listed,
-        }
+        once_more!(self.listed_once(&query, each.as_ref(), &parameters, page).await)
     }
 
     async fn listed_once<R: FromRow>(

@@ -12,7 +12,7 @@ pub(in crate::projections) trait FromRow: Sized {
 /// Declares a row: fields, their types, and the SQL each comes from. Behind `of` a table and its name in the statement: then
 /// the table's row is the field `own`, beside what all tables have; no other field is named as one of its columns.
 macro_rules! row {
-    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $sql:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty = $sql:expr),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
@@ -25,7 +25,7 @@ macro_rules! row {
             }
         }
     };
-    ($(#[$doc:meta])* $name:ident of $own:ty as $table:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty = $sql:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident of $own:ty as $table:literal { $($(#[$fdoc:meta])* $field:ident: $type:ty = $sql:expr),* $(,)? }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $name {
