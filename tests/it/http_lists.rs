@@ -36,6 +36,7 @@ async fn every_query_fits_the_schema() {
         .chain(subscriptions::statements())
         .chain(webhooks::statements())
         .chain(subscribed::statements())
+        .chain(keystone_edge::commands::registry::statements())
         .chain(keystone_edge::commands::sync::statements())
         .chain(keystone_edge::commands::copies::statements())
         .chain(keystone_edge::projections::statistics::statements())

@@ -29,7 +29,7 @@ pub trait Entry: Record {
     /// What keeps it from being deleted, in the order in which it is told.
     const NEEDED_BY: &'static [Need];
     /// What can be asked to be another one; what is not given stays.
-    type Change: Clone + Send + Sync;
+    type Change: Clone + Default + PartialEq + Send + Sync;
 
     /// Whether it is there for the caller.
     fn is_seen(&self, work: &mut Work, id: i64) -> impl Future<Output = Result<bool, CommandError>> + Send;

@@ -17,6 +17,8 @@ mod sops;
 mod stations;
 mod subscenes;
 
+use crate::domain::registry;
+
 pub use assets::{BindAsset, UnbindAsset};
 pub use data_collectors::{CreateDataCollector, DataCollectorChange};
 pub(super) use entry::register;
@@ -30,3 +32,20 @@ pub use skills::{CreateSkill, SkillChange};
 pub use sops::{CreateSop, SopChange};
 pub use stations::{AtStation, BindStation, ChangeStation, FollowCollector, UnbindStation};
 pub use subscenes::{CreateSubscene, SubsceneChange};
+
+/// Every statement that counts what needs an entry, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    fn of<R: Entry>() -> impl Iterator<Item = (&'static str, String)> {
+        R::NEEDED_BY.iter().map(|need| (R::WHAT, need.counted.to_owned()))
+    }
+    of::<registry::Factory>()
+        .chain(of::<registry::Organization>())
+        .chain(of::<registry::Scene>())
+        .chain(of::<registry::Subscene>())
+        .chain(of::<registry::Skill>())
+        .chain(of::<registry::Sop>())
+        .chain(of::<registry::RobotType>())
+        .chain(of::<registry::Robot>())
+        .chain(of::<registry::DataCollector>())
+        .collect()
+}

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
-use crate::commands::registry::{Change, CreateDataCollector, DataCollectorChange, Delete};
+use super::{changed, deleted, not_the_administrators};
+use crate::commands::registry::{CreateDataCollector, DataCollectorChange};
 use crate::domain::{CollectorId, OrganizationId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -127,17 +127,10 @@ pub struct NewDataCollector {
     metadata: Option<Value>,
 }
 
-fn not_the_administrators(operator_id: OperatorId, admin: &str) -> Result<String, Problem> {
-    match operator_id.0.eq_ignore_ascii_case(admin) {
-        true => Err(Problem::of_field("operator_id", "is the administrator's account name")),
-        false => Ok(operator_id.0),
-    }
-}
-
 impl NewDataCollector {
     /// Checked before the password is hashed, which takes a while.
     fn check(self, admin: &str) -> Result<(CreateDataCollector, String), Problem> {
-        let operator_id = not_the_administrators(self.operator_id, admin)?;
+        let operator_id = not_the_administrators("operator_id", self.operator_id.0, admin)?;
         let create = CreateDataCollector {
             organization_id: OrganizationId(self.organization_id.0),
             name: self.name.0,
@@ -212,21 +205,22 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedDataCollector>,
 ) -> Result<Made<DataCollector>, Problem> {
-    let operator_id = body.operator_id.map(|operator_id| not_the_administrators(operator_id, &state.settings.admin_username));
+    let own = |name: OperatorId| not_the_administrators("operator_id", name.0, &state.settings.admin_username);
+    let operator_id = body.operator_id.map(own).transpose()?;
     let password_hash = match body.password {
         Some(Password(password)) => Some(state.logins.hash(password).await?),
         None => None,
     };
-    let change = asked(DataCollectorChange {
+    let change = DataCollectorChange {
         name: MayBeEmpty::said(body.name),
-        operator_id: operator_id.transpose()?,
+        operator_id,
         email: MayBeEmpty::given(body.email),
         certification: MayBeEmpty::given(body.certification),
         status: body.status.map(|status| status.0),
         metadata: body.metadata,
         password_hash,
-    })?;
-    state.commands.execute(&caller.context(), Change::<registry::DataCollector> { id, change }).await?;
+    };
+    changed::<registry::DataCollector>(&state, &caller, id, change).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, CollectorId(id))).await)
 }
 
@@ -237,8 +231,7 @@ pub async fn change(
     (status = 409, description = "They are or were bound to a workstation"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::DataCollector>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::DataCollector>(&state, &caller, id).await
 }
 
 #[cfg(test)]

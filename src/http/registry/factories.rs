@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
-use crate::commands::registry::{Change, CreateFactory, Delete, FactoryChange};
+use super::{changed, deleted};
+use crate::commands::registry::{CreateFactory, FactoryChange};
 use crate::domain::{FactoryId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -199,8 +199,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedFactory>,
 ) -> Result<Made<Factory>, Problem> {
-    let change = asked(FactoryChange::try_from(body)?)?;
-    state.commands.execute(&caller.context(), Change::<registry::Factory> { id, change }).await?;
+    changed::<registry::Factory>(&state, &caller, id, FactoryChange::try_from(body)?).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, FactoryId(id))).await)
 }
 
@@ -211,6 +210,5 @@ pub async fn change(
     (status = 404, description = "There is none"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Factory>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Factory>(&state, &caller, id).await
 }

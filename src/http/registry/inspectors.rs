@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
+use super::not_the_administrators;
 use crate::commands::inspectors::{ChangeInspector, CreateInspector, DeleteInspector};
 use crate::domain::episode::Level;
 use crate::domain::{InspectorId, OrganizationId, Scope};
@@ -128,20 +129,13 @@ pub struct NewInspector {
     metadata: Option<Value>,
 }
 
-fn not_the_administrators(inspector_id: InspectorName, admin: &str) -> Result<String, Problem> {
-    match inspector_id.0.eq_ignore_ascii_case(admin) {
-        true => Err(Problem::of_field("inspector_id", "is the administrator's account name")),
-        false => Ok(inspector_id.0),
-    }
-}
-
 /// Register an inspector.
 #[utoipa::path(post, path = "/api/v1/inspectors", tag = "registry", request_body = NewInspector, responses(
     (status = 201, body = Inspector),
     (status = 400, description = "A field is missing or wrong, the organization is unknown, or the name is taken"),
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewInspector>) -> Result<Made<Inspector>, Problem> {
-    let inspector_id = not_the_administrators(new.inspector_id, &state.settings.admin_username)?;
+    let inspector_id = not_the_administrators("inspector_id", new.inspector_id.0, &state.settings.admin_username)?;
     let password_hash = match new.password {
         Some(Password(password)) => Some(state.logins.hash(password).await?),
         None => None,
@@ -210,7 +204,8 @@ pub async fn change(
     if nobody && certification_level.is_none() && status.is_none() && password.is_none() && metadata.is_none() {
         return Err(Problem::new(crate::http::problem::Code::NothingToChange, "nothing to change"));
     }
-    let inspector_id = inspector_id.map(|name| not_the_administrators(name, &state.settings.admin_username)).transpose()?;
+    let own = |name: InspectorName| not_the_administrators("inspector_id", name.0, &state.settings.admin_username);
+    let inspector_id = inspector_id.map(own).transpose()?;
     let password_hash = match password {
         Some(Password(password)) => Some(state.logins.hash(password).await?),
         None => None,

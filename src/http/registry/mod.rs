@@ -16,14 +16,18 @@ pub mod skills;
 pub mod sops;
 pub mod subscenes;
 
+use axum::http::StatusCode;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::Schema;
 use utoipa::{PartialSchema, ToSchema};
 
+use super::AppState;
+use super::auth::Caller;
 use super::fields::{MayBeEmpty, Text, field};
 use super::problem::{Code, Problem};
+use crate::commands::registry::{Change, Delete, Entry};
 
 /// What a change asks for. One that asks for nothing is a mistake.
 pub fn asked<C: Default + PartialEq>(change: C) -> Result<C, Problem> {
@@ -31,6 +35,26 @@ pub fn asked<C: Default + PartialEq>(change: C) -> Result<C, Problem> {
         return Err(Problem::new(Code::NothingToChange, "the change names nothing that can be changed"));
     }
     Ok(change)
+}
+
+/// Changes an entry in what is asked for.
+async fn changed<R: Entry>(state: &AppState, caller: &Caller, id: i64, change: R::Change) -> Result<(), Problem> {
+    let change = asked(change)?;
+    Ok(state.commands.execute(&caller.context(), Change::<R> { id, change }).await?)
+}
+
+/// Deletes an entry that nothing needs.
+async fn deleted<R: Entry>(state: &AppState, caller: &Caller, id: i64) -> Result<StatusCode, Problem> {
+    state.commands.execute(&caller.context(), Delete::<R>::of(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A login name that the administrator does not have.
+fn not_the_administrators(field: &str, name: String, admin: &str) -> Result<String, Problem> {
+    match name.eq_ignore_ascii_case(admin) {
+        true => Err(Problem::of_field(field, "is the administrator's account name")),
+        false => Ok(name),
+    }
 }
 
 pub type Version = MayBeEmpty<20>;

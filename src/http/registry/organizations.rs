@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
-use crate::commands::registry::{Change, CreateOrganization, Delete, OrganizationChange};
+use super::{changed, deleted};
+use crate::commands::registry::{CreateOrganization, OrganizationChange};
 use crate::domain::{FactoryId, OrganizationId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -167,8 +167,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedOrganization>,
 ) -> Result<Made<Organization>, Problem> {
-    let change = asked(OrganizationChange::from(body))?;
-    state.commands.execute(&caller.context(), Change::<registry::Organization> { id, change }).await?;
+    changed::<registry::Organization>(&state, &caller, id, OrganizationChange::from(body)).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, OrganizationId(id))).await)
 }
 
@@ -179,6 +178,5 @@ pub async fn change(
     (status = 404, description = "There is none"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Organization>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Organization>(&state, &caller, id).await
 }

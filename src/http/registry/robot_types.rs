@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
-use crate::commands::registry::{Change, CreateRobotType, Delete, RobotTypeChange};
+use super::{changed, deleted};
+use crate::commands::registry::{CreateRobotType, RobotTypeChange};
 use crate::domain::{RobotTypeId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -192,8 +192,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedRobotType>,
 ) -> Result<Made<RobotType>, Problem> {
-    let change = asked(RobotTypeChange::from(body))?;
-    state.commands.execute(&caller.context(), Change::<registry::RobotType> { id, change }).await?;
+    changed::<registry::RobotType>(&state, &caller, id, RobotTypeChange::from(body)).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": id }), found(&state, &caller.scope, RobotTypeId(id))).await)
 }
 
@@ -204,6 +203,5 @@ pub async fn change(
     (status = 409, description = "Robots are of it"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::RobotType>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::RobotType>(&state, &caller, id).await
 }

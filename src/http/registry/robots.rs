@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
+use super::{changed, deleted};
 use crate::commands::Context;
-use crate::commands::registry::{Change, CreateRobot, Delete, RetireRobot, RobotChange};
+use crate::commands::registry::{CreateRobot, RetireRobot, RobotChange};
 use crate::commands::tasks::FailTasksOfRobot;
 use crate::domain::{DeviceId, FactoryId, RobotId, RobotTypeId, Scope, registry};
 use crate::http::AppState;
@@ -280,8 +280,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedRobot>,
 ) -> Result<Made<Robot>, Problem> {
-    let change = asked(RobotChange::try_from(body)?)?;
-    state.commands.execute(&caller.context(), Change::<registry::Robot> { id, change }).await?;
+    changed::<registry::Robot>(&state, &caller, id, RobotChange::try_from(body)?).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, RobotId(id))).await)
 }
 
@@ -292,6 +291,5 @@ pub async fn change(
     (status = 409, description = "It is or was bound to a workstation"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Robot>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Robot>(&state, &caller, id).await
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::asked;
-use crate::commands::registry::{Change, CreateScene, Delete, SceneChange};
+use super::{changed, deleted};
+use crate::commands::registry::{CreateScene, SceneChange};
 use crate::domain::{FactoryId, SceneId, Scope, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -171,8 +171,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedScene>,
 ) -> Result<Made<Scene>, Problem> {
-    let change = asked(SceneChange::from(body))?;
-    state.commands.execute(&caller.context(), Change::<registry::Scene> { id, change }).await?;
+    changed::<registry::Scene>(&state, &caller, id, SceneChange::from(body)).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SceneId(id))).await)
 }
 
@@ -183,6 +182,5 @@ pub async fn change(
     (status = 404, description = "There is none"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Scene>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Scene>(&state, &caller, id).await
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Slug, Version, asked};
-use crate::commands::registry::{Change, CreateSkill, Delete, SkillChange};
+use super::{Slug, Version, changed, deleted};
+use crate::commands::registry::{CreateSkill, SkillChange};
 use crate::domain::{Scope, SkillId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -162,8 +162,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedSkill>,
 ) -> Result<Made<Skill>, Problem> {
-    let change = asked(SkillChange::from(body))?;
-    state.commands.execute(&caller.context(), Change::<registry::Skill> { id, change }).await?;
+    changed::<registry::Skill>(&state, &caller, id, SkillChange::from(body)).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SkillId(id))).await)
 }
 
@@ -174,6 +173,5 @@ pub async fn change(
     (status = 409, description = "SOPs name it"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Skill>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Skill>(&state, &caller, id).await
 }

@@ -7,8 +7,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{Slug, Version, asked};
-use crate::commands::registry::{Change, CreateSop, Delete, SopChange};
+use super::{Slug, Version, changed, deleted};
+use crate::commands::registry::{CreateSop, SopChange};
 use crate::domain::{Scope, SkillId, SopId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -160,8 +160,7 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedSop>,
 ) -> Result<Made<Sop>, Problem> {
-    let change = asked(SopChange::from(body))?;
-    state.commands.execute(&caller.context(), Change::<registry::Sop> { id, change }).await?;
+    changed::<registry::Sop>(&state, &caller, id, SopChange::from(body)).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, SopId(id))).await)
 }
 
@@ -172,6 +171,5 @@ pub async fn change(
     (status = 409, description = "Tasks follow it"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Sop>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Sop>(&state, &caller, id).await
 }

@@ -7,7 +7,8 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use crate::commands::registry::{Change, CreateSubscene, Delete, SubsceneChange};
+use super::deleted;
+use crate::commands::registry::{Change, CreateSubscene, SubsceneChange};
 use crate::domain::{SceneId, Scope, SubsceneId, registry};
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -180,6 +181,5 @@ pub async fn change(
     (status = 409, description = "Tasks of it were given out"),
 ))]
 pub async fn delete(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
-    state.commands.execute(&caller.context(), Delete::<registry::Subscene>::of(id)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    deleted::<registry::Subscene>(&state, &caller, id).await
 }
