@@ -15,6 +15,7 @@ mod forgetting;
 mod ports;
 mod process;
 pub mod qa_runs;
+mod room;
 mod samples;
 mod store_guard;
 mod subscriptions;

@@ -1,14 +1,15 @@
-//! What only the database knows and an operator wants to see, looked up every now and then. Every process shows the same.
+//! What an operator wants to see and nothing tells, looked up every now and then: what only the database knows, which every process shows alike,
+//! and what room the disk of this one has. Alerts go by it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use nix::sys::statvfs::statvfs;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::room::room_of;
 use crate::commands::clock;
 use crate::domain::alert::{Alerts, Figures, INNER_SUBSCRIBERS};
 use crate::domain::routing::SubscriberName;
@@ -29,16 +30,20 @@ const PAUSE: Duration = Duration::from_secs(10);
 /// Samples until the end, and tells alerts what it found. `folder` has the data of this process, where it has any.
 pub async fn follow(pool: Pool, folder: Option<PathBuf>, alerts: Arc<Mutex<Alerts>>, stop: CancellationToken) {
     loop {
-        let looked = tokio::select! { () = stop.cancelled() => return, looked = look(&pool, folder.as_deref()) => looked };
+        let looked = tokio::select! { () = stop.cancelled() => return, looked = look(&pool, folder.clone()) => looked };
         match looked {
             Ok(figures) => alerts.lock().unwrap_or_else(PoisonError::into_inner).look(&figures, clock::now()),
-            Err(error) => warn!(error = chain(error.as_ref()), "Cannot look at the database for its measures; tries again"),
+            Err(error) => warn!(error = chain(error.as_ref()), "Cannot look at the database and the disk for their measures; tries again"),
         }
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(PAUSE) => {} }
     }
 }
 
-async fn look(pool: &Pool, folder: Option<&Path>) -> anyhow::Result<Figures> {
+async fn look(pool: &Pool, folder: Option<PathBuf>) -> anyhow::Result<Figures> {
+    let room = match folder {
+        Some(folder) => Some(room_of(folder).await?),
+        None => None,
+    };
     let client = pool.get().await?;
     let names: Vec<&'static str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
     let Sample { rows, oldest_s, dead_letters, oldest_transaction_s } = sample(&**client, &names).await?;
@@ -58,7 +63,7 @@ async fn look(pool: &Pool, folder: Option<&Path>) -> anyhow::Result<Figures> {
         dead_letters: dead_letters as f64,
         log_lag_s: log_lag_s(&**client).await?,
         oldest_transaction_s,
-        disk_free_ratio: folder.map(free_ratio).transpose()?,
+        disk_free_ratio: room.map(|room| room.free as f64 / room.all.max(1) as f64),
     };
     metrics::gauge!(UPLOADS_WAITING).set(figures.uploads_waiting);
     metrics::gauge!(WITHOUT_UPLOAD_SECONDS).set(figures.without_upload_s);
@@ -78,10 +83,4 @@ async fn look(pool: &Pool, folder: Option<&Path>) -> anyhow::Result<Figures> {
     metrics::gauge!(LOG_LAG_SECONDS).set(figures.log_lag_s);
     metrics::gauge!(OLDEST_TRANSACTION_SECONDS).set(figures.oldest_transaction_s);
     Ok(figures)
-}
-
-/// What others than root can still use of the disk.
-fn free_ratio(folder: &Path) -> anyhow::Result<f64> {
-    let disk = statvfs(folder)?;
-    Ok(disk.blocks_available() as f64 / (disk.blocks().max(1)) as f64)
 }

@@ -251,10 +251,22 @@ fn note_what_is_there(
     Ok(())
 }
 
-async fn episode_and_chain(work: &mut Work, of: &HeldLeg) -> Result<Option<(Loaded<Episode>, Loaded<SyncChain>)>, CommandError> {
+/// Whether there is something to go on with.
+enum Standing {
+    Going(Loaded<Episode>, Loaded<SyncChain>),
+    /// The chain has ended because its episode may not be in the cloud: what each leg has begun is still to be given up.
+    Unfit,
+    Over,
+}
+
+async fn standing(work: &mut Work, of: &HeldLeg) -> Result<Standing, CommandError> {
     let (episode, chain) = work.lock_and_load_both::<Episode, SyncChain>(of.episode, of.chain).await?;
     let is_over = state_of(&chain).is_none_or(|chain| chain.end.is_some() || chain.queued.episode_id != of.episode);
-    Ok((!is_over && episode.state != Episode::Absent).then_some((episode, chain)))
+    Ok(match is_over || episode.state == Episode::Absent {
+        false => Standing::Going(episode, chain),
+        true if state_of(&chain).is_some_and(Chain::lost_its_approval) => Standing::Unfit,
+        true => Standing::Over,
+    })
 }
 
 /// A worker begins with a leg, or goes on with it.
@@ -269,11 +281,11 @@ impl Command for ClaimSync {
     const NAME: &'static str = "claim_sync";
 
     async fn run(&self, work: &mut Work) -> Result<MayGoOn, CommandError> {
-        let Some((mut episode, mut chain)) = episode_and_chain(work, &self.of).await? else {
-            // What was begun is still to be given up: the row of a leg lives until it is.
-            let chain = work.load::<SyncChain>(self.of.chain).await?;
-            let is_unfit = state_of(&chain).is_some_and(Chain::lost_its_approval);
-            return Ok(if is_unfit { MayGoOn::Unfit } else { MayGoOn::No });
+        let (mut episode, mut chain) = match standing(work, &self.of).await? {
+            Standing::Going(episode, chain) => (episode, chain),
+            // The row of a leg lives until what was begun is given up.
+            Standing::Unfit => return Ok(MayGoOn::Unfit),
+            Standing::Over => return Ok(MayGoOn::No),
         };
         if end_unfit(work, &mut episode, self.of.chain, &mut chain).await? {
             return Ok(MayGoOn::Unfit);
@@ -334,11 +346,11 @@ impl Command for CheckSync {
     const NAME: &'static str = "check_sync";
 
     async fn run(&self, work: &mut Work) -> Result<Checked, CommandError> {
-        let Some((mut episode, mut chain)) = episode_and_chain(work, &self.0).await? else {
-            // Where another leg's worker ended it, this one has to give up what it has begun, too.
-            let chain = work.load::<SyncChain>(self.0.chain).await?;
-            let is_unfit = state_of(&chain).is_some_and(Chain::lost_its_approval);
-            return Ok(if is_unfit { Checked::Unfit } else { Checked::Over });
+        let (mut episode, mut chain) = match standing(work, &self.0).await? {
+            Standing::Going(episode, chain) => (episode, chain),
+            // Another leg's worker ended it.
+            Standing::Unfit => return Ok(Checked::Unfit),
+            Standing::Over => return Ok(Checked::Over),
         };
         let HeldLeg { held, .. } = &self.0;
         if !state_of(&chain).is_some_and(|chain| chain.is_held(held)) {

@@ -3,10 +3,7 @@
 use super::report::Finding;
 use super::robots;
 use crate::outbox::standing::{Dead, Waiting};
-use crate::projections::reads::site::Processes;
-
-/// Positions follow commits by milliseconds.
-const LAG_MAX_S: f64 = 10.0;
+use crate::projections::reads::site::{LOG_LAG_MAX_S, Processes};
 
 /// A free delivery is taken within the poll interval; full workers take longer.
 const OVERDUE_WARN_S: f64 = 60.0;
@@ -48,7 +45,7 @@ fn positions(work: &Work) -> Finding {
     let id = "work.log";
     let todo =
         "look for `Leads the log` and `The sequencer` in the logs of all processes; streams, statistics and audit stand still meanwhile";
-    let late = work.lag_s > LAG_MAX_S;
+    let late = work.lag_s > LOG_LAG_MAX_S;
     let seen = if late {
         format!("events have been without a position for {:.0} s", work.lag_s)
     } else {

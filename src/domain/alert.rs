@@ -61,6 +61,9 @@ pub struct Figures {
     pub disk_free_ratio: Option<f64>,
 }
 
+/// Positions follow commits by milliseconds. Behind by more, in seconds, readers of the log see the past.
+pub const LOG_LAG_MAX_S: f64 = 10.0;
+
 /// When it is an alert.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
@@ -152,7 +155,7 @@ pub const ALERTS: [Alert; AlertName::ALL.len()] = [
     Alert {
         name: AlertName::LogBehind,
         severity: AlertSeverity::Critical,
-        limit: Limit::Above(10.0),
+        limit: Limit::Above(LOG_LAG_MAX_S),
         for_s: 60,
         expression: "max(keystone_log_lag_seconds)",
         summary: "Events have been waiting for their positions for 10 seconds",
@@ -360,6 +363,16 @@ mod tests {
         assert_eq!(inner, INNER_SUBSCRIBERS);
         let rule = ALERTS.iter().find(|alert| alert.name == AlertName::OutboxBehind).unwrap().expression;
         assert!(rule.contains(&format!("\"{}\"", INNER_SUBSCRIBERS.join("|"))), "{rule}");
+    }
+
+    #[test]
+    fn the_page_has_each_alert_with_its_time_and_severity() {
+        let page = include_str!("../../docs/alerts.md");
+        for alert in &ALERTS {
+            let row = page.lines().find(|line| line.starts_with(&format!("| `{}` |", alert.name.as_str()))).expect("a row");
+            assert!(row.ends_with(&format!("| {} min | {} |", alert.for_s / 60, alert.severity.as_str())), "{row}");
+        }
+        assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), ALERTS.len());
     }
 
     #[test]

@@ -16,13 +16,11 @@ use super::policy::Policy;
 use super::routes::Routes;
 use super::wire::WholeSecond;
 use super::words::HealthWord;
+use crate::domain::alert::LOG_LAG_MAX_S;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OPEN.probed(), routes!(health)).at(Policy::OPEN.probed(), routes!(ready))
 }
-
-/// Positions follow commits by milliseconds. Behind by more, readers of the log see the past.
-const LAG_MAX_S: f64 = 10.0;
 
 /// What the probes found: nothing, or what is wrong.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +64,7 @@ impl Findings {
             database: write.and(log.map(|_| ())).err(),
             storage: storage.err(),
             disk: disk.err(),
-            log: (lag_seconds > LAG_MAX_S).then(|| format!("positions are {lag_seconds:.1} s behind")),
+            log: (lag_seconds > LOG_LAG_MAX_S).then(|| format!("positions are {lag_seconds:.1} s behind")),
             lag_seconds,
             led,
         }

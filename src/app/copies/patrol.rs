@@ -1,6 +1,7 @@
 //! Looks at copies again, a few at a time: those that were not looked at for the longest time first.
 //!
-//! What is found is said of the episode. A store that cannot be asked is no finding: its copies are looked at when their lease is over.
+//! What is found is said of the episode. A store that cannot be asked is no finding, and neither is a copy that nothing is known of:
+//! these have their turn when their lease is over. Edge copies and those in clouds take turns.
 
 use std::time::Duration;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use nix::sys::statvfs::statvfs;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::app::room::room_of;
 use crate::commands::copies::RemoveEdgeCopy;
 use crate::commands::{CommandError, Commands, Context};
 use crate::config::EdgeCopies;
@@ -42,8 +42,8 @@ impl Retention {
     /// Whether the disk has less room than it should.
     async fn lacks_room(&self) -> anyhow::Result<bool> {
         let (Some(least), Some(folder)) = (self.free_percent_min, self.folder.clone()) else { return Ok(false) };
-        let disk = tokio::task::spawn_blocking(move || statvfs(&folder)).await??;
-        Ok(is_below(least, disk.blocks_available(), disk.blocks()))
+        let room = room_of(folder).await?;
+        Ok(is_below(least, room.free, room.all))
     }
 }
 

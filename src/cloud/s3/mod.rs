@@ -3,7 +3,7 @@
 //! ```text
 //!  is it there? ─► one request, or: go on with the upload, or begin one ─► parts, several at once ─► may it be there? ─► complete
 //!                                                                                                              │
-//!  the service has heard of it ◄─ sidecar, certificate ◄─ it is what was sent: size and checksums ◄────────────┘
+//!  the service has heard of it ◄─ it is what was sent: size and checksums; sidecar and certificate meanwhile ◄─┘
 //! ```
 //!
 //! Where an answer was lost, the store is asked what is there, and nothing is sent again. Of an upload that was begun before, the store's own

@@ -6,6 +6,10 @@ use tokio_postgres::GenericClient;
 use super::credentials::{KeylessRobotRow, keyless_robots};
 use super::log::{self, LogStanding};
 use super::row::{FromRow, row};
+use crate::domain::alert;
+
+/// The same for tools beside the server as for its alerts.
+pub const LOG_LAG_MAX_S: f64 = alert::LOG_LAG_MAX_S;
 
 row! {
     Processes {

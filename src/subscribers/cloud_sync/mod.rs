@@ -56,6 +56,14 @@ pub struct SyncTerms {
     pub limits: Limits,
 }
 
+/// One delivery of a leg that is worked on.
+struct Turn<'a> {
+    context: Context,
+    cloud: &'a dyn Cloud,
+    of: HeldLeg,
+    attempt: u32,
+}
+
 pub struct CloudSync {
     commands: Commands,
     reads: Reads,
@@ -94,65 +102,58 @@ impl CloudSync {
         Outcome::DestinationDown { error: failure.text.clone() }
     }
 
-    async fn work(&self, delivery: &Delivery, cloud: &dyn Cloud, of: HeldLeg) -> Outcome {
-        let context = context_of(self.name(), delivery);
+    async fn work(&self, turn: Turn<'_>) -> Outcome {
+        let Turn { cloud, of, attempt, .. } = &turn;
         // While it is down, one question is enough, and leaves no event.
         if self.was_up(of.held.cloud) == Some(false) {
-            match is_down(cloud).await {
+            match is_down(*cloud).await {
                 Some(failure) => return self.down(of.held.cloud, &failure).await,
                 None => self.tell(of.held.cloud, None).await,
             }
         }
-        let attempt = delivery.attempt.unsigned_abs();
-        let to_push = match self.commands.execute(&context, ClaimSync { of: of.clone(), attempt }).await {
+        let to_push = match self.commands.execute(&turn.context, ClaimSync { of: of.clone(), attempt: *attempt }).await {
             Ok(MayGoOn::Yes(to_push)) => to_push,
-            Ok(MayGoOn::Unfit) => return self.take_back(&context, cloud, &of, attempt).await,
+            Ok(MayGoOn::Unfit) => return self.take_back(&turn).await,
             Ok(MayGoOn::No) => return Outcome::Delivered,
             Err(error) => return trouble(error),
         };
-        let pushed = self.push(&context, cloud, &of, &to_push).await;
-        match pushed {
-            Ok(object) => self.finish(&context, cloud, &of, &to_push, object, attempt).await,
-            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&context, cloud, &of, attempt).await,
-            Err(PushError::Stopped(NotNoted::Lost)) => self.over(&context, cloud, &of, attempt).await,
+        match self.push(&turn, &to_push).await {
+            Ok(object) => self.finish(&turn, &to_push, object).await,
+            Err(PushError::Stopped(NotNoted::Unfit)) => self.take_back(&turn).await,
+            Err(PushError::Stopped(NotNoted::Lost)) => self.over(&turn).await,
             Err(PushError::Stopped(NotNoted::Paused)) => {
                 let failure = SyncFailure::new(SyncFault::CloudAway, "the cloud was paused");
-                self.note(&context, &of, |held, at| ChainCommand::Hold { held, failure, at }).await;
+                self.note(&turn, |held, at| ChainCommand::Hold { held, failure, at }).await;
                 Outcome::NotHere { error: "the cloud was paused".to_owned() }
             }
             Err(PushError::Stopped(NotNoted::Database(error))) => Outcome::Retry { error, after: Some(DATABASE_WAIT) },
             Err(PushError::Never(failure)) => {
                 warn!(episode.id = %of.episode, error = failure.text, "Gave up pushing episode {} to the cloud: {}", of.episode, failure.text);
-                self.give_up(&context, cloud, &of, failure, attempt).await
+                self.give_up(&turn, failure).await
             }
-            Err(PushError::Down(failure)) => self.hold(&context, &of, failure).await,
-            Err(PushError::Again { failure, after }) => match is_down(cloud).await {
+            Err(PushError::Down(failure)) => self.hold(&turn, failure).await,
+            Err(PushError::Again { failure, after }) => match is_down(*cloud).await {
                 // It was not this recording.
-                Some(down) => self.hold(&context, &of, down).await,
-                None => self.fail(&context, cloud, &of, failure, after, attempt).await,
+                Some(down) => self.hold(&turn, down).await,
+                None => self.fail(&turn, failure, after).await,
             },
         }
     }
 
     /// Another worker has the leg, or the chain is over. Where it ended because its episode may not be there, each leg gives up what it has begun.
-    async fn over(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, attempt: u32) -> Outcome {
-        match self.commands.execute(context, CheckSync(of.clone())).await {
-            Ok(Checked::Unfit) => self.take_back(context, cloud, of, attempt).await,
+    async fn over(&self, turn: &Turn<'_>) -> Outcome {
+        match self.commands.execute(&turn.context, CheckSync(turn.of.clone())).await {
+            Ok(Checked::Unfit) => self.take_back(turn).await,
             Ok(Checked::Fit | Checked::Over) => Outcome::Delivered,
             Err(error) => trouble(error),
         }
     }
 
-    async fn push(
-        &self,
-        context: &Context,
-        cloud: &dyn Cloud,
-        of: &HeldLeg,
-        to_push: &ToPush,
-    ) -> Result<Option<FinishedObject>, PushError> {
+    async fn push(&self, turn: &Turn<'_>, to_push: &ToPush) -> Result<Option<FinishedObject>, PushError> {
+        let of = &turn.of;
         let push = Push { certificate: self.certificate(of).await?, registered: self.registered(of, to_push).await?, ..self.of(to_push)? };
-        let notes = Notes::new(&self.commands, &self.reads, context, of, to_push.chain.queued.size_bytes);
-        cloud.push(&push, &notes).await
+        let notes = Notes::new(&self.commands, &self.reads, &turn.context, of, to_push.chain.queued.size_bytes);
+        turn.cloud.push(&push, &notes).await
     }
 
     fn of<'a>(&'a self, to_push: &'a ToPush) -> Result<Push<'a>, PushError> {
@@ -200,18 +201,11 @@ impl CloudSync {
         Ok(Some(Registered { asset, tags: facts.tags() }))
     }
 
-    async fn finish(
-        &self,
-        context: &Context,
-        cloud: &dyn Cloud,
-        of: &HeldLeg,
-        to_push: &ToPush,
-        object: Option<FinishedObject>,
-        attempt: u32,
-    ) -> Outcome {
-        let completed = match self.commands.execute(context, FinishSyncLeg { of: of.clone(), object }).await {
+    async fn finish(&self, turn: &Turn<'_>, to_push: &ToPush, object: Option<FinishedObject>) -> Outcome {
+        let of = &turn.of;
+        let completed = match self.commands.execute(&turn.context, FinishSyncLeg { of: of.clone(), object }).await {
             Ok(completed) => completed,
-            Err(CommandError::Refused(_)) => return self.over(context, cloud, of, attempt).await,
+            Err(CommandError::Refused(_)) => return self.over(turn).await,
             Err(error) => return trouble(error),
         };
         self.tell(of.held.cloud, None).await;
@@ -230,7 +224,8 @@ impl CloudSync {
 
     /// The chain is over because its episode may not be there. What was begun is given up, however long the cloud is away; what is there all the
     /// same, is told.
-    async fn take_back(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, attempt: u32) -> Outcome {
+    async fn take_back(&self, turn: &Turn<'_>) -> Outcome {
+        let Turn { context, cloud, of, attempt } = turn;
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "not_eligible").increment(1);
         info!(episode.id = %of.episode, "Episode {} may not be in the cloud any more", of.episode);
         // What was begun since it was claimed, too.
@@ -257,10 +252,10 @@ impl CloudSync {
                 warn!(episode.id = %of.episode, error = chain(&error), "Could not take back what was begun of episode {}: {error}", of.episode);
                 match error {
                     PushError::Down(failure) => self.down(of.held.cloud, &failure).await,
-                    PushError::Again { failure, after } => match is_down(cloud).await {
+                    PushError::Again { failure, after } => match is_down(*cloud).await {
                         Some(down) => self.down(of.held.cloud, &down).await,
-                        None if attempt >= TAKEN_BACK_TRIES => Outcome::Delivered,
-                        None => Outcome::Retry { error: failure.text, after: Some(self.terms.retry.wait(attempt, 0.5, after)) },
+                        None if *attempt >= TAKEN_BACK_TRIES => Outcome::Delivered,
+                        None => Outcome::Retry { error: failure.text, after: Some(self.terms.retry.wait(*attempt, 0.5, after)) },
                     },
                     PushError::Stopped(_) => Outcome::Retry { error: error.to_string(), after: Some(DATABASE_WAIT) },
                     // Neither does another try.
@@ -271,7 +266,8 @@ impl CloudSync {
     }
 
     /// Writes down how an attempt ended; answers whether the leg is over with it. What cannot be written down is found by the next claim.
-    async fn note(&self, context: &Context, of: &HeldLeg, step: impl FnOnce(Held, Timestamp) -> ChainCommand) -> Option<bool> {
+    async fn note(&self, turn: &Turn<'_>, step: impl FnOnce(Held, Timestamp) -> ChainCommand) -> Option<bool> {
+        let Turn { context, of, .. } = turn;
         let step = step(of.held.clone(), self.commands.now());
         match self.commands.execute(context, NoteSync { chain: of.chain, cloud: of.held.cloud, step }).await {
             Ok(is_over) => Some(is_over),
@@ -284,42 +280,35 @@ impl CloudSync {
         }
     }
 
-    async fn hold(&self, context: &Context, of: &HeldLeg, failure: SyncFailure) -> Outcome {
+    async fn hold(&self, turn: &Turn<'_>, failure: SyncFailure) -> Outcome {
         let down = failure.clone();
-        self.note(context, of, |held, at| ChainCommand::Hold { held, failure, at }).await;
-        self.down(of.held.cloud, &down).await
+        self.note(turn, |held, at| ChainCommand::Hold { held, failure, at }).await;
+        self.down(turn.of.held.cloud, &down).await
     }
 
-    async fn give_up(&self, context: &Context, cloud: &dyn Cloud, of: &HeldLeg, failure: SyncFailure, attempt: u32) -> Outcome {
+    async fn give_up(&self, turn: &Turn<'_>, failure: SyncFailure) -> Outcome {
         metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
-        match self.note(context, of, |held, at| ChainCommand::GiveUpLeg { held, cause: GivenUpCause::Permanent, failure, at }).await {
+        match self.note(turn, |held, at| ChainCommand::GiveUpLeg { held, cause: GivenUpCause::Permanent, failure, at }).await {
             Some(false) => Outcome::Retry { error: "the end could not be written down".to_owned(), after: Some(DATABASE_WAIT) },
             Some(true) => Outcome::Delivered,
-            None => self.over(context, cloud, of, attempt).await,
+            None => self.over(turn).await,
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "waits are spread by chance")]
-    async fn fail(
-        &self,
-        context: &Context,
-        cloud: &dyn Cloud,
-        of: &HeldLeg,
-        failure: SyncFailure,
-        told: Option<Duration>,
-        attempt: u32,
-    ) -> Outcome {
-        let wait = self.terms.retry.wait(attempt, rand::random(), told);
+    async fn fail(&self, turn: &Turn<'_>, failure: SyncFailure, told: Option<Duration>) -> Outcome {
+        let episode = turn.of.episode;
+        let wait = self.terms.retry.wait(turn.attempt, rand::random(), told);
         let (text, limits) = (failure.text.clone(), self.terms.limits);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        match self.note(context, of, |held, at| ChainCommand::Fail { held, failure, wait_ms, limits, at }).await {
+        match self.note(turn, |held, at| ChainCommand::Fail { held, failure, wait_ms, limits, at }).await {
             Some(false) => Outcome::Retry { error: text, after: Some(wait) },
             Some(true) => {
                 metrics::counter!(CLOUD_SYNC_ENDED, "outcome" => "failed").increment(1);
-                warn!(episode.id = %of.episode, error = text, "Gave up pushing episode {} to the cloud: {text}", of.episode);
+                warn!(episode.id = %episode, error = text, "Gave up pushing episode {episode} to the cloud: {text}");
                 Outcome::Delivered
             }
-            None => self.over(context, cloud, of, attempt).await,
+            None => self.over(turn).await,
         }
     }
 }
@@ -368,7 +357,8 @@ impl Subscriber for CloudSync {
             (Ok(chain), Ok(ChainEvent::SyncQueued(queued))) => {
                 let held = Held { cloud: name, session: Uuid::new_v4().to_string() };
                 let of = HeldLeg { episode: queued.episode_id, chain: SyncChainId(chain), held };
-                self.work(delivery, &**cloud, of).await
+                let attempt = delivery.attempt.unsigned_abs();
+                self.work(Turn { context: context_of(self.name(), delivery), cloud: &**cloud, of, attempt }).await
             }
             (Ok(_), Ok(_)) => Outcome::Permanent { error: "the event queues nothing".to_owned() },
             (Ok(_), Err(error)) => Outcome::Permanent { error: format!("the event cannot be read: {error}") },

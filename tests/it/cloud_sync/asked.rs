@@ -6,7 +6,7 @@ use keystone_edge::dispatcher::Backoff;
 use keystone_edge::subscribers::cloud_sync::RetryTerms;
 use serde_json::{Value, json};
 
-use super::{Site, large, small};
+use super::{Site, large, refusing_receiver, small};
 use crate::harness::edge::TestEdge;
 use crate::harness::until;
 
@@ -162,12 +162,9 @@ async fn a_chain_that_another_one_supersedes_leaves_no_progress() {
     let id = site.episodes[0];
     let minute = Duration::from_secs(60);
     site.terms.retry = RetryTerms { backoff: Backoff::exponential(minute, minute), jitter: Some(Duration::ZERO) };
-    let refuses = axum::Router::new().fallback(async || axum::http::StatusCode::UNPROCESSABLE_ENTITY);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, refuses).await });
+    let receiver = refusing_receiver("").await;
     site.queue(id).await;
-    let worker = site.worker_with("w", |settings| settings.receiver = Some((format!("http://{address}"), None)), None);
+    let worker = site.worker_with("w", |settings| settings.receiver = Some((receiver, None)), None);
     site.until_status(id, "failed").await;
     worker.stop().await;
     // As it is told of one that takes longer than a second.

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::copies::{file_with, flip_a_byte};
-use super::{Site, large, small};
+use super::{Site, large, refusing_receiver, small};
 use crate::harness::until;
 
 impl Site {
@@ -71,12 +71,9 @@ async fn what_was_given_up_behind_its_object_is_told_when_the_approval_is_lost_a
     let mut site = Site::with(vec![small(), large(1)]).await;
     site.terms.limits.attempts_max = Some(1);
     let (first, second) = (site.episodes[0], site.episodes[1]);
-    let refuses = axum::Router::new().fallback(async || axum::http::StatusCode::UNPROCESSABLE_ENTITY);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, refuses).await });
+    let receiver = refusing_receiver("").await;
     let queue = site.queue_worker(false);
-    let worker = site.worker_with("w", |settings| settings.receiver = Some((format!("http://{address}"), None)), None);
+    let worker = site.worker_with("w", |settings| settings.receiver = Some((receiver, None)), None);
     site.queue(first).await;
     until("it is given up", async || site.logs(first).await[0]["given_up"] == "attempts").await;
     worker.stop().await;

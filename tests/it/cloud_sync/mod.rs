@@ -328,6 +328,15 @@ impl Site {
     }
 }
 
+/// The address of a service that takes no episode, with what it says to each.
+pub async fn refusing_receiver(says: &'static str) -> String {
+    let refuses = axum::Router::new().fallback(async move || (axum::http::StatusCode::UNPROCESSABLE_ENTITY, says));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, refuses).await });
+    format!("http://{address}")
+}
+
 pub fn delivery() -> DeliverySettings {
     DeliverySettings { concurrency: 2, attempts_max: None, lease: LEASE, timeout: Duration::from_secs(60), ..settings() }
 }

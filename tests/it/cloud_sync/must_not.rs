@@ -10,7 +10,7 @@ use keystone_edge::domain::sync::{CloudName, SyncReason};
 use keystone_edge::simulator::cloud::{LostAnswers, Operation};
 use serde_json::{Value, json};
 
-use super::{Site, kill, large, small, terms};
+use super::{Site, kill, large, refusing_receiver, small, terms};
 use crate::harness::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,11 +191,8 @@ async fn s7_classes_follow_the_cause() {
     worker.stop().await;
     // The receiver wants no such episode: it is tried again, until the settings say that it is enough.
     site.terms.limits.attempts_max = Some(2);
-    let refuses = axum::Router::new().fallback(async || (axum::http::StatusCode::UNPROCESSABLE_ENTITY, "what a secret"));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, refuses).await });
-    let worker = site.worker_with("w", |settings| settings.receiver = Some((format!("http://{address}"), None)), None);
+    let receiver = refusing_receiver("what a secret").await;
+    let worker = site.worker_with("w", |settings| settings.receiver = Some((receiver, None)), None);
     site.queue(site.episodes[2]).await;
     until("it was tried as often as it may be", async || site.status(site.episodes[2]).await["given_up"] == "attempts").await;
     let ended = site.status(site.episodes[2]).await;
