@@ -29,7 +29,7 @@ test: prepare ## All tests, on private Postgres clusters of their own
 		$(CARGO) test --no-fail-fast; \
 	fi
 
-api-test: prepare ## Made-up requests, good and bad, of three kinds of callers, against the served description; needs Python 3
+api-test: prepare ## Made-up requests, good and bad, of every role, against the served description; needs Python 3
 	@CARGO=$(CARGO) .ci/api-test
 
 dagster-test: prepare ## The example of a sensor and its job in a real Dagster daemon, against simulated robots; needs Python 3.11

@@ -121,7 +121,6 @@ async fn times(mut call: impl AsyncFnMut()) -> (f64, f64) {
 async fn beside(site: &Site, what: &str, path: &str, plain: &str, days: i64) {
     let (p50, p99) = times(async || drop(site.get(path).await.bytes().await.expect("a body"))).await;
     let client = site.pool.get().await.expect("a connection");
-    client.batch_execute("set statement_timeout = 0").await.expect("a setting");
     let interval = format!("{days} days");
     let statement = client.prepare(plain).await.expect("a statement");
     let (plain, plain_late) = times(async || drop(client.query(&statement, &[&interval]).await.expect("rows"))).await;
@@ -165,10 +164,10 @@ async fn main() {
     let login = http.post(format!("{}/api/v1/auth/login", server.base())).json(&json!({ "account": "admin", "password": PASSWORD }));
     let login: Value = login.send().await.expect("an answer").json().await.expect("a login");
     let token = login["access_token"].as_str().expect("a token").to_owned();
-    let pool = server.database().await;
+    let pool = server.unhurried_database();
     let began = Instant::now();
     let client = pool.get().await.expect("a connection");
-    client.batch_execute("set statement_timeout = 0; set synchronous_commit = off").await.expect("a setting");
+    client.batch_execute("set synchronous_commit = off").await.expect("a setting");
     for statement in FILL.replace("EPISODES", &episodes.to_string()).split(";\n") {
         client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{error:?}: {statement}"));
     }

@@ -12,7 +12,7 @@ use tracing::warn;
 use crate::commands::Commands;
 use crate::config::{Auth, Secret};
 use crate::embedded::{DataDir, secret_file};
-use crate::http::auth::passwords;
+use crate::http::auth::passwords::{self, Match, Of, compare};
 use crate::projections::reads::Reads;
 
 /// The data folder's file that remembers a password that was made.
@@ -92,11 +92,11 @@ fn forget_another(data: Option<&DataDir>, password: Option<&Secret>) -> anyhow::
 
 async fn hash(password: &Secret) -> anyhow::Result<String> {
     let password = password.clone();
-    Ok(spawn_blocking(move || passwords::admin_hash(password.expose())).await??)
+    Ok(spawn_blocking(move || passwords::hash_of(password.expose())).await??)
 }
 
 async fn fits(password: &Secret, kept: Option<&str>) -> anyhow::Result<bool> {
     let Some(kept) = kept.map(str::to_owned) else { return Ok(false) };
     let password = password.clone();
-    Ok(spawn_blocking(move || passwords::is_admin_password(password.expose(), &kept)).await?)
+    Ok(spawn_blocking(move || compare(password.expose(), &kept, Of::Administrator).is_ok_and(|found| found != Match::No)).await?)
 }

@@ -1,5 +1,5 @@
 //! What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-//! letters that were resolved, attempts of webhooks, items of bulk runs, and requests.
+//! letters that were resolved, attempts of webhooks, items of bulk runs, requests, and sessions.
 
 use std::fmt;
 use std::time::Duration;
@@ -47,6 +47,9 @@ pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
         }
         if let Err(error) = commands.sweep_requests(kept.requests, &stop).await {
             cannot("sweep requests", &error);
+        }
+        if let Err(error) = commands.sweep_sessions().await {
+            cannot("sweep sessions", &error);
         }
         if let Some(kept) = kept.letters
             && let Err(error) = commands.sweep_letters(kept, &stop).await

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::accounts::login_must_be_free;
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::episode::Level;
 use crate::domain::inspector::{Inspector, InspectorCommand, InspectorStatus, Terms};
@@ -20,7 +21,7 @@ pub struct CreateInspector {
     pub email: Option<String>,
     pub certification_level: Level,
     pub metadata: Value,
-    /// A bcrypt hash: passwords do not come this far. None: they cannot sign in.
+    /// A hash: passwords do not come this far. None: they cannot sign in.
     pub password_hash: Option<String>,
 }
 
@@ -34,9 +35,7 @@ impl Command for CreateInspector {
             let text = format!("there is no organization {}", self.organization_id);
             return Err(Refusal::new(RefusalCode::OrganizationNotFound, text).into());
         }
-        if facts::is_account_of_collector(&mut work.tx, &self.inspector_id).await? {
-            return Err(Refusal::new(RefusalCode::NameTaken, "a data collector signs in with this name").into());
-        }
+        login_must_be_free(work, Inspector::TYPE, &self.inspector_id).await?;
         let id = facts::new_ids(&mut work.tx, "inspector_ids", 1).await?[0];
         let terms = Terms {
             organization_id: self.organization_id,
@@ -84,6 +83,22 @@ pub struct ChangeInspector {
     pub password_hash: Option<String>,
 }
 
+impl ChangeInspector {
+    /// Only another password.
+    pub fn of_password(id: InspectorId, hash: String) -> Self {
+        Self {
+            id,
+            name: None,
+            inspector_id: None,
+            email: None,
+            certification_level: None,
+            status: None,
+            metadata: None,
+            password_hash: Some(hash),
+        }
+    }
+}
+
 impl Command for ChangeInspector {
     type Answer = ();
     const NAME: &'static str = "change_inspector";
@@ -97,10 +112,8 @@ impl Command for ChangeInspector {
             email: self.email.clone().unwrap_or_else(|| person.email.clone()),
             ..person.clone()
         };
-        if let Some(name) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id)
-            && facts::is_account_of_collector(&mut work.tx, name).await?
-        {
-            return Err(Refusal::new(RefusalCode::NameTaken, "a data collector signs in with this name").into());
+        if let Some(name) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id) {
+            login_must_be_free(work, Inspector::TYPE, name).await?;
         }
         let change = InspectorCommand::Change {
             certification_level: self.certification_level,

@@ -9,8 +9,10 @@
 //! Neighbours: edges and subscribers call in here; rules are in `domain`, rows in
 //! `projections`, events in `eventstore`.
 
+pub mod accounts;
 mod administrator;
 mod answers;
+pub mod api_keys;
 pub mod applying;
 pub mod batches;
 mod bulk_items;
@@ -52,6 +54,7 @@ pub mod requests;
 pub mod rivals;
 mod rulings;
 pub mod salvages;
+pub mod sessions;
 pub mod subscriptions;
 pub mod suites;
 mod sweep;

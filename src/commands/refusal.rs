@@ -75,6 +75,7 @@ pub(super) fn of_constraint(constraint: &str) -> Option<Refusal> {
         "robot_type_models_are_unique" => taken("a robot type of this model"),
         "device_ids_are_unique" => taken("this device_id"),
         "inspector_ids_are_unique" => taken("this inspector_id"),
+        "login_names_are_unique" => taken("this login_name"),
         "operator_ids_are_unique" => taken("this operator_id"),
         "order_names_are_unique_per_organization" => taken("an order of this name in this organization"),
         "one_current_station_per_robot" => Refusal::new(RefusalCode::RobotAlreadyAssigned, "the robot is bound to another station")

@@ -27,6 +27,10 @@ macro_rules! numeric_ids {
             LetterId,
             SubscriptionId,
             InspectorId,
+            AccountId,
+            ApiKeyId,
+            /// One login, until it ends.
+            SessionId,
             /// One version of a suite.
             QaSuiteId,
             /// One version of a reference.

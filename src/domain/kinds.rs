@@ -27,6 +27,8 @@ macro_rules! aggregates {
             BulkRun: $crate::domain::bulk_run::BulkRun;
             DeadLetter: $crate::domain::letter::DeadLetter;
             Subscription: $crate::domain::subscription::Subscription;
+            Account: $crate::domain::account::Account;
+            ApiKey: $crate::domain::api_key::ApiKey;
             Inspector: $crate::domain::inspector::Inspector;
             QaSuite: $crate::domain::qa_suite::QaSuite;
             QaReference: $crate::domain::reference::QaReference;

@@ -5,9 +5,11 @@
 //! decides nothing. Nothing here waits, stores, logs, or knows what time it is: times,
 //! ids and random parts come in with the command.
 
+pub mod account;
 pub mod aggregate;
 pub mod agreement;
 pub mod alert;
+pub mod api_key;
 pub mod batch;
 pub mod bulk_run;
 pub mod canonical_json;
@@ -38,6 +40,7 @@ pub mod registry;
 pub mod report;
 pub mod request;
 pub mod right;
+pub mod role;
 pub mod routing;
 pub mod salvage;
 pub mod scope;
@@ -61,6 +64,7 @@ pub use aggregate::{Aggregate, Event};
 pub use ids::*;
 pub use kinds::{Kind, Listed};
 pub use refusal::{RefusalCode, RefusalKind, Refused};
+pub use role::{AccountRole, Role, Roles};
 pub use scope::Scope;
 pub use time::Timestamp;
 
@@ -87,9 +91,13 @@ impl std::fmt::Display for StreamId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
+    /// The administrator of the settings.
     Admin,
+    Account(AccountRole, AccountId),
     Collector(CollectorId),
     Inspector(InspectorId),
+    /// A program with an API key.
+    Key(AccountRole, ApiKeyId),
     Device(DeviceId),
     Subscriber(String),
     /// A caller without a login, in `compat` mode or on a route that is open to all.
@@ -103,6 +111,7 @@ impl Actor {
     pub fn role(&self) -> &'static str {
         match self {
             Actor::Admin => "admin",
+            Actor::Account(role, _) | Actor::Key(role, _) => role.as_str(),
             Actor::Collector(_) => "data_collector",
             Actor::Inspector(_) => "data_inspector",
             Actor::Device(_) => "device",
@@ -124,8 +133,12 @@ impl Actor {
                 ("user", person) => match person.split_once(':')? {
                     ("collector", id) => Actor::Collector(CollectorId(id.parse().ok()?)),
                     ("inspector", id) => Actor::Inspector(InspectorId(id.parse().ok()?)),
-                    _ => return None,
+                    (role, id) => Actor::Account(role.parse().ok()?, AccountId(id.parse().ok()?)),
                 },
+                ("key", program) => {
+                    let (role, id) = program.split_once(':')?;
+                    Actor::Key(role.parse().ok()?, ApiKeyId(id.parse().ok()?))
+                }
                 ("device", id) => Actor::Device(DeviceId::parse(id).ok()?),
                 ("subscriber", name) => Actor::Subscriber(name.to_owned()),
                 _ => return None,
@@ -138,6 +151,8 @@ impl std::fmt::Display for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Actor::Admin => f.write_str("user:admin"),
+            Actor::Account(role, id) => write!(f, "user:{}:{id}", role.as_str()),
+            Actor::Key(role, id) => write!(f, "key:{}:{id}", role.as_str()),
             Actor::Collector(id) => write!(f, "user:collector:{id}"),
             Actor::Inspector(id) => write!(f, "user:inspector:{id}"),
             Actor::Device(id) => write!(f, "device:{id}"),
@@ -157,11 +172,14 @@ mod tests {
     fn an_actor_is_read_as_it_is_written() {
         let device = Actor::Device(DeviceId::parse("AB-F0001-T0001-000001").unwrap());
         let subscriber = Actor::Subscriber("device_commands".into());
-        for actor in
-            [Actor::Admin, Actor::Collector(CollectorId(17)), device, subscriber, Actor::Anonymous, Actor::CommandLine, Actor::System]
-        {
+        let people = [Actor::Admin, Actor::Collector(CollectorId(17)), Actor::Inspector(InspectorId(3))];
+        let accounts = AccountRole::ALL.iter().flat_map(|role| [Actor::Account(*role, AccountId(4)), Actor::Key(*role, ApiKeyId(5))]);
+        let others = [device, subscriber, Actor::Anonymous, Actor::CommandLine, Actor::System];
+        for actor in people.into_iter().chain(accounts).chain(others) {
             assert_eq!(Actor::parse(&actor.to_string()), Some(actor));
         }
-        assert_eq!([Actor::parse("user:collector:x"), Actor::parse("user"), Actor::parse("")], [None, None, None]);
+        for text in ["user:collector:x", "user:data_collector:1", "user", "key:1", "key:admin:", ""] {
+            assert_eq!(Actor::parse(text), None, "{text}");
+        }
     }
 }

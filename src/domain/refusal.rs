@@ -72,6 +72,8 @@ const BATCH_STATUS: &[&str] =
 const BATCH_TASKS: &[&str] = &["batch_created", "batch_adjusted", "batch_task_removed", "batch_task_settled", "batch_tasks_settled"];
 
 codes! {
+    AccountNotFound = "account_not_found", NotFound;
+    ApiKeyNotFound = "api_key_not_found", NotFound;
     AssetTaken = "asset_taken", Conflict;
     BatchExists = "batch_exists", Conflict;
     BatchHasUploads = "batch_has_uploads", Conflict;
@@ -187,6 +189,7 @@ codes! {
     SuiteExists = "suite_exists", Conflict;
     SuiteNotActive = "suite_not_active", Conflict;
     SuiteNotADraft = "suite_not_a_draft", Conflict, made by &["suite_activated", "suite_retired"];
+    SessionNotFound = "session_not_found", NotFound;
     SuiteNotFound = "suite_not_found", NotFound;
     SuiteUnfit = "suite_unfit", Invalid;
     SyncActive = "sync_active", Conflict, made by &["sync_queued", "sync_claimed"];

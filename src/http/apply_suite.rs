@@ -23,7 +23,7 @@ use crate::qa::bulk::{NOT_MEASURED, OTHER_SUITE};
 
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
-    Routes::default().at(policy, routes!(preview_of)).at(policy.keyed(), routes!(apply))
+    Routes::default().at(policy.reading(), routes!(preview_of)).at(policy.keyed(), routes!(apply))
 }
 
 /// None: the shipped one.

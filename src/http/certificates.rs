@@ -19,7 +19,7 @@ use crate::projections::reads::sync::SyncChainShown;
 
 pub fn routes() -> Routes {
     let read = Policy::READ.closed().exact();
-    Routes::default().at(read, routes!(get)).at(read.of_the_site(), routes!(keys))
+    Routes::default().at(read, routes!(get)).at(read.shared(), routes!(keys))
 }
 
 /// A certificate, and what came of sending it.

@@ -30,7 +30,7 @@ pub fn routes() -> Routes {
         .at(policy, routes!(remove))
         .at(policy.keyed(), routes!(restore))
         .at(policy.keyed(), routes!(look))
-        .at(policy, routes!(preview_cleanup))
+        .at(policy.reading(), routes!(preview_cleanup))
         .at(policy.keyed(), routes!(run_cleanup))
 }
 

@@ -34,8 +34,8 @@ pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
     Routes::default()
         .at(policy, routes!(list))
-        .at(policy, routes!(preview_qa))
-        .at(policy, routes!(preview_sync))
+        .at(policy.reading(), routes!(preview_qa))
+        .at(policy.reading(), routes!(preview_sync))
         .at(policy.keyed(), routes!(run_qa))
         .at(policy.keyed(), routes!(run_sync))
 }

@@ -28,7 +28,7 @@ use crate::domain::letter::{LetterFilter, Resolution, SELECTION_BYTES_MAX};
 use crate::projections::reads::letters::{LetterAct, LetterShown, LettersOfSubscriber, WholeLetter};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site().exact();
+    let policy = Policy::ADMINISTER.exact();
     Routes::default()
         .at(policy, routes!(list))
         .at(policy, routes!(counts))

@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::{Caller, Identity, Role};
+use super::auth::{Caller, Identity};
 use super::episodes::found;
 use super::extract::{Json, MaybeJson, Params, PathId};
 use super::fields::{Reason, Text};
-use super::policy::Policy;
+use super::policy::{Policy, Role, Roles};
 use super::problem::{Code, Problem};
 use super::qa::QaCheck;
 use super::routes::Routes;
@@ -28,10 +28,10 @@ use crate::domain::{EpisodeId, InspectorId, RefusalCode, SopId, StationId, Times
 use crate::projections::reads::inspection::{DecisionShown, InspectorWork, QueueFilter, QueueOrder, WaitingEpisode};
 use crate::projections::reads::{Listed, Page};
 
-const INSPECTORS: &[Role] = &[Role::DataInspector];
+const INSPECTORS: Roles = Roles::of(&[Role::DataInspector]);
 
 pub fn routes() -> Routes {
-    let (watched, inspected) = (Policy::JUDGE.exact(), Policy::READ.closed().by(INSPECTORS).exact());
+    let (watched, inspected) = (Policy::JUDGE.exact(), Policy::READ.closed().by(INSPECTORS).of_own_work().exact());
     Routes::default()
         .at(watched, routes!(queue))
         .at(inspected, routes!(next))
@@ -94,7 +94,12 @@ pub struct InspectionItem {
 fn inspector_of(caller: &Caller) -> Option<InspectorId> {
     match caller.identity {
         Identity::Inspector { id, .. } => Some(id),
-        Identity::Admin | Identity::Collector { .. } | Identity::Display | Identity::Anonymous => None,
+        Identity::Admin
+        | Identity::Account { .. }
+        | Identity::Collector { .. }
+        | Identity::Key { .. }
+        | Identity::Display
+        | Identity::Anonymous => None,
     }
 }
 
@@ -455,15 +460,15 @@ fn figures(row: InspectorWork, pairs: &BTreeMap<InspectorId, Pairs>) -> Inspecto
     ("from" = Option<String>, Query, description = "RFC 3339, inclusive"),
     ("to" = Option<String>, Query, description = "RFC 3339, exclusive"),
 ), responses((status = 200, body = InspectorsFigures), (status = 400, description = "A time that is none")))]
-pub async fn work(State(state): State<AppState>, params: Params) -> Result<Json<InspectorsFigures>, Problem> {
+pub async fn work(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<InspectorsFigures>, Problem> {
     let (from, to) = (params.instant("from")?, params.instant("to")?);
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(Problem::new(Code::InvalidRequest, "from must not be after to"));
     }
     let mut pairs = BTreeMap::<InspectorId, Pairs>::new();
-    for row in state.reads.inspected_twice(from, to).await? {
+    for row in state.reads.inspected_twice(&caller.scope, from, to).await? {
         pairs.entry(row.inspector_id).or_default().add(row.own, row.others, row.episodes);
     }
-    let items = state.reads.inspectors_work(from, to).await?.into_iter().map(|row| figures(row, &pairs)).collect();
+    let items = state.reads.inspectors_work(&caller.scope, from, to).await?.into_iter().map(|row| figures(row, &pairs)).collect();
     Ok(Json(InspectorsFigures { items }))
 }

@@ -9,7 +9,7 @@ use super::policy::{Access, Key, Policy, Reach, Role};
 use super::router::policies;
 use super::router::tests::{DISPLAY_TOKEN, operations, request, served, state};
 use crate::domain::device::LinkKind;
-use crate::domain::{CollectorId, InspectorId};
+use crate::domain::{AccountId, AccountRole, CollectorId, InspectorId};
 
 /// What a caller hears, as far as it depends on who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
         // None of the callers here shows a link.
         (_, Access::Link) => Heard::NotLoggedIn,
         // Elsewhere a display's token is none at all.
-        (Some(Role::Display), access) if !policy.roles.contains(&Role::Display) => wanted_of_nobody(access),
-        (Some(role), _) if policy.roles.contains(&role) => Heard::LetIn,
+        (Some(Role::Display), access) if !policy.roles.contains(Role::Display) => wanted_of_nobody(access),
+        (Some(role), _) if policy.roles.contains(role) => Heard::LetIn,
         (Some(_), _) => Heard::NotForThisRole,
         (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,
         (None, access) => wanted_of_nobody(access),
@@ -60,6 +60,8 @@ fn wanted_of_nobody(access: Access) -> Heard {
 fn reach(policy: &Policy) -> &'static str {
     match policy.reach {
         Reach::Site => "site",
+        Reach::Shared => "shared",
+        Reach::Caller => "caller",
         Reach::Scope => "scope",
         Reach::OwnRobot => "own robot",
     }
@@ -102,15 +104,16 @@ fn further(policy: &Policy) -> String {
 const HEAD: &str = "# Access
 
 Every route, and what a caller hears. *yes*: the route is theirs; 401: a login is required; 403: it is for another role.
-A robot's token opens sockets, and no route: it is as if there were none; so is a display's where it is not for displays. *Reach* is what part of the site a route is about: `site`,
-what belongs to no factory; `scope`, what the caller's scope contains; `own robot`, for data collectors the robot of their own
-workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`.
+A robot's token opens sockets, and no route: it is as if there were none; so is a display's where it is not for displays. An account and an API key
+of one role are the same here. *Reach* is what part of the site a route is about: `site`, the server itself and what is about all factories at once, refused with 403
+(`outside_scope`) to who is for some factories only; `shared`, what all factories use: read by all, changed by who is for the whole site; `caller`, the caller
+themselves; `scope`, what the caller's scope contains; `own robot`, the same, and for data collectors the robot of their own workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`.
 
 The page is written by the test that asks every route as every caller (`KEYSTONE_WRITE_DOCS=1 cargo test every_route_is_for_whom`);
 the policies stand in the lists of `src/http`.
 
-| Route | no login | no login, `compat` | robot's token | display | data collector | data inspector | admin | Reach | Key | |
-|---|---|---|---|---|---|---|---|---|---|---|
+| Route | no login | no login, `compat` | robot's token | display | data collector | data inspector | production manager | auditor | admin | Reach | Key | |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 #[tokio::test]
@@ -119,6 +122,8 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
     let login = |who: &Identity| strict.tokens.login(who, strict.commands.now());
     let collector = Identity::Collector { id: CollectorId(1), operator_id: "op".into() };
     let inspector = Identity::Inspector { id: InspectorId(1), inspector_id: "in".into() };
+    let account = |role| Identity::Account { role, id: AccountId(1) };
+    let (manager, auditor) = (account(AccountRole::ProductionManager), account(AccountRole::Auditor));
     let robots = Some(format!("kws_v1_{}", "A".repeat(43)));
     let (at_strict, at_compat) = (served(&strict), served(&compat));
     let bearer = |token: Option<String>| token.map(|token| format!("Bearer {token}"));
@@ -131,6 +136,8 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
         (&at_strict, AuthMode::Strict, Identity::Display, display),
         (&at_strict, AuthMode::Strict, collector.clone(), login(&collector)),
         (&at_strict, AuthMode::Strict, inspector.clone(), login(&inspector)),
+        (&at_strict, AuthMode::Strict, manager.clone(), login(&manager)),
+        (&at_strict, AuthMode::Strict, auditor.clone(), login(&auditor)),
         (&at_strict, AuthMode::Strict, Identity::Admin, login(&Identity::Admin)),
     ];
     let policies = policies();

@@ -8,7 +8,7 @@
 //! - [`router`]: all of them, and what surrounds them; [`openapi`] describes the same lists.
 //! - [`auth`]: who asks, and the guard in front of all routes.
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
-//! - [`fields`], [`words`]: what a single field may be.
+//! - [`fields`], [`words`]: what a single field may be. [`shown_once`]: secrets that are told once.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
 //! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
 //! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
@@ -66,6 +66,7 @@ mod opening;
 pub mod operator_word;
 pub mod orders;
 mod outside_jobs;
+pub mod people;
 mod platform;
 pub mod policy;
 mod polling;
@@ -86,6 +87,7 @@ mod router;
 mod routes;
 pub mod salvage;
 mod settings;
+mod shown_once;
 mod state;
 pub mod station_stream;
 pub mod stations;

@@ -3,12 +3,14 @@
 //! A family says it in its list of routes ([`super::routes`]). Everything that stands around a route reads the policy
 //! of the route that was matched; nothing there knows a path.
 
-use axum::http::Uri;
+use axum::http::{Method, Uri};
 
 use super::auth::Identity;
-pub use super::auth::Role;
 use super::problem::{Code, Problem};
+use crate::commands::Refusal;
 use crate::domain::device::LinkKind;
+use crate::domain::{RefusalCode, Scope};
+pub use crate::domain::{Role, Roles};
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +29,39 @@ pub enum Access {
     Link,
 }
 
-const ALL: &[Role] = &[Role::Admin, Role::DataCollector, Role::DataInspector];
-const OPERATORS: &[Role] = &[Role::Admin, Role::DataCollector];
-const JUDGES: &[Role] = &[Role::Admin, Role::DataInspector];
-const MANAGERS: &[Role] = &[Role::Admin];
-const AUDITORS: &[Role] = &[Role::Admin];
-pub const COLLECTORS: &[Role] = &[Role::DataCollector];
-const WATCHERS: &[Role] = &[Role::Admin, Role::DataCollector, Role::Display];
+const EVERYBODY: Roles = Roles::of(Role::ALL);
+const ALL: Roles = EVERYBODY.without(Role::Display);
+const MANAGERS: Roles = Roles::of(&[Role::Admin, Role::ProductionManager]);
+const OPERATORS: Roles = MANAGERS.with(Role::DataCollector);
+const JUDGES: Roles = MANAGERS.with(Role::DataInspector);
+pub const ADMINS: Roles = Roles::of(&[Role::Admin]);
+pub const COLLECTORS: Roles = Roles::of(&[Role::DataCollector]);
+const WATCHERS: Roles = OPERATORS.with(Role::Display);
 
 /// Which part of the site a route is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// What belongs to no factory: the server itself, skills, robot types.
+    /// The server itself, and what is about all factories at once: for those who see the whole site.
     Site,
+    /// What belongs to no factory, and all of them use, as skills and robot types: read by everybody, changed by those who see the whole site.
+    Shared,
+    /// The caller themselves.
+    Caller,
     /// What the caller's scope contains.
     Scope,
     /// One robot: a data collector reaches that of their own workstation, and no other.
     OwnRobot,
+}
+
+/// Whether a route is for auditors, who stand in no list of roles: they read everything, and change nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForAuditors {
+    /// Where its method is `GET`.
+    ByMethod,
+    /// It only reads, whatever its method; or it is about the caller themselves.
+    Yes,
+    /// What it reads is the caller's own work, and an auditor has none.
+    No,
 }
 
 /// What is kept of an answer to a request with an `Idempotency-Key`.
@@ -62,8 +80,11 @@ pub enum Key {
 pub struct Policy {
     pub access: Access,
     /// Of those who are logged in.
-    pub roles: &'static [Role],
+    pub roles: Roles,
+    pub auditors: ForAuditors,
     pub reach: Reach,
+    /// Whether it changes nothing. Known from its method, unless it is said.
+    pub reads: bool,
     pub key: Key,
     /// The key that holds the text of an error: the contract's.
     pub error_key: &'static str,
@@ -90,7 +111,9 @@ impl Policy {
     pub const READ: Self = Self {
         access: Access::LoginUnlessCompat,
         roles: ALL,
+        auditors: ForAuditors::ByMethod,
         reach: Reach::Scope,
+        reads: false,
         key: Key::NotTaken,
         error_key: "error",
         body_bytes_max: None,
@@ -103,17 +126,21 @@ impl Policy {
         exact_query: false,
     };
     /// Without a login.
-    pub const OPEN: Self = Self { access: Access::Open, ..Self::READ }.of_the_site();
-    /// Master data, orders and batches are made by administrators.
+    pub const OPEN: Self = Self { access: Access::Open, roles: EVERYBODY, auditors: ForAuditors::Yes, reach: Reach::Caller, ..Self::READ };
+    /// What is about the caller themselves. Closed in `compat` mode, too.
+    pub const OWN: Self = Self { access: Access::Login, ..Self::OPEN };
+    /// Master data, orders and batches are made by production managers, and by administrators.
     pub const MANAGE: Self = Self { roles: MANAGERS, ..Self::READ };
+    /// The server itself, and who may use it. Closed in `compat` mode, too.
+    pub const ADMINISTER: Self = Self { roles: ADMINS, reach: Reach::Site, ..Self::READ }.closed();
     /// Reading who did what. Closed in `compat` mode, too: the log tells more than routes ever did.
-    pub const AUDIT: Self = Self { roles: AUDITORS, ..Self::READ }.of_the_site().closed().exact();
+    pub const AUDIT: Self = Self::ADMINISTER.exact();
     /// Telling a robot something.
     pub const OPERATE: Self = Self { roles: OPERATORS, reach: Reach::OwnRobot, key: Key::SuccessOnly, ..Self::READ };
     /// What is said at a workstation, by its data collector: which one that is, the command knows. Closed in `compat` mode, too.
     pub const SAY: Self = Self { roles: OPERATORS, ..Self::READ }.closed();
     /// What a data collector says of their own workstation. Closed in `compat` mode, too.
-    pub const AT_WORK: Self = Self { roles: COLLECTORS, ..Self::READ }.closed();
+    pub const AT_WORK: Self = Self { roles: COLLECTORS, auditors: ForAuditors::No, ..Self::READ }.closed();
     /// Looking at how episodes were judged, and having them judged.
     pub const JUDGE: Self = Self { roles: JUDGES, ..Self::READ }.closed();
 
@@ -141,12 +168,38 @@ impl Policy {
         Self { takes_cookie: true, ..self }
     }
 
-    pub const fn by(self, roles: &'static [Role]) -> Self {
+    pub const fn by(self, roles: Roles) -> Self {
         Self { roles, ..self }
+    }
+
+    /// What it reads is the caller's own work.
+    pub const fn of_own_work(self) -> Self {
+        Self { auditors: ForAuditors::No, ..self }
+    }
+
+    /// It changes nothing, whatever its method.
+    pub const fn reading(self) -> Self {
+        Self { auditors: ForAuditors::Yes, reads: true, ..self }
     }
 
     pub const fn of_the_site(self) -> Self {
         Self { reach: Reach::Site, ..self }
+    }
+
+    pub const fn shared(self) -> Self {
+        Self { reach: Reach::Shared, ..self }
+    }
+
+    /// As it is for a method.
+    pub fn with(self, method: &Method) -> Self {
+        let reads = self.reads || method == Method::GET;
+        let for_auditors = match self.auditors {
+            ForAuditors::ByMethod => reads,
+            ForAuditors::Yes => true,
+            ForAuditors::No => false,
+        };
+        let roles = if for_auditors { self.roles.with(Role::Auditor) } else { self.roles.without(Role::Auditor) };
+        Self { reads, roles, ..self }
     }
 
     pub const fn keyed(self) -> Self {
@@ -193,8 +246,19 @@ impl Policy {
     /// mode, may do what was open to everybody.
     pub fn admits(&self, who: &Identity) -> Result<(), Problem> {
         match who.role() {
-            Some(role) if !self.roles.contains(&role) => Err(needs(self.roles)),
+            Some(role) if !self.roles.contains(role) => Err(needs(self.roles)),
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether it reaches no further than what this caller sees. What belongs to a factory is looked at where it is read.
+    pub fn lies_within(&self, scope: &Scope) -> Result<(), Problem> {
+        let refused = |text: &str| Err(Refusal::new(RefusalCode::OutsideScope, text).into());
+        match self.reach {
+            _ if *scope == Scope::Everything => Ok(()),
+            Reach::Site => refused("this is about the whole site, and the login is for some factories of it"),
+            Reach::Shared if !self.reads => refused("all factories share this: it is changed by those who see the whole site"),
+            Reach::Shared | Reach::Caller | Reach::Scope | Reach::OwnRobot => Ok(()),
         }
     }
 
@@ -217,7 +281,7 @@ impl Policy {
     }
 }
 
-pub fn needs(roles: &[Role]) -> Problem {
-    let words: Vec<&str> = roles.iter().map(|role| role.as_str()).collect();
+pub fn needs(roles: Roles) -> Problem {
+    let words: Vec<&str> = roles.iter().map(Role::as_str).collect();
     Problem::new(Code::Forbidden, format!("this needs the role {}", words.join(" or ")))
 }

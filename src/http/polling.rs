@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::{Caller, Identity, secret_of};
+use super::auth::{Caller, Role, secret_of};
 use super::extract::{Json, Params, PathId};
 use super::fields::Whole;
 use super::policy::Policy;
@@ -27,7 +27,7 @@ use crate::commands::webhooks::told;
 use crate::domain::{RefusalCode, SubscriptionId};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.of_the_site().or_secret().exact();
+    let policy = Policy::ADMINISTER.or_secret().of_own_work().exact();
     Routes::default().at(policy, routes!(poll)).at(policy, routes!(ack))
 }
 
@@ -52,7 +52,7 @@ pub struct PolledEvents {
 
 /// Who asks shows a secret of the subscription, or is an administrator.
 async fn admitted(state: &AppState, caller: &Caller, headers: &HeaderMap, id: &PathId) -> Result<SubscriptionId, Problem> {
-    if caller.identity == Identity::Admin {
+    if caller.identity.role() == Some(Role::Admin) {
         return Ok(SubscriptionId(PathId(id.0).positive()?));
     }
     let refused = || Problem::new(Code::Unauthenticated, "the secret of the subscription is required, as a bearer token");

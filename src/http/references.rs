@@ -23,7 +23,7 @@ use crate::projections::reads::{ReadError, Reads};
 use crate::qa::compared::{ToLearn, learn};
 
 pub fn routes() -> Routes {
-    let (read, make) = (Policy::JUDGE.of_the_site().exact(), Policy::MANAGE.closed().exact().reading_objects());
+    let (read, make) = (Policy::JUDGE.of_the_site().exact(), Policy::MANAGE.of_the_site().closed().exact().reading_objects());
     Routes::default().at(read, routes!(list)).at(read, routes!(get)).at(make.keyed(), routes!(make_reference))
 }
 

@@ -4,8 +4,6 @@
 //! again only where no answer came within ten seconds, so an answer that takes longer than
 //! half of that is given up, and nothing of it stays.
 
-#![expect(clippy::disallowed_methods, reason = "keys and tokens of robots are made here")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -13,7 +11,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
@@ -26,9 +23,10 @@ use super::extract::{Json, PathId};
 use super::fields::Name;
 use super::host::{asked_host, host_of};
 use super::intake::NAMES_BYTES_MAX;
-use super::policy::{Key, Policy};
+use super::policy::{ADMINS, Key, Policy};
 use super::problem::{Code, Problem};
 use super::routes::Routes;
+use super::shown_once::secret_for;
 use super::wire::WholeSecond;
 use crate::commands::registration::{Credentials, RegisterDevice, RegisteredDevice, RotateToken, TokenHash};
 use crate::domain::{DeviceId, RobotId};
@@ -36,7 +34,7 @@ use crate::domain::{DeviceId, RobotId};
 pub fn routes() -> Routes {
     Routes::default()
         .at(Policy::OPEN.keeping(Key::RefusalOnly).at_most(NAMES_BYTES_MAX), routes!(register))
-        .at(Policy::MANAGE.closed().keeping(Key::RefusalOnly), routes!(rotate))
+        .at(Policy::MANAGE.closed().by(ADMINS).keeping(Key::RefusalOnly), routes!(rotate))
 }
 
 /// What a registration may take. The device waits twice as long.
@@ -61,22 +59,8 @@ fn is_guessable(key: &str) -> bool {
     key.len() < KEY_CHARS_MIN || different.len() < KEY_DIFFERENT_CHARS_MIN
 }
 
-/// A token is shown once. Where the same request comes again with its `Idempotency-Key`, it has to get the same
-/// token, and none is kept: so it is derived from the key, by a secret that only we have.
 fn new_token(state: &AppState, caller: &Caller) -> String {
-    let bytes: [u8; 32] = match caller.idempotency() {
-        None => rand::random(),
-        Some(key) => {
-            let mut mac = Hmac::<Sha256>::new_from_slice(&state.settings.jwt_secret).expect("a key of any length");
-            for part in ["recorder token", &key.scope, &key.key] {
-                mac.update(&(part.len() as u64).to_be_bytes());
-                mac.update(part.as_bytes());
-            }
-            mac.update(&key.fingerprint);
-            mac.finalize().into_bytes().into()
-        }
-    };
-    format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    format!("{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(secret_for(state, caller, "recorder token")))
 }
 
 /// The public half of the key that comes with a token. It follows from the token, so that a repeated request

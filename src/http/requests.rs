@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::auth::{Caller, Identity};
+use super::auth::{Caller, Role};
 use super::extract::{Json, Params, PathText};
 use super::policy::Policy;
 use super::problem::Problem;
@@ -130,13 +130,11 @@ fn body_of(outcome: OutcomeShown, request_id: &str) -> Value {
     }
 }
 
-/// Whose requests the caller sees: an administrator everybody's, others their own.
+/// Whose requests the caller sees: who manages or audits everybody's, others their own.
 fn theirs(caller: &Caller) -> Option<String> {
-    match caller.identity {
-        Identity::Admin => None,
-        Identity::Collector { .. } | Identity::Inspector { .. } | Identity::Display | Identity::Anonymous => {
-            Some(caller.identity.actor().to_string())
-        }
+    match caller.identity.role() {
+        Some(Role::Admin | Role::ProductionManager | Role::Auditor) => None,
+        Some(Role::DataCollector | Role::DataInspector | Role::Display) | None => Some(caller.identity.actor().to_string()),
     }
 }
 

@@ -10,13 +10,14 @@ use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Passw
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::asked::Accepted;
-use super::auth::{guard, login, own_robot};
+use super::auth::{guard, login, me, own_robot};
 use super::cors::readable;
 use super::door::door;
 use super::elsewhere::pass_on;
 use super::extract::Json;
 use super::idempotency::idempotent;
 use super::intake::limited;
+use super::people::{accounts, api_keys, sessions};
 use super::policy::Policy;
 use super::registry::{
     cloud_assets, config_templates, data_collectors, factories, inspectors, organizations, robot_types, robots, scenes, skills, sops,
@@ -62,6 +63,7 @@ const LOGIN: &str = "/api/v1/auth/login";
         (name = "devices", description = "Robots, live"),
         (name = "callbacks", description = "Posted by recorders"),
         (name = "login", description = "Who is asking"),
+        (name = "people", description = "Who may use the server"),
         (name = "operation", description = "Running the server"),
     )
 )]
@@ -87,6 +89,7 @@ impl utoipa::Modify for Login {
 fn routes() -> Routes {
     let families = [
         login::routes,
+        me::routes,
         factories::routes,
         organizations::routes,
         scenes::routes,
@@ -133,6 +136,9 @@ fn routes() -> Routes {
         ranking::routes,
         inspection::routes,
         inspectors::routes,
+        accounts::routes,
+        api_keys::routes,
+        sessions::routes,
         suites::routes,
         apply_suite::routes,
         outside_jobs::routes,
@@ -351,6 +357,14 @@ pub(super) mod tests {
         let edge = served(&state(AuthMode::Compat));
         let closed: BTreeSet<&str> = [
             "/api/v1/auth/me",
+            "/api/v1/auth/me/password",
+            "/api/v1/accounts",
+            "/api/v1/accounts/{id}",
+            "/api/v1/api-keys",
+            "/api/v1/api-keys/{id}",
+            "/api/v1/sessions",
+            "/api/v1/sessions/end",
+            "/api/v1/sessions/{id}",
             "/api/v1/episodes/{id}/presign",
             "/api/v1/episodes/{id}/viewer-link",
             "/api/v1/episodes/{id}/recording/{token}/{filename}",
@@ -496,7 +510,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 235, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 248, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -35,6 +35,7 @@ impl Routes {
     pub fn at(mut self, policy: Policy, route: UtoipaMethodRouter<AppState>) -> Self {
         for (path, item) in &route.1.paths {
             for (method, operation) in operations_of(item) {
+                let policy = policy.with(&method);
                 self.policies.add(path, Listed { method, policy, query: query_of(operation, policy) });
             }
         }
@@ -51,7 +52,7 @@ impl Routes {
 
     /// A page that is served beside the lists, and not described.
     pub fn page(mut self, policy: Policy, path: &str) -> Self {
-        self.policies.add(path, Listed { method: Method::GET, policy, query: Arc::default() });
+        self.policies.add(path, Listed { method: Method::GET, policy: policy.with(&Method::GET), query: Arc::default() });
         self
     }
 
@@ -108,7 +109,7 @@ impl Policies {
 
     /// A method that no list names is answered like one that does not exist, and only to callers who are logged in.
     pub fn of(&self, method: &Method, path: &str) -> Policy {
-        self.listed(method, path).map_or(Policy::READ, |listed| listed.policy)
+        self.listed(method, path).map_or_else(|| Policy::READ.with(method), |listed| listed.policy)
     }
 }
 
@@ -117,7 +118,7 @@ pub async fn matched(State(policies): State<Arc<Policies>>, mut request: Request
     let path = request.extensions().get::<MatchedPath>().cloned();
     if let Some(path) = path {
         let listed = policies.listed(request.method(), path.as_str());
-        let policy = listed.map_or(Policy::READ, |listed| listed.policy);
+        let policy = listed.map_or_else(|| Policy::READ.with(request.method()), |listed| listed.policy);
         let exact = listed.filter(|_| policy.exact_query).map(|listed| KnownQuery(listed.query.clone()));
         request.extensions_mut().insert(policy);
         exact.into_iter().for_each(|known| drop(request.extensions_mut().insert(known)));

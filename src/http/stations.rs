@@ -28,7 +28,7 @@ pub fn routes() -> Routes {
     Routes::default()
         .at(Policy::READ, routes!(list))
         .at(Policy::MANAGE.keyed(), routes!(bind))
-        .at(Policy::READ, routes!(look_up))
+        .at(Policy::READ.reading(), routes!(look_up))
         .at(Policy::READ, routes!(get))
         .at(Policy::MANAGE, routes!(change))
         .at(Policy::MANAGE, routes!(unbind))

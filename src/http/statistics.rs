@@ -77,7 +77,12 @@ pub async fn breakdown(State(state): State<AppState>, caller: Caller, params: Pa
     let station = || params.text("workstation_id").map(|text| text.parse().ok().map(StationId));
     let (station, collector) = match caller.identity {
         Identity::Collector { id, .. } => (None, Some(id)),
-        Identity::Admin | Identity::Inspector { .. } | Identity::Display | Identity::Anonymous => (station(), None),
+        Identity::Admin
+        | Identity::Account { .. }
+        | Identity::Inspector { .. }
+        | Identity::Key { .. }
+        | Identity::Display
+        | Identity::Anonymous => (station(), None),
     };
     let status = params.word("status")?;
     let filter = BreakdownFilter { dimension, status, from, until, station, collector };

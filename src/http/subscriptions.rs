@@ -35,7 +35,7 @@ use crate::domain::{FactoryId, OrganizationId, SubscriptionId};
 use crate::projections::reads::subscriptions::{AttemptFilter, AttemptShown, SubscriptionShown};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site().exact();
+    let policy = Policy::ADMINISTER.exact();
     // Answers that tell a secret are not kept.
     let secret = policy.keeping(Key::RefusalOnly);
     Routes::default()

@@ -27,7 +27,7 @@ use crate::projections::reads::suites::SuiteShown;
 use crate::projections::reads::{ReadError, Reads};
 
 pub fn routes() -> Routes {
-    let policy = Policy::MANAGE.closed().of_the_site().exact();
+    let policy = Policy::MANAGE.closed().shared().exact();
     Routes::default()
         .at(policy, routes!(list))
         .at(policy, routes!(get))

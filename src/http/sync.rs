@@ -41,7 +41,7 @@ const PERCENT_MAX: i64 = 99;
 
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
-    let site = policy.of_the_site();
+    let (site, administered) = (policy.of_the_site(), Policy::ADMINISTER);
     Routes::default()
         .at(policy.keyed(), routes!(queue_all))
         .at(policy, routes!(list))
@@ -52,9 +52,9 @@ pub fn routes() -> Routes {
         .at(policy, routes!(logs))
         .at(policy, routes!(status))
         .at(site, routes!(config))
-        .at(site, routes!(switch))
-        .at(site.keyed(), routes!(pause))
-        .at(site.keyed(), routes!(resume))
+        .at(administered, routes!(switch))
+        .at(administered.keyed(), routes!(pause))
+        .at(administered.keyed(), routes!(resume))
 }
 
 /// The newest log of an episode, with what all of them took.

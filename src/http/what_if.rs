@@ -24,7 +24,7 @@ use crate::projections::reads::history::HistoryFilter;
 use crate::qa::what_if::{CannotSay, FLIPS_MAX, Flip, Share, WhatIf, what_if};
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::MANAGE.closed().reading_objects().exact(), routes!(try_suite))
+    Routes::default().at(Policy::MANAGE.closed().reading().reading_objects().exact(), routes!(try_suite))
 }
 
 /// Groups of each kind that are told.

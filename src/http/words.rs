@@ -14,6 +14,8 @@ use super::export::ExportFormat;
 use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
+use crate::domain::AccountRole;
+use crate::domain::account::AccountStatus;
 use crate::domain::alert::{AlertName, AlertSeverity, AlertState};
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
@@ -81,6 +83,8 @@ macro_rules! listed {
 }
 
 listed! {
+    AccountRoleWord = AccountRole,
+    AccountStatusWord = AccountStatus,
     PriorityWord = Priority,
     OrderStatusWord = OrderStatus,
     BatchStatusWord = BatchStatus,

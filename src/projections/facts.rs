@@ -681,14 +681,26 @@ pub async fn lock_outside_job(tx: &mut Transaction, id: OutsideJobId) -> Result<
     Ok(())
 }
 
-/// Whether a data collector signs in with this name.
-pub async fn is_account_of_collector(tx: &mut Transaction, name: &str) -> Result<bool, StoreError> {
-    Ok(!tx.query("select 1 from data_collectors where comparable(operator_id) = comparable($1)", &[&name]).await?.is_empty())
+const HOLD_LOGIN: &str = "select pg_advisory_xact_lock(hashtextextended('login name/' || comparable($1), 0))";
+/// Within one kind the index keeps names apart, and says whose it is.
+const LOGIN_HOLDERS: &str =
+    "select 'a data collector' from data_collectors where comparable(operator_id) = comparable($1) and $2 <> 'data_collector'
+    union all select 'an inspector' from inspectors where comparable(inspector_id) = comparable($1) and $2 <> 'inspector'
+    union all select 'an account' from accounts where comparable(login_name) = comparable($1) and $2 <> 'account'";
+
+/// Who of another kind signs in with this name; nobody else takes it until the commit.
+pub async fn login_holder(tx: &mut Transaction, name: &str, kind: &str) -> Result<Option<String>, StoreError> {
+    tx.query(HOLD_LOGIN, &[&name]).await?;
+    let rows = tx.query(LOGIN_HOLDERS, &[&name, &kind]).await?;
+    Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
 }
 
-/// Whether an inspector does.
-pub async fn is_account_of_inspector(tx: &mut Transaction, name: &str) -> Result<bool, StoreError> {
-    Ok(!tx.query("select 1 from inspectors where comparable(inspector_id) = comparable($1)", &[&name]).await?.is_empty())
+const KNOWN_FACTORIES: &str = "select id from factories where id = any ($1::bigint[]) order by id for key share";
+
+/// Those of the factories that there are; they stay until the commit.
+pub async fn known_factories(tx: &mut Transaction, ids: &[FactoryId]) -> Result<Vec<FactoryId>, StoreError> {
+    let rows = tx.query(KNOWN_FACTORIES, &[&ids]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
 /// The topics that the robot of a station has to have.

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_checked};
 
+use crate::domain::account::AccountStatus;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
 use crate::domain::device::{Contest, LinkKind, RecorderAction, RecorderState};
@@ -30,7 +31,7 @@ use crate::domain::subscription::{DeliveryTerms, EndCause, PauseCause};
 use crate::domain::sync::{ChainStatus, GivenUpCause, SyncFault, SyncReason};
 use crate::domain::task::TaskStatus;
 use crate::domain::template::TemplateFile;
-use crate::domain::{DeviceId, PublicTaskId};
+use crate::domain::{AccountRole, DeviceId, PublicTaskId};
 use crate::projections::rows::device::CommandStatus;
 
 type Fault = Box<dyn std::error::Error + Sync + Send>;
@@ -78,7 +79,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
+    AccountRole, AccountStatus, BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, SyncFault, SyncReason, TaskStatus, TemplateFile, Verdict,
 }
 

@@ -40,10 +40,11 @@ use crate::devices::wire::ToTransfer;
 use crate::devices::{Hub, Rpc, SendError};
 use crate::dispatcher::{Delivery, Outcome, Subscriber};
 use crate::domain::device::{CommandOutcome, DeviceEvent, LinkKind, NotSentCause};
-use crate::domain::right::{RightLost, Standing, may_operate, scope_of};
+use crate::domain::right::{RightLost, Standing, may_operate};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::task::TaskStatus;
-use crate::domain::{Actor, DeviceId, TaskId};
+use crate::domain::{Actor, DeviceId, Scope, TaskId};
+use crate::projections::reads::credentials::{Holder, Proof};
 use crate::projections::reads::{ReadError, Reads};
 use crate::telemetry::chain;
 
@@ -89,14 +90,20 @@ impl DeviceCommands {
         let actor = delivery.event.metadata.get("actor").and_then(Value::as_str).and_then(Actor::parse);
         // Of nobody that this version knows.
         let Some(who) = actor else { return Ok(Err(RightLost::Account)) };
-        let operator = match who {
-            Actor::Collector(id) => self.reads.operator(id, device).await?,
-            _ => None,
+        let scope = match Holder::of(&who) {
+            Some(holder) => self.reads.standing(&holder, &Proof::Later, self.commands.now()).await?,
+            None => Some(Scope::Everything),
         };
         let now = Standing {
-            active: operator.as_ref().is_some_and(|operator| operator.active),
-            own_robot: operator.is_some_and(|operator| operator.own_robot),
-            in_scope: self.reads.sees_device(&scope_of(&who), device).await?,
+            active: scope.is_some(),
+            own_robot: match who {
+                Actor::Collector(id) => self.reads.is_at_robot(id, device).await?,
+                _ => false,
+            },
+            in_scope: match scope {
+                Some(scope) => self.reads.sees_device(&scope, device).await?,
+                None => false,
+            },
             without_login: self.without_login,
         };
         Ok(may_operate(&who, &now))

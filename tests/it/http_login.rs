@@ -1,6 +1,6 @@
 //! Who gets in, and what they may do there.
 
-use keystone_edge::http::auth::passwords::admin_hash;
+use keystone_edge::http::auth::passwords::hash_of;
 use keystone_edge::simulator::client::Client;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn the_administrator_logs_in() {
     assert_eq!(me["name"], "Administrator");
     // Longer than bcrypt looks at: all of it counts.
     let long = "a sentence ".repeat(20);
-    edge.commands.change_admin_password(&admin_hash(&long).unwrap()).await.unwrap();
+    edge.commands.change_admin_password(&hash_of(&long).unwrap()).await.unwrap();
     assert_eq!(edge.log_in("admin", &long).await.0, 200);
     assert_eq!(edge.log_in("admin", &format!("{long}x")).await.0, 401);
     assert_eq!(edge.log_in("admin", "open sesame").await.0, 401);

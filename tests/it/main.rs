@@ -7,6 +7,7 @@
 mod harness;
 mod sources;
 
+mod accounts;
 mod administrator;
 mod alerts;
 mod apply_suite;
@@ -107,6 +108,7 @@ mod suites_remote;
 mod tidy;
 mod trace_links;
 mod traces;
+mod two_factories;
 mod two_hosts;
 mod unusual_recordings;
 mod upgrade;

@@ -3,18 +3,12 @@
 use serde_json::Value;
 
 use super::entry::{Changed, Entry, alone, register};
+use crate::commands::accounts::login_must_be_free;
 use crate::commands::{Command, CommandError, Refusal, Work};
 use crate::domain::registry::{CollectorStatus, DataCollector, Record as _, Registered};
 use crate::domain::{CollectorId, OrganizationId, RefusalCode};
 use crate::projections::facts::{self, FactoryTable, Need};
 use crate::projections::people::Person;
-
-async fn must_be_no_inspector(work: &mut Work, operator_id: &str) -> Result<(), CommandError> {
-    if facts::is_account_of_inspector(&mut work.tx, operator_id).await? {
-        return Err(Refusal::new(RefusalCode::NameTaken, "an inspector signs in with this name").into());
-    }
-    Ok(())
-}
 
 #[derive(Clone)]
 pub struct CreateDataCollector {
@@ -24,7 +18,7 @@ pub struct CreateDataCollector {
     pub email: Option<String>,
     pub certification: Option<String>,
     pub metadata: Value,
-    /// A bcrypt hash: passwords do not come this far.
+    /// A hash: passwords do not come this far.
     pub password_hash: String,
 }
 
@@ -38,7 +32,7 @@ impl Command for CreateDataCollector {
                 Refusal::new(RefusalCode::OrganizationNotFound, format!("there is no organization {}", self.organization_id)).into()
             );
         }
-        must_be_no_inspector(work, &self.operator_id).await?;
+        login_must_be_free(work, DataCollector::TYPE, &self.operator_id).await?;
         let record = DataCollector {
             organization_id: self.organization_id,
             name: None,
@@ -70,7 +64,7 @@ pub struct DataCollectorChange {
     pub certification: Option<Option<String>>,
     pub status: Option<CollectorStatus>,
     pub metadata: Option<Value>,
-    /// A bcrypt hash: passwords do not come this far.
+    /// A hash: passwords do not come this far.
     pub password_hash: Option<String>,
 }
 
@@ -104,7 +98,7 @@ impl Entry for DataCollector {
             ..person.clone()
         };
         if let Some(operator_id) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id) {
-            must_be_no_inspector(work, operator_id).await?;
+            login_must_be_free(work, Self::TYPE, operator_id).await?;
         }
         let beside = now != person || change.password_hash.is_some();
         if now != person {

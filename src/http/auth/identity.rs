@@ -1,24 +1,18 @@
-//! Who a request comes from, and what a login is for.
+//! Who a request comes from.
 
-use crate::domain::right::scope_of;
-use crate::domain::words::words;
-use crate::domain::{Actor, CollectorId, InspectorId, Scope};
-
-words! {
-    /// What a login is for.
-    Role {
-        Admin = "admin",
-        DataCollector = "data_collector",
-        DataInspector = "data_inspector",
-        /// A screen on a wall: it shows dashboards, and nothing else.
-        Display = "display",
-    }
-}
+pub use crate::domain::Role;
+use crate::domain::{AccountId, AccountRole, Actor, ApiKeyId, CollectorId, InspectorId, SessionId};
+use crate::projections::reads::credentials::{Holder, Proof};
 
 /// Who a request comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
+    /// The administrator of the settings.
     Admin,
+    Account {
+        role: AccountRole,
+        id: AccountId,
+    },
     Collector {
         id: CollectorId,
         operator_id: String,
@@ -27,22 +21,35 @@ pub enum Identity {
         id: InspectorId,
         inspector_id: String,
     },
+    /// A program.
+    Key {
+        role: AccountRole,
+        id: ApiKeyId,
+    },
     /// A screen on a wall, with the token of the settings.
     Display,
     /// A caller without a login.
     Anonymous,
 }
 
-/// Who a request comes from, and since when its login is good.
+/// Who a request says it comes from, and what proves it.
 #[derive(Debug)]
 pub struct Login {
     pub identity: Identity,
-    /// When it was given, in seconds since 1970.
-    pub issued_at: i64,
+    /// None where nothing is to be asked of the database: of a display, and without a login.
+    pub proof: Option<Proof>,
 }
 
 impl Login {
-    pub const NONE: Self = Self { identity: Identity::Anonymous, issued_at: 0 };
+    pub const NONE: Self = Self { identity: Identity::Anonymous, proof: None };
+
+    /// The session that its token is of.
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.proof {
+            Some(Proof::Token { session, .. }) => *session,
+            Some(Proof::Key { .. } | Proof::Later) | None => None,
+        }
+    }
 }
 
 impl Identity {
@@ -50,8 +57,10 @@ impl Identity {
     pub fn name(&self) -> String {
         match self {
             Identity::Admin => "admin".to_owned(),
+            Identity::Account { id, .. } => format!("account:{id}"),
             Identity::Collector { id, .. } => format!("collector:{id}"),
             Identity::Inspector { id, .. } => format!("inspector:{id}"),
+            Identity::Key { id, .. } => format!("key:{id}"),
             Identity::Display => "display".to_owned(),
             Identity::Anonymous => "anonymous".to_owned(),
         }
@@ -61,6 +70,7 @@ impl Identity {
     pub fn role(&self) -> Option<Role> {
         match self {
             Identity::Admin => Some(Role::Admin),
+            Identity::Account { role, .. } | Identity::Key { role, .. } => Some((*role).into()),
             Identity::Collector { .. } => Some(Role::DataCollector),
             Identity::Inspector { .. } => Some(Role::DataInspector),
             Identity::Display => Some(Role::Display),
@@ -68,19 +78,21 @@ impl Identity {
         }
     }
 
+    /// Whose account or key it is; none of a display, and without a login.
+    pub fn holder(&self) -> Option<Holder> {
+        Holder::of(&self.actor())
+    }
+
     /// As events name them.
     pub fn actor(&self) -> Actor {
         match self {
             Identity::Admin => Actor::Admin,
+            Identity::Account { role, id } => Actor::Account(*role, *id),
             Identity::Collector { id, .. } => Actor::Collector(*id),
             Identity::Inspector { id, .. } => Actor::Inspector(*id),
+            Identity::Key { role, id } => Actor::Key(*role, *id),
             // The source address is all that is known. A display changes nothing.
             Identity::Display | Identity::Anonymous => Actor::Anonymous,
         }
-    }
-
-    /// What they see and change.
-    pub fn scope(&self) -> Scope {
-        scope_of(&self.actor())
     }
 }

@@ -1,22 +1,20 @@
-//! Logging in, and who one is.
+//! Logging in and out.
 
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{Extensions, HeaderName};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
-use utoipa::openapi::{Ref, RefOr};
-use utoipa::{PartialSchema, ToSchema};
+use tokio::time::Instant;
+use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::passwords::{admin_digest, same};
+use super::passwords::{Match, Of, PASSWORD_BYTES_MAX, REFUSED_AFTER, same};
+use super::tokens::Granted;
 use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
 use crate::commands::CommandError;
 use crate::commands::registry::{AtStation, FollowCollector};
-use crate::domain::inspector::InspectorStatus;
-use crate::domain::registry::CollectorStatus;
-use crate::domain::{InspectorId, Scope};
+use crate::commands::sessions::Subject;
+use crate::domain::Scope;
 use crate::http::AppState;
 use crate::http::extract::{Json, JsonOrForm};
 use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
@@ -26,28 +24,22 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
-use crate::http::words::{RoleWord, StationStatusWord, TokenTypeWord};
+use crate::http::words::{RoleWord, TokenTypeWord};
+use crate::projections::reads::credentials::{Holder, PersonLogin, Proof};
 use crate::telemetry::brief;
 
 pub fn routes() -> Routes {
-    Routes::default()
-        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(login))
-        .at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(logout))
-        .at(Policy::READ.closed().of_the_site(), routes!(me))
-        .at(Policy::AT_WORK, routes!(take_break))
-        .at(Policy::AT_WORK, routes!(end_break))
+    Routes::default().at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(login)).at(Policy::OPEN.at_most(NAMES_BYTES_MAX), routes!(logout))
 }
 
-/// The administrator's may be a sentence.
-const ANY_PASSWORD_BYTES_MAX: usize = 1024;
+type AnyPassword = Password<PASSWORD_BYTES_MAX>;
+
 /// Counted as no collector's account can be.
 const ADMIN: &str = "\0admin";
 
-type AnyPassword = Password<ANY_PASSWORD_BYTES_MAX>;
-
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct LoginRequest {
-    /// The administrator's account, a data collector's operator id, or an inspector's id. One of this and the older names has to be there.
+    /// The name of an account, a data collector's operator id, or an inspector's id. One of this and the older names has to be there.
     account: Option<ShortText>,
     /// An older name of `account`.
     operator_id: Option<ShortText>,
@@ -76,6 +68,20 @@ pub struct LoginAnswer {
     /// Which inspector it is; missing for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     inspector: Option<LoginInspector>,
+    /// Which account it is; missing for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<LoginAccount>,
+}
+
+/// An administrator, a production manager, an auditor or a screen that is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LoginAccount {
+    /// Names it in other requests.
+    id: TextId,
+    /// What one signs in with.
+    login_name: String,
+    /// For people.
+    name: String,
 }
 
 /// An inspector who is logged in.
@@ -100,7 +106,46 @@ pub struct LoginCollector {
     name: String,
 }
 
-/// Log in as administrator, as data collector, or as inspector. A browser also gets a cookie, which opens the stream of devices and nothing else.
+fn refused() -> Problem {
+    Problem::new(Code::LoginRefused, "wrong account or password")
+}
+
+impl LoginAnswer {
+    /// What a person hears who is signed in: who they are, without a token so far.
+    fn of(identity: &Identity, person: Option<PersonLogin>) -> Self {
+        let mut answer = Self {
+            access_token: String::new(),
+            token_type: "Bearer",
+            expires_in: 0,
+            role: identity.role().map_or("", Role::as_str),
+            collector: None,
+            inspector: None,
+            account: None,
+        };
+        let Some(PersonLogin { whose, login_name, name, .. }) = person else { return answer };
+        match whose {
+            Holder::Collector(id) => answer.collector = Some(LoginCollector { id: TextId(id.0), operator_id: login_name, name }),
+            Holder::Inspector(id) => answer.inspector = Some(LoginInspector { id: TextId(id.0), inspector_id: login_name, name }),
+            Holder::Account(_, id) => answer.account = Some(LoginAccount { id: TextId(id.0), login_name, name }),
+            Holder::Administrator | Holder::Key(..) => {}
+        }
+        answer
+    }
+}
+
+fn identity_of(person: &PersonLogin) -> Identity {
+    let login_name = person.login_name.clone();
+    match person.whose {
+        Holder::Collector(id) => Identity::Collector { id, operator_id: login_name },
+        Holder::Inspector(id) => Identity::Inspector { id, inspector_id: login_name },
+        Holder::Account(role, id) => Identity::Account { role, id },
+        // A login name is none of theirs.
+        Holder::Administrator => Identity::Admin,
+        Holder::Key(role, id) => Identity::Key { role, id },
+    }
+}
+
+/// Log in, as anybody who has a password here. A browser also gets a cookie, which opens the stream of devices and nothing else.
 /// As a form it is the password grant of OAuth 2.
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "login", request_body(content(
     (LoginRequest = "application/json"),
@@ -121,7 +166,7 @@ pub async fn login(
     let account = account.ok_or_else(|| Problem::of_field("account", MISSING))?;
     let Password(password) = request.password;
 
-    let (now, logins) = (state.commands.now(), &state.logins);
+    let (now, logins, began) = (state.commands.now(), &state.logins, Instant::now());
     let address = source_address(&extensions).map(|address| address.ip());
     let throttled = |wait_s| {
         tracing::warn!(account = %brief(&account), ?address, "Refused a login as `{}`: too many failed attempts", brief(&account));
@@ -131,55 +176,39 @@ pub async fn login(
     // Who is meant is looked up first: what is counted is the account, however its name was spelled.
     let admin = same(&account, &state.settings.admin_username);
     let meant = if admin { None } else { Some(state.reads.person_login(&account).await?) };
-    let counted = meant.as_ref().map_or(ADMIN, |meant| &meant.comparable);
-    logins.accounts.attempt(counted, address, now).map_err(throttled)?;
+    let counted = meant.as_ref().map_or_else(|| ADMIN.to_owned(), |meant| meant.comparable.clone());
+    logins.accounts.attempt(&counted, address, now).map_err(throttled)?;
 
-    let refused = || {
+    let person = meant.and_then(|meant| meant.person);
+    let (identity, hash, of) = match &person {
+        _ if admin => (Identity::Admin, state.reads.admin_password_hash().await?, Of::Administrator),
+        Some(person) => (identity_of(person), Some(person.password_hash.clone()), Of::Person),
+        None => (Identity::Anonymous, None, Of::Person),
+    };
+    let found = logins.matches(password.clone(), hash.clone(), of).await?;
+    // Who may not sign in does not get in, and is not told why.
+    let holder = identity.holder().filter(|_| found != Match::No && person.as_ref().is_none_or(|person| person.active));
+    let Some(holder) = holder else {
         tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
-        Problem::new(Code::LoginRefused, "wrong account or password")
+        tokio::time::sleep_until(began + REFUSED_AFTER).await;
+        return Err(refused());
     };
-    let inspecting = meant.as_ref().and_then(|meant| meant.inspector.as_ref());
-    let (identity, collector) = if admin {
-        if !logins.matches(admin_digest(&password), state.reads.admin_password_hash().await?).await? {
-            return Err(refused());
-        }
-        (Identity::Admin, None)
-    } else if let Some(inspector) = inspecting {
-        let proven = logins.matches(password, Some(inspector.password_hash.clone())).await?;
-        if !proven || inspector.status != InspectorStatus::Active {
-            return Err(refused());
-        }
-        (Identity::Inspector { id: inspector.id, inspector_id: inspector.inspector_id.clone() }, None)
-    } else {
-        let found = meant.as_ref().and_then(|meant| meant.collector.as_ref());
-        let proven = logins.matches(password, found.map(|row| row.password_hash.clone())).await?;
-        // A collector who is inactive or on leave does not get in, and is not told why.
-        let Some(row) = found.filter(|row| proven && row.status == CollectorStatus::Active) else {
-            return Err(refused());
-        };
-        let identity = Identity::Collector { id: row.collector_id, operator_id: row.operator_id.clone() };
-        (identity, Some(LoginCollector { id: TextId(row.collector_id.0), operator_id: row.operator_id.clone(), name: row.name.clone() }))
-    };
-    logins.accounts.forgive(counted, address);
+    logins.accounts.forgive(&counted, address);
     logins.addresses.take_back("", address);
-    let tokens = state.tokens.login(&identity, now).zip(state.tokens.stream(&identity, now));
-    let (access_token, stream) = tokens.ok_or_else(|| Problem::new(Code::LoginRefused, "wrong account or password"))?;
+    let (kind, id) = holder.subject();
+    let whose = Subject { kind, id };
+    if let (Match::YesRenew, Some(before)) = (found, hash) {
+        state.commands.renew_password_hash(whose, &before, &logins.hash(password).await?).await?;
+    }
+    let lifetime = state.tokens.login_lifetime();
+    let session = state.commands.begin_session(whose, lifetime, address).await?;
+    let granted = Granted { session: Some(session), factories: person.as_ref().and_then(|person| person.factories.clone()) };
+    let tokens = state.tokens.granted(&identity, &granted, now).zip(state.tokens.stream(&identity, &granted, now));
+    let (access_token, stream) = tokens.ok_or_else(refused)?;
     tracing::info!(account = %brief(&account), ?address, "Logged in `{}`", brief(&account));
     workstation_follows(&state, &caller, &identity, AtStation::LogIn).await;
-    let expires_in = state.tokens.login_lifetime().as_secs();
-    let answer = LoginAnswer {
-        access_token,
-        token_type: "Bearer",
-        expires_in,
-        role: identity.role().map_or("", Role::as_str),
-        collector,
-        inspector: inspecting.map(|row| LoginInspector {
-            id: TextId(row.id.0),
-            inspector_id: row.inspector_id.clone(),
-            name: row.name.clone(),
-        }),
-    };
-    Ok(([set_stream_cookie(&stream, expires_in)], Json(answer)))
+    let answer = LoginAnswer { access_token, expires_in: lifetime.as_secs(), ..LoginAnswer::of(&identity, person) };
+    Ok(([set_stream_cookie(&stream, lifetime.as_secs())], Json(answer)))
 }
 
 /// Neither scripts nor other sites get at it.
@@ -208,159 +237,24 @@ async fn workstation_follows(state: &AppState, caller: &Caller, identity: &Ident
     }
 }
 
-/// Log out. Tokens stay valid until they expire; clients forget theirs, and browsers the cookie. A data collector's workstation
-/// goes offline, unless it is recording.
+/// Log out: the session ends, and browsers lose the cookie. A data collector's workstation goes offline, unless it is recording.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
 pub async fn logout(State(state): State<AppState>, caller: Caller) -> ([(HeaderName, String); 1], Json<LoggedOut>) {
-    workstation_follows(&state, &caller, &caller.identity, AtStation::LogOut).await;
+    let identity = if still_in(&state, &caller).await { caller.identity.clone() } else { Identity::Anonymous };
+    workstation_follows(&state, &caller, &identity, AtStation::LogOut).await;
+    if let Some(session) = caller.session
+        && let Err(error) = state.commands.end_session(session, None).await
+    {
+        tracing::warn!(session.id = %session, error = format!("{error:#}"), "The session {session} does not end: {error:#}");
+    }
     ([set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
 }
 
-/// What one's workstation is doing now.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MyStation {
-    /// Names it in other requests.
-    workstation_id: TextId,
-    /// What it is doing.
-    #[schema(value_type = StationStatusWord)]
-    status: &'static str,
-}
-
-async fn at_my_station(state: &AppState, caller: &Caller, what: AtStation) -> Result<Json<MyStation>, Problem> {
-    let Identity::Collector { id, .. } = caller.identity else {
-        return Err(Problem::new(Code::Forbidden, "only data collectors have a workstation"));
-    };
-    let (station, status) = state.commands.execute(&caller.context(), FollowCollector { collector_id: id, what }).await?;
-    Ok(Json(MyStation { workstation_id: TextId(station.0), status: status.as_str() }))
-}
-
-/// Take a break. Asked again, it goes on.
-#[utoipa::path(post, path = "/api/v1/auth/me/station/break", tag = "login", responses(
-    (status = 200, body = MyStation),
-    (status = 404, description = "You have no workstation"),
-    (status = 409, description = "Your workstation is offline"),
-))]
-pub async fn take_break(State(state): State<AppState>, caller: Caller) -> Result<Json<MyStation>, Problem> {
-    at_my_station(&state, &caller, AtStation::Break).await
-}
-
-/// Be back at work. Your workstation is active where a batch of it is.
-#[utoipa::path(post, path = "/api/v1/auth/me/station/end-break", tag = "login", responses(
-    (status = 200, body = MyStation),
-    (status = 404, description = "You have no workstation"),
-    (status = 409, description = "Your workstation is offline"),
-))]
-pub async fn end_break(State(state): State<AppState>, caller: Caller) -> Result<Json<MyStation>, Problem> {
-    at_my_station(&state, &caller, AtStation::EndBreak).await
-}
-
-/// Who is logged in.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Me {
-    /// Null for others than data collectors.
-    #[schema(required)]
-    collector_id: Option<i64>,
-    /// The login name.
-    operator_id: String,
-    /// For people.
-    name: String,
-    /// What the login is for.
-    #[schema(value_type = RoleWord)]
-    role: &'static str,
-    /// Their present workstation; null without one.
-    #[schema(required)]
-    workstation_id: Option<TextId>,
-    /// The robot of that workstation; null without one.
-    #[schema(required)]
-    robot_id: Option<TextId>,
-    /// That robot's type; null without a workstation, missing for the administrator.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = RobotTypeOrNull)]
-    robot_type: Option<Option<MyRobotType>>,
-}
-
-/// The one field of our answers that may be null as well as missing.
-struct RobotTypeOrNull;
-
-impl PartialSchema for RobotTypeOrNull {
-    fn schema() -> RefOr<Schema> {
-        let null = ObjectBuilder::new().schema_type(Type::Null);
-        let both = AnyOfBuilder::new().item(Ref::from_schema_name(MyRobotType::name())).item(null);
-        RefOr::T(Schema::AnyOf(both.build()))
-    }
-}
-
-impl ToSchema for RobotTypeOrNull {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((MyRobotType::name().into_owned(), MyRobotType::schema()));
-        MyRobotType::schemas(schemas);
-    }
-}
-
-/// The type of one's robot.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MyRobotType {
-    /// Names it in other requests.
-    id: TextId,
-    /// For people.
-    name: String,
-    /// Its model.
-    model: String,
-    /// What it can do, as its owners describe it.
-    #[schema(required)]
-    capabilities: Option<Value>,
-}
-
-async fn inspector_me(state: &AppState, id: InspectorId) -> Result<Json<Me>, Problem> {
-    let inspector = state.reads.inspector(&Scope::Everything, id).await?;
-    let inspector = inspector.filter(|inspector| inspector.own.status == InspectorStatus::Active);
-    let inspector = inspector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
-    Ok(Json(Me {
-        collector_id: None,
-        operator_id: inspector.own.inspector_id.unwrap_or_default(),
-        name: inspector.own.name.unwrap_or_default(),
-        role: Role::DataInspector.as_str(),
-        workstation_id: None,
-        robot_id: None,
-        robot_type: None,
-    }))
-}
-
-/// Who is logged in, and at which station.
-#[utoipa::path(get, path = "/api/v1/auth/me", tag = "login", responses((status = 200, body = Me), (status = 401, description = "No valid login")))]
-pub async fn me(State(state): State<AppState>, caller: Caller) -> Result<Json<Me>, Problem> {
-    let id = match caller.identity {
-        Identity::Collector { id, .. } => id,
-        Identity::Admin => {
-            return Ok(Json(Me {
-                collector_id: None,
-                operator_id: "admin".into(),
-                name: "Administrator".into(),
-                role: Role::Admin.as_str(),
-                workstation_id: None,
-                robot_id: None,
-                robot_type: None,
-            }));
-        }
-        Identity::Inspector { id, .. } => return inspector_me(&state, id).await,
-        Identity::Display | Identity::Anonymous => return Err(Problem::new(Code::Unauthenticated, "a login is required")),
-    };
-    let collector = state.reads.data_collector(&Scope::Everything, id).await?;
-    let collector = collector.filter(|collector| collector.own.status == CollectorStatus::Active);
-    let collector = collector.ok_or_else(|| Problem::new(Code::Unauthenticated, "the login belongs to nobody any more"))?;
-    let station = state.reads.current_station_of(id).await?;
-    Ok(Json(Me {
-        collector_id: Some(collector.id.0),
-        operator_id: collector.own.operator_id.unwrap_or_default(),
-        name: collector.own.name.unwrap_or_default(),
-        role: Role::DataCollector.as_str(),
-        workstation_id: station.as_ref().map(|station| TextId(station.id.0)),
-        robot_id: station.as_ref().map(|station| TextId(station.own.robot_id.0)),
-        robot_type: Some(station.map(|station| MyRobotType {
-            id: TextId(station.robot_type_id.0),
-            name: station.robot_type_name,
-            model: station.robot_type_model,
-            capabilities: Some(station.robot_type_capabilities),
-        })),
-    }))
+/// Whether the caller's account opens anything now: a token that was ended before takes nobody offline.
+async fn still_in(state: &AppState, caller: &Caller) -> bool {
+    let Some(holder) = caller.identity.holder() else { return false };
+    let issued_at = state.commands.now().timestamp();
+    let proof = Proof::Token { issued_at, session: caller.session };
+    // Where the database does not answer, nothing is changed either.
+    state.reads.standing(&holder, &proof, state.commands.now()).await.is_ok_and(|scope: Option<Scope>| scope.is_some())
 }

@@ -6,15 +6,17 @@
 //!
 //! - [`identity`]: who there is.
 //! - [`right`]: the same question again, while a stream lasts.
-//! - [`tokens`]: signing and checking.
-//! - [`login`]: `/auth/login`, `/auth/me`, `/auth/logout`.
+//! - [`tokens`], [`keys`]: signing and checking.
+//! - [`login`], [`me`]: `/auth/login`, `/auth/me`, `/auth/logout`.
 //! - [`passwords`]: hashing and comparing them.
 //! - [`throttle`]: how often a login may be tried.
 
 #![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
 
 mod identity;
+pub mod keys;
 pub mod login;
+pub mod me;
 pub mod passwords;
 mod right;
 pub mod throttle;
@@ -23,6 +25,8 @@ pub mod tokens;
 use identity::Login;
 pub use identity::{Identity, Role};
 pub use right::Right;
+
+use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE};
@@ -40,10 +44,9 @@ use super::request_id::RequestId;
 use super::{AppState, AuthMode};
 use crate::commands::{Context, IdempotencyKey};
 use crate::domain::episode::QaStatus;
-use crate::domain::{Actor, Scope};
+use crate::domain::{Actor, Scope, SessionId};
 use crate::listener::ProxyItself;
 use crate::projections::reads::ReadError;
-use crate::projections::reads::credentials::Account;
 use crate::projections::reads::episodes::EpisodeShown;
 use crate::telemetry::trace::TraceParent;
 
@@ -66,31 +69,66 @@ fn stream_cookie(headers: &HeaderMap) -> Option<&str> {
 pub async fn guard(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     // What matches no route is answered with 404 behind us, and there is nothing else there.
     let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
-    match let_in(&state, &policy, request.headers(), request.uri()).await {
-        Ok(who) => request.extensions_mut().insert(who),
+    let address = source_address(request.extensions()).map(|address| address.ip());
+    let (login, scope) = match let_in(&state, &policy, request.headers(), request.uri(), address).await {
+        Ok(who) => who,
         Err(problem) => return problem.into_response(),
     };
+    let extensions = request.extensions_mut();
+    extensions.insert(InSession(login.session()));
+    extensions.insert(login.identity);
+    extensions.insert(scope);
     next.run(request).await
 }
 
-async fn let_in(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Identity, Problem> {
+/// The session that a request's login is of.
+#[derive(Clone, Copy)]
+struct InSession(Option<SessionId>);
+
+async fn let_in(
+    state: &AppState,
+    policy: &Policy,
+    headers: &HeaderMap,
+    uri: &Uri,
+    address: Option<IpAddr>,
+) -> Result<(Login, Scope), Problem> {
     let login = admitted(state, policy, headers, uri)?;
-    // A login is neither needed nor enough there.
-    let is_free = matches!(policy.access, Access::Open | Access::Link);
-    if is_free || stands(state, &login).await? {
-        return Ok(login.identity);
+    // A login is neither needed nor enough there, and what is answered does not depend on it.
+    if matches!(policy.access, Access::Open | Access::Link) {
+        return Ok((login, Scope::Everything));
     }
-    Err(Problem::new(Code::Unauthenticated, "the login has ended: its account is not active, or has another password"))
+    let ended = || match login.identity {
+        Identity::Key { .. } => Problem::new(Code::Unauthenticated, "the API key is not valid any more: it was revoked, or has expired"),
+        _ => Problem::new(
+            Code::Unauthenticated,
+            "the login has ended: by a person, or its account is not active, or has another password or role",
+        ),
+    };
+    let scope = standing(state, &login).await?.ok_or_else(ended)?;
+    note_use(state, &login, address).await;
+    policy.lies_within(&scope)?;
+    Ok((login, scope))
 }
 
-/// Whether the account of a login is active, and has had its password since before the login.
-async fn stands(state: &AppState, login: &Login) -> Result<bool, ReadError> {
-    let account = match &login.identity {
-        Identity::Collector { id, .. } => Account::Collector(*id),
-        Identity::Inspector { id, .. } => Account::Inspector(*id),
-        Identity::Admin | Identity::Display | Identity::Anonymous => return Ok(true),
-    };
-    state.reads.account_stands(account, login.issued_at).await
+/// What the caller sees and changes, where the login is still good for it.
+async fn standing(state: &AppState, login: &Login) -> Result<Option<Scope>, ReadError> {
+    match (login.identity.holder(), &login.proof) {
+        (Some(holder), Some(proof)) => state.reads.standing(&holder, proof, state.commands.now()).await,
+        // Displays of the settings, and who is let in without a login.
+        (None, _) => Ok(Some(Scope::Everything)),
+        (Some(_), None) => Ok(None),
+    }
+}
+
+/// When a key was used last is worth knowing, and not worth a refusal.
+async fn note_use(state: &AppState, login: &Login, address: Option<IpAddr>) {
+    let Identity::Key { id, .. } = login.identity else { return };
+    if !state.logins.key_uses.due(id, state.commands.now()) {
+        return;
+    }
+    if let Err(error) = state.commands.note_api_key_use(id, address).await {
+        tracing::warn!(key.id = %id, error = format!("{error:#}"), "Cannot note that the API key {id} was used: {error:#}");
+    }
 }
 
 /// Who asks, where the route is for them.
@@ -103,7 +141,7 @@ fn admitted(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -
 fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Login, Problem> {
     let now = state.commands.now();
     let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
-    let shown = display_token(headers).filter(|_| policy.roles.contains(&Role::Display));
+    let shown = display_token(headers).filter(|_| policy.roles.contains(Role::Display));
     let login = match (cookie, shown) {
         (Some(cookie), _) => state.tokens.identify_stream(cookie, now),
         (None, Some(shown)) => display(state, shown),
@@ -126,9 +164,12 @@ fn display_token(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn display(state: &AppState, shown: &str) -> Result<Login, Problem> {
+    if let Some(login) = keys::read(shown) {
+        return Ok(login);
+    }
     let known = state.settings.display_token.as_deref();
     if known.is_some_and(|known| passwords::same(shown, known)) {
-        return Ok(Login { identity: Identity::Display, issued_at: 0 });
+        return Ok(Login { identity: Identity::Display, proof: None });
     }
     Err(Problem::new(Code::Unauthenticated, "the token of the display is not the one of this site, or displays are switched off here"))
 }
@@ -169,7 +210,7 @@ pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Proble
             Err(Problem::new(Code::Forbidden, "the episode was rejected; its files are for administrators and inspectors"))
         }
         Some(Role::Display) => Err(Problem::new(Code::Forbidden, "a display shows no recordings")),
-        Some(Role::Admin | Role::DataCollector | Role::DataInspector) | None => Ok(()),
+        Some(Role::Admin | Role::ProductionManager | Role::DataCollector | Role::DataInspector | Role::Auditor) | None => Ok(()),
     }
 }
 
@@ -178,6 +219,8 @@ pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Proble
 pub struct Caller {
     pub identity: Identity,
     pub scope: Scope,
+    /// The session of the login.
+    pub session: Option<SessionId>,
     request_id: String,
     source_address: Option<String>,
     /// Whether that is the caller's own, and not that of a proxy of ours.
@@ -199,12 +242,12 @@ impl Caller {
         self.idempotency.as_ref()
     }
 
-    pub fn address(&self) -> Option<std::net::IpAddr> {
+    pub fn address(&self) -> Option<IpAddr> {
         self.source_address.as_deref().and_then(|address| address.parse().ok())
     }
 
     /// The address, where it proves something.
-    pub fn established_address(&self) -> Option<std::net::IpAddr> {
+    pub fn established_address(&self) -> Option<IpAddr> {
         self.address().filter(|_| self.established)
     }
 
@@ -229,7 +272,7 @@ impl Caller {
     /// Whether they judge recordings: what was salvaged of one that failed is for them, and for nobody else.
     pub fn judges(&self) -> bool {
         match self.identity.role() {
-            Some(Role::Admin | Role::DataInspector) => true,
+            Some(Role::Admin | Role::ProductionManager | Role::DataInspector | Role::Auditor) => true,
             Some(Role::DataCollector | Role::Display) | None => false,
         }
     }
@@ -248,13 +291,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Both are put there before any handler runs; without them no caller is let through.
         let identity = parts.extensions.get::<Identity>().cloned();
+        let scope = parts.extensions.get::<Scope>().cloned();
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string());
-        let (Some(identity), Some(request_id)) = (identity, request_id) else {
+        let (Some(identity), Some(scope), Some(request_id)) = (identity, scope, request_id) else {
             return Err(Problem::new(Code::Unauthenticated, "a login is required"));
         };
         Ok(Self {
-            scope: identity.scope(),
+            scope,
             identity,
+            session: parts.extensions.get::<InSession>().and_then(|session| session.0),
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
             established: parts.extensions.get::<ProxyItself>().is_none(),

@@ -8,10 +8,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::identity::Login;
-use super::{Identity, Role};
-use crate::domain::{CollectorId, InspectorId, Timestamp};
+use super::identity::{Identity, Login};
+use super::{Role, keys};
+use crate::domain::{AccountId, AccountRole, CollectorId, FactoryId, InspectorId, SessionId, Timestamp};
 use crate::http::problem::{Code, Problem};
+use crate::projections::reads::credentials::Proof;
 
 const LOGIN: &str = "login_v1";
 const OBJECT: &str = "storage_object_v1";
@@ -35,10 +36,26 @@ struct Frame<T> {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LoginClaims {
-    /// 0 for the administrator. Of an inspector, too: the role says whose number it is.
+    /// 0 for administrators and others of an account. Of an inspector, too: the role says whose number it is.
     collector_id: i64,
     operator_id: String,
     role: String,
+    /// Of the account, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account_id: Option<i64>,
+    /// The session. What a process signs for itself has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<i64>,
+    /// Those that they saw when they signed in; missing: the whole site. For clients: what counts is what they see now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    factories: Option<Vec<i64>>,
+}
+
+/// What a login is given with.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    pub session: Option<SessionId>,
+    pub factories: Option<Vec<FactoryId>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,24 +102,38 @@ impl Tokens {
         self.login_lifetime
     }
 
-    /// A login. An anonymous caller gets none.
+    /// A login that this process gives without a session. An anonymous caller gets none.
     pub fn login(&self, identity: &Identity, now: Timestamp) -> Option<String> {
-        self.sign_identity(LOGIN, identity, now)
+        self.granted(identity, &Granted::default(), now)
+    }
+
+    /// A login of a person who has signed in.
+    pub fn granted(&self, identity: &Identity, granted: &Granted, now: Timestamp) -> Option<String> {
+        self.sign_identity(LOGIN, identity, granted, now)
     }
 
     /// What opens streams, and nothing else, for as long as the login lasts.
-    pub fn stream(&self, identity: &Identity, now: Timestamp) -> Option<String> {
-        self.sign_identity(STREAM, identity, now)
+    pub fn stream(&self, identity: &Identity, granted: &Granted, now: Timestamp) -> Option<String> {
+        self.sign_identity(STREAM, identity, granted, now)
     }
 
-    fn sign_identity(&self, kind: &str, identity: &Identity, now: Timestamp) -> Option<String> {
-        let (collector_id, operator_id) = match identity {
-            Identity::Admin => (0, String::new()),
-            Identity::Collector { id, operator_id } => (id.0, operator_id.clone()),
-            Identity::Inspector { id, inspector_id } => (id.0, inspector_id.clone()),
-            Identity::Display | Identity::Anonymous => return None,
+    fn sign_identity(&self, kind: &str, identity: &Identity, granted: &Granted, now: Timestamp) -> Option<String> {
+        let (collector_id, operator_id, account_id) = match identity {
+            Identity::Admin => (0, String::new(), None),
+            Identity::Account { id, .. } => (0, String::new(), Some(id.0)),
+            Identity::Collector { id, operator_id } => (id.0, operator_id.clone(), None),
+            Identity::Inspector { id, inspector_id } => (id.0, inspector_id.clone(), None),
+            // A key is as good as a login, and needs none.
+            Identity::Key { .. } | Identity::Display | Identity::Anonymous => return None,
         };
-        let claims = LoginClaims { collector_id, operator_id, role: identity.role()?.as_str().to_owned() };
+        let claims = LoginClaims {
+            collector_id,
+            operator_id,
+            role: identity.role()?.as_str().to_owned(),
+            account_id,
+            sid: granted.session.map(|session| session.0),
+            factories: granted.factories.as_ref().map(|factories| factories.iter().map(|id| id.0).collect()),
+        };
         Some(self.sign(kind, claims, now, self.login_lifetime))
     }
 
@@ -131,7 +162,11 @@ impl Tokens {
         let Some((_, token)) = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
             return refuse("the Authorization header must be `Bearer <token>`");
         };
-        self.check_identity(LOGIN, token.trim(), now)
+        let token = token.trim();
+        if token.starts_with(keys::KEY_PREFIX) {
+            return keys::read(token).map_or_else(|| refuse("the API key is not valid"), Ok);
+        }
+        self.check_identity(LOGIN, token, now)
     }
 
     /// The login that opened the streams which a cookie is for.
@@ -146,13 +181,15 @@ impl Tokens {
             Err(TokenError::Expired) => return refuse("the login has expired"),
             Err(TokenError::Invalid) => return refuse("the login token is not valid"),
         };
-        let identity = match (claims.role.parse(), claims.collector_id) {
-            (Ok(Role::Admin), 0) => Identity::Admin,
-            (Ok(Role::DataCollector), id) if id > 0 => Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id },
-            (Ok(Role::DataInspector), id) if id > 0 => Identity::Inspector { id: InspectorId(id), inspector_id: claims.operator_id },
+        let of_account = claims.role.parse::<AccountRole>().ok().zip(claims.account_id);
+        let identity = match (claims.role.parse(), claims.collector_id, of_account) {
+            (_, 0, Some((role, id))) => Identity::Account { role, id: AccountId(id) },
+            (Ok(Role::Admin), 0, None) => Identity::Admin,
+            (Ok(Role::DataCollector), id, None) if id > 0 => Identity::Collector { id: CollectorId(id), operator_id: claims.operator_id },
+            (Ok(Role::DataInspector), id, None) if id > 0 => Identity::Inspector { id: InspectorId(id), inspector_id: claims.operator_id },
             _ => return refuse("the login token is not valid"),
         };
-        Ok(Login { identity, issued_at })
+        Ok(Login { identity, proof: Some(Proof::Token { issued_at, session: claims.sid.map(SessionId) }) })
     }
 
     fn sign<T: Serialize>(&self, kind: &str, claims: T, now: Timestamp, lifetime: Duration) -> String {
@@ -213,22 +250,38 @@ mod tests {
     }
 
     #[test]
+    fn a_login_of_an_account_says_its_session_and_what_it_sees() {
+        let tokens = tokens("secret", "k");
+        let manager = Identity::Account { role: AccountRole::ProductionManager, id: AccountId(4) };
+        let granted = Granted { session: Some(SessionId(9)), factories: Some(vec![FactoryId(2)]) };
+        let login = tokens.granted(&manager, &granted, at(0)).unwrap();
+        let header = HeaderValue::from_str(&format!("Bearer {login}")).unwrap();
+        let read = tokens.identify(Some(&header), at(1)).unwrap();
+        assert_eq!((&read.identity, read.session()), (&manager, Some(SessionId(9))));
+        let claims: LoginClaims = tokens.check(LOGIN, &login, at(1)).unwrap();
+        assert_eq!((claims.role.as_str(), claims.collector_id, claims.factories), ("production_manager", 0, Some(vec![2])));
+    }
+
+    #[test]
     fn a_login_says_when_it_was_given_and_a_link_is_none() {
         let tokens = tokens("secret", "k");
-        let (login, stream) = (tokens.login(&Identity::Admin, at(5)).unwrap(), tokens.stream(&Identity::Admin, at(6)).unwrap());
-        let issued_at = |token: &str, now| {
+        let (login, stream) =
+            (tokens.login(&Identity::Admin, at(5)).unwrap(), tokens.stream(&Identity::Admin, &Granted::default(), at(6)).unwrap());
+        let given = |issued_at| Some(Proof::Token { issued_at, session: None });
+        let proof = |token: &str, now| {
             let header = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-            tokens.identify(Some(&header), at(now)).ok().map(|login| login.issued_at)
+            tokens.identify(Some(&header), at(now)).ok().and_then(|login| login.proof)
         };
-        let of_stream = tokens.identify_stream(&stream, at(7)).ok().map(|login| login.issued_at);
-        assert_eq!((issued_at(&login, 7), of_stream), (Some(1_790_000_005), Some(1_790_000_006)));
-        assert_eq!((issued_at(&tokens.link(object(), at(0)), 1), issued_at(&login, 5000)), (None, None));
+        let of_stream = tokens.identify_stream(&stream, at(7)).ok().and_then(|login| login.proof);
+        assert_eq!((proof(&login, 7), of_stream), (given(1_790_000_005), given(1_790_000_006)));
+        assert_eq!((proof(&tokens.link(object(), at(0)), 1), proof(&login, 5000)), (None, None));
     }
 
     #[test]
     fn a_token_of_a_process_whose_clock_is_ahead_is_accepted() {
         let tokens = tokens("secret", "k");
-        let (login, stream) = (tokens.login(&Identity::Admin, at(2)).unwrap(), tokens.stream(&Identity::Admin, at(2)).unwrap());
+        let (login, stream) =
+            (tokens.login(&Identity::Admin, at(2)).unwrap(), tokens.stream(&Identity::Admin, &Granted::default(), at(2)).unwrap());
         assert_eq!(identify(&tokens, &format!("Bearer {login}"), 0), Ok(Identity::Admin));
         assert_eq!(tokens.identify_stream(&stream, at(0)).ok().map(|login| login.identity), Some(Identity::Admin));
         assert_eq!(tokens.check_link(&tokens.link(object(), at(60)), at(0)), Ok(object()));
@@ -255,7 +308,7 @@ mod tests {
         assert_eq!(tokens.check_link(&viewer, at(1)), Err(TokenError::Invalid));
         assert_eq!(identify(&tokens, &format!("Bearer {viewer}"), 1), Err(401));
         let login = tokens.login(&Identity::Admin, at(0)).unwrap();
-        for other in [tokens.link(object(), at(0)), tokens.stream(&Identity::Admin, at(0)).unwrap(), login] {
+        for other in [tokens.link(object(), at(0)), tokens.stream(&Identity::Admin, &Granted::default(), at(0)).unwrap(), login] {
             assert_eq!(tokens.check_viewer(&other, at(1)), Err(TokenError::Invalid));
         }
     }
@@ -263,7 +316,8 @@ mod tests {
     #[test]
     fn what_opens_a_stream_opens_nothing_else_and_nothing_else_opens_a_stream() {
         let tokens = tokens("secret", "k");
-        let (login, stream) = (tokens.login(&Identity::Admin, at(0)).unwrap(), tokens.stream(&Identity::Admin, at(0)).unwrap());
+        let (login, stream) =
+            (tokens.login(&Identity::Admin, at(0)).unwrap(), tokens.stream(&Identity::Admin, &Granted::default(), at(0)).unwrap());
         assert_eq!(identify(&tokens, &format!("Bearer {stream}"), 1), Err(401));
         let opened = |token: &str, now| tokens.identify_stream(token, at(now)).ok().map(|login| login.identity);
         assert_eq!((opened(&stream, 1), opened(&stream, 3600)), (Some(Identity::Admin), None));
@@ -287,7 +341,8 @@ mod tests {
     fn a_role_that_does_not_fit_its_id_is_refused() {
         let tokens = tokens("secret", "k");
         for (role, collector_id) in [("admin", 7), ("data_collector", 0), ("data_inspector", 0), ("display", 0)] {
-            let claims = LoginClaims { collector_id, operator_id: String::new(), role: role.into() };
+            let claims =
+                LoginClaims { collector_id, operator_id: String::new(), role: role.into(), account_id: None, sid: None, factories: None };
             let token = tokens.sign(LOGIN, claims, at(0), Duration::from_secs(60));
             assert_eq!(identify(&tokens, &format!("Bearer {token}"), 1), Err(401), "{role} {collector_id}");
         }

@@ -245,7 +245,7 @@ impl EpisodePreview {
         let sees = match role {
             Some(Role::Display) => false,
             Some(Role::DataCollector) => row.qa_status != QaStatus::Rejected,
-            Some(Role::Admin | Role::DataInspector) | None => true,
+            Some(Role::Admin | Role::ProductionManager | Role::DataInspector | Role::Auditor) | None => true,
         };
         Self {
             id: TextId(row.id.0),

@@ -20,9 +20,12 @@ impl Whose {
     pub fn own(caller: &Caller) -> Result<Self, Problem> {
         match caller.identity {
             Identity::Collector { id, .. } => Ok(Self::Own(id)),
-            Identity::Admin | Identity::Inspector { .. } | Identity::Display | Identity::Anonymous => {
-                Err(Problem::new(Code::Forbidden, "these are the statistics of a data collector, and you are none"))
-            }
+            Identity::Admin
+            | Identity::Account { .. }
+            | Identity::Inspector { .. }
+            | Identity::Key { .. }
+            | Identity::Display
+            | Identity::Anonymous => Err(Problem::new(Code::Forbidden, "these are the statistics of a data collector, and you are none")),
         }
     }
 }

@@ -39,7 +39,8 @@ use crate::projections::reads::{Listed, Page, ReadError};
 use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
-    let (managers, collectors) = (Policy::MANAGE.closed().by_offset_only(), Policy::READ.by(COLLECTORS).closed().by_offset_only());
+    let (managers, collectors) =
+        (Policy::MANAGE.closed().by_offset_only(), Policy::READ.by(COLLECTORS).of_own_work().closed().by_offset_only());
     Routes::default()
         .at(managers, routes!(summary))
         .at(managers, routes!(trend))

@@ -26,10 +26,10 @@ use crate::projections::reads::templates::TemplateRow;
 pub fn routes() -> Routes {
     Routes::default()
         .at(Policy::OPEN, routes!(raw))
-        .at(Policy::MANAGE.closed().of_the_site(), routes!(list))
-        .at(Policy::MANAGE.closed().of_the_site(), routes!(get))
-        .at(Policy::MANAGE.closed().of_the_site(), routes!(put))
-        .at(Policy::MANAGE.closed().of_the_site(), routes!(delete))
+        .at(Policy::ADMINISTER.shared(), routes!(list))
+        .at(Policy::ADMINISTER.shared(), routes!(get))
+        .at(Policy::ADMINISTER.shared(), routes!(put))
+        .at(Policy::ADMINISTER.shared(), routes!(delete))
 }
 
 /// One of the two files that a robot type may have.

@@ -50,7 +50,7 @@ async fn deleted<R: Entry>(state: &AppState, caller: &Caller, id: i64) -> Result
 }
 
 /// A login name that the administrator does not have.
-fn not_the_administrators(field: &str, name: String, admin: &str) -> Result<String, Problem> {
+pub fn not_the_administrators(field: &str, name: String, admin: &str) -> Result<String, Problem> {
     match name.eq_ignore_ascii_case(admin) {
         true => Err(Problem::of_field(field, "is the administrator's account name")),
         false => Ok(name),

@@ -23,11 +23,11 @@ use crate::projections::reads::registry::{SlugFilter, SopShown};
 
 pub fn routes() -> Routes {
     Routes::default()
-        .at(Policy::READ.of_the_site(), routes!(list))
-        .at(Policy::MANAGE.keyed().of_the_site(), routes!(create))
-        .at(Policy::READ.of_the_site(), routes!(get))
-        .at(Policy::MANAGE.of_the_site(), routes!(change))
-        .at(Policy::MANAGE.of_the_site(), routes!(delete))
+        .at(Policy::READ.shared(), routes!(list))
+        .at(Policy::MANAGE.keyed().shared(), routes!(create))
+        .at(Policy::READ.shared(), routes!(get))
+        .at(Policy::MANAGE.shared(), routes!(change))
+        .at(Policy::MANAGE.shared(), routes!(delete))
 }
 
 /// Which skills, in which order.

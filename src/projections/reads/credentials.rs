@@ -3,23 +3,22 @@
 use super::error::ReadError;
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::inspector::InspectorStatus;
-use crate::domain::registry::CollectorStatus;
-use crate::domain::{CollectorId, DeviceId, InspectorId, RobotId, Timestamp};
+use crate::domain::account::scope_of;
+use crate::domain::{
+    AccountId, AccountRole, Actor, ApiKeyId, CollectorId, DeviceId, FactoryId, InspectorId, RobotId, Scope, SessionId, Timestamp,
+};
 
 row! {
     LoginRow {
         comparable: String = "n.comparable",
-        collector_id: Option<CollectorId> = "c.id",
-        operator_id: Option<String> = "c.operator_id",
-        name: Option<String> = "c.name",
-        status: Option<CollectorStatus> = "c.status",
+        subject: Option<String> = "p.subject",
+        id: Option<i64> = "p.id",
+        login_name: Option<String> = "p.login_name",
+        name: Option<String> = "p.name",
+        active: Option<bool> = "p.active",
+        role: Option<AccountRole> = "p.role",
+        factories: Option<Vec<FactoryId>> = "p.factories",
         password_hash: Option<String> = "k.password_hash",
-        inspector: Option<InspectorId> = "i.id",
-        inspector_id: Option<String> = "i.inspector_id",
-        inspector_name: Option<String> = "i.name",
-        inspector_status: Option<InspectorStatus> = "i.status",
-        inspector_hash: Option<String> = "ki.password_hash",
     }
 }
 
@@ -28,53 +27,88 @@ row! {
 pub struct Login {
     /// The name as accounts are compared: all its spellings are one.
     pub comparable: String,
-    /// Where there is such an account.
-    pub collector: Option<CollectorLogin>,
-    /// The same of an inspector: no two accounts have one name.
-    pub inspector: Option<InspectorLogin>,
+    /// Where there is such an account, with a password.
+    pub person: Option<PersonLogin>,
 }
 
-/// An inspector who has a password.
+/// A person who has a password.
 #[derive(Clone, Debug)]
-pub struct InspectorLogin {
-    pub id: InspectorId,
-    pub inspector_id: String,
+pub struct PersonLogin {
+    pub whose: Holder,
+    pub login_name: String,
     pub name: String,
-    pub status: InspectorStatus,
+    /// Whether they may sign in.
+    pub active: bool,
+    /// Those they see; none: the whole site.
+    pub factories: Option<Vec<FactoryId>>,
     pub password_hash: String,
 }
 
-/// A data collector who has a password.
-#[derive(Clone, Debug)]
-pub struct CollectorLogin {
-    pub collector_id: CollectorId,
-    pub operator_id: String,
-    pub name: String,
-    pub status: CollectorStatus,
-    pub password_hash: String,
-}
-
-impl From<LoginRow> for Login {
-    fn from(row: LoginRow) -> Self {
-        let inspector = row.inspector.zip(row.inspector_id).zip(row.inspector_name).zip(row.inspector_status).zip(row.inspector_hash);
-        let inspector = inspector.map(|((((id, inspector_id), name), status), password_hash)| InspectorLogin {
-            id,
-            inspector_id,
-            name,
-            status,
-            password_hash,
-        });
-        let LoginRow { comparable, collector_id, operator_id, name, status, password_hash, .. } = row;
-        let known = collector_id.zip(operator_id).zip(name).zip(status).zip(password_hash);
-        let collector = known.map(|((((collector_id, operator_id), name), status), password_hash)| CollectorLogin {
-            collector_id,
-            operator_id,
-            name,
-            status,
-            password_hash,
-        });
-        Self { comparable, collector, inspector }
+impl LoginRow {
+    fn person(self) -> Option<PersonLogin> {
+        let id = self.id?;
+        let whose = match self.subject?.as_str() {
+            "data_collector" => Holder::Collector(CollectorId(id)),
+            "inspector" => Holder::Inspector(InspectorId(id)),
+            _ => Holder::Account(self.role?, AccountId(id)),
+        };
+        let (login_name, name, password_hash) = (self.login_name?, self.name?, self.password_hash?);
+        Some(PersonLogin { whose, login_name, name, active: self.active?, factories: self.factories, password_hash })
     }
+}
+
+/// Whose a login or a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The administrator of the settings.
+    Administrator,
+    Account(AccountRole, AccountId),
+    Collector(CollectorId),
+    Inspector(InspectorId),
+    Key(AccountRole, ApiKeyId),
+}
+
+impl Holder {
+    /// As it stands in `credentials`.
+    pub fn subject(&self) -> (&'static str, i64) {
+        match self {
+            Self::Administrator => ("administrator", 0),
+            Self::Account(_, id) => ("account", id.0),
+            Self::Collector(id) => ("data_collector", id.0),
+            Self::Inspector(id) => ("inspector", id.0),
+            Self::Key(_, id) => ("api_key", id.0),
+        }
+    }
+
+    fn role(&self) -> Option<AccountRole> {
+        match self {
+            Self::Account(role, _) | Self::Key(role, _) => Some(*role),
+            Self::Administrator | Self::Collector(_) | Self::Inspector(_) => None,
+        }
+    }
+
+    /// Of who asked for a change; none: it was no person, or one without a login.
+    pub fn of(actor: &Actor) -> Option<Self> {
+        match actor {
+            Actor::Admin => Some(Self::Administrator),
+            Actor::Account(role, id) => Some(Self::Account(*role, *id)),
+            Actor::Collector(id) => Some(Self::Collector(*id)),
+            Actor::Inspector(id) => Some(Self::Inspector(*id)),
+            Actor::Key(role, id) => Some(Self::Key(*role, *id)),
+            Actor::Device(_) | Actor::Subscriber(_) | Actor::Anonymous | Actor::CommandLine | Actor::System => None,
+        }
+    }
+}
+
+/// What a login or a key was proven with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A token given at this second since 1970, in this session; of a token that a process made for itself there is none.
+    Token { issued_at: i64, session: Option<SessionId> },
+    /// A key with this hash.
+    Key { hash: String },
+    /// Nothing: it is asked whether it could be, later.
+    Later,
 }
 
 row! {
@@ -138,27 +172,55 @@ fn recorder_token() -> String {
     )
 }
 
-/// Whose login it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Account {
-    Collector(CollectorId),
-    Inspector(InspectorId),
+row! {
+    StandingRow {
+        factories: Option<Vec<FactoryId>> = "h.factories",
+    }
 }
 
-/// A password that is as old as the second in which a login was given was there before it.
-fn account_stands() -> &'static str {
-    "select count(*) from credentials k where k.subject = $1 and k.subject_id = $2 and k.changed_at < to_timestamp($3::bigint + 1) and \
-     case k.subject when 'inspector' then exists (select from inspectors i where i.id = $2 and i.status = 'active') \
-     else exists (select from data_collectors c where c.id = $2 and c.status = 'active') end"
+/// Every kind of holder who may ask, with what they see. The whole site has no list of factories; of a person of an organization it is the one
+/// factory of that. A role that is another one by now is not theirs any more.
+const HOLDERS: &str = "(select 'administrator' as subject, 0::bigint as id, null::bigint[] as factories where $1 = 'administrator' and $2::bigint = 0
+    union all select 'account', a.id, a.factories from accounts a where $1 = 'account' and a.id = $2 and a.status = 'active' and a.role = $3::text
+    union all select 'data_collector', c.id, array[g.factory_id] from data_collectors c join organizations g on g.id = c.organization_id
+        where $1 = 'data_collector' and c.id = $2 and c.status = 'active'
+    union all select 'inspector', i.id, array[g.factory_id] from inspectors i join organizations g on g.id = i.organization_id
+        where $1 = 'inspector' and i.id = $2 and i.status = 'active'
+    union all select 'api_key', k.id, k.factories from api_keys k
+        where $1 = 'api_key' and k.id = $2 and k.role = $3::text and k.revoked_at is null and coalesce(k.expires_at > $4::timestamptz, true)) h";
+
+/// A password that is as old as the second in which a login was given was there before it. The administrator's is changed by the settings.
+fn stands_by_token() -> String {
+    format!(
+        "select {} from {HOLDERS} left join credentials c on c.subject = $1 and c.subject_id = $2 \
+         where coalesce(c.changed_at < to_timestamp($5::bigint + 1), $1 = 'administrator') \
+             and ($6::bigint is null or exists (select from sessions s where s.id = $6 and s.ended_at is null and (s.subject, s.subject_id) = ($1, $2)))",
+        StandingRow::columns()
+    )
+}
+
+fn stands_by_key() -> String {
+    format!(
+        "select {} from {HOLDERS} join credentials c on c.subject = $1 and c.subject_id = $2 where c.password_hash = $5",
+        StandingRow::columns()
+    )
+}
+
+fn stands_later() -> String {
+    format!("select {} from {HOLDERS}", StandingRow::columns())
 }
 
 fn person_login() -> String {
     format!(
         "select {} from (select comparable($1) as comparable) n \
-         left join data_collectors c on comparable(c.operator_id) = n.comparable \
-         left join credentials k on k.subject = 'data_collector' and k.subject_id = c.id \
-         left join inspectors i on comparable(i.inspector_id) = n.comparable \
-         left join credentials ki on ki.subject = 'inspector' and ki.subject_id = i.id",
+         left join lateral (\
+             select 'data_collector' as subject, c.id, c.operator_id as login_name, c.name, c.status = 'active' as active, null as role, array[g.factory_id] as factories \
+                 from data_collectors c left join organizations g on g.id = c.organization_id where comparable(c.operator_id) = n.comparable \
+             union all select 'inspector', i.id, i.inspector_id, i.name, i.status = 'active', null, array[g.factory_id] \
+                 from inspectors i left join organizations g on g.id = i.organization_id where comparable(i.inspector_id) = n.comparable \
+             union all select 'account', a.id, a.login_name, a.name, a.status = 'active', a.role, a.factories \
+                 from accounts a where comparable(a.login_name) = n.comparable) p on true \
+         left join credentials k on k.subject = p.subject and k.subject_id = p.id order by k.password_hash is null limit 1",
         LoginRow::columns()
     )
 }
@@ -170,18 +232,21 @@ impl Reads {
         Ok(row.map(|row| row.password_hash))
     }
 
-    pub async fn person_login(&self, operator_id: &str) -> Result<Login, ReadError> {
-        let row: Option<LoginRow> = self.row(&person_login(), &[&operator_id]).await?;
-        Ok(row.map_or_else(|| Login { comparable: operator_id.to_owned(), collector: None, inspector: None }, Login::from))
+    pub async fn person_login(&self, name: &str) -> Result<Login, ReadError> {
+        let row: Option<LoginRow> = self.row(&person_login(), &[&name]).await?;
+        let comparable = row.as_ref().map_or_else(|| name.to_owned(), |row| row.comparable.clone());
+        Ok(Login { comparable, person: row.and_then(LoginRow::person) })
     }
 
-    /// Whether the account may log in, and has had its password since before `issued_at`, in seconds since 1970.
-    pub async fn account_stands(&self, account: Account, issued_at: i64) -> Result<bool, ReadError> {
-        let (subject, id) = match account {
-            Account::Collector(id) => ("data_collector", id.0),
-            Account::Inspector(id) => ("inspector", id.0),
+    /// What the holder sees and changes, where they may ask by this proof; none: they may not.
+    pub async fn standing(&self, holder: &Holder, proof: &Proof, now: Timestamp) -> Result<Option<Scope>, ReadError> {
+        let ((subject, id), role) = (holder.subject(), holder.role());
+        let row: Option<StandingRow> = match proof {
+            Proof::Token { issued_at, session } => self.row(&stands_by_token(), &[&subject, &id, &role, &now, issued_at, session]).await?,
+            Proof::Key { hash } => self.row(&stands_by_key(), &[&subject, &id, &role, &now, hash]).await?,
+            Proof::Later => self.row(&stands_later(), &[&subject, &id, &role, &now]).await?,
         };
-        Ok(self.number(account_stands(), &[&subject, &id, &issued_at]).await? > 0)
+        Ok(row.map(|row| scope_of(&row.factories.map(|ids| ids.into_iter().collect()))))
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
@@ -215,7 +280,9 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("robots without a store key", keyless_robots()),
         ("login of the administrator", admin_password()),
         ("login of a person", person_login()),
-        ("whether an account stands", account_stands().to_owned()),
+        ("whether a login stands", stands_by_token()),
+        ("whether a key stands", stands_by_key()),
+        ("whether an account stands", stands_later()),
         ("token of a recorder", recorder_token()),
     ]
 }

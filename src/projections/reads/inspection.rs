@@ -6,7 +6,7 @@ use super::error::ReadError;
 use super::home::Home;
 use super::list::{Each, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
-use super::queries::Reads;
+use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use super::selection::HOME;
 use crate::domain::episode::{Decision, DecisionEffect, InspectionCause, Level};
@@ -156,22 +156,26 @@ fn decisions() -> String {
     )
 }
 
-fn work() -> String {
+/// Whose an inspector is, where they are `i` and their organization is `g`.
+const INSPECTORS_WORK_HOME: Home = Home::Organization { factory: "g.factory_id", organization: "i.organization_id" };
+
+fn work(within: &str) -> String {
     format!(
-        "select {} from inspectors i left join inspection_decisions d on d.inspector_id = i.id \
+        "select {} from inspectors i left join organizations g on g.id = i.organization_id left join inspection_decisions d on d.inspector_id = i.id \
              and ($1::timestamptz is null or d.created_at >= $1) and ($2::timestamptz is null or d.created_at < $2) \
-         group by i.id, i.name, i.certification_level, i.status order by i.id",
+         where true{within} group by i.id, i.name, i.certification_level, i.status order by i.id",
         InspectorWork::columns()
     )
 }
 
 /// First and second decisions about one episode, each from its inspector's side. What a senior settled is no judgement made alone.
-fn same_episodes() -> String {
+fn same_episodes(within: &str) -> String {
     format!(
         "select {} from inspection_decisions one join inspection_decisions other \
              on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id \
+         left join inspectors i on i.id = one.inspector_id left join organizations g on g.id = i.organization_id \
          where one.place < 2 and other.place < 2 and ($1::timestamptz is null or one.created_at >= $1) \
-             and ($2::timestamptz is null or one.created_at < $2) \
+             and ($2::timestamptz is null or one.created_at < $2){within} \
          group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
         SameEpisode::columns()
     )
@@ -209,12 +213,24 @@ impl Reads {
         self.rows(&decisions(), &[&episode]).await
     }
 
-    pub async fn inspectors_work(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<InspectorWork>, ReadError> {
-        self.rows(&work(), &[&from, &to]).await
+    pub async fn inspectors_work(
+        &self,
+        scope: &Scope,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Vec<InspectorWork>, ReadError> {
+        let within = INSPECTORS_WORK_HOME.within(scope, 2);
+        self.rows(&work(&within.sql), &with(&[&from, &to], &within.values)).await
     }
 
-    pub async fn inspected_twice(&self, from: Option<Timestamp>, to: Option<Timestamp>) -> Result<Vec<SameEpisode>, ReadError> {
-        self.rows(&same_episodes(), &[&from, &to]).await
+    pub async fn inspected_twice(
+        &self,
+        scope: &Scope,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Vec<SameEpisode>, ReadError> {
+        let within = INSPECTORS_WORK_HOME.within(scope, 2);
+        self.rows(&same_episodes(&within.sql), &with(&[&from, &to], &within.values)).await
     }
 }
 
@@ -232,7 +248,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ),
         ("episodes to inspect, counted", queue(QueueOrder::Oldest).count()),
         ("decisions about an episode", decisions()),
-        ("work of inspectors", work()),
-        ("episodes inspected twice", same_episodes()),
+        ("work of inspectors", work("")),
+        ("episodes inspected twice", same_episodes("")),
     ]
 }

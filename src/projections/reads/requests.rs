@@ -61,14 +61,6 @@ row! {
     }
 }
 
-row! {
-    /// A data collector, and a robot.
-    OperatorRow {
-        active: bool = "c.status = 'active'",
-        own_robot: bool = "exists (select from stations w where w.data_collector_id = c.id and w.is_current and w.robot_serial = $2)",
-    }
-}
-
 impl RequestShown {
     /// What became of it.
     pub fn outcome(&self) -> OutcomeShown {
@@ -145,9 +137,7 @@ fn abandoned() -> ListQuery {
     }
 }
 
-fn operator() -> String {
-    format!("select {} from data_collectors c where c.id = $1", OperatorRow::columns())
-}
+const IS_AT_ROBOT: &str = "select count(*) from stations w where w.data_collector_id = $1 and w.is_current and w.robot_serial = $2";
 
 /// Which requests; `S` is how they stand, or how they ended.
 #[derive(Clone, Debug)]
@@ -189,9 +179,9 @@ impl Reads {
         self.listed(scope, abandoned(), &[&filter.status, &filter.device_id, &filter.asker, &filter.since], page).await
     }
 
-    /// A data collector beside a robot; none: there is no such account.
-    pub async fn operator(&self, collector: CollectorId, device: &DeviceId) -> Result<Option<OperatorRow>, ReadError> {
-        self.row(&operator(), &[&collector, &device]).await
+    /// Whether the robot is that of the data collector's station now.
+    pub async fn is_at_robot(&self, collector: CollectorId, device: &DeviceId) -> Result<bool, ReadError> {
+        Ok(self.number(IS_AT_ROBOT, &[&collector, &device]).await? > 0)
     }
 }
 
@@ -204,6 +194,6 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("abandoned executions", abandoned().select(&AbandonedShown::columns())),
         ("abandoned executions, counted", abandoned().count()),
         ("all abandoned executions, counted", ABANDONED_COUNT.to_owned()),
-        ("data collector beside a robot", operator()),
+        ("data collector beside a robot", IS_AT_ROBOT.to_owned()),
     ]
 }

@@ -1,8 +1,9 @@
 //! Which table a stream is shown in, and how its state becomes a row.
 //!
 //! - [`table`]: what a table is: its columns, the statements that write a row, and what reads it.
-//! - [`production`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`], [`salvage`], [`sync`]: the rows.
+//! - [`production`], [`account`], [`gap`], [`registry`], [`device`], [`letter`], [`bulk_run`], [`subscription`], [`outside_job`], [`reference`], [`salvage`], [`sync`]: the rows.
 
+pub mod account;
 pub mod bulk_run;
 pub mod device;
 pub mod gap;

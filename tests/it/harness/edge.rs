@@ -19,7 +19,7 @@ use keystone_edge::domain::episode::Levels;
 use keystone_edge::domain::judgement::Suite;
 use keystone_edge::domain::{DeviceId, PublicTaskId};
 use keystone_edge::eventstore::EventStore;
-use keystone_edge::http::auth::passwords::admin_hash;
+use keystone_edge::http::auth::passwords::hash_of;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
 use keystone_edge::http::objects::Objects;
@@ -109,7 +109,7 @@ impl TestEdge {
             registrations_per_minute: 100,
             streams: StreamLimits::new(100, 100),
         };
-        let hash = admin_hash("open sesame").expect("a hash");
+        let hash = hash_of("open sesame").expect("a hash");
         commands.keep_first_admin_password(&hash).await.expect("the administrator's password");
         change(&mut settings);
         let reads = Reads::new(database.pool.clone());

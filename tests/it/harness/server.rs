@@ -219,8 +219,18 @@ impl Server {
     }
 
     pub async fn database(&self) -> deadpool_postgres::Pool {
+        self.connector().pool().expect("a pool")
+    }
+
+    /// The same for statements that take their time.
+    #[allow(dead_code, reason = "one benchmark fills tables")]
+    pub fn unhurried_database(&self) -> deadpool_postgres::Pool {
+        self.connector().unhurried().pool().expect("a pool")
+    }
+
+    fn connector(&self) -> Connector {
         let url = std::fs::read_to_string(self.folder.join("data/secrets/database_url")).expect("the server's database");
-        Connector::new(&Secret::new(url.trim()), &Config::defaults().database).expect("a connector").pool().expect("a pool")
+        Connector::new(&Secret::new(url.trim()), &Config::defaults().database).expect("a connector")
     }
 
     /// Where devices upload to.

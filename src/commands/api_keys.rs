@@ -1,0 +1,72 @@
+//! API keys: issued to programs, and revoked.
+
+use std::net::IpAddr;
+
+use sha2::{Digest as _, Sha256};
+
+use super::accounts::factories_must_exist;
+use super::{Command, CommandError, Commands, Work};
+use crate::domain::api_key::{ApiKey, ApiKeyCommand, Terms};
+use crate::domain::{Aggregate as _, ApiKeyId};
+use crate::eventstore::Loaded;
+use crate::projections::facts;
+
+/// The lower-case hex SHA-256 of a key's secret: all that is kept of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretHash(pub String);
+
+impl SecretHash {
+    pub fn of(secret: &str) -> Self {
+        Self(hex::encode(Sha256::digest(secret)))
+    }
+}
+
+/// A program may ask from now on.
+#[derive(Clone)]
+pub struct IssueApiKey {
+    pub terms: Terms,
+    pub secret: SecretHash,
+}
+
+impl Command for IssueApiKey {
+    type Answer = ApiKeyId;
+    const NAME: &'static str = "issue_api_key";
+
+    async fn run(&self, work: &mut Work) -> Result<ApiKeyId, CommandError> {
+        factories_must_exist(work, &self.terms.factories).await?;
+        let id = facts::new_ids(&mut work.tx, "api_key_ids", 1).await?[0];
+        work.decide(&mut Loaded::<ApiKey>::absent(id), ApiKeyCommand::Issue(self.terms.clone()))?;
+        work.set_credential(ApiKey::TYPE, id, self.secret.0.clone());
+        Ok(ApiKeyId(id))
+    }
+}
+
+/// It opens nothing any more. Asked again, it stays so.
+#[derive(Clone, Copy, Debug)]
+pub struct RevokeApiKey(pub ApiKeyId);
+
+impl Command for RevokeApiKey {
+    type Answer = ();
+    const NAME: &'static str = "revoke_api_key";
+
+    async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
+        let mut key = work.lock_and_load::<ApiKey>(self.0).await?;
+        let now = work.now;
+        work.decide(&mut key, ApiKeyCommand::Revoke { now })?;
+        work.drop_credential(ApiKey::TYPE, self.0.0);
+        Ok(())
+    }
+}
+
+const USED: &str = "insert into api_key_uses (api_key_id, last_used_at, address) values ($1, $2, $3)
+    on conflict (api_key_id) do update set (last_used_at, address) = (excluded.last_used_at, excluded.address)
+    where api_key_uses.last_used_at < excluded.last_used_at";
+
+impl Commands {
+    /// Notes that a key was shown. No event: it changes nothing.
+    pub async fn note_api_key_use(&self, id: ApiKeyId, address: Option<IpAddr>) -> Result<(), CommandError> {
+        let address = address.map(|address| address.to_string());
+        self.beside_the_log(USED, &[&id, &self.now(), &address]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,317 @@
+//! Two factories of one site, with equal shapes: who is for one of them finds nothing of the other, on any route, by any filter, in any stream.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use keystone_edge::http::openapi;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::harness::edge::{TestEdge, number};
+
+/// Stands in every name of the other factory, and nowhere else.
+const MARK: &str = "Zugspitze";
+const DEVICE: &str = "AB-Zugspitze-1";
+const PASSWORD: &str = "a password of one's own";
+const UNKNOWN: i64 = 987_654;
+
+/// A site: the seed's factory, and another one whose ids are these, by the word of the path.
+struct Site {
+    edge: TestEdge,
+    there: BTreeMap<&'static str, i64>,
+    /// Of people and programs of the first factory.
+    callers: Vec<(&'static str, String)>,
+}
+
+impl Site {
+    async fn new() -> Self {
+        let edge = TestEdge::start().await;
+        let seed = edge.seed().await;
+        let here = number(&seed.factory);
+        let make = async |path: &str, body: Value| number(&edge.create(&format!("/api/v1/{path}"), body).await["id"]);
+        let factory = make("factories", json!({"name": MARK, "location": MARK})).await;
+        let organization = make("organizations", json!({"factory_id": factory.to_string(), "name": MARK})).await;
+        let scene = make("scenes", json!({"factory_id": factory.to_string(), "name": MARK})).await;
+        let subscene = make("subscenes", json!({"scene_id": scene.to_string(), "name": MARK})).await;
+        let robot = json!({"robot_type_id": seed.robot_type.to_string(), "factory_id": factory.to_string(), "device_id": DEVICE});
+        let robot = make("robots", robot).await;
+        let person =
+            |id: &str| json!({"organization_id": organization.to_string(), "name": MARK, id: format!("{MARK}-{id}"), "password": PASSWORD});
+        let collector = make("data_collectors", person("operator_id")).await;
+        let inspector = make("inspectors", person("inspector_id")).await;
+        let station = make("stations", json!({"robot_id": robot.to_string(), "data_collector_id": collector.to_string()})).await;
+        let order = json!({"organization_id": organization.to_string(), "scene_id": scene.to_string(), "name": MARK, "target_count": 9});
+        let order = make("orders", order).await;
+        let groups = json!([{"sop_id": number(&seed.sop), "subscene_id": subscene, "quantity": 2}]);
+        let batch = json!({"order_id": order, "workstation_id": station, "task_groups": groups});
+        let (status, made) = edge.post("/api/v1/batches", batch).await;
+        assert_eq!(status, 201, "{made}");
+        let batch = number(&made["batch"]["id"]);
+        let (status, own) = edge.post("/api/v1/batches", seed.batch(2)).await;
+        assert_eq!(status, 201, "{own}");
+        let task = number(&made["tasks"][0]["id"]);
+        let client = edge.database.pool.get().await.unwrap();
+        for (batch, scene_name, organization, factory) in
+            [(batch, MARK, organization, factory), (number(&own["batch"]["id"]), "kitchen", number(&seed.organization), here)]
+        {
+            let sql = "insert into episodes (id, version, created_at, updated_at, episode_id, task_id, task_public_id, batch_id, order_id, station_id, sop_id, scene_id,
+                    scene_name, subscene_id, subscene_name, factory_id, organization_id, mcap_path, checksum, file_size_bytes, duration_sec, message_count, qa_status,
+                    auto_approved, cloud_synced, cloud_processed, labels, inspection_deciders, inspection_blind, inspection_cause)
+                select nextval('episode_ids'), 1, now(), now(), 'e-' || t.id, t.id, t.task_id, t.batch_id, t.order_id, t.station_id, t.sop_id, t.scene_id, $2, t.subscene_id,
+                    t.subscene_name, $4, $3, 'edge/' || t.task_id || '.mcap', 'c', 1, 1.0, 1, 'needs_inspection', false, false, false, '{}', '{}', false, 'warnings'
+                from tasks t where t.batch_id = $1 order by t.id limit 1 returning id";
+            client.query_one(sql, &[&batch, &scene_name, &organization, &factory]).await.unwrap();
+        }
+        let episode: i64 = client.query_one("select id from episodes where scene_name = $1", &[&MARK]).await.unwrap().get(0);
+        edge.devices.connect(DEVICE, "idle", None);
+        let there = [
+            ("factories", factory),
+            ("organizations", organization),
+            ("scenes", scene),
+            ("subscenes", subscene),
+            ("robots", robot),
+            ("data_collectors", collector),
+            ("inspectors", inspector),
+            ("stations", station),
+            ("orders", order),
+            ("batches", batch),
+            ("tasks", task),
+            ("episodes", episode),
+        ];
+        let mut site = Self { edge, there: there.into(), callers: vec![] };
+        site.sign_in(&seed, here).await;
+        site
+    }
+
+    async fn sign_in(&mut self, seed: &crate::harness::edge::Seed, here: i64) {
+        let edge = &self.edge;
+        for role in ["admin", "production_manager", "auditor", "display"] {
+            let account = json!({"login_name": role.to_uppercase(), "name": role, "role": role, "factories": [here], "password": PASSWORD});
+            let account = if role == "admin" {
+                json!({"login_name": "chief", "name": role, "role": role, "factories": [here], "password": PASSWORD})
+            } else {
+                account
+            };
+            let name = account["login_name"].as_str().unwrap().to_owned();
+            edge.create("/api/v1/accounts", account).await;
+            let token = edge.log_in(&name, PASSWORD).await.1["access_token"].as_str().unwrap().to_owned();
+            self.callers.push((role, token));
+        }
+        let key = edge.create("/api/v1/api-keys", json!({"name": "here", "role": "production_manager", "factories": [here]})).await;
+        self.callers.push(("key", key["api_key"].as_str().unwrap().to_owned()));
+        let inspector = json!({"organization_id": seed.organization, "name": "I", "inspector_id": "in", "certification_level": "senior", "password": PASSWORD});
+        edge.create("/api/v1/inspectors", inspector).await;
+        for (who, name, password) in [("inspector", "in", PASSWORD), ("collector", "li", "li's password")] {
+            let token = edge.log_in(name, password).await.1["access_token"].as_str().unwrap().to_owned();
+            self.callers.push((who, token));
+        }
+    }
+
+    async fn events(&self) -> i64 {
+        let client = self.edge.database.pool.get().await.unwrap();
+        client.query_one("select count(*) from events", &[]).await.unwrap().get(0)
+    }
+
+    /// A path about the other factory, and the same about what nobody has; none where the path is about nothing of a factory.
+    fn filled(&self, path: &str) -> Option<(String, String)> {
+        if path.contains("{device_id}") {
+            return Some((path.replace("{device_id}", DEVICE), path.replace("{device_id}", "AB-NOWHERE")));
+        }
+        let id = path.contains("{id}").then_some("{id}")?;
+        let word = path.split('/').take_while(|part| *part != id).filter(|part| self.there.contains_key(part)).last();
+        let word = word.or_else(|| ["/inspection/", "/qa/", "/sync/"].iter().any(|part| path.contains(part)).then_some("episodes"))?;
+        let further = path.replace("{filename}", "recorder.yaml");
+        Some((further.replace(id, &self.there[word].to_string()), further.replace(id, &UNKNOWN.to_string())))
+    }
+
+    /// Status and text; of a stream what it tells at first.
+    async fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, String) {
+        let mut request = self.edge.request(token, method, path);
+        if method != "GET" && !body.is_null() {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let is_stream =
+            answer.headers().get("content-type").is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("text/event-stream")));
+        let (mut bytes, mut text) = (answer.bytes_stream(), vec![]);
+        let patience = if is_stream { Duration::from_millis(300) } else { Duration::from_secs(30) };
+        while let Ok(Some(piece)) = tokio::time::timeout(patience, bytes.next()).await {
+            text.extend_from_slice(&piece.unwrap());
+        }
+        (status, String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Every operation but those that are open to all, or end the caller's login.
+fn operations() -> Vec<(String, String, Value)> {
+    let description = openapi();
+    let ends_login = ["/api/v1/auth/", "/api/v1/sessions/end", "/api/v1/devices/register", "/api/v1/callbacks/"];
+    let paths = description["paths"].as_object().unwrap().clone();
+    let all = paths.into_iter().flat_map(|(path, item)| {
+        let item = item.as_object().unwrap().clone();
+        item.into_iter().map(move |(method, operation)| (method.to_uppercase(), path.clone(), operation))
+    });
+    all.filter(|(_, path, _)| !ends_login.iter().any(|part| path.starts_with(part))).collect()
+}
+
+/// What the description shows as a request of each.
+fn bodies() -> BTreeMap<String, Value> {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/describe/examples.json");
+    let examples: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    examples.into_iter().map(|example| (example["operation"].as_str().unwrap().to_owned(), example["body"].clone())).collect()
+}
+
+#[tokio::test]
+async fn nothing_of_the_other_factory_is_found_on_any_route() {
+    let site = Site::new().await;
+    let (bodies, mut asked) = (bodies(), 0);
+    for (method, path, _) in operations() {
+        let body = bodies.get(&format!("{method} {path}")).cloned().unwrap_or(Value::Null);
+        for (who, token) in &site.callers {
+            let place = format!("{method} {path} as {who}");
+            match site.filled(&path) {
+                Some((theirs, nobodys)) => {
+                    let (status, text) = site.ask(token, &method, &theirs, &body).await;
+                    let (wanted, without) = site.ask(token, &method, &nobodys, &body).await;
+                    let code = |text: &str| serde_json::from_str::<Value>(text).ok().map(|body| body["code"].clone());
+                    assert_eq!((status, code(&text)), (wanted, code(&without)), "{place}: {text} beside {without}");
+                    // The caller said the device's name themselves.
+                    assert!(!text.replace(DEVICE, "").contains(MARK), "{place}: {text}");
+                }
+                None if path.contains('{') => {}
+                // What creates may be refused by a name that is taken, as the mark's are not.
+                None => {
+                    let (status, text) = site.ask(token, &method, &path, &body).await;
+                    assert!(!text.contains(MARK), "{place}: {status} {text}");
+                    assert!(status < 500, "{place}: {status} {text}");
+                }
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 1000, "{asked}");
+    // All of it is still there, for the administrator of the site.
+    for (word, id) in &site.there {
+        let (status, whole) = site.edge.get(&format!("/api/v1/{word}/{id}")).await;
+        assert_eq!(status, 200, "{word} {id}");
+        assert!(whole["status"].as_str().is_none_or(|status| status != "cancelled"), "{word}: {whole}");
+    }
+}
+
+/// Lists, and the parameters that each takes.
+fn lists() -> Vec<(String, Vec<String>)> {
+    let all = operations().into_iter().filter(|(method, path, _)| method == "GET" && !path.contains('{') && !path.ends_with("stream"));
+    let named = all.map(|(_, path, operation)| {
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let query = parameters.iter().filter(|one| one["in"] == "query").map(|one| one["name"].as_str().unwrap().to_owned());
+        (path, query.collect::<Vec<_>>())
+    });
+    named.filter(|(_, query)| !query.is_empty()).collect()
+}
+
+/// Whatever is asked for: values of the other factory, alone and together, and values of none.
+#[test]
+fn no_filter_finds_what_is_of_the_other_factory() {
+    use proptest::prelude::*;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let site = runtime.block_on(Site::new());
+    let lists = lists();
+    let mut values: Vec<String> = site.there.values().map(ToString::to_string).collect();
+    values.extend(
+        [MARK, DEVICE, &format!("{MARK}-operator_id"), &format!("{MARK}-inspector_id"), "true", "pending", "needs_inspection", "account:1"]
+            .map(str::to_owned),
+    );
+    values.extend(["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z"].map(str::to_owned));
+    let callers = site.callers.len();
+    let asked = (0..lists.len(), 0..callers, prop::collection::vec((0..64_usize, 0..values.len()), 0..4));
+    let mut runner = TestRunner::new(Config { cases: 600, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&asked, |(list, caller, chosen)| {
+            let (path, names) = &lists[list];
+            let query: BTreeMap<&str, &str> =
+                chosen.iter().map(|(name, value)| (names[name % names.len()].as_str(), values[*value].as_str())).collect();
+            let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let (who, token) = &site.callers[caller];
+            let path = format!("{path}?{}", query.join("&"));
+            let (status, text) = runtime.block_on(site.ask(token, "GET", &path, &Value::Null));
+            prop_assert!(status < 500, "{path} as {who}: {status} {text}");
+            // A refusal may repeat what was asked; an answer has nothing of it, and counts nothing of it.
+            prop_assert!(status >= 400 || !text.contains(MARK), "{path} as {who}: {text}");
+            if let Ok(answer) = serde_json::from_str::<Value>(&text)
+                && let (Some(total), Some(items), Some(0)) =
+                    (answer["total"].as_u64(), answer["items"].as_array(), answer["offset"].as_u64())
+                && answer["limit"].as_u64().is_none_or(|limit| limit > total)
+            {
+                prop_assert_eq!(usize::try_from(total).unwrap(), items.len(), "{} as {}: {}", path, who, text);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// What a move or a new entry would reach in the other factory is refused as what is not there.
+#[tokio::test]
+async fn nothing_is_made_in_the_other_factory_or_moved_there() {
+    let site = Site::new().await;
+    let there = |word: &str| site.there[word].to_string();
+    let own = |word: &str| {
+        let id = site.there[word];
+        // Made first, and of the first factory.
+        (1..id).next().map(|id| id.to_string()).unwrap()
+    };
+    let requests = [
+        ("POST", "organizations".to_owned(), json!({"factory_id": there("factories"), "name": "new"})),
+        ("POST", "scenes".to_owned(), json!({"factory_id": there("factories"), "name": "new"})),
+        ("POST", "subscenes".to_owned(), json!({"scene_id": there("scenes"), "name": "new"})),
+        ("POST", "robots".to_owned(), json!({"robot_type_id": "1", "factory_id": there("factories"), "device_id": "AB-NEW"})),
+        (
+            "POST",
+            "data_collectors".to_owned(),
+            json!({"organization_id": there("organizations"), "name": "n", "operator_id": "n", "password": PASSWORD}),
+        ),
+        ("POST", "inspectors".to_owned(), json!({"organization_id": there("organizations"), "name": "n", "inspector_id": "n"})),
+        ("POST", "stations".to_owned(), json!({"robot_id": there("robots"), "data_collector_id": there("data_collectors")})),
+        (
+            "POST",
+            "orders".to_owned(),
+            json!({"organization_id": there("organizations"), "scene_id": there("scenes"), "name": "n", "target_count": 1}),
+        ),
+        (
+            "POST",
+            "batches".to_owned(),
+            json!({"order_id": site.there["orders"], "workstation_id": site.there["stations"], "task_groups": [{"sop_id": 1, "subscene_id": site.there["subscenes"], "quantity": 1}]}),
+        ),
+        ("PUT", format!("scenes/{}", own("scenes")), json!({"factory_id": there("factories")})),
+        ("PUT", format!("subscenes/{}", own("subscenes")), json!({"scene_id": there("scenes")})),
+        ("PUT", format!("robots/{}", own("robots")), json!({"factory_id": there("factories")})),
+        ("PUT", format!("stations/{}", own("stations")), json!({"robot_id": there("robots")})),
+        ("PUT", format!("stations/{}", own("stations")), json!({"data_collector_id": there("data_collectors")})),
+        ("POST", "factories".to_owned(), json!({"name": "a third one"})),
+    ];
+    let before = site.events().await;
+    for (who, token) in site.callers.iter().filter(|(who, _)| ["admin", "production_manager", "key"].contains(who)) {
+        for (method, path, body) in &requests {
+            let place = format!("{method} {path} {body} as {who}");
+            let (status, text) = site.ask(token, method, &format!("/api/v1/{path}"), body).await;
+            assert!((400..500).contains(&status), "{place}: {status} {text}");
+            assert!(!text.contains(MARK), "{place}: {text}");
+            // As an id that nobody has.
+            let mut unknown = body.to_string();
+            for id in site.there.values() {
+                unknown =
+                    unknown.replace(&format!(":{id}"), &format!(":{UNKNOWN}")).replace(&format!(":\"{id}\""), &format!(":\"{UNKNOWN}\""));
+            }
+            let (wanted, without) = site.ask(token, method, &format!("/api/v1/{path}"), &serde_json::from_str(&unknown).unwrap()).await;
+            assert_eq!(status, wanted, "{place}: {text} beside {without}");
+        }
+    }
+    assert_eq!(site.events().await, before, "nothing happened");
+    // A name that is unique over all factories is said to be in use, and nothing else.
+    let (_, manager) = &site.callers[1];
+    let taken = json!({"factory_id": own("factories"), "name": MARK});
+    let (status, text) = site.ask(manager, "POST", "/api/v1/scenes", &taken).await;
+    assert_eq!(status, 400);
+    assert!(text.contains("in use") && !text.contains(&there("scenes")) && !text.contains(MARK), "{text}");
+}
