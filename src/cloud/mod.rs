@@ -8,6 +8,7 @@
 //! - [`gateway`]: the gateway of the data platform, and its object store.
 //! - [`platform`]: the configuration of the data platform, with the devices that it knows.
 //! - [`store`]: what any store of objects is asked, and [`parts`]: how recordings are sent to one, piece by piece.
+//! - [`sidecar`]: the file beside a recording.
 //! - [`content`]: a recording read back.
 //! - [`pace`]: how many bytes are sent in a second, and [`room`]: how many are in memory.
 //! - [`error`]: what did not go well, by its cause.
@@ -22,6 +23,7 @@ mod parts;
 pub mod platform;
 mod room;
 pub mod s3;
+mod sidecar;
 mod store;
 
 use std::ops::Range;
@@ -83,6 +85,15 @@ pub trait Journal: Send + Sync {
     async fn progress(&self, done: u64);
 }
 
+/// What lies in a cloud of an episode that may not be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftBehind {
+    /// The recording, as far as that can be seen.
+    Object(FinishedObject),
+    /// An object of its size, and nothing is known that it could be compared with.
+    Unproven { object_key: String },
+}
+
 /// How a copy is found that was pushed before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
@@ -102,8 +113,8 @@ pub trait Cloud: Send + Sync + 'static {
     /// Goes on from what the chain says was done. Answers the object that arrived, where that is to be noted together with the end.
     async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<Option<FinishedObject>>;
     /// Gives up what was begun for a chain that is over because its episode may not be there. Answers what is there all the same: it was completed
-    /// before that.
-    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>>;
+    /// before that. Whether the recording is still in the edge storage does not matter.
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<LeftBehind>>;
     /// Looks at what was pushed before.
     async fn look(&self, pushed: &Pushed) -> PushResult<Found>;
     /// These bytes of what was pushed before. Only of a cloud that gives recordings back ([`CloudName::gives_back`]).

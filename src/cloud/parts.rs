@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::store::{ListedPart, Store, StoreError};
 use super::{Journal, Push, PushError, PushResult, Room};
-use crate::blobs::{OpenObject, same_etag};
+use crate::blobs::{Blobs, ObjectFacts, ObjectKey, OpenObject, same_etag};
 use crate::domain::sync::{FinishedPart, Leg, PARTS_OF_AN_EVENT_MAX, StartedUpload, SyncFault};
 use crate::telemetry::chain;
 
@@ -33,7 +33,7 @@ const NOTED_EVERY: Duration = Duration::from_secs(5);
 /// How a recording is cut: the same each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    size: u64,
+    pub size: u64,
     pub part_bytes: u64,
     pub count: u64,
 }
@@ -80,6 +80,11 @@ pub struct Upload {
 
 pub fn base64_sha256(content: &[u8]) -> String {
     STANDARD.encode(Sha256::digest(content))
+}
+
+/// The same of a hash that is given in hex.
+pub fn base64_of_hex(sha256: &str) -> Option<String> {
+    hex::decode(sha256).ok().map(|digest| STANDARD.encode(digest))
 }
 
 pub fn md5_hex(content: &[u8]) -> String {
@@ -137,12 +142,15 @@ pub fn composite_tag(parts: &[FinishedPart]) -> Option<String> {
 }
 
 impl Recording {
-    /// The recording of an episode, where it still is the one that was verified. In the cloud it has the same key, as long as no other one is said.
+    /// The recording of an episode, where it still is the one that was verified: by its entity tag, or, where that is another one because the same bytes
+    /// were written once more, by these. In the cloud it has the same key, as long as no other one is said.
     pub async fn open(push: &Push<'_>, room: &Room) -> PushResult<Self> {
         let queued = &push.chain.queued;
         let facts = push.blobs.head(&push.source).await?;
         let is_other = push.created.etag.as_ref().is_some_and(|etag| !same_etag(etag, &facts.etag));
-        if facts.size != queued.size_bytes || is_other {
+        if facts.size != queued.size_bytes
+            || (is_other && sha256_of(push.blobs, &push.source, &facts).await? != queued.sha256.to_lowercase())
+        {
             let text = format!("the object `{}` is another one than was verified: {} bytes, {}", push.source, facts.size, facts.etag);
             return Err(PushError::never(SyncFault::SourceChanged, text));
         }
@@ -350,6 +358,16 @@ pub async fn send(
     Err(is_another())
 }
 
+/// Of all of it, in hex. What is replaced meanwhile is noticed when it is opened.
+async fn sha256_of(blobs: &Blobs, key: &ObjectKey, facts: &ObjectFacts) -> PushResult<String> {
+    let (mut pieces, mut hash) = (blobs.pieces(key, facts), Sha256::new());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        hash = computed(move || hash.chain_update(&piece)).await?;
+    }
+    Ok(hex::encode(hash.finalize()))
+}
+
 fn is_another() -> PushError {
     PushError::never(SyncFault::SourceChanged, "the recording in the edge storage has another SHA-256 than was verified")
 }
@@ -373,7 +391,7 @@ async fn send_part(
             }
             Err(failure) => failure,
         };
-        let wait = waits.next().filter(|_| matches!(failure, StoreError::Away { .. } | StoreError::Damaged { .. }));
+        let wait = waits.next().filter(|_| matches!(failure, StoreError::Away { .. } | StoreError::NoStore | StoreError::Damaged { .. }));
         let Some(wait) = wait else { return Err(failure.into()) };
         let told = if let StoreError::Away { after: Some(after), .. } = &failure { *after } else { Duration::ZERO };
         tokio::time::sleep((*wait).max(told)).await;

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// No connection, no answer in time, or a server that cannot at the moment.
     #[error("the cloud's store does not answer: {text}")]
     Away { text: String, after: Option<Duration> },
+    /// A 404 that names no error of a store: what answers in its place, as a proxy does, knows nothing of objects.
+    #[error("what answers in place of the cloud's store says 404, and is no store")]
+    NoStore,
     #[error("the cloud's store does not let us in: {code}")]
     Denied { code: String },
     #[error("the cloud's store has no such bucket")]
@@ -54,6 +57,7 @@ impl From<StoreError> for PushError {
         let text = error.to_string();
         match error {
             StoreError::Away { after, .. } => Self::Again { failure: SyncFailure::new(SyncFault::CloudAway, text), after },
+            StoreError::NoStore => Self::again(SyncFault::CloudAway, text),
             StoreError::Denied { .. } => Self::again(SyncFault::CloudDenied, text),
             StoreError::NoBucket => Self::down(SyncFault::CloudRefused, text),
             StoreError::Damaged { .. } => Self::again(SyncFault::Damaged, text),
@@ -157,6 +161,7 @@ impl Sender {
         let answer = self.http.get(url).send().await.map_err(|error| away(&error))?;
         match answer.status() {
             status if status.is_server_error() => Err(StoreError::Away { text: status.as_u16().to_string(), after: None }),
+            StatusCode::NOT_FOUND if !NUMBERS.iter().any(|number| answer.headers().contains_key(*number)) => Err(StoreError::NoStore),
             _ => Ok(()),
         }
     }
@@ -324,6 +329,9 @@ pub fn is_name(text: &str) -> bool {
 /// The header of a checksum, in base64.
 pub const SHA256: &str = "x-amz-checksum-sha256";
 
+/// Where stores write the number of an answer.
+const NUMBERS: [&str; 2] = ["x-amz-request-id", "x-oss-request-id"];
+
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
@@ -351,12 +359,18 @@ fn code_of(body: &[u8]) -> String {
     code.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS_MAX).collect()
 }
 
+/// Whether an answer without a code is a store's all the same: that to HEAD has no body, and a store numbers its answers.
+fn is_numbered(headers: &HeaderMap, body: &[u8]) -> bool {
+    body.is_empty() && NUMBERS.iter().any(|number| headers.contains_key(*number))
+}
+
 fn failure(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&str>) -> StoreError {
     let code = code_of(body);
     match (status.as_u16(), code.as_str()) {
         (_, "NoSuchBucket") => StoreError::NoBucket,
         (_, "NoSuchUpload") => StoreError::NoUpload,
         (_, "NoSuchKey") => StoreError::NoObject,
+        (404, "") if !is_numbered(headers, body) => StoreError::NoStore,
         (404, _) if key.is_some() => StoreError::NoObject,
         (404, _) => StoreError::NoBucket,
         (_, "BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch" | "IncompleteBody") => StoreError::Damaged { code },
@@ -401,6 +415,25 @@ mod tests {
         assert_eq!(error(400, "EntityTooSmall"), StoreError::Refused { status: 400, code: "EntityTooSmall".into() });
         assert!(matches!(error(503, "SlowDown"), StoreError::Away { .. }));
         assert!(matches!(error(501, "NotImplemented"), StoreError::Refused { .. }));
+    }
+
+    #[test]
+    fn what_a_proxy_does_not_find_is_no_missing_object() {
+        let told = |number: Option<&'static str>, body: &[u8], key| {
+            let headers = number.map(|number| (http::HeaderName::from_static(number), http::HeaderValue::from_static("1")));
+            failure(StatusCode::NOT_FOUND, &HeaderMap::from_iter(headers), body, key)
+        };
+        for body in ["", "<html><body>404 Not Found</body></html>", "{\"error\": \"no route\"}", "<Error><Message>none</Message></Error>"] {
+            assert_eq!(told(None, body.as_bytes(), Some("k")), StoreError::NoStore, "{body}");
+            assert_eq!(told(None, body.as_bytes(), None), StoreError::NoStore, "{body}");
+        }
+        assert_eq!(told(Some("x-amz-request-id"), b"<html></html>", Some("k")), StoreError::NoStore);
+        assert_eq!(told(Some("x-amz-request-id"), b"", Some("k")), StoreError::NoObject);
+        assert_eq!(told(Some("x-oss-request-id"), b"", Some("k")), StoreError::NoObject);
+        assert_eq!(told(Some("x-amz-request-id"), b"", None), StoreError::NoBucket);
+        assert_eq!(told(None, b"<Error><Code>NoSuchKey</Code></Error>", Some("k")), StoreError::NoObject);
+        let pushed = PushError::from(StoreError::NoStore);
+        assert!(matches!(pushed, PushError::Again { failure, .. } if failure.fault == SyncFault::CloudAway));
     }
 
     #[test]

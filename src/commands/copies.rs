@@ -51,6 +51,17 @@ async fn pushed(work: &mut Work, known: &Known) -> Result<Option<BTreeMap<CloudN
     Ok(pushed_by(state_of(&chain)))
 }
 
+/// What is known of it in clouds, and whether each of them has it.
+async fn in_clouds(work: &mut Work, known: &Known) -> Result<(BTreeMap<CloudName, Pushed>, bool), CommandError> {
+    let Some(cloud) = &known.cloud else { return Ok((BTreeMap::new(), false)) };
+    let chain = work.load::<SyncChain>(cloud.chain_id).await?;
+    Ok(match (pushed_by(state_of(&chain)), state_of(&chain)) {
+        (Some(clouds), _) => (clouds, true),
+        (None, Some(chain)) => (chain.left_behind(), false),
+        (None, None) => (BTreeMap::new(), false),
+    })
+}
+
 /// Refuses where the episode is on its way to a cloud, or waits for its next try.
 async fn refuse_if_under_way(work: &mut Work, episode: EpisodeId) -> Result<(), CommandError> {
     match newest(work, episode).await? {
@@ -193,7 +204,10 @@ pub struct CopiesOfEpisode {
     pub known: Box<Known>,
     /// The chain that the clouds have it by.
     pub chain: Option<SyncChainId>,
+    /// What each cloud has; also what is left in one by a chain that came to no good end.
     pub clouds: BTreeMap<CloudName, Pushed>,
+    /// Each cloud of the site has it: its edge copy may be removed, and brought back.
+    pub is_synced: bool,
 }
 
 /// What there is of an episode, as it is known. Changes nothing.
@@ -207,8 +221,8 @@ impl Command for ReadCopies {
     async fn run(&self, work: &mut Work) -> Result<CopiesOfEpisode, CommandError> {
         let episode: Loaded<Episode> = episode_in_scope(work, self.0).await?;
         let known = known(&episode)?.clone();
-        let clouds = pushed(work, &known).await?.unwrap_or_default();
-        Ok(CopiesOfEpisode { chain: known.cloud.as_ref().map(|cloud| cloud.chain_id), known: Box::new(known), clouds })
+        let (clouds, is_synced) = in_clouds(work, &known).await?;
+        Ok(CopiesOfEpisode { chain: known.cloud.as_ref().map(|cloud| cloud.chain_id), known: Box::new(known), clouds, is_synced })
     }
 }
 
@@ -226,8 +240,8 @@ impl Command for AskForLook {
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut episode = episode_in_scope(work, self.episode).await?;
         let state = known(&episode)?.clone();
-        let is_known = self.place == CopyPlace::Edge
-            || pushed(work, &state).await?.is_some_and(|clouds| clouds.keys().any(|cloud| CopyPlace::from(*cloud) == self.place));
+        let is_known =
+            self.place == CopyPlace::Edge || in_clouds(work, &state).await?.0.keys().any(|cloud| CopyPlace::from(*cloud) == self.place);
         if !is_known {
             let text = format!("no copy of the episode is known to lie at `{}`", self.place.as_str());
             return Err(Refusal::new(RefusalCode::CopyUnknown, text).into());

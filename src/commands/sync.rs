@@ -367,7 +367,9 @@ impl Command for CheckSync {
 #[derive(Clone, Debug)]
 pub struct NoteLeftBehind {
     pub of: HeldLeg,
-    pub object: FinishedObject,
+    pub object_key: String,
+    /// Where it is known to be the recording.
+    pub object: Option<FinishedObject>,
 }
 
 impl Command for NoteLeftBehind {
@@ -375,8 +377,11 @@ impl Command for NoteLeftBehind {
     const NAME: &'static str = "note_left_behind";
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
-        let (chain_id, object_key, at) = (self.of.chain, self.object.object_key.clone(), work.now);
-        let mut episode = work.lock_and_load::<Episode>(self.of.episode).await?;
+        let (chain_id, object_key, at) = (self.of.chain, self.object_key.clone(), work.now);
+        let (mut episode, mut chain) = work.lock_and_load_both::<Episode, SyncChain>(self.of.episode, chain_id).await?;
+        if let Some(object) = self.object.clone() {
+            work.decide(&mut chain, ChainCommand::NoteLeftBehind { cloud: self.of.held.cloud, object, at })?;
+        }
         if known(&episode)?.cloud.is_none() {
             work.decide(&mut episode, EpisodeCommand::NoteSynced(InCloud { chain_id, object_key, at }))?;
         }

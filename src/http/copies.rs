@@ -118,7 +118,7 @@ pub struct Copies {
     checksum: String,
     /// In the edge storage.
     edge: EdgeCopy,
-    /// In clouds; none where not every cloud of the site has it.
+    /// In clouds, also what is left in one of an episode that not every cloud of the site has.
     clouds: Vec<CloudCopy>,
 }
 
@@ -133,7 +133,7 @@ impl Copies {
             path: known.created.mcap_path.clone(),
             looked_at: look_at(CopyPlace::Edge),
             removable,
-            restorable: known.copies.is_lost() && copies.clouds.keys().any(|cloud| cloud.gives_back()),
+            restorable: known.copies.is_lost() && copies.is_synced && copies.clouds.keys().any(|cloud| cloud.gives_back()),
         };
         let clouds = copies.clouds.iter().map(|(cloud, pushed)| CloudCopy {
             place: cloud.as_str(),
@@ -150,7 +150,7 @@ impl Copies {
 async fn copies_of(state: &AppState, caller: &Caller, id: EpisodeId) -> Result<Copies, Problem> {
     let copies = state.commands.execute(&caller.context(), ReadCopies(id)).await?;
     let is_there = copies.known.copies.is_at_rest();
-    let removable = is_there && !copies.clouds.is_empty() && copies.known.may_lose_its_edge_copy(state.commands.now()).is_ok();
+    let removable = is_there && copies.is_synced && copies.known.may_lose_its_edge_copy(state.commands.now()).is_ok();
     Ok(Copies::of(id, &copies, removable))
 }
 

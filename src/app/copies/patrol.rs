@@ -103,7 +103,7 @@ impl Patrol {
             Due::Edge => (vec![CopyPlace::Edge], self.terms.edge_content_percent),
             Due::Cloud => (copies.clouds.keys().map(|cloud| (*cloud).into()).collect(), self.terms.cloud_content_percent),
         };
-        // It is there without having come to a good end (docs/cloud-sync.md): nothing is known of it that could be compared. Its turn comes when its lease is over.
+        // It was found there when it was too late to compare it (docs/cloud-sync.md). Its turn comes when its lease is over.
         if places.is_empty() {
             return Ok(false);
         }

@@ -28,8 +28,9 @@ use self::known_store::KnownStore;
 use self::oss::{Credentials, SessionStore, object_tag, opened};
 use super::parts::{self, Plan, Recording, same_tag, tag_shown};
 use super::platform::{Platform, PlatformError};
+use super::sidecar::sidecar;
 use super::store::{Sender, Store as _, StoreError};
-use super::{Asset, Cloud, Found, Journal, Pace, Push, PushError, PushResult, Room};
+use super::{Asset, Cloud, Found, Journal, LeftBehind, Pace, Push, PushError, PushResult, Room};
 use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, OpenedSession, Proof, Pushed, SyncFault, TagSources, tags};
 use crate::gateway_api::data_gateway::{CompleteUploadRequest, LogicalUploadStatus, UploadRecovery, UploadRecoveryAction};
 use crate::telemetry::chain;
@@ -76,8 +77,8 @@ struct Prepared<'a> {
 
 /// What became of the session of an earlier try.
 enum Recovered<'a> {
-    /// The gateway has completed it.
-    Completed(FinishedObject),
+    /// The gateway has completed one.
+    Completed(UploadRecovery),
     Left(Left<'a>),
 }
 
@@ -98,17 +99,17 @@ enum Lying {
     Another,
 }
 
-fn plan_of(session: &OpenedSession, recording: &Recording) -> Plan {
+fn plan_of(session: &OpenedSession, size_bytes: u64) -> Plan {
     let part_bytes = if session.part_bytes > 0 { session.part_bytes } else { PART_BYTES_DEFAULT };
-    Plan::of(recording.size, part_bytes.min(PART_BYTES_MAX))
+    Plan::of(size_bytes, part_bytes.min(PART_BYTES_MAX))
 }
 
-fn object_of(session: &OpenedSession, recording: &Recording, etag: String) -> FinishedObject {
+fn object_of(session: &OpenedSession, size_bytes: u64, etag: String) -> FinishedObject {
     FinishedObject {
         bucket: session.bucket.clone(),
         object_key: session.object_key.clone(),
         etag,
-        size_bytes: recording.size,
+        size_bytes,
         proof: Proof::EtagOfParts,
         checksum: None,
     }
@@ -120,12 +121,16 @@ fn is_completed_as(found: &UploadRecovery, tag: &str) -> bool {
     found.logical_upload_status() == LogicalUploadStatus::Completed && (told.is_empty() || same_tag(told, tag))
 }
 
-/// The tag that the object of this leg has when it is the recording: as it was seen, or of the parts that were written down, or else of those that
-/// it would have.
+/// The tag that the object of this leg has when it is the recording: as it was seen, or of the parts that were written down.
+fn noted_tag(leg: &Leg, plan: &Plan) -> Option<String> {
+    let of_parts = || (leg.parts.len() as u64 == plan.count).then(|| object_tag(leg.parts.values()));
+    leg.object.as_ref().map(|object| object.etag.clone()).or_else(of_parts)
+}
+
+/// The same; where it was not noted, of the parts that it would have.
 async fn tag_of(leg: &Leg, recording: &Recording, plan: &Plan) -> PushResult<String> {
-    match &leg.object {
-        Some(object) => Ok(object.etag.clone()),
-        None if leg.parts.len() as u64 == plan.count => Ok(object_tag(leg.parts.values())),
+    match noted_tag(leg, plan) {
+        Some(tag) => Ok(tag),
         // Reading it here costs less than sending it again.
         None => Ok(object_tag(&recording.all_parts(plan).await?)),
     }
@@ -180,7 +185,11 @@ impl GatewayCloud {
             ))
         })?;
         let refused = |text: &str| PushError::never(SyncFault::TagsRefused, text);
-        let sidecar = self.sidecar(push).await?;
+        let sidecar = sidecar(push, self.settings.sidecar_bytes_max).await?.map(|(_, content)| content);
+        // What it says could not be told later.
+        if sidecar.is_none() && push.sidecar.is_some() {
+            return Err(PushError::never(SyncFault::SourceGone, "the sidecar is not in the edge storage any more"));
+        }
         let sidecar = sidecar.as_deref().map(std::str::from_utf8).transpose().map_err(|_| refused("the sidecar is no text"))?;
         let sources = TagSources {
             device: &device.tags,
@@ -194,43 +203,20 @@ impl GatewayCloud {
         Ok(Prepared { caller: Caller::of(platform, device), asset_id, tags, recording })
     }
 
-    async fn sidecar(&self, push: &Push<'_>) -> PushResult<Option<Bytes>> {
-        let Some(sidecar) = &push.sidecar else { return Ok(None) };
-        let facts = push.blobs.head(sidecar).await?;
-        let most = self.settings.sidecar_bytes_max;
-        if facts.size > most {
-            let text = format!("the sidecar has {} bytes, and at most {most} are read", facts.size);
-            return Err(PushError::never(SyncFault::TagsRefused, text));
-        }
-        Ok(Some(push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?))
-    }
-
     fn store<'a>(&'a self, caller: &'a Caller, session: OpenedSession, credentials: Credentials) -> SessionStore<'a> {
         self.known_store.told(&credentials.endpoint);
         SessionStore::new(&self.calls, caller, &self.sender, self.settings.request_timeout, session, credentials)
     }
 
     /// What became of a session, as the gateway says.
-    async fn recovered<'a>(
-        &'a self,
-        (session, caller): &'a (OpenedSession, Caller),
-        leg: &Leg,
-        recording: &Recording,
-    ) -> PushResult<Recovered<'a>> {
+    async fn recovered<'a>(&'a self, (session, caller): &'a (OpenedSession, Caller)) -> PushResult<Recovered<'a>> {
         let found = match self.calls.recovery(caller, &session.logical_upload_id).await {
             Err(CallError::NotFound) => return Ok(Recovered::Left(Left::Gone)),
             found => found?,
         };
         match (found.logical_upload_status(), found.next_action()) {
             // Whatever it wants to be done next: what it was told has arrived.
-            (LogicalUploadStatus::Completed, _) => {
-                let tag = tag_of(leg, recording, &plan_of(session, recording)).await?;
-                if is_completed_as(&found, &tag) {
-                    return Ok(Recovered::Completed(object_of(session, recording, tag)));
-                }
-                warn!(episode.id = recording.episode, "The data platform has completed another object than ours; it is uploaded anew");
-                Ok(Recovered::Left(Left::Gone))
-            }
+            (LogicalUploadStatus::Completed, _) => Ok(Recovered::Completed(found)),
             (_, UploadRecoveryAction::Continue | UploadRecoveryAction::CompleteOnly) => {
                 let is_there = found.next_action() == UploadRecoveryAction::CompleteOnly;
                 let (now, credentials) =
@@ -298,8 +284,8 @@ impl GatewayCloud {
         if size != recording.size {
             return Ok(Lying::Another);
         }
-        let tag = tag_of(leg, recording, &plan_of(&store.session, recording)).await?;
-        Ok(if same_tag(&etag, &tag) { Lying::Recording(object_of(&store.session, recording, tag)) } else { Lying::Another })
+        let tag = tag_of(leg, recording, &plan_of(&store.session, recording.size)).await?;
+        Ok(if same_tag(&etag, &tag) { Lying::Recording(object_of(&store.session, recording.size, tag)) } else { Lying::Another })
     }
 
     /// The object in its session: sent, or found.
@@ -343,7 +329,7 @@ impl GatewayCloud {
 
     /// Sends what is not there, and makes it an object.
     async fn send(&self, store: &SessionStore<'_>, leg: &Leg, recording: &Recording, journal: &dyn Journal) -> PushResult<FinishedObject> {
-        let (plan, session) = (plan_of(&store.session, recording), &store.session);
+        let (plan, session) = (plan_of(&store.session, recording.size), &store.session);
         let recording = &recording.clone().at(session.object_key.clone());
         let mut upload = match parts::begun(store, &session.bucket, leg, recording, &plan).await? {
             Some(begun) => begun,
@@ -355,13 +341,13 @@ impl GatewayCloud {
         let lost = match store.complete(&recording.key, &upload.id, &parts, false).await {
             Ok(_) => None,
             // The answer may be what was lost, now or before.
-            Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => Some(error),
+            Err(error @ (StoreError::Away { .. } | StoreError::NoStore | StoreError::NoUpload | StoreError::NoObject)) => Some(error),
             Err(error) => return Err(error.into()),
         };
         let (size, etag) = store.head().await.map_err(|error| lost.unwrap_or(error))?;
         let tag = object_tag(&parts);
         if size == recording.size && same_tag(&etag, &tag) {
-            return Ok(object_of(session, recording, tag));
+            return Ok(object_of(session, recording.size, tag));
         }
         let text = format!("the object in the cloud is not what was sent: it has {size} bytes and the entity tag {}", tag_shown(&etag));
         Err(PushError::again(SyncFault::Damaged, text))
@@ -369,7 +355,7 @@ impl GatewayCloud {
 
     /// Tells the gateway that all of it is there. Where the answer is lost, or it was told before with other tags, it is asked.
     async fn complete(&self, prepared: &Prepared<'_>, session: &OpenedSession, object: &FinishedObject) -> PushResult<()> {
-        let plan = plan_of(session, &prepared.recording);
+        let plan = plan_of(session, prepared.recording.size);
         let question = CompleteUploadRequest {
             upload_id: session.session_id.clone(),
             file_size: i64::try_from(object.size_bytes).unwrap_or(i64::MAX),
@@ -432,15 +418,32 @@ impl Cloud for GatewayCloud {
         let platform = self.platform().await?;
         let before = opener(&platform, &leg)?;
         let recovered = match &before {
-            Some(before) => self.recovered(before, &leg, &recording).await?,
+            Some(before) => self.recovered(before).await?,
             None => Recovered::Left(Left::Gone),
         };
-        let object = match recovered {
-            Recovered::Completed(object) => {
+        let completed = match (&recovered, &before) {
+            (Recovered::Completed(found), Some((session, _))) => {
+                let tag = tag_of(&leg, &recording, &plan_of(session, recording.size)).await?;
+                is_completed_as(found, &tag).then(|| object_of(session, recording.size, tag))
+            }
+            _ => None,
+        };
+        let object = match completed {
+            Some(object) => {
                 journal.object_finished(&object).await?;
                 object
             }
-            Recovered::Left(left) => {
+            None => {
+                let left = match recovered {
+                    Recovered::Left(left) => left,
+                    Recovered::Completed(_) => {
+                        warn!(
+                            episode.id = recording.episode,
+                            "The data platform has completed another object than ours; it is uploaded anew"
+                        );
+                        Left::Gone
+                    }
+                };
                 let prepared = self.prepared(&platform, push, recording).await?;
                 let (store, object) = self.bring(left, &leg, &prepared, journal).await?;
                 journal.object_finished(&object).await?;
@@ -454,18 +457,23 @@ impl Cloud for GatewayCloud {
         Ok(None)
     }
 
-    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<LeftBehind>> {
         let leg = push.chain.legs.get(&CloudName::Gateway).cloned().unwrap_or_default();
         let Some(before) = opener(&self.platform().await?, &leg)? else { return Ok(None) };
-        let recording = Recording::open(push, &self.room).await?;
-        match self.recovered(&before, &leg, &recording).await? {
-            Recovered::Completed(object) => Ok(push.before.is_none().then_some(object)),
+        let (session, caller) = &before;
+        match self.recovered(&before).await? {
+            Recovered::Completed(_) if push.before.is_some() => Ok(None),
+            Recovered::Completed(found) => {
+                let size = push.chain.queued.size_bytes;
+                let tag = noted_tag(&leg, &plan_of(session, size)).filter(|tag| is_completed_as(&found, tag));
+                let unproven = LeftBehind::Unproven { object_key: session.object_key.clone() };
+                Ok(Some(tag.map_or(unproven, |tag| LeftBehind::Object(object_of(session, size, tag)))))
+            }
             Recovered::Left(Left::Gone) => Ok(None),
             Recovered::Left(left) => {
                 if let Left::Open { store, .. } = &left {
                     self.abort_upload(store, &leg).await;
                 }
-                let (session, caller) = &before;
                 self.abort(caller, session, "the episode may not be in the cloud any more").await;
                 Ok(None)
             }

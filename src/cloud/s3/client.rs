@@ -80,8 +80,21 @@ impl S3Client {
 
     pub async fn head(&self, key: &str) -> Result<ObjectHead, StoreError> {
         let headers = vec![("x-amz-checksum-mode", "ENABLED".to_owned())];
-        let answer = self.ask(Request::of(Method::HEAD, key).saying(headers)).await?;
+        let answer = match self.ask(Request::of(Method::HEAD, key).saying(headers)).await {
+            // An answer to HEAD names no error, and there are stores that do not number theirs: one to GET tells them from a proxy.
+            Err(StoreError::NoStore) => return Err(self.why_not(key).await),
+            answer => answer?,
+        };
         Ok(ObjectHead { size: answer.size()?, etag: answer.tag("a HEAD without an entity tag")?, sha256: answer.sha256() })
+    }
+
+    /// Why an object is not found.
+    async fn why_not(&self, key: &str) -> StoreError {
+        let one_byte = vec![("range", "bytes=0-0".to_owned())];
+        match self.ask(Request::of(Method::GET, key).saying(one_byte)).await {
+            Ok(_) => StoreError::Strange { what: "an object that HEAD does not find" },
+            Err(error) => error,
+        }
     }
 
     /// These bytes of the object with this entity tag.

@@ -24,11 +24,12 @@ use tracing::warn;
 
 use self::client::{ObjectHead, S3Client};
 use self::receiver::Receiver;
-use super::parts::{self, Plan, Recording, base64_sha256, composite, is_what_arrived, same_tag, tag_of, tag_shown};
+use super::parts::{self, Plan, Recording, base64_of_hex, base64_sha256, composite, is_what_arrived, same_tag, tag_of, tag_shown};
+use super::sidecar::sidecar;
 use super::store::{Store as _, StoreError};
-use super::{Cloud, Found, Journal, Pace, Push, PushError, PushResult, Room};
+use super::{Cloud, Found, Journal, LeftBehind, Pace, Push, PushError, PushResult, Room};
+use crate::blobs::ObjectKey;
 use crate::blobs::signature::Signer;
-use crate::blobs::{BlobError, ObjectKey};
 use crate::config::Secret;
 use crate::domain::sync::{CloudName, FinishedObject, FinishedPart, Leg, Proof, Pushed, SyncFault};
 use crate::telemetry::chain;
@@ -110,11 +111,39 @@ impl S3Cloud {
             // Reading it here costs less than sending it again.
             false => recording.all_parts(plan).await?,
         };
-        Ok(self.proven(recording, plan, &head, &expected))
+        Ok(self.proven(&recording.key, plan, &head, &expected))
+    }
+
+    /// What lies there of a recording that may not be there. It is compared with what is known of it, and with the recording only where that does not do.
+    async fn left_behind(&self, push: &Push<'_>, leg: &Leg) -> PushResult<Option<LeftBehind>> {
+        let (key, queued) = (self.key_of(&push.source), &push.chain.queued);
+        let head = match self.client.head(&key).await {
+            Err(StoreError::NoObject) => return Ok(None),
+            head => head?,
+        };
+        if head.size != queued.size_bytes {
+            return Ok(None);
+        }
+        let plan = Plan::of(queued.size_bytes, self.settings.part_bytes);
+        let noted: Vec<_> = leg.parts.values().cloned().collect();
+        let expected = if noted.len() as u64 == plan.count {
+            Some(noted)
+        } else if plan.count == 1 && head.sha256.is_some() {
+            base64_of_hex(&queued.sha256).map(|sha256| vec![FinishedPart { number: 1, etag: String::new(), sha256 }])
+        } else {
+            let read = async { self.recording(push).await?.all_parts(&plan).await };
+            match read.await {
+                Ok(parts) => Some(parts),
+                Err(PushError::Never(_)) => None,
+                Err(error) => return Err(error),
+            }
+        };
+        let proven = expected.and_then(|expected| self.proven(&key, &plan, &head, &expected));
+        Ok(Some(proven.map_or(LeftBehind::Unproven { object_key: key }, LeftBehind::Object)))
     }
 
     /// The object, where what is there is what was sent. `parts` are those of the plan.
-    fn proven(&self, recording: &Recording, plan: &Plan, head: &ObjectHead, parts: &[FinishedPart]) -> Option<FinishedObject> {
+    fn proven(&self, key: &str, plan: &Plan, head: &ObjectHead, parts: &[FinishedPart]) -> Option<FinishedObject> {
         let (proof, expected) = match (&head.sha256, plan.count) {
             (Some(_), 1) => (Proof::Sha256, parts.first().map(|part| part.sha256.clone())),
             (Some(_), _) => (Proof::Sha256OfParts, composite(parts)),
@@ -124,9 +153,9 @@ impl S3Cloud {
             Some(told) => expected.as_ref().is_some_and(|expected| is_checksum(told, expected)),
             None => expected.as_ref().is_some_and(|expected| same_tag(expected, &head.etag)),
         };
-        (is_it && head.size == recording.size).then(|| FinishedObject {
+        (is_it && head.size == plan.size).then(|| FinishedObject {
             bucket: self.client.bucket().to_owned(),
-            object_key: recording.key.clone(),
+            object_key: key.to_owned(),
             etag: head.etag.clone(),
             size_bytes: head.size,
             proof,
@@ -143,7 +172,9 @@ impl S3Cloud {
         match put {
             Ok(_) => Ok(Brought::Sent { recording, plan, sent }),
             // The answer may be what was lost.
-            Err(error @ StoreError::Away { .. }) => self.look_again(&recording, &plan, &sent, error).await.map(Brought::There),
+            Err(error @ (StoreError::Away { .. } | StoreError::NoStore)) => {
+                self.look_again(&recording, &plan, &sent, error).await.map(Brought::There)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -151,7 +182,7 @@ impl S3Cloud {
     /// After a failure behind which the object may be there all the same.
     async fn look_again(&self, recording: &Recording, plan: &Plan, sent: &Sent, failure: StoreError) -> PushResult<FinishedObject> {
         match self.client.head(&recording.key).await {
-            Ok(head) => self.proven(recording, plan, &head, &sent.parts(&head).await?).ok_or_else(|| failure.into()),
+            Ok(head) => self.proven(&recording.key, plan, &head, &sent.parts(&head).await?).ok_or_else(|| failure.into()),
             Err(_) => Err(failure.into()),
         }
     }
@@ -163,7 +194,7 @@ impl S3Cloud {
             Brought::Sent { recording, plan, sent } => (recording, plan, sent),
         };
         let head = self.client.head(&recording.key).await?;
-        if let Some(object) = self.proven(recording, plan, &head, &sent.parts(&head).await?) {
+        if let Some(object) = self.proven(&recording.key, plan, &head, &sent.parts(&head).await?) {
             return Ok(object);
         }
         let text = format!(
@@ -173,6 +204,11 @@ impl S3Cloud {
         );
         if let Err(error) = self.client.delete(&recording.key).await {
             warn!(error = chain(&error), "Could not take away what arrived damaged: {error}");
+        }
+        // Sent once more, it could not be seen either.
+        if head.sha256.is_none() && head.size == plan.size && plan.count > 1 && !is_tag_of_parts(&head.etag) {
+            let text = "the cloud's store tells neither a SHA-256 of an object made of parts nor an entity tag of its parts: what arrived cannot be proven";
+            return Err(PushError::never(SyncFault::CloudRefused, text));
         }
         Err(PushError::again(SyncFault::Damaged, text))
     }
@@ -218,7 +254,7 @@ impl S3Cloud {
         match completed {
             Ok(_) => Ok(Brought::Sent { recording, plan, sent }),
             // The answer may be what was lost, now or before.
-            Err(error @ (StoreError::Away { .. } | StoreError::NoUpload | StoreError::NoObject)) => {
+            Err(error @ (StoreError::Away { .. } | StoreError::NoStore | StoreError::NoUpload | StoreError::NoObject)) => {
                 self.look_again(&recording, &plan, &sent, error).await.map(Brought::There)
             }
             Err(error) => Err(error.into()),
@@ -226,20 +262,9 @@ impl S3Cloud {
     }
 
     /// Answers its key, where there is one.
-    async fn bring_sidecar(&self, push: &Push<'_>) -> PushResult<Option<String>> {
-        let Some(sidecar) = &push.sidecar else { return Ok(None) };
-        let facts = match push.blobs.head(sidecar).await {
-            // The recording is what counts, and there are recordings without a sidecar.
-            Err(BlobError::NotFound(_)) => return Ok(None),
-            facts => facts?,
-        };
+    async fn bring_sidecar(&self, sidecar: Option<(&ObjectKey, Bytes)>) -> PushResult<Option<String>> {
+        let Some((sidecar, content)) = sidecar else { return Ok(None) };
         let key = self.key_of(sidecar);
-        let most = self.settings.sidecar_bytes_max;
-        if facts.size > most {
-            let text = format!("the sidecar `{sidecar}` has {} bytes, and at most {most} are read", facts.size);
-            return Err(PushError::never(SyncFault::SourceChanged, text));
-        }
-        let content = push.blobs.read_range(sidecar, 0..facts.size, Some(&facts.etag)).await?;
         self.put_beside(&key, content).await?;
         Ok(Some(key))
     }
@@ -275,6 +300,11 @@ impl S3Cloud {
 /// Whether a server tells this checksum. Some tell that of several parts without the number of parts behind it.
 fn is_checksum(told: &str, expected: &str) -> bool {
     told == expected || expected.rsplit_once('-').is_some_and(|(of_parts, _)| told == of_parts)
+}
+
+/// Whether an entity tag is one of several parts, which has their number behind it. There are servers that give objects of parts that of all bytes.
+fn is_tag_of_parts(etag: &str) -> bool {
+    etag.trim_matches('"').rsplit_once('-').is_some_and(|(_, count)| count.parse::<u32>().is_ok())
 }
 
 /// A recording that the server said it has.
@@ -320,7 +350,9 @@ impl Cloud for S3Cloud {
         match self.client.probe(&self.settings.prefix).await {
             Ok(()) => {}
             Err(error @ StoreError::Denied { .. }) => return Err(PushError::down(SyncFault::CloudDenied, error.to_string())),
-            Err(error @ StoreError::Away { .. }) => return Err(PushError::down(SyncFault::CloudAway, error.to_string())),
+            Err(error @ (StoreError::Away { .. } | StoreError::NoStore)) => {
+                return Err(PushError::down(SyncFault::CloudAway, error.to_string()));
+            }
             Err(error) => return Err(PushError::down(SyncFault::CloudRefused, error.to_string())),
         }
         match &self.receiver {
@@ -331,12 +363,14 @@ impl Cloud for S3Cloud {
 
     async fn push(&self, push: &Push<'_>, journal: &dyn Journal) -> PushResult<Option<FinishedObject>> {
         let leg = push.chain.legs.get(&CloudName::S3).cloned().unwrap_or_default();
+        // Where it is another one, nothing arrives. Where it is gone, the recording is what counts.
+        let sidecar = sidecar(push, self.settings.sidecar_bytes_max).await?;
         let brought = match &leg.object {
             Some(object) => Brought::There(object.clone()),
             None => self.bring(push, &leg, journal).await?,
         };
         // One round trip of the line for all three: of a small recording, they are most of the time.
-        let (object, sidecar, certificate) = tokio::join!(self.seen(brought), self.bring_sidecar(push), self.bring_certificate(push));
+        let (object, sidecar, certificate) = tokio::join!(self.seen(brought), self.bring_sidecar(sidecar), self.bring_certificate(push));
         let object = object?;
         journal.progress(object.size_bytes).await;
         let receiver = self.receiver.as_ref().filter(|_| leg.told_at.is_none());
@@ -352,7 +386,7 @@ impl Cloud for S3Cloud {
         Ok(None)
     }
 
-    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<FinishedObject>> {
+    async fn take_back(&self, push: &Push<'_>) -> PushResult<Option<LeftBehind>> {
         let leg = push.chain.legs.get(&CloudName::S3).cloned().unwrap_or_default();
         if let Some(upload) = &leg.upload {
             self.client.abort(&upload.object_key, &upload.upload_id).await?;
@@ -360,12 +394,10 @@ impl Cloud for S3Cloud {
         if push.before.is_some() {
             return Ok(None);
         }
-        if leg.object.is_some() {
-            return Ok(leg.object);
+        match leg.object {
+            Some(object) => Ok(Some(LeftBehind::Object(object))),
+            None => self.left_behind(push, &leg).await,
         }
-        let recording = self.recording(push).await?;
-        let plan = Plan::of(recording.size, self.settings.part_bytes);
-        self.found(&recording, &plan, &leg).await
     }
 
     async fn look(&self, pushed: &Pushed) -> PushResult<Found> {
@@ -399,6 +431,12 @@ impl Cloud for S3Cloud {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_of_parts_is_told_from_one_of_all_bytes() {
+        assert!(is_tag_of_parts("\"49ebe67318017a7d9715d3d9f6a47cb2-2\"") && is_tag_of_parts("49ebe67318017a7d9715d3d9f6a47cb2-10000"));
+        assert!(!is_tag_of_parts("\"4dc7dd09bd6fdc097716f3103c154ed4\"") && !is_tag_of_parts("a-b") && !is_tag_of_parts(""));
+    }
 
     #[test]
     fn a_checksum_of_parts_is_told_with_their_number_or_without() {

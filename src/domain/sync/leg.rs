@@ -79,7 +79,12 @@ pub struct Pushed {
 impl Leg {
     /// None while it is not all there.
     pub fn pushed(&self) -> Option<Pushed> {
-        let object = self.object.clone().filter(|_| self.stage == LegStage::Done)?;
+        self.has().filter(|_| self.stage == LegStage::Done)
+    }
+
+    /// What is there, whether or not all is done.
+    pub(super) fn has(&self) -> Option<Pushed> {
+        let object = self.object.clone()?;
         Some(Pushed { session: self.session.clone(), object })
     }
 

@@ -219,6 +219,12 @@ pub enum ChainCommand {
         failure: SyncFailure,
         at: Timestamp,
     },
+    /// The chain is over because its episode may not be there, and it is there all the same.
+    NoteLeftBehind {
+        cloud: CloudName,
+        object: FinishedObject,
+        at: Timestamp,
+    },
     /// No leg is wanted any more.
     GiveUp {
         cause: GivenUpCause,
@@ -329,6 +335,12 @@ impl Chain {
     /// What is there, of the first cloud that it was to go to.
     pub fn object(&self) -> Option<&FinishedObject> {
         self.queued.clouds.iter().find_map(|cloud| self.legs.get(cloud).and_then(|leg| leg.object.as_ref()))
+    }
+
+    /// What is there of one that came to no good end: an object of which the gateway was not told is none of its.
+    pub fn left_behind(&self) -> BTreeMap<CloudName, Pushed> {
+        let is_there = |(cloud, leg): &(&CloudName, &Leg)| **cloud != CloudName::Gateway || leg.told_at.is_some();
+        self.legs.iter().filter(is_there).filter_map(|(cloud, leg)| Some((*cloud, leg.has()?))).collect()
     }
 
     /// Whether it was given up because the episode might not be there.
@@ -473,6 +485,13 @@ impl Aggregate for SyncChain {
             C::GiveUpLeg { held, cause, failure, at } => {
                 chain.held(&held)?;
                 chain.leg_given_up(held.cloud, cause, failure, at)
+            }
+            C::NoteLeftBehind { .. } if !chain.lost_its_approval() => vec![],
+            C::NoteLeftBehind { cloud, object, at } => {
+                let leg = chain.leg(cloud)?;
+                let noted = leg.object.is_none().then_some(ChainEvent::SyncObjectFinished { cloud, object });
+                let is_news = cloud == CloudName::Gateway && leg.told_at.is_none();
+                noted.into_iter().chain(is_news.then_some(ChainEvent::SyncGatewayCompleted { cloud, at })).collect()
             }
             C::GiveUp { .. } if chain.end.is_some() => vec![],
             C::GiveUp { cause, failure, at } => vec![ChainEvent::SyncGivenUp { cause, failure, at }],

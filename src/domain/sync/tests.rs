@@ -60,6 +60,33 @@ fn fail(session: u8, wait_s: u64, limits: Limits, now: i64) -> ChainCommand {
     ChainCommand::Fail { held: held(CloudName::S3, session), failure: failure(), wait_ms: wait_s * 1000, limits, at: at(now) }
 }
 
+#[test]
+fn what_is_left_behind_is_noted_of_a_chain_that_lost_its_approval_and_once() {
+    let object = FinishedObject {
+        bucket: "b".into(),
+        object_key: "k".into(),
+        etag: "\"e\"".into(),
+        size_bytes: 10,
+        proof: Proof::EtagOfParts,
+        checksum: None,
+    };
+    let left = |cloud| ChainCommand::NoteLeftBehind { cloud, object: object.clone(), at: at(9) };
+    let over = |cause| ChainCommand::GiveUp { cause, failure: failure(), at: at(5) };
+    for cloud in CloudName::ALL {
+        let chain = after(&[*cloud], [claim(*cloud, 1, 1, 1), over(GivenUpCause::NotEligible), left(*cloud), left(*cloud)]);
+        assert_eq!(known(&chain).left_behind().get(cloud).map(|pushed| &pushed.object), Some(&object));
+        assert_eq!(chain.decide(left(*cloud)).unwrap(), []);
+        assert!(known(&chain).lost_its_approval() && known(&chain).is_over_in(*cloud));
+        for chain in [after(&[*cloud], [claim(*cloud, 1, 1, 1)]), after(&[*cloud], [over(GivenUpCause::Superseded)])] {
+            assert_eq!(chain.decide(left(*cloud)).unwrap(), []);
+        }
+    }
+    // An object that the gateway was not told of is ended with its session.
+    let finish = ChainCommand::FinishObject { held: held(CloudName::Gateway, 1), object: object.clone() };
+    let chain = after(&[CloudName::Gateway], [claim(CloudName::Gateway, 1, 1, 1), finish, over(GivenUpCause::NotEligible)]);
+    assert!(known(&chain).left_behind().is_empty());
+}
+
 const NO_LIMITS: Limits = Limits { deadline_ms: None, attempts_max: None };
 
 #[test]

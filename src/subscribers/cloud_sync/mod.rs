@@ -30,7 +30,7 @@ pub use self::waits::RetryTerms;
 use super::context::context_of;
 use crate::blobs::Blobs;
 use crate::certificates::{CertificateError, Certificates};
-use crate::cloud::{Asset, Cloud, NotNoted, Push, PushError, Registered};
+use crate::cloud::{Asset, Cloud, LeftBehind, NotNoted, Push, PushError, Registered};
 use crate::commands::sync::{CheckSync, Checked, ClaimSync, FinishSyncLeg, HeldLeg, MayGoOn, NoteLeftBehind, NoteSync, ReadSync, ToPush};
 use crate::commands::{CommandError, Commands, Context};
 use crate::dispatcher::{Backoff, Delivery, DeliverySettings, Outcome, Subscriber};
@@ -244,10 +244,16 @@ impl CloudSync {
         };
         match found {
             Ok(None) => Outcome::Delivered,
-            Ok(Some(object)) => match self.commands.execute(context, NoteLeftBehind { of: of.clone(), object }).await {
-                Ok(()) => Outcome::Delivered,
-                Err(error) => trouble(error),
-            },
+            Ok(Some(found)) => {
+                let (object_key, object) = match found {
+                    LeftBehind::Object(object) => (object.object_key.clone(), Some(object)),
+                    LeftBehind::Unproven { object_key } => (object_key, None),
+                };
+                match self.commands.execute(context, NoteLeftBehind { of: of.clone(), object_key, object }).await {
+                    Ok(()) => Outcome::Delivered,
+                    Err(error) => trouble(error),
+                }
+            }
             Err(error) => {
                 warn!(episode.id = %of.episode, error = chain(&error), "Could not take back what was begun of episode {}: {error}", of.episode);
                 match error {

@@ -4,7 +4,7 @@
 //!  edge_copy_removal_requested ─► is it wanted still? ─► has each cloud what it had? ─► removed, and seen to be gone ─► edge_copy_removed
 //!                                                               └── no, or not told ─► edge_copy_removal_failed
 //!  edge_copy_restore_requested ─► is it wanted still? ─► read from the cloud, hashed, written ─► edge_copy_restored
-//!                                                               └── another content, or no answer ─► edge_copy_restore_failed
+//!                                                               └── another content, or nothing was written ─► edge_copy_restore_failed
 //!  copy_look_requested ─► looked at, all of its bytes ─► copy_found_sound, copy_found_damaged
 //! ```
 //!
@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use tracing::{info, warn};
 
 pub use self::look::Looker;
+use self::restore::NotRestored;
 use super::cloud_sync::Clouds;
 use super::context::context_of;
 use crate::blobs::{BlobError, ObjectKey};
@@ -66,7 +67,8 @@ impl EdgeCopies {
         } else {
             match restore::restore(&self.0.blobs, &self.0.clouds, &key, &work).await {
                 Ok(etag) => EdgeCopyOutcome::Restored { etag },
-                Err(failure) => EdgeCopyOutcome::NotRestored(failure),
+                Err(NotRestored::Failed(failure)) => EdgeCopyOutcome::NotRestored(failure),
+                Err(NotRestored::NotSeen(error)) => return Outcome::Retry { error, after: None },
             }
         };
         tell(id, &outcome);

@@ -1,4 +1,6 @@
 //! A recording read from the cloud and written to the edge storage. It becomes an object there when its hash is that of the episode.
+//!
+//! What lies there already and is the recording is not read from the cloud once more: an earlier delivery wrote it, and did not come to its end.
 
 use std::io;
 use std::sync::Arc;
@@ -25,8 +27,54 @@ enum Stopped {
     Another { found: String, expected: String },
 }
 
-/// Answers the entity tag of what was written.
-pub async fn restore(blobs: &Blobs, clouds: &Clouds, key: &ObjectKey, work: &EdgeCopyWork) -> Result<String, CopyFailure> {
+/// Why there is no entity tag.
+pub enum NotRestored {
+    Failed(CopyFailure),
+    /// It was written, and the edge storage does not say what lies there now: it is looked at until it does.
+    NotSeen(String),
+}
+
+impl From<CopyFailure> for NotRestored {
+    fn from(failure: CopyFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<BlobError> for NotRestored {
+    fn from(error: BlobError) -> Self {
+        Self::NotSeen(format!("the edge storage does not say what was written: {}", chain(&error)))
+    }
+}
+
+/// Answers the entity tag of what lies there.
+pub async fn restore(blobs: &Blobs, clouds: &Clouds, key: &ObjectKey, work: &EdgeCopyWork) -> Result<String, NotRestored> {
+    if let Some(etag) = already(blobs, key, work).await {
+        blobs.make_durable(key).await?;
+        return Ok(etag);
+    }
+    write(blobs, clouds, key, work).await?;
+    blobs.make_durable(key).await?;
+    let head = blobs.head(key).await?;
+    if head.size != work.created.file_size_bytes {
+        let text = format!("the recording had {} bytes, and the object has {}", work.created.file_size_bytes, head.size);
+        return Err(CopyFailure::new(CopyFault::EdgeStorage, text).into());
+    }
+    Ok(head.etag)
+}
+
+/// The entity tag of what lies there, where that is the recording. What cannot be read is written anew.
+async fn already(blobs: &Blobs, key: &ObjectKey, work: &EdgeCopyWork) -> Option<String> {
+    let head = blobs.head(key).await.ok().filter(|head| head.size == work.created.file_size_bytes)?;
+    let (mut pieces, mut hash) = (blobs.pieces(key, &head), Sha256::new());
+    while let Some(piece) = pieces.next().await {
+        // Some megabytes: a few milliseconds of the processor.
+        hash.update(&piece.ok()?);
+    }
+    let is_it = hex::encode(hash.finalize()).eq_ignore_ascii_case(&work.created.checksum);
+    (is_it && blobs.is_still(key, &head).await.is_ok()).then_some(head.etag)
+}
+
+async fn write(blobs: &Blobs, clouds: &Clouds, key: &ObjectKey, work: &EdgeCopyWork) -> Result<(), CopyFailure> {
     let giving = work.clouds.iter().filter(|(name, _)| name.gives_back()).find_map(|(name, pushed)| Some((clouds.get(name)?, pushed)));
     let Some((cloud, pushed)) = giving else {
         return Err(CopyFailure::new(CopyFault::CloudAway, "the settings name no cloud that has it and gives recordings back"));
@@ -36,16 +84,8 @@ pub async fn restore(blobs: &Blobs, clouds: &Clouds, key: &ObjectKey, work: &Edg
         content_type: Some("application/octet-stream".to_owned()),
         metadata: vec![("checksum-sha256".to_owned(), work.created.checksum.to_lowercase())],
     };
-    let written = blobs.put_from(key, StreamReader::new(Box::pin(bytes)), &about).await.map_err(|error| failure_of(&error))?;
-    let in_edge = |error: BlobError| CopyFailure::new(CopyFault::EdgeStorage, chain(&error));
-    blobs.make_durable(key).await.map_err(in_edge)?;
-    let head = blobs.head(key).await.map_err(in_edge)?;
-    if head.size != written || head.size != work.created.file_size_bytes {
-        let text =
-            format!("{written} bytes were written, the recording had {}, and the object has {}", work.created.file_size_bytes, head.size);
-        return Err(CopyFailure::new(CopyFault::EdgeStorage, text));
-    }
-    Ok(head.etag)
+    blobs.put_from(key, StreamReader::new(Box::pin(bytes)), &about).await.map_err(|error| failure_of(&error))?;
+    Ok(())
 }
 
 /// These bytes; behind them an error where they are not those of this hash, so that what was written of them is given up.

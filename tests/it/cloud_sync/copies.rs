@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keystone_edge::app::copies::{Patrol, PatrolTerms};
-use keystone_edge::blobs::{Blobs, ObjectKey};
+use keystone_edge::blobs::{BlobError, Blobs, ObjectKey};
 use keystone_edge::config::{Config, Secret};
 use keystone_edge::domain::EpisodeId;
 use keystone_edge::domain::sync::CloudName;
@@ -36,7 +36,15 @@ impl Site {
     }
 
     pub fn copies_worker(&self) -> Running {
-        self.copies_worker_with(self.looker(self.edge.objects.blobs.clone(), 0))
+        self.copies_worker_on(self.edge.objects.blobs.clone())
+    }
+
+    pub fn copies_worker_to(&self, clouds: Clouds) -> Running {
+        self.copies_worker_with(Looker { clouds, ..self.looker(self.edge.objects.blobs.clone(), 0) })
+    }
+
+    pub fn copies_worker_on(&self, blobs: Blobs) -> Running {
+        self.copies_worker_with(self.looker(blobs, 0))
     }
 
     fn copies_worker_with(&self, looker: Looker) -> Running {
@@ -45,7 +53,7 @@ impl Site {
 
     /// Each copy in the edge storage is removed, and brought back from these clouds as it was; and what they have is looked at.
     pub async fn take_away_and_bring_back(&self, clouds: Clouds) {
-        let worker = self.copies_worker_with(Looker { clouds, ..self.looker(self.edge.objects.blobs.clone(), 0) });
+        let worker = self.copies_worker_to(clouds);
         for (nth, id) in self.episodes.iter().enumerate() {
             assert_eq!(self.remove(*id).await.0, 202);
             self.until_edge(*id, "deleted").await;
@@ -80,7 +88,7 @@ impl Site {
         told
     }
 
-    async fn remove(&self, id: EpisodeId) -> (u16, Value) {
+    pub async fn remove(&self, id: EpisodeId) -> (u16, Value) {
         let (status, said) = self.edge.send_as(&self.edge.admin, "DELETE", &format!("/api/v1/episodes/{id}/edge-copy"), Value::Null).await;
         (status, said)
     }
@@ -101,7 +109,7 @@ impl Site {
         worker.stop().await;
     }
 
-    async fn key(&self, nth: usize) -> ObjectKey {
+    pub async fn key(&self, nth: usize) -> ObjectKey {
         let path = self.episode(self.episodes[nth]).await["mcap_path"].as_str().expect("a path").to_owned();
         ObjectKey::new(path.split_once('/').expect("a bucket").1).expect("a key")
     }
@@ -110,7 +118,11 @@ impl Site {
     async fn edge_sha256(&self, nth: usize) -> Option<String> {
         let (key, blobs) = (self.key(nth).await, &self.edge.objects.blobs);
         let facts = blobs.head(&key).await.ok()?;
-        Some(crate::harness::sha256_of(blobs, &key, &facts).await.expect("it is read").0)
+        match crate::harness::sha256_of(blobs, &key, &facts).await {
+            // It was removed, or brought back, at this moment.
+            Err(BlobError::NotFound(_) | BlobError::Changed(_)) => None,
+            read => Some(read.expect("it is read").0),
+        }
     }
 
     fn cloud_folder(&self) -> &Path {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::copies::{file_with, flip_a_byte};
 use super::{Site, large, refusing_receiver, small};
+use crate::harness::s3::RawS3;
 use crate::harness::until;
 
 impl Site {
@@ -22,7 +23,7 @@ impl Site {
     }
 
     /// It is listed as one that is in the cloud and may not be.
-    async fn until_outdated(&self, id: EpisodeId) {
+    pub async fn until_outdated(&self, id: EpisodeId) {
         until("it is told", async || self.edge.get("/api/v1/episodes?cloud_outdated=true").await.1["total"] == 1).await;
         assert_eq!(self.status(id).await["cloud_outdated"], true);
     }
@@ -67,7 +68,7 @@ async fn an_upload_that_was_begun_is_given_up_by_each_cloud_when_another_one_end
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_given_up_behind_its_object_is_told_when_the_approval_is_lost_and_stops_no_patrol() {
+async fn what_was_given_up_behind_its_object_is_told_when_the_approval_is_lost_and_is_looked_at_again() {
     let mut site = Site::with(vec![small(), large(1)]).await;
     site.terms.limits.attempts_max = Some(1);
     let (first, second) = (site.episodes[0], site.episodes[1]);
@@ -88,8 +89,18 @@ async fn what_was_given_up_behind_its_object_is_told_when_the_approval_is_lost_a
     queue.stop().await;
     // It ends, and comes to the other one.
     tokio::time::timeout(std::time::Duration::from_secs(20), site.look(false)).await.expect("the patrol ends");
-    assert_eq!(site.copies(second).await["clouds"][0]["looked_at"]["sound"], true);
-    assert_eq!(site.number("select count(*) from copy_looks where place = 'cloud'").await, 1, "one look at it an hour");
+    for id in [first, second] {
+        assert_eq!(site.copies(id).await["clouds"][0]["looked_at"]["sound"], true);
+    }
+    assert_eq!(site.number("select count(*) from copy_looks where place = 'cloud'").await, 0, "both were looked at");
+    // As people take away there what may not be there.
+    let in_cloud = RawS3::new(site.cloud.addresses().s3, "simulated-cloud", "simulated-cloud-secret");
+    let object = site.object(0).await.expect("an object");
+    assert_eq!(in_cloud.delete(&format!("/{}/{}", object.bucket, object.key)).await.status, 204);
+    site.look(false).await;
+    let copies = site.copies(first).await;
+    assert!(copies["clouds"][0]["looked_at"]["damage"].as_str().unwrap().contains("not in the bucket any more"), "{copies}");
+    assert_eq!((&copies["edge"]["removable"], &copies["edge"]["restorable"]), (&json!(false), &json!(false)), "{copies}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ mod asked;
 mod copies;
 mod cuts;
 mod gateway;
+mod in_between;
 mod left_behind;
 mod must_not;
 mod stores;

@@ -7,6 +7,7 @@ use object_store::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::{Site, kill, large, small};
+use crate::harness::s3::RawS3;
 use crate::harness::{temp_folder, until};
 
 struct Store {
@@ -48,18 +49,40 @@ impl Store {
         site.take_away_and_bring_back(site.reached(named, None)).await;
     }
 
-    /// Whether it looks at signatures at all: what answers 200 to everything tells nothing.
-    async fn refuses_wrong_secrets(&self) -> bool {
-        self.client("another secret").put(&Path::from("edge-x"), "x".into()).await.is_err()
-    }
-
-    /// Whether it compares what arrives with its checksum.
-    async fn refuses_wrong_checksums(&self) -> bool {
+    /// What it verifies and tells, found by trying: what answers 200 to everything has none of it but the list of uploads.
+    async fn abilities(&self) -> Vec<&'static str> {
+        const SHA256: &str = "x-amz-checksum-sha256";
+        let (right, wrong) = ("DSLNzBDm0Enb4a9RI9UIc/38Gk9YMG5Yy2JBvpRyAU0=", "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=");
         let address = self.endpoint.strip_prefix("http://").expect("http").parse().expect("an address");
-        let raw = crate::harness::s3::RawS3::new(address, &self.access_key, &self.secret_key);
-        let wrong = "n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=";
-        let put = raw.put(&format!("/{BUCKET}/edge-checksum"), &[("x-amz-checksum-sha256", wrong)], "other bytes").await;
-        put.status >= 400
+        let raw = RawS3::new(address, &self.access_key, &self.secret_key);
+        let (bucket, object) = (format!("/{BUCKET}"), format!("/{BUCKET}/edge-tried"));
+        let mut found = vec![];
+        if self.client("another secret").put(&Path::from("edge-x"), "x".into()).await.is_err() {
+            found.push("secrets");
+        }
+        if raw.put(&object, &[(SHA256, wrong)], "some bytes").await.status >= 400 {
+            found.push("checksums");
+        }
+        let algorithm = ("x-amz-sdk-checksum-algorithm", "SHA256");
+        let put = raw.put(&object, &[algorithm, (SHA256, right)], "some bytes").await;
+        assert_eq!(put.status, 200, "{}", put.text());
+        if raw.send("HEAD", &object, &[], &[("x-amz-checksum-mode", "ENABLED")], "").await.header(SHA256) == right {
+            found.push("checksums_told");
+        }
+        let begun = raw.send("POST", &object, &[("uploads", "")], &[("x-amz-checksum-algorithm", "SHA256")], "").await;
+        let upload = begun.element("UploadId").expect("an upload");
+        let part = [("partNumber", "1"), ("uploadId", &upload)];
+        if raw.send("PUT", &object, &part, &[(SHA256, wrong)], "some bytes").await.status >= 400 {
+            found.push("checksums_of_parts");
+        }
+        if raw.send("GET", &bucket, &[("prefix", "edge-tried"), ("uploads", "")], &[], "").await.elements("UploadId").contains(&upload) {
+            found.push("uploads_listed");
+        }
+        assert!(raw.send("DELETE", &object, &[("uploadId", &upload)], &[], "").await.status < 300);
+        if !raw.send("HEAD", &format!("{bucket}/edge-never"), &[], &[], "").await.header("x-amz-request-id").is_empty() {
+            found.push("answers_numbered");
+        }
+        found
     }
 
     fn client(&self, secret: &str) -> object_store::aws::AmazonS3 {
@@ -95,11 +118,11 @@ async fn a_store_that_lists_no_uploads_takes_recordings() {
         }
     });
     let store = Store { endpoint: format!("http://{address}"), access_key: "cloud".into(), secret_key: "cloud-secret".into() };
-    assert!(store.refuses_wrong_secrets().await && store.refuses_wrong_checksums().await);
+    assert_eq!(store.abilities().await, ["secrets", "checksums", "checksums_told"]);
     store.takes_recordings(["sha256", "etag_of_parts"]).await;
 }
 
-/// `KEYSTONE_CLOUD_STORE_ENDPOINT`, `_KEY` and `_SECRET` name it, `_PROOFS` what it can show.
+/// `KEYSTONE_CLOUD_STORE_ENDPOINT`, `_KEY` and `_SECRET` name it, `_ABILITIES` what it verifies and tells, and `_PROOFS` what it can show.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_store_that_the_environment_names_takes_recordings() {
     let given = |name: &str| std::env::var(format!("KEYSTONE_CLOUD_STORE_{name}")).ok();
@@ -108,11 +131,11 @@ async fn the_store_that_the_environment_names_takes_recordings() {
         return;
     };
     let store = Store { endpoint, access_key, secret_key };
-    println!(
-        "wrong secrets are refused: {}, wrong checksums: {}",
-        store.refuses_wrong_secrets().await,
-        store.refuses_wrong_checksums().await
-    );
+    let abilities = store.abilities().await.join(",");
+    println!("it verifies and tells: {abilities}");
+    if let Some(expected) = given("ABILITIES") {
+        assert_eq!(abilities, expected);
+    }
     let proofs = given("PROOFS").unwrap_or_else(|| "sha256,sha256_of_parts".into());
     let (one, many) = proofs.split_once(',').expect("two proofs");
     store.takes_recordings([one, many]).await;

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use percent_encoding::percent_decode_str;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3Result, s3_error};
+use uuid::Uuid;
 
 use super::content::Contents;
 use super::faults::Operation;
@@ -94,7 +95,11 @@ impl Service for Endpoint {
                     let told = answer.body().bytes();
                     self.ledger.refused("s3", told.as_deref().and_then(code_in).unwrap_or(status.as_str()));
                 }
-                answer.map(|body| body.boxed_unsync())
+                let mut answer = answer.map(|body| body.boxed_unsync());
+                // By this, a client knows that it was the store that answered.
+                let number = HeaderValue::try_from(Uuid::new_v4().simple().to_string());
+                answer.headers_mut().extend(number.ok().map(|number| (HeaderName::from_static("x-amz-request-id"), number)));
+                answer
             }
             Err(error) => {
                 tracing::error!("The simulated S3 endpoint failed: {error:?}");
