@@ -170,7 +170,7 @@ async fn mn_18_a_login_name_is_one_persons_among_all_kinds() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_one_logs_out_or_an_administrator_ends_it() {
+async fn a_session_ends_when_one_logs_out_or_it_is_ended() {
     let edge = TestEdge::start().await;
     let id = number(&edge.account("manager", "production_manager", Value::Null).await);
     let (first, second) = (edge.token("manager").await, edge.token("manager").await);
@@ -209,6 +209,11 @@ async fn a_session_ends_when_one_logs_out_or_an_administrator_ends_it() {
     assert_eq!(edge.send_as(&fifth, "POST", "/api/v1/sessions/end", Value::Null).await.1["ended"], 1);
     assert_eq!(edge.get_as(&fifth, "/api/v1/orders").await.0, 401);
     assert_eq!(edge.get("/api/v1/orders").await.0, 200, "the administrator's was not meant");
+    // As clients expect that were there before.
+    assert_eq!(edge.post("/api/v1/auth/logout", Value::Null).await.0, 200);
+    assert_eq!(edge.get("/api/v1/orders").await.0, 200);
+    assert_eq!(edge.post("/api/v1/sessions/end", Value::Null).await, (200, json!({"ended": 1})));
+    assert_eq!(edge.get("/api/v1/orders").await.0, 401);
 }
 
 #[tokio::test]

@@ -26,10 +26,36 @@ fn every_measure_is_documented_with_its_kind_and_labels() {
     assert_eq!(documented(), declared.collect());
 }
 
+/// The panels of the dashboard for Grafana ask for measures that there are, by labels that these have.
+#[test]
+fn the_dashboard_for_grafana_asks_for_what_there_is() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts/grafana.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let known: BTreeMap<String, String> = documented().into_iter().map(|(name, _, labels)| (name, labels)).collect();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let questions: Vec<&str> = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()).map(|one| one["expr"].as_str().unwrap()).collect();
+    assert!(panels.len() >= 10 && questions.len() >= panels.len());
+    for question in questions {
+        let words: Vec<&str> = question.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+        let name = words.iter().find(|word| word.starts_with("keystone_")).expect("a measure");
+        let name = series_of(name);
+        let labels = known.get(name).unwrap_or_else(|| panic!("{question}: there is no {name}"));
+        let by = question.split_once("by (").and_then(|(_, rest)| rest.split_once(')')).map_or("", |(by, _)| by);
+        for label in by.split(',').map(str::trim).filter(|label| !["", "le"].contains(label)) {
+            assert!(labels.split(", ").any(|known| known == label), "{question}: {name} has no {label}");
+        }
+    }
+}
+
+/// The name of a measure, without what a histogram puts behind it.
+fn series_of(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].into_iter().fold(name, |name, end| name.strip_suffix(end).unwrap_or(name))
+}
+
 /// Name without what a histogram puts behind it, and the labels.
 fn series(line: &str) -> (&str, Vec<&str>) {
     let (name, labels) = line.split_once(['{', ' ']).unwrap();
-    let name = ["_bucket", "_sum", "_count"].into_iter().fold(name, |name, end| name.strip_suffix(end).unwrap_or(name));
+    let name = series_of(name);
     let labels = labels.rsplit_once('}').map_or("", |(labels, _)| labels);
     let keys = labels.split(',').filter_map(|pair| pair.split_once("=\"")).map(|(key, _)| key).filter(|key| *key != "le");
     (name, if line.contains('{') { keys.collect() } else { vec![] })

@@ -5,11 +5,13 @@ use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::uploads::AcceptUpload;
 use keystone_edge::commands::{Commands, Context};
 use keystone_edge::domain::device::LinkKind;
+use keystone_edge::domain::episode::SidecarObject;
 use keystone_edge::domain::measurement::Facts;
 use keystone_edge::domain::task::{UploadReport, VerifiedUpload};
 use keystone_edge::domain::{DeviceId, PublicTaskId, TaskId};
 use keystone_edge::mcap::measure::sidecar_facts;
 use keystone_edge::qa::measure_object;
+use sha2::{Digest as _, Sha256};
 
 use crate::factory::{last_report, uploaded};
 use crate::harness::bench::Recording;
@@ -68,11 +70,20 @@ impl EpisodeMaker {
         let (context, task) = (Context::system(), TaskId(task));
         let public = PublicTaskId::parse(public).expect("a task id");
         self.commands.execute(&context, uploaded(&self.device, self.epoch, public, report.clone())).await.expect("it is reported");
+        let sidecar = self.sidecar_of(&report).await;
         let verified = VerifiedUpload { verified_bytes: report.size_bytes, report, etag, message_count: 1, notes: vec![], damage: None };
         let reported_in = last_report(&self.pool, task).await;
         let bucket = self.bucket.clone();
-        let accept = AcceptUpload { task, reported_in, verified, bucket, sidecar: None, duration_sec: Some(5.123), metadata: None, facts };
+        let accept = AcceptUpload { task, reported_in, verified, bucket, sidecar, duration_sec: Some(5.123), metadata: None, facts };
         self.commands.execute(&context, accept).await.expect("it is verified");
+    }
+
+    /// As it is verified; none where there is none.
+    async fn sidecar_of(&self, report: &UploadReport) -> Option<SidecarObject> {
+        let key = ObjectKey::new(report.object_key.replace(".mcap", ".json")).expect("a key");
+        let head = self.blobs.head(&key).await.ok().filter(|_| report.with_sidecar)?;
+        let content = self.blobs.read_range(&key, 0..head.size, Some(&head.etag)).await.expect("it is read");
+        Some(SidecarObject { size_bytes: head.size, sha256: Some(hex::encode(Sha256::digest(content))) })
     }
 
     pub async fn measured(&self, key: &str, recording: &Recording) -> (Option<String>, Option<Box<Facts>>) {

@@ -31,6 +31,9 @@ pub fn secret_of(bytes: [u8; 32]) -> String {
 pub fn read(text: &str) -> Option<Login> {
     let rest = text.strip_prefix(KEY_PREFIX)?;
     let (head, secret) = rest.split_at_checked(rest.len().checked_sub(SECRET_CHARS)?)?;
+    if !secret.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
+        return None;
+    }
     let (role, id) = head.strip_suffix('_')?.rsplit_once('_')?;
     let identity = Identity::Key { role: role.parse().ok()?, id: ApiKeyId(id.parse().ok().filter(|id| *id > 0)?) };
     Some(Login { identity, proof: Some(Proof::Key { hash: SecretHash::of(secret).0 }) })

@@ -237,12 +237,13 @@ async fn workstation_follows(state: &AppState, caller: &Caller, identity: &Ident
     }
 }
 
-/// Log out: the session ends, and browsers lose the cookie. A data collector's workstation goes offline, unless it is recording.
+/// Log out: browsers lose the cookie, and a data collector's workstation goes offline, unless it is recording. The session of an account or an inspector
+/// ends; the token of a data collector and of the administrator of the settings stays valid, as clients expect, and `/sessions/end` ends their sessions.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
 pub async fn logout(State(state): State<AppState>, caller: Caller) -> ([(HeaderName, String); 1], Json<LoggedOut>) {
     let identity = if still_in(&state, &caller).await { caller.identity.clone() } else { Identity::Anonymous };
     workstation_follows(&state, &caller, &identity, AtStation::LogOut).await;
-    if let Some(session) = caller.session
+    if let Some(session) = caller.session.filter(|_| matches!(identity, Identity::Account { .. } | Identity::Inspector { .. }))
         && let Err(error) = state.commands.end_session(session, None).await
     {
         tracing::warn!(session.id = %session, error = format!("{error:#}"), "The session {session} does not end: {error:#}");

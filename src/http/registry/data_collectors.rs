@@ -249,7 +249,7 @@ mod tests {
     fn a_password_is_taken_as_typed_and_never_made_up() {
         assert_eq!(checked("op", " a b "), Ok(" a b ".into()));
         assert_eq!(checked("op", ""), Err(400));
-        assert_eq!(checked("op", &"x".repeat(73)), Err(400));
+        assert_eq!(checked("op", &"x".repeat(PASSWORD_BYTES_MAX + 1)), Err(400));
     }
 
     #[test]

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystone_edge::blobs::{Access, Blobs, LocalObject, LocalObjects, ObjectKey, PutFacts};
+use keystone_edge::domain::sync::CloudName;
+use keystone_edge::simulator::cloud::LostAnswers;
+use keystone_edge::simulator::cloud::Operation::{Complete, CompleteUpload, Put, Read, Recovery};
 use serde_json::{Value, json};
 
 use super::copies::{file_with, flip_a_byte};
-use super::{Site, large, small};
+use super::{Site, kill, large, small};
 use crate::harness::{access, until};
 
 /// The address of what knows no route, with what it says to each.
@@ -49,6 +52,23 @@ async fn a_proxy_that_finds_nothing_is_no_missing_object() {
         worker.stop().await;
         let status = site.status(waits).await;
         assert_eq!((&status["status"], &status["attempt_count"]), (&json!("pending"), &json!(0)), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_that_is_another_one_goes_nowhere() {
+    for cloud in [CloudName::S3, CloudName::Gateway] {
+        let site = Site::to(&[cloud], vec![small()]).await;
+        let id = site.episodes[0];
+        flip_a_byte(&file_with(site.edge.objects.folder.path(), site.recordings[0].sidecar.as_ref().unwrap()), 7);
+        let worker = site.worker("w");
+        site.queue(id).await;
+        until("it is given up", async || site.logs(id).await[0]["given_up"] == "permanent").await;
+        let log = &site.logs(id).await[0];
+        assert_eq!(log["error_class"], "source_changed", "{log}");
+        assert!(log["error_message"].as_str().unwrap().contains("the sidecar"), "{log}");
+        assert!(site.report().await.objects.iter().all(|object| object.sha256.is_none()));
+        worker.stop().await;
     }
 }
 
