@@ -56,12 +56,25 @@ insert into episodes (id, version, created_at, updated_at, episode_id, task_id, 
     select n, 1, at, at, md5(n::text)::uuid::text, n, 'task_' || n, 1 + n / 50 % (EPISODES / 50), 1 + n % 1000, station, 1 + (station + day) % 20, 1 + (station + day) % 10,
            'Scene', 1, 'Subscene', 1, 1 + station % 5, 'edge/' || n || '.mcap', md5(n::text), bytes, ms / 1000.0, 1, qa, false, n % 10 < 7, false, '{}',
            case when n % 10 < 7 then at end, '{}', false from made;
-insert into counted_episodes (happened_at, episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, duration_ms, robot_type_id, cloud_synced, qa_status)
+insert into counted_episodes (happened_at, episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, duration_ms, robot_type_id, cloud_synced, qa_status,
+                              auto_approved, reason)
     select t.completed_at, e.id, e.station_id, e.scene_id, e.sop_id, e.factory_id, e.organization_id, e.file_size_bytes, round(e.duration_sec * 1000)::bigint, r.robot_type_id,
-           e.cloud_synced, e.qa_status
+           e.cloud_synced, e.qa_status, e.qa_status = 'approved',
+           case when e.qa_status <> 'approved' then (array['duration', 'max_gap', 'coverage', 'stuck', 'required_topics'])[1 + e.id / 10 % 5] end
     from episodes e join tasks t on t.id = e.task_id join stations s on s.id = e.station_id join robots r on r.id = s.robot_id order by e.id;
 insert into counted_tasks (task_id, assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status)
     select id, created_at, updated_at, station_id, scene_id, sop_id, ended_at, status from tasks order by id;
+insert into waiting_episodes (episode_id, arrived_at, cause, station_id, scene_id, sop_id, robot_type_id, factory_id, organization_id)
+    select episode_id, happened_at, 'warnings', station_id, scene_id, sop_id, robot_type_id, factory_id, organization_id from counted_episodes where qa_status = 'needs_inspection';
+insert into counted_gaps (happened_at, episode_id, station_id, scene_id, sop_id, robot_type_id, factory_id, organization_id, missing_ms, longest_ms, missing_messages, gaps,
+                          by_disk, by_sensor, by_queue, topic)
+    select c.happened_at, c.episode_id, c.station_id, c.scene_id, c.sop_id, c.robot_type_id, c.factory_id, c.organization_id, 900, 600, 27, 2, 1, 0, 0, t.topic
+    from counted_episodes c cross join (values (0, '/camera0/rgb'), (1, '/joint_states'), (2, '/imu')) t (place, topic) where c.episode_id % 10 = t.place order by c.episode_id;
+insert into inspectors (id, version, created_at, updated_at, organization_id, certification_level, status, metadata, name, inspector_id)
+    select n, 1, now(), now(), 1, 'senior', 'active', '{}', 'Inspector ' || n, 'i-' || n from generate_series(1, 20) n;
+insert into inspection_decisions (id, version, created_at, updated_at, episode_id, inspector_id, decision, effect, reason, tags, round, place)
+    select e.id * 2 + p.place, 1, e.created_at + interval '1 hour', e.created_at, e.id, 1 + (e.id / 10 + p.place) % 20, 'approved', 'settled', 'seen', '{}', 0, p.place
+    from episodes e cross join (values (0), (1)) p (place) where e.qa_status in ('inspector_approved', 'rejected') and (p.place = 0 or e.id / 10 % 20 = 0);
 insert into episode_totals select station_id, qa_status, count(*), sum(duration_ms), sum(size_bytes) from counted_episodes group by 1, 2;
 insert into task_totals select station_id, scene_id, sop_id, status, count(*) from counted_tasks group by 1, 2, 3, 4;
 vacuum analyze";
@@ -88,6 +101,24 @@ const PLAIN_DASHBOARD: &str = "
 select t.status, date_trunc('day', t.created_at), count(*) from tasks t where t.created_at >= now() - $1::text::interval group by 1, 2
 union all select t.status, null, count(*) from tasks t group by 1
 union all select e.qa_status, null, count(*) from episodes e group by 1";
+
+const PLAIN_QUALITY: &str = "
+select date_trunc('day', coalesce(t.completed_at, e.created_at)), count(*), count(*) filter (where e.qa_status in ('approved', 'inspector_approved')),
+       count(*) filter (where e.auto_approved), count(*) filter (where e.qa_status in ('failed', 'rejected')), count(*) filter (where e.qa_status = 'needs_inspection')
+from episodes e join tasks t on t.id = e.task_id where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval group by 1";
+
+const PLAIN_REASONS: &str = "
+select e.latest_check ->> 'check_name', count(*), count(*) filter (where e.qa_status in ('approved', 'inspector_approved'))
+from episodes e join tasks t on t.id = e.task_id where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval group by 1";
+
+const PLAIN_TOPICS: &str = "
+select g.topic, count(*), sum(g.length_ms) from recording_gaps g join episode_facts f on f.id = g.episode_id and f.version = g.version
+where g.from_at >= now() - $1::text::interval group by 1";
+
+const PLAIN_AGREEMENT: &str = "
+select one.inspector_id, one.decision, other.decision, count(*) from inspection_decisions one
+join inspection_decisions other on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id
+where one.place < 2 and other.place < 2 and one.created_at >= now() - $1::text::interval group by 1, 2, 3";
 
 struct Site {
     server: Server,
@@ -187,6 +218,15 @@ async fn main() {
         beside(&site, "breakdown by collector", &format!("{base}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN, days).await;
         beside(&site, "details, the newest", &format!("{base}/details?{window}"), PLAIN_DETAILS, days).await;
         beside(&site, "details, the longest", &format!("{base}/details?{window}&sort_by=duration_ms"), PLAIN_DETAILS, days).await;
+    }
+    let quality = "/dashboard/quality";
+    for days in [31, 400] {
+        let window = window(days);
+        beside(&site, "quality, summary", &format!("{quality}/summary?{window}"), PLAIN_QUALITY, days).await;
+        beside(&site, "quality by reason", &format!("{quality}/breakdown?{window}"), PLAIN_REASONS, days).await;
+        beside(&site, "quality by collector", &format!("{quality}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN, days).await;
+        beside(&site, "quality, topics", &format!("{quality}/topics?{window}"), PLAIN_TOPICS, days).await;
+        beside(&site, "quality, inspectors", &format!("{quality}/inspectors?{window}"), PLAIN_AGREEMENT, days).await;
     }
     let dashboard = "/production/dashboard";
     for path in ["snapshot?trend_days=31", "snapshot?trend_days=31&workstation_id=7", "overview?trend_days=31"] {

@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use futures_util::{Stream, stream};
 
+use super::cells::harmless;
 use super::logged::LoggedEvent;
 use crate::domain::words::words;
 use crate::projections::reads::events::{Between, Direction, LogEvent, LogFilter};
@@ -101,13 +102,12 @@ fn lines(events: Vec<LogEvent>) -> Vec<u8> {
 
 fn rows(events: Vec<LogEvent>, head: bool) -> Vec<u8> {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
-    let mut write = |row: &[String]| table.write_record(row).expect("memory takes every row");
     if head {
-        write(&CSV_COLUMNS.map(str::to_owned));
+        table.write_record(CSV_COLUMNS).expect("memory takes every row");
     }
     for event in events.into_iter().map(LoggedEvent::from) {
         let given = Option::unwrap_or_default;
-        write(&[
+        let cells = [
             event.position.map(|position| position.to_string()).unwrap_or_default(),
             event.event_id,
             event.category,
@@ -124,7 +124,8 @@ fn rows(events: Vec<LogEvent>, head: bool) -> Vec<u8> {
             given(event.request_id),
             given(event.source_address),
             event.data.to_string(),
-        ]);
+        ];
+        table.write_record(cells.map(harmless)).expect("memory takes every row");
     }
     table.into_inner().expect("memory takes every row")
 }

@@ -162,7 +162,28 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::http::AuthMode;
+    use crate::http::probe::Probes;
+    use crate::http::router::tests::state;
+
+    #[tokio::test]
+    async fn mn_28_health_probes_what_it_names_and_answers_all_the_same() {
+        // Nobody answers for the database and the store of this edge.
+        let there = tempfile::tempdir().unwrap();
+        for (folder, disk) in [(there.path().to_owned(), "healthy"), (there.path().join("gone"), "unhealthy")] {
+            let mut state = state(AuthMode::Strict);
+            state.probes = Probes::of(Uuid::nil(), Some(folder)).into();
+            let Json(shown) = health(State(state)).await;
+            let shown = serde_json::json!(shown);
+            assert_eq!(shown["status"], "unhealthy", "{shown}");
+            for (component, status) in [("database", "unhealthy"), ("storage", "unhealthy"), ("disk", disk)] {
+                assert_eq!(shown["components"][component]["status"], status, "{component}: {shown}");
+            }
+        }
+    }
 
     #[test]
     fn reasons_do_not_leave_the_house() {

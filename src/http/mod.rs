@@ -10,7 +10,7 @@
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fields`], [`words`]: what a single field may be. [`shown_once`]: secrets that are told once.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
-//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
+//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file; [`cells`]: what spreadsheets may open of one.
 //! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
@@ -24,6 +24,7 @@ pub mod batches;
 mod bulk_run_stream;
 pub mod bulk_runs;
 pub mod callbacks;
+mod cells;
 mod certificates;
 mod copies;
 mod cors;
@@ -74,6 +75,7 @@ mod probe;
 pub mod problem;
 pub mod production_statistics;
 mod qa;
+mod quality_dashboard;
 pub mod ranking;
 pub mod recorder;
 mod recorder_state;

@@ -29,8 +29,8 @@ use super::words::EpisodeFileWord;
 use super::{
     AppState, alerts, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, dashboard, data_ops, dead_letters,
     describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs,
-    polling, production_statistics, qa, ranking, recorder, recorder_state, references, registration, requests, salvage, station_stream,
-    stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
+    polling, production_statistics, qa, quality_dashboard, ranking, recorder, recorder_state, references, registration, requests, salvage,
+    station_stream, stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -109,6 +109,7 @@ fn routes() -> Routes {
         statistics::routes,
         production_statistics::routes,
         dashboard::routes,
+        quality_dashboard::routes,
         episodes::routes,
         events::routes,
         event_stream::routes,
@@ -454,6 +455,10 @@ pub(super) mod tests {
             "/api/v1/production/dashboard/snapshot",
             "/api/v1/production/dashboard/overview",
             "/api/v1/production/dashboard/batches/{id}/task-summary",
+            "/api/v1/dashboard/quality/summary",
+            "/api/v1/dashboard/quality/breakdown",
+            "/api/v1/dashboard/quality/topics",
+            "/api/v1/dashboard/quality/inspectors",
             "/api/v1/stations/{id}/stream",
             "/api/v1/sync/config",
             "/api/v1/sync/destinations/{name}/pause",
@@ -510,7 +515,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 248, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 252, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

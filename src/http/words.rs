@@ -47,6 +47,7 @@ use crate::projections::reads::counted_groups::{CountedBy, Granularity};
 use crate::projections::reads::counted_records::{SortOrder, SortedBy};
 use crate::projections::reads::events::Direction as LogDirection;
 use crate::projections::reads::inspection::QueueOrder;
+use crate::projections::reads::quality_dashboard::JudgedBy;
 use crate::projections::rows::device::CommandStatus;
 
 /// A closed list.
@@ -151,6 +152,7 @@ listed! {
     ExportFormatWord = ExportFormat,
     GranularityWord = Granularity,
     CountedByWord = CountedBy,
+    JudgedByWord = JudgedBy,
     SortedByWord = SortedBy,
     SortOrderWord = SortOrder,
 }

@@ -11,7 +11,7 @@
 //! - [`people`]: who people are, which rows take from beside the log.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
-//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer.
+//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
@@ -20,6 +20,7 @@ pub mod facts;
 pub mod homes;
 pub mod packed_facts;
 pub mod people;
+mod quality_counts;
 pub mod reads;
 pub mod rebuild;
 pub mod rows;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::quality_counts;
 use crate::domain::episode::Episode;
 use crate::domain::registry::{Live as _, Registered, Robot};
 use crate::domain::task::Task;
@@ -35,7 +36,8 @@ const MOVE: &str = "update statistics_cursor set position = $1";
 const ROBOTS: &str = "select e.id, s.robot_id from episodes e join stations s on s.id = e.station_id where e.id = any ($1::bigint[])";
 
 /// The episodes `$1`; of those that are new, what kind their robot was. A duration that nobody measured is that of the task where the task
-/// came to its end by this recording: of what ended in another way, begin and end are of different attempts.
+/// came to its end by this recording: of what ended in another way, begin and end are of different attempts. The reason is why a machine alone
+/// did not approve it: the check that says most, or what else there was.
 const EPISODES: &str = "
 with shown as (
     select e.id as episode_id, coalesce(t.completed_at, e.created_at) as happened_at, e.station_id, k.robot_type_id, e.scene_id, e.sop_id,
@@ -43,7 +45,13 @@ with shown as (
            case when e.duration_sec is not null then round(e.duration_sec * 1000)::bigint
                 when t.status = 'completed' and t.completed_at > t.started_at
                 then round(extract(epoch from t.completed_at - t.started_at) * 1000)::bigint end as duration_ms,
-           e.file_size_bytes as size_bytes, e.qa_status, e.cloud_synced
+           e.file_size_bytes as size_bytes, e.qa_status, e.cloud_synced,
+           e.auto_approved and e.qa_status = 'approved' as auto_approved,
+           case when e.qa_status in ('pending_qa', 'qa_running', 'approved') then null
+                when e.verdict <> 'approved' and e.latest_check is not null then e.latest_check ->> 'check_name'
+                when e.qa_status = 'failed' then 'damaged'
+                when e.operator_word ->> 'verdict' in ('discard', 'redo') then 'operator_word'
+                else 'person' end as reason
     from episodes e left join tasks t on t.id = e.task_id
     left join unnest($2::bigint[], $3::bigint[]) k (episode_id, robot_type_id) on k.episode_id = e.id
     where e.id = any ($1::bigint[])),
@@ -51,16 +59,17 @@ known as (select c.* from counted_episodes c where c.episode_id = any ($1)),
 gone as (delete from counted_episodes c where c.episode_id = any ($1) and c.episode_id not in (select s.episode_id from shown s)),
 noted as (
     insert into counted_episodes as c (episode_id, happened_at, station_id, robot_type_id, scene_id, sop_id, factory_id, organization_id,
-                                       duration_ms, size_bytes, qa_status, cloud_synced)
+                                       duration_ms, size_bytes, qa_status, cloud_synced, auto_approved, reason)
     select s.* from shown s
     on conflict (episode_id) do update set (happened_at, station_id, scene_id, sop_id, factory_id, organization_id, duration_ms, size_bytes,
-                                            qa_status, cloud_synced)
+                                            qa_status, cloud_synced, auto_approved, reason)
         = (excluded.happened_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.factory_id, excluded.organization_id,
-           excluded.duration_ms, excluded.size_bytes, excluded.qa_status, excluded.cloud_synced)
+           excluded.duration_ms, excluded.size_bytes, excluded.qa_status, excluded.cloud_synced, excluded.auto_approved, excluded.reason)
     where (c.happened_at, c.station_id, c.scene_id, c.sop_id, c.factory_id, c.organization_id, c.duration_ms, c.size_bytes, c.qa_status,
-           c.cloud_synced)
+           c.cloud_synced, c.auto_approved, c.reason)
         is distinct from (excluded.happened_at, excluded.station_id, excluded.scene_id, excluded.sop_id, excluded.factory_id,
-                          excluded.organization_id, excluded.duration_ms, excluded.size_bytes, excluded.qa_status, excluded.cloud_synced)),
+                          excluded.organization_id, excluded.duration_ms, excluded.size_bytes, excluded.qa_status, excluded.cloud_synced,
+                          excluded.auto_approved, excluded.reason)),
 changes as (
     select v.station_id, v.qa_status, sum(v.n) as episodes, sum(v.n * coalesce(v.duration_ms, 0)) as duration_ms,
            sum(v.n * v.size_bytes) as size_bytes
@@ -129,6 +138,7 @@ pub async fn count(pool: &Pool) -> Result<Option<usize>, StoreError> {
         let (ids, kinds): (Vec<i64>, Vec<Option<RobotTypeId>>) = robot_types(&step, &new).await?.into_iter().unzip();
         let episodes: Vec<i64> = episodes.into_iter().collect();
         step.execute(&step.prepare_cached(EPISODES).await?, &[&episodes, &ids, &kinds]).await?;
+        quality_counts::note(&step, &episodes).await?;
     }
     if !tasks.is_empty() {
         let tasks: Vec<i64> = tasks.into_iter().collect();
@@ -187,6 +197,8 @@ pub fn statements() -> Vec<(&'static str, String)> {
         ("episodes, counted", EPISODES),
         ("tasks, counted", TASKS),
     ]
+    .into_iter()
+    .chain(quality_counts::STATEMENTS)
     .map(|(name, sql)| (name, sql.to_owned()))
-    .to_vec()
+    .collect()
 }

@@ -9,7 +9,7 @@ use crate::harness::bench::{Bench, Recording, complete, is_ack, transfer_of};
 use crate::judging::TOPICS;
 
 /// Ten messages a second of each topic for ten seconds, but for what is missing, and what the recorder says of its writing.
-fn recorded(missing: impl Fn(&str, u64) -> bool, health: &Value) -> Recording {
+pub fn recorded(missing: impl Fn(&str, u64) -> bool, health: &Value) -> Recording {
     const STEPS: u64 = 100;
     let start = u64::try_from(chrono::Utc::now().timestamp_nanos_opt().expect("a time")).expect("after 1970") - 10_000_000_000;
     let mut writer = mcap::WriteOptions::new().profile("ros2").library("test").create(std::io::Cursor::new(vec![])).expect("a writer");

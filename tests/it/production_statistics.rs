@@ -24,7 +24,7 @@ pub async fn count_all(pool: &Pool) {
 /// Places and counts all there is, after what a test changed in rows by hand: from the first event, into emptied tables.
 pub async fn recount(edge: &TestEdge) {
     place_all(&edge.database.connector).await;
-    sql(edge, "truncate counted_episodes, counted_tasks, episode_totals, task_totals; update statistics_cursor set position = 0").await;
+    sql(edge, "truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps; update statistics_cursor set position = 0").await;
     count_all(&edge.database.pool).await;
 }
 
@@ -34,12 +34,12 @@ async fn sql(edge: &TestEdge, sql: &str) {
 
 /// What differs between what is counted and what rows of episodes and tasks say, one line for each.
 pub async fn differences(pool: &Pool) -> Vec<String> {
-    const SAME: [&str; 4] = [
+    const SAME: [&str; 6] = [
         "with counted as (select episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, qa_status, cloud_synced, robot_type_id,
-                                 coalesce(duration_ms, -1) from counted_episodes),
+                                 coalesce(duration_ms, -1), auto_approved from counted_episodes),
               shown as (select e.id, e.station_id, e.scene_id, e.sop_id, e.factory_id, e.organization_id, e.file_size_bytes, e.qa_status, e.cloud_synced,
                                (select r.robot_type_id from stations s join robots r on r.id = s.robot_id where s.id = e.station_id),
-                               coalesce(round(e.duration_sec * 1000)::bigint, -1) from episodes e)
+                               coalesce(round(e.duration_sec * 1000)::bigint, -1), e.auto_approved and e.qa_status = 'approved' from episodes e)
          select to_jsonb(d)::text from ((select 'counted', * from counted except select 'counted', * from shown)
                                         union all (select 'shown', * from shown except select 'shown', * from counted)) d",
         "with counted as (select task_id, assigned_at, station_id, scene_id, sop_id, status from counted_tasks),
@@ -51,6 +51,15 @@ pub async fn differences(pool: &Pool) -> Vec<String> {
                          from counted_episodes group by 1, 2)
          select to_jsonb(d)::text from ((select 'kept', * from kept except select 'kept', * from summed)
                                         union all (select 'summed', * from summed except select 'summed', * from kept)) d",
+        "with counted as (select episode_id, arrived_at, cause, station_id, factory_id, organization_id from waiting_episodes),
+              shown as (select id, created_at, inspection_cause, station_id, factory_id, organization_id from episodes where qa_status = 'needs_inspection')
+         select to_jsonb(d)::text from ((select 'counted', * from counted except select 'counted', * from shown)
+                                        union all (select 'shown', * from shown except select 'shown', * from counted)) d",
+        "with counted as (select episode_id, topic, gaps::bigint, missing_ms, longest_ms, missing_messages from counted_gaps),
+              shown as (select g.episode_id, g.topic, count(*), sum(g.length_ms)::bigint, max(g.length_ms), sum(g.missing_messages)::bigint
+                        from recording_gaps g join episode_facts f on f.id = g.episode_id and f.version = g.version join episodes e on e.id = g.episode_id group by 1, 2)
+         select to_jsonb(d)::text from ((select 'counted', * from counted except select 'counted', * from shown)
+                                        union all (select 'shown', * from shown except select 'shown', * from counted)) d",
         "with kept as (select * from task_totals where tasks <> 0),
               summed as (select station_id, scene_id, sop_id, status, count(*) from counted_tasks group by 1, 2, 3, 4)
          select to_jsonb(d)::text from ((select 'kept', * from kept except select 'kept', * from summed)
@@ -199,7 +208,7 @@ async fn the_ninety_fifth_of_a_hundred_is_by_nearest_rank() {
     made(&edge, &[(Some(1.0), 1)]).await;
     // What statistics read is filled as no robot would.
     let fill = |durations: &str| {
-        format!("delete from counted_episodes; insert into counted_episodes select '2026-11-20T12:00:00Z', n, 1, 1, 1, 1, 1, 1, {durations}, 1, false, 'approved'
+        format!("delete from counted_episodes; insert into counted_episodes select '2026-11-20T12:00:00Z', n, 1, 1, 1, 1, 1, 1, {durations}, 1, false, 'approved', true
                  from generate_series(1, 100) n")
     };
     for (durations, p95) in
@@ -383,7 +392,7 @@ async fn mn_22_an_export_is_not_cut_and_no_cell_runs() {
         &edge,
         &format!(
             "delete from counted_episodes; insert into counted_episodes
-             select '2026-11-20T12:00:00Z'::timestamptz + (n / 7) * interval '1 second', n, 1, 1, 1, 1, 1, n, n, 1, false, 'approved' from generate_series(1, {MANY}) n"
+             select '2026-11-20T12:00:00Z'::timestamptz + (n / 7) * interval '1 second', n, 1, 1, 1, 1, 1, n, n, 1, false, 'approved', true from generate_series(1, {MANY}) n"
         ),
     )
     .await;

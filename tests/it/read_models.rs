@@ -679,7 +679,7 @@ fn statistics_equal_a_recount_after_any_commands() {
                 let all = "select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_episodes c";
                 let along: serde_json::Value = client.query_one(all, &[]).await.unwrap().get(0);
                 client
-                    .batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, statistics_cursor")
+                    .batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps, statistics_cursor")
                     .await
                     .unwrap();
                 count_all(&database.pool).await;

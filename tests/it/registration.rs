@@ -220,7 +220,7 @@ async fn registrations_at_the_same_time_get_numbers_without_gaps() {
 
 /// Somebody makes the robot with the next number by hand, in the same moment.
 #[tokio::test]
-async fn a_number_that_is_taken_meanwhile_is_left_out() {
+async fn mn_29_a_number_that_is_taken_meanwhile_is_left_out() {
     let (edge, body) = edge().await;
     let mut by_hand = edge.database.pool.get().await.unwrap();
     let by_hand = by_hand.transaction().await.unwrap();

@@ -11,7 +11,7 @@ use crate::projections::reads::counted::CountedFilter;
 
 /// Whose statistics are asked for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Whose {
+pub enum Whose {
     Everybody,
     Own(CollectorId),
 }
@@ -67,7 +67,8 @@ pub(super) struct Filters {
 const DATA_TYPE: &str = "episode";
 const ITEM_BYTES_MAX: usize = 255;
 
-pub(super) fn filter(params: &Params, whose: Whose) -> Result<CountedFilter, Problem> {
+/// Which episodes, by what every route of statistics takes.
+pub fn filter(params: &Params, whose: Whose) -> Result<CountedFilter, Problem> {
     let instant = |name: &str| params.instant(name)?.ok_or_else(|| Problem::of_field(name, "is required, as RFC 3339"));
     let (from, until) = (instant("start_time")?, instant("end_time")?);
     if until <= from {
@@ -97,6 +98,9 @@ pub(super) fn filter(params: &Params, whose: Whose) -> Result<CountedFilter, Pro
         devices: texts(params, "robot_device_id")?,
         operators,
         source: single("source_id")?,
+        factories: None,
+        workstations: None,
+        reasons: None,
         task: single("task_id")?,
         collector,
     })

@@ -10,7 +10,7 @@ mod asked;
 mod shown;
 mod table;
 
-pub use asked::minutes_ahead;
+pub use asked::{Whose, filter, minutes_ahead};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt as _;
 use utoipa_axum::routes;
 
-use self::asked::{Filters, Whose, filter};
+use self::asked::Filters;
 pub use self::shown::AsOf;
 use self::shown::{Details, ProductionBreakdown, ProductionBreakdownItem, ProductionSummary, Trend, TrendItem};
 use self::table::Table;
@@ -77,11 +77,8 @@ async fn breakdown_of(state: &AppState, caller: &Caller, params: &Params, whose:
     let selection = selected(state, caller, params, whose).await?;
     let as_of = state.reads.counted_as_of().await?;
     let groups = state.reads.counted_groups(&selection, by).await?;
-    let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
-    let total = i64::try_from(groups.len()).unwrap_or(i64::MAX);
-    let here = groups.into_iter().skip(number(page.offset)).take(page.limit.map_or(usize::MAX, number));
-    let rows: Vec<ProductionBreakdownItem> = here.map(|group| ProductionBreakdownItem::of(group, by)).collect();
-    let page = Paged::new(Listed { rows, total, next: None }, &page);
+    let groups = Listed::part(groups, &page).map(|group| ProductionBreakdownItem::of(group, by));
+    let page = Paged::new(groups, &page);
     Ok(Json(ProductionBreakdown { dimension: by.as_str(), page, as_of: as_of.into() }))
 }
 

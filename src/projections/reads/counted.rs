@@ -11,7 +11,7 @@ use super::names::{device, operator};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
-use crate::domain::{CollectorId, RobotTypeId, SceneId, Scope, SopId, Timestamp};
+use crate::domain::{CollectorId, FactoryId, RobotTypeId, SceneId, Scope, SopId, StationId, Timestamp};
 
 /// Which episodes. What is not given excludes nothing.
 #[derive(Clone, Debug)]
@@ -28,6 +28,11 @@ pub struct CountedFilter {
     pub devices: Option<Vec<String>>,
     pub operators: Option<Vec<String>>,
     pub source: Option<String>,
+    pub factories: Option<Vec<FactoryId>>,
+    /// Each one binding of a robot and a data collector.
+    pub workstations: Option<Vec<StationId>>,
+    /// Why a machine alone did not approve them.
+    pub reasons: Option<Vec<String>>,
     /// The id that devices know.
     pub task: Option<String>,
     /// Recorded by this person, whatever they were called.
@@ -58,18 +63,32 @@ const STATIONS: &str = concat!(
     operator!(),
     ") = any(comparable_all($2))) and ($3::text is null or comparable(",
     device!(),
-    ") = comparable($3)) and ($4::bigint is null or s.data_collector_id = $4)"
+    ") = comparable($3)) and ($4::bigint is null or s.data_collector_id = $4) and ($5::bigint[] is null or s.id = any($5))"
 );
 
 const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text";
 
-/// Of rows `f`; `$1` to `$9` are those of [`Selection::parameters`].
-pub(super) const MATCHES: &str = "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz \
-     and ($3::bigint[] is null or f.scene_id = any($3)) and ($4::bigint[] is null or f.robot_type_id = any($4)) \
-     and ($5::bigint[] is null or f.sop_id = any($5)) and ($6::text[] is null or f.qa_status = any($6)) \
-     and ($7::boolean is null or f.cloud_synced = $7) and ($8::bigint[] is null or f.station_id = any($8)) \
-     and ($9::bigint[] is null or f.episode_id = any($9))";
-const PARAMETERS: usize = 9;
+/// Of rows `f`: what of an episode stays as it was when it was made. `$1` to `$8` are those of [`Selection::parameters`].
+macro_rules! kept {
+    () => {
+        "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz \
+         and ($3::bigint[] is null or f.scene_id = any($3)) and ($4::bigint[] is null or f.robot_type_id = any($4)) \
+         and ($5::bigint[] is null or f.sop_id = any($5)) and ($6::bigint[] is null or f.factory_id = any($6)) \
+         and ($7::bigint[] is null or f.station_id = any($7)) and ($8::bigint[] is null or f.episode_id = any($8))"
+    };
+}
+pub(super) const KEPT: &str = kept!();
+const KEPT_PARAMETERS: usize = 8;
+
+/// The same, and what changes: `$9` to `$11`.
+pub(super) const MATCHES: &str = concat!(
+    kept!(),
+    " and ($9::text[] is null or f.qa_status = any($9)) and ($10::boolean is null or f.cloud_synced = $10) \
+     and ($11::text[] is null or f.reason = any($11))"
+);
+const PARAMETERS: usize = 11;
+/// The first parameter behind those of the condition, of a caller who sees everything.
+pub(super) const NEXT: usize = PARAMETERS + 1;
 
 const HOME: Home = Home::Organization { factory: "f.factory_id", organization: "f.organization_id" };
 
@@ -79,6 +98,7 @@ pub struct Selection {
     stations: Option<Vec<i64>>,
     episodes: Option<Vec<i64>>,
     within: Within,
+    kept_within: Within,
 }
 
 impl Selection {
@@ -94,9 +114,22 @@ impl Selection {
 
     pub(super) fn parameters(&self) -> Vec<Parameter<'_>> {
         let f = &self.filter;
-        let own: [Parameter<'_>; PARAMETERS] =
-            [&f.from, &f.until, &f.scenes, &f.robot_types, &f.sops, &f.qa_statuses, &f.cloud_synced, &self.stations, &self.episodes];
-        with(&own, &self.within.values)
+        let changing: [Parameter<'_>; PARAMETERS - KEPT_PARAMETERS] = [&f.qa_statuses, &f.cloud_synced, &f.reasons];
+        with(&[&self.own()[..], &changing].concat(), &self.within.values)
+    }
+
+    fn own(&self) -> [Parameter<'_>; KEPT_PARAMETERS] {
+        let f = &self.filter;
+        [&f.from, &f.until, &f.scenes, &f.robot_types, &f.sops, &f.factories, &self.stations, &self.episodes]
+    }
+
+    /// The condition without what changes of an episode, for rows that do not have it.
+    pub(super) fn matches_kept(&self) -> String {
+        format!("{KEPT}{}", self.kept_within.sql)
+    }
+
+    pub(super) fn parameters_kept(&self) -> Vec<Parameter<'_>> {
+        with(&self.own(), &self.kept_within.values)
     }
 
     /// The same in the window of equal length before; none where there is no such time.
@@ -122,16 +155,23 @@ impl Reads {
     /// Looks up what the filter names.
     pub async fn counted_selection(&self, scope: &Scope, filter: CountedFilter) -> Result<Selection, ReadError> {
         let f = &filter;
-        let by_station = f.devices.is_some() || f.operators.is_some() || f.source.is_some() || f.collector.is_some();
+        let by_name = f.devices.is_some() || f.operators.is_some() || f.source.is_some();
+        let by_station = by_name || f.collector.is_some() || f.workstations.is_some();
         let stations = match by_station {
-            true => Some(self.ids(STATIONS, &[&f.devices, &f.operators, &f.source, &f.collector]).await?),
+            true => Some(self.ids(STATIONS, &[&f.devices, &f.operators, &f.source, &f.collector, &f.workstations]).await?),
             false => None,
         };
         let episodes = match &f.task {
             Some(task) => Some(self.ids(EPISODE, &[task]).await?),
             None => None,
         };
-        Ok(Selection { filter, stations, episodes, within: HOME.within(scope, PARAMETERS) })
+        Ok(Selection {
+            filter,
+            stations,
+            episodes,
+            within: HOME.within(scope, PARAMETERS),
+            kept_within: HOME.within(scope, KEPT_PARAMETERS),
+        })
     }
 
     async fn ids(&self, statement: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<i64>, ReadError> {

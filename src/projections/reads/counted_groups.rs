@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::counted::{MATCHES, Selection};
+use super::counted::{MATCHES, NEXT, Selection};
 use super::counted_records::NAMED;
 use super::error::ReadError;
 use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
@@ -57,37 +57,44 @@ pub struct Summary {
 
 /// A stretch of time, and what happened in it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bucket {
+pub struct Bucket<F = Figures> {
     pub begins_at: Timestamp,
-    pub figures: Figures,
+    pub figures: F,
 }
 
-impl FromRow for Bucket {
+impl<F: FromRow> FromRow for Bucket<F> {
     fn columns() -> String {
         "b.*".to_owned()
     }
 
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { begins_at: row.try_get("begins_at")?, figures: Figures::from_row(row)? })
+        Ok(Self { begins_at: row.try_get("begins_at")?, figures: F::from_row(row)? })
     }
 }
 
 /// Episodes that have something in common.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Group {
+pub struct Group<F = Figures> {
     pub id: String,
     pub name: String,
-    pub figures: Figures,
+    pub figures: F,
 }
 
-impl FromRow for Group {
+impl<F: FromRow> FromRow for Group<F> {
     fn columns() -> String {
         "b.*".to_owned()
     }
 
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { id: row.try_get("id")?, name: row.try_get("name")?, figures: Figures::from_row(row)? })
+        Ok(Self { id: row.try_get("id")?, name: row.try_get("name")?, figures: F::from_row(row)? })
     }
+}
+
+/// What is the same for all of a group: what never changes and tells the groups apart; the id and the name that are shown, of any episode of it.
+pub(super) struct Common {
+    pub key: &'static str,
+    pub id: &'static str,
+    pub name: &'static str,
 }
 
 words! {
@@ -117,11 +124,10 @@ words! {
 }
 
 impl CountedBy {
-    /// What never changes and tells the groups apart; the id and the name that are shown, of any episode of the group.
-    fn sql(self) -> (&'static str, &'static str, &'static str) {
+    fn common(self) -> Common {
         const DEVICE: &str = or_empty!(device!());
         const OPERATOR: &str = or_empty!(operator!());
-        match self {
+        let (key, id, name) = match self {
             Self::Source => ("s.robot_id", source!(), source_name!()),
             Self::RobotDevice => ("s.robot_id", DEVICE, DEVICE),
             Self::RobotType => ("f.robot_type_id", "coalesce(f.robot_type_id::text, '')", or_empty!(robot_type!())),
@@ -130,7 +136,8 @@ impl CountedBy {
             Self::Sop => ("f.sop_id", "f.sop_id::text", sop!("f.sop_id", " @ ")),
             Self::QaStatus => ("f.qa_status", "f.qa_status", "f.qa_status"),
             Self::CloudSynced => ("f.cloud_synced", "f.cloud_synced::text", "f.cloud_synced::text"),
-        }
+        };
+        Common { key, id, name }
     }
 }
 
@@ -152,26 +159,27 @@ fn count(matches: &str) -> String {
     format!("select count(*) from counted_episodes f where {matches}")
 }
 
-/// The instant at which the bucket begins where clocks are so many minutes ahead of UTC.
-fn trend(granularity: Granularity, matches: &str, next: usize) -> String {
+/// The earliest bucket first. Each begins at an instant at which clocks that are so many minutes ahead of UTC show a whole one.
+pub(super) fn trend<F: FromRow>(granularity: Granularity, matches: &str, next: usize) -> String {
     let (unit, ahead) = (granularity.as_str(), format!("make_interval(mins => ${next}::bigint::integer)"));
     format!(
         "select {} from (select (date_trunc('{unit}', f.happened_at at time zone 'UTC' + {ahead}) - {ahead}) at time zone 'UTC' as begins_at, {} \
          from counted_episodes f where {matches} group by 1) b order by b.begins_at",
-        Bucket::columns(),
-        Figures::columns()
+        Bucket::<F>::columns(),
+        F::columns()
     )
 }
 
-fn groups(by: CountedBy, matches: &str) -> String {
-    let (key, id, name) = by.sql();
+/// The largest group first.
+pub(super) fn groups<F: FromRow>(by: &Common, matches: &str) -> String {
+    let Common { key, id, name } = by;
     let of_station = if key.starts_with("s.") { "left join stations s on s.id = f.station_id" } else { "" };
     format!(
         "select {} from (select {id} as id, {name} as name, g.* \
          from (select {}, max(f.episode_id) as one from counted_episodes f {of_station} where {matches} group by {key}) g \
          join counted_episodes f on f.episode_id = g.one {NAMED}) b order by b.episodes desc, b.id collate \"C\"",
-        Group::columns(),
-        Figures::columns()
+        Group::<F>::columns(),
+        F::columns()
     )
 }
 
@@ -202,7 +210,7 @@ impl Reads {
 
     /// The earliest bucket first; empty ones are not there.
     pub async fn counted_trend(&self, selection: &Selection, by: Granularity, minutes_ahead: i64) -> Result<Vec<Bucket>, ReadError> {
-        let sql = trend(by, &selection.matches(), selection.next());
+        let sql = trend::<Figures>(by, &selection.matches(), selection.next());
         let mut parameters = selection.parameters();
         parameters.push(&minutes_ahead);
         self.rows_planned(&sql, &parameters).await
@@ -210,7 +218,7 @@ impl Reads {
 
     /// Every group, the largest first. There are no more than robots, people or procedures.
     pub async fn counted_groups(&self, selection: &Selection, by: CountedBy) -> Result<Vec<Group>, ReadError> {
-        self.rows_planned(&groups(by, &selection.matches()), &selection.parameters()).await
+        self.rows_planned(&groups::<Figures>(&by.common(), &selection.matches()), &selection.parameters()).await
     }
 }
 
@@ -247,11 +255,11 @@ fn rank(bands: &[Band]) -> Option<(i64, i64)> {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    let trends = Granularity::ALL.iter().map(|by| ("trend of episodes", trend(*by, MATCHES, 10)));
-    let groups = CountedBy::ALL.iter().map(|by| ("groups of episodes", groups(*by, MATCHES)));
+    let trends = Granularity::ALL.iter().map(|by| ("trend of episodes", trend::<Figures>(*by, MATCHES, NEXT)));
+    let groups = CountedBy::ALL.iter().map(|by| ("groups of episodes", groups::<Figures>(&by.common(), MATCHES)));
     let all = [
         ("episodes by how long they are", bands(MATCHES)),
-        ("a duration by its place", within_band(MATCHES, 10)),
+        ("a duration by its place", within_band(MATCHES, NEXT)),
         ("episodes that match", count(MATCHES)),
     ];
     all.into_iter().chain(trends).chain(groups).collect()

@@ -1,6 +1,6 @@
 //! Single episodes as statistics count them: a page in some order, and all of them, the newest first.
 
-use super::counted::{MATCHES, Selection};
+use super::counted::{MATCHES, NEXT, Selection};
 use super::error::ReadError;
 use super::list::{Listed, Page, typed};
 use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
@@ -135,6 +135,6 @@ impl Reads {
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
     let orders = SortedBy::ALL.iter().flat_map(|by| SortOrder::ALL.iter().map(|direction| order(*by, *direction)));
-    let pages = orders.map(|order| ("episodes as they are counted", page(&order, MATCHES, 10)));
-    pages.chain([("episodes as they are counted, in all", count(MATCHES)), ("episodes to export", behind(MATCHES, 10))]).collect()
+    let pages = orders.map(|order| ("episodes as they are counted", page(&order, MATCHES, NEXT)));
+    pages.chain([("episodes as they are counted, in all", count(MATCHES)), ("episodes to export", behind(MATCHES, NEXT))]).collect()
 }

@@ -36,6 +36,14 @@ pub struct Listed<R> {
 impl<R> Listed<R> {
     pub const NOTHING: Self = Self { rows: vec![], total: 0, next: None };
 
+    /// One page of what is there as a whole.
+    pub fn part(all: Vec<R>, page: &Page) -> Self {
+        let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+        let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
+        let rows = all.into_iter().skip(number(page.offset)).take(page.limit.map_or(usize::MAX, number)).collect();
+        Self { rows, total, next: None }
+    }
+
     pub fn map<S>(self, change: impl FnMut(R) -> S) -> Listed<S> {
         Listed { rows: self.rows.into_iter().map(change).collect(), total: self.total, next: self.next }
     }

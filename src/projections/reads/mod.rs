@@ -38,6 +38,7 @@ pub mod orders;
 pub mod outside_jobs;
 mod place;
 pub mod qa;
+pub mod quality_dashboard;
 mod queries;
 pub mod references;
 pub mod registry;
@@ -89,6 +90,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         orders::statements(),
         outside_jobs::statements(),
         qa::statements(),
+        quality_dashboard::statements(),
         references::statements(),
         registry::statements(),
         requests::statements(),

@@ -4,6 +4,7 @@
 
 mod refusals;
 mod shapes;
+mod site;
 mod successes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,188 @@
+//! What the dashboard of quality shows: how episodes were judged, what waits for inspectors and for how long, on which topics messages are
+//! missing, and how far inspectors agree.
+
+use super::counted::{KEPT, MATCHES, NEXT, Selection};
+use super::counted_groups::{Bucket, Common, Granularity, Group, groups, trend};
+use super::error::ReadError;
+use super::inspection::SameEpisode;
+use super::names::{device, operator, or_empty, sop};
+use super::queries::Reads;
+use super::row::{FromRow, row};
+use crate::domain::episode::InspectionCause;
+use crate::domain::words::words;
+use crate::domain::{InspectorId, Timestamp};
+
+row! {
+    /// How episodes were judged. Each is in one of `passed`, `failed`, `rejected`, `waiting` and `pending`.
+    #[derive(Copy, Default)]
+    Judged {
+        episodes: i64 = "count(*)",
+        passed: i64 = "count(*) filter (where f.qa_status in ('approved', 'inspector_approved'))",
+        /// Of those that passed, by an automatic run.
+        auto_approved: i64 = "count(*) filter (where f.auto_approved)",
+        failed: i64 = "count(*) filter (where f.qa_status = 'failed')",
+        rejected: i64 = "count(*) filter (where f.qa_status = 'rejected')",
+        waiting: i64 = "count(*) filter (where f.qa_status = 'needs_inspection')",
+        pending: i64 = "count(*) filter (where f.qa_status in ('pending_qa', 'qa_running'))",
+    }
+}
+
+impl Judged {
+    pub fn with(self, other: &Self) -> Self {
+        Self {
+            episodes: self.episodes + other.episodes,
+            passed: self.passed + other.passed,
+            auto_approved: self.auto_approved + other.auto_approved,
+            failed: self.failed + other.failed,
+            rejected: self.rejected + other.rejected,
+            waiting: self.waiting + other.waiting,
+            pending: self.pending + other.pending,
+        }
+    }
+}
+
+row! {
+    /// What waits for an inspector now, for one cause.
+    Waiting {
+        cause: InspectionCause = "f.cause",
+        episodes: i64 = "count(*)",
+        oldest_at: Timestamp = "min(f.arrived_at)",
+        oldest_age_s: f64 = "greatest(extract(epoch from clock_timestamp() - min(f.arrived_at)), 0)::float8",
+    }
+}
+
+row! {
+    /// What is missing on a topic.
+    TopicGaps {
+        topic: String = "f.topic",
+        episodes: i64 = "count(*)",
+        gaps: i64 = "sum(f.gaps)::bigint",
+        missing_ms: i64 = "sum(f.missing_ms)::bigint",
+        longest_ms: i64 = "max(f.longest_ms)",
+        missing_messages: i64 = "sum(f.missing_messages)::bigint",
+        by_disk: i64 = "sum(f.by_disk)::bigint",
+        by_sensor: i64 = "sum(f.by_sensor)::bigint",
+        by_queue: i64 = "sum(f.by_queue)::bigint",
+    }
+}
+
+row! {
+    /// Who inspectors are, by whom they are called.
+    Named {
+        id: InspectorId = "i.id",
+        name: String = "coalesce(i.name, '')",
+    }
+}
+
+words! {
+    /// What episodes of a group have in common.
+    #[derive(Default)]
+    JudgedBy {
+        #[default]
+        Reason = "reason",
+        Factory = "factory",
+        Scene = "scene",
+        Sop = "sop",
+        /// One binding of a robot and a data collector.
+        Workstation = "workstation",
+        Robot = "robot",
+        Collector = "collector",
+    }
+}
+
+impl JudgedBy {
+    fn common(self) -> Common {
+        const DEVICE: &str = or_empty!(device!());
+        const OPERATOR: &str = or_empty!(operator!());
+        let (key, id, name) = match self {
+            Self::Reason => ("f.reason", "coalesce(f.reason, '')", "coalesce(f.reason, '')"),
+            Self::Factory => {
+                ("f.factory_id", "f.factory_id::text", "coalesce((select w.name from factories w where w.id = f.factory_id), '')")
+            }
+            Self::Scene => ("f.scene_id", "f.scene_id::text", "coalesce(n.name, e.scene_name, '')"),
+            Self::Sop => ("f.sop_id", "f.sop_id::text", sop!("f.sop_id", " @ ")),
+            Self::Workstation => ("f.station_id", "f.station_id::text", "coalesce(s.name, '')"),
+            Self::Robot => ("s.robot_id", DEVICE, DEVICE),
+            Self::Collector => ("s.data_collector_id", OPERATOR, "coalesce(c.name, s.collector_name, '')"),
+        };
+        Common { key, id, name }
+    }
+}
+
+/// Whatever the window: what waits, waits now.
+fn queue(kept: &str) -> String {
+    format!(
+        "select {} from (select w.*, $1::timestamptz as happened_at from waiting_episodes w) f where {kept} group by f.cause order by f.cause",
+        Waiting::columns()
+    )
+}
+
+fn topics(kept: &str) -> String {
+    format!(
+        "select {} from counted_gaps f where {kept} group by f.topic order by sum(f.missing_ms) desc, f.topic collate \"C\"",
+        TopicGaps::columns()
+    )
+}
+
+/// First and second decisions about one episode, each from its inspector's side, by when they were made.
+fn same_episodes(kept: &str) -> String {
+    format!(
+        "select {} from inspection_decisions one join inspection_decisions other \
+             on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id \
+         join counted_episodes c on c.episode_id = one.episode_id \
+         cross join lateral (select one.created_at as happened_at, c.episode_id, c.station_id, c.scene_id, c.sop_id, c.robot_type_id, c.factory_id, \
+                                    c.organization_id) f \
+         where one.place < 2 and other.place < 2 and {kept} group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
+        SameEpisode::columns()
+    )
+}
+
+fn named() -> String {
+    format!("select {} from inspectors i where i.id = any ($1::bigint[])", Named::columns())
+}
+
+impl Reads {
+    /// The earliest bucket first; empty ones are not there.
+    pub async fn judged_trend(&self, selection: &Selection, by: Granularity, minutes_ahead: i64) -> Result<Vec<Bucket<Judged>>, ReadError> {
+        let sql = trend::<Judged>(by, &selection.matches(), selection.next());
+        let mut parameters = selection.parameters();
+        parameters.push(&minutes_ahead);
+        self.rows_planned(&sql, &parameters).await
+    }
+
+    /// Every group, the largest first.
+    pub async fn judged_groups(&self, selection: &Selection, by: JudgedBy) -> Result<Vec<Group<Judged>>, ReadError> {
+        self.rows_planned(&groups::<Judged>(&by.common(), &selection.matches()), &selection.parameters()).await
+    }
+
+    /// What waits now; how it stands and when it was recorded is not asked.
+    pub async fn waiting(&self, selection: &Selection) -> Result<Vec<Waiting>, ReadError> {
+        self.rows_planned(&queue(&selection.matches_kept()), &selection.parameters_kept()).await
+    }
+
+    /// Every topic on which messages are missing, the one with most missing time first.
+    pub async fn topics_with_gaps(&self, selection: &Selection) -> Result<Vec<TopicGaps>, ReadError> {
+        self.rows_planned(&topics(&selection.matches_kept()), &selection.parameters_kept()).await
+    }
+
+    /// Decisions of the window about episodes that two decided about, neither knowing of the other, and who they are.
+    pub async fn agreed(&self, selection: &Selection) -> Result<(Vec<SameEpisode>, Vec<Named>), ReadError> {
+        let pairs: Vec<SameEpisode> = self.rows_planned(&same_episodes(&selection.matches_kept()), &selection.parameters_kept()).await?;
+        let mut ids: Vec<i64> = pairs.iter().map(|pair| pair.inspector_id.0).collect();
+        ids.dedup();
+        let names = self.rows_planned(&named(), &[&ids]).await?;
+        Ok((pairs, names))
+    }
+}
+
+pub(super) fn statements() -> Vec<(&'static str, String)> {
+    let trends = Granularity::ALL.iter().map(|by| ("trend of verdicts", trend::<Judged>(*by, MATCHES, NEXT)));
+    let groups = JudgedBy::ALL.iter().map(|by| ("groups of judged episodes", groups::<Judged>(&by.common(), MATCHES)));
+    let all = [
+        ("what waits for inspectors", queue(KEPT)),
+        ("topics with gaps", topics(KEPT)),
+        ("episodes inspected twice, of a part", same_episodes(KEPT)),
+        ("names of inspectors", named()),
+    ];
+    all.into_iter().chain(trends).chain(groups).collect()
+}
