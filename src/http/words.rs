@@ -14,6 +14,7 @@ use super::export::ExportFormat;
 use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
+use crate::domain::access::AccessKind;
 use crate::domain::alert::{AlertName, AlertSeverity, AlertState};
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
@@ -81,6 +82,7 @@ macro_rules! listed {
 }
 
 listed! {
+    AccessKindWord = AccessKind,
     PriorityWord = Priority,
     OrderStatusWord = OrderStatus,
     BatchStatusWord = BatchStatus,

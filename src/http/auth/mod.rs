@@ -9,7 +9,6 @@
 //! - [`tokens`]: signing and checking.
 //! - [`login`]: `/auth/login`, `/auth/me`, `/auth/logout`.
 //! - [`passwords`]: hashing and comparing them.
-//! - [`throttle`]: how often a login may be tried.
 
 #![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
 
@@ -17,7 +16,6 @@ mod identity;
 pub mod login;
 pub mod passwords;
 mod right;
-pub mod throttle;
 pub mod tokens;
 
 use identity::Login;

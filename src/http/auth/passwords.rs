@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::throttle::Throttle;
+use crate::http::limits::Throttle;
 use crate::http::problem::{Problem, failed};
 
 /// Work factor of stored passwords; the contract's, so that hashes can be moved over.

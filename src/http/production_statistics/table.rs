@@ -5,6 +5,7 @@ use chrono::TimeDelta;
 use futures_util::{Stream, stream};
 
 use crate::domain::{EpisodeId, Timestamp};
+use crate::http::csv_cell::harmless;
 use crate::projections::reads::counted::Selection;
 use crate::projections::reads::counted_records::CountedEpisode;
 use crate::projections::reads::{ReadError, Reads};
@@ -72,11 +73,6 @@ fn rows(episodes: &[CountedEpisode], head: bool, minutes_ahead: i64) -> Vec<u8> 
         table.write_record(cells.map(harmless)).expect("memory takes every row");
     }
     table.into_inner().expect("memory takes every row")
-}
-
-/// A spreadsheet runs what begins so, and shows what begins with an apostrophe as it stands behind it.
-fn harmless(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
 }
 
 fn local(at: Timestamp, minutes_ahead: i64) -> String {

@@ -5,6 +5,7 @@
 //! so every statement can be prepared, pinned and tested as it stands; where a list can be walked in several ways, each has its statement. What belongs to a factory is
 //! asked for with the caller's scope; one that is not everything adds a condition, the same everywhere ([`home`]).
 
+pub mod audit;
 pub mod batches;
 pub mod breakdown;
 pub mod bulk_runs;
@@ -62,6 +63,7 @@ pub use selection::Chosen;
 /// Every statement of this module with a name, so that a test can prepare them all.
 pub fn statements() -> Vec<(&'static str, String)> {
     [
+        audit::statements(),
         batches::statements(),
         breakdown::statements(),
         bulk_runs::statements(),
