@@ -1,5 +1,5 @@
 //! What is kept beside the log for a while goes, little by little: idempotency keys, what recorders were configured with, dead
-//! letters that were resolved, attempts of webhooks, items of bulk runs, requests, and sessions.
+//! letters that were resolved, attempts of webhooks, items of bulk runs, requests, sessions, and records of access.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +19,7 @@ pub struct Kept {
     attempts: Duration,
     bulk_items: Option<Duration>,
     requests: Duration,
+    access_records: Duration,
 }
 
 impl Kept {
@@ -28,6 +29,7 @@ impl Kept {
             attempts: config.webhooks.attempts_kept,
             bulk_items: config.bulk_runs.items_kept(),
             requests: config.requests.kept,
+            access_records: config.audit.access_records_kept,
         }
     }
 }
@@ -50,6 +52,9 @@ pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
         }
         if let Err(error) = commands.sweep_sessions().await {
             cannot("sweep sessions", &error);
+        }
+        if let Err(error) = commands.sweep_access_records(kept.access_records, &stop).await {
+            cannot("sweep records of access", &error);
         }
         if let Some(kept) = kept.letters
             && let Err(error) = commands.sweep_letters(kept, &stop).await

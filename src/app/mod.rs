@@ -34,6 +34,7 @@ use tracing::{info, warn};
 
 use crate::blobs::{Access, Blobs};
 use crate::commands::Commands;
+use crate::commands::access_records::access_records;
 use crate::commands::callbacks::CallbackTokens;
 use crate::commands::waits;
 use crate::config::{self, AuthMode, CallbackProof, Config, OnExhausted, Ordering, Secret, host_name};
@@ -53,7 +54,7 @@ use crate::http::auth::Identity;
 use crate::http::auth::tokens::Tokens;
 use crate::http::endpoints::{Endpoint, Endpoints, SecretOf, Store};
 use crate::http::fleet::Fleet;
-use crate::http::{self, AppState, Live, Means, StreamLimits};
+use crate::http::{self, AppState, Live, Means, RequestLimits, StreamLimits};
 use crate::lifecycle::Lifecycle;
 use crate::listener::{self, Front, Room};
 use crate::outbox::{Backoff, Wakes};
@@ -277,6 +278,8 @@ impl App {
         lifecycle.spawn("what is kept for a while", forgetting::forget(commands.clone(), Kept::of(config), stop.clone()));
         // Until the last request is answered.
         let (noting, ended_waits) = waits::waits();
+        let (recording, records) = access_records();
+        lifecycle.spawn("records of access", records.write(commands.clone(), lifecycle.hard_stop().clone()));
         lifecycle.spawn("callers that wait no more", ended_waits.note(commands.clone(), lifecycle.hard_stop().clone()));
 
         let admin_password = administrator::settle(&config.auth, data.as_ref(), &commands, &reads).await?;
@@ -333,6 +336,12 @@ impl App {
                 ours.filter(|secret| secret.len() >= SECRET_BYTES_MIN).collect()
             },
             registrations_per_minute: config.limits.registrations_per_minute,
+            requests: RequestLimits::new(
+                config.limits.requests_per_second_per_login,
+                config.limits.requests_per_second_per_address,
+                config.limits.exports_per_minute_per_login,
+            ),
+            refusals_per_minute_max: config.audit.refusals_per_minute_max,
             sync: http::SyncSettings {
                 clouds: cloud_names,
                 platform: config.sync.platform(),
@@ -356,7 +365,8 @@ impl App {
         )?
         .probing(membership.id, folder)
         .alerting(alerts)
-        .noting(noting);
+        .noting(noting)
+        .recording(recording);
         let tokens = state.tokens.clone();
         let main_routes = http::router(state).merge(devices.routes(config.devices.token_required_on(http)));
         let front = Front {

@@ -9,6 +9,7 @@
 //! Neighbours: edges and subscribers call in here; rules are in `domain`, rows in
 //! `projections`, events in `eventstore`.
 
+pub mod access_records;
 pub mod accounts;
 mod administrator;
 mod answers;

@@ -13,6 +13,7 @@
 //! A section is a file: its keys, their forms, and what it checks. `tests/it/settings.rs`
 //! looks whether every key is read.
 
+mod audit;
 mod auth;
 mod bandwidth;
 mod bulk_runs;
@@ -50,6 +51,7 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Value;
 
+pub use audit::Audit;
 pub use auth::{Auth, AuthMode};
 pub use bandwidth::{Bandwidth, ByTime};
 pub use bulk_runs::BulkRuns;
@@ -89,6 +91,7 @@ pub struct Config {
     pub embedded: Embedded,
     pub s3: S3,
     pub auth: Auth,
+    pub audit: Audit,
     pub devices: Devices,
     pub outbox: Outbox,
     pub qa: Qa,
@@ -178,6 +181,7 @@ impl Config {
         self.database.check(findings);
         self.s3.check(&self.factory_id, findings);
         self.auth.check(findings);
+        self.audit.check(findings);
         self.devices.check(findings);
         self.outbox.check(findings);
         self.qa.check(findings);

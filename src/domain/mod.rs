@@ -5,6 +5,7 @@
 //! decides nothing. Nothing here waits, stores, logs, or knows what time it is: times,
 //! ids and random parts come in with the command.
 
+pub mod access;
 pub mod account;
 pub mod aggregate;
 pub mod agreement;

@@ -26,9 +26,9 @@ use crate::domain::task::{FinishReport, TaskStatus};
 use crate::domain::{Actor, DeviceId, PublicTaskId, RefusalCode};
 
 pub fn routes() -> Routes {
-    Routes::default()
-        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(start))
-        .at(Policy::OPEN.saying("error_msg").at_most(CALLBACK_BYTES_MAX), routes!(finish))
+    // A recorder never repeats a callback that was refused.
+    let policy = Policy::OPEN.not_limited().saying("error_msg").at_most(CALLBACK_BYTES_MAX);
+    Routes::default().at(policy, routes!(start)).at(policy, routes!(finish))
 }
 
 /// Topics kept with the event; a robot has a few dozen.

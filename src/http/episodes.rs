@@ -31,7 +31,7 @@ pub fn routes() -> Routes {
         .at(Policy::READ, routes!(list))
         .at(Policy::READ, routes!(get))
         .at(Policy::JUDGE, routes!(annotate))
-        .at(Policy::READ.closed(), routes!(presign))
+        .at(Policy::READ.closed().download(), routes!(presign))
 }
 
 /// A verified recording.

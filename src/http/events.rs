@@ -23,7 +23,7 @@ use crate::projections::reads::{ReadError, Reads};
 use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::AUDIT, routes!(list)).at(Policy::AUDIT, routes!(export)).at(Policy::AUDIT, routes!(get))
+    Routes::default().at(Policy::AUDIT, routes!(list)).at(Policy::AUDIT.export(), routes!(export)).at(Policy::AUDIT, routes!(get))
 }
 
 const LIMIT_DEFAULT: i64 = 50;

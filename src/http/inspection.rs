@@ -40,7 +40,7 @@ pub fn routes() -> Routes {
         .at(inspected.keyed(), routes!(decide))
         .at(watched.keyed(), routes!(reopen))
         .at(watched, routes!(decisions))
-        .at(Policy::MANAGE.closed().exact(), routes!(work))
+        .at(Policy::MANAGE.closed().exact().of_people(), routes!(work))
 }
 
 /// An episode that waits for a decision.

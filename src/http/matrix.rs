@@ -5,7 +5,7 @@ use hyper::service::Service;
 
 use super::AuthMode;
 use super::auth::Identity;
-use super::policy::{Access, Key, Policy, Reach, Role};
+use super::policy::{Access, Key, Limit, Policy, Reach, Recorded, Role};
 use super::router::policies;
 use super::router::tests::{DISPLAY_TOKEN, operations, request, served, state};
 use crate::domain::device::LinkKind;
@@ -93,6 +93,9 @@ fn further(policy: &Policy) -> String {
         socket,
         said(policy.waits_for_device, "waits for a device"),
         said(policy.probe, "a probe"),
+        said(policy.limit == Limit::None && !policy.probe, "not counted"),
+        said(policy.limit == Limit::Exports, "an export"),
+        said(policy.records != Recorded::Nothing, "recorded"),
         said(!policy.pages_by_place, "pages by offset only"),
     ]
     .into_iter()
@@ -107,7 +110,8 @@ Every route, and what a caller hears. *yes*: the route is theirs; 401: a login i
 A robot's token opens sockets, and no route: it is as if there were none; so is a display's where it is not for displays. An account and an API key
 of one role are the same here. *Reach* is what part of the site a route is about: `site`, the server itself and what is about all factories at once, refused with 403
 (`outside_scope`) to who is for some factories only; `shared`, what all factories use: read by all, changed by who is for the whole site; `caller`, the caller
-themselves; `scope`, what the caller's scope contains; `own robot`, the same, and for data collectors the robot of their own workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`.
+themselves; `scope`, what the caller's scope contains; `own robot`, the same, and for data collectors the robot of their own workstation. *Key* is what is kept of an answer where a request has an `Idempotency-Key`. *recorded*: who got the answer is in the [audit](audit.md);
+*not counted*, and *an export*: against the [limits](operations.md#how-often-something-may-be-asked).
 
 The page is written by the test that asks every route as every caller (`KEYSTONE_WRITE_DOCS=1 cargo test every_route_is_for_whom`);
 the policies stand in the lists of `src/http`.

@@ -11,14 +11,19 @@
 //! - [`fields`], [`words`]: what a single field may be. [`shown_once`]: secrets that are told once.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
 //! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file; [`cells`]: what spreadsheets may open of one.
+//! - [`audit`]: who did what, and what is recorded of requests for that.
+//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
 //! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
+//! - [`limits`]: how often something may be asked.
 //! - [`fleet`], [`objects`]: what is asked of live devices and of the object store.
 
 pub mod alerts;
 pub mod apply_suite;
 mod asked;
+mod asked_by;
+mod audit;
 pub mod auth;
 pub mod batches;
 mod bulk_run_stream;
@@ -54,6 +59,7 @@ mod host;
 pub mod idempotency;
 mod inspection;
 mod intake;
+mod limits;
 mod live;
 mod location;
 pub mod logged;
@@ -107,6 +113,7 @@ pub mod what_if;
 pub mod wire;
 pub mod words;
 
+pub use limits::RequestLimits;
 pub use live::{Live, StreamLimits};
 pub use router::{openapi, router};
 pub use settings::{AuthMode, EdgeSettings, SyncSettings};

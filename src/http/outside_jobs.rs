@@ -43,7 +43,7 @@ const REPORT_BYTES_MAX: usize = 256 << 10;
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
     Routes::default()
-        .at(policy, routes!(claim))
+        .at(policy.download(), routes!(claim))
         .at(policy, routes!(list))
         .at(policy, routes!(get))
         .at(policy, routes!(heartbeat))

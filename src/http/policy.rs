@@ -76,6 +76,26 @@ pub enum Key {
     RefusalOnly,
 }
 
+/// How requests are counted against the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Not at all: devices, which never ask again, and what watches us.
+    None,
+    Requests,
+    /// As a request, and as an export beside that: each reads as much as there is.
+    Exports,
+}
+
+/// What is recorded of a request that was answered, beside what it changed, which is an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    Nothing,
+    /// Who read what is known of people.
+    PersonalData,
+    /// Who took files away, many rows at once, or a link to them.
+    Download,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     pub access: Access,
@@ -86,6 +106,8 @@ pub struct Policy {
     /// Whether it changes nothing. Known from its method, unless it is said.
     pub reads: bool,
     pub key: Key,
+    pub limit: Limit,
+    pub records: Recorded,
     /// The key that holds the text of an error: the contract's.
     pub error_key: &'static str,
     /// Where the route takes less than the setting says.
@@ -115,6 +137,8 @@ impl Policy {
         reach: Reach::Scope,
         reads: false,
         key: Key::NotTaken,
+        limit: Limit::Requests,
+        records: Recorded::Nothing,
         error_key: "error",
         body_bytes_max: None,
         passed_on: None,
@@ -210,6 +234,24 @@ impl Policy {
         Self { key, ..self }
     }
 
+    /// A device asks, or what watches us.
+    pub const fn not_limited(self) -> Self {
+        Self { limit: Limit::None, ..self }
+    }
+
+    pub const fn of_people(self) -> Self {
+        Self { records: Recorded::PersonalData, ..self }
+    }
+
+    pub const fn download(self) -> Self {
+        Self { records: Recorded::Download, ..self }
+    }
+
+    /// Everything that there is, in one answer.
+    pub const fn export(self) -> Self {
+        Self { limit: Limit::Exports, ..self }.download()
+    }
+
     pub const fn saying(self, error_key: &'static str) -> Self {
         Self { error_key, ..self }
     }
@@ -231,7 +273,7 @@ impl Policy {
     }
 
     pub const fn probed(self) -> Self {
-        Self { probe: true, ..self }
+        Self { probe: true, ..self }.not_limited()
     }
 
     pub const fn exact(self) -> Self {
@@ -246,7 +288,7 @@ impl Policy {
     /// mode, may do what was open to everybody.
     pub fn admits(&self, who: &Identity) -> Result<(), Problem> {
         match who.role() {
-            Some(role) if !self.roles.contains(role) => Err(needs(self.roles)),
+            Some(role) if !self.roles.contains(role) => Err(needs(self.roles).of(who)),
             Some(_) | None => Ok(()),
         }
     }

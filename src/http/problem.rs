@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+use super::auth::Identity;
 use crate::commands::{CommandError, Refusal};
 use crate::domain::{RefusalCode, RefusalKind};
 use crate::projections::reads::ReadError;
@@ -49,6 +50,7 @@ codes! {
     LoginRefused = "login_refused", UNAUTHORIZED;
     LoginThrottled = "login_throttled", TOO_MANY_REQUESTS;
     RegistrationThrottled = "registration_throttled", TOO_MANY_REQUESTS;
+    TooManyRequests = "too_many_requests", TOO_MANY_REQUESTS;
     TooManyStreams = "too_many_streams", TOO_MANY_REQUESTS;
     RegistrationAnswered = "registration_answered", CONFLICT;
     Forbidden = "forbidden", FORBIDDEN;
@@ -93,11 +95,13 @@ pub struct Problem {
     detail: String,
     extra: Map<String, Value>,
     retry_after_s: Option<u64>,
+    /// Who was refused, where no layer behind the guard knows it. It is recorded, and not told.
+    who: Option<Box<Identity>>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { status: code.status(), code: code.as_str(), detail: detail.into(), extra: Map::new(), retry_after_s: None }
+        Self { status: code.status(), code: code.as_str(), detail: detail.into(), extra: Map::new(), retry_after_s: None, who: None }
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
@@ -129,6 +133,14 @@ impl Problem {
         self
     }
 
+    pub fn of(self, who: &Identity) -> Self {
+        Self { who: Some(Box::new(who.clone())), ..self }
+    }
+
+    pub fn who(&self) -> Option<&Identity> {
+        self.who.as_deref()
+    }
+
     /// The same in a few words of the contract; what it said stands under `reason`.
     pub fn in_short(self, detail: &str) -> Self {
         let reason = self.detail.clone();
@@ -147,7 +159,6 @@ impl Problem {
         &self.detail
     }
 
-    #[cfg(test)]
     pub fn extra(&self, key: &str) -> Option<&Value> {
         self.extra.get(key)
     }
@@ -202,7 +213,7 @@ fn status_of(kind: RefusalKind) -> StatusCode {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = status_of(refusal.kind);
-        Self { status, code: refusal.code.as_str(), detail: refusal.message, extra: refusal.extra, retry_after_s: None }
+        Self { status, code: refusal.code.as_str(), detail: refusal.message, extra: refusal.extra, retry_after_s: None, who: None }
     }
 }
 

@@ -10,6 +10,7 @@ use utoipa::openapi::security::{Flow, HttpAuthScheme, HttpBuilder, OAuth2, Passw
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::asked::Accepted;
+use super::audit::recorded;
 use super::auth::{guard, login, me, own_robot};
 use super::cors::readable;
 use super::door::door;
@@ -17,6 +18,7 @@ use super::elsewhere::pass_on;
 use super::extract::Json;
 use super::idempotency::idempotent;
 use super::intake::limited;
+use super::limits::{of_callers, of_strangers};
 use super::people::{accounts, api_keys, sessions};
 use super::policy::Policy;
 use super::registry::{
@@ -27,10 +29,11 @@ use super::request::{around, unmatched};
 use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
-    AppState, alerts, apply_suite, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, dashboard, data_ops, dead_letters,
-    describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders, outside_jobs,
-    polling, production_statistics, qa, quality_dashboard, ranking, recorder, recorder_state, references, registration, requests, salvage,
-    station_stream, stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer, viewer, what_if,
+    AppState, alerts, apply_suite, audit, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, dashboard, data_ops,
+    dead_letters, describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders,
+    outside_jobs, polling, production_statistics, qa, quality_dashboard, ranking, recorder, recorder_state, references, registration,
+    requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer, viewer,
+    what_if,
 };
 
 const DOCS: &str = "/api/v1/docs";
@@ -112,6 +115,7 @@ fn routes() -> Routes {
         quality_dashboard::routes,
         episodes::routes,
         events::routes,
+        audit::routes,
         event_stream::routes,
         storage::routes,
         viewer::routes,
@@ -192,7 +196,10 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), idempotent))
         .layer(from_fn(known_query))
         .layer(from_fn_with_state(state.clone(), limited))
+        .layer(from_fn_with_state(state.clone(), of_callers))
         .layer(from_fn_with_state(state.clone(), guard))
+        .layer(from_fn_with_state(state.clone(), of_strangers))
+        .layer(from_fn_with_state(state.clone(), recorded))
         .layer(from_fn_with_state(state.clone(), around))
         .layer(from_fn_with_state(policies.clone(), readable))
         .layer(from_fn_with_state(policies, matched))
@@ -221,6 +228,7 @@ pub(super) mod tests {
     use crate::domain::episode::Levels;
     use crate::domain::judgement::Suite;
     use crate::eventstore::EventStore;
+    use crate::http::RequestLimits;
     use crate::http::auth::Identity;
     use crate::http::fleet::Fleet;
     use crate::http::objects::Objects;
@@ -266,6 +274,8 @@ pub(super) mod tests {
             store: crate::http::endpoints::Store { public_url: None, port: 9000, region: "us-east-1".into(), secret_of: None },
             secrets: vec![],
             registrations_per_minute: 30,
+            refusals_per_minute_max: 10,
+            requests: RequestLimits::new(1_000_000, 1_000_000, 1_000_000),
             streams: StreamLimits::new(100, 100),
         };
         let commands = Commands::new(EventStore::new(pool.clone(), crate::outbox::Wakes::default()));
@@ -374,6 +384,8 @@ pub(super) mod tests {
             "/api/v1/events/export",
             "/api/v1/events/stream",
             "/api/v1/events/{position}",
+            "/api/v1/audit",
+            "/api/v1/audit/export",
             "/api/v1/batches/{id}/complete-tasks",
             "/api/v1/storage/presign",
             "/api/v1/tasks/statistics/breakdown",
@@ -515,7 +527,7 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
-        assert_eq!(operations.len(), 252, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 254, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

@@ -29,7 +29,7 @@ use crate::domain::salvage::{GoodRange, Salvaged};
 use crate::projections::reads::salvages::SalvageShown;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ.closed(), routes!(get)).at(Policy::MANAGE.closed().keyed(), routes!(ask))
+    Routes::default().at(Policy::READ.closed().download(), routes!(get)).at(Policy::MANAGE.closed().keyed(), routes!(ask))
 }
 
 /// How far the salvage of an episode is.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoints::{Endpoints, Store};
+use super::limits::RequestLimits;
 use super::live::StreamLimits;
 use crate::commands::inspection::InspectionTerms;
 use crate::commands::outside_jobs::OutsideLease;
@@ -55,6 +56,9 @@ pub struct EdgeSettings {
     pub secrets: Vec<String>,
     /// From one address.
     pub registrations_per_minute: u32,
+    pub requests: RequestLimits,
+    /// Of one caller, that are recorded.
+    pub refusals_per_minute_max: u32,
     pub sync: SyncSettings,
     pub streams: StreamLimits,
 }

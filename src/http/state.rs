@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 
+use super::audit::Recorder;
 use super::auth::passwords::Logins;
-use super::auth::throttle::Throttle;
 use super::auth::tokens::Tokens;
 use super::fleet::Fleet;
+use super::limits::{Limits, Throttle};
 use super::live::Live;
 use super::neighbours;
 use super::objects::Objects;
@@ -16,6 +17,7 @@ use super::probe::Probes;
 use super::settings::{AuthMode, EdgeSettings};
 use crate::certificates::Certificates;
 use crate::commands::Commands;
+use crate::commands::access_records::AccessRecords;
 use crate::commands::callbacks::CallbackTokens;
 use crate::commands::waits::Waits;
 use crate::domain::alert::Alerts;
@@ -47,6 +49,9 @@ pub struct AppState {
     pub callback_tokens: CallbackTokens,
     pub registrations: Arc<Throttle>,
     pub anonymous_keys: Arc<Throttle>,
+    pub limits: Arc<Limits>,
+    /// Records who read, took away or was refused what.
+    pub audit: Arc<Recorder>,
     pub live: Arc<Live>,
     /// For the other processes of the site.
     pub neighbours: reqwest::Client,
@@ -72,6 +77,12 @@ impl AppState {
         Self { waits, ..self }
     }
 
+    /// Where it is recorded who read, took away or was refused what.
+    pub fn recording(self, records: AccessRecords) -> Self {
+        let audit = Arc::new(Recorder::new(records, self.settings.refusals_per_minute_max));
+        Self { audit, ..self }
+    }
+
     /// What is told of the figures that are looked up.
     pub fn alerting(self, alerts: Arc<Mutex<Alerts>>) -> Self {
         Self { alerts, ..self }
@@ -95,6 +106,8 @@ impl AppState {
         Ok(Self {
             callback_tokens: CallbackTokens::new(&settings.jwt_secret),
             registrations,
+            audit: Arc::new(Recorder::new(AccessRecords::default(), settings.refusals_per_minute_max)),
+            limits: Arc::new(Limits::new(settings.requests)),
             anonymous_keys: Arc::new(Throttle::new(ANONYMOUS_KEYS_PER_MINUTE, 60)),
             live,
             neighbours: neighbours::client()?,

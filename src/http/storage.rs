@@ -28,7 +28,7 @@ use crate::domain::episode::{EpisodeRefusal, QaStatus};
 use crate::projections::reads::episodes::EpisodeShown;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ.closed(), routes!(presign)).at(Policy::READ.or_link(), routes!(object))
+    Routes::default().at(Policy::READ.closed().download(), routes!(presign)).at(Policy::READ.or_link().download(), routes!(object))
 }
 
 /// A path on this server that works without a login, for one object and a quarter of an hour.

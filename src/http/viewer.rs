@@ -28,7 +28,7 @@ use crate::domain::{EpisodeId, Scope};
 use crate::projections::reads::episodes::EpisodeShown;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::READ.closed(), routes!(viewer_link)).at(Policy::READ.by_link(), routes!(recording))
+    Routes::default().at(Policy::READ.closed().download(), routes!(viewer_link)).at(Policy::READ.by_link().download(), routes!(recording))
 }
 
 const FOXGLOVE: &str = "https://app.foxglove.dev/~/view";

@@ -15,6 +15,7 @@ use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
 use crate::domain::AccountRole;
+use crate::domain::access::AccessKind;
 use crate::domain::account::AccountStatus;
 use crate::domain::alert::{AlertName, AlertSeverity, AlertState};
 use crate::domain::batch::BatchStatus;
@@ -86,6 +87,7 @@ macro_rules! listed {
 listed! {
     AccountRoleWord = AccountRole,
     AccountStatusWord = AccountStatus,
+    AccessKindWord = AccessKind,
     PriorityWord = Priority,
     OrderStatusWord = OrderStatus,
     BatchStatusWord = BatchStatus,

@@ -46,6 +46,13 @@ pub struct Reply {
     pub body: Value,
 }
 
+impl Reply {
+    /// Whether others with the same login ask too much at the moment.
+    fn is_too_often(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS && self.body["code"] == "too_many_requests"
+    }
+}
+
 impl Client {
     /// `base` is the server's address without a path, `http://127.0.0.1:8080`.
     pub async fn sign_in(base: &str, account: &str, password: &str) -> anyhow::Result<Self> {
@@ -165,7 +172,7 @@ impl Client {
         loop {
             let outcome = self.once(method.clone(), path, body).await;
             match outcome {
-                Ok(reply) if !reply.status.is_server_error() => return Ok(reply),
+                Ok(reply) if !reply.status.is_server_error() && !reply.is_too_often() => return Ok(reply),
                 outcome if began.elapsed() >= PATIENCE => return outcome.with_context(|| format!("{method} {path}")),
                 outcome => {
                     if !told && began.elapsed() >= SILENT {

@@ -15,6 +15,9 @@ use super::report::RobotReport;
 use super::robot::{Robot, RobotConfig};
 use super::work::{Pace, Recorded, work};
 
+/// How often a collector looks, where there are few.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// A server that is there answers within moments.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
@@ -135,7 +138,8 @@ async fn worked(crew: Option<(Client, Factory)>, options: &SimulateOptions) -> a
         recording: Duration::from_secs_f64(options.seconds),
         rest: Duration::from_millis(200),
         patience: Duration::from_secs_f64(options.seconds) + Duration::from_secs(120),
-        look_again: Duration::from_millis(250),
+        // They share a login, and a server answers one only so often: together they look a hundred times a second.
+        look_again: LOOK_AGAIN.max(Duration::from_millis(10) * u32::try_from(made.stations.len()).unwrap_or(u32::MAX)),
     };
     let (told, mut recorded) = mpsc::unbounded_channel();
     let say = async {

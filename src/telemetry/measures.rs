@@ -44,6 +44,9 @@ measures! {
     Counter HTTP_REQUESTS = "keystone_http_requests_total" ("method", "route", "status"): "Requests";
     Histogram HTTP_REQUEST_SECONDS = "keystone_http_request_duration_seconds" ("method", "route"): "Time to an answer";
     Gauge HTTP_IN_FLIGHT = "keystone_http_requests_in_flight" (): "Requests under way";
+    Counter REQUESTS_LIMITED = "keystone_requests_limited_total" ("limit"): "Requests that were refused because there were too many";
+    Counter ACCESS_REFUSED = "keystone_access_refused_total" ("status", "role"): "Requests that were refused because of who asked";
+    Counter ACCESS_RECORDS = "keystone_access_records_total" ("outcome"): "Records of who read, took away or was refused what, by what became of them";
     Counter CONNECTIONS_REFUSED = "keystone_connections_refused_total" ("cause"): "Connections that were not taken because there were too many, in all or from one address";
     Counter COMMANDS = "keystone_commands_total" ("command", "outcome"): "Commands";
     Histogram COMMAND_SECONDS = "keystone_command_seconds" ("command"): "Time from a command to its commit or refusal";

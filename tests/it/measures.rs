@@ -33,7 +33,8 @@ fn the_dashboard_for_grafana_asks_for_what_there_is() {
     let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
     let known: BTreeMap<String, String> = documented().into_iter().map(|(name, _, labels)| (name, labels)).collect();
     let panels = dashboard["panels"].as_array().unwrap();
-    let questions: Vec<&str> = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()).map(|one| one["expr"].as_str().unwrap()).collect();
+    let questions: Vec<&str> =
+        panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap()).map(|one| one["expr"].as_str().unwrap()).collect();
     assert!(panels.len() >= 10 && questions.len() >= panels.len());
     for question in questions {
         let words: Vec<&str> = question.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();

@@ -410,7 +410,8 @@ async fn one_client_cannot_take_all_connections() {
     let folder = temp_folder();
     let mut server = Server::new(folder.path());
     let settings = std::fs::read_to_string(folder.path().join("keystone.toml")).unwrap();
-    std::fs::write(folder.path().join("keystone.toml"), format!("{settings}[limits]\nconnections_per_address_max = 50\n")).unwrap();
+    std::fs::write(folder.path().join("keystone.toml"), settings.replace("[limits]\n", "[limits]\nconnections_per_address_max = 50\n"))
+        .unwrap();
     server.settings.push(("KEYSTONE_TRUSTED_PROXIES", "127.0.0.9".to_owned()));
     server.start();
     server.ready().await;

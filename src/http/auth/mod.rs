@@ -9,7 +9,6 @@
 //! - [`tokens`], [`keys`]: signing and checking.
 //! - [`login`], [`me`]: `/auth/login`, `/auth/me`, `/auth/logout`.
 //! - [`passwords`]: hashing and comparing them.
-//! - [`throttle`]: how often a login may be tried.
 
 #![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
 
@@ -19,7 +18,6 @@ pub mod login;
 pub mod me;
 pub mod passwords;
 mod right;
-pub mod throttle;
 pub mod tokens;
 
 use identity::Login;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::keys::KeyUses;
-use super::throttle::Throttle;
+use crate::http::limits::Throttle;
 use crate::http::problem::{Problem, failed};
 
 /// A sentence fits; longer ones are refused instead of being cut.

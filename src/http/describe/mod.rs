@@ -15,7 +15,7 @@ use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::extract::{AFTER, OFFSET};
-use super::policy::{Access, Policy};
+use super::policy::{Access, Limit, Policy};
 use super::routes::Policies;
 
 /// Completes the description of the routes.
@@ -67,7 +67,8 @@ fn complete_operation(method: &Method, policy: &Policy, operation: &mut Value) {
     let keyed = policy.takes_key().then_some(("422", "The Idempotency-Key was used for another request"));
     let any = [("400", "Something in the request does not fit"), ("500", "A fault of ours"), ("503", "The database cannot be reached")];
     let bodied = matches!(*method, Method::POST | Method::PUT | Method::PATCH).then_some(("413", "The body is too large"));
-    for (status, description) in any.into_iter().chain(closed.into_iter().flatten()).chain(keyed).chain(bodied) {
+    let limited = (policy.limit != Limit::None).then_some(("429", "Asked too often: `limit` says of what there were too many"));
+    for (status, description) in any.into_iter().chain(limited).chain(closed.into_iter().flatten()).chain(keyed).chain(bodied) {
         responses.entry(status).or_insert_with(|| json!({ "description": description }));
     }
     // A range that cannot be served has no body.
@@ -84,6 +85,7 @@ fn problem() -> Value {
         ("code".to_owned(), text("What is wrong, as a word for programs.")),
         ("detail".to_owned(), text("For people.")),
         ("field".to_owned(), text("The field of the body or the name of the query that is to blame, where there is one.")),
+        ("limit".to_owned(), text("Of what there were too many, where a caller asked too often.")),
         ("request_id".to_owned(), text("Names the request in our log.")),
         ("error".to_owned(), text("For people; some routes say `error_msg`.")),
         ("error_msg".to_owned(), text("For people.")),

@@ -25,7 +25,7 @@ use crate::http::words::{AccountRoleWord, AccountStatusWord};
 use crate::projections::reads::accounts::{AccountFilter, AccountShown};
 
 pub fn routes() -> Routes {
-    let policy = Policy::ADMINISTER;
+    let policy = Policy::ADMINISTER.of_people();
     Routes::default()
         .at(policy.exact(), routes!(list))
         .at(policy.keyed(), routes!(create))

@@ -20,7 +20,7 @@ use crate::http::wire::{Paged, WholeSecond};
 use crate::projections::reads::accounts::SessionShown;
 
 pub fn routes() -> Routes {
-    Routes::default().at(Policy::OWN.exact(), routes!(list)).at(Policy::OWN, routes!(end)).at(Policy::OWN, routes!(end_all))
+    Routes::default().at(Policy::OWN.exact().of_people(), routes!(list)).at(Policy::OWN, routes!(end)).at(Policy::OWN, routes!(end_all))
 }
 
 /// A login that has not ended.

@@ -46,7 +46,7 @@ pub fn routes() -> Routes {
         .at(managers, routes!(trend))
         .at(managers, routes!(breakdown))
         .at(managers, routes!(details))
-        .at(managers, routes!(export))
+        .at(managers.export(), routes!(export))
         .at(collectors, routes!(own_summary))
         .at(collectors, routes!(own_trend))
         .at(collectors, routes!(own_breakdown))

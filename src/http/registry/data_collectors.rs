@@ -25,9 +25,9 @@ use crate::projections::reads::registry::{CollectorFilter, DataCollectorShown};
 
 pub fn routes() -> Routes {
     Routes::default()
-        .at(Policy::READ, routes!(list))
+        .at(Policy::READ.of_people(), routes!(list))
         .at(Policy::MANAGE.keyed(), routes!(create))
-        .at(Policy::READ, routes!(get))
+        .at(Policy::READ.of_people(), routes!(get))
         .at(Policy::MANAGE, routes!(change))
         .at(Policy::MANAGE, routes!(delete))
 }

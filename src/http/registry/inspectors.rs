@@ -27,9 +27,9 @@ use crate::projections::reads::inspection::{InspectorFilter, InspectorShown};
 pub fn routes() -> Routes {
     let policy = Policy::MANAGE.closed();
     Routes::default()
-        .at(policy, routes!(list))
+        .at(policy.of_people(), routes!(list))
         .at(policy.keyed(), routes!(create))
-        .at(policy, routes!(get))
+        .at(policy.of_people(), routes!(get))
         .at(policy, routes!(change))
         .at(policy, routes!(delete))
 }

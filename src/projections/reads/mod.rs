@@ -6,6 +6,7 @@
 //! asked for with the caller's scope; one that is not everything adds a condition, the same everywhere ([`home`]).
 
 pub mod accounts;
+pub mod audit;
 pub mod batches;
 pub mod breakdown;
 pub mod bulk_runs;
@@ -65,6 +66,7 @@ pub use selection::Chosen;
 pub fn statements() -> Vec<(&'static str, String)> {
     [
         accounts::statements(),
+        audit::statements(),
         batches::statements(),
         breakdown::statements(),
         bulk_runs::statements(),

@@ -1,11 +1,15 @@
 //! The REST edge on a free port, over a database and objects of its own, with devices that
 //! the test arranges: what a real one would do is the business of other tests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::extract::ConnectInfo;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use keystone_edge::certificates::Certificates;
+use keystone_edge::commands::access_records::access_records;
 use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::inspection::InspectionTerms;
 use keystone_edge::commands::outside_jobs::OutsideLease;
@@ -23,7 +27,7 @@ use keystone_edge::http::auth::passwords::hash_of;
 use keystone_edge::http::endpoints::{Endpoint, Endpoints, Store};
 use keystone_edge::http::fleet::Fleet;
 use keystone_edge::http::objects::Objects;
-use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, Means, StreamLimits, SyncSettings, router};
+use keystone_edge::http::{AppState, AuthMode, EdgeSettings, Live, Means, RequestLimits, StreamLimits, SyncSettings, router};
 use keystone_edge::outbox::Wakes;
 use keystone_edge::projections::reads::Reads;
 use keystone_edge::qa::{RunSettings, Runs};
@@ -49,6 +53,7 @@ pub struct TestEdge {
     /// The administrator's token.
     pub admin: String,
     client: reqwest::Client,
+    routes: axum::Router,
 }
 
 pub const DISPLAY_TOKEN: &str = "the-token-of-a-display";
@@ -107,6 +112,9 @@ impl TestEdge {
             },
             secrets: vec!["a secret of this test, long enough".into()],
             registrations_per_minute: 100,
+            refusals_per_minute_max: 10,
+            // Tests ask as fast as they can.
+            requests: RequestLimits::new(1_000_000, 1_000_000, 1_000_000),
             streams: StreamLimits::new(100, 100),
         };
         let hash = hash_of("open sesame").expect("a hash");
@@ -129,14 +137,17 @@ impl TestEdge {
         .expect("a state");
         let (noting, ended_waits) = waits::waits();
         tokio::spawn(ended_waits.note(commands.clone(), stop.clone()));
-        let state = state.noting(noting);
+        let (recording, records) = access_records();
+        tokio::spawn(records.write(commands.clone(), stop.clone()));
+        let state = state.noting(noting).recording(recording);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base = format!("http://{}", listener.local_addr().expect("its address"));
-        let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+        let routes = router(state);
+        let service = routes.clone().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, service).await });
 
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        let mut edge = Self { base, database, objects, commands, wakes, head, stop, devices, admin: String::new(), client };
+        let mut edge = Self { base, database, objects, commands, wakes, head, stop, devices, admin: String::new(), client, routes };
         let login = edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "admin", "password": "open sesame"})).await;
         edge.admin = login.1["access_token"].as_str().expect("the administrator logs in").to_owned();
         edge
@@ -157,6 +168,20 @@ impl TestEdge {
         let status = response.status().as_u16();
         let text = response.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The same from an address of the test's choice, without a connection.
+    pub async fn send_from(&self, address: IpAddr, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let mut request = axum::http::Request::builder().method(method).uri(path).header("content-type", "application/json");
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut request = request.body(axum::body::Body::from(body.to_string())).expect("a request");
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(address, 4711)));
+        let answer = TowerToHyperService::new(self.routes.clone()).call(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
