@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystone_edge::blobs::{Access, Blobs, LocalObject, LocalObjects, ObjectKey, PutFacts};
 use keystone_edge::domain::sync::CloudName;
-use keystone_edge::simulator::cloud::LostAnswers;
-use keystone_edge::simulator::cloud::Operation::{Complete, CompleteUpload, Put, Read, Recovery};
 use serde_json::{Value, json};
 
 use super::copies::{file_with, flip_a_byte};
-use super::{Site, kill, large, small};
+use super::{Site, large, small};
 use crate::harness::{access, until};
 
 /// The address of what knows no route, with what it says to each.
