@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use keystone_edge::commands::batches::CancelBatch;
+use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::tasks::DeleteTask;
 use keystone_edge::commands::{Command, Commands, Context};
+use keystone_edge::domain::device::LinkKind;
 use keystone_edge::domain::{Actor, BatchId, DeviceId, TaskId};
 use keystone_edge::eventstore::{Cause, EventStore, search};
 use keystone_edge::outbox::Wakes;
@@ -272,6 +274,22 @@ async fn an_export_is_the_whole_search_in_lines_or_rows() {
             assert_eq!(&serde_json::from_str::<Value>(row.get(15).unwrap()).unwrap(), &event["data"]);
         }
     }
+}
+
+#[tokio::test]
+async fn mn_22_no_cell_of_an_exported_log_runs_in_a_spreadsheet() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    // A formula, and a device id all the same.
+    let robot = json!({"robot_type_id": seed.robot_type, "factory_id": seed.factory, "device_id": "-2-3"});
+    edge.create("/api/v1/robots", robot).await;
+    let device = DeviceId::parse("-2-3").expect("a device id");
+    edge.execute(OpenLink { device, kind: LinkKind::Transfer, remote: "10.0.0.1".into(), process: None }).await;
+    note_all(&edge.database).await;
+    let text = edge.request(&edge.admin, "GET", "/api/v1/events/export?format=csv").send().await.unwrap().text().await.unwrap();
+    let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(text.as_bytes()).records().map(Result::unwrap).collect();
+    assert!(rows.iter().any(|row| row.get(3) == Some("'-2-3")), "{text}");
+    assert!(rows.iter().flatten().all(|cell| !cell.starts_with(['=', '+', '-', '@', '\t', '\r'])), "{text}");
 }
 
 /// More than one page of an export, and events that several pages of notes are made of.
