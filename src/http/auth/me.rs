@@ -96,7 +96,7 @@ pub struct Me {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = RobotTypeOrNull)]
     robot_type: Option<Option<MyRobotType>>,
-    /// Those that one sees; missing: the whole site.
+    /// Of an account or a key, the factories that it sees; missing: the whole site.
     #[serde(skip_serializing_if = "Option::is_none")]
     factories: Option<Vec<TextId>>,
 }
@@ -140,11 +140,6 @@ fn nobody() -> Problem {
 
 impl Me {
     fn of(caller: &Caller, operator_id: String, name: String) -> Self {
-        let factories = match &caller.scope {
-            Scope::Everything => None,
-            Scope::Factories(factories) => Some(factories.iter().map(|id| TextId(id.0)).collect()),
-            Scope::Organization(factory, _) => Some(vec![TextId(factory.0)]),
-        };
         Self {
             collector_id: None,
             operator_id,
@@ -153,18 +148,29 @@ impl Me {
             workstation_id: None,
             robot_id: None,
             robot_type: None,
-            factories,
+            factories: None,
         }
+    }
+
+    /// What one sees who is of no organization.
+    fn seeing(self, scope: &Scope) -> Self {
+        let factories = match scope {
+            Scope::Everything => None,
+            Scope::Factories(factories) => Some(factories.iter().map(|id| TextId(id.0)).collect()),
+            Scope::Organization(factory, _) => Some(vec![TextId(factory.0)]),
+        };
+        Self { factories, ..self }
     }
 
     async fn of_account(state: &AppState, caller: &Caller, id: AccountId) -> Result<Self, Problem> {
         let account = state.reads.account(id).await?.filter(|account| account.own.status == AccountStatus::Active).ok_or_else(nobody)?;
-        Ok(Self::of(caller, account.own.login_name.unwrap_or_default(), account.own.name.unwrap_or_default()))
+        let me = Self::of(caller, account.own.login_name.unwrap_or_default(), account.own.name.unwrap_or_default());
+        Ok(me.seeing(&caller.scope))
     }
 
     async fn of_key(state: &AppState, caller: &Caller, id: ApiKeyId) -> Result<Self, Problem> {
         let key = state.reads.api_key(id).await?.ok_or_else(nobody)?;
-        Ok(Self::of(caller, caller.identity.name(), key.own.name))
+        Ok(Self::of(caller, caller.identity.name(), key.own.name).seeing(&caller.scope))
     }
 
     async fn of_inspector(state: &AppState, caller: &Caller, id: InspectorId) -> Result<Self, Problem> {

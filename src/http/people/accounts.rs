@@ -84,8 +84,8 @@ impl From<AccountShown> for Account {
 #[utoipa::path(get, path = "/api/v1/accounts", tag = "people", params(
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
-    ("role" = Option<AccountRoleWord>, Query),
-    ("status" = Option<AccountStatusWord>, Query),
+    ("role" = Option<AccountRoleWord>, Query, description = "What they are for"),
+    ("status" = Option<AccountStatusWord>, Query, description = "Whether they open anything"),
     ("login_name" = Option<String>, Query, description = "Exactly, but for the case of letters"),
 ), responses((status = 200, body = Paged<Account>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<Account>>, Problem> {

@@ -80,7 +80,7 @@ impl From<ApiKeyShown> for ApiKey {
 #[utoipa::path(get, path = "/api/v1/api-keys", tag = "people", params(
     ("limit" = Option<i64>, Query),
     ("offset" = Option<i64>, Query),
-    ("role" = Option<AccountRoleWord>, Query),
+    ("role" = Option<AccountRoleWord>, Query, description = "What they are for"),
     ("ended" = Option<bool>, Query, description = "True: also those that were revoked or have expired"),
 ), responses((status = 200, body = Paged<ApiKey>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<ApiKey>>, Problem> {

@@ -220,7 +220,7 @@ fn person_login() -> String {
                  from inspectors i left join organizations g on g.id = i.organization_id where comparable(i.inspector_id) = n.comparable \
              union all select 'account', a.id, a.login_name, a.name, a.status = 'active', a.role, a.factories \
                  from accounts a where comparable(a.login_name) = n.comparable) p on true \
-         left join credentials k on k.subject = p.subject and k.subject_id = p.id order by k.password_hash is null limit 1",
+         left join credentials k on k.subject = p.subject and k.subject_id = p.id order by k.password_hash is null, p.subject, p.id limit 1",
         LoginRow::columns()
     )
 }
