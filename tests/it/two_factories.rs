@@ -16,6 +16,21 @@ const DEVICE: &str = "AB-Zugspitze-1";
 const PASSWORD: &str = "a password of one's own";
 const UNKNOWN: i64 = 987_654;
 
+/// What is counted behind the log, as if it had been followed: of both factories, with a topic on which messages are missing.
+const COUNTED: &str = "
+insert into counted_episodes (happened_at, episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, duration_ms, robot_type_id, cloud_synced,
+        qa_status, auto_approved, reason)
+    select created_at, id, station_id, scene_id, sop_id, factory_id, organization_id, file_size_bytes, 1000, 1, false, qa_status, false, 'warnings' from episodes;
+insert into waiting_episodes (episode_id, arrived_at, cause, station_id, scene_id, sop_id, robot_type_id, factory_id, organization_id)
+    select id, created_at, 'warnings', station_id, scene_id, sop_id, 1, factory_id, organization_id from episodes;
+insert into counted_gaps (happened_at, episode_id, station_id, scene_id, sop_id, robot_type_id, factory_id, organization_id, missing_ms, longest_ms, missing_messages, gaps,
+        by_disk, by_sensor, by_queue, topic)
+    select created_at, id, station_id, scene_id, sop_id, 1, factory_id, organization_id, 100, 100, 3, 1, 0, 0, 0, '/' || scene_name from episodes;
+insert into counted_tasks (task_id, assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status)
+    select id, created_at, updated_at, station_id, scene_id, sop_id, ended_at, status from tasks;
+insert into episode_totals select station_id, qa_status, count(*), sum(duration_ms), sum(size_bytes) from counted_episodes group by 1, 2;
+insert into task_totals select station_id, scene_id, sop_id, status, count(*) from counted_tasks group by 1, 2, 3, 4;";
+
 /// A site: the seed's factory, and another one whose ids are these, by the word of the path.
 struct Site {
     edge: TestEdge,
@@ -64,6 +79,7 @@ impl Site {
             client.query_one(sql, &[&batch, &scene_name, &organization, &factory]).await.unwrap();
         }
         let episode: i64 = client.query_one("select id from episodes where scene_name = $1", &[&MARK]).await.unwrap().get(0);
+        client.batch_execute(COUNTED).await.unwrap();
         edge.devices.connect(DEVICE, "idle", None);
         let there = [
             ("factories", factory),
@@ -156,6 +172,27 @@ fn operations() -> Vec<(String, String, Value)> {
     all.filter(|(_, path, _)| !ends_login.iter().any(|part| path.starts_with(part))).collect()
 }
 
+/// What a query of the operation has to have; windows are as wide as can be.
+fn required(operation: &Value) -> BTreeMap<String, String> {
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    let wanted = parameters.into_iter().filter(|one| one["in"] == "query" && one["required"] == true);
+    wanted
+        .map(|one| {
+            let name = one["name"].as_str().unwrap().to_owned();
+            let value = match name.as_str() {
+                "start_time" => "2020-01-01T00:00:00Z".to_owned(),
+                "end_time" => "2099-01-01T00:00:00Z".to_owned(),
+                _ => one["example"].as_str().map_or_else(|| one["example"].to_string(), str::to_owned),
+            };
+            (name, value)
+        })
+        .collect()
+}
+
+fn query(parameters: &BTreeMap<String, String>) -> String {
+    parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+}
+
 /// What the description shows as a request of each.
 fn bodies() -> BTreeMap<String, Value> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/describe/examples.json");
@@ -166,8 +203,20 @@ fn bodies() -> BTreeMap<String, Value> {
 #[tokio::test]
 async fn nothing_of_the_other_factory_is_found_on_any_route() {
     let site = Site::new().await;
+    // What is looked for is there: who sees the whole site finds it.
+    for path in [
+        "dashboard/quality/topics",
+        "dashboard/quality/breakdown",
+        "admin/statistics/data-production/details",
+        "production/dashboard/overview",
+    ] {
+        let window = "start_time=2020-01-01T00:00:00Z&end_time=2099-01-01T00:00:00Z";
+        let dimension = if path.ends_with("breakdown") { "&dimension=scene" } else { "" };
+        let (status, found) = site.edge.get(&format!("/api/v1/{path}?{window}{dimension}")).await;
+        assert!(status == 200 && found.to_string().contains(MARK), "{path}: {status} {found}");
+    }
     let (bodies, mut asked) = (bodies(), 0);
-    for (method, path, _) in operations() {
+    for (method, path, operation) in operations() {
         let body = bodies.get(&format!("{method} {path}")).cloned().unwrap_or(Value::Null);
         for (who, token) in &site.callers {
             let place = format!("{method} {path} as {who}");
@@ -183,7 +232,8 @@ async fn nothing_of_the_other_factory_is_found_on_any_route() {
                 None if path.contains('{') => {}
                 // What creates may be refused by a name that is taken, as the mark's are not.
                 None => {
-                    let (status, text) = site.ask(token, &method, &path, &body).await;
+                    let asked = format!("{path}?{}", query(&required(&operation)));
+                    let (status, text) = site.ask(token, &method, &asked, &body).await;
                     assert!(!text.contains(MARK), "{place}: {status} {text}");
                     // What is not configured here says so, to all.
                     assert!(status < 500 || status == 503, "{place}: {status} {text}");
@@ -202,14 +252,14 @@ async fn nothing_of_the_other_factory_is_found_on_any_route() {
 }
 
 /// Lists, and the parameters that each takes.
-fn lists() -> Vec<(String, Vec<String>)> {
+fn lists() -> Vec<(String, Vec<String>, BTreeMap<String, String>)> {
     let all = operations().into_iter().filter(|(method, path, _)| method == "GET" && !path.contains('{') && !path.ends_with("stream"));
     let named = all.map(|(_, path, operation)| {
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-        let query = parameters.iter().filter(|one| one["in"] == "query").map(|one| one["name"].as_str().unwrap().to_owned());
-        (path, query.collect::<Vec<_>>())
+        let names = parameters.iter().filter(|one| one["in"] == "query").map(|one| one["name"].as_str().unwrap().to_owned());
+        (path, names.collect::<Vec<_>>(), required(&operation))
     });
-    named.filter(|(_, query)| !query.is_empty()).collect()
+    named.filter(|(_, names, _)| !names.is_empty()).collect()
 }
 
 /// Whatever is asked for: values of the other factory, alone and together, and values of none.
@@ -230,12 +280,13 @@ fn no_filter_finds_what_is_of_the_other_factory() {
     let mut runner = TestRunner::new(Config { cases: 600, failure_persistence: None, ..Config::default() });
     runner
         .run(&asked, |(list, caller, chosen)| {
-            let (path, names) = &lists[list];
-            let query: BTreeMap<&str, &str> =
-                chosen.iter().map(|(name, value)| (names[name % names.len()].as_str(), values[*value].as_str())).collect();
-            let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let (path, names, required) = &lists[list];
+            let mut asked = required.clone();
+            // What has to be there stays: without it nothing is found.
+            let further = chosen.iter().map(|(name, value)| (names[name % names.len()].clone(), values[*value].clone()));
+            asked.extend(further.filter(|(name, _)| !required.contains_key(name)));
             let (who, token) = &site.callers[caller];
-            let path = format!("{path}?{}", query.join("&"));
+            let path = format!("{path}?{}", query(&asked));
             let (status, text) = runtime.block_on(site.ask(token, "GET", &path, &Value::Null));
             prop_assert!(status < 500 || status == 503, "{path} as {who}: {status} {text}");
             // A refusal may repeat what was asked; an answer has nothing of it, and counts nothing of it.

@@ -105,7 +105,7 @@ async fn let_in(
     };
     let scope = standing(state, &login).await?.ok_or_else(ended)?;
     note_use(state, &login, address).await;
-    policy.lies_within(&scope)?;
+    policy.lies_within(&scope).map_err(|problem| problem.of(&login.identity))?;
     Ok((login, scope))
 }
 

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_issuer_algorithm_or_scheme_is_refused() {
+    fn mn_19_another_secret_issuer_algorithm_or_scheme_is_refused() {
         let ours = tokens("secret", "k");
         let login = |tokens: &Tokens| tokens.login(&Identity::Admin, at(0)).unwrap();
         assert_eq!(identify(&ours, &format!("Bearer {}", login(&tokens("other", "k"))), 1), Err(401));
