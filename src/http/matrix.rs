@@ -42,7 +42,7 @@ fn wanted(policy: &Policy, who: &Identity, mode: AuthMode) -> Heard {
         // None of the callers here shows a link.
         (_, Access::Link) => Heard::NotLoggedIn,
         // Elsewhere a display's token is none at all.
-        (Some(Role::Display), access) if !policy.roles.contains(Role::Display) => wanted_of_nobody(access),
+        (Some(Role::Display), access) if !policy.is_for_screens() => wanted_of_nobody(access),
         (Some(role), _) if policy.roles.contains(role) => Heard::LetIn,
         (Some(_), _) => Heard::NotForThisRole,
         (None, Access::LoginUnlessCompat) if mode == AuthMode::Compat => Heard::LetIn,

@@ -293,6 +293,11 @@ impl Policy {
         }
     }
 
+    /// Whether the token of a screen is shown to it: to dashboards, and to nothing else. An account that is for a screen has a login like others.
+    pub fn is_for_screens(&self) -> bool {
+        self.roles.contains(Role::Display) && self.reach != Reach::Caller
+    }
+
     /// Whether it reaches no further than what this caller sees. What belongs to a factory is looked at where it is read.
     pub fn lies_within(&self, scope: &Scope) -> Result<(), Problem> {
         let refused = |text: &str| Err(Refusal::new(RefusalCode::OutsideScope, text).into());

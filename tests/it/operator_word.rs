@@ -224,6 +224,14 @@ async fn a_redo_is_one_more_task_that_takes_no_quota_or_it_is_refused() {
     nothing_differs(&bench).await;
 }
 
+/// A data collector of the same organization, without a workstation.
+async fn colleague(bench: &Bench) -> Client {
+    let password = "a password of one's own";
+    let new = json!({"organization_id": bench.made.organization_id, "name": "C", "operator_id": "colleague", "password": password});
+    bench.client.create("/data_collectors", &new).await.expect("a data collector");
+    Client::sign_in(&bench.server.base(), "colleague", password).await.expect("a login")
+}
+
 #[tokio::test]
 async fn only_the_stations_own_collector_and_administrators_say_it_until_it_was_inspected() {
     let bench = Bench::start_with(vec![("KEYSTONE_INSPECTION_SECOND_SHARE", "0".to_owned())]).await;
@@ -238,7 +246,8 @@ async fn only_the_stations_own_collector_and_administrators_say_it_until_it_was_
     let stranger =
         Client::sign_in(&bench.server.base(), &place.operator_id, place.password.as_deref().expect("a password")).await.expect("a login");
     let keep = json!({"verdict": "discard"});
-    assert_eq!(code(&say(&stranger, tasks[0].id, keep.clone()).await), (403, "not_your_workstation"));
+    assert_eq!(code(&say(&stranger, tasks[0].id, keep.clone()).await), (404, "task_not_found"), "it is of another factory");
+    assert_eq!(code(&say(&colleague(&bench).await, tasks[0].id, keep.clone()).await), (403, "not_your_workstation"));
     let inspector = json!({
         "organization_id": bench.made.organization_id, "name": "I", "inspector_id": "i", "certification_level": "senior", "password": "a password of one's own",
     });
@@ -334,11 +343,13 @@ async fn a_station_hears_each_verdict_at_once_and_none_twice_whatever_is_cut() {
     let expected = [(1, "failed"), (0, "needs_inspection"), (2, "needs_inspection")];
     assert_eq!(told, expected.map(|(n, status)| (Some(tasks[n].id), Some(status.to_owned()))));
 
-    // Another station is not theirs.
+    // Another station is not theirs, and what is in another factory is not there.
     let elsewhere = factory::seed(&bench.client, "Other", 1).await.expect("a factory");
     let place = &elsewhere.stations[0];
     let stranger = Client::sign_in(&bench.server.base(), &place.operator_id, place.password.as_deref().expect("a password")).await;
     let refused = stranger.expect("a login").call(Method::GET, &format!("/stations/{station}/stream"), None).await.expect("an answer");
+    assert_eq!(code(&(refused.status.as_u16(), refused.body)), (404, "not_found"));
+    let refused = colleague(&bench).await.call(Method::GET, &format!("/stations/{station}/stream"), None).await.expect("an answer");
     assert_eq!(code(&(refused.status.as_u16(), refused.body)), (403, "not_your_workstation"));
     let nothing = bench.client.call(Method::GET, "/stations/999/stream", None).await.expect("an answer");
     assert_eq!(nothing.status.as_u16(), 404);

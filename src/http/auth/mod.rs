@@ -142,7 +142,7 @@ fn admitted(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -
 fn identify(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<Login, Problem> {
     let now = state.commands.now();
     let cookie = stream_cookie(headers).filter(|_| policy.takes_cookie && !headers.contains_key(AUTHORIZATION));
-    let shown = display_token(headers).filter(|_| policy.roles.contains(Role::Display));
+    let shown = display_token(headers).filter(|_| policy.is_for_screens());
     let login = match (cookie, shown) {
         (Some(cookie), _) => state.tokens.identify_stream(cookie, now),
         (None, Some(shown)) => display(state, shown),
