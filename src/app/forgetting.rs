@@ -50,7 +50,7 @@ pub async fn forget(commands: Commands, kept: Kept, stop: CancellationToken) {
         if let Err(error) = commands.sweep_requests(kept.requests, &stop).await {
             cannot("sweep requests", &error);
         }
-        if let Err(error) = commands.sweep_sessions().await {
+        if let Err(error) = commands.sweep_sessions(&stop).await {
             cannot("sweep sessions", &error);
         }
         if let Err(error) = commands.sweep_access_records(kept.access_records, &stop).await {

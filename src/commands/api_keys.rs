@@ -2,30 +2,19 @@
 
 use std::net::IpAddr;
 
-use sha2::{Digest as _, Sha256};
-
 use super::accounts::factories_must_exist;
+use super::registration::TokenHash;
 use super::{Command, CommandError, Commands, Work};
 use crate::domain::api_key::{ApiKey, ApiKeyCommand, Terms};
 use crate::domain::{Aggregate as _, ApiKeyId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
 
-/// The lower-case hex SHA-256 of a key's secret: all that is kept of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretHash(pub String);
-
-impl SecretHash {
-    pub fn of(secret: &str) -> Self {
-        Self(hex::encode(Sha256::digest(secret)))
-    }
-}
-
 /// A program may ask from now on.
 #[derive(Clone)]
 pub struct IssueApiKey {
     pub terms: Terms,
-    pub secret: SecretHash,
+    pub secret: TokenHash,
 }
 
 impl Command for IssueApiKey {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::accounts::login_must_be_free;
+use super::people::{PersonChange, login_must_be_free};
 use super::{Command, CommandError, Refusal, Work};
 use crate::domain::episode::Level;
 use crate::domain::inspector::{Inspector, InspectorCommand, InspectorStatus, Terms};
@@ -69,10 +69,9 @@ async fn held(work: &mut Work, id: InspectorId) -> Result<Loaded<Inspector>, Com
     Err(Refusal::new(RefusalCode::InspectorNotFound, "inspector not found").into())
 }
 
-/// What is not given stays.
-#[derive(Clone)]
-pub struct ChangeInspector {
-    pub id: InspectorId,
+/// What may be another one of an inspector, who stays in their organization.
+#[derive(Clone, Default, PartialEq)]
+pub struct InspectorChange {
     pub name: Option<String>,
     /// The login name.
     pub inspector_id: Option<String>,
@@ -80,23 +79,15 @@ pub struct ChangeInspector {
     pub certification_level: Option<Level>,
     pub status: Option<InspectorStatus>,
     pub metadata: Option<Value>,
+    /// A hash: passwords do not come this far.
     pub password_hash: Option<String>,
 }
 
-impl ChangeInspector {
-    /// Only another password.
-    pub fn of_password(id: InspectorId, hash: String) -> Self {
-        Self {
-            id,
-            name: None,
-            inspector_id: None,
-            email: None,
-            certification_level: None,
-            status: None,
-            metadata: None,
-            password_hash: Some(hash),
-        }
-    }
+/// What is not given stays.
+#[derive(Clone)]
+pub struct ChangeInspector {
+    pub id: InspectorId,
+    pub change: InspectorChange,
 }
 
 impl Command for ChangeInspector {
@@ -105,29 +96,10 @@ impl Command for ChangeInspector {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut inspector = held(work, self.id).await?;
-        let person = facts::person(&mut work.tx, Inspector::TYPE, self.id.0).await?;
-        let now = Person {
-            name: self.name.clone().unwrap_or_else(|| person.name.clone()),
-            operator_id: self.inspector_id.clone().or_else(|| person.operator_id.clone()),
-            email: self.email.clone().unwrap_or_else(|| person.email.clone()),
-            ..person.clone()
-        };
-        if let Some(name) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id) {
-            login_must_be_free(work, Inspector::TYPE, name).await?;
-        }
-        let change = InspectorCommand::Change {
-            certification_level: self.certification_level,
-            status: self.status,
-            metadata: self.metadata.clone(),
-            beside: now != person || self.password_hash.is_some(),
-        };
-        work.decide(&mut inspector, change)?;
-        if now != person {
-            work.set_person(now);
-        }
-        if let Some(hash) = &self.password_hash {
-            work.set_credential(Inspector::TYPE, self.id.0, hash.clone());
-        }
+        let InspectorChange { name, inspector_id: login_name, email, certification_level, status, metadata, password_hash } =
+            self.change.clone();
+        let beside = PersonChange { name, login_name, email, password_hash }.apply(work, Inspector::TYPE, self.id.0).await?;
+        work.decide(&mut inspector, InspectorCommand::Change { certification_level, status, metadata, beside })?;
         Ok(())
     }
 }

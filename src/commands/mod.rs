@@ -41,6 +41,7 @@ pub mod operator_word;
 pub mod orders;
 pub mod outside_jobs;
 pub mod params;
+mod people;
 pub mod polling;
 mod probe;
 pub mod processes;

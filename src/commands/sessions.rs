@@ -4,28 +4,21 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, Commands};
 use crate::domain::{SessionId, Timestamp};
 use crate::eventstore::StoreError;
+use crate::projections::reads::credentials::Subject;
 
 const BEGIN: &str = "insert into sessions (subject, subject_id, started_at, expires_at, address) values ($1, $2, $3, $4, $5) returning id";
 const END: &str = "update sessions set ended_at = $2 where id = $1 and ended_at is null and expires_at > $2 and
     ($3::text is null or (subject, subject_id) = ($3, $4)) returning id";
 const END_ALL: &str =
     "update sessions set ended_at = $3 where subject = $1 and subject_id = $2 and ended_at is null and expires_at > $3 returning id";
-const SWEEP: &str = "delete from sessions where id in (select id from sessions where expires_at < $1 limit 1000) returning id";
+const SWEEP: &str = "delete from sessions where id = any (array(
+    select id from sessions where expires_at < clock_timestamp() - make_interval(secs => $1) order by expires_at, id limit $2::bigint))";
 const RENEW_HASH: &str = "update credentials set password_hash = $4 where subject = $1 and subject_id = $2 and password_hash = $3";
-
-/// Sessions that one sweep takes away at a time.
-const SWEPT_AT_ONCE: usize = 1000;
-
-/// Whose login it is: as in `credentials`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
-    pub kind: &'static str,
-    pub id: i64,
-}
 
 impl Commands {
     /// A person has signed in.
@@ -49,9 +42,8 @@ impl Commands {
     }
 
     /// Forgets sessions whose tokens open nothing any more.
-    pub async fn sweep_sessions(&self) -> Result<(), CommandError> {
-        while self.beside_the_log(SWEEP, &[&self.now()]).await?.len() == SWEPT_AT_ONCE {}
-        Ok(())
+    pub async fn sweep_sessions(&self, stop: &CancellationToken) -> Result<(), CommandError> {
+        self.sweep(SWEEP, Duration::ZERO, stop).await
     }
 
     /// Keeps a better hash of the same password, unless there is another password meanwhile. Sessions stay.
@@ -59,4 +51,16 @@ impl Commands {
         self.beside_the_log(RENEW_HASH, &[&whose.kind, &whose.id, &before, &now]).await?;
         Ok(())
     }
+}
+
+/// Every statement, for the test that prepares them.
+pub fn statements() -> Vec<(&'static str, String)> {
+    let all = [
+        ("session, begun", BEGIN),
+        ("session, ended", END),
+        ("sessions of a person, ended", END_ALL),
+        ("sessions that are over", SWEEP),
+        ("hash of a password, renewed", RENEW_HASH),
+    ];
+    all.map(|(name, sql)| (name, sql.to_owned())).into()
 }

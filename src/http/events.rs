@@ -1,16 +1,14 @@
 //! `/events`: the event log, for those who audit it.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt as _;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::export::{Export, ExportFormat};
+use super::export::Export;
+use super::exported::{ExportFormat, file};
 use super::extract::{Json, Params, PathId};
 use super::logged::LoggedEvent;
 use super::policy::Policy;
@@ -20,7 +18,6 @@ use super::words::{DirectionOfLogWord, ExportFormatWord};
 use crate::projections::reads::events::{Direction, LogEvent};
 use crate::projections::reads::log_search::{Search, SearchError};
 use crate::projections::reads::{ReadError, Reads};
-use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::AUDIT, routes!(list)).at(Policy::AUDIT.export(), routes!(export)).at(Policy::AUDIT, routes!(get))
@@ -202,12 +199,5 @@ pub async fn export(State(state): State<AppState>, params: Params) -> Result<Res
     let readable_to = state.reads.log_noted_to().await?;
     let between = state.reads.log_bounds(&filter, readable_to).await?;
     let export = Export::new(state.reads.clone(), filter, between, format);
-    let told =
-        |error: &ReadError| tracing::warn!(error = chain(error), "An export of the log ends before its end: the database does not answer");
-    let body = Body::from_stream(export.pieces().inspect_err(told));
-    let headers = [
-        (CONTENT_TYPE, format.content_type().to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", format.file_name())),
-    ];
-    Ok((headers, body).into_response())
+    Ok(file("the log", &format!("attachment; filename=\"events.{}\"", format.as_str()), format.content_type(), export.pieces()))
 }

@@ -1,40 +1,16 @@
 //! An export of the event log as it is written: a page at a time, however long it is.
 
 use axum::body::Bytes;
+use csv::Terminator;
 use futures_util::{Stream, stream};
 
-use super::cells::harmless;
+use super::exported::{ExportFormat, lines, table};
 use super::logged::LoggedEvent;
-use crate::domain::words::words;
 use crate::projections::reads::events::{Between, Direction, LogEvent, LogFilter};
 use crate::projections::reads::{ReadError, Reads};
 
 /// Events that are read at once, and held.
 const PAGE: i64 = 500;
-
-words! {
-    /// How an export is written.
-    ExportFormat {
-        Ndjson = "ndjson",
-        Csv = "csv",
-    }
-}
-
-impl ExportFormat {
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Ndjson => "application/x-ndjson",
-            Self::Csv => "text/csv; charset=utf-8",
-        }
-    }
-
-    pub fn file_name(self) -> &'static str {
-        match self {
-            Self::Ndjson => "events.ndjson",
-            Self::Csv => "events.csv",
-        }
-    }
-}
 
 /// The columns of a table.
 const CSV_COLUMNS: [&str; 16] = [
@@ -80,7 +56,7 @@ impl Export {
         let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
         self.between.after = events.last().and_then(|event| event.position).filter(|_| full).unwrap_or(i64::MAX);
         let piece = match self.format {
-            ExportFormat::Ndjson => lines(events),
+            ExportFormat::Ndjson => lines(events.into_iter().map(LoggedEvent::from)),
             ExportFormat::Csv => rows(events, first),
         };
         Ok(Some(piece.into()))
@@ -91,23 +67,10 @@ impl Export {
     }
 }
 
-fn lines(events: Vec<LogEvent>) -> Vec<u8> {
-    let mut text = vec![];
-    for event in events {
-        serde_json::to_writer(&mut text, &LoggedEvent::from(event)).expect("an event is JSON, and memory takes it");
-        text.push(b'\n');
-    }
-    text
-}
-
 fn rows(events: Vec<LogEvent>, head: bool) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
-    if head {
-        table.write_record(CSV_COLUMNS).expect("memory takes every row");
-    }
-    for event in events.into_iter().map(LoggedEvent::from) {
-        let given = Option::unwrap_or_default;
-        let cells = [
+    let given = Option::unwrap_or_default;
+    let cells = |event: LoggedEvent| {
+        [
             event.position.map(|position| position.to_string()).unwrap_or_default(),
             event.event_id,
             event.category,
@@ -124,8 +87,7 @@ fn rows(events: Vec<LogEvent>, head: bool) -> Vec<u8> {
             given(event.request_id),
             given(event.source_address),
             event.data.to_string(),
-        ];
-        table.write_record(cells.map(harmless)).expect("memory takes every row");
-    }
-    table.into_inner().expect("memory takes every row")
+        ]
+    };
+    table(Terminator::CRLF, head.then_some(CSV_COLUMNS), events.into_iter().map(LoggedEvent::from).map(cells))
 }

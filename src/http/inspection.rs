@@ -25,7 +25,7 @@ use crate::commands::inspection::{DecideEpisode, ReleaseEpisode, ReopenEpisode, 
 use crate::domain::agreement::Pairs;
 use crate::domain::episode::{InspectionCause, Level};
 use crate::domain::{EpisodeId, InspectorId, RefusalCode, SopId, StationId, Timestamp};
-use crate::projections::reads::inspection::{DecisionShown, InspectorWork, QueueFilter, QueueOrder, WaitingEpisode};
+use crate::projections::reads::inspection::{DecisionShown, InspectorWork, QueueFilter, QueueOrder, SameEpisode, WaitingEpisode};
 use crate::projections::reads::{Listed, Page};
 
 const INSPECTORS: Roles = Roles::of(&[Role::DataInspector]);
@@ -455,6 +455,15 @@ fn figures(row: InspectorWork, pairs: &BTreeMap<InspectorId, Pairs>) -> Inspecto
     }
 }
 
+/// The decisions of each inspector beside those of others.
+pub fn pairs_of(found: &[SameEpisode]) -> BTreeMap<InspectorId, Pairs> {
+    let mut each = BTreeMap::<InspectorId, Pairs>::new();
+    for row in found {
+        each.entry(row.inspector_id).or_default().add(row.own, row.others, row.episodes);
+    }
+    each
+}
+
 /// What each inspector did, and how far they agree with others.
 #[utoipa::path(get, path = "/api/v1/inspection/inspectors", tag = "qa", params(
     ("from" = Option<String>, Query, description = "RFC 3339, inclusive"),
@@ -465,10 +474,7 @@ pub async fn work(State(state): State<AppState>, caller: Caller, params: Params)
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(Problem::new(Code::InvalidRequest, "from must not be after to"));
     }
-    let mut pairs = BTreeMap::<InspectorId, Pairs>::new();
-    for row in state.reads.inspected_twice(&caller.scope, from, to).await? {
-        pairs.entry(row.inspector_id).or_default().add(row.own, row.others, row.episodes);
-    }
+    let pairs = pairs_of(&state.reads.inspected_twice(&caller.scope, from, to).await?);
     let items = state.reads.inspectors_work(&caller.scope, from, to).await?.into_iter().map(|row| figures(row, &pairs)).collect();
     Ok(Json(InspectorsFigures { items }))
 }

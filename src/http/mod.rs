@@ -10,9 +10,8 @@
 //! - [`problem`], [`extract`], [`intake`], [`wire`], [`request`]: errors, input, output, the request itself.
 //! - [`fields`], [`words`]: what a single field may be. [`shown_once`]: secrets that are told once.
 //! - [`storage`], [`viewer`]: files of episodes, which leave by [`download`]; [`cors`] says whose pages may read them.
-//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file; [`cells`]: what spreadsheets may open of one.
-//! - [`audit`]: who did what, and what is recorded of requests for that.
-//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file.
+//! - [`logged`], [`export`]: an event of the log as it is told, and many of them as a file; [`exported`]: how any such file is written.
+//! - [`audit`]: who did what, and what is recorded of requests for that. [`people`]: who may use the server.
 //! - [`live`], [`opening`]: live streams, and how one is opened; [`event_stream`], [`device_stream`] and [`bulk_run_stream`] are what there is.
 //! - [`settings`], [`state`]: what the edge is told, and what every handler reaches.
 //! - [`asked`], [`requests`]: what is delivered through the outbox: waited for, or looked at later.
@@ -29,7 +28,6 @@ pub mod batches;
 mod bulk_run_stream;
 pub mod bulk_runs;
 pub mod callbacks;
-mod cells;
 mod certificates;
 mod copies;
 mod cors;
@@ -49,6 +47,7 @@ pub mod episodes;
 mod event_stream;
 pub mod events;
 pub mod export;
+pub mod exported;
 pub mod extract;
 pub mod fields;
 pub mod fleet;

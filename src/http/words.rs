@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::auth::Role;
-use super::export::ExportFormat;
+use super::exported::ExportFormat;
 use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;

@@ -44,7 +44,7 @@ use crate::domain::right::{RightLost, Standing, may_operate};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::domain::task::TaskStatus;
 use crate::domain::{Actor, DeviceId, Scope, TaskId};
-use crate::projections::reads::credentials::{Holder, Proof};
+use crate::projections::reads::credentials::Holder;
 use crate::projections::reads::{ReadError, Reads};
 use crate::telemetry::chain;
 
@@ -91,7 +91,7 @@ impl DeviceCommands {
         // Of nobody that this version knows.
         let Some(who) = actor else { return Ok(Err(RightLost::Account)) };
         let scope = match Holder::of(&who) {
-            Some(holder) => self.reads.standing(&holder, &Proof::Later, self.commands.now()).await?,
+            Some(holder) => self.reads.standing_later(&holder, self.commands.now()).await?,
             None => Some(Scope::Everything),
         };
         let now = Standing {

@@ -2,8 +2,8 @@
 
 use keystone_edge::commands::devices::OpenLink;
 use keystone_edge::commands::{
-    access_records, bulk_qa, bulk_runs, deaths, fan_out, outside_jobs, params, processes, qa, requests, rivals, subscriptions, waits,
-    webhooks,
+    access_records, bulk_qa, bulk_runs, deaths, fan_out, outside_jobs, params, processes, qa, requests, rivals, sessions, subscriptions,
+    waits, webhooks,
 };
 use keystone_edge::domain::DeviceId;
 use keystone_edge::domain::device::LinkKind;
@@ -23,6 +23,7 @@ async fn every_query_fits_the_schema() {
         .into_iter()
         .chain(rivals::statements())
         .chain(access_records::statements())
+        .chain(sessions::statements())
         .chain(params::statements())
         .chain(letters::statements())
         .chain(bulk_runs::statements())

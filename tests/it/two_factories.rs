@@ -14,6 +14,8 @@ use crate::harness::edge::{TestEdge, number};
 const MARK: &str = "Zugspitze";
 const DEVICE: &str = "AB-Zugspitze-1";
 const PASSWORD: &str = "a password of one's own";
+/// Of each kind, the one of the first factory, which was made first.
+const FIRST: &str = "1";
 const UNKNOWN: i64 = 987_654;
 
 /// What is counted behind the log, as if it had been followed: of both factories, with a topic on which messages are missing.
@@ -103,13 +105,8 @@ impl Site {
     async fn sign_in(&mut self, seed: &crate::harness::edge::Seed, here: i64) {
         let edge = &self.edge;
         for role in ["admin", "production_manager", "auditor", "display"] {
-            let account = json!({"login_name": role.to_uppercase(), "name": role, "role": role, "factories": [here], "password": PASSWORD});
-            let account = if role == "admin" {
-                json!({"login_name": "chief", "name": role, "role": role, "factories": [here], "password": PASSWORD})
-            } else {
-                account
-            };
-            let name = account["login_name"].as_str().unwrap().to_owned();
+            let name = format!("the-{role}");
+            let account = json!({"login_name": name, "name": role, "role": role, "factories": [here], "password": PASSWORD});
             edge.create("/api/v1/accounts", account).await;
             let token = edge.log_in(&name, PASSWORD).await.1["access_token"].as_str().unwrap().to_owned();
             self.callers.push((role, token));
@@ -308,11 +305,6 @@ fn no_filter_finds_what_is_of_the_other_factory() {
 async fn nothing_is_made_in_the_other_factory_or_moved_there() {
     let site = Site::new().await;
     let there = |word: &str| site.there[word].to_string();
-    let own = |word: &str| {
-        let id = site.there[word];
-        // Made first, and of the first factory.
-        (1..id).next().map(|id| id.to_string()).unwrap()
-    };
     let requests = [
         ("POST", "organizations".to_owned(), json!({"factory_id": there("factories"), "name": "new"})),
         ("POST", "scenes".to_owned(), json!({"factory_id": there("factories"), "name": "new"})),
@@ -335,11 +327,11 @@ async fn nothing_is_made_in_the_other_factory_or_moved_there() {
             "batches".to_owned(),
             json!({"order_id": site.there["orders"], "workstation_id": site.there["stations"], "task_groups": [{"sop_id": 1, "subscene_id": site.there["subscenes"], "quantity": 1}]}),
         ),
-        ("PUT", format!("scenes/{}", own("scenes")), json!({"factory_id": there("factories")})),
-        ("PUT", format!("subscenes/{}", own("subscenes")), json!({"scene_id": there("scenes")})),
-        ("PUT", format!("robots/{}", own("robots")), json!({"factory_id": there("factories")})),
-        ("PUT", format!("stations/{}", own("stations")), json!({"robot_id": there("robots")})),
-        ("PUT", format!("stations/{}", own("stations")), json!({"data_collector_id": there("data_collectors")})),
+        ("PUT", format!("scenes/{FIRST}"), json!({"factory_id": there("factories")})),
+        ("PUT", format!("subscenes/{FIRST}"), json!({"scene_id": there("scenes")})),
+        ("PUT", format!("robots/{FIRST}"), json!({"factory_id": there("factories")})),
+        ("PUT", format!("stations/{FIRST}"), json!({"robot_id": there("robots")})),
+        ("PUT", format!("stations/{FIRST}"), json!({"data_collector_id": there("data_collectors")})),
         ("POST", "factories".to_owned(), json!({"name": "a third one"})),
     ];
     let before = site.events().await;
@@ -362,7 +354,7 @@ async fn nothing_is_made_in_the_other_factory_or_moved_there() {
     assert_eq!(site.events().await, before, "nothing happened");
     // A name that is unique over all factories is said to be in use, and nothing else.
     let (_, manager) = &site.callers[1];
-    let taken = json!({"factory_id": own("factories"), "name": MARK});
+    let taken = json!({"factory_id": FIRST, "name": MARK});
     let (status, text) = site.ask(manager, "POST", "/api/v1/scenes", &taken).await;
     assert_eq!(status, 400);
     assert!(text.contains("in use") && !text.contains(MARK), "{text}");

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::domain::{Timestamp, storable};
-use crate::http::export::ExportFormat;
+use crate::http::exported::ExportFormat;
 use crate::projections::reads::log_search::Search;
 
 /// Events that are read at once.

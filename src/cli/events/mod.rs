@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::{is_heard, say};
 use super::place::{At, Place};
 use super::story::text;
-use crate::http::export::ExportFormat;
+use crate::http::exported::ExportFormat;
 use database::DatabaseLog;
 use log::{Log, Newest, Searched, Tell};
 use server::ServerLog;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::log::{Log, Newest, PAGE, Searched, Tell};
 use crate::cli::remote::{Frame, Query, Remote};
 use crate::domain::Timestamp;
-use crate::http::export::ExportFormat;
+use crate::http::exported::ExportFormat;
 
 pub struct ServerLog<'a> {
     server: &'a Remote,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::entry::{Changed, Entry, alone, register};
-use crate::commands::accounts::login_must_be_free;
+use crate::commands::people::{PersonChange, login_must_be_free};
 use crate::commands::{Command, CommandError, Refusal, Work};
 use crate::domain::registry::{CollectorStatus, DataCollector, Record as _, Registered};
 use crate::domain::{CollectorId, OrganizationId, RefusalCode};
@@ -89,33 +89,17 @@ impl Entry for DataCollector {
     async fn changed(&self, work: &mut Work, id: i64, change: &DataCollectorChange) -> Result<Changed<Self>, CommandError> {
         // Who binds them right now asks for their status.
         alone::<Self>(work, id, &[]).await?;
-        let change = change.clone();
-        let person = facts::person(&mut work.tx, Self::TYPE, id).await?;
-        let now = Person {
-            name: change.name.unwrap_or_else(|| person.name.clone()),
-            operator_id: change.operator_id.or_else(|| person.operator_id.clone()),
-            email: change.email.unwrap_or_else(|| person.email.clone()),
-            ..person.clone()
-        };
-        if let Some(operator_id) = now.operator_id.as_deref().filter(|_| now.operator_id != person.operator_id) {
-            login_must_be_free(work, Self::TYPE, operator_id).await?;
-        }
-        let beside = now != person || change.password_hash.is_some();
-        if now != person {
-            work.set_person(now);
-        }
-        if let Some(hash) = change.password_hash {
-            work.set_credential(Self::TYPE, id, hash);
-        }
+        let DataCollectorChange { name, operator_id: login_name, email, certification, status, metadata, password_hash } = change.clone();
+        let beside = PersonChange { name, login_name, email, password_hash }.apply(work, Self::TYPE, id).await?;
         let to = Self {
             organization_id: self.organization_id,
             // Only events of version 1 have them.
             name: self.name.clone(),
             operator_id: self.operator_id.clone(),
             email: self.email.clone(),
-            certification: change.certification.unwrap_or_else(|| self.certification.clone()),
-            status: change.status.unwrap_or(self.status),
-            metadata: change.metadata.unwrap_or_else(|| self.metadata.clone()),
+            certification: certification.unwrap_or_else(|| self.certification.clone()),
+            status: status.unwrap_or(self.status),
+            metadata: metadata.unwrap_or_else(|| self.metadata.clone()),
         };
         Ok(Changed { to, beside })
     }

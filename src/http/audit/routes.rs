@@ -1,24 +1,19 @@
 //! The list of the audit, and its export.
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt as _;
+use axum::response::Response;
 use utoipa_axum::routes;
 
 use super::asked::{Filters, filter};
 use super::shown::AuditItems;
 use super::table::Table;
 use crate::http::AppState;
-use crate::http::export::ExportFormat;
+use crate::http::exported::{ExportFormat, file};
 use crate::http::extract::{AFTER, Json, PAGE_DEFAULT, Params};
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::words::ExportFormatWord;
-use crate::projections::reads::ReadError;
-use crate::telemetry::chain;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::AUDIT.of_people(), routes!(list)).at(Policy::AUDIT.export(), routes!(export))
@@ -54,13 +49,6 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
 pub async fn export(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
     let format = params.word("format")?.unwrap_or(ExportFormat::Ndjson);
     let filter = filter(&state.reads, &params).await?;
-    let told = |error: &ReadError| {
-        tracing::warn!(error = chain(error), "An export of the audit ends before its end: the database does not answer")
-    };
-    let body = Body::from_stream(Table::new(state.reads.clone(), filter, format).pieces().inspect_err(told));
-    let headers = [
-        (CONTENT_TYPE, format.content_type().to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"audit.{}\"", format.as_str())),
-    ];
-    Ok((headers, body).into_response())
+    let table = Table::new(state.reads.clone(), filter, format);
+    Ok(file("the audit", &format!("attachment; filename=\"audit.{}\"", format.as_str()), format.content_type(), table.pieces()))
 }

@@ -1,11 +1,11 @@
 //! The export of the audit as it is written: a page at a time, however long it is.
 
 use axum::body::Bytes;
+use csv::Terminator;
 use futures_util::{Stream, stream};
 
 use super::shown::AuditItem;
-use crate::http::cells::harmless;
-use crate::http::export::ExportFormat;
+use crate::http::exported::{ExportFormat, lines, table};
 use crate::projections::reads::audit::AuditFilter;
 use crate::projections::reads::{Place, ReadError, Reads};
 
@@ -56,23 +56,10 @@ impl Table {
     }
 }
 
-fn lines(items: impl Iterator<Item = AuditItem>) -> Vec<u8> {
-    let mut text = vec![];
-    for item in items {
-        serde_json::to_writer(&mut text, &item).expect("an entry is JSON, and memory takes it");
-        text.push(b'\n');
-    }
-    text
-}
-
 fn rows(items: impl Iterator<Item = AuditItem>, head: bool) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
-    if head {
-        table.write_record(COLUMNS).expect("memory takes every row");
-    }
-    for item in items {
-        let given = Option::unwrap_or_default;
-        let cells = [
+    let given = Option::unwrap_or_default;
+    let cells = |item: AuditItem| {
+        [
             item.occurred_at.to_string(),
             item.kind.to_owned(),
             given(item.actor),
@@ -84,10 +71,9 @@ fn rows(items: impl Iterator<Item = AuditItem>, head: bool) -> Vec<u8> {
             given(item.source_address),
             given(item.request_id),
             item.position.map(|position| position.to_string()).unwrap_or_default(),
-        ];
-        table.write_record(cells.map(harmless)).expect("memory takes every row");
-    }
-    table.into_inner().expect("memory takes every row")
+        ]
+    };
+    table(Terminator::CRLF, head.then_some(COLUMNS), items.map(cells))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Who a request comes from.
 
 pub use crate::domain::Role;
-use crate::domain::{AccountId, AccountRole, Actor, ApiKeyId, CollectorId, InspectorId, SessionId};
+use crate::domain::{AccountId, AccountRole, Actor, ApiKeyId, CollectorId, InspectorId};
 use crate::projections::reads::credentials::{Holder, Proof};
 
 /// Who a request comes from.
@@ -42,27 +42,15 @@ pub struct Login {
 
 impl Login {
     pub const NONE: Self = Self { identity: Identity::Anonymous, proof: None };
-
-    /// The session that its token is of.
-    pub fn session(&self) -> Option<SessionId> {
-        match &self.proof {
-            Some(Proof::Token { session, .. }) => *session,
-            Some(Proof::Key { .. } | Proof::Later) | None => None,
-        }
-    }
 }
 
 impl Identity {
     /// One word for each who can ask.
     pub fn name(&self) -> String {
-        match self {
-            Identity::Admin => "admin".to_owned(),
-            Identity::Account { id, .. } => format!("account:{id}"),
-            Identity::Collector { id, .. } => format!("collector:{id}"),
-            Identity::Inspector { id, .. } => format!("inspector:{id}"),
-            Identity::Key { id, .. } => format!("key:{id}"),
-            Identity::Display => "display".to_owned(),
-            Identity::Anonymous => "anonymous".to_owned(),
+        match self.holder() {
+            Some(holder) => holder.subject().name(),
+            None if *self == Self::Display => "display".to_owned(),
+            None => "anonymous".to_owned(),
         }
     }
 

@@ -1,22 +1,21 @@
-//! What an API key looks like, and when it was shown last.
+//! What an API key looks like.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::identity::{Identity, Login};
-use crate::commands::api_keys::SecretHash;
-use crate::domain::{AccountRole, ApiKeyId, Timestamp};
+use crate::commands::registration::TokenHash;
+use crate::domain::{AccountRole, ApiKeyId};
 use crate::projections::reads::credentials::Proof;
 
 /// Every key of ours begins with it.
 pub const KEY_PREFIX: &str = "kak_v1_";
 /// 32 bytes of chance.
 const SECRET_CHARS: usize = 43;
-/// A use is noted so often at most.
-const NOTED_EVERY_S: i64 = 60;
+/// How often a use is noted at most, in a minute.
+pub const NOTED_A_MINUTE: NonZeroU32 = NonZeroU32::MIN;
 
 /// The text of a key: it says what it is for, so that a person who finds it knows whom to ask.
 pub fn text_of(role: AccountRole, id: ApiKeyId, secret: &str) -> String {
@@ -36,29 +35,17 @@ pub fn read(text: &str) -> Option<Login> {
     }
     let (role, id) = head.strip_suffix('_')?.rsplit_once('_')?;
     let identity = Identity::Key { role: role.parse().ok()?, id: ApiKeyId(id.parse().ok().filter(|id| *id > 0)?) };
-    Some(Login { identity, proof: Some(Proof::Key { hash: SecretHash::of(secret).0 }) })
-}
-
-/// When keys were shown last, in this process.
-#[derive(Default)]
-pub struct KeyUses(Mutex<HashMap<ApiKeyId, i64>>);
-
-impl KeyUses {
-    /// Whether it is time to note that the key, which is known, was shown.
-    pub fn due(&self, id: ApiKeyId, now: Timestamp) -> bool {
-        let now = now.timestamp();
-        let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let noted = uses.get(&id).is_some_and(|last| now - last < NOTED_EVERY_S);
-        if !noted {
-            uses.insert(id, now);
-        }
-        !noted
-    }
+    Some(Login { identity, proof: Some(Proof::Key { hash: TokenHash::of(secret).0 }) })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use governor::clock::FakeRelativeClock;
+
     use super::*;
+    use crate::http::limits::Rate;
 
     #[test]
     fn a_key_says_who_it_is() {
@@ -67,7 +54,7 @@ mod tests {
         for role in AccountRole::ALL {
             let login = read(&text_of(*role, ApiKeyId(12), &secret)).unwrap();
             assert_eq!(login.identity, Identity::Key { role: *role, id: ApiKeyId(12) });
-            assert_eq!(login.proof, Some(Proof::Key { hash: SecretHash::of(&secret).0 }));
+            assert_eq!(login.proof, Some(Proof::Key { hash: TokenHash::of(&secret).0 }));
         }
     }
 
@@ -92,9 +79,12 @@ mod tests {
 
     #[test]
     fn a_use_is_noted_once_a_minute() {
-        let uses = KeyUses::default();
-        let at = |seconds| chrono::DateTime::from_timestamp(seconds, 0).unwrap();
-        let due = |id, seconds| uses.due(ApiKeyId(id), at(seconds));
-        assert_eq!([due(1, 0), due(1, 59), due(2, 59), due(1, 60), due(1, 61)], [true, false, true, true, false]);
+        let clock = FakeRelativeClock::default();
+        let uses = Rate::per_minute_by(NOTED_A_MINUTE, clock.clone());
+        let due = |id, after_s| {
+            clock.advance(Duration::from_secs(after_s));
+            uses.count(&ApiKeyId(id)).is_ok()
+        };
+        assert_eq!([due(1, 0), due(1, 59), due(2, 0), due(1, 1), due(1, 1)], [true, false, true, true, false]);
     }
 }

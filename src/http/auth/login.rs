@@ -13,8 +13,6 @@ use super::tokens::Granted;
 use super::{Caller, Identity, Role, STREAM_COOKIE, STREAM_ROUTE};
 use crate::commands::CommandError;
 use crate::commands::registry::{AtStation, FollowCollector};
-use crate::commands::sessions::Subject;
-use crate::domain::Scope;
 use crate::http::AppState;
 use crate::http::extract::{Json, JsonOrForm};
 use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
@@ -25,7 +23,7 @@ use crate::http::request::source_address;
 use crate::http::routes::Routes;
 use crate::http::wire::TextId;
 use crate::http::words::{RoleWord, TokenTypeWord};
-use crate::projections::reads::credentials::{Holder, PersonLogin, Proof};
+use crate::projections::reads::credentials::{Holder, PersonLogin};
 use crate::telemetry::brief;
 
 pub fn routes() -> Routes {
@@ -195,8 +193,7 @@ pub async fn login(
     };
     logins.accounts.forgive(&counted, address);
     logins.addresses.take_back("", address);
-    let (kind, id) = holder.subject();
-    let whose = Subject { kind, id };
+    let whose = holder.subject();
     if let (Match::YesRenew, Some(before)) = (found, hash) {
         state.commands.renew_password_hash(whose, &before, &logins.hash(password).await?).await?;
     }
@@ -241,21 +238,13 @@ async fn workstation_follows(state: &AppState, caller: &Caller, identity: &Ident
 /// ends; the token of a data collector and of the administrator of the settings stays valid, as clients expect, and `/sessions/end` ends their sessions.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
 pub async fn logout(State(state): State<AppState>, caller: Caller) -> ([(HeaderName, String); 1], Json<LoggedOut>) {
-    let identity = if still_in(&state, &caller).await { caller.identity.clone() } else { Identity::Anonymous };
+    // A token that has ended before takes nobody offline.
+    let identity = if caller.stands(&state).await { caller.identity.clone() } else { Identity::Anonymous };
     workstation_follows(&state, &caller, &identity, AtStation::LogOut).await;
-    if let Some(session) = caller.session.filter(|_| matches!(identity, Identity::Account { .. } | Identity::Inspector { .. }))
+    if let Some(session) = caller.session().filter(|_| matches!(identity, Identity::Account { .. } | Identity::Inspector { .. }))
         && let Err(error) = state.commands.end_session(session, None).await
     {
         tracing::warn!(session.id = %session, error = format!("{error:#}"), "The session {session} does not end: {error:#}");
     }
     ([set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
-}
-
-/// Whether the caller's account opens anything now: a token that was ended before takes nobody offline.
-async fn still_in(state: &AppState, caller: &Caller) -> bool {
-    let Some(holder) = caller.identity.holder() else { return false };
-    let issued_at = state.commands.now().timestamp();
-    let proof = Proof::Token { issued_at, session: caller.session };
-    // Where the database does not answer, nothing is changed either.
-    state.reads.standing(&holder, &proof, state.commands.now()).await.is_ok_and(|scope: Option<Scope>| scope.is_some())
 }

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::passwords::{Match, Of, PASSWORD_BYTES_MAX};
 use super::{Caller, Identity, Role};
-use crate::commands::accounts::ChangeAccount;
-use crate::commands::inspectors::ChangeInspector;
+use crate::commands::accounts::{AccountChange, ChangeAccount};
+use crate::commands::inspectors::{ChangeInspector, InspectorChange};
 use crate::commands::registry::{AtStation, Change, DataCollectorChange, FollowCollector};
 use crate::domain::account::AccountStatus;
 use crate::domain::inspector::InspectorStatus;
@@ -254,11 +254,18 @@ pub async fn change_password(State(state): State<AppState>, caller: Caller, Json
     state.logins.accounts.forgive(&known.comparable, caller.address());
     let hash = state.logins.hash(body.new_password.0).await?;
     let context = caller.context();
+    let password_hash = Some(hash);
     match caller.identity {
-        Identity::Account { id, .. } => state.commands.execute(&context, ChangeAccount::of_password(id, hash)).await?,
-        Identity::Inspector { id, .. } => state.commands.execute(&context, ChangeInspector::of_password(id, hash)).await?,
+        Identity::Account { id, .. } => {
+            let change = AccountChange { password_hash, ..AccountChange::default() };
+            state.commands.execute(&context, ChangeAccount { id, change }).await?;
+        }
+        Identity::Inspector { id, .. } => {
+            let change = InspectorChange { password_hash, ..InspectorChange::default() };
+            state.commands.execute(&context, ChangeInspector { id, change }).await?;
+        }
         Identity::Collector { id, .. } => {
-            let change = DataCollectorChange { password_hash: Some(hash), ..DataCollectorChange::default() };
+            let change = DataCollectorChange { password_hash, ..DataCollectorChange::default() };
             state.commands.execute(&context, Change::<DataCollector> { id: id.0, change }).await?;
         }
         Identity::Admin | Identity::Key { .. } | Identity::Display | Identity::Anonymous => {}

@@ -74,15 +74,15 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
         Err(problem) => return problem.into_response(),
     };
     let extensions = request.extensions_mut();
-    extensions.insert(InSession(login.session()));
+    extensions.insert(Proven(login.proof));
     extensions.insert(login.identity);
     extensions.insert(scope);
     next.run(request).await
 }
 
-/// The session that a request's login is of.
-#[derive(Clone, Copy)]
-struct InSession(Option<SessionId>);
+/// What proves a request's login.
+#[derive(Clone)]
+struct Proven(Option<Proof>);
 
 async fn let_in(
     state: &AppState,
@@ -103,15 +103,15 @@ async fn let_in(
             "the login has ended: by a person, or its account is not active, or has another password or role",
         ),
     };
-    let scope = standing(state, &login).await?.ok_or_else(ended)?;
+    let scope = standing(state, &login.identity, login.proof.as_ref()).await?.ok_or_else(ended)?;
     note_use(state, &login, address).await;
     policy.lies_within(&scope).map_err(|problem| problem.of(&login.identity))?;
     Ok((login, scope))
 }
 
 /// What the caller sees and changes, where the login is still good for it.
-async fn standing(state: &AppState, login: &Login) -> Result<Option<Scope>, ReadError> {
-    match (login.identity.holder(), &login.proof) {
+async fn standing(state: &AppState, identity: &Identity, proof: Option<&Proof>) -> Result<Option<Scope>, ReadError> {
+    match (identity.holder(), proof) {
         // What a process signed for itself is asked of nobody.
         (Some(Holder::Administrator), Some(Proof::Token { session: None, .. })) => Ok(Some(Scope::Everything)),
         (Some(holder), Some(proof)) => state.reads.standing(&holder, proof, state.commands.now()).await,
@@ -124,7 +124,7 @@ async fn standing(state: &AppState, login: &Login) -> Result<Option<Scope>, Read
 /// When a key was used last is worth knowing, and not worth a refusal.
 async fn note_use(state: &AppState, login: &Login, address: Option<IpAddr>) {
     let Identity::Key { id, .. } = login.identity else { return };
-    if !state.logins.key_uses.due(id, state.commands.now()) {
+    if state.logins.key_uses.count(&id).is_err() {
         return;
     }
     if let Err(error) = state.commands.note_api_key_use(id, address).await {
@@ -220,8 +220,8 @@ pub fn must_see(role: Option<Role>, episode: &EpisodeShown) -> Result<(), Proble
 pub struct Caller {
     pub identity: Identity,
     pub scope: Scope,
-    /// The session of the login.
-    pub session: Option<SessionId>,
+    /// What proves the login.
+    proof: Option<Proof>,
     request_id: String,
     source_address: Option<String>,
     /// Whether that is the caller's own, and not that of a proxy of ours.
@@ -233,6 +233,16 @@ pub struct Caller {
 impl Caller {
     pub fn context(&self) -> Context {
         Context { scope: self.scope.clone(), ..self.context_as(self.identity.actor()) }
+    }
+
+    /// The session of the login.
+    pub fn session(&self) -> Option<SessionId> {
+        self.proof.as_ref().and_then(Proof::session)
+    }
+
+    /// Whether the login is good now: where a route is open to all, nobody has asked. Where the database does not answer, nothing is changed either.
+    async fn stands(&self, state: &AppState) -> bool {
+        standing(state, &self.identity, self.proof.as_ref()).await.is_ok_and(|scope| scope.is_some())
     }
 
     pub fn request_id(&self) -> &str {
@@ -300,7 +310,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(Self {
             scope,
             identity,
-            session: parts.extensions.get::<InSession>().and_then(|session| session.0),
+            proof: parts.extensions.get::<Proven>().and_then(|Proven(proof)| proof.clone()),
             request_id,
             source_address: source_address(&parts.extensions).map(|address| address.ip().to_string()),
             established: parts.extensions.get::<ProxyItself>().is_none(),

@@ -13,8 +13,9 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::keys::KeyUses;
-use crate::http::limits::Throttle;
+use super::keys::NOTED_A_MINUTE;
+use crate::domain::ApiKeyId;
+use crate::http::limits::{Rate, Throttle};
 use crate::http::problem::{Problem, failed};
 
 /// A sentence fits; longer ones are refused instead of being cut.
@@ -93,7 +94,7 @@ pub struct Logins {
     pub(super) accounts: Throttle,
     pub(super) addresses: Throttle,
     /// When API keys were shown last.
-    pub(super) key_uses: KeyUses,
+    pub(super) key_uses: Rate<ApiKeyId>,
     hashing: tokio::sync::Semaphore,
     /// Compared when there is no such account, so that the answer takes as long.
     nobody: String,
@@ -104,7 +105,7 @@ impl Logins {
         Ok(Self {
             accounts: Throttle::new(FAILURES_MAX, WINDOW_S),
             addresses: Throttle::new(FAILURES_PER_ADDRESS_MAX, WINDOW_S),
-            key_uses: KeyUses::default(),
+            key_uses: Rate::per_minute(NOTED_A_MINUTE),
             hashing: tokio::sync::Semaphore::new(HASHES_AT_ONCE),
             nobody: hash_of(&uuid::Uuid::new_v4().to_string())?,
         })

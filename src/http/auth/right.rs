@@ -27,7 +27,7 @@ impl Right {
         if login.identity != self.identity {
             return false;
         }
-        match standing(&self.state, &login).await {
+        match standing(&self.state, &login.identity, login.proof.as_ref()).await {
             // What is told was chosen by what the caller saw then.
             Ok(scope) => scope.as_ref() == Some(&self.scope),
             // Where the database does not answer, nothing was taken away that is known.

@@ -257,7 +257,7 @@ mod tests {
         let login = tokens.granted(&manager, &granted, at(0)).unwrap();
         let header = HeaderValue::from_str(&format!("Bearer {login}")).unwrap();
         let read = tokens.identify(Some(&header), at(1)).unwrap();
-        assert_eq!((&read.identity, read.session()), (&manager, Some(SessionId(9))));
+        assert_eq!((&read.identity, read.proof.and_then(|proof| proof.session())), (&manager, Some(SessionId(9))));
         let claims: LoginClaims = tokens.check(LOGIN, &login, at(1)).unwrap();
         assert_eq!((claims.role.as_str(), claims.collector_id, claims.factories), ("production_manager", 0, Some(vec![2])));
     }

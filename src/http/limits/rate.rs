@@ -28,11 +28,15 @@ pub fn in_a_minute(most: NonZeroU32) -> Quota {
 impl<K: Clone + Eq + Hash> Rate<K> {
     /// So many in a minute, by the clock of this machine.
     pub fn per_minute(most: NonZeroU32) -> Self {
-        Self::by_clock(in_a_minute(most), DefaultClock::default())
+        Self::per_minute_by(most, DefaultClock::default())
     }
 }
 
 impl<K: Clone + Eq + Hash, C: Clock> Rate<K, C> {
+    pub fn per_minute_by(most: NonZeroU32, clock: C) -> Self {
+        Self::by_clock(in_a_minute(most), clock)
+    }
+
     pub fn by_clock(quota: Quota, clock: C) -> Self {
         Self { limiter: RateLimiter::new(quota, Recent::default(), clock) }
     }

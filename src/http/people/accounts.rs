@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{factories_said, shown};
-use crate::commands::accounts::{ChangeAccount, CreateAccount, DeleteAccount};
+use crate::commands::accounts::{AccountChange, ChangeAccount, CreateAccount, DeleteAccount};
 use crate::domain::AccountId;
 use crate::http::AppState;
 use crate::http::auth::Caller;
@@ -17,8 +17,8 @@ use crate::http::extract::{Json, Params, PathId};
 use crate::http::fields::{GivenId, MayBeEmpty, Name, Password, ShortText, Text};
 use crate::http::made::Made;
 use crate::http::policy::Policy;
-use crate::http::problem::{Code, Problem};
-use crate::http::registry::not_the_administrators;
+use crate::http::problem::Problem;
+use crate::http::registry::{asked, not_the_administrators};
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::http::words::{AccountRoleWord, AccountStatusWord};
@@ -177,8 +177,7 @@ pub async fn change(
     Json(body): Json<ChangedAccount>,
 ) -> Result<Made<Account>, Problem> {
     let own = |name: LoginName| not_the_administrators("login_name", name.0, &state.settings.admin_username);
-    let change = ChangeAccount {
-        id: AccountId(id),
+    let change = asked(AccountChange {
         login_name: body.login_name.map(own).transpose()?,
         name: MayBeEmpty::said(body.name),
         email: MayBeEmpty::given(body.email),
@@ -186,12 +185,10 @@ pub async fn change(
         factories: factories_said(body.factories, body.whole_site)?,
         status: body.status.map(|status| status.0),
         password_hash: state.logins.hash_given(body.password).await?,
-    };
-    if change.asks_for_nothing() {
-        return Err(Problem::new(Code::NothingToChange, "the change names nothing that can be changed"));
-    }
-    state.commands.execute(&caller.context(), change).await?;
-    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, AccountId(id))).await)
+    })?;
+    let id = AccountId(id);
+    state.commands.execute(&caller.context(), ChangeAccount { id, change }).await?;
+    Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id.0) }), found(&state, id)).await)
 }
 
 /// Delete an account. Its sessions end; what was done with it stays.

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::{factories_said, shown};
-use crate::commands::api_keys::{IssueApiKey, RevokeApiKey, SecretHash};
+use crate::commands::api_keys::{IssueApiKey, RevokeApiKey};
+use crate::commands::registration::TokenHash;
 use crate::domain::ApiKeyId;
 use crate::domain::api_key::Terms;
 use crate::http::AppState;
@@ -130,7 +131,7 @@ pub async fn issue(
     let factories = factories_said(new.factories, new.whole_site)?.flatten();
     let terms = Terms { name: new.name.0, role: new.role.0, factories, expires_at };
     let (role, secret) = (terms.role, keys::secret_of(secret_for(&state, &caller, "API key")));
-    let id = state.commands.execute(&caller.context(), IssueApiKey { terms, secret: SecretHash::of(&secret) }).await?;
+    let id = state.commands.execute(&caller.context(), IssueApiKey { terms, secret: TokenHash::of(&secret) }).await?;
     let kept = found(&state, id).await?;
     Ok((StatusCode::CREATED, Json(IssuedApiKey { api_key: keys::text_of(role, id, &secret), kept })))
 }

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::commands::Refusal;
-use crate::commands::sessions::Subject;
-use crate::domain::{RefusalCode, Role, Scope, SessionId};
+use crate::domain::api_key::ApiKey;
+use crate::domain::{Aggregate as _, RefusalCode, Role, Scope, SessionId};
 use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, MaybeJson, Params, PathId};
@@ -18,6 +18,7 @@ use crate::http::problem::Problem;
 use crate::http::routes::Routes;
 use crate::http::wire::{Paged, WholeSecond};
 use crate::projections::reads::accounts::SessionShown;
+use crate::projections::reads::credentials::Subject;
 
 pub fn routes() -> Routes {
     Routes::default().at(Policy::OWN.exact().of_people(), routes!(list)).at(Policy::OWN, routes!(end)).at(Policy::OWN, routes!(end_all))
@@ -41,31 +42,20 @@ pub struct Session {
     current: bool,
 }
 
-/// The word of a request for whose account a session is of, and the one of `credentials`.
-const KINDS: [(&str, &str); 3] = [("account", "account"), ("collector", "data_collector"), ("inspector", "inspector")];
-const ADMINISTRATOR: (&str, Subject) = ("admin", Subject { kind: "administrator", id: 0 });
-
-fn who(subject: &str, id: i64) -> String {
-    let known = KINDS.iter().find(|(_, kind)| *kind == subject);
-    known.map_or_else(|| ADMINISTRATOR.0.to_owned(), |(word, _)| format!("{word}:{id}"))
+fn subject(who: &str) -> Result<Subject, Problem> {
+    // Programs have keys, and no sessions.
+    let known = Subject::parse(who).filter(|subject| subject.kind != ApiKey::TYPE);
+    known.ok_or_else(|| Problem::of_field("who", "must be admin, account:<id>, collector:<id>, or inspector:<id>"))
 }
 
-fn subject(who: &str) -> Result<Subject, Problem> {
-    if who == ADMINISTRATOR.0 {
-        return Ok(ADMINISTRATOR.1);
-    }
-    let read = || {
-        let (word, id) = who.split_once(':')?;
-        let (_, kind) = KINDS.iter().find(|(known, _)| *known == word)?;
-        Some(Subject { kind, id: id.parse().ok().filter(|id| *id > 0)? })
-    };
-    read().ok_or_else(|| Problem::of_field("who", "must be admin, account:<id>, collector:<id>, or inspector:<id>"))
+fn own(caller: &Caller) -> Result<Subject, Problem> {
+    let holder = caller.identity.holder();
+    holder.map(|holder| holder.subject()).ok_or_else(|| Refusal::new(RefusalCode::SessionNotFound, "this login has no sessions").into())
 }
 
 /// Whose sessions the caller may see and end: those who run the site everybody's, others their own. None: everybody's.
 fn theirs(caller: &Caller, asked: Option<&str>) -> Result<Option<Subject>, Problem> {
-    let own = caller.identity.holder().map(|holder| holder.subject()).map(|(kind, id)| Subject { kind, id });
-    let own = own.ok_or_else(|| Problem::from(Refusal::new(RefusalCode::SessionNotFound, "this login has no sessions")))?;
+    let own = own(caller)?;
     let runs_the_site = caller.scope == Scope::Everything && caller.identity.role() == Some(Role::Admin);
     match asked.map(subject).transpose()? {
         asked if runs_the_site => Ok(asked),
@@ -85,15 +75,14 @@ fn theirs(caller: &Caller, asked: Option<&str>) -> Result<Option<Subject>, Probl
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Session>>, Problem> {
     let page = params.page_to_100()?;
     let whose = theirs(&caller, params.text("who").as_deref())?;
-    let whose = whose.as_ref().map(|whose| (whose.kind, whose.id));
     let listed = state.reads.sessions(whose, state.commands.now(), page).await?;
     let of = |row: SessionShown| Session {
         id: row.id.0,
-        who: who(&row.subject, row.subject_id),
+        who: row.who(),
         started_at: row.started_at.into(),
         expires_at: row.expires_at.into(),
         address: row.address,
-        current: caller.session == Some(row.id),
+        current: caller.session() == Some(row.id),
     };
     Ok(Json(Paged::new(listed.map(of), &page)))
 }
@@ -135,35 +124,9 @@ pub async fn end_all(
     caller: Caller,
     MaybeJson(body): MaybeJson<EndedPerson>,
 ) -> Result<Json<EndedSessions>, Problem> {
-    let own = caller.identity.holder().map(|holder| holder.subject()).map(|(kind, id)| Subject { kind, id });
-    let whose = theirs(&caller, body.who.as_ref().map(|who| who.0.as_str()))?.or(own);
-    let ended = match whose {
-        Some(whose) => state.commands.end_sessions(whose).await?,
-        None => 0,
+    let whose = match theirs(&caller, body.who.as_ref().map(|who| who.0.as_str()))? {
+        Some(whose) => whose,
+        None => own(&caller)?,
     };
-    Ok(Json(EndedSessions { ended }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{AccountId, AccountRole, Actor, CollectorId, InspectorId};
-    use crate::projections::reads::credentials::Holder;
-
-    #[test]
-    fn a_person_is_called_as_they_are_asked_for() {
-        for holder in [
-            Holder::Administrator,
-            Holder::Account(AccountRole::Auditor, AccountId(4)),
-            Holder::Collector(CollectorId(17)),
-            Holder::Inspector(InspectorId(3)),
-        ] {
-            let (kind, id) = holder.subject();
-            assert_eq!(subject(&who(kind, id)).unwrap(), Subject { kind, id });
-        }
-        assert_eq!(Holder::of(&Actor::System), None);
-        for text in ["", "account", "account:", "account:0", "account:-1", "account:x", "king:1", "administrator:0"] {
-            assert!(subject(text).is_err(), "{text}");
-        }
-    }
+    Ok(Json(EndedSessions { ended: state.commands.end_sessions(whose).await? }))
 }

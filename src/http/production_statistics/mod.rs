@@ -12,12 +12,9 @@ mod table;
 
 pub use asked::{Whose, filter, minutes_ahead};
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt as _;
 use utoipa_axum::routes;
 
 use self::asked::Filters;
@@ -26,6 +23,7 @@ use self::shown::{Details, ProductionBreakdown, ProductionBreakdownItem, Product
 use self::table::Table;
 use super::AppState;
 use super::auth::Caller;
+use super::exported::{ExportFormat, file};
 use super::extract::{AFTER, Json, Params};
 use super::policy::{COLLECTORS, Policy};
 use super::problem::Problem;
@@ -35,8 +33,7 @@ use super::words::{CountedByWord, GranularityWord, SortOrderWord, SortedByWord};
 use crate::projections::reads::counted::Selection;
 use crate::projections::reads::counted_groups::{CountedBy, Granularity};
 use crate::projections::reads::counted_records::{SortOrder, SortedBy};
-use crate::projections::reads::{Listed, Page, ReadError};
-use crate::telemetry::chain;
+use crate::projections::reads::{Listed, Page};
 
 pub fn routes() -> Routes {
     let (managers, collectors) =
@@ -181,16 +178,9 @@ async fn export(State(state): State<AppState>, caller: Caller, params: Params) -
     let ahead = minutes_ahead(&params)?;
     let selection = selected(&state, &caller, &params, Whose::Everybody).await?;
     let as_of = AsOf::from(state.reads.counted_as_of().await?);
-    let told = |error: &ReadError| {
-        tracing::warn!(error = chain(error), "An export of statistics ends before its end: the database does not answer");
-    };
-    let body = Body::from_stream(Table::new(state.reads.clone(), selection, ahead).pieces().inspect_err(told));
+    let table = Table::new(state.reads.clone(), selection, ahead);
     let number = |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""));
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8")),
-        (CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=data-production-statistics.csv")),
-        (AS_OF_POSITION, number(as_of.position.to_string())),
-        (BEHIND_SECONDS, number(as_of.behind_s.to_string())),
-    ];
-    Ok((headers, body).into_response())
+    let headers = [(AS_OF_POSITION, number(as_of.position.to_string())), (BEHIND_SECONDS, number(as_of.behind_s.to_string()))];
+    let file = file("statistics", "attachment; filename=data-production-statistics.csv", ExportFormat::Csv.content_type(), table.pieces());
+    Ok((headers, file).into_response())
 }

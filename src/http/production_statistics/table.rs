@@ -2,10 +2,11 @@
 
 use axum::body::Bytes;
 use chrono::TimeDelta;
+use csv::Terminator;
 use futures_util::{Stream, stream};
 
 use crate::domain::{EpisodeId, Timestamp};
-use crate::http::cells::harmless;
+use crate::http::exported::table;
 use crate::projections::reads::counted::Selection;
 use crate::projections::reads::counted_records::CountedEpisode;
 use crate::projections::reads::{ReadError, Reads};
@@ -53,12 +54,8 @@ impl Table {
 }
 
 fn rows(episodes: &[CountedEpisode], head: bool, minutes_ahead: i64) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(vec![]);
-    if head {
-        table.write_record(COLUMNS).expect("memory takes every row");
-    }
-    for episode in episodes {
-        let cells = [
+    let cells = |episode: &CountedEpisode| {
+        [
             episode.public_id.clone(),
             local(episode.happened_at, minutes_ahead),
             episode.device.clone(),
@@ -69,10 +66,9 @@ fn rows(episodes: &[CountedEpisode], head: bool, minutes_ahead: i64) -> Vec<u8> 
             episode.sop_label.clone(),
             episode.duration_ms.map(duration).unwrap_or_default(),
             size(episode.size_bytes),
-        ];
-        table.write_record(cells.map(harmless)).expect("memory takes every row");
-    }
-    table.into_inner().expect("memory takes every row")
+        ]
+    };
+    table(Terminator::Any(b'\n'), head.then_some(COLUMNS), episodes.iter().map(cells))
 }
 
 fn local(at: Timestamp, minutes_ahead: i64) -> String {

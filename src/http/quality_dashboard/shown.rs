@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::domain::InspectorId;
 use crate::domain::agreement::Pairs;
+use crate::http::inspection::pairs_of;
 use crate::http::production_statistics::AsOf;
 use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::http::words::{GranularityWord, InspectionCauseWord, JudgedByWord};
@@ -281,18 +282,15 @@ impl Agreement {
 
 impl Inspectors {
     pub fn of(found: &[SameEpisode], named: Vec<Named>, as_of: counted::AsOf) -> Self {
-        let (mut all, mut each) = (Pairs::default(), BTreeMap::<InspectorId, Pairs>::new());
-        for row in found {
-            all.add(row.own, row.others, row.episodes);
-            each.entry(row.inspector_id).or_default().add(row.own, row.others, row.episodes);
-        }
+        let mut all = Pairs::default();
+        found.iter().for_each(|row| all.add(row.own, row.others, row.episodes));
         let mut names: BTreeMap<InspectorId, String> = named.into_iter().map(|named| (named.id, named.name)).collect();
         let item = |(id, pairs): (InspectorId, Pairs)| InspectorsAgreement {
             inspector_id: TextId(id.0),
             name: names.remove(&id).unwrap_or_default(),
             agreement: Agreement::of(&pairs, pairs.count()),
         };
-        let items = each.into_iter().map(item).collect();
+        let items = pairs_of(found).into_iter().map(item).collect();
         // Each pair stands in it twice, once from either side.
         Self { all: Agreement::of(&all, all.count() / 2), items, as_of: as_of.into() }
     }

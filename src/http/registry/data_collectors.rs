@@ -207,10 +207,6 @@ pub async fn change(
 ) -> Result<Made<DataCollector>, Problem> {
     let own = |name: OperatorId| not_the_administrators("operator_id", name.0, &state.settings.admin_username);
     let operator_id = body.operator_id.map(own).transpose()?;
-    let password_hash = match body.password {
-        Some(Password(password)) => Some(state.logins.hash(password).await?),
-        None => None,
-    };
     let change = DataCollectorChange {
         name: MayBeEmpty::said(body.name),
         operator_id,
@@ -218,7 +214,7 @@ pub async fn change(
         certification: MayBeEmpty::given(body.certification),
         status: body.status.map(|status| status.0),
         metadata: body.metadata,
-        password_hash,
+        password_hash: state.logins.hash_given(body.password).await?,
     };
     changed::<registry::DataCollector>(&state, &caller, id, change).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id) }), found(&state, &caller.scope, CollectorId(id))).await)

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::not_the_administrators;
-use crate::commands::inspectors::{ChangeInspector, CreateInspector, DeleteInspector};
+use super::{asked, not_the_administrators};
+use crate::commands::inspectors::{ChangeInspector, CreateInspector, DeleteInspector, InspectorChange};
 use crate::domain::episode::Level;
 use crate::domain::{InspectorId, OrganizationId, Scope};
 use crate::http::AppState;
@@ -136,10 +136,6 @@ pub struct NewInspector {
 ))]
 pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Json<NewInspector>) -> Result<Made<Inspector>, Problem> {
     let inspector_id = not_the_administrators("inspector_id", new.inspector_id.0, &state.settings.admin_username)?;
-    let password_hash = match new.password {
-        Some(Password(password)) => Some(state.logins.hash(password).await?),
-        None => None,
-    };
     let create = CreateInspector {
         organization_id: OrganizationId(new.organization_id.0),
         name: new.name.0,
@@ -147,7 +143,7 @@ pub async fn create(State(state): State<AppState>, caller: Caller, Json(new): Js
         email: MayBeEmpty::said(new.email),
         certification_level: new.certification_level.map_or(Level::Level1, |level| level.0),
         metadata: new.metadata.unwrap_or_else(|| json!({})),
-        password_hash,
+        password_hash: state.logins.hash_given(new.password).await?,
     };
     let id = state.commands.execute(&caller.context(), create).await?;
     Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
@@ -198,30 +194,18 @@ pub async fn change(
     PathId(id): PathId,
     Json(body): Json<ChangedInspector>,
 ) -> Result<Made<Inspector>, Problem> {
-    let ChangedInspector { name, inspector_id, email, certification_level, status, password, metadata } = body;
-    let (name, email) = (MayBeEmpty::said(name), MayBeEmpty::given(email));
-    let nobody = name.is_none() && inspector_id.is_none() && email.is_none();
-    if nobody && certification_level.is_none() && status.is_none() && password.is_none() && metadata.is_none() {
-        return Err(Problem::new(crate::http::problem::Code::NothingToChange, "nothing to change"));
-    }
     let own = |name: InspectorName| not_the_administrators("inspector_id", name.0, &state.settings.admin_username);
-    let inspector_id = inspector_id.map(own).transpose()?;
-    let password_hash = match password {
-        Some(Password(password)) => Some(state.logins.hash(password).await?),
-        None => None,
-    };
+    let change = asked(InspectorChange {
+        name: MayBeEmpty::said(body.name),
+        inspector_id: body.inspector_id.map(own).transpose()?,
+        email: MayBeEmpty::given(body.email),
+        certification_level: body.certification_level.map(|level| level.0),
+        status: body.status.map(|status| status.0),
+        metadata: body.metadata,
+        password_hash: state.logins.hash_given(body.password).await?,
+    })?;
     let id = InspectorId(id);
-    let change = ChangeInspector {
-        id,
-        name,
-        inspector_id,
-        email,
-        certification_level: certification_level.map(|level| level.0),
-        status: status.map(|status| status.0),
-        metadata,
-        password_hash,
-    };
-    state.commands.execute(&caller.context(), change).await?;
+    state.commands.execute(&caller.context(), ChangeInspector { id, change }).await?;
     Ok(Made::read(StatusCode::OK, json!({ "id": TextId(id.0) }), found(&state, &caller.scope, id)).await)
 }
 

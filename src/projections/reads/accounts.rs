@@ -1,5 +1,6 @@
 //! Accounts, API keys, and sessions.
 
+use super::credentials::Subject;
 use super::error::ReadError;
 use super::home::Home;
 use super::list::{ListQuery, Listed, Page};
@@ -30,6 +31,13 @@ row! {
         started_at: Timestamp = "s.started_at",
         expires_at: Timestamp = "s.expires_at",
         address: Option<String> = "s.address",
+    }
+}
+
+impl SessionShown {
+    /// Who is signed in: `admin`, `collector:17`.
+    pub fn who(&self) -> String {
+        Subject::stored(&self.subject, self.subject_id).map_or_else(|| self.subject.clone(), |subject| subject.name())
     }
 }
 
@@ -115,8 +123,8 @@ impl Reads {
     }
 
     /// Logins that have not ended, the newest first; of one person, where one is given.
-    pub async fn sessions(&self, whose: Option<(&str, i64)>, now: Timestamp, page: Page) -> Result<Listed<SessionShown>, ReadError> {
-        let (subject, id) = whose.unzip();
+    pub async fn sessions(&self, whose: Option<Subject>, now: Timestamp, page: Page) -> Result<Listed<SessionShown>, ReadError> {
+        let (subject, id) = whose.map(|whose| (whose.kind, whose.id)).unzip();
         self.listed(&Scope::Everything, sessions(), &[&subject, &id, &now], page).await
     }
 }

@@ -68,16 +68,53 @@ pub enum Holder {
     Key(AccountRole, ApiKeyId),
 }
 
+/// The same without what it is for, as it stands in `credentials`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub kind: &'static str,
+    pub id: i64,
+}
+
+/// Kinds of subjects, each beside the word for one of them; the administrator, of whom there is one, has no number.
+const SUBJECTS: [(&str, &str); 4] =
+    [("account", "account"), ("data_collector", "collector"), ("inspector", "inspector"), ("api_key", "key")];
+
+impl Subject {
+    const ADMINISTRATOR: Self = Self { kind: "administrator", id: 0 };
+    const ADMINISTRATOR_WORD: &'static str = "admin";
+
+    /// From where it stands; none of a kind that this version does not know.
+    pub fn stored(kind: &str, id: i64) -> Option<Self> {
+        let known = SUBJECTS.iter().map(|(kind, _)| *kind).chain([Self::ADMINISTRATOR.kind]).find(|known| *known == kind)?;
+        Some(Self { kind: known, id })
+    }
+
+    /// As people call it: `admin`, `collector:17`.
+    pub fn name(&self) -> String {
+        let known = SUBJECTS.iter().find(|(kind, _)| *kind == self.kind);
+        known.map_or_else(|| Self::ADMINISTRATOR_WORD.to_owned(), |(_, word)| format!("{word}:{}", self.id))
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        if name == Self::ADMINISTRATOR_WORD {
+            return Some(Self::ADMINISTRATOR);
+        }
+        let (word, id) = name.split_once(':')?;
+        let (kind, _) = SUBJECTS.iter().find(|(_, known)| *known == word)?;
+        Some(Self { kind, id: id.parse().ok().filter(|id| *id > 0)? })
+    }
+}
+
 impl Holder {
-    /// As it stands in `credentials`.
-    pub fn subject(&self) -> (&'static str, i64) {
-        match self {
-            Self::Administrator => ("administrator", 0),
+    pub fn subject(&self) -> Subject {
+        let (kind, id) = match self {
+            Self::Administrator => return Subject::ADMINISTRATOR,
             Self::Account(_, id) => ("account", id.0),
             Self::Collector(id) => ("data_collector", id.0),
             Self::Inspector(id) => ("inspector", id.0),
             Self::Key(_, id) => ("api_key", id.0),
-        }
+        };
+        Subject { kind, id }
     }
 
     fn role(&self) -> Option<AccountRole> {
@@ -107,8 +144,16 @@ pub enum Proof {
     Token { issued_at: i64, session: Option<SessionId> },
     /// A key with this hash.
     Key { hash: String },
-    /// Nothing: it is asked whether it could be, later.
-    Later,
+}
+
+impl Proof {
+    /// The session that a token is of.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Token { session, .. } => *session,
+            Self::Key { .. } => None,
+        }
+    }
 }
 
 row! {
@@ -178,6 +223,12 @@ row! {
     }
 }
 
+impl StandingRow {
+    fn scope(self) -> Scope {
+        scope_of(&self.factories.map(|ids| ids.into_iter().collect()))
+    }
+}
+
 /// Every kind of holder who may ask, with what they see. The whole site has no list of factories; of a person of an organization it is the one
 /// factory of that. A role that is another one by now is not theirs any more.
 const HOLDERS: &str = "(select 'administrator' as subject, 0::bigint as id, null::bigint[] as factories where $1 = 'administrator' and $2::bigint = 0
@@ -240,13 +291,19 @@ impl Reads {
 
     /// What the holder sees and changes, where they may ask by this proof; none: they may not.
     pub async fn standing(&self, holder: &Holder, proof: &Proof, now: Timestamp) -> Result<Option<Scope>, ReadError> {
-        let ((subject, id), role) = (holder.subject(), holder.role());
+        let (Subject { kind, id }, role) = (holder.subject(), holder.role());
         let row: Option<StandingRow> = match proof {
-            Proof::Token { issued_at, session } => self.row(&stands_by_token(), &[&subject, &id, &role, &now, issued_at, session]).await?,
-            Proof::Key { hash } => self.row(&stands_by_key(), &[&subject, &id, &role, &now, hash]).await?,
-            Proof::Later => self.row(&stands_later(), &[&subject, &id, &role, &now]).await?,
+            Proof::Token { issued_at, session } => self.row(&stands_by_token(), &[&kind, &id, &role, &now, issued_at, session]).await?,
+            Proof::Key { hash } => self.row(&stands_by_key(), &[&kind, &id, &role, &now, hash]).await?,
         };
-        Ok(row.map(|row| scope_of(&row.factories.map(|ids| ids.into_iter().collect()))))
+        Ok(row.map(StandingRow::scope))
+    }
+
+    /// The same of who asked for something a while ago, whatever proved it then.
+    pub async fn standing_later(&self, holder: &Holder, now: Timestamp) -> Result<Option<Scope>, ReadError> {
+        let Subject { kind, id } = holder.subject();
+        let row: Option<StandingRow> = self.row(&stands_later(), &[&kind, &id, &holder.role(), &now]).await?;
+        Ok(row.map(StandingRow::scope))
     }
 
     /// The token of a robot that is in service; `also_retired`: or was.
@@ -285,4 +342,28 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("whether an account stands", stands_later()),
         ("token of a recorder", recorder_token()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_called_as_it_is_asked_for() {
+        for holder in [
+            Holder::Administrator,
+            Holder::Account(AccountRole::Auditor, AccountId(4)),
+            Holder::Collector(CollectorId(17)),
+            Holder::Inspector(InspectorId(3)),
+            Holder::Key(AccountRole::Admin, ApiKeyId(5)),
+        ] {
+            let subject = holder.subject();
+            assert_eq!(Subject::parse(&subject.name()), Some(subject));
+            assert_eq!(Subject::stored(subject.kind, subject.id), Some(subject));
+        }
+        assert_eq!((Holder::of(&Actor::System), Subject::stored("recorder", 1)), (None, None));
+        for text in ["", "account", "account:", "account:0", "account:-1", "account:x", "king:1", "administrator:0"] {
+            assert_eq!(Subject::parse(text), None, "{text}");
+        }
+    }
 }

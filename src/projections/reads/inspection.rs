@@ -169,12 +169,14 @@ fn work(within: &str) -> String {
 }
 
 /// First and second decisions about one episode, each from its inspector's side. What a senior settled is no judgement made alone.
+pub(super) const PAIRED: &str = "inspection_decisions one join inspection_decisions other \
+    on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id and one.place < 2 and other.place < 2";
+
 fn same_episodes(within: &str) -> String {
     format!(
-        "select {} from inspection_decisions one join inspection_decisions other \
-             on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id \
+        "select {} from {PAIRED} \
          left join inspectors i on i.id = one.inspector_id left join organizations g on g.id = i.organization_id \
-         where one.place < 2 and other.place < 2 and ($1::timestamptz is null or one.created_at >= $1) \
+         where ($1::timestamptz is null or one.created_at >= $1) \
              and ($2::timestamptz is null or one.created_at < $2){within} \
          group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
         SameEpisode::columns()

@@ -4,7 +4,7 @@
 use super::counted::{KEPT, MATCHES, NEXT, Selection};
 use super::counted_groups::{Bucket, Common, Granularity, Group, groups, trend};
 use super::error::ReadError;
-use super::inspection::SameEpisode;
+use super::inspection::{PAIRED, SameEpisode};
 use super::names::{device, operator, or_empty, sop};
 use super::queries::Reads;
 use super::row::{FromRow, row};
@@ -124,15 +124,13 @@ fn topics(kept: &str) -> String {
     )
 }
 
-/// First and second decisions about one episode, each from its inspector's side, by when they were made.
+/// Decisions about one episode beside each other, by when they were made.
 fn same_episodes(kept: &str) -> String {
     format!(
-        "select {} from inspection_decisions one join inspection_decisions other \
-             on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id \
-         join counted_episodes c on c.episode_id = one.episode_id \
+        "select {} from {PAIRED} join counted_episodes c on c.episode_id = one.episode_id \
          cross join lateral (select one.created_at as happened_at, c.episode_id, c.station_id, c.scene_id, c.sop_id, c.robot_type_id, c.factory_id, \
                                     c.organization_id) f \
-         where one.place < 2 and other.place < 2 and {kept} group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
+         where {kept} group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
         SameEpisode::columns()
     )
 }
