@@ -1,0 +1,4 @@
+export const floor = {
+  title: 'Floor',
+  tasksToday: 'Tasks now',
+};

@@ -1,0 +1,5 @@
+import { common } from './common';
+import { floor } from './floor';
+import { shell } from './shell';
+
+export const en = { common, shell, floor };
