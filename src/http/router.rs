@@ -11,9 +11,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::asked::Accepted;
 use super::audit::recorded;
-use super::auth::{guard, login, me, own_robot};
+use super::auth::{access, guard, login, me, own_robot};
+use super::console::{asset, door, icon};
 use super::cors::readable;
-use super::door::door;
 use super::elsewhere::pass_on;
 use super::extract::Json;
 use super::idempotency::idempotent;
@@ -38,6 +38,9 @@ use super::{
 
 const DOCS: &str = "/api/v1/docs";
 const DESCRIPTION: &str = "/api/v1/openapi.json";
+/// Of the console.
+const ICON: &str = "/icon.svg";
+const ASSETS: &str = "/assets/{name}";
 const LOGIN: &str = "/api/v1/auth/login";
 
 #[derive(OpenApi)]
@@ -93,6 +96,7 @@ fn routes() -> Routes {
     let families = [
         login::routes,
         me::routes,
+        access::routes,
         factories::routes,
         organizations::routes,
         scenes::routes,
@@ -158,7 +162,7 @@ fn routes() -> Routes {
     ];
     let pages = [DESCRIPTION, DOCS, "/api/v1/docs/", "/api/v1/docs/{*rest}"];
     let listed = families.into_iter().fold(Routes::described_by(Description::openapi()), |all, family| all.with(family()));
-    pages.into_iter().fold(listed, |all, page| all.page(Policy::OPEN, page)).page(Policy::OPEN.probed(), "/")
+    pages.into_iter().fold(listed, |all, page| all.page(Policy::OPEN, page)).page(Policy::OPEN.probed(), "/").page(Policy::OPEN, ICON).page(Policy::OPEN, ASSETS)
 }
 
 /// The policy of every route.
@@ -189,6 +193,8 @@ pub fn router(state: AppState) -> Router {
         .merge(docs)
         .route(DESCRIPTION, description)
         .route("/", axum::routing::get(door))
+        .route(ICON, axum::routing::get(icon))
+        .route(ASSETS, axum::routing::get(asset))
         .fallback(unmatched)
         .method_not_allowed_fallback(unmatched)
         .layer(from_fn_with_state(state.clone(), own_robot))
@@ -201,6 +207,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), of_strangers))
         .layer(from_fn_with_state(state.clone(), recorded))
         .layer(from_fn_with_state(state.clone(), around))
+        .layer(axum::Extension(policies.clone()))
         .layer(from_fn_with_state(policies.clone(), readable))
         .layer(from_fn_with_state(policies, matched))
         .with_state(state)

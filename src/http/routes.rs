@@ -36,7 +36,7 @@ impl Routes {
         for (path, item) in &route.1.paths {
             for (method, operation) in operations_of(item) {
                 let policy = policy.with(&method);
-                self.policies.add(path, Listed { method, policy, query: query_of(operation, policy) });
+                self.policies.add(path, Listed { method, policy, query: query_of(operation, policy), described: true });
             }
         }
         Self { router: self.router.routes(route), ..self }
@@ -52,7 +52,7 @@ impl Routes {
 
     /// A page that is served beside the lists, and not described.
     pub fn page(mut self, policy: Policy, path: &str) -> Self {
-        self.policies.add(path, Listed { method: Method::GET, policy: policy.with(&Method::GET), query: Arc::default() });
+        self.policies.add(path, Listed { method: Method::GET, policy: policy.with(&Method::GET), query: Arc::default(), described: false });
         self
     }
 
@@ -91,6 +91,8 @@ struct Listed {
     method: Method,
     policy: Policy,
     query: Arc<[String]>,
+    /// Pages are not.
+    described: bool,
 }
 
 /// The policy of every route, by the pattern of its path and its method.
@@ -105,6 +107,12 @@ impl Policies {
     fn listed(&self, method: &Method, path: &str) -> Option<&Listed> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.0.get(path).and_then(|routes| routes.iter().find(|listed| listed.method == method))
+    }
+
+    /// Every route that has a description, in no order.
+    pub fn all(&self) -> impl Iterator<Item = (&Method, &str, &Policy)> {
+        let described = self.0.iter().flat_map(|(path, routes)| routes.iter().map(move |listed| (path, listed)));
+        described.filter(|(_, listed)| listed.described).map(|(path, listed)| (&listed.method, path.as_str(), &listed.policy))
     }
 
     /// A method that no list names is answered like one that does not exist, and only to callers who are logged in.

@@ -15,7 +15,20 @@ export interface Page {
 
 export const PAGES: Page[] = [
   { name: 'floor', needs: ['GET', 'production/dashboard/snapshot'], load: () => import('./pages/floor/Floor.svelte') },
+  { name: 'orders', needs: ['GET', 'orders'], load: () => import('./pages/units/Orders.svelte') },
+  { name: 'episodes', needs: ['GET', 'episodes'], load: () => import('./pages/episodes/Episodes.svelte') },
+  { name: 'quality', needs: ['GET', 'dashboard/quality/summary'], load: () => import('./pages/quality/Quality.svelte') },
+  { name: 'deliveries', needs: ['GET', 'subscriptions'], load: () => import('./pages/deliveries/Deliveries.svelte') },
+  { name: 'sync', needs: ['GET', 'sync/config'], load: () => import('./pages/sync/Sync.svelte') },
+  { name: 'log', needs: ['GET', 'events'], load: () => import('./pages/log/Log.svelte') },
+  { name: 'people', needs: ['GET', 'accounts'], load: () => import('./pages/people/People.svelte') },
+  { name: 'registry', needs: ['GET', 'stations'], load: () => import('./pages/registry/Registry.svelte') },
 ];
 
-/** Addresses that are no page of the menu. */
-export const FURTHER: Record<string, { page: Page['name']; load: Page['load'] }> = {};
+/** Addresses that are no page of the menu; the page that is marked in it while one is there. They get all of their address. */
+export const FURTHER: Record<string, { page: Page['name']; load: Page['load'] }> = {
+  batches: { page: 'orders', load: () => import('./pages/units/Batch.svelte') },
+  tasks: { page: 'orders', load: () => import('./pages/units/Task.svelte') },
+  story: { page: 'orders', load: () => import('./pages/units/Story.svelte') },
+  inspection: { page: 'episodes', load: () => import('./pages/episodes/Inspection.svelte') },
+};

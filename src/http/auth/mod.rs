@@ -14,6 +14,7 @@
 
 mod identity;
 pub mod keys;
+pub mod access;
 pub mod login;
 pub mod me;
 pub mod passwords;

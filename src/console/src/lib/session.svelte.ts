@@ -10,9 +10,14 @@ export interface Me {
   operator_id: string | null;
 }
 
-export interface AllowedRoute {
+/** A row of the access table, as `GET /api/v1/auth/me/access` has it. */
+export interface RouteAccess {
   method: string;
   path: string;
+  mine: boolean;
+  open: boolean;
+  roles: string[];
+  reach: string;
 }
 
 /** The root of the interface, wherever a proxy has put us. */
@@ -21,13 +26,15 @@ export const API = new URL('api/v1/', document.baseURI).href;
 class Session {
   token = $state(sessionStorage.getItem(KEPT) ?? '');
   me = $state.raw<Me | null>(null);
-  /** What the access table gives this login; empty until it was asked. */
-  #allowed = $state.raw<Set<string>>(new Set());
+  /** The access table; empty until it was asked. */
+  access = $state.raw<RouteAccess[]>([]);
+  wholeSite = $state(true);
+  #mine = $derived(new Set(this.access.filter((route) => route.mine).map((route) => `${route.method} ${route.path}`)));
   ended = $state(false);
 
-  /** Whether the access table has this route for this login, for instance `GET /api/v1/events`. */
+  /** Whether the access table has a route for this login, as in `may('GET', 'orders/{id}')`. */
   may(method: string, path: string): boolean {
-    return this.#allowed.has(`${method} /api/v1/${path}`);
+    return this.#mine.has(`${method} /api/v1/${path}`);
   }
 
   async signIn(username: string, password: string): Promise<void> {
@@ -45,8 +52,9 @@ class Session {
     const headers = { authorization: `Bearer ${token}` };
     const [me, access] = await Promise.all([reached('auth/me', { headers }), reached('auth/me/access', { headers })]);
     this.me = (await me.json()) as Me;
-    const { routes } = (await access.json()) as { routes: AllowedRoute[] };
-    this.#allowed = new Set(routes.map((route) => `${route.method} ${route.path}`));
+    const table = (await access.json()) as { whole_site: boolean; routes: RouteAccess[] };
+    this.access = table.routes;
+    this.wholeSite = table.whole_site;
     this.token = token;
     this.ended = false;
     sessionStorage.setItem(KEPT, token);
@@ -63,7 +71,7 @@ class Session {
   forget(ended: boolean): void {
     this.token = '';
     this.me = null;
-    this.#allowed = new Set();
+    this.access = [];
     this.ended = ended;
     sessionStorage.removeItem(KEPT);
   }

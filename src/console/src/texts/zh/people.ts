@@ -1,0 +1,5 @@
+import type { people as english } from '../en/people';
+
+export const people: typeof english = {
+  title: '人员',
+};
