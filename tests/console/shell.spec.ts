@@ -1,0 +1,31 @@
+import { expect, signIn, test, accessible } from './world';
+
+test('signing in, going somewhere by key and by link, signing out', async ({ page }) => {
+  await page.goto('/');
+  await accessible(page);
+  await page.getByLabel('Account', { exact: true }).fill('admin');
+  await page.getByLabel('Password', { exact: true }).fill('not the password');
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await expect(page.getByRole('alert')).toContainText('wrong account or password');
+
+  await signIn(page, '#/orders');
+  await expect(page.getByRole('heading', { level: 1 })).toHaveText('Orders');
+  await page.keyboard.press('1');
+  await expect(page).toHaveURL(/#\/floor$/);
+  await page.keyboard.press('/');
+  await page.keyboard.type('no such thing');
+  await page.keyboard.press('Enter');
+  await expect(page.getByText('Nothing is called “no such thing”.')).toBeVisible();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('?');
+  await expect(page.getByRole('dialog', { name: 'Keys' })).toBeVisible();
+  await accessible(page);
+  await page.keyboard.press('Escape');
+
+  await page.reload();
+  await expect(page.getByRole('navigation', { name: 'Pages' })).toBeVisible();
+  await page.getByRole('button', { name: /admin/ }).click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible();
+  expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+});
