@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare prepare-tests console console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -16,13 +16,16 @@ help: ## List the targets
 prepare: ## Install what is missing (Postgres server binaries), on Debian and Ubuntu
 	@.ci/prepare
 
+prepare-tests: ## The same, and what tests need beside (Chromium, Node.js)
+	@.ci/prepare tests
+
 run: prepare ## Build and serve everything embedded, with a seeded factory, a simulated robot at work and a simulated cloud
 	$(CARGO) run --profile $(PROFILE) --bin keystone -- serve --with-robot --with-cloud
 
 demo: prepare ## Build and run a whole factory shift in a temporary folder
 	$(CARGO) run --profile $(PROFILE) --bin keystone -- demo
 
-test: prepare ## All tests, on private Postgres clusters of their own
+test: prepare-tests ## All tests, on private Postgres clusters of their own, the console in a real browser
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --no-fail-fast; \
 	else \
@@ -65,6 +68,12 @@ coverage: prepare ## Lines that the tests run; needs cargo-nextest and cargo-llv
 check: ## Format and lints, as the build server does
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
+
+console: ## Build the console anew into src/console/dist, after its types are checked; needs Node.js 20.19
+	@CARGO=$(CARGO) .ci/console
+
+console-built: ## Build the console anew, and fail where that is not what is committed
+	@CARGO=$(CARGO) .ci/console --compare
 
 bench: prepare ## Benchmarks against plain SQL; method and figures in docs/performance.md
 	$(CARGO) bench

@@ -1,5 +1,6 @@
-//! The migrations in `schema/` are compiled in; a new file there has to be seen.
+//! The migrations in `schema/` and the built console are compiled in; a new file there has to be seen.
 
 fn main() {
     println!("cargo:rerun-if-changed=schema");
+    println!("cargo:rerun-if-changed=src/console/dist");
 }

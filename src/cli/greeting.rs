@@ -21,7 +21,7 @@ impl fmt::Display for Greeting<'_> {
         let Self { app, config, robots, cloud, watched } = self;
         let (http, recorder, transfer) = (reachable(app.http), reachable(app.recorder), reachable(app.transfer));
         writeln!(f, "\nKeystone Edge is ready")?;
-        writeln!(f, "  Address    http://{http}   (its description: http://{http}/api/v1/docs)")?;
+        writeln!(f, "  Console    http://{http}/   (in a browser; the interface: http://{http}/api/v1/docs)")?;
         writeln!(f, "  Recorders  ws://{recorder}/recorder/<device_id>")?;
         writeln!(f, "  Uploaders  ws://{transfer}/transfer/<device_id>")?;
         writeln!(f, "  Objects    {}  bucket {}", app.s3_endpoint, app.bucket)?;

@@ -15,6 +15,7 @@
 //! - [`answers`]: how servers are asked, and how much of an answer is read.
 
 mod answers;
+mod background;
 pub mod content;
 mod error;
 pub mod gateway;

@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::background;
 use super::store::{ListedPart, Store, StoreError};
 use super::{Journal, Push, PushError, PushResult, Room};
 use crate::blobs::{Blobs, ObjectFacts, ObjectKey, OpenObject, same_etag};
@@ -115,9 +116,9 @@ pub async fn tag_of(content: &Bytes) -> PushResult<String> {
     computed(move || md5_hex(&content)).await
 }
 
-/// Beside what has to answer at once.
+/// Behind what has to answer at once.
 async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> PushResult<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| PushError::again(SyncFault::Internal, error.to_string()))
+    background::computed(work).await.ok_or_else(|| PushError::again(SyncFault::Internal, "a computation panicked"))
 }
 
 /// The checksum of an object made of these parts: that of their checksums, and their number.

@@ -23,6 +23,7 @@ mod clocks;
 mod cloud_assets;
 mod cloud_sync;
 mod compose;
+mod console;
 mod contention;
 mod contract;
 mod damaged_uploads;

@@ -12,9 +12,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "a request that names no correlation gets one")]
 
+pub mod access;
 mod identity;
 pub mod keys;
-pub mod access;
 pub mod login;
 pub mod me;
 pub mod passwords;

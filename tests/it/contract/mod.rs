@@ -75,7 +75,8 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 16] = [
+const ADDED: [(&str, &str); 17] = [
+    ("GET", "/api/v1/auth/me/access"),
     ("GET", "/api/v1/episodes/{id}/certificate"),
     ("GET", "/api/v1/episodes/{id}/copies"),
     ("GET", "/api/v1/alerts"),
