@@ -1,0 +1,98 @@
+// What robots do, as it happens: the stream of devices, which every login may follow. Each robot is an object of its own, so
+// that a change redraws its row alone; and what came is shown twice a second, however much it is.
+
+import { Follower } from '../../lib/live.svelte';
+
+const SHOWN_EVERY_MS = 500;
+
+interface Told {
+  device_id: string;
+  updated_at: string;
+  recorder_connected?: boolean;
+  transfer_connected?: boolean;
+  current_state?: string;
+  task_id?: string;
+  active?: boolean;
+  detail?: string;
+}
+
+export class Device {
+  recorder = $state(false);
+  transfer = $state(false);
+  /** As the recorder says it; empty while nothing is known. */
+  state = $state('');
+  task = $state('');
+  /** Since when it is so. */
+  since = $state('');
+  warning = $state('');
+
+  tell(kind: string, told: Told): void {
+    if (kind === 'device_connection') {
+      const recorder = told.recorder_connected === true;
+      if (recorder !== this.recorder) this.since = told.updated_at;
+      this.recorder = recorder;
+      this.transfer = told.transfer_connected === true;
+    } else if (kind === 'recorder_state' || kind === 'recorder_syncing') {
+      const state = told.current_state ?? '';
+      if (state !== this.state || (told.task_id ?? '') !== this.task) this.since = told.updated_at;
+      this.state = state;
+      this.task = told.task_id ?? '';
+    } else if (kind === 'device_warning') {
+      this.warning = told.active ? (told.detail ?? '') : '';
+    }
+  }
+}
+
+export class Devices {
+  /** Replaced when a robot is heard of for the first time, and not when one changes. */
+  all = $state.raw<ReadonlyMap<string, Device>>(new Map());
+  /** How many changes came, for the sparkline. */
+  changes = 0;
+  counts = $state.raw({ connected: 0, recording: 0, warned: 0 });
+
+  #waiting: [kind: string, told: Told][] = [];
+  #timer: ReturnType<typeof setInterval>;
+  #follower: Follower;
+
+  constructor() {
+    this.#follower = new Follower('device-state/stream', (message) => {
+      const told = JSON.parse(message.data) as Partial<Told>;
+      if (typeof told.device_id === 'string') this.#waiting.push([message.event ?? '', told as Told]);
+    });
+    this.#timer = setInterval(() => this.#show(), SHOWN_EVERY_MS);
+  }
+
+  get link() {
+    return this.#follower.state;
+  }
+
+  close(): void {
+    this.#follower.close();
+    clearInterval(this.#timer);
+  }
+
+  #show(): void {
+    if (this.#waiting.length === 0 || document.hidden) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    this.changes += waiting.length;
+    let grown: Map<string, Device> | undefined;
+    for (const [kind, told] of waiting) {
+      let device = (grown ?? this.all).get(told.device_id);
+      if (device === undefined) {
+        grown ??= new Map(this.all);
+        device = new Device();
+        grown.set(told.device_id, device);
+      }
+      device.tell(kind, told);
+    }
+    if (grown !== undefined) this.all = grown;
+    let [connected, recording, warned] = [0, 0, 0];
+    for (const device of this.all.values()) {
+      if (device.recorder && device.transfer) connected += 1;
+      if (device.recorder && (device.state === 'recording' || device.state === 'paused')) recording += 1;
+      if (device.warning !== '') warned += 1;
+    }
+    this.counts = { connected, recording, warned };
+  }
+}
