@@ -21,7 +21,7 @@ export const PAGES: Page[] = [
   { name: 'deliveries', needs: ['GET', 'subscriptions'], load: () => import('./pages/deliveries/Deliveries.svelte') },
   { name: 'sync', needs: ['GET', 'sync/config'], load: () => import('./pages/sync/Sync.svelte') },
   { name: 'log', needs: ['GET', 'events'], load: () => import('./pages/log/Log.svelte') },
-  { name: 'people', needs: ['GET', 'accounts'], load: () => import('./pages/people/People.svelte') },
+  { name: 'people', needs: ['GET', 'sessions'], load: () => import('./pages/people/People.svelte') },
   { name: 'registry', needs: ['GET', 'stations'], load: () => import('./pages/registry/Registry.svelte') },
 ];
 
