@@ -40,5 +40,6 @@ export const shell = {
     close: 'close what is open',
     pages: 'the pages, in their order',
   },
+  notLoaded: 'This page could not be loaded: the server does not answer, or has another version by now.',
   noPage: 'There is no such page.',
 };

@@ -42,5 +42,6 @@ export const shell: typeof english = {
     close: '关闭弹窗',
     pages: '依次为各页面',
   },
+  notLoaded: '页面加载失败：服务器没有响应，或版本已更新。',
   noPage: '没有此页面。',
 };
