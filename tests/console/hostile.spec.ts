@@ -71,7 +71,8 @@ test('no name harms any page', async ({ page, api }) => {
     await page.setViewportSize({ width: 1280, height: 800 });
     await page.goto(`/#/${place}`);
     await expect(page.locator('main > *').first()).toBeVisible();
-    await page.waitForTimeout(250);
+    await page.waitForTimeout(80);
+    await expect(page.getByText('Loading…')).toHaveCount(0);
     for (const width of [1280, 768]) {
       await page.setViewportSize({ width, height: 800 });
       found.push(...(await harm(page)).map((wrong) => `${place} at ${width}: ${wrong}`));
