@@ -126,7 +126,7 @@ test('sessions end, access is told, and the audit finds who was refused', async 
   await expect(row.getByRole('cell')).toHaveText(['POST', '/api-keys', /✓/, /●/, 'no', 'no', 'no', 'no', 'no', 'site']);
   await page.getByRole('combobox', { name: 'Whose' }).selectOption('others');
   await expect(page.getByText('Nothing matches')).toBeVisible();
-  await page.goto('/#/people/access');
+  await page.goto('/#/people/access?route=robots');
   await pictured(page, 'people-access');
 
   const refused = await Api.signedIn(request, `ines-${unique}`, 'inspect-1');

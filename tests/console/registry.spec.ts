@@ -131,8 +131,8 @@ test('SOPs name skills in an order, robot types have templates, workstations wha
   await expect(page.getByText('Changed').first()).toBeVisible();
   await expect.poll(async () => (await request.get(`${URL_OF_SERVER}/api/v1/robot_types/${type.id}/configs/recorder.yaml`)).text()).toContain('{{ device_id }}');
 
-  const station = (await api.get('stations?limit=1')).items[0];
-  await until(async () => (await api.get('episodes?limit=1')).total > 0, 'an episode');
+  const episode = await until(async () => (await api.get('episodes?limit=1')).items[0], 'an episode');
+  const station = (await api.get(`stations?device_id=${episode.robot_device_id}`)).items[0];
   await page.goto(`/#/registry/stations/${station.id}`);
   await expect(page.locator('.card', { hasText: 'Episodes' }).locator('.figure')).toHaveText(/[1-9]/);
   await expect(page.getByRole('row', { name: /bound/ })).toBeVisible();

@@ -37,8 +37,11 @@ function refusals(page: Page): string[] {
 }
 
 const menu = (page: Page) => page.getByRole('navigation', { name: 'Pages' }).locator('a:not(.brand)');
-/** Long enough for what a page asks first, which it asks at once. */
-const settled = (page: Page) => page.waitForTimeout(400);
+/** What a page asks first it asks at once, and it says so until it is answered. */
+async function settled(page: Page): Promise<void> {
+  await page.waitForTimeout(80);
+  await expect(page.getByText('Loading…')).toHaveCount(0);
+}
 
 for (const [role, { pages, people }] of Object.entries(ROLES)) {
   test(`what is for ${role}`, async ({ page, api }) => {
