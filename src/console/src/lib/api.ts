@@ -13,8 +13,10 @@ const signed: Middleware = {
   },
   async onResponse({ response }) {
     if (response.ok) return response;
-    if (response.status === 401) session.forget(true);
-    throw await Refusal.of(response);
+    const refusal = await Refusal.of(response);
+    // Another password than the right one, where one is asked for: the session stands.
+    if (refusal.status === 401 && refusal.code !== 'login_refused') session.forget(true);
+    throw refusal;
   },
   onError({ error }) {
     throw Refusal.unreachable(error);

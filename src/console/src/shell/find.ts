@@ -4,13 +4,15 @@ import { api } from '../lib/api';
 import { href } from '../lib/router.svelte';
 import { session } from '../lib/session.svelte';
 
-const UNITS: Record<string, string> = { order: 'orders', batch: 'batches', task: 'tasks', episode: 'episodes', station: 'stations', robot: 'robots' };
+const UNITS: Record<string, string[]> = {
+  order: ['orders'], batch: ['batches'], task: ['tasks'], episode: ['episodes'], station: ['registry', 'stations'], robot: ['registry', 'robots'],
+};
 
 /** The address of what is called so, or nothing. */
 export async function find(text: string): Promise<string | undefined> {
   const asked = text.trim();
-  const unit = /^(order|batch|task|episode)\s*[#/ ]?\s*(\d+)$/i.exec(asked);
-  if (unit?.[1] && unit[2]) return href([UNITS[unit[1].toLowerCase()] ?? '', unit[2]]);
+  const unit = /^(order|batch|task|episode|station|robot)\s*[#/ ]?\s*(\d+)$/i.exec(asked);
+  if (unit?.[1] && unit[2]) return href([...(UNITS[unit[1].toLowerCase()] ?? []), unit[2]]);
   const position = /^(?:event|position)?\s*#(\d+)$/i.exec(asked);
   if (position?.[1] && session.may('GET', 'events')) return href(['log', position[1]]);
   if (asked.startsWith('task_')) {

@@ -122,7 +122,6 @@ export const KINDS: Kind[] = [
   },
 ];
 
-const LOGIN_TIMES = TIMES;
 const IN_ORGANIZATION = { key: 'organization_id', input: 'ref', of: 'organizations' } as const;
 const ROLES = ['admin', 'production_manager', 'auditor', 'display'] as const;
 const LEVELS = ['level_1', 'level_2', 'senior'] as const;
@@ -131,8 +130,8 @@ const LEVELS = ['level_1', 'level_2', 'senior'] as const;
 export const PEOPLE: Kind[] = [
   {
     name: 'accounts', page: 'people', title: 'login_name', category: 'account',
-    columns: [{ key: 'login_name' }, { key: 'name' }, { key: 'role', as: 'text' }, { key: 'status', as: 'state' }, { key: 'factories', as: 'scope', to: { kind: 'factories' } }, LOGIN_TIMES[1]],
-    details: [{ key: 'email' }, LOGIN_TIMES[0]],
+    columns: [{ key: 'login_name' }, { key: 'name' }, { key: 'role', as: 'text' }, { key: 'status', as: 'state' }, { key: 'factories', as: 'scope', to: { kind: 'factories' } }, TIMES[1]],
+    details: [{ key: 'email' }, TIMES[0]],
     filters: [{ key: 'login_name', input: 'text' }, { key: 'role', input: 'choice', choices: ROLES }, { key: 'status', input: 'choice', choices: ['active', 'disabled'] }],
     fields: [
       { key: 'login_name', required: true, unique: true }, { key: 'name', required: true }, { key: 'email', input: 'email' },
@@ -145,9 +144,9 @@ export const PEOPLE: Kind[] = [
     name: 'data_collectors', page: 'people', title: 'name', category: 'data_collector', first: 'organizations',
     columns: [
       { key: 'name' }, { key: 'operator_id', as: 'copy' }, { key: 'status', as: 'state' }, { key: 'organization_name', to: { kind: 'organizations', id: 'organization_id' } },
-      { key: 'certification' }, LOGIN_TIMES[1],
+      { key: 'certification' }, TIMES[1],
     ],
-    details: [{ key: 'email' }, { key: 'metadata', as: 'json' }, LOGIN_TIMES[0]],
+    details: [{ key: 'email' }, { key: 'metadata', as: 'json' }, TIMES[0]],
     filters: [WORD, IN_ORGANIZATION, { key: 'status', input: 'choice', choices: ['active', 'inactive', 'on_leave'] }],
     fields: [
       { key: 'organization_id', input: 'ref', of: 'organizations', required: true, only: 'new' }, { key: 'name', required: true },
@@ -161,9 +160,9 @@ export const PEOPLE: Kind[] = [
     name: 'inspectors', page: 'people', title: 'name', category: 'inspector', first: 'organizations',
     columns: [
       { key: 'name' }, { key: 'inspector_id', as: 'copy' }, { key: 'certification_level' }, { key: 'status', as: 'state' },
-      { key: 'organization_name', to: { kind: 'organizations', id: 'organization_id' } }, LOGIN_TIMES[1],
+      { key: 'organization_name', to: { kind: 'organizations', id: 'organization_id' } }, TIMES[1],
     ],
-    details: [{ key: 'email' }, { key: 'metadata', as: 'json' }, LOGIN_TIMES[0]],
+    details: [{ key: 'email' }, { key: 'metadata', as: 'json' }, TIMES[0]],
     filters: [
       { key: 'inspector_name', input: 'text' }, IN_ORGANIZATION, { key: 'certification_level', input: 'choice', choices: LEVELS },
       { key: 'status', input: 'choice', choices: ['active', 'inactive'] },

@@ -68,7 +68,6 @@ export const people = {
     actor: 'Who',
     action: 'Action',
     entity: 'About',
-    answered: 'Answered',
     since: 'Since',
     until: 'Until',
     export: (format: string) => `Export ${format}`,

@@ -159,6 +159,7 @@ export const registry = {
     tokenHint: 'With this its programs connect. A connection that is open stays open.',
     rotate: 'New token',
     rotateAsked: 'The token of now, and the key to the object store, open nothing any more: the robot has to get the new ones before it connects again.',
+    story: 'What its programs said and did',
     retire: 'Retire',
     retireAsked: 'Its tasks that have not ended fail, its workstation is unbound, and it gets no more work. What it has recorded it may still upload.',
   },

@@ -70,7 +70,6 @@ export const people: typeof english = {
     actor: '操作者',
     action: '操作',
     entity: '对象',
-    answered: '应答',
     since: '起始',
     until: '截止',
     export: (format) => `导出 ${format}`,

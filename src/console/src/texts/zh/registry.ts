@@ -161,6 +161,7 @@ export const registry: typeof english = {
     tokenHint: '机器人程序以此连接。已建立的连接不受影响。',
     rotate: '更换令牌',
     rotateAsked: '当前令牌和对象存储密钥将立即失效，机器人须取得新的令牌和密钥后才能再次连接。',
+    story: '其程序的经过',
     retire: '退役',
     retireAsked: '其未结束的任务将失败，工作站将解绑，且不再分配任务。已录制的数据仍可上传。',
   },
