@@ -9,6 +9,9 @@ import type { Page } from '@playwright/test';
 
 import { accessible, Api, expect, pictured, signIn, test, until } from './world';
 
+// Names of accounts are taken once; by hand the tests run against a server again and again.
+const RUN = Date.now().toString(36);
+
 interface Told {
   id: string;
   headers: Record<string, string | string[] | undefined>;
@@ -221,9 +224,9 @@ test('letters that nobody needs are resolved with a reason; one of a webhook tha
 });
 
 test('an auditor sees all of it and has no levers; a production manager does not see it', async ({ page, api }) => {
-  await api.post('accounts', { login_name: 'deliveries-auditor', name: 'Auditor', password: 'auditor-password', role: 'auditor', whole_site: true });
-  await api.post('accounts', { login_name: 'deliveries-manager', name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
-  await signIn(page, '#/deliveries/letters?resolution=all', 'deliveries-auditor', 'auditor-password');
+  await api.post('accounts', { login_name: `deliveries-auditor-${RUN}`, name: 'Auditor', password: 'auditor-password', role: 'auditor', whole_site: true });
+  await api.post('accounts', { login_name: `deliveries-manager-${RUN}`, name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
+  await signIn(page, '#/deliveries/letters?resolution=all', `deliveries-auditor-${RUN}`, 'auditor-password');
   await expect(letters(page).first()).toBeVisible();
   await expect(page.getByRole('button', { name: /Replay|Resolve/ })).toHaveCount(0);
   await letters(page).first().getByRole('link').first().click();
@@ -235,7 +238,7 @@ test('an auditor sees all of it and has no levers; a production manager does not
   await page.evaluate(() => sessionStorage.clear());
   await page.goto('/');
   await page.reload();
-  await signIn(page, '#/deliveries', 'deliveries-manager', 'manager-password');
+  await signIn(page, '#/deliveries', `deliveries-manager-${RUN}`, 'manager-password');
   await expect(page.getByText('Your role does not open this page.')).toBeVisible();
   await expect(page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Deliveries' })).toHaveCount(0);
 });

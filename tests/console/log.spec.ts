@@ -9,6 +9,9 @@ import { Api, expect, pictured, signIn, test, until } from './world';
 const rows = (page: Page) => page.getByTestId('event');
 const positions = (page: Page) => rows(page).evaluateAll((all) => all.map((row) => Number(row.getAttribute('data-position'))));
 
+// Names of accounts are taken once; by hand the tests run against a server again and again.
+const RUN = Date.now().toString(36);
+
 interface Event {
   position: number;
   event_id: string;
@@ -121,7 +124,7 @@ test('one event has its data, the tree of its causes and effects, and links to i
   const event = await created(api);
   await signIn(page, `#/log/${event.position}`);
   await expect(page.getByRole('heading', { level: 1 })).toHaveText(`Event ${event.position}`);
-  await expect(page.getByTestId('data')).toContainText('"checksum"');
+  await expect(page.getByTestId('json')).toContainText('"checksum"');
   const tree = page.getByTestId('tree-event');
   await expect(tree.filter({ hasText: 'this event' })).toContainText('episode_created');
   // What led to it stands above it, what followed below.
@@ -160,9 +163,9 @@ test('what matches is exported as CSV and as NDJSON; who may not read the log ha
     expect(text).toContain(event.event_id);
     if (ending === 'ndjson') expect(text.trim().split('\n').every((line) => JSON.parse(line).stream_id === event.stream_id)).toBe(true);
   }
-  await api.post('accounts', { login_name: 'log-manager', name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
+  await api.post('accounts', { login_name: `log-manager-${RUN}`, name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
   await page.evaluate(() => sessionStorage.clear());
   await page.reload();
-  await signIn(page, '#/log', 'log-manager', 'manager-password');
+  await signIn(page, '#/log', `log-manager-${RUN}`, 'manager-password');
   await expect(page.getByText('Your role does not open this page.')).toBeVisible();
 });
