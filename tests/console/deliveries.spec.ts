@@ -113,6 +113,7 @@ test('a webhook is made, its secret is shown once and signs what it is told, and
   await change.getByRole('button', { name: 'Save' }).click();
   await expect(page.locator('dd', { hasText: /^skill_\*$/ })).toBeVisible();
 
+  await pictured(page, 'webhook');
   await page.getByRole('button', { name: 'New secret' }).click();
   await page.getByRole('dialog', { name: 'New secret' }).getByRole('button', { name: 'Confirm' }).click();
   await expect(shown.getByText(/^whsec_/)).not.toHaveText(secret);

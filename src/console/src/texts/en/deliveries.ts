@@ -106,6 +106,8 @@ export const deliveries = {
   organization: 'Only of organization',
   afterPosition: 'Begins behind place (empty: now)',
   how: 'How it is delivered',
+  howSaid: (how: { attempts_max: number; backoff: string; concurrency: number; ordering: string }, first: string, longest: string, timeout: string) =>
+    `${how.attempts_max} attempts, ${how.backoff} waits from ${first} to ${longest}, an answer within ${timeout}, ${how.concurrency} at the same time, order ${how.ordering.replaceAll('_', ' ')}`,
   delivery: {
     attempts_max: 'Attempts at most',
     backoff: 'Waits between attempts',

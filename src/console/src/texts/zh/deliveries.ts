@@ -108,6 +108,8 @@ export const deliveries: typeof english = {
   organization: '仅限组织',
   afterPosition: '从此日志位置之后开始（留空：现在）',
   how: '投递方式',
+  howSaid: (how, first, longest, timeout) =>
+    `尝试 ${how.attempts_max} 次，${how.backoff} 间隔 ${first} 至 ${longest}，${timeout}内应答，同时 ${how.concurrency} 个，顺序 ${how.ordering.replaceAll('_', ' ')}`,
   delivery: {
     attempts_max: '最多尝试次数',
     backoff: '重试间隔',
