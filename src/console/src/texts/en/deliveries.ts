@@ -21,9 +21,7 @@ export const deliveries = {
   lastError: 'What it said last',
   noDestinations: 'No destination is known yet.',
   noDestinationsHelp: 'Add a webhook to tell another program what happens here.',
-  failingSince: (text: string) => `fails ${text}`,
   restsUntil: 'asked for quiet until',
-  because: 'because of',
 
   letter: (id: string) => `Dead letter ${id}`,
   id: 'Letter',

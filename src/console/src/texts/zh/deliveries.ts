@@ -23,9 +23,7 @@ export const deliveries: typeof english = {
   lastError: '最近的错误',
   noDestinations: '还没有目标。',
   noDestinationsHelp: '添加 Webhook，让其他程序知道这里发生的事。',
-  failingSince: (text) => `${text}持续失败`,
   restsUntil: '对方要求暂停至',
-  because: '原因',
 
   letter: (id) => `死信 ${id}`,
   id: '死信',
