@@ -136,6 +136,10 @@ test('a tail that is paused holds back what comes; with another filter it is ano
   await expect(async () => expect((await positions(page))[0]).toBeGreaterThan(held)).toPass();
   await expect(page.getByTestId('held')).toHaveCount(0);
 
+  // A reload goes on following, with the same login.
+  await page.reload();
+  await expect(page.getByTestId('tail')).toHaveText('Live');
+  await expect(page.locator('header').getByText('Live', { exact: true })).toBeVisible();
   await page.getByLabel('Kind of stream').fill('account');
   await page.getByLabel('Kind of stream').press('Tab');
   await expect(page.getByText('Nothing has come yet.')).toBeVisible();
