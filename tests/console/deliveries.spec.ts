@@ -9,6 +9,9 @@ import type { Page } from '@playwright/test';
 
 import { accessible, Api, expect, pictured, signIn, test, until } from './world';
 
+// Names of accounts are taken once; by hand the tests run against a server again and again.
+const RUN = Date.now().toString(36);
+
 interface Told {
   id: string;
   headers: Record<string, string | string[] | undefined>;
@@ -56,6 +59,17 @@ test.beforeAll(async () => {
 });
 test.afterAll(() => receiver.close());
 
+/** Markup, a mark that turns the direction of writing, and a word that is wider than any column. */
+const HOSTILE = `<img src=x onerror=alert(1)> \u202Eesrever ${'W'.repeat(200)}`;
+
+/** Nothing stands out of the page to the right, on a desk and on a tablet. */
+async function fits(page: Page): Promise<void> {
+  for (const width of [768, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    expect(await page.evaluate(() => document.documentElement.scrollWidth), `at ${width}`).toBeLessThanOrEqual(width);
+  }
+}
+
 const badge = (page: Page) => page.getByTestId('dead-letters');
 const heading = (page: Page) => page.getByRole('heading', { level: 2, name: /^(Webhook|Dead letter) \d/ });
 const letters = (page: Page) => page.getByTestId('letter');
@@ -71,7 +85,7 @@ test('a webhook is made, its secret is shown once and signs what it is told, and
   const form = page.getByRole('dialog', { name: 'Add a webhook' });
   await form.getByLabel('URL').fill('https://user:password@receiver.example/hook');
   await form.getByLabel('Types of events').fill('config_template_*, skill_*');
-  await form.getByLabel('What it is for').fill('A program <img src=x onerror=alert(1)> of the test');
+  await form.getByLabel('What it is for').fill(HOSTILE);
   await form.getByText('How it is delivered').click();
   await form.getByLabel('Attempts at most').fill('2');
   await form.getByLabel('First wait, ms').fill('100');
@@ -90,6 +104,7 @@ test('a webhook is made, its secret is shown once and signs what it is told, and
   const row = page.locator('tr[data-row]').first();
   webhook = (await row.getByRole('link').innerText()).trim();
   await expect(row).toContainText('<img src=x onerror=alert(1)>');
+  await fits(page);
   await pictured(page, 'webhooks');
 
   await row.getByRole('link').click();
@@ -110,6 +125,8 @@ test('a webhook is made, its secret is shown once and signs what it is told, and
   await change.getByRole('button', { name: 'Save' }).click();
   await expect(page.locator('dd', { hasText: /^skill_\*$/ })).toBeVisible();
 
+  await fits(page);
+  await pictured(page, 'webhook');
   await page.getByRole('button', { name: 'New secret' }).click();
   await page.getByRole('dialog', { name: 'New secret' }).getByRole('button', { name: 'Confirm' }).click();
   await expect(shown.getByText(/^whsec_/)).not.toHaveText(secret);
@@ -215,15 +232,17 @@ test('letters that nobody needs are resolved with a reason; one of a webhook tha
   await expect(letters(page)).toHaveCount(0);
   await expect(badge(page)).toHaveCount(0);
   await page.getByLabel('Resolution').selectOption('resolved');
+  await page.getByLabel('Destination').fill(`webhook:${webhook}`);
+  await page.getByLabel('Destination').press('Tab');
   await expect(letters(page)).toHaveCount(4);
   await letters(page).first().getByRole('link').first().click();
   await expect(page.getByText('Resolved because')).toBeVisible();
 });
 
 test('an auditor sees all of it and has no levers; a production manager does not see it', async ({ page, api }) => {
-  await api.post('accounts', { login_name: 'deliveries-auditor', name: 'Auditor', password: 'auditor-password', role: 'auditor', whole_site: true });
-  await api.post('accounts', { login_name: 'deliveries-manager', name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
-  await signIn(page, '#/deliveries/letters?resolution=all', 'deliveries-auditor', 'auditor-password');
+  await api.post('accounts', { login_name: `deliveries-auditor-${RUN}`, name: 'Auditor', password: 'auditor-password', role: 'auditor', whole_site: true });
+  await api.post('accounts', { login_name: `deliveries-manager-${RUN}`, name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
+  await signIn(page, '#/deliveries/letters?resolution=all', `deliveries-auditor-${RUN}`, 'auditor-password');
   await expect(letters(page).first()).toBeVisible();
   await expect(page.getByRole('button', { name: /Replay|Resolve/ })).toHaveCount(0);
   await letters(page).first().getByRole('link').first().click();
@@ -235,7 +254,7 @@ test('an auditor sees all of it and has no levers; a production manager does not
   await page.evaluate(() => sessionStorage.clear());
   await page.goto('/');
   await page.reload();
-  await signIn(page, '#/deliveries', 'deliveries-manager', 'manager-password');
+  await signIn(page, '#/deliveries', `deliveries-manager-${RUN}`, 'manager-password');
   await expect(page.getByText('Your role does not open this page.')).toBeVisible();
   await expect(page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Deliveries' })).toHaveCount(0);
 });

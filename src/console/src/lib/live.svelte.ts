@@ -28,17 +28,21 @@ export class Follower {
     this.#path = path;
     this.#tell = tell;
     addEventListener('online', this.#online);
+    addEventListener('offline', this.#offline);
     void this.#follow();
   }
 
   close(): void {
     this.#closed = true;
     removeEventListener('online', this.#online);
+    removeEventListener('offline', this.#offline);
     this.#abort.abort();
     this.#wake?.();
   }
 
   #online = (): void => this.#wake?.();
+  /** A connection over a network that is gone would only be noticed by its silence. */
+  #offline = (): void => this.#abort.abort();
 
   async #follow(): Promise<void> {
     let wait = FIRST_WAIT_MS;

@@ -51,8 +51,9 @@ class Session {
   async open(token: string): Promise<void> {
     const headers = { authorization: `Bearer ${token}` };
     const [me, access] = await Promise.all([reached('auth/me', { headers }), reached('auth/me/access', { headers })]);
-    this.me = (await me.json()) as Me;
-    const table = (await access.json()) as { whole_site: boolean; routes: RouteAccess[] };
+    const [mine, table] = (await Promise.all([me.json(), access.json()])) as [Me, { whole_site: boolean; routes: RouteAccess[] }];
+    // All at once: the page that is shown for a person asks at once what they may.
+    this.me = mine;
     this.access = table.routes;
     this.wholeSite = table.whole_site;
     this.token = token;

@@ -21,9 +21,7 @@ export const deliveries = {
   lastError: 'What it said last',
   noDestinations: 'No destination is known yet.',
   noDestinationsHelp: 'Add a webhook to tell another program what happens here.',
-  failingSince: (text: string) => `fails ${text}`,
   restsUntil: 'asked for quiet until',
-  because: 'because of',
 
   letter: (id: string) => `Dead letter ${id}`,
   id: 'Letter',
@@ -106,6 +104,8 @@ export const deliveries = {
   organization: 'Only of organization',
   afterPosition: 'Begins behind place (empty: now)',
   how: 'How it is delivered',
+  howSaid: (how: { attempts_max: number; backoff: string; concurrency: number; ordering: string }, first: string, longest: string, timeout: string) =>
+    `${how.attempts_max} attempts, ${how.backoff} waits from ${first} to ${longest}, an answer within ${timeout}, ${how.concurrency} at the same time, order ${how.ordering.replaceAll('_', ' ')}`,
   delivery: {
     attempts_max: 'Attempts at most',
     backoff: 'Waits between attempts',

@@ -23,9 +23,7 @@ export const deliveries: typeof english = {
   lastError: '最近的错误',
   noDestinations: '还没有目标。',
   noDestinationsHelp: '添加 Webhook，让其他程序知道这里发生的事。',
-  failingSince: (text) => `${text}持续失败`,
   restsUntil: '对方要求暂停至',
-  because: '原因',
 
   letter: (id) => `死信 ${id}`,
   id: '死信',
@@ -108,6 +106,8 @@ export const deliveries: typeof english = {
   organization: '仅限组织',
   afterPosition: '从此日志位置之后开始（留空：现在）',
   how: '投递方式',
+  howSaid: (how, first, longest, timeout) =>
+    `尝试 ${how.attempts_max} 次，${how.backoff} 间隔 ${first} 至 ${longest}，${timeout}内应答，同时 ${how.concurrency} 个，顺序 ${how.ordering.replaceAll('_', ' ')}`,
   delivery: {
     attempts_max: '最多尝试次数',
     backoff: '重试间隔',
