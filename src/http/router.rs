@@ -540,6 +540,8 @@ pub(super) mod tests {
     #[test]
     fn every_operation_is_described() {
         let operations = operations();
+        let ids: BTreeSet<&str> = operations.iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), operations.len(), "two operations have one id");
         assert_eq!(operations.len(), 255, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {

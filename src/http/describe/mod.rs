@@ -27,6 +27,7 @@ pub fn complete(mut description: Value, policies: &Policies) -> Value {
         let Some(operations) = item.as_object_mut() else { continue };
         for (method, operation) in operations {
             let Ok(method) = method.to_uppercase().parse::<Method>() else { continue };
+            operation["operationId"] = operation_id(&method, path).into();
             complete_operation(&method, &policies.of(&method, path), operation);
             if method == Method::POST && policies.of(&method, path).waits_for_device {
                 preferences::complete(operation);
@@ -36,6 +37,12 @@ pub fn complete(mut description: Value, policies: &Policies) -> Value {
         }
     }
     description
+}
+
+/// `get_orders_id` of `GET /api/v1/orders/{id}`: programs that generate clients name their functions so, and two must not be the same.
+fn operation_id(method: &Method, path: &str) -> String {
+    let words = path.trim_start_matches("/api/v1/").split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.fold(method.as_str().to_lowercase(), |id, word| id + "_" + word)
 }
 
 fn complete_operation(method: &Method, policy: &Policy, operation: &mut Value) {
