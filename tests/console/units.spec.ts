@@ -15,7 +15,7 @@ async function account(api: Api, role: string): Promise<{ name: string; password
 
 const orders = (api: Api) => until(async () => (await api.get('orders?limit=1')).items.length > 0, 'an order');
 
-test('an order is placed, given to a station, paused, resumed, changed and cancelled; what stands in its way is said', async ({ page, api }) => {
+test('an order is placed, given to a station, and adjusted; what stands in its way is said', async ({ page, api }) => {
   await orders(api);
   const station = await Station.made(api);
   const like = (await api.get('orders?limit=1')).items[0];
@@ -60,7 +60,13 @@ test('an order is placed, given to a station, paused, resumed, changed and cance
   await adjust.getByRole('button', { name: 'Confirm' }).click();
   await expect(page.getByTestId('tasks').locator('tbody tr')).toHaveCount(2);
 
-  await page.getByRole('link', { name }).click();
+});
+
+test('an order is paused, resumed and cancelled; what may not be is refused with the reason', async ({ page, api }) => {
+  await orders(api);
+  const station = await Station.made(api);
+  const { order, name } = await station.work(2);
+  await signIn(page, `#/orders/${order}`);
   await page.getByRole('button', { name: 'Pause' }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Confirm' }).click();
   const paused = page.locator('[data-finding="paused"]');
