@@ -56,7 +56,8 @@ test('why has this task no episode?', async ({ page, api }) => {
   const form = page.getByRole('dialog', { name: 'End task' });
   await form.getByLabel('Reason').fill('the disk of the robot is broken');
   await form.getByRole('button', { name: 'Confirm' }).click();
-  await expect(page.getByText('the disk of the robot is broken').first()).toBeVisible();
+  await expect(why).toContainText('It was ended by user:admin: the disk of the robot is broken');
+  await expect(why).toContainText('task_failed_by_person');
   await expect(page.getByTestId('steps').locator('li', { hasText: 'Failed' })).toBeVisible();
   station.off();
 
