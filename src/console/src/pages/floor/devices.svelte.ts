@@ -1,9 +1,7 @@
 // What robots do, as it happens: the stream of devices, which every login may follow. Each robot is an object of its own, so
-// that a change redraws its row alone; and what came is shown twice a second, however much it is.
+// that a change redraws its row alone; and what came is shown once a second, with the ages that grow then, however much it is.
 
 import { Follower } from '../../lib/live.svelte';
-
-const SHOWN_EVERY_MS = 500;
 
 interface Told {
   device_id: string;
@@ -46,12 +44,9 @@ export class Device {
 export class Devices {
   /** Replaced when a robot is heard of for the first time, and not when one changes. */
   all = $state.raw<ReadonlyMap<string, Device>>(new Map());
-  /** How many changes came, for the sparkline. */
-  changes = 0;
   counts = $state.raw({ connected: 0, recording: 0, warned: 0 });
 
   #waiting: [kind: string, told: Told][] = [];
-  #timer: ReturnType<typeof setInterval>;
   #follower: Follower;
 
   constructor() {
@@ -59,7 +54,6 @@ export class Devices {
       const told = JSON.parse(message.data) as Partial<Told>;
       if (typeof told.device_id === 'string') this.#waiting.push([message.event ?? '', told as Told]);
     });
-    this.#timer = setInterval(() => this.#show(), SHOWN_EVERY_MS);
   }
 
   get link() {
@@ -68,14 +62,13 @@ export class Devices {
 
   close(): void {
     this.#follower.close();
-    clearInterval(this.#timer);
   }
 
-  #show(): void {
+  /** Takes over what came since. */
+  show(): void {
     if (this.#waiting.length === 0 || document.hidden) return;
     const waiting = this.#waiting;
     this.#waiting = [];
-    this.changes += waiting.length;
     let grown: Map<string, Device> | undefined;
     for (const [kind, told] of waiting) {
       let device = (grown ?? this.all).get(told.device_id);

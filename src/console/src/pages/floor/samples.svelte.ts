@@ -37,13 +37,6 @@ class Samples {
     const series = this.#series.get(name) ?? [];
     return thinned(series.slice(1).map(({ value }, i) => Math.max(0, value - (series[i]?.value ?? value))));
   }
-
-  /** For how long there is anything, in seconds. */
-  span(name: string): number {
-    void this.#version;
-    const series = this.#series.get(name) ?? [];
-    return ((series.at(-1)?.at ?? 0) - (series[0]?.at ?? 0)) / 1000;
-  }
 }
 
 /** More points than a line of this size can show cost more than they say: the highest of each few is kept. */

@@ -29,6 +29,9 @@ export function ofOrder(order: Order, madeBy: Happened | undefined, open: number
   return found;
 }
 
+/** Names are as long as people made them; a sentence has place for the beginning. */
+const short = (name: string) => (name.length > 60 ? `${name.slice(0, 60)}…` : name);
+
 export interface Around {
   order?: Order | undefined;
   station?: Station | undefined;
@@ -46,9 +49,9 @@ export function ofStation({ station, links, linkClosed }: Around): Finding[] {
   const device = station.robot_serial ?? '';
   if (!station.is_current) {
     const to = station.superseded_by ? { to: href(['tasks'], { workstation_id: station.superseded_by }), text: texts.newBinding } : undefined;
-    found.push({ key: 'superseded', tone: 'bad', text: texts.superseded(station.name), ...(to ? { link: to } : {}) });
+    found.push({ key: 'superseded', tone: 'bad', text: texts.superseded(short(station.name)), ...(to ? { link: to } : {}) });
   }
-  if (station.status === 'break') found.push({ key: 'break', tone: 'warn', text: texts.onBreak(station.name) });
+  if (station.status === 'break') found.push({ key: 'break', tone: 'warn', text: texts.onBreak(short(station.name)) });
   if (links && !links.connected && device) {
     const text = links.recorder_connected ? texts.uploaderAway(device) : links.transfer_connected ? texts.recorderAway(device) : texts.robotAway(device);
     found.push({ key: 'disconnected', tone: 'bad', text, event: linkClosed });

@@ -45,8 +45,12 @@ export function why(facts: Facts): Answer {
   const { claim, verdict, rejected } = upload(events, task.id);
   const died = letters.find((letter) => letter.subscriber === 'upload_verification' && letter.resolution === 'unresolved');
   if (died) return { key: 'died', tone: 'bad', text: texts.died(died.last_error ?? died.reason), help: texts.diedHelp, event: claim };
-  if (rejected && (task.status === 'uploading' || task.status === 'failed')) {
-    return { key: 'rejected', tone: 'bad', text: texts.rejected(task.error_message ?? JSON.stringify((rejected.data as { rejection?: unknown }).rejection)), help: texts.rejectedHelp, event: rejected };
+  // A person who ended it knew of the rejection, and said more; of what came after that, the rejection is the newest word.
+  const ended = newest('task_failed_by_person');
+  if (rejected && (task.status === 'uploading' || task.status === 'failed') && !(ended && ended.sequence > rejected.sequence)) {
+    // The error of a task that has failed is that of its failure.
+    const words = task.status === 'uploading' ? task.error_message : null;
+    return { key: 'rejected', tone: 'bad', text: texts.rejected(words ?? JSON.stringify((rejected.data as { rejection?: unknown }).rejection)), help: texts.rejectedHelp, event: rejected };
   }
   if (claim && !verdict && task.status !== 'pending') return { key: 'verifying', tone: 'busy', text: texts.verifying, event: claim };
   if (task.status === 'completed') return { key: 'byHand', tone: 'warn', text: texts.byHand, event: newest('task_completed_externally') };

@@ -13,7 +13,7 @@ export const floor = {
   uploading: 'Being uploaded',
   tasksWaiting: 'Tasks waiting',
   completed: 'Tasks completed',
-  lastMinutes: (text: string) => `line: new ones, last ${text}`,
+  verified: (n: string, span: string) => `${n} episodes in ${span}`,
   failed: 'Failed',
   failedShort: (n: number) => `${n} failed`,
   cloudQueue: 'Waiting for the cloud',

@@ -62,8 +62,6 @@ export const units = {
   },
   inAll: (n: string) => `of ${n} tasks`,
   byState: 'Tasks by state',
-  ofTarget: (done: number, target: number) => `${done} of ${target} wanted recordings`,
-  ofTasks: (done: number, all: number) => `${done} of ${all} tasks`,
   blocks: 'What stands in the way',
   madeSoBy: 'Made so by',
   finding: {
@@ -85,6 +83,8 @@ export const units = {
     uploading: (n: string) => `${n} of its recordings are being uploaded and verified.`,
     lookAtThem: 'Look at them',
   },
+  whyOver: 'Why it is over',
+  wanted: 'of the wanted recordings',
   whyTitle: 'Why is there no episode?',
   hasEpisode: 'Its episode',
   whatHelps: 'What helps:',

@@ -15,7 +15,7 @@ export const floor: typeof english = {
   uploading: '上传中',
   tasksWaiting: '待处理任务',
   completed: '已完成任务',
-  lastMinutes: (text) => `曲线：最近 ${text}新增`,
+  verified: (n, span) => `最近 ${span} ${n} 个片段`,
   failed: '失败',
   failedShort: (n) => `${n} 失败`,
   cloudQueue: '等待上云',

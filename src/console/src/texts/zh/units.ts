@@ -64,8 +64,6 @@ export const units: typeof english = {
   },
   inAll: (n) => `共 ${n} 个任务`,
   byState: '任务状态分布',
-  ofTarget: (done, target) => `需要 ${target} 条录制，已完成 ${done} 条`,
-  ofTasks: (done, all) => `${all} 个任务中已完成 ${done} 个`,
   blocks: '受阻原因',
   madeSoBy: '起因',
   finding: {
@@ -87,6 +85,8 @@ export const units: typeof english = {
     uploading: (n) => `${n} 条录制正在上传和校验。`,
     lookAtThem: '查看',
   },
+  whyOver: '结束原因',
+  wanted: '（需要的录制）',
   whyTitle: '为什么没有数据片段？',
   hasEpisode: '数据片段',
   whatHelps: '处理办法：',
