@@ -67,7 +67,7 @@ export const test = base.extend<{ api: Api; watched: void }>({
 
 export { expect };
 
-/** Opens the console as somebody, at a place such as `#/orders/1`. */
+/** Opens the console with a login, at a place such as `#/orders/1`. */
 export async function signIn(page: Page, place = '', username = 'admin', password = PASSWORD): Promise<void> {
   await page.goto(`/${place}`);
   await page.getByLabel('Account', { exact: true }).fill(username);

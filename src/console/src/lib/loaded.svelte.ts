@@ -1,4 +1,4 @@
-// Something that was asked for, and is asked for again while somebody looks: what is there, why it is not, how old it is.
+// Something that was asked for, and is asked for again while the page is looked at: what is there, why it is not, how old it is.
 
 import { onDestroy } from 'svelte';
 
