@@ -1,3 +1,5 @@
+import type { Page } from '@playwright/test';
+
 import { expect, pictured, signIn, test, until, type Api } from './world';
 
 const PASSWORD = 'a password of one’s own';
@@ -21,16 +23,19 @@ async function reopened(api: Api, count: number): Promise<number[]> {
   return items.map(({ id }) => id);
 }
 
+/** The episode that the inspector looks at. */
+const looked = (page: Page) => Number(/inspection\/(\d+)/.exec(page.url())?.[1]);
+
 test('approve and reject by keyboard', async ({ page, api }) => {
   await reopened(api, 3);
   const login = await inspector(api, 'senior');
-  await signIn(page, '#/inspection', login, PASSWORD);
-  await expect(page.locator('tbody tr').first()).toContainText('reopened');
+  await signIn(page, '#/inspection?level=senior', login, PASSWORD);
+  await expect(page.locator('tbody tr', { hasText: 'reopened' }).first()).toContainText('senior');
   await pictured(page, 'inspection');
 
   await page.keyboard.press('n');
-  await expect(page).toHaveURL(/#\/inspection\/\d+$/);
-  const first = Number(page.url().split('/').at(-1));
+  await expect(page).toHaveURL(/#\/inspection\/\d+\?level=senior$/);
+  const first = looked(page);
   await expect(page.getByText('You hold it until')).toBeVisible();
   await expect(page.getByText(/\(\d+ min left\)/)).toBeVisible();
   await page.keyboard.press('a');
@@ -40,14 +45,14 @@ test('approve and reject by keyboard', async ({ page, api }) => {
   await page.keyboard.press('Enter');
   await expect(page.getByTestId('decided')).toContainText(/approved: (settled|second wanted)/);
   // Where a second look is wanted, the first one alone does not make it so.
-  const decisions = (await (async () => api.get(`inspection/episodes/${first}/decisions`))()) as { items: { decision: string; reason: string; effect: string }[] };
+  const decisions = (await api.get(`inspection/episodes/${first}/decisions`)) as { items: { decision: string; reason: string; effect: string }[] };
   expect(decisions.items.at(-1)).toMatchObject({ decision: 'approved', reason: 'steady hands' });
   if (decisions.items.at(-1)?.effect === 'settled') await expect(page.getByTestId('qa-status')).toHaveText('inspector approved');
 
   await page.keyboard.press('n');
-  await expect(page).not.toHaveURL(new RegExp(`/inspection/${first}$`));
+  await expect(page).not.toHaveURL(new RegExp(`/inspection/${first}\\?`));
   await expect(page.getByText('You hold it until')).toBeVisible();
-  const second = Number(page.url().split('/').at(-1));
+  const second = looked(page);
   await page.keyboard.press('r');
   await page.keyboard.type('the cup fell');
   await page.keyboard.press('Enter');
@@ -58,16 +63,16 @@ test('approve and reject by keyboard', async ({ page, api }) => {
 
   await page.keyboard.press('n');
   await expect(page.getByText('You hold it until')).toBeVisible();
-  await expect(page).not.toHaveURL(new RegExp(`/inspection/${second}$`));
+  await expect(page).not.toHaveURL(new RegExp(`/inspection/${second}\\?`));
   // What was said is offered again, and Escape leaves it unsaid.
   await page.keyboard.press('a');
   await expect(page.getByLabel('Approve, because')).toHaveValue('steady hands');
   await page.keyboard.press('Escape');
   await expect(page.getByLabel('Approve, because')).toHaveCount(0);
-  const third = page.url().split('/').at(-1);
+  const third = looked(page);
   await page.getByRole('button', { name: 'Release' }).click();
-  await expect(page).toHaveURL(/#\/inspection$/);
-  await expect(page.locator('tbody tr', { has: page.getByRole('link', { name: third ?? '', exact: true }) })).toContainText('free');
+  await expect(page).toHaveURL(/#\/inspection\?level=senior$/);
+  await expect(page.locator('tbody tr', { has: page.getByRole('link', { name: String(third), exact: true }) })).toContainText('free');
 });
 
 test('what another holds is refused, and what is above a level, in the words of the server', async ({ page, api, playwright }) => {

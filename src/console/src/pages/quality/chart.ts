@@ -23,7 +23,7 @@ export function draw(place: HTMLElement, width: number, trend: components['schem
       tzDate: utc ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : (at) => new Date(at * 1000),
       cursor: { drag: { x: false, y: false } },
       scales: {
-        x: { range: (_u, min, max) => [min - SECONDS[by] / 2, Math.max(max, min) + SECONDS[by] / 2] },
+        x: { range: () => span(times, SECONDS[by]) },
         share: { range: [0, 1.02] },
         n: { range: (_u, _min, max) => [0, Math.max(1, max * 1.15)] },
       },
@@ -43,6 +43,12 @@ export function draw(place: HTMLElement, width: number, trend: components['schem
     place,
   );
   return () => plot.destroy();
+}
+
+/** All buckets, and room for a few where there are less: one alone has no scale. */
+function span(times: number[], bucket: number): [number, number] {
+  const last = times.at(-1) ?? 0;
+  return [Math.min(times[0] ?? 0, last - 5 * bucket) - bucket / 2, last + bucket / 2];
 }
 
 /** `14:00` of a day, or the day; in the clock that was chosen. */
