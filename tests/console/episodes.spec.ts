@@ -73,6 +73,25 @@ test('labels and a note are put on, whatever they hold', async ({ page, api }) =
   expect(await page.evaluate(() => 'harmed' in window)).toBe(false);
 });
 
+test('gaps of a topic stand on its line, and lead to their pictures', async ({ page, api }) => {
+  const { id } = await approved(api);
+  const found = (await api.get(`episodes/${id}/timeline`)) as { topics: Record<string, unknown>[] };
+  const [camera] = found.topics;
+  // No robot of ours loses messages: the answer says so of one.
+  const hostile = `/<b>arm</b>\u202E${'a'.repeat(200)}`;
+  const topics = [{ ...camera, gaps: [{ from_sec: 1.2, to_sec: 1.75 }] }, { ...camera, topic: hostile, message_type: 'std_msgs/String', gaps: [], more_gaps: 0 }];
+  await page.route(`**/episodes/${id}/timeline`, (route) => route.fulfill({ json: { ...found, topics } }));
+  await signIn(page, `#/episodes/${id}`);
+  const line = page.locator('tr', { has: page.getByRole('img', { name: /1 gaps$/ }) });
+  await expect(line).toContainText('0.55 s');
+  await expect(line.locator('title')).toHaveText('No message from 1.20 s to 1.75 s');
+  await line.getByRole('link', { name: '1.20–1.75' }).click();
+  await expect(page).toHaveURL(/at=1\.2/);
+  await expect(page.getByRole('img', { name: '/camera0/rgb at 1.2 s' })).toBeVisible();
+  expect(await page.locator('b', { hasText: 'arm' }).count()).toBe(0);
+  expect(await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)).toBe(true);
+});
+
 test('the edge copy is looked at, removed when the clouds have it, and brought back', async ({ page, api }) => {
   const { id } = await until(
     async () => ((await api.get('episodes?cloud_synced=true&edge_copy=available&limit=1')) as { items: Episode[] }).items[0],
