@@ -42,6 +42,7 @@ test('an episode says why it is good, and how it came to be', async ({ page, api
   await expect(gap).toContainText('pass 200 ms');
   await page.getByLabel('Show those that passed or do not apply').uncheck();
   await expect(page.getByText('the key that signs now')).toBeVisible();
+  await page.evaluate(() => scrollTo(0, 0));
   await pictured(page, 'episode');
 
   const [certificate] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download the certificate' }).click()]);
