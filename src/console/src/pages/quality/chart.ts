@@ -3,6 +3,7 @@
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
 
+import { written } from '../../lib/format';
 import type { components } from '../../lib/schema';
 import type { Granularity } from './window';
 
@@ -22,17 +23,17 @@ export function draw(place: HTMLElement, width: number, trend: components['schem
       tzDate: utc ? (at) => uPlot.tzDate(new Date(at * 1000), 'Etc/UTC') : (at) => new Date(at * 1000),
       cursor: { drag: { x: false, y: false } },
       scales: {
-        x: { range: (_u, min, max) => [min - SECONDS[by] / 2, Math.max(max, min) + SECONDS[by] / 2] },
+        x: { range: () => span(times, SECONDS[by]) },
         share: { range: [0, 1.02] },
         n: { range: (_u, _min, max) => [0, Math.max(1, max * 1.15)] },
       },
       axes: [
-        { ...axis },
+        { ...axis, space: 90, values: (_u, ticks) => ticks.map((tick) => label(tick, by, utc)) },
         { ...axis, scale: 'share', size: 56, values: (_u, ticks) => ticks.map((tick) => `${Math.round(tick * 100)} %`) },
         { ...axis, scale: 'n', side: 1, size: 50, grid: { show: false } },
       ],
       series: [
-        {},
+        { label: '', value: (_u: uPlot, at: number | null) => (at === null ? '–' : label(at, by, utc)) },
         { label: names[2], scale: 'n', stroke: colour('line-2'), fill: colour('back-3'), paths: uPlot.paths.bars?.({ size: [0.7, 60] }) ?? null, points: { show: false } },
         { label: names[0], scale: 'share', stroke: colour('good'), width: 2, value: share, points: { show: trend.length < 60 } },
         { label: names[1], scale: 'share', stroke: colour('bad'), width: 2, value: share, points: { show: trend.length < 60 } },
@@ -42,6 +43,18 @@ export function draw(place: HTMLElement, width: number, trend: components['schem
     place,
   );
   return () => plot.destroy();
+}
+
+/** All buckets, and room for a few where there are less: one alone has no scale. */
+function span(times: number[], bucket: number): [number, number] {
+  const last = times.at(-1) ?? 0;
+  return [Math.min(times[0] ?? 0, last - 5 * bucket) - bucket / 2, last + bucket / 2];
+}
+
+/** `14:00` of a day, or the day; in the clock that was chosen. */
+function label(seconds: number, by: Granularity, utc: boolean): string {
+  const said = written(new Date(seconds * 1000), utc);
+  return by === 'hour' ? said.slice(5, 16) : said.slice(0, 10);
 }
 
 /** What a colour of the page is right now; a canvas knows neither variables nor schemes. */

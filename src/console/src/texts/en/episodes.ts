@@ -1,7 +1,6 @@
 export const episodes = {
   title: 'Episodes',
   episode: (id: string | number) => `Episode ${id}`,
-  one: 'Episode',
   none: 'No episode is like this.',
   noneYet: 'There are no episodes yet.',
   first: 'An episode is made when a recording of a task was uploaded and verified. Place an order, and dispatch it to a station.',
@@ -39,7 +38,6 @@ export const episodes = {
     length: 'Length',
     size: 'Size',
     sync: 'Cloud',
-    labels: 'Labels',
   },
   queue: 'Inspection queue',
   head: {
@@ -87,9 +85,7 @@ export const episodes = {
     none: 'No topic of this recording is a camera.',
     shown: (topic: string, at: string) => `${topic} at ${at} s`,
     absent: 'No picture',
-    own: (at: string) => `Picture of ${at} s`,
     go: (at: string) => `Show the picture at ${at} s`,
-    step: 'How far one goes with the arrow keys is a tenth of a second.',
   },
   timeline: {
     title: 'Timeline',
@@ -109,7 +105,6 @@ export const episodes = {
     title: 'Checks',
     none: 'No run of the checks has ended yet. It follows by itself.',
     run: 'Run',
-    fine: (n: number) => `${n} passed`,
     all: 'Show those that passed or do not apply',
     nothingWrong: 'Nothing is wrong: every check passed, or does not apply.',
     check: 'Check',
@@ -124,7 +119,6 @@ export const episodes = {
     suite: (name: string, version: number) => `Suite ${name}, version ${version}`,
     approve: (score: string) => `approved from ${score} on`,
     unknownSuite: 'Your role does not see by which suite this was judged, so limits are shown only where the check names them.',
-    counts: { pass: 'pass', warn: 'warn', fail: 'fail', not_applicable: 'not applicable', not_done: 'not done' },
   },
   decisions: {
     title: 'Decisions',
@@ -134,7 +128,7 @@ export const episodes = {
     effect: 'What followed',
     took: 'Took',
     tags: 'Tags',
-    blind: 'Who may be the second to look is not shown the first decision.',
+    blind: 'Nobody has decided about it, as far as you see: who may be the second to look is not shown the first decision.',
   },
   copies: {
     title: 'Copies',
@@ -211,7 +205,6 @@ export const episodes = {
     enter: 'Enter decides, Escape goes back.',
     done: (decision: string, effect: string, status: string) => `${decision}: ${effect}; the episode is ${status}.`,
     nothingWaits: 'Nothing waits for you.',
-    keys: 'Keys: a approve, r reject, n next',
   },
   inspection: {
     title: 'Inspection',

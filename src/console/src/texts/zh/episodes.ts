@@ -3,7 +3,6 @@ import type { episodes as english } from '../en/episodes';
 export const episodes: typeof english = {
   title: '数据集',
   episode: (id) => `数据 ${id}`,
-  one: '数据',
   none: '没有符合条件的数据。',
   noneYet: '还没有数据。',
   first: '任务的录制上传并校验之后，就会生成一条数据。请先下订单，再派发到工位。',
@@ -41,7 +40,6 @@ export const episodes: typeof english = {
     length: '时长',
     size: '大小',
     sync: '云端',
-    labels: '标签',
   },
   queue: '质检队列',
   head: {
@@ -89,9 +87,7 @@ export const episodes: typeof english = {
     none: '此录制中没有相机话题。',
     shown: (topic, at) => `${topic}，第 ${at} 秒`,
     absent: '没有画面',
-    own: (at) => `第 ${at} 秒的画面`,
     go: (at) => `显示第 ${at} 秒的画面`,
-    step: '方向键每次移动十分之一秒。',
   },
   timeline: {
     title: '时间轴',
@@ -111,7 +107,6 @@ export const episodes: typeof english = {
     title: '检查',
     none: '还没有完成的检查，稍后会自动进行。',
     run: '批次',
-    fine: (n) => `${n} 项通过`,
     all: '显示通过和不适用的检查',
     nothingWrong: '没有问题：所有检查都已通过或不适用。',
     check: '检查',
@@ -126,7 +121,6 @@ export const episodes: typeof english = {
     suite: (name, version) => `规则集 ${name}，版本 ${version}`,
     approve: (score) => `${score} 分起通过`,
     unknownSuite: '您的角色看不到判定所用的规则集，因此只在检查本身给出时显示限值。',
-    counts: { pass: '通过', warn: '警告', fail: '失败', not_applicable: '不适用', not_done: '未完成' },
   },
   decisions: {
     title: '人工决定',
@@ -136,7 +130,7 @@ export const episodes: typeof english = {
     effect: '结果',
     took: '用时',
     tags: '标记',
-    blind: '可能作为第二位质检员的人看不到第一位的决定。',
+    blind: '就您所见还没有人作出决定：可能作为第二位质检员的人看不到第一位的决定。',
   },
   copies: {
     title: '副本',
@@ -213,7 +207,6 @@ export const episodes: typeof english = {
     enter: '回车确认，Esc 返回。',
     done: (decision, effect, status) => `${decision}：${effect}；数据状态为 ${status}。`,
     nothingWaits: '没有等待您处理的数据。',
-    keys: '按键：a 通过，r 拒绝，n 下一条',
   },
   inspection: {
     title: '质检',
