@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare prepare-tests console console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare prepare-tests console console-pictures console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -71,6 +71,9 @@ check: ## Format and lints, as the build server does
 
 console: ## Build the console anew into src/console/dist, after its types are checked; needs Node.js 20.19
 	@CARGO=$(CARGO) .ci/console
+
+console-pictures: prepare-tests ## Run the console's tests, and keep what its pages look like in docs/console
+	KEYSTONE_SCREENSHOTS=$(CURDIR)/docs/console $(CARGO) test --test it console:: -- --test-threads 2
 
 console-built: ## Build the console anew, and fail where that is not what is committed
 	@CARGO=$(CARGO) .ci/console --compare
