@@ -116,7 +116,7 @@ test('the edge copy is looked at, removed when the clouds have it, and brought b
 
 test('filters stand in the address, and an empty list says what to do', async ({ page, api }) => {
   const { id } = await approved(api);
-  await signIn(page, '#/episodes?qa_status=rejected');
+  await signIn(page, '#/episodes?label=nothing-has-it');
   await expect(page.getByText('No episode is like this.')).toBeVisible();
   await page.getByRole('button', { name: 'Clear filters' }).click();
   await expect(page.locator('tbody tr').first()).toBeVisible();
