@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres campaign-registry
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -101,3 +101,9 @@ campaign-hosts: prepare ## The host of the leader drops off the network, again a
 
 campaign-postgres: prepare ## The private Postgres is killed, again and again
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture private_postgres::
+
+# For how long; some seconds in `make test`.
+REGISTRY_SECONDS ?= 90
+
+campaign-registry: prepare ## 32 clients create, rename, bind and delete the same entries of the registry
+	KEYSTONE_REGISTRY_SECONDS=$(REGISTRY_SECONDS) $(CARGO) test --test it -- --nocapture registry::mn_8
