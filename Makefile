@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare prepare-tests console console-pictures console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres
+.PHONY: help prepare prepare-tests console console-pictures console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres campaign-registry arrivals
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -92,6 +92,12 @@ soak: prepare ## A factory under everything at once for a quarter of an hour, th
 	KEYSTONE_LOG=error SOAK_ROBOTS=$(SOAK_ROBOTS) SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test it soak:: -- --nocapture
 	CAMPAIGN_ROUNDS=25 $(CARGO) test --release --test it kill_cloud:: -- --nocapture
 
+# Robots that record at real pace behind one line; three in `make test`.
+ARRIVALS_ROBOTS ?= 200
+
+arrivals: prepare ## A factory's recordings over one line: from their end until they are verified, and what the dashboard says; some minutes
+	KEYSTONE_LOG=error ARRIVALS_ROBOTS=$(ARRIVALS_ROBOTS) $(CARGO) test --release --test it arrivals:: -- --nocapture
+
 # How often each of these is done to the server; once in `make test`.
 ROUNDS ?= 20
 
@@ -113,3 +119,9 @@ campaign-hosts: prepare ## The host of the leader drops off the network, again a
 
 campaign-postgres: prepare ## The private Postgres is killed, again and again
 	CAMPAIGN_ROUNDS=$(ROUNDS) $(CARGO) test --test it -- --nocapture private_postgres::
+
+# For how long; some seconds in `make test`.
+REGISTRY_SECONDS ?= 90
+
+campaign-registry: prepare ## 32 clients create, rename, bind and delete the same entries of the registry
+	KEYSTONE_REGISTRY_SECONDS=$(REGISTRY_SECONDS) $(CARGO) test --test it -- --nocapture registry::mn_8

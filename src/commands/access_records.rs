@@ -1,4 +1,4 @@
-//! Who read, took away or was refused what: rows beside the log, because reading changes nothing.
+//! Who read, took away or was refused what, and who signed in: rows beside the log, because that changes nothing.
 //!
 //! They are written a moment later, many in one statement ([`Recording`]), so that nobody waits for them. The queue has a bound: what finds it full,
 //! because the database is away for long, is lost and counted. So is what a process that is killed had not written yet; an orderly stop writes
@@ -7,16 +7,18 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, Commands};
 use crate::domain::Timestamp;
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::telemetry::{ACCESS_RECORDS, chain};
 
-const KEEP: &str = "insert into access_records (occurred_at, kind, actor, login, role, action, entity, status, source_address, request_id)
+const KEEP: &str =
+    "insert into access_records (occurred_at, kind, actor, login, role, action, entity, status, source_address, request_id, login_method)
     select r.* from (select set_config('synchronous_commit', 'off', true)) s, unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[],
-        $5::text[], $6::text[], $7::text[], $8::smallint[], $9::text[], $10::text[]) r";
+        $5::text[], $6::text[], $7::text[], $8::smallint[], $9::text[], $10::text[], $11::text[]) r";
 
 const SWEEP: &str = "delete from access_records where access_id = any (array(
     select access_id from access_records where occurred_at < clock_timestamp() - make_interval(secs => $1)
@@ -39,6 +41,8 @@ pub struct AccessRecord {
     pub status: u16,
     pub source_address: Option<String>,
     pub request_id: String,
+    /// Of a login.
+    pub login_method: Option<LoginMethod>,
 }
 
 /// Records that wait at most: some seconds' worth of a flood, at 500 bytes.
@@ -133,8 +137,10 @@ impl Commands {
         let statuses = column(records, |record| i16::try_from(record.status).unwrap_or(i16::MAX));
         let addresses = column(records, |record| record.source_address.as_deref());
         let requests = column(records, |record| record.request_id.as_str());
-        self.beside_the_log(KEEP, &[&times, &kinds, &actors, &logins, &roles, &actions, &entities, &statuses, &addresses, &requests])
-            .await?;
+        let methods = column(records, |record| record.login_method.map(LoginMethod::as_str));
+        let columns: [&(dyn ToSql + Sync); 11] =
+            [&times, &kinds, &actors, &logins, &roles, &actions, &entities, &statuses, &addresses, &requests, &methods];
+        self.beside_the_log(KEEP, &columns).await?;
         Ok(())
     }
 

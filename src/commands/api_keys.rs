@@ -9,6 +9,7 @@ use crate::domain::api_key::{ApiKey, ApiKeyCommand, Terms};
 use crate::domain::{Aggregate as _, ApiKeyId};
 use crate::eventstore::Loaded;
 use crate::projections::facts;
+use crate::projections::reads::credentials::Subject;
 
 /// A program may ask from now on.
 #[derive(Clone)]
@@ -47,15 +48,20 @@ impl Command for RevokeApiKey {
     }
 }
 
-const USED: &str = "insert into api_key_uses (api_key_id, last_used_at, address) values ($1, $2, $3)
-    on conflict (api_key_id) do update set (last_used_at, address) = (excluded.last_used_at, excluded.address)
-    where api_key_uses.last_used_at < excluded.last_used_at";
+/// Answers whether the key was not seen from there before, as far as that is known: not the time before, and not while logins are kept.
+const USED: &str = "with before as (select address from api_key_uses where api_key_id = $1),
+    noted as (
+        insert into api_key_uses (api_key_id, last_used_at, address) values ($1, $2, $3::text)
+        on conflict (api_key_id) do update set (last_used_at, address) = (excluded.last_used_at, excluded.address)
+        where api_key_uses.last_used_at < excluded.last_used_at)
+    select $3::text is not null and not exists (select from before where address = $3)
+        and not exists (select from access_records where entity = $4::text and kind = 'login' and source_address = $3)";
 
 impl Commands {
-    /// Notes that a key was shown. No event: it changes nothing.
-    pub async fn note_api_key_use(&self, id: ApiKeyId, address: Option<IpAddr>) -> Result<(), CommandError> {
+    /// Notes that a key was shown; true where that was from an address for the first time. No event: it changes nothing.
+    pub async fn note_api_key_use(&self, id: ApiKeyId, whose: Subject, address: Option<IpAddr>) -> Result<bool, CommandError> {
         let address = address.map(|address| address.to_string());
-        self.beside_the_log(USED, &[&id, &self.now(), &address]).await?;
-        Ok(())
+        let rows = self.beside_the_log(USED, &[&id, &self.now(), &address, &whose.entity()]).await?;
+        Ok(rows.first().is_some_and(|row| row.get(0)))
     }
 }

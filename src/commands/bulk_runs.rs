@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::bulk_items::list_of;
 use super::sweep::SWEPT_AT_ONCE;
 use super::{Command, CommandError, Commands, Context, Refusal, Work, applying, bulk_qa, chance, copies, letters, sync};
-use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRun, BulkTally, BulkWork, Item, ItemResult};
+use crate::domain::bulk_run::{Active, BulkAction, BulkCommand, BulkRefusal, BulkRun, BulkTally, BulkWork, Item, ItemResult};
 use crate::domain::episode::moved_far;
 use crate::domain::sync::CloudName;
 use crate::domain::{Actor, Kind, RefusalCode};
@@ -119,7 +119,7 @@ impl Command for AcceptBulkRun {
             return Err(Refusal::new(RefusalCode::BulkCountMoved, text).with(both).into());
         }
         let mut run = Loaded::<BulkRun>::absent(&run_id);
-        work.decide(&mut run, BulkCommand::Accept { work: self.work.clone(), total })?;
+        work.decide(&mut run, BulkCommand::Accept { work: self.work.clone(), scope: work.scope.clone(), total })?;
         let skipped = total - listed;
         if listed == 0 {
             let tally = BulkTally { skipped, ..BulkTally::default() };
@@ -132,14 +132,16 @@ impl Command for AcceptBulkRun {
     }
 }
 
-/// The refusal because of the run of this kind that is active.
+/// The refusal because of the run of this kind that is active; which one, only those are told who see it.
 async fn active(work: &mut Work, action: BulkAction) -> Result<CommandError, CommandError> {
     let rows = work.tx.query(ACTIVE, &[&action.as_str()]).await?;
     // It may have ended at this moment.
     let Some(row) = rows.first() else { return Ok(CommandError::Conflict) };
-    let which = serde_json::json!({ "run_id": row.get::<_, &str>(0), "status": row.get::<_, &str>(1) });
+    let (run_id, status): (&str, &str) = (row.get(0), row.get(1));
     let text = format!("{} already running", action.as_str().replace('_', " "));
-    Ok(Refusal::new(RefusalCode::BulkRunActive, text).with(which).into())
+    let refusal = Refusal::new(RefusalCode::BulkRunActive, text);
+    let is_seen = work.load::<BulkRun>(run_id).await?.state.is_seen_by(&work.scope);
+    Ok(if is_seen { refusal.with(serde_json::json!({ "run_id": run_id, "status": status })) } else { refusal }.into())
 }
 
 /// What was not worked on yet stays undone.
@@ -152,6 +154,9 @@ impl Command for CancelBulkRun {
 
     async fn run(&self, work: &mut Work) -> Result<(), CommandError> {
         let mut run = work.lock_and_load::<BulkRun>(&self.0).await?;
+        if !run.state.is_seen_by(&work.scope) {
+            return Err(Refusal::from(BulkRefusal::NotFound).into());
+        }
         work.decide(&mut run, BulkCommand::Cancel)?;
         Ok(())
     }

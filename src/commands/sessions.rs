@@ -13,7 +13,7 @@ use crate::projections::reads::credentials::Subject;
 
 const BEGIN: &str = "insert into sessions (subject, subject_id, started_at, expires_at, address) values ($1, $2, $3, $4, $5) returning id";
 const END: &str = "update sessions set ended_at = $2 where id = $1 and ended_at is null and expires_at > $2 and
-    ($3::text is null or (subject, subject_id) = ($3, $4)) returning id";
+    ($3::text is null or (subject, subject_id) = ($3, $4)) returning subject, subject_id";
 const END_ALL: &str =
     "update sessions set ended_at = $3 where subject = $1 and subject_id = $2 and ended_at is null and expires_at > $3 returning id";
 const SWEEP: &str = "delete from sessions where id = any (array(
@@ -30,10 +30,11 @@ impl Commands {
         Ok(rows[0].try_get(0).map_err(StoreError::from)?)
     }
 
-    /// Ends a session; of this person, where one is given. False where there is none that stands.
-    pub async fn end_session(&self, id: SessionId, whose: Option<Subject>) -> Result<bool, CommandError> {
+    /// Ends a session; of this person, where one is given. Answers whose it was; none where there is none that stands.
+    pub async fn end_session(&self, id: SessionId, whose: Option<Subject>) -> Result<Option<Subject>, CommandError> {
         let (kind, number) = (whose.map(|whose| whose.kind), whose.map(|whose| whose.id));
-        Ok(!self.beside_the_log(END, &[&id, &self.now(), &kind, &number]).await?.is_empty())
+        let rows = self.beside_the_log(END, &[&id, &self.now(), &kind, &number]).await?;
+        Ok(rows.first().and_then(|row| Subject::stored(row.get(0), row.get(1))))
     }
 
     /// Ends all sessions of a person: how many there were.

@@ -13,5 +13,17 @@ words! {
         Download = "download",
         /// It was not for who asked.
         Refusal = "refusal",
+        /// A person signed in, or a key was shown from an address for the first time.
+        Login = "login",
+        /// Sessions were ended: one's own, or those of another person.
+        SessionEnd = "session_end",
+        /// Who was signed in chose another password.
+        PasswordChange = "password_change",
+    }
+
+    /// How a login was proven.
+    LoginMethod {
+        Password = "password",
+        ApiKey = "api_key",
     }
 }

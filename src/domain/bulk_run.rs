@@ -20,7 +20,7 @@ use super::episode::EpisodeSelection;
 use super::judgement::Verdict;
 use super::refusal::{RefusalCode, Refused};
 use super::words::words;
-use super::{Aggregate, QaSuiteId, Timestamp};
+use super::{Aggregate, QaSuiteId, Scope, Timestamp};
 
 words! {
     /// A kind of run.
@@ -147,6 +147,7 @@ pub enum BulkRun {
     Active(Active),
     Ended {
         work: BulkWork,
+        scope: Scope,
         total: i64,
         cancel_requested: bool,
         end: BulkEnd,
@@ -156,9 +157,21 @@ pub enum BulkRun {
     },
 }
 
+impl BulkRun {
+    /// Whether it is there for who sees so much.
+    pub fn is_seen_by(&self, scope: &Scope) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Active(Active { scope: asked, .. }) | Self::Ended { scope: asked, .. } => scope.includes(asked),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Active {
     pub work: BulkWork,
+    /// What who asked for it saw.
+    pub scope: Scope,
     pub total: i64,
     pub cancel_requested: bool,
 }
@@ -167,6 +180,7 @@ pub struct Active {
 pub enum BulkCommand {
     Accept {
         work: BulkWork,
+        scope: Scope,
         total: i64,
     },
     Cancel,
@@ -181,8 +195,11 @@ pub enum BulkCommand {
 
 events! {
     BulkRunEvent {
-        BulkRunAccepted = "bulk_run_accepted", "1.3" {
+        BulkRunAccepted = "bulk_run_accepted", "1.4" {
             work: BulkWork,
+            /// What who asked for it saw; who sees as much sees the run.
+            #[serde(default)]
+            scope: Scope,
             total: i64,
         },
         BulkRunCancelRequested = "bulk_run_cancel_requested", "1.0" {},
@@ -227,7 +244,7 @@ impl Aggregate for BulkRun {
 
     fn decide(&self, command: BulkCommand) -> Result<Vec<BulkRunEvent>, BulkRefusal> {
         match (self, command) {
-            (Self::Absent, BulkCommand::Accept { work, total }) => Ok(vec![BulkRunEvent::BulkRunAccepted { work, total }]),
+            (Self::Absent, BulkCommand::Accept { work, scope, total }) => Ok(vec![BulkRunEvent::BulkRunAccepted { work, scope, total }]),
             (Self::Active(_) | Self::Ended { .. }, BulkCommand::Accept { .. }) => Err(BulkRefusal::Exists),
             (Self::Absent, BulkCommand::Cancel | BulkCommand::End { .. }) => Err(BulkRefusal::NotFound),
             // Asked twice, it is cancelled once.
@@ -248,13 +265,23 @@ impl Aggregate for BulkRun {
 
     fn evolve(&mut self, event: &BulkRunEvent) {
         *self = match (std::mem::take(self), event) {
-            (Self::Absent, BulkRunEvent::BulkRunAccepted { work, total }) => {
-                Self::Active(Active { work: work.clone(), total: *total, cancel_requested: false })
+            (Self::Absent, BulkRunEvent::BulkRunAccepted { work, scope, total }) => {
+                Self::Active(Active { work: work.clone(), scope: scope.clone(), total: *total, cancel_requested: false })
             }
             (Self::Active(active), BulkRunEvent::BulkRunCancelRequested {}) => Self::Active(Active { cancel_requested: true, ..active }),
-            (Self::Active(Active { work, total, cancel_requested }), BulkRunEvent::BulkRunEnded { end, tally, started_at, error }) => {
-                Self::Ended { work, total, cancel_requested, end: *end, tally: *tally, started_at: *started_at, error: error.clone() }
-            }
+            (
+                Self::Active(Active { work, scope, total, cancel_requested }),
+                BulkRunEvent::BulkRunEnded { end, tally, started_at, error },
+            ) => Self::Ended {
+                work,
+                scope,
+                total,
+                cancel_requested,
+                end: *end,
+                tally: *tally,
+                started_at: *started_at,
+                error: error.clone(),
+            },
             (state, _) => state,
         };
     }
@@ -266,7 +293,7 @@ mod tests {
 
     fn accept() -> BulkCommand {
         let work = BulkWork::ReplayDeadLetters { selection: "s".into(), causation_depth_max: None, per_second: 100 };
-        BulkCommand::Accept { work, total: 2 }
+        BulkCommand::Accept { work, scope: Scope::Everything, total: 2 }
     }
 
     fn after(commands: impl IntoIterator<Item = BulkCommand>) -> BulkRun {

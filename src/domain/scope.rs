@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{FactoryId, OrganizationId};
 
 /// A value of every query and of every command that a person asks for. What it does not contain is not there for the caller.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Scope {
     #[default]
     Everything,
@@ -22,6 +25,17 @@ impl Scope {
             Self::Everything => true,
             Self::Factories(factories) => factories.contains(&factory),
             Self::Organization(of, only) => *of == factory && organization.is_none_or(|organization| organization == *only),
+        }
+    }
+
+    /// Whether it contains all that another scope does.
+    pub fn includes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Everything, _) => true,
+            (Self::Factories(factories), Self::Factories(others)) => others.is_subset(factories),
+            (Self::Factories(factories), Self::Organization(factory, _)) => factories.contains(factory),
+            (Self::Organization(..), Self::Organization(..)) => self == other,
+            (Self::Factories(_) | Self::Organization(..), Self::Everything) | (Self::Organization(..), Self::Factories(_)) => false,
         }
     }
 }
@@ -48,6 +62,29 @@ mod tests {
             (&organization, (there, None), false),
         ] {
             assert_eq!(scope.contains(place.0, place.1), contained, "{scope:?} {place:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_includes_what_is_no_wider() {
+        let factories = |ids: &[i64]| Scope::Factories(ids.iter().copied().map(FactoryId).collect());
+        let organization = |factory, id| Scope::Organization(FactoryId(factory), OrganizationId(id));
+        for (scope, other, included) in [
+            (Scope::Everything, Scope::Everything, true),
+            (Scope::Everything, factories(&[1, 2]), true),
+            (factories(&[1]), Scope::Everything, false),
+            (factories(&[1]), factories(&[1]), true),
+            (factories(&[1]), factories(&[1, 2]), false),
+            (factories(&[1, 2]), factories(&[1]), true),
+            (factories(&[1]), factories(&[2]), false),
+            (factories(&[1]), organization(1, 7), true),
+            (factories(&[2]), organization(1, 7), false),
+            (organization(1, 7), factories(&[1]), false),
+            (organization(1, 7), organization(1, 7), true),
+            (organization(1, 7), organization(1, 8), false),
+            (organization(1, 7), Scope::Everything, false),
+        ] {
+            assert_eq!(scope.includes(&other), included, "{scope:?} {other:?}");
         }
     }
 }

@@ -17,16 +17,17 @@ use super::routes::Routes;
 use super::wire::{Paged, WholeSecond};
 use super::words::{BulkActionWord, BulkStatusWord, ItemOutcomeWord};
 use crate::commands::bulk_runs::{AcceptBulkRun, CancelBulkRun};
+use crate::domain::Scope;
 use crate::domain::bulk_run::BulkAction;
 use crate::projections::reads::bulk_runs::{BulkCause, BulkItem, BulkRunShown};
 use crate::projections::reads::{Page, ReadError, Reads};
 
-/// Of all routes about bulk runs.
-pub const POLICY: Policy = Policy::MANAGE.closed().of_the_site();
+/// Of all routes about bulk runs: who sees what a run was accepted for sees the run.
+pub const POLICY: Policy = Policy::MANAGE.closed();
 
 pub fn routes() -> Routes {
     Routes::default()
-        .at(POLICY.keyed().exact(), routes!(replay))
+        .at(POLICY.keyed().exact().of_the_site(), routes!(replay))
         .at(POLICY.exact(), routes!(list))
         .at(POLICY, routes!(current))
         .at(POLICY, routes!(get))
@@ -149,8 +150,8 @@ impl From<BulkItem> for RunItem {
 
 impl BulkRunWithCauses {
     /// None where there is no such run.
-    pub async fn of(reads: &Reads, id: &str) -> Result<Option<Self>, ReadError> {
-        let Some(run) = reads.bulk_run(id).await? else { return Ok(None) };
+    pub async fn of(reads: &Reads, scope: &Scope, id: &str) -> Result<Option<Self>, ReadError> {
+        let Some(run) = reads.bulk_run(scope, id).await? else { return Ok(None) };
         let causes = reads.bulk_causes(id).await?.into_iter().map(CauseCount::from).collect();
         Ok(Some(Self { run: run.into(), causes }))
     }
@@ -160,8 +161,9 @@ fn no_run() -> Problem {
     Problem::not_found("bulk run")
 }
 
-pub async fn shown(state: &AppState, id: &str) -> Result<BulkRunShown, Problem> {
-    state.reads.bulk_run(id).await?.ok_or_else(no_run)
+/// A run, as far as it is.
+pub async fn shown(state: &AppState, scope: &Scope, id: &str) -> Result<BulkRunShown, Problem> {
+    state.reads.bulk_run(scope, id).await?.ok_or_else(no_run)
 }
 
 /// Replay the dead letters of a preview, however many, while the caller does something else.
@@ -175,7 +177,7 @@ pub async fn replay(
     Json(body): Json<ReplayOfSelection>,
 ) -> Result<(StatusCode, Json<BulkRun>), Problem> {
     let id = state.commands.execute(&caller.context(), AcceptBulkRun { work: body.as_a_run(), expected: None }).await?;
-    Ok((StatusCode::ACCEPTED, Json(shown(&state, &id).await?.into())))
+    Ok((StatusCode::ACCEPTED, Json(shown(&state, &caller.scope, &id).await?.into())))
 }
 
 /// Bulk runs, the newest first.
@@ -185,9 +187,9 @@ pub async fn replay(
     ("action" = Option<BulkActionWord>, Query, description = "Only of this kind"),
     ("active" = Option<bool>, Query, description = "Only those that have not ended (`true`), or have (`false`)"),
 ), responses((status = 200, body = Paged<BulkRun>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<Paged<BulkRun>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<BulkRun>>, Problem> {
     let page = params.page_to_100()?;
-    let listed = state.reads.bulk_runs(params.word("action")?, params.strict_bool("active")?, page).await?;
+    let listed = state.reads.bulk_runs(&caller.scope, params.word("action")?, params.strict_bool("active")?, page).await?;
     Ok(Json(Paged::new(listed, &page)))
 }
 
@@ -195,11 +197,11 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
 #[utoipa::path(get, path = "/api/v1/data-ops/bulk-runs/current", tag = "operation", params(
     ("action" = BulkActionWord, Query, description = "The kind"),
 ), responses((status = 200, body = BulkRun), (status = 204), (status = 400, description = "No such kind")))]
-pub async fn current(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
+pub async fn current(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Response, Problem> {
     let action = params.word("action").and_then(|action| action.ok_or_else(|| Problem::of_field("action", "is required")));
     let action: BulkAction = action.map_err(|problem| problem.in_short("action must be bulk_qa"))?;
     let one = Page { limit: Some(1), ..Page::ALL };
-    let newest = state.reads.bulk_runs(Some(action), Some(true), one).await?.rows.pop();
+    let newest = state.reads.bulk_runs(&caller.scope, Some(action), Some(true), one).await?.rows.pop();
     Ok(newest.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |run| Json(BulkRun::from(run)).into_response()))
 }
 
@@ -207,8 +209,8 @@ pub async fn current(State(state): State<AppState>, params: Params) -> Result<Re
 #[utoipa::path(get, path = "/api/v1/data-ops/bulk-runs/{run_id}", tag = "operation", params(
     ("run_id" = String, Path, description = "The id of the run"),
 ), responses((status = 200, body = BulkRunWithCauses), (status = 404, description = "There is none")))]
-pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Result<Json<BulkRunWithCauses>, Problem> {
-    BulkRunWithCauses::of(&state.reads, &id).await?.map(Json).ok_or_else(no_run)
+pub async fn get(State(state): State<AppState>, caller: Caller, PathText(id): PathText) -> Result<Json<BulkRunWithCauses>, Problem> {
+    BulkRunWithCauses::of(&state.reads, &caller.scope, &id).await?.map(Json).ok_or_else(no_run)
 }
 
 /// What became of each thing of a bulk run, in their order; for as long as that is kept after its end.
@@ -218,10 +220,15 @@ pub async fn get(State(state): State<AppState>, PathText(id): PathText) -> Resul
     ("offset" = Option<i64>, Query),
     ("outcome" = Option<ItemOutcomeWord>, Query, description = "Only those that ended like this"),
 ), responses((status = 200, body = Paged<RunItem>), (status = 404, description = "There is no such run")))]
-pub async fn items(State(state): State<AppState>, PathText(id): PathText, params: Params) -> Result<Json<Paged<RunItem>>, Problem> {
+pub async fn items(
+    State(state): State<AppState>,
+    caller: Caller,
+    PathText(id): PathText,
+    params: Params,
+) -> Result<Json<Paged<RunItem>>, Problem> {
     let page = params.page_to_100()?;
     let outcome = params.word("outcome")?;
-    shown(&state, &id).await?;
+    shown(&state, &caller.scope, &id).await?;
     Ok(Json(Paged::new(state.reads.bulk_items(&id, outcome, page).await?, &page)))
 }
 
@@ -235,5 +242,5 @@ pub async fn items(State(state): State<AppState>, PathText(id): PathText, params
 ))]
 pub async fn cancel(State(state): State<AppState>, caller: Caller, PathText(id): PathText) -> Result<Json<BulkRun>, Problem> {
     state.commands.execute(&caller.context(), CancelBulkRun(id.clone())).await?;
-    Ok(Json(shown(&state, &id).await?.into()))
+    Ok(Json(shown(&state, &caller.scope, &id).await?.into()))
 }

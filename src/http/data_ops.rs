@@ -455,7 +455,7 @@ pub async fn accept(
     what: &str,
 ) -> Result<Made<AcceptedRun>, Problem> {
     let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
-    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(state, &id).await?), what)) };
+    let read = async { Ok(AcceptedRun::of(BulkRun::from(shown(state, &caller.scope, &id).await?), what)) };
     Ok(Made::read(StatusCode::ACCEPTED, json!({ "run": { "run_id": id }, "message": format!("accepted for {what}") }), read).await)
 }
 
@@ -507,7 +507,7 @@ pub async fn run_sync(
     let work = BulkWork::BulkSync { selection, force: false };
     let id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected }).await?;
     let read = async {
-        let run = BulkRun::from(shown(&state, &id).await?);
+        let run = BulkRun::from(shown(&state, &caller.scope, &id).await?);
         let matched_count = run.total();
         Ok(AcceptedSync {
             status: "accepted",

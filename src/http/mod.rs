@@ -67,6 +67,7 @@ mod made;
 mod matrix;
 pub mod metrics;
 mod neighbours;
+mod noted;
 pub mod objects;
 mod opening;
 pub mod operator_word;

@@ -17,6 +17,7 @@ use super::auth::Identity;
 use crate::commands::{CommandError, Refusal};
 use crate::domain::{RefusalCode, RefusalKind};
 use crate::projections::reads::ReadError;
+use crate::projections::reads::credentials::Subject;
 use crate::telemetry::brief;
 
 macro_rules! codes {
@@ -97,11 +98,21 @@ pub struct Problem {
     retry_after_s: Option<u64>,
     /// Who was refused, where no layer behind the guard knows it. It is recorded, and not told.
     who: Option<Box<Identity>>,
+    /// Whose login it was about. It is recorded, too, and not told.
+    about: Option<Subject>,
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { status: code.status(), code: code.as_str(), detail: detail.into(), extra: Map::new(), retry_after_s: None, who: None }
+        Self {
+            status: code.status(),
+            code: code.as_str(),
+            detail: detail.into(),
+            extra: Map::new(),
+            retry_after_s: None,
+            who: None,
+            about: None,
+        }
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
@@ -139,6 +150,16 @@ impl Problem {
 
     pub fn who(&self) -> Option<&Identity> {
         self.who.as_deref()
+    }
+
+    /// With whose login it was about, where there is such a one.
+    pub fn about(self, about: Option<Subject>) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Whose login it was about, for the record.
+    pub fn whose(&self) -> Option<Subject> {
+        self.about
     }
 
     /// The same in a few words of the contract; what it said stands under `reason`.
@@ -213,7 +234,15 @@ fn status_of(kind: RefusalKind) -> StatusCode {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = status_of(refusal.kind);
-        Self { status, code: refusal.code.as_str(), detail: refusal.message, extra: refusal.extra, retry_after_s: None, who: None }
+        Self {
+            status,
+            code: refusal.code.as_str(),
+            detail: refusal.message,
+            extra: refusal.extra,
+            retry_after_s: None,
+            who: None,
+            about: None,
+        }
     }
 }
 

@@ -242,7 +242,7 @@ pub async fn queue_all(
     clouds(&state).await?;
     let work = BulkWork::BulkSync { selection: body.selection()?, force: body.force.unwrap_or(false) };
     let run_id = state.commands.execute(&caller.context(), AcceptBulkRun { work, expected: None }).await?;
-    let total = state.reads.bulk_run(&run_id).await?.map_or(0, |run| run.own.total_count);
+    let total = state.reads.bulk_run(&caller.scope, &run_id).await?.map_or(0, |run| run.own.total_count);
     let accepted = SyncAccepted {
         status: "accepted".into(),
         enqueued_count: Some(total),

@@ -15,7 +15,7 @@ use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
 use crate::devices::recent::Direction;
 use crate::domain::AccountRole;
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::domain::account::AccountStatus;
 use crate::domain::alert::{AlertName, AlertSeverity, AlertState};
 use crate::domain::batch::BatchStatus;
@@ -88,6 +88,7 @@ listed! {
     AccountRoleWord = AccountRole,
     AccountStatusWord = AccountStatus,
     AccessKindWord = AccessKind,
+    LoginMethodWord = LoginMethod,
     PriorityWord = Priority,
     OrderStatusWord = OrderStatus,
     BatchStatusWord = BatchStatus,

@@ -11,7 +11,8 @@
 //! - [`people`]: who people are, which rows take from beside the log.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
-//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts.
+//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts; `upload_counts`: how long
+//!   uploads take.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
@@ -26,5 +27,6 @@ pub mod rebuild;
 pub mod rows;
 mod sql_types;
 pub mod statistics;
+mod upload_counts;
 
 pub use rows::{ReadModel, RowWrite};

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use serde::Serialize;
 use tokio_postgres::types::{FromSql, IsNull, Json, ToSql, Type, accepts, to_sql_checked};
 
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::domain::account::AccountStatus;
 use crate::domain::batch::BatchStatus;
 use crate::domain::bulk_run::{BulkAction, BulkEnd, ItemOutcome};
@@ -80,7 +80,7 @@ numeric_ids!(numbers);
 
 texts! {
     DeviceId, PublicTaskId,
-    AccessKind, AccountRole, AccountStatus, BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
+    AccessKind, AccountRole, AccountStatus, BatchStatus, BulkAction, BulkEnd, ChainStatus, CollectorStatus, CommandStatus, DeadReason, CopyPlace, Decision, DecisionEffect, EdgeCopyStatus, EndCause, GapCause, GivenUpCause, InspectionCause, InspectorStatus, ItemOutcome, JobState, Level, LinkKind, LoginMethod, NotDoneCause, OrderStatus, PauseCause, Priority, QaStatus,
     RecorderAction, RecorderState, RequestStatus, Resolution, RobotStatus, RunMode, SalvageFault, SalvageState, ScopeKind, StationStatus, SuiteState, SyncFault, SyncReason, TaskStatus, TemplateFile, Verdict,
 }
 

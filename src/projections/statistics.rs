@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::quality_counts;
+use super::{quality_counts, upload_counts};
 use crate::domain::episode::Episode;
 use crate::domain::registry::{Live as _, Registered, Robot};
 use crate::domain::task::Task;
@@ -139,6 +139,7 @@ pub async fn count(pool: &Pool) -> Result<Option<usize>, StoreError> {
         let episodes: Vec<i64> = episodes.into_iter().collect();
         step.execute(&step.prepare_cached(EPISODES).await?, &[&episodes, &ids, &kinds]).await?;
         quality_counts::note(&step, &episodes).await?;
+        upload_counts::note(&step, &episodes).await?;
     }
     if !tasks.is_empty() {
         let tasks: Vec<i64> = tasks.into_iter().collect();
@@ -199,6 +200,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
     ]
     .into_iter()
     .chain(quality_counts::STATEMENTS)
+    .chain(upload_counts::STATEMENTS)
     .map(|(name, sql)| (name, sql.to_owned()))
     .collect()
 }

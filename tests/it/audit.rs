@@ -32,6 +32,11 @@ async fn recorded(database: &TestDatabase) -> i64 {
     database.pool.get().await.unwrap().query_one("select count(*) from access_records", &[]).await.unwrap().get(0)
 }
 
+async fn recorded_reads(database: &TestDatabase) -> i64 {
+    let sql = "select count(*) from access_records where kind = 'read'";
+    database.pool.get().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
+}
+
 fn actions(entries: &[Value]) -> Vec<&str> {
     entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect()
 }
@@ -63,7 +68,7 @@ impl Looked {
         assert_eq!(edge.send_as("", "GET", "/api/v1/orders", Value::Null).await.0, 401);
         assert_eq!(edge.log_in("li", "guess").await.0, 401);
         assert_eq!(edge.get("/api/v1/events/export?category=order").await.0, 200);
-        until("eight records", async || recorded(&edge.database).await == 8).await;
+        until("ten records", async || recorded(&edge.database).await == 10).await;
         note_all(&edge.database).await;
         Self { edge, collector, token }
     }
@@ -75,7 +80,7 @@ async fn who_read_took_away_and_was_refused_what_stands_beside_who_changed_it() 
     let about = format!("data_collector/{collector}");
     let all = entries(&edge, "", 200).await;
     let kinds: BTreeSet<&str> = all.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, BTreeSet::from(["change", "download", "read", "refusal"]));
+    assert_eq!(kinds, BTreeSet::from(["change", "download", "login", "read", "refusal"]));
     let times: Vec<&str> = all.iter().map(|entry| entry["occurred_at"].as_str().unwrap()).collect();
     assert!(times.iter().is_sorted_by(|newer, older| newer >= older), "{times:?}");
 
@@ -114,14 +119,124 @@ async fn who_read_took_away_and_was_refused_what_stands_beside_who_changed_it() 
 
     let of_one = entries(&edge, &format!("entity={about}"), 200).await;
     let kinds: BTreeSet<&str> = of_one.iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, BTreeSet::from(["change", "read", "refusal"]));
+    assert_eq!(kinds, BTreeSet::from(["change", "login", "read", "refusal"]));
     let created = of_one.iter().find(|entry| entry["action"] == "data_collector_created").expect("the change");
     let position = created["position"].as_i64().unwrap();
     assert_eq!(edge.get(&format!("/api/v1/events/{position}")).await.1["event"]["type"], "data_collector_created");
 
     let rows = "select coalesce(string_agg(r::text, ' '), '') from access_records r";
     let text: String = edge.database.pool.get().await.unwrap().query_one(rows, &[]).await.unwrap().get(0);
-    assert!(!["Li", "secret", "guess", "password", &*token].iter().any(|told| text.contains(told)), "more than ids and routes: {text}");
+    assert!(!["Li", "secret", "guess", "li's", &*token].iter().any(|told| text.contains(told)), "more than ids and routes: {text}");
+}
+
+const OWN_PASSWORD: &str = "a password of one's own";
+
+/// What is told of how logins began and ended: kind, who did it, whose login it was, and how it was proven.
+async fn logins(edge: &TestEdge, query: &str) -> Vec<[String; 4]> {
+    let mut found = entries(edge, &format!("kind=login,session_end,password_change&{query}"), 200).await;
+    found.reverse();
+    let told = |entry: &Value| ["kind", "actor", "entity", "login_method"].map(|key| entry[key].as_str().unwrap_or_default().to_owned());
+    found.iter().map(told).collect()
+}
+
+fn entry(kind: &str, actor: &str, entity: &str, method: &str) -> [String; 4] {
+    [kind, actor, entity, method].map(str::to_owned)
+}
+
+#[tokio::test]
+async fn who_signed_in_and_who_ended_that_is_told() {
+    let edge = TestEdge::start().await;
+    let seed = edge.seed().await;
+    let account = json!({"login_name": "ann", "name": "A", "role": "auditor", "password": OWN_PASSWORD});
+    let account = number(&edge.create("/api/v1/accounts", account).await["id"]);
+    let (ann, anns) = (format!("user:auditor:{account}"), format!("account/{account}"));
+    let (li, lis) = (format!("user:collector:{}", number(&seed.collector)), format!("data_collector/{}", number(&seed.collector)));
+    let token = async |name: &str, password: &str| {
+        let (status, answer) = edge.log_in(name, password).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["access_token"].as_str().unwrap().to_owned()
+    };
+    let mut expected = vec![entry("login", "user:admin", "administrator/0", "password")];
+    // Signing out ends the session of an account, once; a data collector's stays, as the contract has it.
+    let (anns_token, lis_token) = (token("ann", OWN_PASSWORD).await, token("li", "li's password").await);
+    expected.extend([entry("login", &ann, &anns, "password"), entry("login", &li, &lis, "password")]);
+    for token in [&anns_token, &anns_token, &lis_token] {
+        assert_eq!(edge.send_as(token, "POST", "/api/v1/auth/logout", Value::Null).await.0, 200);
+    }
+    expected.push(entry("session_end", &ann, &anns, ""));
+    // By an administrator: one, then all, of which there are none the second time.
+    let _signed_in = token("ann", OWN_PASSWORD).await;
+    expected.push(entry("login", &ann, &anns, "password"));
+    let (_, sessions) = edge.get(&format!("/api/v1/sessions?who=account:{account}")).await;
+    let session = &sessions["items"][0]["id"];
+    assert_eq!(edge.send_as(&edge.admin, "DELETE", &format!("/api/v1/sessions/{session}"), Value::Null).await.0, 204);
+    assert_eq!(edge.send_as(&edge.admin, "DELETE", &format!("/api/v1/sessions/{session}"), Value::Null).await.0, 404);
+    expected.push(entry("session_end", "user:admin", &anns, ""));
+    for ended in [1, 0] {
+        let who = format!("collector:{}", number(&seed.collector));
+        let (_, answer) = edge.post("/api/v1/sessions/end", json!({ "who": who })).await;
+        assert_eq!(answer["ended"], ended);
+    }
+    expected.push(entry("session_end", "user:admin", &lis, ""));
+    // Another password; with a wrong one nothing happens.
+    let anns_token = token("ann", OWN_PASSWORD).await;
+    expected.push(entry("login", &ann, &anns, "password"));
+    for (current, status) in [("a guess that is wrong", 401), (OWN_PASSWORD, 204)] {
+        let change = json!({"current_password": current, "new_password": "quite another password"});
+        assert_eq!(edge.send_as(&anns_token, "PUT", "/api/v1/auth/me/password", change).await.0, status);
+    }
+    expected.push(entry("password_change", &ann, &anns, ""));
+    // Who tried, and whose account it was, where there is one.
+    assert_eq!(edge.log_in("ann", OWN_PASSWORD).await.0, 401);
+    assert_eq!(edge.log_in("ben", OWN_PASSWORD).await.0, 401);
+    let refused = "kind=refusal&action=POST /api/v1/auth/login";
+    until("the refusals", async || entries(&edge, refused, 200).await.len() == 2).await;
+    let tried: Vec<Option<String>> =
+        entries(&edge, refused, 200).await.iter().map(|entry| entry["entity"].as_str().map(str::to_owned)).collect();
+    assert_eq!(tried, [None, Some(anns.clone())]);
+    until("all logins", async || logins(&edge, "").await.len() >= expected.len()).await;
+    assert_eq!(logins(&edge, "").await, expected);
+    // All that is known of one person, and where it came from.
+    let of_ann: Vec<_> = expected.iter().filter(|entry| entry[2] == anns).cloned().collect();
+    assert_eq!(logins(&edge, &format!("entity={anns}&address=127.0.0.1")).await, of_ann);
+    let export = edge.request(&edge.admin, "GET", "/api/v1/audit/export?format=csv&kind=login").send().await.unwrap().text().await.unwrap();
+    assert!(export.lines().next().is_some_and(|head| head.ends_with(",login_method")), "{export}");
+    assert_eq!(export.lines().filter(|line| line.ends_with(",password")).count(), 5, "{export}");
+    let rows = "select coalesce(string_agg(r::text, ' '), '') from access_records r";
+    let text: String = edge.database.pool.get().await.unwrap().query_one(rows, &[]).await.unwrap().get(0);
+    assert!(!["ann", "ben", "li's", "guess", OWN_PASSWORD, &*anns_token].iter().any(|told| text.contains(told)), "more than ids: {text}");
+}
+
+#[tokio::test]
+async fn a_key_at_an_address_where_it_was_not_seen_before_is_told_once() {
+    let edge = TestEdge::start().await;
+    let here = number(&edge.seed().await.factory);
+    let issued = edge.create("/api/v1/api-keys", json!({"name": "MES", "role": "production_manager", "factories": [here]})).await;
+    let key = issued["api_key"].as_str().unwrap();
+    let (actor, entity) = (format!("key:production_manager:{}", number(&issued["id"])), format!("api_key/{}", number(&issued["id"])));
+    let addresses = ["10.1.0.1", "10.1.0.2", "10.1.0.1", "10.1.0.3"];
+    for address in addresses {
+        // What is of the whole site is refused, and the key was shown there all the same.
+        let (path, status) = if address == "10.1.0.3" { ("/api/v1/sync/config", 403) } else { ("/api/v1/orders", 200) };
+        assert_eq!(edge.send_from(address.parse().unwrap(), key, "GET", path, &Value::Null).await.0, status);
+        // A key that is none, and one of another server.
+        let wrong = format!("{key}x");
+        assert_eq!(edge.send_from("10.1.0.9".parse().unwrap(), &wrong, "GET", "/api/v1/orders", &Value::Null).await.0, 401);
+    }
+    let of_the_key = format!("entity={entity}");
+    until("three logins", async || logins(&edge, &of_the_key).await.len() >= 3).await;
+    assert_eq!(logins(&edge, &of_the_key).await, [(); 3].map(|()| entry("login", &actor, &entity, "api_key")));
+    for address in ["10.1.0.1", "10.1.0.2", "10.1.0.3"] {
+        assert_eq!(logins(&edge, &format!("{of_the_key}&address={address}")).await.len(), 1, "{address}");
+    }
+    // Another process has not seen it, and the records have. Where the key was the time before needs none.
+    let id = keystone_edge::domain::ApiKeyId(number(&issued["id"]));
+    let whose = keystone_edge::projections::reads::credentials::Subject::stored("api_key", id.0).unwrap();
+    for (address, new) in [("10.1.0.1", false), ("10.1.0.2", false), ("10.1.0.4", true), ("10.1.0.4", false)] {
+        let found = edge.commands.note_api_key_use(id, whose, Some(address.parse().unwrap())).await.unwrap();
+        assert_eq!(found, new, "{address}");
+    }
+    assert!(!edge.commands.note_api_key_use(id, whose, None).await.unwrap());
 }
 
 #[tokio::test]
@@ -139,6 +254,7 @@ async fn each_filter_finds_what_looking_through_all_entries_finds() {
         ("kind=change".into(), Box::new(|e| e["kind"] == "change")),
         ("kind=read,refusal".into(), Box::new(|e| e["kind"] == "read" || e["kind"] == "refusal")),
         ("actor=user:admin".into(), Box::new(|e| e["actor"] == "user:admin")),
+        ("kind=login,session_end".into(), Box::new(|e| e["kind"] == "login")),
         ("actor=anonymous".into(), Box::new(|e| e["actor"] == "anonymous")),
         ("action=order_*".into(), Box::new(|e| said(e, "action").starts_with("order_"))),
         (
@@ -148,7 +264,10 @@ async fn each_filter_finds_what_looking_through_all_entries_finds() {
         ("address=127.0.0.1".into(), Box::new(|e| e["source_address"] == "127.0.0.1")),
         ("address=10.9.9.9".into(), Box::new(|_| false)),
         ("entity=nothing/7".into(), Box::new(|_| false)),
-        (format!("entity={about}&kind=read,refusal"), Box::new(|e| e["entity"] == about && e["kind"] != "change")),
+        (
+            format!("entity={about}&kind=read,refusal"),
+            Box::new(|e| e["entity"] == about && ["read", "refusal"].contains(&&*said(e, "kind"))),
+        ),
         (format!("since={middle}"), Box::new(|e| said(e, "occurred_at") >= middle)),
         (
             format!("kind=change&actor=user:admin&address=127.0.0.1&until={middle}"),
@@ -193,6 +312,7 @@ async fn an_export_is_the_whole_list_however_long_it_is() {
         status: 206,
         source_address: Some("10.0.0.1".into()),
         request_id: format!("r{n}"),
+        login_method: None,
     };
     let records: Vec<AccessRecord> = (0..1_700).map(record).collect();
     edge.commands.keep_access_records(&records).await.unwrap();
@@ -263,10 +383,11 @@ async fn records_go_when_they_are_old_and_change_never() {
         status: 200,
         source_address: None,
         request_id: days.to_string(),
+        login_method: None,
     };
     edge.commands.keep_access_records(&[record(0), record(30), record(400)]).await.unwrap();
     edge.commands.sweep_access_records(Duration::from_secs(395 * 86_400), &CancellationToken::new()).await.unwrap();
-    assert_eq!(recorded(&edge.database).await, 2);
+    assert_eq!(recorded_reads(&edge.database).await, 2);
     for refused in
         ["update access_records set actor = 'user:nobody'", "delete from access_records where request_id = '0'", "truncate access_records"]
     {
@@ -278,7 +399,7 @@ async fn records_go_when_they_are_old_and_change_never() {
             "{refused}: {error:?}"
         );
     }
-    assert_eq!(recorded(&edge.database).await, 2);
+    assert_eq!(recorded_reads(&edge.database).await, 2);
 }
 
 /// What was written before the death stays, an orderly stop loses none, and the log tells changes in any case.

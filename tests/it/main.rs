@@ -12,6 +12,7 @@ mod administrator;
 mod alerts;
 mod apply_suite;
 mod arms;
+mod arrivals;
 mod audit;
 mod blobs;
 mod bulk;

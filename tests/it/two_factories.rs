@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use keystone_edge::commands::bulk_runs::{Piece, WorkOnBulkRun};
+use keystone_edge::domain::bulk_run::BulkAction;
 use keystone_edge::http::openapi;
+use keystone_edge::projections::rebuild::rebuild;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
@@ -119,6 +122,17 @@ impl Site {
             let token = edge.log_in(name, password).await.1["access_token"].as_str().unwrap().to_owned();
             self.callers.push((who, token));
         }
+    }
+
+    /// The token of a manager of these factories.
+    async fn manager(&self, name: &str, factories: &[i64]) -> String {
+        let account = json!({"login_name": name, "name": name, "role": "production_manager", "factories": factories, "password": PASSWORD});
+        self.edge.create("/api/v1/accounts", account).await;
+        self.edge.log_in(name, PASSWORD).await.1["access_token"].as_str().unwrap().to_owned()
+    }
+
+    fn token(&self, who: &str) -> &str {
+        &self.callers.iter().find(|(one, _)| *one == who).expect("a caller").1
     }
 
     async fn events(&self) -> i64 {
@@ -358,4 +372,99 @@ async fn nothing_is_made_in_the_other_factory_or_moved_there() {
     let (status, text) = site.ask(manager, "POST", "/api/v1/scenes", &taken).await;
     assert_eq!(status, 400);
     assert!(text.contains("in use") && !text.contains(MARK), "{text}");
+}
+
+const RUNS: &str = "/api/v1/data-ops/bulk-runs";
+const BULK_QA: &str = "/api/v1/data-ops/episodes/bulk-qa";
+
+/// Begins a run of the checks over everything that the caller sees.
+async fn begin(site: &Site, token: &str) -> (u16, Value) {
+    let (status, text) = site.ask(token, "POST", BULK_QA, &json!({"confirm": true, "all": true})).await;
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+/// A process works on the run that goes on, which was cancelled.
+async fn end(site: &Site) {
+    let lease = Duration::from_secs(30);
+    let run = site.edge.commands.claim_bulk_run("a test", lease, Some(BulkAction::BulkQa)).await.unwrap().expect("a run");
+    let piece = WorkOnBulkRun { run, lease, items_max: 1, clouds: vec![], given_up: None };
+    assert_eq!(site.edge.execute(piece).await, Piece::Over);
+}
+
+/// Asserts that a run is there for a caller, or that it is on no route.
+async fn finds(site: &Site, who: &str, token: &str, run: &str, found: bool) {
+    let of_a_run = operations().into_iter().filter(|(method, path, _)| method == "GET" && path.contains("{run_id}"));
+    let mut asked = 0;
+    for (method, path, _) in of_a_run {
+        let (status, text) = site.ask(token, &method, &path.replace("{run_id}", run), &Value::Null).await;
+        assert_eq!(status, if found { 200 } else { 404 }, "{path} as {who}: {text}");
+        let (_, unknown) = site.ask(token, &method, &path.replace("{run_id}", "bulk_qa_1"), &Value::Null).await;
+        let told = |text: &str| serde_json::from_str::<Value>(text).map(|body| (body["code"].clone(), body["error"].clone())).ok();
+        assert!(found || told(&text) == told(&unknown), "{path} as {who}: {text} beside {unknown}");
+        asked += 1;
+    }
+    assert!(asked >= 3, "{asked}");
+    let (_, listed) = site.ask(token, "GET", RUNS, &Value::Null).await;
+    assert_eq!(listed.contains(run), found, "{who}: {listed}");
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed["total"], listed["items"].as_array().unwrap().len(), "{who}: {listed}");
+    let (status, current) = site.ask(token, "GET", &format!("{RUNS}/current?action=bulk_qa"), &Value::Null).await;
+    assert_eq!((status, current.contains(run)), if found { (200, true) } else { (204, false) }, "{who}: {current}");
+}
+
+#[tokio::test]
+async fn a_bulk_run_is_there_for_those_who_see_what_it_is_about() {
+    let site = Site::new().await;
+    let (here, there) = (FIRST.parse().unwrap(), site.there["factories"]);
+    let (ours, theirs, both) =
+        (site.manager("ours", &[here]).await, site.manager("theirs", &[there]).await, site.manager("both", &[here, there]).await);
+    let (status, accepted) = begin(&site, &ours).await;
+    assert_eq!((status, &accepted["run"]["total_count"]), (202, &json!(1)), "{accepted}");
+    let run = accepted["run"]["run_id"].as_str().unwrap();
+    let root = site.edge.admin.clone();
+    for (who, token, found) in [
+        ("who began it", ours.as_str(), true),
+        ("a colleague", site.token("production_manager"), true),
+        ("an administrator of the factory", site.token("admin"), true),
+        ("an auditor of the factory", site.token("auditor"), true),
+        ("a key of the factory", site.token("key"), true),
+        ("a manager of both factories", both.as_str(), true),
+        ("the administrator of the site", root.as_str(), true),
+        ("a manager of the other factory", theirs.as_str(), false),
+    ] {
+        finds(&site, who, token, run, found).await;
+    }
+    // One run of the kind goes on in the site. Which one it is, only those hear who see it.
+    let (status, refused) = begin(&site, &theirs).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("bulk_run_active")), "{refused}");
+    assert!(!refused.to_string().contains(run) && refused.get("status").is_none_or(|status| !status.is_string()), "{refused}");
+    let (status, refused) = begin(&site, site.token("production_manager")).await;
+    assert_eq!((status, &refused["run_id"]), (409, &json!(run)), "{refused}");
+    // Who does not see it cancels nothing; a colleague does.
+    let before = site.events().await;
+    let cancel = format!("{RUNS}/{run}/cancel");
+    let (status, text) = site.ask(&theirs, "POST", &cancel, &Value::Null).await;
+    let (wanted, without) = site.ask(&theirs, "POST", &format!("{RUNS}/bulk_qa_1/cancel"), &Value::Null).await;
+    let code = |text: &str| serde_json::from_str::<Value>(text).unwrap()["code"].clone();
+    assert_eq!((status, code(&text)), (wanted, code(&without)), "{text}");
+    assert_eq!(site.ask(site.token("auditor"), "POST", &cancel, &Value::Null).await.0, 403);
+    assert_eq!(site.events().await, before, "nothing happened");
+    let (status, text) = site.ask(site.token("production_manager"), "POST", &cancel, &Value::Null).await;
+    assert!(status == 200 && text.contains("cancel_requested"), "{status} {text}");
+    end(&site).await;
+    // What is about more than a caller sees is not theirs, though part of it is.
+    for (who, token, total) in [("a manager of both factories", &both, 2), ("the administrator of the site", &root, 2)] {
+        let (status, accepted) = begin(&site, token).await;
+        assert_eq!((status, &accepted["run"]["total_count"]), (202, &json!(total)), "{accepted}");
+        let run = accepted["run"]["run_id"].as_str().unwrap();
+        finds(&site, who, token, run, true).await;
+        finds(&site, "a manager of one of them", &ours, run, false).await;
+        finds(&site, "a manager of both factories", &both, run, who == "a manager of both factories").await;
+        assert_eq!(site.ask(token, "POST", &format!("{RUNS}/{run}/cancel"), &Value::Null).await.0, 200);
+        end(&site).await;
+    }
+    // Episodes were made by hand.
+    let differences = rebuild(&site.edge.database.pool).await.unwrap().differences;
+    let of_runs: Vec<_> = differences.iter().filter(|(table, ..)| table == "bulk_runs").collect();
+    assert!(of_runs.is_empty(), "{of_runs:?}");
 }

@@ -12,8 +12,8 @@ use super::runs::{Page, Runs, Tell};
 use crate::cli::remote::Listed;
 use crate::commands::bulk_runs::CancelBulkRun;
 use crate::commands::{Commands, Context};
-use crate::domain::Actor;
 use crate::domain::bulk_run::{BulkAction, ItemOutcome};
+use crate::domain::{Actor, Scope};
 use crate::eventstore::EventStore;
 use crate::http::bulk_runs::{BulkRun, BulkRunWithCauses, RunItem};
 use crate::outbox::Wakes;
@@ -34,7 +34,7 @@ impl DatabaseRuns {
     }
 
     async fn one(&self, id: &str) -> anyhow::Result<BulkRunShown> {
-        self.reads.bulk_run(id).await?.with_context(|| format!("there is no bulk run `{id}`"))
+        self.reads.bulk_run(&Scope::Everything, id).await?.with_context(|| format!("there is no bulk run `{id}`"))
     }
 }
 
@@ -49,11 +49,11 @@ fn listed<R, T: From<R> + serde::Serialize>(listed: reads::Listed<R>) -> Listed 
 
 impl Runs for DatabaseRuns {
     async fn list(&self, action: Option<BulkAction>, active: Option<bool>, page: &Page) -> anyhow::Result<Listed> {
-        Ok(listed::<_, BulkRun>(self.reads.bulk_runs(action, active, read(page)).await?))
+        Ok(listed::<_, BulkRun>(self.reads.bulk_runs(&Scope::Everything, action, active, read(page)).await?))
     }
 
     async fn show(&self, id: &str) -> anyhow::Result<Value> {
-        let run = BulkRunWithCauses::of(&self.reads, id).await?;
+        let run = BulkRunWithCauses::of(&self.reads, &Scope::Everything, id).await?;
         Ok(json!(run.with_context(|| format!("there is no bulk run `{id}`"))?))
     }
 

@@ -21,7 +21,7 @@ const ACTOR_CHARS_MAX: usize = 200;
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "a description; they are read by `filter`")]
 pub struct Filters {
-    /// What was done, with commas between: change, read, download, refusal
+    /// What was done, with commas between: change, read, download, refusal, login, session_end, password_change
     kind: Option<String>,
     /// Who did it, as user:admin
     actor: Option<String>,

@@ -8,10 +8,11 @@ use axum::response::Response;
 use super::entity::entity;
 use super::recorder::kind_of;
 use crate::commands::access_records::AccessRecord;
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::http::AppState;
 use crate::http::asked_by::AskedBy;
 use crate::http::auth::Identity;
+use crate::http::noted::Noted;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::request::source_address;
@@ -29,25 +30,33 @@ pub async fn recorded(State(state): State<AppState>, request: Request, next: Nex
     let response = next.run(request).await;
 
     let status = response.status().as_u16();
-    let Some(kind) = kind_of(&policy, status) else { return response };
-    let who = who(&response);
-    if kind == AccessKind::Refusal {
-        let role = who.role().map_or("none", |role| role.as_str());
-        metrics::counter!(ACCESS_REFUSED, "status" => status.to_string(), "role" => role).increment(1);
-    }
-    let record = AccessRecord {
+    let record = |kind: AccessKind, who: &Identity, entity: Option<String>, login_method: Option<LoginMethod>| AccessRecord {
         occurred_at: state.commands.now(),
         kind,
         actor: who.actor().to_string(),
         login: who.name(),
         role: who.actor().role(),
         action: format!("{} {}", name_of(&method), route.as_str()),
-        entity: entity(route.as_str(), &uri),
+        entity,
         status,
         source_address: address.map(|address| address.ip().to_string()),
-        request_id: id.map(|id| id.0.to_string()).unwrap_or_default(),
+        request_id: id.as_ref().map(|id| id.0.to_string()).unwrap_or_default(),
+        login_method,
     };
-    state.audit.record(&policy, record);
+    // What began or ended a login, beside what it was used for.
+    if let Some(Noted { kind, about, method, who: signed_in }) = response.extensions().get::<Noted>() {
+        let who = signed_in.clone().unwrap_or_else(|| who(&response));
+        state.audit.record(&policy, record(*kind, &who, Some(about.entity()), *method));
+    }
+    let Some(kind) = kind_of(&policy, status) else { return response };
+    let who = who(&response);
+    if kind == AccessKind::Refusal {
+        let role = who.role().map_or("none", |role| role.as_str());
+        metrics::counter!(ACCESS_REFUSED, "status" => status.to_string(), "role" => role).increment(1);
+    }
+    let whose = response.extensions().get::<Problem>().and_then(Problem::whose);
+    let about = whose.map(|whose| whose.entity()).or_else(|| entity(route.as_str(), &uri));
+    state.audit.record(&policy, record(kind, &who, about, None));
     response
 }
 

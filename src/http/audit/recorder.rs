@@ -28,6 +28,7 @@ impl Recorder {
         let from = source_address.as_deref().unwrap_or_default();
         let new = match record.kind {
             AccessKind::Refusal => self.refusals.count(&format!("{login} {from}")).is_ok(),
+            AccessKind::Login | AccessKind::SessionEnd | AccessKind::PasswordChange => true,
             // Each of them takes away as much as there is.
             _ if policy.limit == Limit::Exports => true,
             _ => self.the_same.count(&format!("{login} {from} {action} {}", entity.as_deref().unwrap_or_default())).is_ok(),
@@ -65,11 +66,12 @@ mod tests {
             status: 200,
             source_address: Some("10.0.0.1".into()),
             request_id: "r".into(),
+            login_method: None,
         }
     }
 
     #[test]
-    fn the_same_again_is_one_record_and_an_export_is_one_each_time() {
+    fn the_same_again_is_one_record_and_exports_and_logins_are_one_each_time() {
         let (records, recording) = access_records();
         let recorder = Recorder::new(records, 3);
         for _ in 0..100 {
@@ -77,8 +79,9 @@ mod tests {
             recorder.record(&Policy::READ.of_people(), record(AccessKind::Read, "admin", "inspector/2"));
             recorder.record(&Policy::READ.of_people(), record(AccessKind::Read, "inspector:1", "inspector/1"));
             recorder.record(&Policy::READ.export(), record(AccessKind::Download, "admin", ""));
+            recorder.record(&Policy::OPEN, record(AccessKind::Login, "admin", "administrator/0"));
         }
-        assert_eq!(recording.waiting(), 3 + 100);
+        assert_eq!(recording.waiting(), 3 + 100 + 100);
     }
 
     #[test]

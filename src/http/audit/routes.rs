@@ -21,8 +21,8 @@ pub fn routes() -> Routes {
 
 const LIMIT_MAX: i64 = 200;
 
-/// Who did what, the newest first: changes, which are events, reads of what is known of people, downloads, and refusals of access, of which a few
-/// of each caller are recorded.
+/// Who did what, the newest first: changes, which are events, reads of what is known of people, downloads, refusals of access, of which a few
+/// of each caller are recorded, and how logins began and ended.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "events", params(
     Filters,
     ("after" = Option<String>, Query, description = "The next_after of a page"),

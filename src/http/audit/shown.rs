@@ -3,9 +3,9 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::http::wire::Exact;
-use crate::http::words::AccessKindWord;
+use crate::http::words::{AccessKindWord, LoginMethodWord};
 use crate::projections::reads::audit::{AccessShown, AuditEntry, AuditPage};
 use crate::projections::reads::events::LogEvent;
 
@@ -43,6 +43,10 @@ pub struct AuditItem {
     /// Of a change: the place of its event in the log, where `GET /events/{position}` tells the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<i64>,
+    /// Of a login, how it was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<LoginMethodWord>)]
+    pub login_method: Option<&'static str>,
 }
 
 impl From<LogEvent> for AuditItem {
@@ -59,6 +63,7 @@ impl From<LogEvent> for AuditItem {
             source_address: said("source_address"),
             request_id: said("request_id"),
             position: event.position,
+            login_method: None,
             action: event.event_type,
         }
     }
@@ -78,6 +83,7 @@ impl From<AccessShown> for AuditItem {
             source_address: record.source_address,
             request_id: Some(record.request_id),
             position: None,
+            login_method: record.login_method.map(LoginMethod::as_str),
         }
     }
 }

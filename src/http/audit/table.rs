@@ -12,8 +12,20 @@ use crate::projections::reads::{Place, ReadError, Reads};
 /// Entries that are read at once, and held.
 const PAGE: i64 = 500;
 
-const COLUMNS: [&str; 11] =
-    ["occurred_at", "kind", "actor", "login", "role", "action", "entity", "status", "source_address", "request_id", "position"];
+const COLUMNS: [&str; 12] = [
+    "occurred_at",
+    "kind",
+    "actor",
+    "login",
+    "role",
+    "action",
+    "entity",
+    "status",
+    "source_address",
+    "request_id",
+    "position",
+    "login_method",
+];
 
 /// What of an export still has to be read.
 pub struct Table {
@@ -71,6 +83,7 @@ fn rows(items: impl Iterator<Item = AuditItem>, head: bool) -> Vec<u8> {
             given(item.source_address),
             given(item.request_id),
             item.position.map(|position| position.to_string()).unwrap_or_default(),
+            item.login_method.unwrap_or_default().to_owned(),
         ]
     };
     table(Terminator::CRLF, head.then_some(COLUMNS), items.map(cells))
@@ -95,9 +108,10 @@ mod tests {
             source_address: None,
             request_id: Some("-1+2".into()),
             position: None,
+            login_method: None,
         };
         let text = String::from_utf8(rows(std::iter::once(item), true)).unwrap();
-        let row = "1970-01-01T00:00:00.000000Z,download,user:admin,admin,,GET /api/v1/storage/object,'=cmd|' /C calc'!A0,200,,'-1+2,\r\n";
+        let row = "1970-01-01T00:00:00.000000Z,download,user:admin,admin,,GET /api/v1/storage/object,'=cmd|' /C calc'!A0,200,,'-1+2,,\r\n";
         assert_eq!(text, format!("{}\r\n{row}", COLUMNS.join(",")));
     }
 }

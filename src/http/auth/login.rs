@@ -1,5 +1,6 @@
 //! Logging in and out.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{Extensions, HeaderName};
@@ -17,6 +18,7 @@ use crate::http::AppState;
 use crate::http::extract::{Json, JsonOrForm};
 use crate::http::fields::{MISSING, MayBeEmpty, Password, ShortText};
 use crate::http::intake::NAMES_BYTES_MAX;
+use crate::http::noted::Noted;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
 use crate::http::request::source_address;
@@ -159,7 +161,7 @@ pub async fn login(
     extensions: Extensions,
     caller: Caller,
     JsonOrForm(request): JsonOrForm<LoginRequest>,
-) -> Result<([(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
+) -> Result<(Extension<Noted>, [(HeaderName, String); 1], Json<LoginAnswer>), Problem> {
     let account = [request.account, request.operator_id, request.username].into_iter().find_map(MayBeEmpty::said);
     let account = account.ok_or_else(|| Problem::of_field("account", MISSING))?;
     let Password(password) = request.password;
@@ -189,7 +191,7 @@ pub async fn login(
     let Some(holder) = holder else {
         tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
         tokio::time::sleep_until(began + REFUSED_AFTER).await;
-        return Err(refused());
+        return Err(refused().about(identity.holder().map(|meant| meant.subject())));
     };
     logins.accounts.forgive(&counted, address);
     logins.addresses.take_back("", address);
@@ -205,7 +207,8 @@ pub async fn login(
     tracing::info!(account = %brief(&account), ?address, "Logged in `{}`", brief(&account));
     workstation_follows(&state, &caller, &identity, AtStation::LogIn).await;
     let answer = LoginAnswer { access_token, expires_in: lifetime.as_secs(), ..LoginAnswer::of(&identity, person) };
-    Ok(([set_stream_cookie(&stream, lifetime.as_secs())], Json(answer)))
+    let noted = Extension(Noted::login(identity, whose));
+    Ok((noted, [set_stream_cookie(&stream, lifetime.as_secs())], Json(answer)))
 }
 
 /// Neither scripts nor other sites get at it.
@@ -237,14 +240,21 @@ async fn workstation_follows(state: &AppState, caller: &Caller, identity: &Ident
 /// Log out: browsers lose the cookie, and a data collector's workstation goes offline, unless it is recording. The session of an account or an inspector
 /// ends; the token of a data collector and of the administrator of the settings stays valid, as clients expect, and `/sessions/end` ends their sessions.
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "login", security(()), responses((status = 200, body = LoggedOut, description = "Always")))]
-pub async fn logout(State(state): State<AppState>, caller: Caller) -> ([(HeaderName, String); 1], Json<LoggedOut>) {
+pub async fn logout(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> (Option<Extension<Noted>>, [(HeaderName, String); 1], Json<LoggedOut>) {
     // A token that has ended before takes nobody offline.
     let identity = if caller.stands(&state).await { caller.identity.clone() } else { Identity::Anonymous };
     workstation_follows(&state, &caller, &identity, AtStation::LogOut).await;
-    if let Some(session) = caller.session().filter(|_| matches!(identity, Identity::Account { .. } | Identity::Inspector { .. }))
-        && let Err(error) = state.commands.end_session(session, None).await
-    {
-        tracing::warn!(session.id = %session, error = format!("{error:#}"), "The session {session} does not end: {error:#}");
+    let mut noted = None;
+    if let Some(session) = caller.session().filter(|_| matches!(identity, Identity::Account { .. } | Identity::Inspector { .. })) {
+        match state.commands.end_session(session, None).await {
+            Ok(ended) => noted = ended.map(|whose| Extension(Noted::session_end(whose))),
+            Err(error) => {
+                tracing::warn!(session.id = %session, error = format!("{error:#}"), "The session {session} does not end: {error:#}");
+            }
+        }
     }
-    ([set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
+    (noted, [set_stream_cookie("", 0)], Json(LoggedOut { ok: true }))
 }

@@ -1,5 +1,6 @@
 //! Who one is, where one works, and what one signs in with.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use crate::domain::{AccountId, ApiKeyId, CollectorId, InspectorId, Scope};
 use crate::http::AppState;
 use crate::http::extract::Json;
 use crate::http::fields::Password;
+use crate::http::noted::Noted;
 use crate::http::policy::Policy;
 use crate::http::problem::{Code, Problem};
 use crate::http::routes::Routes;
@@ -230,7 +232,11 @@ pub struct NewPassword {
     (status = 403, description = "This login has no password of its own: the administrator's stands in the settings, and keys and displays have none"),
     (status = 429, description = "Too many failed attempts"),
 ))]
-pub async fn change_password(State(state): State<AppState>, caller: Caller, Json(body): Json<NewPassword>) -> Result<StatusCode, Problem> {
+pub async fn change_password(
+    State(state): State<AppState>,
+    caller: Caller,
+    Json(body): Json<NewPassword>,
+) -> Result<(Option<Extension<Noted>>, StatusCode), Problem> {
     let login_name = match &caller.identity {
         Identity::Account { id, .. } => state.reads.account(*id).await?.and_then(|account| account.own.login_name),
         Identity::Collector { id, .. } => {
@@ -270,5 +276,6 @@ pub async fn change_password(State(state): State<AppState>, caller: Caller, Json
         }
         Identity::Admin | Identity::Key { .. } | Identity::Display | Identity::Anonymous => {}
     }
-    Ok(StatusCode::NO_CONTENT)
+    let noted = caller.identity.holder().map(|whose| Extension(Noted::password_change(whose.subject())));
+    Ok((noted, StatusCode::NO_CONTENT))
 }

@@ -36,6 +36,7 @@ use axum::response::{IntoResponse, Response};
 use uuid::Uuid;
 
 use super::extract::PathDevice;
+use super::noted::Noted;
 use super::policy::{Access, Policy, Reach};
 use super::problem::{Code, Problem};
 use super::request::source_address;
@@ -46,7 +47,7 @@ use crate::domain::episode::QaStatus;
 use crate::domain::{Actor, Scope, SessionId};
 use crate::listener::ProxyItself;
 use crate::projections::reads::ReadError;
-use crate::projections::reads::credentials::{Holder, Proof};
+use crate::projections::reads::credentials::{Holder, Proof, Subject};
 use crate::projections::reads::episodes::EpisodeShown;
 use crate::telemetry::trace::TraceParent;
 
@@ -70,31 +71,34 @@ pub async fn guard(State(state): State<AppState>, mut request: Request, next: Ne
     // What matches no route is answered with 404 behind us, and there is nothing else there.
     let Some(policy) = request.extensions().get::<Policy>().copied() else { return next.run(request).await };
     let address = source_address(request.extensions()).map(|address| address.ip());
-    let (login, scope) = match let_in(&state, &policy, request.headers(), request.uri(), address).await {
+    let (login, scope) = match let_in(&state, &policy, request.headers(), request.uri()).await {
         Ok(who) => who,
         Err(problem) => return problem.into_response(),
     };
-    let extensions = request.extensions_mut();
-    extensions.insert(Proven(login.proof));
-    extensions.insert(login.identity);
-    extensions.insert(scope);
-    next.run(request).await
+    let new_place = note_use(&state, &policy, &login, address).await;
+    let mut response = match policy.lies_within(&scope) {
+        Err(problem) => problem.of(&login.identity).into_response(),
+        Ok(()) => {
+            let extensions = request.extensions_mut();
+            extensions.insert(Proven(login.proof));
+            extensions.insert(login.identity);
+            extensions.insert(scope);
+            next.run(request).await
+        }
+    };
+    if let Some(whose) = new_place {
+        response.extensions_mut().insert(Noted::key(whose));
+    }
+    response
 }
 
 /// What proves a request's login.
 #[derive(Clone)]
 struct Proven(Option<Proof>);
 
-async fn let_in(
-    state: &AppState,
-    policy: &Policy,
-    headers: &HeaderMap,
-    uri: &Uri,
-    address: Option<IpAddr>,
-) -> Result<(Login, Scope), Problem> {
+async fn let_in(state: &AppState, policy: &Policy, headers: &HeaderMap, uri: &Uri) -> Result<(Login, Scope), Problem> {
     let login = admitted(state, policy, headers, uri)?;
-    // A login is neither needed nor enough there, and what is answered does not depend on it.
-    if matches!(policy.access, Access::Open | Access::Link) {
+    if !needs_a_login(policy) {
         return Ok((login, Scope::Everything));
     }
     let ended = || match login.identity {
@@ -105,9 +109,12 @@ async fn let_in(
         ),
     };
     let scope = standing(state, &login.identity, login.proof.as_ref()).await?.ok_or_else(ended)?;
-    note_use(state, &login, address).await;
-    policy.lies_within(&scope).map_err(|problem| problem.of(&login.identity))?;
     Ok((login, scope))
+}
+
+/// Elsewhere a login is neither needed nor enough, and what is answered does not depend on it.
+fn needs_a_login(policy: &Policy) -> bool {
+    !matches!(policy.access, Access::Open | Access::Link)
 }
 
 /// What the caller sees and changes, where the login is still good for it.
@@ -122,14 +129,19 @@ async fn standing(state: &AppState, identity: &Identity, proof: Option<&Proof>) 
     }
 }
 
-/// When a key was used last is worth knowing, and not worth a refusal.
-async fn note_use(state: &AppState, login: &Login, address: Option<IpAddr>) {
-    let Identity::Key { id, .. } = login.identity else { return };
-    if state.logins.key_uses.count(&id).is_err() {
-        return;
+/// When a key was used last is worth knowing, and not worth a refusal. Answers whose key it is, where it was shown from an address for the first time.
+async fn note_use(state: &AppState, policy: &Policy, login: &Login, address: Option<IpAddr>) -> Option<Subject> {
+    let Identity::Key { id, .. } = login.identity else { return None };
+    if !needs_a_login(policy) || state.logins.key_uses.count(&(id, address)).is_err() {
+        return None;
     }
-    if let Err(error) = state.commands.note_api_key_use(id, address).await {
-        tracing::warn!(key.id = %id, error = format!("{error:#}"), "Cannot note that the API key {id} was used: {error:#}");
+    let whose = login.identity.holder()?.subject();
+    match state.commands.note_api_key_use(id, whose, address).await {
+        Ok(new_place) => new_place.then_some(whose),
+        Err(error) => {
+            tracing::warn!(key.id = %id, error = format!("{error:#}"), "Cannot note that the API key {id} was used: {error:#}");
+            None
+        }
     }
 }
 

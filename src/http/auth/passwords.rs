@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the password of nobody is made up")]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -93,8 +94,8 @@ pub struct Logins {
     /// By the account that a name means.
     pub(super) accounts: Throttle,
     pub(super) addresses: Throttle,
-    /// When API keys were shown last.
-    pub(super) key_uses: Rate<ApiKeyId>,
+    /// When API keys were shown last, and from where.
+    pub(super) key_uses: Rate<(ApiKeyId, Option<IpAddr>)>,
     hashing: tokio::sync::Semaphore,
     /// Compared when there is no such account, so that the answer takes as long.
     nobody: String,

@@ -101,7 +101,7 @@ impl Watcher {
 ))]
 pub async fn stream(State(state): State<AppState>, opening: Opening, PathText(id): PathText) -> Result<Response, Problem> {
     let seat = opening.seat(Kind::BulkRun)?;
-    let run = bulk_runs::shown(&state, &id).await?;
+    let run = bulk_runs::shown(&state, &opening.caller.scope, &id).await?;
     let watcher = Watcher::new(state.live.runs.watch(&id, run));
     let commands = state.commands.clone();
     let ping = move || frame::event("ping", &json!({ "ts": WholeSecond(commands.now()) }).to_string(), None);

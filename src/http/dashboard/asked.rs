@@ -14,6 +14,9 @@ use crate::http::wire::TextId;
 use crate::http::words::RoleWord;
 use crate::projections::reads::dashboard::{Part, Shape};
 
+/// How far back uploads are shown: long enough for many, and short enough to be how it is now.
+const UPLOADS_SHOWN: TimeDelta = TimeDelta::hours(1);
+
 /// Which part. Without effect for a data collector, who sees every workstation they were ever bound to.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -109,6 +112,7 @@ fn shape(params: &Params, now: Timestamp) -> Result<Shape, Problem> {
         from: today - TimeDelta::days(days - 1),
         today,
         until: today + TimeDelta::days(1),
+        uploads_from: now - UPLOADS_SHOWN,
         minutes_ahead,
         distribution_limit: number("distribution_limit", 100, 100)?,
         active_limit: number("active_limit", 20, 100)?,

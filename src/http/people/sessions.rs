@@ -1,5 +1,6 @@
 //! `/sessions`: who is signed in, and ending that.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::http::AppState;
 use crate::http::auth::Caller;
 use crate::http::extract::{Json, MaybeJson, Params, PathId};
 use crate::http::fields::Text;
+use crate::http::noted::Noted;
 use crate::http::policy::Policy;
 use crate::http::problem::Problem;
 use crate::http::routes::Routes;
@@ -92,11 +94,11 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     (status = 204, description = "It has ended"),
     (status = 404, description = "There is none that you may end"),
 ))]
-pub async fn end(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<StatusCode, Problem> {
+pub async fn end(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<(Extension<Noted>, StatusCode), Problem> {
     let whose = theirs(&caller, None)?;
     match state.commands.end_session(SessionId(id), whose).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Refusal::new(RefusalCode::SessionNotFound, "session not found").into()),
+        Some(ended) => Ok((Extension(Noted::session_end(ended)), StatusCode::NO_CONTENT)),
+        None => Err(Refusal::new(RefusalCode::SessionNotFound, "session not found").into()),
     }
 }
 
@@ -123,10 +125,12 @@ pub async fn end_all(
     State(state): State<AppState>,
     caller: Caller,
     MaybeJson(body): MaybeJson<EndedPerson>,
-) -> Result<Json<EndedSessions>, Problem> {
+) -> Result<(Option<Extension<Noted>>, Json<EndedSessions>), Problem> {
     let whose = match theirs(&caller, body.who.as_ref().map(|who| who.0.as_str()))? {
         Some(whose) => whose,
         None => own(&caller)?,
     };
-    Ok(Json(EndedSessions { ended: state.commands.end_sessions(whose).await? }))
+    let ended = state.commands.end_sessions(whose).await?;
+    let noted = (ended > 0).then(|| Extension(Noted::session_end(whose)));
+    Ok((noted, Json(EndedSessions { ended })))
 }

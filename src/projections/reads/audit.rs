@@ -11,7 +11,7 @@ use super::list::{Parameter, typed};
 use super::place::{NotAPlace, Place};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::access::AccessKind;
+use crate::domain::access::{AccessKind, LoginMethod};
 use crate::domain::{Timestamp, storable};
 
 /// Events that one page looks at where each has to be looked at, because the log is not searched by what is asked for.
@@ -33,6 +33,7 @@ row! {
         status: i16 = "r.status",
         source_address: Option<String> = "r.source_address",
         request_id: String = "r.request_id",
+        login_method: Option<LoginMethod> = "r.login_method",
     }
 }
 
@@ -256,6 +257,7 @@ mod tests {
             status: 200,
             source_address: None,
             request_id: "r".into(),
+            login_method: None,
         }
     }
 

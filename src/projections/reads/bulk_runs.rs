@@ -63,6 +63,8 @@ row! {
 
 const FROM: &str = "bulk_runs b left join bulk_run_progress p on p.run_id = b.id";
 
+const HOME: Home = Home::Scope { factories: "b.factories", organization: "b.organization_id" };
+
 fn list() -> ListQuery {
     ListQuery {
         from: FROM,
@@ -71,7 +73,7 @@ fn list() -> ListQuery {
         order: vec![Key::down(KeyType::Instant, "b.created_at"), Key::down(KeyType::Number, "hashtextextended(b.id, 0)")],
         parameters: 2,
         counted: None,
-        home: Home::Site,
+        home: HOME,
     }
 }
 
@@ -103,12 +105,18 @@ fn causes() -> String {
 
 impl Reads {
     /// The newest first. `active`: only those that have not ended, or only those that have.
-    pub async fn bulk_runs(&self, action: Option<BulkAction>, active: Option<bool>, page: Page) -> Result<Listed<BulkRunShown>, ReadError> {
-        self.listed(&Scope::Everything, list(), &[&action, &active], page).await
+    pub async fn bulk_runs(
+        &self,
+        scope: &Scope,
+        action: Option<BulkAction>,
+        active: Option<bool>,
+        page: Page,
+    ) -> Result<Listed<BulkRunShown>, ReadError> {
+        self.listed(scope, list(), &[&action, &active], page).await
     }
 
-    pub async fn bulk_run(&self, id: &str) -> Result<Option<BulkRunShown>, ReadError> {
-        self.row(&get(), &[&id]).await
+    pub async fn bulk_run(&self, scope: &Scope, id: &str) -> Result<Option<BulkRunShown>, ReadError> {
+        self.seen(scope, HOME, get(), &[&id]).await
     }
 
     /// Those of these runs that there are.
@@ -116,6 +124,7 @@ impl Reads {
         self.rows(&named(), &[&ids]).await
     }
 
+    /// Of a run that the caller sees.
     pub async fn bulk_items(&self, id: &str, outcome: Option<ItemOutcome>, page: Page) -> Result<Listed<BulkItem>, ReadError> {
         self.listed(&Scope::Everything, items(), &[&id, &outcome], page).await
     }

@@ -95,6 +95,11 @@ impl Subject {
         known.map_or_else(|| Self::ADMINISTRATOR_WORD.to_owned(), |(_, word)| format!("{word}:{}", self.id))
     }
 
+    /// As a unit is named: a kind and an id.
+    pub fn entity(&self) -> String {
+        format!("{}/{}", self.kind, self.id)
+    }
+
     pub fn parse(name: &str) -> Option<Self> {
         if name == Self::ADMINISTRATOR_WORD {
             return Some(Self::ADMINISTRATOR);

@@ -33,6 +33,8 @@ pub struct Shape {
     pub from: Timestamp,
     pub today: Timestamp,
     pub until: Timestamp,
+    /// Uploads that were verified since then.
+    pub uploads_from: Timestamp,
     pub minutes_ahead: i64,
     pub distribution_limit: i64,
     pub active_limit: i64,
@@ -176,6 +178,16 @@ row! {
 }
 
 row! {
+    /// How long recordings took from their end until they were verified, by nearest rank.
+    UploadsOf {
+        verified: i64 = "count(*)",
+        p50_ms: i64 = "coalesce(percentile_disc(0.5) within group (order by u.waited_ms), 0)",
+        p95_ms: i64 = "coalesce(percentile_disc(0.95) within group (order by u.waited_ms), 0)",
+        longest_ms: i64 = "coalesce(max(u.waited_ms), 0)",
+    }
+}
+
+row! {
     /// Tasks of a batch that have procedure and place in common.
     BatchGroup {
         sop: SopId = "t.sop_id",
@@ -224,6 +236,10 @@ fn episode_days() -> String {
         EpisodeDay::columns(),
         here("f.station_id")
     )
+}
+
+fn uploads() -> String {
+    format!("select {} from counted_uploads u where {} and u.verified_at >= $2::timestamptz", UploadsOf::columns(), here("u.station_id"))
 }
 
 fn shares(of_scenes: bool) -> String {
@@ -373,6 +389,7 @@ pub struct Overview {
     pub active_batches: i64,
     pub stations: Option<Counted>,
     pub robots: Option<RobotsSeen>,
+    pub uploads: Option<UploadsOf>,
     pub recent_tasks: Vec<WatchedTask>,
     pub previews: Vec<Preview>,
 }
@@ -433,7 +450,7 @@ impl Reads {
         let within = ROBOT_HOME.within(scope, 2);
         let of_robots = with(&[&at, &part.factory], &within.values);
         let looked_at = shape.preview_limit * LOOKED_AT;
-        let (tasks, today, mut ended, episodes, days, active_batches, mut counted, mut seen, recent_tasks, previews) = tokio::try_join!(
+        let (tasks, today, mut ended, episodes, days, active_batches, mut counted, mut seen, mut uploads, recent_tasks, previews) = tokio::try_join!(
             async { rows_in(&moment, &task_totals(), &[s]).await },
             async { number_in(&moment, &assigned_today(), &[s, &shape.today, &shape.until]).await },
             async { rows_in(&moment, &ended_today(), &[s, &shape.today, &shape.until]).await },
@@ -442,6 +459,7 @@ impl Reads {
             async { number_in(&moment, &active_batch_count(), &[s]).await },
             async { rows_in(&moment, &station_counts(), &[s]).await },
             async { rows_in(&moment, &robots(&within.sql), &of_robots).await },
+            async { rows_in(&moment, &uploads(), &[s, &shape.uploads_from]).await },
             async { rows_in(&moment, &recent_tasks(), &[s, &shape.recent_limit]).await },
             async { rows_in(&moment, &previews(), &[s, &looked_at, &shape.preview_limit]).await },
         )?;
@@ -455,6 +473,7 @@ impl Reads {
             active_batches,
             stations: counted.pop(),
             robots: seen.pop(),
+            uploads: uploads.pop(),
             recent_tasks,
             previews,
         })
@@ -492,6 +511,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("tasks by status", task_totals()),
         ("tasks by day", task_days()),
         ("episodes by day", episode_days()),
+        ("uploads of a part of the site", uploads()),
         ("tasks by scene, of a part", shares(true)),
         ("tasks by SOP, of a part", shares(false)),
         ("episodes by status", episode_totals()),

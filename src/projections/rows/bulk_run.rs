@@ -2,8 +2,8 @@
 
 use super::table::table;
 use super::{ReadModel, Shown};
-use crate::domain::Timestamp;
 use crate::domain::bulk_run::{Active, BulkAction, BulkEnd, BulkRun, BulkTally};
+use crate::domain::{FactoryId, OrganizationId, Scope, Timestamp};
 
 table! {
     BulkRunRow in "bulk_runs" by text String {
@@ -17,6 +17,8 @@ table! {
         skipped_count: i64,
         started_at: Option<Timestamp>,
         error_message: Option<String>,
+        factories: Option<Vec<FactoryId>>,
+        organization_id: Option<OrganizationId>,
     }
 }
 
@@ -24,14 +26,19 @@ impl ReadModel for BulkRun {
     type Row = BulkRunRow;
 
     fn shown(state: &Self) -> Shown<BulkRunRow> {
-        let (work, total_count, cancel_requested, ended, tally, started_at, error_message) = match state {
+        let (work, scope, total_count, cancel_requested, ended, tally, started_at, error_message) = match state {
             Self::Absent => return Shown::Gone,
-            Self::Active(Active { work, total, cancel_requested }) => {
-                (work, *total, *cancel_requested, None, BulkTally::default(), None, None)
+            Self::Active(Active { work, scope, total, cancel_requested }) => {
+                (work, scope, *total, *cancel_requested, None, BulkTally::default(), None, None)
             }
-            Self::Ended { work, total, cancel_requested, end, tally, started_at, error } => {
-                (work, *total, *cancel_requested, Some(*end), *tally, *started_at, error.clone())
+            Self::Ended { work, scope, total, cancel_requested, end, tally, started_at, error } => {
+                (work, scope, *total, *cancel_requested, Some(*end), *tally, *started_at, error.clone())
             }
+        };
+        let (factories, organization_id) = match scope {
+            Scope::Everything => (None, None),
+            Scope::Factories(factories) => (Some(factories.iter().copied().collect()), None),
+            Scope::Organization(factory, organization) => (Some(vec![*factory]), Some(*organization)),
         };
         Shown::Row(BulkRunRow {
             action: work.action(),
@@ -44,6 +51,8 @@ impl ReadModel for BulkRun {
             skipped_count: tally.skipped,
             started_at,
             error_message,
+            factories,
+            organization_id,
         })
     }
 }
