@@ -11,13 +11,15 @@
 //! - [`people`]: who people are, which rows take from beside the log.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
-//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts.
+//! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts;
+//!   [`packed_days`]: the same by the day, as it is read.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
 pub mod approved;
 pub mod facts;
 pub mod homes;
+pub mod packed_days;
 pub mod packed_facts;
 pub mod people;
 mod quality_counts;
