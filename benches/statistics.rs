@@ -148,13 +148,22 @@ async fn logged_in(http: &reqwest::Client, base: &str, account: &str) -> String 
     drop(client);
     println!("{episodes} episodes were there after {:.1?}", began.elapsed());
     pack_all(&pool).await;
-    pool.get().await.expect("a connection").batch_execute("vacuum analyze packed_episodes; vacuum analyze packed_tasks").await.expect("statistics");
+    pool.get()
+        .await
+        .expect("a connection")
+        .batch_execute("vacuum analyze packed_episodes; vacuum analyze packed_tasks")
+        .await
+        .expect("statistics");
     println!("packed after {:.1?}", began.elapsed());
     let person = json!({ "organization_id": "1", "name": "Own", "operator_id": "own", "password": PASSWORD });
-    let person = http.post(format!("{}/api/v1/data_collectors", server.base())).bearer_auth(&token).json(&person).send().await.expect("an answer");
+    let person =
+        http.post(format!("{}/api/v1/data_collectors", server.base())).bearer_auth(&token).json(&person).send().await.expect("an answer");
     assert_eq!(person.status(), 201, "{:?}", person.text().await);
     let client = pool.get().await.expect("a connection");
-    client.execute("update stations set data_collector_id = (select max(id) from data_collectors) where id = 7", &[]).await.expect("a change");
+    client
+        .execute("update stations set data_collector_id = (select max(id) from data_collectors) where id = 7", &[])
+        .await
+        .expect("a change");
     drop(client);
     let own_token = logged_in(&http, &server.base(), "own").await;
     let mut site = Site { server, http, token, own_token, pool, plain: HashMap::new() };

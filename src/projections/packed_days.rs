@@ -94,8 +94,7 @@ select d.* from packed d where d.tasks is not null
 on conflict (station_id, day) do update set tasks = excluded.tasks where p.tasks is distinct from excluded.tasks"
 );
 
-const DAYS_OF_EPISODES: &str =
-    "select distinct c.station_id, (c.happened_at at time zone 'UTC')::date from counted_episodes c where c.episode_id = any ($1::bigint[])";
+const DAYS_OF_EPISODES: &str = "select distinct c.station_id, (c.happened_at at time zone 'UTC')::date from counted_episodes c where c.episode_id = any ($1::bigint[])";
 const DAYS_OF_TASKS: &str =
     "select distinct c.station_id, (c.assigned_at at time zone 'UTC')::date from counted_tasks c where c.task_id = any ($1::bigint[])";
 
@@ -116,6 +115,9 @@ async fn days(step: &Transaction<'_>, statement: &str, ids: &[i64]) -> Result<BT
 
 /// Packs days anew, as they are counted now. Few rows of many are looked for, whatever Postgres knows of the tables.
 pub(super) async fn pack(step: &Transaction<'_>, episodes: BTreeSet<StationDay>, tasks: BTreeSet<StationDay>) -> Result<(), StoreError> {
+    if episodes.is_empty() && tasks.is_empty() {
+        return Ok(());
+    }
     step.batch_execute(PLANS).await?;
     for (statement, days) in [(EPISODES, episodes), (TASKS, tasks)] {
         if !days.is_empty() {
@@ -126,12 +128,8 @@ pub(super) async fn pack(step: &Transaction<'_>, episodes: BTreeSet<StationDay>,
     Ok(())
 }
 
-pub(super) const STATEMENTS: [(&str, &str); 4] = [
-    ("episodes, packed", EPISODES),
-    ("tasks, packed", TASKS),
-    ("days of episodes", DAYS_OF_EPISODES),
-    ("days of tasks", DAYS_OF_TASKS),
-];
+pub(super) const STATEMENTS: [(&str, &str); 4] =
+    [("episodes, packed", EPISODES), ("tasks, packed", TASKS), ("days of episodes", DAYS_OF_EPISODES), ("days of tasks", DAYS_OF_TASKS)];
 
 /// An episode, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,7 +91,9 @@ async fn packed_otherwise(pool: &Pool) -> Vec<String> {
     let client = get(pool).await.expect("a connection");
     let mut packed = vec![];
     let kind = "station_id, scene_id, sop_id, factory_id, organization_id, robot_type_id";
-    for row in client.query(&format!("select jsonb_build_array({kind}, day)::text, episodes from packed_episodes"), &[]).await.expect("days") {
+    for row in
+        client.query(&format!("select jsonb_build_array({kind}, day)::text, episodes from packed_episodes"), &[]).await.expect("days")
+    {
         let episodes: Unpacked<PackedEpisode<'_>> = row.get(1);
         assert!(!episodes.0.is_empty() && episodes.0.is_sorted_by_key(|episode| (episode.happened_us, episode.id)), "{episodes:?}");
         packed.extend(episodes.0.iter().map(|e| {
@@ -420,7 +422,11 @@ async fn mn_21_pages_of_details_neither_repeat_nor_miss_an_episode() {
             assert!(numbers.is_sorted_by(|a, b| if order == "asc" { a < b } else { a > b }), "{sort} {order}: {numbers:?}");
         }
     }
-    counted_by_hand(&edge, "update counted_episodes set duration_ms = null where episode_id = (select min(episode_id) from counted_episodes)").await;
+    counted_by_hand(
+        &edge,
+        "update counted_episodes set duration_ms = null where episode_id = (select min(episode_id) from counted_episodes)",
+    )
+    .await;
     let last = get_ok(&edge, &format!("{ADMIN}/details?{NOVEMBER}&sort_by=duration_ms")).await;
     assert_eq!(last["items"][6]["duration_ms"], Value::Null, "what is not known is less than anything");
 }

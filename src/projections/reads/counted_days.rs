@@ -10,9 +10,9 @@ use tokio_postgres::Row;
 
 use super::buckets::{Buckets, Granularity};
 use super::counted::{DAYS, Selection};
-use super::counted_records::NAMED;
 use super::error::ReadError;
 use super::list::{Parameter, typed};
+use super::names::NAMED;
 use super::queries::{Reads, once_more, one_moment};
 use crate::domain::Timestamp;
 use crate::projections::packed_days::{PackedEpisode, Unpacked};
@@ -140,11 +140,7 @@ impl<F: Tally> ByTime<F> {
 }
 
 /// The earliest bucket first; empty ones are not there.
-async fn trend<F: Tally>(
-    moment: &Transaction<'_>,
-    selection: &Selection,
-    buckets: Buckets,
-) -> Result<Vec<Bucket<F>>, ReadError> {
+async fn trend<F: Tally>(moment: &Transaction<'_>, selection: &Selection, buckets: Buckets) -> Result<Vec<Bucket<F>>, ReadError> {
     let mut sums = ByTime::default();
     each_day(moment, selection, NO_KEY, |_, episodes| sums.add(buckets, episodes)).await?;
     Ok(sums.into_sums().map(|(begins_at, figures)| Bucket { begins_at, figures }).collect())

@@ -6,7 +6,7 @@ use super::counted::{MATCHES, NEXT, Selection};
 use super::counted_days::each_episode;
 use super::error::ReadError;
 use super::list::{Listed, Page};
-use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
+use super::names::{NAMED, device, operator, or_empty, robot_type, sop, source, source_name};
 use super::queries::{Reads, once_more, one_moment, rows_in};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
@@ -38,11 +38,6 @@ row! {
         size_bytes: i64 = "f.size_bytes",
     }
 }
-
-/// What a row `f` is called by.
-pub(super) const NAMED: &str = "left join episodes e on e.id = f.episode_id left join stations s on s.id = f.station_id \
-     left join robots r on r.id = s.robot_id left join robot_types y on y.id = f.robot_type_id \
-     left join data_collectors c on c.id = s.data_collector_id left join scenes n on n.id = f.scene_id left join sops p on p.id = f.sop_id";
 
 words! {
     /// What records are sorted by; those that are equal in it, by their id.

@@ -6,6 +6,7 @@ use super::counted::{KEPT, Selection};
 use super::counted_days::{Bucket, Common, Group, Tally, statements_of};
 use super::error::ReadError;
 use super::inspection::{PAIRED, SameEpisode};
+use super::list::typed;
 use super::names::{device, operator, or_empty, sop};
 use super::queries::Reads;
 use super::row::{FromRow, row};
@@ -186,7 +187,10 @@ impl Reads {
 
     /// Decisions of the window about episodes that two decided about, neither knowing of the other, and who they are.
     pub async fn agreed(&self, selection: &Selection) -> Result<(Vec<SameEpisode>, Vec<Named>), ReadError> {
-        let pairs: Vec<SameEpisode> = self.rows_planned(&same_episodes(&selection.matches_kept()), &selection.parameters_kept()).await?;
+        let sql = same_episodes(&selection.matches_kept());
+        // Few seconds have their firsts looked up: read from end to end, all decisions of all time would be.
+        let rows = self.query_pinned(&sql, &typed(&sql, &selection.parameters_kept())).await?;
+        let pairs: Vec<SameEpisode> = rows.iter().map(SameEpisode::from_row).collect::<Result<_, _>>()?;
         let mut ids: Vec<i64> = pairs.iter().map(|pair| pair.inspector_id.0).collect();
         ids.dedup();
         let names = self.rows_planned(&named(), &[&ids]).await?;
