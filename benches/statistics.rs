@@ -137,6 +137,107 @@ struct Site {
 }
 
 async fn logged_in(http: &reqwest::Client, base: &str, account: &str) -> String {
+    let login = http.post(format!("{base}/api/v1/auth/login")).json(&json!({ "account": account, "password": PASSWORD }));
+    let login: Value = login.send().await.expect("an answer").json().await.expect("a login");
+    login["access_token"].as_str().unwrap_or_else(|| panic!("{login}")).to_owned()
+}
+
+impl Site {
+    async fn get(&self, path: &str) -> reqwest::Response {
+        let token = if path.starts_with("/operator") { &self.own_token } else { &self.token };
+        let request = self.http.get(format!("{}/api/v1{path}", self.server.base())).bearer_auth(token);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        response
+    }
+}
+
+/// Milliseconds of so many calls at least, one after the other: the middle one, and the longest but one in a hundred.
+async fn times(least: usize, mut call: impl AsyncFnMut()) -> (f64, f64) {
+    call().await;
+    let (began, mut times) = (Instant::now(), vec![]);
+    while times.len() < least || began.elapsed() < seconds() {
+        let started = Instant::now();
+        call().await;
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[(times.len() - 1) * 99 / 100])
+}
+
+async fn beside(site: &mut Site, what: &str, path: &str, plain: &'static str, days: i64) {
+    let (p50, p99) = times(50, async || drop(site.get(path).await.bytes().await.expect("a body"))).await;
+    let (plain, plain_late) = match site.plain.get(&(plain, days)) {
+        Some(known) => *known,
+        None => {
+            let client = site.pool.get().await.expect("a connection");
+            let interval = format!("{days} days");
+            let statement = client.prepare(plain).await.expect("a statement");
+            let found = times(3, async || drop(client.query(&statement, &[&interval]).await.expect("rows"))).await;
+            site.plain.insert((plain, days), found);
+            found
+        }
+    };
+    println!("{what:<32} {days:>4} days   p50 {p50:>8.1} ms  p99 {p99:>8.1} ms   plain SQL p50 {plain:>8.1} ms  p99 {plain_late:>8.1} ms");
+}
+
+/// What it costs to note one changed episode, and to pack its day anew as well.
+async fn packing(site: &Site) {
+    let client = site.pool.get().await.expect("a connection");
+    let statements = keystone_edge::projections::statistics::statements();
+    let (_, pack) = statements.iter().find(|(name, _)| *name == "episodes, packed").expect("a statement");
+    let row = "select station_id, (happened_at at time zone 'UTC')::date, episode_id from counted_episodes order by happened_at desc offset 10000 limit 1";
+    let row = client.query_one(row, &[]).await.expect("a row");
+    let (station, day, episode) = (row.get::<_, i64>(0), row.get::<_, chrono::NaiveDate>(1), row.get::<_, i64>(2));
+    let pack = client.prepare(pack).await.expect("a statement");
+    let change =
+        client.prepare("update counted_episodes set size_bytes = size_bytes + 1 where episode_id = $1").await.expect("a statement");
+    let (noted, _) = times(50, async || {
+        client.execute(&change, &[&episode]).await.expect("a change");
+    })
+    .await;
+    let (packed, late) = times(50, async || {
+        client.execute(&change, &[&episode]).await.expect("a change");
+        client.execute(&pack, &[&vec![station], &vec![day]]).await.expect("a packed day");
+    })
+    .await;
+    println!("an episode changed: p50 {noted:.2} ms; with its day packed anew p50 {packed:.2} ms, p99 {late:.2} ms");
+}
+
+async fn export(site: &Site, window: &str) {
+    let before = site.server.resident_bytes();
+    let (began, mut bytes, mut lines, mut most) = (Instant::now(), 0, 0, before);
+    let mut body = site.get(&format!("/admin/statistics/data-production/export?{window}")).await.bytes_stream();
+    let mut looked_at = Instant::now();
+    while let Some(piece) = body.next().await {
+        let piece = piece.expect("a piece");
+        bytes += piece.len();
+        lines += piece.iter().filter(|byte| **byte == b'\n').count();
+        if looked_at.elapsed().as_millis() > 100 {
+            most = most.max(site.server.resident_bytes());
+            looked_at = Instant::now();
+        }
+    }
+    let (took, mib) = (began.elapsed(), |bytes: u64| bytes >> 20);
+    println!(
+        "export of {} rows, {} MB: {took:.1?}; the server had {} MiB before it and {} MiB at most",
+        lines - 1,
+        bytes >> 20,
+        mib(before),
+        mib(most)
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    raise_open_files().expect("file descriptors");
+    let episodes: i64 = number("KEYSTONE_BENCH_EPISODES", 1_000_000);
+    let folder = harness::temp_folder();
+    let mut server = Server::new(folder.path());
+    server.settings.push(("KEYSTONE_LOG", "warn".to_owned()));
+    server.start();
+    server.ready().await;
+    let http = reqwest::Client::new();
     let token = logged_in(&http, &server.base(), "admin").await;
     let pool = server.unhurried_database();
     let began = Instant::now();
