@@ -1,5 +1,5 @@
 //! Statistics and dashboards of a site with a million episodes, over the real program's routes, each beside plain SQL over the rows of episodes
-//! and tasks in the same run; and an export of all of them, with the memory of the server.
+//! and tasks in the same run; what counting costs; and an export of all of them, with the memory of the server.
 //!
 //! `KEYSTONE_BENCH_EPISODES` is how many there are, over 310 days (1,000,000; a gigabyte of disk), `KEYSTONE_BENCH_SECONDS` the seconds per figure (3).
 
@@ -10,6 +10,7 @@ mod baseline;
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use deadpool_postgres::Pool;
@@ -18,6 +19,7 @@ use keystone_edge::listener::raise_open_files;
 use serde_json::{Value, json};
 
 use baseline::{number, seconds};
+use harness::counted::pack_all;
 use harness::server::{PASSWORD, Server};
 
 /// A hundred stations. A station works on one scene and procedure for a day; nine of ten episodes are approved, seven of ten in the cloud.
@@ -42,10 +44,13 @@ insert into batches (id, version, created_at, updated_at, batch_id, order_id, st
     select n, 1, now(), now(), 'batch_' || n, 1 + n % 1000, 1 + n % 100, 1 + n % 5, case when n % 500 = 0 then 'active' else 'completed' end, 50, 50, 0, 0, 50, now()
     from generate_series(1, EPISODES / 50) n;
 create temporary table made as
-    select n, now() - (EPISODES - n) * interval '310 days' / EPISODES as at, 1 + (n * 7919) % 100 as station, 1000 * (20 + (n * 104729) % 100) + 10 * ((n * 31) % 100) as ms,
-           30000000 + (n * 7907) % 100000000 as bytes, (n * 310 / EPISODES) as day,
-           (array['approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'inspector_approved', 'rejected', 'needs_inspection'])[1 + n % 10] as qa
-    from generate_series(1::bigint, EPISODES) n;
+    select n, now() - (EPISODES - n) * interval '310 days' / EPISODES as at, 1 + a % 100 as station, 1000 * (20 + a / 100 % 100) + a / 10000 % 1000 as ms,
+           30000000 + b % 100000000 as bytes, (n * 310 / EPISODES) as day, b / 100000000 % 10 < 7 as synced,
+           (array['approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'approved', 'inspector_approved', 'rejected',
+                  case when c / 10 % 10 = 0 then 'needs_inspection' else 'failed' end])[1 + c % 10] as qa
+    from generate_series(1::bigint, EPISODES) n,
+         lateral (select hashint8extended(n, 1) & x'7fffffffffffffff'::bigint as a, hashint8extended(n, 2) & x'7fffffffffffffff'::bigint as b,
+                         hashint8extended(n, 3) & x'7fffffffffffffff'::bigint as c) h;
 insert into tasks (id, version, created_at, updated_at, task_id, batch_id, order_id, station_id, sop_id, scene_id, scene_name, subscene_id, subscene_name,
                    initial_scene_layout, factory_id, organization_id, status, started_at, completed_at, ended_at, episode_id)
     select n, 1, at - interval '1 hour', at, 'task_' || n, 1 + n / 50 % (EPISODES / 50), 1 + n % 1000, station, 1 + (station + day) % 20, 1 + (station + day) % 10,
@@ -54,13 +59,14 @@ insert into episodes (id, version, created_at, updated_at, episode_id, task_id, 
                       subscene_name, factory_id, organization_id, mcap_path, checksum, file_size_bytes, duration_sec, message_count, qa_status, auto_approved, cloud_synced,
                       cloud_processed, labels, cloud_synced_at, inspection_deciders, inspection_blind)
     select n, 1, at, at, md5(n::text)::uuid::text, n, 'task_' || n, 1 + n / 50 % (EPISODES / 50), 1 + n % 1000, station, 1 + (station + day) % 20, 1 + (station + day) % 10,
-           'Scene', 1, 'Subscene', 1, 1 + station % 5, 'edge/' || n || '.mcap', md5(n::text), bytes, ms / 1000.0, 1, qa, false, n % 10 < 7, false, '{}',
-           case when n % 10 < 7 then at end, '{}', false from made;
+           'Scene', 1, 'Subscene', 1, 1 + station % 5, 'edge/' || n || '.mcap', md5(n::text), bytes, ms / 1000.0, 1, qa, qa = 'approved', synced, false, '{}',
+           case when synced then at end, '{}', false from made;
+select setval(name::regclass, 1000000) from unnest(array['data_collector_ids']) name;
 insert into counted_episodes (happened_at, episode_id, station_id, scene_id, sop_id, factory_id, organization_id, size_bytes, duration_ms, robot_type_id, cloud_synced, qa_status,
                               auto_approved, reason)
     select t.completed_at, e.id, e.station_id, e.scene_id, e.sop_id, e.factory_id, e.organization_id, e.file_size_bytes, round(e.duration_sec * 1000)::bigint, r.robot_type_id,
            e.cloud_synced, e.qa_status, e.qa_status = 'approved',
-           case when e.qa_status <> 'approved' then (array['duration', 'max_gap', 'coverage', 'stuck', 'required_topics'])[1 + e.id / 10 % 5] end
+           case when e.qa_status <> 'approved' then (array['duration', 'max_gap', 'coverage', 'stuck', 'required_topics'])[1 + (hashint8(e.id) & 1023) % 5] end
     from episodes e join tasks t on t.id = e.task_id join stations s on s.id = e.station_id join robots r on r.id = s.robot_id order by e.id;
 insert into counted_tasks (task_id, assigned_at, changed_at, station_id, scene_id, sop_id, ended_at, status)
     select id, created_at, updated_at, station_id, scene_id, sop_id, ended_at, status from tasks order by id;
@@ -112,8 +118,7 @@ select e.latest_check ->> 'check_name', count(*), count(*) filter (where e.qa_st
 from episodes e join tasks t on t.id = e.task_id where coalesce(t.completed_at, e.created_at) >= now() - $1::text::interval group by 1";
 
 const PLAIN_TOPICS: &str = "
-select g.topic, count(*), sum(g.length_ms) from recording_gaps g join episode_facts f on f.id = g.episode_id and f.version = g.version
-where g.from_at >= now() - $1::text::interval group by 1";
+select g.topic, count(*), sum(g.missing_ms) from counted_gaps g where g.happened_at >= now() - $1::text::interval group by 1";
 
 const PLAIN_AGREEMENT: &str = "
 select one.inspector_id, one.decision, other.decision, count(*) from inspection_decisions one
@@ -124,23 +129,34 @@ struct Site {
     server: Server,
     http: reqwest::Client,
     token: String,
+    /// Of a data collector, whose recordings are those of one station.
+    own_token: String,
     pool: Pool,
+    /// What plain SQL took for so many days: it is asked once.
+    plain: HashMap<(&'static str, i64), (f64, f64)>,
+}
+
+async fn logged_in(http: &reqwest::Client, base: &str, account: &str) -> String {
+    let login = http.post(format!("{base}/api/v1/auth/login")).json(&json!({ "account": account, "password": PASSWORD }));
+    let login: Value = login.send().await.expect("an answer").json().await.expect("a login");
+    login["access_token"].as_str().unwrap_or_else(|| panic!("{login}")).to_owned()
 }
 
 impl Site {
     async fn get(&self, path: &str) -> reqwest::Response {
-        let request = self.http.get(format!("{}/api/v1{path}", self.server.base())).bearer_auth(&self.token);
+        let token = if path.starts_with("/operator") { &self.own_token } else { &self.token };
+        let request = self.http.get(format!("{}/api/v1{path}", self.server.base())).bearer_auth(token);
         let response = request.send().await.expect("an answer");
         assert_eq!(response.status(), 200, "{path}");
         response
     }
 }
 
-/// Milliseconds of calls, one after the other, for so long: the middle one, and the longest but one in a hundred.
-async fn times(mut call: impl AsyncFnMut()) -> (f64, f64) {
-    let (began, mut times) = (Instant::now(), vec![]);
+/// Milliseconds of so many calls at least, one after the other: the middle one, and the longest but one in a hundred.
+async fn times(least: usize, mut call: impl AsyncFnMut()) -> (f64, f64) {
     call().await;
-    while times.len() < 20 || began.elapsed() < seconds() {
+    let (began, mut times) = (Instant::now(), vec![]);
+    while times.len() < least || began.elapsed() < seconds() {
         let started = Instant::now();
         call().await;
         times.push(started.elapsed().as_secs_f64() * 1e3);
@@ -149,13 +165,43 @@ async fn times(mut call: impl AsyncFnMut()) -> (f64, f64) {
     (times[times.len() / 2], times[(times.len() - 1) * 99 / 100])
 }
 
-async fn beside(site: &Site, what: &str, path: &str, plain: &str, days: i64) {
-    let (p50, p99) = times(async || drop(site.get(path).await.bytes().await.expect("a body"))).await;
-    let client = site.pool.get().await.expect("a connection");
-    let interval = format!("{days} days");
-    let statement = client.prepare(plain).await.expect("a statement");
-    let (plain, plain_late) = times(async || drop(client.query(&statement, &[&interval]).await.expect("rows"))).await;
+async fn beside(site: &mut Site, what: &str, path: &str, plain: &'static str, days: i64) {
+    let (p50, p99) = times(50, async || drop(site.get(path).await.bytes().await.expect("a body"))).await;
+    let (plain, plain_late) = match site.plain.get(&(plain, days)) {
+        Some(known) => *known,
+        None => {
+            let client = site.pool.get().await.expect("a connection");
+            let interval = format!("{days} days");
+            let statement = client.prepare(plain).await.expect("a statement");
+            let found = times(3, async || drop(client.query(&statement, &[&interval]).await.expect("rows"))).await;
+            site.plain.insert((plain, days), found);
+            found
+        }
+    };
     println!("{what:<32} {days:>4} days   p50 {p50:>8.1} ms  p99 {p99:>8.1} ms   plain SQL p50 {plain:>8.1} ms  p99 {plain_late:>8.1} ms");
+}
+
+/// What it costs to note one changed episode, and to pack its day anew as well.
+async fn packing(site: &Site) {
+    let client = site.pool.get().await.expect("a connection");
+    let statements = keystone_edge::projections::statistics::statements();
+    let (_, pack) = statements.iter().find(|(name, _)| *name == "episodes, packed").expect("a statement");
+    let row = "select station_id, (happened_at at time zone 'UTC')::date, episode_id from counted_episodes order by happened_at desc offset 10000 limit 1";
+    let row = client.query_one(row, &[]).await.expect("a row");
+    let (station, day, episode) = (row.get::<_, i64>(0), row.get::<_, chrono::NaiveDate>(1), row.get::<_, i64>(2));
+    let pack = client.prepare(pack).await.expect("a statement");
+    let change =
+        client.prepare("update counted_episodes set size_bytes = size_bytes + 1 where episode_id = $1").await.expect("a statement");
+    let (noted, _) = times(50, async || {
+        client.execute(&change, &[&episode]).await.expect("a change");
+    })
+    .await;
+    let (packed, late) = times(50, async || {
+        client.execute(&change, &[&episode]).await.expect("a change");
+        client.execute(&pack, &[&vec![station], &vec![day]]).await.expect("a packed day");
+    })
+    .await;
+    println!("an episode changed: p50 {noted:.2} ms; with its day packed anew p50 {packed:.2} ms, p99 {late:.2} ms");
 }
 
 async fn export(site: &Site, window: &str) {
@@ -192,9 +238,7 @@ async fn main() {
     server.start();
     server.ready().await;
     let http = reqwest::Client::new();
-    let login = http.post(format!("{}/api/v1/auth/login", server.base())).json(&json!({ "account": "admin", "password": PASSWORD }));
-    let login: Value = login.send().await.expect("an answer").json().await.expect("a login");
-    let token = login["access_token"].as_str().expect("a token").to_owned();
+    let token = logged_in(&http, &server.base(), "admin").await;
     let pool = server.unhurried_database();
     let began = Instant::now();
     let client = pool.get().await.expect("a connection");
@@ -204,34 +248,68 @@ async fn main() {
     }
     drop(client);
     println!("{episodes} episodes were there after {:.1?}", began.elapsed());
-    let site = Site { server, http, token, pool };
+    pack_all(&pool).await;
+    pool.get()
+        .await
+        .expect("a connection")
+        .batch_execute("vacuum analyze packed_episodes; vacuum analyze packed_tasks")
+        .await
+        .expect("statistics");
+    println!("packed after {:.1?}", began.elapsed());
+    let person = json!({ "organization_id": "1", "name": "Own", "operator_id": "own", "password": PASSWORD });
+    let person =
+        http.post(format!("{}/api/v1/data_collectors", server.base())).bearer_auth(&token).json(&person).send().await.expect("an answer");
+    assert_eq!(person.status(), 201, "{:?}", person.text().await);
+    let client = pool.get().await.expect("a connection");
+    client
+        .execute("update stations set data_collector_id = (select max(id) from data_collectors) where id = 7", &[])
+        .await
+        .expect("a change");
+    drop(client);
+    let own_token = logged_in(&http, &server.base(), "own").await;
+    let mut site = Site { server, http, token, own_token, pool, plain: HashMap::new() };
     let now = chrono::Utc::now();
     let window = |days: i64| {
         let at = |time: chrono::DateTime<chrono::Utc>| time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
         format!("start_time={}&end_time={}", at(now - chrono::TimeDelta::days(days)), at(now + chrono::TimeDelta::days(1)))
     };
-    let base = "/admin/statistics/data-production";
+    let (base, own, quality) = ("/admin/statistics/data-production", "/operator/statistics/data-production", "/dashboard/quality");
     for days in [31, 400] {
         let window = window(days);
-        beside(&site, "summary", &format!("{base}/summary?{window}"), PLAIN_SUMMARY, days).await;
-        beside(&site, "trend by day", &format!("{base}/trend?{window}&timezone_offset=%2B08:00"), PLAIN_TREND, days).await;
-        beside(&site, "breakdown by collector", &format!("{base}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN, days).await;
-        beside(&site, "details, the newest", &format!("{base}/details?{window}"), PLAIN_DETAILS, days).await;
-        beside(&site, "details, the longest", &format!("{base}/details?{window}&sort_by=duration_ms"), PLAIN_DETAILS, days).await;
-    }
-    let quality = "/dashboard/quality";
-    for days in [31, 400] {
-        let window = window(days);
-        beside(&site, "quality, summary", &format!("{quality}/summary?{window}"), PLAIN_QUALITY, days).await;
-        beside(&site, "quality by reason", &format!("{quality}/breakdown?{window}"), PLAIN_REASONS, days).await;
-        beside(&site, "quality by collector", &format!("{quality}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN, days).await;
-        beside(&site, "quality, topics", &format!("{quality}/topics?{window}"), PLAIN_TOPICS, days).await;
-        beside(&site, "quality, inspectors", &format!("{quality}/inspectors?{window}"), PLAIN_AGREEMENT, days).await;
+        for (what, path, plain) in [
+            ("summary", format!("{base}/summary?{window}"), PLAIN_SUMMARY),
+            ("summary of two scenes", format!("{base}/summary?{window}&scene_id=3,4&qa_status=approved"), PLAIN_SUMMARY),
+            ("trend by day", format!("{base}/trend?{window}&timezone_offset=%2B08:00"), PLAIN_TREND),
+            ("trend by hour", format!("{base}/trend?{window}&granularity=hour"), PLAIN_TREND),
+            ("breakdown by robot", format!("{base}/breakdown?{window}"), PLAIN_BREAKDOWN),
+            ("breakdown by collector", format!("{base}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN),
+            ("breakdown by status", format!("{base}/breakdown?{window}&dimension=qa_status"), PLAIN_BREAKDOWN),
+            ("details, the newest", format!("{base}/details?{window}"), PLAIN_DETAILS),
+            ("details, the longest", format!("{base}/details?{window}&sort_by=duration_ms"), PLAIN_DETAILS),
+            ("details, far behind", format!("{base}/details?{window}&offset=90000&limit=100"), PLAIN_DETAILS),
+            ("own summary", format!("{own}/summary?{window}"), PLAIN_SUMMARY),
+            ("own trend by day", format!("{own}/trend?{window}"), PLAIN_TREND),
+            ("own breakdown by scene", format!("{own}/breakdown?{window}&dimension=scene"), PLAIN_BREAKDOWN),
+            ("quality, summary", format!("{quality}/summary?{window}"), PLAIN_QUALITY),
+            ("quality by reason", format!("{quality}/breakdown?{window}"), PLAIN_REASONS),
+            ("quality by collector", format!("{quality}/breakdown?{window}&dimension=collector"), PLAIN_BREAKDOWN),
+            ("quality by workstation", format!("{quality}/breakdown?{window}&dimension=workstation"), PLAIN_BREAKDOWN),
+            ("quality, topics", format!("{quality}/topics?{window}"), PLAIN_TOPICS),
+            ("quality, inspectors", format!("{quality}/inspectors?{window}"), PLAIN_AGREEMENT),
+        ] {
+            beside(&mut site, what, &path, plain, days).await;
+        }
     }
     let dashboard = "/production/dashboard";
-    for path in ["snapshot?trend_days=31", "snapshot?trend_days=31&workstation_id=7", "overview?trend_days=31"] {
-        beside(&site, path.split("trend").next().unwrap_or(path), &format!("{dashboard}/{path}"), PLAIN_DASHBOARD, 31).await;
+    for (what, path) in [
+        ("snapshot", "snapshot?trend_days=31"),
+        ("snapshot of a workstation", "snapshot?trend_days=31&workstation_id=7"),
+        ("overview", "overview?trend_days=31"),
+        ("tasks of a batch", "batches/7/task-summary"),
+    ] {
+        beside(&mut site, what, &format!("{dashboard}/{path}"), PLAIN_DASHBOARD, 31).await;
     }
+    packing(&site).await;
     export(&site, &window(400)).await;
     site.pool.close();
     let Site { mut server, .. } = site;

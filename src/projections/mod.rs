@@ -12,13 +12,14 @@
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
 //! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts; `upload_counts`: how long
-//!   uploads take.
+//!   uploads take; [`packed_days`]: the first by the day, as it is read.
 //!
 //! Never here: deciding, and changing anything that is not folded from events.
 
 pub mod approved;
 pub mod facts;
 pub mod homes;
+pub mod packed_days;
 pub mod packed_facts;
 pub mod people;
 mod quality_counts;

@@ -2,7 +2,8 @@
 //!
 //! A step takes the next events of the log, notes anew what they changed as its row shows it, and moves the cursor, in one transaction.
 //! Any process may do it, one at a time. The tables are disposable: emptied with their cursor, they are filled again from the first event.
-//! What a step adds to a total is the difference between the new rows and those it replaces, so a total is always the sum of its rows.
+//! What a step adds to a total is the difference between the new rows and those it replaces, so a total is always the sum of its rows; a day of which
+//! something changed is packed anew ([`packed_days`]), so it always is what its rows are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{quality_counts, upload_counts};
+use super::{packed_days, quality_counts, upload_counts};
 use crate::domain::episode::Episode;
 use crate::domain::registry::{Live as _, Registered, Robot};
 use crate::domain::task::Task;
@@ -28,11 +29,11 @@ const STEP: i64 = 2_000;
 const BEGIN: &str = "select set_config('synchronous_commit', 'off', true) as synchronous, pg_try_advisory_xact_lock($1) as ours";
 const CURSOR: &str = "select position from statistics_cursor";
 /// Where it was emptied.
-const FIRST: &str = "insert into statistics_cursor (position) values (0)";
+const FIRST: &str = "insert into statistics_cursor (position, packed_to) values (0, 0)";
 /// Of which streams the next events are.
 const WINDOW: &str = "select l.position, e.aggregate_type, e.aggregate_id, e.sequence from log l join events e on e.seq = l.seq
     where l.position > $1 order by l.position limit $2";
-const MOVE: &str = "update statistics_cursor set position = $1";
+const MOVE: &str = "update statistics_cursor set position = $1, packed_to = $1";
 const ROBOTS: &str = "select e.id, s.robot_id from episodes e join stations s on s.id = e.station_id where e.id = any ($1::bigint[])";
 
 /// The episodes `$1`; of those that are new, what kind their robot was. A duration that nobody measured is that of the task where the task
@@ -134,17 +135,23 @@ pub async fn count(pool: &Pool) -> Result<Option<usize>, StoreError> {
             tasks.insert(number()?);
         }
     }
+    let (mut days, mut days_of_tasks) = (BTreeSet::new(), BTreeSet::new());
     if !episodes.is_empty() {
         let (ids, kinds): (Vec<i64>, Vec<Option<RobotTypeId>>) = robot_types(&step, &new).await?.into_iter().unzip();
         let episodes: Vec<i64> = episodes.into_iter().collect();
+        days.extend(packed_days::of_episodes(&step, &episodes).await?);
         step.execute(&step.prepare_cached(EPISODES).await?, &[&episodes, &ids, &kinds]).await?;
+        days.extend(packed_days::of_episodes(&step, &episodes).await?);
         quality_counts::note(&step, &episodes).await?;
         upload_counts::note(&step, &episodes).await?;
     }
     if !tasks.is_empty() {
         let tasks: Vec<i64> = tasks.into_iter().collect();
+        days_of_tasks.extend(packed_days::of_tasks(&step, &tasks).await?);
         step.execute(&step.prepare_cached(TASKS).await?, &[&tasks]).await?;
+        days_of_tasks.extend(packed_days::of_tasks(&step, &tasks).await?);
     }
+    packed_days::pack(&step, days, days_of_tasks).await?;
     step.execute(MOVE, &[&last]).await?;
     step.commit().await?;
     Ok(Some(window.len()))
@@ -201,6 +208,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
     .into_iter()
     .chain(quality_counts::STATEMENTS)
     .chain(upload_counts::STATEMENTS)
+    .chain(packed_days::STATEMENTS)
     .map(|(name, sql)| (name, sql.to_owned()))
     .collect()
 }

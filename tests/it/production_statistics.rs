@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use deadpool_postgres::Pool;
 use keystone_edge::pg::get;
+use keystone_edge::projections::packed_days::{PackedEpisode, PackedTask, Unpacked};
 use keystone_edge::projections::statistics;
 use serde_json::{Value, json};
 
 use crate::data_ops::{DEVICE, with_episodes};
 use crate::factory::place_all;
 use crate::harness::bench::Recording;
+use crate::harness::counted::pack_all;
 use crate::harness::edge::{Seed, TestEdge, number};
 
 const ADMIN: &str = "/api/v1/admin/statistics/data-production";
@@ -24,8 +26,17 @@ pub async fn count_all(pool: &Pool) {
 /// Places and counts all there is, after what a test changed in rows by hand: from the first event, into emptied tables.
 pub async fn recount(edge: &TestEdge) {
     place_all(&edge.database.connector).await;
-    sql(edge, "truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps; update statistics_cursor set position = 0").await;
+    sql(edge, RECOUNT).await;
     count_all(&edge.database.pool).await;
+}
+
+/// Everything that is counted, emptied (docs/statistics.md).
+pub const RECOUNT: &str = "truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps, counted_uploads, packed_episodes, packed_tasks, statistics_cursor";
+
+/// Changes counted rows by hand.
+async fn counted_by_hand(edge: &TestEdge, change: &str) {
+    sql(edge, change).await;
+    pack_all(&edge.database.pool).await;
 }
 
 async fn sql(edge: &TestEdge, sql: &str) {
@@ -69,6 +80,53 @@ pub async fn differences(pool: &Pool) -> Vec<String> {
     let mut found = vec![];
     for same in SAME {
         found.extend(client.query(same, &[]).await.expect("rows").iter().map(|row| row.get::<_, String>(0)));
+    }
+    found.extend(packed_otherwise(pool).await);
+    found
+}
+
+/// Records that are packed otherwise than they are counted, one line for each.
+async fn packed_otherwise(pool: &Pool) -> Vec<String> {
+    const US: &str = "(extract(epoch from {at}) * 1000000)::bigint";
+    let client = get(pool).await.expect("a connection");
+    let mut packed = vec![];
+    let kind = "station_id, scene_id, sop_id, factory_id, organization_id, robot_type_id";
+    for row in
+        client.query(&format!("select jsonb_build_array({kind}, day)::text, episodes from packed_episodes"), &[]).await.expect("days")
+    {
+        let episodes: Unpacked<PackedEpisode<'_>> = row.get(1);
+        assert!(!episodes.0.is_empty() && episodes.0.is_sorted_by_key(|episode| (episode.happened_us, episode.id)), "{episodes:?}");
+        packed.extend(episodes.0.iter().map(|e| {
+            let of = row.get::<_, String>(0);
+            let status = e.qa_status.as_str();
+            format!(
+                "{of} {} {} {:?} {} {} {} {status} {}",
+                e.id, e.happened_us, e.duration_ms, e.size_bytes, e.cloud_synced, e.auto_approved, e.reason
+            )
+        }));
+    }
+    for row in client.query("select station_id, day::text, tasks from packed_tasks", &[]).await.expect("days") {
+        let tasks: Unpacked<PackedTask> = row.get(2);
+        let (station, day) = (row.get::<_, i64>(0), row.get::<_, String>(1));
+        packed.extend(tasks.0.iter().map(|task| format!("{station} {day} {} {}", task.assigned_us, task.status.as_str())));
+    }
+    let counted = format!(
+        "select jsonb_build_array({kind}, (happened_at at time zone 'UTC')::date)::text || ' ' || concat_ws(' ', episode_id, {},
+                coalesce('Some(' || duration_ms || ')', 'None'), size_bytes, cloud_synced::text, auto_approved::text, qa_status) || ' ' || coalesce(reason, '')
+         from counted_episodes
+         union all select concat_ws(' ', station_id, (assigned_at at time zone 'UTC')::date, {}, status) from counted_tasks",
+        US.replace("{at}", "happened_at"),
+        US.replace("{at}", "assigned_at")
+    );
+    let mut counted: Vec<String> = client.query(&counted, &[]).await.expect("rows").iter().map(|row| row.get(0)).collect();
+    packed.sort();
+    counted.sort();
+    let only = |what: &'static str, these: &[String], those: &[String]| {
+        these.iter().filter(|line| those.binary_search(line).is_err()).map(|line| format!("only {what}: {line}")).collect::<Vec<_>>()
+    };
+    let mut found = [only("packed", &packed, &counted), only("counted", &counted, &packed)].concat();
+    if packed.len() != counted.len() {
+        found.push(format!("{} packed, {} counted", packed.len(), counted.len()));
     }
     found
 }
@@ -214,10 +272,10 @@ async fn the_ninety_fifth_of_a_hundred_is_by_nearest_rank() {
     for (durations, p95) in
         [("n * 10", 950), ("case when n > 94 then 7 else 3 end", 7), ("case when n > 95 then 7 else 3 end", 3), ("null", 0)]
     {
-        sql(&edge, &fill(durations)).await;
+        counted_by_hand(&edge, &fill(durations)).await;
         assert_eq!(get_ok(&edge, &format!("{ADMIN}/summary?{NOVEMBER}")).await["duration"]["p95_ms"], p95, "{durations}");
     }
-    sql(&edge, &format!("{}; delete from counted_episodes where episode_id <> 3", fill("n"))).await;
+    counted_by_hand(&edge, &format!("{}; delete from counted_episodes where episode_id <> 3", fill("n"))).await;
     assert_eq!(get_ok(&edge, &format!("{ADMIN}/summary?{NOVEMBER}")).await["duration"]["p95_ms"], 3, "of one it is that one");
 }
 
@@ -364,7 +422,11 @@ async fn mn_21_pages_of_details_neither_repeat_nor_miss_an_episode() {
             assert!(numbers.is_sorted_by(|a, b| if order == "asc" { a < b } else { a > b }), "{sort} {order}: {numbers:?}");
         }
     }
-    sql(&edge, "update counted_episodes set duration_ms = null where episode_id = (select min(episode_id) from counted_episodes)").await;
+    counted_by_hand(
+        &edge,
+        "update counted_episodes set duration_ms = null where episode_id = (select min(episode_id) from counted_episodes)",
+    )
+    .await;
     let last = get_ok(&edge, &format!("{ADMIN}/details?{NOVEMBER}&sort_by=duration_ms")).await;
     assert_eq!(last["items"][6]["duration_ms"], Value::Null, "what is not known is less than anything");
 }
@@ -561,6 +623,7 @@ async fn numbers_of_the_routes_are_those_of_plain_sql() {
 async fn differences_but_durations(edge: &TestEdge) -> Vec<String> {
     sql(edge, "update counted_episodes c set duration_ms = null from episodes e where e.id = c.episode_id and e.duration_sec is null; delete from episode_totals;
                insert into episode_totals select station_id, qa_status, count(*), coalesce(sum(duration_ms), 0), sum(size_bytes) from counted_episodes group by 1, 2").await;
+    pack_all(&edge.database.pool).await;
     let found = differences(&edge.database.pool).await;
     recount(edge).await;
     found

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use crate::data_ops::DEVICE;
 use crate::factory::place_all;
 use crate::harness::bench::{Recording, TOPICS, recorded};
+use crate::harness::counted::pack_all;
 use crate::harness::edge::{Seed, TestEdge, number};
-use crate::production_statistics::{count_all, differences};
+use crate::production_statistics::{RECOUNT, count_all, differences};
 use crate::stored_episodes::EpisodeMaker;
 
 const BASE: &str = "/api/v1/dashboard/quality";
@@ -276,6 +277,7 @@ async fn quality_is_broken_down_and_filtered_by_what_things_are_called_now() {
     // A window begins with its start and ends before its end; what waits, waits now.
     let at = "2026-11-20T12:00:00Z";
     site.sql(&format!("update counted_episodes set happened_at = '{at}'")).await;
+    pack_all(&site.edge.database.pool).await;
     for (window, episodes) in
         [(format!("start_time={at}&end_time=2026-11-21T00:00:00Z"), 2), (format!("start_time=2026-11-20T00:00:00Z&end_time={at}"), 0)]
     {
@@ -363,7 +365,9 @@ async fn counted(site: &Site) -> Value {
     let sql = "select jsonb_build_object(
         'episodes', (select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_episodes c),
         'waiting', (select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from waiting_episodes c),
-        'gaps', (select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id, c.topic), '[]') from counted_gaps c))";
+        'gaps', (select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id, c.topic), '[]') from counted_gaps c),
+        'uploads', (select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_uploads c),
+        'packed', (select coalesce(jsonb_agg(to_jsonb(c) order by c.station_id, c.day, c.part), '[]') from packed_episodes c))";
     site.edge.database.pool.get().await.unwrap().query_one(sql, &[]).await.unwrap().get(0)
 }
 
@@ -403,10 +407,7 @@ fn quality_counts_equal_a_recount_however_episodes_are_judged() {
                 let pool = &site.edge.database.pool;
                 assert_eq!(differences(pool).await, Vec::<String>::new(), "along the way");
                 let along = counted(&site).await;
-                site.sql(
-                    "truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps, statistics_cursor",
-                )
-                .await;
+                site.sql(RECOUNT).await;
                 count_all(pool).await;
                 assert_eq!(differences(pool).await, Vec::<String>::new(), "at once");
                 assert_eq!(counted(&site).await, along, "each as it was");

@@ -34,7 +34,7 @@ use tokio::sync::Mutex;
 
 use crate::factory::{Factory, asked, device, last_report, place_all, recorder_tells, uploaded, uploader_tells};
 use crate::harness::TestDatabase;
-use crate::production_statistics::{count_all, differences};
+use crate::production_statistics::{RECOUNT, count_all, differences};
 
 /// Each on a database of its own; more would be slower than they are worth in every run.
 const CASES: u32 = 24;
@@ -678,10 +678,7 @@ fn statistics_equal_a_recount_after_any_commands() {
                 let client = get(&database.pool).await.unwrap();
                 let all = "select coalesce(jsonb_agg(to_jsonb(c) order by c.episode_id), '[]') from counted_episodes c";
                 let along: serde_json::Value = client.query_one(all, &[]).await.unwrap().get(0);
-                client
-                    .batch_execute("truncate counted_episodes, counted_tasks, episode_totals, task_totals, waiting_episodes, counted_gaps, statistics_cursor")
-                    .await
-                    .unwrap();
+                client.batch_execute(RECOUNT).await.unwrap();
                 count_all(&database.pool).await;
                 assert_eq!(differences(&database.pool).await, Vec::<String>::new(), "at once");
                 assert_eq!(client.query_one(all, &[]).await.unwrap().get::<_, serde_json::Value>(0), along, "each as it was");

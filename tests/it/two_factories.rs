@@ -11,6 +11,7 @@ use keystone_edge::projections::rebuild::rebuild;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
+use crate::harness::counted::pack_all;
 use crate::harness::edge::{TestEdge, number};
 
 /// Stands in every name of the other factory, and nowhere else.
@@ -85,6 +86,7 @@ impl Site {
         }
         let episode: i64 = client.query_one("select id from episodes where scene_name = $1", &[&MARK]).await.unwrap().get(0);
         client.batch_execute(COUNTED).await.unwrap();
+        pack_all(&edge.database.pool).await;
         edge.devices.connect(DEVICE, "idle", None);
         let there = [
             ("factories", factory),

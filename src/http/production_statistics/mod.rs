@@ -30,8 +30,9 @@ use super::problem::Problem;
 use super::routes::Routes;
 use super::wire::Paged;
 use super::words::{CountedByWord, GranularityWord, SortOrderWord, SortedByWord};
+use crate::projections::reads::buckets::Granularity;
 use crate::projections::reads::counted::Selection;
-use crate::projections::reads::counted_groups::{CountedBy, Granularity};
+use crate::projections::reads::counted_groups::CountedBy;
 use crate::projections::reads::counted_records::{SortOrder, SortedBy};
 use crate::projections::reads::{Listed, Page};
 

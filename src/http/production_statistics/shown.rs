@@ -7,7 +7,8 @@ use crate::domain::episode::QaStatus;
 use crate::http::wire::{Paged, WholeSecond};
 use crate::http::words::{CountedByWord, EpisodeWord, GranularityWord, QaStatusWord, SuccessWord};
 use crate::projections::reads::counted;
-use crate::projections::reads::counted_groups::{Bucket, CountedBy, Figures, Group, Summary};
+use crate::projections::reads::counted_days::{Bucket, Group};
+use crate::projections::reads::counted_groups::{CountedBy, Figures, Summary};
 use crate::projections::reads::counted_records::CountedEpisode;
 
 /// How far statistics are.
@@ -156,17 +157,17 @@ pub struct ProductionSummary {
 
 impl ProductionSummary {
     pub fn of(summary: &Summary, as_of: counted::AsOf) -> Self {
-        let s = summary;
+        let (s, f) = (summary, &summary.figures);
         let change = match s.earlier {
-            0 => f64::from(u8::from(s.episodes > 0)),
-            _ => (s.episodes - s.earlier) as f64 / s.earlier as f64,
+            0 => f64::from(u8::from(f.episodes > 0)),
+            _ => (f.episodes - s.earlier) as f64 / s.earlier as f64,
         };
         Self {
-            count: Counts::of(s.episodes),
-            duration: Durations::of(s.duration_ms, s.timed, s.p95_ms, s.longest_ms),
-            size: Sizes::of(s.size_bytes, s.episodes, s.largest_bytes),
-            qa: QaCounts { approved: s.approved, pass_rate: share(s.approved, s.episodes) },
-            cloud_sync: CloudCounts { synced: s.synced, unsynced: s.episodes - s.synced, sync_rate: share(s.synced, s.episodes) },
+            count: Counts::of(f.episodes),
+            duration: Durations::of(f.duration_ms, f.timed, s.p95_ms, f.longest_ms),
+            size: Sizes::of(f.size_bytes, f.episodes, f.largest_bytes),
+            qa: QaCounts { approved: s.approved, pass_rate: share(s.approved, f.episodes) },
+            cloud_sync: CloudCounts { synced: s.synced, unsynced: f.episodes - s.synced, sync_rate: share(s.synced, f.episodes) },
             compare: Comparison { previous_total_count: s.earlier, count_change_rate: change },
             as_of: as_of.into(),
         }
@@ -198,8 +199,8 @@ pub struct TrendItem {
     size: Sizes,
 }
 
-impl From<Bucket> for TrendItem {
-    fn from(bucket: Bucket) -> Self {
+impl From<Bucket<Figures>> for TrendItem {
+    fn from(bucket: Bucket<Figures>) -> Self {
         let (count, duration, size) = groups_of(&bucket.figures);
         Self { time: bucket.begins_at.into(), count, duration, size }
     }
@@ -234,7 +235,7 @@ pub struct ProductionBreakdownItem {
 }
 
 impl ProductionBreakdownItem {
-    pub fn of(group: Group, by: CountedBy) -> Self {
+    pub fn of(group: Group<Figures>, by: CountedBy) -> Self {
         let (count, duration, size) = groups_of(&group.figures);
         let name = match by {
             CountedBy::QaStatus => group.id.parse().map_or(group.name, |status| qa_text(status).to_owned()),

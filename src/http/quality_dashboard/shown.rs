@@ -11,8 +11,9 @@ use crate::http::inspection::pairs_of;
 use crate::http::production_statistics::AsOf;
 use crate::http::wire::{Paged, TextId, WholeSecond};
 use crate::http::words::{GranularityWord, InspectionCauseWord, JudgedByWord};
+use crate::projections::reads::buckets::Granularity;
 use crate::projections::reads::counted;
-use crate::projections::reads::counted_groups::{Bucket, Granularity, Group};
+use crate::projections::reads::counted_days::{Bucket, Group};
 use crate::projections::reads::inspection::SameEpisode;
 use crate::projections::reads::quality_dashboard::{Judged, Named, TopicGaps, Waiting};
 
@@ -96,7 +97,7 @@ pub struct QualityBucket {
 
 impl QualitySummary {
     pub fn of(by: Granularity, trend: Vec<Bucket<Judged>>, waiting: Vec<Waiting>, as_of: counted::AsOf) -> Self {
-        let total = trend.iter().fold(Judged::default(), |all, bucket| all.with(&bucket.figures));
+        let total = Judged::of(&trend);
         let bucket = |bucket: Bucket<Judged>| QualityBucket { time: bucket.begins_at.into(), figures: bucket.figures.into() };
         Self {
             total: total.into(),

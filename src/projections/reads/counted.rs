@@ -2,6 +2,8 @@
 //!
 //! Filters are meant as things are called now: a name is looked up here, and what is counted goes by what never changes.
 
+use std::ops::Range;
+
 use tokio_postgres::types::ToSql;
 
 use super::error::ReadError;
@@ -11,7 +13,9 @@ use super::names::{device, operator};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
+use crate::domain::storable::can_be_stored;
 use crate::domain::{CollectorId, FactoryId, RobotTypeId, SceneId, Scope, SopId, StationId, Timestamp};
+use crate::projections::packed_days::PackedEpisode;
 
 /// Which episodes. What is not given excludes nothing.
 #[derive(Clone, Debug)]
@@ -68,16 +72,33 @@ const STATIONS: &str = concat!(
 
 const EPISODE: &str = "select e.id from tasks t join episodes e on e.task_id = t.id where t.task_id = $1::text";
 
-/// Of rows `f`: what of an episode stays as it was when it was made. `$1` to `$8` are those of [`Selection::parameters`].
+/// Of rows `f`: whose an episode is. `$3` to `$7` are those of [`Selection::parameters`].
+macro_rules! identities {
+    () => {
+        "($3::bigint[] is null or f.scene_id = any($3)) and ($4::bigint[] is null or f.robot_type_id = any($4)) \
+         and ($5::bigint[] is null or f.sop_id = any($5)) and ($6::bigint[] is null or f.factory_id = any($6)) \
+         and ($7::bigint[] is null or f.station_id = any($7))"
+    };
+}
+
+/// What of an episode stays as it was when it was made: `$1` to `$8`.
 macro_rules! kept {
     () => {
-        "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz \
-         and ($3::bigint[] is null or f.scene_id = any($3)) and ($4::bigint[] is null or f.robot_type_id = any($4)) \
-         and ($5::bigint[] is null or f.sop_id = any($5)) and ($6::bigint[] is null or f.factory_id = any($6)) \
-         and ($7::bigint[] is null or f.station_id = any($7)) and ($8::bigint[] is null or f.episode_id = any($8))"
+        concat!(
+            "f.happened_at >= $1::timestamptz and f.happened_at < $2::timestamptz and ",
+            identities!(),
+            " and ($8::bigint[] is null or f.episode_id = any($8))"
+        )
     };
 }
 pub(super) const KEPT: &str = kept!();
+
+/// The packed days in which such episodes may be; which of a day they are, [`Selection::admits`] tells.
+pub(super) const DAYS: &str = concat!(
+    "f.day >= ($1::timestamptz at time zone 'UTC')::date and f.day <= ($2::timestamptz at time zone 'UTC')::date and ",
+    identities!(),
+    " and ($8::bigint[] is null or f.station_id in (select c.station_id from counted_episodes c where c.episode_id = any($8)))"
+);
 const KEPT_PARAMETERS: usize = 8;
 
 /// The same, and what changes: `$9` to `$11`.
@@ -132,18 +153,36 @@ impl Selection {
         with(&self.own(), &self.kept_within.values)
     }
 
-    /// The same in the window of equal length before; none where there is no such time.
-    pub(super) fn before(&self) -> Option<(Timestamp, Timestamp)> {
-        let (from, until) = (self.filter.from, self.filter.until);
-        let earlier = from.checked_sub_signed(until - from)?;
-        crate::domain::storable::can_be_stored(earlier).then_some((earlier, from))
+    /// The condition for packed days; its parameters are those of [`Selection::matches_kept`].
+    pub(super) fn matches_days(&self) -> String {
+        format!("{DAYS}{}", self.kept_within.sql)
     }
 
-    pub(super) fn parameters_in<'a>(&'a self, window: &'a (Timestamp, Timestamp)) -> Vec<Parameter<'a>> {
-        let mut parameters = self.parameters();
-        parameters[0] = &window.0;
-        parameters[1] = &window.1;
+    /// The window, in microseconds since 1970.
+    pub(super) fn window_us(&self) -> Range<i64> {
+        self.filter.from.timestamp_micros()..self.filter.until.timestamp_micros()
+    }
+
+    /// When the window of equal length before begins; none where there is no such time.
+    pub(super) fn before(&self) -> Option<Timestamp> {
+        let (from, until) = (self.filter.from, self.filter.until);
+        from.checked_sub_signed(until - from).filter(|earlier| can_be_stored(*earlier))
+    }
+
+    /// Those of [`Selection::parameters_kept`], for a window that begins earlier.
+    pub(super) fn parameters_since<'a>(&'a self, from: &'a Timestamp) -> Vec<Parameter<'a>> {
+        let mut parameters = self.parameters_kept();
+        parameters[0] = from;
         parameters
+    }
+
+    /// Whether an episode of a day that matches is meant, but for the window.
+    pub(super) fn admits(&self, episode: &PackedEpisode<'_>) -> bool {
+        let f = &self.filter;
+        f.qa_statuses.as_ref().is_none_or(|statuses| statuses.contains(&episode.qa_status))
+            && f.cloud_synced.is_none_or(|synced| synced == episode.cloud_synced)
+            && f.reasons.as_ref().is_none_or(|reasons| !episode.reason.is_empty() && reasons.iter().any(|reason| reason == episode.reason))
+            && self.episodes.as_ref().is_none_or(|episodes| episodes.contains(&episode.id))
     }
 }
 

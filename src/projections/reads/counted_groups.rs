@@ -1,113 +1,67 @@
 //! How many episodes there are, how long and how large: of all that match, by time, and by what they have in common.
 
-use tokio_postgres::Row;
-
-use super::counted::{MATCHES, NEXT, Selection};
-use super::counted_records::NAMED;
+use super::buckets::Granularity;
+use super::counted::Selection;
+use super::counted_days::{Bucket, Common, Group, NO_KEY, Tally, days, each_row, statements_of};
 use super::error::ReadError;
 use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
-use super::queries::{Reads, number_in, once_more, one_moment, rows_in};
-use super::row::{FromRow, row};
-use crate::domain::Timestamp;
+use super::queries::{Reads, once_more, one_moment};
 use crate::domain::words::words;
+use crate::projections::packed_days::{PackedEpisode, Unpacked};
 
-row! {
-    /// What is counted of a group of episodes. Those whose duration nobody knows are in none.
-    Figures {
-        episodes: i64 = "count(*)",
-        timed: i64 = "count(f.duration_ms)",
-        duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
-        longest_ms: i64 = "coalesce(max(f.duration_ms), 0)",
-        size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
-        largest_bytes: i64 = "coalesce(max(f.size_bytes), 0)",
-    }
+/// What is counted of a group of episodes. Those whose duration nobody knows are in none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub episodes: i64,
+    pub timed: i64,
+    pub duration_ms: i64,
+    pub longest_ms: i64,
+    pub size_bytes: i64,
+    pub largest_bytes: i64,
 }
 
-row! {
-    /// Episodes of about the same length.
-    Band {
-        /// In whole seconds; none of those whose duration nobody knows.
-        seconds: Option<i64> = "f.duration_ms / 1000",
-        episodes: i64 = "count(*)",
-        duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
-        longest_ms: i64 = "coalesce(max(f.duration_ms), 0)",
-        size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
-        largest_bytes: i64 = "coalesce(max(f.size_bytes), 0)",
-        approved: i64 = "count(*) filter (where f.qa_status in ('approved', 'inspector_approved'))",
-        synced: i64 = "count(*) filter (where f.cloud_synced)",
+impl Tally for Figures {
+    fn add(&mut self, episode: &PackedEpisode<'_>) {
+        let ms = episode.duration_ms.unwrap_or(0);
+        *self = self.with(&Self {
+            episodes: 1,
+            timed: i64::from(episode.duration_ms.is_some()),
+            duration_ms: ms,
+            longest_ms: ms,
+            size_bytes: episode.size_bytes,
+            largest_bytes: episode.size_bytes,
+        });
+    }
+
+    fn with(self, others: &Self) -> Self {
+        Self {
+            episodes: self.episodes + others.episodes,
+            timed: self.timed + others.timed,
+            duration_ms: self.duration_ms + others.duration_ms,
+            longest_ms: self.longest_ms.max(others.longest_ms),
+            size_bytes: self.size_bytes + others.size_bytes,
+            largest_bytes: self.largest_bytes.max(others.largest_bytes),
+        }
+    }
+
+    fn episodes(&self) -> i64 {
+        self.episodes
     }
 }
 
 /// What is counted of all that match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    pub episodes: i64,
-    pub timed: i64,
-    pub duration_ms: i64,
-    pub longest_ms: i64,
+    pub figures: Figures,
     /// Nearest rank: the shortest duration that at least 95 of 100 do not exceed.
     pub p95_ms: i64,
-    pub size_bytes: i64,
-    pub largest_bytes: i64,
     pub approved: i64,
     pub synced: i64,
     /// How many matched in the window of equal length before.
     pub earlier: i64,
 }
 
-/// A stretch of time, and what happened in it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bucket<F = Figures> {
-    pub begins_at: Timestamp,
-    pub figures: F,
-}
-
-impl<F: FromRow> FromRow for Bucket<F> {
-    fn columns() -> String {
-        "b.*".to_owned()
-    }
-
-    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { begins_at: row.try_get("begins_at")?, figures: F::from_row(row)? })
-    }
-}
-
-/// Episodes that have something in common.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group<F = Figures> {
-    pub id: String,
-    pub name: String,
-    pub figures: F,
-}
-
-impl<F: FromRow> FromRow for Group<F> {
-    fn columns() -> String {
-        "b.*".to_owned()
-    }
-
-    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { id: row.try_get("id")?, name: row.try_get("name")?, figures: F::from_row(row)? })
-    }
-}
-
-/// What is the same for all of a group: what never changes and tells the groups apart; the id and the name that are shown, of any episode of it.
-pub(super) struct Common {
-    pub key: &'static str,
-    pub id: &'static str,
-    pub name: &'static str,
-}
-
 words! {
-    /// How long a bucket of a trend is.
-    #[derive(Default)]
-    Granularity {
-        Hour = "hour",
-        #[default]
-        Day = "day",
-        /// Begins on a Monday.
-        Week = "week",
-        Month = "month",
-    }
     /// What episodes of a group have in common.
     #[derive(Default)]
     CountedBy {
@@ -134,53 +88,20 @@ impl CountedBy {
             Self::Collector => ("s.data_collector_id", OPERATOR, OPERATOR),
             Self::Scene => ("f.scene_id", "f.scene_id::text", "coalesce(n.name, e.scene_name, '')"),
             Self::Sop => ("f.sop_id", "f.sop_id::text", sop!("f.sop_id", " @ ")),
-            Self::QaStatus => ("f.qa_status", "f.qa_status", "f.qa_status"),
-            Self::CloudSynced => ("f.cloud_synced", "f.cloud_synced::text", "f.cloud_synced::text"),
+            Self::QaStatus => return Common::Word(|episode| episode.qa_status.as_str()),
+            Self::CloudSynced => return Common::Word(|episode| if episode.cloud_synced { "true" } else { "false" }),
         };
-        Common { key, id, name }
+        Common::Thing { key, id, name }
     }
 }
 
-/// Two processes group by seconds at once; by milliseconds there would be too many groups to put together.
-fn bands(matches: &str) -> String {
-    format!("select {} from counted_episodes f where {matches} group by 1", Band::columns())
-}
-
-/// The duration at a place among those of one band, the shortest first.
-fn within_band(matches: &str, next: usize) -> String {
-    let (seconds, place) = (next, next + 1);
-    format!(
-        "select f.duration_ms from counted_episodes f where {matches} and f.duration_ms >= ${seconds}::bigint * 1000 \
-         and f.duration_ms < (${seconds} + 1) * 1000 order by f.duration_ms, f.episode_id limit 1 offset ${place}::bigint"
-    )
-}
-
-fn count(matches: &str) -> String {
-    format!("select count(*) from counted_episodes f where {matches}")
-}
-
-/// The earliest bucket first. Each begins at an instant at which clocks that are so many minutes ahead of UTC show a whole one.
-pub(super) fn trend<F: FromRow>(granularity: Granularity, matches: &str, next: usize) -> String {
-    let (unit, ahead) = (granularity.as_str(), format!("make_interval(mins => ${next}::bigint::integer)"));
-    format!(
-        "select {} from (select (date_trunc('{unit}', f.happened_at at time zone 'UTC' + {ahead}) - {ahead}) at time zone 'UTC' as begins_at, {} \
-         from counted_episodes f where {matches} group by 1) b order by b.begins_at",
-        Bucket::<F>::columns(),
-        F::columns()
-    )
-}
-
-/// The largest group first.
-pub(super) fn groups<F: FromRow>(by: &Common, matches: &str) -> String {
-    let Common { key, id, name } = by;
-    let of_station = if key.starts_with("s.") { "left join stations s on s.id = f.station_id" } else { "" };
-    format!(
-        "select {} from (select {id} as id, {name} as name, g.* \
-         from (select {}, max(f.episode_id) as one from counted_episodes f {of_station} where {matches} group by {key}) g \
-         join counted_episodes f on f.episode_id = g.one {NAMED}) b order by b.episodes desc, b.id collate \"C\"",
-        Group::<F>::columns(),
-        F::columns()
-    )
+/// What 95 of 100 do not exceed, by nearest rank; 0 of nothing.
+fn p95(mut durations: Vec<i64>) -> i64 {
+    let rank = (durations.len() * 95).div_ceil(100);
+    match rank.checked_sub(1) {
+        Some(place) => *durations.select_nth_unstable(place).1,
+        None => 0,
+    }
 }
 
 impl Reads {
@@ -192,98 +113,79 @@ impl Reads {
     async fn counted_summary_once(&self, selection: &Selection) -> Result<Summary, ReadError> {
         let mut client = self.connection().await?;
         let moment = one_moment(&mut client).await?;
-        let matches = selection.matches();
-        let found: Vec<Band> = rows_in(&moment, &bands(&matches), &selection.parameters()).await?;
-        let mut summary = Summary::of(&found);
-        if let Some((seconds, place)) = rank(&found) {
-            let mut parameters = selection.parameters();
-            parameters.push(&seconds);
-            parameters.push(&place);
-            summary.p95_ms = number_in(&moment, &within_band(&matches, selection.next()), &parameters).await?;
-        }
-        if let Some(window) = selection.before() {
-            summary.earlier = number_in(&moment, &count(&matches), &selection.parameters_in(&window)).await?;
-        }
+        let (window, before) = (selection.window_us(), selection.before());
+        let parameters = before.as_ref().map_or_else(|| selection.parameters_kept(), |before| selection.parameters_since(before));
+        let earlier = before.map_or(window.start, |before| before.timestamp_micros())..window.start;
+        let (mut summary, mut durations) = (Summary::default(), vec![]);
+        each_row(&moment, &days(NO_KEY, &selection.matches_days()), &parameters, |row| {
+            let episodes: Unpacked<PackedEpisode<'_>> = row.try_get(0)?;
+            for episode in episodes.0.iter().filter(|episode| selection.admits(episode)) {
+                if window.contains(&episode.happened_us) {
+                    summary.figures.add(episode);
+                    durations.extend(episode.duration_ms);
+                    summary.approved += i64::from(episode.qa_status.is_approved());
+                    summary.synced += i64::from(episode.cloud_synced);
+                } else if earlier.contains(&episode.happened_us) {
+                    summary.earlier += 1;
+                }
+            }
+            Ok(())
+        })
+        .await?;
         moment.commit().await?;
+        summary.p95_ms = p95(durations);
         Ok(summary)
     }
 
     /// The earliest bucket first; empty ones are not there.
-    pub async fn counted_trend(&self, selection: &Selection, by: Granularity, minutes_ahead: i64) -> Result<Vec<Bucket>, ReadError> {
-        let sql = trend::<Figures>(by, &selection.matches(), selection.next());
-        let mut parameters = selection.parameters();
-        parameters.push(&minutes_ahead);
-        self.rows_planned(&sql, &parameters).await
+    pub async fn counted_trend(
+        &self,
+        selection: &Selection,
+        by: Granularity,
+        minutes_ahead: i64,
+    ) -> Result<Vec<Bucket<Figures>>, ReadError> {
+        self.trend_of(selection, by, minutes_ahead).await
     }
 
     /// Every group, the largest first. There are no more than robots, people or procedures.
-    pub async fn counted_groups(&self, selection: &Selection, by: CountedBy) -> Result<Vec<Group>, ReadError> {
-        self.rows_planned(&groups::<Figures>(&by.common(), &selection.matches()), &selection.parameters()).await
+    pub async fn counted_groups(&self, selection: &Selection, by: CountedBy) -> Result<Vec<Group<Figures>>, ReadError> {
+        self.groups_of(selection, &by.common()).await
     }
-}
-
-impl Summary {
-    fn of(bands: &[Band]) -> Self {
-        let mut all = Self::default();
-        for band in bands {
-            all.episodes += band.episodes;
-            all.timed += if band.seconds.is_some() { band.episodes } else { 0 };
-            all.duration_ms += band.duration_ms;
-            all.longest_ms = all.longest_ms.max(band.longest_ms);
-            all.size_bytes += band.size_bytes;
-            all.largest_bytes = all.largest_bytes.max(band.largest_bytes);
-            all.approved += band.approved;
-            all.synced += band.synced;
-        }
-        all
-    }
-}
-
-/// In which band the 95th of 100 is, and how many of that band are shorter.
-fn rank(bands: &[Band]) -> Option<(i64, i64)> {
-    let mut timed: Vec<(i64, i64)> = bands.iter().filter_map(|band| Some((band.seconds?, band.episodes))).collect();
-    timed.sort_unstable();
-    let all: i64 = timed.iter().map(|(_, episodes)| episodes).sum();
-    let mut before = all.saturating_mul(95).saturating_add(99) / 100 - 1;
-    timed.into_iter().find_map(|(seconds, episodes)| {
-        let here = before < episodes;
-        if !here {
-            before -= episodes;
-        }
-        here.then_some((seconds, before))
-    })
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    let trends = Granularity::ALL.iter().map(|by| ("trend of episodes", trend::<Figures>(*by, MATCHES, NEXT)));
-    let groups = CountedBy::ALL.iter().map(|by| ("groups of episodes", groups::<Figures>(&by.common(), MATCHES)));
-    let all = [
-        ("episodes by how long they are", bands(MATCHES)),
-        ("a duration by its place", within_band(MATCHES, NEXT)),
-        ("episodes that match", count(MATCHES)),
-    ];
-    all.into_iter().chain(trends).chain(groups).collect()
+    CountedBy::ALL.iter().flat_map(|by| statements_of(&by.common())).map(|statement| ("groups of episodes", statement)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::episode::QaStatus;
 
-    fn band(seconds: Option<i64>, episodes: i64) -> Band {
-        Band { seconds, episodes, duration_ms: 0, longest_ms: 0, size_bytes: 0, largest_bytes: 0, approved: 0, synced: 0 }
+    #[test]
+    fn the_rank_is_the_nearest() {
+        let durations = |all: i64| (1..=all).rev().collect::<Vec<_>>();
+        for (all, found) in [(0, 0), (1, 1), (2, 2), (19, 19), (20, 19), (21, 20), (100, 95), (101, 96)] {
+            assert_eq!(p95(durations(all)), found, "{all}");
+        }
+        assert_eq!(p95(vec![7; 40]), 7);
     }
 
     #[test]
-    fn the_rank_is_the_nearest_and_counts_what_is_timed() {
-        for (bands, found) in [
-            (vec![], None),
-            (vec![band(None, 9)], None),
-            (vec![band(Some(3), 1)], Some((3, 0))),
-            (vec![band(Some(1), 94), band(Some(2), 6)], Some((2, 0))),
-            (vec![band(Some(2), 5), band(None, 50), band(Some(1), 95)], Some((1, 94))),
-            (vec![band(Some(1), 10), band(Some(2), 10)], Some((2, 8))),
-        ] {
-            assert_eq!(rank(&bands), found, "{bands:?}");
-        }
+    fn what_is_not_timed_counts_for_its_size_alone() {
+        let episode = PackedEpisode {
+            id: 1,
+            happened_us: 0,
+            duration_ms: Some(5),
+            size_bytes: 3,
+            cloud_synced: false,
+            auto_approved: false,
+            qa_status: QaStatus::Failed,
+            reason: "",
+        };
+        let mut figures = Figures::default();
+        figures.add(&episode);
+        figures.add(&PackedEpisode { duration_ms: None, size_bytes: 9, ..episode });
+        assert_eq!(figures, Figures { episodes: 2, timed: 1, duration_ms: 5, longest_ms: 5, size_bytes: 12, largest_bytes: 9 });
     }
 }

@@ -1,14 +1,18 @@
 //! Single episodes as statistics count them: a page in some order, and all of them, the newest first.
 
+use std::collections::HashMap;
+
 use super::counted::{MATCHES, NEXT, Selection};
+use super::counted_days::each_episode;
 use super::error::ReadError;
-use super::list::{Listed, Page, typed};
-use super::names::{device, operator, or_empty, robot_type, sop, source, source_name};
-use super::queries::Reads;
+use super::list::{Listed, Page};
+use super::names::{NAMED, device, operator, or_empty, robot_type, sop, source, source_name};
+use super::queries::{Reads, once_more, one_moment, rows_in};
 use super::row::{FromRow, row};
 use crate::domain::episode::QaStatus;
 use crate::domain::words::words;
 use crate::domain::{EpisodeId, RobotTypeId, SceneId, SopId, Timestamp};
+use crate::projections::packed_days::PackedEpisode;
 
 row! {
     /// Whose it is was decided when it was made; names are those of now, and those of then where the thing is gone.
@@ -35,11 +39,6 @@ row! {
     }
 }
 
-/// What a row `f` is called by.
-pub(super) const NAMED: &str = "left join episodes e on e.id = f.episode_id left join stations s on s.id = f.station_id \
-     left join robots r on r.id = s.robot_id left join robot_types y on y.id = f.robot_type_id \
-     left join data_collectors c on c.id = s.data_collector_id left join scenes n on n.id = f.scene_id left join sops p on p.id = f.sop_id";
-
 words! {
     /// What records are sorted by; those that are equal in it, by their id.
     #[derive(Default)]
@@ -61,33 +60,41 @@ words! {
     }
 }
 
-/// What is not known is less than anything.
-fn order(by: SortedBy, order: SortOrder) -> String {
-    let direction = order.as_str();
+/// What an episode is sorted by. What is not known is less than anything.
+fn sort_key(by: SortedBy, episode: &PackedEpisode<'_>) -> i64 {
     match by {
-        SortedBy::Time => format!("f.happened_at {direction}, f.episode_id {direction}"),
-        SortedBy::DurationMs => format!("coalesce(f.duration_ms, -1) {direction}, f.episode_id {direction}"),
-        SortedBy::SizeBytes => format!("f.size_bytes {direction}, f.episode_id {direction}"),
-        SortedBy::Count | SortedBy::Status => format!("f.episode_id {direction}"),
+        SortedBy::Time => episode.happened_us,
+        SortedBy::DurationMs => episode.duration_ms.unwrap_or(-1),
+        SortedBy::SizeBytes => episode.size_bytes,
+        SortedBy::Count | SortedBy::Status => 0,
     }
 }
 
-fn page(order: &str, matches: &str, next: usize) -> String {
-    format!(
-        "select {} from (select f.* from counted_episodes f where {matches} order by {order} limit ${next}::bigint offset ${}::bigint) f \
-         {NAMED} order by {order}",
-        CountedEpisode::columns(),
-        next + 1
-    )
+/// One page of what is sorted by key and id.
+fn page_of(mut found: Vec<(i64, i64)>, direction: SortOrder, at: &Page) -> Vec<i64> {
+    let number = |number: i64| usize::try_from(number).unwrap_or(usize::MAX);
+    let compare = |one: &(i64, i64), other: &(i64, i64)| match direction {
+        SortOrder::Ascending => one.cmp(other),
+        SortOrder::Descending => other.cmp(one),
+    };
+    let (first, limit) = (number(at.offset).min(found.len()), at.limit.map_or(usize::MAX, number));
+    let end = first.saturating_add(limit).min(found.len());
+    // What comes behind the page need not be sorted.
+    if end < found.len() {
+        found.select_nth_unstable_by(end, compare);
+        found.truncate(end);
+    }
+    found.sort_unstable_by(compare);
+    found.drain(first..).map(|(_, id)| id).collect()
 }
 
-fn count(matches: &str) -> String {
-    format!("select count(*) from counted_episodes f where {matches}")
+fn by_id() -> String {
+    format!("select {} from counted_episodes f {NAMED} where f.episode_id = any ($1::bigint[])", CountedEpisode::columns())
 }
 
 /// The newest behind a place.
 fn behind(matches: &str, next: usize) -> String {
-    let order = order(SortedBy::Time, SortOrder::Descending);
+    let order = "f.happened_at desc, f.episode_id desc";
     let (at, id, limit) = (next, next + 1, next + 2);
     format!(
         "select {} from (select f.* from counted_episodes f where {matches} \
@@ -105,14 +112,26 @@ impl Reads {
         direction: SortOrder,
         at: Page,
     ) -> Result<Listed<CountedEpisode>, ReadError> {
-        let matches = selection.matches();
-        let (page, count) = (page(&order(by, direction), &matches, selection.next()), count(&matches));
-        let mut parameters = selection.parameters();
-        let of_count = typed(&count, &parameters);
-        parameters.push(&at.limit);
-        parameters.push(&at.offset);
-        let (rows, total) = tokio::try_join!(self.rows_planned(&page, &parameters), self.query_planned(&count, &of_count))?;
-        let total = total.first().map_or(Ok(0), |row| row.try_get(0))?;
+        once_more!(self.counted_records_once(selection, by, direction, &at).await)
+    }
+
+    async fn counted_records_once(
+        &self,
+        selection: &Selection,
+        by: SortedBy,
+        direction: SortOrder,
+        at: &Page,
+    ) -> Result<Listed<CountedEpisode>, ReadError> {
+        let mut client = self.connection().await?;
+        let moment = one_moment(&mut client).await?;
+        let mut found = vec![];
+        each_episode(&moment, selection, |episode| found.push((sort_key(by, episode), episode.id))).await?;
+        let total = i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let ids = page_of(found, direction, at);
+        let mut rows: Vec<CountedEpisode> = rows_in(&moment, &by_id(), &[&ids]).await?;
+        moment.commit().await?;
+        let places: HashMap<i64, usize> = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        rows.sort_by_key(|row| places.get(&row.id.0));
         Ok(Listed { rows, total, next: None })
     }
 
@@ -134,7 +153,21 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    let orders = SortedBy::ALL.iter().flat_map(|by| SortOrder::ALL.iter().map(|direction| order(*by, *direction)));
-    let pages = orders.map(|order| ("episodes as they are counted", page(&order, MATCHES, NEXT)));
-    pages.chain([("episodes as they are counted, in all", count(MATCHES)), ("episodes to export", behind(MATCHES, NEXT))]).collect()
+    vec![("episodes as they are counted", by_id()), ("episodes to export", behind(MATCHES, NEXT))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_what_is_equal_go_by_id() {
+        let found = vec![(5, 1), (7, 2), (5, 3), (7, 4), (0, 5)];
+        let page = |direction, offset, limit| page_of(found.clone(), direction, &Page { limit, offset, after: None });
+        assert_eq!(page(SortOrder::Descending, 0, Some(3)), [4, 2, 3]);
+        assert_eq!(page(SortOrder::Descending, 3, Some(3)), [1, 5]);
+        assert_eq!(page(SortOrder::Ascending, 1, Some(2)), [1, 3]);
+        assert_eq!(page(SortOrder::Ascending, 0, None), [5, 1, 3, 2, 4]);
+        assert_eq!(page(SortOrder::Ascending, 9, Some(2)), [0; 0]);
+    }
 }

@@ -2,9 +2,15 @@
 //!
 //! What is there now is read from the rows of tasks, batches and stations; how much there was, from what is counted behind the log.
 
-use chrono::NaiveDate;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use chrono::{NaiveDate, TimeDelta};
 use deadpool_postgres::Transaction;
 
+use super::buckets::{Buckets, Granularity};
+use super::counted_days::{ByTime, each_row};
+use super::counted_groups::Figures;
 use super::error::ReadError;
 use super::home::Home;
 use super::list::Parameter;
@@ -15,6 +21,7 @@ use crate::domain::episode::QaStatus;
 use crate::domain::station::StationStatus;
 use crate::domain::task::TaskStatus;
 use crate::domain::{BatchId, CollectorId, EpisodeId, FactoryId, OrderId, OrganizationId, Scope, SopId, StationId, TaskId, Timestamp};
+use crate::projections::packed_days::{PackedEpisode, PackedTask, Unpacked};
 
 /// Which part of the site. What is not given excludes nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +49,16 @@ pub struct Shape {
     pub preview_limit: i64,
 }
 
+impl Shape {
+    fn window_us(&self) -> Range<i64> {
+        self.from.timestamp_micros()..self.until.timestamp_micros()
+    }
+
+    fn days(&self) -> Buckets {
+        Buckets { by: Granularity::Day, minutes_ahead: self.minutes_ahead }
+    }
+}
+
 row! {
     TasksOf {
         status: TaskStatus = "t.status",
@@ -49,21 +66,21 @@ row! {
     }
 }
 
-row! {
-    DayOf {
-        day: NaiveDate = "((t.assigned_at at time zone 'UTC') + make_interval(mins => $4::bigint::integer))::date",
-        status: TaskStatus = "t.status",
-        tasks: i64 = "count(*)",
-    }
+/// Tasks of one status that were assigned on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayOf {
+    pub day: NaiveDate,
+    pub status: TaskStatus,
+    pub tasks: i64,
 }
 
-row! {
-    EpisodeDay {
-        day: NaiveDate = "((f.happened_at at time zone 'UTC') + make_interval(mins => $4::bigint::integer))::date",
-        episodes: i64 = "count(*)",
-        duration_ms: i64 = "coalesce(sum(f.duration_ms), 0)::bigint",
-        size_bytes: i64 = "coalesce(sum(f.size_bytes), 0)::bigint",
-    }
+/// Episodes of a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpisodeDay {
+    pub day: NaiveDate,
+    pub episodes: i64,
+    pub duration_ms: i64,
+    pub size_bytes: i64,
 }
 
 row! {
@@ -221,21 +238,66 @@ fn task_totals() -> String {
     format!("select {} from task_totals t where {} group by t.status", TasksOf::columns(), here("t.station_id"))
 }
 
-fn task_days() -> String {
+/// The packed days of a window.
+fn packed(column: &str, table: &str) -> String {
     format!(
-        "select {} from counted_tasks t where {} and t.assigned_at >= $2::timestamptz and t.assigned_at < $3::timestamptz \
-         and t.status <> 'cancelled' group by 1, 2",
-        DayOf::columns(),
-        here("t.station_id")
+        "select f.{column} from {table} f where {} and f.day >= ($2::timestamptz at time zone 'UTC')::date \
+         and f.day <= ($3::timestamptz at time zone 'UTC')::date",
+        here("f.station_id")
     )
 }
 
-fn episode_days() -> String {
-    format!(
-        "select {} from counted_episodes f where {} and f.happened_at >= $2::timestamptz and f.happened_at < $3::timestamptz group by 1",
-        EpisodeDay::columns(),
-        here("f.station_id")
-    )
+fn packed_tasks() -> String {
+    packed("tasks", "packed_tasks")
+}
+
+fn packed_episodes() -> String {
+    packed("episodes", "packed_episodes")
+}
+
+/// The date that clocks show which are so many minutes ahead of UTC.
+fn local_date(at: Timestamp, minutes_ahead: i64) -> NaiveDate {
+    (at + TimeDelta::minutes(minutes_ahead)).date_naive()
+}
+
+/// Tasks of a window by day; those that were cancelled are in none.
+async fn task_days(moment: &Transaction<'_>, stations: Parameter<'_>, shape: &Shape) -> Result<Vec<DayOf>, ReadError> {
+    let (window, buckets) = (shape.window_us(), shape.days());
+    let mut found = BTreeMap::<(i64, TaskStatus), i64>::new();
+    each_row(moment, &packed_tasks(), &[stations, &shape.from, &shape.until], |row| {
+        let tasks: Unpacked<PackedTask> = row.try_get(0)?;
+        let mut day = 0..0;
+        for task in tasks.0.iter().filter(|task| task.status != TaskStatus::Cancelled && window.contains(&task.assigned_us)) {
+            if !day.contains(&task.assigned_us) {
+                day = buckets.of(task.assigned_us);
+            }
+            *found.entry((day.start, task.status)).or_default() += 1;
+        }
+        Ok(())
+    })
+    .await?;
+    let day_of = |((begins_us, status), tasks)| {
+        Some(DayOf { day: local_date(Timestamp::from_timestamp_micros(begins_us)?, shape.minutes_ahead), status, tasks })
+    };
+    Ok(found.into_iter().filter_map(day_of).collect())
+}
+
+/// Episodes of a window by day.
+async fn episode_days(moment: &Transaction<'_>, stations: Parameter<'_>, shape: &Shape) -> Result<Vec<EpisodeDay>, ReadError> {
+    let (window, mut found) = (shape.window_us(), ByTime::<Figures>::default());
+    each_row(moment, &packed_episodes(), &[stations, &shape.from, &shape.until], |row| {
+        let episodes: Unpacked<PackedEpisode<'_>> = row.try_get(0)?;
+        found.add(shape.days(), episodes.0.iter().filter(|episode| window.contains(&episode.happened_us)));
+        Ok(())
+    })
+    .await?;
+    let day_of = |(begins_at, sum): (Timestamp, Figures)| EpisodeDay {
+        day: local_date(begins_at, shape.minutes_ahead),
+        episodes: sum.episodes,
+        duration_ms: sum.duration_ms,
+        size_bytes: sum.size_bytes,
+    };
+    Ok(found.into_sums().map(day_of).collect())
 }
 
 fn uploads() -> String {
@@ -422,7 +484,7 @@ impl Reads {
         // One after the other on one connection, without waiting in between.
         let (tasks, days, scenes, sops, episodes, first_task_us, current, batches, active_tasks) = tokio::try_join!(
             async { rows_in(&moment, &task_totals(), &[s]).await },
-            async { rows_in(&moment, &task_days(), &[s, &shape.from, &shape.until, &shape.minutes_ahead]).await },
+            async { task_days(&moment, s, shape).await },
             async { rows_in(&moment, &shares(true), &[s, &shape.distribution_limit]).await },
             async { rows_in(&moment, &shares(false), &[s, &shape.distribution_limit]).await },
             async { rows_in(&moment, &episode_totals(), &[s]).await },
@@ -455,7 +517,7 @@ impl Reads {
             async { number_in(&moment, &assigned_today(), &[s, &shape.today, &shape.until]).await },
             async { rows_in(&moment, &ended_today(), &[s, &shape.today, &shape.until]).await },
             async { rows_in(&moment, &episode_totals(), &[s]).await },
-            async { rows_in(&moment, &episode_days(), &[s, &shape.from, &shape.until, &shape.minutes_ahead]).await },
+            async { episode_days(&moment, s, shape).await },
             async { number_in(&moment, &active_batch_count(), &[s]).await },
             async { rows_in(&moment, &station_counts(), &[s]).await },
             async { rows_in(&moment, &robots(&within.sql), &of_robots).await },
@@ -509,8 +571,8 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("stations of a part of the site", stations_of("")),
         ("tasks by status", task_totals()),
-        ("tasks by day", task_days()),
-        ("episodes by day", episode_days()),
+        ("tasks, packed by day", packed_tasks()),
+        ("episodes, packed by day", packed_episodes()),
         ("uploads of a part of the site", uploads()),
         ("tasks by scene, of a part", shares(true)),
         ("tasks by SOP, of a part", shares(false)),

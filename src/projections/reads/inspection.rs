@@ -66,7 +66,7 @@ row! {
     SameEpisode {
         inspector_id: InspectorId = "one.inspector_id",
         own: Decision = "one.decision",
-        others: Decision = "other.decision",
+        others: Decision = "one.others",
         episodes: i64 = "count(*)",
     }
 }
@@ -168,9 +168,13 @@ fn work(within: &str) -> String {
     )
 }
 
-/// First and second decisions about one episode, each from its inspector's side. What a senior settled is no judgement made alone.
-pub(super) const PAIRED: &str = "inspection_decisions one join inspection_decisions other \
-    on other.episode_id = one.episode_id and other.round = one.round and other.inspector_id <> one.inspector_id and one.place < 2 and other.place < 2";
+/// First and second decisions about one episode, each from its inspector's side. What a senior settled is no judgement made alone. Few episodes are
+/// decided about twice, so it begins with the second.
+pub(super) const PAIRED: &str = "inspection_decisions second join inspection_decisions first \
+    on first.episode_id = second.episode_id and first.round = second.round and first.inspector_id <> second.inspector_id \
+        and first.place = 0 and second.place = 1 \
+    cross join lateral (values (first.inspector_id, first.decision, second.decision, first.created_at), \
+                               (second.inspector_id, second.decision, first.decision, second.created_at)) one (inspector_id, decision, others, created_at)";
 
 fn same_episodes(within: &str) -> String {
     format!(
@@ -178,7 +182,7 @@ fn same_episodes(within: &str) -> String {
          left join inspectors i on i.id = one.inspector_id left join organizations g on g.id = i.organization_id \
          where ($1::timestamptz is null or one.created_at >= $1) \
              and ($2::timestamptz is null or one.created_at < $2){within} \
-         group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
+         group by one.inspector_id, one.decision, one.others order by one.inspector_id",
         SameEpisode::columns()
     )
 }

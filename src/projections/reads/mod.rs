@@ -9,10 +9,12 @@ pub mod accounts;
 pub mod audit;
 pub mod batches;
 pub mod breakdown;
+pub mod buckets;
 pub mod bulk_runs;
 pub mod certificates;
 pub mod compared;
 pub mod counted;
+pub mod counted_days;
 pub mod counted_groups;
 pub mod counted_records;
 pub mod credentials;
@@ -73,6 +75,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         certificates::statements(),
         compared::statements(),
         counted::statements(),
+        counted_days::statements(),
         counted_groups::statements(),
         counted_records::statements(),
         credentials::statements(),

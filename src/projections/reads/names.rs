@@ -51,4 +51,9 @@ macro_rules! or_empty {
     };
 }
 
+/// What a row `f` is called by.
+pub(super) const NAMED: &str = "left join episodes e on e.id = f.episode_id left join stations s on s.id = f.station_id \
+     left join robots r on r.id = s.robot_id left join robot_types y on y.id = f.robot_type_id \
+     left join data_collectors c on c.id = s.data_collector_id left join scenes n on n.id = f.scene_id left join sops p on p.id = f.sop_id";
+
 pub(super) use {device, operator, or_empty, robot_type, sop, source, source_name};

@@ -1,43 +1,67 @@
 //! What the dashboard of quality shows: how episodes were judged, what waits for inspectors and for how long, on which topics messages are
 //! missing, and how far inspectors agree.
 
-use super::counted::{KEPT, MATCHES, NEXT, Selection};
-use super::counted_groups::{Bucket, Common, Granularity, Group, groups, trend};
+use super::buckets::Granularity;
+use super::counted::{KEPT, Selection};
+use super::counted_days::{Bucket, Common, Group, Tally, statements_of};
 use super::error::ReadError;
 use super::inspection::{PAIRED, SameEpisode};
+use super::list::typed;
 use super::names::{device, operator, or_empty, sop};
 use super::queries::Reads;
 use super::row::{FromRow, row};
-use crate::domain::episode::InspectionCause;
+use crate::domain::episode::{InspectionCause, QaStatus};
 use crate::domain::words::words;
 use crate::domain::{InspectorId, Timestamp};
+use crate::projections::packed_days::PackedEpisode;
 
-row! {
-    /// How episodes were judged. Each is in one of `passed`, `failed`, `rejected`, `waiting` and `pending`.
-    #[derive(Copy, Default)]
-    Judged {
-        episodes: i64 = "count(*)",
-        passed: i64 = "count(*) filter (where f.qa_status in ('approved', 'inspector_approved'))",
-        /// Of those that passed, by an automatic run.
-        auto_approved: i64 = "count(*) filter (where f.auto_approved)",
-        failed: i64 = "count(*) filter (where f.qa_status = 'failed')",
-        rejected: i64 = "count(*) filter (where f.qa_status = 'rejected')",
-        waiting: i64 = "count(*) filter (where f.qa_status = 'needs_inspection')",
-        pending: i64 = "count(*) filter (where f.qa_status in ('pending_qa', 'qa_running'))",
+/// How episodes were judged. Each is in one of `passed`, `failed`, `rejected`, `waiting` and `pending`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    pub episodes: i64,
+    pub passed: i64,
+    /// Of those that passed, by an automatic run.
+    pub auto_approved: i64,
+    pub failed: i64,
+    pub rejected: i64,
+    pub waiting: i64,
+    pub pending: i64,
+}
+
+impl Tally for Judged {
+    fn add(&mut self, episode: &PackedEpisode<'_>) {
+        self.episodes += 1;
+        self.auto_approved += i64::from(episode.auto_approved);
+        *match episode.qa_status {
+            QaStatus::Approved | QaStatus::InspectorApproved => &mut self.passed,
+            QaStatus::Failed => &mut self.failed,
+            QaStatus::Rejected => &mut self.rejected,
+            QaStatus::NeedsInspection => &mut self.waiting,
+            QaStatus::PendingQa | QaStatus::QaRunning => &mut self.pending,
+        } += 1;
+    }
+
+    fn with(self, others: &Self) -> Self {
+        Self {
+            episodes: self.episodes + others.episodes,
+            passed: self.passed + others.passed,
+            auto_approved: self.auto_approved + others.auto_approved,
+            failed: self.failed + others.failed,
+            rejected: self.rejected + others.rejected,
+            waiting: self.waiting + others.waiting,
+            pending: self.pending + others.pending,
+        }
+    }
+
+    fn episodes(&self) -> i64 {
+        self.episodes
     }
 }
 
 impl Judged {
-    pub fn with(self, other: &Self) -> Self {
-        Self {
-            episodes: self.episodes + other.episodes,
-            passed: self.passed + other.passed,
-            auto_approved: self.auto_approved + other.auto_approved,
-            failed: self.failed + other.failed,
-            rejected: self.rejected + other.rejected,
-            waiting: self.waiting + other.waiting,
-            pending: self.pending + other.pending,
-        }
+    /// Of all buckets together.
+    pub fn of(buckets: &[Bucket<Self>]) -> Self {
+        buckets.iter().fold(Self::default(), |all, bucket| all.with(&bucket.figures))
     }
 }
 
@@ -95,7 +119,7 @@ impl JudgedBy {
         const DEVICE: &str = or_empty!(device!());
         const OPERATOR: &str = or_empty!(operator!());
         let (key, id, name) = match self {
-            Self::Reason => ("f.reason", "coalesce(f.reason, '')", "coalesce(f.reason, '')"),
+            Self::Reason => return Common::Word(|episode| episode.reason),
             Self::Factory => {
                 ("f.factory_id", "f.factory_id::text", "coalesce((select w.name from factories w where w.id = f.factory_id), '')")
             }
@@ -105,7 +129,7 @@ impl JudgedBy {
             Self::Robot => ("s.robot_id", DEVICE, DEVICE),
             Self::Collector => ("s.data_collector_id", OPERATOR, "coalesce(c.name, s.collector_name, '')"),
         };
-        Common { key, id, name }
+        Common::Thing { key, id, name }
     }
 }
 
@@ -124,13 +148,14 @@ fn topics(kept: &str) -> String {
     )
 }
 
-/// Decisions about one episode beside each other, by when they were made.
+/// Decisions about one episode beside each other, by when they were made: the second behind the first, but for clocks that differ.
 fn same_episodes(kept: &str) -> String {
     format!(
-        "select {} from {PAIRED} join counted_episodes c on c.episode_id = one.episode_id \
+        "select {} from {PAIRED} join counted_episodes c on c.episode_id = second.episode_id \
          cross join lateral (select one.created_at as happened_at, c.episode_id, c.station_id, c.scene_id, c.sop_id, c.robot_type_id, c.factory_id, \
                                     c.organization_id) f \
-         where {kept} group by one.inspector_id, one.decision, other.decision order by one.inspector_id",
+         where {kept} and second.created_at >= $1::timestamptz - interval '1 day' \
+         group by one.inspector_id, one.decision, one.others order by one.inspector_id",
         SameEpisode::columns()
     )
 }
@@ -142,15 +167,12 @@ fn named() -> String {
 impl Reads {
     /// The earliest bucket first; empty ones are not there.
     pub async fn judged_trend(&self, selection: &Selection, by: Granularity, minutes_ahead: i64) -> Result<Vec<Bucket<Judged>>, ReadError> {
-        let sql = trend::<Judged>(by, &selection.matches(), selection.next());
-        let mut parameters = selection.parameters();
-        parameters.push(&minutes_ahead);
-        self.rows_planned(&sql, &parameters).await
+        self.trend_of(selection, by, minutes_ahead).await
     }
 
     /// Every group, the largest first.
     pub async fn judged_groups(&self, selection: &Selection, by: JudgedBy) -> Result<Vec<Group<Judged>>, ReadError> {
-        self.rows_planned(&groups::<Judged>(&by.common(), &selection.matches()), &selection.parameters()).await
+        self.groups_of(selection, &by.common()).await
     }
 
     /// What waits now; how it stands and when it was recorded is not asked.
@@ -165,7 +187,10 @@ impl Reads {
 
     /// Decisions of the window about episodes that two decided about, neither knowing of the other, and who they are.
     pub async fn agreed(&self, selection: &Selection) -> Result<(Vec<SameEpisode>, Vec<Named>), ReadError> {
-        let pairs: Vec<SameEpisode> = self.rows_planned(&same_episodes(&selection.matches_kept()), &selection.parameters_kept()).await?;
+        let sql = same_episodes(&selection.matches_kept());
+        // Few seconds have their firsts looked up: read from end to end, all decisions of all time would be.
+        let rows = self.query_pinned(&sql, &typed(&sql, &selection.parameters_kept())).await?;
+        let pairs: Vec<SameEpisode> = rows.iter().map(SameEpisode::from_row).collect::<Result<_, _>>()?;
         let mut ids: Vec<i64> = pairs.iter().map(|pair| pair.inspector_id.0).collect();
         ids.dedup();
         let names = self.rows_planned(&named(), &[&ids]).await?;
@@ -174,13 +199,12 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    let trends = Granularity::ALL.iter().map(|by| ("trend of verdicts", trend::<Judged>(*by, MATCHES, NEXT)));
-    let groups = JudgedBy::ALL.iter().map(|by| ("groups of judged episodes", groups::<Judged>(&by.common(), MATCHES)));
+    let groups = JudgedBy::ALL.iter().flat_map(|by| statements_of(&by.common())).map(|statement| ("groups of judged episodes", statement));
     let all = [
         ("what waits for inspectors", queue(KEPT)),
         ("topics with gaps", topics(KEPT)),
         ("episodes inspected twice, of a part", same_episodes(KEPT)),
         ("names of inspectors", named()),
     ];
-    all.into_iter().chain(trends).chain(groups).collect()
+    all.into_iter().chain(groups).collect()
 }

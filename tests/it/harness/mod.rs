@@ -8,6 +8,7 @@
 pub mod balancer;
 pub mod bench;
 mod cluster;
+pub mod counted;
 pub mod device;
 pub mod disk;
 pub mod edge;
