@@ -189,7 +189,7 @@ pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json
     Since,
     Until,
 ), responses(
-    (status = 200, content_type = "application/x-ndjson", body = String,
+    (status = 200, content((String = "application/x-ndjson"), (String = "text/csv; charset=utf-8")),
      description = "As many events as there are; an export that ends with an error is not whole, and its connection is cut"),
     (status = 400, description = "A filter that cannot be"),
 ))]

@@ -42,7 +42,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
     ("format" = inline(Option<ExportFormatWord>), Query, description = "NDJSON where it is not given"),
     Filters,
 ), responses(
-    (status = 200, content_type = "application/x-ndjson", body = String,
+    (status = 200, content((String = "application/x-ndjson"), (String = "text/csv; charset=utf-8")),
      description = "As many entries as there are; an export that ends with an error is not whole, and its connection is cut"),
     (status = 400, description = "A filter that cannot be"),
 ))]

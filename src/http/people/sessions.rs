@@ -116,7 +116,7 @@ pub struct EndedSessions {
 }
 
 /// End all sessions of a person, one's own unless it is said.
-#[utoipa::path(post, path = "/api/v1/sessions/end", tag = "people", request_body = EndedPerson, responses(
+#[utoipa::path(post, path = "/api/v1/sessions/end", tag = "people", request_body(content = Option<EndedPerson>), responses(
     (status = 200, body = EndedSessions),
     (status = 400, description = "There is no such person"),
     (status = 403, description = "It is another person, and you do not run the site"),
