@@ -1,7 +1,7 @@
 // Filters of the audit, between the address, where times are those of a form, and the server's query, where they are instants.
 
 export const NAMES = ['kind', 'actor', 'action', 'entity', 'address', 'since', 'until'] as const;
-export const KINDS = ['change', 'read', 'download', 'refusal'] as const;
+export const KINDS = ['change', 'read', 'download', 'refusal', 'login', 'session_end', 'password_change'] as const;
 
 export function asked(param: (name: string) => string): Record<string, string> {
   const query: Record<string, string> = {};
