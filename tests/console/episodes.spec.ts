@@ -88,7 +88,7 @@ test('gaps of a topic stand on its line, and lead to their pictures', async ({ p
   await expect(line.locator('title')).toHaveText('No message from 1.20 s to 1.75 s');
   await line.getByRole('link', { name: '1.20–1.75' }).click();
   await expect(page).toHaveURL(/at=1\.2/);
-  await expect(page.getByRole('img', { name: '/camera0/rgb at 1.2 s' })).toBeVisible();
+  await expect(page.getByRole('img', { name: '/camera0/rgb at 1.2 s' }).first()).toBeVisible();
   expect(await page.locator('b', { hasText: 'arm' }).count()).toBe(0);
   expect(await page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)).toBe(true);
 });

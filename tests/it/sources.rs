@@ -11,6 +11,10 @@ pub fn files_in(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = vec![];
     let Ok(entries) = fs::read_dir(folder) else { return found };
     for entry in entries.map(|entry| entry.expect("a readable folder").path()) {
+        // What was fetched to build and test the console is not ours.
+        if entry.ends_with("node_modules") {
+            continue;
+        }
         if entry.is_dir() {
             found.extend(files_in(&entry, extension));
         } else if entry.extension().is_some_and(|ending| ending == extension) {

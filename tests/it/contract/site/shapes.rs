@@ -525,6 +525,8 @@ pub const OVERVIEW: &[Field] = &[
         Always,
     ),
     AS_OF,
+    // Ours: how long recordings take from their end until they are verified.
+    ("uploads", Of(&[("verified", N, Always), ("p50_s", N, Always), ("p95_s", N, Always), ("longest_s", N, Always)]), Always),
 ];
 
 pub const BATCH: &[Field] = &[

@@ -1,7 +1,8 @@
-// What robots do, as it happens: the stream of devices, which every login may follow. Each robot is an object of its own, so
+// What robots do, as it happens: the stream of devices, which every login but a screen's may follow. Each robot is an object of its own, so
 // that a change redraws its row alone; and what came is shown once a second, with the ages that grow then, however much it is.
 
 import { Follower } from '../../lib/live.svelte';
+import { session } from '../../lib/session.svelte';
 
 interface Told {
   device_id: string;
@@ -47,9 +48,11 @@ export class Devices {
   counts = $state.raw({ connected: 0, recording: 0, warned: 0 });
 
   #waiting: [kind: string, told: Told][] = [];
-  #follower: Follower;
+  /** None where the login may not hear of robots, as a screen may not. */
+  #follower: Follower | undefined;
 
   constructor() {
+    if (!session.may('GET', 'device-state/stream')) return;
     this.#follower = new Follower('device-state/stream', (message) => {
       const told = JSON.parse(message.data) as Partial<Told>;
       if (typeof told.device_id === 'string') this.#waiting.push([message.event ?? '', told as Told]);
@@ -57,11 +60,11 @@ export class Devices {
   }
 
   get link() {
-    return this.#follower.state;
+    return this.#follower?.state;
   }
 
   close(): void {
-    this.#follower.close();
+    this.#follower?.close();
   }
 
   /** Takes over what came since. */
