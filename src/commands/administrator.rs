@@ -7,7 +7,11 @@ use super::execute::Commands;
 const KEEP_FIRST: &str = "insert into credentials (subject, subject_id, password_hash) values ('administrator', 0, $1)
                           on conflict do nothing returning changed_at";
 
-const CHANGE: &str = "insert into credentials (subject, subject_id, password_hash) values ('administrator', 0, $1)
+/// And ends the sessions that were begun with the one before.
+const CHANGE: &str = "with ended as (
+                          update sessions set ended_at = clock_timestamp()
+                          where subject = 'administrator' and ended_at is null and expires_at > clock_timestamp())
+                      insert into credentials (subject, subject_id, password_hash) values ('administrator', 0, $1)
                       on conflict (subject, subject_id)
                       do update set password_hash = excluded.password_hash, changed_at = clock_timestamp() returning changed_at";
 
