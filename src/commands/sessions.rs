@@ -9,13 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::{CommandError, Commands};
 use crate::domain::{SessionId, Timestamp};
 use crate::eventstore::StoreError;
+use crate::projections::people::END_SESSIONS;
 use crate::projections::reads::credentials::Subject;
 
 const BEGIN: &str = "insert into sessions (subject, subject_id, started_at, expires_at, address) values ($1, $2, $3, $4, $5) returning id";
 const END: &str = "update sessions set ended_at = $2 where id = $1 and ended_at is null and expires_at > $2 and
     ($3::text is null or (subject, subject_id) = ($3, $4)) returning subject, subject_id";
-const END_ALL: &str =
-    "update sessions set ended_at = $3 where subject = $1 and subject_id = $2 and ended_at is null and expires_at > $3 returning id";
 const SWEEP: &str = "delete from sessions where id = any (array(
     select id from sessions where expires_at < clock_timestamp() - make_interval(secs => $1) order by expires_at, id limit $2::bigint))";
 const RENEW_HASH: &str = "update credentials set password_hash = $4 where subject = $1 and subject_id = $2 and password_hash = $3";
@@ -39,7 +38,7 @@ impl Commands {
 
     /// Ends all sessions of a person: how many there were.
     pub async fn end_sessions(&self, whose: Subject) -> Result<usize, CommandError> {
-        Ok(self.beside_the_log(END_ALL, &[&whose.kind, &whose.id, &self.now()]).await?.len())
+        Ok(self.beside_the_log(END_SESSIONS, &[&whose.kind, &whose.id, &self.now()]).await?.len())
     }
 
     /// Forgets sessions whose tokens open nothing any more.
@@ -59,7 +58,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
     let all = [
         ("session, begun", BEGIN),
         ("session, ended", END),
-        ("sessions of a person, ended", END_ALL),
+        ("sessions of a person, ended", END_SESSIONS),
         ("sessions that are over", SWEEP),
         ("hash of a password, renewed", RENEW_HASH),
     ];

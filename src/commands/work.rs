@@ -255,8 +255,7 @@ impl Work {
                        on conflict (subject, subject_id) do update set password_hash = excluded.password_hash, changed_at = clock_timestamp()";
             also.push((sql, vec![subject, id, hash]));
             // A token says only in which second it was given.
-            let sql = "update sessions set ended_at = clock_timestamp() where subject = $1 and subject_id = $2 and ended_at is null";
-            also.push((sql, vec![subject, id]));
+            also.push((people::END_SESSIONS, vec![subject, id, &self.now]));
         }
         for (command_id, params) in &self.params {
             let sql = "insert into command_params (command_id, params, created_at) values ($1, $2, $3)";

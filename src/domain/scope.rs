@@ -28,6 +28,15 @@ impl Scope {
         }
     }
 
+    /// The factories that it lies in, none of which is named where it is everything, and the organization where it is one.
+    pub fn parts(&self) -> (Option<Vec<FactoryId>>, Option<OrganizationId>) {
+        match self {
+            Self::Everything => (None, None),
+            Self::Factories(factories) => (Some(factories.iter().copied().collect()), None),
+            Self::Organization(factory, organization) => (Some(vec![*factory]), Some(*organization)),
+        }
+    }
+
     /// Whether it contains all that another scope does.
     pub fn includes(&self, other: &Self) -> bool {
         match (self, other) {

@@ -1,11 +1,11 @@
 //! `/`: the console for a person who typed the address, and `ok` for a balancer that knows no other path.
 //!
 //! The page and its parts were built from `src/console` and are compiled in. Their names carry what is in them, so that browsers
-//! keep them for good; the page itself is asked for each time. Each is packed once, when it is first asked for.
+//! keep them for good; the page itself is asked for each time. Each is packed once, when it is first asked for packed.
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use axum::extract::Path;
 use axum::http::header::{
@@ -36,8 +36,14 @@ struct Part {
     content_type: HeaderValue,
     etag: HeaderValue,
     plain: Bytes,
+    packed: OnceLock<Option<Bytes>>,
+}
+
+impl Part {
     /// Where packing saves anything.
-    packed: Option<Bytes>,
+    fn packed(&self) -> Option<&Bytes> {
+        self.packed.get_or_init(|| gzip(&self.plain).filter(|packed| packed.len() < self.plain.len())).as_ref()
+    }
 }
 
 static PARTS: LazyLock<HashMap<String, Part>> = LazyLock::new(|| {
@@ -47,10 +53,9 @@ static PARTS: LazyLock<HashMap<String, Part>> = LazyLock::new(|| {
             std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
             std::borrow::Cow::Owned(bytes) => bytes.into(),
         };
-        let packed = gzip(&plain).filter(|packed| packed.len() < plain.len());
         let etag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
         let content_type = HeaderValue::from_str(file.metadata.mimetype()).ok()?;
-        Some((name.to_owned(), Part { content_type, etag: HeaderValue::from_str(&etag).ok()?, plain, packed }))
+        Some((name.to_owned(), Part { content_type, etag: HeaderValue::from_str(&etag).ok()?, plain, packed: OnceLock::new() }))
     };
     Built::iter().filter_map(|name| part(&name)).collect()
 });
@@ -111,7 +116,8 @@ fn answer(name: &str, headers: &HeaderMap) -> Response {
         return (StatusCode::NOT_MODIFIED, said).into_response();
     }
     let content_type = [(CONTENT_TYPE, part.content_type.clone())];
-    match part.packed.clone().filter(|_| lists(headers, &ACCEPT_ENCODING, "gzip")) {
+    let packed = if lists(headers, &ACCEPT_ENCODING, "gzip") { part.packed().cloned() } else { None };
+    match packed {
         Some(packed) => (said, content_type, [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))], packed).into_response(),
         None => (said, content_type, part.plain.clone()).into_response(),
     }
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn the_first_load_is_small() {
         let first = PARTS.iter().filter(|(name, _)| *name == PAGE || name.starts_with("assets/index-"));
-        let bytes: usize = first.map(|(_, part)| part.packed.as_ref().map_or(part.plain.len(), Bytes::len)).sum();
+        let bytes: usize = first.map(|(_, part)| part.packed().map_or(part.plain.len(), Bytes::len)).sum();
         assert!((1..150_000).contains(&bytes), "{bytes} bytes");
     }
 }

@@ -5,7 +5,7 @@ use hyper::service::Service;
 
 use super::AuthMode;
 use super::auth::Identity;
-use super::policy::{Access, Key, Limit, Policy, Reach, Recorded, Role};
+use super::policy::{Access, Key, Limit, Policy, Recorded, Role};
 use super::router::policies;
 use super::router::tests::{DISPLAY_TOKEN, operations, request, served, state};
 use crate::domain::device::LinkKind;
@@ -54,16 +54,6 @@ fn wanted_of_nobody(access: Access) -> Heard {
     match access {
         Access::Open => Heard::LetIn,
         Access::LoginUnlessCompat | Access::Login | Access::LoginOrLink | Access::LoginOrSecret | Access::Link => Heard::NotLoggedIn,
-    }
-}
-
-fn reach(policy: &Policy) -> &'static str {
-    match policy.reach {
-        Reach::Site => "site",
-        Reach::Shared => "shared",
-        Reach::Caller => "caller",
-        Reach::Scope => "scope",
-        Reach::OwnRobot => "own robot",
     }
 }
 
@@ -159,7 +149,7 @@ async fn every_route_is_for_whom_its_policy_and_the_page_say() {
             assert_eq!(heard, wanted(&policy, who, *mode), "{method} {path} as {}", who.name());
             cells.push(heard.as_str().to_owned());
         }
-        cells.extend([reach(&policy).to_owned(), key(&policy).to_owned(), further(&policy)]);
+        cells.extend([policy.reach.as_str().replace('_', " "), key(&policy).to_owned(), further(&policy)]);
         rows.push((path, format!("| {} |\n", cells.join(" | "))));
     }
     rows.sort();

@@ -1,4 +1,4 @@
-//! What a login was used for, as an answer carries it outward to where it is recorded: its route alone does not tell it.
+//! That a login began or ended, or got another password, as an answer carries it outward to where it is recorded: its route alone does not tell it.
 
 use super::auth::Identity;
 use crate::domain::access::{AccessKind, LoginMethod};

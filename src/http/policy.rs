@@ -53,6 +53,18 @@ pub enum Reach {
     OwnRobot,
 }
 
+impl Reach {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Site => "site",
+            Self::Shared => "shared",
+            Self::Caller => "caller",
+            Self::Scope => "scope",
+            Self::OwnRobot => "own_robot",
+        }
+    }
+}
+
 /// Whether a route is for auditors, who stand in no list of roles: they read everything, and change nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForAuditors {

@@ -104,15 +104,11 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            status: code.status(),
-            code: code.as_str(),
-            detail: detail.into(),
-            extra: Map::new(),
-            retry_after_s: None,
-            who: None,
-            about: None,
-        }
+        Self::bare(code.status(), code.as_str(), detail.into())
+    }
+
+    fn bare(status: StatusCode, code: &'static str, detail: String) -> Self {
+        Self { status, code, detail, extra: Map::new(), retry_after_s: None, who: None, about: None }
     }
 
     pub fn invalid(detail: impl Into<String>) -> Self {
@@ -234,15 +230,7 @@ fn status_of(kind: RefusalKind) -> StatusCode {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = status_of(refusal.kind);
-        Self {
-            status,
-            code: refusal.code.as_str(),
-            detail: refusal.message,
-            extra: refusal.extra,
-            retry_after_s: None,
-            who: None,
-            about: None,
-        }
+        Self { extra: refusal.extra, ..Self::bare(status, refusal.code.as_str(), refusal.message) }
     }
 }
 

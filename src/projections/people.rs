@@ -23,3 +23,7 @@ pub const KEEP: &str = "insert into people (subject, subject_id, name, operator_
 /// All bindings of a data collector tell who they are now: what is known of people has no history.
 pub const AT_STATIONS: &str = "update stations set collector_name = $3, collector_operator_id = coalesce($4, collector_operator_id)
     where $1::text = 'data_collector' and data_collector_id = $2 and ($3, $4) is distinct from (collector_name, collector_operator_id)";
+
+/// All sessions of a person end.
+pub const END_SESSIONS: &str =
+    "update sessions set ended_at = $3 where subject = $1 and subject_id = $2 and ended_at is null and expires_at > $3 returning id";

@@ -14,17 +14,13 @@ fn specs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console")
 }
 
-/// The names, in the order, in which `.ci/prepare` looks.
+/// Where `.ci/prepare` finds one.
 fn browser() -> String {
-    let set = std::env::var("KEYSTONE_CHROMIUM").ok();
-    let names = set.into_iter().chain(["chromium", "google-chrome-stable", "google-chrome", "chromium-browser"].map(str::to_owned));
-    let works = |name: &String| {
-        let asked = std::process::Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        asked.is_ok_and(|ended| ended.success())
-    };
-    let found = names.into_iter().find(works).expect("a Chromium: run `make prepare-tests`");
-    let found = std::process::Command::new("sh").args(["-c", "command -v -- \"$1\"", "sh", &found]).output().expect("a shell");
-    String::from_utf8(found.stdout).expect("a path").trim().to_owned()
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let found = std::process::Command::new(root.join(".ci/prepare")).arg("browser").output().expect("a shell");
+    let path = String::from_utf8(found.stdout).expect("a path").trim().to_owned();
+    assert!(!path.is_empty(), "there is no Chromium: run `make prepare-tests`");
+    path
 }
 
 /// A factory that works.

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::{Caller, Role};
 use crate::domain::Scope;
 use crate::http::extract::Json;
-use crate::http::policy::{Access, Policy, Reach};
+use crate::http::policy::{Access, Policy};
 use crate::http::routes::{Policies, Routes};
 use crate::http::words::RoleWord;
 
@@ -57,13 +57,7 @@ pub async fn access(Extension(policies): Extension<Arc<Policies>>, caller: Calle
         mine: policy.admits(&caller.identity).is_ok() && policy.lies_within(&caller.scope).is_ok(),
         open: policy.access == Access::Open,
         roles: policy.roles.iter().map(Role::as_str).collect(),
-        reach: match policy.reach {
-            Reach::Site => "site",
-            Reach::Shared => "shared",
-            Reach::Caller => "caller",
-            Reach::Scope => "scope",
-            Reach::OwnRobot => "own_robot",
-        },
+        reach: policy.reach.as_str(),
     };
     let mut routes: Vec<_> = policies.all().map(|(method, path, policy)| one(method.as_str(), path, policy)).collect();
     routes.sort_by(|a, b| (&a.path, &a.method).cmp(&(&b.path, &b.method)));

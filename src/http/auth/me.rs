@@ -156,11 +156,7 @@ impl Me {
 
     /// What one sees who is of no organization.
     fn seeing(self, scope: &Scope) -> Self {
-        let factories = match scope {
-            Scope::Everything => None,
-            Scope::Factories(factories) => Some(factories.iter().map(|id| TextId(id.0)).collect()),
-            Scope::Organization(factory, _) => Some(vec![TextId(factory.0)]),
-        };
+        let factories = scope.parts().0.map(|factories| factories.iter().map(|id| TextId(id.0)).collect());
         Self { factories, ..self }
     }
 

@@ -21,14 +21,6 @@ pub(super) enum Home {
     },
 }
 
-/// How what a row says is held against the caller's factories.
-enum Compared {
-    /// It is one of them.
-    Any,
-    /// It is several, all of which are theirs.
-    All,
-}
-
 /// A further condition, and the values of its parameters. Both are empty where the scope is everything.
 #[derive(Default)]
 pub(super) struct Within {
@@ -39,25 +31,19 @@ pub(super) struct Within {
 impl Home {
     /// What a scope adds to a statement that has so many parameters.
     pub fn within(self, scope: &Scope, parameters: usize) -> Within {
-        let (factory, compared, own) = match self {
+        let one_of = |factory| format!(" and {factory} = any (${}::bigint[])", parameters + 1);
+        let (sql, own) = match self {
             Self::Site => return Within::default(),
-            Self::Factory(factory) => (factory, Compared::Any, None),
-            Self::Organization { factory, organization } => (factory, Compared::Any, Some(organization)),
-            Self::Scope { factories, organization } => (factories, Compared::All, Some(organization)),
+            Self::Factory(factory) => (one_of(factory), None),
+            Self::Organization { factory, organization } => (one_of(factory), Some(organization)),
+            Self::Scope { factories, organization } => (format!(" and {factories} <@ ${}::bigint[]", parameters + 1), Some(organization)),
         };
-        let (factories, organization) = match scope {
-            Scope::Everything => return Within::default(),
-            Scope::Factories(factories) => (factories.iter().map(|id| id.0).collect(), None),
-            Scope::Organization(factory, organization) => (vec![factory.0], own.map(|own| (own, organization.0))),
-        };
-        let sql = match compared {
-            Compared::Any => format!(" and {factory} = any (${}::bigint[])", parameters + 1),
-            Compared::All => format!(" and {factory} <@ ${}::bigint[]", parameters + 1),
-        };
+        let (Some(factories), organization) = scope.parts() else { return Within::default() };
+        let factories: Vec<i64> = factories.iter().map(|id| id.0).collect();
         let mut within = Within { sql, values: vec![Box::new(factories)] };
-        if let Some((own, id)) = organization {
+        if let (Some(own), Some(id)) = (own, organization) {
             within.sql += &format!(" and {own} = ${}::bigint", parameters + 2);
-            within.values.push(Box::new(id));
+            within.values.push(Box::new(id.0));
         }
         within
     }

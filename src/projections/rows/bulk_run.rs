@@ -3,7 +3,7 @@
 use super::table::table;
 use super::{ReadModel, Shown};
 use crate::domain::bulk_run::{Active, BulkAction, BulkEnd, BulkRun, BulkTally};
-use crate::domain::{FactoryId, OrganizationId, Scope, Timestamp};
+use crate::domain::{FactoryId, OrganizationId, Timestamp};
 
 table! {
     BulkRunRow in "bulk_runs" by text String {
@@ -35,11 +35,7 @@ impl ReadModel for BulkRun {
                 (work, scope, *total, *cancel_requested, Some(*end), *tally, *started_at, error.clone())
             }
         };
-        let (factories, organization_id) = match scope {
-            Scope::Everything => (None, None),
-            Scope::Factories(factories) => (Some(factories.iter().copied().collect()), None),
-            Scope::Organization(factory, organization) => (Some(vec![*factory]), Some(*organization)),
-        };
+        let (factories, organization_id) = scope.parts();
         Shown::Row(BulkRunRow {
             action: work.action(),
             total_count,
