@@ -88,7 +88,7 @@ test('a suite is drafted beside what would flip, activated, applied and retired'
   await page.getByRole('button', { name: /^Judge \d+ episodes$/ }).click();
   await page.getByRole('button', { name: 'Confirm' }).click();
   // One that was approved in between makes the number another one: then the server says so, and one looks again.
-  const run = page.getByTestId('run');
+  const run = page.getByTestId('bulk-run');
   await expect(run.or(page.getByRole('alert'))).toBeVisible();
   if (await page.getByRole('alert').isVisible()) {
     await page.getByRole('button', { name: 'Cancel', exact: true }).click();

@@ -2,9 +2,16 @@
 
 import createClient, { type Client, type Middleware } from 'openapi-fetch';
 
-import { Refusal } from './refusal';
+import { API, ask } from './ask';
+import { Refusal, refusalOf } from './refusal';
 import type { paths } from './schema';
-import { API, session } from './session.svelte';
+import { session } from './session.svelte';
+
+/** Where the server does not take the token any more, the session has ended. Another password than the right one, where one is asked for, ends nothing. */
+function ended(refusal: Refusal): Refusal {
+  if (refusal.status === 401 && refusal.code !== 'login_refused') session.forget(true);
+  return refusal;
+}
 
 const signed: Middleware = {
   onRequest({ request }) {
@@ -13,10 +20,7 @@ const signed: Middleware = {
   },
   async onResponse({ response }) {
     if (response.ok) return response;
-    const refusal = await Refusal.of(response);
-    // Another password than the right one, where one is asked for: the session stands.
-    if (refusal.status === 401 && refusal.code !== 'login_refused') session.forget(true);
-    throw refusal;
+    throw ended(await Refusal.of(response));
   },
   onError({ error }) {
     throw Refusal.unreachable(error);
@@ -37,22 +41,28 @@ export async function body<T>(answer: Promise<{ data?: T }>): Promise<T> {
   return data as T;
 }
 
+/** As `ask`, with the login: what has no type in the description. */
+export async function asked(path: string, init: RequestInit = {}): Promise<Response> {
+  try {
+    return await ask(path, { ...init, headers: { ...init.headers, authorization: `Bearer ${session.token}` } });
+  } catch (thrown) {
+    throw ended(refusalOf(thrown));
+  }
+}
+
 /** What is no JSON: pictures, files, exports. The path is below `api/v1/`. */
 export async function file(path: string, signal?: AbortSignal): Promise<Blob> {
-  let response: Response;
-  try {
-    response = await fetch(API + path, { headers: { authorization: `Bearer ${session.token}` }, credentials: 'omit', signal: signal ?? null });
-  } catch (cause) {
-    throw Refusal.unreachable(cause);
-  }
-  if (response.status === 401) session.forget(true);
-  if (!response.ok) throw await Refusal.of(response);
-  return response.blob();
+  return (await asked(path, { signal: signal ?? null })).blob();
 }
 
 /** Lets the browser keep a file under a name. */
 export async function download(path: string, name: string): Promise<void> {
-  const url = URL.createObjectURL(await file(path));
+  save(await file(path), name);
+}
+
+/** The same of what is here already. */
+export function save(content: Blob, name: string): void {
+  const url = URL.createObjectURL(content);
   const link = document.createElement('a');
   link.href = url;
   link.download = name;

@@ -2,8 +2,9 @@
 
 import { createParser, type EventSourceMessage } from 'eventsource-parser';
 
-import { Refusal } from './refusal';
-import { API, session } from './session.svelte';
+import { asked } from './api';
+import { refusalOf, type Refusal } from './refusal';
+import { session } from './session.svelte';
 
 export type LinkState = 'connecting' | 'live' | 'waiting';
 
@@ -14,6 +15,7 @@ const SILENCE_MS = 45_000;
 
 export class Follower {
   state = $state<LinkState>('connecting');
+  /** What the server said against it; not that it is away. */
   refusal = $state.raw<Refusal | undefined>(undefined);
 
   #path: string;
@@ -52,12 +54,13 @@ export class Follower {
           wait = FIRST_WAIT_MS;
         });
       } catch (thrown) {
-        this.refusal = thrown instanceof Refusal ? thrown : undefined;
-        if (this.refusal !== undefined && this.refusal.status < 500 && this.refusal.status !== 429) {
+        const refusal = refusalOf(thrown);
+        this.refusal = refusal.status === 0 ? undefined : refusal;
+        if (refusal.status >= 400 && refusal.status < 500 && refusal.status !== 429) {
           this.state = 'waiting';
           return;
         }
-        wait = Math.max(wait, (this.refusal?.retryAfter ?? 0) * 1000);
+        wait = Math.max(wait, refusal.retryAfter * 1000);
       }
       if (this.#closed) return;
       this.state = 'waiting';
@@ -71,11 +74,10 @@ export class Follower {
 
   async #read(opened: () => void): Promise<void> {
     this.#abort = new AbortController();
-    const headers: Record<string, string> = { authorization: `Bearer ${session.token}`, accept: 'text/event-stream' };
+    const headers: Record<string, string> = { accept: 'text/event-stream' };
     if (this.#last) headers['last-event-id'] = this.#last;
-    const response = await fetch(API + this.#path, { headers, signal: this.#abort.signal, credentials: 'omit', cache: 'no-store' });
-    if (response.status === 401) session.forget(true);
-    if (!response.ok || response.body === null) throw await Refusal.of(response);
+    const response = await asked(this.#path, { headers, signal: this.#abort.signal });
+    if (response.body === null) return;
     opened();
     this.state = 'live';
     this.refusal = undefined;

@@ -1,6 +1,6 @@
 // Who is signed in. The token is sent as a header and kept for this tab only: there is no cookie that another site could use.
 
-import { Refusal } from './refusal';
+import { ask } from './ask';
 
 const KEPT = 'keystone.token';
 
@@ -20,9 +20,6 @@ export interface RouteAccess {
   reach: string;
 }
 
-/** The root of the interface, wherever a proxy has put us. */
-export const API = new URL('api/v1/', document.baseURI).href;
-
 class Session {
   token = $state(sessionStorage.getItem(KEPT) ?? '');
   me = $state.raw<Me | null>(null);
@@ -38,7 +35,7 @@ class Session {
   }
 
   async signIn(username: string, password: string): Promise<void> {
-    const response = await reached('auth/login', {
+    const response = await ask('auth/login', {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ username, password }),
@@ -50,7 +47,7 @@ class Session {
   /** Takes a token, if it opens anything. */
   async open(token: string): Promise<void> {
     const headers = { authorization: `Bearer ${token}` };
-    const [me, access] = await Promise.all([reached('auth/me', { headers }), reached('auth/me/access', { headers })]);
+    const [me, access] = await Promise.all([ask('auth/me', { headers }), ask('auth/me/access', { headers })]);
     const [mine, table] = (await Promise.all([me.json(), access.json()])) as [Me, { whole_site: boolean; routes: RouteAccess[] }];
     // All at once: the page that is shown for a person asks at once what they may.
     this.me = mine;
@@ -65,7 +62,7 @@ class Session {
     const headers = { authorization: `Bearer ${this.token}` };
     this.forget(false);
     // Whatever is answered: in this tab the token is gone.
-    await fetch(`${API}auth/logout`, { method: 'POST', headers }).catch(() => undefined);
+    await ask('auth/logout', { method: 'POST', headers }).catch(() => undefined);
   }
 
   /** The server does not take the token any more; the view stays, so that signing in again leads back to it. */
@@ -76,17 +73,6 @@ class Session {
     this.ended = ended;
     sessionStorage.removeItem(KEPT);
   }
-}
-
-async function reached(path: string, init: RequestInit): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(API + path, { ...init, cache: 'no-store', credentials: 'omit' });
-  } catch (cause) {
-    throw Refusal.unreachable(cause);
-  }
-  if (!response.ok) throw await Refusal.of(response);
-  return response;
 }
 
 export const session = new Session();

@@ -33,5 +33,7 @@ export const common = {
   notForYou: 'Your role does not open this page.',
   unreachable: 'The server does not answer. This page asks again by itself.',
   requestId: 'Request',
+  once: 'Shown this once: keep it now. The server has only its hash.',
+  putAway: 'I have kept it',
   stale: (text: string) => `This is what was known ${text} ago.`,
 };

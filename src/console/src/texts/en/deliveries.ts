@@ -176,6 +176,6 @@ export const deliveries = {
       bulk_sync: 'Push to the cloud',
       bulk_cleanup: 'Remove edge copies',
     },
-    counts: { passed_count: 'Done', qa_failed_count: 'Not as they should be', processing_failed_count: 'Could not be done', skipped_count: 'Skipped' },
+    counts: { passed_count: 'Done', qa_failed_count: 'Checks did not pass', processing_failed_count: 'Could not be done', skipped_count: 'Skipped' },
   },
 };

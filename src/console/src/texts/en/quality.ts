@@ -177,9 +177,5 @@ export const quality = {
     skipped: 'Skipped',
     go: (n: string) => `Judge ${n} episodes`,
     goAsk: (n: string) => `${n} episodes are judged by this suite. It can be cancelled while it goes on; what was judged by then stays.`,
-    running: 'Under way',
-    cancel: 'Cancel the run',
-    cancelAsk: 'What is being worked on ends, and the rest stays undone.',
-    counts: { passed: 'passed', failed: 'did not pass', skipped: 'skipped', broken: 'could not be done' },
   },
 };

@@ -125,8 +125,6 @@ export const registry = {
   usedBy: 'What needs it',
   inTheWay: 'What stands in the way',
   story: 'Its story in the log',
-  once: 'Shown this once: keep it now. The server has only its hash.',
-  putAway: 'I have kept it',
   bindings: 'Bindings',
   neverBound: 'Not bound to a workstation so far.',
   happened: 'What',

@@ -35,5 +35,7 @@ export const common: typeof english = {
   notForYou: '您的角色无权打开此页面。',
   unreachable: '服务器没有响应，页面会自动重试。',
   requestId: '请求',
+  once: '仅显示这一次，请立即保存。服务器只保留其哈希。',
+  putAway: '我已保存',
   stale: (text) => `以下为 ${text}前的数据。`,
 };

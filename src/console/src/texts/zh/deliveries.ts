@@ -178,6 +178,6 @@ export const deliveries: typeof english = {
       bulk_sync: '推送到云',
       bulk_cleanup: '清理边缘副本',
     },
-    counts: { passed_count: '已完成', qa_failed_count: '不符合要求', processing_failed_count: '无法完成', skipped_count: '已跳过' },
+    counts: { passed_count: '已完成', qa_failed_count: '检查未通过', processing_failed_count: '无法完成', skipped_count: '已跳过' },
   },
 };

@@ -179,9 +179,5 @@ export const quality: typeof english = {
     skipped: '跳过',
     go: (n) => `判定 ${n} 条数据`,
     goAsk: (n) => `将用此规则集判定 ${n} 条数据。进行中可以取消，已判定的保持不变。`,
-    running: '进行中',
-    cancel: '取消',
-    cancelAsk: '正在处理的会完成，其余不再处理。',
-    counts: { passed: '通过', failed: '未通过', skipped: '跳过', broken: '无法完成' },
   },
 };

@@ -1,6 +1,6 @@
-// Files that the browser keeps.
+// Files that signed links of the server lead to.
 
-import { API } from '../../../lib/session.svelte';
+import { API } from '../../../lib/ask';
 
 /** A signed path of the server, wherever a proxy has put it: as an address of its own. */
 export function absolute(signed: string): string {
@@ -14,14 +14,4 @@ export function saveLink(signed: string): void {
   link.download = '';
   link.rel = 'noopener';
   link.click();
-}
-
-/** Text that is here already. */
-export function saveText(text: string, name: string, type: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -1,1 +1,0 @@
-import{t as e}from"./prefs.svelte-CIR6Ycms.js";function t(t){let n=new Date(t);return!t||Number.isNaN(n.getTime())?``:(e.clock===`utc`?n:new Date(n.getTime()-n.getTimezoneOffset()*6e4)).toISOString().slice(0,16)}function n(t){let n=new Date(e.clock===`utc`?`${t}Z`:t);return Number.isNaN(n.getTime())?``:n.toISOString().replace(`.000Z`,`Z`)}export{t as n,n as t};
