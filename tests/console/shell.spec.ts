@@ -1,4 +1,4 @@
-import { expect, signIn, test, accessible } from './world';
+import { accessible, expect, signIn, test, until } from './world';
 
 test('signing in, going somewhere by key and by link, signing out', async ({ page }) => {
   await page.goto('/');
@@ -28,4 +28,15 @@ test('signing in, going somewhere by key and by link, signing out', async ({ pag
   await page.getByRole('button', { name: 'Sign out' }).click();
   await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible();
   expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+});
+
+test('a task and an episode are found by the ids that people carry', async ({ page, api }) => {
+  const episode = await until(async () => (await api.get('episodes?limit=1')).items[0], 'an episode');
+  await signIn(page);
+  for (const [id, place] of [[episode.episode_id, `episodes/${episode.id}`], [episode.task_public_id, `tasks/${episode.task_id}`], [`episode ${episode.id}`, `episodes/${episode.id}`]]) {
+    await page.keyboard.press('/');
+    await page.keyboard.type(id);
+    await page.keyboard.press('Enter');
+    await expect(page).toHaveURL(new RegExp(`#/${place}$`));
+  }
 });

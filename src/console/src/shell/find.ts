@@ -1,6 +1,6 @@
-// Where `order 4`, `task 17`, a public id or a device id leads.
+// Where `order 4`, `task 17`, `#6012` or a public id leads.
 
-import { api } from '../lib/api';
+import { api, body } from '../lib/api';
 import { href } from '../lib/router.svelte';
 import { session } from '../lib/session.svelte';
 
@@ -16,14 +16,24 @@ export async function find(text: string): Promise<string | undefined> {
   const position = /^(?:event|position)?\s*#(\d+)$/i.exec(asked);
   if (position?.[1] && session.may('GET', 'events')) return href(['log', position[1]]);
   if (asked.startsWith('task_')) {
-    const { data } = await api.GET('/api/v1/tasks', { params: { query: { task_id: asked, limit: 1 } as never } });
-    const task = (data as { items?: { id: number | string; task_id: string }[] } | undefined)?.items?.find((item) => item.task_id === asked);
+    const { items } = await body(api.GET('/api/v1/tasks', { params: { query: { task_id: asked, limit: 1 } } }));
+    const task = items.find((item) => item.task_id === asked);
     if (task) return href(['tasks', task.id]);
   }
   if (/^[0-9a-f-]{36}$/i.test(asked)) {
-    const { data } = await api.GET('/api/v1/episodes/{id}', { params: { path: { id: asked as never } } }).catch(() => ({ data: undefined }));
-    const episode = data as { id?: number } | undefined;
-    if (episode?.id !== undefined) return href(['episodes', episode.id]);
+    const episode = (await episodesOf(asked)).find((item) => item.episode_id === asked.toLowerCase());
+    if (episode) return href(['episodes', episode.id]);
   }
   return undefined;
+}
+
+/** Those that a search of ids finds, by the route that the login has for it. */
+async function episodesOf(publicId: string): Promise<{ id: number; episode_id?: string | null }[]> {
+  if (session.may('GET', 'data-ops/episodes')) {
+    return (await body(api.GET('/api/v1/data-ops/episodes', { params: { query: { q: publicId, limit: 1 } } }))).items;
+  }
+  if (session.may('GET', 'qa/episodes')) {
+    return (await body(api.GET('/api/v1/qa/episodes', { params: { query: { q: publicId, status: 'all', page: 1, page_size: 1 } } }))).items;
+  }
+  return [];
 }
