@@ -3,16 +3,18 @@
 import { api, body } from '../lib/api';
 import { href } from '../lib/router.svelte';
 import { session } from '../lib/session.svelte';
+import { unitHref } from '../lib/streams';
 
-const UNITS: Record<string, string[]> = {
-  order: ['orders'], batch: ['batches'], task: ['tasks'], episode: ['episodes'], station: ['registry', 'stations'], robot: ['registry', 'robots'],
-};
+const REGISTRY: Record<string, string> = { station: 'stations', robot: 'robots' };
 
 /** The address of what is called so, or nothing. */
 export async function find(text: string): Promise<string | undefined> {
   const asked = text.trim();
   const unit = /^(order|batch|task|episode|station|robot)\s*[#/ ]?\s*(\d+)$/i.exec(asked);
-  if (unit?.[1] && unit[2]) return href([...(UNITS[unit[1].toLowerCase()] ?? []), unit[2]]);
+  if (unit?.[1] && unit[2]) {
+    const kind = unit[1].toLowerCase();
+    return unitHref(kind, unit[2]) ?? href(['registry', REGISTRY[kind] ?? '', unit[2]]);
+  }
   const position = /^(?:event|position)?\s*#(\d+)$/i.exec(asked);
   if (position?.[1] && session.may('GET', 'events')) return href(['log', position[1]]);
   if (asked.startsWith('task_')) {

@@ -2,7 +2,6 @@ export const common = {
   loading: 'Loading…',
   again: 'Try again',
   copy: 'Copy',
-  copied: 'Copied',
   cancel: 'Cancel',
   confirm: 'Confirm',
   close: 'Close',

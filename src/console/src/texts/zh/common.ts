@@ -4,7 +4,6 @@ export const common: typeof english = {
   loading: '加载中…',
   again: '重试',
   copy: '复制',
-  copied: '已复制',
   cancel: '取消',
   confirm: '确认',
   close: '关闭',
