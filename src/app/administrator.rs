@@ -41,7 +41,7 @@ impl AdminPassword {
 }
 
 pub async fn settle(auth: &Auth, data: Option<&DataDir>, commands: &Commands, reads: &Reads) -> anyhow::Result<AdminPassword> {
-    let kept = reads.admin_password_hash().await?;
+    let kept = reads.admin_password().await?.map(|kept| kept.hash);
     if let Some(given) = &auth.admin_password {
         if !fits(given, kept.as_deref()).await? {
             commands.change_admin_password(&hash(given).await?).await?;

@@ -3,6 +3,7 @@
 
 use super::error::CommandError;
 use super::execute::Commands;
+use crate::projections::reads::credentials::Holder;
 
 const KEEP_FIRST: &str = "insert into credentials (subject, subject_id, password_hash) values ('administrator', 0, $1)
                           on conflict do nothing returning changed_at";
@@ -24,6 +25,8 @@ impl Commands {
     /// From now on this one, in every process.
     pub async fn change_admin_password(&self, hash: &str) -> Result<(), CommandError> {
         self.beside_the_log(CHANGE, &[&hash]).await?;
+        // A login that compared the one before may have begun its session while this was being kept.
+        self.end_sessions(Holder::Administrator.subject()).await?;
         Ok(())
     }
 }

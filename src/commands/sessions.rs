@@ -12,7 +12,10 @@ use crate::eventstore::StoreError;
 use crate::projections::people::END_SESSIONS;
 use crate::projections::reads::credentials::Subject;
 
-const BEGIN: &str = "insert into sessions (subject, subject_id, started_at, expires_at, address) values ($1, $2, $3, $4, $5) returning id";
+/// Where another password is being kept, this waits for it.
+const BEGIN: &str = "with compared as (
+        select from credentials where subject = $1 and subject_id = $2 and changed_at = $6 for share)
+    insert into sessions (subject, subject_id, started_at, expires_at, address) select $1, $2, $3, $4, $5 from compared returning id";
 const END: &str = "update sessions set ended_at = $2 where id = $1 and ended_at is null and expires_at > $2 and
     ($3::text is null or (subject, subject_id) = ($3, $4)) returning subject, subject_id";
 const SWEEP: &str = "delete from sessions where id = any (array(
@@ -20,13 +23,19 @@ const SWEEP: &str = "delete from sessions where id = any (array(
 const RENEW_HASH: &str = "update credentials set password_hash = $4 where subject = $1 and subject_id = $2 and password_hash = $3";
 
 impl Commands {
-    /// A person has signed in.
-    pub async fn begin_session(&self, whose: Subject, lifetime: Duration, address: Option<IpAddr>) -> Result<SessionId, CommandError> {
+    /// A person has signed in with the password that is theirs since then; none where they have another one by now.
+    pub async fn begin_session(
+        &self,
+        whose: Subject,
+        since: Timestamp,
+        lifetime: Duration,
+        address: Option<IpAddr>,
+    ) -> Result<Option<SessionId>, CommandError> {
         let now = self.now();
         let ends: Timestamp = now + TimeDelta::from_std(lifetime).unwrap_or(TimeDelta::MAX);
         let address = address.map(|address| address.to_string());
-        let rows = self.beside_the_log(BEGIN, &[&whose.kind, &whose.id, &now, &ends, &address]).await?;
-        Ok(rows[0].try_get(0).map_err(StoreError::from)?)
+        let rows = self.beside_the_log(BEGIN, &[&whose.kind, &whose.id, &now, &ends, &address, &since]).await?;
+        Ok(rows.first().map(|row| row.try_get(0)).transpose().map_err(StoreError::from)?)
     }
 
     /// Ends a session; of this person, where one is given. Answers whose it was; none where there is none that stands.
@@ -46,7 +55,7 @@ impl Commands {
         self.sweep(SWEEP, Duration::ZERO, stop).await
     }
 
-    /// Keeps a better hash of the same password, unless there is another password meanwhile. Sessions stay.
+    /// Keeps a better hash of the same password, unless there is another one meanwhile. Sessions stay.
     pub async fn renew_password_hash(&self, whose: Subject, before: &str, now: &str) -> Result<(), CommandError> {
         self.beside_the_log(RENEW_HASH, &[&whose.kind, &whose.id, &before, &now]).await?;
         Ok(())

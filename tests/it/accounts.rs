@@ -134,6 +134,34 @@ async fn an_account_that_is_disabled_deleted_or_given_another_password_or_role_o
     edge.account("d", "display", Value::Null).await;
 }
 
+/// A login takes as long as a password is compared, and by then it may be another one.
+#[tokio::test]
+async fn no_session_of_a_password_outlives_it_whenever_it_began() {
+    let edge = TestEdge::start().await;
+    let id = number(&edge.account("racer", "auditor", Value::Null).await);
+    let (mut before, mut began) = (PASSWORD.to_owned(), 0);
+    for round in 0..8 {
+        let after = format!("another password of one's own {round}");
+        let change = json!({"password": after});
+        let path = format!("/api/v1/accounts/{id}");
+        let change = async {
+            tokio::time::sleep(std::time::Duration::from_millis(15 * round)).await;
+            edge.send_as(&edge.admin, "PUT", &path, change).await
+        };
+        let logins = futures_util::future::join_all((0..4).map(|_| edge.log_in("racer", &before)));
+        let (logins, changed) = futures_util::future::join(logins, change).await;
+        assert_eq!(changed.0, 200, "{}", changed.1);
+        for (status, login) in logins {
+            assert!([200, 401].contains(&status), "{login}");
+            let Some(token) = login["access_token"].as_str() else { continue };
+            began += 1;
+            assert_eq!(edge.get_as(token, "/api/v1/orders").await.0, 401, "round {round}");
+        }
+        before = after;
+    }
+    assert!(began > 0, "each login was refused: nothing was tried");
+}
+
 /// MN-18: nobody takes the administrator's name, and nobody that of another kind of account.
 #[tokio::test]
 async fn mn_18_a_login_name_is_one_persons_among_all_kinds() {

@@ -180,27 +180,28 @@ pub async fn login(
     logins.accounts.attempt(&counted, address, now).map_err(throttled)?;
 
     let person = meant.and_then(|meant| meant.person);
-    let (identity, hash, of) = match &person {
-        _ if admin => (Identity::Admin, state.reads.admin_password_hash().await?, Of::Administrator),
-        Some(person) => (identity_of(person), Some(person.password_hash.clone()), Of::Person),
+    let (identity, kept, of) = match &person {
+        _ if admin => (Identity::Admin, state.reads.admin_password().await?, Of::Administrator),
+        Some(person) => (identity_of(person), Some(person.password.clone()), Of::Person),
         None => (Identity::Anonymous, None, Of::Person),
     };
-    let found = logins.matches(password.clone(), hash.clone(), of).await?;
+    let found = logins.matches(password.clone(), kept.as_ref().map(|kept| kept.hash.clone()), of).await?;
     // Who may not sign in does not get in, and is not told why.
     let holder = identity.holder().filter(|_| found != Match::No && person.as_ref().is_none_or(|person| person.active));
-    let Some(holder) = holder else {
+    let refuse = async || {
         tracing::info!(account = %brief(&account), ?address, "Refused a login as `{}`", brief(&account));
         tokio::time::sleep_until(began + REFUSED_AFTER).await;
-        return Err(refused().about(identity.holder().map(|meant| meant.subject())));
+        refused().about(identity.holder().map(|meant| meant.subject()))
     };
+    let Some((holder, kept)) = holder.zip(kept) else { return Err(refuse().await) };
+    let (whose, lifetime) = (holder.subject(), state.tokens.login_lifetime());
+    // None: while it was compared, the password became another one.
+    let Some(session) = state.commands.begin_session(whose, kept.since, lifetime, address).await? else { return Err(refuse().await) };
+    if found == Match::YesRenew {
+        state.commands.renew_password_hash(whose, &kept.hash, &logins.hash(password).await?).await?;
+    }
     logins.accounts.forgive(&counted, address);
     logins.addresses.take_back("", address);
-    let whose = holder.subject();
-    if let (Match::YesRenew, Some(before)) = (found, hash) {
-        state.commands.renew_password_hash(whose, &before, &logins.hash(password).await?).await?;
-    }
-    let lifetime = state.tokens.login_lifetime();
-    let session = state.commands.begin_session(whose, lifetime, address).await?;
     let granted = Granted { session: Some(session), factories: person.as_ref().and_then(|person| person.factories.clone()) };
     let tokens = state.tokens.granted(&identity, &granted, now).zip(state.tokens.stream(&identity, &granted, now));
     let (access_token, stream) = tokens.ok_or_else(refused)?;

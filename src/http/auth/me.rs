@@ -249,7 +249,7 @@ pub async fn change_password(
     let known = state.reads.person_login(&login_name.ok_or_else(nobody)?).await?;
     let attempt = state.logins.accounts.attempt(&known.comparable, caller.address(), state.commands.now());
     attempt.map_err(|wait_s| Problem::new(Code::LoginThrottled, "too many failed attempts; wait and try again").retry_after(wait_s))?;
-    let hash = known.person.filter(|person| Some(person.whose) == caller.identity.holder()).map(|person| person.password_hash);
+    let hash = known.person.filter(|person| Some(person.whose) == caller.identity.holder()).map(|person| person.password.hash);
     if state.logins.matches(body.current_password.0, hash, Of::Person).await? == Match::No {
         return Err(Problem::new(Code::LoginRefused, "the current password is another one"));
     }

@@ -19,6 +19,7 @@ row! {
         role: Option<AccountRole> = "p.role",
         factories: Option<Vec<FactoryId>> = "p.factories",
         password_hash: Option<String> = "k.password_hash",
+        password_since: Option<Timestamp> = "k.changed_at",
     }
 }
 
@@ -41,7 +42,15 @@ pub struct PersonLogin {
     pub active: bool,
     /// Those they see; none: the whole site.
     pub factories: Option<Vec<FactoryId>>,
-    pub password_hash: String,
+    pub password: KeptPassword,
+}
+
+/// What is kept of a password.
+#[derive(Clone, Debug)]
+pub struct KeptPassword {
+    pub hash: String,
+    /// Tells it from another one. A better hash of the same password changes nothing of this.
+    pub since: Timestamp,
 }
 
 impl LoginRow {
@@ -52,8 +61,15 @@ impl LoginRow {
             "inspector" => Holder::Inspector(InspectorId(id)),
             _ => Holder::Account(self.role?, AccountId(id)),
         };
-        let (login_name, name, password_hash) = (self.login_name?, self.name?, self.password_hash?);
-        Some(PersonLogin { whose, login_name, name, active: self.active?, factories: self.factories, password_hash })
+        let password = KeptPassword { hash: self.password_hash?, since: self.password_since? };
+        Some(PersonLogin {
+            whose,
+            login_name: self.login_name?,
+            name: self.name?,
+            active: self.active?,
+            factories: self.factories,
+            password,
+        })
     }
 }
 
@@ -190,7 +206,8 @@ row! {
 
 row! {
     AdminRow {
-        password_hash: String = "k.password_hash",
+        hash: String = "k.password_hash",
+        since: Timestamp = "k.changed_at",
     }
 }
 
@@ -282,10 +299,10 @@ fn person_login() -> String {
 }
 
 impl Reads {
-    /// Of the administrator's password; none before the first start of a server.
-    pub async fn admin_password_hash(&self) -> Result<Option<String>, ReadError> {
+    /// The administrator's; none before the first start of a server.
+    pub async fn admin_password(&self) -> Result<Option<KeptPassword>, ReadError> {
         let row: Option<AdminRow> = self.row(&admin_password(), &[]).await?;
-        Ok(row.map(|row| row.password_hash))
+        Ok(row.map(|AdminRow { hash, since }| KeptPassword { hash, since }))
     }
 
     pub async fn person_login(&self, name: &str) -> Result<Login, ReadError> {
