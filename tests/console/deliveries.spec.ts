@@ -251,9 +251,6 @@ test('an auditor sees all of it and has no levers; a production manager does not
   await expect(page.getByTestId('delivery').first()).toBeVisible();
   await expect(page.getByRole('button', { name: /Test|Change|Pause|End|Deliver again/ })).toHaveCount(0);
 
-  await page.evaluate(() => sessionStorage.clear());
-  await page.goto('/');
-  await page.reload();
   await signIn(page, '#/deliveries', `deliveries-manager-${RUN}`, 'manager-password');
   await expect(page.getByText('Your role does not open this page.')).toBeVisible();
   await expect(page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: 'Deliveries' })).toHaveCount(0);

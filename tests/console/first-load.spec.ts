@@ -1,4 +1,4 @@
-import { expect, signIn, test, URL_OF_SERVER } from './world';
+import { expect, signInByForm, test, URL_OF_SERVER } from './world';
 
 const BYTES_MAX = 150_000;
 const USABLE_MS = 1000;
@@ -34,7 +34,7 @@ test('the first load is small, and can be used within a second', async ({ browse
   expect(Math.min(...loads.map((load) => load.usableMs))).toBeLessThan(USABLE_MS);
 
   // With the first page behind the login in it, too.
-  await signIn(page, '#/floor');
+  await signInByForm(page, '#/floor');
   await expect(page.getByRole('heading', { level: 1, name: 'Floor' })).toBeVisible();
   const all = await transferred(page);
   expect(all.bytes, all.parts.join('\n')).toBeLessThan(BYTES_MAX);

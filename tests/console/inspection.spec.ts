@@ -97,8 +97,6 @@ test('what another holds is refused, and what is above a level, in the words of 
   // Who manages sees who waits, and that it is held; and decides nothing.
   const manager = `manager-${Date.now()}`;
   await api.post('accounts', { login_name: manager, name: 'Manager', role: 'production_manager', password: PASSWORD });
-  await page.evaluate(() => sessionStorage.clear());
-  await page.goto('/');
   await signIn(page, '#/inspection', manager, PASSWORD);
   const row = page.locator('tbody tr', { has: page.getByRole('link', { name: String(taken), exact: true }) });
   await expect(row).toContainText('until');

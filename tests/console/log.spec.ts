@@ -193,8 +193,6 @@ test('what matches is exported as CSV and as NDJSON; who may not read the log ha
     if (ending === 'ndjson') expect(text.trim().split('\n').every((line) => JSON.parse(line).stream_id === event.stream_id)).toBe(true);
   }
   await api.post('accounts', { login_name: `log-manager-${RUN}`, name: 'Manager', password: 'manager-password', role: 'production_manager', whole_site: true });
-  await page.evaluate(() => sessionStorage.clear());
-  await page.reload();
   await signIn(page, '#/log', `log-manager-${RUN}`, 'manager-password');
   await expect(page.getByText('Your role does not open this page.')).toBeVisible();
 });

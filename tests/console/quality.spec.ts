@@ -117,8 +117,6 @@ test('an inspector reads quality and sees no suites; an auditor sees them and no
   await expect(page.getByRole('button', { name: 'Make a reference of this SOP…' })).toHaveCount(0);
 
   await api.post('accounts', { login_name: 'quality-auditor', name: 'Auditor', role: 'auditor', password });
-  await page.evaluate(() => sessionStorage.clear());
-  await page.goto('/');
   await signIn(page, '#/quality/suites/default', 'quality-auditor', password);
   await expect(page.getByTestId('what-if')).toContainText('verdicts');
   await expect(page.getByRole('button', { name: 'Draft another version…' })).toHaveCount(0);

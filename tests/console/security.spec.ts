@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import { expect, signIn, test, URL_OF_SERVER } from './world';
+import { expect, signIn, signInByForm, test, URL_OF_SERVER } from './world';
 
 /** Another site, on an origin of its own. */
 async function elsewhere(html: string): Promise<{ url: string; server: Server }> {
@@ -88,7 +88,7 @@ test('another site changes nothing with the login of the browser that it is seen
 test('the token is in no cookie, no address and no lasting store', async ({ page }) => {
   const addresses: string[] = [];
   page.on('request', (request) => addresses.push(request.url()));
-  await signIn(page, '#/floor');
+  await signInByForm(page, '#/floor');
   const token = await page.evaluate(() => Object.values({ ...sessionStorage })[0] as string);
   expect(token.length).toBeGreaterThan(40);
   for (const place of ['orders', 'episodes', 'deliveries', 'log', 'people', 'registry']) {

@@ -1,4 +1,4 @@
-import { accessible, expect, signIn, test, until } from './world';
+import { accessible, expect, signIn, signInByForm, test, until } from './world';
 
 test('signing in, going somewhere by key and by link, signing out', async ({ page }) => {
   await page.goto('/');
@@ -8,7 +8,7 @@ test('signing in, going somewhere by key and by link, signing out', async ({ pag
   await page.getByRole('button', { name: 'Sign in' }).click();
   await expect(page.getByRole('alert')).toContainText('wrong account or password');
 
-  await signIn(page, '#/orders');
+  await signInByForm(page, '#/orders');
   await expect(page.getByRole('heading', { level: 1 })).toHaveText('Orders');
   await page.keyboard.press('1');
   await expect(page).toHaveURL(/#\/floor$/);
@@ -39,4 +39,19 @@ test('a task and an episode are found by the ids that people carry', async ({ pa
     await page.keyboard.press('Enter');
     await expect(page).toHaveURL(new RegExp(`#/${place}$`));
   }
+});
+
+test('what stands in the way of people is found, in light and in dark', async ({ page }) => {
+  await page.goto('/');
+  await expect(page.getByRole('button', { name: 'Sign in' })).toBeVisible();
+  await page.evaluate(() => document.body.append(document.createElement('img')));
+  await expect(accessible(page)).rejects.toThrow('image-alt');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.evaluate(() => {
+    const text = document.createElement('p');
+    text.textContent = 'nobody reads this';
+    text.style.color = 'rgb(70, 70, 70)';
+    document.querySelector('form')?.append(text);
+  });
+  await expect(accessible(page, ['color-contrast'])).rejects.toThrow('color-contrast');
 });

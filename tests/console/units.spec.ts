@@ -142,8 +142,6 @@ test('a manager has the levers and not the log; an auditor has the log and no le
   expect(refused).toEqual([]);
 
   const auditor = await account(api, 'auditor');
-  await page.evaluate(() => sessionStorage.clear());
-  await page.goto('about:blank');
   await signIn(page, `#/tasks/${tasks[0]!.id}`, auditor.name, auditor.password);
   await expect(page.getByTestId('why')).toBeVisible();
   await expect(page.getByTestId('task-actions').getByRole('button')).toHaveCount(0);
@@ -167,8 +165,6 @@ test('a collector completes tasks that were done with other equipment; a recalle
   await expect(page.locator('[data-state="completed"]').first()).toContainText('1');
   await expect(page.getByRole('button', { name: 'Recall' })).toHaveCount(0);
 
-  await page.evaluate(() => sessionStorage.clear());
-  await page.goto('about:blank');
   await signIn(page, `#/tasks/${tasks[0]!.id}`);
   await expect(page.locator('[data-answer="byHand"]')).toContainText('task_completed_externally');
   await page.goto(`/#/batches/${batch}`);

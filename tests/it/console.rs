@@ -1,4 +1,4 @@
-//! The console in a real browser, against the real program with a robot at work and a cloud beside it: one program for each list of
+//! The console in a real browser, against the real program with a robot at work and a cloud beside it: one program for each few of
 //! `tests/console/*.spec.ts`. What the browser is asked to do stands there.
 
 use std::path::{Path, PathBuf};
@@ -95,61 +95,21 @@ async fn no_name_harms_a_page() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_signs_in_and_finds_the_way() {
-    Factory::at_work(&[]).await.shows(&["shell", "first-load", "security"]).await;
+async fn one_signs_in_and_finds_what_is_for_them() {
+    Factory::at_work(&[]).await.shows(&["shell", "first-load", "security", "people", "registry", "roles"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_floor_moves_by_itself() {
-    Factory::at_work(&[]).await.shows(&["floor"]).await;
+async fn work_is_explained_changed_and_judged() {
+    Factory::at_work(&[]).await.shows(&["units", "walk", "episodes", "inspection"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn work_is_explained_and_changed() {
-    Factory::at_work(&[]).await.shows(&["units"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stranger_finds_out_why_a_task_has_no_episode() {
-    Factory::at_work(&[]).await.shows(&["walk"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn episodes_are_looked_at_and_judged() {
-    Factory::at_work(&[]).await.shows(&["episodes", "inspection"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quality_is_compared_and_rules_are_drafted() {
-    Factory::at_work(&[]).await.shows(&["quality"]).await;
+async fn what_goes_on_moves_by_itself() {
+    Factory::at_work(&[]).await.shows(&["floor", "log", "quality"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_did_not_arrive_is_repaired_and_sent_again() {
-    Factory::at_work(&[("KEYSTONE_WEBHOOKS_ALLOW_PRIVATE", "127.0.0.1")]).await.shows(&["deliveries"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_goes_to_clouds_is_followed_and_held_back() {
-    Factory::at_work(&[]).await.shows(&["sync"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_is_searched_and_followed_without_a_gap() {
-    Factory::at_work(&[]).await.shows(&["log"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn people_are_let_in_and_shut_out() {
-    Factory::at_work(&[]).await.shows(&["people"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_registry_is_edited_and_refuses() {
-    Factory::at_work(&[]).await.shows(&["registry"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_role_sees_what_it_may() {
-    Factory::at_work(&[]).await.shows(&["roles"]).await;
+    Factory::at_work(&[("KEYSTONE_WEBHOOKS_ALLOW_PRIVATE", "127.0.0.1")]).await.shows(&["deliveries", "sync"]).await;
 }
