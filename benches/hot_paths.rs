@@ -235,8 +235,14 @@ async fn dispatch(pool: &Pool) -> (f64, f64) {
     };
     let subscriber = Arc::new(Nothing(delivered.clone()));
     let wakes = Wakes::default();
-    let worker =
-        Worker { pool: pool.clone(), subscriber, settings, wake: wakes.of(SubscriberName::UploadVerification), name: "bench".to_owned() };
+    let worker = Worker {
+        pool: pool.clone(),
+        subscriber,
+        settings,
+        wake: wakes.of(SubscriberName::UploadVerification),
+        activity: Arc::default(),
+        name: "bench".to_owned(),
+    };
     let started = Instant::now();
     let run = tokio::spawn(dispatcher::run(worker, soft.clone(), hard));
     while delivered.load(Ordering::Relaxed) < QUEUED as u64 {

@@ -135,6 +135,7 @@ impl Running {
             subscriber: Arc::new(taker.clone()),
             settings,
             wake: wakes.of(taker.name),
+            activity: Arc::default(),
             name: "bench".to_owned(),
         };
         Self { soft: soft.clone(), task: tokio::spawn(dispatcher::run(worker, soft, hard)) }

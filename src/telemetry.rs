@@ -6,6 +6,7 @@
 //! A log is read line by line, and much of what stands in it was written by others. So a control character never
 //! reaches it, in either format, and [`brief`] is how a text from outside gets into a message at all.
 
+pub mod activity;
 mod measures;
 pub mod otlp;
 mod record;

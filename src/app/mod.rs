@@ -68,6 +68,7 @@ use crate::subscribers::edge_copies::Looker;
 use crate::subscribers::webhooks::WebhookSettings;
 use crate::subscribers::{self, Parts};
 use crate::telemetry::Metrics;
+use crate::telemetry::activity::Activity;
 use crate::telemetry::chain;
 use crate::telemetry::otlp::Exporter;
 pub use administrator::{ADMIN_PASSWORD, AdminPassword};
@@ -235,12 +236,14 @@ impl App {
             sync: clouds::terms(config),
             auto_scan: config.sync.auto_scan,
         };
+        let activity = Arc::<Activity>::default();
         for &name in SubscriberName::ALL {
             let worker = Worker {
                 pool: pool.clone(),
                 subscriber: subscribers::make(name, &parts)?,
                 settings: delivery_settings(&config.outbox, name.as_str()),
                 wake: wakes.of(name),
+                activity: activity.clone(),
                 name: worker_name(),
             };
             let hard = lifecycle.hard_stop().clone();
@@ -249,7 +252,7 @@ impl App {
 
         let alerts = Arc::<Mutex<Alerts>>::default();
         let folder = data.as_ref().map(|data| data.path().to_owned());
-        lifecycle.spawn("samples", samples::follow(pool.clone(), folder.clone(), alerts.clone(), stop.clone()));
+        lifecycle.spawn("samples", samples::follow(pool.clone(), folder.clone(), alerts.clone(), activity.clone(), stop.clone()));
         lifecycle.spawn("rows of subscriptions", subscriptions::fan_out(commands.clone(), log_head.clone(), stop.clone()));
         lifecycle.spawn("deaths of deliveries", subscriptions::tell_deaths(commands.clone(), stop.clone()));
         let bulk = bulk_runs::Worker {
@@ -364,7 +367,7 @@ impl App {
             Arc::new(move || metrics.render()),
         )?
         .probing(membership.id, folder)
-        .alerting(alerts)
+        .showing(alerts, activity)
         .noting(noting)
         .recording(recording);
         let tokens = state.tokens.clone();

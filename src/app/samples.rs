@@ -18,6 +18,7 @@ use crate::projections::reads::outside_jobs::OPEN_COUNT;
 use crate::projections::reads::requests::ABANDONED_COUNT;
 use crate::projections::reads::site::{AtWork, at_work, log_lag_s};
 use crate::projections::reads::sync::QUEUE_DEPTH;
+use crate::telemetry::activity::{Activity, Queue, WAITING_COUNTED_MAX};
 use crate::telemetry::{
     ABANDONED_EXECUTIONS, CLOUD_QUEUE_DEPTH, CLOUD_QUEUE_OLDEST_SECONDS, DEAD_LETTERS_UNRESOLVED, DISK_FREE_RATIO, LOG_LAG_SECONDS,
     OLDEST_TRANSACTION_SECONDS, OUTBOX_OLDEST_SECONDS, OUTBOX_ROWS, OUTSIDE_JOBS_WAITING, QA_FAILURE_RATIO, UPLOADS_WAITING,
@@ -27,10 +28,10 @@ use crate::telemetry::{
 /// As often as a Prometheus server asks by default, or more often.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Samples until the end, and tells alerts what it found. `folder` has the data of this process, where it has any.
-pub async fn follow(pool: Pool, folder: Option<PathBuf>, alerts: Arc<Mutex<Alerts>>, stop: CancellationToken) {
+/// Samples until the end, and tells alerts and who looks at the outbox what it found. `folder` has the data of this process, where it has any.
+pub async fn follow(pool: Pool, folder: Option<PathBuf>, alerts: Arc<Mutex<Alerts>>, activity: Arc<Activity>, stop: CancellationToken) {
     loop {
-        let looked = tokio::select! { () = stop.cancelled() => return, looked = look(&pool, folder.clone()) => looked };
+        let looked = tokio::select! { () = stop.cancelled() => return, looked = look(&pool, folder.clone(), &activity) => looked };
         match looked {
             Ok(figures) => alerts.lock().unwrap_or_else(PoisonError::into_inner).look(&figures, clock::now()),
             Err(error) => warn!(error = chain(error.as_ref()), "Cannot look at the database and the disk for their measures; tries again"),
@@ -39,20 +40,21 @@ pub async fn follow(pool: Pool, folder: Option<PathBuf>, alerts: Arc<Mutex<Alert
     }
 }
 
-async fn look(pool: &Pool, folder: Option<PathBuf>) -> anyhow::Result<Figures> {
+async fn look(pool: &Pool, folder: Option<PathBuf>, activity: &Activity) -> anyhow::Result<Figures> {
     let room = match folder {
         Some(folder) => Some(room_of(folder).await?),
         None => None,
     };
     let client = pool.get().await?;
     let names: Vec<&'static str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
-    let Sample { rows, oldest_s, dead_letters, oldest_transaction_s } = sample(&**client, &names).await?;
+    let Sample { rows, oldest_s, waiting, dead_letters, oldest_transaction_s } = sample(&**client, &names, WAITING_COUNTED_MAX).await?;
     let outside_jobs: i64 = client.query_one(OPEN_COUNT, &[]).await?.get(0);
     let abandoned: i64 = client.query_one(ABANDONED_COUNT, &[]).await?.get(0);
     let queue = client.query_one(QUEUE_DEPTH, &[]).await?;
     let AtWork { uploads_waiting, without_upload_s, qa_failure_ratio } = at_work(&**client).await?;
     // What becomes due later is not late.
     let oldest_s: Vec<(&'static str, f64)> = names.into_iter().zip(oldest_s.into_iter().map(|oldest_s| oldest_s.max(0.0))).collect();
+    activity.looked(oldest_s.iter().zip(waiting).map(|(&(name, oldest_s), waiting)| (name, Queue { waiting, oldest_s })));
     let inner = oldest_s.iter().filter(|(name, _)| INNER_SUBSCRIBERS.contains(name)).map(|(_, oldest_s)| *oldest_s);
     let figures = Figures {
         uploads_waiting: uploads_waiting as f64,

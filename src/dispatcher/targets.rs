@@ -33,15 +33,16 @@ impl Targets {
         target.circuit.started();
     }
 
-    /// A delivery ended; the destination answered, with whatever result.
-    pub fn reached(&mut self, to: &Option<Destination>) {
-        if let Some(target) = self.busy.get_mut(to) {
-            target.under_way = target.under_way.saturating_sub(1);
-            target.circuit.reached();
-            if target.under_way == 0 {
-                self.busy.remove(to);
-            }
+    /// A delivery ended; the destination answered, with whatever result. Answers whether it had been down.
+    pub fn reached(&mut self, to: &Option<Destination>) -> bool {
+        let Some(target) = self.busy.get_mut(to) else { return false };
+        target.under_way = target.under_way.saturating_sub(1);
+        let was_down = target.circuit.probe_at().is_some();
+        target.circuit.reached();
+        if target.under_way == 0 {
+            self.busy.remove(to);
         }
+        was_down
     }
 
     /// A delivery ended, and nothing can be delivered there. Answers how long to rest.
@@ -82,8 +83,8 @@ mod tests {
         assert_eq!(rooms(&targets, now + rest), [1, 0, 2]);
         targets.started(to("down"));
         assert_eq!(rooms(&targets, now + rest), [0, 0, 2]);
-        targets.reached(&to("down"));
-        targets.reached(&to("slow"));
+        assert!(targets.reached(&to("down")));
+        assert!(!targets.reached(&to("slow")));
         assert_eq!(rooms(&targets, now), [2, 1, 2]);
     }
 

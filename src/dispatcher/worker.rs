@@ -21,6 +21,7 @@ use super::targets::Targets;
 use super::{DeliverySettings, Outcome, Subscriber};
 use crate::domain::routing::{Destination, SubscriberName};
 use crate::outbox::{Claim, Claimed, Settlement, Share, Wanted, claim, extend, settle, waiting_destinations};
+use crate::telemetry::activity::Activity;
 use crate::telemetry::chain;
 
 /// The wait after the database refused a claim or a settlement.
@@ -38,6 +39,8 @@ pub struct Worker {
     pub subscriber: Arc<dyn Subscriber>,
     pub settings: DeliverySettings,
     pub wake: Arc<Notify>,
+    /// Is told how it goes.
+    pub activity: Arc<Activity>,
     /// Who claims, for operators: host and process.
     pub name: String,
 }
@@ -342,11 +345,18 @@ impl State {
         let (id, epoch) = (held.outbox_id, held.epoch);
         let settlement = match held.judge(self.name, outcome, rand::random::<f64>()) {
             Verdict::Reached(settlement) => {
-                self.targets.reached(&held.target);
+                if self.targets.reached(&held.target) {
+                    self.worker.activity.reached(self.name.as_str(), held.target.as_ref().map(Destination::to_string).as_deref());
+                }
+                if matches!(settlement, Settlement::Delivered) {
+                    self.worker.activity.delivered(self.name.as_str(), Instant::now());
+                }
                 settlement
             }
             Verdict::Down { error } => {
-                let after = self.targets.down(held.target.clone(), Instant::now());
+                let now = Instant::now();
+                let after = self.targets.down(held.target.clone(), now);
+                self.worker.activity.rests(self.name.as_str(), held.target.as_ref().map(Destination::to_string), now + after);
                 held.tell_down(self.name, &error, after);
                 if !self.name.has_destinations() {
                     // What waits here would find it down as well.

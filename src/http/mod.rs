@@ -72,6 +72,7 @@ pub mod objects;
 mod opening;
 pub mod operator_word;
 pub mod orders;
+pub mod outbox;
 mod outside_jobs;
 pub mod people;
 mod platform;

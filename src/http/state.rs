@@ -23,6 +23,7 @@ use crate::commands::waits::Waits;
 use crate::domain::alert::Alerts;
 use crate::projections::reads::Reads;
 use crate::qa::Runs;
+use crate::telemetry::activity::Activity;
 
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
 const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
@@ -64,6 +65,8 @@ pub struct AppState {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// What a person has to look at.
     pub alerts: Arc<Mutex<Alerts>>,
+    /// How deliveries go.
+    pub activity: Arc<Activity>,
 }
 
 impl AppState {
@@ -83,9 +86,9 @@ impl AppState {
         Self { audit, ..self }
     }
 
-    /// What is told of the figures that are looked up.
-    pub fn alerting(self, alerts: Arc<Mutex<Alerts>>) -> Self {
-        Self { alerts, ..self }
+    /// What is told of the figures that are looked up, and of deliveries.
+    pub fn showing(self, alerts: Arc<Mutex<Alerts>>, activity: Arc<Activity>) -> Self {
+        Self { alerts, activity, ..self }
     }
 
     pub fn new(
@@ -125,6 +128,7 @@ impl AppState {
             waits: Waits::default(),
             metrics,
             alerts: Arc::default(),
+            activity: Arc::default(),
         })
     }
 }

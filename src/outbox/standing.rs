@@ -52,6 +52,8 @@ pub struct Sample {
     pub rows: i64,
     /// For how long the delivery to each of these subscribers has been due that has been due for longest; zero without one.
     pub oldest_s: Vec<f64>,
+    /// How many each of them has, counted up to one more than the limit.
+    pub waiting: Vec<i64>,
     pub dead_letters: i64,
     /// Of the transactions that our role may see.
     pub oldest_transaction_s: f64,
@@ -62,11 +64,13 @@ select greatest((select n_live_tup from pg_stat_user_tables where relid = 'outbo
        array(select coalesce((select extract(epoch from clock_timestamp() - greatest(o.due_at, o.created_at)) from outbox o
                               where o.subscriber = s.name order by o.due_at, o.outbox_id limit 1), 0)
              from unnest($1::text[]) with ordinality s(name, n) order by s.n)::float8[],
+       array(select (select count(*) from (select from outbox o where o.subscriber = s.name limit $2::bigint + 1) counted)
+             from unnest($1::text[]) with ordinality s(name, n) order by s.n)::bigint[],
        (select count(*) from dead_letters where resolved_at is null),
        coalesce((select extract(epoch from clock_timestamp() - min(a.xact_start)) from pg_stat_activity a
                  where a.datname = current_database() and a.pid <> pg_backend_pid()), 0)::float8";
 
-pub async fn sample(client: &(impl GenericClient + Sync), subscribers: &[&str]) -> Result<Sample, tokio_postgres::Error> {
-    let row = client.query_one(SAMPLE, &[&subscribers]).await?;
-    Ok(Sample { rows: row.get(0), oldest_s: row.get(1), dead_letters: row.get(2), oldest_transaction_s: row.get(3) })
+pub async fn sample(client: &(impl GenericClient + Sync), subscribers: &[&str], counted_max: i64) -> Result<Sample, tokio_postgres::Error> {
+    let row = client.query_one(SAMPLE, &[&subscribers, &counted_max]).await?;
+    Ok(Sample { rows: row.get(0), oldest_s: row.get(1), waiting: row.get(2), dead_letters: row.get(3), oldest_transaction_s: row.get(4) })
 }

@@ -1,6 +1,7 @@
-//! What a person has to look at is seen over the API, with the real program and its own Postgres.
+//! What a person has to look at, and how deliveries go, is seen over the API, with the real program and its own Postgres.
 
 use keystone_edge::domain::alert::{ALERTS, AlertName};
+use keystone_edge::domain::routing::SubscriberName;
 use keystone_edge::simulator::client::Client;
 use keystone_edge::simulator::factory;
 use serde_json::Value;
@@ -54,5 +55,13 @@ async fn uploads_that_stop_are_an_alert_until_they_go_on() {
         named(&alerts, AlertName::NoUploads).is_none() && named(&alerts, AlertName::UploadQueueLong).is_none()
     })
     .await;
+    let outbox = client.get("/outbox/subscribers").await.expect("an answer");
+    let names: Vec<&str> = outbox["items"].as_array().unwrap().iter().filter_map(|one| one["subscriber"].as_str()).collect();
+    let mut all: Vec<&str> = SubscriberName::ALL.iter().map(|name| name.as_str()).collect();
+    all.sort_unstable();
+    assert_eq!(names, all);
+    assert!(!outbox["looked_at"].is_null(), "{outbox}");
+    let counted = |one: &Value| one["waiting"].is_i64() && one["waiting_exceeded"] == false && one["oldest_s"].is_number();
+    assert!(outbox["items"].as_array().unwrap().iter().all(counted), "{outbox}");
     server.stop().await;
 }

@@ -17,6 +17,7 @@ use keystone_edge::outbox::{
     Backoff, Claim, Claimed, DeadReason, Settlement, Share, Wakes, Wanted, claim, extend, settle, waiting_destinations,
 };
 use keystone_edge::pg::get;
+use keystone_edge::telemetry::activity::Activity;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -246,13 +247,16 @@ pub struct Running {
     soft: CancellationToken,
     pub hard: CancellationToken,
     pub task: JoinHandle<()>,
+    pub activity: Arc<Activity>,
 }
 
 pub fn dispatch(pool: &Pool, subscriber: Arc<dyn Subscriber>, settings: DeliverySettings, name: &str) -> Running {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let worker = Worker { pool: pool.clone(), subscriber, settings, wake: Arc::new(Notify::new()), name: name.to_owned() };
+    let activity = Arc::<Activity>::default();
+    let (wake, told) = (Arc::new(Notify::new()), activity.clone());
+    let worker = Worker { pool: pool.clone(), subscriber, settings, wake, activity: told, name: name.to_owned() };
     let task = tokio::spawn(dispatcher::run(worker, soft.clone(), hard.clone()));
-    Running { soft, hard, task }
+    Running { soft, hard, task, activity }
 }
 
 impl Running {
@@ -298,7 +302,14 @@ async fn a_signal_is_quicker_than_the_poll() {
     let player = Player::new(async |_: Delivery| Outcome::Delivered);
     let slow_poll = DeliverySettings { poll: Duration::from_secs(3600), ..settings() };
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let worker = Worker { pool: pool.clone(), subscriber: player.clone(), settings: slow_poll, wake: wakes.of(NAME), name: "w".into() };
+    let worker = Worker {
+        pool: pool.clone(),
+        subscriber: player.clone(),
+        settings: slow_poll,
+        wake: wakes.of(NAME),
+        activity: Arc::default(),
+        name: "w".into(),
+    };
     let task = tokio::spawn(dispatcher::run(worker, soft.clone(), hard));
     let store = EventStore::new(pool.clone(), wakes);
     for n in 1..=3 {
@@ -465,8 +476,11 @@ async fn an_outage_burns_no_attempts_and_costs_one_probe_at_a_time() {
     let tries = player.seen().len();
     assert!((2..=settings().concurrency + 1).contains(&tries), "{tries} tries");
     assert_eq!(number(pool, "select max(attempt)::bigint from outbox").await, 0);
+    let seen = |running: &Running| running.activity.seen(Instant::now()).remove(0);
+    assert!(matches!(&seen(&running).resting[..], [(None, _)]), "who looks sees that it rests");
     up.store(true, Ordering::Relaxed);
     until_empty(pool).await;
+    assert_eq!((seen(&running).resting.len(), seen(&running).delivered_last_minute), (0, 40));
     running.stop().await;
     assert!(player.seen().iter().all(|(_, attempt)| *attempt == 1));
     assert_eq!(number(pool, "select count(*) from dead_letters").await, 0);

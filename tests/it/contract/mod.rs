@@ -75,11 +75,12 @@ const ROUTES: [Route; 27] = [
 ];
 
 /// What the contract does not have.
-const ADDED: [(&str, &str); 17] = [
+const ADDED: [(&str, &str); 18] = [
     ("GET", "/api/v1/auth/me/access"),
     ("GET", "/api/v1/episodes/{id}/certificate"),
     ("GET", "/api/v1/episodes/{id}/copies"),
     ("GET", "/api/v1/alerts"),
+    ("GET", "/api/v1/outbox/subscribers"),
     ("POST", "/api/v1/episodes/{id}/copies/look"),
     ("DELETE", "/api/v1/episodes/{id}/edge-copy"),
     ("POST", "/api/v1/episodes/{id}/edge-copy/restore"),
