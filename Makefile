@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help prepare prepare-tests console console-pictures console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres campaign-registry arrivals
+.PHONY: help prepare prepare-tests console console-pictures console-built run demo test api-test dagster-test values postgres-newest coverage check bench soak half-dead store-policies store-test log-test alerts-test cloud-test cloud-stores campaign-deliveries campaign-judging campaign-cloud campaign-leader campaign-hosts campaign-postgres campaign-registry arrivals
 
 CARGO ?= cargo
 # Debug builds: on a fresh machine they are ready in half the time, and hashing,
@@ -46,6 +46,9 @@ store-policies: prepare ## The policies of docs/s3 and `keystone doctor` against
 
 store-test: prepare ## What two robots' keys open in the embedded store, tried with boto3; needs Python 3
 	@CARGO=$(CARGO) .ci/store-test
+
+log-test: prepare ## The log verified by programs that are not ours (pymerkle, cryptography); needs Python 3
+	@CARGO=$(CARGO) .ci/log-test
 
 alerts-test: ## The rules of docs/alerts, run through promtool of Debian's package `prometheus`
 	@.ci/alerts-test

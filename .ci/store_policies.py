@@ -143,6 +143,8 @@ refused("a robot changes no policy", lambda: one.delete_bucket_policy(Bucket=BUC
 
 reader = client("s3", *server_key)
 allowed("the server reads", lambda: reader.get_object(**at))
+refused("the server overwrites no recording", lambda: reader.put_object(**at, Body=b"another one"))
+allowed("the server publishes the tree of the log", lambda: reader.put_object(Bucket=at["Bucket"], Key="_log/keystone-edge/1/checkpoint", Body=b"1"))
 refused("the server deletes nothing", lambda: reader.delete_object(**at))
 
 versions = mighty.list_object_versions(Bucket=BUCKET, Prefix=mine)["Versions"]

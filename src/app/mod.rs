@@ -12,6 +12,8 @@ pub mod certificates;
 mod clouds;
 pub mod copies;
 mod forgetting;
+pub mod log_publishing;
+pub mod log_tree;
 mod ports;
 mod process;
 pub mod qa_runs;
@@ -210,6 +212,11 @@ impl App {
         }
         let jwt_secret = jwt_secret(&config.auth, data.as_ref())?;
         let certificates = certificates::of(&config.certificates, data.as_ref(), &reads)?;
+        let log_signer = log_tree::signer(config.log.origin.as_deref(), &certificates, &pool).await?;
+        let every = config.log.checkpoint_every;
+        lifecycle.spawn("tree of the log", log_tree::follow(pool.clone(), log_signer.clone(), every, log_head.clone(), stop.clone()));
+        let publishing = log_publishing::Publishing { pool: pool.clone(), blobs: blobs.clone(), origin: log_signer.origin().to_owned() };
+        lifecycle.spawn("tree of the log in the store", publishing.follow(config.log.publish_every, log_head.clone(), stop.clone()));
         let runs = Runs::new(commands.clone(), blobs.clone(), qa_runs::settings(config));
         let clouds = clouds::clouds(config)?;
         let cloud_names: Vec<CloudName> = clouds.keys().copied().collect();
@@ -361,7 +368,13 @@ impl App {
         let state = AppState::new(
             commands.clone(),
             reads,
-            Means { fleet: Fleet::new(devices.hub().clone()), objects: http::objects::Objects::new(blobs), runs, certificates },
+            Means {
+                fleet: Fleet::new(devices.hub().clone()),
+                objects: http::objects::Objects::new(blobs),
+                runs,
+                certificates,
+                log: log_signer,
+            },
             live,
             settings,
             Arc::new(move || metrics.render()),

@@ -17,7 +17,7 @@ pub async fn fan_out(commands: Commands, head: watch::Receiver<i64>, stop: Cance
         debug!("Made rows of subscriptions: {step:?}");
         Ok::<_, CommandError>(step.is_some_and(|step| step.more))
     };
-    follower::follow("make rows of subscriptions", head, stop, step).await;
+    follower::follow("make rows of subscriptions", follower::PAUSE, head, stop, step).await;
 }
 
 /// Deaths are rare, and told of within a moment.

@@ -13,6 +13,14 @@ pub fn is_salvaged(key: &str) -> bool {
     key.strip_prefix(SALVAGED).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| !name.contains('/'))
 }
 
+/// Below which the tree of the log lies.
+const LOG: &str = "_log";
+
+/// Whether it is the name of something that belongs to the log: written by the server, and by no robot.
+pub fn is_of_log(key: &str) -> bool {
+    key.strip_prefix(LOG).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The name of an object inside our bucket, safe to use as a path below its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(String);
@@ -52,6 +60,11 @@ impl ObjectKey {
     /// Where what was salvaged lies, by what it is. No robot writes there: its keys have its device as their second part, and these have none.
     pub fn salvaged(sha256: &str) -> Result<Self, InvalidKey> {
         Self::new(format!("{SALVAGED}/{sha256}.mcap"))
+    }
+
+    /// What belongs to the tree of the log of this name: `checkpoint`, `tile/0/000`.
+    pub fn of_log(origin: &str, name: &str) -> Result<Self, InvalidKey> {
+        Self::new(format!("{LOG}/{origin}/{name}"))
     }
 
     pub fn as_str(&self) -> &str {
@@ -108,6 +121,8 @@ mod tests {
         assert_eq!(ObjectKey::new("a".repeat(KEY_BYTES_MAX + 1)), Err(InvalidKey::TooLong));
         let salvaged = ObjectKey::salvaged(&"0".repeat(64)).unwrap();
         assert!(is_salvaged(salvaged.as_str()) && !is_salvaged("salvaged/AB-1/2026-11-27/t.mcap") && !is_salvaged("salvaged"));
+        let tile = ObjectKey::of_log("keystone-edge/1", "tile/0/000").unwrap();
+        assert!(is_of_log(tile.as_str()) && is_of_log("_log") && !is_of_log("_logs/AB-1/t.mcap") && !is_of_log("F1/_log/t.mcap"));
         for key in ["a", "a/b.mcap", "ünïcode/..x/x..", "a b/c%2Fd"] {
             assert!(ObjectKey::new(key).is_ok(), "{key:?}");
         }

@@ -31,8 +31,8 @@ use futures_util::stream::{self, BoxStream, Stream};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::signer::Signer;
 use object_store::{
-    Attribute, ClientOptions, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload,
-    RetryConfig, WriteMultipart,
+    Attribute, ClientOptions, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload, RetryConfig, UpdateVersion, WriteMultipart,
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::task::AbortOnDropHandle;
@@ -41,7 +41,7 @@ pub use access::Access;
 pub use bucket::BucketAnswer;
 pub use error::BlobError;
 pub use facts::{IfMatch, ObjectFacts, PutFacts, same_etag};
-pub use key::{InvalidKey, ObjectKey, is_salvaged};
+pub use key::{InvalidKey, ObjectKey, is_of_log, is_salvaged};
 pub use local::{LocalObject, LocalObjects};
 
 use self::bucket::BucketAdmin;
@@ -242,6 +242,35 @@ impl Blobs {
             .await
             .map_err(|error| BlobError::from_store(key, error))?;
         put.e_tag.ok_or_else(no_etag)
+    }
+
+    /// Writes a small object that is never written again: where one lies there already, it has to be the same.
+    pub async fn put_once(&self, key: &ObjectKey, content: Bytes, about: &PutFacts) -> Result<(), BlobError> {
+        match self.put_if(key, content.clone(), about, PutMode::Create).await {
+            Err(BlobError::Changed(_)) => {}
+            written => return written,
+        }
+        let facts = self.head(key).await?;
+        let there = self.read_range(key, 0..facts.size, Some(&facts.etag)).await?;
+        if there == content { Ok(()) } else { Err(BlobError::Changed(key.clone())) }
+    }
+
+    /// Writes a small object in place of the one of this entity tag, or where there is none. Another one in its place is [`BlobError::Changed`].
+    pub async fn put_in_place(&self, key: &ObjectKey, content: Bytes, about: &PutFacts, of: IfMatch<'_>) -> Result<(), BlobError> {
+        let mode = match of {
+            Some(etag) => PutMode::Update(UpdateVersion { e_tag: Some(quoted(etag)), version: None }),
+            None => PutMode::Create,
+        };
+        self.put_if(key, content, about, mode).await
+    }
+
+    async fn put_if(&self, key: &ObjectKey, content: Bytes, about: &PutFacts, mode: PutMode) -> Result<(), BlobError> {
+        let options = PutOptions { attributes: about.attributes(), mode, ..PutOptions::default() };
+        match self.store.put_opts(&key.location()?, PutPayload::from_bytes(content), options).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(BlobError::Changed(key.clone())),
+            Err(error) => Err(BlobError::from_store(key, error)),
+        }
     }
 
     /// Writes everything that `reader` gives, in parts, and returns how many bytes that

@@ -97,6 +97,14 @@ impl PublicKey {
         block(PUBLIC, &self.der())
     }
 
+    pub(super) fn of_bytes(bytes: [u8; 32]) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
     fn der(&self) -> Vec<u8> {
         [&SPKI_HEAD[..], &self.bytes].concat()
     }

@@ -1,8 +1,9 @@
-//! Certificates of episodes, signed: made for those who may see the episode, and checked from a file.
+//! What the site signs: certificates of episodes, made for those who may see the episode and checked from a file; and heads of its log.
 //!
 //! - [`keys`]: what signs, and what verifies.
 //! - [`envelope`]: a document with its signatures, as DSSE has it ([ADR 27](../../docs/adr/0027-certificates-are-dsse.md)).
 //! - [`check`]: what is wrong with a file.
+//! - [`note`], [`log_signer`]: heads of the log (`docs/log-proof.md`).
 //!
 //! What a certificate says, and up to where in the log, `domain::certificate` decides.
 
@@ -14,6 +15,8 @@
 mod check;
 mod envelope;
 mod keys;
+mod log_signer;
+mod note;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +24,8 @@ use std::time::{Duration, Instant};
 pub use check::{Checked, FILE_BYTES_MAX, Fault, NotRead, check};
 pub use envelope::{Envelope, PAYLOAD_TYPE, Signature};
 pub use keys::{KeyError, Keyring, PublicKey, SigningKey};
+pub use log_signer::LogSigner;
+pub use note::{NOTE_BYTES_MAX, NoteError, NoteKey, opened, signed};
 
 use crate::domain::certificate::{NoStanding, Standing, Statement, issue};
 use crate::domain::episode::QaStatus;
@@ -100,6 +105,11 @@ impl Certificates {
     /// The key that signs, and those that did before.
     pub fn keys(&self) -> Vec<&PublicKey> {
         self.keys.as_ref().map(|keys| keys.all().collect()).unwrap_or_default()
+    }
+
+    /// What signs heads of the log of this name, with the same keys.
+    pub fn log_signer(&self, origin: &str) -> LogSigner {
+        LogSigner::new(origin, self.keys.clone())
     }
 
     async fn statement_of(&self, id: EpisodeId) -> Result<Statement, CertificateError> {

@@ -181,6 +181,20 @@ migrates nothing, leaves nothing behind, and needs no other setting.
 
 Ends with 0 where all is sound, with 1 where something is broken, with 2 where that could not be found out.";
 
+pub const VERIFY: &str = "\
+Works beside a running server and without one, on the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names. Makes and
+migrates nothing, leaves nothing behind, and needs no other setting.
+
+Examples:
+  keystone verify                                   the whole log
+  keystone verify --from 1000 --to 2000             a range of it, within the newest signed head
+  keystone verify --checkpoint kept --key keys      against a checkpoint that was kept elsewhere
+  keystone verify --export events.ndjson --checkpoint kept --key keys
+                                                    without a database: what `keystone events --export stored` wrote
+  keystone verify --tiles copy --key keys           a copy of the tree from the object store
+
+Ends with 0 where all is sound, with 1 where something is broken, with 2 where that could not be found out.";
+
 pub const MIGRATE: &str = "\
 Only the database in KEYSTONE_DATA_DIR or the one that KEYSTONE_DATABASE_URL names is needed; in a folder without a database one is made.
 `serve` does the same at its start. Back up first: there is no way back.";

@@ -27,17 +27,16 @@ mod shift;
 mod story;
 mod subscriptions;
 mod suites;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, qa_runs};
 use crate::config::{Config, Given, LogFormat, Purpose, Telemetry, variable};
-use crate::eventstore::log::Inspection;
 use crate::lifecycle::Lifecycle;
 use crate::listener;
 use crate::projections::rebuild::Rebuilt;
@@ -148,9 +147,9 @@ enum Command {
         #[command(flatten)]
         at: At,
     },
-    /// Check the log: every event placed once, in order, and the hash chain unbroken
-    #[command(after_help = help::JUDGES)]
-    Verify,
+    /// Check the log: every event placed once, in order, the hash chain unbroken, and the tree what was signed
+    #[command(after_help = help::VERIFY)]
+    Verify(verify::Options),
     /// Fold all read models from the log beside the live ones, and compare them
     #[command(after_help = help::JUDGES)]
     Rebuild,
@@ -181,7 +180,7 @@ const NOT_FOUND_OUT: u8 = 2;
 pub async fn run() -> ExitCode {
     let arguments = arguments();
     let judges = match &arguments.command {
-        Command::Verify | Command::Rebuild => true,
+        Command::Verify(_) | Command::Rebuild => true,
         Command::Certificate { command, .. } => command.judges(),
         _ => false,
     };
@@ -239,7 +238,7 @@ async fn act(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ranking { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::rank(place, options).await).await,
         Command::Drift { options, at } => at.with(|| load(Purpose::Database), async |place| ranking::drift(place, options).await).await,
         Command::Certificate { command, at } => certificate::run(command, at, || load(Purpose::Keys)).await,
-        Command::Verify => verify(&load(Purpose::Database)?).await,
+        Command::Verify(options) => verify::run(&options, || load(Purpose::Database)).await,
         Command::Rebuild => rebuild(&load(Purpose::Database)?).await,
         Command::Migrate => {
             database::migrate(&load(Purpose::Database)?).await?;
@@ -336,24 +335,6 @@ async fn run_simulate(options: &SimulateOptions) -> anyhow::Result<()> {
     }
     if broken == 0 { Ok(()) } else { anyhow::bail!("the server broke {broken} promises") }
 }
-
-async fn verify(config: &Config) -> anyhow::Result<()> {
-    let database = database::look(config).await?;
-    let inspected = crate::eventstore::log::inspect(&database.pool).await;
-    database.close().await?;
-    let Inspection { head, breaches } = inspected?;
-    println!("{} events in order, {} not placed yet", head.position, head.unplaced);
-    if head.waiting > LONG_WAIT {
-        println!("The oldest has been waiting for {} s: no process gives positions", head.waiting.as_secs());
-    }
-    for breach in &breaches {
-        println!("BROKEN: {breach}");
-    }
-    if breaches.is_empty() { Ok(()) } else { Err(Broken(format!("the log breaks {} of its promises", breaches.len())).into()) }
-}
-
-/// Positions follow commits by milliseconds.
-const LONG_WAIT: Duration = Duration::from_secs(60);
 
 async fn rebuild(config: &Config) -> anyhow::Result<()> {
     let database = database::look(config).await?;

@@ -54,6 +54,7 @@ pub(super) const VARIABLES: &[(&str, Effect)] = &[
     ("KEYSTONE_CALLBACK_PUBLIC_BASE_URL", Effect::Set("http.callback_public_base_url")),
     ("KEYSTONE_INTERNAL_URL", Effect::Set("http.internal_url")),
     ("KEYSTONE_LICHTBLICK_URL", Effect::Set("http.lichtblick_url")),
+    ("KEYSTONE_LOG_ORIGIN", Effect::Set("log.origin")),
     ("KEYSTONE_RECORDER_PUBLIC_URL", Effect::Set("devices.recorder_public_url")),
     ("KEYSTONE_TRANSFER_PUBLIC_URL", Effect::Set("devices.transfer_public_url")),
     ("KEYSTONE_TRUSTED_PROXIES", Effect::Set("http.trusted_proxies")),

@@ -32,6 +32,7 @@ mod inspection;
 mod layers;
 mod limits;
 mod listing;
+mod log;
 mod outbox;
 mod outside_checks;
 mod qa;
@@ -68,6 +69,7 @@ pub use inspection::{Inspection, InspectorLevel};
 pub use layers::DEFAULTS;
 pub use limits::Limits;
 pub use listing::{Origin, Setting, settings};
+pub use log::Log;
 pub use outbox::{Delivery, OnExhausted, Ordering, Outbox};
 pub use outside_checks::OutsideChecks;
 pub use qa::Qa;
@@ -100,6 +102,7 @@ pub struct Config {
     pub requests: Requests,
     pub bulk_runs: BulkRuns,
     pub certificates: Certificates,
+    pub log: Log,
     pub sequencer: Sequencer,
     pub sync: CloudSync,
     pub edge_copies: EdgeCopies,
@@ -153,8 +156,8 @@ impl Config {
         match purpose {
             Purpose::Serve => {}
             // The others are as they are by default, whatever was given.
-            Purpose::Database => layers::reset(&mut settings, |key| !["database", "embedded"].contains(&key))?,
-            Purpose::Keys => layers::reset(&mut settings, |key| !["embedded", "certificates"].contains(&key))?,
+            Purpose::Database => layers::reset(&mut settings, |key| !["database", "embedded", "certificates", "log"].contains(&key))?,
+            Purpose::Keys => layers::reset(&mut settings, |key| !["embedded", "certificates", "log"].contains(&key))?,
             Purpose::Embedded => layers::reset(&mut settings, |key| ["database", "s3"].contains(&key))?,
         }
         findings.need_more_than_none(&settings, "");
@@ -188,6 +191,7 @@ impl Config {
         self.inspection.check(findings);
         self.outside_checks.check(findings);
         self.sync.check(findings);
+        self.log.check(findings);
         self.edge_copies.check(self.s3.is_embedded(), findings);
         self.patrol.check(findings);
         self.telemetry.check(findings);

@@ -238,3 +238,23 @@ fn every_variable_that_sets_something_is_documented_beside_its_key() {
         }
     }
 }
+
+#[test]
+fn the_name_of_a_log_is_a_line_and_a_path() {
+    assert_eq!(Config::defaults().log.origin, None);
+    for (origin, fine) in [
+        ("edge.example:8080/log", true),
+        ("keystone-edge/1", true),
+        ("/a", false),
+        ("a/", false),
+        ("a//b", false),
+        ("a/../b", false),
+        ("a b", false),
+        ("a+b", false),
+        ("é", false),
+        (&"a".repeat(201), false),
+    ] {
+        let config = with_environment(&[("KEYSTONE_LOG_ORIGIN", origin)]);
+        assert_eq!(config.map(|config| config.log.origin).ok(), fine.then(|| Some(origin.to_owned())), "{origin}");
+    }
+}

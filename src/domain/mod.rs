@@ -28,6 +28,7 @@ pub mod judgement;
 pub mod kinds;
 pub mod letter;
 pub mod literal_secrets;
+pub mod log_tree;
 pub mod measurement;
 pub mod operator_word;
 pub mod order;

@@ -20,7 +20,7 @@ use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
 
-use crate::blobs::is_salvaged;
+use crate::blobs::{is_of_log, is_salvaged};
 use crate::config::Secret;
 
 /// Every secret of a robot starts with it, and is found by it where it should not be.
@@ -190,6 +190,7 @@ impl Keys {
                 if may_robots(asked.operation) && asked.key.is_some_and(is_salvaged) {
                     return Err(s3_error!(AccessDenied, "What was salvaged is written by this server, and by nobody else"));
                 }
+                refuse_of_log(asked)?;
                 let device = asked.key.filter(|_| may_robots(asked.operation)).and_then(device_of);
                 let (Some(device), Some(robots)) = (device, robots) else { return Ok(()) };
                 match has_own.get(*patience, device, || robots.holders.has_own_key(device)).await {
@@ -206,6 +207,7 @@ impl Keys {
                     Ok(None) => return Err(wait(UNKNOWN)),
                     Err(Away) => return Err(wait("whose key this is cannot be looked up now")),
                 };
+                refuse_of_log(asked)?;
                 let own = asked.bucket == Some(bucket.as_str()) && asked.key.and_then(device_of) == Some(device.as_str());
                 if may_robots(asked.operation) && own {
                     return Ok(());
@@ -234,6 +236,14 @@ impl S3Auth for Keys {
             _ => Err(s3_error!(InvalidAccessKeyId, "There is no such key")),
         }
     }
+}
+
+/// What others prove the log with is no robot's to write, whatever its factory is called.
+fn refuse_of_log(asked: Asked<'_>) -> S3Result<()> {
+    if may_robots(asked.operation) && asked.key.is_some_and(is_of_log) {
+        return Err(s3_error!(AccessDenied, "The tree of the log is written by this server, and by nobody else"));
+    }
+    Ok(())
 }
 
 /// What an uploader does: it looks, and writes, at once or in parts.
@@ -381,6 +391,8 @@ mod tests {
             ("PutObject", Some("bucket"), Some("salvaged/0a.mcap"), [200, 403, 403]),
             ("CreateMultipartUpload", Some("bucket"), Some("salvaged/0a.mcap"), [200, 403, 403]),
             ("GetObject", Some("bucket"), Some("salvaged/0a.mcap"), [200, 200, 403]),
+            ("PutObject", Some("bucket"), Some("_log/keystone-edge/1/tile/0/000"), [200, 403, 403]),
+            ("PutObject", Some("bucket"), Some("_log/robot-1/checkpoint"), [200, 403, 403]),
             ("HeadObject", Some("bucket"), own, [200, 503, 200]),
             ("HeadObject", Some("bucket"), foreign, [200, 200, 403]),
             ("CreateMultipartUpload", Some("bucket"), own, [200, 503, 200]),

@@ -12,30 +12,36 @@ use tracing::warn;
 
 use crate::telemetry::chain;
 
-/// Between steps that find less than they could: what comes meanwhile is looked at together.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Between steps that find less than they could, for what readers wait for: what comes meanwhile is looked at together.
+pub const PAUSE: Duration = Duration::from_millis(20);
 /// How often the log is looked at where no signal came, as in a process that does not lead it.
 const POLL: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Does one step after the other, until the end; a step answers whether there may be more. `head` makes it quick where this process
+/// Does one step after the other, until the end; a step answers whether there may be more, and where not, the next one comes `between` later or with what
+/// comes then. `head` makes it quick where this process
 /// leads the log. `task` says what fails: *make rows of subscriptions*.
-pub async fn follow<S, E>(task: &str, mut head: watch::Receiver<i64>, stop: CancellationToken, mut step: impl FnMut() -> S)
-where
+pub async fn follow<S, E>(
+    task: &str,
+    between: Duration,
+    mut head: watch::Receiver<i64>,
+    stop: CancellationToken,
+    mut step: impl FnMut() -> S,
+) where
     S: Future<Output = Result<bool, E>>,
     E: Error + 'static,
 {
     loop {
         let pause = match step().await {
             Ok(true) => Duration::ZERO,
-            Ok(false) => PAUSE,
+            Ok(false) => between,
             Err(error) => {
                 warn!(error = chain(&error), "Cannot {task}; tries again");
                 RETRY
             }
         };
         tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
-        if pause == PAUSE {
+        if pause == between {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = head.changed() => {}

@@ -7,6 +7,7 @@
 //! - [`sequencer`]: gapless positions in commit order, and the hash chain over them.
 //! - [`log`]: reading by position, and verifying the chain.
 //! - [`terms`], [`search`]: what an event is found by, noted behind the sequencer.
+//! - [`tree`]: the Merkle tree over the log, and its signed heads.
 //! - [`story`]: what happened to one task.
 //! - [`cqrs`]: the one adapter to `cqrs-es`.
 //!
@@ -23,6 +24,7 @@ mod store;
 pub mod story;
 pub mod terms;
 pub mod transaction;
+pub mod tree;
 pub mod upcast;
 
 pub use crate::outbox::StoredEvent;

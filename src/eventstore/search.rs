@@ -59,5 +59,5 @@ pub async fn follow(pool: Pool, head: watch::Receiver<i64>, stop: CancellationTo
         debug!("Noted {noted:?} events");
         Ok::<_, StoreError>(noted == usize::try_from(STEP).ok())
     };
-    follower::follow("note what events are found by", head, stop, step).await;
+    follower::follow("note what events are found by", follower::PAUSE, head, stop, step).await;
 }

@@ -7,14 +7,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::export::Export;
-use super::exported::{ExportFormat, file};
+use super::export::{EventsFormat, Export};
+use super::exported::file;
 use super::extract::{Json, Params, PathId};
 use super::logged::LoggedEvent;
 use super::policy::Policy;
 use super::problem::Problem;
 use super::routes::Routes;
-use super::words::{DirectionOfLogWord, ExportFormatWord};
+use super::words::{DirectionOfLogWord, EventsFormatWord};
 use crate::projections::reads::events::{Direction, LogEvent};
 use crate::projections::reads::log_search::{Search, SearchError};
 use crate::projections::reads::{ReadError, Reads};
@@ -184,7 +184,7 @@ pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json
 
 /// Everything that matches, in the order of the log, up to where the log is now: a line of JSON per event, or CSV.
 #[utoipa::path(get, path = "/api/v1/events/export", tag = "events", params(
-    ("format" = inline(Option<ExportFormatWord>), Query, description = "NDJSON where it is not given"),
+    ("format" = inline(Option<EventsFormatWord>), Query, description = "NDJSON where it is not given; stored: as events are kept, with the texts that their commitments are made of"),
     Filters,
     Since,
     Until,
@@ -194,10 +194,10 @@ pub async fn get(State(state): State<AppState>, position: PathId) -> Result<Json
     (status = 400, description = "A filter that cannot be"),
 ))]
 pub async fn export(State(state): State<AppState>, params: Params) -> Result<Response, Problem> {
-    let format = params.word("format")?.unwrap_or(ExportFormat::Ndjson);
+    let format = params.word("format")?.unwrap_or(EventsFormat::Ndjson);
     let filter = search(&params)?.filter(&state.reads).await?;
     let readable_to = state.reads.log_noted_to().await?;
     let between = state.reads.log_bounds(&filter, readable_to).await?;
     let export = Export::new(state.reads.clone(), filter, between, format);
-    Ok(file("the log", &format!("attachment; filename=\"events.{}\"", format.as_str()), format.content_type(), export.pieces()))
+    Ok(file("the log", &format!("attachment; filename=\"events.{}\"", format.extension()), format.content_type(), export.pieces()))
 }

@@ -6,6 +6,7 @@ use futures_util::{Stream, stream};
 
 use super::exported::{ExportFormat, lines, table};
 use super::logged::LoggedEvent;
+use crate::domain::words::words;
 use crate::projections::reads::events::{Between, Direction, LogEvent, LogFilter};
 use crate::projections::reads::{ReadError, Reads};
 
@@ -32,17 +33,44 @@ const CSV_COLUMNS: [&str; 16] = [
     "data",
 ];
 
+words! {
+    /// How events are exported.
+    EventsFormat {
+        Ndjson = "ndjson",
+        Csv = "csv",
+        /// As they are stored, with the texts that commitments are made of: what the log is verified with elsewhere.
+        Stored = "stored",
+    }
+}
+
+impl EventsFormat {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Ndjson | Self::Stored => ExportFormat::Ndjson.content_type(),
+            Self::Csv => ExportFormat::Csv.content_type(),
+        }
+    }
+
+    /// How files are called.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Ndjson | Self::Stored => ExportFormat::Ndjson.as_str(),
+            Self::Csv => ExportFormat::Csv.as_str(),
+        }
+    }
+}
+
 /// An export as it is written: what it still has to read, a page at a time.
 pub struct Export {
     reads: Reads,
     filter: LogFilter,
     between: Between,
-    format: ExportFormat,
+    format: EventsFormat,
     begun: bool,
 }
 
 impl Export {
-    pub fn new(reads: Reads, filter: LogFilter, between: Between, format: ExportFormat) -> Self {
+    pub fn new(reads: Reads, filter: LogFilter, between: Between, format: EventsFormat) -> Self {
         Self { reads, filter, between, format, begun: false }
     }
 
@@ -52,14 +80,24 @@ impl Export {
         if self.between.after.saturating_add(1) >= self.between.before && !first {
             return Ok(None);
         }
+        if self.format == EventsFormat::Stored {
+            return self.next_stored().await.map(Some);
+        }
         let events = self.reads.log_events(&self.filter, self.between, Direction::Forward, PAGE).await?;
         let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
         self.between.after = events.last().and_then(|event| event.position).filter(|_| full).unwrap_or(i64::MAX);
         let piece = match self.format {
-            ExportFormat::Ndjson => lines(events.into_iter().map(LoggedEvent::from)),
-            ExportFormat::Csv => rows(events, first),
+            EventsFormat::Ndjson | EventsFormat::Stored => lines(events.into_iter().map(LoggedEvent::from)),
+            EventsFormat::Csv => rows(events, first),
         };
         Ok(Some(piece.into()))
+    }
+
+    async fn next_stored(&mut self) -> Result<Bytes, ReadError> {
+        let events = self.reads.committed_found(&self.filter, self.between, PAGE).await?;
+        let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
+        self.between.after = events.last().map(|event| event.position).filter(|_| full).unwrap_or(i64::MAX);
+        Ok(lines(events.into_iter()).into())
     }
 
     pub fn pieces(self) -> impl Stream<Item = Result<Bytes, ReadError>> {

@@ -61,6 +61,7 @@ mod intake;
 mod limits;
 mod live;
 mod location;
+mod log_tree;
 pub mod logged;
 mod made;
 #[cfg(test)]

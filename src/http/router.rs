@@ -30,8 +30,8 @@ use super::routes::{Policies, Routes, known_query, matched};
 use super::words::EpisodeFileWord;
 use super::{
     AppState, alerts, apply_suite, audit, batches, bulk_run_stream, bulk_runs, callbacks, certificates, copies, dashboard, data_ops,
-    dead_letters, describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, metrics, orders,
-    outbox, outside_jobs, polling, production_statistics, qa, quality_dashboard, ranking, recorder, recorder_state, references,
+    dead_letters, describe, device_stream, devices, episodes, event_stream, events, frames, gaps, health, inspection, log_tree, metrics,
+    orders, outbox, outside_jobs, polling, production_statistics, qa, quality_dashboard, ranking, recorder, recorder_state, references,
     registration, requests, salvage, station_stream, stations, statistics, storage, subscriptions, suites, sync, tasks, timeline, transfer,
     viewer, what_if,
 };
@@ -119,6 +119,7 @@ fn routes() -> Routes {
         quality_dashboard::routes,
         episodes::routes,
         events::routes,
+        log_tree::routes,
         audit::routes,
         event_stream::routes,
         storage::routes,
@@ -307,7 +308,8 @@ pub(super) mod tests {
         let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 1 };
         let (runs, objects) = (Runs::new(commands.clone(), blobs.clone(), run_settings), Objects::new(blobs));
         let certificates = Certificates::new(reads.clone(), None);
-        let means = Means { fleet: Fleet::new(Hub::new()), objects, runs, certificates };
+        let log = certificates.log_signer("keystone-edge/test");
+        let means = Means { fleet: Fleet::new(Hub::new()), objects, runs, certificates, log };
         AppState::new(commands, reads, means, live, settings, measures).unwrap()
     }
 
@@ -398,6 +400,12 @@ pub(super) mod tests {
             "/api/v1/events/export",
             "/api/v1/events/stream",
             "/api/v1/events/{position}",
+            "/api/v1/log/checkpoint",
+            "/api/v1/log/checkpoints",
+            "/api/v1/log/keys",
+            "/api/v1/log/proofs/consistency",
+            "/api/v1/log/proofs/inclusion",
+            "/api/v1/log/tile/{path}",
             "/api/v1/audit",
             "/api/v1/audit/export",
             "/api/v1/batches/{id}/complete-tasks",
@@ -544,7 +552,7 @@ pub(super) mod tests {
         let operations = operations();
         let ids: BTreeSet<&str> = operations.iter().map(|(_, _, operation)| operation["operationId"].as_str().unwrap()).collect();
         assert_eq!(ids.len(), operations.len(), "two operations have one id");
-        assert_eq!(operations.len(), 256, "routes were added or lost; change the number with the contract beside it");
+        assert_eq!(operations.len(), 262, "routes were added or lost; change the number with the contract beside it");
         let mut names = BTreeSet::new();
         for (method, path, operation) in operations {
             let place = format!("{method} {path}");

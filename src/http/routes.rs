@@ -36,7 +36,14 @@ impl Routes {
         for (path, item) in &route.1.paths {
             for (method, operation) in operations_of(item) {
                 let policy = policy.with(&method);
-                self.policies.add(path, Listed { method, policy, query: query_of(operation, policy), described: true });
+                let listed = Listed { method, policy, query: query_of(operation, policy), described: true };
+                // Of a path with slashes in a parameter the description has another name than the router.
+                let described = described_path(path);
+                if described != *path {
+                    self.policies
+                        .add(path, Listed { method: listed.method.clone(), query: listed.query.clone(), described: false, ..listed });
+                }
+                self.policies.add(&described, listed);
             }
         }
         Self { router: self.router.routes(route), ..self }
@@ -60,6 +67,11 @@ impl Routes {
         let (router, description) = self.router.split_for_parts();
         (router, description, self.policies)
     }
+}
+
+/// As a description writes it.
+pub fn described_path(path: &str) -> String {
+    path.replace("{*", "{")
 }
 
 fn operations_of(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {

@@ -15,7 +15,7 @@ use super::neighbours;
 use super::objects::Objects;
 use super::probe::Probes;
 use super::settings::{AuthMode, EdgeSettings};
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, LogSigner};
 use crate::commands::Commands;
 use crate::commands::access_records::AccessRecords;
 use crate::commands::callbacks::CallbackTokens;
@@ -28,12 +28,13 @@ use crate::telemetry::activity::Activity;
 /// `Idempotency-Key`s of callers without a login, from one address. In strict mode only registrations take one.
 const ANONYMOUS_KEYS_PER_MINUTE: u32 = 300;
 
-/// What the edge does things through, beside commands: robots, the store, runs of the checks, and what signs certificates.
+/// What the edge does things through, beside commands: robots, the store, runs of the checks, and what signs certificates and heads of the log.
 pub struct Means {
     pub fleet: Fleet,
     pub objects: Objects,
     pub runs: Runs,
     pub certificates: Certificates,
+    pub log: LogSigner,
 }
 
 #[derive(Clone)]
@@ -44,6 +45,7 @@ pub struct AppState {
     pub objects: Objects,
     pub runs: Runs,
     pub certificates: Certificates,
+    pub log: LogSigner,
     pub settings: Arc<EdgeSettings>,
     pub tokens: Tokens,
     pub logins: Arc<Logins>,
@@ -94,7 +96,7 @@ impl AppState {
     pub fn new(
         commands: Commands,
         reads: Reads,
-        Means { fleet, objects, runs, certificates }: Means,
+        Means { fleet, objects, runs, certificates, log }: Means,
         live: Arc<Live>,
         settings: EdgeSettings,
         metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -120,6 +122,7 @@ impl AppState {
             objects,
             runs,
             certificates,
+            log,
             settings: Arc::new(settings),
             tokens,
             logins: Arc::new(Logins::new()?),

@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::auth::Role;
+use super::export::EventsFormat;
 use super::exported::ExportFormat;
 use super::fields::{described_as, field};
 use crate::commands::webhooks::AttemptOutcome;
@@ -154,6 +155,7 @@ listed! {
     DirectionWord = Direction,
     DirectionOfLogWord = LogDirection,
     ExportFormatWord = ExportFormat,
+    EventsFormatWord = EventsFormat,
     GranularityWord = Granularity,
     CountedByWord = CountedBy,
     JudgedByWord = JudgedBy,

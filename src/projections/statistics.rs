@@ -190,7 +190,7 @@ pub async fn follow(pool: Pool, head: watch::Receiver<i64>, stop: CancellationTo
         debug!("Counted {counted:?} events");
         Ok::<_, StoreError>(counted == usize::try_from(STEP).ok())
     };
-    follower::follow("count for statistics", head, stop, step).await;
+    follower::follow("count for statistics", follower::PAUSE, head, stop, step).await;
 }
 
 /// Every statement, for the test that prepares them.

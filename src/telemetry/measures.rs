@@ -52,6 +52,8 @@ measures! {
     Histogram COMMAND_SECONDS = "keystone_command_seconds" ("command"): "Time from a command to its commit or refusal";
     Counter COMMAND_CONFLICTS = "keystone_command_conflicts_total" ("command"): "Runs of commands that lost a race and were repeated";
     Counter IDEMPOTENT_REPLAYS = "keystone_idempotent_replays_total" (): "Requests answered with what their Idempotency-Key was answered before";
+    Gauge LOG_TREE_BEHIND = "keystone_log_tree_behind" (): "Events of the log that are not in its tree yet";
+    Gauge LOG_UNPUBLISHED = "keystone_log_unpublished" (): "Events under the newest signed head whose tree is not in the object store yet";
     Counter LOG_EVENTS = "keystone_log_events_total" (): "Events that got their position from this process";
     Gauge LOG_POSITION = "keystone_log_position" (): "The last position that this process gave";
     Gauge LOG_LEADS = "keystone_log_leads" (): "1 in the process that gives positions";

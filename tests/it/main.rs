@@ -69,6 +69,7 @@ mod limits;
 mod links;
 mod lists;
 mod log_invariants;
+mod log_proof;
 mod measures;
 mod must_not;
 mod no_tokens;

@@ -14,8 +14,7 @@ use super::log::{Log, Newest, PAGE, Tell};
 use crate::cli::story::logged;
 use crate::eventstore::story;
 use crate::http::events::EventStory;
-use crate::http::export::Export;
-use crate::http::exported::ExportFormat;
+use crate::http::export::{EventsFormat, Export};
 use crate::http::logged::LoggedEvent;
 use crate::projections::reads::Reads;
 use crate::projections::reads::events::{Between, Direction};
@@ -60,7 +59,7 @@ impl Log for DatabaseLog {
         Ok(Newest { events, readable_to })
     }
 
-    async fn export(&self, format: ExportFormat, mut to: impl Write) -> anyhow::Result<()> {
+    async fn export(&self, format: EventsFormat, mut to: impl Write) -> anyhow::Result<()> {
         let filter = self.search.filter(&self.reads).await?;
         let between = self.reads.log_bounds(&filter, self.reads.log_noted_to().await?).await?;
         let mut pieces = pin!(Export::new(self.reads.clone(), filter, between, format).pieces());

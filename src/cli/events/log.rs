@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::domain::{Timestamp, storable};
-use crate::http::exported::ExportFormat;
+use crate::http::export::EventsFormat;
 use crate::projections::reads::log_search::Search;
 
 /// Events that are read at once.
@@ -84,7 +84,7 @@ pub trait Log {
     async fn of_task(&self, task: &str) -> anyhow::Result<Vec<Value>>;
     async fn at(&self, position: i64) -> anyhow::Result<Value>;
     async fn newest(&self, limit: i64) -> anyhow::Result<Newest>;
-    async fn export(&self, format: ExportFormat, to: impl Write) -> anyhow::Result<()>;
+    async fn export(&self, format: EventsFormat, to: impl Write) -> anyhow::Result<()>;
     /// Tells what matches behind a position, until nobody reads any more.
     async fn follow(&self, after: i64, tell: Tell<'_>) -> anyhow::Result<()>;
     /// What should be said of how far the log was looked at.

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::{is_heard, say};
 use super::place::{At, Place};
 use super::story::text;
-use crate::http::exported::ExportFormat;
+use crate::http::export::EventsFormat;
 use database::DatabaseLog;
 use log::{Log, Newest, Searched, Tell};
 use server::ServerLog;
@@ -28,9 +28,9 @@ pub struct Options {
     /// One event, with what led to it and what followed from it, as JSON
     #[arg(long, conflicts_with_all = ["searched", "limit", "follow", "json"])]
     position: Option<i64>,
-    /// All that match, in the order of the log, however many: ndjson or csv
+    /// All that match, in the order of the log, however many: ndjson, csv, or stored, which `keystone verify` takes
     #[arg(long, value_name = "FORMAT", conflicts_with_all = ["limit", "follow", "json"])]
-    export: Option<ExportFormat>,
+    export: Option<EventsFormat>,
     #[command(flatten)]
     searched: Searched,
     /// At most so many, the newest ones

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::log::{Log, Newest, PAGE, Searched, Tell};
 use crate::cli::remote::{Frame, Query, Remote};
 use crate::domain::Timestamp;
-use crate::http::exported::ExportFormat;
+use crate::http::export::EventsFormat;
 
 pub struct ServerLog<'a> {
     server: &'a Remote,
@@ -61,7 +61,7 @@ impl Log for ServerLog<'_> {
         self.pages(&self.query, limit).await
     }
 
-    async fn export(&self, format: ExportFormat, mut to: impl Write) -> anyhow::Result<()> {
+    async fn export(&self, format: EventsFormat, mut to: impl Write) -> anyhow::Result<()> {
         let path = self.query.clone().with("format", format.as_str()).after("/events/export");
         let mut answer = self.server.open(&path, None).await?;
         while let Some(piece) = answer.next().await.context("the export is not whole")? {

@@ -16,13 +16,14 @@ use serde_json::{Map, Value, json};
 
 use super::extract::{AFTER, OFFSET};
 use super::policy::{Access, Limit, Policy};
-use super::routes::Policies;
+use super::routes::{Policies, described_path};
 
 /// Completes the description of the routes.
 pub fn complete(mut description: Value, policies: &Policies) -> Value {
     description["components"]["schemas"]["Problem"] = problem();
     schemas::complete(&mut description);
     let Some(paths) = description["paths"].as_object_mut() else { return description };
+    *paths = std::mem::take(paths).into_iter().map(|(path, item)| (described_path(&path), item)).collect();
     for (path, item) in paths {
         let Some(operations) = item.as_object_mut() else { continue };
         for (method, operation) in operations {

@@ -140,8 +140,13 @@ impl LogFilter {
 
     /// What a page is asked for with: first and last position, without them, and how many; then each group of terms.
     pub fn statement(&self, direction: Direction) -> (String, Vec<Vec<i64>>) {
+        self.statement_of(direction, &StoredLogEvent::columns())
+    }
+
+    /// The same of other columns of `log l` and `events e`.
+    pub(super) fn statement_of(&self, direction: Direction, columns: &str) -> (String, Vec<Vec<i64>>) {
         let groups = self.groups.iter().map(|group| group.iter().map(|term| term.0).collect()).collect();
-        (page(self.groups.len(), direction), groups)
+        (page(self.groups.len(), direction, columns), groups)
     }
 }
 
@@ -164,7 +169,7 @@ const NOTED_TO: &str = "select coalesce((select position from log_index order by
 const FIRST_SINCE: &str = "select position from log_index where logged_at >= $1 order by logged_at, position limit 1";
 const LAST_BEFORE: &str = "select position from log_index where logged_at < $1 order by logged_at desc, position desc limit 1";
 
-fn page(groups: usize, direction: Direction) -> String {
+fn page(groups: usize, direction: Direction, columns: &str) -> String {
     let order = match direction {
         Direction::Forward => "",
         Direction::Backward => "desc",
@@ -184,9 +189,8 @@ fn page(groups: usize, direction: Direction) -> String {
         ),
     };
     format!(
-        "select {} from ({positions} order by position {order} limit $3::bigint) p
-         join log l on l.position = p.position join events e on e.seq = l.seq order by l.position {order}",
-        StoredLogEvent::columns()
+        "select {columns} from ({positions} order by position {order} limit $3::bigint) p
+         join log l on l.position = p.position join events e on e.seq = l.seq order by l.position {order}"
     )
 }
 
@@ -318,8 +322,10 @@ impl Reads {
 }
 
 pub(super) fn statements() -> Vec<(&'static str, String)> {
-    let pages = (0..=GROUPS_MAX)
-        .flat_map(|groups| [Direction::Forward, Direction::Backward].map(|direction| ("events of the log", page(groups, direction))));
+    let pages = (0..=GROUPS_MAX).flat_map(|groups| {
+        [Direction::Forward, Direction::Backward]
+            .map(|direction| ("events of the log", page(groups, direction, &StoredLogEvent::columns())))
+    });
     let others = [
         ("how far the log is noted", NOTED_TO.to_owned()),
         ("first event since", FIRST_SINCE.to_owned()),

@@ -35,6 +35,7 @@ pub mod links;
 mod list;
 pub mod log;
 pub mod log_search;
+pub mod log_tree;
 mod names;
 pub mod objects;
 pub mod orders;
@@ -91,6 +92,7 @@ pub fn statements() -> Vec<(&'static str, String)> {
         letters::statements(),
         links::statements(),
         log::statements(),
+        log_tree::statements(),
         objects::statements(),
         orders::statements(),
         outside_jobs::statements(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::extract::ConnectInfo;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
-use keystone_edge::certificates::Certificates;
+use keystone_edge::certificates::{Certificates, Keyring, LogSigner, SigningKey};
 use keystone_edge::commands::access_records::access_records;
 use keystone_edge::commands::callbacks::CallbackTokens;
 use keystone_edge::commands::inspection::InspectionTerms;
@@ -50,6 +50,9 @@ pub struct TestEdge {
     /// Ends its live streams.
     pub stop: CancellationToken,
     pub devices: ArrangedDevices,
+    /// What signs heads of its log, and the key of it.
+    pub log: LogSigner,
+    pub log_key: String,
     /// The administrator's token.
     pub admin: String,
     client: reqwest::Client,
@@ -126,10 +129,19 @@ impl TestEdge {
         let run_settings = RunSettings { timeout: settings.qa_timeout, default_suite: Suite::default(), sidecar_bytes_max: 4 << 20 };
         let runs = Runs::new(commands.clone(), objects.blobs.clone(), run_settings);
         let certificates = Certificates::new(reads.clone(), None);
+        let log_key = SigningKey::new_pem().expect("a key");
+        let keyring = Keyring::new(SigningKey::of_pem(&log_key).expect("a key"), vec![]);
+        let log = Certificates::new(reads.clone(), Some(keyring)).log_signer("keystone-edge/test");
         let state = AppState::new(
             commands.clone(),
             reads,
-            Means { fleet: Fleet::new(devices.hub.clone()), objects: Objects::new(objects.blobs.clone()), runs, certificates },
+            Means {
+                fleet: Fleet::new(devices.hub.clone()),
+                objects: Objects::new(objects.blobs.clone()),
+                runs,
+                certificates,
+                log: log.clone(),
+            },
             live,
             settings,
             Arc::new(String::new),
@@ -147,7 +159,8 @@ impl TestEdge {
         tokio::spawn(async move { axum::serve(listener, service).await });
 
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        let mut edge = Self { base, database, objects, commands, wakes, head, stop, devices, admin: String::new(), client, routes };
+        let mut edge =
+            Self { base, database, objects, commands, wakes, head, stop, devices, log, log_key, admin: String::new(), client, routes };
         let login = edge.send_as("", "POST", "/api/v1/auth/login", json!({"account": "admin", "password": "open sesame"})).await;
         edge.admin = login.1["access_token"].as_str().expect("the administrator logs in").to_owned();
         edge
