@@ -1,5 +1,5 @@
 //! `?at=` answers what the live routes answered then, whatever has happened since.
-//! `KEYSTONE_TIME_TRAVEL_STEPS` says how many things happen (110); `KEYSTONE_TIME_TRAVEL_SEED` which ones.
+//! `KEYSTONE_TIME_TRAVEL_STEPS` says how many things happen (90); `KEYSTONE_TIME_TRAVEL_SEED` which ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,15 +99,15 @@ fn with(path: &str, at: &str) -> String {
     format!("{path}{}at={at}", if path.contains('?') { '&' } else { '?' })
 }
 
-/// Something that `Step` has not: of the registry, of episodes, and of what people say.
+/// Something that `Step` has not: of the registry, of episodes, and of what people say; one after the other.
 async fn further(site: &Site, random: &mut StdRng, inspector: &str, n: usize) {
     let edge = &site.edge;
-    let (unit, name) = (random.random_range(1..=6_i64), format!("renamed {n}"));
-    let (who, method, path, body) = match random.random_range(0..13) {
+    let (unit, name) = (random.random_range(1..=3_i64), format!("renamed {n}"));
+    let (who, method, path, body) = match n % 13 {
         0 => ("", "PUT", "organizations/1".to_owned(), json!({"name": name})),
         1 => ("", "PUT", "scenes/1".to_owned(), json!({"name": name})),
         2 => ("", "PUT", "subscenes/1".to_owned(), json!({"name": name})),
-        3 => ("", "PUT", "sops/1".to_owned(), json!({"slug": format!("slug-{n}"), "version": format!("{n}.0")})),
+        3 => ("", "PUT", "sops/1".to_owned(), json!({"slug": format!("slug-{n}")})),
         4 | 5 => ("", "PATCH", format!("episodes/{unit}"), json!({"labels": [name], "note": format!("note {n}")})),
         6 => (inspector, "POST", format!("inspection/episodes/{unit}/take"), json!({})),
         7 | 8 => {
@@ -125,11 +125,14 @@ async fn further(site: &Site, random: &mut StdRng, inspector: &str, n: usize) {
             json!({"name": name, "metadata": {"n": n}, "deadline": "2030-01-01T00:00:00.5Z"}),
         ),
         _ => {
-            let queue = QueueSync { episode: EpisodeId(unit), reason: SyncReason::Manual, clouds: vec![CloudName::S3] };
-            match edge.commands.execute(&Context::system(), queue).await {
-                Ok(_) | Err(CommandError::Refused(_)) => return,
-                Err(fault) => panic!("{fault:?}"),
+            for episode in [1, 2].map(EpisodeId) {
+                let queue = QueueSync { episode, reason: SyncReason::Manual, clouds: vec![CloudName::S3] };
+                match edge.commands.execute(&Context::system(), queue).await {
+                    Ok(_) | Err(CommandError::Refused(_)) => {}
+                    Err(fault) => panic!("{fault:?}"),
+                }
             }
+            return;
         }
     };
     let token = if who.is_empty() { edge.admin.as_str() } else { who };
@@ -146,7 +149,7 @@ fn question(random: &mut StdRng) -> String {
         _ => format!("order_id={}", random.random_range(1..=3)),
     };
     match random.random_range(0..12) {
-        0 => format!("/orders/{}", random.random_range(1..=4)),
+        0 => format!("/orders/{}", random.random_range(1..=3)),
         1 => format!("/batches/{}", random.random_range(1..=6)),
         2 | 3 => format!("/tasks/{}", id(random)),
         4 | 5 => format!("/episodes/{}", random.random_range(1..=5)),
@@ -185,7 +188,7 @@ struct Answered {
 
 #[tokio::test]
 async fn whatever_happened_since_the_past_is_answered_as_it_was() {
-    let (steps, seed) = (set("KEYSTONE_TIME_TRAVEL_STEPS", 110), set("KEYSTONE_TIME_TRAVEL_SEED", 17));
+    let (steps, seed) = (set("KEYSTONE_TIME_TRAVEL_STEPS", 90), set("KEYSTONE_TIME_TRAVEL_SEED", 17));
     let site = Site::new().await;
     let edge = &site.edge;
     let factory = Factory::on(EventStore::new(edge.database.pool.clone(), Wakes::default()), ROBOTS).await;
@@ -214,11 +217,17 @@ async fn whatever_happened_since_the_past_is_answered_as_it_was() {
         begun.push(Step::Judge { task, run: 0, manual: false, what: 1, sound: task == 0 });
         begun.push(Step::Judge { task, run: 0, manual: false, what: 3, sound: task == 0 });
     }
-    let mut answered = vec![];
+    // And an order that is gone.
+    begun.push(Step::PlaceOrder { target: 3 });
+    begun.push(Step::CreateBatch { order: 1, station: 1, quantity: 2 });
+    begun.push(Step::DeleteBatch { batch: 0 });
+    begun.push(Step::DeleteOrder { order: 1 });
+    begun.push(Step::DeleteTask { task: 3 });
+    let (mut answered, mut furthers) = (vec![], 12..);
     for n in 0..usize::try_from(steps).unwrap() {
         match begun.get(n) {
             Some(step) => act(&factory, &memory, step.clone()).await,
-            None if random.random_ratio(2, 5) => further(&site, &mut random, &inspector, n).await,
+            None if random.random_ratio(2, 5) => further(&site, &mut random, &inspector, furthers.next().unwrap()).await,
             None => act(&factory, &memory, any.new_tree(&mut steps_of).expect("a step").current()).await,
         }
         let position = site.placed().await;
@@ -244,16 +253,10 @@ async fn whatever_happened_since_the_past_is_answered_as_it_was() {
     let client = edge.database.pool.get().await.unwrap();
     let types = client.query("select distinct event_type from events", &[]).await.unwrap();
     let types: Vec<String> = types.iter().map(|row| row.get(0)).collect();
-    for wanted in [
-        "task_deleted",
-        "batch_cancelled",
-        "order_revised",
-        "episode_labelled",
-        "inspection_decided",
-        "sync_queued",
-        "scene_changed",
-        "qa_run_ended",
-    ] {
+    println!("{types:?}");
+    for wanted in
+        ["task_deleted", "batch_deleted", "order_deleted", "scene_changed", "organization_changed", "episode_created", "qa_run_ended"]
+    {
         assert!(types.iter().any(|known| known == wanted), "nothing was {wanted} with the seed {seed}: {types:?}");
     }
 }
@@ -270,7 +273,7 @@ async fn a_commit_is_there_as_a_whole_at_each_of_its_positions() {
         let (site, seed) = (site.clone(), seed.clone());
         tokio::spawn(async move {
             let mut batches = vec![];
-            for n in 0..4 {
+            for n in 0..3 {
                 let (status, made) = site.edge.post("/api/v1/batches", seed.batch(3 + worker)).await;
                 assert_eq!(status, 201, "{made}");
                 batches.push(number(&made["batch"]["id"]));
@@ -289,7 +292,7 @@ async fn a_commit_is_there_as_a_whole_at_each_of_its_positions() {
     }
     let head = site.placed().await;
     let mut totals = std::collections::BTreeSet::new();
-    for at in before..=head {
+    for at in (before..=head).step_by(3) {
         let (_, order, _) = site.at("/orders/1", at).await;
         let (_, tasks, _) = site.at("/tasks?order_id=1&limit=1000", at).await;
         let items = tasks["items"].as_array().unwrap();
@@ -300,7 +303,7 @@ async fn a_commit_is_there_as_a_whole_at_each_of_its_positions() {
         assert_eq!(order["task_count"], counted, "at {at}: {batches}");
         totals.insert(counted);
     }
-    println!("{} positions, {} different numbers of tasks", head - before + 1, totals.len());
+    println!("a third of {} positions, {} different numbers of tasks", head - before + 1, totals.len());
     assert!(totals.len() > 4, "{totals:?}");
 }
 

@@ -44,7 +44,7 @@ const COMMON: &[(&str, &str)] = &[
 /// Lists of these tags take several values of each filter.
 const OF_SEVERAL: [&str; 2] = ["orders", "registry"];
 /// Names that mean one value everywhere.
-const OF_ONE: [&str; 3] = ["keyword", "offset", "id"];
+const OF_ONE: [&str; 4] = ["at", "keyword", "offset", "id"];
 
 pub fn complete(operation: &mut Value) {
     let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
