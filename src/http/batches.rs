@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::at::{Answer, AsOf};
 use super::auth::{Caller, Identity};
 use super::extract::{Json, MaybeJson, Params, PathId};
 use super::fields::{GivenId, LongText, MayBeEmpty, MaybeReason, Whole};
@@ -22,8 +23,9 @@ use crate::commands::batches::{AdjustBatch, CancelBatch, CompleteTasks, CreateBa
 use crate::domain::batch::BatchStatus;
 use crate::domain::workload::{TASKS_PER_ADJUSTMENT_MAX, TaskGroup};
 use crate::domain::{BatchId, OrderId, Scope, SopId, StationId, SubsceneId};
-use crate::projections::reads::Page;
+use crate::projections::reads::as_of::{Part, Unit};
 use crate::projections::reads::batches::{BatchFilter, BatchShown};
+use crate::projections::reads::{Page, Reads};
 
 pub fn routes() -> Routes {
     Routes::default()
@@ -124,8 +126,9 @@ impl From<BatchShown> for Batch {
     ("device_id" = Option<String>, Query),
     ("collector_operator_id" = Option<String>, Query),
     ("status" = Option<BatchStatusWord>, Query, description = "How far they are"),
+    ("at" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Batch>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Batch>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Batch>>, Problem> {
     let page = params.page_free()?;
     let filter = BatchFilter {
         order_id: params.text("order_id"),
@@ -136,8 +139,9 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         collector_operator_id: params.text("collector_operator_id"),
         status: params.word("status")?,
     };
-    let listed = state.reads.batches(&caller.scope, &filter, page).await?;
-    Ok(Json(Paged::new(listed, &page)))
+    let as_of = AsOf::of_list(&state, &caller, &params, Part::Batches).await?;
+    let listed = as_of.reads.batches(&caller.scope, &filter, page).await?;
+    Ok(as_of.answer(Paged::new(listed, &page)))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -251,21 +255,23 @@ pub async fn create(
     let created = state.commands.execute(&caller.context(), CreateBatch::from(batch)).await?;
     let tasks: Vec<CreatedTaskItem> = created.tasks.into_iter().map(CreatedTaskItem::from).collect();
     let known = json!({ "batch": { "id": TextId(created.batch_id.0) }, "tasks": tasks });
-    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state, &caller.scope, created.batch_id).await?, tasks }) };
+    let whole = async { Ok(CreatedBatchAnswer { batch: found(&state.reads, &caller.scope, created.batch_id).await?, tasks }) };
     Ok(Made::read(StatusCode::CREATED, known, whole).await)
 }
 
 /// One batch.
-#[utoipa::path(get, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/batches/{id}", tag = "batches", params(("id" = i64, Path), ("at" = Option<String>, Query)), responses(
     (status = 200, body = Batch),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Batch>, Problem> {
-    Ok(Json(found(&state, &caller.scope, BatchId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId, params: Params) -> Result<Answer<Batch>, Problem> {
+    let as_of = AsOf::of(&state, &caller, &params, Unit::Batch(BatchId(id)), Part::Itself).await?;
+    let batch = found(&as_of.reads, &caller.scope, BatchId(id)).await?;
+    Ok(as_of.answer(batch))
 }
 
-async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Problem> {
-    state.reads.batch(scope, id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
+async fn found(reads: &Reads, scope: &Scope, id: BatchId) -> Result<Batch, Problem> {
+    reads.batch(scope, id).await?.map(Batch::from).ok_or_else(|| Problem::not_found("batch"))
 }
 
 /// The tasks of a batch, oldest first; all of them unless a page is asked for.
@@ -273,14 +279,16 @@ async fn found(state: &AppState, scope: &Scope, id: BatchId) -> Result<Batch, Pr
     ("id" = i64, Path),
     ("limit" = Option<i64>, Query, description = "How many entries the page has at most; all of them where no page is asked for"),
     ("offset" = Option<i64>, Query),
+    ("at" = Option<String>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 404, description = "There is no such batch")))]
-pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
+pub async fn tasks(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let id = BatchId(id.positive()?);
     let paged = params.has("limit") || params.has("offset") || params.has("after");
     let page = if paged { params.page_free()? } else { Page::ALL };
-    found(&state, &caller.scope, id).await?;
-    let listed = state.reads.tasks_of_batch(&caller.scope, id, page).await?;
-    Ok(Json(Paged::new(listed.map(TaskItem::in_batch), &page)))
+    let as_of = AsOf::of(&state, &caller, &params, Unit::Batch(id), Part::Tasks).await?;
+    found(&as_of.reads, &caller.scope, id).await?;
+    let listed = as_of.reads.tasks_of_batch(&caller.scope, id, page).await?;
+    Ok(as_of.answer(Paged::new(listed.map(TaskItem::in_batch), &page)))
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -175,7 +175,7 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
     let selection = selection(&params)?;
     let listed = state.reads.operated_episodes(&caller.scope, &selection, page).await?;
     let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();
-    let mut logs = newest_logs(&state, &ids).await?;
+    let mut logs = newest_logs(&state.reads, &ids).await?;
     let listed = listed.map(|row| {
         let log = logs.remove(&row.id);
         OperatedEpisodeShown::from(row).synced(log)

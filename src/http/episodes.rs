@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::at::{Answer, AsOf};
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
 use super::fields::{LongText, Text};
@@ -22,6 +23,8 @@ use super::words::{CopyPlaceWord, DecisionWord, EdgeCopyStatusWord, EpisodeFileW
 use crate::commands::qa::AnnotateEpisode;
 use crate::domain::episode::{Annotation, Decision, SyncStatus};
 use crate::domain::{EpisodeId, SceneId, Scope, TaskId};
+use crate::projections::reads::Reads;
+use crate::projections::reads::as_of::{Part, Unit};
 use crate::projections::reads::episodes::{EpisodeFilter, EpisodeShown};
 use crate::projections::reads::salvages::SalvageShown;
 use crate::projections::rows::salvage::SalvageRow;
@@ -264,6 +267,8 @@ impl From<EpisodeShown> for Episode {
     ("limit" = Option<String>, Query, description = "0 to 100, default 50; what is no such number counts as the default"),
     ("offset" = Option<String>, Query, description = "What is no number from 0 on counts as 0"),
     ("task_id" = Option<String>, Query, description = "Database id, or the id that devices know"),
+    ("order_id" = Option<String>, Query),
+    ("batch_id" = Option<String>, Query),
     ("scene_id" = Option<String>, Query),
     ("qa_status" = Option<String>, Query),
     ("auto_approved" = Option<String>, Query, description = "`true` or `false`, also `1`, `0`, `t`, `f`; what is none of these does not filter"),
@@ -276,8 +281,9 @@ impl From<EpisodeShown> for Episode {
     ("robot_device_id" = Option<String>, Query),
     ("created_at_from" = Option<String>, Query, description = "RFC 3339, inclusive"),
     ("created_at_to" = Option<String>, Query, description = "RFC 3339, inclusive"),
+    ("at" = Option<String>, Query),
 ), responses((status = 200, body = Paged<Episode>), (status = 400, description = "A time that is none")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Episode>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<Episode>>, Problem> {
     let page = params.page_lax()?;
     let task = params.text("task_id");
     let task_id = task.as_ref().and_then(|text| text.parse().ok().map(TaskId));
@@ -296,30 +302,36 @@ pub async fn list(State(state): State<AppState>, caller: Caller, params: Params)
         cloud_outdated: params.lenient_bool("cloud_outdated"),
         edge_copy: params.text("edge_copy"),
         damaged_copy: params.lenient_bool("damaged_copy"),
+        order_id: params.text("order_id"),
+        batch_id: params.text("batch_id"),
     };
-    let listed = state.reads.episodes(&caller.scope, &filter, page).await?;
+    let as_of = AsOf::of_list(&state, &caller, &params, Part::Episodes).await?;
+    let listed = as_of.reads.episodes(&caller.scope, &filter, page).await?;
     let ids: Vec<EpisodeId> = listed.rows.iter().map(|row| row.id).collect();
-    let logs = newest_logs(&state, &ids).await?;
+    let logs = newest_logs(&as_of.reads, &ids).await?;
     let listed = listed.map(|row| {
         let log = logs.get(&row.id);
         Episode::from(row).synced(log)
     });
-    Ok(Json(Paged::new(listed, &page)))
+    Ok(as_of.answer(Paged::new(listed, &page)))
 }
 
 /// One episode.
-#[utoipa::path(get, path = "/api/v1/episodes/{id}", tag = "episodes", params(("id" = i64, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/episodes/{id}", tag = "episodes", params(("id" = i64, Path), ("at" = Option<String>, Query)), responses(
     (status = 200, body = Episode),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Episode>, Problem> {
-    Ok(Json(in_detail(&state, &caller.scope, id).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Episode>, Problem> {
+    let id = EpisodeId(id.positive()?);
+    let as_of = AsOf::of(&state, &caller, &params, Unit::Episode(id), Part::Itself).await?;
+    let episode = in_detail(&as_of.reads, &caller.scope, id).await?;
+    Ok(as_of.answer(episode))
 }
 
-async fn in_detail(state: &AppState, scope: &Scope, id: PathId) -> Result<Episode, Problem> {
-    let episode = found(state, scope, id).await?;
-    let salvage = state.reads.salvage(scope, episode.id).await?;
-    let logs = newest_logs(state, &[episode.id]).await?;
+async fn in_detail(reads: &Reads, scope: &Scope, id: EpisodeId) -> Result<Episode, Problem> {
+    let episode = reads.episode(scope, id).await?.ok_or_else(|| Problem::not_found("episode"))?;
+    let salvage = reads.salvage(scope, id).await?;
+    let logs = newest_logs(reads, &[id]).await?;
     let log = logs.get(&episode.id);
     Ok(Episode::in_detail(episode, salvage).synced(log))
 }
@@ -367,7 +379,7 @@ pub async fn annotate(
     let labels = labels.map(|labels| labels.into_iter().map(|label| label.0).collect());
     let annotation = Annotation { labels, note: note.map(|note| LongText::said(Some(note))) };
     state.commands.execute(&caller.context(), AnnotateEpisode { episode, annotation }).await?;
-    Ok(Json(in_detail(&state, &caller.scope, id).await?))
+    Ok(Json(in_detail(&state.reads, &caller.scope, episode).await?))
 }
 
 /// A link to a file.

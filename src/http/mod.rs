@@ -22,6 +22,7 @@ pub mod alerts;
 pub mod apply_suite;
 mod asked;
 mod asked_by;
+mod at;
 mod audit;
 pub mod auth;
 pub mod batches;

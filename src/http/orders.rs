@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::at::{self, Answer, AsOf};
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
 use super::fields::{GivenId, GivenInstant, Name, OrEmpty, Whole, given_or_null};
@@ -20,6 +21,8 @@ use super::words::{OrderStatusWord, PriorityWord};
 use crate::commands::orders::{DeleteOrder, PlaceOrder, ReviseOrder};
 use crate::domain::order::{Priority, Revision};
 use crate::domain::{OrderId, OrganizationId, SceneId, Scope};
+use crate::projections::reads::Reads;
+use crate::projections::reads::as_of::{Part, Unit};
 use crate::projections::reads::orders::{OrderFilter, OrderShown};
 
 pub fn routes() -> Routes {
@@ -113,6 +116,7 @@ impl From<OrderShown> for Order {
     ("keyword" = Option<String>, Query, description = "In the names of order, scene and organization; also `q`, `search`"),
 ), responses((status = 200, body = Paged<Order>), (status = 400, description = "A filter or a page that cannot be")))]
 pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<Order>>, Problem> {
+    at::refuse(&params)?;
     let page = params.page_to_100()?;
     let filter = OrderFilter {
         organization_ids: params.id_list(&["organization_id"], OrganizationId)?,
@@ -170,20 +174,22 @@ impl From<NewOrder> for PlaceOrder {
 ))]
 pub async fn place(State(state): State<AppState>, caller: Caller, Json(order): Json<NewOrder>) -> Result<Made<Order>, Problem> {
     let id = state.commands.execute(&caller.context(), PlaceOrder::from(order)).await?;
-    Ok(Made::created(TextId(id.0), found(&state, &caller.scope, id)).await)
+    Ok(Made::created(TextId(id.0), found(&state.reads, &caller.scope, id)).await)
 }
 
 /// One order.
-#[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = i64, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = i64, Path), ("at" = Option<String>, Query)), responses(
     (status = 200, body = Order),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId) -> Result<Json<Order>, Problem> {
-    Ok(Json(found(&state, &caller.scope, OrderId(id)).await?))
+pub async fn get(State(state): State<AppState>, caller: Caller, PathId(id): PathId, params: Params) -> Result<Answer<Order>, Problem> {
+    let as_of = AsOf::of(&state, &caller, &params, Unit::Order(OrderId(id)), Part::Itself).await?;
+    let order = found(&as_of.reads, &caller.scope, OrderId(id)).await?;
+    Ok(as_of.answer(order))
 }
 
-async fn found(state: &AppState, scope: &Scope, id: OrderId) -> Result<Order, Problem> {
-    state.reads.order(scope, id).await?.map(Order::from).ok_or_else(|| Problem::not_found("order"))
+async fn found(reads: &Reads, scope: &Scope, id: OrderId) -> Result<Order, Problem> {
+    reads.order(scope, id).await?.map(Order::from).ok_or_else(|| Problem::not_found("order"))
 }
 
 /// What is not named stays as it is.
@@ -258,7 +264,7 @@ pub async fn edit(
     let revision = Revision::try_from(edit)?;
     state.commands.execute(&caller.context(), ReviseOrder { order_id, revision }).await?;
     let known = json!({ "id": TextId(id) });
-    Ok(Made::read(StatusCode::OK, known, found(&state, &caller.scope, order_id)).await)
+    Ok(Made::read(StatusCode::OK, known, found(&state.reads, &caller.scope, order_id)).await)
 }
 
 /// Delete an order that nothing belongs to.

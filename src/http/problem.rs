@@ -78,6 +78,8 @@ codes! {
     ObjectNotFound = "object_not_found", NOT_FOUND;
     QaNotDone = "qa_not_done", BAD_GATEWAY;
     ObjectStoreFailed = "object_store_failed", BAD_GATEWAY;
+    AheadOfLog = "ahead_of_log", BAD_REQUEST;
+    TooMuchToFold = "too_much_to_fold", BAD_REQUEST;
     LogBehind = "log_behind", SERVICE_UNAVAILABLE;
     CertificatesUnavailable = "certificates_unavailable", SERVICE_UNAVAILABLE;
     AssetNotReady = "asset_not_ready", BAD_REQUEST;
@@ -255,7 +257,7 @@ impl From<ReadError> for Problem {
                 tracing::warn!(reason, "A value was refused by its query only: {reason}");
                 Refusal::new(RefusalCode::NotStorable, "a value is beyond what can be stored").into()
             }
-            ReadError::Failed(_) => failed(&anyhow::Error::new(error)),
+            ReadError::Failed(_) | ReadError::OfNow => failed(&anyhow::Error::new(error)),
             ReadError::NotAPlace(_) => Self::invalid("after is not the next_after of a page of this list"),
         }
     }

@@ -6,12 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::AppState;
 use super::problem::Problem;
 use super::wire::WholeSecond;
 use super::words::{GivenUpCauseWord, SyncFaultWord, SyncReasonWord, SyncStatusWord};
 use crate::domain::EpisodeId;
 use crate::domain::episode::SyncStatus;
+use crate::projections::reads::Reads;
 use crate::projections::reads::episodes::EpisodeShown;
 use crate::projections::reads::sync::SyncChainShown;
 
@@ -123,10 +123,10 @@ impl SyncLog {
 }
 
 /// What the newest log of an episode says, for lists of episodes.
-pub async fn newest_logs(state: &AppState, episodes: &[EpisodeId]) -> Result<BTreeMap<EpisodeId, SyncLog>, Problem> {
+pub async fn newest_logs(reads: &Reads, episodes: &[EpisodeId]) -> Result<BTreeMap<EpisodeId, SyncLog>, Problem> {
     if episodes.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let chains = state.reads.newest_sync_chains(episodes).await?;
+    let chains = reads.newest_sync_chains(episodes).await?;
     Ok(chains.into_iter().map(|chain| (chain.own.episode_id, SyncLog::from(chain))).collect())
 }

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use super::AppState;
+use super::at::{Answer, AsOf};
 use super::auth::Caller;
 use super::extract::{Json, Params, PathId};
 use super::fields::{GivenId, MaybeReason, Reason, Whole};
@@ -26,6 +27,8 @@ use crate::commands::tasks::{CreateTasks, DeleteTask, FailTask};
 use crate::domain::task::TaskStatus;
 use crate::domain::workload::TASKS_PER_BATCH_MAX;
 use crate::domain::{OrderId, RefusalCode, SopId, StationId, SubsceneId, TaskId};
+use crate::projections::reads::Reads;
+use crate::projections::reads::as_of::{Part, Unit};
 use crate::projections::reads::tasks::{TaskConfigRow, TaskFilter, TaskShown};
 
 pub fn routes() -> Routes {
@@ -221,23 +224,35 @@ impl From<TaskShown> for Task {
     ("offset" = Option<i64>, Query),
     ("task_id" = Option<String>, Query, description = "The id that devices know"),
     ("workstation_id" = Option<String>, Query),
+    ("order_id" = Option<String>, Query),
+    ("batch_id" = Option<String>, Query),
     ("status" = Option<TaskStatusWord>, Query, description = "How far they are"),
+    ("at" = Option<String>, Query),
 ), responses((status = 200, body = Paged<TaskItem>), (status = 400, description = "A filter or a page that cannot be")))]
-pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Json<Paged<TaskItem>>, Problem> {
+pub async fn list(State(state): State<AppState>, caller: Caller, params: Params) -> Result<Answer<Paged<TaskItem>>, Problem> {
     let page = params.page_free()?;
-    let filter = TaskFilter { task_id: params.text("task_id"), station_id: params.text("workstation_id"), status: params.word("status")? };
-    let listed = state.reads.tasks(&caller.scope, &filter, page).await?;
-    Ok(Json(Paged::new(listed, &page)))
+    let filter = TaskFilter {
+        task_id: params.text("task_id"),
+        station_id: params.text("workstation_id"),
+        order_id: params.text("order_id"),
+        batch_id: params.text("batch_id"),
+        status: params.word("status")?,
+    };
+    let as_of = AsOf::of_list(&state, &caller, &params, Part::Tasks).await?;
+    let listed = as_of.reads.tasks(&caller.scope, &filter, page).await?;
+    Ok(as_of.answer(Paged::new(listed, &page)))
 }
 
 /// One task.
-#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = i64, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/tasks/{id}", tag = "tasks", params(("id" = i64, Path), ("at" = Option<String>, Query)), responses(
     (status = 200, body = Task),
     (status = 404, description = "There is none"),
 ))]
-pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId) -> Result<Json<Task>, Problem> {
-    let row = state.reads.task(&caller.scope, TaskId(id.positive()?)).await?;
-    row.map(|row| Json(Task::from(row))).ok_or_else(|| Problem::not_found("task"))
+pub async fn get(State(state): State<AppState>, caller: Caller, id: PathId, params: Params) -> Result<Answer<Task>, Problem> {
+    let id = TaskId(id.positive()?);
+    let as_of = AsOf::of(&state, &caller, &params, Unit::Task(id), Part::Itself).await?;
+    let task = found(&as_of.reads, &caller, id).await?;
+    Ok(as_of.answer(task))
 }
 
 /// What a recorder is configured with. The names of the fields do not mean ids: most are names.
@@ -442,8 +457,8 @@ impl Ending {
     }
 }
 
-async fn shown(state: &AppState, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
-    state.reads.task(&caller.scope, id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task"))
+async fn found(reads: &Reads, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    reads.task(&caller.scope, id).await?.map(Task::from).ok_or_else(|| Problem::not_found("task"))
 }
 
 /// End a task that waits for what will not come: its recording is lost, damaged, or on a robot that is gone. It counts as failed,
@@ -458,7 +473,8 @@ async fn shown(state: &AppState, caller: &Caller, id: TaskId) -> Result<Task, Pr
 pub async fn fail(State(state): State<AppState>, caller: Caller, id: PathId, Json(ending): Json<Ending>) -> Result<Made<Task>, Problem> {
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), FailTask { task_id, reason: ending.reason() }).await?;
-    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), shown(&state, &caller, task_id)).await)
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0, "status": TaskStatus::Failed.as_str() }), found(&state.reads, &caller, task_id))
+        .await)
 }
 
 /// Accept a recording that was rejected, as damaged as it is: it is read once more, and becomes an episode that has `failed`, with its damage and the reason as its flag.
@@ -477,7 +493,7 @@ pub async fn accept_damaged(
 ) -> Result<Made<Task>, Problem> {
     let task_id = TaskId(id.positive()?);
     state.commands.execute(&caller.context(), WantDamagedUpload { task_id, reason: why.reason() }).await?;
-    Ok(Made::read(StatusCode::ACCEPTED, json!({ "id": task_id.0 }), shown(&state, &caller, task_id)).await)
+    Ok(Made::read(StatusCode::ACCEPTED, json!({ "id": task_id.0 }), found(&state.reads, &caller, task_id)).await)
 }
 
 /// What the operator says of a recording.
@@ -516,7 +532,7 @@ pub async fn verdict(
         default_suite: state.runs.default_suite().clone(),
     };
     state.commands.execute(&caller.context(), word).await?;
-    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0 }), shown(&state, &caller, task_id)).await)
+    Ok(Made::read(StatusCode::OK, json!({ "id": task_id.0 }), found(&state.reads, &caller, task_id)).await)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! - [`facts`]: what a command has to know of other things before it decides.
 //! - [`people`]: who people are, which rows take from beside the log.
 //! - [`approved`]: which episodes may be in the cloud, in SQL.
+//! - [`folds`]: streams folded in memory, and their rows.
+//! - [`past`]: rows as they were, for the same queries.
 //! - [`rebuild`]: the same rows folded from the log beside the live ones.
 //! - [`statistics`]: what episodes and tasks count for, noted behind the sequencer; `quality_counts`: what else the dashboard of quality counts; `upload_counts`: how long
 //!   uploads take; [`packed_days`]: the first by the day, as it is read.
@@ -18,9 +20,11 @@
 
 pub mod approved;
 pub mod facts;
+mod folds;
 pub mod homes;
 pub mod packed_days;
 pub mod packed_facts;
+mod past;
 pub mod people;
 mod quality_counts;
 pub mod reads;

@@ -81,7 +81,10 @@ fn filters(list: &str) -> Vec<(usize, Value)> {
         "batches" => {
             vec![(1, json!(17)), (2, json!(7)), (3, json!(3)), (4, json!(7)), (5, json!("ab-7")), (6, json!("OP-7")), (7, json!("active"))]
         }
-        "tasks" => vec![(1, json!("TASK_17")), (2, json!(7)), (3, json!("pending")), (3, json!("completed")), (3, json!("ready"))],
+        "tasks" => {
+            vec![(1, json!("TASK_17")), (2, json!(7)), (3, json!("pending")), (3, json!("completed")), (3, json!("ready")), (4, json!(17))]
+        }
+        "tasks, by batch" => vec![(5, json!(17))],
         "tasks of a batch" => vec![(1, json!(17))],
         "episodes" => vec![
             (1, json!(17)),
@@ -96,7 +99,9 @@ fn filters(list: &str) -> Vec<(usize, Value)> {
             (9, json!("ab-7")),
             (10, json!("an hour ago")),
             (11, json!("an hour ago")),
+            (15, json!(17)),
         ],
+        "episodes, by batch" => vec![(16, json!(17))],
         "episodes of a selection" => vec![
             (1, json!("an hour ago")),
             (2, json!("an hour ago")),
@@ -189,6 +194,8 @@ async fn pages(client: &Client) {
     let of_every_row = ["orders", "batches", "tasks", "episodes", "episodes of a selection", "episodes to be judged", "gaps"];
     let of_a_filter = [
         "tasks of a batch",
+        "tasks, by batch",
+        "episodes, by batch",
         "episodes of a selection, by status",
         "episodes of a selection, by scene",
         "episodes of a selection, by SOP",

@@ -113,6 +113,7 @@ mod streams;
 mod structure;
 mod suites_remote;
 mod tidy;
+mod time_travel;
 mod trace_links;
 mod traces;
 mod two_factories;

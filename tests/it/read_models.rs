@@ -40,12 +40,12 @@ use crate::production_statistics::{RECOUNT, count_all, differences};
 const CASES: u32 = 24;
 const STEPS: usize = 120;
 
-const ROBOTS: usize = 2;
+pub const ROBOTS: usize = 2;
 
 /// What somebody does. Small numbers choose among what there is, so that devices speak of the
 /// same tasks again, too late, and of tasks that are not theirs.
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Register(u8),
     PlaceOrder {
         target: i64,
@@ -183,7 +183,7 @@ fn back() -> impl Strategy<Value = i64> {
     prop_oneof![5 => Just(0_i64), 1 => Just(1_i64)]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub fn step() -> impl Strategy<Value = Step> {
     let task = 0..8_usize;
     // Two contents, so that a report can be a repeat or a contradiction.
     let size = 1..3_u64;
@@ -226,7 +226,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What the ones who act remember.
 #[derive(Default)]
-struct Memory {
+pub struct Memory {
     orders: Vec<OrderId>,
     /// With the station each was given to.
     batches: Vec<(BatchId, usize)>,
@@ -289,7 +289,7 @@ async fn ask<C: Command>(factory: &Factory, command: C) -> Option<C::Answer> {
     }
 }
 
-async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
+pub async fn act(factory: &Factory, memory: &Mutex<Memory>, step: Step) {
     let epoch =
         async |who: usize, kind: LinkKind, back: i64| memory.lock().await.epochs[who][usize::from(kind == LinkKind::Transfer)] - back;
     let task = async |n: usize| memory.lock().await.task(n);

@@ -6,6 +6,12 @@ use crate::http::extract::{PAGE_DEFAULT, PAGE_MAX};
 
 /// Names of paths and queries.
 const COMMON: &[(&str, &str)] = &[
+    (
+        "at",
+        "How it was, instead of how it is: at this position of the log, or at this RFC 3339 time, which means with everything that was logged \
+         by then. `keystone-at-position` in the answer says of which position it is. Of lists only within one order: with `order_id` or `batch_id`",
+    ),
+    ("batch_id", "Only of this batch"),
     ("bucket", "The bucket of the object"),
     ("certification_level", "Only with this level"),
     ("collector_name", "Only of data collectors of this name"),
@@ -38,7 +44,7 @@ const COMMON: &[(&str, &str)] = &[
 /// Lists of these tags take several values of each filter.
 const OF_SEVERAL: [&str; 2] = ["orders", "registry"];
 /// Names that mean one value everywhere.
-const OF_ONE: [&str; 3] = ["keyword", "offset", "id"];
+const OF_ONE: [&str; 4] = ["at", "keyword", "offset", "id"];
 
 pub fn complete(operation: &mut Value) {
     let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();

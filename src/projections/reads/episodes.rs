@@ -1,7 +1,7 @@
 //! Episodes.
 
 use super::error::ReadError;
-use super::list::{ListQuery, Listed, Page};
+use super::list::{AsNumber, Each, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::{Reads, with};
 use super::row::{FromRow, row};
@@ -37,6 +37,10 @@ pub struct EpisodeFilter {
     pub edge_copy: Option<String>,
     /// A copy of it was found damaged.
     pub damaged_copy: Option<bool>,
+    /// Compared as text: one that is no number finds nothing.
+    pub order_id: Option<String>,
+    /// The same.
+    pub batch_id: Option<String>,
 }
 
 const FROM: &str = "episodes e left join sops p on p.id = e.sop_id left join stations w on w.id = e.station_id \
@@ -58,16 +62,21 @@ fn list() -> ListQuery {
                   and ($11::timestamptz is null or e.created_at < $11 + interval '1 second') \
                   and ($12::boolean is null or (e.cloud_synced and not ",
             is_approved!(),
-            ") = $12) and ($13::text is null or e.edge_copy = $13) and ($14::boolean is null or (e.damaged_copies <> '{}') = $14)"
+            ") = $12) and ($13::text is null or e.edge_copy = $13) and ($14::boolean is null or (e.damaged_copies <> '{}') = $14) \
+                  and ($15::bigint is null or e.batch_id = $15) \
+                  and ($16::bigint is null or e.batch_id = any (array(select b.id from batches b where b.order_id = $16)))"
         )
         .into(),
         order: vec![Key::down(KeyType::Instant, "e.created_at"), Key::down(KeyType::Number, "e.id")],
-        parameters: 14,
+        parameters: 16,
         counted: None,
         home: HOME,
     }
     .counted_in("episodes e")
 }
+
+/// Batch by batch: those of one order may lie far apart among all episodes.
+const EACH_BATCH: Each = Each { values: "select b.id from batches b where b.order_id = $16", column: "e.batch_id", id: "e.id" };
 
 fn get() -> String {
     format!("select {} from {FROM} where e.id = $1", EpisodeShown::columns())
@@ -115,9 +124,16 @@ impl Reads {
 
     pub async fn episodes(&self, scope: &Scope, filter: &EpisodeFilter, page: Page) -> Result<Listed<EpisodeShown>, ReadError> {
         let f = filter;
-        self.listed(
+        let ids = [&f.batch_id, &f.order_id].map(|text| AsNumber::of(text.as_deref()));
+        if ids.contains(&AsNumber::None) {
+            return Ok(Listed::NOTHING);
+        }
+        let [batch, order] = ids.map(AsNumber::number);
+        let each = (order.is_some() && batch.is_none()).then_some(EACH_BATCH);
+        self.listed_by(
             scope,
             list(),
+            each,
             &[
                 &f.task_id,
                 &f.task_public_id,
@@ -133,6 +149,8 @@ impl Reads {
                 &f.cloud_outdated,
                 &f.edge_copy,
                 &f.damaged_copy,
+                &batch,
+                &order,
             ],
             page,
         )
@@ -147,6 +165,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
         ("episode of an object", by_path()),
         ("episode of a salvaged object", by_salvaged()),
         ("episodes", list().select(&EpisodeShown::columns())),
+        ("episodes, by batch", list().select_by(&EpisodeShown::columns(), Some(&EACH_BATCH))),
         ("episodes, counted", list().count()),
     ]
 }

@@ -20,6 +20,9 @@ pub enum ReadError {
     Unstorable(String),
     #[error("a query failed")]
     Failed(#[source] tokio_postgres::Error),
+    /// Only the live rows answer it.
+    #[error("a query was asked of the past that only the present answers")]
+    OfNow,
     /// It is one of another list, or of an older version's order.
     #[error(transparent)]
     NotAPlace(#[from] NotAPlace),

@@ -6,6 +6,7 @@
 //! asked for with the caller's scope; one that is not everything adds a condition, the same everywhere ([`home`]).
 
 pub mod accounts;
+pub mod as_of;
 pub mod audit;
 pub mod batches;
 pub mod breakdown;
@@ -69,6 +70,7 @@ pub use selection::Chosen;
 pub fn statements() -> Vec<(&'static str, String)> {
     [
         accounts::statements(),
+        as_of::statements(),
         audit::statements(),
         batches::statements(),
         breakdown::statements(),

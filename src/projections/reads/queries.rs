@@ -1,5 +1,7 @@
 //! How every query is run: on a connection of the pool, and once more where a session could not.
 
+use std::sync::Arc;
+
 use deadpool_postgres::{Object, Pool, Transaction};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, Row};
@@ -10,6 +12,7 @@ use super::list::{Each, ListQuery, Listed, Page, Parameter, WALKED_BY_VALUE_MAX,
 use super::row::FromRow;
 use crate::domain::Scope;
 use crate::pg::plans::{Answered, Planned, by_indexes, pinned};
+use crate::projections::past::Past;
 
 /// Asks, and once more where the session could not: it has left the pool then.
 macro_rules! once_more {
@@ -26,14 +29,25 @@ pub(super) use once_more;
 #[derive(Clone)]
 pub struct Reads {
     pool: Pool,
+    /// What they are asked of in place of the live rows.
+    past: Option<Arc<Past>>,
 }
 
 impl Reads {
     pub fn new(pool: Pool) -> Self {
-        Self { pool }
+        Self { pool, past: None }
     }
 
+    /// The same queries, of the past.
+    pub(super) fn of_past(&self, past: Past) -> Self {
+        Self { pool: self.pool.clone(), past: Some(Arc::new(past)) }
+    }
+
+    /// For what is read as it is now: nothing else would be answered with it by mistake.
     pub(super) async fn connection(&self) -> Result<Object, ReadError> {
+        if self.past.is_some() {
+            return Err(ReadError::OfNow);
+        }
         Ok(self.pool.get().await?)
     }
 
@@ -43,10 +57,26 @@ impl Reads {
     }
 
     pub(super) async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
+        if let Some(past) = &self.past {
+            return self.query_past(past, statement, parameters).await;
+        }
         let once = async || {
             let client = self.connection().await?;
             let prepared = client.prepare_cached(statement).await?;
             Ok(client.query(&prepared, parameters).await?)
+        };
+        once_more!(once().await)
+    }
+
+    /// Prepared each time: what a statement becomes is asked once.
+    async fn query_past(&self, past: &Past, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ReadError> {
+        let (statement, rows) = past.asked(statement, parameters.len());
+        let mut parameters = parameters.to_vec();
+        parameters.push(&rows);
+        let once = async || {
+            let client = self.pool.get().await?;
+            let prepared = client.prepare(&statement).await?;
+            Ok(client.query(&prepared, &parameters).await?)
         };
         once_more!(once().await)
     }
@@ -149,14 +179,18 @@ impl Reads {
         parameters: &[Parameter<'_>],
         page: Page,
     ) -> Result<Listed<R>, ReadError> {
-        let client = self.connection().await?;
-        let (count, select) = (query.count(), query.select_by(&R::columns(), each));
+        let (count, select) = (query.count(), query.select_by(&R::columns(), each.filter(|_| self.past.is_none())));
         let after = query.after(page.after)?;
         // One more tells whether there is a next page.
         let limit = page.limit.map(|limit| limit.saturating_add(1));
         let mut with_page = with(parameters, &after);
         with_page.push(&limit);
         with_page.push(&page.offset);
+        if self.past.is_some() {
+            let total = self.number(&count, parameters).await?;
+            return listed_of(query, &self.query(&select, &with_page).await?, total, page);
+        }
+        let client = self.connection().await?;
         // Planned each time, for the filters that are set: a plan for all of them would use no index.
         let (of_count, of_select) = (typed(&count, parameters), typed(&select, &with_page));
         // Sent in this order without waiting in between: what is counted may be all there is, and is read as Postgres likes.
@@ -167,12 +201,17 @@ impl Reads {
         );
         let (count, rows) = (count?, rows?);
         let total = count.first().map_or(Ok(0), |row| row.try_get(0))?;
-        let most = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-        let (rows, more) = rows.split_at(rows.len().min(most));
-        let last = rows.last().filter(|_| !more.is_empty());
-        let next = last.map(|row| query.place_of(row)).transpose()?;
-        Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
+        listed_of(query, &rows, total, page)
     }
+}
+
+/// A page of these rows, of which the last one only tells that there is more.
+fn listed_of<R: FromRow>(query: &ListQuery, rows: &[Row], total: i64, page: Page) -> Result<Listed<R>, ReadError> {
+    let most = page.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let (rows, more) = rows.split_at(rows.len().min(most));
+    let last = rows.last().filter(|_| !more.is_empty());
+    let next = last.map(|row| query.place_of(row)).transpose()?;
+    Ok(Listed { rows: rows.iter().map(R::from_row).collect::<Result<_, _>>()?, total, next })
 }
 
 /// What only reads, of one moment.

@@ -2,7 +2,7 @@
 
 use super::error::ReadError;
 use super::home::Home;
-use super::list::{AsNumber, ListQuery, Listed, Page};
+use super::list::{AsNumber, Each, ListQuery, Listed, Page};
 use super::place::{Key, KeyType};
 use super::queries::Reads;
 use super::row::{FromRow, row};
@@ -63,6 +63,10 @@ pub struct TaskFilter {
     pub task_id: Option<String>,
     /// Compared as text: one that is no number finds nothing.
     pub station_id: Option<String>,
+    /// The same.
+    pub order_id: Option<String>,
+    /// The same.
+    pub batch_id: Option<String>,
     pub status: Option<TaskStatus>,
 }
 
@@ -75,14 +79,18 @@ fn list() -> ListQuery {
     ListQuery {
         from: FROM,
         matches: "($1::text is null or comparable(t.task_id) = comparable($1)) and ($2::bigint is null or t.station_id = $2) \
-                  and ($3::text is null or t.status = $3)"
+                  and ($3::text is null or t.status = $3) and ($4::bigint is null or t.batch_id = $4) \
+                  and ($5::bigint is null or t.batch_id = any (array(select b.id from batches b where b.order_id = $5)))"
             .into(),
         order: vec![Key::down(KeyType::Instant, "t.created_at"), Key::down(KeyType::Number, "t.id")],
-        parameters: 3,
+        parameters: 5,
         counted: None,
         home: HOME,
     }
 }
+
+/// Batch by batch: those of one order may lie far apart among all tasks.
+const EACH_BATCH: Each = Each { values: "select b.id from batches b where b.order_id = $5", column: "t.batch_id", id: "t.id" };
 
 /// How many tasks there are, of one status or of all: orders know, so the tasks need not be counted
 /// one by one. The few that are under way are, and those that no order counts because another one is recorded in their place.
@@ -94,7 +102,7 @@ fn counted_by_orders() -> String {
                  else (select count(*) from tasks t where t.status = $3) end \
           + case when $3 is null or $3 in ('completed', 'failed', 'cancelled') \
                  then (select count(*) from tasks t where t.replaced_by is not null and ($3::text is null or t.status = $3)) else 0 end \
-     where $1::text is null and $2::bigint is null"
+     where $1::text is null and $2::bigint is null and $4::bigint is null and $5::bigint is null"
         .into()
 }
 
@@ -149,15 +157,17 @@ impl Reads {
     }
 
     pub async fn tasks(&self, scope: &Scope, filter: &TaskFilter, page: Page) -> Result<Listed<TaskShown>, ReadError> {
-        let station = AsNumber::of(filter.station_id.as_deref());
-        if station == AsNumber::None {
+        let ids = [&filter.station_id, &filter.batch_id, &filter.order_id].map(|text| AsNumber::of(text.as_deref()));
+        if ids.contains(&AsNumber::None) {
             return Ok(Listed::NOTHING);
         }
         let mut query = list();
-        if filter.task_id.is_none() && station == AsNumber::NotGiven {
+        if filter.task_id.is_none() && ids == [AsNumber::NotGiven; 3] {
             query.counted = Some(counted_by_orders());
         }
-        self.listed(scope, query, &[&filter.task_id, &station.number(), &filter.status], page).await
+        let [station, batch, order] = ids.map(AsNumber::number);
+        let each = (order.is_some() && batch.is_none()).then_some(EACH_BATCH);
+        self.listed_by(scope, query, each, &[&filter.task_id, &station, &filter.status, &batch, &order], page).await
     }
 
     pub async fn tasks_of_batch(&self, scope: &Scope, id: BatchId, page: Page) -> Result<Listed<TaskShown>, ReadError> {
@@ -178,6 +188,7 @@ pub(super) fn statements() -> Vec<(&'static str, String)> {
     vec![
         ("task", get()),
         ("tasks", list().select(&TaskShown::columns())),
+        ("tasks, by batch", list().select_by(&TaskShown::columns(), Some(&EACH_BATCH))),
         ("tasks, counted", list().count()),
         ("tasks, counted by orders", counted_by_orders()),
         ("tasks of a batch", of_batch().select(&TaskShown::columns())),

@@ -16,6 +16,8 @@ pub struct TableName {
     pub numeric_id: bool,
     /// New rows are inserted, known ones replaced by a newer version and keep their `created_at`.
     pub upsert: &'static str,
+    /// Selects what the upsert inserts: the rows of `$1`, with who people are by now.
+    pub rows: &'static str,
     /// Deletes rows by their ids.
     pub delete: &'static str,
 }
@@ -104,10 +106,9 @@ macro_rules! table {
                 upsert: concat!(
                     "insert into ", $table, " as t (id, version, created_at, updated_at", $(", ", stringify!($column),)+
                     $($(", ", stringify!($large),)+)? $($(", ", stringify!($told),)+)?
-                    ") select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+ $($(", r.", stringify!($large),)+)?
-                    $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)? ")",)+)?
-                    " from jsonb_populate_recordset(null::", $table, ", $1) r ",
-                    $("left join people p on p.subject = '", $subject, "' and p.subject_id = r.", stringify!($person), " ",)?
+                    ") ",
+                    $crate::projections::rows::table::rows!($table ($($column)+) ($($($large)+)?)
+                        ($($subject $person $($told from $known $(else $forgotten)?),+)?)),
                     $("order by not (", $freeing, ") ",)?
                     "on conflict (id) do update set (version, updated_at", $(", ", stringify!($column),)+
                     $($(", ", stringify!($large),)+)? $($(", ", stringify!($told),)+)?
@@ -115,6 +116,8 @@ macro_rules! table {
                     $($(", excluded.", stringify!($large),)+)? $($(", excluded.", stringify!($told),)+)?
                     ") where t.version < excluded.version"
                 ),
+                rows: $crate::projections::rows::table::rows!($table ($($column)+) ($($($large)+)?)
+                    ($($subject $person $($told from $known $(else $forgotten)?),+)?)),
                 delete: concat!(
                     "delete from ", $table, " where id = any (array(select jsonb_array_elements_text($1)::",
                     $crate::projections::rows::table::sql_type!($form), "))"
@@ -130,6 +133,20 @@ macro_rules! table {
             }
         }
     )+};
+}
+
+/// Selects rows that are given as JSON.
+macro_rules! rows {
+    ($table:literal ($($column:ident)+) ($($large:ident)*) ($($subject:literal $person:ident
+        $($told:ident from $known:ident $(else $forgotten:literal)?),+)?)) => {
+        concat!(
+            "select r.id, r.version, r.created_at, r.updated_at", $(", r.", stringify!($column),)+ $(", r.", stringify!($large),)*
+            $($(", coalesce(p.", stringify!($known), ", r.", stringify!($told), $(", '", $forgotten, "' || r.", stringify!($person),)?
+                ") as ", stringify!($told),)+)?
+            " from jsonb_populate_recordset(null::", $table, ", $1) r "
+            $(, "left join people p on p.subject = '", $subject, "' and p.subject_id = r.", stringify!($person), " ")?
+        )
+    };
 }
 
 macro_rules! is_number {
@@ -150,4 +167,4 @@ macro_rules! sql_type {
     };
 }
 
-pub(crate) use {is_number, sql_type, table};
+pub(crate) use {is_number, rows, sql_type, table};
