@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn people_are_as_they_are_now() {
         let (sql, _) = Past::default().asked("select from stations", 0);
-        assert!(sql.contains("coalesce(p.name, r.collector_name) as collector_name"), "{sql}");
+        assert!(sql.contains("coalesce(p.name, r.collector_name, 'forgotten person ' || r.data_collector_id) as collector_name"), "{sql}");
         assert!(sql.contains("left join people p on p.subject = 'data_collector' and p.subject_id = r.data_collector_id"), "{sql}");
     }
 }

@@ -237,13 +237,16 @@ async fn whatever_happened_since_the_past_is_answered_as_it_was() {
             answered.push(Answered { path, answer, position, time: site.now().await });
         }
     }
-    let mut found = BTreeMap::<_, u32>::new();
+    let (mut found, mut filled) = (BTreeMap::<_, u32>::new(), BTreeMap::<_, u32>::new());
     for (n, Answered { path, answer, position, time }) in answered.iter().enumerate() {
         let at = if n % 2 == 0 { position.to_string() } else { time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string() };
         let (status, body, of) = site.at(path, &at).await;
         assert_eq!((status, &body), (answer.0, &answer.1), "{path} at {at}, position {position}, seed {seed}");
         assert_eq!(of, (status == 200).then_some(*position), "{path} at {at}");
         *found.entry((path.split(['/', '?']).nth(1).unwrap(), status)).or_default() += 1;
+        if body["total"].as_i64().is_some_and(|total| total > 0) {
+            *filled.entry(path.split(['/', '?']).next_back().unwrap()).or_default() += 1;
+        }
     }
     println!("{} answers of the past are those of then: {found:?}", answered.len());
     // What was asked and what happened is of all kinds.
@@ -253,7 +256,8 @@ async fn whatever_happened_since_the_past_is_answered_as_it_was() {
     let client = edge.database.pool.get().await.unwrap();
     let types = client.query("select distinct event_type from events", &[]).await.unwrap();
     let types: Vec<String> = types.iter().map(|row| row.get(0)).collect();
-    println!("{types:?}");
+    println!("lists with entries: {filled:?}; events: {types:?}");
+    assert!(filled.values().sum::<u32>() > 20, "few lists had entries: {filled:?}");
     for wanted in
         ["task_deleted", "batch_deleted", "order_deleted", "scene_changed", "organization_changed", "episode_created", "qa_run_ended"]
     {
