@@ -96,7 +96,7 @@ async fn no_name_harms_a_page() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_signs_in_and_finds_what_is_for_them() {
-    Factory::at_work(&[]).await.shows(&["shell", "first-load", "security", "people", "registry", "roles"]).await;
+    Factory::at_work(&[]).await.shows(&["shell", "habits", "first-load", "security", "people", "registry", "roles"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

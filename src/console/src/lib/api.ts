@@ -3,6 +3,7 @@
 import createClient, { type Client, type Middleware } from 'openapi-fetch';
 
 import { API, ask } from './ask';
+import { clock } from './clock.svelte';
 import { Refusal, refusalOf } from './refusal';
 import type { paths } from './schema';
 import { session } from './session.svelte';
@@ -19,6 +20,7 @@ const signed: Middleware = {
     return request;
   },
   async onResponse({ response }) {
+    clock.heard(response.headers.get('date'));
     if (response.ok) return response;
     throw ended(await Refusal.of(response));
   },

@@ -1,5 +1,6 @@
 // Asking below `api/v1/` without types: what is no JSON, and what is asked before one is signed in.
 
+import { clock } from './clock.svelte';
 import { Refusal } from './refusal';
 
 /** The root of the interface, wherever a proxy has put us. */
@@ -13,6 +14,7 @@ export async function ask(path: string, init: RequestInit): Promise<Response> {
   } catch (cause) {
     throw Refusal.unreachable(cause);
   }
+  clock.heard(response.headers.get('date'));
   if (!response.ok) throw await Refusal.of(response);
   return response;
 }

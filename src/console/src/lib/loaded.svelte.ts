@@ -1,5 +1,6 @@
 // Something that was asked for, and is asked for again while the page is looked at: what is there, why it is not, how old it is.
 
+import { clock } from './clock.svelte';
 import { onDestroy } from 'svelte';
 
 import { refusalOf, type Refusal } from './refusal';
@@ -25,6 +26,7 @@ export class Loaded<T> {
   /** Asks now. An older question's answer is not shown behind a newer one's. */
   async again(): Promise<void> {
     clearTimeout(this.#timer);
+    if (this.#closed) return;
     const turn = ++this.#turn;
     this.loading = true;
     let wait = this.#every;
@@ -33,7 +35,7 @@ export class Loaded<T> {
       if (turn !== this.#turn || this.#closed) return;
       this.value = value;
       this.refusal = undefined;
-      this.at = Date.now();
+      this.at = clock.now();
     } catch (thrown) {
       if (turn !== this.#turn || this.#closed) return;
       this.refusal = refusalOf(thrown);

@@ -13,7 +13,7 @@ const PAGES: Record<string, string[]> = {
 
 /** The page of a unit, as of `task` and `17`; nothing where it has none. */
 export function unitHref(category: string, id: string | number): string | undefined {
-  const page = PAGES[category];
+  const page = Object.hasOwn(PAGES, category) ? PAGES[category] : undefined;
   return page && /^\d+$/.test(String(id)) ? href([...page, id]) : undefined;
 }
 

@@ -15,6 +15,8 @@ export async function find(text: string): Promise<string | undefined> {
     const kind = unit[1].toLowerCase();
     return unitHref(kind, unit[2]) ?? href(['registry', REGISTRY[kind] ?? '', unit[2]]);
   }
+  const delivery = /^(letter|webhook)\s*[#/ ]?\s*(\d+)$/i.exec(asked);
+  if (delivery?.[1] && delivery[2] && session.may('GET', 'dead-letters')) return href(['deliveries', `${delivery[1].toLowerCase()}s`, delivery[2]]);
   const position = /^(?:event|position)?\s*#(\d+)$/i.exec(asked);
   if (position?.[1] && session.may('GET', 'events')) return href(['log', position[1]]);
   if (asked.startsWith('task_')) {

@@ -1,7 +1,8 @@
 // Keys that work on every page. Rows of a table are `<tr data-row tabindex="-1">`; what a row opens is its first link or button.
 
-function writing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || ['INPUT', 'TEXTAREA', 'SELECT'].includes(target.tagName));
+export function writing(target: EventTarget | null): boolean {
+  if (target instanceof HTMLInputElement) return !['checkbox', 'radio', 'button', 'range'].includes(target.type);
+  return target instanceof HTMLElement && (target.isContentEditable || ['TEXTAREA', 'SELECT'].includes(target.tagName));
 }
 
 function rows(): HTMLElement[] {

@@ -42,9 +42,13 @@ export class Device {
   }
 }
 
+const WAITING_MAX = 1000;
+
 export class Devices {
   /** Replaced when a robot is heard of for the first time, and not when one changes. */
   all = $state.raw<ReadonlyMap<string, Device>>(new Map());
+  /** Whether anything is known of robots yet. */
+  told = $state(false);
   counts = $state.raw({ connected: 0, recording: 0, warned: 0 });
 
   #waiting: [kind: string, told: Told][] = [];
@@ -55,7 +59,10 @@ export class Devices {
     if (!session.may('GET', 'device-state/stream')) return;
     this.#follower = new Follower('device-state/stream', (message) => {
       const told = JSON.parse(message.data) as Partial<Told>;
-      if (typeof told.device_id === 'string') this.#waiting.push([message.event ?? '', told as Told]);
+      if (typeof told.device_id !== 'string') return;
+      this.#waiting.push([message.event ?? '', told as Told]);
+      // Also while nobody looks: what waits does not grow with the shift.
+      if (this.#waiting.length >= WAITING_MAX) this.#take();
     });
   }
 
@@ -67,9 +74,13 @@ export class Devices {
     this.#follower?.close();
   }
 
-  /** Takes over what came since. */
+  /** Takes over what came since, while the page is looked at. */
   show(): void {
-    if (this.#waiting.length === 0 || document.hidden) return;
+    if (this.#waiting.length > 0 && !document.hidden) this.#take();
+  }
+
+  #take(): void {
+    this.told = true;
     const waiting = this.#waiting;
     this.#waiting = [];
     let grown: Map<string, Device> | undefined;

@@ -1,6 +1,7 @@
 // Episodes as they are made, by the half minute, over the last quarter of an hour: what the log has of it first, then what it
 // tells. Logins that may not read the log have none of this, and see what was counted since they came.
 
+import { clock } from '../../lib/clock.svelte';
 import { api } from '../../lib/api';
 import { tail } from '../../lib/live.svelte';
 import { session } from '../../lib/session.svelte';
@@ -18,7 +19,7 @@ export class Pulse {
   span = $state(0);
 
   #times: number[] = [];
-  #since = Date.now() - BIN_MS * BINS;
+  #since = clock.now() - BIN_MS * BINS;
   #stop: () => void;
   #timer: ReturnType<typeof setInterval>;
 
@@ -50,7 +51,7 @@ export class Pulse {
 
   #draw(): void {
     if (this.bins === undefined || document.hidden) return;
-    const now = Date.now();
+    const now = clock.now();
     const first = Math.max(this.#since, now - BIN_MS * BINS);
     this.#times = this.#times.filter((at) => at >= first);
     const bins = Math.max(2, Math.ceil((now - first) / BIN_MS));

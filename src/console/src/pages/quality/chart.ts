@@ -10,7 +10,7 @@ import type { Granularity } from './window';
 const SECONDS: Record<Granularity, number> = { hour: 3600, day: 86_400, week: 604_800, month: 2_592_000 };
 
 /** Draws into a place, and says how to take it away again. */
-export function draw(place: HTMLElement, width: number, trend: components['schemas']['QualityBucket'][], by: Granularity, utc: boolean, names: [string, string, string]): () => void {
+export function draw(place: HTMLElement, width: number, trend: components['schemas']['QualityBucket'][], by: Granularity, utc: boolean, names: [string, string, string, string]): () => void {
   const colour = (name: string) => resolved(place, `var(--${name})`);
   const [line, text] = [colour('line'), colour('text-2')];
   const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: '12px system-ui' };
@@ -33,7 +33,7 @@ export function draw(place: HTMLElement, width: number, trend: components['schem
         { ...axis, scale: 'n', side: 1, size: 50, grid: { show: false } },
       ],
       series: [
-        { label: '', value: (_u: uPlot, at: number | null) => (at === null ? '–' : label(at, by, utc)) },
+        { label: names[3], value: (_u: uPlot, at: number | null) => (at === null ? '–' : label(at, by, utc)) },
         { label: names[2], scale: 'n', stroke: colour('line-2'), fill: colour('back-3'), paths: uPlot.paths.bars?.({ size: [0.7, 60] }) ?? null, points: { show: false } },
         { label: names[0], scale: 'share', stroke: colour('good'), width: 2, value: share, points: { show: trend.length < 60 } },
         { label: names[1], scale: 'share', stroke: colour('bad'), width: 2, value: share, points: { show: trend.length < 60 } },

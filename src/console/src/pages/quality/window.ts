@@ -1,5 +1,6 @@
 // The window and the filters of the dashboard, as they stand in the address and as the server is asked.
 
+import { clock } from '../../lib/clock.svelte';
 import { router } from '../../lib/router.svelte';
 
 export const SPANS = ['24h', '7d', '30d', 'own'] as const;
@@ -17,10 +18,10 @@ export function span(): Span {
 export function times(): { start_time: string; end_time: string } {
   const chosen = span();
   if (chosen === 'own') {
-    const end = router.param('to') || new Date().toISOString();
+    const end = router.param('to') || new Date(clock.now()).toISOString();
     return { start_time: router.param('from') || new Date(Date.parse(end) - 86_400_000).toISOString(), end_time: end };
   }
-  const end = Math.ceil(Date.now() / 60_000) * 60_000 + 60_000;
+  const end = Math.ceil(clock.now() / 60_000) * 60_000 + 60_000;
   return { start_time: new Date(end - HOURS[chosen] * 3_600_000).toISOString(), end_time: new Date(end).toISOString() };
 }
 

@@ -1,5 +1,6 @@
 // What stands in the way of orders and batches. Each finding follows from what the interface says, so that it can be looked up.
 
+import { clock } from '../../lib/clock.svelte';
 import { number } from '../../lib/format';
 import { href } from '../../lib/router.svelte';
 import { t } from '../../texts';
@@ -24,7 +25,7 @@ export function ofOrder(order: Order, madeBy: Happened | undefined, open: number
     const lost = order.failed_count + order.cancelled_count;
     if (left > 0) found.push({ key: 'undispatched', tone: 'warn', text: texts.undispatched(number(left)) });
     else if (open === 0 && lost > 0) found.push({ key: 'quota', tone: 'bad', text: texts.quotaUsed(number(lost)) });
-    if (order.deadline && Date.parse(order.deadline) < Date.now()) found.push({ key: 'late', tone: 'bad', text: texts.late });
+    if (order.deadline && Date.parse(order.deadline) < clock.now()) found.push({ key: 'late', tone: 'bad', text: texts.late });
   }
   return found;
 }

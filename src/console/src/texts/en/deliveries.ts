@@ -11,7 +11,7 @@ export const deliveries = {
   subscribers: 'Subscribers',
   subscriber: 'Subscriber',
   newest: 'Newest letter',
-  allArrived: 'Everything arrived.',
+  allArrived: 'Nothing is unresolved.',
   due: 'Due for',
   rate: 'Delivered in the last minute',
   circuit: 'Circuit',

@@ -1,7 +1,7 @@
 import type { episodes as english } from '../en/episodes';
 
 export const episodes: typeof english = {
-  title: '数据集',
+  title: '数据片段',
   episode: (id) => `数据 ${id}`,
   none: '没有符合条件的数据。',
   noneYet: '还没有数据。',
