@@ -1,8 +1,8 @@
 // Something that was asked for, and is asked for again while the page is looked at: what is there, why it is not, how old it is.
 
-import { clock } from './clock.svelte';
 import { onDestroy } from 'svelte';
 
+import { clock } from './clock.svelte';
 import { refusalOf, type Refusal } from './refusal';
 
 export class Loaded<T> {

@@ -1,8 +1,8 @@
 // Episodes as they are made, by the half minute, over the last quarter of an hour: what the log has of it first, then what it
 // tells. Logins that may not read the log have none of this, and see what was counted since they came.
 
-import { clock } from '../../lib/clock.svelte';
 import { api } from '../../lib/api';
+import { clock } from '../../lib/clock.svelte';
 import { tail } from '../../lib/live.svelte';
 import { session } from '../../lib/session.svelte';
 

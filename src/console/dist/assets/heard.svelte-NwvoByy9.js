@@ -1,1 +1,0 @@
-import{K as e}from"./prefs.svelte-DsgjHhp6.js";import{v as t}from"./index-Cv1kIFsU.js";function n(n,r,i=1e3){e(()=>{let e=new Set(n()),a,o=[],s=t.listen(t=>{e.has(`${t.category}/${t.stream_id}`)&&(o.push(t),a??=setTimeout(()=>{let e=o;[a,o]=[void 0,[]],document.hidden||r(e)},i))});return()=>{s(),clearTimeout(a)}})}export{n as t};
