@@ -1,4 +1,5 @@
-//! Logs, measures and traces: the tracing subscriber, the Prometheus recorder, the list of measures, and where spans go.
+//! Logs, measures and traces: the tracing subscriber, the Prometheus recorder, the list of measures, where spans go, and what people
+//! are shown of deliveries.
 //!
 //! Modules record with `metrics::counter!(telemetry::…)`; before the
 //! recorder is installed, and in tests that do not install it, that costs nothing.

@@ -54,7 +54,12 @@ impl Committed<'_> {
 
     /// In hex.
     pub fn commitment(&self) -> String {
-        sha256(&self.preimage())
+        hex::encode(self.digest())
+    }
+
+    /// The same in bytes.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(self.preimage()).into()
     }
 }
 

@@ -80,24 +80,22 @@ impl Export {
         if self.between.after.saturating_add(1) >= self.between.before && !first {
             return Ok(None);
         }
-        if self.format == EventsFormat::Stored {
-            return self.next_stored().await.map(Some);
-        }
-        let events = self.reads.log_events(&self.filter, self.between, Direction::Forward, PAGE).await?;
-        let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
-        self.between.after = events.last().and_then(|event| event.position).filter(|_| full).unwrap_or(i64::MAX);
-        let piece = match self.format {
-            EventsFormat::Ndjson | EventsFormat::Stored => lines(events.into_iter().map(LoggedEvent::from)),
-            EventsFormat::Csv => rows(events, first),
+        let (piece, found, last) = match self.format {
+            EventsFormat::Stored => {
+                let events = self.reads.committed_found(&self.filter, self.between, PAGE).await?;
+                let (found, last) = (events.len(), events.last().map(|event| event.position));
+                (lines(events.into_iter()), found, last)
+            }
+            EventsFormat::Ndjson | EventsFormat::Csv => {
+                let events = self.reads.log_events(&self.filter, self.between, Direction::Forward, PAGE).await?;
+                let (found, last) = (events.len(), events.last().and_then(|event| event.position));
+                let as_table = self.format == EventsFormat::Csv;
+                (if as_table { rows(events, first) } else { lines(events.into_iter().map(LoggedEvent::from)) }, found, last)
+            }
         };
+        let full = i64::try_from(found).is_ok_and(|found| found == PAGE);
+        self.between.after = last.filter(|_| full).unwrap_or(i64::MAX);
         Ok(Some(piece.into()))
-    }
-
-    async fn next_stored(&mut self) -> Result<Bytes, ReadError> {
-        let events = self.reads.committed_found(&self.filter, self.between, PAGE).await?;
-        let full = i64::try_from(events.len()).is_ok_and(|found| found == PAGE);
-        self.between.after = events.last().map(|event| event.position).filter(|_| full).unwrap_or(i64::MAX);
-        Ok(lines(events.into_iter()).into())
     }
 
     pub fn pieces(self) -> impl Stream<Item = Result<Bytes, ReadError>> {

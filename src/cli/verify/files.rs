@@ -11,7 +11,7 @@ use super::examine::{self, Examined};
 use super::known::Keys;
 use super::source::Source;
 use super::work::{Findings, Options};
-use crate::domain::log_tree::hash::bundle;
+use crate::domain::log_tree::hash::unbundled;
 use crate::domain::log_tree::tile::WIDTH;
 use crate::domain::log_tree::{Checkpoint, Growth, Hash, Kept, Resource, TileId, Told};
 use crate::eventstore::tree::committed::CommittedEvent;
@@ -57,8 +57,8 @@ fn tree_alone(folder: &Path, head: &Checkpoint) -> anyhow::Result<Examined> {
         let width = id.width_in(head.size);
         let hashes = tile(folder, id, width)?.with_context(|| format!("the tile 0/{number} is not there"))?;
         if let Some(bytes) = piece(folder, &Resource::Entries { number, width })? {
-            let leaves: Vec<[u8; 40]> = bytes.as_chunks::<42>().0.iter().filter_map(|entry| entry[2..].try_into().ok()).collect();
-            let fits = bundle(&leaves).len() >= width * 42 && leaves.iter().zip(&hashes).all(|(leaf, hash)| Hash::of_leaf(leaf) == *hash);
+            let leaves = unbundled(&bytes);
+            let fits = leaves.len() >= width && leaves.iter().zip(&hashes).all(|(leaf, hash)| Hash::of_leaf(leaf) == *hash);
             if !fits {
                 faults.push(format!("the entries {number} are not those of the tile 0/{number}"));
             }

@@ -35,12 +35,6 @@ impl Hash {
     pub fn bytes_of(hashes: &[Self]) -> Vec<u8> {
         hashes.iter().flat_map(|hash| hash.0).collect()
     }
-
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; HASH_BYTES];
-        hex::decode_to_slice(text, &mut bytes).ok()?;
-        Some(Self(bytes))
-    }
 }
 
 impl fmt::Display for Hash {
@@ -64,8 +58,16 @@ pub fn leaf(position: u64, commitment: &Hash) -> [u8; LEAF_BYTES] {
     leaf
 }
 
+/// A leaf behind its length.
+const ENTRY_BYTES: usize = 2 + LEAF_BYTES;
+
 /// Leaves as others are given them: each behind its length, in 2 bytes big-endian.
 pub fn bundle(leaves: &[[u8; LEAF_BYTES]]) -> Vec<u8> {
     let length = [0, LEAF_BYTES as u8];
     leaves.iter().flat_map(|leaf| length.into_iter().chain(*leaf)).collect()
+}
+
+/// The whole leaves of a bundle.
+pub fn unbundled(bytes: &[u8]) -> Vec<[u8; LEAF_BYTES]> {
+    bytes.as_chunks::<ENTRY_BYTES>().0.iter().filter_map(|entry| entry.last_chunk().copied()).collect()
 }

@@ -26,7 +26,7 @@ pub struct CommittedEvent {
 impl CommittedEvent {
     /// What it says, as far as the tree is about it.
     pub fn told(&self) -> Result<Told, StoreError> {
-        let commitment = Committed {
+        let committed = Committed {
             aggregate_type: &self.aggregate_type,
             aggregate_id: &self.aggregate_id,
             sequence: self.sequence,
@@ -35,34 +35,39 @@ impl CommittedEvent {
             payload_text: &self.payload_text,
             metadata_text: &self.metadata_text,
             recorded_at_us: self.recorded_at_us,
-        }
-        .commitment();
-        let beyond = || StoreError::Unreadable(format!("position {} is none", self.position));
+        };
         Ok(Told {
-            position: u64::try_from(self.position).map_err(|_| beyond())?,
+            position: u64::try_from(self.position).map_err(|_| StoreError::Unreadable(format!("position {} is none", self.position)))?,
             event: format!("{}/{}/{}", self.aggregate_type, self.aggregate_id, self.sequence),
             event_type: self.event_type.clone(),
             recorded_at_us: self.recorded_at_us,
-            commitment: Hash::from_hex(&commitment).ok_or_else(beyond)?,
+            commitment: Hash(committed.digest()),
         })
     }
 }
 
-const READ: &str = "
-    select l.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text, e.metadata::text, e.recorded_at
-    from log l join events e on e.seq = l.seq where l.position > $1 and l.position <= $2 order by l.position limit $3";
+/// What [`of_row`] reads, of `log l` and `events e`.
+pub const COLUMNS: &str = "l.position, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::text, \
+                           e.metadata::text, e.recorded_at";
 
-/// The next events behind a position, up to another.
+/// The next events behind a position, up to another, and how many of them.
+pub fn read() -> String {
+    format!(
+        "select {COLUMNS} from log l join events e on e.seq = l.seq where l.position > $1::bigint and l.position <= $2::bigint \
+         order by l.position limit $3::bigint"
+    )
+}
+
 pub async fn read_in(client: &impl GenericClient, after: i64, to: i64, limit: i64) -> Result<Vec<CommittedEvent>, StoreError> {
-    let statement = client.prepare_cached(READ).await?;
-    Ok(client.query(&statement, &[&after, &to, &limit]).await?.iter().map(committed).collect())
+    let statement = client.prepare_cached(&read()).await?;
+    Ok(client.query(&statement, &[&after, &to, &limit]).await?.iter().map(of_row).collect())
 }
 
 pub async fn last_position_in(client: &impl GenericClient) -> Result<i64, StoreError> {
     Ok(client.query_one("select coalesce(max(position), 0) from log", &[]).await?.get(0))
 }
 
-fn committed(row: &Row) -> CommittedEvent {
+pub fn of_row(row: &Row) -> CommittedEvent {
     CommittedEvent {
         position: row.get(0),
         aggregate_type: row.get(1),

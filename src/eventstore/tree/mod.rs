@@ -42,8 +42,12 @@ pub async fn grow(pool: &Pool) -> Result<Option<Grown>, StoreError> {
     // What a crash takes back grows again, and what was signed is on the disk with all that was before.
     step.batch_execute("set local synchronous_commit = off").await?;
     let size = tiles::size_in(&step).await?;
-    let mut growth = growth_at(&step, size).await?;
     let last = committed::last_position_in(&step).await?;
+    if last <= position(size)? {
+        metrics::gauge!(telemetry::LOG_TREE_BEHIND).set(0);
+        return Ok(Some(Grown { size, more: false }));
+    }
+    let mut growth = growth_at(&step, size).await?;
     let mut taken = 0;
     for event in committed::read_in(&step, position(size)?, i64::MAX, STEP).await? {
         let told = event.told()?;
@@ -54,12 +58,10 @@ pub async fn grow(pool: &Pool) -> Result<Option<Grown>, StoreError> {
         taken += 1;
     }
     // An event that is gone is no end of the log.
-    if taken == 0 && last > position(size)? {
+    if taken == 0 {
         return Err(gap(size + 1));
     }
-    if taken > 0 {
-        tiles::write_in(&step, &growth.take_tiles()).await?;
-    }
+    tiles::write_in(&step, &growth.take_tiles()).await?;
     step.commit().await?;
     metrics::gauge!(telemetry::LOG_TREE_BEHIND).set((last - position(growth.size())?).max(0) as f64);
     Ok(Some(Grown { size: growth.size(), more: taken == STEP }))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::certificates::Extent;
 use super::error::ReadError;
 use super::list::typed;
 use super::queries::Reads;
@@ -78,14 +79,6 @@ pub enum AsOfError {
     Unreadable(#[from] StoreError),
     #[error(transparent)]
     Read(#[from] ReadError),
-}
-
-/// How much of a stream is folded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    Whole,
-    /// Its first event: it has what is asked of it.
-    First,
 }
 
 /// What rows name that is read with them: of which kind, and how much of it.
@@ -311,7 +304,7 @@ impl<'a> Gathering<'a> {
                     }
                 }
             }
-            next = named.into_iter().map(|((kind, id), first)| ((kind, id), if first { Extent::First } else { Extent::Whole })).collect();
+            next = named.into_iter().collect();
         }
         Ok(())
     }
@@ -348,7 +341,7 @@ impl<'a> Gathering<'a> {
     async fn fold(&mut self, streams: &[(Stream, Extent)]) -> Result<(), AsOfError> {
         let kinds: Vec<&str> = streams.iter().map(|((kind, _), _)| kind.as_str()).collect();
         let ids: Vec<&str> = streams.iter().map(|((_, id), _)| id.as_str()).collect();
-        let lasts: Vec<i64> = streams.iter().map(|(_, extent)| if *extent == Extent::First { 1 } else { i64::MAX }).collect();
+        let lasts: Vec<i64> = streams.iter().map(|(_, extent)| extent.last()).collect();
         let most = i64::try_from(self.events_left).unwrap_or(i64::MAX).saturating_add(1);
         let placed: Vec<StreamEvent> = self.reads.rows_planned_once(&events(), &[&kinds, &ids, &lasts, &self.position, &most]).await?;
         self.apply(placed).await?;
@@ -378,12 +371,12 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// The streams that a row names, and whether the first event is all that is wanted of them.
-fn named_by(row: &RowWrite) -> impl Iterator<Item = (Stream, bool)> {
+/// The streams that a row names, and how much of them is wanted.
+fn named_by(row: &RowWrite) -> impl Iterator<Item = (Stream, Extent)> {
     let of_table = NAMED.iter().filter(|(table, ..)| *table == row.table.name);
     of_table.filter_map(|(_, column, kind, extent)| {
         let id = row.row[*column].as_i64()?;
-        Some(((*kind, id.to_string()), *extent == Extent::First))
+        Some(((*kind, id.to_string()), *extent))
     })
 }
 

@@ -49,16 +49,17 @@ impl StoredEvidence {
     }
 }
 
-/// How much of a stream is evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much of a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Extent {
     Whole,
-    /// Its first event.
+    /// Its first event, which has what does not change.
     First,
 }
 
 impl Extent {
-    fn last(self) -> i64 {
+    /// The last event of it.
+    pub(super) fn last(self) -> i64 {
         match self {
             Self::Whole => i64::MAX,
             Self::First => 1,
